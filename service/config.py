@@ -1,0 +1,161 @@
+"""The settings, read once at the edge from the environment into one typed object.
+
+One field of `Config` is one setting: its name in capitals is the environment variable, its
+metadata the meaning shown in the README (a test compares). A wrong value stops the start with
+one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the message is one line that says which and why."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _path(value: str) -> Path:
+    return Path(value).expanduser().absolute()
+
+
+def _optional_path(value: str) -> Path | None:
+    if not value:
+        return None
+    path = _path(value)
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    return path
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(value.replace(",", " ").split())
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", value) or not least <= int(value) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(value)
+
+    return parse
+
+
+def _origin(value: str) -> str:
+    """Return `scheme://host[:port]` in lower case; a default port is dropped (RFC 6454)."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an origin such as https://www.example.com")
+    if parts.username or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("must be an origin alone, without a path")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default = {"http": 80, "https": 443}[parts.scheme]
+    port = "" if parts.port in (None, default) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _optional_origin(value: str) -> str:
+    return _origin(value) if value else ""
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    return tuple(_origin(word) for word in _words(value))
+
+
+def _redis_url(value: str) -> str:
+    if value and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return value
+
+
+def _subject(value: str) -> str:
+    """RFC 8292 section 2.1; Apple refuses spaces and angle brackets."""
+    if value and not re.fullmatch(r"mailto:[^\s<>@]+@[^\s<>@]+|https://[^\s<>]+", value):
+        raise ValueError("must be mailto:somebody@your.domain or an https: address")
+    return value
+
+
+def _setting(parse: Callable[[str], Any], default: str, meaning: str) -> Any:  # noqa: ANN401
+    return field(metadata={"parse": parse, "default": default, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting; `Config.read` is the only way in."""
+
+    redis_url: str = _setting(
+        _redis_url, "", "Redis for the queue; not set: the one `stoppress up` keeps in `DATA_DIR`"
+    )
+    store_url: str = _setting(_redis_url, "", "Redis for everything stored; not set: `REDIS_URL`")
+    store_partitions: int = _setting(
+        _whole(1, 255),
+        "1",
+        "how many slots the subscriptions are spread over; fixed at first start",
+    )
+    secret_key: str = _setting(
+        _text, "", "signs sessions, readers' tokens and receipts; made by `stoppress up`"
+    )
+    bind: str = _setting(_text, "127.0.0.1", "the address the web process listens on")
+    port: int = _setting(_whole(1, 65535), "8000", "the port the web process listens on")
+    trusted_proxies: int = _setting(
+        _whole(0, 10), "0", "how many proxies in front may set X-Forwarded-For and -Proto"
+    )
+    web_concurrency: int = _setting(_whole(1, 256), "2", "web processes")
+    worker_concurrency: int = _setting(_whole(1, 256), "2", "worker processes; one a core")
+    site_name: str = _setting(_text, "The Daily Example", "the newspaper's name, as readers see it")
+    site_url: str = _setting(
+        _optional_origin, "", "where this service is reached; not set: http://localhost:`PORT`"
+    )
+    site_origins: tuple[str, ...] = _setting(
+        _origins, "", "the publisher's sites, whose pages may subscribe readers"
+    )
+    vapid_private_key: tuple[str, ...] = _setting(
+        _words, "", "one key or several, base64url; new subscriptions use the first"
+    )
+    vapid_subject: str = _setting(
+        _subject, "", "mailto: or https: address a push service can write to (RFC 8292)"
+    )
+    push_services: tuple[str, ...] = _setting(
+        _origins, "", "further push services to allow, such as https://127.0.0.1:8443 in a test"
+    )
+    push_ca_bundle: Path | None = _setting(
+        _optional_path, "", "certificates (PEM) to trust for push services instead of the system's"
+    )
+    push_window: int = _setting(
+        _whole(8, 4096),
+        "256",
+        "messages a worker may have under way or unrecorded: what a `kill -9` can repeat",
+    )
+    data_dir: Path = _setting(_path, "var", "where `stoppress up` keeps its keys and its Redis")
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Config:
+        """Read every setting from `environ`; `ConfigError` names the first wrong one."""
+        values = {}
+        for row in fields(cls):
+            name = row.name.upper()
+            text = environ.get(name, "").strip() or row.metadata["default"]
+            try:
+                values[row.name] = row.metadata["parse"](text)
+            except ValueError as error:
+                # The value itself may be a secret: it is never repeated.
+                raise ConfigError(f"{name}: {error}") from None
+        return cls(**values)
+
+    @property
+    def public_url(self) -> str:
+        """The origin under which browsers reach this service."""
+        return self.site_url or f"http://localhost:{self.port}"
+
+
+def settings() -> tuple[Field[Any], ...]:
+    """One row per setting, for the documentation and its test."""
+    return fields(Config)
