@@ -83,7 +83,7 @@ def _subject(value: str) -> str:
     return value
 
 
-def _setting(parse: Callable[[str], Any], default: str, meaning: str) -> Any:  # noqa: ANN401
+def _setting(parse: Callable[[str], Any], default: str, meaning: str) -> Any:
     return field(metadata={"parse": parse, "default": default, "meaning": meaning})
 
 
@@ -98,7 +98,7 @@ class Config:
     store_partitions: int = _setting(
         _whole(1, 255),
         "1",
-        "how many slots the subscriptions are spread over; fixed at first start",
+        "how many slots subscriptions are spread over; fixed at first start",
     )
     secret_key: str = _setting(
         _text, "", "signs sessions, readers' tokens and receipts; made by `stoppress up`"
