@@ -8,6 +8,9 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 
+MIN_TTL, MAX_TTL = 60, 2_419_200  # seconds: Microsoft refuses 0, Google more than 28 days
+
+
 class Outcome(str, Enum):
     """What became of one recipient; every recipient ends in exactly one."""
 
@@ -112,8 +115,10 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Whom a notification is for: everyone, or any of `topics`; in any of `locales`; less
-    those who follow a topic of `exclude`. `subscription` alone is a test to one browser.
+    """Whom a notification is for.
+
+    Everyone, or any of `topics`; in any of `locales`; none who follows a topic of `exclude`.
+    `subscription` alone is a test to one browser.
     """
 
     everyone: bool = False
@@ -209,9 +214,17 @@ class Notification:
         return self.created_at + self.content.ttl
 
     @property
+    def last_start(self) -> float:
+        """The moment after which no message is started: less than `MIN_TTL` would be left.
+
+        One that was published with hardly more than that still has half its time.
+        """
+        return self.deadline - min(MIN_TTL, self.content.ttl / 2)
+
+    @property
     def urgent(self) -> bool:
-        """Whether it goes to the front of the queue."""
-        return self.content.kind == "breaking" or self.content.urgency == "high"
+        """Whether it overtakes what is being sent (docs/decisions.md, 4)."""
+        return self.content.kind == "breaking"
 
     @property
     def over(self) -> bool:

@@ -1,0 +1,93 @@
+"""What every process is put together from, and the checks that must hold before it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.config import Config, ConfigError
+from service.endpoints import EndpointPolicy
+from service.keys import VapidKey, b64url
+from service.publishing import Publishing
+from service.store import Store, connect
+from service.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The parts of one process; made after it was forked, so that no socket is shared."""
+
+    config: Config
+    store: Store
+    publishing: Publishing
+    tokens: Tokens
+    endpoints: EndpointPolicy
+    vapid_keys: tuple[VapidKey, ...]
+
+    @classmethod
+    def open(cls, config: Config, *, patient: bool = False) -> Runtime:
+        """Connect and check; `ConfigError` says in one line what keeps this process from working.
+
+        A patient runtime, for workers and the clock, waits half a minute for a Redis that is away.
+        """
+        if not config.redis_url:
+            raise ConfigError("REDIS_URL is not set (`stoppress up` brings a Redis of its own)")
+        if not config.secret_key:
+            raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
+        if len(config.secret_key) < 32:
+            raise ConfigError("SECRET_KEY: must have at least 32 characters")
+        if not config.vapid_private_key:
+            raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
+        queue = connect(config.redis_url, patient=patient)
+        stored = connect(config.store_url, patient=patient) if config.store_url else queue
+        store = Store(stored, config.store_partitions)
+        runtime = cls(
+            config=config,
+            store=store,
+            publishing=Publishing(store, queue),
+            tokens=Tokens(config.secret_key),
+            endpoints=EndpointPolicy(config.push_services),
+            vapid_keys=tuple(VapidKey.read(text) for text in config.vapid_private_key),
+        )
+        store.prepare(config.store_partitions)
+        runtime.check_keys()
+        return runtime
+
+    @property
+    def vapid_public_key(self) -> str:
+        """The key with which new subscriptions are made."""
+        return b64url(self.vapid_keys[0].public)
+
+    @property
+    def vapid_subject(self) -> str:
+        """VAPID's `sub`: the newsroom's own, else the address of this service."""
+        return self.config.vapid_subject or f"mailto:push@{self._domain}"
+
+    @property
+    def _domain(self) -> str:
+        host = self.config.public_url.partition("://")[2].partition(":")[0]
+        # Mozilla and Google take a reserved domain; Apple needs VAPID_SUBJECT to be set.
+        return host if "." in host and not host.replace(".", "").isdigit() else "example.com"
+
+    def check_keys(self) -> None:
+        """Refuse to work without a key that stored subscriptions need; `ConfigError` says which.
+
+        Readers lost with a key come back only one by one, by asking each of them again.
+        """
+        ours = {b64url(key.public) for key in self.vapid_keys}
+        for public, readers in self.store.subscriptions.count_by_vapid_key().items():
+            if readers and public not in ours:
+                raise ConfigError(
+                    f"VAPID_PRIVATE_KEY: {readers:,} subscriptions need the key whose public half"
+                    f" is {public}, and it is not among those set; restore it from your backup"
+                )
+        fingerprint = self.tokens.fingerprint
+        kept = self.store.house.remember_secret(fingerprint)
+        if kept != fingerprint:
+            readers = self.store.subscriptions.count()
+            if readers:
+                raise ConfigError(
+                    f"SECRET_KEY: the {readers:,} subscriptions of this store were made under"
+                    f" another one (fingerprint {kept}, this one is {fingerprint});"
+                    " restore it from your backup"
+                )
+            self.store.house.replace_secret(fingerprint)

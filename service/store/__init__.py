@@ -1,0 +1,47 @@
+"""Everything kept in Redis: every key and every Lua script is in this folder.
+
+Keys of one partition share a hash tag (`{0}`, `{1}`…), all others share `{g}`, so that every
+script stays within one slot of a Redis Cluster.
+"""
+
+from __future__ import annotations
+
+from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from service.config import ConfigError
+from service.store.house import House
+from service.store.sending import Sending
+from service.store.subscriptions import Subscriptions
+
+VERSION = 1
+
+
+def connect(url: str, *, patient: bool = False) -> Redis:
+    """Return a client for `url`; a patient one outlives half a minute without Redis.
+
+    Workers and the clock are patient; a page would rather say that something is wrong.
+    """
+    retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=2), 30 if patient else 1)
+    return Redis.from_url(url, retry=retry, health_check_interval=15)
+
+
+class Store:
+    """The store, one part per concern; made once per process, after it was forked."""
+
+    def __init__(self, redis: Redis, partitions: int = 1) -> None:
+        self.redis = redis
+        self.house = House(redis)
+        self.subscriptions = Subscriptions(redis, partitions, self.house)
+        self.sending = Sending(redis, partitions, self.house)
+
+    def prepare(self, partitions: int) -> None:
+        """Mark an empty store as ours, or check that this code may work on what is there."""
+        version, kept = self.house.remember_layout(VERSION, partitions)
+        if version != VERSION:
+            raise ConfigError(f"the store has version {version}, this code knows {VERSION}")
+        if kept != partitions:
+            raise ConfigError(
+                f"STORE_PARTITIONS: the store was made with {kept} and cannot be changed"
+            )

@@ -1,0 +1,186 @@
+"""What a newsroom sets up once: topics, editors, API tokens, key fingerprints, tables of names."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from typing import Any, cast
+
+from redis import Redis
+
+from service.models import Topic
+
+_LAYOUT = "{g}:layout"
+_KEYS = "{g}:keys"
+_TOPICS = "{g}:topics"
+_EDITORS = "{g}:editors"
+_TOKENS = "{g}:tokens"
+
+# KEYS: table. ARGV: name, most entries. Returns its number; 0 where the table is full.
+_NUMBER = """
+local number = redis.call('HGET', KEYS[1], ARGV[1])
+if number then return tonumber(number) end
+number = redis.call('HLEN', KEYS[1]) + 1
+if number > tonumber(ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], number)
+return number
+"""
+
+
+class Names:
+    """A table of names and their numbers, from 1, that only grows; both ways, cached here."""
+
+    def __init__(self, redis: Redis, kind: str, most: int = 65_535) -> None:
+        self._redis = redis
+        self._key = f"{{g}}:names:{kind}"
+        self._most = most
+        self._script = redis.register_script(_NUMBER)
+        self._numbers: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    def number(self, name: str) -> int:
+        """Return the number of `name`, given one if it is new; 0 for an empty name or no room."""
+        if not name:
+            return 0
+        if name not in self._numbers:
+            number = int(cast(int, self._script(keys=[self._key], args=[name, self._most])))
+            if not number:
+                return 0
+            with self._lock:
+                self._numbers[name], self._names[number] = number, name
+        return self._numbers[name]
+
+    def name(self, number: int) -> str:
+        """Return the name with that number, or nothing where there is none."""
+        if number and number not in self._names:
+            self._load()
+        return self._names.get(number, "")
+
+    def all(self) -> dict[str, int]:
+        """Return every name with its number, as of now."""
+        self._load()
+        return dict(self._numbers)
+
+    def _load(self) -> None:
+        table = cast(dict[bytes, bytes], self._redis.hgetall(self._key))
+        numbers = {name.decode(): int(number) for name, number in table.items()}
+        with self._lock:
+            self._numbers = numbers
+            self._names = {number: name for name, number in numbers.items()}
+
+
+class House:
+    """The small things of the installation, all in the slot of `{g}`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self.bases = Names(redis, "bases")
+        self.zones = Names(redis, "zones", 2_000)
+        self.locales = Names(redis, "locales", 2_000)
+        self.vapid_keys = Names(redis, "vapid", 255)
+
+    # -- layout and keys -------------------------------------------------------------------------
+
+    def remember_layout(self, version: int, partitions: int) -> tuple[int, int]:
+        """Return the version and partitions of this store; a new one takes those given."""
+        with self._redis.pipeline() as pipe:
+            pipe.hsetnx(_LAYOUT, "version", str(version))
+            pipe.hsetnx(_LAYOUT, "partitions", str(partitions))
+            pipe.hmget(_LAYOUT, "version", "partitions")
+            kept = pipe.execute()[-1]
+        return int(kept[0]), int(kept[1])
+
+    def remember_secret(self, fingerprint: str) -> str:
+        """Return the fingerprint of this store's SECRET_KEY; a new store takes the one given."""
+        self._redis.hsetnx(_KEYS, "secret", fingerprint)
+        return cast(bytes, self._redis.hget(_KEYS, "secret")).decode()
+
+    def replace_secret(self, fingerprint: str) -> None:
+        """Take another SECRET_KEY: only for a store in which nothing depends on the old one."""
+        self._redis.hset(_KEYS, "secret", fingerprint)
+
+    def mark_synthetic(self) -> None:
+        """Note that the subscriptions of this store are pretended."""
+        self._redis.hset(_LAYOUT, "synthetic", "1")
+
+    def synthetic(self) -> bool:
+        """Whether `stoppress seed` filled this store."""
+        return bool(self._redis.hexists(_LAYOUT, "synthetic"))
+
+    # -- topics ----------------------------------------------------------------------------------
+
+    def topics(self) -> dict[str, Topic]:
+        """Return the topics by slug, in the order in which they were made."""
+        rows = cast(dict[bytes, bytes], self._redis.hgetall(_TOPICS))
+        found = sorted((json.loads(row) for row in rows.values()), key=lambda said: said["order"])
+        return {
+            said["slug"]: Topic(said["slug"], said["name"], said["description"], said["default"])
+            for said in found
+        }
+
+    def add_topic(self, topic: Topic) -> bool:
+        """Store a new topic; False where the slug is taken."""
+        order = self._redis.incr("{g}:topics:made")
+        return bool(self._redis.hsetnx(_TOPICS, topic.slug, _topic_row(topic, order)))
+
+    def change_topic(self, topic: Topic) -> None:
+        """Replace the words of a topic; it keeps its slug and its place."""
+        row = cast("bytes | None", self._redis.hget(_TOPICS, topic.slug))
+        if row is not None:
+            self._redis.hset(_TOPICS, topic.slug, _topic_row(topic, json.loads(row)["order"]))
+
+    def remove_topic(self, slug: str) -> bool:
+        """Forget a topic; its followers are forgotten by `Subscriptions.forget_topic`."""
+        return bool(self._redis.hdel(_TOPICS, slug))
+
+    # -- editors and API tokens ------------------------------------------------------------------
+
+    def editors(self) -> list[str]:
+        """Return the e-mail addresses of those who may use the desk."""
+        return sorted(email.decode() for email in cast(list[bytes], self._redis.hkeys(_EDITORS)))
+
+    def password_hash(self, email: str) -> str | None:
+        """Return an editor's password hash, empty before the first sign-in; None: no such one."""
+        found = cast("bytes | None", self._redis.hget(_EDITORS, email))
+        return None if found is None else found.decode()
+
+    def set_password_hash(self, email: str, password_hash: str) -> None:
+        """Store an editor, new or known."""
+        self._redis.hset(_EDITORS, email, password_hash)
+
+    def keep_signin(self, digest: str, email: str, seconds: int) -> None:
+        """Keep a one-time sign-in link: the digest of its secret, and whom it lets in."""
+        self._redis.set(f"{{g}}:signin:{digest}", email, ex=seconds)
+
+    def signin(self, digest: str) -> str | None:
+        """Return whom a link would let in, without using it up."""
+        found = cast("bytes | None", self._redis.get(f"{{g}}:signin:{digest}"))
+        return None if found is None else found.decode()
+
+    def use_signin(self, digest: str) -> bool:
+        """Use a link up; True for the one call that did."""
+        return bool(self._redis.delete(f"{{g}}:signin:{digest}"))
+
+    def add_token(self, digest: str, name: str, scopes: Iterable[str], created_at: float) -> None:
+        """Keep an API token by its digest."""
+        row = {"name": name, "scopes": sorted(scopes), "created_at": created_at}
+        self._redis.hset(_TOKENS, digest, json.dumps(row))
+
+    def token(self, digest: str) -> dict[str, Any] | None:
+        """Return `name`, `scopes` and `created_at` of an API token."""
+        row = cast("bytes | None", self._redis.hget(_TOKENS, digest))
+        return None if row is None else cast(dict[str, Any], json.loads(row))
+
+
+def _topic_row(topic: Topic, order: int) -> str:
+    return json.dumps(
+        {
+            "slug": topic.slug,
+            "name": topic.name,
+            "description": topic.description,
+            "default": topic.default,
+            "order": order,
+        }
+    )

@@ -1,0 +1,430 @@
+"""Subscriptions: dense ids, packed records, the endpoint index, and the bitmaps of who is who."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, cast
+
+from redis import Redis
+
+from service.endpoints import Endpoint
+from service.models import Record, SubscriptionId
+from service.store.house import House
+
+Field: TypeAlias = bytes | bytearray | memoryview | str | int | float
+
+BUCKET = 256  # records in one hash
+LEFT_MEMORY = 30 * 86_400  # seconds for which a reader who left is not mended back
+
+# Every script writes one subscription: its record, its index entry, its bits.
+# KEYS: records, index, left, then the bitmaps to set, then those to clear.
+# ARGV: field, expected record, new record, number, digest, expected entry, how many bits to set.
+# An expectation that no longer holds ends in 0 with nothing written: the caller looks again.
+# The first write allocates, so that under `maxmemory` Redis refuses the whole.
+_WRITE = """
+local expected = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+local entry = redis.call('HGET', KEYS[2], string.sub(ARGV[5], 3)) or ''
+if expected ~= ARGV[2] or entry ~= ARGV[6] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('HSET', KEYS[2], string.sub(ARGV[5], 3), ARGV[4])
+redis.call('ZREM', KEYS[3], ARGV[5])
+local set = 3 + tonumber(ARGV[7])
+for i = 4, #KEYS do
+  redis.call('SETBIT', KEYS[i], ARGV[4], i <= set and 1 or 0)
+end
+return 1
+"""
+
+# KEYS: records, index, left, then the bitmaps to clear.
+# ARGV: field, record, number, digest, now, how long to remember that this reader left (0: not).
+# The first write frees, so that leaving works under `maxmemory`.
+_REMOVE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1])
+if redis.call('HGET', KEYS[2], string.sub(ARGV[4], 3)) == ARGV[3] then
+  redis.call('HDEL', KEYS[2], string.sub(ARGV[4], 3))
+end
+for i = 4, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('SETBIT', KEYS[i], ARGV[3], 0) end
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[5])
+if ARGV[6] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[5] + ARGV[6], ARGV[4]) end
+return 1
+"""
+
+
+# KEYS: bitmap. ARGV: numbers, four bytes each.
+_SET_BITS = """
+for at = 1, #ARGV[1], 4 do
+  redis.call('SETBIT', KEYS[1], struct.unpack('>I4', ARGV[1], at), 1)
+end
+"""
+
+
+class KnownWithOtherKeys(Exception):
+    """The endpoint is known with other keys, and nothing proves that its owner asks."""
+
+
+class HasLeft(Exception):
+    """A page checks in for a reader who left: nothing is created."""
+
+
+class NotSubscribed(Exception):
+    """There is no such subscription."""
+
+
+class StoreFull(Exception):
+    """A table of the store has no room for another name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a browser asks for; None leaves a preference as it is."""
+
+    endpoint: Endpoint
+    p256dh: bytes
+    auth: bytes
+    vapid_key: str
+    topics: frozenset[str] | None = None
+    locale: str | None = None
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A stored subscription with its names; dates are days since 1970-01-01."""
+
+    id: SubscriptionId
+    endpoint: Endpoint
+    p256dh: bytes
+    auth: bytes
+    vapid_key: str
+    topics: frozenset[str]
+    locale: str
+    zone: str
+    created: int
+    seen: int
+
+
+def digest_of(url: str) -> bytes:
+    """Return the ten bytes under which an endpoint is found again."""
+    return hashlib.sha256(url.encode()).digest()[:10]
+
+
+def pack_numbers(numbers: Sequence[int]) -> bytes:
+    """Return the numbers as a script reads them, four bytes each, big-endian."""
+    return struct.pack(f">{len(numbers)}I", *numbers)
+
+
+def today() -> int:
+    """Return the day, counted from 1970-01-01 UTC."""
+    return int(time.time() // 86_400)
+
+
+class Subscriptions:
+    """All subscriptions. Every method that writes is one script, or nothing."""
+
+    def __init__(self, redis: Redis, partitions: int, house: House) -> None:
+        self._redis = redis
+        self.partitions = partitions
+        self._house = house
+        self._write = redis.register_script(_WRITE)
+        self._remove = redis.register_script(_REMOVE)
+        self._set_bits = redis.register_script(_SET_BITS)
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def partition_of(self, digest: bytes) -> int:
+        """Return the partition in which a new endpoint is kept."""
+        return digest[9] % self.partitions
+
+    @staticmethod
+    def records_key(id: SubscriptionId) -> str:
+        """Return the hash of the 256 records among which this one is."""
+        return f"{{{id.partition}}}:r:{id.number // BUCKET}"
+
+    @staticmethod
+    def index_key(partition: int, digest: bytes) -> str:
+        """Return the bucket of the endpoint index, one of 65,536."""
+        return f"{{{partition}}}:e:{digest[:2].hex()}"
+
+    @staticmethod
+    def bitmap_key(partition: int, kind: str, name: object = "") -> str:
+        """Return the bitmap `live`, `gone`, or that of one `topic`, `locale`, `key`."""
+        return f"{{{partition}}}:{kind}:{name}" if name else f"{{{partition}}}:{kind}"
+
+    def _bitmaps(self, partition: int, record: Record) -> list[str]:
+        """Return the bitmaps that follow from a record (all but the topics)."""
+        keys = [
+            self.bitmap_key(partition, "live"),
+            self.bitmap_key(partition, "key", record.vapid_key),
+        ]
+        if record.locale:
+            keys.append(self.bitmap_key(partition, "locale", record.locale))
+        return keys
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        wish: Wish,
+        *,
+        refresh: bool = False,
+        is_owner: Callable[[SubscriptionId, bytes], bool] = lambda _id, _auth: False,
+    ) -> tuple[Subscription, bool]:
+        """Store a browser's consent; the second value says whether it is new.
+
+        `is_owner` is asked, with the id and the auth secret on record, before other keys replace
+        those of a known endpoint. Raises KnownWithOtherKeys; with `refresh`, which never creates,
+        HasLeft or NotSubscribed.
+        """
+        digest = digest_of(wish.endpoint.url)
+        while True:
+            known = self._find(digest, wish.endpoint)
+            if known is not None:
+                id, packed = known
+                record = Record.unpack(packed)
+                same_keys = (record.p256dh, record.auth) == (wish.p256dh, wish.auth)
+                if not same_keys and not is_owner(id, record.auth):
+                    raise KnownWithOtherKeys
+                if self._put(id, wish, packed):
+                    return self.get(id), False
+            elif refresh:
+                left = self._redis.zscore(f"{{{self.partition_of(digest)}}}:left", digest)
+                raise HasLeft if left is not None and left > time.time() else NotSubscribed
+            else:
+                partition = self.partition_of(digest)
+                number = self._redis.incr(f"{{{partition}}}:made") - 1
+                id = SubscriptionId(partition, number)
+                if self._put(id, wish, b""):
+                    return self.get(id), True
+
+    def change(self, id: SubscriptionId, wish: Wish) -> Subscription:
+        """Give a subscription other preferences, keys or endpoint; NotSubscribed.
+
+        Another endpoint is another subscription (docs/decisions.md, 3): it gets an id of its own,
+        with what was chosen before, and the old one ends.
+        """
+        while True:
+            before = self.get(id)
+            if wish.endpoint != before.endpoint:
+                topics = before.topics if wish.topics is None else wish.topics
+                locale = before.locale if wish.locale is None else wish.locale
+                zone = before.zone if wish.zone is None else wish.zone
+                moved = replace(wish, topics=topics, locale=locale, zone=zone)
+                after, _ = self.subscribe(moved)
+                self.remove(id, remember=False)
+                return after
+            packed = self._packed(id)
+            if packed is not None and self._put(id, wish, packed):
+                return self.get(id)
+
+    def remove(self, id: SubscriptionId, *, remember: bool = True) -> None:
+        """Take a reader out of every audience and forget the record; NotSubscribed.
+
+        With `remember` the endpoint's digest is kept for 30 days, so that mending never
+        subscribes somebody again who left.
+        """
+        while True:
+            packed = self._packed(id)
+            if packed is None:
+                raise NotSubscribed
+            record = Record.unpack(packed)
+            digest = digest_of(self._endpoint(record).url)
+            kinds = [("live", ""), ("gone", ""), ("key", record.vapid_key)]
+            kinds += [("locale", record.locale)] if record.locale else []
+            kinds += [("topic", slug) for slug in self._house.topics()]
+            removed = self._remove(
+                keys=[
+                    self.records_key(id),
+                    self.index_key(id.partition, digest),
+                    f"{{{id.partition}}}:left",
+                    *(self.bitmap_key(id.partition, kind, name) for kind, name in kinds),
+                ],
+                args=[
+                    id.number % BUCKET,
+                    packed,
+                    id.number,
+                    digest,
+                    int(time.time()),
+                    LEFT_MEMORY if remember else 0,
+                ],
+            )
+            if removed:
+                return
+
+    def _put(self, id: SubscriptionId, wish: Wish, packed: bytes) -> bool:
+        """Write what is wished over `packed` (empty: nothing there); False: somebody was first."""
+        before = Record.unpack(packed) if packed else None
+        record = self._record(wish, before)
+        set_keys = self._bitmaps(id.partition, record)
+        clear_keys = [self.bitmap_key(id.partition, "gone")]
+        if before is not None:
+            earlier = self._bitmaps(id.partition, before)
+            clear_keys += [key for key in earlier if key not in set_keys]
+        if wish.topics is not None:
+            set_keys += [self.bitmap_key(id.partition, "topic", slug) for slug in wish.topics]
+            others = set(self._house.topics()) - wish.topics if before is not None else ()
+            clear_keys += [self.bitmap_key(id.partition, "topic", slug) for slug in others]
+        digest = digest_of(wish.endpoint.url)
+        index_key = self.index_key(id.partition, digest)
+        entry = self._redis.hget(index_key, digest[2:])
+        if before is None and entry is not None:
+            # Left behind by a record that is no longer this endpoint's, or somebody was first.
+            found = self._packed(SubscriptionId(id.partition, int(entry)))
+            if found is not None and self._endpoint(Record.unpack(found)) == wish.endpoint:
+                return False
+        return bool(
+            self._write(
+                keys=[
+                    self.records_key(id),
+                    index_key,
+                    f"{{{id.partition}}}:left",
+                    *set_keys,
+                    *clear_keys,
+                ],
+                args=[
+                    id.number % BUCKET,
+                    packed,
+                    record.pack(),
+                    id.number,
+                    digest,
+                    entry or b"",
+                    len(set_keys),
+                ],
+            )
+        )
+
+    def _record(self, wish: Wish, before: Record | None) -> Record:
+        house = self._house
+        kept_zone, kept_locale = (before.zone, before.locale) if before else (0, 0)
+        base = house.bases.number(wish.endpoint.base)
+        if not base:
+            raise StoreFull("the table of push services is full")
+        return Record(
+            base=base,
+            rest=wish.endpoint.rest,
+            p256dh=wish.p256dh,
+            auth=wish.auth,
+            vapid_key=house.vapid_keys.number(wish.vapid_key),
+            zone=kept_zone if wish.zone is None else house.zones.number(wish.zone),
+            locale=kept_locale if wish.locale is None else house.locales.number(wish.locale),
+            created=before.created if before else today(),
+            seen=today(),
+        )
+
+    def forget_topic(self, slug: str) -> None:
+        """Drop who followed a topic that is no more."""
+        for partition in range(self.partitions):
+            self._redis.unlink(self.bitmap_key(partition, "topic", slug))
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def get(self, id: SubscriptionId) -> Subscription:
+        """Return a subscription with its topics; NotSubscribed."""
+        packed = self._packed(id)
+        if packed is None:
+            raise NotSubscribed
+        record = Record.unpack(packed)
+        slugs = list(self._house.topics())
+        with self._redis.pipeline(transaction=False) as pipe:
+            for slug in slugs:
+                pipe.getbit(self.bitmap_key(id.partition, "topic", slug), id.number)
+            bits = pipe.execute() if slugs else []
+        return Subscription(
+            id=id,
+            endpoint=self._endpoint(record),
+            p256dh=record.p256dh,
+            auth=record.auth,
+            vapid_key=self._house.vapid_keys.name(record.vapid_key),
+            topics=frozenset(slug for slug, bit in zip(slugs, bits, strict=True) if bit),
+            locale=self._house.locales.name(record.locale),
+            zone=self._house.zones.name(record.zone),
+            created=record.created,
+            seen=record.seen,
+        )
+
+    def auth(self, id: SubscriptionId) -> bytes | None:
+        """Return the auth secret on record, from which the reader's token follows."""
+        packed = self._packed(id)
+        return Record.unpack(packed).auth if packed is not None else None
+
+    def records(self, partition: int, numbers: Sequence[int]) -> Iterator[tuple[int, Record]]:
+        """Return the records of these numbers, in order; those who left are passed over."""
+        buckets: dict[int, list[int]] = {}
+        for number in numbers:
+            buckets.setdefault(number // BUCKET, []).append(number)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for bucket, wanted in buckets.items():
+                key = self.records_key(SubscriptionId(partition, bucket * BUCKET))
+                pipe.hmget(key, [str(number % BUCKET) for number in wanted])
+            rows = pipe.execute() if buckets else []
+        for wanted, packed_rows in zip(buckets.values(), rows, strict=True):
+            for number, packed in zip(wanted, packed_rows, strict=True):
+                if packed is not None:
+                    yield number, Record.unpack(packed)
+
+    def count(self) -> int:
+        """Return how many browsers are subscribed now."""
+        return sum(
+            self._redis.bitcount(self.bitmap_key(partition, "live"))
+            for partition in range(self.partitions)
+        )
+
+    def count_by_vapid_key(self) -> dict[str, int]:
+        """Return how many subscriptions were made with each VAPID public key."""
+        return {
+            name: sum(
+                self._redis.bitcount(self.bitmap_key(partition, "key", number))
+                for partition in range(self.partitions)
+            )
+            for name, number in self._house.vapid_keys.all().items()
+        }
+
+    # -- seeding ---------------------------------------------------------------------------------
+
+    def seed(self, partition: int, wishes: Sequence[Wish]) -> None:
+        """Store some thousands of pretend subscriptions at once, new ones all."""
+        last = self._redis.incrby(f"{{{partition}}}:made", len(wishes))
+        buckets: dict[str, dict[Field, Field]] = {}
+        index: dict[str, dict[Field, Field]] = {}
+        bits: dict[str, list[int]] = {}
+        for number, wish in enumerate(wishes, last - len(wishes)):
+            id = SubscriptionId(partition, number)
+            record = self._record(wish, None)
+            digest = digest_of(wish.endpoint.url)
+            buckets.setdefault(self.records_key(id), {})[str(number % BUCKET)] = record.pack()
+            index.setdefault(self.index_key(partition, digest), {})[digest[2:]] = number
+            topics = [self.bitmap_key(partition, "topic", slug) for slug in wish.topics or ()]
+            for key in [*self._bitmaps(partition, record), *topics]:
+                bits.setdefault(key, []).append(number)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key, rows in buckets.items():
+                pipe.hset(key, mapping=rows)
+            for key, entries in index.items():
+                pipe.hset(key, mapping=entries)
+            for key, numbers in bits.items():
+                self._set_bits(keys=[key], args=[pack_numbers(numbers)], client=pipe)
+            pipe.execute()
+
+    def _find(self, digest: bytes, endpoint: Endpoint) -> tuple[SubscriptionId, bytes] | None:
+        partition = self.partition_of(digest)
+        entry = self._redis.hget(self.index_key(partition, digest), digest[2:])
+        if entry is None:
+            return None
+        id = SubscriptionId(partition, int(entry))
+        packed = self._packed(id)
+        if packed is None or self._endpoint(Record.unpack(packed)) != endpoint:
+            return None
+        return id, packed
+
+    def _packed(self, id: SubscriptionId) -> bytes | None:
+        field = str(id.number % BUCKET)
+        return cast("bytes | None", self._redis.hget(self.records_key(id), field))
+
+    def _endpoint(self, record: Record) -> Endpoint:
+        return Endpoint(self._house.bases.name(record.base), record.rest)
