@@ -1,0 +1,294 @@
+/* Stop Press on a page: who is subscribed here, whether to ask, and the calls to the service.
+
+     <script type="module" src="https://push.example/optin.js" data-worker="/sw.js"
+             data-scope="/" data-ask="auto|manual" data-topic="world"></script>
+
+   The panel the reader sees is in panel.js and is fetched only when it is shown. An ordinary page
+   view compares what is stored here with the browser, and asks the service nothing. */
+
+const BASE = new URL(import.meta.url).origin;
+const DAY_MS = 24 * 60 * 60 * 1000;
+const CHECK_EVERY_MS = 7 * DAY_MS;
+const CALL_TIMEOUT_MS = 15_000;
+// “Not now” rests this many days the first and the second time; after the third it is for good.
+const REST_DAYS = [7, 30];
+const NEVER = REST_DAYS.length + 1;
+// The service does not know this id, or not with this token.
+const UNKNOWN = [401, 403, 404];
+
+const SUBSCRIBED = "stop-press"; // {id, token, endpoint, topics, checked}
+const ASKED = "stop-press-asked"; // {views, refusals, until}
+
+const tag = [...document.scripts].find((script) => script.src === import.meta.url);
+const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
+const workerUrl = new URL(settings.worker, document.baseURI);
+const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), document.baseURI);
+const supported =
+  "serviceWorker" in navigator && "PushManager" in window && "Notification" in window;
+
+/** A failure the panel has words for: `kind` names them; `cause` is for the console. */
+class Trouble extends Error {
+  constructor(kind, cause) {
+    super(kind, { cause });
+    this.kind = kind;
+  }
+}
+
+/** The service's refusal, by HTTP status. */
+class Refusal extends Trouble {
+  constructor(status) {
+    super(status === 429 || status >= 500 ? "busy" : "refused", `HTTP ${status}`);
+    this.status = status;
+  }
+}
+
+function recall(name) {
+  try {
+    return JSON.parse(localStorage.getItem(name)) ?? {};
+  } catch {
+    return {}; // storage is blocked, or holds something else
+  }
+}
+
+function remember(name, value) {
+  try {
+    localStorage.setItem(name, JSON.stringify(value));
+  } catch {
+    // Storage is blocked: the next visit begins anew.
+  }
+}
+
+function state() {
+  const { id, topics } = recall(SUBSCRIBED);
+  const permission = supported ? Notification.permission : "unsupported";
+  return { subscribed: Boolean(id), id: id ?? null, topics: topics ?? [], permission };
+}
+
+/** Store what is now true of this browser and tell the page. */
+function settle(value) {
+  remember(SUBSCRIBED, value);
+  const { subscribed, id, topics } = state();
+  window.dispatchEvent(
+    new CustomEvent("stoppress:change", { detail: { subscribed, id, topics } }),
+  );
+}
+
+/** Call the service; `Refusal` by its status, `Trouble` "offline" when there is no answer. */
+async function call(method, path, { body, token } = {}) {
+  const headers = {};
+  if (body) headers["Content-Type"] = "application/json";
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const request = {
+    method,
+    headers,
+    body: body && JSON.stringify(body),
+    credentials: "omit",
+    signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+  };
+  const response = await fetch(`${BASE}/api/v1/${path}`, request).catch((error) => {
+    throw new Trouble("offline", error);
+  });
+  if (!response.ok) throw new Refusal(response.status);
+  return response.status === 204 ? {} : response.json();
+}
+
+function site() {
+  return call("GET", "site");
+}
+
+/** Our registration: the one at exactly our scope, not a wider one of the site's. */
+async function ownRegistration() {
+  const registration = await navigator.serviceWorker.getRegistration(scopeUrl);
+  return registration?.scope === scopeUrl.href ? registration : undefined;
+}
+
+/** Register the worker and wait until it is active: `subscribe()` requires it. */
+async function activeRegistration() {
+  const options = { scope: scopeUrl.href, updateViaCache: "none" };
+  const registration = await navigator.serviceWorker.register(workerUrl, options);
+  const worker = registration.active ?? registration.waiting ?? registration.installing;
+  await new Promise((resolve, reject) => {
+    const look = () => {
+      if (worker.state === "activated") resolve();
+      if (worker.state === "redundant") reject(new Error("the worker did not install"));
+    };
+    worker.addEventListener("statechange", look);
+    look();
+  });
+  return registration;
+}
+
+function applicationServerKey(subscription) {
+  const bytes = new Uint8Array(subscription.options.applicationServerKey ?? []);
+  const text = btoa(String.fromCharCode(...bytes));
+  return text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+/** Subscribe at the push service; one made with another key gives way to ours. */
+async function subscribeBrowser({ pushManager }, key) {
+  const options = { userVisibleOnly: true, applicationServerKey: key };
+  try {
+    return await pushManager.subscribe(options);
+  } catch (error) {
+    if (error.name !== "InvalidStateError") throw error;
+    await (await pushManager.getSubscription())?.unsubscribe();
+    return pushManager.subscribe(options);
+  }
+}
+
+function describe(subscription) {
+  const { timeZone: timezone } = Intl.DateTimeFormat().resolvedOptions();
+  return { subscription: subscription.toJSON(), locale: navigator.language, timezone };
+}
+
+function whySubscribeFailed(error) {
+  if (error.name !== "NotAllowedError") return "push-service";
+  return Notification.permission === "denied" ? "blocked" : "unanswered";
+}
+
+/** Subscribe this browser and store it at the service, both or neither.
+
+    To be called in the handler of a click, before anything is awaited: Firefox and Safari put
+    their question only then. */
+async function join(registration, key, topics) {
+  const subscription = await subscribeBrowser(registration, key).catch((error) => {
+    throw new Trouble(whySubscribeFailed(error), error);
+  });
+  try {
+    const body = { ...describe(subscription), topics, refresh: false };
+    const { id, token } = await call("POST", "subscriptions", { body });
+    remember(ASKED, {});
+    settle({ id, token, endpoint: subscription.endpoint, topics, checked: Date.now() });
+  } catch (error) {
+    await subscription.unsubscribe().catch(() => {});
+    throw error;
+  }
+}
+
+async function erase({ id, token }) {
+  try {
+    await call("DELETE", `subscriptions/${id}`, { token });
+  } catch (error) {
+    if (error.status !== 410 && !UNKNOWN.includes(error.status)) throw error;
+  }
+}
+
+/** Leave here and at the service. Either ends the alerts; when both fail, the service's reason. */
+async function leave() {
+  const kept = recall(SUBSCRIBED);
+  const subscription = await (await ownRegistration())?.pushManager.getSubscription();
+  const [here, there] = await Promise.allSettled([subscription?.unsubscribe(), kept.id && erase(kept)]);
+  if (there.status === "rejected" && !(subscription && here.value)) throw there.reason;
+  remember(ASKED, { refusals: NEVER });
+  settle({});
+}
+
+/** Tell the service what differs; weekly, or when `always`, that this browser is still here. */
+async function reconcile(subscription, kept, always) {
+  const { endpoint } = subscription;
+  const changed = endpoint !== kept.endpoint;
+  if (!changed && !always && Date.now() - kept.checked < CHECK_EVERY_MS) return;
+  try {
+    const answer =
+      changed && kept.id
+        ? await call("PATCH", `subscriptions/${kept.id}`, {
+            body: { subscription: subscription.toJSON() },
+            token: kept.token,
+          })
+        : await call("POST", "subscriptions", { body: { ...describe(subscription), refresh: true } });
+    const { id = kept.id, token = kept.token } = answer;
+    const { topics } = kept.topics
+      ? kept
+      : await call("GET", `subscriptions/${id}`, { token });
+    settle({ id, token, endpoint, topics, checked: Date.now() });
+  } catch (error) {
+    if (error.status === 410) {
+      await leave(); // this reader left: perhaps offline, perhaps in another way
+    } else if (UNKNOWN.includes(error.status)) {
+      settle({ endpoint, checked: Date.now() }); // unknown there: the panel may ask again
+    } else {
+      throw error;
+    }
+  }
+}
+
+/** Compare what is stored here with the browser, and mend what differs. */
+async function refresh(always = true) {
+  const kept = recall(SUBSCRIBED);
+  const registration = await ownRegistration();
+  const subscription = await registration?.pushManager.getSubscription();
+  if (!kept.id && !subscription) return;
+  if (kept.id && Notification.permission !== "granted") {
+    await leave(); // withdrawn in the browser's own settings
+    return;
+  }
+  const key = (await site()).vapid_public_key;
+  const ours = subscription && applicationServerKey(subscription) === key;
+  if (ours) await reconcile(subscription, kept, always);
+  if (ours || !kept.id) return; // without an id, a foreign key is another service's subscription
+  const renewed = await subscribeBrowser(await activeRegistration(), key);
+  await reconcile(renewed, kept, always);
+}
+
+function later() {
+  const refusals = (recall(ASKED).refusals ?? 0) + 1;
+  const days = REST_DAYS[refusals - 1] ?? 0;
+  remember(ASKED, { ...recall(ASKED), refusals, until: Date.now() + days * DAY_MS });
+}
+
+function whyNot() {
+  if (!supported) return "unsupported";
+  return Notification.permission === "denied" ? "blocked" : null;
+}
+
+/** Everything a click on “Yes” needs, ready beforehand so that the click itself can subscribe. */
+async function prepare() {
+  const [facts, registration] = await Promise.all([
+    site(),
+    activeRegistration().catch((error) => {
+      throw new Trouble("worker", error);
+    }),
+  ]);
+  return {
+    ...facts,
+    preselected: facts.topics.filter((topic) => topic.default || topic.slug === settings.topic),
+    join: (topics) => join(registration, facts.vapid_public_key, topics),
+  };
+}
+
+async function openPanel(unasked) {
+  const { open } = await import("./panel.js");
+  await open({ unasked, whyNot: whyNot(), prepare, site, state, leave, later });
+}
+
+/** Open the panel: to subscribe, or for a subscriber to see what is followed and to leave. */
+function ask() {
+  return openPanel(false);
+}
+
+function somethingIsOpen() {
+  const dialogs = document.querySelectorAll("dialog[open], [role=dialog], [role=alertdialog]");
+  return [...dialogs].some((dialog) => dialog.checkVisibility?.() ?? true);
+}
+
+/** Ask unasked, when the newsroom's conditions for it are met on this page view. */
+async function askInTime() {
+  const asked = recall(ASKED);
+  const views = (asked.views ?? 0) + 1;
+  remember(ASKED, { ...asked, views });
+  if (whyNot() || (asked.refusals ?? 0) >= NEVER || Date.now() < (asked.until ?? 0)) return;
+  const { prompt } = await site();
+  if (views < prompt.page_views) return;
+  await new Promise((resolve) => setTimeout(resolve, prompt.delay_seconds * 1000));
+  if (!state().subscribed && !somethingIsOpen()) await openPanel(true);
+}
+
+async function visit() {
+  if (supported) await refresh(false);
+  if (settings.ask === "auto" && !state().subscribed) await askInTime();
+}
+
+window.StopPress = { ask, leave, state, refresh: () => refresh() };
+
+// With the service down, a page must neither slow nor err: the next visit tries again.
+visit().catch((error) => console.debug("Stop Press:", error));

@@ -1,0 +1,161 @@
+/* Stop Press in the service worker: shows every push, opens the story on a click, reports back.
+
+   A classic script, so that a site's own worker can take it in by one line:
+
+     importScripts("https://push.example/sw.js");
+
+   It therefore defines no global name, and leaves install, activate and fetch to the site. */
+
+(() => {
+  "use strict";
+
+  const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
+  const DIRECTIONS = ["auto", "ltr", "rtl"];
+  const OPTION_TYPES = {
+    badge: "string",
+    body: "string",
+    icon: "string",
+    image: "string",
+    lang: "string",
+    requireInteraction: "boolean",
+    silent: "boolean",
+    tag: "string",
+    timestamp: "number",
+  };
+  // Safari revokes a subscription whose push events last about ten seconds.
+  const RECEIPT_TIMEOUT_MS = 5000;
+
+  /** The notification of a Declarative Web Push document; null for any other payload. */
+  function unpack(data) {
+    try {
+      const { web_push: format, notification } = data.json();
+      return format === 8030 && typeof notification.title === "string" ? notification : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /** `link` where it is safe to open; otherwise the site's front page. */
+  function safeLink(link) {
+    const front = `${self.location.origin}/`;
+    try {
+      const url = new URL(link ?? "", front);
+      const local = url.protocol === "http:" && LOOPBACK.includes(url.hostname);
+      const safe = (url.protocol === "https:" || local) && !url.username && !url.password;
+      return safe ? url.href : front;
+    } catch {
+      return front; // not a URL at all
+    }
+  }
+
+  function actionsOf(notification) {
+    if (!Array.isArray(notification.actions)) return [];
+    return notification.actions
+      .filter((row) => typeof row?.action === "string" && typeof row?.title === "string")
+      .slice(0, self.Notification.maxActions ?? 0);
+  }
+
+  /** What the click and the receipts need later; kept by the browser with the notification. */
+  function keepsake(notification) {
+    return {
+      navigate: safeLink(notification.navigate),
+      links: actionsOf(notification).map(({ action, navigate }) => [action, safeLink(navigate)]),
+      api: notification.data?.api,
+      receipt: notification.data?.receipt,
+    };
+  }
+
+  function optionsOf(notification) {
+    const known = Object.entries(OPTION_TYPES).filter(
+      ([name, type]) => typeof notification[name] === type,
+    );
+    const options = Object.fromEntries(known.map(([name]) => [name, notification[name]]));
+    if (DIRECTIONS.includes(notification.dir)) options.dir = notification.dir;
+    // Without a tag `renotify` throws (Notifications, section 2.3).
+    if (options.tag && notification.renotify === true) options.renotify = true;
+    options.actions = actionsOf(notification).map(({ action, title }) => ({ action, title }));
+    return options;
+  }
+
+  /** Tell the service that this notification was `shown`, `clicked` or `dismissed`. */
+  async function report({ api, receipt }, event) {
+    if (!receipt) return;
+    try {
+      await fetch(new URL("/api/v1/receipts", api), {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ token: receipt, event }),
+        credentials: "omit",
+        referrerPolicy: "no-referrer",
+        keepalive: true,
+        signal: AbortSignal.timeout(RECEIPT_TIMEOUT_MS),
+      });
+    } catch {
+      // Offline, or the service is down: the reader has seen the alert, which is what matters.
+    }
+  }
+
+  function pages() {
+    return self.clients.matchAll({ type: "window", includeUncontrolled: true });
+  }
+
+  /** Tell the site's open pages, in their words `stoppress:shown` and `stoppress:clicked`. */
+  async function announce(type, { title, body, tag }, navigate) {
+    for (const page of await pages()) page.postMessage({ type, title, body, tag, navigate });
+  }
+
+  /** Show a notification for every push: a silent one costs the site its subscription. */
+  async function show(data) {
+    const notification = unpack(data) ?? { title: "New update", body: self.location.hostname };
+    const { title, body } = notification;
+    const kept = { stopPress: keepsake(notification) };
+    try {
+      await self.registration.showNotification(title, { ...optionsOf(notification), data: kept });
+    } catch {
+      // An option this browser does not take must not cost the reader the alert.
+      await self.registration.showNotification(title, { body: `${body ?? ""}`, data: kept });
+    }
+    await Promise.all([
+      report(kept.stopPress, "shown"),
+      announce("stoppress:shown", notification, kept.stopPress.navigate),
+    ]);
+  }
+
+  /** Bring the story to the front: one call a click, Chromium refuses a second. */
+  async function open(url) {
+    const tab = (await pages()).find((page) => page.url === url);
+    return tab ? tab.focus() : self.clients.openWindow(url);
+  }
+
+  self.addEventListener("push", (event) => {
+    event.waitUntil(show(event.data));
+  });
+
+  self.addEventListener("notificationclick", (event) => {
+    const { notification, action } = event;
+    const kept = notification.data?.stopPress;
+    if (!kept) return; // the site's own notification
+    notification.close();
+    const link = new Map(kept.links).get(action) ?? kept.navigate;
+    event.waitUntil(
+      Promise.all([
+        open(link),
+        report(kept, "clicked"),
+        announce("stoppress:clicked", notification, link),
+      ]),
+    );
+  });
+
+  self.addEventListener("notificationclose", (event) => {
+    const kept = event.notification.data?.stopPress;
+    if (kept) event.waitUntil(report(kept, "dismissed"));
+  });
+
+  // Only the page holds the reader's id and token: the next visit tells the service of the change.
+  self.addEventListener("pushsubscriptionchange", (event) => {
+    const applicationServerKey = event.oldSubscription?.options.applicationServerKey;
+    if (event.newSubscription || !applicationServerKey) return;
+    const options = { userVisibleOnly: true, applicationServerKey };
+    event.waitUntil(self.registration.pushManager.subscribe(options));
+  });
+})();
