@@ -1,0 +1,189 @@
+"""A small supervisor: starts the processes of a house, starts again one that dies, stops them all.
+
+RQ's own pool passes its workers no options, always runs RQ's scheduler, and knows neither gunicorn
+nor Redis; what a house needs of one is this page.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+_POLL = 0.1  # seconds between two looks at the children
+_LEAST_DELAY, _MOST_DELAY, _STEADY = 0.2, 5.0, 10.0  # seconds
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class ChildEnded(Exception):
+    """A child ended before the house was ready; the message says which and how."""
+
+
+def spawn(
+    argv: Sequence[str], env: Mapping[str, str] | None = None, keep: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, so that Ctrl-C in the terminal reaches only us.
+
+    It inherits the file descriptors in `keep`. On Linux it gets SIGTERM should this process (to be
+    exact: the thread that called) die without stopping it; elsewhere it would live on.
+    """
+    parent = os.getpid()
+
+    def follow_parent() -> None:
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(1)  # the parent died before it could be followed
+
+    return subprocess.Popen(
+        argv, env=env, pass_fds=keep, start_new_session=True, preexec_fn=follow_parent
+    )
+
+
+def next_delay(delay: float, lived: float) -> float:
+    """Seconds to wait for a child that lived `lived` seconds; `delay` was its wait before that."""
+    return _LEAST_DELAY if lived >= _STEADY else min(max(2 * delay, _LEAST_DELAY), _MOST_DELAY)
+
+
+def _how(code: int) -> str:
+    return f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+
+
+@dataclass
+class Child:
+    """One process to keep running; `env` and `keep` as `spawn` takes them."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] | None = None
+    keep: Sequence[int] = ()
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _started: float = field(default=-math.inf, init=False)
+    _delay: float = field(default=0.0, init=False)
+
+    def start(self) -> None:
+        """Start the process."""
+        self._started = time.monotonic()
+        self._process = spawn(self.argv, self.env, self.keep)
+
+    def ended(self) -> str | None:
+        """How the process ended; None while it runs."""
+        if self._process is None or (code := self._process.poll()) is None:
+            return None
+        return f"{self.name} ended {_how(code)}"
+
+    def keep_running(self) -> None:
+        """Start again a process that ended, once its delay is over."""
+        now = time.monotonic()
+        if self._process is not None and (ended := self.ended()):
+            self._delay = next_delay(self._delay, now - self._started)
+            self._process, self._started = None, now
+            _log.warning("%s; starting it again in %.1f s", ended, self._delay)
+        elif self._process is None and now - self._started >= self._delay:
+            self.start()
+
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None and self._process.poll() is None
+
+    def terminate(self) -> None:
+        """Ask the process to finish."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process and what it started itself, at once."""
+        if self._process is not None and self.running():
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+class Supervisor:
+    """Runs children until SIGINT, SIGTERM or SIGHUP; inside `with`, which stops them at its end.
+
+    Children started by one call stop together, before those started by an earlier call. They have
+    `grace` seconds; another signal ends them at once.
+    """
+
+    def __init__(self, grace: float = 30.0) -> None:
+        self._grace = grace
+        self._signals = 0
+        self._stages: list[tuple[Child, ...]] = []
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Supervisor:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            before = signal.getsignal(number)
+            # nohup ignores SIGHUP so that it stays ignored.
+            if number != signal.SIGHUP or before is not signal.SIG_IGN:
+                self._handlers[number] = before
+                signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stage in reversed(self._stages):
+            self._stop(stage)
+        for number, before in self._handlers.items():
+            signal.signal(number, before)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def start(self, *children: Child) -> None:
+        """Start children that rely on those started before."""
+        self._stages.append(children)
+        for child in children:
+            child.start()
+
+    def wait(self, ready: Callable[[], bool], timeout: float = math.inf) -> bool:
+        """Wait until `ready()`; False if a signal came first.
+
+        A child that ends meanwhile is not started again: what fails at its start is not mended by
+        another, so `ChildEnded`. `TimeoutError` after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._signals:
+            for stage in self._stages:
+                for child in stage:
+                    if ended := child.ended():
+                        raise ChildEnded(ended)
+            if ready():
+                return True
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            time.sleep(_POLL)
+        return False
+
+    def run(self) -> None:
+        """Keep the children running until a signal comes."""
+        while not self._signals:
+            for stage in self._stages:
+                for child in stage:
+                    child.keep_running()
+            time.sleep(_POLL)
+
+    def _stop(self, children: Sequence[Child]) -> None:
+        # One signal brought us here, or none; the next means these children, not the later stage.
+        signals = max(self._signals, 1)
+        deadline = time.monotonic() + self._grace
+        for child in children:
+            child.terminate()
+        while any(child.running() for child in children):
+            if self._signals > signals or time.monotonic() >= deadline:
+                for child in children:
+                    child.kill()
+            time.sleep(_POLL / 10)

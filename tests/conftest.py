@@ -1,0 +1,60 @@
+"""The Redis that every test may use, and the closing line about what was skipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from tests.redis_server import RedisServer
+
+BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis such as `stoppress up` keeps. One that a test stops must be the test's own."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_database(request: pytest.FixtureRequest) -> str:
+    """The database the tests run in: an empty one of `REDIS_URL`, else the throwaway server's."""
+    if named := os.environ.get("REDIS_URL"):
+        return empty_database(named)
+    return request.getfixturevalue("redis_server").url
+
+
+@pytest.fixture
+def redis_url(redis_database: str) -> Iterator[str]:
+    """An empty Redis database."""
+    with redis.Redis.from_url(redis_database) as client:
+        client.flushdb()
+        yield redis_database
+        client.flushdb()
+
+
+def empty_database(url: str) -> str:
+    """Find an empty database of a server that may hold somebody's data; those are left alone."""
+    parts = urlsplit(url)
+    for number in range(16):
+        options = [option for option in parts.query.split("&") if option and option[:3] != "db="]
+        candidate = parts._replace(query="&".join([*options, f"db={number}"])).geturl()
+        with redis.Redis.from_url(candidate) as client:
+            if not client.dbsize():
+                return candidate
+    raise pytest.UsageError("REDIS_URL: none of its databases 0 to 15 is empty")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was skipped and how to get it."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    browsers = [report for report in skipped if "browser" in report.keywords]
+    if browsers:
+        terminalreporter.write_line(
+            f"{len(browsers)} browser tests were skipped; this gets them: {BROWSERS}"
+        )
