@@ -1,0 +1,100 @@
+"""What a reader's browser fetches from us: the scripts, the styles, and the demo newspaper."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, current_app, render_template, send_from_directory
+
+WEB = Path(__file__).resolve().parent.parent / "web"
+
+# A publisher's page loads these on every view: stale is better than late (design, section 5).
+_FIVE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
+
+bp = Blueprint(
+    "reader",
+    __name__,
+    template_folder=str(WEB),
+    static_folder=str(WEB / "demo" / "static"),
+    static_url_path="/demo/static",
+)
+
+
+@dataclass(frozen=True)
+class Article:
+    """One story of the demo newspaper; its text is `articles/<slug>.html`, its art `art/…svg`."""
+
+    slug: str
+    topic: str
+    section: str
+    headline: str
+    standfirst: str
+    byline: str
+    caption: str
+
+
+@cache
+def articles() -> dict[str, Article]:
+    """Return the demo's stories by slug, the lead first."""
+    rows = json.loads((WEB / "demo" / "articles.json").read_text(encoding="utf-8"))
+    return {row["slug"]: Article(**row) for row in rows}
+
+
+def _script(name: str, cache_control: str) -> Response:
+    """Serve a script that pages and workers of other origins may load."""
+    response = send_from_directory(WEB / "reader", name, mimetype="text/javascript")
+    response.headers["Cache-Control"] = cache_control
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response
+
+
+@bp.get("/sw.js")
+def service_worker() -> Response:
+    """Serve the service worker, always fresh; it may control the whole site."""
+    response = _script("sw.js", "no-cache")
+    response.headers["Service-Worker-Allowed"] = "/"
+    return response
+
+
+@bp.get("/optin.js")
+def opt_in() -> Response:
+    """Serve the script of the publisher's pages."""
+    return _script("optin.js", _FIVE_MINUTES)
+
+
+@bp.get("/panel.js")
+def panel() -> Response:
+    """Serve what `optin.js` fetches only when it has something to show."""
+    return _script("panel.js", _FIVE_MINUTES)
+
+
+@bp.get("/style.css")
+def style() -> Response:
+    """Serve the look that all our own pages share."""
+    return send_from_directory(WEB, "style.css", mimetype="text/css")
+
+
+@bp.app_context_processor
+def _masthead() -> dict[str, Any]:
+    return {"site_name": current_app.config["STOPPRESS"].site_name}
+
+
+@bp.get("/demo/")
+def front() -> str:
+    """Show the demo newspaper's front page."""
+    return render_template("demo/front.html", articles=articles(), today=datetime.now())
+
+
+@bp.get("/demo/<slug>")
+def article(slug: str) -> tuple[str, int]:
+    """Show one story; for an unknown one, the paper's own apology."""
+    story = articles().get(slug)
+    page = "demo/article.html" if story else "demo/missing.html"
+    status = 200 if story else 404
+    return render_template(page, article=story, articles=articles(), today=datetime.now()), status
