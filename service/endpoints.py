@@ -60,6 +60,11 @@ class EndpointPolicy:
     def __init__(self, push_services: tuple[str, ...] = ()) -> None:
         self.extra_origins = frozenset(push_services)
 
+    @property
+    def plain_origins(self) -> frozenset[str]:
+        """The listed origins that are reached without TLS: for tests on one machine."""
+        return frozenset(o for o in self.extra_origins if o.startswith("http://"))
+
     def parse(self, url: str) -> Endpoint:
         """Return the endpoint split for the store; `EndpointError` says what is wrong with it."""
         if len(url) > MAX_LENGTH:

@@ -27,6 +27,14 @@ redis.call('HSET', KEYS[1], ARGV[1], number)
 return number
 """
 
+# KEYS: who leads. ARGV: name, ms. Returns 1 for the one that leads from now on.
+_LEAD = """
+local leader = redis.call('GET', KEYS[1])
+if leader and leader ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
 
 class Names:
     """A table of names and their numbers, from 1, that only grows; both ways, cached here."""
@@ -76,10 +84,15 @@ class House:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._lead = redis.register_script(_LEAD)
         self.bases = Names(redis, "bases")
         self.zones = Names(redis, "zones", 2_000)
         self.locales = Names(redis, "locales", 2_000)
         self.vapid_keys = Names(redis, "vapid", 255)
+
+    def lead(self, name: str, lease_ms: int) -> bool:
+        """Whether the clock called `name` leads for that long; one of several does."""
+        return bool(self._lead(keys=["{g}:clock"], args=[name, lease_ms]))
 
     # -- layout and keys -------------------------------------------------------------------------
 

@@ -1,0 +1,95 @@
+"""Pretend subscriptions, for trials and benchmarks: valid keys, endpoints of Google's shape.
+
+Everything about number n follows from n, so that whoever plays the push service can decrypt.
+1,024 key pairs take turns: making a million would take longer than storing them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from service.endpoints import Endpoint, EndpointPolicy
+from service.store import Store
+from service.store.subscriptions import Wish, digest_of
+
+KEY_PAIRS = 1024
+CHUNK = 4096  # subscriptions written at once
+
+
+class RealReadersError(Exception):
+    """The store has readers who are not pretended."""
+
+
+@lru_cache(maxsize=KEY_PAIRS)
+def private_key(number: int) -> ec.EllipticCurvePrivateKey:
+    """Return the private key behind `p256dh` of subscription `number`."""
+    scalar = hashlib.sha256(b"stop-press pretend %d" % (number % KEY_PAIRS)).digest()
+    return ec.derive_private_key(int.from_bytes(scalar, "big") >> 1 or 1, ec.SECP256R1())
+
+
+@lru_cache(maxsize=KEY_PAIRS)
+def _p256dh(pair: int) -> bytes:
+    public = private_key(pair).public_key()
+    return public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def keys(number: int) -> tuple[bytes, bytes]:
+    """Return `p256dh` and `auth` of subscription `number`."""
+    return _p256dh(number % KEY_PAIRS), hashlib.sha256(b"auth %d" % number).digest()[:16]
+
+
+def path(number: int) -> str:
+    """Return an endpoint's path of the length and shape of Google's: 162 characters."""
+    seed = b"endpoint %d" % number
+    text = base64.urlsafe_b64encode(hashlib.shake_128(seed).digest(114)).decode()
+    return f"/fcm/send/{text[:11]}:{text[11:151]}"
+
+
+def seed(
+    store: Store,
+    count: int,
+    *,
+    origins: Sequence[str],
+    vapid_key: str,
+    topics: Sequence[str],
+    first: int = 0,
+) -> Iterator[int]:
+    """Store `count` pretend subscriptions; yields how many are stored, after each chunk.
+
+    They are spread over `origins` in turn; each follows one of `topics`, every third a second.
+    `RealReadersError` where that would mix them with real ones.
+    """
+    if store.subscriptions.count() and not store.house.synthetic():
+        raise RealReadersError("this store has real readers; pretend ones would be sent to as well")
+    store.house.mark_synthetic()
+    bases = [EndpointPolicy((origin,)).parse(origin + "/fcm/send/x").base for origin in origins]
+    partitions = store.subscriptions.partitions
+    chunks: list[list[Wish]] = [[] for _ in range(partitions)]
+    stored = 0
+    for number in range(first, first + count):
+        endpoint = Endpoint(bases[number % len(bases)], path(number)[len("/fcm/send/") :])
+        p256dh, auth = keys(number)
+        followed = {topics[number % len(topics)]} if topics else set()
+        if topics and number % 3 == 0:
+            followed.add(topics[number // 3 % len(topics)])
+        wish = Wish(endpoint, p256dh, auth, vapid_key, frozenset(followed), "en-GB", "Europe/Riga")
+        partition = 0
+        if partitions > 1:
+            partition = store.subscriptions.partition_of(digest_of(endpoint.url))
+        chunks[partition].append(wish)
+        if len(chunks[partition]) == CHUNK:
+            store.subscriptions.seed(partition, chunks[partition])
+            stored += CHUNK
+            chunks[partition] = []
+            yield stored
+    for partition, rest in enumerate(chunks):
+        if rest:
+            store.subscriptions.seed(partition, rest)
+            stored += len(rest)
+    yield stored

@@ -1,0 +1,141 @@
+"""A whole house for a test: the environment its processes share, and the processes themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from service import seeding
+from service.config import Config
+from service.keys import VapidKey
+from service.models import Audience, Content, Notification, Outcome, Topic
+from service.processes import spawn
+from service.runtime import Runtime
+from tests.push_service import PushService
+
+T = TypeVar("T")
+TOPICS = ("world", "sport", "culture", "science", "breaking")
+
+
+def content(title: str = "Late news", **options: object) -> Content:
+    """An alert to publish."""
+    given = {"body": "It has just come in.", "url": "https://paper.example/story", **options}
+    return Content(title=title, **given)  # type: ignore[arg-type]
+
+
+def wait_until(look: Callable[[], T], timeout: float = 30.0, every: float = 0.05) -> T:
+    """Wait until `look` returns something true; that is returned."""
+    deadline = time.monotonic() + timeout
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout} s in vain; the last look saw {found!r}")
+        time.sleep(every)
+    return found
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class House:
+    """Workers, clock and web as real processes; ended by `with`, whatever happens."""
+
+    def __init__(self, redis_url: str, push: PushService, data_dir: Path, **more: str) -> None:
+        self.vapid = VapidKey.generate()
+        self.port = free_port()
+        self.environment = {
+            "REDIS_URL": redis_url,
+            "SECRET_KEY": "a secret of at least 32 characters",
+            "VAPID_PRIVATE_KEY": self.vapid.text,
+            "VAPID_SUBJECT": "mailto:push@newsroom.example",
+            "PUSH_SERVICES": f"{push.origin} {push.plain_origin}",
+            "PUSH_CA_BUNDLE": str(push.ca_file),
+            "DATA_DIR": str(data_dir),
+            "PORT": str(self.port),
+            **more,
+        }
+        self.push = push
+        self.config = Config.read(self.environment)
+        self.runtime = Runtime.open(self.config)
+        for slug in TOPICS:
+            self.runtime.store.house.add_topic(Topic(slug, slug.title()))
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> House:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()
+        self.runtime.store.redis.close()
+
+    def start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a process of this house, `workers.worker` say."""
+        environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+        argv = [sys.executable, "-m", module, *arguments]
+        process = spawn(argv, {**environment, **self.environment})
+        self.processes.append(process)
+        return process
+
+    def worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker."""
+        return self.start("workers.worker")
+
+    def clock(self) -> subprocess.Popen[bytes]:
+        """Start a clock."""
+        return self.start("workers.clock")
+
+    def end(self, process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> int:
+        """End one process and return how it ended."""
+        process.send_signal(how)
+        code = process.wait(timeout=30)
+        self.processes.remove(process)
+        return code
+
+    def seed(self, count: int) -> None:
+        """Store pretend readers at our push service, which will know them."""
+        public = self.runtime.vapid_public_key
+        list(
+            seeding.seed(
+                self.runtime.store,
+                count,
+                origins=[self.push.origin],
+                vapid_key=public,
+                topics=TOPICS[:4],
+            )
+        )
+        self.push.accept_any(self.vapid.public)
+
+    def publish(self, audience: Audience | None = None, **options: object) -> int:
+        """Publish an alert, to everyone unless told otherwise; its id."""
+        everyone = audience or Audience(everyone=True)
+        return self.runtime.publishing.publish(content(**options), everyone, by="a test").id
+
+    def over(self, id: int, timeout: float = 60.0) -> Notification:
+        """Wait until nothing more will be sent of a notification and all is counted."""
+
+        def look() -> Notification | None:
+            found = self.runtime.publishing.get(id)
+            return found if found.finished_at is not None else None
+
+        found = wait_until(look, timeout)
+        assert found is not None
+        return found
+
+    def outcomes(self, id: int) -> dict[str, int]:
+        """How many recipients ended in which outcome, zeros left out."""
+        progress = self.runtime.publishing.progress(id)
+        counts = {outcome.value: progress.of(outcome) for outcome in Outcome}
+        return {name: count for name, count in counts.items() if count}

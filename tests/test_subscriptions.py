@@ -1,0 +1,248 @@
+"""The store's subscriptions: known endpoints, refresh, leaving, and who is in which audience."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.endpoints import EndpointPolicy
+from service.models import Audience, Record, SubscriptionId, Topic
+from service.store import Store, connect
+from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed, Wish, digest_of
+from tests.redis_server import RedisServer
+
+KEY = "the public half of a VAPID key"
+
+
+def wish(name: object, keys: int = 0, **preferences: object) -> Wish:
+    """What browser `name` asks for, with its n-th pair of keys."""
+    url = f"https://fcm.googleapis.com/fcm/send/{name}"
+    p256dh = b"\x04" + hashlib.sha512(f"{name} {keys}".encode()).digest()
+    auth = hashlib.md5(f"{name} {keys}".encode()).digest()
+    return Wish(EndpointPolicy().parse(url), p256dh, auth, KEY, **preferences)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=[1, 3], ids=["one partition", "three partitions"])
+def store(redis_url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+    redis = connect(redis_url)
+    store = Store(redis, request.param)
+    for slug in ("world", "sport"):
+        store.house.add_topic(Topic(slug, slug.title()))
+    yield store
+    redis.close()
+
+
+def keys_of(store: Store) -> set[bytes]:
+    return set(store.redis.keys())
+
+
+def test_a_known_endpoint_with_the_same_keys_keeps_its_id_and_what_it_did_not_mention(
+    store: Store,
+) -> None:
+    first, new = store.subscriptions.subscribe(
+        wish("a", topics=frozenset({"world"}), zone="Asia/Aden")
+    )
+    again, new_again = store.subscriptions.subscribe(wish("a", locale="lv"))
+    assert (new, new_again) == (True, False)
+    assert again.id == first.id
+    assert (again.topics, again.zone, again.locale) == (frozenset({"world"}), "Asia/Aden", "lv")
+    assert store.subscriptions.count() == 1
+
+
+def test_other_keys_for_a_known_endpoint_change_nothing_unless_the_owner_asks(store: Store) -> None:
+    before, _ = store.subscriptions.subscribe(wish("a", topics=frozenset({"world"})))
+    with pytest.raises(KnownWithOtherKeys):
+        store.subscriptions.subscribe(wish("a", keys=1, topics=frozenset()))
+    assert store.subscriptions.get(before.id) == before
+    after, new = store.subscriptions.subscribe(
+        wish("a", keys=1), is_owner=lambda id, auth: (id, auth) == (before.id, before.auth)
+    )
+    assert not new
+    assert after == dataclasses.replace(before, p256dh=after.p256dh, auth=after.auth)
+    assert after.auth == wish("a", keys=1).auth
+
+
+def test_refresh_never_creates_not_even_for_somebody_who_left(store: Store) -> None:
+    with pytest.raises(NotSubscribed):
+        store.subscriptions.subscribe(wish("a"), refresh=True)
+    reader, _ = store.subscriptions.subscribe(wish("a"))
+    assert store.subscriptions.subscribe(wish("a"), refresh=True)[0].id == reader.id
+    store.subscriptions.remove(reader.id)
+    before = keys_of(store)
+    with pytest.raises(HasLeft):
+        store.subscriptions.subscribe(wish("a"), refresh=True)
+    assert keys_of(store) == before
+    assert store.subscriptions.count() == 0
+
+
+def test_somebody_who_left_may_ask_again_and_gets_a_new_id(store: Store) -> None:
+    first, _ = store.subscriptions.subscribe(wish("a", topics=frozenset({"world"})))
+    store.subscriptions.remove(first.id)
+    second, new = store.subscriptions.subscribe(wish("a"))
+    assert new
+    assert second.id != first.id
+    assert second.topics == frozenset()
+    with pytest.raises(NotSubscribed):
+        store.subscriptions.get(first.id)
+
+
+def test_another_endpoint_takes_over_what_was_chosen_and_the_old_one_ends(store: Store) -> None:
+    for name in range(5):
+        before, _ = store.subscriptions.subscribe(
+            wish(f"old{name}", topics=frozenset({"sport"}), locale="fr", zone="Europe/Paris")
+        )
+        after = store.subscriptions.change(before.id, wish(f"new{name}", topics=None))
+        assert (after.topics, after.locale, after.zone) == (
+            before.topics,
+            before.locale,
+            before.zone,
+        )
+        with pytest.raises(NotSubscribed):
+            store.subscriptions.get(before.id)
+    assert store.subscriptions.count() == 5
+    # Not left: the page that mends may still find the old endpoint unknown, never "left".
+    with pytest.raises(NotSubscribed):
+        store.subscriptions.subscribe(wish("old0"), refresh=True)
+
+
+def test_an_index_entry_counts_only_if_the_record_is_of_that_endpoint(store: Store) -> None:
+    subscriptions = store.subscriptions
+    reader, _ = subscriptions.subscribe(wish("a"))
+    # As after a collision of digests: b's entry leads to a's record.
+    digest = digest_of(wish("b").endpoint.url)
+    key = subscriptions.index_key(subscriptions.partition_of(digest), digest)
+    store.redis.hset(key, digest[2:], reader.id.number)
+    other, new = subscriptions.subscribe(wish("b"))
+    assert new
+    assert other.id != reader.id
+    assert subscriptions.subscribe(wish("a"))[0].id == reader.id
+
+
+def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) -> None:
+    endpoint = "x" * 152
+    reader, _ = store.subscriptions.subscribe(wish(endpoint))
+    packed = store.redis.hget(store.subscriptions.records_key(reader.id), "0")
+    assert packed is not None
+    assert len(packed) == 244
+
+
+def test_records_survive_packing(store: Store) -> None:
+    record = Record(
+        3, "rest/of%2Fit", b"\x04" + bytes(range(64)), bytes(16), 2, 65535, 1, 20000, 20001
+    )
+    assert Record.unpack(record.pack()) == record
+    with pytest.raises(ValueError, match="version 9"):
+        Record.unpack(b"\x09" + record.pack()[1:])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "0--1", "0-01", "a-1", "0-4294967296", "256-0", "٣-1"]
+)
+def test_what_is_not_a_subscription_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a subscription id"):
+        SubscriptionId.parse(text)
+
+
+class Audiences(RuleBasedStateMachine):
+    """Whatever happens, in whatever order, every audience counts exactly who belongs to it."""
+
+    server: RedisServer
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.redis = connect(self.server.url)
+        self.redis.flushdb()
+        self.store = Store(self.redis, 2)
+        for slug in ("world", "sport", "culture"):
+            self.store.house.add_topic(Topic(slug, slug.title()))
+        self.readers: dict[str, tuple[SubscriptionId, frozenset[str], str]] = {}
+        self.gone: set[str] = set()
+
+    def teardown(self) -> None:
+        self.redis.close()
+
+    names = st.sampled_from("abcdefghij")
+    topics = st.frozensets(st.sampled_from(["world", "sport", "culture"]))
+    locales = st.sampled_from(["en-GB", "en-US", "fr", "fr-CA", ""])
+
+    @rule(name=names, topics=topics, locale=locales)
+    def subscribe(self, name: str, topics: frozenset[str], locale: str) -> None:
+        reader, new = self.store.subscriptions.subscribe(wish(name, topics=topics, locale=locale))
+        assert new == (name not in self.readers)
+        self.readers[name] = (reader.id, topics, locale)
+        self.gone.discard(name)
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.readers)))
+        self.store.subscriptions.remove(self.readers.pop(name)[0])
+        self.gone.discard(name)
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data(), topics=topics)
+    def change_topics(self, data: st.DataObject, topics: frozenset[str]) -> None:
+        name = data.draw(st.sampled_from(sorted(self.readers)))
+        id, _, locale = self.readers[name]
+        self.store.subscriptions.change(id, wish(name, topics=topics))
+        self.readers[name] = (id, topics, locale)
+        self.gone.discard(name)
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def push_service_says_gone(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.readers)))
+        partition, number = self.readers[name][0]
+        key = self.store.subscriptions.bitmap_key(partition, "gone")
+        self.redis.setbit(key, number, 1)
+        self.gone.add(name)
+
+    @rule(
+        topics=topics, exclude=topics, locales=st.frozensets(st.sampled_from(["en", "fr-CA", "lv"]))
+    )
+    def count(
+        self, topics: frozenset[str], exclude: frozenset[str], locales: frozenset[str]
+    ) -> None:
+        audience = Audience(not topics, tuple(topics), tuple(exclude), tuple(locales))
+        there = [row for name, row in self.readers.items() if name not in self.gone]
+        expected = sum(
+            bool(not topics or followed & topics)
+            and not followed & exclude
+            and (not locales or any(f"{locale}-".startswith(f"{x}-") for x in locales))
+            for _, followed, locale in there
+        )
+        assert self.store.sending.count(audience) == expected
+
+    @invariant()
+    def every_reader_is_as_they_wished(self) -> None:
+        assert self.store.subscriptions.count() == len(self.readers)
+        for name, (id, topics, locale) in self.readers.items():
+            reader = self.store.subscriptions.get(id)
+            assert (reader.topics, reader.locale) == (topics, locale)
+            only = self.store.sending.count(Audience(subscription=id))
+            assert only == (name not in self.gone)
+
+
+def test_every_audience_is_exact_after_any_sequence_of_events(redis_server: RedisServer) -> None:
+    Audiences.server = redis_server
+    run_state_machine_as_test(
+        Audiences,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

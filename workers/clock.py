@@ -1,0 +1,60 @@
+"""The clock: every second it wakes workers for whatever is due. Several may run, one leads.
+
+It is what makes a lost job cost nothing: a worker killed with `kill -9`, a web process that died
+between storing and waking, a send that waits for its push service.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import RedisError
+
+from service.config import Config, ConfigError
+from service.runtime import Runtime
+
+TICK = 1.0  # seconds
+LEAD = 4.0  # seconds after which another clock takes over from one that died
+
+
+def run(runtime: Runtime, stop: threading.Event) -> None:
+    """Tick until `stop` is set; a Redis that is away is waited for."""
+    name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+    while not stop.wait(TICK):
+        with _patience():
+            if runtime.store.house.lead(name, int(LEAD * 1000)):
+                runtime.publishing.advance_all()
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Let a tick fail that Redis kept from its work; the next one is a second away."""
+    try:
+        yield
+    except RedisError as error:
+        print(f"clock: Redis: {error}", file=sys.stderr)
+
+
+def main() -> int:
+    """Run until SIGTERM or Ctrl-C; 0 then, 2 with one line where a setting is wrong."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        runtime = Runtime.open(Config.read(os.environ), patient=True)
+    except ConfigError as error:
+        print(f"stoppress clock: {error}", file=sys.stderr)
+        return 2
+    run(runtime, stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""One worker process: `python -m workers.worker`, or `stoppress worker`.
+
+RQ's SimpleWorker runs jobs in this very process, so that the connections to the push services
+live on from job to job (docs/decisions.md, 6).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rq import Queue, SimpleWorker
+from rq.serializers import JSONSerializer
+
+from service.config import ConfigError
+from service.publishing import QUEUE
+from service.store import connect
+from workers import jobs
+
+
+class StoppableWorker(SimpleWorker):
+    """Tells the job at hand when the process is asked to end; it then takes no more than 0.5 s.
+
+    Longer only for answers still under way. A second signal ends it at once, as RQ does.
+    """
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Finish the current checkpoint, then end."""
+        jobs.stopping.set()
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+
+    def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
+        """Let RQ forget a killed worker's job soon: our own leases have it taken up long before."""
+        return 60
+
+
+def main() -> int:
+    """Work until told to end; 0 then, 2 with one line where a setting keeps it from working."""
+    try:
+        shop = jobs.workshop()
+    except ConfigError as error:
+        print(f"stoppress worker: {error}", file=sys.stderr)
+        return 2
+    connection = connect(shop.runtime.config.redis_url, patient=True)
+    queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
+    worker = StoppableWorker(
+        [queue], connection=connection, serializer=JSONSerializer, name=shop.name.replace(":", ".")
+    )
+    worker.work(logging_level="WARNING", with_scheduler=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
