@@ -33,6 +33,10 @@ class ChildEnded(Exception):
     """A child ended before the house was ready; the message says which and how."""
 
 
+class _Stopped(Exception):
+    """A signal came before the house was ready."""
+
+
 def spawn(
     argv: Sequence[str], env: Mapping[str, str] | None = None, keep: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
@@ -134,11 +138,12 @@ class Supervisor:
                 signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
         for stage in reversed(self._stages):
             self._stop(stage)
         for number, before in self._handlers.items():
             signal.signal(number, before)
+        return isinstance(error, _Stopped)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
@@ -149,32 +154,32 @@ class Supervisor:
         for child in children:
             child.start()
 
-    def wait(self, ready: Callable[[], bool], timeout: float = math.inf) -> bool:
-        """Wait until `ready()`; False if a signal came first.
+    def wait(self, ready: Callable[[], bool], timeout: float = math.inf) -> None:
+        """Wait until `ready()`; a signal meanwhile leaves the `with` block.
 
         A child that ends meanwhile is not started again: what fails at its start is not mended by
         another, so `ChildEnded`. `TimeoutError` after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        while not self._signals:
-            for stage in self._stages:
-                for child in stage:
-                    if ended := child.ended():
-                        raise ChildEnded(ended)
-            if ready():
-                return True
+        while not ready():
+            if self._signals:
+                raise _Stopped
+            for child in self._children():
+                if ended := child.ended():
+                    raise ChildEnded(ended)
             if time.monotonic() >= deadline:
                 raise TimeoutError
             time.sleep(_POLL)
-        return False
 
     def run(self) -> None:
         """Keep the children running until a signal comes."""
         while not self._signals:
-            for stage in self._stages:
-                for child in stage:
-                    child.keep_running()
+            for child in self._children():
+                child.keep_running()
             time.sleep(_POLL)
+
+    def _children(self) -> list[Child]:
+        return [child for stage in self._stages for child in stage]
 
     def _stop(self, children: Sequence[Child]) -> None:
         # One signal brought us here, or none; the next means these children, not the later stage.

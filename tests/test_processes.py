@@ -166,9 +166,18 @@ def test_a_child_that_ends_before_all_is_ready_stops_the_start() -> None:
 def test_waiting_ends_when_all_is_ready_and_gives_up_in_time() -> None:
     with Supervisor() as supervisor:
         supervisor.start(Child("web", [sys.executable, "-c", "import time; time.sleep(60)"]))
-        assert supervisor.wait(lambda: True)
+        supervisor.wait(lambda: True)
         with pytest.raises(TimeoutError):
             supervisor.wait(lambda: False, timeout=0)
+
+
+def test_a_signal_while_waiting_leaves_the_block_and_stops_what_was_started() -> None:
+    reached = False
+    with Supervisor() as supervisor:
+        supervisor.start(Child("web", [sys.executable, "-c", "import time; time.sleep(60)"]))
+        supervisor.wait(lambda: os.kill(os.getpid(), signal.SIGTERM) is not None)
+        reached = True
+    assert not reached
 
 
 def test_a_child_that_keeps_dying_is_started_ever_more_rarely_until_it_has_lived_well() -> None:

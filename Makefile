@@ -1,0 +1,70 @@
+# make run    everything on this machine, in an environment of its own
+# make test   lint, types and all tests, exactly as CI runs them
+# make lock   settle the versions of all that pyproject.toml names; LOCK=--upgrade for newer ones
+# make fmt    put the code in form
+# make clean  remove what the above made; never `var`, which holds keys and readers
+
+PYTHON ?= python3
+UV ?= uv
+
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet install
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+	--no-emit-index-url --no-header $(LOCK) pyproject.toml
+BROWSERS := firefox-esr chromium dbus-daemon libnotify4
+OLD_PYTHON := needs Python 3.10 or later: apt-get install python3, or name one: make run PYTHON=python3.12
+NO_VENV := needs Python's venv: apt-get install python3-venv
+# True for root on Debian, where alone these packages may be installed unasked.
+MAY_INSTALL := [ "$$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release
+APT_INSTALL := apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	apt-get install -q -y --no-install-recommends
+
+.PHONY: run test lock fmt clean debian-packages
+.NOTPARALLEL:
+
+run: .venv/for-run
+	@exec $(BIN)/stoppress up
+
+test: debian-packages .venv/for-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lock:
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+fmt: .venv/for-test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find service workers tests -name __pycache__ -exec rm -rf {} +
+
+.venv/for-run: requirements.lock pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps -e .
+	@touch $@
+
+.venv/for-test: requirements-dev.lock pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements-dev.lock
+	$(PIP) --no-deps -e .
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "Stop Press $(OLD_PYTHON)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Stop Press $(NO_VENV)" >&2; exit 1; }
+	@# Half an environment must not be taken for one next time.
+	$(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
+
+debian-packages:
+	@if $(MAY_INSTALL); then \
+	  missing=$$(for name in $(BROWSERS); do \
+	    dpkg-query -W -f '$${db:Status-Status}' $$name 2>/dev/null | grep -qx installed || echo $$name; \
+	  done); \
+	  $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="python3-venv $$missing"; \
+	  if [ -n "$$missing" ]; then $(APT_INSTALL) $$missing; fi; \
+	fi

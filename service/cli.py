@@ -1,0 +1,272 @@
+"""The `stoppress` command: everything a shell can ask of a house.
+
+Commands that talk to a running house begin with `settings()`. The processes are started by module
+name, so that `service` never imports `workers`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+from service import embedded
+from service.config import Config, ConfigError
+from service.keys import VapidKey, b64url, make_secrets, read_secrets
+from service.processes import Child, ChildEnded, Supervisor
+
+# Seconds that web, workers and clock have to come up; they need two on two slow cores.
+_READY_WITHIN = 60
+
+
+class _Commands(click.Group):
+    """Says what is wrong with a setting in one line, whichever command met it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            click.echo(f"stoppress: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Commands)
+@click.version_option(package_name="stop-press", prog_name="stoppress")
+def main() -> None:
+    """Stop Press: the browser push-notification service that a newsroom runs itself."""
+
+
+# Settings ---------------------------------------------------------------------------------------
+
+
+def _over(kept: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment over what a house keeps; an empty variable counts as not set."""
+    given = {name: value for name, value in os.environ.items() if value.strip()}
+    return {**os.environ, **kept, **given}
+
+
+def environment() -> dict[str, str]:
+    """Return the environment that this house's processes run in.
+
+    That is our own, completed by the secrets in `DATA_DIR` and by the Redis running there.
+    `ConfigError` names what is missing still.
+    """
+    config = Config.read(os.environ)
+    kept = read_secrets(config.data_dir)
+    if not config.redis_url and (url := embedded.running_url(config.data_dir)):
+        kept["REDIS_URL"] = url
+    environ = _over(kept)
+    for name in ("SECRET_KEY", "VAPID_PRIVATE_KEY", "REDIS_URL"):
+        if not environ.get(name, "").strip():
+            raise ConfigError(
+                f"{name}: not set, and `stoppress up` keeps none in {config.data_dir}"
+            )
+    return environ
+
+
+def settings() -> Config:
+    """Return the settings of this house, for a command that works on it; `ConfigError`."""
+    return Config.read(environment())
+
+
+# Processes --------------------------------------------------------------------------------------
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _web_argv(config: Config) -> list[str]:
+    options = {
+        "worker-class": "gthread",
+        "threads": "8",
+        "workers": str(config.web_concurrency),
+        "bind": f"{_host(config.bind)}:{config.port}",
+        "log-level": "warning",
+        # TRUSTED_PROXIES alone says whom to believe about the reader's address and scheme.
+        "forwarded-allow-ips": "",
+    }
+    return [
+        *(sys.executable, "-m", "gunicorn", "service.app:create_app()"),
+        "--no-control-socket",  # one file in the home directory, for all houses on the machine
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
+
+
+_WORKER_ARGV = [sys.executable, "-m", "workers.worker"]
+_CLOCK_ARGV = [sys.executable, "-m", "workers.clock"]
+
+
+def _workers(number: int, environ: Mapping[str, str]) -> list[Child]:
+    return [Child(f"worker {n}", _WORKER_ARGV, environ) for n in range(1, number + 1)]
+
+
+def _become(argv: list[str], environ: Mapping[str, str]) -> None:
+    """Replace this process, so that signals reach the right one."""
+    os.execve(argv[0], argv, environ)  # noqa: S606 - no shell is wanted
+
+
+@main.command()
+def web() -> None:
+    """Serve readers' browsers, editors and the API."""
+    environ = environment()
+    _become(_web_argv(Config.read(environ)), environ)
+
+
+@main.command()
+@click.option("-n", "number", type=click.IntRange(1, 256), help="Default: WORKER_CONCURRENCY.")
+def worker(number: int | None) -> None:
+    """Send what is to be sent."""
+    environ = environment()
+    number = number or Config.read(environ).worker_concurrency
+    if number == 1:
+        _become(_WORKER_ARGV, environ)
+    with Supervisor() as supervisor:
+        supervisor.start(*_workers(number, environ))
+        supervisor.run()
+
+
+@main.command()
+def clock() -> None:
+    """Wake what is due: scheduled alerts, and the work of workers that died."""
+    _become(_CLOCK_ARGV, environment())
+
+
+# Everything on this machine ---------------------------------------------------------------------
+
+
+@main.command()
+def up() -> None:
+    """Run everything on this machine: Redis, web, workers and clock."""
+    config = Config.read(os.environ)
+    with ExitStack() as stack:
+        redis = None
+        if not config.redis_url:
+            redis = stack.enter_context(embedded.embedded_redis(config.data_dir))
+        elif not embedded.answers(config.redis_url):
+            raise ConfigError("REDIS_URL: no Redis answers there")
+        _check_port(config)
+        environ = _over(make_secrets(config.data_dir))
+        supervisor = stack.enter_context(Supervisor())
+        if redis:
+            environ["REDIS_URL"] = redis.url
+            _start_redis(supervisor, redis, config)
+        config = Config.read(environ)
+        _start_processes(supervisor, config, environ)
+        _welcome(config, signin_link=None)
+        supervisor.run()
+
+
+def _check_port(config: Config) -> None:
+    """Find out before anything starts whether the port is free; `ConfigError`."""
+    family = socket.AF_INET6 if ":" in config.bind else socket.AF_INET
+    try:
+        socket.create_server((config.bind, config.port), family=family).close()
+    except OSError as error:
+        raise ConfigError(
+            f"PORT: cannot listen on {_host(config.bind)}:{config.port}"
+            f" ({error.strerror or error}); set another PORT"
+        ) from None
+
+
+def _start_redis(supervisor: Supervisor, redis: embedded.EmbeddedRedis, config: Config) -> None:
+    """Start the embedded Redis and wait until it has loaded its data."""
+    # It needs nothing of our environment, secrets least of all; a wrong locale would end it.
+    supervisor.start(Child("Redis", redis.argv, {"LC_ALL": "C"}, keep=[redis.lock]))
+    try:
+        supervisor.wait(lambda: embedded.answers(redis.url))
+    except ChildEnded as error:
+        raise click.ClickException(f"{error}; {config.data_dir}/redis.log says why") from None
+
+
+def _start_processes(supervisor: Supervisor, config: Config, environ: Mapping[str, str]) -> None:
+    """Start web, workers and clock and wait until `/readyz` says that they work."""
+    supervisor.start(
+        Child("web", _web_argv(config), environ),
+        Child("clock", _CLOCK_ARGV, environ),
+        *_workers(config.worker_concurrency, environ),
+    )
+    try:
+        supervisor.wait(lambda: _ready(config), timeout=_READY_WITHIN)
+    except ChildEnded as error:
+        raise click.ClickException(f"{error} at its start; what it said is above") from None
+    except TimeoutError:
+        raise click.ClickException(
+            f"{config.public_url}/readyz did not answer 200 within {_READY_WITHIN} s"
+        ) from None
+
+
+def _ready(config: Config) -> bool:
+    # "Every address" is one to listen on, not one to call.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.bind, config.bind)  # noqa: S104
+    connection = HTTPConnection(host, config.port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _welcome(config: Config, signin_link: str | None) -> None:
+    """Say where to click, where everything is kept, and what a real site still needs."""
+    rows = [("Start here", config.public_url)]
+    if signin_link:
+        rows.append(("Sign in once", signin_link))
+    rows.append(("Data and keys", str(config.data_dir)))
+    wanted = {
+        "SITE_URL": config.site_url,
+        "SITE_ORIGINS": config.site_origins,
+        "VAPID_SUBJECT": config.vapid_subject,
+    }
+    missing = [name for name, value in wanted.items() if not value]
+    console = Console(highlight=False)
+    rule = Rule(style="dim")
+    console.print()
+    console.print(Text.assemble(("STOP PRESS", "bold"), " is running"))
+    console.print(rule)
+    for name, value in rows:
+        # A link broken over two lines cannot be clicked.
+        console.print(Text.assemble((f"{name:<15}", "dim"), (value, "bold")), soft_wrap=True)
+    console.print(rule)
+    if missing:
+        console.print(Text(f"A real site still needs {', '.join(missing)}.", "dim"))
+    console.print(Text("Ctrl-C stops everything.", "dim"))
+    console.print()
+
+
+# Keys -------------------------------------------------------------------------------------------
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def keys(ctx: click.Context) -> None:
+    """Make a new VAPID key pair and print it; nothing is changed."""
+    if ctx.invoked_subcommand is None:
+        key = VapidKey.generate()
+        click.echo(f"# public key, the browsers' applicationServerKey: {b64url(key.public)}")
+        click.echo(f"VAPID_PRIVATE_KEY={key.text}")
+
+
+@keys.command()
+def backup() -> None:
+    """Print what to keep in a safe place: without it every reader is lost."""
+    environ = _over(read_secrets(Config.read(os.environ).data_dir))
+    for name in ("SECRET_KEY", "VAPID_PRIVATE_KEY"):
+        if not environ.get(name, "").strip():
+            raise ConfigError(f"{name}: not set")
+        click.echo(f"{name}={environ[name]}")
+
+
+if __name__ == "__main__":
+    main()
