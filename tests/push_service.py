@@ -238,7 +238,7 @@ class _Judge:
     def _registered_key(self, message: Message) -> bytes:
         registration = self.registrations.get(message.endpoint)
         if registration is None:
-            if self.key_of_any is None or not re.fullmatch("/push/.+", message.path):
+            if self.key_of_any is None or not re.fullmatch("/(push|fcm/send)/.+", message.path):
                 raise Refusal(404, 102, "no such endpoint was ever given out")
             return self.key_of_any
         if registration.unsubscribed:
