@@ -1,0 +1,69 @@
+"""Real browsers as fixtures.
+
+Each lives for a module, since a Firefox takes three seconds to start. The tests of a module keep
+apart by serving their pages on ports of their own: consent and subscriptions belong to an origin.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser import programs
+from tests.browser.desktop import Desktop
+from tests.browser.firefox import Firefox
+from tests.browser.screenshots import open_chromium, open_page
+from tests.push_service import PushService
+
+
+@contextmanager
+def _skipped_where_missing() -> Iterator[None]:
+    """Skip what needs a program that is not installed; in CI nothing may be skipped so."""
+    try:
+        yield
+    except programs.MissingProgramError as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def push_service() -> Iterator[PushService]:
+    with PushService() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def desktop() -> Iterator[Desktop]:
+    with _skipped_where_missing(), Desktop() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def firefox(push_service: PushService, desktop: Desktop) -> Iterator[Firefox]:
+    with (
+        _skipped_where_missing(),
+        Firefox(push_url=push_service.websocket_url, bus_address=desktop.address) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with _skipped_where_missing(), open_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def chromium_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """Open pages as `open_page` does, each for a new reader, until the test ends."""
+    with ExitStack() as contexts:
+
+        def open_one(width: int, height: int, dark: bool = False, rtl: bool = False) -> Page:
+            page = open_page(chromium, width, height, dark=dark, rtl=rtl)
+            contexts.callback(page.context.close)
+            return page
+
+        yield open_one

@@ -1,0 +1,31 @@
+"""Where this machine keeps the browsers and the bus that the tests drive."""
+
+import ctypes.util
+import shutil
+
+FIREFOX = ("firefox-esr", "firefox")
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+DBUS_DAEMON = ("dbus-daemon",)
+
+_REMEDY = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
+
+
+class MissingProgramError(Exception):
+    """A program or library is not installed; the message has the command that installs it."""
+
+
+def find(names: tuple[str, ...]) -> str:
+    """Return the path of the first of `names` that is installed, else raise MissingProgramError."""
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    raise MissingProgramError(f"no {' or '.join(names)} on the PATH: {_REMEDY}")
+
+
+def require_libnotify() -> None:
+    """Raise MissingProgramError where Firefox could not reach a desktop's notifications.
+
+    Firefox loads the library when it starts, and Debian's package does not depend on it.
+    """
+    if ctypes.util.find_library("notify") is None:
+        raise MissingProgramError(f"no libnotify: {_REMEDY}")
