@@ -1,6 +1,6 @@
 """The `stoppress` command: everything a shell can ask of a house.
 
-Commands that talk to a running house begin with `settings()`. The processes are started by module
+Commands that work on a running house begin with `settings()`. The processes are started by module
 name, so that `service` never imports `workers`.
 """
 
@@ -15,6 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 import click
+from redis import RedisError
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
@@ -23,13 +24,14 @@ from service import embedded
 from service.config import Config, ConfigError
 from service.keys import VapidKey, b64url, make_secrets, read_secrets
 from service.processes import Child, ChildEnded, Supervisor
+from service.runtime import Runtime
 
 # Seconds that web, workers and clock have to come up; they need two on two slow cores.
 _READY_WITHIN = 60
 
 
 class _Commands(click.Group):
-    """Says what is wrong with a setting in one line, whichever command met it."""
+    """Says in one line that a setting is wrong (exit code 2) or that Redis is away (1)."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -37,6 +39,9 @@ class _Commands(click.Group):
         except ConfigError as error:
             click.echo(f"stoppress: {error}", err=True)
             ctx.exit(2)
+        except RedisError as error:
+            click.echo(f"stoppress: Redis: {error}", err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=_Commands)
@@ -58,19 +63,12 @@ def environment() -> dict[str, str]:
     """Return the environment that this house's processes run in.
 
     That is our own, completed by the secrets in `DATA_DIR` and by the Redis running there.
-    `ConfigError` names what is missing still.
     """
     config = Config.read(os.environ)
     kept = read_secrets(config.data_dir)
     if not config.redis_url and (url := embedded.running_url(config.data_dir)):
         kept["REDIS_URL"] = url
-    environ = _over(kept)
-    for name in ("SECRET_KEY", "VAPID_PRIVATE_KEY", "REDIS_URL"):
-        if not environ.get(name, "").strip():
-            raise ConfigError(
-                f"{name}: not set, and `stoppress up` keeps none in {config.data_dir}"
-            )
-    return environ
+    return _over(kept)
 
 
 def settings() -> Config:
@@ -91,6 +89,7 @@ def _web_argv(config: Config) -> list[str]:
         "threads": "8",
         "workers": str(config.web_concurrency),
         "bind": f"{_host(config.bind)}:{config.port}",
+        "graceful-timeout": "20",  # seconds; less than a supervisor's or systemd's patience
         "log-level": "warning",
         # TRUSTED_PROXIES alone says whom to believe about the reader's address and scheme.
         "forwarded-allow-ips": "",
@@ -106,6 +105,13 @@ _WORKER_ARGV = [sys.executable, "-m", "workers.worker"]
 _CLOCK_ARGV = [sys.executable, "-m", "workers.clock"]
 
 
+def _checked_environment() -> dict[str, str]:
+    """Return `environment()` once a process can work in it; `ConfigError` before it is started."""
+    environ = environment()
+    Runtime.open(Config.read(environ), patient=True)
+    return environ
+
+
 def _workers(number: int, environ: Mapping[str, str]) -> list[Child]:
     return [Child(f"worker {n}", _WORKER_ARGV, environ) for n in range(1, number + 1)]
 
@@ -118,7 +124,7 @@ def _become(argv: list[str], environ: Mapping[str, str]) -> None:
 @main.command()
 def web() -> None:
     """Serve readers' browsers, editors and the API."""
-    environ = environment()
+    environ = _checked_environment()
     _become(_web_argv(Config.read(environ)), environ)
 
 
@@ -126,7 +132,7 @@ def web() -> None:
 @click.option("-n", "number", type=click.IntRange(1, 256), help="Default: WORKER_CONCURRENCY.")
 def worker(number: int | None) -> None:
     """Send what is to be sent."""
-    environ = environment()
+    environ = _checked_environment()
     number = number or Config.read(environ).worker_concurrency
     if number == 1:
         _become(_WORKER_ARGV, environ)
@@ -138,7 +144,7 @@ def worker(number: int | None) -> None:
 @main.command()
 def clock() -> None:
     """Wake what is due: scheduled alerts, and the work of workers that died."""
-    _become(_CLOCK_ARGV, environment())
+    _become(_CLOCK_ARGV, _checked_environment())
 
 
 # Everything on this machine ---------------------------------------------------------------------
@@ -161,6 +167,7 @@ def up() -> None:
             environ["REDIS_URL"] = redis.url
             _start_redis(supervisor, redis, config)
         config = Config.read(environ)
+        Runtime.open(config)  # says in one line what every process would say at length
         _start_processes(supervisor, config, environ)
         _welcome(config, signin_link=None)
         supervisor.run()
