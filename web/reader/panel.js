@@ -28,6 +28,7 @@ const LEAVE_TROUBLE = "We could not be reached, so you are still subscribed. Ple
 const STYLE = `
 :host {
   all: initial;
+  color-scheme: light;
   --paper: var(--stop-press-paper, #fcfaf5);
   --ink: var(--stop-press-ink, #1c1a17);
   --muted: var(--stop-press-muted, #625c52);
@@ -39,6 +40,7 @@ const STYLE = `
 }
 @media (prefers-color-scheme: dark) {
   :host {
+    color-scheme: dark;
     --paper: var(--stop-press-paper, #211f1c);
     --ink: var(--stop-press-ink, #e8e1d4);
     --muted: var(--stop-press-muted, #a79f91);
@@ -46,8 +48,8 @@ const STYLE = `
     --accent: var(--stop-press-accent, #f2837a);
   }
 }
+* { box-sizing: border-box; }
 dialog {
-  box-sizing: border-box;
   position: fixed;
   inset: auto;
   inset-block-end: 1.25em;
@@ -270,7 +272,7 @@ function showQuestion(reader, facts) {
     }
   });
   form.append(
-    choices(yes, button("Not now", "", () => panel.dismiss())),
+    choices(yes, button("Not now", "later", () => panel.dismiss())),
     element("p", { class: "promise" }, "Leave again with one click, whenever you like."),
   );
   panel.show({ paper: facts.name, heading: QUESTION, dismissed: reader.later }, form);
@@ -281,7 +283,7 @@ async function showFollowed(reader, heading) {
   const { name, topics } = await reader.site().catch(() => ({ name: "", topics: [] }));
   const names = topics.filter(({ slug }) => followed.includes(slug)).map((topic) => topic.name);
   const list = element("ul", {}, ...names.map((text) => element("li", {}, text)));
-  const leave = button("Leave", "", async () => {
+  const leave = button("Leave", "leave", async () => {
     try {
       await reader.leave();
       showMessage(name, "You have left", "There will be no more alerts from us in this browser.");

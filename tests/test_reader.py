@@ -1,0 +1,165 @@
+"""The reader's files and the demo newspaper, served by the blueprint alone."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from flask import Flask
+
+from service.config import Config
+from service.reader import articles, bp
+
+SCRIPTS = ["/sw.js", "/optin.js", "/panel.js"]
+PAGES = ["/demo/", "/demo/no-such-story", *(f"/demo/{slug}" for slug in articles())]
+# Elements that have no end tag (HTML, section 13.1.2); SVG's are closed by themselves.
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """What a browser would load from a page, and whether its elements are properly nested."""
+
+    def __init__(self, url: str, html: str) -> None:
+        super().__init__()
+        self.url = url
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.inline: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.handle_startendtag(tag, attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "style" or (tag == "script" and "src" not in dict(attributes)):
+            self.inline.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.attributes += [(tag, name) for name, _ in attributes]
+        self.ids += [value for name, value in attributes if name == "id"]
+        self.links += [
+            urljoin(self.url, value)
+            for name, value in attributes
+            if name in ("href", "src", "data-worker")
+        ]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes nothing in {self.url}"
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def get():
+    app = Flask(__name__, static_folder=None)
+    app.config["STOPPRESS"] = Config.read({"SITE_NAME": "The Evening <Test>"})
+    app.register_blueprint(bp)
+    client = app.test_client()
+
+    def answer(url, **headers):
+        # Buffered: read to its end, so that the file behind it is closed.
+        return client.get(url, headers=headers, buffered=True)
+
+    return answer
+
+
+@pytest.fixture
+def load(get):
+    def page(url):
+        return Page(url, get(url).text)
+
+    return page
+
+
+@pytest.mark.parametrize("url", SCRIPTS)
+def test_a_script_may_be_loaded_by_pages_and_workers_of_other_origins(get, url):
+    response = get(url)
+    assert response.status_code == 200
+    assert response.mimetype == "text/javascript"
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+
+
+@pytest.mark.parametrize("url", [*SCRIPTS, "/style.css", "/demo/static/demo.css"])
+def test_a_file_that_has_not_changed_is_not_sent_again(get, url):
+    first = get(url)
+    again = get(url, **{"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    assert again.data == b""
+    assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
+
+
+def test_the_service_worker_is_always_fresh_and_may_control_the_whole_site(get):
+    headers = get("/sw.js").headers
+    assert headers["Cache-Control"] == "no-cache"
+    assert headers["Service-Worker-Allowed"] == "/"
+
+
+@pytest.mark.parametrize("url", ["/optin.js", "/panel.js"])
+def test_a_page_may_keep_its_scripts_for_five_minutes_and_use_stale_ones_meanwhile(get, url):
+    cache = get(url).headers["Cache-Control"]
+    assert cache.startswith("public, max-age=300, stale-while-revalidate=")
+
+
+def test_the_files_behind_the_pages_are_not_served(get):
+    for url in ("/demo/static/../articles.json", "/demo/articles.json", "/demo/base.html"):
+        assert get(url).status_code == 404
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_a_page_is_well_formed(load, url):
+    page = load(url)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_a_page_needs_no_leave_from_a_strict_content_security_policy(load, url):
+    page = load(url)
+    assert page.inline == []
+    inline = [row for row in page.attributes if row[1] == "style" or row[1].startswith("on")]
+    assert inline == []
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_every_link_within_the_paper_leads_somewhere(get, load, url):
+    links = {urlsplit(link) for link in load(url).links}
+    for link in links:
+        assert not link.netloc, f"{url} loads or leads to another origin: {link.geturl()}"
+        if link.path == "/":
+            continue  # the start page belongs to the application
+        expected = 404 if link.path == "/demo/no-such-story" else 200
+        assert get(link.path).status_code == expected, link.path
+        if link.fragment:
+            assert link.fragment in load(link.path).ids, link.geturl()
+
+
+def test_the_front_page_carries_every_story_under_its_topic(load):
+    page = load("/demo/")
+    for story in articles().values():
+        assert f"/demo/{story.slug}" in page.links
+        assert story.topic in page.ids
+        assert story.headline in page.text
+
+
+@pytest.mark.parametrize("slug", articles())
+def test_a_story_offers_alerts_on_its_own_topic(get, slug):
+    assert f'data-topic="{articles()[slug].topic}"' in get(f"/demo/{slug}").text
+
+
+def test_the_paper_bears_the_newsrooms_name_as_plain_text(get):
+    html = get("/demo/").text
+    assert "The Evening &lt;Test&gt;" in html
+    assert "<Test>" not in html
+
+
+def test_an_unknown_story_is_not_found_and_the_paper_says_so_itself(get):
+    response = get("/demo/no-such-story")
+    assert response.status_code == 404
+    assert "it is not there" in response.text
