@@ -8,6 +8,9 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 MIN_TTL, MAX_TTL = 60, 2_419_200  # seconds: Microsoft refuses 0, Google more than 28 days
+# Bytes. Every push service takes a body of 4,096 (RFC 8030 section 7.2); the header takes 86 of
+# them, the delimiter one and the tag 16 (RFC 8291 section 4).
+MAX_PLAINTEXT = 3993
 
 
 class Outcome(str, Enum):

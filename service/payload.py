@@ -10,8 +10,6 @@ from typing import Any
 
 from service.models import Notification
 
-# RFC 8291 section 4: what is left of a 4,096-byte body after 86 bytes of header and 17 of overhead.
-MAX_BYTES = 3993
 _RECEIPT = '"receipt":""'
 _RECEIPT_LENGTH = 22
 

@@ -24,7 +24,7 @@ class Tokens:
 
     def __init__(self, secret_key: str) -> None:
         self._reader_key = _derive(secret_key, b"stop-press reader token")
-        self._topic_key = _derive(secret_key, b"stop-press collapse topic")
+        self.topic_key = _derive(secret_key, b"stop-press collapse topic")
         receipt_key = _derive(secret_key, b"stop-press receipt")[:16]
         # One block of AES: eight zero bytes make a forgery as hard as an eight-byte MAC would,
         # and nobody but us can read the ids.
@@ -59,15 +59,6 @@ class Tokens:
         if not hmac.compare_digest(text[:8], _MAC):
             return None
         return int.from_bytes(text[8:11], "big"), SubscriptionId(*struct.unpack(">BI", text[11:]))
-
-    def collapse_topic(self, notification: int) -> str:
-        """Return the `Topic` under which a repeated message replaces the first (RFC 8030, 5.4).
-
-        The base64url form of 24 bytes is 32 characters, which every push service takes: Apple
-        decodes it and refuses lengths that leave a remainder of one.
-        """
-        name = f"notification {notification}".encode()
-        return b64url(hmac.digest(self._topic_key, name, "sha256")[:24])
 
 
 def _derive(secret_key: str, purpose: bytes) -> bytes:

@@ -114,7 +114,8 @@ class FanOut:
         self._sending = runtime.store.sending
         self._subscriptions = runtime.store.subscriptions
         self._payload = Payload(notification, runtime.config.public_url)
-        self._topic = runtime.tokens.collapse_topic(notification.id)
+        topic = f"notification {notification.id}"
+        self._topic = wire.collapse_topic(runtime.tokens.topic_key, topic)
         self._leases: list[_Lease] = []
         self._under_way: Counter[str] = Counter()
         self._headers: dict[tuple[int, int], tuple[float, list[str]]] = {}

@@ -15,14 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.keys import VapidKey, b64url
-
-# A body of 4,096 bytes, which every push service must take (RFC 8030 section 7.2), less the header
-# of 86, the delimiter and the tag of 16.
-MAX_PLAINTEXT: Final = 3993
-
-# Seconds. WNS answers 400 to a TTL of 0; 28 days is the most that FCM stores.
-MIN_TTL: Final = 60
-MAX_TTL: Final = 2_419_200
+from service.models import MAX_PLAINTEXT, MAX_TTL, MIN_TTL
 
 # RFC 8292 section 2 allows 24 h, which a service whose clock is a little behind ours refuses.
 VAPID_LIFETIME: Final = 12 * 3600
@@ -123,12 +116,9 @@ def headers(authorization: str, time_left: float, urgency: str, topic: str) -> l
     """Return the header lines of a push: the same for all recipients at one origin.
 
     `time_left` is in seconds until the notification's deadline, `topic` a `collapse_topic`.
-    `ValueError` when less than `MIN_TTL` is left: such a push is not sent but expired.
     """
-    if time_left < MIN_TTL:
-        raise ValueError("too late to send")
     return [
-        f"TTL: {int(min(time_left, MAX_TTL))}",
+        f"TTL: {int(min(max(time_left, MIN_TTL), MAX_TTL))}",
         f"Urgency: {urgency}",
         f"Topic: {topic}",
         "Content-Encoding: aes128gcm",
