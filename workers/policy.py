@@ -1,0 +1,68 @@
+"""Which answer of a push service means what, and how long to wait before trying again.
+
+|Answer|Verdict|
+|---|---|
+|2xx|accepted|
+|404, 410|gone; refused if it says that our own domain is blocked|
+|400, 401, 403 naming another VAPID key|refused: the subscription was made with that key|
+|401, 403|this recipient again, the third time refused|
+|406, 429|again: all of Google's and Microsoft's, elsewhere this recipient|
+|408, 5xx, no answer|again: everybody at this push service|
+|3xx, other 4xx|refused: our message is at fault, or we are sent elsewhere|
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from service.models import Outcome
+
+if TYPE_CHECKING:
+    from workers.transport import Answer
+
+# Google and Microsoft limit the sender, the others each subscription.
+_LIMITS_SENDER: Final = ("google", "microsoft")
+# Apple's, Google's and Mozilla's words for a subscription made with another VAPID key.
+_WRONG_KEY: Final = ("vapidpkhashmismatch", "do not correspond", "key mismatch")
+
+# Seconds.
+_MAX_PAUSE: Final = 300.0
+_MAX_RETRY_AFTER: Final = 3600.0
+
+
+class Verdict(NamedTuple):
+    """What an answer means: an outcome, or None and who must wait before another attempt."""
+
+    outcome: Outcome | None
+    slow_service: bool = False
+    retry_after: float | None = None
+
+
+def judge(answer: Answer[Any], service: str, attempts: int) -> Verdict:
+    """Judge an answer of a push service, named as by `EndpointPolicy`, after `attempts` failures.
+
+    Pure, and the only place that knows what a status means.
+    """
+    status, said = answer.status, answer.reason.lower()
+    if 200 <= status < 300:
+        return Verdict(Outcome.ACCEPTED)
+    if status in (404, 410):
+        return Verdict(Outcome.REFUSED if "domain blocked" in said else Outcome.GONE)
+    if status in (401, 403) and attempts < 2 and not any(words in said for words in _WRONG_KEY):
+        return Verdict(None, retry_after=answer.retry_after)
+    if status in (406, 429):
+        return Verdict(None, service in _LIMITS_SENDER, answer.retry_after)
+    if status in (0, 408) or status >= 500:
+        return Verdict(None, slow_service=True, retry_after=answer.retry_after)
+    return Verdict(Outcome.REFUSED)
+
+
+def pause(attempts: int, retry_after: float | None, random: Callable[[], float]) -> float:
+    """Return the seconds to wait when another attempt failed after `attempts` that did.
+
+    Doubles from 1 s to 300 s, of which the upper half is chance, so that those who failed
+    together do not come back together. Never less than `retry_after`, taken as at most 1 h.
+    """
+    ceiling = min(_MAX_PAUSE, 2.0 ** min(attempts, 10))
+    return max(ceiling * (1 + random()) / 2, min(retry_after or 0.0, _MAX_RETRY_AFTER))
