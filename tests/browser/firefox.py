@@ -296,6 +296,7 @@ def _process(home: Path, profile: Path, bus_address: str) -> Iterator["subproces
         # Without it Firefox ignores the address of `services.settings.server`.
         "MOZ_REMOTE_SETTINGS_DEVTOOLS": "1",
     }
+    programs.require_libnotify()
     command = [programs.find(programs.FIREFOX), "-headless", "-no-remote", "-new-instance"]
     command += ["-profile", str(profile), "--remote-debugging-port=0", "about:blank"]
     with (
