@@ -98,7 +98,7 @@ function site() {
 
 /** Our registration: the one at exactly our scope, not a wider one of the site's. */
 async function ownRegistration() {
-  const registration = await navigator.serviceWorker.getRegistration(scopeUrl);
+  const registration = await navigator.serviceWorker?.getRegistration(scopeUrl);
   return registration?.scope === scopeUrl.href ? registration : undefined;
 }
 

@@ -293,7 +293,7 @@ async function showFollowed(reader, heading) {
     }
   });
   const form = element("div", {}, choices(button("Close", "main", () => panel.close()), leave));
-  if (names.length) form.prepend(element("p", {}, "You follow"), list);
+  if (names.length) form.prepend(element("p", { class: "paper" }, "You follow"), list);
   panel.show({ paper: name, heading }, form);
 }
 

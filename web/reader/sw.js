@@ -24,6 +24,8 @@
   };
   // Safari revokes a subscription whose push events last about ten seconds.
   const RECEIPT_TIMEOUT_MS = 5000;
+  // Firefox tells of closing also when the click closed it, which is no dismissal.
+  const clicked = new Set();
 
   /** The notification of a Declarative Web Push document; null for any other payload. */
   function unpack(data) {
@@ -39,7 +41,7 @@
   function safeLink(link) {
     const front = `${self.location.origin}/`;
     try {
-      const url = new URL(link ?? "", front);
+      const url = new URL(typeof link === "string" ? link : "", front);
       const local = url.protocol === "http:" && LOOPBACK.includes(url.hostname);
       const safe = (url.protocol === "https:" || local) && !url.username && !url.password;
       return safe ? url.href : front;
@@ -135,6 +137,7 @@
     const { notification, action } = event;
     const kept = notification.data?.stopPress;
     if (!kept) return; // the site's own notification
+    clicked.add(kept.receipt);
     notification.close();
     const link = new Map(kept.links).get(action) ?? kept.navigate;
     event.waitUntil(
@@ -148,7 +151,7 @@
 
   self.addEventListener("notificationclose", (event) => {
     const kept = event.notification.data?.stopPress;
-    if (kept) event.waitUntil(report(kept, "dismissed"));
+    if (kept && !clicked.delete(kept.receipt)) event.waitUntil(report(kept, "dismissed"));
   });
 
   // Only the page holds the reader's id and token: the next visit tells the service of the change.
