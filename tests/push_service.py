@@ -476,10 +476,10 @@ class _Http2(_Http):
 
     def __init__(self, service: PushService) -> None:
         super().__init__(service)
-        config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
+        config = h2.config.H2Configuration(client_side=False, header_encoding="latin-1")
         self._h2 = h2.connection.H2Connection(config)
         self._streams: dict[int, tuple[_Request, bytearray]] = {}
-        self._unsent: dict[int, bytes] = {}
+        self._unsent: dict[int, memoryview] = {}
         self._flushing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -528,7 +528,7 @@ class _Http2(_Http):
             return
         pairs = [(":status", str(status)), *headers.items(), ("content-length", str(len(body)))]
         self._h2.send_headers(stream, pairs, end_stream=not body)
-        self._unsent[stream] = body
+        self._unsent[stream] = memoryview(body)
         self._send_unsent(stream)
         if last:
             self._h2.close_connection(last_stream_id=stream)
@@ -544,7 +544,7 @@ class _Http2(_Http):
             size = min(len(body), window, self._h2.max_outbound_frame_size)
             if size <= 0:
                 return
-            self._h2.send_data(stream, body[:size], end_stream=size == len(body))
+            self._h2.send_data(stream, bytes(body[:size]), end_stream=size == len(body))
             self._unsent[stream] = body[size:]
         self._forget(stream)
 
@@ -555,7 +555,7 @@ class _Http2(_Http):
             self._flush_soon()
 
     def _flush_soon(self) -> None:
-        """Write once for all that this turn of the loop answers: it halves the cost of each."""
+        """Write once for all that this turn of the loop answers."""
         if not self._flushing:
             self._flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -783,7 +783,9 @@ class PushService:
         self._judge = _Judge(strict_subject)
         self._autopush = _Autopush(self)
         self._rule: Rule = lambda message: None
-        self._changed = threading.Condition()
+        self._name = secrets.token_urlsafe(8)  # no version twice, for the same Firefox profile
+        self._numbers = itertools.count(1)
+        self._waiting: list[tuple[Callable[[], bool], threading.Event]] = []
         self._acks_waited_for = 0
         self._faults: list[BaseException] = []
 
@@ -830,23 +832,27 @@ class PushService:
 
     def wait_for(self, n: int, timeout: float) -> list[Message]:
         """Wait until `n` messages were answered since the start, and return all that were."""
-        self._wait(lambda: len(self.received) >= n, timeout, lambda: f"{n} messages")
+        self._wait(lambda: len(self.received) >= n, timeout, f"{n} messages")
         return self.received[:]
 
     def wait_for_ack(self, timeout: float) -> Ack:
         """Wait for the first ack that no earlier call returned."""
         position = self._acks_waited_for
-        self._wait(lambda: len(self.acks) > position, timeout, lambda: f"ack {position + 1}")
+        self._wait(lambda: len(self.acks) > position, timeout, f"ack {position + 1}")
         self._acks_waited_for += 1
         return self.acks[position]
 
-    def _wait(self, arrived: Callable[[], bool], timeout: float, what: Callable[[], str]) -> None:
-        with self._changed:
-            if not self._changed.wait_for(arrived, timeout):
+    def _wait(self, arrived: Callable[[], bool], timeout: float, what: str) -> None:
+        waiting = (arrived, threading.Event())
+        self._waiting.append(waiting)
+        try:
+            if not arrived() and not waiting[1].wait(timeout):
                 raise TimeoutError(
-                    f"no {what()} within {timeout} s: {len(self.received)} messages,"
+                    f"no {what} within {timeout} s: {len(self.received)} messages,"
                     f" {len(self.acks)} acks, refusals {self.refusals[:3]}"
                 )
+        finally:
+            self._waiting.remove(waiting)
 
     # What its transports and browsers tell it
 
@@ -855,10 +861,14 @@ class PushService:
         self._judge.registrations[registration.endpoint] = registration
 
     def tell(self, news: list[Any], item: object) -> None:
-        """Append to one of the lists a test may be waiting on."""
-        with self._changed:
-            news.append(item)
-            self._changed.notify_all()
+        """Append to one of the lists a test may be waiting on, and wake it if this was all.
+
+        Waking it for every message would have the two threads fight for the interpreter's lock.
+        """
+        news.append(item)
+        for arrived, woken in tuple(self._waiting):
+            if arrived():
+                woken.set()
 
     def refuse_protocol(self, error: Exception) -> None:
         """Note that a client broke HTTP itself."""
@@ -896,7 +906,7 @@ class PushService:
     def _accept(
         self, connection: _Connection, stream: int, message: Message, answer: Answer
     ) -> None:
-        version = secrets.token_urlsafe(16)
+        version = f"{self._name}-{next(self._numbers)}"
         ttl = min(int(message.headers["ttl"]), MAX_TTL)
         headers = {"location": f"{self.origin}/m/{version}", "ttl": str(ttl), **answer.headers}
         self._answer(connection, stream, message, replace(answer, headers=headers))
