@@ -177,7 +177,10 @@ async function erase({ id, token }) {
 async function leave() {
   const kept = recall(SUBSCRIBED);
   const subscription = await (await ownRegistration())?.pushManager.getSubscription();
-  const [here, there] = await Promise.allSettled([subscription?.unsubscribe(), kept.id && erase(kept)]);
+  const [here, there] = await Promise.allSettled([
+    subscription?.unsubscribe(),
+    kept.id && erase(kept),
+  ]);
   if (there.status === "rejected" && !(subscription && here.value)) throw there.reason;
   remember(ASKED, { refusals: NEVER });
   settle({});
@@ -195,7 +198,9 @@ async function reconcile(subscription, kept, always) {
             body: { subscription: subscription.toJSON() },
             token: kept.token,
           })
-        : await call("POST", "subscriptions", { body: { ...describe(subscription), refresh: true } });
+        : await call("POST", "subscriptions", {
+            body: { ...describe(subscription), refresh: true },
+          });
     const { id = kept.id, token = kept.token } = answer;
     const { topics } = kept.topics
       ? kept
