@@ -1,0 +1,385 @@
+"""The desk: the pages on which editors write an alert, send it, and watch it go out."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    redirect,
+    render_template,
+    request,
+    send_from_directory,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+from flask_login import current_user, logout_user
+from flask_wtf.csrf import CSRFError
+from redis.exceptions import RedisError
+from werkzeug.exceptions import HTTPException, NotFound
+
+from service import editors, validation
+from service.models import Audience, Content, Notification
+from service.publishing import Conflict, Idempotency, UnknownNotification
+from service.reports import FILTERS, Report, describe
+from service.runtime import Runtime
+
+_PAGE = 30  # alerts on one page of the list
+_HTMX = "htmx-2.0.11.min.js"
+
+bp = Blueprint(
+    "desk",
+    __name__,
+    url_prefix="/desk",
+    template_folder="../web",
+    static_folder="../web/desk/static",
+)
+for _name, _filter in FILTERS.items():
+    bp.add_app_template_filter(_filter, _name)
+_OPEN_TO_ALL = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
+
+
+def runtime() -> Runtime:
+    """Return the parts of this process."""
+    return cast(Runtime, current_app.extensions["stoppress"])
+
+
+# Who may come in --------------------------------------------------------------------------------
+
+
+@bp.before_request
+def _only_editors() -> ResponseReturnValue | None:
+    if request.endpoint in _OPEN_TO_ALL or current_user.is_authenticated:
+        return None
+    if "HX-Request" in request.headers:
+        # A page whose session ended is loaded anew, which leads to the sign-in.
+        return "", 401, {"HX-Refresh": "true"}
+    return redirect(url_for("desk.sign_in", next=request.full_path.rstrip("?")))
+
+
+@bp.after_request
+def _keep_private(response: Response) -> Response:
+    response.headers.setdefault("Cache-Control", "private, no-cache")
+    return response
+
+
+def _local(path: str) -> str:
+    """Return `path` if it cannot lead to another site, else the desk's front page."""
+    # Browsers read a backslash as a slash, and skip tabs and line ends.
+    safe = re.fullmatch(r"/(?!/)[!-\[\]-~]*", path)
+    return path if safe else url_for("desk.alerts")
+
+
+@bp.route("/sign-in", methods=["GET", "POST"])
+def sign_in() -> ResponseReturnValue:
+    """Sign an editor in by e-mail and password."""
+    if request.method == "GET":
+        return render_template("desk/sign_in.html", email="", error=None)
+    email = request.form.get("email", "")
+    editor = editors.check_password(runtime(), email, request.form.get("password", ""))
+    if editor is None:
+        error = "That e-mail address and password do not belong together."
+        return render_template("desk/sign_in.html", email=email, error=error), 422
+    editors.start_session(editor)
+    return redirect(_local(request.args.get("next", "")), 303)
+
+
+@bp.route("/welcome/<token>", methods=["GET", "POST"])
+def welcome(token: str) -> ResponseReturnValue:
+    """Let in whoever holds a one-time link. Looking does not use it up: mail programs do look."""
+    link = editors.find_link(runtime(), token)
+    error, status = None, 200
+    if link is not None and request.method == "POST":
+        given = (request.form.get("email", ""), request.form.get("password", ""))
+        try:
+            editor = editors.use_link(runtime(), link, *given)
+        except editors.EditorError as problem:
+            error, status = str(problem), 422
+        else:
+            if editor is not None:
+                editors.start_session(editor)
+                first = not runtime().publishing.latest(1)
+                return redirect(url_for("start.start" if first else "desk.alerts"), 303)
+            link = None
+    if link is None:
+        return _notice(
+            410,
+            "This link is used up",
+            "A sign-in link works once, for 24 hours. Whoever runs Stop Press gets you another"
+            " with “stoppress editor add” and your e-mail address.",
+        )
+    page = render_template(
+        "desk/welcome.html",
+        link=link,
+        email=request.form.get("email", ""),
+        error=error,
+        shortest=editors.SHORTEST_PASSWORD,
+    )
+    return page, status
+
+
+@bp.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """End the session."""
+    logout_user()
+    return redirect(url_for("desk.sign_in"), 303)
+
+
+# Writing and sending ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an editor has typed, as it was typed."""
+
+    title: str = ""
+    body: str = ""
+    url: str = ""
+    audience: str = "topics"
+    topics: tuple[str, ...] = ()
+    kind: str = "news"
+
+    @classmethod
+    def read(cls) -> Form:
+        """Read the form of this request."""
+        form = request.form
+        return cls(
+            title=form.get("title", "").strip(),
+            # Forms send every line end as two characters (HTML, form submission).
+            body=form.get("body", "").replace("\r\n", "\n").strip(),
+            url=form.get("url", "").strip(),
+            audience=form.get("audience", "topics"),
+            topics=tuple(dict.fromkeys(form.getlist("topic"))),
+            kind=form.get("kind", "news"),
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """Return the alert as the API takes it."""
+        everyone = self.audience == "everyone"
+        return {
+            "title": self.title,
+            "body": self.body,
+            "url": self.url,
+            "kind": self.kind,
+            "audience": {"everyone": True} if everyone else {"topics": list(self.topics)},
+        }
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Return the fields to send again."""
+        for name, value in asdict(self).items():
+            if name != "topics":
+                yield name, value
+        for slug in self.topics:
+            yield "topic", slug
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A form that can be sent: what it says, whom it reaches, and how many that is now."""
+
+    content: Content
+    audience: Audience
+    reach: int
+
+
+@bp.get("/new")
+def compose() -> ResponseReturnValue:
+    """Show the form for a new alert."""
+    return _compose(Form())
+
+
+@bp.post("/new")
+def review() -> ResponseReturnValue:
+    """Show what would be sent, and to how many; or what is wrong, or the form again (Back)."""
+    form, nonce = Form.read(), _nonce()
+    if request.form.get("step") == "edit":
+        return _compose(form, nonce=nonce)
+    checked = _check(form)
+    if not isinstance(checked, Draft):
+        return _compose(form, nonce=nonce, errors=checked), 422
+    return render_template(
+        "desk/confirm.html",
+        form=form,
+        nonce=nonce,
+        content=checked.content,
+        audience=_describe(checked.audience),
+        reach=checked.reach,
+    )
+
+
+@bp.get("/reach")
+def reach() -> ResponseReturnValue:
+    """Say how many browsers would get it: the part of the form that follows the ticks."""
+    everyone = request.args.get("audience") == "everyone"
+    return render_template("desk/reach.html", reach=_reach(everyone, request.args.getlist("topic")))
+
+
+@bp.post("/alerts")
+def send() -> ResponseReturnValue:
+    """Send it, once however often this arrives: the form's nonce stands for the intention."""
+    form, nonce = Form.read(), _nonce()
+    checked = _check(form)
+    if not isinstance(checked, Draft):
+        return _compose(form, nonce=nonce, errors=checked), 422
+    body = json.dumps(form.as_json(), sort_keys=True).encode()
+    key = Idempotency(f"desk {current_user.email}", nonce, body)
+    try:
+        published = runtime().publishing.publish(
+            checked.content, checked.audience, by=current_user.email, idempotency=key
+        )
+    except Conflict:
+        notice = (
+            "This form has sent an alert already, with other words; it is in the list of alerts."
+            " Nothing was sent just now. Review it again to send these words as another alert."
+        )
+        return _compose(form, notice=notice), 409
+    return redirect(url_for("desk.alert", id=published.id), 303)
+
+
+def _compose(
+    form: Form, *, nonce: str = "", errors: dict[str, str] | None = None, notice: str = ""
+) -> str:
+    return render_template(
+        "desk/compose.html",
+        form=form,
+        nonce=nonce or secrets.token_urlsafe(16),
+        errors=errors or {},
+        notice=notice,
+        topics=runtime().store.house.topics().values(),
+        reach=_reach(form.audience == "everyone", form.topics),
+    )
+
+
+def _check(form: Form) -> Draft | dict[str, str]:
+    """Return what can be sent, or what is wrong with which field."""
+    try:
+        content, audience = validation.notification(form.as_json(), runtime())
+    except validation.Invalid as invalid:
+        return {error.field.partition(".")[0]: error.detail for error in invalid.errors}
+    recipients = runtime().publishing.reach(audience)
+    if not recipients:
+        return {"audience": "Nobody would get it: no browser is subscribed to that yet."}
+    return Draft(content, audience, recipients)
+
+
+def _nonce() -> str:
+    nonce = request.form.get("nonce", "")
+    return nonce if re.fullmatch(r"[\w-]{16,64}", nonce, re.ASCII) else abort(400)
+
+
+def _reach(everyone: bool, slugs: tuple[str, ...] | list[str]) -> int | None:
+    """Return how many browsers that is; None where nobody was chosen."""
+    known = runtime().store.house.topics()
+    topics = tuple(slug for slug in dict.fromkeys(slugs) if slug in known)
+    if not (everyone or topics):
+        return None
+    audience = Audience(everyone=True) if everyone else Audience(topics=topics)
+    return runtime().publishing.reach(audience)
+
+
+# Watching ---------------------------------------------------------------------------------------
+
+
+def _report(notification: Notification, *, receipts: bool = True) -> Report:
+    publishing = runtime().publishing
+    return Report(
+        notification=notification,
+        audience=_describe(notification.audience),
+        progress=publishing.progress(notification.id),
+        receipts=publishing.receipts(notification.id) if receipts else {},
+        now=time.time(),
+    )
+
+
+def _describe(audience: Audience) -> str:
+    return describe(audience, runtime().store.house.topics())
+
+
+@bp.get("/")
+def alerts() -> ResponseReturnValue:
+    """List what was sent, newest first."""
+    before = request.args.get("before", type=int)
+    found = runtime().publishing.latest(_PAGE, before)
+    older = found[-1].id if len(found) == _PAGE else None
+    reports = [_report(notification, receipts=False) for notification in found]
+    return render_template("desk/alerts.html", reports=reports, older=older)
+
+
+@bp.get("/alerts/<int:id>")
+def alert(id: int) -> ResponseReturnValue:
+    """Show how far an alert has come, or what became of it."""
+    return render_template("desk/alert.html", report=_report(runtime().publishing.get(id)))
+
+
+@bp.get("/alerts/<int:id>/progress")
+def progress(id: int) -> ResponseReturnValue:
+    """Show the part of that page that changes; when it is over, have the page load its report."""
+    report = _report(runtime().publishing.get(id))
+    headers = {} if report.live else {"HX-Refresh": "true"}
+    return render_template("desk/progress.html", report=report), headers
+
+
+@bp.post("/alerts/<int:id>/cancel")
+def cancel(id: int) -> ResponseReturnValue:
+    """Stop an alert."""
+    try:
+        runtime().publishing.cancel(id)
+    except Conflict as conflict:
+        report = _report(runtime().publishing.get(id))
+        return render_template("desk/alert.html", report=report, notice=str(conflict)), 409
+    return redirect(url_for("desk.alert", id=id), 303)
+
+
+@bp.get(f"/{_HTMX}")
+def htmx() -> Response:
+    """Serve the library that refreshes parts of pages; its name changes with its version."""
+    return send_from_directory("../web/vendor", _HTMX, max_age=365 * 86_400)
+
+
+# When something is wrong ------------------------------------------------------------------------
+
+
+@bp.route("/<path:_rest>")
+def missing(_rest: str) -> ResponseReturnValue:
+    """Answer for every address under the desk that is none."""
+    abort(404)
+
+
+@bp.errorhandler(UnknownNotification)
+@bp.errorhandler(NotFound)
+def _not_found(_: Exception) -> ResponseReturnValue:
+    return _notice(404, "There is no such page", "Perhaps a digit of its address went missing.")
+
+
+@bp.errorhandler(CSRFError)
+def _csrf(_: CSRFError) -> ResponseReturnValue:
+    text = "Your session has ended, or the page is an old one. Nothing was done. Go back and reload"
+    return _notice(400, "That did not come from this desk", f"{text} it, then try again.")
+
+
+@bp.errorhandler(HTTPException)
+def _refused(error: HTTPException) -> ResponseReturnValue:
+    return _notice(error.code or 500, error.name, error.description or "")
+
+
+@bp.errorhandler(RedisError)
+def _away(_: RedisError) -> ResponseReturnValue:
+    return _notice(
+        503,
+        "Redis is away",
+        "The desk cannot read or store anything just now. What was sent goes on by itself when"
+        " Redis is back; reload this page to see.",
+    )
+
+
+def _notice(status: int, heading: str, text: str) -> ResponseReturnValue:
+    return render_template("desk/notice.html", heading=heading, text=text), status

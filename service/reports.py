@@ -1,0 +1,151 @@
+"""An alert as the pages show it: its numbers, and the words and times of plain speech."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from service.models import Audience, Notification, Outcome, Progress, State, Topic
+
+_LATE = 5.0  # seconds after which an alert that has not begun needs somebody's attention
+
+_SERVICES = {"google": "Google", "apple": "Apple", "mozilla": "Mozilla", "microsoft": "Microsoft"}
+_STATES = {
+    State.SENDING: "being sent",
+    State.PAUSED: "paused",
+    State.SENT: "sent",
+    State.CANCELLED: "cancelled",
+    State.EXPIRED: "ran out of time",
+}
+_OUTCOMES = {
+    Outcome.ACCEPTED: "handed to {service}",
+    Outcome.REFUSED: "rejected by {service}",
+    Outcome.GONE: "no longer subscribed",
+    Outcome.EXPIRED: "ran out of time",
+    Outcome.SKIPPED: "quiet hours or limit",
+    Outcome.CANCELLED: "cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An alert as the pages show it. Times are seconds since 1970 UTC."""
+
+    notification: Notification
+    audience: str
+    progress: Progress
+    receipts: dict[str, int]
+    now: float
+
+    @property
+    def live(self) -> bool:
+        """Whether its numbers still change."""
+        return self.notification.finished_at is None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was stopped and what was under way is being counted."""
+        return self.live and self.notification.over
+
+    @property
+    def state(self) -> str:
+        """What it is doing, in a word or two."""
+        return "being stopped" if self.stopping else _STATES[self.notification.state]
+
+    @property
+    def handed_over(self) -> int:
+        """How many browsers' push services took it."""
+        return self.progress.of(Outcome.ACCEPTED)
+
+    @property
+    def percent(self) -> int:
+        """How much of the work is done, rounded down: 100 is all of it."""
+        return 100 * self.progress.done // max(1, self.progress.recipients)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return max(0.0, (self.notification.finished_at or self.now) - self.notification.created_at)
+
+    @property
+    def rate(self) -> int:
+        """Browsers dealt with a second, on average since it was published."""
+        return round(self.progress.done / max(1.0, self.seconds))
+
+    @property
+    def late(self) -> bool:
+        """Whether it should have begun by now."""
+        return not self.progress.recipients and self.seconds > _LATE
+
+    @property
+    def rows(self) -> list[tuple[Outcome, str, int]]:
+        """Every outcome that occurred, in words; in an order that holds while numbers change."""
+        counts: Counter[tuple[Outcome, str]] = Counter()
+        for (outcome, service), n in self.progress.outcomes.items():
+            counts[outcome, outcome_words(outcome, service)] += n
+        order = list(_OUTCOMES)
+        kinds = sorted(counts, key=lambda kind: (order.index(kind[0]), kind[1]))
+        return [(outcome, words, counts[outcome, words]) for outcome, words in kinds]
+
+
+def outcome_words(outcome: Outcome, service: str) -> str:
+    """Say what became of a browser; `service` is its push service as endpoints.py names it."""
+    return _OUTCOMES[outcome].format(service=_SERVICES.get(service, "another push service"))
+
+
+def describe(audience: Audience, topics: dict[str, Topic]) -> str:
+    """Say whom an audience means, in the names of the topics as they are now."""
+    if audience.subscription is not None:
+        return "one browser, as a test"
+    names = [topics[slug].name if slug in topics else slug for slug in audience.topics]
+    said = "everyone" if audience.everyone else " or ".join(names)
+    if audience.exclude:
+        without = [topics[slug].name if slug in topics else slug for slug in audience.exclude]
+        said += f", but not {' or '.join(without)}"
+    if audience.locales:
+        said += f", reading {' or '.join(audience.locales)}"
+    return said
+
+
+def _datetime(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _iso(seconds: float) -> str:
+    return f"{_datetime(seconds):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _utc(seconds: float) -> str:
+    return f"{_datetime(seconds):%-d %b %Y, %H:%M} UTC"
+
+
+def _brief(seconds: float) -> str:
+    """Say how long something took, `0.4 s` or `2 min 5 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes:,} min {rest} s"
+
+
+def _duration(seconds: int) -> str:
+    """Say a span in the largest unit that it is a whole number of."""
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length} {unit}{'' if seconds == length else 's'}"
+    return f"{seconds} seconds"
+
+
+FILTERS: dict[str, Callable[[Any], str]] = {
+    "number": _number,
+    "iso": _iso,
+    "utc": _utc,
+    "brief": _brief,
+    "duration": _duration,
+}

@@ -1,0 +1,88 @@
+"""The start page: the first five minutes, from subscribing this browser to seeing an alert on it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, abort, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from redis.exceptions import RedisError
+
+from service import validation
+from service.desk import runtime
+from service.models import Audience, Outcome, SubscriptionId
+from service.publishing import UnknownNotification
+from service.reports import outcome_words
+
+bp = Blueprint("start", __name__, template_folder="../web")
+
+
+@bp.get("/")
+def start() -> ResponseReturnValue:
+    """Show the three steps."""
+    return render_template("desk/start.html")
+
+
+@bp.post("/start/alerts")
+def send() -> ResponseReturnValue:
+    """Send the alert of step 2 to the browser that asks, and to no other."""
+    if not current_user.is_authenticated:
+        abort(401)
+    try:
+        only = SubscriptionId.parse(request.form.get("subscription", ""))
+    except ValueError:
+        return {"detail": "Subscribe this browser first."}, 422
+    said = {
+        "title": request.form.get("title", ""),
+        "body": request.form.get("body", ""),
+        "url": f"{runtime().config.public_url}/demo/",
+        "ttl": 600,
+        "audience": {"everyone": True},
+    }
+    try:
+        content, _ = validation.notification(said, runtime())
+    except validation.Invalid as invalid:
+        return {"detail": invalid.errors[0].detail}, 422
+    audience = Audience(subscription=only)
+    if not runtime().publishing.reach(audience):
+        return {"detail": "This browser is no longer subscribed: subscribe it again."}, 409
+    published = runtime().publishing.publish(content, audience, by=current_user.email)
+    return {"id": published.id}, 202
+
+
+@bp.get("/start/alerts/<int:id>")
+def follow(id: int) -> ResponseReturnValue:
+    """Say how far that alert has come; `seconds` from the click to its end, None before it."""
+    if not current_user.is_authenticated:
+        abort(401)
+    publishing = runtime().publishing
+    notification = publishing.get(id)
+    if notification.audience.subscription is None:
+        raise UnknownNotification
+    ends = [kind for kind, n in publishing.progress(id).outcomes.items() if n]
+    over = notification.finished_at is not None
+    return {
+        "seconds": notification.finished_at - notification.created_at if over else None,
+        "accepted": any(outcome is Outcome.ACCEPTED for outcome, _ in ends),
+        "outcome": outcome_words(*ends[0]) if ends else None,
+        "shown": publishing.receipts(id)["shown"] > 0,
+    }
+
+
+@bp.errorhandler(401)
+def _signed_out(_: Exception) -> ResponseReturnValue:
+    return {"detail": "You are signed out: reload this page and sign in."}, 401
+
+
+@bp.errorhandler(UnknownNotification)
+def _unknown(_: Exception) -> ResponseReturnValue:
+    return {"detail": "There is no such alert."}, 404
+
+
+@bp.errorhandler(RedisError)
+def _away(_: RedisError) -> ResponseReturnValue:
+    if request.endpoint == "start.start":
+        return render_template("desk/notice.html", heading="Redis is away", text=_AWAY), 503
+    return {"detail": _AWAY}, 503
+
+
+_AWAY = "Stop Press cannot read or store anything just now. Start Redis again, then reload."
