@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -40,6 +40,20 @@ class _Recipient:
 
 
 @dataclass(slots=True)
+class _Service:
+    """How a push service (one base) fares within a lease.
+
+    `again` says that somebody there must be tried again, not before `not_before`.
+    """
+
+    answered: bool = False
+    failed_in_a_row: int = 0
+    stopped: bool = False
+    again: bool = False
+    not_before: float = 0.0
+
+
+@dataclass(slots=True)
 class _Lease:
     """A batch this worker holds, and what has become of it so far. Times are monotonic."""
 
@@ -47,8 +61,7 @@ class _Lease:
     until: float
     todo: deque[int]
     earlier: dict[int, Retry]
-    retries: dict[int, Retry] = field(default_factory=dict)
-    stopped: set[int] = field(default_factory=set)
+    services: defaultdict[int, _Service] = field(default_factory=lambda: defaultdict(_Service))
     ready: deque[tuple[int, Record]] = field(default_factory=deque)
     held_back: deque[tuple[int, Record]] = field(default_factory=deque)
     results: dict[tuple[Outcome, str], list[int]] = field(default_factory=dict)
@@ -210,7 +223,7 @@ class FanOut:
                 lease.ready.append((number, record))
 
     def _start(self, lease: _Lease, number: int, record: Record) -> None:
-        if record.base in lease.stopped or self._too_early(lease, record.base):
+        if self._must_wait(lease, record.base):
             return
         service = self._service(record)
         left = self._notification.deadline - time.time()
@@ -236,14 +249,13 @@ class FanOut:
         lease.under_way += 1
         self._under_way[service] += 1
 
-    def _too_early(self, lease: _Lease, base: int) -> bool:
-        """Whether a push service is left in peace for a while yet, for this batch."""
-        retry = lease.earlier.get(base)
-        if retry is None or retry.at <= time.time() * 1000:
-            return False
-        lease.retries[base] = retry
-        lease.stopped.add(base)
-        return True
+    def _must_wait(self, lease: _Lease, base: int) -> bool:
+        """Whether a push service is left in peace for a while, as far as this batch goes."""
+        service = lease.services[base]
+        earlier = lease.earlier.get(base)
+        if earlier is not None and earlier.at > time.time() * 1000:
+            service.stopped = service.again = True
+        return service.stopped
 
     def _header_lines(self, record: Record, origin: str, left: float) -> list[str]:
         """Return the headers, made once a second for each push service and VAPID key."""
@@ -269,19 +281,21 @@ class FanOut:
         lease = recipient.lease
         lease.under_way -= 1
         self._under_way[recipient.service] -= 1
+        service = lease.services[recipient.base]
         earlier = lease.earlier.get(recipient.base)
-        attempts = earlier.attempts if earlier else 0
-        verdict = policy.judge(answer, recipient.service, attempts)
+        verdict = policy.judge(answer, recipient.service, earlier.attempts if earlier else 0)
         if verdict.outcome is not None:
             lease.note(recipient.number, verdict.outcome, recipient.service)
+            service.answered = True
+            service.failed_in_a_row = 0
             return
-        pause = policy.pause(attempts, verdict.retry_after, random.random)
-        at = int((time.time() + pause) * 1000)
-        before = lease.retries.get(recipient.base)
-        if before is None or before.at < at:
-            lease.retries[recipient.base] = Retry(attempts + 1, at)
+        service.again = True
+        if verdict.retry_after is not None:
+            service.not_before = max(service.not_before, time.time() + verdict.retry_after)
         if verdict.slow_service:
-            lease.stopped.add(recipient.base)
+            service.failed_in_a_row += 1
+            enough = service.failed_in_a_row >= policy.FAILURES_IN_A_ROW
+            service.stopped |= enough or verdict.retry_after is not None
 
     def _record_and_release(self) -> None:
         unrecorded = sum(lease.unrecorded for lease in self._leases)
@@ -314,12 +328,27 @@ class FanOut:
             lease.lost = True
 
     def _release(self, lease: _Lease) -> None:
+        retries = {
+            base: self._retry(lease.earlier.get(base), service)
+            for base, service in lease.services.items()
+            if service.again
+        }
         wait: int | None = None
         if lease.startable:
             wait = 0
-        elif lease.retries:
-            first = min(retry.at for retry in lease.retries.values())
+        elif retries:
+            first = min(retry.at for retry in retries.values())
             wait = max(0, first - int(time.time() * 1000))
         self._sending.release(
-            self._notification.id, lease.batch, self._shop.name, wait_ms=wait, retries=lease.retries
+            self._notification.id, lease.batch, self._shop.name, wait_ms=wait, retries=retries
         )
+
+    @staticmethod
+    def _retry(earlier: Retry | None, service: _Service) -> Retry:
+        """Say when a push service is tried again; one that answered is not backed off from."""
+        now = time.time()
+        if earlier is not None and earlier.at > now * 1000:
+            return earlier
+        attempts = 0 if earlier is None or service.answered else earlier.attempts
+        pause = policy.pause(attempts, service.not_before - now, random.random)
+        return Retry(attempts + 1, int((now + pause) * 1000))

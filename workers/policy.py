@@ -7,7 +7,7 @@
 |400, 401, 403 naming another VAPID key|refused: the subscription was made with that key|
 |401, 403|this recipient again, the third time refused|
 |406, 429|again: all of Google's and Microsoft's, elsewhere this recipient|
-|408, 5xx, no answer|again: everybody at this push service|
+|408, 5xx, no answer|again: this recipient; all, after eight in a row or where a time is named|
 |3xx, other 4xx|refused: our message is at fault, or we are sent elsewhere|
 """
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _LIMITS_SENDER: Final = ("google", "microsoft")
 # Apple's, Google's and Mozilla's words for a subscription made with another VAPID key.
 _WRONG_KEY: Final = ("vapidpkhashmismatch", "do not correspond", "key mismatch")
+
+# One failure is an accident; so many without an answer between them are a push service that is
+# ill, and the rest of the batch is spared it for a while.
+FAILURES_IN_A_ROW: Final = 8
 
 # Seconds.
 _MAX_PAUSE: Final = 300.0
