@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 
+from tests.house import House
+from tests.push_service import PushService
 from tests.redis_server import RedisServer
 
 BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
@@ -36,6 +39,20 @@ def redis_url(redis_database: str) -> Iterator[str]:
         client.flushdb()
         yield redis_database
         client.flushdb()
+
+
+@pytest.fixture
+def push() -> Iterator[PushService]:
+    """A strict push service."""
+    with PushService() as service:
+        yield service
+
+
+@pytest.fixture
+def house(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[House]:
+    """A house whose processes the test starts as it needs them."""
+    with House(redis_url, push, tmp_path) as house:
+        yield house
 
 
 def empty_database(url: str) -> str:

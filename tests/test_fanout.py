@@ -7,8 +7,6 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,18 +16,6 @@ from tests.house import TOPICS, House, content, wait_until
 from tests.push_service import Answer, Message, PushService
 
 WINDOW = 256
-
-
-@pytest.fixture
-def push() -> Iterator[PushService]:
-    with PushService() as service:
-        yield service
-
-
-@pytest.fixture
-def house(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[House]:
-    with House(redis_url, push, tmp_path) as house:
-        yield house
 
 
 class Mixed:
