@@ -599,10 +599,17 @@ def test_an_endpoint_is_gone_once_firefox_unregisters(push: PushService) -> None
         assert send(message_to(subscription))[0].status == 410
 
 
-def test_firefox_cannot_register_without_a_key(push: PushService) -> None:
+COMPRESSED = OURS.pair.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+
+
+@pytest.mark.parametrize("key", [{}, {"key": b64url(COMPRESSED)}], ids=["none", "compressed"])
+def test_firefox_cannot_register_without_a_whole_key(
+    push: PushService, key: dict[str, str]
+) -> None:
     with firefox_at(push) as firefox:
-        reply = firefox.call({"channelID": "a-channel", "messageType": "register"})
+        reply = firefox.call({"channelID": "a-channel", "messageType": "register", **key})
         assert reply["status"] == 400
+    assert push.registrations == []
 
 
 def test_a_frame_firefox_would_not_send_is_refused(push: PushService) -> None:
