@@ -176,13 +176,15 @@ def up() -> None:
 def _check_port(config: Config) -> None:
     """Find out before anything starts whether the port is free; `ConfigError`."""
     family = socket.AF_INET6 if ":" in config.bind else socket.AF_INET
-    try:
-        socket.create_server((config.bind, config.port), family=family).close()
-    except OSError as error:
-        raise ConfigError(
-            f"PORT: cannot listen on {_host(config.bind)}:{config.port}"
-            f" ({error.strerror or error}); set another PORT"
-        ) from None
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.bind, config.port))
+        except OSError as error:
+            raise ConfigError(
+                f"PORT: cannot listen on {_host(config.bind)}:{config.port}"
+                f" ({error.strerror}); set another PORT"
+            ) from None
 
 
 def _start_redis(supervisor: Supervisor, redis: embedded.EmbeddedRedis, config: Config) -> None:

@@ -160,7 +160,8 @@ def embedded_redis(data_dir: Path) -> Iterator[EmbeddedRedis]:
     data.
     """
     directory = _directory(data_dir)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.mkdir(exist_ok=True)
     with _lock(data_dir) as lock:
         server = _choose_server(data_dir)
         with _socket(data_dir) as socket:
