@@ -34,7 +34,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import h2.config
@@ -356,20 +356,6 @@ def _verify(authorization: str) -> _Token:
 # The transports
 
 
-class _Connection(Protocol):
-    """What a message's answer needs of the connection it came by."""
-
-    http_version: str
-    scheme: str
-    number: int
-
-    def respond(
-        self, stream: int, status: int, headers: Mapping[str, str], body: bytes, last: bool
-    ) -> None: ...
-    def reset_stream(self, stream: int) -> None: ...
-    def reset(self) -> None: ...
-
-
 class _Request(NamedTuple):
     method: str
     authority: str
@@ -387,6 +373,8 @@ def _joined(pairs: list[tuple[str, str]]) -> dict[str, str]:
 class _Http(asyncio.Protocol):
     """What both versions share: their transport, and a place among the open connections."""
 
+    http_version: str
+
     def __init__(self, service: PushService) -> None:
         self.service = service
         self.number = next(service.connection_numbers)
@@ -399,6 +387,18 @@ class _Http(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.service.connections.discard(self)
+        # Python 3.10 counts a TLS transport as left open when the client was first to go.
+        self.transport.abort()
+
+    def respond(
+        self, stream: int, status: int, headers: Mapping[str, str], body: bytes, last: bool
+    ) -> None:
+        """Answer the message of one stream, and if it is the `last` close the connection."""
+        raise NotImplementedError
+
+    def reset_stream(self, stream: int) -> None:
+        """Give one message no answer; where a connection has no streams, none of them."""
+        raise NotImplementedError
 
     def reset(self) -> None:
         """End the connection so that the kernel sends RST: by a close that must not linger."""
@@ -874,7 +874,7 @@ class PushService:
         """Note that a client broke HTTP itself."""
         self.refusals.append(Refusal(400, 999, f"{type(error).__name__}: {error}"))
 
-    def take(self, connection: _Connection, stream: int, request: _Request, body: bytes) -> None:
+    def take(self, connection: _Http, stream: int, request: _Request, body: bytes) -> None:
         """Judge a message and answer it, now or when its rule says."""
         message = Message(
             endpoint=f"{connection.scheme}://{request.authority}{request.path}",
@@ -903,9 +903,7 @@ class PushService:
             return refusal
         return None
 
-    def _accept(
-        self, connection: _Connection, stream: int, message: Message, answer: Answer
-    ) -> None:
+    def _accept(self, connection: _Http, stream: int, message: Message, answer: Answer) -> None:
         version = f"{self._name}-{next(self._numbers)}"
         ttl = min(int(message.headers["ttl"]), MAX_TTL)
         headers = {"location": f"{self.origin}/m/{version}", "ttl": str(ttl), **answer.headers}
@@ -914,9 +912,7 @@ class PushService:
         if isinstance(channel, Channel) and message.status == 201:
             self._autopush.relay(channel, message, version, ttl)
 
-    def _answer(
-        self, connection: _Connection, stream: int, message: Message, answer: Answer
-    ) -> None:
+    def _answer(self, connection: _Http, stream: int, message: Message, answer: Answer) -> None:
         """Note the message, then answer it: who has the answer finds it in the list."""
         if not (answer.reset or answer.reset_stream):
             message.status = answer.status
