@@ -7,8 +7,10 @@ name, so that `service` never imports `workers`.
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPException
@@ -22,9 +24,11 @@ from rich.text import Text
 
 from service import embedded
 from service.config import Config, ConfigError
+from service.editors import EditorError, signin_link
 from service.keys import VapidKey, b64url, make_secrets, read_secrets
 from service.processes import Child, ChildEnded, Supervisor
 from service.runtime import Runtime
+from service.tokens import SCOPES, digest
 
 # Seconds that web, workers and clock have to come up; they need two on two slow cores.
 _READY_WITHIN = 60
@@ -227,12 +231,13 @@ def _ready(config: Config) -> bool:
         connection.close()
 
 
-def _welcome(config: Config, signin_link: str | None) -> None:
+def _welcome(config: Config, link: str) -> None:
     """Say where to click, where everything is kept, and what a real site still needs."""
-    rows = [("Start here", config.public_url)]
-    if signin_link:
-        rows.append(("Sign in once", signin_link))
-    rows.append(("Data and keys", str(config.data_dir)))
+    rows = [
+        ("Start here", config.public_url),
+        ("Sign in once", link),
+        ("Data and keys", str(config.data_dir)),
+    ]
     wanted = {
         "SITE_URL": config.site_url,
         "SITE_ORIGINS": config.site_origins,
@@ -275,6 +280,47 @@ def backup() -> None:
         if not environ.get(name, "").strip():
             raise ConfigError(f"{name}: not set")
         click.echo(f"{name}={environ[name]}")
+
+
+# Setting up -------------------------------------------------------------------------------------
+
+
+@main.group()
+def editor() -> None:
+    """Let people use the desk."""
+
+
+@editor.command("add")
+@click.argument("email")
+def add_editor(email: str) -> None:
+    """Print a one-time sign-in link for EMAIL, good for a day."""
+    runtime = Runtime.open(settings())
+    try:
+        click.echo(signin_link(runtime, email))
+    except EditorError as error:
+        raise click.BadParameter(str(error), param_hint="EMAIL") from None
+
+
+@main.group()
+def token() -> None:
+    """Let programs use the API."""
+
+
+@token.command("add")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="What the token may do; may be given more than once. Default: everything.",
+)
+def add_token(name: str, scopes: tuple[str, ...]) -> None:
+    """Make an API token called NAME and print it: this once, only its digest is kept."""
+    house = Runtime.open(settings()).store.house
+    made = f"sp_{secrets.token_urlsafe(32)}"
+    house.add_token(digest(made), name, scopes, time.time())
+    click.echo(made)
 
 
 if __name__ == "__main__":

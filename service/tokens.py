@@ -11,6 +11,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from service.keys import b64url, from_b64url
 from service.models import SubscriptionId
 
+# What an API token may do; one without scopes may do everything.
+SCOPES = ("send", "read", "topics")
+
 _MAC = bytes(8)
 
 
