@@ -26,6 +26,7 @@ from service import embedded
 from service.config import Config, ConfigError
 from service.editors import EditorError, signin_link
 from service.keys import VapidKey, b64url, make_secrets, read_secrets
+from service.models import Topic
 from service.processes import Child, ChildEnded, Supervisor
 from service.runtime import Runtime
 from service.tokens import SCOPES, digest
@@ -171,10 +172,28 @@ def up() -> None:
             environ["REDIS_URL"] = redis.url
             _start_redis(supervisor, redis, config)
         config = Config.read(environ)
-        Runtime.open(config)  # says in one line what every process would say at length
+        runtime = Runtime.open(config)  # one line says what every process would say at length
+        _first_topics(runtime)
         _start_processes(supervisor, config, environ)
-        _welcome(config, signin_link=None)
+        _welcome(config, signin_link(runtime))
         supervisor.run()
+
+
+_FIRST_TOPICS = (
+    Topic("breaking", "Breaking news", "Only what cannot wait", default=True),
+    Topic("world", "World", "What happens elsewhere, and why it matters here"),
+    Topic("sport", "Sport", "Results, and the stories behind them"),
+    Topic("culture", "Culture", "Books, stages, screens and walls"),
+    Topic("science", "Science", "What was found out this week"),
+)
+
+
+def _first_topics(runtime: Runtime) -> None:
+    """Give a new house the topics of the demo newspaper, so that there is something to follow."""
+    house = runtime.store.house
+    if not house.topics() and not runtime.store.subscriptions.count():
+        for topic in _FIRST_TOPICS:
+            house.add_topic(topic)
 
 
 def _check_port(config: Config) -> None:
