@@ -202,6 +202,10 @@ class Publishing:
         ours = _job_prefix(id)
         return any(not job.startswith(ours) for job in self._queued())
 
+    def workers(self) -> int:
+        """Return how many workers are registered."""
+        return Worker.count(queue=self._queue)
+
     def _finish(self, notification: Notification) -> None:
         sending = self._store.sending
         state = notification.state
@@ -219,7 +223,7 @@ class Publishing:
     def _wake_batches(self, notification: Notification, due: int) -> None:
         """Let as many jobs wait as there are workers to take them, and batches to be taken."""
         prefix = _job_prefix(notification.id)
-        wanted = min(due, max(1, Worker.count(queue=self._queue))) - self._waiting(prefix)
+        wanted = min(due, max(1, self.workers())) - self._waiting(prefix)
         for _ in range(wanted):
             self._enqueue(
                 "workers.jobs.send_batch", prefix, notification.id, at_front=notification.urgent

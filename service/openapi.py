@@ -1,0 +1,374 @@
+"""The description of the API (OpenAPI 3.1), made from its routes and the models of `validation`.
+
+`OPERATIONS` says what the routes cannot: what a call takes and gives. The models here are those
+of the answers; the tests hold every answer they see against them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flask import Flask
+from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic.json_schema import models_json_schema
+
+from service import validation
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class TopicShown(_Answer):
+    """A topic that readers can follow; `default`: ticked beforehand."""
+
+    slug: str
+    name: str
+    description: str
+    default: bool
+
+
+class Prompt(_Answer):
+    """When a page asks its reader by itself: on which view of a page, after how many seconds."""
+
+    page_views: int
+    delay_seconds: int
+
+
+class Site(_Answer):
+    """What a page needs to know before it asks its reader."""
+
+    name: str
+    vapid_public_key: str
+    topics: list[TopicShown]
+    prompt: Prompt
+
+
+class Credentials(_Answer):
+    """The id of a subscription, and the token with which its browser changes or ends it."""
+
+    id: str
+    token: str
+
+
+class Preferences(_Answer):
+    """What a reader chose."""
+
+    id: str
+    topics: list[str]
+    locale: str
+    timezone: str
+
+
+class PreferencesChanged(Preferences):
+    """What a reader chose; `id` and `token` are new ones where the endpoint is another."""
+
+    token: str
+
+
+class Published(_Answer):
+    """An alert that is going out; `recipients` is how many browsers matched."""
+
+    id: str
+    status: Literal["sending"]
+    recipients: int
+
+
+class Outcomes(_Answer):
+    """How many recipients ended how. `accepted`: a push service took the message."""
+
+    accepted: int
+    gone: int
+    refused: int
+    expired: int
+    skipped: int
+    cancelled: int
+
+
+class Receipts(_Answer):
+    """How many browsers reported what, to about one in a hundred."""
+
+    shown: int
+    clicked: int
+    dismissed: int
+
+
+class ProgressShown(_Answer):
+    """How far an alert has come. Times are UTC."""
+
+    recipients: int
+    done: int
+    outcomes: Outcomes
+    by_service: dict[str, dict[str, int]]
+    receipts: Receipts
+    started_at: str
+    finished_at: str | None
+    rate_per_second: float
+
+
+class ActionShown(_Answer):
+    """A button under an alert."""
+
+    title: str
+    url: str
+
+
+class AudienceShown(_Answer):
+    """Whom an alert is for; `subscription` alone is a test to one browser."""
+
+    everyone: bool = True
+    topics: list[str] = []
+    exclude: list[str] = []
+    locales: list[str] = []
+    subscription: str = ""
+
+
+class NotificationShown(_Answer):
+    """An alert, and how far it has come."""
+
+    id: str
+    status: Literal["sending", "paused", "sent", "cancelled", "expired"]
+    title: str
+    body: str
+    url: str
+    icon: str | None
+    image: str | None
+    actions: list[ActionShown]
+    kind: str
+    urgency: str
+    ttl: int
+    audience: AudienceShown
+    created_at: str
+    created_by: str
+    progress: ProgressShown
+
+
+class NotificationList(_Answer):
+    """Alerts, newest first; `next_cursor` leads to older ones, null where there are none."""
+
+    notifications: list[NotificationShown]
+    next_cursor: str | None
+
+
+class Cancelled(_Answer):
+    """An alert that was stopped."""
+
+    id: str
+    status: Literal["cancelled"]
+
+
+class Reach(_Answer):
+    """How many browsers an audience has at this moment."""
+
+    recipients: int
+
+
+class TopicList(_Answer):
+    """The topics that readers can follow, in the order in which they were made."""
+
+    topics: list[TopicShown]
+
+
+class Description(RootModel[dict[str, Any]]):
+    """This document."""
+
+
+class Alive(_Answer):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Ready(_Answer):
+    """Redis answers; so many workers are registered."""
+
+    status: Literal["ready"]
+    workers: int
+
+
+class FieldErrorShown(_Answer):
+    """What is wrong with one field; one within another is `outer.inner`."""
+
+    field: str
+    detail: str
+
+
+class ProblemShown(_Answer):
+    """A refusal (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldErrorShown] = []
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call. `gives` is by status; None stands for an empty answer."""
+
+    gives: dict[int, type[BaseModel] | None]
+    takes: type[BaseModel] | None = None
+    problems: tuple[int, ...] = ()
+    security: Literal["reader", "editor"] | None = None
+    parameters: tuple[dict[str, Any], ...] = ()
+
+
+def _parameter(name: str, where: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": where, "required": False, "schema": schema}
+
+
+_WITH_BODY = (400, 413, 415, 422, 429)
+_OF_READERS = (401, 404)
+_OF_EDITORS = (401, 403, 429)
+_IDEMPOTENCY = _parameter("Idempotency-Key", "header", {"type": "string", "maxLength": 255})
+_LIMIT = _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 100})
+_CURSOR = _parameter("cursor", "query", {"type": "string"})
+
+OPERATIONS = {
+    "api.readers.site": Operation({200: Site}),
+    "api.readers.subscribe": Operation(
+        {200: Credentials, 201: Credentials},
+        validation.NewSubscription,
+        (*_WITH_BODY, 404, 409, 410),
+    ),
+    "api.readers.preferences": Operation(
+        {200: Preferences}, problems=_OF_READERS, security="reader"
+    ),
+    "api.readers.change_preferences": Operation(
+        {200: PreferencesChanged},
+        validation.ChangedPreferences,
+        (*_WITH_BODY, *_OF_READERS, 409),
+        "reader",
+    ),
+    "api.readers.unsubscribe": Operation(
+        {204: None}, problems=(*_OF_READERS, 429), security="reader"
+    ),
+    "api.readers.report": Operation({204: None}, validation.Receipt, _WITH_BODY),
+    "api.publish": Operation(
+        {202: Published},
+        validation.NewNotification,
+        (*_WITH_BODY, *_OF_EDITORS, 409),
+        "editor",
+        (_IDEMPOTENCY,),
+    ),
+    "api.notifications": Operation(
+        {200: NotificationList},
+        problems=(*_OF_EDITORS, 422),
+        security="editor",
+        parameters=(_LIMIT, _CURSOR),
+    ),
+    "api.notification": Operation(
+        {200: NotificationShown}, problems=(*_OF_EDITORS, 404), security="editor"
+    ),
+    "api.cancel": Operation({202: Cancelled}, problems=(*_OF_EDITORS, 404, 409), security="editor"),
+    "api.audience": Operation(
+        {200: Reach}, validation.AudienceWanted, (*_WITH_BODY, *_OF_EDITORS), "editor"
+    ),
+    "api.topics": Operation({200: TopicList}, problems=_OF_EDITORS, security="editor"),
+    "api.topic": Operation({200: TopicShown}, problems=(*_OF_EDITORS, 404), security="editor"),
+    "api.add_topic": Operation(
+        {201: TopicShown}, validation.NewTopic, (*_WITH_BODY, *_OF_EDITORS, 409), "editor"
+    ),
+    "api.change_topic": Operation(
+        {200: TopicShown}, validation.ChangedTopic, (*_WITH_BODY, *_OF_EDITORS, 404), "editor"
+    ),
+    "api.remove_topic": Operation({204: None}, problems=(*_OF_EDITORS, 404), security="editor"),
+    "api.description": Operation({200: Description}),
+    "health.alive": Operation({200: Alive}),
+    "health.ready": Operation({200: Ready}),
+}
+
+_MEANINGS = {
+    200: "Done",
+    201: "Made",
+    202: "Taken on",
+    204: "Done",
+    400: "Not JSON",
+    401: "No token, or none that is known",
+    403: "The token lacks the scope",
+    404: "There is no such thing",
+    409: "It does not fit what is there; nothing was changed",
+    410: "This reader left",
+    413: "The body is too large",
+    415: "The body is not of JSON's type",
+    422: "A field cannot be accepted; `errors` says which",
+    429: "Too fast; `Retry-After` says how long to wait",
+    500: "Something went wrong here",
+    503: "The store is away or full",
+}
+
+
+def document(app: Flask) -> dict[str, Any]:
+    """Return the description of every route in `OPERATIONS`, with the address it has in `app`."""
+    models: set[type[BaseModel]] = {ProblemShown}
+    for operation in OPERATIONS.values():
+        models.update(model for model in (operation.takes, *operation.gives.values()) if model)
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
+        ref_template="#/components/schemas/{model}",
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint in OPERATIONS:
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            summary = app.view_functions[rule.endpoint].__doc__ or ""
+            described = _operation(rule.endpoint, summary, sorted(rule.arguments))
+            paths.setdefault(path, {})[method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Stop Press", "version": "1"},
+        "paths": paths,
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {
+                "reader": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The token that was given when this browser subscribed.",
+                },
+                "editor": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API token: `stoppress token add NAME` makes one.",
+                },
+            },
+        },
+    }
+
+
+def _operation(endpoint: str, summary: str, arguments: list[str]) -> dict[str, Any]:
+    operation = OPERATIONS[endpoint]
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in arguments
+    ]
+    answers: dict[int, type[BaseModel] | None] = {
+        **operation.gives,
+        **dict.fromkeys((*operation.problems, 500, 503), ProblemShown),
+    }
+    described: dict[str, Any] = {
+        "operationId": endpoint.rpartition(".")[2],
+        "summary": summary.rstrip("."),
+        "parameters": [*in_path, *operation.parameters],
+        "responses": {
+            str(status): {"description": _MEANINGS[status], **_content(model)}
+            for status, model in sorted(answers.items())
+        },
+    }
+    if operation.takes is not None:
+        described["requestBody"] = {"required": True, **_content(operation.takes)}
+    if operation.security is not None:
+        described["security"] = [{operation.security: []}]
+    return described
+
+
+def _content(model: type[BaseModel] | None) -> dict[str, Any]:
+    if model is None:
+        return {}
+    media_type = "application/problem+json" if model is ProblemShown else "application/json"
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"content": {media_type: {"schema": schema}}}

@@ -1,0 +1,431 @@
+"""What callers may say: JSON on one side, the words of the house on the other.
+
+Strict: nothing is converted, and a field that is not known is refused, never stored and ignored.
+Only in the browser's own `PushSubscription` are further members passed over: browsers may add
+some. No message repeats what was sent.
+
+Validators that need the house (its topics, its push services) find it as pydantic's context.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import unicodedata
+from functools import cache
+from ipaddress import ip_address
+from typing import Annotated, Literal, TypeVar, cast
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from service.endpoints import Endpoint
+from service.keys import from_b64url
+from service.models import (
+    MAX_PLAINTEXT,
+    MAX_TTL,
+    MIN_TTL,
+    Action,
+    Audience,
+    Content,
+    Notification,
+    State,
+    Topic,
+)
+from service.payload import Payload
+from service.problems import FieldError, Problem
+from service.runtime import Runtime
+from service.store.subscriptions import Subscription, Wish
+
+M = TypeVar("M", bound=BaseModel)
+
+_DEFAULT_TTL = {"news": 4 * 3600, "breaking": 12 * 3600}  # seconds
+_LONGEST_ID = 2**24 - 1  # what a receipt has room for; the widest an alert's id gets
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+# What is said for each of pydantic's kinds of error; for any other, pydantic's own words.
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field that this version knows",
+    "string_type": "must be text",
+    "string_too_short": "must have at least {min_length} character",
+    "string_too_long": "must have at most {max_length} characters",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "model_type": "must be an object",
+    "too_short": "must have at least {min_length} entry",
+    "too_long": "must have at most {max_length} entries",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+
+
+class Invalid(Problem):
+    """What was said cannot be accepted; `errors` names each field."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        field, detail = errors[0]
+        others = f" ({len(errors) - 1} more under errors.)" if len(errors) > 1 else ""
+        super().__init__(422, f"Nothing was done. {field}: {detail}{others}", errors=errors)
+
+
+def parse(model: type[M], body: bytes, runtime: Runtime) -> M:
+    """Read a JSON body; `Invalid`, or a `Problem` of 400 for what is no JSON object at all."""
+    try:
+        return model.model_validate_json(body, context=runtime)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def notification(said: dict[str, object], runtime: Runtime) -> tuple[Content, Audience]:
+    """Check an alert that comes from one of our own pages, in the API's words; `Invalid`."""
+    try:
+        wanted = NewNotification.model_validate(said, context=runtime)
+    except ValidationError as error:
+        raise _refusal(error) from None
+    return wanted.accepted(runtime)
+
+
+def _refusal(error: ValidationError) -> Problem:
+    rows = error.errors(include_url=False, include_input=False)
+    if rows[0]["type"] == "json_invalid":
+        return Problem(400, "The body is not JSON.")
+    if rows[0]["type"] == "model_type" and not rows[0]["loc"]:
+        return Problem(400, "The body must be a JSON object.")
+    return Invalid([_field_error(row) for row in rows])
+
+
+def _field_error(row: ErrorDetails) -> FieldError:
+    """Say what is wrong with one field; one within another is `outer.inner`."""
+    words = _WORDS.get(row["type"], row["msg"]).format(**row.get("ctx", {}))
+    return FieldError(".".join(map(str, row["loc"])), f"{words[0].upper()}{words[1:]}.")
+
+
+def _house(info: ValidationInfo) -> Runtime:
+    return cast(Runtime, info.context)
+
+
+# Single values ----------------------------------------------------------------------------------
+
+
+def _characters(text: str) -> str:
+    """Refuse what no screen shows and some take for something else."""
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _lines(text: str) -> str:
+    text = text.replace("\r\n", "\n")
+    _characters(text.replace("\n", ""))
+    return text
+
+
+def _link(text: str) -> str:
+    """Let through what every browser and `urlsplit` read alike."""
+    if any(c.isspace() or unicodedata.category(c) in ("Cc", "Cs") or c in '\\"<>' for c in text):
+        raise ValueError("must not contain spaces, quotes, backslashes or control characters")
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+        if ":" in host:
+            ip_address(host)
+    except ValueError:
+        raise ValueError("is not a web address") from None
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
+        raise ValueError("must begin with https://")
+    if "@" in parts.netloc:
+        raise ValueError("must not carry a user name or password")
+    if ":" not in host and not re.fullmatch(r"[\w-]+(\.[\w-]+)*\.?", host):
+        raise ValueError("names no host")
+    return text
+
+
+def _locale(text: str) -> str:
+    """Return a language tag in its usual spelling (RFC 5646 section 2.1.1), `en-GB`."""
+    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", text):
+        raise ValueError("must be a language tag such as en or en-GB")
+    subtags = text.lower().split("-")
+    for at, subtag in enumerate(subtags[1:], 1):
+        if len(subtag) == 1:
+            break
+        subtags[at] = {2: subtag.upper(), 4: subtag.title()}.get(len(subtag), subtag)
+    return "-".join(subtags)
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _zone(text: str) -> str:
+    if text not in _zones():
+        raise ValueError("must be the name of a time zone such as Europe/Riga")
+    return text
+
+
+def _slug(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", text):
+        raise ValueError("must be up to 40 lower-case letters, digits and hyphens")
+    return text
+
+
+def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
+    if len(set(slugs)) != len(slugs):
+        raise ValueError("must not name a topic twice")
+    if set(slugs) - _house(info).store.house.topics().keys():
+        raise ValueError("names a topic that this site does not have")
+    return slugs
+
+
+def _endpoint(value: object, info: ValidationInfo) -> Endpoint:
+    return _house(info).endpoints.parse(_text(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    return value
+
+
+def _bytes(value: object) -> bytes:
+    """Decode a browser's key: base64url, with its padding or without."""
+    try:
+        return from_b64url(_text(value).rstrip("="))
+    except ValueError:
+        raise ValueError("must be base64url") from None
+
+
+def _p256dh(value: object) -> bytes:
+    """Return a reader's public key: an uncompressed point on P-256 (RFC 8291 section 2.1)."""
+    point = _bytes(value)
+    if len(point) != 65 or point[0] != 4:
+        raise ValueError("must be an uncompressed P-256 public key of 65 bytes")
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError:
+        raise ValueError("is not a point on the curve P-256") from None
+    return point
+
+
+def _auth(value: object) -> bytes:
+    secret = _bytes(value)
+    if len(secret) != 16:
+        raise ValueError("must be 16 bytes")
+    return secret
+
+
+def _line(most: int) -> StringConstraints:
+    return StringConstraints(strip_whitespace=True, min_length=1, max_length=most)
+
+
+Link = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_link)]
+Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(_locale)]
+Zone = Annotated[str, AfterValidator(_zone)]
+Slug = Annotated[str, AfterValidator(_slug)]
+Topics = Annotated[list[str], Field(max_length=100), AfterValidator(_topics)]
+TopicName = Annotated[str, _line(60), AfterValidator(_characters)]
+TopicDescription = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=200),
+    AfterValidator(_characters),
+]
+
+
+# Readers' browsers ------------------------------------------------------------------------------
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class PushKeys(BaseModel):
+    """The browser's half of the encryption (Push API section 8.1)."""
+
+    p256dh: Annotated[bytes, PlainValidator(_p256dh, json_schema_input_type=str)]
+    auth: Annotated[bytes, PlainValidator(_auth, json_schema_input_type=str)]
+
+
+class PushSubscription(BaseModel):
+    """What `PushSubscription.toJSON()` gives."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    endpoint: Annotated[Endpoint, PlainValidator(_endpoint, json_schema_input_type=str)]
+    keys: PushKeys
+
+
+class NewSubscription(_Said):
+    """A browser subscribes, or checks in; what is null or missing stays as it is."""
+
+    subscription: PushSubscription
+    topics: Topics | None = None
+    locale: Locale | None = None
+    timezone: Zone | None = None
+    refresh: bool = False
+
+    def wish(self, vapid_key: str) -> Wish:
+        """Return what the store is asked for."""
+        return _wish(self.subscription, vapid_key, self)
+
+
+class ChangedPreferences(_Said):
+    """A reader changes their mind, or their browser its subscription."""
+
+    subscription: PushSubscription | None = None
+    topics: Topics | None = None
+    locale: Locale | None = None
+    timezone: Zone | None = None
+
+    def wish(self, before: Subscription, vapid_key: str) -> Wish:
+        """Return what the store is asked for; a new endpoint was made with the key of today."""
+        if self.subscription is None:
+            kept = PushKeys.model_construct(p256dh=before.p256dh, auth=before.auth)
+            same = PushSubscription.model_construct(endpoint=before.endpoint, keys=kept)
+            return _wish(same, before.vapid_key, self)
+        moved = self.subscription.endpoint != before.endpoint
+        return _wish(self.subscription, vapid_key if moved else before.vapid_key, self)
+
+
+def _wish(
+    browser: PushSubscription, vapid_key: str, said: NewSubscription | ChangedPreferences
+) -> Wish:
+    return Wish(
+        endpoint=browser.endpoint,
+        p256dh=browser.keys.p256dh,
+        auth=browser.keys.auth,
+        vapid_key=vapid_key,
+        topics=None if said.topics is None else frozenset(said.topics),
+        locale=said.locale,
+        zone=said.timezone,
+    )
+
+
+class Receipt(_Said):
+    """What a browser reports of one alert."""
+
+    token: Annotated[str, StringConstraints(max_length=100)]
+    event: Literal["shown", "clicked", "dismissed"]
+
+
+# Editors' tools ---------------------------------------------------------------------------------
+
+
+class AudienceWanted(_Said):
+    """Whom an alert is for: `{"everyone": true}`, or any of `topics`."""
+
+    everyone: bool | None = None
+    topics: Annotated[Topics, Field(min_length=1)] | None = None
+    exclude: Topics = []
+    locales: Annotated[list[Locale], Field(max_length=100)] = []
+
+    @model_validator(mode="after")
+    def _said(self) -> AudienceWanted:
+        # Never implied: neither `false` nor nothing at all means anybody.
+        if (self.everyone, self.topics is None) not in ((True, True), (None, False)):
+            raise ValueError('must say either "everyone": true or "topics"')
+        return self
+
+    def audience(self) -> Audience:
+        """Return the audience in the house's words."""
+        return Audience(
+            everyone=self.everyone is True,
+            topics=tuple(self.topics or ()),
+            exclude=tuple(self.exclude),
+            locales=tuple(self.locales),
+        )
+
+
+class ActionWanted(_Said):
+    """A button under an alert."""
+
+    title: Annotated[str, _line(60), AfterValidator(_characters)]
+    url: Link
+
+
+class NewNotification(_Said):
+    """An alert to publish. `ttl` is in seconds; without it 4 hours, for breaking news 12."""
+
+    title: Annotated[str, _line(200), AfterValidator(_characters)]
+    body: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, max_length=1000),
+        AfterValidator(_lines),
+    ] = ""
+    url: Link
+    icon: Link | None = None
+    image: Link | None = None
+    actions: Annotated[list[ActionWanted], Field(max_length=2)] = []
+    kind: Literal["news", "breaking"] = "news"
+    urgency: Literal["very-low", "low", "normal", "high"] = "high"
+    ttl: Annotated[int, Field(ge=MIN_TTL, le=MAX_TTL)] | None = None
+    audience: AudienceWanted
+
+    def accepted(self, runtime: Runtime) -> tuple[Content, Audience]:
+        """Return the alert in the house's words; `Invalid` where it is too long to be pushed."""
+        content, audience = self._content(), self.audience.audience()
+        widest = Notification(_LONGEST_ID, content, audience, State.SENDING, time.time(), "")
+        over = Payload(widest, runtime.config.public_url).size - MAX_PLAINTEXT
+        if over > 0:
+            detail = f"The alert is {over} bytes too long to be pushed: shorten a text or a link."
+            raise Invalid([FieldError("body", detail)])
+        return content, audience
+
+    def _content(self) -> Content:
+        return Content(
+            title=self.title,
+            url=self.url,
+            body=self.body,
+            icon=self.icon,
+            image=self.image,
+            actions=tuple(Action(action.title, action.url) for action in self.actions),
+            kind=self.kind,
+            urgency=self.urgency,
+            ttl=_DEFAULT_TTL[self.kind] if self.ttl is None else self.ttl,
+        )
+
+
+class NewTopic(_Said):
+    """A topic that readers can follow from now on; `default`: ticked beforehand."""
+
+    slug: Slug
+    name: TopicName
+    description: TopicDescription = ""
+    default: bool = False
+
+    def topic(self) -> Topic:
+        """Return the topic in the house's words."""
+        return Topic(self.slug, self.name, self.description, self.default)
+
+
+class ChangedTopic(_Said):
+    """Other words for a topic; what is null or missing stays. Its slug is for good."""
+
+    name: TopicName | None = None
+    description: TopicDescription | None = None
+    default: bool | None = None
+
+    def topic(self, before: Topic) -> Topic:
+        """Return the topic as it will be."""
+        return Topic(
+            before.slug,
+            before.name if self.name is None else self.name,
+            before.description if self.description is None else self.description,
+            before.default if self.default is None else self.default,
+        )
