@@ -24,7 +24,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, logout_user
 from flask_wtf.csrf import CSRFError
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from service import editors, validation
@@ -43,6 +43,12 @@ bp = Blueprint(
     template_folder="../web",
     static_folder="../web/desk/static",
 )
+_EMPTY = {
+    "title": "Write a title.",
+    "url": "Paste the address of the story.",
+    "audience": "Tick a topic, or choose everyone.",
+}
+
 for _name, _filter in FILTERS.items():
     bp.add_app_template_filter(_filter, _name)
 _OPEN_TO_ALL = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
@@ -264,7 +270,11 @@ def _check(form: Form) -> Draft | dict[str, str]:
     try:
         content, audience = validation.notification(form.as_json(), runtime())
     except validation.Invalid as invalid:
-        return {error.field.partition(".")[0]: error.detail for error in invalid.errors}
+        errors = {error.field.partition(".")[0]: error.detail for error in invalid.errors}
+        # What the API says of an empty list is right, but not how one would put it to an editor.
+        given = {"title": form.title, "url": form.url, "audience": form.topics}
+        empty = {field: words for field, words in _EMPTY.items() if not given[field]}
+        return errors | {field: words for field, words in empty.items() if field in errors}
     recipients = runtime().publishing.reach(audience)
     if not recipients:
         return {"audience": "Nobody would get it: no browser is subscribed to that yet."}
@@ -368,18 +378,24 @@ def _csrf(_: CSRFError) -> ResponseReturnValue:
 
 @bp.errorhandler(HTTPException)
 def _refused(error: HTTPException) -> ResponseReturnValue:
-    return _notice(error.code or 500, error.name, error.description or "")
+    return _notice(error.code or 500, "That cannot be done", error.description or error.name)
 
 
 @bp.errorhandler(RedisError)
-def _away(_: RedisError) -> ResponseReturnValue:
+def redis_away(error: RedisError) -> ResponseReturnValue:
+    """Say plainly that nothing can be read or stored just now."""
+    # Without its message, which may repeat what was to be stored.
+    current_app.logger.error("%s: %s", request.endpoint, type(error).__name__)
+    away = isinstance(error, (ConnectionError, TimeoutError))
     return _notice(
         503,
-        "Redis is away",
-        "The desk cannot read or store anything just now. What was sent goes on by itself when"
-        " Redis is back; reload this page to see.",
+        "Redis is away" if away else "Redis takes nothing in",
+        "The desk cannot do its work just now; whoever runs Stop Press has to look at Redis. What"
+        " is being sent goes on by itself afterwards. Then reload this page to see.",
     )
 
 
 def _notice(status: int, heading: str, text: str) -> ResponseReturnValue:
-    return render_template("desk/notice.html", heading=heading, text=text), status
+    # Not by render_template, which asks the store who is signed in: it may be what is away.
+    page = current_app.jinja_env.get_template("desk/notice.html")
+    return page.render(heading=heading, text=text), status

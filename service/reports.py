@@ -51,6 +51,11 @@ class Report:
         return self.live and self.notification.over
 
     @property
+    def complete(self) -> bool:
+        """Whether it went out as it was meant to."""
+        return self.notification.state is State.SENT
+
+    @property
     def state(self) -> str:
         """What it is doing, in a word or two."""
         return "being stopped" if self.stopping else _STATES[self.notification.state]

@@ -1,4 +1,4 @@
-"""The start page: the first five minutes, from subscribing this browser to seeing an alert on it."""
+"""The start page: the first five minutes, until an alert is on this browser's screen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flask_login import current_user
 from redis.exceptions import RedisError
 
 from service import validation
-from service.desk import runtime
+from service.desk import redis_away, runtime
 from service.models import Audience, Outcome, SubscriptionId
 from service.publishing import UnknownNotification
 from service.reports import outcome_words
@@ -59,9 +59,9 @@ def follow(id: int) -> ResponseReturnValue:
     if notification.audience.subscription is None:
         raise UnknownNotification
     ends = [kind for kind, n in publishing.progress(id).outcomes.items() if n]
-    over = notification.finished_at is not None
+    finished = notification.finished_at
     return {
-        "seconds": notification.finished_at - notification.created_at if over else None,
+        "seconds": None if finished is None else finished - notification.created_at,
         "accepted": any(outcome is Outcome.ACCEPTED for outcome, _ in ends),
         "outcome": outcome_words(*ends[0]) if ends else None,
         "shown": publishing.receipts(id)["shown"] > 0,
@@ -79,10 +79,7 @@ def _unknown(_: Exception) -> ResponseReturnValue:
 
 
 @bp.errorhandler(RedisError)
-def _away(_: RedisError) -> ResponseReturnValue:
+def _away(error: RedisError) -> ResponseReturnValue:
     if request.endpoint == "start.start":
-        return render_template("desk/notice.html", heading="Redis is away", text=_AWAY), 503
-    return {"detail": _AWAY}, 503
-
-
-_AWAY = "Stop Press cannot read or store anything just now. Start Redis again, then reload."
+        return redis_away(error)
+    return {"detail": "Redis is away: nothing can be sent just now."}, 503

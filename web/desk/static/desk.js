@@ -28,7 +28,7 @@ document.querySelector(".topics")?.addEventListener("input", () => {
 });
 
 /** Write times in the editor's own zone. */
-const readable = new Intl.DateTimeFormat(document.documentElement.lang, {
+const readable = new Intl.DateTimeFormat(undefined, {
   dateStyle: "medium",
   timeStyle: "short",
 });
