@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +20,7 @@ from service.keys import VapidKey
 from service.models import Audience, Content, Notification, Outcome, Topic
 from service.processes import spawn
 from service.runtime import Runtime
+from service.tokens import digest
 from tests.push_service import PushService
 
 T = TypeVar("T")
@@ -96,6 +99,28 @@ class House:
     def clock(self) -> subprocess.Popen[bytes]:
         """Start a clock."""
         return self.start("workers.clock")
+
+    def web(self) -> str:
+        """Start the web processes, gunicorn and all; return the address once they answer."""
+        process = self.start("service.cli", "web")
+        address = f"http://localhost:{self.port}"
+
+        def ready() -> bool:
+            assert process.poll() is None, "the web process ended"
+            try:
+                with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:
+                    return bool(answer.status == 200)
+            except OSError:
+                return False
+
+        wait_until(ready)
+        return address
+
+    def api_token(self) -> str:
+        """Make an API token that may do everything."""
+        token = "sp_" + secrets.token_urlsafe(32)
+        self.runtime.store.house.add_token(digest(token), "a test", (), time.time())
+        return token
 
     def end(self, process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> int:
         """End one process and return how it ended."""

@@ -1,0 +1,130 @@
+"""The first whole path: from the click on the panel to the alert on a real browser's screen."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.models import State
+from tests.browser.desktop import Desktop
+from tests.browser.firefox import Firefox, Tab
+from tests.house import House, wait_until
+from tests.push_service import PushService
+
+pytestmark = pytest.mark.browser
+
+TITLE = "Zażółć gęślą jaźń — عاجل 🗞️ “quotes” & <b>no markup</b>"
+TEXT = "Последние новости: 東京, naïveté, 👩🏽‍🚀"
+DECRYPTED = 100
+
+
+@pytest.fixture
+def house(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
+    with House(redis_url, push_service, tmp_path) as house:
+        yield house
+
+
+def call(address: str, token: str, body: dict[str, Any], key: str) -> tuple[int, dict[str, Any]]:
+    """POST a notification as a CMS would."""
+    request = urllib.request.Request(
+        f"{address}/api/v1/notifications",
+        json.dumps(body).encode(),
+        {
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {token}",
+            "Idempotency-Key": key,
+        },
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.status, json.load(answer)
+
+
+def subscribe(tab: Tab) -> dict[str, Any]:
+    """Say yes on the panel, following world news too; return what the page remembers."""
+    tab.click(".bell")
+    tab.click('input[value="world"]')
+    tab.click("button.main")
+    state: dict[str, Any] = tab.wait_until(
+        "window.StopPress.state().subscribed && StopPress.state()"
+    )
+    return state
+
+
+def test_a_reader_who_says_yes_gets_the_alert_on_screen_and_lands_on_the_story(
+    house: House, firefox: Firefox, desktop: Desktop, push_service: PushService
+) -> None:
+    address = house.web()
+    house.worker()
+    house.clock()
+    firefox.allow_notifications(address)
+    tab = firefox.open(f"{address}/demo/")
+    state = subscribe(tab)
+    assert "world" in state["topics"]
+    assert house.runtime.store.subscriptions.count() == 1
+    story = f"{address}/demo/night-ferry"
+    body = {"title": TITLE, "body": TEXT, "url": story, "audience": {"topics": ["world"]}}
+    token = house.api_token()
+
+    status, published = call(address, token, body, "night-ferry")
+
+    assert status == 202
+    assert published["recipients"] == 1
+    shown = desktop.wait_for_notification(timeout=20)
+    assert (shown.title, shown.body) == (TITLE, TEXT)
+    assert push_service.wait_for_ack(timeout=5).code == DECRYPTED
+    assert push_service.refusals == []
+    id = int(published["id"])
+    assert house.over(id).state is State.SENT
+    assert house.outcomes(id) == {"accepted": 1}
+    # The same key again: the same answer, and nothing more on the screen.
+    assert call(address, token, body, "night-ferry") == (status, published)
+
+    desktop.click(shown)
+
+    article = firefox.wait_for_tab("/demo/night-ferry")
+    assert article.wait_until("document.readyState === 'complete' && document.title")
+    wait_until(lambda: house.runtime.publishing.receipts(id)["clicked"] == 1)
+    assert house.runtime.publishing.receipts(id)["shown"] == 1
+    assert desktop.forget() == []
+
+
+def test_leaving_is_one_click_and_nothing_comes_after_it(
+    house: House, firefox: Firefox, desktop: Desktop, push_service: PushService
+) -> None:
+    address = house.web()
+    house.worker()
+    house.clock()
+    firefox.allow_notifications(address)
+    tab = firefox.open(f"{address}/demo/")
+    subscribe(tab)
+    tab.go(f"{address}/demo/")
+    tab.click(".bell")
+    tab.click("button.leave")
+    tab.wait_until("!window.StopPress.state().subscribed")
+    assert house.runtime.store.subscriptions.count() == 0
+    before = len(push_service.received)
+    id = house.publish()
+    assert house.over(id).state is State.SENT
+    assert house.outcomes(id) == {}
+    assert len(push_service.received) == before
+    assert desktop.forget() == []
+
+
+def test_coming_back_keeps_the_same_subscription(
+    house: House, firefox: Firefox, push_service: PushService
+) -> None:
+    address = house.web()
+    firefox.allow_notifications(address)
+    tab = firefox.open(f"{address}/demo/")
+    first = subscribe(tab)
+    tab.go(f"{address}/demo/swifts-keep-watches")
+    again = tab.wait_until("window.StopPress && StopPress.state()")
+    assert (again["id"], again["subscribed"]) == (first["id"], True)
+    refreshed = tab.evaluate("window.StopPress.refresh().then(() => StopPress.state())")
+    assert refreshed["id"] == first["id"]
+    assert house.runtime.store.subscriptions.count() == 1
