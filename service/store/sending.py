@@ -41,7 +41,9 @@ redis.call('SADD', KEYS[2], ARGV[1])
 """
 
 # KEYS: notification. ARGV: new state, then the states in which that is possible.
+# The first write frees, so that an alert can be stopped under `maxmemory`.
 _MOVE = """
+redis.call('HDEL', KEYS[1], '')
 local state = redis.call('HGET', KEYS[1], 'state')
 for i = 2, #ARGV do
   if state == ARGV[i] then
