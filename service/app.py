@@ -5,21 +5,19 @@ from __future__ import annotations
 import hmac
 import os
 import re
-import time
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any, cast
 
 from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
-from flask_limiter import Limiter, RequestLimit
+from flask_limiter import Limiter
 from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import api, desk, editors, problems, reader, start
 from service.config import Config
 from service.keys import read_secrets
-from service.problems import Problem
 from service.runtime import Runtime
 from service.store import connect
 from service.tokens import digest
@@ -34,6 +32,7 @@ _RATES = {
     ("desk.sign_in", "desk.welcome"): "10/minute",
 }
 _CHANGES = ["POST", "PATCH", "DELETE"]
+_TOO_FAST = "That was too fast: try again in a minute."
 _TOOLS_RATE = "600/minute"  # of one API token, whatever it calls
 
 # Scripts and styles are our own; the pictures of an alert may be the publisher's.
@@ -83,7 +82,7 @@ def create_app(config: Config | None = None) -> Flask:
     for blueprint in (api.bp, api.health, reader.bp, desk.bp, start.bp):
         app.register_blueprint(blueprint)
     _limit_rates(app, config)
-    app.after_request(_secure)
+    app.after_request(_finish)
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
@@ -120,14 +119,19 @@ def _limit_rates(app: Flask, config: Config) -> None:
             "dict[str, Any]", {"connection_pool": pool, "key_prefix": "stoppress:rate"}
         ),
         strategy="fixed-window",
-        on_breach=_too_fast,
+        # Where Redis cannot count, because it is full say, readers can leave and editors cancel.
+        swallow_errors=True,
     )
     views = cast("dict[str, Callable[..., Any]]", app.view_functions)
     for names, rate in _RATES.items():
-        shared = limiter.shared_limit(rate, scope=names[0], methods=_CHANGES)
+        shared = limiter.shared_limit(
+            rate, scope=names[0], methods=_CHANGES, error_message=_TOO_FAST
+        )
         views.update((name, shared(views[name])) for name in names)
-    shared = limiter.shared_limit(_TOOLS_RATE, scope="tools", key_func=tool)
     tools = [name for name in views if re.fullmatch(r"api\.\w+", name)]
+    shared = limiter.shared_limit(
+        _TOOLS_RATE, scope="tools", key_func=tool, error_message=_TOO_FAST
+    )
     views.update((name, shared(views[name])) for name in tools)
 
 
@@ -141,15 +145,12 @@ def _network(address: str) -> str:
     return address
 
 
-def _too_fast(limit: RequestLimit) -> Response | None:
-    wait = max(1, round(limit.reset_at - time.time()))
-    headers = {"Retry-After": str(wait)}
-    raise Problem(429, f"That was too fast: try again in {wait} seconds.", headers=headers)
-
-
-def _secure(response: Response) -> Response:
+def _finish(response: Response) -> Response:
+    """Add what every answer carries."""
     headers = response.headers
     headers.setdefault("Content-Security-Policy", _CONTENT_SECURITY_POLICY)
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Referrer-Policy", "same-origin")
+    if response.status_code == 429:
+        headers.setdefault("Retry-After", "60")  # seconds; every rate is by the minute
     return response

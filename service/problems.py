@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flask import Flask, current_app, request
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response as SansIOResponse
 from werkzeug.wrappers import Response
@@ -91,7 +91,7 @@ def respond(error: HTTPException) -> SansIOResponse | HTTPException:
 def _store_refuses(error: RedisError) -> SansIOResponse | HTTPException:
     if isinstance(error, ConnectionError | TimeoutError):
         detail = "The store (Redis) cannot be reached; try again in a moment."
-    elif "OOM" in str(error):
+    elif isinstance(error, OutOfMemoryError) or "OOM" in str(error):  # of a script, Redis 6.2
         detail = "The store (Redis) is full: it needs more memory before it takes anything new."
     else:
         detail = "The store (Redis) refuses; its own log says why."
