@@ -109,5 +109,5 @@ class EndpointPolicy:
     def _known(host: str) -> str | None:
         for known, service in KNOWN_HOSTS:
             if host == known or (known.startswith("*.") and host.endswith(known[1:])):
-                return service if re.fullmatch(r"[a-z0-9.-]+", host) else None
+                return service if re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", host) else None
         return None
