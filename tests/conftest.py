@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -57,21 +56,19 @@ def house(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[House]:
 
 def empty_database(url: str) -> str:
     """Find an empty database of a server that may hold somebody's data; those are left alone."""
-    parts = urlsplit(url)
+    address, _, query = url.partition("?")
+    options = [option for option in query.split("&") if option and not option.startswith("db=")]
     for number in range(16):
-        options = [option for option in parts.query.split("&") if option and option[:3] != "db="]
-        candidate = parts._replace(query="&".join([*options, f"db={number}"])).geturl()
+        candidate = f"{address}?{'&'.join([*options, f'db={number}'])}"
         with redis.Redis.from_url(candidate) as client:
             if not client.dbsize():
                 return candidate
     raise pytest.UsageError("REDIS_URL: none of its databases 0 to 15 is empty")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line what was skipped and how to get it."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    browsers = [report for report in skipped if "browser" in report.keywords]
-    if browsers:
-        terminalreporter.write_line(
-            f"{len(browsers)} browser tests were skipped; this gets them: {BROWSERS}"
-        )
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say in the very last line what was skipped and how to get it."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", [])
+    if browsers := sum("browser" in report.keywords for report in skipped):
+        reporter.write_line(f"{browsers} browser tests were skipped; this gets them: {BROWSERS}")
