@@ -1,8 +1,15 @@
-"""A real, throwaway Redis with an append-only file, for tests that stop, kill or restart it."""
+"""A real, throwaway Redis with an append-only file, for tests that stop, kill or restart it.
+
+`python -m tests.redis_server COMMAND…` runs a command with `REDIS_URL` naming a throwaway one that
+is reached over TCP and configured as Redis comes: the tests, say, against such a server too.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -62,3 +69,29 @@ class RedisServer:
         """Empty it."""
         with redis.Redis.from_url(self.url) as client:
             client.flushall()
+
+
+def main(command: list[str]) -> int:
+    """Run a command beside a Redis over TCP, the least preferred of those installed."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    url = f"redis://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="stoppress-test-") as folder:
+        options = ("--port", port, "--bind", "127.0.0.1", "--dir", folder, "--appendonly", "yes")
+        quiet = ("--logfile", str(Path(folder) / "redis.log"))
+        server = spawn([find_servers()[-1].binary, *options, *quiet])
+        try:
+            while not answers(url):
+                if server.poll() is not None:
+                    return 1
+                time.sleep(0.02)
+            return subprocess.run(
+                command, env={**os.environ, "REDIS_URL": url}, check=False
+            ).returncode
+        finally:
+            server.terminate()
+            server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
