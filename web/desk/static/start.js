@@ -72,10 +72,10 @@ async function watch(id, seen) {
       return;
     }
     const handed = said.accepted && said.seconds !== null;
-    const parts = [];
-    if (handed) parts.push(`${said.outcome} in ${said.seconds.toFixed(1)} s`);
-    if (shown) parts.push("shown by your browser");
-    if (parts.length) arrival.textContent = `${parts.join("; ")}.`;
+    if (handed) {
+      const reported = shown ? "shown by your browser" : "not yet shown";
+      arrival.textContent = `Handed over in ${said.seconds.toFixed(1)} s; ${reported}.`;
+    }
     if (handed && shown) {
       page.classList.add("arrived");
       why.hidden = true;

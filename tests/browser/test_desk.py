@@ -1,0 +1,254 @@
+"""The desk in a real Chromium, against real web, worker and clock processes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from service import editors
+from service.models import Audience, State
+from tests.house import House, wait_until
+from tests.push_service import Answer, PushService
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.browser
+
+READERS = 400
+EMAIL, PASSWORD = "nora@paper.example", "three quiet words"
+TITLE = "Ferry aground — عاجل <b>"
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def house(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
+    """A newsroom with some readers; whatever is sent is taken."""
+    with House(redis_url, push_service, tmp_path) as house:
+        house.seed(READERS)
+        yield house
+    push_service.answer_with(lambda _: None)
+
+
+@pytest.fixture
+def desk(house: House, chromium_page: OpenPage) -> Iterator[Page]:
+    """The page of an editor who has just opened the sign-in link."""
+    address = house.web()
+    page = chromium_page(1280, 800)
+    complaints = complaints_of(page)
+    page.goto(address + editors.signin_link(house.runtime).removeprefix(house.config.public_url))
+    yield page
+    assert complaints == []
+
+
+def complaints_of(page: Page) -> list[str]:
+    """What the page's scripts raise, and what its Content-Security-Policy stops."""
+    found: list[str] = []
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on(
+        "console",
+        lambda said: found.append(said.text) if "Content Security Policy" in said.text else None,
+    )
+    return found
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until the focus is there, as somebody without a mouse does."""
+    for _ in range(40):
+        if page.evaluate("s => document.activeElement.matches(s)", selector):
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline != "none", f"nobody sees the focus on {selector}"
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
+def sign_in(page: Page) -> None:
+    page.get_by_label("E-mail").fill(EMAIL)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Set password").click()
+    page.get_by_role("link", name="Desk", exact=True).click()
+
+
+def send_to_everyone(page: Page, title: str = TITLE) -> None:
+    page.get_by_role("link", name="New alert").click()
+    page.get_by_label("Title").fill(title)
+    page.get_by_label("Link to the story").fill("https://paper.example/ferry")
+    page.get_by_label("Everyone").check()
+    page.get_by_role("button", name="Review").click()
+    page.get_by_role("button", name=f"Notify {READERS} browsers").click()
+
+
+def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(house: House, desk: Page) -> None:
+    house.worker()
+    house.clock()
+    world = house.runtime.publishing.reach(Audience(topics=("world",)))
+    both = house.runtime.publishing.reach(Audience(topics=("world", "sport")))
+    assert 0 < world < both < READERS
+    keys = desk.keyboard
+    tab_to(desk, "#email")
+    keys.type(EMAIL)
+    tab_to(desk, "#password")
+    keys.type(PASSWORD)
+    keys.press("Enter")
+    expect(desk.get_by_role("heading", level=1)).to_contain_text("first alert")
+    tab_to(desk, "a[href='/desk/']")
+    keys.press("Enter")
+    heading = desk.get_by_role("heading", level=1)
+    expect(heading).to_have_text("Alerts")
+    tab_to(desk, "a[href='/desk/new']")
+    keys.press("Enter")
+    expect(heading).to_have_text("New alert")
+
+    tab_to(desk, "#title")
+    keys.insert_text(TITLE)
+    expect(desk.locator(".computer [data-shows=title]")).to_have_text(TITLE)
+    expect(desk.locator(".phone [data-shows=title]")).to_have_text(TITLE)
+    expect(desk.locator("[data-counts=title]")).to_have_text(f"{len(TITLE)} of 200 characters.")
+    tab_to(desk, "#url")
+    keys.type("https://paper.example/ferry")
+    reach = desk.locator("#reach")
+    expect(reach).to_contain_text("Tick a topic")
+    tab_to(desk, "[value=world]")
+    keys.press("Space")
+    expect(reach).to_contain_text(f"{world} browsers")
+    tab_to(desk, "[value=sport]")
+    keys.press("Space")
+    expect(reach).to_contain_text(f"{both} browsers")
+    keys.press("Enter")
+
+    question = f"Notify {both} browsers of World or Sport now?"
+    expect(heading).to_have_text(question)
+    tab_to(desk, "button.urgent")
+    keys.press("Enter")
+    expect(desk.locator(".state")).to_contain_text("Sent in", timeout=30_000)
+    expect(desk.locator(".big")).to_have_text(str(both))
+    expect(heading).to_have_text(TITLE)
+    (sent,) = house.runtime.publishing.latest(10)
+    assert house.outcomes(sent.id) == {"accepted": both}
+
+
+def test_the_number_grows_while_it_is_sent_and_cancelling_stops_it(
+    house: House, desk: Page, push_service: PushService
+) -> None:
+    house.environment["PUSH_WINDOW"] = "16"
+    house.worker()
+    house.clock()
+    push_service.answer_with(lambda _: Answer(201, delay=0.3))
+    sign_in(desk)
+    send_to_everyone(desk)
+    expect(desk.locator(".state")).to_have_text("Being sent")
+    big = desk.locator(".big")
+    expect(big).not_to_have_text("0", timeout=20_000)
+    first = int(big.inner_text())
+    desk.wait_for_function("n => +document.querySelector('.big').innerText > n", arg=first)
+    assert re.fullmatch(r"\d+ % · .+", desk.title())
+
+    desk.get_by_text("Cancel…").click()
+    desk.get_by_role("button", name="Cancel this alert").click()
+    expect(desk.locator(".state")).to_contain_text("Cancelled", timeout=30_000)
+    (sent,) = house.runtime.publishing.latest(10)
+    assert house.over(sent.id).state is State.CANCELLED
+    desk.reload()
+    outcomes = house.outcomes(sent.id)
+    assert sum(outcomes.values()) == READERS
+    expect(desk.locator("tr.cancelled td")).to_have_text(str(outcomes["cancelled"]))
+    expect(big).to_have_text(str(outcomes["accepted"]))
+
+
+def test_a_double_click_sends_one_alert(house: House, desk: Page) -> None:
+    sign_in(desk)
+    desk.get_by_role("link", name="New alert").click()
+    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
+    desk.get_by_label("Everyone").check()
+    desk.get_by_role("button", name="Review").click()
+    desk.get_by_role("button", name=f"Notify {READERS} browsers").dblclick()
+    expect(desk.locator(".state")).to_have_text("Being sent")
+    assert len(house.runtime.publishing.latest(10)) == 1
+
+
+def test_numbers_that_stand_still_are_said_to(
+    push_service: PushService, tmp_path: Path, chromium_page: OpenPage
+) -> None:
+    with RedisServer() as redis, House(redis.url, push_service, tmp_path) as house:
+        house.seed(READERS)
+        address = house.web()
+        page = chromium_page(1280, 800)
+        page.goto(address + "/desk/welcome/" + editors.signin_link(house.runtime).split("/")[-1])
+        sign_in(page)
+        send_to_everyone(page)
+        away = page.locator("#away")
+        expect(away).to_be_hidden()
+        redis.stop()
+        expect(away).to_be_visible(timeout=30_000)
+        redis.start()
+        expect(away).to_be_hidden(timeout=30_000)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_no_page_is_wider_than_a_phone(
+    house: House, desk: Page, chromium_page: OpenPage, dark: bool
+) -> None:
+    sign_in(desk)
+    send_to_everyone(desk, "A-title-of-one-word-without-any-place-to-break-it" * 3)
+    desk.set_viewport_size({"width": 390, "height": 800})
+    desk.emulate_media(color_scheme="dark" if dark else "light")
+    id = house.runtime.publishing.latest(1)[0].id
+    origin = desk.url.split("/desk")[0]
+    for path in ("/", "/desk/", "/desk/new", f"/desk/alerts/{id}", "/desk/nowhere"):
+        desk.goto(origin + path)
+        assert desk.evaluate("document.documentElement.scrollWidth") <= 390, path
+
+
+def test_texts_are_readable_by_day_and_by_night(house: House, desk: Page) -> None:
+    """WCAG 2.2, 1.4.3: at least 4.5 to 1 for every text, on the background that is behind it."""
+    sign_in(desk)
+    send_to_everyone(desk)
+    id = house.runtime.publishing.latest(1)[0].id
+    origin = desk.url.split("/desk")[0]
+    for scheme in ("light", "dark"):
+        desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for path in ("/", "/desk/", "/desk/new", f"/desk/alerts/{id}"):
+            desk.goto(origin + path)
+            assert desk.evaluate(FAINT) == [], f"{path}, {scheme}"
+
+
+FAINT = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b]
+    .map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const found = channels(getComputedStyle(at).backgroundColor);
+      if (found.length === 3 || found[3] > 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const faint = [];
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility() || element.closest(":disabled")) continue;
+    const [ink, paper] = [channels(getComputedStyle(element).color), behind(element)].map(light);
+    const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+    if (ratio < 4.5) faint.push(`${text.slice(0, 30)}: ${ratio.toFixed(2)}`);
+  }
+  return faint;
+}"""
+
+
+def test_without_scripts_an_alert_is_sent_all_the_same(house: House, chromium: Browser) -> None:
+    address = house.web()
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address + "/desk/welcome/" + editors.signin_link(house.runtime).split("/")[-1])
+    sign_in(page)
+    send_to_everyone(page)
+    expect(page.locator(".state")).to_have_text("Being sent")
+    wait_until(lambda: house.runtime.publishing.latest(1))
+    context.close()
