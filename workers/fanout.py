@@ -27,6 +27,19 @@ CHECK = 0.5  # seconds between two looks at whether to go on
 CHECKPOINT = 64  # answers; with 192 under way they make up the window of 256
 LINGER = 0.2  # seconds an answer may wait to be recorded
 READ_AHEAD = 512  # records read at once
+ASK_AGAIN = 0.1  # seconds until Redis is asked again for a batch when it had none
+
+
+@dataclass(slots=True)
+class _Base:
+    """What is the same for all recipients at one base; the headers for a second at a time."""
+
+    number: int
+    url: str
+    origin: str
+    service: str
+    allowed: bool
+    headers: dict[int, tuple[float, list[str]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -35,8 +48,7 @@ class _Recipient:
 
     lease: _Lease
     number: int
-    base: int
-    service: str
+    base: _Base
 
 
 @dataclass(slots=True)
@@ -71,8 +83,12 @@ class _Lease:
     lost: bool = False
 
     @property
+    def unfinished(self) -> bool:
+        return bool(self.todo or self.ready or self.held_back)
+
+    @property
     def startable(self) -> bool:
-        return bool(self.todo or self.ready or self.held_back) and not self.lost
+        return self.unfinished and not self.lost
 
     def note(self, number: int, outcome: Outcome, service: str) -> None:
         self.results.setdefault((outcome, service), []).append(number)
@@ -131,9 +147,9 @@ class FanOut:
         self._topic = wire.collapse_topic(runtime.tokens.topic_key, topic)
         self._leases: list[_Lease] = []
         self._under_way: Counter[str] = Counter()
-        self._headers: dict[tuple[int, int], tuple[float, list[str]]] = {}
+        self._bases: dict[int, _Base] = {}
         self._going_on = True
-        self._checked_at = time.monotonic()
+        self._checked_at = self._asked_at = time.monotonic()
 
     def run(self) -> None:
         """Send until nothing is due, or until told to stop."""
@@ -175,6 +191,7 @@ class FanOut:
                     )
                 )
                 return True
+        self._asked_at = time.monotonic()
         return False
 
     def _fill_window(self) -> None:
@@ -182,7 +199,7 @@ class FanOut:
             lease = next((lease for lease in self._leases if lease.startable), None)
             if lease is None:
                 # The next batch begins while the answers to the last are still under way.
-                if not self._claim():
+                if time.monotonic() - self._asked_at < ASK_AGAIN or not self._claim():
                     return
                 continue
             if time.monotonic() >= lease.until:
@@ -204,7 +221,7 @@ class FanOut:
             self._read_ahead(lease)
         while lease.ready:
             number, record = lease.ready.popleft()
-            if self._under_way[self._service(record)] < self._window // 2:
+            if self._under_way[self._base(record.base).service] < self._window // 2:
                 return number, record
             lease.held_back.append((number, record))
             if not lease.ready and lease.todo:
@@ -225,29 +242,34 @@ class FanOut:
     def _start(self, lease: _Lease, number: int, record: Record) -> None:
         if self._must_wait(lease, record.base):
             return
-        service = self._service(record)
-        left = self._notification.deadline - time.time()
-        if time.time() > self._notification.last_start:
-            lease.note(number, Outcome.EXPIRED, service)
+        base = self._base(record.base)
+        now = time.time()
+        if now > self._notification.last_start:
+            lease.note(number, Outcome.EXPIRED, base.service)
             return
-        base = self._house.bases.name(record.base)
         id = SubscriptionId(lease.batch.partition, number)
-        message = self._payload.carrying(
-            self._shop.runtime.tokens.receipt(self._notification.id, id)
-        )
+        receipt = self._shop.runtime.tokens.receipt(self._notification.id, id)
+        message = self._payload.carrying(receipt)
         try:
-            if not self._endpoints.allows(origin_of(base)):
-                raise ValueError("no longer on the list of push services")
-            lines = self._header_lines(record, origin_of(base), left)
+            lines = self._header_lines(base, record.vapid_key, now)
             body = wire.encrypt(message, record.p256dh, record.auth)
         except ValueError:
             # Checked when it was stored: only a changed PUSH_SERVICES or key set comes here.
-            lease.note(number, Outcome.REFUSED, service)
+            lease.note(number, Outcome.REFUSED, base.service)
             return
-        recipient = _Recipient(lease, number, record.base, service)
-        self._shop.transport.start(recipient, base + record.rest, lines, body)
+        recipient = _Recipient(lease, number, base)
+        self._shop.transport.start(recipient, base.url + record.rest, lines, body)
         lease.under_way += 1
-        self._under_way[service] += 1
+        self._under_way[base.service] += 1
+
+    def _base(self, number: int) -> _Base:
+        base = self._bases.get(number)
+        if base is None:
+            url = self._house.bases.name(number)
+            origin = origin_of(url)
+            service, allowed = self._endpoints.service(origin), self._endpoints.allows(origin)
+            base = self._bases[number] = _Base(number, url, origin, service, allowed)
+        return base
 
     def _must_wait(self, lease: _Lease, base: int) -> bool:
         """Whether a push service is left in peace for a while, as far as this batch goes."""
@@ -257,22 +279,18 @@ class FanOut:
             service.stopped = service.again = True
         return service.stopped
 
-    def _header_lines(self, record: Record, origin: str, left: float) -> list[str]:
-        """Return the headers, made once a second for each push service and VAPID key."""
-        kind = (record.base, record.vapid_key)
-        made_at, lines = self._headers.get(kind, (0.0, []))
-        now = time.time()
+    def _header_lines(self, base: _Base, vapid_key: int, now: float) -> list[str]:
+        """Return the headers; `ValueError` where we may not send, or cannot sign."""
+        made_at, lines = base.headers.get(vapid_key, (0.0, []))
         if not 0 <= now - made_at < 1:
-            signer = self._shop.signers.get(self._house.vapid_keys.name(record.vapid_key))
-            if signer is None:
-                raise ValueError("the VAPID key of this subscription is not ours")
+            signer = self._shop.signers.get(self._house.vapid_keys.name(vapid_key))
+            if signer is None or not base.allowed:
+                raise ValueError("not a push service, or not a VAPID key, that is ours to use")
+            left = self._notification.deadline - now
             urgency = self._notification.content.urgency
-            lines = wire.headers(signer.header(origin, now), left, urgency, self._topic)
-            self._headers[kind] = now, lines
+            lines = wire.headers(signer.header(base.origin, now), left, urgency, self._topic)
+            base.headers[vapid_key] = now, lines
         return lines
-
-    def _service(self, record: Record) -> str:
-        return self._endpoints.service(origin_of(self._house.bases.name(record.base)))
 
     # -- answers ---------------------------------------------------------------------------------
 
@@ -280,12 +298,13 @@ class FanOut:
         recipient = answer.key
         lease = recipient.lease
         lease.under_way -= 1
-        self._under_way[recipient.service] -= 1
-        service = lease.services[recipient.base]
-        earlier = lease.earlier.get(recipient.base)
-        verdict = policy.judge(answer, recipient.service, earlier.attempts if earlier else 0)
+        base = recipient.base
+        self._under_way[base.service] -= 1
+        service = lease.services[base.number]
+        earlier = lease.earlier.get(base.number)
+        verdict = policy.judge(answer, base.service, earlier.attempts if earlier else 0)
         if verdict.outcome is not None:
-            lease.note(recipient.number, verdict.outcome, recipient.service)
+            lease.note(recipient.number, verdict.outcome, base.service)
             service.answered = True
             service.failed_in_a_row = 0
             return
@@ -334,7 +353,7 @@ class FanOut:
             if service.again
         }
         wait: int | None = None
-        if lease.startable:
+        if lease.unfinished:
             wait = 0
         elif retries:
             first = min(retry.at for retry in retries.values())

@@ -12,6 +12,7 @@ import time
 import uuid
 
 from service.config import Config
+from service.models import State
 from service.runtime import Runtime
 from workers.fanout import FanOut, Workshop
 
@@ -43,7 +44,7 @@ def send_batch(notification_id: int) -> None:
     shop = workshop()
     publishing = shop.runtime.publishing
     notification = shop.runtime.store.sending.get(notification_id)
-    if notification is None or stopping.is_set():
+    if notification is None or notification.state is not State.SENDING or stopping.is_set():
         return
     until = time.monotonic() + JOB
 
