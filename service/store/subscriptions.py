@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
@@ -56,13 +58,6 @@ if ARGV[6] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[5] + ARGV[6], ARGV[4]) e
 return 1
 """
 
-
-# KEYS: bitmap. ARGV: numbers, four bytes each.
-_SET_BITS = """
-for at = 1, #ARGV[1], 4 do
-  redis.call('SETBIT', KEYS[1], struct.unpack('>I4', ARGV[1], at), 1)
-end
-"""
 
 # KEYS: an index bucket for each of a row of numbers. ARGV: what is left of their digests, eight
 # bytes each; the first number. Almost every one has a bucket of its own: as single commands they
@@ -129,6 +124,15 @@ def pack_numbers(numbers: Sequence[int]) -> bytes:
     return struct.pack(f">{len(numbers)}I", *numbers)
 
 
+def _stretch(first: int, last: int, numbers: Iterable[int]) -> bytes:
+    """Return the bytes of a bitmap that hold `first` up to `last`, with the bits of `numbers`."""
+    start = first // 8
+    stretch = bytearray(-(-last // 8) - start)
+    for number in numbers:
+        stretch[number // 8 - start] |= 0x80 >> number % 8
+    return bytes(stretch)
+
+
 def today() -> int:
     """Return the day, counted from 1970-01-01 UTC."""
     return int(time.time() // 86_400)
@@ -144,7 +148,6 @@ class Subscriptions:
         self._write = redis.register_script(_WRITE)
         self._remove = redis.register_script(_REMOVE)
         self._index_all = redis.register_script(_INDEX_ALL)
-        self._set_bits = redis.register_script(_SET_BITS)
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -400,27 +403,33 @@ class Subscriptions:
     def seed(self, partition: int, wishes: Sequence[Wish]) -> None:
         """Store some thousands of pretend subscriptions at once, new ones all."""
         last = self._redis.incrby(f"{{{partition}}}:made", len(wishes))
-        buckets: dict[str, dict[Field, Field]] = {}
+        first = last - len(wishes)
+        buckets: defaultdict[int, dict[Field, Field]] = defaultdict(dict)
         index: list[str] = []
         tails: list[bytes] = []
-        bits: dict[str, list[int]] = {}
-        for number, wish in enumerate(wishes, last - len(wishes)):
-            id = SubscriptionId(partition, number)
+        bits: defaultdict[str, list[int]] = defaultdict(list)
+        for number, wish in enumerate(wishes, first):
             record = self._record(wish, None)
             digest = digest_of(wish.endpoint.url)
-            buckets.setdefault(self.records_key(id), {})[str(number % BUCKET)] = record.pack()
+            buckets[number // BUCKET][number % BUCKET] = record.pack()
             index.append(self.index_key(partition, digest))
             tails.append(digest[2:])
-            topics = [self.bitmap_key(partition, "topic", slug) for slug in wish.topics or ()]
-            for key in [*self._bitmaps(partition, record), *topics]:
-                bits.setdefault(key, []).append(number)
+            for key in self._bitmaps(partition, record):
+                bits[key].append(number)
+            for slug in wish.topics or ():
+                bits[self.bitmap_key(partition, "topic", slug)].append(number)
         with self._redis.pipeline(transaction=False) as pipe:
-            for key, rows in buckets.items():
-                pipe.hset(key, mapping=rows)
-            first = last - len(wishes)
+            for bucket, rows in buckets.items():
+                pipe.hset(
+                    self.records_key(SubscriptionId(partition, bucket * BUCKET)), mapping=rows
+                )
             self._index_all(keys=index, args=[b"".join(tails), first], client=pipe)
+            # A whole stretch of bits at once: one by one they took Redis longer than all the rest.
+            scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
             for key, numbers in bits.items():
-                self._set_bits(keys=[key], args=[pack_numbers(numbers)], client=pipe)
+                pipe.setrange(scratch, first // 8, _stretch(first, last, numbers))
+                pipe.bitop("OR", key, key, scratch)
+                pipe.unlink(scratch)
             pipe.execute()
 
     def _find(self, digest: bytes, endpoint: Endpoint) -> tuple[SubscriptionId, bytes] | None:
