@@ -88,6 +88,7 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[str]:
         except TimeoutError:
             return
         with connection:
+            connection.settimeout(WAIT)
             serve(connection)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -204,6 +205,25 @@ def test_messages_share_a_few_http_2_connections(push: PushService, transport: T
     assert push.refusals == []
 
 
+def test_a_few_messages_at_once_wait_for_one_connection(
+    push: PushService, transport: Transport
+) -> None:
+    send(transport, push.origin, range(20))
+    answers(transport, 20)
+    assert {message.connection for message in push.wait_for(20, WAIT)} == {1}
+
+
+def test_no_more_connections_are_made_than_were_allowed(push: PushService) -> None:
+    transport = Transport(streams=150, connections=1, ca_bundle=push.ca_file)
+    # From its first answer on libcurl knows that this service takes 100 streams of a connection.
+    one(transport, push.origin)
+    push.answer_with(lambda message: Reply(delay=0.5))
+    send(transport, push.origin, range(150))
+    answers(transport, 150)
+    transport.close()
+    assert {message.connection for message in push.wait_for(151, WAIT)} == {1}
+
+
 def test_connections_are_kept_from_message_to_message(
     push: PushService, transport: Transport
 ) -> None:
@@ -290,6 +310,24 @@ def test_an_answer_of_ten_megabytes_is_cut_and_its_connection_lives_on(
     assert {message.connection for message in push.wait_for(2, WAIT)} == {1}
 
 
+def test_an_answer_without_end_is_not_listened_to() -> None:
+    sent = 0
+
+    def serve(connection: socket.socket) -> None:
+        nonlocal sent
+        saying(b"HTTP/1.1 500 Oh\r\n\r\n")(connection)
+        with suppress(OSError):
+            while sent < 100_000_000:
+                sent += connection.send(bytes(100_000))
+
+    with listening(serve) as address:
+        transport = Transport(plain_origins=frozenset([f"http://{address}"]), timeout=WAIT)
+        answer = one(transport, f"http://{address}")
+        transport.close()
+    assert answer.status == 500
+    assert sent < 100_000_000
+
+
 def test_a_redirect_is_not_followed(push: PushService, transport: Transport) -> None:
     push.answer_with(lambda message: Reply(307, {"location": f"{push.origin}/push/elsewhere"}))
     assert one(transport, push.origin).status == 307
@@ -354,7 +392,7 @@ def test_a_server_that_never_answers_is_given_up(push: PushService) -> None:
 
 
 def test_a_server_that_never_finishes_its_handshake_is_given_up() -> None:
-    transport = Transport(connect_timeout=0.5)
+    transport = Transport(connect_timeout=0.5, timeout=3600)
     with listening(lambda connection: connection.recv(1 << 16) and connection.recv(1)) as address:
         answer = one(transport, f"https://{address}")
     transport.close()
@@ -403,7 +441,7 @@ def test_a_server_that_says_goaway_after_every_ten_streams_gets_each_message_onc
 ) -> None:
     with GoawayServer(tmp_path, streams=10) as server:
         transport = Transport(ca_bundle=server.certificate, timeout=WAIT)
-        todo = list(range(60))
+        todo = list(range(200))
         for _ in range(20):
             send(transport, server.origin, todo)
             lost = [a for a in answers(transport, len(todo)) if a.status != 201]
@@ -411,7 +449,7 @@ def test_a_server_that_says_goaway_after_every_ten_streams_gets_each_message_onc
             todo = [answer.key for answer in lost]
         transport.close()
     assert todo == []
-    assert server.taken == Counter(f"/push/{key}" for key in range(60))
+    assert server.taken == Counter(f"/push/{key}" for key in range(200))
 
 
 def test_a_status_counts_though_the_rest_of_the_answer_never_came() -> None:

@@ -52,7 +52,7 @@ def encrypt(
 def _agree(p256dh: bytes, auth: bytes, key_pair: ec.EllipticCurvePrivateKey) -> tuple[bytes, bytes]:
     """Return our public key and the input keying material (RFC 8291 section 3.4)."""
     # `cryptography` checks that the point is on the curve, but would take a compressed one too.
-    if len(p256dh) != 65 or p256dh[0] != 4:
+    if len(p256dh) != 65:
         raise ValueError("p256dh must be an uncompressed point of 65 bytes")
     if len(auth) != 16:
         raise ValueError("auth must be 16 bytes")
