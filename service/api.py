@@ -61,7 +61,7 @@ class Caller:
 def bearer_token() -> str | None:
     """Return the token of an `Authorization: Bearer` header (RFC 6750 section 2.1)."""
     given = request.authorization
-    return given.token if given is not None and given.type == "bearer" else None
+    return given.token or None if given is not None and given.type == "bearer" else None
 
 
 def _caller(*scopes: str) -> Caller:

@@ -383,7 +383,8 @@ class NewNotification(_Said):
         widest = Notification(_LONGEST_ID, content, audience, State.SENDING, time.time(), "")
         over = Payload(widest, runtime.config.public_url).size - MAX_PLAINTEXT
         if over > 0:
-            detail = f"The alert is {over} bytes too long to be pushed: shorten a text or a link."
+            by = f"{over} byte{'s' if over > 1 else ''}"
+            detail = f"The alert is {by} too long to be pushed: shorten a text or a link."
             raise Invalid([FieldError("body", detail)])
         return content, audience
 

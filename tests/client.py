@@ -1,0 +1,116 @@
+"""A client of the whole application that holds every answer against the API's own description."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+from werkzeug.test import TestResponse
+
+from service import openapi, seeding
+from service.app import create_app
+from service.config import Config
+from service.keys import VapidKey, b64url
+from service.runtime import Runtime
+from service.tokens import digest
+
+VAPID = VapidKey.generate()
+SITE = "https://paper.example"
+API = "/api/v1"
+
+
+def make_app(redis_url: str, **settings: str) -> Flask:
+    """The application of a house whose newspaper is at `SITE`."""
+    environment = {
+        "REDIS_URL": redis_url,
+        "SECRET_KEY": "a secret of at least 32 characters",
+        "VAPID_PRIVATE_KEY": VAPID.text,
+        "SITE_ORIGINS": SITE,
+        **settings,
+    }
+    return create_app(Config.read(environment))
+
+
+def browser(number: int = 0, *, keys: int | None = None) -> dict[str, Any]:
+    """What `PushSubscription.toJSON()` gives in a browser, by default with its own keys."""
+    p256dh, auth = seeding.keys(number if keys is None else keys)
+    return {
+        "endpoint": "https://fcm.googleapis.com" + seeding.path(number),
+        "expirationTime": None,
+        "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
+    }
+
+
+class Client:
+    """Calls from a new address each time, so that rates are met only where a test wants it."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.runtime: Runtime = app.extensions["stoppress"]
+        self._client = app.test_client()
+        self._addresses = itertools.count(1)
+
+    def add_token(self, name: str = "a test", scopes: Sequence[str] = ()) -> str:
+        """Make an API token."""
+        token = f"the token of {name}".replace(" ", "-")
+        self.runtime.store.house.add_token(digest(token), name, scopes, time.time())
+        return token
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        said: Any = None,
+        *,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+        address: str | None = None,
+        **more: Any,
+    ) -> TestResponse:
+        """Call the API and check that the answer is one that its description names."""
+        given = dict(headers or {})
+        if token is not None:
+            given["Authorization"] = f"Bearer {token}"
+        if said is not None:
+            more["json"] = said
+        number = next(self._addresses)
+        more.setdefault("environ_base", {})["REMOTE_ADDR"] = (
+            address or f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        )
+        response = self._client.open(path, method=method, headers=given, **more)
+        self._check(method, path, response)
+        return response
+
+    def _check(self, method: str, path: str, response: TestResponse) -> None:
+        status = response.status_code
+        try:
+            endpoint, _ = self.app.url_map.bind("localhost").match(path.split("?")[0], method)
+        except HTTPException as error:
+            assert status == error.code
+            operation = openapi.Operation({})
+        else:
+            operation = openapi.OPERATIONS[endpoint]
+            assert status in (*operation.gives, *operation.problems, 500, 503)
+        if status in operation.gives:
+            model = operation.gives[status]
+            if model is None:
+                assert response.data == b""
+            else:
+                assert response.mimetype == "application/json"
+                model.model_validate_json(response.data)
+        else:
+            assert response.mimetype == "application/problem+json"
+            problem = openapi.ProblemShown.model_validate_json(response.data)
+            assert problem.status == status
+            assert bool(problem.errors) == (status == 422)
+
+
+def stored(client: Client) -> dict[bytes, bytes | None]:
+    """Everything that the store holds, but for the counting of rates."""
+    redis = client.runtime.store.redis
+    keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
+    return {key: redis.dump(key) for key in keys}
