@@ -61,7 +61,9 @@ class Caller:
 def bearer_token() -> str | None:
     """Return the token of an `Authorization: Bearer` header (RFC 6750 section 2.1)."""
     given = request.authorization
-    return given.token or None if given is not None and given.type == "bearer" else None
+    if given is None or given.type != "bearer":
+        return None
+    return given.token or None
 
 
 def _caller(*scopes: str) -> Caller:
@@ -84,9 +86,10 @@ def _own_subscription(id: str) -> Subscription:
     if token is None:
         raise _unauthorized("This needs the token that was given when this browser subscribed.")
     try:
-        subscription = runtime().store.subscriptions.get(SubscriptionId.parse(id))
+        parsed = SubscriptionId.parse(id)
     except ValueError:
         raise NotSubscribed from None
+    subscription = runtime().store.subscriptions.get(parsed)
     if not runtime().tokens.is_reader(token, subscription.id, subscription.auth):
         raise NotSubscribed
     return subscription
@@ -413,7 +416,7 @@ def ready() -> ResponseReturnValue:
 
 _REFUSALS: dict[type[Exception], tuple[int, str]] = {
     HasLeft: (410, "This reader left, and is not subscribed again without being asked."),
-    # 404, not 410: nobody left, there is nothing to check in for (docs/decisions.md).
+    # 404, not 410: nobody left, there is nothing to check in for (docs/decisions.md, 8).
     NotSubscribed: (404, "There is no such subscription, or this is not its token."),
     KnownWithOtherKeys: (
         409,
