@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import cast
 
 from flask import (
     Blueprint,
@@ -28,10 +27,10 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from service import editors, validation
+from service.api import runtime
 from service.models import Audience, Content, Notification
 from service.publishing import Conflict, Idempotency, UnknownNotification
 from service.reports import FILTERS, Report, describe
-from service.runtime import Runtime
 
 _PAGE = 30  # alerts on one page of the list
 _HTMX = "htmx-2.0.11.min.js"
@@ -52,11 +51,6 @@ _EMPTY = {
 for _name, _filter in FILTERS.items():
     bp.add_app_template_filter(_filter, _name)
 _OPEN_TO_ALL = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
-
-
-def runtime() -> Runtime:
-    """Return the parts of this process."""
-    return cast(Runtime, current_app.extensions["stoppress"])
 
 
 # Who may come in --------------------------------------------------------------------------------

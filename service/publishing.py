@@ -11,10 +11,12 @@ import hashlib
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
@@ -116,7 +118,8 @@ class Publishing:
             before = sending.publish(notification, (idempotency.digest, answer, IDEMPOTENCY_KEPT))
             if before is not None:
                 return _same_answer(before, idempotency)
-        self._wake_plan(published.id)
+        with suppress(RedisError):  # stored is stored: the clock wakes whoever was not woken
+            self._wake_plan(published.id)
         return published
 
     def get(self, id: int) -> Notification:

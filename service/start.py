@@ -8,7 +8,8 @@ from flask_login import current_user
 from redis.exceptions import RedisError
 
 from service import validation
-from service.desk import redis_away, runtime
+from service.api import runtime
+from service.desk import redis_away
 from service.models import Audience, Outcome, SubscriptionId
 from service.publishing import UnknownNotification
 from service.reports import outcome_words

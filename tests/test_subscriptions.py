@@ -61,6 +61,17 @@ def test_a_known_endpoint_with_the_same_keys_keeps_its_id_and_what_it_did_not_me
     assert store.subscriptions.count() == 1
 
 
+def test_a_known_endpoint_is_signed_for_with_the_key_it_was_made_with(store: Store) -> None:
+    first, _ = store.subscriptions.subscribe(wish("a"))
+    newer = dataclasses.replace(wish("a"), vapid_key="the next VAPID key")
+    assert store.subscriptions.subscribe(newer)[0].vapid_key == first.vapid_key == KEY
+    assert store.subscriptions.count_by_vapid_key() == {KEY: 1}
+    anew = dataclasses.replace(wish("a", keys=1), vapid_key="the next VAPID key")
+    after, _ = store.subscriptions.subscribe(anew, is_owner=lambda _id, _auth: True)
+    assert after.vapid_key == "the next VAPID key"
+    assert store.subscriptions.count_by_vapid_key() == {KEY: 0, "the next VAPID key": 1}
+
+
 def test_other_keys_for_a_known_endpoint_change_nothing_unless_the_owner_asks(store: Store) -> None:
     before, _ = store.subscriptions.subscribe(wish("a", topics=frozenset({"world"})))
     with pytest.raises(KnownWithOtherKeys):

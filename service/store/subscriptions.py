@@ -315,6 +315,12 @@ class Subscriptions:
     def _record(self, wish: Wish, before: Record | None) -> Record:
         house = self._house
         kept_zone, kept_locale = (before.zone, before.locale) if before else (0, 0)
+        # A browser that still has the keys it had was not subscribed anew, whichever VAPID key is
+        # today's: the push service goes on to take the one it was made with.
+        if before is not None and (before.p256dh, before.auth) == (wish.p256dh, wish.auth):
+            vapid_key = before.vapid_key
+        else:
+            vapid_key = house.vapid_keys.number(wish.vapid_key)
         base = house.bases.number(wish.endpoint.base)
         if not base:
             raise StoreFull("the table of push services is full")
@@ -323,7 +329,7 @@ class Subscriptions:
             rest=wish.endpoint.rest,
             p256dh=wish.p256dh,
             auth=wish.auth,
-            vapid_key=house.vapid_keys.number(wish.vapid_key),
+            vapid_key=vapid_key,
             zone=kept_zone if wish.zone is None else house.zones.number(wish.zone),
             locale=kept_locale if wish.locale is None else house.locales.number(wish.locale),
             created=before.created if before else today(),
