@@ -19,10 +19,11 @@ from typing import Any
 import click
 from redis import RedisError
 from rich.console import Console
+from rich.progress import Progress
 from rich.rule import Rule
 from rich.text import Text
 
-from service import embedded
+from service import embedded, seeding
 from service.config import Config, ConfigError
 from service.editors import EditorError, signin_link
 from service.keys import VapidKey, b64url, make_secrets, read_secrets
@@ -340,6 +341,58 @@ def add_token(name: str, scopes: tuple[str, ...]) -> None:
     made = f"sp_{secrets.token_urlsafe(32)}"
     house.add_token(digest(made), name, scopes, time.time())
     click.echo(made)
+
+
+# Trials -----------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("number", metavar="N", type=click.IntRange(1, 100_000_000))
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    default=["https://127.0.0.1:8443"],
+    show_default=True,
+    help="The push service of their endpoints; several take turns.",
+)
+def seed(number: int, origins: tuple[str, ...]) -> None:
+    """Store N pretend readers with valid keys, spread over the topics."""
+    config = settings()
+    try:
+        origins = Config.read({"PUSH_SERVICES": " ".join(origins)}).push_services
+    except ConfigError:
+        raise click.BadParameter(
+            "must be an origin such as https://127.0.0.1:8443", param_hint="--origin"
+        ) from None
+    runtime = Runtime.open(config)
+    redis, topics = runtime.store.redis, list(runtime.store.house.topics())
+    before, start = redis.info("memory")["used_memory"], time.monotonic()
+    try:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("Storing pretend readers", total=number)
+            public = runtime.vapid_public_key
+            for stored in seeding.seed(
+                runtime.store, number, origins=origins, vapid_key=public, topics=topics
+            ):
+                progress.update(task, completed=stored)
+    except seeding.RealReadersError as error:
+        raise click.ClickException(str(error)) from None
+    took, memory = time.monotonic() - start, redis.info("memory")["used_memory"] - before
+    click.echo(f"{number:,} pretend readers in {took:.1f} s, {memory / number:.0f} bytes each")
+    if unknown := [origin for origin in origins if not runtime.endpoints.allows(origin)]:
+        click.echo(f"To send to them, add to PUSH_SERVICES: {' '.join(unknown)}")
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    short_help="How fast is this machine, with peers beside it.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(arguments: tuple[str, ...]) -> None:
+    """How fast is this machine, with peers beside it."""
+    _become([sys.executable, "-m", "workers.bench", *arguments], os.environ)
 
 
 if __name__ == "__main__":

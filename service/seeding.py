@@ -73,23 +73,25 @@ def seed(
     chunks: list[list[Wish]] = [[] for _ in range(partitions)]
     stored = 0
     for number in range(first, first + count):
-        endpoint = Endpoint(bases[number % len(bases)], path(number)[len("/fcm/send/") :])
-        p256dh, auth = keys(number)
-        followed = {topics[number % len(topics)]} if topics else set()
-        if topics and number % 3 == 0:
-            followed.add(topics[number // 3 % len(topics)])
-        wish = Wish(endpoint, p256dh, auth, vapid_key, frozenset(followed), "en-GB", "Europe/Riga")
+        wish = _wish(number, bases, vapid_key, topics)
         partition = 0
         if partitions > 1:
-            partition = store.subscriptions.partition_of(digest_of(endpoint.url))
+            partition = store.subscriptions.partition_of(digest_of(wish.endpoint.url))
         chunks[partition].append(wish)
         if len(chunks[partition]) == CHUNK:
             store.subscriptions.seed(partition, chunks[partition])
-            stored += CHUNK
             chunks[partition] = []
-            yield stored
+            yield (stored := stored + CHUNK)
     for partition, rest in enumerate(chunks):
         if rest:
             store.subscriptions.seed(partition, rest)
-            stored += len(rest)
-    yield stored
+    yield count
+
+
+def _wish(number: int, bases: Sequence[str], vapid_key: str, topics: Sequence[str]) -> Wish:
+    endpoint = Endpoint(bases[number % len(bases)], path(number)[len("/fcm/send/") :])
+    p256dh, auth = keys(number)
+    followed = {topics[number % len(topics)]} if topics else set()
+    if topics and number % 3 == 0:
+        followed.add(topics[number // 3 % len(topics)])
+    return Wish(endpoint, p256dh, auth, vapid_key, frozenset(followed), "en-GB", "Europe/Riga")

@@ -1,0 +1,259 @@
+"""What a benchmark sends to: a server on 127.0.0.1 that takes every push and forgets it.
+
+nginx where it is installed, else our own below (`python -m workers.sink`); both speak HTTP/2 and
+HTTP/1.1 over TLS 1.3 and are one process, so that their CPU is easily told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from service.processes import spawn
+
+_HOST = "127.0.0.1"
+_READY_WITHIN = 20.0  # seconds
+
+
+class SinkError(Exception):
+    """The sink did not start; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """A running sink. `limits` where it takes more CPU than nginx, and so holds a sender up."""
+
+    name: str
+    limits: bool
+    origin: str
+    ca_file: Path
+    pid: int
+
+
+@contextmanager
+def running(
+    argv: Sequence[str], env: Mapping[str, str] | None = None, keep: Sequence[int] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process as `spawn` does, and end it with the block."""
+    process = spawn(argv, env, keep)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def any_sink(folder: Path) -> Iterator[Sink]:
+    """Run the better sink of this machine, its files in `folder`; `SinkError`."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
+    nginx = shutil.which("nginx", path=path)
+    with nginx_sink(folder, nginx) if nginx else own_sink(folder) as sink:
+        yield sink
+
+
+@contextmanager
+def nginx_sink(folder: Path, nginx: str) -> Iterator[Sink]:
+    """Run nginx; `SinkError` with its own words where it does not start."""
+    said = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r"nginx/([\d.]+)", said)
+    if version is None:
+        raise SinkError(f"{nginx} does not say its version")
+    ca_file, port = _certificate(folder), _free_port()
+    config, log = folder / "nginx.conf", folder / "nginx.log"
+    since_1_25_1 = tuple(map(int, version[1].split("."))) >= (1, 25, 1)
+    temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    config.write_text(
+        "daemon off;\n"
+        "master_process off;\n"
+        f"pid {folder}/nginx.pid;\n"
+        "events { worker_connections 1024; }\n"
+        "http {\n"
+        "  access_log off;\n"
+        + "".join(f"  {name}_temp_path {folder}/{name};\n" for name in temporary)
+        + "  server {\n"
+        f"    listen {_HOST}:{port} ssl{'' if since_1_25_1 else ' http2'};\n"
+        f"    {'http2 on;' if since_1_25_1 else ''}\n"
+        f"    ssl_certificate {ca_file};\n"
+        f"    ssl_certificate_key {ca_file};\n"
+        "    ssl_protocols TLSv1.3;\n"
+        "    keepalive_requests 1000000000;\n"
+        "    location / { return 201; }\n"
+        "  }\n"
+        "}\n"
+    )
+    argv = [nginx, "-p", str(folder), "-e", str(log), "-c", str(config)]
+    with running(argv) as process:
+        _wait_for(process, port, log)
+        yield Sink(f"nginx {version[1]}", False, f"https://{_HOST}:{port}", ca_file, process.pid)
+
+
+@contextmanager
+def own_sink(folder: Path) -> Iterator[Sink]:
+    """Run our own server; `SinkError`."""
+    ca_file, port = _certificate(folder), _free_port()
+    with running([sys.executable, "-m", "workers.sink", str(port), str(ca_file)]) as process:
+        _wait_for(process, port)
+        name = "Stop Press's own sink (Python)"
+        yield Sink(name, True, f"https://{_HOST}:{port}", ca_file, process.pid)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path | None = None) -> None:
+    deadline = time.monotonic() + _READY_WITHIN
+    while True:
+        if process.poll() is not None or time.monotonic() > deadline:
+            words = log.read_text().strip() if log and log.exists() else "it says nothing"
+            raise SinkError(f"the sink did not start: {words}")
+        try:
+            socket.create_connection((_HOST, port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+
+
+def _certificate(folder: Path) -> Path:
+    """Make a certificate for 127.0.0.1 that signs itself; key and certificate in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _HOST)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    subject_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(_HOST))]), False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(subject_key, critical=False)
+        .sign(key, SHA256())
+    )
+    file = folder / "sink.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    return file
+
+
+# Our own ----------------------------------------------------------------------------------------
+
+_PREFACE = 24  # bytes with which a client begins (RFC 9113 section 3.4)
+_FRAME_HEADER = 9  # bytes (section 4.1)
+_DATA, _HEADERS, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 4, 6, 8
+_END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
+_STATUS_201 = b"\x08\x03201"  # HPACK: the name of static entry 8, `:status`, a value (RFC 7541, B)
+_ANSWER_1_1 = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
+    return head + payload
+
+
+class _Connection(asyncio.Protocol):
+    """Answers 201 to every request, and reads no more of it than where it ends.
+
+    So it needs no HPACK decoder: `h2`, which has one, takes ten times the CPU for a request.
+    """
+
+    def __init__(self) -> None:
+        self._unread = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        secured = cast(ssl.SSLObject, transport.get_extra_info("ssl_object"))
+        self._is_http2 = secured.selected_alpn_protocol() == "h2"
+        self._preface = _PREFACE
+        if self._is_http2:
+            # No settings of our own; the whole connection's window as wide as it can be.
+            room = (2**31 - 1 - 65_535).to_bytes(4, "big")
+            self._transport.write(_frame(_SETTINGS, 0, 0) + _frame(_WINDOW_UPDATE, 0, 0, room))
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        answers = self._http2() if self._is_http2 else self._http1()
+        if answers:
+            self._transport.write(answers)
+
+    def _http1(self) -> bytes:
+        """Answer the requests that are here whole; they have a Content-Length."""
+        answers = b""
+        while (end := self._unread.find(b"\r\n\r\n")) >= 0:
+            length = re.search(rb"\r\ncontent-length: *(\d+)", self._unread[:end], re.IGNORECASE)
+            whole = end + 4 + (int(length[1]) if length else 0)
+            if len(self._unread) < whole:
+                break
+            del self._unread[:whole]
+            answers += _ANSWER_1_1
+        return answers
+
+    def _http2(self) -> bytes:
+        """Answer the frames that are here whole, and give back the room that bodies took."""
+        at = min(self._preface, len(self._unread))
+        self._preface -= at
+        answers, taken = bytearray(), 0
+        while len(self._unread) >= at + _FRAME_HEADER:
+            length = int.from_bytes(self._unread[at : at + 3], "big")
+            kind, flags = self._unread[at + 3], self._unread[at + 4]
+            stream = int.from_bytes(self._unread[at + 5 : at + 9], "big")
+            start, at_next = at + _FRAME_HEADER, at + _FRAME_HEADER + length
+            if len(self._unread) < at_next:
+                break
+            if kind == _DATA:
+                taken += length
+            if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
+                answers += _frame(_HEADERS, _END_STREAM | _END_HEADERS, stream, _STATUS_201)
+            elif kind in (_SETTINGS, _PING) and not flags & _ACK:
+                echo = bytes(self._unread[start:at_next]) if kind == _PING else b""
+                answers += _frame(kind, _ACK, 0, echo)
+            at = at_next
+        del self._unread[:at]
+        if taken:
+            answers += _frame(_WINDOW_UPDATE, 0, 0, taken.to_bytes(4, "big"))
+        return bytes(answers)
+
+
+async def _serve(port: int, pem: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    tls.load_cert_chain(pem)
+    tls.set_alpn_protocols(["h2", "http/1.1"])
+    server = await asyncio.get_running_loop().create_server(_Connection, _HOST, port, ssl=tls)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2])))
