@@ -26,6 +26,7 @@ from rich.text import Text
 from service import embedded, seeding
 from service.config import Config, ConfigError
 from service.editors import EditorError, signin_link
+from service.endpoints import EndpointPolicy
 from service.keys import VapidKey, b64url, make_secrets, read_secrets
 from service.models import Topic
 from service.processes import Child, ChildEnded, Supervisor
@@ -365,6 +366,11 @@ def seed(number: int, origins: tuple[str, ...]) -> None:
         raise click.BadParameter(
             "must be an origin such as https://127.0.0.1:8443", param_hint="--origin"
         ) from None
+    if real := [origin for origin in origins if EndpointPolicy().allows(origin)]:
+        raise click.BadParameter(
+            f"{real[0]} is a real push service, which the next alert would call for each of them",
+            param_hint="--origin",
+        )
     runtime = Runtime.open(config)
     redis, topics = runtime.store.redis, list(runtime.store.house.topics())
     before, start = redis.info("memory")["used_memory"], time.monotonic()

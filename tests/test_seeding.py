@@ -67,6 +67,23 @@ def test_a_wrong_origin_is_refused_in_words(house: House, origin: str) -> None:
     assert house.runtime.store.subscriptions.count() == 0
 
 
+def test_no_pretend_reader_is_put_at_a_real_push_service(house: House) -> None:
+    done = stoppress(house, "seed", "10", "--origin", "https://fcm.googleapis.com")
+    assert done.returncode == 2
+    assert "is a real push service" in done.stderr
+    assert house.runtime.store.subscriptions.count() == 0
+
+
+def test_a_reader_who_comes_between_two_helpings_loses_no_bit(house: House) -> None:
+    assert stoppress(house, "seed", "5").returncode == 0
+    chosen = frozenset({"breaking"})
+    between = replace(wish("x", topics=chosen), vapid_key=house.runtime.vapid_public_key)
+    reader, _ = house.runtime.store.subscriptions.subscribe(between)
+    assert stoppress(house, "seed", "10").returncode == 0
+    assert house.runtime.store.subscriptions.get(reader.id).topics == chosen
+    assert house.runtime.store.subscriptions.count() == 16
+
+
 def test_with_several_partitions_each_is_where_its_endpoint_says(redis_url: str) -> None:
     redis = connect(redis_url)
     store = Store(redis, 3)

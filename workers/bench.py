@@ -63,7 +63,7 @@ _ONE_CORE = 0.5  # seconds for which one core is asked what it can do
 
 PYWEBPUSH_MESSAGES = 1000
 WEB_PUSH_MESSAGES = 2000
-_WEB_PUSH = "web-push@3.6.7"
+_WEB_PUSH_VERSION = "3.6.7"
 # The first messages open the connections and let V8 compile: they are sent, and not measured.
 _WEB_PUSH_SCRIPT = """
 const webpush = require("web-push");
@@ -229,8 +229,7 @@ def fan_out(house: House, sink: Sink, step: Callable[[int], None]) -> Row:
         cpu_seconds(*pids) - cpu for pids, cpu in zip(parts, before, strict=True)
     )
     accepted = publishing.progress(published.id).of(Outcome.ACCEPTED)
-    name = "Stop Press, whole path"
-    return Row(name, published.recipients, accepted, seconds, senders, redis, sinks)
+    return Row("Stop Press", published.recipients, accepted, seconds, senders, redis, sinks)
 
 
 def _payload(house: House) -> bytes:
@@ -272,21 +271,25 @@ def pywebpush_session(house: House, sink: Sink, step: Callable[[int], None]) -> 
             accepted += answer.status_code == 201
             step(number)
         cpu, seconds = time.thread_time() - cpu, time.monotonic() - start
-    return Row("pywebpush, one session", messages, accepted, seconds, cpu)
+    return Row("pywebpush", messages, accepted, seconds, cpu)
 
 
 def web_push(house: House, sink: Sink, folder: Path) -> Row:
     """Send by web-push for Node with a keep-alive agent, 16 at a time."""
-    name = "node web-push, keep-alive"
+    name = "web-push"
     if not (shutil.which("node") and shutil.which("npm")):
         return Row(name, absent="not present: node and npm are not both installed")
     install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", "."]
     try:
         subprocess.run(
-            [*install, _WEB_PUSH], cwd=folder, capture_output=True, check=True, timeout=120
+            [*install, f"web-push@{_WEB_PUSH_VERSION}"],
+            cwd=folder,
+            capture_output=True,
+            check=True,
+            timeout=120,
         )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        return Row(name, absent=f"not present: npm could not install {_WEB_PUSH}")
+        return Row(name, absent="not present: npm could not install it")
     key = house.runtime.vapid_keys[0]
     vapid = {"subject": _SUBJECT, "publicKey": b64url(key.public), "privateKey": key.text}
     messages, warm_up = WEB_PUSH_MESSAGES, WEB_PUSH_MESSAGES // 10
@@ -307,7 +310,7 @@ def web_push(house: House, sink: Sink, folder: Path) -> Row:
         check=False,
     )
     if run.returncode:
-        return Row(name, absent=f"failed: {run.stderr.strip().splitlines()[-1:]}")
+        raise BenchError(f"web-push ended with exit code {run.returncode}: {run.stderr.strip()}")
     said = json.loads(run.stdout)
     return Row(name, messages, said["accepted"], said["seconds"], said["cpu"])
 
@@ -349,18 +352,25 @@ def one_core(payload: bytes) -> dict[str, float]:
 
 def _versions(house: House) -> dict[str, str]:
     server = house.runtime.store.redis.info("server")
-    curl = re.findall(r"(libcurl|OpenSSL|nghttp2)/(\S+)", pycurl.version)
-    return {
+    curl = dict(re.findall(r"(libcurl|OpenSSL|nghttp2)/(\S+)", pycurl.version))
+    found = {
         "Python": platform.python_version(),
         "cryptography": version("cryptography"),
         "OpenSSL of cryptography": backend.openssl_version_text().split()[1],
         "OpenSSL of Python": ssl.OPENSSL_VERSION.split()[1],
-        **{name if name != "OpenSSL" else "OpenSSL of libcurl": said for name, said in curl},
-        "Redis": str(server.get("valkey_version") or server["redis_version"]),
+        "libcurl": curl["libcurl"],
+        "OpenSSL of libcurl": curl.get("OpenSSL", "none"),
+        "nghttp2": curl.get("nghttp2", "none"),
+        "Redis": str(server["redis_version"]),
         "RQ": version("rq"),
         "pywebpush": version("pywebpush"),
         "requests": version("requests"),
+        "web-push": _WEB_PUSH_VERSION,
     }
+    if node := shutil.which("node"):
+        said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+        found["Node"] = said.stdout.strip().removeprefix("v")
+    return found
 
 
 def _machine() -> dict[str, Any]:
@@ -382,45 +392,35 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def _print(document: Mapping[str, Any]) -> None:
     """Print the document as one table and the lines that belong under it."""
-    table = Table(
-        title=f"{document['recipients']:,} pretend readers, {document['workers']} workers",
-        caption="CPU in µs for one message; the ratio is that of sender and Redis to ours",
-        box=box.SIMPLE_HEAD,
-    )
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("sender")
-    table.columns[0].no_wrap = True
-    for name in ("messages", "accepted", "a second", "CPU", "Redis", "sink", "ratio"):
+    for name in ("messages", "accepted", "a second", "CPU µs", "Redis", "sink", "ratio"):
         table.add_column(name, justify="right")
     for row in document["rows"]:
         if "absent" in row:
-            table.add_row(row["sender"], row["absent"])
             continue
-        cpu = row["cpu_us"]
-        parts = ["–" if cpu[name] is None else f"{cpu[name]:.0f}" for name in cpu]
-        table.add_row(
-            row["sender"],
-            f"{row['messages']:,}",
-            f"{row['accepted']:,}",
-            f"{row['per_second']:,.0f}",
-            *parts,
-            f"{row['ratio']:.2f}",
-        )
-    one = document["one_core"]
-    machine = document["machine"]
-    versions = ", ".join(f"{name} {said}" for name, said in document["versions"].items())
+        cpu = ["–" if part is None else f"{part:.0f}" for part in row["cpu_us"].values()]
+        counts = [f"{row[name]:,.0f}" for name in ("messages", "accepted", "per_second")]
+        table.add_row(row["sender"], *counts, *cpu, f"{row['ratio']:.2f}")
+    machine, one = document["machine"], document["one_core"]
+    lines = [
+        "CPU for one message: the sender's, that of Redis, that of the sink. The ratio is sender"
+        " and Redis to ours.",
+        "Stop Press: the whole path, from publishing to the last outcome recorded, by"
+        f" {document['workers']} workers and a clock.",
+        "pywebpush: webpush() with one requests session. web-push: Node with a keep-alive agent,"
+        " 16 at a time.",
+        *(f"{row['sender']}: {row['absent']}." for row in document["rows"] if "absent" in row),
+        f"Sink: {document['sink']}. A message: {document['payload_bytes']} bytes before"
+        " encryption.",
+        f"One core at most: {one['ecdh_per_second']:,.0f} new key pairs and key agreements a second"
+        f" ({one['ecdh_us']:.0f} µs), or {one['encrypt_per_second']:,.0f} messages encrypted"
+        f" ({one['encrypt_us']:.0f} µs).",
+        f"Machine: {machine['cores']} cores, {machine['cpu']}.",
+        ", ".join(f"{name} {said}" for name, said in document["versions"].items()) + ".",
+    ]
     console = Console(highlight=False)
-    console.print(table)
-    for line in (
-        f"Machine: {machine['cores']} cores, {machine['cpu']}. A message: "
-        f"{document['payload_bytes']} bytes before encryption.",
-        f"Sink: {document['sink']['name']}"
-        + (", slower than nginx: it limits every sender." if document["sink"]["limits"] else "."),
-        f"One core at most: {one['ecdh_per_second']:,.0f} key pairs and agreements a second "
-        f"({one['ecdh_us']:.0f} µs), {one['encrypt_per_second']:,.0f} encrypted messages "
-        f"({one['encrypt_us']:.0f} µs).",
-        f"Versions: {versions}.",
-    ):
-        console.print(line)
+    console.print(table, *lines, sep="\n")
 
 
 # Commands ---------------------------------------------------------------------------------------
@@ -484,7 +484,7 @@ def _fanout(folder: Path, recipients: int, workers: int, peers: bool) -> dict[st
             "payload_bytes": len(payload),
             "rows": [row.as_json(rows[0]) for row in rows],
             "one_core": one_core(payload),
-            "sink": {"name": sink.name, "limits": sink.limits},
+            "sink": sink.name,
             "machine": _machine(),
             "versions": _versions(ours),
         }

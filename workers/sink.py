@@ -40,10 +40,9 @@ class SinkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """A running sink. `limits` where it takes more CPU than nginx, and so holds a sender up."""
+    """A running sink: what it is, where, and the certificate to trust it by."""
 
     name: str
-    limits: bool
     origin: str
     ca_file: Path
     pid: int
@@ -68,7 +67,7 @@ def running(
 
 @contextmanager
 def any_sink(folder: Path) -> Iterator[Sink]:
-    """Run the better sink of this machine, its files in `folder`; `SinkError`."""
+    """Run nginx, or our own where it is not installed, its files in `folder`; `SinkError`."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
     nginx = shutil.which("nginx", path=path)
     with nginx_sink(folder, nginx) if nginx else own_sink(folder) as sink:
@@ -108,7 +107,7 @@ def nginx_sink(folder: Path, nginx: str) -> Iterator[Sink]:
     argv = [nginx, "-p", str(folder), "-e", str(log), "-c", str(config)]
     with running(argv) as process:
         _wait_for(process, port, log)
-        yield Sink(f"nginx {version[1]}", False, f"https://{_HOST}:{port}", ca_file, process.pid)
+        yield Sink(f"nginx {version[1]}", f"https://{_HOST}:{port}", ca_file, process.pid)
 
 
 @contextmanager
@@ -117,8 +116,8 @@ def own_sink(folder: Path) -> Iterator[Sink]:
     ca_file, port = _certificate(folder), _free_port()
     with running([sys.executable, "-m", "workers.sink", str(port), str(ca_file)]) as process:
         _wait_for(process, port)
-        name = "Stop Press's own sink (Python)"
-        yield Sink(name, True, f"https://{_HOST}:{port}", ca_file, process.pid)
+        name = "our own in Python, since nginx is not installed"
+        yield Sink(name, f"https://{_HOST}:{port}", ca_file, process.pid)
 
 
 def _free_port() -> int:
@@ -185,7 +184,8 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 class _Connection(asyncio.Protocol):
     """Answers 201 to every request, and reads no more of it than where it ends.
 
-    So it needs no HPACK decoder: `h2`, which has one, takes ten times the CPU for a request.
+    So it needs no HPACK decoder. Measured, CPU for a request: this 32 µs, nginx 35, a sink made
+    of `h2` 484, which would be slower than what it measures.
     """
 
     def __init__(self) -> None:
