@@ -184,9 +184,7 @@ class Publishing:
         expired = time.time() > notification.last_start
         if stopped or expired or all(look.planned for look in looks.values()):
             undone = Outcome.CANCELLED if stopped else Outcome.EXPIRED if expired else None
-            # A lease that has not ended may still bring outcomes in: those are counted first.
-            free = [p for p, look in looks.items() if not look.leased]
-            idle = [p for p in free if undone or not looks[p].batches]
+            idle = [p for p, look in looks.items() if undone or not look.batches]
             closed = [p for p in idle if sending.close(id, p, undone)]
             if len(closed) == len(looks):
                 self._finish(notification)

@@ -185,24 +185,30 @@ return 1
 """
 )
 
-# KEYS: batches, leases. Returns how many batches are due, and how many are under a live lease.
+# KEYS: state, batches. Returns whether it is planned, how many batches are due, and how many are
+# not finished.
 _LOOK = (
     _NOW
     + """
-local live = 0
-for _, batch in ipairs(redis.call('HKEYS', KEYS[2])) do
-  local till = redis.call('ZSCORE', KEYS[1], batch)
-  if till and tonumber(till) > now then live = live + 1 end
-end
-return {redis.call('ZCOUNT', KEYS[1], '-inf', now), live, redis.call('ZCARD', KEYS[1])}
+return {
+  redis.call('HEXISTS', KEYS[1], 'planned'),
+  redis.call('ZCOUNT', KEYS[2], '-inf', now),
+  redis.call('ZCARD', KEYS[2]),
+}
 """
 )
 
 # KEYS: state, audience, done, batches, leases, retries. ARGV: outcome of those still undone, or ''
 # where none may be, seconds to keep the state. Ends the send in this partition and frees all but
-# the counts; returns 0 while it may not.
-_CLOSE = """
+# the counts; returns 0 while it may not: a live lease may still bring outcomes in.
+_CLOSE = (
+    _NOW
+    + """
 if redis.call('HEXISTS', KEYS[1], 'closed') == 1 then return 1 end
+for _, batch in ipairs(redis.call('HKEYS', KEYS[5])) do
+  local till = redis.call('ZSCORE', KEYS[4], batch)
+  if till and tonumber(till) > now then return 0 end
+end
 local recipients = redis.call('HGET', KEYS[1], 'recipients') or 0
 local undone = recipients - redis.call('BITCOUNT', KEYS[3])
 if undone > 0 and ARGV[1] == '' then return 0 end
@@ -212,6 +218,7 @@ if undone > 0 then redis.call('HINCRBY', KEYS[1], ARGV[1], undone) end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +233,8 @@ class Retry:
 class Look:
     """What there is to do for a notification in one partition."""
 
-    frozen: bool
     planned: bool
-    closed: bool
     due: int
-    leased: int
     batches: int
 
 
@@ -478,19 +482,15 @@ class Sending:
 
     def look(self, id: int, partition: int) -> Look:
         """Return what there is to do in a partition."""
-        flags = cast(
-            "list[bytes | None]",
-            self._redis.hmget(self._part(partition, id), "recipients", "planned", "closed"),
-        )
-        keys = [self._part(partition, id, what) for what in ("batches", "leases")]
-        due, leased, batches = cast(list[int], self._look(keys=keys))
-        frozen, planned, closed = (flag is not None for flag in flags)
-        return Look(frozen, planned, closed, due, leased, batches)
+        keys = [self._part(partition, id), self._part(partition, id, "batches")]
+        planned, due, batches = cast(list[int], self._look(keys=keys))
+        return Look(bool(planned), due, batches)
 
     def close(self, id: int, partition: int, undone: Outcome | None) -> bool:
         """End a send in this partition; `undone` is what became of those without an outcome.
 
-        With None nobody may be without one: False, and nothing changes, where somebody is.
+        False, and nothing changes, while a batch is under a live lease; and with None where
+        somebody has no outcome yet.
         """
         kinds = ("", "audience", "done", "batches", "leases", "retries")
         keys = [self._part(partition, id, what) for what in kinds]

@@ -1,0 +1,182 @@
+"""What the store promises of a send: every bit counted once, whoever brings it, however late."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service import seeding
+from service.models import Audience, Batch, Content, Notification, Outcome, State
+from service.publishing import BATCH_RECIPIENTS, Publishing, cut
+from service.store import Store, connect
+from service.store.sending import Retry
+
+LEASE_MS = 400
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[Store]:
+    redis = connect(redis_url)
+    store = Store(redis)
+    list(seeding.seed(store, 1000, origins=["https://127.0.0.1:9"], vapid_key="k", topics=()))
+    yield store
+    redis.close()
+
+
+@pytest.fixture
+def publishing(store: Store) -> Publishing:
+    return Publishing(store, store.redis)
+
+
+def planned(store: Store, publishing: Publishing) -> int:
+    """Publish to everyone and plan it; nobody sends."""
+    content = Content("Late news", "https://paper.example/")
+    id = publishing.publish(content, Audience(everyone=True), by="a test").id
+    publishing.plan(id)
+    return id
+
+
+def counts(store: Store, id: int) -> dict[str, int]:
+    return {outcome.value: n for (outcome, _), n in store.sending.progress(id).outcomes.items()}
+
+
+def test_a_batch_is_held_by_one_worker_until_its_lease_ends(
+    store: Store, publishing: Publishing
+) -> None:
+    id = planned(store, publishing)
+    batch = store.sending.claim(id, 0, "first", LEASE_MS)
+    assert batch is not None
+    assert store.sending.claim(id, 0, "second", LEASE_MS) is None
+    time.sleep(LEASE_MS / 1000 + 0.05)
+    assert store.sending.claim(id, 0, "second", LEASE_MS) == batch
+    assert not store.sending.record(id, batch, "first", LEASE_MS, {})
+    assert store.sending.record(id, batch, "second", LEASE_MS, {})
+    assert not store.sending.release(id, batch, "first", wait_ms=None, retries={})
+    assert store.sending.release(id, batch, "second", wait_ms=None, retries={})
+
+
+def test_a_late_checkpoint_counts_but_only_who_had_no_outcome_yet(
+    store: Store, publishing: Publishing
+) -> None:
+    id = planned(store, publishing)
+    batch = store.sending.claim(id, 0, "first", 50)
+    assert batch is not None
+    time.sleep(0.1)
+    store.sending.claim(id, 0, "second", LEASE_MS)
+    accepted, gone = (Outcome.ACCEPTED, "google"), (Outcome.GONE, "google")
+    store.sending.record(id, batch, "second", LEASE_MS, {accepted: list(range(500))})
+    store.sending.record(
+        id, batch, "first", LEASE_MS, {accepted: list(range(400, 600)), gone: [600, 0]}
+    )
+    assert counts(store, id) == {"accepted": 600, "gone": 1}
+    assert store.sending.pending(id, batch) == list(range(601, 1000))
+
+
+def test_nothing_is_closed_under_a_live_lease_and_nothing_is_counted_after_closing(
+    store: Store, publishing: Publishing
+) -> None:
+    id = planned(store, publishing)
+    batch = store.sending.claim(id, 0, "worker", LEASE_MS)
+    assert batch is not None
+    publishing.cancel(id)
+    assert publishing.get(id).finished_at is None, "what is under way is still counted"
+    result = {(Outcome.ACCEPTED, "google"): list(range(300))}
+    store.sending.record(id, batch, "worker", LEASE_MS, result)
+    store.sending.release(id, batch, "worker", wait_ms=0, retries={})
+    publishing.advance(id)
+    final = {"accepted": 300, "cancelled": 700}
+    assert counts(store, id) == final
+    assert publishing.get(id).finished_at is not None
+    assert not store.sending.record(id, batch, "worker", LEASE_MS, {(Outcome.GONE, ""): [999]})
+    assert counts(store, id) == final
+    assert store.sending.count(Audience(everyone=True)) == 1000
+    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+
+
+def test_a_finished_send_leaves_its_counts_and_no_bitmap(
+    store: Store, publishing: Publishing
+) -> None:
+    id = planned(store, publishing)
+    while (batch := store.sending.claim(id, 0, "worker", LEASE_MS)) is not None:
+        everyone = store.sending.pending(id, batch)
+        store.sending.record(id, batch, "worker", LEASE_MS, {(Outcome.ACCEPTED, "apple"): everyone})
+        store.sending.release(id, batch, "worker", wait_ms=None, retries={})
+    publishing.advance(id)
+    publishing.advance(id)
+    assert publishing.get(id).state is State.SENT
+    assert counts(store, id) == {"accepted": 1000}
+    assert store.sending.active() == []
+    assert list(store.redis.scan_iter(f"*:n:{id}:*")) == []
+
+
+def test_a_batch_given_back_comes_up_again_when_it_is_due_with_its_retries(
+    store: Store, publishing: Publishing
+) -> None:
+    id = planned(store, publishing)
+    batch = store.sending.claim(id, 0, "worker", LEASE_MS)
+    assert batch is not None
+    retry = {3: Retry(attempts=2, at=int(time.time() * 1000) + 200)}
+    store.sending.release(id, batch, "worker", wait_ms=200, retries=retry)
+    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+    time.sleep(0.25)
+    assert store.sending.claim(id, 0, "other", LEASE_MS) == batch
+    assert store.sending.retries(id, batch) == retry
+
+
+def test_planning_twice_changes_nothing(store: Store, publishing: Publishing) -> None:
+    id = planned(store, publishing)
+    batch = store.sending.claim(id, 0, "worker", LEASE_MS)
+    assert batch is not None
+    store.sending.record(id, batch, "worker", LEASE_MS, {(Outcome.ACCEPTED, ""): [0, 1, 2]})
+    list(
+        seeding.seed(
+            store, 50, origins=["https://127.0.0.1:9"], vapid_key="k", topics=(), first=1000
+        )
+    )
+    publishing.plan(id)
+    assert store.sending.progress(id).recipients == 1000
+    assert counts(store, id) == {"accepted": 3}
+    assert store.sending.claim(id, 0, "other", LEASE_MS) is None
+
+
+def test_what_was_cancelled_before_it_was_planned_is_never_planned(
+    store: Store, publishing: Publishing
+) -> None:
+    content = Content("Late news", "https://paper.example/")
+    id = publishing.publish(content, Audience(everyone=True), by="a test").id
+    publishing.cancel(id)
+    publishing.plan(id)
+    assert publishing.get(id).state is State.CANCELLED
+    assert store.sending.progress(id).recipients == 0
+    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+
+
+@given(st.lists(st.integers(0, 40_000), unique=True, max_size=400), st.integers(0, 5000))
+def test_batches_hold_every_recipient_once_and_no_more_than_they_may(
+    scattered: list[int], dense: int
+) -> None:
+    recipients = sorted({*scattered, *range(10_000, 10_000 + dense)})
+    bits = bytearray(5001)
+    for number in recipients:
+        bits[number // 8] |= 0x80 >> number % 8
+    batches = list(cut(0, bytes(bits)))
+    held = [[n for n in recipients if batch.start <= n <= batch.end] for batch in batches]
+    assert [n for group in held for n in group] == recipients
+    assert all(0 < len(group) <= BATCH_RECIPIENTS for group in held)
+    assert all(earlier.end < later.start for earlier, later in itertools.pairwise(batches))
+    assert all(Batch.parse(0, str(batch)) == batch for batch in batches)
+
+
+def test_the_deadline_of_a_short_alert_leaves_time_to_send_it() -> None:
+    def alert(ttl: int) -> Notification:
+        content = Content("Late news", "https://paper.example/", ttl=ttl)
+        return Notification(1, content, Audience(everyone=True), State.SENDING, 1000.0, "a test")
+
+    assert alert(60).last_start == 1030
+    assert alert(120).last_start == 1060
+    assert alert(3600).last_start == 4540
