@@ -171,6 +171,7 @@ def send_all(runtime: Runtime, id: int, outcomes: dict[tuple[Outcome, str], int]
     numbers = iter(sending.pending(id, batch))
     results = {kind: [next(numbers) for _ in range(n)] for kind, n in outcomes.items()}
     sending.record(id, batch, "a test", 60_000, results)
+    sending.release(id, batch, "a test", wait_ms=0, retries={})
 
 
 # Coming in --------------------------------------------------------------------------------------
@@ -520,8 +521,6 @@ def test_while_it_is_sent_the_page_follows_it_and_when_it_is_over_it_loads_the_r
     assert "40 % done" in text
 
     runtime.publishing.cancel(id)
-    runtime.store.sending.close(id, 0, Outcome.CANCELLED)
-    runtime.publishing.advance(id)
     over = editor.get(f"/desk/alerts/{id}/progress")
     assert over.headers["HX-Refresh"] == "true"
     assert "every 1s" not in editor.get(f"/desk/alerts/{id}").text
