@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from tests.push_service import PushService
 from tests.redis_server import RedisServer
 
 BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
+
+
+def pytest_configure() -> None:
+    """Let the processes under test hear the signals that nohup, or a shell's &, had us ignore."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
