@@ -100,7 +100,7 @@ def test_a_signal_ends_everything_the_benchmark_started_and_removes_its_files(
             said = bench.communicate(timeout=60)[1]
         finally:
             bench.kill()
-            bench.wait()
+            bench.communicate()
         assert bench.returncode == 1
         assert "Traceback" not in said
         # One that was being started at that very moment follows its parent by itself.

@@ -148,6 +148,28 @@ class House:
     senders: tuple[int, ...]
 
 
+# Ending -----------------------------------------------------------------------------------------
+
+_signals: list[int] = []
+
+
+def _end(number: int, _frame: object) -> None:
+    """Raise an exception, so that everything is ended and removed on the way out."""
+    _signals.append(number)
+    sys.exit(1)
+
+
+def _heed_signals() -> None:
+    """End even if the handler's exception was lost: Python drops those raised within a fork."""
+    if _signals:
+        sys.exit(1)
+
+
+def _look_again() -> None:
+    time.sleep(_LOOK)
+    _heed_signals()
+
+
 # Running ----------------------------------------------------------------------------------------
 
 
@@ -192,7 +214,7 @@ def _wait(ready: Callable[[], bool], processes: list[subprocess.Popen[bytes]]) -
                 raise BenchError(f"{process.args!r} ended with exit code {process.returncode}")
         if time.monotonic() > deadline:
             raise BenchError(f"the house was not ready within {_READY_WITHIN:.0f} s")
-        time.sleep(_LOOK)
+        _look_again()
 
 
 def cpu_seconds(*pids: int) -> float:
@@ -217,7 +239,7 @@ def fan_out(house: House, sink: Sink, step: Callable[[int], None]) -> Row:
     published = publishing.publish(_CONTENT, Audience(everyone=True), by="bench")
     done = 0
     while done < published.recipients:
-        time.sleep(_LOOK)
+        _look_again()
         now = publishing.progress(published.id).done
         if now > done:
             done, changed = now, time.monotonic()
@@ -387,7 +409,12 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     hidden = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
+
+        def step(done: int) -> None:
+            progress.update(task, completed=done)
+            _heed_signals()
+
+        yield step
 
 
 def _print(document: Mapping[str, Any]) -> None:
@@ -426,17 +453,13 @@ def _print(document: Mapping[str, Any]) -> None:
 # Commands ---------------------------------------------------------------------------------------
 
 
-def _end(_number: int, _frame: object) -> None:
-    # An exception, so that everything is ended and removed on the way out.
-    sys.exit(1)
-
-
 @click.group()
 def main() -> None:
     """How fast is this machine: what Stop Press takes for a message, and peers beside it."""
     if not Path("/proc/self/stat").exists():
         raise BenchError("needs Linux, whose /proc says what each process took")
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
 
 
 @main.command()
