@@ -157,6 +157,7 @@ class Publishing:
             raise UnknownNotification
         possible = [State.SENDING, State.PAUSED]
         if not self._store.sending.move(id, State.CANCELLED, possible_from=possible):
+            state = self._store.sending.state(id) or state
             raise Conflict(f"This alert is already {state.value}; it cannot be cancelled.")
         self.advance(id)
 
@@ -184,6 +185,10 @@ class Publishing:
         expired = time.time() > notification.last_start
         if stopped or expired or all(look.planned for look in looks.values()):
             undone = Outcome.CANCELLED if stopped else Outcome.EXPIRED if expired else None
+            if expired and not stopped:
+                for partition in (p for p, look in looks.items() if not look.planned):
+                    # Nobody was there to plan it in time: whom it missed is counted all the same.
+                    sending.freeze(id, partition, notification.audience)
             idle = [p for p, look in looks.items() if undone or not look.batches]
             closed = [p for p in idle if sending.close(id, p, undone)]
             if len(closed) == len(looks):

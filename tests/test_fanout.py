@@ -284,6 +284,28 @@ def test_a_breaking_alert_overtakes_what_is_being_sent(house: House, push: PushS
     assert house.outcomes(large) == {"accepted": 6000}
 
 
+def test_a_job_that_fails_records_what_was_under_way_and_repeats_none_of_it(
+    house: House, push: PushService
+) -> None:
+    house.seed(2000)
+    store = house.runtime.store
+    bad = SubscriptionId(0, 1500)
+    key, field = store.subscriptions.records_key(bad), str(bad.number % 256)
+    good = store.redis.hget(key, field)
+    assert good is not None
+    store.redis.hset(key, field, b"\x09" + good[1:])
+    push.answer_with(lambda _message: Answer(201, delay=0.1))
+    house.worker()
+    house.clock()
+    id = house.publish()
+    push.wait_for(200, timeout=30)
+    time.sleep(5)  # several tries, each of which meets the record it cannot read
+    store.redis.hset(key, field, good)
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 2000}
+    assert len(push.received) == 2000, "nobody was sent it twice"
+
+
 def test_a_reader_who_leaves_while_an_alert_is_sent_is_counted_as_gone(
     house: House, push: PushService
 ) -> None:

@@ -98,6 +98,28 @@ def test_nothing_is_closed_under_a_live_lease_and_nothing_is_counted_after_closi
     assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
 
 
+def test_what_was_cancelled_never_ends_as_sent(store: Store, publishing: Publishing) -> None:
+    id = planned(store, publishing)
+    store.sending.move(id, State.CANCELLED, possible_from=[State.SENDING])
+    store.sending.close(id, 0, Outcome.CANCELLED)
+    # A clock that had read the state a moment before finishes what it takes for sent.
+    store.sending.finish(id, State.SENT, time.time())
+    assert publishing.get(id).state is State.CANCELLED
+
+
+def test_whom_nobody_planned_for_in_time_is_counted_as_expired(
+    store: Store, publishing: Publishing
+) -> None:
+    id = store.sending.new_id()
+    content = Content("Late news", "https://paper.example/", ttl=60)
+    long_ago = time.time() - 100
+    everyone = Audience(everyone=True)
+    store.sending.publish(Notification(id, content, everyone, State.SENDING, long_ago, "a test"))
+    publishing.advance(id)
+    assert publishing.get(id).state is State.EXPIRED
+    assert counts(store, id) == {"expired": 1000}
+
+
 def test_a_finished_send_leaves_its_counts_and_no_bitmap(
     store: Store, publishing: Publishing
 ) -> None:

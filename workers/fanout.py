@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from service.endpoints import origin_of
@@ -70,6 +71,7 @@ class _Lease:
     """A batch this worker holds, and what has become of it so far. Times are monotonic."""
 
     batch: Batch
+    owner: str
     until: float
     todo: deque[int]
     earlier: dict[int, Retry]
@@ -149,10 +151,24 @@ class FanOut:
         self._under_way: Counter[str] = Counter()
         self._bases: dict[int, _Base] = {}
         self._going_on = True
+        self._failed = False
+        self._claims = 0
         self._checked_at = self._asked_at = time.monotonic()
 
     def run(self) -> None:
-        """Send until nothing is due, or until told to stop."""
+        """Send until nothing is due, or until told to stop.
+
+        Whatever fails, what is under way is waited for and recorded before it is raised.
+        """
+        try:
+            self._send()
+        except Exception:
+            self._going_on, self._failed = False, True
+            with suppress(Exception):
+                self._send()
+            raise
+
+    def _send(self) -> None:
         while True:
             self._look_up()
             self._fill_window()
@@ -177,13 +193,15 @@ class FanOut:
         """Lease another batch; False where none is due."""
         for partition in self._sending.partitions:
             now = time.monotonic()
-            batch = self._sending.claim(
-                self._notification.id, partition, self._shop.name, int(LEASE * 1000)
-            )
+            # A name for each claim: a lease that ran out cannot give back the one that followed it.
+            self._claims += 1
+            owner = f"{self._shop.name}:{self._claims}"
+            batch = self._sending.claim(self._notification.id, partition, owner, int(LEASE * 1000))
             if batch is not None:
                 self._leases.append(
                     _Lease(
                         batch=batch,
+                        owner=owner,
                         until=now + LEASE,
                         todo=deque(self._sending.pending(self._notification.id, batch)),
                         earlier=self._sending.retries(self._notification.id, batch),
@@ -336,7 +354,7 @@ class FanOut:
     def _record(self, lease: _Lease) -> None:
         now = time.monotonic()
         held = self._sending.record(
-            self._notification.id, lease.batch, self._shop.name, int(LEASE * 1000), lease.results
+            self._notification.id, lease.batch, lease.owner, int(LEASE * 1000), lease.results
         )
         lease.results = {}
         lease.unrecorded = 0
@@ -353,13 +371,15 @@ class FanOut:
             if service.again
         }
         wait: int | None = None
-        if lease.unfinished:
+        if self._failed:
+            wait = 1000  # what failed may have been reading it: nothing in it is taken for done
+        elif lease.unfinished:
             wait = 0
         elif retries:
             first = min(retry.at for retry in retries.values())
             wait = max(0, first - int(time.time() * 1000))
         self._sending.release(
-            self._notification.id, lease.batch, self._shop.name, wait_ms=wait, retries=retries
+            self._notification.id, lease.batch, lease.owner, wait_ms=wait, retries=retries
         )
 
     @staticmethod

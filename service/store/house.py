@@ -27,10 +27,12 @@ redis.call('HSET', KEYS[1], ARGV[1], number)
 return number
 """
 
-# KEYS: who leads. ARGV: name, ms. Returns 1 for the one that leads from now on.
+# KEYS: who leads. ARGV: name, ms. Returns 1 for the one that leads from now on. The first write
+# frees: the clock goes on under `maxmemory`.
 _LEAD = """
 local leader = redis.call('GET', KEYS[1])
 if leader and leader ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """

@@ -26,6 +26,7 @@ from service.store.house import House
 from service.store.subscriptions import Subscriptions, pack_numbers
 
 _ACTIVE = "{g}:active"
+RECEIPTS_KEPT = 30 * 86_400  # seconds after the last one; each event takes up to 12 KB
 REPORT_KEPT = 7 * 86_400  # seconds for which a late answer still finds the send closed
 
 # KEYS: notification, active, idempotency record or nothing. ARGV: id, doc, answer, seconds kept.
@@ -54,11 +55,13 @@ end
 return 0
 """
 
-# KEYS: notification, active. ARGV: id, state, finished_at, report.
+# KEYS: notification, active. ARGV: id, state, finished_at, report. Cancelled stays cancelled.
 _FINISH = """
 redis.call('SREM', KEYS[2], ARGV[1])
 if redis.call('HEXISTS', KEYS[1], 'report') == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished_at', ARGV[3], 'report', ARGV[4])
+local state = ARGV[2]
+if redis.call('HGET', KEYS[1], 'state') == 'cancelled' then state = 'cancelled' end
+redis.call('HSET', KEYS[1], 'state', state, 'finished_at', ARGV[3], 'report', ARGV[4])
 return 1
 """
 
@@ -73,9 +76,9 @@ local function select_audience(first, arg)
   local at = first + 4
   redis.call('BITOP', 'AND', destination, live, live)
   if ARGV[arg + 4] ~= '' then
-    redis.call('DEL', scratch)
-    redis.call('SETBIT', scratch, ARGV[arg + 4], 1)
-    redis.call('BITOP', 'AND', destination, destination, scratch)
+    local there = redis.call('GETBIT', destination, ARGV[arg + 4])
+    redis.call('DEL', destination)
+    if there == 1 then redis.call('SETBIT', destination, ARGV[arg + 4], 1) end
   elseif ARGV[arg] ~= '1' then
     redis.call('BITOP', 'OR', scratch, scratch, unpack(KEYS, at, at + counts[1] - 1))
     redis.call('BITOP', 'AND', destination, destination, scratch)
@@ -132,9 +135,11 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
 # KEYS: batches, leases. ARGV: worker, lease in ms. Returns a batch, or nothing that is due.
+# The first write frees: a send goes on under `maxmemory`.
 _CLAIM = (
     _NOW
     + """
+redis.call('ZREM', KEYS[1], '')
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
 if #due == 0 then return false end
 redis.call('ZADD', KEYS[1], now + ARGV[2], due[1])
@@ -199,7 +204,7 @@ return {
 )
 
 # KEYS: state, audience, done, batches, leases, retries. ARGV: outcome of those still undone, or ''
-# where none may be, seconds to keep the state. Ends the send in this partition and frees all but
+# where none may be. Ends the send in this partition and frees all but
 # the counts; returns 0 while it may not: a live lease may still bring outcomes in.
 _CLOSE = (
     _NOW
@@ -215,7 +220,6 @@ if undone > 0 and ARGV[1] == '' then return 0 end
 redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 redis.call('HSET', KEYS[1], 'closed', 1, 'recipients', recipients)
 if undone > 0 then redis.call('HINCRBY', KEYS[1], ARGV[1], undone) end
-redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 )
@@ -346,7 +350,10 @@ class Sending:
             "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
         }
         args = [id, state.value, repr(at), json.dumps(report)]
-        return bool(self._finish(keys=[self._key(id), _ACTIVE], args=args))
+        finished = bool(self._finish(keys=[self._key(id), _ACTIVE], args=args))
+        for partition in self.partitions:
+            self._redis.expire(self._part(partition, id), REPORT_KEPT)
+        return finished
 
     # -- audiences -------------------------------------------------------------------------------
 
@@ -495,7 +502,7 @@ class Sending:
         kinds = ("", "audience", "done", "batches", "leases", "retries")
         keys = [self._part(partition, id, what) for what in kinds]
         name = f"{undone.value} " if undone else ""
-        return bool(self._close(keys=keys, args=[name, REPORT_KEPT]))
+        return bool(self._close(keys=keys, args=[name]))
 
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come."""
@@ -521,7 +528,11 @@ class Sending:
 
     def count_receipt(self, id: int, event: str, subscription: str) -> None:
         """Count that a browser reported `event`; the same browser counts once."""
-        self._redis.pfadd(f"{self._key(id)}:{event}", subscription)
+        key = f"{self._key(id)}:{event}"
+        with self._redis.pipeline() as pipe:
+            pipe.pfadd(key, subscription)
+            pipe.expire(key, RECEIPTS_KEPT)
+            pipe.execute()
 
     def receipts(self, id: int, events: Sequence[str]) -> dict[str, int]:
         """Return how many browsers reported each event (HyperLogLog: to about 1 %)."""

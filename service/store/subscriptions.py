@@ -22,7 +22,7 @@ Field: TypeAlias = bytes | bytearray | memoryview | str | int | float
 BUCKET = 256  # records in one hash
 LEFT_MEMORY = 30 * 86_400  # seconds for which a reader who left is not mended back
 
-# Every script writes one subscription: its record, its index entry, its bits.
+# The first two scripts write one subscription: its record, its index entry, its bits.
 # KEYS: records, index, left, then the bitmaps to set, then those to clear.
 # ARGV: field, expected record, new record, number, digest, expected entry, how many bits to set.
 # An expectation that no longer holds ends in 0 with nothing written: the caller looks again.
