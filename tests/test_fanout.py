@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -106,27 +108,32 @@ def test_the_work_of_a_killed_worker_is_taken_up_by_another(
     assert sum(times - 1 for times in repeats.values()) <= WINDOW
 
 
+# A process that publishes as the web does, and is killed where it would wake a worker.
+KILLED_BEFORE_WAKING = """
+import os, signal
+from service.config import Config
+from service.models import Audience, Content
+from service.runtime import Runtime
+publishing = Runtime.open(Config.read(os.environ)).publishing
+publishing._wake_plan = lambda id: os.kill(os.getpid(), signal.SIGKILL)
+content = Content("Stored, then silence", "https://paper.example/story")
+publishing.publish(content, Audience(everyone=True), by="a test")
+"""
+
+
 def test_what_a_web_process_stored_before_it_died_is_sent_all_the_same(
     house: House, push: PushService
 ) -> None:
     house.seed(10)
-    sending = house.runtime.store.sending
-    # A web process ends here at the worst moment: stored, and nobody woken.
-    id = sending.new_id()
-    sending.publish(
-        Notification(
-            id=id,
-            content=content("Stored, then silence"),
-            audience=Audience(everyone=True),
-            state=State.SENDING,
-            created_at=time.time(),
-            created_by="a test",
-        )
-    )
+    argv = [sys.executable, "-c", KILLED_BEFORE_WAKING]
+    died = subprocess.run(argv, env=house.environment, timeout=60, check=False)
+    assert died.returncode == -signal.SIGKILL
+    (stored,) = house.runtime.publishing.latest(10)
+    assert house.runtime.publishing._queued() == [], "nobody was woken"
     house.worker()
     house.clock()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 10}
+    house.over(stored.id)
+    assert house.outcomes(stored.id) == {"accepted": 10}
 
 
 def test_a_job_that_the_queue_delivers_many_times_sends_nothing_twice(
