@@ -408,7 +408,7 @@ def alive() -> ResponseReturnValue:
 def ready() -> ResponseReturnValue:
     """Say that Redis answers, and how many workers are registered; 503 where it does not."""
     runtime().store.redis.ping()
-    return {"status": "ready", "workers": runtime().publishing.workers()}, 200
+    return {"status": "ready", "workers": runtime().dispatch.workers()}, 200
 
 
 # Refusals ---------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ class Outcome(str, Enum):
 class State(str, Enum):
     """What a notification is doing; nothing leaves the last three."""
 
+    DRAFT = "draft"
+    SCHEDULED = "scheduled"
     SENDING = "sending"
     PAUSED = "paused"
     SENT = "sent"
@@ -200,7 +202,11 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One update that an editor publishes. Times are seconds since 1970 UTC."""
+    """One update that an editor publishes. Times are seconds since 1970 UTC.
+
+    A correction (`corrects` is the notification whose text it replaces) goes to those who got
+    that; `text` is what the recipients not yet reached are sent, `revision` counts its changes.
+    """
 
     id: int
     content: Content
@@ -208,12 +214,22 @@ class Notification:
     state: State
     created_at: float
     created_by: str
+    started_at: float | None = None
     finished_at: float | None = None
+    spread_minutes: int = 0
+    corrects: int | None = None
+    revision: int = 0
+    corrected: Content | None = None
+
+    @property
+    def text(self) -> Content:
+        """What those are sent who have not been reached yet."""
+        return self.corrected or self.content
 
     @property
     def deadline(self) -> float:
         """The moment after which no push service is asked to keep it."""
-        return self.created_at + self.content.ttl
+        return (self.started_at or self.created_at) + self.content.ttl
 
     @property
     def last_start(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.config import Config, ConfigError
+from service.dispatch import Dispatch
 from service.endpoints import EndpointPolicy
 from service.keys import VapidKey, b64url
 from service.publishing import Publishing
@@ -18,6 +19,7 @@ class Runtime:
 
     config: Config
     store: Store
+    dispatch: Dispatch
     publishing: Publishing
     tokens: Tokens
     endpoints: EndpointPolicy
@@ -40,10 +42,12 @@ class Runtime:
         queue = connect(config.redis_url, patient=patient)
         stored = connect(config.store_url, patient=patient) if config.store_url else queue
         store = Store(stored, config.store_partitions)
+        dispatch = Dispatch(store, queue)
         runtime = cls(
             config=config,
             store=store,
-            publishing=Publishing(store, queue),
+            dispatch=dispatch,
+            publishing=Publishing(store, dispatch),
             tokens=Tokens(config.secret_key),
             endpoints=EndpointPolicy(config.push_services),
             vapid_keys=tuple(VapidKey.read(text) for text in config.vapid_private_key),

@@ -11,7 +11,9 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from service.config import ConfigError
+from service.store.audiences import Audiences
 from service.store.house import House
+from service.store.notifications import Notifications
 from service.store.sending import Sending
 from service.store.subscriptions import Subscriptions
 
@@ -34,7 +36,9 @@ class Store:
         self.redis = redis
         self.house = House(redis)
         self.subscriptions = Subscriptions(redis, partitions, self.house)
-        self.sending = Sending(redis, partitions, self.house)
+        self.audiences = Audiences(redis, partitions, self.house)
+        self.notifications = Notifications(redis)
+        self.sending = Sending(redis, partitions, self.audiences)
 
     def prepare(self, partitions: int) -> None:
         """Mark an empty store as ours, or check that this code may work on what is there."""

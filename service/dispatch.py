@@ -1,0 +1,142 @@
+"""From a published notification to its end: plan it, find what is due, wake workers, finish it.
+
+The truth is in the store; a queued job only says that there is work, so that a lost, doubled or
+late one costs nothing. `advance` looks at a notification and does the next thing there is to do:
+workers call it when they have finished something, the clock calls it every second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from redis import Redis
+from rq import Queue, Worker
+from rq.serializers import JSONSerializer
+
+from service.models import Batch, Notification, Outcome, State
+from service.store import Store
+from service.store.subscriptions import BUCKET
+
+QUEUE = "stoppress"
+BATCH_RECIPIENTS = 2048  # measured: docs/decisions.md, 5
+_JOB_TIMEOUT = 600  # seconds; a job gives its place up long before
+
+
+class Dispatch:
+    """What workers and the clock do with notifications that are being sent."""
+
+    def __init__(self, store: Store, queue: Redis) -> None:
+        self._store = store
+        self._queue = Queue(QUEUE, connection=queue, serializer=JSONSerializer)
+
+    def plan(self, notification: Notification) -> None:
+        """Freeze the audience and cut it into batches, whatever of it was not done before."""
+        sending = self._store.sending
+        for partition in sending.partitions:
+            recipients = sending.freeze(notification.id, partition, notification.audience)
+            audience = sending.audience(notification.id, partition)
+            spread = notification.spread_minutes * 60_000
+            batches = cut(partition, audience, recipients, spread)
+            sending.lay_out(notification.id, partition, batches)
+
+    def due(self) -> list[Notification]:
+        """Return the notifications with batches to send now, planned here if need be."""
+        found = []
+        for id in self._store.notifications.active():
+            notification = self._store.notifications.get(id)
+            if notification is None or notification.state is not State.SENDING:
+                continue
+            sending = self._store.sending
+            looks = [sending.look(id, partition) for partition in sending.partitions]
+            if not all(look.planned for look in looks):
+                self.plan(notification)
+                looks = [sending.look(id, partition) for partition in sending.partitions]
+            if any(look.due for look in looks):
+                found.append(notification)
+        return found
+
+    def advance(self, id: int) -> None:
+        """Do the next thing there is to do for a notification; safe to call at any time."""
+        sending = self._store.sending
+        notification = self._store.notifications.get(id)
+        if notification is None:
+            return
+        looks = {partition: sending.look(id, partition) for partition in sending.partitions}
+        stopped = notification.state is State.CANCELLED
+        expired = time.time() > notification.last_start
+        undone = Outcome.CANCELLED if stopped else Outcome.EXPIRED if expired else None
+        if undone or all(look.planned for look in looks.values()):
+            if expired and not stopped:
+                for partition in (p for p, look in looks.items() if not look.planned):
+                    # Nobody was there to plan it in time: whom it missed is counted all the same.
+                    sending.freeze(id, partition, notification.audience)
+            idle = [p for p, look in looks.items() if undone or not look.batches]
+            closed = [p for p in idle if sending.close(id, p, undone)]
+            if len(closed) == len(looks):
+                self._finish(notification)
+                return
+        if undone is None and notification.state is State.SENDING:
+            work = sum(look.due if look.planned else 1 for look in looks.values())
+            self.wake(work, at_front=notification.urgent)
+
+    def advance_all(self) -> None:
+        """Look after every notification that is not finished: what the clock does each second."""
+        for id in self._store.notifications.active():
+            self.advance(id)
+
+    def wake(self, work: int, *, at_front: bool) -> None:
+        """Let as many jobs wait as there are workers to take them, and pieces of work."""
+        for _ in range(min(work, max(1, self.workers())) - self.queued()):
+            self._queue.enqueue(
+                "workers.jobs.send",
+                at_front=at_front,
+                job_timeout=_JOB_TIMEOUT,
+                result_ttl=0,
+                failure_ttl=24 * 3600,
+            )
+
+    def workers(self) -> int:
+        """Return how many workers are registered."""
+        return Worker.count(queue=self._queue)
+
+    def queued(self) -> int:
+        """Return how many jobs wait for a worker."""
+        return self._queue.connection.llen(self._queue.key)
+
+    def _finish(self, notification: Notification) -> None:
+        progress = self._store.sending.progress(notification.id)
+        state = notification.state
+        if state is not State.CANCELLED:
+            missed = progress.of(Outcome.EXPIRED) and not progress.of(Outcome.ACCEPTED)
+            state = State.EXPIRED if missed else State.SENT
+        self._store.notifications.finish(notification.id, state, time.time(), progress)
+        self._store.sending.forget(notification.id)
+
+
+def cut(
+    partition: int, audience: bytes, recipients: int, spread_ms: int = 0
+) -> Iterator[tuple[Batch, int]]:
+    """Cut a frozen audience of so many recipients into batches, each with its ms until due.
+
+    Of about `BATCH_RECIPIENTS` each and in whole buckets, all due at once; or over `spread_ms`,
+    then smaller ones, a second apart.
+    """
+    step, most = BUCKET // 8, BATCH_RECIPIENTS
+    if spread_ms:
+        step, most = 1, min(most, max(1, recipients * 1000 // spread_ms))
+    start: int | None = None
+    before = here = 0
+    for at in range(0, len(audience), step):
+        more = int.from_bytes(audience[at : at + step], "big").bit_count()
+        if not more:
+            continue
+        if start is not None and here + more > most:
+            yield Batch(partition, start, at * 8 - 1), spread_ms * before // recipients
+            start, before, here = None, before + here, 0
+        if start is None:
+            start = at * 8
+        here += more
+    if start is not None:
+        end = -(-len(audience) // step) * step * 8 - 1
+        yield Batch(partition, start, end), spread_ms * before // recipients

@@ -1,0 +1,95 @@
+"""Audiences: which browsers an expression means, as bitmaps; counted, or frozen for a send."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, cast
+
+from redis import Redis
+
+from service.models import Audience
+from service.store.house import House
+from service.store.subscriptions import Subscriptions
+
+# Leaves in KEYS[first + 1] who is meant: live, in any of the topics, in any of the locales, not
+# gone and in none of the exclusions. KEYS from `first`: scratch, destination, live, gone, topics,
+# locales, exclusions. ARGV from `arg`: everyone or not, how many of each, one number or ''.
+# AND with NOT is done as XOR: BITOP NOT reaches only as far as its operand.
+SELECT = """
+local function select_audience(first, arg)
+  local scratch, destination, live, gone = unpack(KEYS, first, first + 3)
+  local counts = {tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2]), tonumber(ARGV[arg + 3])}
+  local at = first + 4
+  redis.call('BITOP', 'AND', destination, live, live)
+  if ARGV[arg + 4] ~= '' then
+    local there = redis.call('GETBIT', destination, ARGV[arg + 4])
+    redis.call('DEL', destination)
+    if there == 1 then redis.call('SETBIT', destination, ARGV[arg + 4], 1) end
+  elseif ARGV[arg] ~= '1' then
+    redis.call('BITOP', 'OR', scratch, scratch, unpack(KEYS, at, at + counts[1] - 1))
+    redis.call('BITOP', 'AND', destination, destination, scratch)
+  end
+  at = at + counts[1]
+  if counts[2] > 0 then
+    redis.call('BITOP', 'OR', scratch, unpack(KEYS, at, at + counts[2] - 1))
+    redis.call('BITOP', 'AND', destination, destination, scratch)
+  end
+  at = at + counts[2]
+  redis.call('BITOP', 'OR', scratch, gone, unpack(KEYS, at, at + counts[3] - 1))
+  redis.call('BITOP', 'AND', scratch, scratch, destination)
+  redis.call('BITOP', 'XOR', destination, destination, scratch)
+  redis.call('DEL', scratch)
+  return redis.call('BITCOUNT', destination)
+end
+"""
+
+# KEYS, ARGV: those of select_audience. Returns how many browsers that is.
+_COUNT = (
+    SELECT
+    + """
+local count = select_audience(1, 1)
+redis.call('DEL', KEYS[2])
+return count
+"""
+)
+
+
+class Audiences:
+    """Counts and freezes audiences."""
+
+    def __init__(self, redis: Redis, partitions: int, house: House) -> None:
+        self._house = house
+        self._partitions = range(partitions)
+        self._count = redis.register_script(_COUNT)
+
+    def count(self, audience: Audience) -> int:
+        """Return how many browsers an audience reaches now."""
+        total = 0
+        for partition in self._partitions:
+            scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
+            keys, args = self.selection(partition, audience, scratch + ":to", scratch)
+            total += cast(int, self._count(keys=keys, args=args))
+        return total
+
+    def selection(
+        self, partition: int, audience: Audience, destination: str, scratch: str
+    ) -> tuple[list[str], list[Any]]:
+        """Return the keys and arguments with which `SELECT` leaves an audience in `destination`."""
+        one = audience.subscription
+        if one is not None and one.partition != partition:
+            audience = Audience()
+        key = Subscriptions.bitmap_key
+        topics = [key(partition, "topic", slug) for slug in audience.topics]
+        locales = [
+            key(partition, "locale", number)
+            for name, number in (self._house.locales.all().items() if audience.locales else ())
+            if any(name == asked or name.startswith(asked + "-") for asked in audience.locales)
+        ]
+        if audience.locales and not locales:
+            # Nobody reads in that language yet: an empty bitmap stands for them.
+            locales = [key(partition, "locale", "nobody")]
+        exclude = [key(partition, "topic", slug) for slug in audience.exclude]
+        keys = [scratch, destination, key(partition, "live"), key(partition, "gone")]
+        only = audience.subscription.number if audience.subscription else ""
+        args = [int(audience.everyone), len(topics), len(locales), len(exclude), only]
+        return [*keys, *topics, *locales, *exclude], args
