@@ -9,6 +9,7 @@ import io
 import json
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
 import http_ece
 import pycurl
 import pytest
@@ -30,7 +35,7 @@ from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tests.push_service import Answer, Message, PushService, Subscription
+from tests.push_service import Answer, Certificate, Message, PushService, Subscription, every
 
 TEXT = "Eilmeldung: Ünïcode – 速報".encode()
 
@@ -449,6 +454,167 @@ def test_after_goaway_the_next_message_takes_another_connection(
     for _ in range(2):
         assert http2.send(message_to(browser))[0][0] == 201
     assert [message.connection for message in push.received] == [1, 2]
+
+
+class Streams:
+    """One HTTP/2 connection on which a test sees what is said of each stream."""
+
+    def __init__(self, push: PushService) -> None:
+        trust = ssl.create_default_context(cafile=str(push.ca_file))
+        trust.set_alpn_protocols(["h2"])
+        self.tls = trust.wrap_socket(connected_to(push.origin), server_hostname="localhost")
+        self.tls.settimeout(10)
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="latin-1"))
+        self.h2.initiate_connection()
+        self.answered: list[int] = []
+        self.reset: dict[int, int] = {}  # stream -> error code
+        self.last_taken: int | None = None  # of the GOAWAY
+
+    def send(self, *drafts: Draft) -> None:
+        """Send all in one piece, as streams 1, 3, 5…"""
+        for draft in drafts:
+            stream = self.h2.get_next_available_stream_id()
+            parts = urlsplit(draft.url)
+            names = {":method": "POST", ":scheme": "https", ":authority": parts.netloc}
+            lines = [(name.lower(), value) for name, value in draft.headers]
+            self.h2.send_headers(stream, [*names.items(), (":path", parts.path), *lines])
+            self.h2.send_data(stream, draft.body, end_stream=True)
+        self.tls.sendall(self.h2.data_to_send())
+
+    def hear(self, enough: Callable[[], object]) -> None:
+        """Listen until `enough` is true, or the connection ends."""
+        while not enough() and (data := self.tls.recv(65536)):
+            for event in self.h2.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    self.answered.append(event.stream_id)
+                elif isinstance(event, h2.events.StreamReset):
+                    self.reset[event.stream_id] = event.error_code
+                elif isinstance(event, h2.events.ConnectionTerminated):
+                    self.last_taken = event.last_stream_id
+                    # To `h2` nothing may follow a GOAWAY; what was taken is still answered.
+                    self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
+
+
+@pytest.fixture
+def streams(push: PushService) -> Iterator[Streams]:
+    client = Streams(push)
+    with client.tls:
+        yield client
+
+
+def test_what_a_goaway_disowns_was_not_taken_and_what_was_taken_is_answered(
+    push: PushService, streams: Streams
+) -> None:
+    first, second, third, fourth, fifth = (push.subscribe(OURS.public) for _ in range(5))
+
+    def rule(message: Message) -> Answer | None:
+        if message.endpoint == first.endpoint:
+            return Answer(delay=0.2)
+        return Answer(goaway=True) if message.endpoint == third.endpoint else None
+
+    push.answer_with(rule)
+    streams.send(*map(message_to, (first, second, third, fourth, fifth)))
+    streams.hear(lambda: len(streams.answered) == 3)
+    assert streams.last_taken == 5
+    assert streams.answered == [3, 5, 1]
+    taken = [message.endpoint for message in push.received]
+    assert taken == [browser.endpoint for browser in (second, third, first)]
+    disowned = [message.endpoint for message in push.disowned]
+    assert disowned == [fourth.endpoint, fifth.endpoint]
+    streams.hear(lambda: False)
+
+
+def test_a_service_that_goes_away_after_every_ten_messages_takes_each_once(
+    push: PushService, http2: Http2
+) -> None:
+    browsers = [push.subscribe(OURS.public) for _ in range(35)]
+    push.answer_with(every(10, Answer(goaway=True)))
+    answers = http2.send(*map(message_to, browsers))
+    assert [status for status, _ in answers] == [201] * 35
+    assert sorted(m.endpoint for m in push.received) == sorted(b.endpoint for b in browsers)
+    taken = [message.connection for message in push.received]
+    assert [taken.count(connection) for connection in (1, 2, 3, 4)] == [10, 10, 10, 5]
+
+
+def test_a_refused_stream_was_not_taken(push: PushService, streams: Streams) -> None:
+    unlucky, lucky = push.subscribe(OURS.public), push.subscribe(OURS.public)
+    push.answer_with(
+        lambda m: Answer(refuse_stream=True) if m.endpoint == unlucky.endpoint else None
+    )
+    streams.send(message_to(unlucky), message_to(lucky))
+    streams.hear(lambda: streams.answered)
+    assert streams.reset == {1: h2.errors.ErrorCodes.REFUSED_STREAM}
+    assert [message.endpoint for message in push.received] == [lucky.endpoint]
+    assert [message.endpoint for message in push.disowned] == [unlucky.endpoint]
+
+
+def test_a_message_left_hanging_is_taken_and_never_answered(
+    push: PushService, streams: Streams
+) -> None:
+    hanging, other = push.subscribe(OURS.public), push.subscribe(OURS.public)
+    push.answer_with(lambda m: Answer(hang=True) if m.endpoint == hanging.endpoint else None)
+    streams.send(message_to(hanging), message_to(other))
+    streams.hear(lambda: streams.answered)
+    streams.tls.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        streams.hear(lambda: False)
+    assert [message.status for message in push.received] == [None, 201]
+
+
+def test_a_connection_can_end_without_a_word(push: PushService, streams: Streams) -> None:
+    push.answer_with(every(2, Answer(close=True)))
+    browsers = [push.subscribe(OURS.public) for _ in range(3)]
+    streams.send(*map(message_to, browsers))
+    streams.hear(lambda: False)
+    assert (streams.answered, streams.last_taken) == ([1], None)
+    assert [message.status for message in push.received][:2] == [201, None]
+
+
+def test_an_http1_connection_can_end_without_a_word(
+    push: PushService, browser: Subscription
+) -> None:
+    push.answer_with(lambda message: Answer(close=True))
+    with pytest.raises(http.client.RemoteDisconnected):
+        send(message_to(browser))
+    assert [message.status for message in push.received] == [None]
+
+
+def test_a_service_of_http1_alone_agrees_on_nothing_else() -> None:
+    with PushService(http2=False) as push:
+        client = Http2(push.ca_file)
+        assert client.send(message_to(push.subscribe(OURS.public)))[0][0] == 201
+        client.multi.close()
+    assert [message.http_version for message in push.received] == ["1.1"]
+
+
+def handshake(push: PushService) -> None:
+    trust = ssl.create_default_context(cafile=str(push.ca_file))
+    with trust.wrap_socket(connected_to(push.origin), server_hostname="127.0.0.1"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("certificate", "complaint"),
+    [("wrong name", "IP address mismatch"), ("not trusted", "unable to get local issuer")],
+)
+def test_a_bad_certificate_is_presented_until_the_good_one_is(
+    certificate: Certificate, complaint: str
+) -> None:
+    with PushService(certificate=certificate) as push:
+        with pytest.raises(ssl.SSLCertVerificationError, match=complaint):
+            handshake(push)
+        push.present("good")
+        handshake(push)
+        push.present(certificate)
+        with pytest.raises(ssl.SSLCertVerificationError, match=complaint):
+            handshake(push)
+
+
+def test_another_certificate_ends_every_connection(push: PushService, streams: Streams) -> None:
+    push.present("wrong name")
+    with contextlib.suppress(ConnectionResetError):
+        streams.hear(lambda: False)
+    assert push.connections == set()
 
 
 def test_a_large_answer_waits_for_the_clients_window(push: PushService, http2: Http2) -> None:
