@@ -8,18 +8,19 @@ workers call it when they have finished something, the clock calls it every seco
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from redis import Redis
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
-from service.models import Batch, Notification, Outcome, State
+from service.models import Batch, Notification, Outcome, State, SubscriptionId
 from service.store import Store
 from service.store.subscriptions import BUCKET
 
 QUEUE = "stoppress"
 BATCH_RECIPIENTS = 2048  # measured: docs/decisions.md, 5
+_LATEST = 20  # alerts looked through for who was accepted recently
 _JOB_TIMEOUT = 600  # seconds; a job gives its place up long before
 
 
@@ -40,21 +41,27 @@ class Dispatch:
             batches = cut(partition, audience, recipients, spread)
             sending.lay_out(notification.id, partition, batches)
 
-    def due(self) -> list[Notification]:
-        """Return the notifications with batches to send now, planned here if need be."""
+    def sending(self) -> list[tuple[Notification, bool]]:
+        """Return what is being sent, and whether batches of it are due; plans what is not yet."""
         found = []
+        sending = self._store.sending
         for id in self._store.notifications.active():
             notification = self._store.notifications.get(id)
             if notification is None or notification.state is not State.SENDING:
                 continue
-            sending = self._store.sending
             looks = [sending.look(id, partition) for partition in sending.partitions]
             if not all(look.planned for look in looks):
                 self.plan(notification)
                 looks = [sending.look(id, partition) for partition in sending.partitions]
-            if any(look.due for look in looks):
-                found.append(notification)
+            found.append((notification, any(look.due for look in looks)))
         return found
+
+    def accepted_recently(self, ids: Collection[SubscriptionId]) -> bool:
+        """Whether any of these subscriptions took one of the latest alerts."""
+        return any(
+            self._store.sending.accepted_any(one.id, one.revision, ids)
+            for one in self._store.notifications.latest(_LATEST)
+        )
 
     def advance(self, id: int) -> None:
         """Do the next thing there is to do for a notification; safe to call at any time."""

@@ -11,8 +11,11 @@ import zlib
 from collections import Counter
 
 import pytest
+from rq import Queue
+from rq.serializers import JSONSerializer
 
 from service import seeding
+from service.dispatch import QUEUE
 from service.models import Audience, Notification, Outcome, State, SubscriptionId
 from tests.house import TOPICS, House, content, wait_until
 from tests.push_service import Answer, Message, PushService
@@ -114,10 +117,10 @@ import os, signal
 from service.config import Config
 from service.models import Audience, Content
 from service.runtime import Runtime
-publishing = Runtime.open(Config.read(os.environ)).publishing
-publishing._wake_plan = lambda id: os.kill(os.getpid(), signal.SIGKILL)
+runtime = Runtime.open(Config.read(os.environ))
+runtime.dispatch.wake = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 content = Content("Stored, then silence", "https://paper.example/story")
-publishing.publish(content, Audience(everyone=True), by="a test")
+runtime.publishing.publish(content, Audience(everyone=True), by="a test")
 """
 
 
@@ -129,7 +132,7 @@ def test_what_a_web_process_stored_before_it_died_is_sent_all_the_same(
     died = subprocess.run(argv, env=house.environment, timeout=60, check=False)
     assert died.returncode == -signal.SIGKILL
     (stored,) = house.runtime.publishing.latest(10)
-    assert house.runtime.publishing._queued() == [], "nobody was woken"
+    assert house.runtime.dispatch.queued() == 0, "nobody was woken"
     house.worker()
     house.clock()
     house.over(stored.id)
@@ -142,18 +145,16 @@ def test_a_job_that_the_queue_delivers_many_times_sends_nothing_twice(
     house.seed(3000)
     push.answer_with(lambda _message: Answer(201, delay=0.05))
     id = house.publish()
-    publishing = house.runtime.publishing
+    queue = Queue(QUEUE, connection=house.runtime.store.redis, serializer=JSONSerializer)
     for _ in range(20):
-        publishing._enqueue("workers.jobs.plan", "again-", id, at_front=False)
-        publishing._enqueue("workers.jobs.send_batch", "again-", id, at_front=False)
+        queue.enqueue("workers.jobs.send")
     for _ in range(2):
         house.worker()
     house.clock()
     house.over(id)
     for _ in range(5):
-        publishing._enqueue("workers.jobs.plan", "again-", id, at_front=False)
-        publishing._enqueue("workers.jobs.send_batch", "again-", id, at_front=False)
-    wait_until(lambda: not publishing._queued())
+        queue.enqueue("workers.jobs.send")
+    wait_until(lambda: not house.runtime.dispatch.queued())
     time.sleep(0.5)
     assert house.outcomes(id) == {"accepted": 3000}
     assert len(push.received) == len({message.path for message in push.received}) == 3000
@@ -235,9 +236,9 @@ def test_what_cannot_be_sent_before_its_deadline_ends_as_expired(
     push.answer_with(lambda _message: Answer(503))
     house.worker()
     house.clock()
-    sending = house.runtime.store.sending
-    id = sending.new_id()
-    sending.publish(
+    notifications = house.runtime.store.notifications
+    id = notifications.new_id()
+    notifications.publish(
         Notification(
             id=id,
             content=content("Too late", ttl=60),
@@ -295,31 +296,45 @@ def test_a_job_that_fails_records_what_was_under_way_and_repeats_none_of_it(
     house: House, push: PushService
 ) -> None:
     house.seed(2000)
-    store = house.runtime.store
-    bad = SubscriptionId(0, 1500)
-    key, field = store.subscriptions.records_key(bad), str(bad.number % 256)
-    good = store.redis.hget(key, field)
-    assert good is not None
-    store.redis.hset(key, field, b"\x09" + good[1:])
+    redis = house.runtime.store.redis
     push.answer_with(lambda _message: Answer(201, delay=0.1))
     house.worker()
     house.clock()
     id = house.publish()
     push.wait_for(200, timeout=30)
-    time.sleep(5)  # several tries, each of which meets the record it cannot read
-    store.redis.hset(key, field, good)
+    redis.set("{g}:resting", "what no worker can read")
+    time.sleep(3)  # several tries, each of which meets it
+    stopped_at = len(push.received)
+    assert stopped_at < 2000
+    redis.delete("{g}:resting")
     house.over(id)
     assert house.outcomes(id) == {"accepted": 2000}
     assert len(push.received) == 2000, "nobody was sent it twice"
+
+
+def test_a_record_of_another_version_is_refused_by_id_and_keeps_nobody_else_from_the_alert(
+    house: House, push: PushService
+) -> None:
+    house.seed(600)
+    store = house.runtime.store
+    newer = SubscriptionId(0, 300)
+    key, field = store.subscriptions.records_key(newer), str(newer.number % 256)
+    known = store.redis.hget(key, field)
+    assert known is not None
+    store.redis.hset(key, field, b"\x09" + known[1:])
+    house.worker()
+    house.clock()
+    id = house.publish()
+    assert house.over(id).state is State.SENT
+    assert house.outcomes(id) == {"accepted": 599, "refused": 1}
 
 
 def test_a_reader_who_leaves_while_an_alert_is_sent_is_counted_as_gone(
     house: House, push: PushService
 ) -> None:
     house.seed(50)
-    publishing = house.runtime.publishing
     id = house.publish()
-    publishing.plan(id)
+    house.runtime.dispatch.plan(house.runtime.publishing.get(id))
     house.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
     house.worker()
     house.clock()
@@ -332,7 +347,7 @@ def test_who_subscribes_after_the_freeze_is_not_in_the_audience(
 ) -> None:
     house.seed(50)
     id = house.publish()
-    house.runtime.publishing.plan(id)
+    house.runtime.dispatch.plan(house.runtime.publishing.get(id))
     public = house.runtime.vapid_public_key
     list(
         seeding.seed(

@@ -40,11 +40,11 @@ from rq import Queue, Worker
 
 from service import seeding
 from service.config import Config, ConfigError, settings
+from service.dispatch import QUEUE
 from service.embedded import answers, embedded_redis
 from service.keys import VapidKey, b64url
 from service.models import Audience, Content, Outcome, SubscriptionId, Topic
 from service.payload import Payload
-from service.publishing import QUEUE
 from service.runtime import Runtime
 from workers import wire
 from workers.sink import Sink, SinkError, any_sink, running

@@ -30,7 +30,7 @@ def run(runtime: Runtime, stop: threading.Event) -> None:
     while not stop.wait(TICK):
         with _patience():
             if runtime.store.house.lead(name, int(LEAD * 1000)):
-                runtime.publishing.advance_all()
+                runtime.dispatch.advance_all()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Sends batches: leases them, keeps the window full, judges answers, writes checkpoints.
+"""Sends what is due: leases batches, keeps the window full, judges answers, writes checkpoints.
 
 A worker has at most one window (`PUSH_WINDOW`) of messages under way or not yet recorded: what a
 `kill -9` can make arrive twice.
@@ -6,41 +6,32 @@ A worker has at most one window (`PUSH_WINDOW`) of messages under way or not yet
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from service.endpoints import origin_of
-from service.keys import b64url
-from service.models import Batch, Notification, Outcome, Record, State, SubscriptionId
-from service.payload import Payload
+from service.models import Batch, Outcome, Record, SubscriptionId
 from service.runtime import Runtime
-from service.store.sending import Retry
+from service.store.sending import Result, Retry
 from workers import policy, wire
+from workers.health import Health
+from workers.sends import Base, Bases, Send
 from workers.transport import Answer, Transport
+
+_log = logging.getLogger(__name__)
 
 LEASE = 8.0  # seconds; with the clock's second and a job's start well under the promised 15
 RENEW = 2.0  # seconds between two signs of life for a lease
-CHECK = 0.5  # seconds between two looks at whether to go on
+CHECK = 0.25  # seconds between two looks at what is to be sent
 CHECKPOINT = 64  # answers; with 192 under way they make up the window of 256
 LINGER = 0.2  # seconds an answer may wait to be recorded
 READ_AHEAD = 512  # records read at once
-ASK_AGAIN = 0.1  # seconds until Redis is asked again for a batch when it had none
-
-
-@dataclass(slots=True)
-class _Base:
-    """What is the same for all recipients at one base; the headers for a second at a time."""
-
-    number: int
-    url: str
-    origin: str
-    service: str
-    allowed: bool
-    headers: dict[int, tuple[float, list[str]]] = field(default_factory=dict)
+MOST_LEASES = 8  # of one worker; more only wait for a slow push service
+PARKED = 2.0  # seconds for which a batch is given back whose push services are all at their limit
 
 
 @dataclass(slots=True)
@@ -49,36 +40,30 @@ class _Recipient:
 
     lease: _Lease
     number: int
-    base: _Base
-
-
-@dataclass(slots=True)
-class _Service:
-    """How a push service (one base) fares within a lease.
-
-    `again` says that somebody there must be tried again, not before `not_before`.
-    """
-
-    answered: bool = False
-    failed_in_a_row: int = 0
-    stopped: bool = False
-    again: bool = False
-    not_before: float = 0.0
+    record: Record
+    base: Base
+    revision: int
 
 
 @dataclass(slots=True)
 class _Lease:
-    """A batch this worker holds, and what has become of it so far. Times are monotonic."""
+    """A batch this worker holds, and what has become of it so far. `until` is monotonic.
 
+    `again` has for each base at which somebody must be tried again the time when, in seconds since
+    1970, and `tried` whether somebody there was tried in vain since the batch was claimed.
+    """
+
+    send: Send
     batch: Batch
     owner: str
     until: float
     todo: deque[int]
     earlier: dict[int, Retry]
-    services: defaultdict[int, _Service] = field(default_factory=lambda: defaultdict(_Service))
+    again: dict[int, float] = field(default_factory=dict)
+    tried: set[int] = field(default_factory=set)
     ready: deque[tuple[int, Record]] = field(default_factory=deque)
-    held_back: deque[tuple[int, Record]] = field(default_factory=deque)
-    results: dict[tuple[Outcome, str], list[int]] = field(default_factory=dict)
+    held_back: dict[int, deque[tuple[int, Record]]] = field(default_factory=dict)
+    results: dict[Result, list[int]] = field(default_factory=dict)
     unrecorded: int = 0
     recorded_at: float = 0.0
     under_way: int = 0
@@ -86,275 +71,321 @@ class _Lease:
 
     @property
     def unfinished(self) -> bool:
+        """Whether somebody in it was not tried yet, and need not wait."""
         return bool(self.todo or self.ready or self.held_back)
 
     @property
-    def startable(self) -> bool:
-        return self.unfinished and not self.lost
+    def going_on(self) -> bool:
+        """Whether more of it may be started."""
+        return self.unfinished and not self.lost and self.send.going_on
 
-    def note(self, number: int, outcome: Outcome, service: str) -> None:
-        self.results.setdefault((outcome, service), []).append(number)
+    def note(
+        self, number: int, outcome: Outcome, base: Base | None, revision: int | None = None
+    ) -> None:
+        name, base_number = (base.service.name, base.number) if base else ("", 0)
+        result = Result(outcome, name, base_number, revision)
+        self.results.setdefault(result, []).append(number)
         self.unrecorded += 1
 
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """What a worker process keeps from job to job: its parts, its connections, its signatures."""
-
-    name: str
-    runtime: Runtime
-    transport: Transport
-    signers: Mapping[str, wire.VapidSigner]
-
-    @classmethod
-    def open(cls, name: str, runtime: Runtime) -> Workshop:
-        """Set up shop in this process, after it was forked."""
-        config = runtime.config
-        return cls(
-            name=name,
-            runtime=runtime,
-            transport=Transport(
-                streams=config.push_window,
-                ca_bundle=config.push_ca_bundle,
-                plain_origins=runtime.endpoints.plain_origins,
-            ),
-            signers={
-                b64url(key.public): wire.VapidSigner(key, runtime.vapid_subject)
-                for key in runtime.vapid_keys
-            },
-        )
+    def wait(self, base: int, until: float) -> None:
+        self.again[base] = max(self.again.get(base, 0.0), until)
 
 
 class FanOut:
-    """The sending of one notification by one worker, for as long as there is something due.
-
-    `may_go_on` is asked every half second. Whatever the end, every message under way is waited
-    for and recorded, and every batch is given back.
-    """
+    """The sending of one worker process: lives from job to job, as its connections do."""
 
     def __init__(
-        self, shop: Workshop, notification: Notification, may_go_on: Callable[[], bool]
+        self,
+        name: str,
+        runtime: Runtime,
+        transport: Transport,
+        signers: Mapping[str, wire.VapidSigner],
     ) -> None:
-        runtime = shop.runtime
-        self._shop = shop
-        self._notification = notification
-        self._may_go_on = may_go_on
+        self._name = name
+        self._runtime = runtime
+        self._transport = transport
         self._window = runtime.config.push_window
-        self._endpoints = runtime.endpoints
-        self._house = runtime.store.house
+        self._dispatch = runtime.dispatch
         self._sending = runtime.store.sending
         self._subscriptions = runtime.store.subscriptions
-        self._payload = Payload(notification, runtime.config.public_url)
-        topic = f"notification {notification.id}"
-        self._topic = wire.collapse_topic(runtime.tokens.topic_key, topic)
+        self._health = Health(
+            runtime.store.services, self._window, runtime.dispatch.accepted_recently
+        )
+        self._bases = Bases(runtime, self._health)
+        self._signers = signers
+        self._sends: dict[int, Send] = {}
         self._leases: list[_Lease] = []
-        self._under_way: Counter[str] = Counter()
-        self._bases: dict[int, _Base] = {}
-        self._going_on = True
-        self._failed = False
+        self._under_way = 0
         self._claims = 0
-        self._checked_at = self._asked_at = time.monotonic()
+        self._going_on = False
+        self._failed = False
+        self._checked_at = 0.0
+        self._parked_at = 0.0
 
-    def run(self) -> None:
-        """Send until nothing is due, or until told to stop.
+    def run(self, may_go_on: Callable[[], bool]) -> None:
+        """Send until nothing is due; `may_go_on` is asked several times a second.
 
-        Whatever fails, what is under way is waited for and recorded before it is raised.
+        Whatever the end, every message under way is waited for and recorded, and every batch is
+        given back; what failed is raised after that.
         """
+        self._going_on, self._checked_at = True, 0.0
         try:
-            self._send()
+            self._send(may_go_on)
         except Exception:
             self._going_on, self._failed = False, True
             with suppress(Exception):
-                self._send()
+                self._send(lambda: False)
             raise
 
-    def _send(self) -> None:
+    def close(self) -> None:
+        """Give up the connections."""
+        self._transport.close()
+
+    def _send(self, may_go_on: Callable[[], bool]) -> None:
         while True:
-            self._look_up()
+            self._look_up(may_go_on)
             self._fill_window()
-            if self._under_way.total():
-                for answer in self._shop.transport.poll(0.05):
+            if self._under_way:
+                for answer in self._transport.poll(0.05):
                     self._take(answer)
             self._record_and_release()
             if not self._leases and not (self._going_on and self._claim()):
                 return
 
+    # -- what to send ----------------------------------------------------------------------------
+
+    def _look_up(self, may_go_on: Callable[[], bool]) -> None:
+        """See what is to be sent now, and whether it is ours to go on."""
+        now = time.monotonic()
+        if now - self._checked_at < CHECK:
+            return
+        self._checked_at = now
+        self._going_on = self._going_on and may_go_on()
+        if not self._going_on:
+            return
+        self._health.refresh()
+        wanted = {one.id: (one, due) for one, due in self._dispatch.sending()}
+        for id, send in self._sends.items():
+            send.going_on = id in wanted
+        for id, (notification, due) in wanted.items():
+            send = self._sends.get(id) or Send(self._runtime, notification)
+            send.read(notification)
+            send.due = due
+            self._sends[id] = send
+        busy = {lease.send.id for lease in self._leases}
+        self._sends = {id: s for id, s in self._sends.items() if id in wanted or id in busy}
+
+    def _next_lease(self) -> _Lease | None:
+        """Return a lease with somebody to start with: breaking alerts before all others."""
+        for urgent in (True, False):
+            for lease in self._leases:
+                if lease.send.urgent == urgent and lease.going_on and self._startable(lease):
+                    return lease
+            if (claimed := self._claim(urgent)) is not None:
+                return claimed
+        return None
+
+    def _startable(self, lease: _Lease) -> bool:
+        return bool(
+            lease.ready
+            or lease.todo
+            or any(self._health.has_room(self._bases[base].service) for base in lease.held_back)
+        )
+
+    def _claim(self, urgent: bool | None = None) -> _Lease | None:
+        """Lease another batch, of the alert of which this worker holds the fewest."""
+        if len(self._leases) >= MOST_LEASES and not urgent:
+            self._park()
+            return None
+        due = [s for s in self._sends.values() if s.due and urgent in (None, s.urgent)]
+        for send in sorted(due, key=lambda send: (not send.urgent, send.leases)):
+            for partition in self._sending.partitions:
+                if lease := self._claim_of(send, partition):
+                    return lease
+            send.due = False
+        return None
+
+    def _claim_of(self, send: Send, partition: int) -> _Lease | None:
+        now = time.monotonic()
+        # A name for each claim: a lease that ran out cannot give back the one that followed it.
+        self._claims += 1
+        owner = f"{self._name}:{self._claims}"
+        claim = self._sending.claim(send.id, partition, owner, int(LEASE * 1000))
+        if claim is None:
+            return None
+        lease = _Lease(
+            send=send,
+            batch=claim.batch,
+            owner=owner,
+            until=now + LEASE,
+            todo=deque(claim.pending),
+            earlier=claim.retries,
+            recorded_at=now,
+        )
+        send.leases += 1
+        self._leases.append(lease)
+        return lease
+
+    def _park(self) -> None:
+        """Make place for another batch: give one back that only waits for a slow push service."""
+        now = time.monotonic()
+        if now - self._parked_at >= CHECK:
+            self._parked_at = now
+            for lease in reversed(self._leases):
+                if not lease.under_way and not lease.unrecorded and not self._startable(lease):
+                    self._release(lease, PARKED)
+                    return
+
     # -- starting --------------------------------------------------------------------------------
 
-    def _look_up(self) -> None:
-        """Ask every half second whether this is still wanted and nothing else waits."""
-        now = time.monotonic()
-        if self._going_on and now - self._checked_at >= CHECK:
-            self._checked_at = now
-            state = self._sending.state(self._notification.id)
-            self._going_on = state is State.SENDING and self._may_go_on()
-
-    def _claim(self) -> bool:
-        """Lease another batch; False where none is due."""
-        for partition in self._sending.partitions:
-            now = time.monotonic()
-            # A name for each claim: a lease that ran out cannot give back the one that followed it.
-            self._claims += 1
-            owner = f"{self._shop.name}:{self._claims}"
-            batch = self._sending.claim(self._notification.id, partition, owner, int(LEASE * 1000))
-            if batch is not None:
-                self._leases.append(
-                    _Lease(
-                        batch=batch,
-                        owner=owner,
-                        until=now + LEASE,
-                        todo=deque(self._sending.pending(self._notification.id, batch)),
-                        earlier=self._sending.retries(self._notification.id, batch),
-                        recorded_at=now,
-                    )
-                )
-                return True
-        self._asked_at = time.monotonic()
-        return False
-
     def _fill_window(self) -> None:
-        while self._going_on and self._room():
-            lease = next((lease for lease in self._leases if lease.startable), None)
+        room = self._room()
+        while self._going_on and room > 0:
+            lease = self._next_lease()
             if lease is None:
-                # The next batch begins while the answers to the last are still under way.
-                if time.monotonic() - self._asked_at < ASK_AGAIN or not self._claim():
-                    return
-                continue
+                return
             if time.monotonic() >= lease.until:
                 lease.lost = True
-            elif (row := self._next(lease)) is not None:
-                self._start(lease, *row)
+            while room > 0 and not lease.lost:
+                row = self._next(lease)
+                if row is None:
+                    break
+                room -= self._start(lease, *row)
 
     def _room(self) -> int:
         unrecorded = sum(lease.unrecorded for lease in self._leases)
-        room = self._window - self._under_way.total() - unrecorded
-        return min(room, self._shop.transport.free)
+        return min(self._window - self._under_way - unrecorded, self._transport.free)
 
     def _next(self, lease: _Lease) -> tuple[int, Record] | None:
-        """Return a recipient to start with; None when this look found nobody.
-
-        A push service may fill half the window while this batch has others to send to.
-        """
-        if not lease.ready and lease.todo:
-            self._read_ahead(lease)
-        while lease.ready:
-            number, record = lease.ready.popleft()
-            if self._under_way[self._base(record.base).service] < self._window // 2:
-                return number, record
-            lease.held_back.append((number, record))
-            if not lease.ready and lease.todo:
+        """Return a recipient whose push service has room; None when this look found nobody."""
+        while lease.ready or lease.todo:
+            if not lease.ready:
                 self._read_ahead(lease)
-        return lease.held_back.popleft() if lease.held_back else None
+                continue
+            row = lease.ready.popleft()
+            base = self._bases[row[1].base]
+            if (until := self._waits_until(lease, base)) > 0:
+                lease.wait(base.number, until)
+            elif self._health.has_room(base.service):
+                return row
+            else:
+                lease.held_back.setdefault(base.number, deque()).append(row)
+        for number, rows in list(lease.held_back.items()):
+            base = self._bases[number]
+            if (until := self._waits_until(lease, base)) > 0:
+                lease.wait(number, until)
+                del lease.held_back[number]
+            elif self._health.has_room(base.service):
+                row = rows.popleft()
+                if not rows:
+                    del lease.held_back[number]
+                return row
+        return None
+
+    def _waits_until(self, lease: _Lease, base: Base) -> float:
+        """Return until when recipients at `base` wait, as far as this batch goes; or 0."""
+        until = self._health.rests_until(base.service) if base.service.rest else 0.0
+        earlier = lease.earlier.get(base.number)
+        if earlier is not None and earlier.at > time.time() * 1000:
+            until = max(until, earlier.at / 1000)
+        return until
 
     def _read_ahead(self, lease: _Lease) -> None:
         numbers = [lease.todo.popleft() for _ in range(min(READ_AHEAD, len(lease.todo)))]
         found = dict(self._subscriptions.records(lease.batch.partition, numbers))
         for number in numbers:
-            record = found.get(number)
-            if record is None:
+            if number not in found:
                 # They left after the audience was frozen.
-                lease.note(number, Outcome.GONE, "")
-            else:
+                lease.note(number, Outcome.GONE, None)
+            elif (record := found[number]) is not None:
                 lease.ready.append((number, record))
+            else:
+                id = SubscriptionId(lease.batch.partition, number)
+                _log.error("subscription %s: a record of another version; not sent", id)
+                lease.note(number, Outcome.REFUSED, None)
 
-    def _start(self, lease: _Lease, number: int, record: Record) -> None:
-        if self._must_wait(lease, record.base):
-            return
-        base = self._base(record.base)
+    def _start(self, lease: _Lease, number: int, record: Record) -> int:
+        """Start a message; returns how much of the window it took."""
+        base = self._bases[record.base]
+        send = lease.send
         now = time.time()
-        if now > self._notification.last_start:
-            lease.note(number, Outcome.EXPIRED, base.service)
-            return
+        if now > send.last_start:
+            lease.note(number, Outcome.EXPIRED, base)
+            return 1
         id = SubscriptionId(lease.batch.partition, number)
-        receipt = self._shop.runtime.tokens.receipt(self._notification.id, id)
-        message = self._payload.carrying(receipt)
         try:
-            lines = self._header_lines(base, record.vapid_key, now)
-            body = wire.encrypt(message, record.p256dh, record.auth)
+            headers = send.headers(base.origin, self._signer(record.vapid_key, base), now)
+            body = wire.encrypt(send.message(id), record.p256dh, record.auth)
         except ValueError:
             # Checked when it was stored: only a changed PUSH_SERVICES or key set comes here.
-            lease.note(number, Outcome.REFUSED, base.service)
-            return
-        recipient = _Recipient(lease, number, base)
-        self._shop.transport.start(recipient, base.url + record.rest, lines, body)
+            lease.note(number, Outcome.REFUSED, base)
+            return 1
+        recipient = _Recipient(lease, number, record, base, send.revision)
+        self._transport.start(recipient, base.origin, base.path + record.rest, headers, body)
         lease.under_way += 1
-        self._under_way[base.service] += 1
+        self._under_way += 1
+        self._health.started(base.service)
+        return 1
 
-    def _base(self, number: int) -> _Base:
-        base = self._bases.get(number)
-        if base is None:
-            url = self._house.bases.name(number)
-            origin = origin_of(url)
-            service, allowed = self._endpoints.service(origin), self._endpoints.allows(origin)
-            base = self._bases[number] = _Base(number, url, origin, service, allowed)
-        return base
-
-    def _must_wait(self, lease: _Lease, base: int) -> bool:
-        """Whether a push service is left in peace for a while, as far as this batch goes."""
-        service = lease.services[base]
-        earlier = lease.earlier.get(base)
-        if earlier is not None and earlier.at > time.time() * 1000:
-            service.stopped = service.again = True
-        return service.stopped
-
-    def _header_lines(self, base: _Base, vapid_key: int, now: float) -> list[str]:
-        """Return the headers; `ValueError` where we may not send, or cannot sign."""
-        made_at, lines = base.headers.get(vapid_key, (0.0, []))
-        if not 0 <= now - made_at < 1:
-            signer = self._shop.signers.get(self._house.vapid_keys.name(vapid_key))
-            if signer is None or not base.allowed:
-                raise ValueError("not a push service, or not a VAPID key, that is ours to use")
-            left = self._notification.deadline - now
-            urgency = self._notification.content.urgency
-            lines = wire.headers(signer.header(base.origin, now), left, urgency, self._topic)
-            base.headers[vapid_key] = now, lines
-        return lines
+    def _signer(self, vapid_key: int, base: Base) -> wire.VapidSigner:
+        """Return what signs for a subscription; `ValueError` where we may not send or cannot."""
+        signer = self._signers.get(self._bases.vapid_key(vapid_key))
+        if signer is None or not base.allowed:
+            raise ValueError("not a push service, or not a VAPID key, that is ours to use")
+        return signer
 
     # -- answers ---------------------------------------------------------------------------------
 
     def _take(self, answer: Answer[_Recipient]) -> None:
         recipient = answer.key
-        lease = recipient.lease
+        lease, base = recipient.lease, recipient.base
         lease.under_way -= 1
-        base = recipient.base
-        self._under_way[base.service] -= 1
-        service = lease.services[base.number]
+        self._under_way -= 1
         earlier = lease.earlier.get(base.number)
-        verdict = policy.judge(answer, base.service, earlier.attempts if earlier else 0)
-        if verdict.outcome is not None:
-            lease.note(recipient.number, verdict.outcome, base.service)
-            service.answered = True
-            service.failed_in_a_row = 0
-            return
-        service.again = True
-        if verdict.retry_after is not None:
-            service.not_before = max(service.not_before, time.time() + verdict.retry_after)
-        if verdict.slow_service:
-            service.failed_in_a_row += 1
-            enough = service.failed_in_a_row >= policy.FAILURES_IN_A_ROW
-            service.stopped |= enough or verdict.retry_after is not None
+        verdict = policy.judge(answer, base.service.name, earlier.attempts if earlier else 0)
+        id = SubscriptionId(lease.batch.partition, recipient.number)
+        self._health.answered(base.service, id, verdict, answer.status)
+        if verdict.at_once and not lease.lost:
+            lease.ready.append((recipient.number, recipient.record))
+        elif verdict.outcome is None or (verdict.rejected and base.service.rests_for_credentials):
+            self._try_again(lease, base, verdict)
+        else:
+            accepted = verdict.outcome is Outcome.ACCEPTED and lease.send.correctable
+            revision = recipient.revision if accepted else None
+            lease.note(recipient.number, verdict.outcome, base, revision)
+
+    def _try_again(self, lease: _Lease, base: Base, verdict: policy.Verdict) -> None:
+        """Let the recipients of this batch at `base` wait that had no outcome yet."""
+        now = time.time()
+        earlier = lease.earlier.get(base.number)
+        if not base.service.rests_for_credentials:
+            lease.tried.add(base.number)
+        pause = policy.pause(earlier.attempts if earlier else 0, verdict.retry_after, random.random)
+        lease.wait(base.number, max(now + pause, self._health.rests_until(base.service)))
+
+    # -- recording -------------------------------------------------------------------------------
 
     def _record_and_release(self) -> None:
         unrecorded = sum(lease.unrecorded for lease in self._leases)
         for lease in list(self._leases):
-            over = not lease.under_way and not (lease.startable and self._going_on)
+            over = not lease.under_way and not (self._going_on and lease.going_on)
             now = time.monotonic()
             due = lease.unrecorded and (
-                over
-                or lease.unrecorded >= CHECKPOINT
-                or unrecorded >= CHECKPOINT
-                or now - lease.recorded_at >= LINGER
+                over or unrecorded >= CHECKPOINT or now - lease.recorded_at >= LINGER
             )
             if due or now - lease.recorded_at >= RENEW:
                 self._record(lease)
             if over:
                 self._release(lease)
-                self._leases.remove(lease)
 
     def _record(self, lease: _Lease) -> None:
         now = time.monotonic()
         held = self._sending.record(
-            self._notification.id, lease.batch, lease.owner, int(LEASE * 1000), lease.results
+            lease.send.id,
+            lease.batch,
+            lease.owner,
+            int(LEASE * 1000),
+            lease.results,
         )
         lease.results = {}
         lease.unrecorded = 0
@@ -364,30 +395,29 @@ class FanOut:
         else:
             lease.lost = True
 
-    def _release(self, lease: _Lease) -> None:
-        retries = {
-            base: self._retry(lease.earlier.get(base), service)
-            for base, service in lease.services.items()
-            if service.again
-        }
-        wait: int | None = None
+    def _release(self, lease: _Lease, wait: float | None = None) -> None:
+        """Give a batch back, after `wait` seconds or when the first in it may be tried again."""
+        now = time.time()
         if self._failed:
-            wait = 1000  # what failed may have been reading it: nothing in it is taken for done
-        elif lease.unfinished:
-            wait = 0
-        elif retries:
-            first = min(retry.at for retry in retries.values())
-            wait = max(0, first - int(time.time() * 1000))
+            wait = 1.0  # what failed may have been reading it: nothing in it is taken for done
+        elif wait is None and lease.unfinished:
+            wait = 0.0
+        elif wait is None and lease.again:
+            wait = max(0.0, min(lease.again.values()) - now)
         self._sending.release(
-            self._notification.id, lease.batch, lease.owner, wait_ms=wait, retries=retries
+            lease.send.id,
+            lease.batch,
+            lease.owner,
+            wait_ms=None if wait is None else int(wait * 1000),
+            retries={base: self._retry(lease, base, at) for base, at in lease.again.items()},
         )
+        self._leases.remove(lease)
+        lease.send.leases -= 1
+        if wait is None and not lease.send.leases:
+            self._dispatch.advance(lease.send.id)
 
     @staticmethod
-    def _retry(earlier: Retry | None, service: _Service) -> Retry:
-        """Say when a push service is tried again; one that answered is not backed off from."""
-        now = time.time()
-        if earlier is not None and earlier.at > now * 1000:
-            return earlier
-        attempts = 0 if earlier is None or service.answered else earlier.attempts
-        pause = policy.pause(attempts, service.not_before - now, random.random)
-        return Retry(attempts + 1, int((now + pause) * 1000))
+    def _retry(lease: _Lease, base: int, at: float) -> Retry:
+        earlier = lease.earlier.get(base)
+        attempts = earlier.attempts if earlier is not None else 0
+        return Retry(attempts + (base in lease.tried), int(at * 1000))

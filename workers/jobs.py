@@ -1,6 +1,6 @@
-"""What RQ calls, by name: plan a fan-out, send what is due of it.
+"""What RQ calls, by name.
 
-A job says only that there is work. Run twice, late or for nothing, it does no harm.
+A job says only that there is work: late, doubled or lost it costs nothing.
 """
 
 from __future__ import annotations
@@ -12,51 +12,59 @@ import time
 import uuid
 
 from service.config import Config
-from service.models import State
+from service.keys import b64url
 from service.runtime import Runtime
-from workers.fanout import FanOut, Workshop
+from workers import wire
+from workers.fanout import FanOut
+from workers.transport import Transport
 
-JOB = 30.0  # seconds after which a job gives its place up, however much is left
+JOB = 240.0  # seconds after which a job gives its place up, however much is left
 
 # Set when this process is asked to end: what is under way is finished, nothing more is begun.
 stopping = threading.Event()
 
-_workshop: Workshop | None = None
+_name = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
+_runtime: Runtime | None = None
+_fan_out: FanOut | None = None
 
 
-def workshop() -> Workshop:
-    """Return this process's workshop, made at the first job: no socket crosses a fork."""
-    global _workshop
-    if _workshop is None:
-        name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-        _workshop = Workshop.open(name, Runtime.open(Config.read(os.environ), patient=True))
-    return _workshop
+def name() -> str:
+    """Return the name by which the store knows this process."""
+    return _name
 
 
-def plan(notification_id: int) -> None:
-    """Freeze the audience of a notification and cut it into batches."""
-    workshop().runtime.publishing.plan(notification_id)
+def runtime() -> Runtime:
+    """Return the parts of this process, made at the first job: no socket crosses a fork."""
+    global _runtime
+    if _runtime is None:
+        _runtime = Runtime.open(Config.read(os.environ), patient=True)
+    return _runtime
 
 
-def send_batch(notification_id: int) -> None:
-    """Send what is due of a notification, until nothing is or something else waits."""
-    global _workshop
-    shop = workshop()
-    publishing = shop.runtime.publishing
-    notification = shop.runtime.store.sending.get(notification_id)
-    if notification is None or notification.state is not State.SENDING or stopping.is_set():
-        return
+def send() -> None:
+    """Send what is due, most urgent first, until nothing is."""
+    global _fan_out
+    if _fan_out is None:
+        _fan_out = _new_fan_out(runtime())
     until = time.monotonic() + JOB
-
-    def may_go_on() -> bool:
-        ours = not stopping.is_set() and time.monotonic() < until
-        return ours and not publishing.others_waiting(notification_id)
-
     try:
-        FanOut(shop, notification, may_go_on).run()
+        _fan_out.run(lambda: not stopping.is_set() and time.monotonic() < until)
     except BaseException:
         # Its connections still carry messages of this run: the next one starts with new ones.
-        _workshop = None
-        shop.transport.close()
+        _fan_out.close()
+        _fan_out = None
         raise
-    publishing.advance(notification_id)
+
+
+def _new_fan_out(runtime: Runtime) -> FanOut:
+    config = runtime.config
+    transport = Transport(
+        streams=config.push_window,
+        ca_bundle=config.push_ca_bundle,
+        plain_origins=runtime.endpoints.plain_origins,
+    )
+    signers = {
+        b64url(key.public): wire.VapidSigner(key, runtime.vapid_subject)
+        for key in runtime.vapid_keys
+    }
+    return FanOut(_name, runtime, transport, signers)

@@ -5,9 +5,10 @@
 |2xx|accepted|
 |404, 410|gone; refused if it says that our own domain is blocked|
 |400, 401, 403 naming another VAPID key|refused: the subscription was made with that key|
-|401, 403|this recipient again, the third time refused|
+|401, 403|this recipient again, the third time refused; all, where so many show a fault of ours|
 |406, 429|again: all of Google's and Microsoft's, elsewhere this recipient|
 |408, 5xx, no answer|again: this recipient; all, after eight in a row or where a time is named|
+|known not to have been processed|again, at once|
 |3xx, other 4xx|refused: our message is at fault, or we are sent elsewhere|
 """
 
@@ -27,8 +28,15 @@ _LIMITS_SENDER: Final = ("google", "microsoft")
 _WRONG_KEY: Final = ("vapidpkhashmismatch", "do not correspond", "key mismatch")
 
 # One failure is an accident; so many without an answer between them are a push service that is
-# ill, and the rest of the batch is spared it for a while.
+# ill, and it is left in peace for a while.
 FAILURES_IN_A_ROW: Final = 8
+# A fault of ours, not of a few subscriptions that a stranger made with another site's key: so many
+# different recipients, and that share of the last hundred answers, one of them accepted recently.
+REJECTED: Final = 50
+LAST_ANSWERS: Final = 100
+# A push service that calls so many gone within a minute, and that share, may itself be at fault.
+GONE: Final = 200
+GONE_SHARE: Final = 0.3
 
 # Seconds.
 _MAX_PAUSE: Final = 300.0
@@ -36,11 +44,20 @@ _MAX_RETRY_AFTER: Final = 3600.0
 
 
 class Verdict(NamedTuple):
-    """What an answer means: an outcome, or None and who must wait before another attempt."""
+    """What an answer means: an outcome, or None and who must wait before another attempt.
+
+    `service_failed`: it tells of the push service as a whole. `rejected`: our signature was not
+    accepted. `at_once`: nothing was lost, the recipient may be tried again at once.
+    """
 
     outcome: Outcome | None
-    slow_service: bool = False
+    service_failed: bool = False
+    rejected: bool = False
+    at_once: bool = False
     retry_after: float | None = None
+
+
+_ACCEPTED = Verdict(Outcome.ACCEPTED)
 
 
 def judge(answer: Answer[Any], service: str, attempts: int) -> Verdict:
@@ -48,17 +65,19 @@ def judge(answer: Answer[Any], service: str, attempts: int) -> Verdict:
 
     Pure, and the only place that knows what a status means.
     """
-    status, said = answer.status, answer.reason.lower()
+    status = answer.status
     if 200 <= status < 300:
-        return Verdict(Outcome.ACCEPTED)
+        return _ACCEPTED
+    said = answer.reason.lower()
     if status in (404, 410):
         return Verdict(Outcome.REFUSED if "domain blocked" in said else Outcome.GONE)
-    if status in (401, 403) and attempts < 2 and not any(words in said for words in _WRONG_KEY):
-        return Verdict(None, retry_after=answer.retry_after)
+    if status in (401, 403) and not any(words in said for words in _WRONG_KEY):
+        outcome = Outcome.REFUSED if attempts >= 2 else None
+        return Verdict(outcome, rejected=True, retry_after=answer.retry_after)
     if status in (406, 429):
-        return Verdict(None, service in _LIMITS_SENDER, answer.retry_after)
+        return Verdict(None, service in _LIMITS_SENDER, retry_after=answer.retry_after)
     if status in (0, 408) or status >= 500:
-        return Verdict(None, slow_service=True, retry_after=answer.retry_after)
+        return Verdict(None, service_failed=True, retry_after=answer.retry_after)
     return Verdict(Outcome.REFUSED)
 
 

@@ -10,8 +10,6 @@ from typing import Any, Final, Generic, TypeVar
 
 import pycurl
 
-from service.endpoints import origin_of
-
 Key = TypeVar("Key")
 
 _MAX_ANSWER: Final = 4096
@@ -146,18 +144,21 @@ class Transport:
         """How many more requests may be started now."""
         return len(self._idle)
 
-    def start(self, key: object, url: str, headers: list[str], body: bytes) -> None:
+    def start(
+        self, key: object, origin: str, path: str, headers: tuple[tuple[str, str], ...], body: bytes
+    ) -> None:
         """Begin to POST `body`; `poll` returns the answer with `key`.
 
         `ValueError` for a URL that is neither https nor of a plain origin.
         """
         self._check_process()
-        if not url.startswith("https://") and origin_of(url) not in self._plain_origins:
+        if not origin.startswith("https://") and origin not in self._plain_origins:
             raise ValueError("messages are sent by https only")
         if not self._idle:
             raise RuntimeError("all streams are taken: poll() until some are free")
         exchange = self._idle.pop()
-        exchange.prepare(key, url, headers, body)
+        lines = [f"{name}: {value}" for name, value in headers]
+        exchange.prepare(key, origin + path, [*lines, "Expect:"], body)
         self._under_way[exchange.curl] = exchange
         self._multi.add_handle(exchange.curl)
 

@@ -6,7 +6,7 @@ import hmac
 import json
 import math
 import os
-from typing import Final
+from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -19,6 +19,8 @@ from service.models import MAX_PLAINTEXT, MAX_TTL, MIN_TTL
 
 # RFC 8292 section 2 allows 24 h, which a service whose clock is a little behind ours refuses.
 VAPID_LIFETIME: Final = 12 * 3600
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 _CURVE: Final = ec.SECP256R1()
 _ECDH: Final = ec.ECDH()
@@ -112,18 +114,16 @@ def collapse_topic(key: bytes, name: str) -> str:
     return b64url(_hmac(key, b"Topic: " + name.encode())[:24])
 
 
-def headers(authorization: str, time_left: float, urgency: str, topic: str) -> list[str]:
-    """Return the header lines of a push: the same for all recipients at one origin.
+def headers(authorization: str, time_left: float, urgency: str, topic: str) -> Headers:
+    """Return the headers of a push: the same for all recipients at one origin.
 
     `time_left` is in seconds until the notification's deadline, `topic` a `collapse_topic`.
     """
-    return [
-        f"TTL: {int(min(max(time_left, MIN_TTL), MAX_TTL))}",
-        f"Urgency: {urgency}",
-        f"Topic: {topic}",
-        "Content-Encoding: aes128gcm",
-        "Content-Type: application/octet-stream",
-        f"Authorization: {authorization}",
-        # Off: libcurl would ask an HTTP/1.1 service for leave before the body; WNS forbids that.
-        "Expect:",
-    ]
+    return (
+        ("ttl", str(int(min(max(time_left, MIN_TTL), MAX_TTL)))),
+        ("urgency", urgency),
+        ("topic", topic),
+        ("content-encoding", "aes128gcm"),
+        ("content-type", "application/octet-stream"),
+        ("authorization", authorization),
+    )

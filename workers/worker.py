@@ -13,7 +13,7 @@ from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 
 from service.config import ConfigError
-from service.publishing import QUEUE
+from service.dispatch import QUEUE
 from service.store import connect
 from workers import jobs
 
@@ -31,20 +31,20 @@ class StoppableWorker(SimpleWorker):
 
     def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
         """Let RQ forget a killed worker's job soon: our own leases have it taken up long before."""
-        return 60
+        return int(jobs.JOB) + 60
 
 
 def main() -> int:
     """Work until told to end; 0 then, 2 with one line where a setting keeps it from working."""
     try:
-        shop = jobs.workshop()
+        runtime = jobs.runtime()
     except ConfigError as error:
         print(f"stoppress worker: {error}", file=sys.stderr)
         return 2
-    connection = connect(shop.runtime.config.redis_url, patient=True)
+    connection = connect(runtime.config.redis_url, patient=True)
     queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
     worker = StoppableWorker(
-        [queue], connection=connection, serializer=JSONSerializer, name=shop.name.replace(":", ".")
+        [queue], connection=connection, serializer=JSONSerializer, name=jobs.name()
     )
     worker.work(logging_level="WARNING", with_scheduler=False)
     return 0

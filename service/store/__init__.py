@@ -15,6 +15,7 @@ from service.store.audiences import Audiences
 from service.store.house import House
 from service.store.notifications import Notifications
 from service.store.sending import Sending
+from service.store.services import Services
 from service.store.subscriptions import Subscriptions
 
 VERSION = 1
@@ -38,6 +39,7 @@ class Store:
         self.subscriptions = Subscriptions(redis, partitions, self.house)
         self.audiences = Audiences(redis, partitions, self.house)
         self.notifications = Notifications(redis)
+        self.services = Services(redis)
         self.sending = Sending(redis, partitions, self.audiences)
 
     def prepare(self, partitions: int) -> None:

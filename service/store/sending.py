@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 from redis import Redis
 
-from service.models import Audience, Batch, Outcome, Progress
+from service.models import Audience, Batch, Outcome, Progress, SubscriptionId
 from service.store.audiences import SELECT, Audiences
 from service.store.subscriptions import Field, Subscriptions, pack_numbers
 
@@ -87,9 +87,9 @@ return {
 """
 )
 
-# KEYS: batches, leases, state, done, gone, accepted, answers, farewell.
-# ARGV: batch, worker, lease in ms, seconds that accepted is kept (0: not at all), ms until a
-# record may be deleted, outcomes as [field, outcome, base], then for each its numbers, packed.
+# KEYS: batches, leases, state, done, gone, answers, farewell, then bitmaps of who accepted.
+# ARGV: batch, worker, lease in ms, seconds for which those bitmaps are kept, ms until a record may
+# be deleted, outcomes as [field, outcome, base, bitmap or 0], then the numbers of each, packed.
 # Counts only bits not yet set, whoever brings them; a send that was closed takes none.
 # Returns 1 while the worker still holds its lease. The first write frees or overwrites.
 _RECORD = (
@@ -99,8 +99,8 @@ local held = redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2]
 redis.call('ZREM', KEYS[1], '')
 if redis.call('HEXISTS', KEYS[3], 'closed') == 1 then return 0 end
 for i, said in ipairs(cjson.decode(ARGV[6])) do
-  local field, outcome, base = unpack(said)
-  local mark = outcome == 'gone' and KEYS[5] or outcome == 'accepted' and ARGV[4] ~= '0' and KEYS[6]
+  local field, outcome, base, bitmap = unpack(said)
+  local mark = bitmap > 0 and KEYS[7 + bitmap] or outcome == 'gone' and KEYS[5]
   local numbers, new, fresh = ARGV[6 + i], 0, {}
   for at = 1, #numbers, 4 do
     local number = struct.unpack('>I4', numbers, at)
@@ -113,16 +113,16 @@ for i, said in ipairs(cjson.decode(ARGV[6])) do
   if new > 0 then
     redis.call('HINCRBY', KEYS[3], field, new)
     if base ~= 0 then
-      redis.call('HINCRBY', KEYS[7], base, new)
+      redis.call('HINCRBY', KEYS[6], base, new)
       if outcome == 'gone' then
-        redis.call('HINCRBY', KEYS[7], base .. ' gone', new)
-        redis.call('ZADD', KEYS[8], now + ARGV[5], base .. ':' .. table.concat(fresh))
+        redis.call('HINCRBY', KEYS[6], base .. ' gone', new)
+        redis.call('ZADD', KEYS[7], now + ARGV[5], base .. ':' .. table.concat(fresh))
       end
     end
   end
-  if mark == KEYS[6] then redis.call('EXPIRE', mark, ARGV[4]) end
+  if bitmap > 0 then redis.call('EXPIRE', mark, ARGV[4]) end
 end
-redis.call('EXPIRE', KEYS[7], 120)
+redis.call('EXPIRE', KEYS[6], 120)
 if held then redis.call('ZADD', KEYS[1], 'XX', now + ARGV[3], ARGV[1]) end
 return held and 1 or 0
 """
@@ -193,12 +193,14 @@ class Retry(NamedTuple):
 class Result(NamedTuple):
     """What an answer made of a recipient: at which push service, and the number of its base.
 
-    Base 0: no push service was asked.
+    Base 0: no push service was asked. `revision` is that of the text which was accepted, None where
+    nobody needs to know.
     """
 
     outcome: Outcome
     service: str
     base: int
+    revision: int | None = None
 
 
 Results: TypeAlias = Mapping[Result, Sequence[int]]
@@ -285,34 +287,31 @@ class Sending:
             {int(base): Retry(*row) for base, row in rows.items()},
         )
 
-    def record(
-        self,
-        id: int,
-        batch: Batch,
-        worker: str,
-        lease_ms: int,
-        results: Results,
-        *,
-        revision: int | None = 0,
-    ) -> bool:
+    def record(self, id: int, batch: Batch, worker: str, lease_ms: int, results: Results) -> bool:
         """Write outcomes down; False if the lease was lost.
 
-        Outcomes count even then, but only for those who had none yet. `revision` is that of the
-        text they were sent; None keeps no list of who accepted it.
+        Outcomes count even then, but only for those who had none yet.
         """
         part = batch.partition
         keys = [part_key(part, id, what) for what in ("batches", "leases", "", "done")]
         keys += [
             Subscriptions.bitmap_key(part, "gone"),
-            part_key(part, id, f"accepted:{revision or 0}"),
             f"{{{part}}}:answers:{int(time.time()) // _SLOT}",
             f"{{{part}}}:farewell",
         ]
-        said = [[f"{r.outcome.value} {r.service}", r.outcome.value, r.base] for r in results]
-        numbers = [pack_numbers(group) for group in results.values()]
-        kept = 0 if revision is None else ACCEPTED_KEPT
-        args: list[Field] = [str(batch), worker, lease_ms, kept, int(FAREWELL * 1000)]
-        args += [json.dumps(said), *numbers]
+        revisions = sorted({r.revision for r in results if r.revision is not None})
+        keys += [part_key(part, id, f"accepted:{revision}") for revision in revisions]
+        said = [
+            (
+                f"{r.outcome.value} {r.service}",
+                r.outcome.value,
+                r.base,
+                0 if r.revision is None else 1 + revisions.index(r.revision),
+            )
+            for r in results
+        ]
+        args: list[Field] = [str(batch), worker, lease_ms, ACCEPTED_KEPT, int(FAREWELL * 1000)]
+        args += [json.dumps(said), *(pack_numbers(group) for group in results.values())]
         return bool(self._record(keys=keys, args=args))
 
     def release(
@@ -368,6 +367,14 @@ class Sending:
                 elif name == "recipients":
                     recipients += int(value)
         return Progress(recipients, outcomes)
+
+    def accepted_any(self, id: int, revisions: int, ids: Iterable[SubscriptionId]) -> bool:
+        """Whether a push service took a text of this notification for any of these."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition, number in ids:
+                for revision in range(revisions + 1):
+                    pipe.getbit(part_key(partition, id, f"accepted:{revision}"), number)
+            return any(pipe.execute())
 
     # -- who is gone -----------------------------------------------------------------------------
 

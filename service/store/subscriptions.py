@@ -372,8 +372,13 @@ class Subscriptions:
         packed = self._packed(id)
         return Record.unpack(packed).auth if packed is not None else None
 
-    def records(self, partition: int, numbers: Sequence[int]) -> Iterator[tuple[int, Record]]:
-        """Return the records of these numbers, in order; those who left are passed over."""
+    def records(
+        self, partition: int, numbers: Sequence[int]
+    ) -> Iterator[tuple[int, Record | None]]:
+        """Return the records of these numbers, in order; those who left are passed over.
+
+        None stands for one that this code cannot read.
+        """
         buckets: dict[int, list[int]] = {}
         for number in numbers:
             buckets.setdefault(number // BUCKET, []).append(number)
@@ -384,8 +389,12 @@ class Subscriptions:
             rows = pipe.execute() if buckets else []
         for wanted, packed_rows in zip(buckets.values(), rows, strict=True):
             for number, packed in zip(wanted, packed_rows, strict=True):
-                if packed is not None:
+                if packed is None:
+                    continue
+                try:
                     yield number, Record.unpack(packed)
+                except ValueError:
+                    yield number, None
 
     def count(self) -> int:
         """Return how many browsers are subscribed now."""

@@ -1,0 +1,166 @@
+"""How each push service fares in this worker: how much of the window it may take, when it rests.
+
+A push service starts with a few messages and gets one more for each answer; one that fails as a
+whole rests, for all workers alike, and is then tried with a few again. So one that hangs holds
+little of a window, and costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from service.models import SubscriptionId
+from service.store.services import Rest, Services
+from workers import policy
+
+_FIRST: Final = 16  # messages under way at a push service that has not answered yet
+_PROBES: Final = 1  # at one that has rested
+_BUSY: Final = 5.0  # seconds for which a push service counts as one of several that have work
+_ASK_AGAIN: Final = 1.0  # seconds between two looks at who was accepted recently
+CREDENTIALS: Final = "credentials"
+_NO_ANSWER: Final = "no answer"
+# Seconds; a fault of ours is mended by a person.
+_CREDENTIALS_PAUSE: Final = 10.0
+
+
+@dataclass(slots=True)
+class Service:
+    """One push service, as far as this worker knows it; `name` as `EndpointPolicy` says it."""
+
+    origin: str
+    name: str
+    limit: int = _FIRST
+    under_way: int = 0
+    busy_at: float = 0.0
+    failed_in_a_row: int = 0
+    lost_in_a_row: int = 0
+    rest: Rest | None = None
+    last: deque[bool] = field(default_factory=lambda: deque(maxlen=policy.LAST_ANSWERS))
+    rejected: dict[SubscriptionId, None] = field(default_factory=dict)
+    asked_at: float = 0.0
+
+    @property
+    def rests_for_credentials(self) -> bool:
+        """Whether our signature is what it does not take."""
+        return self.rest is not None and self.rest.why == CREDENTIALS
+
+
+class Health:
+    """All push services that this worker has sent to.
+
+    `accepted_recently` says whether any of some subscriptions took an alert within the last days.
+    """
+
+    def __init__(
+        self,
+        shared: Services,
+        window: int,
+        accepted_recently: Callable[[Collection[SubscriptionId]], bool],
+    ) -> None:
+        self._shared = shared
+        self._window = self._share = window
+        self._accepted_recently = accepted_recently
+        self._services: dict[str, Service] = {}
+
+    def of(self, origin: str, name: str) -> Service:
+        """Return a push service; a new one knows what other workers have found out."""
+        service = self._services.get(origin)
+        if service is None:
+            service = self._services[origin] = Service(origin, name)
+            self._learn(service, self._shared.resting().get(origin))
+        return service
+
+    def refresh(self) -> None:
+        """Take over what other workers found out, and see who has work."""
+        resting = self._shared.resting()
+        since = time.monotonic() - _BUSY
+        for service in self._services.values():
+            self._learn(service, resting.get(service.origin))
+        several = sum(service.busy_at > since for service in self._services.values()) > 1
+        # While others have work no push service takes more than half.
+        self._share = self._window // 2 if several else self._window
+
+    def rests_until(self, service: Service) -> float:
+        """Return until when it is left in peace, in seconds since 1970; 0 where it is not."""
+        rest = service.rest
+        return rest.until if rest is not None and rest.until > time.time() else 0.0
+
+    def has_room(self, service: Service) -> bool:
+        """Whether another message may be started there."""
+        return service.under_way < min(service.limit, self._share)
+
+    def started(self, service: Service) -> None:
+        """Count a message that is under way."""
+        service.under_way += 1
+        service.busy_at = time.monotonic()
+
+    def answered(
+        self, service: Service, id: SubscriptionId, verdict: policy.Verdict, status: int
+    ) -> None:
+        """Take an answer for what it says of the push service as a whole."""
+        service.under_way -= 1
+        if verdict.at_once:
+            service.lost_in_a_row += 1
+            if service.lost_in_a_row >= self._window:
+                self._let_rest(service, _NO_ANSWER, None)
+        elif verdict.rejected:
+            self._rejected(service, id)
+        elif verdict.service_failed:
+            service.failed_in_a_row += 1
+            often = service.failed_in_a_row >= policy.FAILURES_IN_A_ROW or service.rest is not None
+            if often or verdict.retry_after is not None:
+                self._let_rest(service, str(status or _NO_ANSWER), verdict.retry_after)
+        elif verdict.outcome is not None:
+            self._well(service)
+
+    def _well(self, service: Service) -> None:
+        service.failed_in_a_row = service.lost_in_a_row = 0
+        service.last.append(False)
+        if service.limit < self._window:
+            service.limit += 1
+        if service.rest is not None:
+            service.rest = None
+            service.rejected.clear()
+            service.last.clear()
+            self._shared.recovered(service.origin)
+
+    def _rejected(self, service: Service, id: SubscriptionId) -> None:
+        """See whether it is a fault of ours, or a few subscriptions made with another key."""
+        service.last.append(True)
+        service.rejected[id] = None
+        if service.rests_for_credentials:
+            self._let_rest(service, CREDENTIALS, _CREDENTIALS_PAUSE)
+            return
+        many = len(service.rejected) >= policy.REJECTED and sum(service.last) >= policy.REJECTED
+        now = time.monotonic()
+        if many and now - service.asked_at >= _ASK_AGAIN:
+            service.asked_at = now
+            if self._accepted_recently(service.rejected):
+                self._let_rest(service, CREDENTIALS, _CREDENTIALS_PAUSE)
+            while len(service.rejected) > policy.LAST_ANSWERS:
+                del service.rejected[next(iter(service.rejected))]
+
+    def _let_rest(self, service: Service, why: str, wait: float | None) -> None:
+        now = time.time()
+        before = service.rest
+        if before is not None and before.until > now:
+            return  # an answer to what was under way when the rest began
+        attempts = before.attempts if before is not None else 0
+        until = now + policy.pause(attempts, wait, random.random)
+        rest = Rest(attempts + 1, before.since if before else now, until, why)
+        self._learn(service, rest)
+        self._shared.rest(service.origin, rest)
+
+    @staticmethod
+    def _learn(service: Service, rest: Rest | None) -> None:
+        if rest is not None and rest != service.rest:
+            service.limit = _PROBES
+            service.failed_in_a_row = service.lost_in_a_row = 0
+        elif rest is None and service.rest is not None:
+            service.limit = _FIRST
+        service.rest = rest
