@@ -21,6 +21,9 @@ from service.store.subscriptions import BUCKET
 QUEUE = "stoppress"
 BATCH_RECIPIENTS = 2048  # measured: docs/decisions.md, 5
 _LATEST = 20  # alerts looked through for who was accepted recently
+# Seconds after which no message is under way any more that was started before: a push service's
+# 15 to answer, a worker's half to notice, and as much again for a machine that is too busy.
+_UNDER_WAY = 30.0
 _JOB_TIMEOUT = 600  # seconds; a job gives its place up long before
 
 
@@ -33,13 +36,23 @@ class Dispatch:
 
     def plan(self, notification: Notification) -> None:
         """Freeze the audience and cut it into batches, whatever of it was not done before."""
-        sending = self._store.sending
+        sending, id = self._store.sending, notification.id
+        root = self._store.notifications.get(notification.corrects or 0)
+        # Until then somebody may still get the text that is corrected, and then the correction.
+        settled = root is None or self._settled(notification, root)
         for partition in sending.partitions:
-            recipients = sending.freeze(notification.id, partition, notification.audience)
-            audience = sending.audience(notification.id, partition)
-            spread = notification.spread_minutes * 60_000
-            batches = cut(partition, audience, recipients, spread)
-            sending.lay_out(notification.id, partition, batches)
+            if root is None:
+                recipients = sending.freeze(id, partition, notification.audience)
+            else:
+                recipients = sending.freeze_reached(id, partition, root.id, root.revision)
+            undone = sending.undone(id, partition)
+            batches = cut(partition, undone, recipients, notification.spread_minutes * 60_000)
+            sending.lay_out(id, partition, batches, final=settled)
+
+    @staticmethod
+    def _settled(correction: Notification, root: Notification) -> bool:
+        started = correction.started_at or correction.created_at
+        return root.finished_at is not None or time.time() > started + _UNDER_WAY
 
     def sending(self) -> list[tuple[Notification, bool]]:
         """Return what is being sent, and whether batches of it are due; plans what is not yet."""
@@ -78,6 +91,8 @@ class Dispatch:
                 for partition in (p for p, look in looks.items() if not look.planned):
                     # Nobody was there to plan it in time: whom it missed is counted all the same.
                     sending.freeze(id, partition, notification.audience)
+            if undone is None and any(look.open and not look.batches for look in looks.values()):
+                self.plan(notification)
             idle = [p for p, look in looks.items() if undone or not look.batches]
             closed = [p for p in idle if sending.close(id, p, undone)]
             if len(closed) == len(looks):

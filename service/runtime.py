@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from service.config import Config, ConfigError
 from service.dispatch import Dispatch
 from service.endpoints import EndpointPolicy
+from service.gone import Gone
 from service.keys import VapidKey, b64url
 from service.publishing import Publishing
 from service.store import Store, connect
@@ -21,6 +22,7 @@ class Runtime:
     store: Store
     dispatch: Dispatch
     publishing: Publishing
+    gone: Gone
     tokens: Tokens
     endpoints: EndpointPolicy
     vapid_keys: tuple[VapidKey, ...]
@@ -48,6 +50,7 @@ class Runtime:
             store=store,
             dispatch=dispatch,
             publishing=Publishing(store, dispatch),
+            gone=Gone(store),
             tokens=Tokens(config.secret_key),
             endpoints=EndpointPolicy(config.push_services),
             vapid_keys=tuple(VapidKey.read(text) for text in config.vapid_private_key),

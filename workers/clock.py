@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ def run(runtime: Runtime, stop: threading.Event) -> None:
         with _patience():
             if runtime.store.house.lead(name, int(LEAD * 1000)):
                 runtime.dispatch.advance_all()
+                runtime.gone.look_after(time.time())
 
 
 @contextmanager

@@ -34,9 +34,6 @@ FAILURES_IN_A_ROW: Final = 8
 # different recipients, and that share of the last hundred answers, one of them accepted recently.
 REJECTED: Final = 50
 LAST_ANSWERS: Final = 100
-# A push service that calls so many gone within a minute, and that share, may itself be at fault.
-GONE: Final = 200
-GONE_SHARE: Final = 0.3
 
 # Seconds.
 _MAX_PAUSE: Final = 300.0

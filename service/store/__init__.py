@@ -12,8 +12,10 @@ from redis.retry import Retry
 
 from service.config import ConfigError
 from service.store.audiences import Audiences
+from service.store.farewells import Farewells
 from service.store.house import House
 from service.store.notifications import Notifications
+from service.store.prepared import Prepared
 from service.store.sending import Sending
 from service.store.services import Services
 from service.store.subscriptions import Subscriptions
@@ -38,6 +40,8 @@ class Store:
         self.house = House(redis)
         self.subscriptions = Subscriptions(redis, partitions, self.house)
         self.audiences = Audiences(redis, partitions, self.house)
+        self.farewells = Farewells(redis, partitions)
+        self.prepared = Prepared(redis, partitions)
         self.notifications = Notifications(redis)
         self.services = Services(redis)
         self.sending = Sending(redis, partitions, self.audiences)

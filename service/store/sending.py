@@ -20,7 +20,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from redis import Redis
 
@@ -52,15 +52,34 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
-# KEYS: state, batches. ARGV: pairs of a batch and the ms from now until it is due.
-# Only once; a send that was closed meanwhile stays so.
+# KEYS: state, audience, two scratch keys, live, gone, then bitmaps of who accepted an earlier text.
+# Adds to the audience of a correction whoever was reached and is not in it yet.
+_FREEZE_REACHED = """
+local state, audience, scratch, other, live, gone = unpack(KEYS, 1, 6)
+redis.call('BITOP', 'OR', scratch, unpack(KEYS, 7))
+redis.call('BITOP', 'AND', scratch, scratch, live)
+for _, without in ipairs({gone, audience}) do
+  redis.call('BITOP', 'AND', other, scratch, without)
+  redis.call('BITOP', 'XOR', scratch, scratch, other)
+end
+redis.call('BITOP', 'OR', audience, audience, scratch)
+redis.call('DEL', scratch, other)
+local recipients = redis.call('BITCOUNT', audience)
+redis.call('HSET', state, 'recipients', recipients)
+return recipients
+"""
+
+# KEYS: state, batches. ARGV: 'final', or 'open' where the audience may still grow; then pairs of a
+# batch and the ms from now until it is due. Not while there are others; a send that was planned
+# for good or closed meanwhile stays so.
 _LAY_OUT = (
     _NOW
     + """
 local known = redis.call('HMGET', KEYS[1], 'planned', 'closed', 'recipients')
-if known[1] or known[2] or not known[3] then return 0 end
-redis.call('HSET', KEYS[1], 'planned', 1)
-for i = 1, #ARGV, 2 do redis.call('ZADD', KEYS[2], now + ARGV[i + 1], ARGV[i]) end
+if known[1] == 'final' or known[2] or not known[3] then return 0 end
+if redis.call('ZCARD', KEYS[2]) > 0 then return 0 end
+redis.call('HSET', KEYS[1], 'planned', ARGV[1])
+for i = 2, #ARGV, 2 do redis.call('ZADD', KEYS[2], now + ARGV[i + 1], ARGV[i]) end
 return 1
 """
 )
@@ -146,14 +165,14 @@ return 1
 """
 )
 
-# KEYS: state, batches. Returns whether it is planned, how many batches are due, how many are not
+# KEYS: state, batches. Returns how it is planned, how many batches are due, how many are not
 # finished, and in how many ms the next is due.
 _LOOK = (
     _NOW
     + """
 local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2] or now
 return {
-  redis.call('HEXISTS', KEYS[1], 'planned'),
+  redis.call('HGET', KEYS[1], 'planned') or '',
   redis.call('ZCOUNT', KEYS[2], '-inf', now),
   redis.call('ZCARD', KEYS[2]),
   first - now,
@@ -162,7 +181,7 @@ return {
 )
 
 # KEYS: state, audience, done, batches, leases, retries. ARGV: outcome of those still undone, or ''
-# where none may be. Ends the send in this partition and frees all but
+# where none may be and the audience may not grow. Ends the send in this partition and frees all but
 # the counts; returns 0 while it may not: a live lease may still bring outcomes in.
 _CLOSE = (
     _NOW
@@ -174,7 +193,9 @@ for _, batch in ipairs(redis.call('HKEYS', KEYS[5])) do
 end
 local recipients = redis.call('HGET', KEYS[1], 'recipients') or 0
 local undone = recipients - redis.call('BITCOUNT', KEYS[3])
-if undone > 0 and ARGV[1] == '' then return 0 end
+if ARGV[1] == '' and (undone > 0 or redis.call('HGET', KEYS[1], 'planned') ~= 'final') then
+  return 0
+end
 redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 redis.call('HSET', KEYS[1], 'closed', 1, 'recipients', recipients)
 if undone > 0 then redis.call('HINCRBY', KEYS[1], ARGV[1], undone) end
@@ -217,9 +238,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What there is to do for a notification in one partition; `next_due` in ms from now."""
+    """What there is to do for a notification in one partition; `next_due` in ms from now.
+
+    `open`: it is planned, but its audience may still grow.
+    """
 
     planned: bool
+    open: bool
     due: int
     batches: int
     next_due: int
@@ -238,6 +263,7 @@ class Sending:
         self._audiences = audiences
         self.partitions = range(partitions)
         self._freeze = redis.register_script(_FREEZE)
+        self._freeze_reached = redis.register_script(_FREEZE_REACHED)
         self._lay_out = redis.register_script(_LAY_OUT)
         self._claim = redis.register_script(_CLAIM)
         self._record = redis.register_script(_RECORD)
@@ -257,14 +283,37 @@ class Sending:
         )
         return cast(int, self._freeze(keys=[part_key(partition, id), *keys], args=args))
 
-    def audience(self, id: int, partition: int) -> bytes:
-        """Return the frozen audience, one bit per subscription number, first bit highest."""
-        found = self._redis.get(part_key(partition, id, "audience"))
-        return cast("bytes | None", found) or b""
+    def freeze_reached(self, id: int, partition: int, root: int, revision: int) -> int:
+        """Fix who is to get a correction of `root`: those who got a text before `revision`.
 
-    def lay_out(self, id: int, partition: int, batches: Iterable[tuple[Batch, int]]) -> bool:
-        """Put down the batches of a partition, each with the ms until it is due; once only."""
-        args = [word for batch, wait_ms in batches for word in (str(batch), wait_ms)]
+        May be done again, which adds those found since; returns how many they are now.
+        """
+        key = Subscriptions.bitmap_key
+        kinds = ("", "audience", "scratch", "scratch:other")
+        keys = [part_key(partition, id, what) for what in kinds]
+        keys += [key(partition, "live"), key(partition, "gone")]
+        keys += [part_key(partition, root, f"accepted:{r}") for r in range(revision)]
+        return cast(int, self._freeze_reached(keys=keys))
+
+    def undone(self, id: int, partition: int) -> bytes:
+        """Return who has no outcome yet, one bit per subscription number, first bit highest."""
+        with self._redis.pipeline() as pipe:
+            pipe.get(part_key(partition, id, "audience"))
+            pipe.get(part_key(partition, id, "done"))
+            audience, done = (row or b"" for row in cast("list[bytes | None]", pipe.execute()))
+        bits = int.from_bytes(audience, "big")
+        bits &= ~int.from_bytes(done.ljust(len(audience), b"\0"), "big")
+        return bits.to_bytes(len(audience), "big")
+
+    def lay_out(
+        self, id: int, partition: int, batches: Iterable[tuple[Batch, int]], *, final: bool = True
+    ) -> bool:
+        """Put down the batches of a partition, each with the ms until it is due.
+
+        Once, unless it was not final and all of them are finished; False otherwise.
+        """
+        args: list[Field] = ["final" if final else "open"]
+        args += [word for batch, wait_ms in batches for word in (str(batch), wait_ms)]
         keys = [part_key(partition, id), part_key(partition, id, "batches")]
         return bool(self._lay_out(keys=keys, args=args))
 
@@ -332,8 +381,8 @@ class Sending:
     def look(self, id: int, partition: int) -> Look:
         """Return what there is to do in a partition."""
         keys = [part_key(partition, id), part_key(partition, id, "batches")]
-        planned, due, batches, next_due = cast(list[int], self._look(keys=keys))
-        return Look(bool(planned), due, batches, next_due)
+        planned, *rest = cast("list[Any]", self._look(keys=keys))
+        return Look(bool(planned), planned == b"open", *rest)
 
     # -- the end ---------------------------------------------------------------------------------
 

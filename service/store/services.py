@@ -1,6 +1,6 @@
 """How the push services fare, as all workers share it: who rests until when and why.
 
-`{g}:resting` and `{g}:doubted` are hashes by origin; one that fares well is in neither.
+`{g}:resting`, `{g}:doubted` and `{g}:believed` are hashes by origin; most origins are in none.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from redis import Redis
 
 _RESTING = "{g}:resting"
 _DOUBTED = "{g}:doubted"
+_BELIEVED = "{g}:believed"
 
 # KEYS: resting. ARGV: origin, how often it had been tried before, its state.
 # Of several workers that were failed together only the first one's word counts. The first write
@@ -68,6 +69,14 @@ class Services:
         """Stop believing a push service's "gone"; True for the call that began it."""
         return bool(self._redis.hsetnx(_DOUBTED, origin, repr(since)))
 
-    def believe(self, origin: str) -> bool:
-        """Believe it again; True for the call that ended the doubt."""
-        return bool(self._redis.hdel(_DOUBTED, origin))
+    def believe(self, origin: str, since: float) -> None:
+        """Believe it again, whatever it said before `since`."""
+        with self._redis.pipeline() as pipe:
+            pipe.hdel(_DOUBTED, origin)
+            pipe.hset(_BELIEVED, origin, repr(since))
+            pipe.execute()
+
+    def believed_since(self, origin: str) -> float:
+        """Return when a person last decided about a push service; 0 for never."""
+        since = cast("bytes | None", self._redis.hget(_BELIEVED, origin))
+        return float(since) if since else 0.0

@@ -16,6 +16,7 @@ from redis import Redis
 from service.endpoints import Endpoint
 from service.models import Record, SubscriptionId
 from service.store.house import House
+from service.store.prepared import DROP, counter_key, keys_key
 
 Field: TypeAlias = bytes | bytearray | memoryview | str | int | float
 
@@ -23,40 +24,49 @@ BUCKET = 256  # records in one hash
 LEFT_MEMORY = 30 * 86_400  # seconds for which a reader who left is not mended back
 
 # The first two scripts write one subscription: its record, its index entry, its bits.
-# KEYS: records, index, left, then the bitmaps to set, then those to clear.
-# ARGV: field, expected record, new record, number, digest, expected entry, how many bits to set.
+# KEYS: records, index, left, prepared keys, their counter, then the bitmaps to set, then those to
+# clear. ARGV: field, expected record, new record, number, digest, expected entry, how many bits to
+# set, whether prepared keys are of no use any more.
 # An expectation that no longer holds ends in 0 with nothing written: the caller looks again.
 # The first write allocates, so that under `maxmemory` Redis refuses the whole.
-_WRITE = """
+_WRITE = (
+    DROP
+    + """
 local expected = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 local entry = redis.call('HGET', KEYS[2], string.sub(ARGV[5], 3)) or ''
 if expected ~= ARGV[2] or entry ~= ARGV[6] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 redis.call('HSET', KEYS[2], string.sub(ARGV[5], 3), ARGV[4])
 redis.call('ZREM', KEYS[3], ARGV[5])
-local set = 3 + tonumber(ARGV[7])
-for i = 4, #KEYS do
+local set = 5 + tonumber(ARGV[7])
+for i = 6, #KEYS do
   redis.call('SETBIT', KEYS[i], ARGV[4], i <= set and 1 or 0)
 end
+if ARGV[8] == '1' then drop_prepared(KEYS[4], KEYS[5]) end
 return 1
 """
+)
 
 # KEYS: records, index, left, then the bitmaps to clear.
-# ARGV: field, record, number, digest, now, how long to remember that this reader left (0: not).
+# ARGV: field, record, number, digest, now, how long to remember that this reader left (0: not),
+# whether only one whose push service calls it gone.
 # The first write frees, so that leaving works under `maxmemory`.
 _REMOVE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+if ARGV[7] == '1' and redis.call('GETBIT', KEYS[5], ARGV[3]) == 0 then return 1 end
 redis.call('HDEL', KEYS[1], ARGV[1])
 if redis.call('HGET', KEYS[2], string.sub(ARGV[4], 3)) == ARGV[3] then
   redis.call('HDEL', KEYS[2], string.sub(ARGV[4], 3))
 end
-for i = 4, #KEYS do
+if redis.call('GETBIT', KEYS[6], ARGV[3]) == 0 then drop_prepared(KEYS[4], KEYS[5]) end
+for i = 6, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('SETBIT', KEYS[i], ARGV[3], 0) end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[5])
 if ARGV[6] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[5] + ARGV[6], ARGV[4]) end
 return 1
 """
+)
 
 
 # KEYS: an index bucket for each of a row of numbers. ARGV: what is left of their digests, eight
@@ -124,6 +134,10 @@ def pack_numbers(numbers: Sequence[int]) -> bytes:
     return struct.pack(f">{len(numbers)}I", *numbers)
 
 
+def _keys(record: Record) -> tuple[bytes, bytes]:
+    return record.p256dh, record.auth
+
+
 def _stretch(first: int, last: int, numbers: Iterable[int]) -> bytes:
     """Return the bytes of a bitmap that hold `first` up to `last`, with the bits of `numbers`."""
     start = first // 8
@@ -166,6 +180,10 @@ class Subscriptions:
         return f"{{{partition}}}:e:{digest[:2].hex()}"
 
     @staticmethod
+    def _prepared_keys(id: SubscriptionId) -> tuple[str, str]:
+        return keys_key(id.partition, id.number // BUCKET), counter_key(id.partition)
+
+    @staticmethod
     def bitmap_key(partition: int, kind: str, name: object = "") -> str:
         """Return the bitmap `live`, `gone`, or that of one `topic`, `locale`, `key`."""
         return f"{{{partition}}}:{kind}:{name}" if name else f"{{{partition}}}:{kind}"
@@ -201,7 +219,7 @@ class Subscriptions:
             if known is not None:
                 id, packed = known
                 record = Record.unpack(packed)
-                same_keys = (record.p256dh, record.auth) == (wish.p256dh, wish.auth)
+                same_keys = _keys(record) == (wish.p256dh, wish.auth)
                 if not same_keys and not is_owner(id, record.auth):
                     raise KnownWithOtherKeys
                 if self._put(id, wish, packed):
@@ -236,11 +254,11 @@ class Subscriptions:
             if packed is not None and self._put(id, wish, packed):
                 return self.get(id)
 
-    def remove(self, id: SubscriptionId, *, remember: bool = True) -> None:
+    def remove(self, id: SubscriptionId, *, remember: bool = True, only_gone: bool = False) -> None:
         """Take a reader out of every audience and forget the record; NotSubscribed.
 
         With `remember` the endpoint's digest is kept for 30 days, so that mending never
-        subscribes somebody again who left.
+        subscribes somebody again who left. With `only_gone` one that came back is left alone.
         """
         while True:
             packed = self._packed(id)
@@ -248,7 +266,7 @@ class Subscriptions:
                 raise NotSubscribed
             record = Record.unpack(packed)
             digest = digest_of(self._endpoint(record).url)
-            kinds = [("live", ""), ("gone", ""), ("key", record.vapid_key)]
+            kinds = [("gone", ""), ("live", ""), ("key", record.vapid_key)]
             kinds += [("locale", record.locale)] if record.locale else []
             kinds += [("topic", slug) for slug in self._house.topics()]
             removed = self._remove(
@@ -256,6 +274,7 @@ class Subscriptions:
                     self.records_key(id),
                     self.index_key(id.partition, digest),
                     f"{{{id.partition}}}:left",
+                    *self._prepared_keys(id),
                     *(self.bitmap_key(id.partition, kind, name) for kind, name in kinds),
                 ],
                 args=[
@@ -265,6 +284,7 @@ class Subscriptions:
                     digest,
                     int(time.time()),
                     LEFT_MEMORY if remember else 0,
+                    int(only_gone),
                 ],
             )
             if removed:
@@ -297,6 +317,7 @@ class Subscriptions:
                     self.records_key(id),
                     index_key,
                     f"{{{id.partition}}}:left",
+                    *self._prepared_keys(id),
                     *set_keys,
                     *clear_keys,
                 ],
@@ -308,6 +329,7 @@ class Subscriptions:
                     digest,
                     entry or b"",
                     len(set_keys),
+                    int(before is not None and _keys(before) != _keys(record)),
                 ],
             )
         )
@@ -317,7 +339,7 @@ class Subscriptions:
         kept_zone, kept_locale = (before.zone, before.locale) if before else (0, 0)
         # A browser that still has the keys it had was not subscribed anew, whichever VAPID key is
         # today's: the push service goes on to take the one it was made with.
-        if before is not None and (before.p256dh, before.auth) == (wish.p256dh, wish.auth):
+        if before is not None and _keys(before) == (wish.p256dh, wish.auth):
             vapid_key = before.vapid_key
         else:
             vapid_key = house.vapid_keys.number(wish.vapid_key)
@@ -395,6 +417,16 @@ class Subscriptions:
                     yield number, Record.unpack(packed)
                 except ValueError:
                     yield number, None
+
+    def reachable(self, partition: int, bucket: int) -> list[int]:
+        """Return the numbers in a bucket that are live and not gone, in order."""
+        first, last = bucket * BUCKET // 8, (bucket + 1) * BUCKET // 8 - 1
+        with self._redis.pipeline(transaction=False) as pipe:
+            for kind in ("live", "gone"):
+                pipe.getrange(self.bitmap_key(partition, kind), first, last)
+            live, gone = (int.from_bytes(b.ljust(BUCKET // 8, b"\0"), "big") for b in pipe.execute())
+        bits = f"{live & ~gone:0{BUCKET}b}"
+        return [bucket * BUCKET + at for at, bit in enumerate(bits) if bit == "1"]
 
     def count(self) -> int:
         """Return how many browsers are subscribed now."""
