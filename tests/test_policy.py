@@ -11,7 +11,10 @@ from workers.policy import Verdict, judge, pause
 from workers.transport import Answer
 
 ACCEPTED, GONE, REFUSED = (Verdict(o) for o in (Outcome.ACCEPTED, Outcome.GONE, Outcome.REFUSED))
-SERVICE, ROW = (Verdict(None, slow_service, 7.0) for slow_service in (True, False))
+SERVICE, ROW = (Verdict(None, failed, retry_after=7.0) for failed in (True, False))
+REJECTED, REJECTED_AT_LAST = (
+    Verdict(outcome, rejected=True, retry_after=7.0) for outcome in (None, Outcome.REFUSED)
+)
 APPLE_WRONG_KEY = '{"reason":"VapidPkHashMismatch"}'
 GOOGLE_WRONG_KEY = (
     "the VAPID credentials in the authorization header do not correspond to the"
@@ -31,15 +34,16 @@ TABLE = [
     (410, "", "apple", 0, GONE),
     (410, "", "microsoft", 0, GONE),
     (410, "Domain Blocked", "microsoft", 0, REFUSED),
-    (400, APPLE_WRONG_KEY, "apple", 0, REFUSED),
-    (403, APPLE_WRONG_KEY, "apple", 0, REFUSED),
-    (403, GOOGLE_WRONG_KEY, "google", 0, REFUSED),
-    (401, MOZILLA_WRONG_KEY, "mozilla", 0, REFUSED),
-    (401, "", "microsoft", 0, ROW),
-    (401, '{"errno":109,"message":"Invalid exp"}', "mozilla", 1, ROW),
-    (403, '{"reason":"BadJwtToken"}', "apple", 0, ROW),
-    (403, '{"reason":"BadJwtToken"}', "apple", 2, REFUSED),
-    (401, "", "microsoft", 3, REFUSED),
+    (400, APPLE_WRONG_KEY, "apple", 0, REJECTED),
+    (400, APPLE_WRONG_KEY, "apple", 2, REJECTED_AT_LAST),
+    (403, APPLE_WRONG_KEY, "apple", 0, REJECTED),
+    (403, GOOGLE_WRONG_KEY, "google", 1, REJECTED),
+    (401, MOZILLA_WRONG_KEY, "mozilla", 0, REJECTED),
+    (401, "", "microsoft", 0, REJECTED),
+    (401, '{"errno":109,"message":"Invalid exp"}', "mozilla", 1, REJECTED),
+    (403, '{"reason":"BadJwtToken"}', "apple", 0, REJECTED),
+    (403, '{"reason":"BadJwtToken"}', "apple", 2, REJECTED_AT_LAST),
+    (401, "", "microsoft", 3, REJECTED_AT_LAST),
     (406, "", "microsoft", 0, SERVICE),
     (429, "", "microsoft", 0, SERVICE),
     (429, "", "google", 0, SERVICE),

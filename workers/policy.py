@@ -4,8 +4,7 @@
 |---|---|
 |2xx|accepted|
 |404, 410|gone; refused if it says that our own domain is blocked|
-|400, 401, 403 naming another VAPID key|refused: the subscription was made with that key|
-|401, 403|this recipient again, the third time refused; all, where so many show a fault of ours|
+|401, 403, 400 for the VAPID key|this recipient again, the third time refused; or a fault of ours|
 |406, 429|again: all of Google's and Microsoft's, elsewhere this recipient|
 |408, 5xx, no answer|again: this recipient; all, after eight in a row or where a time is named|
 |known not to have been processed|again, at once|
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 
 # Google and Microsoft limit the sender, the others each subscription.
 _LIMITS_SENDER: Final = ("google", "microsoft")
-# Apple's, Google's and Mozilla's words for a subscription made with another VAPID key.
-_WRONG_KEY: Final = ("vapidpkhashmismatch", "do not correspond", "key mismatch")
+# Apple's and Google's words in a 400 for a subscription made with another VAPID key.
+_WRONG_KEY: Final = ("vapidpkhashmismatch", "do not correspond", "unauthorizedregistration")
 
 # One failure is an accident; so many without an answer between them are a push service that is
 # ill, and it is left in peace for a while.
@@ -68,7 +67,7 @@ def judge(answer: Answer[Any], service: str, attempts: int) -> Verdict:
     said = answer.reason.lower()
     if status in (404, 410):
         return Verdict(Outcome.REFUSED if "domain blocked" in said else Outcome.GONE)
-    if status in (401, 403) and not any(words in said for words in _WRONG_KEY):
+    if status in (401, 403) or (status == 400 and any(words in said for words in _WRONG_KEY)):
         outcome = Outcome.REFUSED if attempts >= 2 else None
         return Verdict(outcome, rejected=True, retry_after=answer.retry_after)
     if status in (406, 429):
