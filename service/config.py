@@ -49,6 +49,12 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _yes_or_no(value: str) -> bool:
+    if value.lower() not in ("yes", "no"):
+        raise ValueError("must be yes or no")
+    return value.lower() == "yes"
+
+
 def _origin(value: str) -> str:
     """Return `scheme://host[:port]` in lower case; a default port is dropped (RFC 6454)."""
     parts = urlsplit(value)
@@ -133,6 +139,11 @@ class Config:
         _whole(8, 4096),
         "256",
         "messages a worker may have under way or unrecorded: what a `kill -9` can repeat",
+    )
+    prepare_keys: bool = _setting(
+        _yes_or_no,
+        "yes",
+        "whether idle workers derive keys for alerts to come: twice as fast, for 112 bytes each",
     )
     data_dir: Path = _setting(_path, "var", "where `stoppress up` keeps its keys and its Redis")
 

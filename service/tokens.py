@@ -27,6 +27,7 @@ class Tokens:
 
     def __init__(self, secret_key: str) -> None:
         self._reader_key = _derive(secret_key, b"stop-press reader token")
+        self.preparing_key = _derive(secret_key, b"stop-press prepared keys")
         self.topic_key = _derive(secret_key, b"stop-press collapse topic")
         receipt_key = _derive(secret_key, b"stop-press receipt")[:16]
         # One block of AES: eight zero bytes make a forgery as hard as an eight-byte MAC would,

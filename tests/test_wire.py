@@ -60,13 +60,16 @@ def browser_reads(body: bytes) -> bytes:
 
 def test_the_example_of_rfc_8291_comes_out_byte_for_byte() -> None:
     scalar = int.from_bytes(from_b64url("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"), "big")
-    body = wire.encrypt(
-        b"When I grow up, I want to be a watermelon",
+    prepared = wire.derive(
         from_b64url(
             "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
         ),
         from_b64url("BTBZMqHH6r4Tts7J_aSIgg"),
         key_pair=ec.derive_private_key(scalar, ec.SECP256R1()),
+    )
+    body = wire.seal(
+        b"When I grow up, I want to be a watermelon",
+        prepared,
         salt=from_b64url("DGv6ra1nlYgDCS1FRnbzlw"),
     )
     assert b64url(body) == (
@@ -96,7 +99,54 @@ def test_http_ece_encrypts_to_the_same_bytes_with_the_same_key_and_salt(
         auth_secret=AUTH,
         version="aes128gcm",
     )
-    assert wire.encrypt(plaintext, P256DH, AUTH, key_pair=sender, salt=salt) == theirs
+    assert wire.seal(plaintext, wire.derive(P256DH, AUTH, key_pair=sender), salt=salt) == theirs
+
+
+@given(st.binary(max_size=MAX_PLAINTEXT))
+def test_http_ece_reads_what_a_key_derived_beforehand_seals(plaintext: bytes) -> None:
+    body = wire.seal(plaintext, wire.derive(P256DH, AUTH))
+    assert http_ece_reads(body) == plaintext
+
+
+def test_a_derived_key_fits_only_the_keys_it_was_made_for() -> None:
+    prepared = wire.derive(P256DH, AUTH)
+    assert prepared.fits(P256DH, AUTH)
+    assert not prepared.fits(P256DH, bytes(16))
+    assert not prepared.fits(public(ec.generate_private_key(ec.SECP256R1())), AUTH)
+
+
+@pytest.mark.parametrize(
+    ("key", "message", "mac"),
+    [
+        (
+            b"\x0b" * 20,
+            b"Hi There",
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+        ),
+        (
+            b"Jefe",
+            b"what do ya want for nothing?",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        ),
+        (
+            b"\xaa" * 20,
+            b"\xdd" * 50,
+            "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
+        ),
+        (
+            bytes(range(1, 26)),
+            b"\xcd" * 50,
+            "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+        ),
+    ],
+)
+def test_our_hmac_gives_what_rfc_4231_gives(key: bytes, message: bytes, mac: str) -> None:
+    assert wire._hmac(key, message).hex() == mac
+
+
+@given(st.binary(max_size=64), st.binary())
+def test_our_hmac_gives_what_the_standard_library_gives(key: bytes, message: bytes) -> None:
+    assert wire._hmac(key, message) == hmac.digest(key, message, "sha256")
 
 
 @given(st.binary(min_size=1, max_size=MAX_PLAINTEXT))

@@ -16,18 +16,27 @@ from service.config import ConfigError
 from service.dispatch import QUEUE
 from service.store import connect
 from workers import jobs
+from workers.prepare import Filler
 
 
 class StoppableWorker(SimpleWorker):
     """Tells the job at hand when the process is asked to end; it then takes no more than 0.5 s.
 
     Longer only for answers still under way. A second signal ends it at once, as RQ does.
+    Without a job, it derives keys for those to come.
     """
+
+    filler: Filler
 
     def handle_warm_shutdown_request(self) -> None:
         """Finish the current checkpoint, then end."""
         jobs.stopping.set()
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+
+    def execute_job(self, job: Any, queue: Any) -> None:
+        """Run a job with the whole process at its service."""
+        with self.filler.aside():
+            super().execute_job(job, queue)
 
     def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
         """Let RQ forget a killed worker's job soon: our own leases have it taken up long before."""
@@ -46,7 +55,12 @@ def main() -> int:
     worker = StoppableWorker(
         [queue], connection=connection, serializer=JSONSerializer, name=jobs.name()
     )
-    worker.work(logging_level="WARNING", with_scheduler=False)
+    worker.filler = Filler(runtime)
+    worker.filler.start()
+    try:
+        worker.work(logging_level="WARNING", with_scheduler=False)
+    finally:
+        worker.filler.stop()
     return 0
 
 

@@ -47,18 +47,22 @@ return 1
 """
 )
 
-# KEYS: records, index, left, then the bitmaps to clear.
+# KEYS: records, index, left, prepared keys, their counter, then the bitmaps to clear, `gone` first.
 # ARGV: field, record, number, digest, now, how long to remember that this reader left (0: not),
 # whether only one whose push service calls it gone.
-# The first write frees, so that leaving works under `maxmemory`.
-_REMOVE = """
+# The first write frees, so that leaving works under `maxmemory`. Nothing is prepared for who is
+# gone: those do not cost the rest of the bucket its keys.
+_REMOVE = (
+    DROP
+    + """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-if ARGV[7] == '1' and redis.call('GETBIT', KEYS[5], ARGV[3]) == 0 then return 1 end
+local gone = redis.call('GETBIT', KEYS[6], ARGV[3]) == 1
+if ARGV[7] == '1' and not gone then return 1 end
 redis.call('HDEL', KEYS[1], ARGV[1])
 if redis.call('HGET', KEYS[2], string.sub(ARGV[4], 3)) == ARGV[3] then
   redis.call('HDEL', KEYS[2], string.sub(ARGV[4], 3))
 end
-if redis.call('GETBIT', KEYS[6], ARGV[3]) == 0 then drop_prepared(KEYS[4], KEYS[5]) end
+if not gone then drop_prepared(KEYS[4], KEYS[5]) end
 for i = 6, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('SETBIT', KEYS[i], ARGV[3], 0) end
 end
@@ -418,15 +422,19 @@ class Subscriptions:
                 except ValueError:
                     yield number, None
 
-    def reachable(self, partition: int, bucket: int) -> list[int]:
-        """Return the numbers in a bucket that are live and not gone, in order."""
-        first, last = bucket * BUCKET // 8, (bucket + 1) * BUCKET // 8 - 1
+    def reachable(self, partition: int, buckets: range) -> list[int]:
+        """Return who is live and not gone: for each bucket a bitmap, the first its highest bit."""
+        size = BUCKET // 8
         with self._redis.pipeline(transaction=False) as pipe:
             for kind in ("live", "gone"):
-                pipe.getrange(self.bitmap_key(partition, kind), first, last)
-            live, gone = (int.from_bytes(b.ljust(BUCKET // 8, b"\0"), "big") for b in pipe.execute())
-        bits = f"{live & ~gone:0{BUCKET}b}"
-        return [bucket * BUCKET + at for at, bit in enumerate(bits) if bit == "1"]
+                key = self.bitmap_key(partition, kind)
+                pipe.getrange(key, buckets.start * size, buckets.stop * size - 1)
+            live, gone = (stretch.ljust(len(buckets) * size, b"\0") for stretch in pipe.execute())
+        return [
+            int.from_bytes(live[at : at + size], "big")
+            & ~int.from_bytes(gone[at : at + size], "big")
+            for at in range(0, len(buckets) * size, size)
+        ]
 
     def count(self) -> int:
         """Return how many browsers are subscribed now."""
