@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from service.models import Batch, Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.sending import Result, Retry
+from service.store.subscriptions import BUCKET
 from workers import policy, wire
 from workers.health import Health
+from workers.prepare import Pool
 from workers.sends import Base, Bases, Send
 from workers.transport import Answer, Transport
 
@@ -63,6 +65,7 @@ class _Lease:
     tried: set[int] = field(default_factory=set)
     ready: deque[tuple[int, Record]] = field(default_factory=deque)
     held_back: dict[int, deque[tuple[int, Record]]] = field(default_factory=dict)
+    keys: dict[int, dict[int, wire.PreparedKey]] = field(default_factory=dict)
     results: dict[Result, list[int]] = field(default_factory=dict)
     unrecorded: int = 0
     recorded_at: float = 0.0
@@ -111,6 +114,7 @@ class FanOut:
         self._health = Health(
             runtime.store.services, self._window, runtime.dispatch.accepted_recently
         )
+        self._pool = Pool(runtime)
         self._bases = Bases(runtime, self._health)
         self._signers = signers
         self._sends: dict[int, Send] = {}
@@ -315,7 +319,7 @@ class FanOut:
         id = SubscriptionId(lease.batch.partition, number)
         try:
             headers = send.headers(base.origin, self._signer(record.vapid_key, base), now)
-            body = wire.encrypt(send.message(id), record.p256dh, record.auth)
+            body = wire.seal(send.message(id), self._key(lease, number, record))
         except ValueError:
             # Checked when it was stored: only a changed PUSH_SERVICES or key set comes here.
             lease.note(number, Outcome.REFUSED, base)
@@ -326,6 +330,16 @@ class FanOut:
         self._under_way += 1
         self._health.started(base.service)
         return 1
+
+    def _key(self, lease: _Lease, number: int, record: Record) -> wire.PreparedKey:
+        """Return a key for one message: derived in idle time, else now."""
+        bucket = number // BUCKET
+        if bucket not in lease.keys:
+            lease.keys[bucket] = self._pool.take(lease.batch.partition, bucket)
+        key = lease.keys[bucket].pop(number, None)
+        if key is not None and key.fits(record.p256dh, record.auth):
+            return key
+        return wire.derive(record.p256dh, record.auth)
 
     def _signer(self, vapid_key: int, base: Base) -> wire.VapidSigner:
         """Return what signs for a subscription; `ValueError` where we may not send or cannot."""
@@ -411,6 +425,8 @@ class FanOut:
             wait_ms=None if wait is None else int(wait * 1000),
             retries={base: self._retry(lease, base, at) for base, at in lease.again.items()},
         )
+        for bucket, keys in lease.keys.items():
+            self._pool.put_back(lease.batch.partition, bucket, keys)
         self._leases.remove(lease)
         lease.send.leases -= 1
         if wait is None and not lease.send.leases:
