@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis import RedisError
 
@@ -54,7 +55,12 @@ class Pool:
         sealed = self._prepared.take(partition, bucket) if self.enabled else None
         if sealed is None:
             return {}
-        packed = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], _name(partition, bucket))
+        try:
+            packed = self._cipher.decrypt(
+                sealed[:_NONCE], sealed[_NONCE:], _name(partition, bucket)
+            )
+        except InvalidTag:
+            return {}  # of another SECRET_KEY, or another bucket
         return dict(
             zip(
                 _numbers(bucket, int.from_bytes(packed[:_BITMAP], "big")),
@@ -68,8 +74,12 @@ class Pool:
 
         False where there are others by now, or Redis has no ear for it: then they are lost.
         """
-        if not keys:
-            return False
+        with suppress(RedisError):
+            return bool(keys) and self.store(partition, bucket, keys)
+        return False
+
+    def store(self, partition: int, bucket: int, keys: Mapping[int, PreparedKey]) -> bool:
+        """Keep keys as `put_back` does; `RedisError` where that cannot be done now."""
         bits = 0
         for number in keys:
             bits |= 1 << BUCKET - 1 - number % BUCKET
@@ -78,9 +88,7 @@ class Pool:
         sealed = self._cipher.encrypt(
             nonce, bits.to_bytes(_BITMAP, "big") + packed, _name(partition, bucket)
         )
-        with suppress(RedisError):
-            return self._prepared.store(partition, bucket, len(keys), nonce + sealed)
-        return False
+        return self._prepared.store(partition, bucket, len(keys), nonce + sealed)
 
 
 def _name(partition: int, bucket: int) -> bytes:
@@ -183,7 +191,8 @@ class Filler:
                 with suppress(ValueError):  # checked when they were stored; skipped all the same
                     keys[number] = wire.derive(record.p256dh, record.auth)
                     derived += 1
-        return derived if self._pool.put_back(partition, bucket, keys) else 0
+        stored = keys and self._pool.store(partition, bucket, keys)
+        return derived if stored else 0
 
     @property
     def _interrupted(self) -> bool:

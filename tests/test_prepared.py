@@ -1,0 +1,516 @@
+"""Keys derived beforehand: each used once, whatever is killed, lost or restored.
+
+Run as a program it is one of the processes that take keys, use them and are killed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import http_ece
+import pytest
+import redis
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from service.config import Config
+from service.models import Progress, State, SubscriptionId
+from service.runtime import Runtime
+from service.store.subscriptions import BUCKET, Wish
+from tests.house import House, wait_until
+from tests.push_service import PushService
+from tests.redis_server import Proxy, RedisServer
+from workers import prepare, wire
+from workers.prepare import Filler, Pool
+from workers.wire import PreparedKey
+
+READERS = 2 * BUCKET
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "_REST", 0.02)
+    monkeypatch.setattr(prepare, "_LEAST_REST", 0)
+
+
+@pytest.fixture
+def pool(house: House) -> Pool:
+    """The pool of a house with two full buckets of readers."""
+    house.seed(READERS)
+    return Pool(house.runtime)
+
+
+@pytest.fixture
+def own_redis(push: PushService, tmp_path: Path) -> Iterator[tuple[RedisServer, House]]:
+    """A house with two full buckets of readers and a Redis that the test may do anything to."""
+    with RedisServer() as server, House(server.url, push, tmp_path) as house:
+        house.seed(READERS)
+        yield server, house
+
+
+@contextmanager
+def filling(runtime: Runtime) -> Iterator[Filler]:
+    """A filler at work."""
+    filler = Filler(runtime)
+    filler.start()
+    try:
+        yield filler
+    finally:
+        filler.stop()
+
+
+def fill(runtime: Runtime) -> None:
+    """Have a key derived for everyone."""
+    everyone = runtime.store.subscriptions.count()
+    with filling(runtime):
+        wait_until(lambda: runtime.store.prepared.ready() == everyone)
+
+
+def take_all(pool: Pool) -> dict[int, PreparedKey]:
+    return {**pool.take(0, 0), **pool.take(0, 1)}
+
+
+def publics(keys: dict[int, PreparedKey]) -> set[bytes]:
+    return {key.public for key in keys.values()}
+
+
+def give_other_keys(runtime: Runtime, number: int) -> None:
+    """Do what a browser does that was subscribed anew."""
+    id = SubscriptionId(0, number)
+    before = runtime.store.subscriptions.get(id)
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    p256dh = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    wish = Wish(before.endpoint, p256dh, os.urandom(16), before.vapid_key)
+    runtime.store.subscriptions.change(id, wish)
+
+
+def watch_derivations(
+    monkeypatch: pytest.MonkeyPatch, then: Callable[[int], None] = lambda _: None
+) -> list[PreparedKey]:
+    """Return a list of all keys derived from now on; `then` is told how many there are."""
+    derive, derived = wire.derive, []
+
+    def watched(p256dh: bytes, auth: bytes) -> PreparedKey:
+        derived.append(derive(p256dh, auth))
+        then(len(derived))
+        return derived[-1]
+
+    monkeypatch.setattr(wire, "derive", watched)
+    return derived
+
+
+# -- what is in the pool -------------------------------------------------------------------------
+
+
+def test_a_browser_reads_what_is_sent_with_a_key_from_the_pool(house: House) -> None:
+    browser, auth = ec.generate_private_key(ec.SECP256R1()), os.urandom(16)
+    p256dh = browser.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    subscriptions = house.runtime.store.subscriptions
+    endpoint = house.runtime.endpoints.parse(f"{house.push.origin}/push/one")
+    wish = Wish(endpoint, p256dh, auth, house.runtime.vapid_public_key)
+    id = subscriptions.subscribe(wish)[0].id
+    fill(house.runtime)
+    key = Pool(house.runtime).take(0, 0)[id.number]
+    assert key.fits(p256dh, auth)
+    body = wire.seal(b"Late news", key)
+    assert http_ece.decrypt(body, private_key=browser, auth_secret=auth) == b"Late news"
+
+
+def test_everyone_gets_a_key_and_it_is_handed_out_once(house: House, pool: Pool) -> None:
+    fill(house.runtime)
+    keys = take_all(pool)
+    records = dict(house.runtime.store.subscriptions.records(0, range(READERS)))
+    assert keys.keys() == records.keys()
+    for number, record in records.items():
+        assert record is not None
+        assert keys[number].fits(record.p256dh, record.auth)
+    assert len(publics(keys)) == READERS
+    assert take_all(pool) == {}
+    assert house.runtime.store.prepared.ready() == 0
+
+
+def test_what_was_not_used_can_be_put_back_and_is_there_again(house: House, pool: Pool) -> None:
+    fill(house.runtime)
+    keys = pool.take(0, 1)
+    used = keys.pop(300)
+    assert pool.put_back(0, 1, keys)
+    assert house.runtime.store.prepared.ready() == READERS - 1
+    assert pool.take(0, 1) == keys
+    assert used not in keys.values()
+
+
+def test_nothing_is_put_back_over_keys_that_others_derived_meanwhile(
+    house: House, pool: Pool
+) -> None:
+    fill(house.runtime)
+    earlier = pool.take(0, 0)
+    fill(house.runtime)
+    assert not pool.put_back(0, 0, earlier)
+    assert publics(earlier).isdisjoint(publics(pool.take(0, 0)))
+
+
+def test_only_those_without_a_key_get_one(
+    house: House, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(house.runtime)
+    keys = pool.take(0, 0)
+    left = {number: keys[number] for number in list(keys)[:200]}
+    pool.put_back(0, 0, left)
+    house.seed(3)
+    derived = watch_derivations(monkeypatch)
+    fill(house.runtime)
+    assert len(derived) == 56 + 3
+    assert left.items() <= pool.take(0, 0).items()
+
+
+def test_nothing_is_prepared_for_those_who_are_gone(house: House, pool: Pool) -> None:
+    store = house.runtime.store
+    store.redis.setbit(store.subscriptions.bitmap_key(0, "gone"), 7, 1)
+    with filling(house.runtime):
+        wait_until(lambda: store.prepared.ready() == READERS - 1)
+    assert 7 not in pool.take(0, 0)
+
+
+def test_neither_redis_nor_its_file_ever_sees_a_key(
+    own_redis: tuple[RedisServer, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, house = own_redis
+    derived = watch_derivations(monkeypatch)
+    fill(house.runtime)
+    pool = Pool(house.runtime)
+    pool.put_back(0, 0, pool.take(0, 0))
+    server.stop()
+    written = b"".join(
+        file.read_bytes() for file in (server.socket.parent / "redis").rglob("*") if file.is_file()
+    )
+    assert b"}:k:1" in written
+    assert len(derived) == READERS
+    for key in derived:
+        assert key.public not in written
+        assert key.public[:32] not in written
+        assert key.keying_material not in written
+
+
+def test_keys_open_only_in_their_own_bucket(house: House, pool: Pool) -> None:
+    fill(house.runtime)
+    house.runtime.store.redis.rename("{0}:k:0", "{0}:k:1")
+    assert take_all(pool) == {}
+
+
+def test_keys_sealed_under_another_secret_are_none(house: House, pool: Pool) -> None:
+    fill(house.runtime)
+    house.runtime.tokens.preparing_key = bytes(32)
+    assert Pool(house.runtime).take(0, 0) == {}
+
+
+def test_a_key_takes_115_bytes_of_redis_at_most(house: House) -> None:
+    readers = 10 * BUCKET
+    house.seed(readers)
+    fill(house.runtime)
+    redis = house.runtime.store.redis
+    used = sum(int(redis.memory_usage(key) or 0) for key in redis.keys("{0}:k*"))
+    assert 100 < used / readers <= 115
+
+
+# -- used once -----------------------------------------------------------------------------------
+
+
+def use_keys(into: Path) -> None:
+    """Take keys and write down those that are used, for ever; fill the pool meanwhile."""
+    runtime = Runtime.open(Config.read(os.environ))
+    pool = Pool(runtime)
+    filler = Filler(runtime)
+    filler.start()
+    with into.open("ab", buffering=0) as file:
+        while True:
+            with filler.aside():
+                bucket = random.randrange(READERS // BUCKET)
+                keys = pool.take(0, bucket)
+                wanted = random.choice((1, 100, 256))
+                used = [keys.pop(n) for n in random.sample(sorted(keys), min(wanted, len(keys)))]
+                file.write(b"".join(key.public for key in used))
+                os.fsync(file.fileno())
+                pool.put_back(0, bucket, keys)
+            time.sleep(random.random() * 0.02)
+
+
+def test_no_two_messages_have_the_same_key_though_workers_are_killed(
+    house: House, pool: Pool, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"used-{n}" for n in range(8)]
+    for number, file in enumerate(files):
+        house.start("tests.test_prepared", str(file))
+        if number >= 3:
+            wait_until(lambda at=number - 3: files[at].exists() and files[at].stat().st_size > 6400)
+            house.end(house.processes[0], signal.SIGKILL)
+    while house.processes:
+        house.end(house.processes[0], signal.SIGKILL)
+    used: list[bytes] = []
+    for file in files:
+        written = file.read_bytes() if file.exists() else b""
+        used += [written[at : at + 64] for at in range(0, len(written) - 63, 64)]
+    used += [key.public for key in take_all(pool).values()]
+    assert len(used) > 5 * 100
+    assert len(set(used)) == len(used)
+
+
+def test_a_copy_of_redis_files_from_before_brings_no_key_back(
+    own_redis: tuple[RedisServer, House],
+) -> None:
+    server, house = own_redis
+    directory, copy = server.socket.parent / "redis", server.socket.parent / "copy"
+    pool = Pool(house.runtime)
+    house.runtime.store.redis.config_set("appendfsync", "always")
+    fill(house.runtime)
+    shutil.copytree(directory, copy)
+    used = publics(take_all(pool))
+    server.kill()
+    shutil.rmtree(directory)
+    copy.rename(directory)
+    server.start()
+    prepared = house.runtime.store.prepared
+    assert house.runtime.store.redis.exists("{0}:k:0", "{0}:k:1") == 2
+    assert prepared.ready() == 0
+    assert prepared.counts(0, range(2)) == [0, 0]
+    fill(house.runtime)
+    again = publics(take_all(pool))
+    assert len(again) == READERS
+    assert used.isdisjoint(again)
+
+
+def test_a_failover_and_back_brings_no_key_back(own_redis: tuple[RedisServer, House]) -> None:
+    first, house = own_redis
+    with ExitStack() as stack:
+        second = stack.enter_context(RedisServer())
+        ways = [stack.enter_context(Proxy(server)) for server in (first, second)]
+        ports = [int(way.url.rpartition(":")[2]) for way in ways]
+        admins = [stack.enter_context(server.client()) for server in (first, second)]
+        for admin in admins:
+            admin.config_set("repl-diskless-sync-delay", "0")
+
+        def follow(who: redis.Redis, port: int) -> None:
+            who.replicaof("127.0.0.1", str(port))
+            wait_until(lambda: who.info("replication")["master_link_status"] == "up")
+
+        follow(admins[1], ports[0])
+        fill(house.runtime)
+        house.runtime.store.redis.wait(1, 0)
+        admins[1].replicaof("NO", "ONE")
+        # The first does not know yet that it was replaced.
+        used = publics(take_all(Pool(house.runtime)))
+        assert len(used) == READERS
+        there = Runtime.open(Config.read({**house.environment, "REDIS_URL": second.url}))
+        assert admins[1].exists("{0}:k:0") == 1
+        assert Pool(there).take(0, 0) == {}
+        follow(admins[0], ports[1])
+        admins[0].replicaof("NO", "ONE")
+        assert admins[0].exists("{0}:k:1") == 1
+        assert Pool(house.runtime).take(0, 1) == {}
+
+
+@contextmanager
+def losing_the_first_answer(server: RedisServer, to: bytes) -> Iterator[str]:
+    """The URL of a Redis whose connection ends instead of answering the first command `to`."""
+    lost = threading.Event()
+
+    def serve(client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as redis:
+            redis.connect(str(server.socket))
+            while asked := client.recv(1 << 20):
+                redis.sendall(asked)
+                answer = redis.recv(1 << 20)
+                if to in asked and not lost.is_set():
+                    lost.set()
+                    return
+                client.sendall(answer)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=listening.accept()[:1], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}"
+        assert lost.is_set()
+        listening.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+
+
+def test_keys_are_not_stored_again_because_the_answer_was_lost(
+    own_redis: tuple[RedisServer, House],
+) -> None:
+    server, house = own_redis
+    fill(house.runtime)
+    keys = Pool(house.runtime).take(0, 0)
+    few = {number: keys[number] for number in range(10)}
+    with losing_the_first_answer(server, b"EVAL\r\n") as url:
+        config = Config.read({**house.environment, "REDIS_URL": url})
+        other = Runtime.open(config, patient=True)
+        taken: list[dict[int, PreparedKey]] = []
+        # A patient client tries again after a moment, in which somebody takes them.
+        taker = threading.Thread(
+            target=lambda: taken.append(wait_until(lambda: Pool(house.runtime).take(0, 0), every=0))
+        )
+        taker.start()
+        assert not Pool(other).put_back(0, 0, few)
+        taker.join()
+        other.store.redis.close()
+    assert taken == [few]
+    assert Pool(house.runtime).take(0, 0) == {}
+
+
+# -- readers who change --------------------------------------------------------------------------
+
+
+def test_a_readers_other_keys_drop_what_was_prepared_for_the_first(
+    house: House, pool: Pool
+) -> None:
+    fill(house.runtime)
+    give_other_keys(house.runtime, 3)
+    assert house.runtime.store.prepared.ready() == READERS - BUCKET
+    assert pool.take(0, 0) == {}
+    fill(house.runtime)
+    now = house.runtime.store.subscriptions.get(SubscriptionId(0, 3))
+    assert pool.take(0, 0)[3].fits(now.p256dh, now.auth)
+
+
+def test_keys_put_back_after_a_reader_changed_theirs_do_not_fit(house: House, pool: Pool) -> None:
+    fill(house.runtime)
+    keys = pool.take(0, 0)
+    give_other_keys(house.runtime, 3)
+    pool.put_back(0, 0, keys)
+    records = house.runtime.store.subscriptions.records(0, range(BUCKET))
+    keys = pool.take(0, 0)
+    unfit = [n for n, r in records if r is None or not keys[n].fits(r.p256dh, r.auth)]
+    assert unfit == [3]
+
+
+def test_other_topics_leave_what_was_prepared(house: House, pool: Pool) -> None:
+    fill(house.runtime)
+    subscriptions = house.runtime.store.subscriptions
+    one = subscriptions.get(SubscriptionId(0, 3))
+    wish = Wish(one.endpoint, one.p256dh, one.auth, one.vapid_key, frozenset(("sport",)))
+    subscriptions.change(one.id, wish)
+    assert len(pool.take(0, 0)) == BUCKET
+
+
+def test_nothing_stays_prepared_for_a_reader_who_leaves(house: House, pool: Pool) -> None:
+    fill(house.runtime)
+    house.runtime.store.subscriptions.remove(SubscriptionId(0, 3))
+    assert house.runtime.store.prepared.ready() == READERS - BUCKET
+    fill(house.runtime)
+    assert 3 not in pool.take(0, 0)
+
+
+def test_the_record_of_somebody_gone_is_deleted_at_no_cost_to_others(
+    house: House, pool: Pool
+) -> None:
+    store = house.runtime.store
+    store.redis.setbit(store.subscriptions.bitmap_key(0, "gone"), 3, 1)
+    with filling(house.runtime):
+        wait_until(lambda: store.prepared.ready() == READERS - 1)
+    store.subscriptions.remove(SubscriptionId(0, 3))
+    assert len(pool.take(0, 0)) == BUCKET - 1
+
+
+# -- who fills it --------------------------------------------------------------------------------
+
+
+def test_filling_ends_with_the_bucket_when_an_alert_is_published_and_goes_on_after_it(
+    house: House, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = house.runtime.store
+    published: list[int] = []
+
+    def publish(derived: int) -> None:
+        if derived == 10:
+            published.append(house.publish())
+
+    derived = watch_derivations(monkeypatch, publish)
+    with filling(house.runtime):
+        wait_until(lambda: store.prepared.ready() == BUCKET)
+        with pytest.raises(AssertionError, match="in vain"):
+            wait_until(lambda: len(derived) > BUCKET, timeout=0.5)
+        store.notifications.finish(published[0], State.SENT, time.time(), Progress(0, {}))
+        wait_until(lambda: store.prepared.ready() == READERS)
+
+
+def test_filling_stops_at_once_for_a_job_and_keeps_what_it_has(
+    house: House, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filler = Filler(house.runtime)
+    with ExitStack() as job:
+
+        def begin(derived: int) -> None:
+            if derived == 10:
+                job.enter_context(filler.aside())
+
+        derived = watch_derivations(monkeypatch, begin)
+        filler.start()
+        wait_until(lambda: house.runtime.store.prepared.ready() == 10)
+        with pytest.raises(AssertionError, match="in vain"):
+            wait_until(lambda: len(derived) > 10, timeout=0.5)
+    wait_until(lambda: house.runtime.store.prepared.ready() == READERS)
+    assert len(derived) == READERS
+    filler.stop()
+
+
+def test_filling_begins_anew_when_redis_is_restarted(own_redis: tuple[RedisServer, House]) -> None:
+    server, house = own_redis
+    prepared = house.runtime.store.prepared
+    with filling(house.runtime):
+        wait_until(lambda: prepared.ready() == READERS)
+        server.stop()
+        time.sleep(0.2)
+        server.start()
+        wait_until(lambda: prepared.ready() == READERS)
+    assert len(take_all(Pool(house.runtime))) == READERS
+
+
+def test_a_full_redis_keeps_its_last_fifth_for_readers(
+    own_redis: tuple[RedisServer, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, house = own_redis
+    prepared = house.runtime.store.prepared
+    derived = watch_derivations(monkeypatch)
+    with server.client() as admin:
+        admin.config_set("maxmemory", int(admin.info("memory")["used_memory"] * 1.1))
+        with filling(house.runtime), pytest.raises(AssertionError, match="in vain"):
+            wait_until(lambda: derived, timeout=0.5)
+        admin.config_set("maxmemory", "0")
+    fill(house.runtime)
+    pool = Pool(house.runtime)
+    with server.full():
+        keys = pool.take(0, 0)
+        assert len(keys) == BUCKET
+        assert not pool.put_back(0, 0, keys)
+    assert prepared.ready() == BUCKET
+
+
+def test_an_idle_worker_fills_the_pool_and_one_told_not_to_gives_the_memory_back(
+    house: House, pool: Pool
+) -> None:
+    prepared = house.runtime.store.prepared
+    worker = house.worker()
+    wait_until(lambda: prepared.ready() == READERS)
+    assert house.end(worker) == 0
+    house.environment["PREPARE_KEYS"] = "no"
+    house.worker()
+    redis = house.runtime.store.redis
+    wait_until(lambda: not redis.exists("{0}:k", "{0}:k:0", "{0}:k:1"))
+
+
+if __name__ == "__main__":
+    use_keys(Path(sys.argv[1]))
