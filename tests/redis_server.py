@@ -1,4 +1,4 @@
-"""A real, throwaway Redis with an append-only file, for tests that stop, kill or restart it.
+"""A real, throwaway Redis with an append-only file, for tests that stop, kill or starve it.
 
 `python -m tests.redis_server COMMAND…` runs a command with `REDIS_URL` naming a throwaway one that
 is reached over TCP and configured as Redis comes: the tests, say, against such a server too.
@@ -7,17 +7,27 @@ is reached over TCP and configured as Redis comes: the tests, say, against such 
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from service.embedded import Server, answers, find_servers, server_argv, socket_url
 from service.processes import spawn
+
+# Writing beyond the largest size a file may have is to be an error, as on a full disk; by default
+# it is a signal that kills.
+IGNORING_SIGXFSZ = ("sh", "-c", 'trap "" XFSZ; exec "$@"', "redis")
 
 
 class RedisServer:
@@ -26,9 +36,9 @@ class RedisServer:
     def __init__(self, server: Server | None = None) -> None:
         self.server = server or find_servers()[0]
         self._folder = tempfile.TemporaryDirectory(prefix="stoppress-test-")
-        self._socket = Path(self._folder.name) / "redis.sock"
+        self.socket = Path(self._folder.name) / "redis.sock"
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = socket_url(self._socket)
+        self.url = socket_url(self.socket)
 
     def __enter__(self) -> RedisServer:
         self.start()
@@ -40,12 +50,19 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it and wait until it has loaded its data."""
+        self._spawn()
+        self._wait_until_loaded()
+
+    def _spawn(self, *options: str) -> None:
         directory = Path(self._folder.name) / "redis"
         directory.mkdir(exist_ok=True)
-        self._process = spawn(server_argv(self.server, directory, self._socket))
+        argv = server_argv(self.server, directory, self.socket)
+        self._process = spawn([*IGNORING_SIGXFSZ, *argv, *options])
+
+    def _wait_until_loaded(self) -> None:
         while not answers(self.url):
-            if self._process.poll() is not None:
-                raise RuntimeError((directory.parent / "redis.log").read_text())
+            if self._process and self._process.poll() is not None:
+                raise RuntimeError((Path(self._folder.name) / "redis.log").read_text())
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -67,8 +84,208 @@ class RedisServer:
 
     def flush(self) -> None:
         """Empty it."""
-        with redis.Redis.from_url(self.url) as client:
+        with self.client() as client:
             client.flushall()
+
+    def client(self) -> redis.Redis:
+        """Return a client that is in no hurry and never tries again."""
+        return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), socket_timeout=None)
+
+    # What may befall it, for as long as the `with` lasts.
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Out of memory: every command that might need more is refused."""
+        with self.client() as admin:
+            admin.config_set("maxmemory", "1")
+            try:
+                yield
+            finally:
+                admin.config_set("maxmemory", "0")
+
+    @contextmanager
+    def disk_full(self) -> Iterator[None]:
+        """No room on the disk under the append-only file: every write is refused.
+
+        It is a limit to the size of its files, which takes no rights and no disk of its own.
+        """
+        assert self._process is not None
+        no_limit = resource.RLIM_INFINITY
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (0, no_limit))
+        try:
+            with self.client() as admin, suppress(redis.ResponseError):
+                while True:  # until it notices
+                    admin.setrange("not on disk", 0, "")
+                    admin.delete("not on disk")
+                    admin.set("not on disk", "", px=1)
+                    time.sleep(0.01)
+            yield
+        finally:
+            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (no_limit, no_limit))
+            self._wait_until_writable()
+
+    def _wait_until_writable(self) -> None:
+        with self.client() as admin:
+            while admin.info("persistence")["aof_last_write_status"] != "ok":
+                time.sleep(0.02)
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """The replica of a Redis that is away, as after half a failover."""
+        with self.client() as admin:
+            admin.replicaof("127.0.0.1", "1")
+            try:
+                yield
+            finally:
+                admin.replicaof("NO", "ONE")
+
+    @contextmanager
+    def stuck(self) -> Iterator[None]:
+        """Busy with a script that does not end."""
+
+        def run_for_ever() -> None:
+            with self.client() as client, suppress(redis.ResponseError):
+                client.eval("while true do end", 0)
+
+        caller = threading.Thread(target=run_for_ever)
+        with self.client() as admin:
+            admin.config_set("lua-time-limit", "10")
+            caller.start()
+            try:
+                while answers(self.url):
+                    time.sleep(0.02)
+                yield
+            finally:
+                admin.script_kill()
+                caller.join()
+
+    @contextmanager
+    def loading(self, seconds: float = 3.0) -> Iterator[None]:
+        """Killed and started again, with so much to load that it answers LOADING for a while."""
+        delay = 100  # µs for each command; after 1,024 of them it looks whether somebody asks
+        with self.client() as admin:
+            with admin.pipeline(transaction=False) as pipe:
+                for _ in range(int(seconds * 1e6 / delay)):
+                    pipe.lpush("to be loaded", "")
+                pipe.delete("to be loaded")
+                pipe.execute()
+            time.sleep(1.1)  # `everysec`: now it is in the file
+            self.kill()
+            self._spawn("--key-load-delay", str(delay))
+            while not self._is_loading():
+                time.sleep(0.02)
+            yield
+            self._wait_until_loaded()
+            admin.config_set("key-load-delay", "0")
+
+    def _is_loading(self) -> bool:
+        try:
+            with self.client() as client:
+                client.ping()
+        except redis.BusyLoadingError:
+            return True
+        except redis.RedisError:
+            return False
+        raise RuntimeError("Redis has loaded its data already")
+
+
+class Proxy:
+    """A TCP address in front of a Redis, whose connections can be cut, frozen or lost."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._flowing = threading.Event()
+        self._lost: list[threading.Event] = []
+        self._cut = True
+        self._port = 0
+
+    def __enter__(self) -> Proxy:
+        self._listen()
+        self.url = f"redis://127.0.0.1:{self._port}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hang_up()
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Every connection ended, and no new one taken."""
+        self._hang_up()
+        try:
+            yield
+        finally:
+            self._listen()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing goes through, and afterwards all of it does."""
+        self._flowing.clear()
+        try:
+            yield
+        finally:
+            self._flowing.set()
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        """Nothing goes through, and afterwards only on new connections: nobody is told."""
+        self._flowing.clear()
+        self._lost.append(self._flowing)
+        try:
+            yield
+        finally:
+            self._flowing = threading.Event()
+            self._flowing.set()
+
+    def _listen(self) -> None:
+        self._cut = False
+        self._flowing.set()
+        self._listening = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listening.getsockname()[1]
+        self._start(self._accept, self._listening)
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, name="proxy", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _hang_up(self) -> None:
+        self._cut = True
+        for one in (self._listening, *self._open):
+            with suppress(OSError):  # its other end may be gone
+                one.shutdown(socket.SHUT_RDWR)
+        for flowing in (self._flowing, *self._lost):
+            flowing.set()
+        while self._threads:
+            self._threads.pop().join()
+
+    def _accept(self, listening: socket.socket) -> None:
+        with listening, suppress(OSError):  # shut down
+            while True:
+                self._start(self._connect, listening.accept()[0], self._flowing)
+
+    def _connect(self, client: socket.socket, flowing: threading.Event) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(str(self._server.socket))
+            self._open |= {client, server}
+            if not self._cut:
+                back = threading.Thread(target=_pump, args=(server, client, flowing), name="proxy")
+                back.start()
+                _pump(client, server, flowing)
+                back.join()
+            self._open -= {client, server}
+
+
+def _pump(source: socket.socket, to: socket.socket, flowing: threading.Event) -> None:
+    """Pass on what comes, until either end hangs up."""
+    with suppress(OSError):
+        while data := source.recv(65536):
+            flowing.wait()
+            to.sendall(data)
+    for one in (source, to):
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
 
 
 def main(command: list[str]) -> int:
