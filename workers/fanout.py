@@ -33,6 +33,7 @@ CHECKPOINT = 64  # answers; with 192 under way they make up the window of 256
 LINGER = 0.2  # seconds an answer may wait to be recorded
 READ_AHEAD = 512  # records read at once
 MOST_LEASES = 8  # of one worker; more only wait for a slow push service
+LOOK_AHEAD = 0.05  # seconds until another batch is begun while one waits for its push service
 PARKED = 2.0  # seconds for which a batch is given back whose push services are all at their limit
 
 
@@ -124,7 +125,7 @@ class FanOut:
         self._going_on = False
         self._failed = False
         self._checked_at = 0.0
-        self._parked_at = 0.0
+        self._claimed_at = self._parked_at = 0.0
 
     def run(self, may_go_on: Callable[[], bool]) -> None:
         """Send until nothing is due; `may_go_on` is asked several times a second.
@@ -185,7 +186,7 @@ class FanOut:
             for lease in self._leases:
                 if lease.send.urgent == urgent and lease.going_on and self._startable(lease):
                     return lease
-            if (claimed := self._claim(urgent)) is not None:
+            if self._may_claim() and (claimed := self._claim(urgent)) is not None:
                 return claimed
         return None
 
@@ -195,6 +196,15 @@ class FanOut:
             or lease.todo
             or any(self._health.has_room(self._bases[base].service) for base in lease.held_back)
         )
+
+    def _may_claim(self) -> bool:
+        """Whether to look for more while some wait for their push service's next answer.
+
+        Slowly, since it mostly comes at once; but one that is slow keeps nobody from another.
+        """
+        if not any(lease.held_back for lease in self._leases):
+            return True
+        return time.monotonic() - self._claimed_at >= LOOK_AHEAD
 
     def _claim(self, urgent: bool | None = None) -> _Lease | None:
         """Lease another batch, of the alert of which this worker holds the fewest."""
@@ -226,6 +236,7 @@ class FanOut:
             earlier=claim.retries,
             recorded_at=now,
         )
+        self._claimed_at = now
         send.leases += 1
         self._leases.append(lease)
         return lease
@@ -236,7 +247,8 @@ class FanOut:
         if now - self._parked_at >= CHECK:
             self._parked_at = now
             for lease in reversed(self._leases):
-                if not lease.under_way and not lease.unrecorded and not self._startable(lease):
+                waits = lease.held_back and not self._startable(lease)
+                if waits and not lease.under_way and not lease.unrecorded:
                     self._release(lease, PARKED)
                     return
 
