@@ -16,6 +16,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 
 from service import openapi, validation
+from service.metrics import CONTENT_TYPE, House
 from service.models import Notification, Outcome, SubscriptionId, Topic
 from service.problems import FieldError, Problem, respond
 from service.publishing import Conflict, Idempotency, UnknownNotification
@@ -409,6 +410,14 @@ def ready() -> ResponseReturnValue:
     """Say that Redis answers, and how many workers are registered; 503 where it does not."""
     runtime().store.redis.ping()
     return {"status": "ready", "workers": runtime().dispatch.workers()}, 200
+
+
+@health.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """Show the state of the house in Prometheus' text format."""
+    _caller("read")
+    figures = cast(House, current_app.extensions["stoppress.metrics"])
+    return Response(figures.exposition(), content_type=CONTENT_TYPE)
 
 
 # Refusals ---------------------------------------------------------------------------------------

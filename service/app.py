@@ -15,7 +15,7 @@ from flask_limiter import Limiter
 from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from service import api, desk, editors, problems, reader, start
+from service import api, desk, editors, metrics, problems, reader, start
 from service.config import Config
 from service.keys import read_secrets
 from service.runtime import Runtime
@@ -72,6 +72,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.config["STOPPRESS"] = config
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime
+    app.extensions["stoppress.metrics"] = metrics.House(runtime)
     app.session_interface = _SessionOfPages()
     problems.init_app(app)
     editors.init_app(app, runtime)

@@ -188,6 +188,10 @@ class Ready(_Answer):
     workers: int
 
 
+class Metrics(RootModel[str]):
+    """Figures in Prometheus' text format."""
+
+
 class FieldErrorShown(_Answer):
     """What is wrong with one field; one within another is `outer.inner`."""
 
@@ -220,6 +224,7 @@ def _parameter(name: str, where: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": where, "required": False, "schema": schema}
 
 
+_MEDIA_TYPES = {ProblemShown: "application/problem+json", Metrics: "text/plain"}
 _WITH_BODY = (400, 413, 415, 422, 429)
 _OF_READERS = (401, 404)
 _OF_EDITORS = (401, 403, 429)
@@ -279,6 +284,7 @@ OPERATIONS = {
     "api.description": Operation({200: Description}),
     "health.alive": Operation({200: Alive}),
     "health.ready": Operation({200: Ready}),
+    "health.metrics": Operation({200: Metrics}, problems=(401, 403), security="editor"),
 }
 
 _MEANINGS = {
@@ -369,6 +375,6 @@ def _operation(endpoint: str, summary: str, arguments: list[str]) -> dict[str, A
 def _content(model: type[BaseModel] | None) -> dict[str, Any]:
     if model is None:
         return {}
-    media_type = "application/problem+json" if model is ProblemShown else "application/json"
+    media_type = _MEDIA_TYPES.get(model, "application/json")
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"content": {media_type: {"schema": schema}}}

@@ -69,7 +69,7 @@ def init_app(app: Flask) -> None:
 
 def respond(error: HTTPException) -> SansIOResponse | HTTPException:
     """Answer an API's caller with a problem document, a person's browser with a plain page."""
-    if not request.path.startswith(("/api/", "/healthz", "/readyz")):
+    if not request.path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
         return error
     response = error.get_response()
     if isinstance(response, Response) and response.mimetype != CONTENT_TYPE:

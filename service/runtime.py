@@ -13,6 +13,30 @@ from service.publishing import Publishing
 from service.store import Store, connect
 from service.tokens import Tokens
 
+KEY_NAME = 20  # characters
+
+
+class KeyRefusal(Exception):
+    """A VAPID key that cannot be retired; the message is one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """A VAPID key and what depends on it.
+
+    `place` is where it stands in VAPID_PRIVATE_KEY, from 0, the current one; None: it is not set.
+    """
+
+    public: str
+    place: int | None
+    readers: int
+    retired: bool
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others, and fits a line: how its public half begins."""
+        return self.public[:KEY_NAME]
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -75,11 +99,49 @@ class Runtime:
         # Mozilla and Google take a reserved domain; Apple needs VAPID_SUBJECT to be set.
         return host if "." in host and not host.replace(".", "").isdigit() else "example.com"
 
+    def key_uses(self) -> list[KeyUse]:
+        """Return the VAPID keys that are set, the current one first, then those that once were."""
+        readers = self.store.subscriptions.count_by_vapid_key()
+        retired = self.store.house.retired_vapid_keys()
+        set_ = [b64url(key.public) for key in self.vapid_keys]
+        places = {public: place for place, public in reversed(list(enumerate(set_)))}
+        return [
+            KeyUse(public, places.get(public), readers.get(public, 0), public in retired)
+            for public in dict.fromkeys([*set_, *sorted({*readers, *retired})])
+        ]
+
+    def retire_key(self, beginning: str) -> KeyUse:
+        """Let no reader be subscribed with a key any more; `KeyRefusal` while any depends on it.
+
+        `beginning` is how its public half begins, or all of it.
+        """
+        found = [use for use in self.key_uses() if use.public.startswith(beginning)]
+        if len(found) != 1 or len(beginning) < KEY_NAME:
+            raise KeyRefusal("no such key: stoppress keys list shows them")
+        use = found[0]
+        if use.place == 0:
+            raise KeyRefusal(
+                "new readers are subscribed with it; first put another key in front of it in"
+                " VAPID_PRIVATE_KEY and start everything again"
+            )
+        if use.readers:
+            raise KeyRefusal(
+                f"{use.readers:,} readers depend on it; each moves to the current key on the next"
+                " visit to the site"
+            )
+        self.store.house.retire_vapid_key(use.public)
+        return use
+
     def check_keys(self) -> None:
         """Refuse to work without a key that stored subscriptions need; `ConfigError` says which.
 
         Readers lost with a key come back only one by one, by asking each of them again.
         """
+        if self.vapid_public_key in self.store.house.retired_vapid_keys():
+            raise ConfigError(
+                f"VAPID_PRIVATE_KEY: the first key ({self.vapid_public_key[:KEY_NAME]}…) was"
+                " retired; put another in front of it"
+            )
         ours = {b64url(key.public) for key in self.vapid_keys}
         for public, readers in self.store.subscriptions.count_by_vapid_key().items():
             if readers and public not in ours:

@@ -426,16 +426,17 @@ def test_a_topic_that_comes_back_has_no_followers(client: Client, token: str) ->
 
 
 EDITORS_CALLS = [
-    ("POST", "/notifications", NEWS, {"send"}),
-    ("GET", "/notifications", None, {"send", "read"}),
-    ("GET", "/notifications/1", None, {"send", "read"}),
-    ("POST", "/notifications/1/cancel", None, {"send"}),
-    ("POST", "/audience", {"everyone": True}, {"send", "read"}),
-    ("GET", "/topics", None, {"send", "read", "topics"}),
-    ("GET", "/topics/world", None, {"send", "read", "topics"}),
-    ("POST", "/topics", {"slug": "new", "name": "New"}, {"topics"}),
-    ("PATCH", "/topics/world", {}, {"topics"}),
-    ("DELETE", "/topics/world", None, {"topics"}),
+    ("POST", f"{API}/notifications", NEWS, {"send"}),
+    ("GET", f"{API}/notifications", None, {"send", "read"}),
+    ("GET", f"{API}/notifications/1", None, {"send", "read"}),
+    ("POST", f"{API}/notifications/1/cancel", None, {"send"}),
+    ("POST", f"{API}/audience", {"everyone": True}, {"send", "read"}),
+    ("GET", f"{API}/topics", None, {"send", "read", "topics"}),
+    ("GET", f"{API}/topics/world", None, {"send", "read", "topics"}),
+    ("POST", f"{API}/topics", {"slug": "new", "name": "New"}, {"topics"}),
+    ("PATCH", f"{API}/topics/world", {}, {"topics"}),
+    ("DELETE", f"{API}/topics/world", None, {"topics"}),
+    ("GET", "/metrics", None, {"read"}),
 ]
 
 
@@ -452,13 +453,13 @@ def test_a_call_needs_a_token_of_its_scope(
     tokens = {scope: client.add_token(scope, [scope]) for scope in every}
     before = stored(client)
     for scope in every - scopes:
-        answer = client.call(method, API + path, said, token=tokens[scope])
+        answer = client.call(method, path, said, token=tokens[scope])
         assert answer.status_code == 403
         assert min(scopes) in answer.json["detail"]
     for wrong in (None, "unknown", "é" * 50):
-        assert client.call(method, API + path, said, token=wrong).status_code == 401
+        assert client.call(method, path, said, token=wrong).status_code == 401
     assert stored(client) == before
-    assert client.call(method, API + path, said, token=tokens[min(scopes)]).status_code < 300
+    assert client.call(method, path, said, token=tokens[min(scopes)]).status_code < 300
 
 
 def test_every_call_that_needs_an_api_token_is_in_that_table(client: Client) -> None:
@@ -470,7 +471,7 @@ def test_every_call_that_needs_an_api_token_is_in_that_table(client: Client) -> 
         if call.get("security") == [{"editor": []}]
     }
     named = {
-        (method, API + path.replace("/1", "/{id}").replace("/world", "/{slug}"))
+        (method, path.replace("/1", "/{id}").replace("/world", "/{slug}"))
         for method, path, _, _ in EDITORS_CALLS
     }
     assert named == guarded

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
@@ -13,9 +14,11 @@ from service.models import Topic
 
 _LAYOUT = "{g}:layout"
 _KEYS = "{g}:keys"
+_RETIRED = "{g}:keys:retired"
 _TOPICS = "{g}:topics"
 _EDITORS = "{g}:editors"
 _TOKENS = "{g}:tokens"
+_TICKED = "{g}:clock:ticked"
 
 # KEYS: table. ARGV: name, most entries. Returns its number; 0 where the table is full.
 _NUMBER = """
@@ -27,13 +30,14 @@ redis.call('HSET', KEYS[1], ARGV[1], number)
 return number
 """
 
-# KEYS: who leads. ARGV: name, ms. Returns 1 for the one that leads from now on. The first write
-# frees: the clock goes on under `maxmemory`.
+# KEYS: who leads, when it last did. ARGV: name, ms. Returns 1 for the one that leads from now on.
+# The first write frees: the clock goes on under `maxmemory`.
 _LEAD = """
 local leader = redis.call('GET', KEYS[1])
 if leader and leader ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], redis.call('TIME')[1])
 return 1
 """
 
@@ -81,6 +85,17 @@ class Names:
             self._names = {number: name for name, number in numbers.items()}
 
 
+class Backup(NamedTuple):
+    """When `stoppress keys backup` was last run, in seconds since 1970, and what it printed.
+
+    `secret` is SECRET_KEY's fingerprint, `vapid` the public halves of the VAPID keys.
+    """
+
+    at: float
+    secret: str
+    vapid: list[str]
+
+
 class House:
     """The small things of the installation, all in the slot of `{g}`."""
 
@@ -94,27 +109,54 @@ class House:
 
     def lead(self, name: str, lease_ms: int) -> bool:
         """Whether the clock called `name` leads for that long; one of several does."""
-        return bool(self._lead(keys=["{g}:clock"], args=[name, lease_ms]))
+        return bool(self._lead(keys=["{g}:clock", _TICKED], args=[name, lease_ms]))
+
+    def clock_age(self) -> float:
+        """Return how many seconds ago a clock last did its work; infinity for never."""
+        ticked = cast("bytes | None", self._redis.get(_TICKED))
+        return max(0.0, self._redis.time()[0] - int(ticked)) if ticked else math.inf
 
     # -- layout and keys -------------------------------------------------------------------------
 
     def remember_layout(self, version: int, partitions: int) -> tuple[int, int]:
         """Return the version and partitions of this store; a new one takes those given."""
-        with self._redis.pipeline() as pipe:
-            pipe.hsetnx(_LAYOUT, "version", str(version))
-            pipe.hsetnx(_LAYOUT, "partitions", str(partitions))
-            pipe.hmget(_LAYOUT, "version", "partitions")
-            kept = pipe.execute()[-1]
-        return int(kept[0]), int(kept[1])
+        kept = cast("list[bytes | None]", self._redis.hmget(_LAYOUT, "version", "partitions"))
+        if None in kept:  # a write, which a full Redis refuses, only where there is nothing yet
+            with self._redis.pipeline() as pipe:
+                pipe.hsetnx(_LAYOUT, "version", str(version))
+                pipe.hsetnx(_LAYOUT, "partitions", str(partitions))
+                pipe.hmget(_LAYOUT, "version", "partitions")
+                kept = pipe.execute()[-1]
+        return int(cast(bytes, kept[0])), int(cast(bytes, kept[1]))
 
     def remember_secret(self, fingerprint: str) -> str:
         """Return the fingerprint of this store's SECRET_KEY; a new store takes the one given."""
-        self._redis.hsetnx(_KEYS, "secret", fingerprint)
-        return cast(bytes, self._redis.hget(_KEYS, "secret")).decode()
+        kept = cast("bytes | None", self._redis.hget(_KEYS, "secret"))
+        if kept is None:
+            self._redis.hsetnx(_KEYS, "secret", fingerprint)
+            kept = cast(bytes, self._redis.hget(_KEYS, "secret"))
+        return kept.decode()
 
     def replace_secret(self, fingerprint: str) -> None:
         """Take another SECRET_KEY: only for a store in which nothing depends on the old one."""
         self._redis.hset(_KEYS, "secret", fingerprint)
+
+    def retire_vapid_key(self, public: str) -> None:
+        """Note that nobody is to be subscribed with this VAPID key any more."""
+        self._redis.sadd(_RETIRED, public)
+
+    def retired_vapid_keys(self) -> set[str]:
+        """Return the public halves of the VAPID keys that were retired."""
+        return {key.decode() for key in cast("set[bytes]", self._redis.smembers(_RETIRED))}
+
+    def note_backup(self, backup: Backup) -> None:
+        """Remember that the keys were written down somewhere."""
+        self._redis.hset(_KEYS, "backup", json.dumps(backup))
+
+    def backup(self) -> Backup | None:
+        """Return which keys were last written down."""
+        row = cast("bytes | None", self._redis.hget(_KEYS, "backup"))
+        return None if row is None else Backup(*json.loads(row))
 
     def mark_synthetic(self) -> None:
         """Note that the subscriptions of this store are pretended."""

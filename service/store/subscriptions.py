@@ -436,10 +436,10 @@ class Subscriptions:
             for at in range(0, len(buckets) * size, size)
         ]
 
-    def count(self) -> int:
-        """Return how many browsers are subscribed now."""
+    def count(self, kind: str = "live") -> int:
+        """Return how many browsers are subscribed now, or how many of them are `gone`."""
         return sum(
-            self._redis.bitcount(self.bitmap_key(partition, "live"))
+            self._redis.bitcount(self.bitmap_key(partition, kind))
             for partition in range(self.partitions)
         )
 
