@@ -15,7 +15,7 @@ from flask_limiter import Limiter
 from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from service import api, desk, editors, metrics, problems, reader, start
+from service import api, desk, editors, metrics, problems, reader, rehearsal_pages, start
 from service.config import Config
 from service.keys import read_secrets
 from service.runtime import Runtime
@@ -61,10 +61,11 @@ class _SessionOfPages(SecureCookieSessionInterface):
             super().save_session(app, session, response)
 
 
-def create_app(config: Config | None = None) -> Flask:
+def create_app(config: Config | None = None, *, beside: Runtime | None = None) -> Flask:
     """Make the application, in the process that will serve it; `ConfigError`.
 
     Without `config` the settings are those of the environment, over the keys in `DATA_DIR`.
+    A rehearsal is made `beside` the real house whose editors may use it.
     """
     config = config or _settings()
     runtime = Runtime.open(config)
@@ -75,7 +76,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions["stoppress.metrics"] = metrics.House(runtime)
     app.session_interface = _SessionOfPages()
     problems.init_app(app)
-    editors.init_app(app, runtime)
+    editors.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)
     # The API knows no cookies, so that there is nothing to forge.
     for blueprint in (api.bp, api.readers):
@@ -84,6 +85,11 @@ def create_app(config: Config | None = None) -> Flask:
         app.register_blueprint(blueprint)
     _limit_rates(app, config)
     app.after_request(_finish)
+    rehearsal_pages.init_app(app, mounted=beside is not None)
+    if beside is None:
+        app.wsgi_app = rehearsal_pages.Mount(  # type: ignore[method-assign]
+            app, lambda config: create_app(config, beside=runtime)
+        )
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]

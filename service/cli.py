@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -23,7 +24,7 @@ from rich.progress import Progress
 from rich.rule import Rule
 from rich.text import Text
 
-from service import embedded, seeding
+from service import embedded, rehearsal, seeding
 from service.config import Config, ConfigError
 from service.editors import EditorError, signin_link
 from service.endpoints import EndpointPolicy
@@ -389,6 +390,80 @@ def seed(number: int, origins: tuple[str, ...]) -> None:
     click.echo(f"{number:,} pretend readers in {took:.1f} s, {memory / number:.0f} bytes each")
     if unknown := [origin for origin in origins if not runtime.endpoints.allows(origin)]:
         click.echo(f"To send to them, add to PUSH_SERVICES: {' '.join(unknown)}")
+
+
+@main.command()
+@click.argument(
+    "number",
+    metavar="[N]",
+    default=rehearsal.READERS,
+    type=click.IntRange(1, rehearsal.MOST_READERS),
+)
+def rehearse(number: int) -> None:
+    """Run the whole show with N pretend readers (200,000); nobody real is touched."""
+    config = Config.read(os.environ)
+    if not os.environ.get("PORT", "").strip():
+        config = replace(config, port=_free_port(config))
+    _check_port(config)
+    if rehearsal.find(config.data_dir):
+        raise click.ClickException("a rehearsal is running already; end it first")
+    with Supervisor() as supervisor:
+        argv = rehearsal.command(config, number, _FIRST_TOPICS)
+        supervisor.start(Child("rehearsal", argv, rehearsal.foreign_environment()))
+        try:
+            _show_readers_coming(supervisor, config, number)
+            _open_its_desk(supervisor, config, number)
+            supervisor.wait(lambda: False)
+        except ChildEnded as error:
+            if rehearsal.find(config.data_dir):
+                raise click.ClickException(f"{error}; what it said is above") from None
+            if why := rehearsal.trouble(config.data_dir):
+                raise click.ClickException(why) from None
+            click.echo("The rehearsal is over.")
+        except TimeoutError:
+            raise click.ClickException(f"its desk was not ready within {_READY_WITHIN} s") from None
+
+
+def _free_port(config: Config) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in config.bind else socket.AF_INET) as probe:
+        probe.bind((config.bind, 0))
+        return int(probe.getsockname()[1])
+
+
+def _show_readers_coming(supervisor: Supervisor, config: Config, number: int) -> None:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Storing pretend readers", total=number)
+
+        def ready() -> bool:
+            found = rehearsal.find(config.data_dir)
+            progress.update(task, completed=found.stored if found else 0)
+            return found is not None and found.ready
+
+        supervisor.wait(ready)
+
+
+def _open_its_desk(supervisor: Supervisor, config: Config, number: int) -> None:
+    """Start the web process of a rehearsal that is ready, and say where to click."""
+    found = rehearsal.find(config.data_dir)
+    if found is None:
+        return  # it has just ended
+    ours = {"BIND": config.bind, "PORT": str(config.port), "SITE_NAME": config.site_name}
+    environ = rehearsal.foreign_environment() | found.environ | ours
+    supervisor.start(Child("web", [sys.executable, "-m", "service.cli", "web"], environ))
+    config = Config.read(environ)
+    supervisor.wait(lambda: _ready(config), timeout=_READY_WITHIN)
+    link = signin_link(Runtime.open(config))
+    console = Console(highlight=False)
+    console.print()
+    console.print(Text.assemble(("STOP PRESS", "bold"), f" rehearses: {number:,} pretend readers"))
+    console.print(Rule(style="dim"))
+    console.print(Text.assemble((f"{'Sign in once':<15}", "dim"), (link, "bold")), soft_wrap=True)
+    console.print(Rule(style="dim"))
+    console.print(Text("Nobody real is alerted."))
+    minutes = rehearsal.LONGEST // 60
+    console.print(Text(f"Ctrl-C ends it, or else {minutes} minutes; all of it is deleted.", "dim"))
+    console.print()
 
 
 @main.command(
