@@ -25,7 +25,7 @@ from service.store.subscriptions import BUCKET
 from workers import wire
 from workers.wire import PreparedKey
 
-_STRETCH: Final = 16  # buckets that a worker looks at in one go; the next one takes others
+_STRETCH: Final = 64  # buckets that a worker looks at in one go; the next one takes others
 _REST: Final = 3.0  # seconds until it is looked again whether there is something to derive
 _LEAST_REST: Final = 20  # and at least so many times as long as looking took
 _NONCE: Final = 12  # bytes
