@@ -24,7 +24,7 @@ from rich.progress import Progress
 from rich.rule import Rule
 from rich.text import Text
 
-from service import embedded, rehearsal, seeding
+from service import embedded, key_commands, rehearsal, seeding
 from service.config import Config, ConfigError
 from service.editors import EditorError, signin_link
 from service.endpoints import EndpointPolicy
@@ -297,11 +297,29 @@ def keys(ctx: click.Context) -> None:
 @keys.command()
 def backup() -> None:
     """Print what to keep in a safe place: without it every reader is lost."""
-    environ = _over(read_secrets(Config.read(os.environ).data_dir))
-    for name in ("SECRET_KEY", "VAPID_PRIVATE_KEY"):
-        if not environ.get(name, "").strip():
-            raise ConfigError(f"{name}: not set")
-        click.echo(f"{name}={environ[name]}")
+    key_commands.backup(settings)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Show the VAPID keys, and how many readers depend on each."""
+    key_commands.show(Runtime.open(settings()))
+
+
+@keys.command()
+@click.argument("public_key")
+def retire(public_key: str) -> None:
+    """Retire a key no reader depends on; PUBLIC_KEY as `keys list` shows it."""
+    key_commands.retire(Runtime.open(settings()), public_key.rstrip("…"))
+
+
+@main.command("doctor")
+@click.option("--send", metavar="SUBSCRIPTION_ID", help="Send that browser one test message.")
+def examine(send: str | None) -> None:
+    """Check the whole installation and say what to do; 1 where something fails."""
+    from service import doctor  # pywebpush takes longer to load than most commands to run
+
+    sys.exit(doctor.run(settings, send))
 
 
 # Setting up -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from service.config import Config, ConfigError
@@ -11,6 +12,7 @@ from service.gone import Gone
 from service.keys import VapidKey, b64url
 from service.publishing import Publishing
 from service.store import Store, connect
+from service.store.house import Backup
 from service.tokens import Tokens
 
 KEY_NAME = 20  # characters
@@ -131,6 +133,19 @@ class Runtime:
             )
         self.store.house.retire_vapid_key(use.public)
         return use
+
+    def note_backup(self) -> None:
+        """Remember that the keys of this process were written down."""
+        publics = [b64url(key.public) for key in self.vapid_keys]
+        self.store.house.note_backup(Backup(time.time(), self.tokens.fingerprint, publics))
+
+    def backed_up_at(self) -> float | None:
+        """Return when all keys of this process were written down; None: some never were."""
+        kept = self.store.house.backup()
+        ours = {b64url(key.public) for key in self.vapid_keys}
+        if kept is None or kept.secret != self.tokens.fingerprint or not ours <= {*kept.vapid}:
+            return None
+        return kept.at
 
     def check_keys(self) -> None:
         """Refuse to work without a key that stored subscriptions need; `ConfigError` says which.
