@@ -5,14 +5,16 @@ The same interface as `workers.http2.Connection`, for push services that do not 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Generic, TypeVar
 
 import h11
 
-from workers.http2 import MAX_ANSWER, Ended, Headers
+from workers.exchange import MAX_ANSWER, Exchange
+
+E = TypeVar("E", bound=Exchange)
 
 
-class Connection:
+class Connection(Generic[E]):
     """One connection to `authority`; what is to be written is in `out`, as with HTTP/2.
 
     `failure`, once not empty, says why the connection is at its end.
@@ -24,52 +26,49 @@ class Connection:
         self.going_away = False
         self._authority = authority
         self._h11 = h11.Connection(h11.CLIENT)
-        self._queued = 0
-        self._position = 0
-        self._key: Any = None
-        self._status = 0
-        self._retry_after = ""
-        self._answer = b""
+        self._queued = 0  # bytes that were ever put into `out`
+        self._exchange: E | None = None
 
     @property
     def room(self) -> int:
         """How many more requests may be made now."""
-        return int(self._key is None and not self.failure and not self.going_away)
+        return int(self._exchange is None and not self.failure)
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way."""
-        return self._key is None
+        return self._exchange is None
 
-    def request(self, key: object, path: str, headers: Headers, body: bytes) -> None:
-        """Make a request, which `room` must allow."""
-        self._key, self._position = key, self._queued
-        self._status, self._retry_after, self._answer = 0, "", b""
-        fields = [("host", self._authority), *headers, ("content-length", str(len(body)))]
-        request = h11.Request(method="POST", target=path, headers=fields)
-        for event in (request, h11.Data(data=body), h11.EndOfMessage()):
+    def request(self, exchange: E) -> None:
+        """Send a request, which `room` must allow."""
+        self._exchange, exchange.position = exchange, self._queued
+        fields = [
+            ("host", self._authority),
+            *exchange.headers,
+            ("content-length", str(len(exchange.body))),
+        ]
+        head = h11.Request(method="POST", target=exchange.path, headers=fields)
+        for event in (head, h11.Data(data=exchange.body), h11.EndOfMessage()):
             sent = self._h11.send(event) or b""
             self._queued += len(sent)
             self.out += sent
 
-    def cancel(self, key: object) -> None:
-        """Give a request up, and with it the connection: there is no other way."""
-        if key is self._key:
-            self._key = None
-            self.failure = "timed out"
+    def cancel(self, exchange: E) -> None:
+        """Give the request up, and with it the connection: there is no other way."""
+        if exchange is self._exchange:
+            self._exchange = None
+            self.failure = "connection lost: a request was given up"
 
-    def abandon(self, written: int, why: str) -> list[Ended]:
-        """Give the request up since the connection is lost; `written`: bytes of `out` that went."""
+    def abandon(self, written: int, why: str) -> list[E]:
+        """End the request: the connection is lost, after `written` bytes of `out` had gone."""
         self.failure = self.failure or why
-        if self._key is None:
+        exchange = self._exchange
+        if exchange is None:
             return []
-        if self._status:
-            return [self._finish()]
-        ended = Ended(self._key, 0, "", why, self._position >= written)
-        self._key = None
-        return [ended]
+        exchange.fail(self.failure, exchange.position >= written)
+        return self._ended(exchange)
 
-    def receive(self, data: bytes) -> list[Ended]:
+    def receive(self, data: bytes) -> list[E]:
         """Take bytes of the peer, cut anywhere; none at all say that it has closed."""
         if self.failure:
             return []
@@ -80,35 +79,32 @@ class Connection:
             self.failure = "connection lost: not HTTP/1.1"
             return []
 
-    def _events(self) -> list[Ended]:
+    def _events(self) -> list[E]:
+        """Read on until the answer has ended; what no request asked for ends the connection."""
+        exchange = self._exchange
         while True:
             event = self._h11.next_event()
-            if isinstance(event, h11.Response):
-                fields = dict(reversed(list(event.headers)))
-                self._status = event.status_code
-                self._retry_after = fields.get(b"retry-after", b"").decode("latin-1")
-            elif isinstance(event, h11.Data):
-                self._answer += event.data[: MAX_ANSWER - len(self._answer)]
-                if len(self._answer) >= MAX_ANSWER:
-                    self.failure = "connection lost: an answer too long"
-                    return [self._finish()]
-            elif isinstance(event, h11.EndOfMessage):
-                self._begin_next()
-                return [self._finish()]
-            elif isinstance(event, h11.ConnectionClosed):
+            if event is h11.NEED_DATA:
+                return []
+            if exchange is None or isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
                 self.failure = "connection lost"
                 return []
-            elif event is h11.NEED_DATA or event is h11.PAUSED:
-                return []
+            if isinstance(event, h11.Response):
+                fields = dict(reversed(list(event.headers)))
+                exchange.status = event.status_code
+                exchange.retry_after = fields.get(b"retry-after", b"").decode("latin-1")
+            elif isinstance(event, h11.Data):
+                exchange.answer += bytes(event.data[: MAX_ANSWER - len(exchange.answer)])
+                if len(exchange.answer) >= MAX_ANSWER:
+                    self.failure = "connection lost: an answer too long"
+                    return self._ended(exchange)
+            elif isinstance(event, h11.EndOfMessage):
+                if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
+                    self._h11.start_next_cycle()
+                else:
+                    self.failure = "connection lost"
+                return self._ended(exchange)
 
-    def _begin_next(self) -> None:
-        if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
-            self._h11.start_next_cycle()
-        else:
-            self.failure = "connection lost"
-
-    def _finish(self) -> Ended:
-        reason = self._answer.decode(errors="replace")
-        ended = Ended(self._key, self._status, self._retry_after, reason, False)
-        self._key = None
-        return ended
+    def _ended(self, exchange: E) -> list[E]:
+        self._exchange = None
+        return [exchange]

@@ -1,0 +1,196 @@
+"""From a host's name to a socket that is ready: DNS, TCP, TLS; and the socket thereafter."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import time
+from typing import Any, Final
+
+# Seconds after which the next address is tried beside those that have not connected: RFC 8305.
+_NEXT_ADDRESS: Final = 0.25
+_READ: Final = 1 << 16  # bytes
+_WRITE: Final = 1 << 18  # bytes that are encrypted at once
+
+_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+
+
+class CannotConnect(Exception):
+    """Why, in plain words."""
+
+
+class Channel:
+    """A connected socket, with TLS or without, that never waits.
+
+    TLS runs in memory: one read of the socket serves many records. `protocol` is what ALPN settled.
+    `ended`, once not empty, says why nothing more will come. `written` counts the bytes that were
+    taken for sending, of which `unsent` are encrypted but for the socket still to take.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.protocol = "http/1.1"
+        self.ended = ""
+        self.written = 0
+        self.unsent = b""
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls: ssl.SSLObject | None = None
+
+    def secure(self, tls: ssl.SSLContext, host: str, deadline: float) -> None:
+        """Shake hands before `deadline` of the monotonic clock; this one waits. `OSError`."""
+        self._tls = tls.wrap_bio(self._in, self._out, server_hostname=host)
+        while True:
+            try:
+                self._tls.do_handshake()
+                waits = False
+            except ssl.SSLWantReadError:
+                waits = True
+            finally:
+                self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
+                self.socket.sendall(self._out.read())
+            if not waits:
+                break
+            data = self.socket.recv(_READ)
+            if not data:
+                raise ConnectionResetError
+            self._in.write(data)
+        self.socket.setblocking(False)
+        self.protocol = self._tls.selected_alpn_protocol() or "http/1.1"
+
+    def read(self) -> bytes:
+        """Return what has come."""
+        try:
+            data = self.socket.recv(_READ)
+        except (BlockingIOError, InterruptedError):
+            return b""
+        except OSError as error:
+            self.ended = in_words(error)
+            return b""
+        if not data:
+            self.ended = "connection lost"
+        return data if self._tls is None else self._decrypt(self._tls, data)
+
+    def _decrypt(self, tls: ssl.SSLObject, data: bytes) -> bytes:
+        self._in.write(data)
+        pieces = []
+        try:
+            while piece := tls.read(_READ):
+                pieces.append(piece)
+            self.ended = "connection lost"
+        except ssl.SSLWantReadError:
+            pass
+        except OSError as error:
+            self.ended = in_words(error)
+        return b"".join(pieces)
+
+    def write(self, out: bytearray) -> None:
+        """Send, and delete from `out`, as much as the socket takes now."""
+        try:
+            while True:
+                if not self.unsent:
+                    self._encrypt(out)
+                    if not self.unsent:
+                        return
+                self.unsent = self.unsent[self.socket.send(self.unsent) :]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.ended = in_words(error)
+
+    def _encrypt(self, out: bytearray) -> None:
+        data = bytes(out[:_WRITE])
+        del out[:_WRITE]
+        self.written += len(data)
+        if self._tls is None:
+            self.unsent = data
+            return
+        if data:
+            self._tls.write(data)
+        self.unsent = self._out.read()
+
+
+def connect(host: str, port: int, tls: ssl.SSLContext | None, timeout: float) -> Channel:
+    """Connect within `timeout` s after the name was resolved; `CannotConnect`. Waits: for threads.
+
+    A literal for an IPv6 address is `host` without its brackets.
+    """
+    try:
+        addresses: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise CannotConnect("host name unknown") from error
+    deadline = time.monotonic() + timeout
+    sock = _first_to_connect(addresses, deadline)
+    channel = Channel(sock)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            channel.secure(tls, host, deadline)
+    except (OSError, ValueError) as error:
+        sock.close()
+        raise CannotConnect(in_words(error)) from error
+    return channel
+
+
+def _first_to_connect(addresses: list[_Address], deadline: float) -> socket.socket:
+    """Try the addresses, each once the one before has failed or not connected for a moment."""
+    todo, trying = list(addresses), select.poll()
+    attempts: dict[int, socket.socket] = {}
+    why = "timed out"
+    try:
+        while todo or attempts:
+            if todo:
+                try:
+                    attempt = _begin(todo.pop(0))
+                except OSError as error:
+                    why = in_words(error)
+                    continue
+                attempts[attempt.fileno()] = attempt
+                trying.register(attempt, select.POLLOUT)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            for number, _ in trying.poll(1000 * (min(left, _NEXT_ADDRESS) if todo else left)):
+                attempt = attempts.pop(number)
+                trying.unregister(attempt)
+                code = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if not code:
+                    return attempt
+                why = in_words(OSError(code, os.strerror(code)))
+                attempt.close()
+    finally:
+        for attempt in attempts.values():
+            attempt.close()
+    raise CannotConnect("timed out" if attempts else why)
+
+
+def _begin(address: _Address) -> socket.socket:
+    family, kind, protocol, _, where = address
+    attempt = socket.socket(family, kind, protocol)
+    attempt.setblocking(False)
+    try:
+        attempt.connect(where)
+    except BlockingIOError:
+        pass
+    except OSError:
+        attempt.close()
+        raise
+    return attempt
+
+
+def in_words(error: Exception) -> str:
+    """Say why a connection failed, whatever the TLS library calls it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not trusted: {error.verify_message}"
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return "connection lost"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or 'no reason given'}"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ConnectionError):
+        return "connection lost"
+    return f"cannot connect: {error.strerror if isinstance(error, OSError) else error}"
