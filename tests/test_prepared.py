@@ -143,20 +143,31 @@ def test_what_was_not_used_can_be_put_back_and_is_there_again(house: House, pool
     fill(house.runtime)
     keys = pool.take(0, 1)
     used = keys.pop(300)
+    rest = dict(keys)
     assert pool.put_back(0, 1, keys)
     assert house.runtime.store.prepared.ready() == READERS - 1
-    assert pool.take(0, 1) == keys
-    assert used not in keys.values()
+    assert pool.take(0, 1) == rest
+    assert used not in rest.values()
+
+
+def test_what_was_put_back_is_not_put_back_again(house: House, pool: Pool) -> None:
+    fill(house.runtime)
+    keys = pool.take(0, 1)
+    assert pool.put_back(0, 1, keys)
+    assert len(pool.take(0, 1)) == BUCKET
+    assert not pool.put_back(0, 1, keys)
+    assert pool.take(0, 1) == {}
 
 
 def test_nothing_is_put_back_over_keys_that_others_derived_meanwhile(
     house: House, pool: Pool
 ) -> None:
     fill(house.runtime)
-    earlier = pool.take(0, 0)
+    keys = pool.take(0, 0)
+    earlier = publics(keys)
     fill(house.runtime)
-    assert not pool.put_back(0, 0, earlier)
-    assert publics(earlier).isdisjoint(publics(pool.take(0, 0)))
+    assert not pool.put_back(0, 0, keys)
+    assert earlier.isdisjoint(publics(pool.take(0, 0)))
 
 
 def test_only_those_without_a_key_get_one(
@@ -165,7 +176,7 @@ def test_only_those_without_a_key_get_one(
     fill(house.runtime)
     keys = pool.take(0, 0)
     left = {number: keys[number] for number in list(keys)[:200]}
-    pool.put_back(0, 0, left)
+    pool.put_back(0, 0, dict(left))
     house.seed(3)
     derived = watch_derivations(monkeypatch)
     fill(house.runtime)
@@ -364,7 +375,7 @@ def test_keys_are_not_stored_again_because_the_answer_was_lost(
             target=lambda: taken.append(wait_until(lambda: Pool(house.runtime).take(0, 0), every=0))
         )
         taker.start()
-        assert not Pool(other).put_back(0, 0, few)
+        assert not Pool(other).put_back(0, 0, dict(few))
         taker.join()
         other.store.redis.close()
     assert taken == [few]

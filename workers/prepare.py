@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -39,6 +40,7 @@ class Pool:
     Before the first message to somebody of a bucket: `keys = pool.take(partition, bucket)`.
     For each message: `key = keys.pop(number, None)`; good if `key.fits(p256dh, auth)`, and then
     only for this one. At the end what was not popped may go back: `pool.put_back(…, keys)`.
+    Both together are 0.6 ms of work: worth it for eight messages to a bucket, not for fewer.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -69,13 +71,15 @@ class Pool:
             )
         )
 
-    def put_back(self, partition: int, bucket: int, keys: Mapping[int, PreparedKey]) -> bool:
-        """Let others have `keys`, none of which was used; the caller must forget them.
+    def put_back(self, partition: int, bucket: int, keys: dict[int, PreparedKey]) -> bool:
+        """Let others have `keys`, none of which was used. They are taken out of `keys`.
 
-        False where there are others by now, or Redis has no ear for it: then they are lost.
+        False where there are others by now, or Redis cannot take them: then they are lost.
         """
+        mine = dict(keys)
+        keys.clear()  # first: whatever happens next, they are not put back a second time
         with suppress(RedisError):
-            return bool(keys) and self.store(partition, bucket, keys)
+            return bool(mine) and self.store(partition, bucket, mine)
         return False
 
     def store(self, partition: int, bucket: int, keys: Mapping[int, PreparedKey]) -> bool:
@@ -83,7 +87,7 @@ class Pool:
         bits = 0
         for number in keys:
             bits |= 1 << BUCKET - 1 - number % BUCKET
-        packed = b"".join(_KEY.pack(*keys[number]) for number in sorted(keys))
+        packed = b"".join(chain.from_iterable(map(keys.__getitem__, sorted(keys))))
         nonce = os.urandom(_NONCE)
         sealed = self._cipher.encrypt(
             nonce, bits.to_bytes(_BITMAP, "big") + packed, _name(partition, bucket)
