@@ -93,8 +93,8 @@ def hold(data_dir: Path) -> Iterator[Path]:
         _take(lock)
         lock.truncate(0)
         shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
-        folder.mkdir(mode=0o700)
         try:
+            folder.mkdir(mode=0o700)
             yield folder
         except Exception as error:
             lock.write(str(error))
