@@ -7,7 +7,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from html import unescape
 from pathlib import Path
 
@@ -136,22 +137,9 @@ def environment(**settings: str) -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | settings
 
 
-def stoppress(*arguments: str, **settings: str) -> subprocess.Popen[str]:
-    """A command of ours in a shell, what it says on one stream."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "service.cli", *arguments],
-        env=environment(**settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def said_by(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    with process.stdout as output:
-        return output.read()
+    return process.stdout.read()
 
 
 RUN = """
@@ -163,11 +151,49 @@ sys.exit(rehearse.main())
 """
 
 
-def run(data_dir: Path, readers: int = 100, longest: float = 600) -> subprocess.Popen[bytes]:
-    """A rehearsal's own process, as the desk and the terminal start it."""
-    topics = '[{"slug": "world", "name": "World"}]'
-    argv = [sys.executable, "-c", RUN, str(longest), str(data_dir), str(readers), "1", topics]
-    return subprocess.Popen(argv, env=environment(), start_new_session=True)
+Spawn = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def spawn() -> Iterator[Spawn]:
+    """Start processes of ours, what one says on one stream; ended with all that is theirs."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*argv: str, **settings: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, *argv],
+            env=environment(**settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.fixture
+def stoppress(spawn: Spawn) -> Spawn:
+    """Run a command of ours in a shell."""
+    return partial(spawn, "-m", "service.cli")
+
+
+@pytest.fixture
+def run(spawn: Spawn, tmp_path: Path) -> Spawn:
+    """Run a rehearsal's own process in `tmp_path`, as the desk and the terminal do."""
+
+    def start(readers: int = 100, longest: float = 600) -> subprocess.Popen[str]:
+        topics = '[{"slug": "world", "name": "World"}]'
+        return spawn("-c", RUN, str(longest), str(tmp_path), str(readers), "1", topics)
+
+    return start
 
 
 @pytest.fixture(scope="module")
@@ -264,17 +290,20 @@ def test_every_page_of_a_rehearsal_says_so_and_no_page_of_the_real_desk_does(
 
 
 def test_every_address_on_a_rehearsals_pages_leads_to_it_or_to_the_page_that_ends_it(
-    newsroom: Newsroom, stage: Rehearsal
+    newsroom: Newsroom, theirs: Runtime
 ) -> None:
-    for path in ("/desk/", "/desk/new"):
+    id = theirs.publishing.publish(content(), EVERYONE, by=EMAIL).id
+    for path in ("/desk/", "/desk/new", f"/desk/alerts/{id}"):
         page = newsroom.editor.get(DESK + path).text
-        found = re.findall(r'(?:href|src|action|hx-get|formaction)="(/[^"]*)"', page)
-        assert len(found) > 5
-        strays = {link for link in found if not link.startswith("/rehearsal/")}
-        assert strays == {"/desk/rehearsal"}
-        for link in found:
-            if "sign-out" not in link:
-                assert newsroom.editor.get(link).status_code == 200, link
+        links = set(re.findall(r'(?:href|src|hx-get)="(/[^"]*)"', page))
+        forms = set(re.findall(r'(?:action|formaction)="(/[^"]*)"', page))
+        assert len(links) > 3
+        assert forms
+        assert {at for at in links | forms if not at.startswith("/rehearsal/")} == {
+            "/desk/rehearsal"
+        }
+        for link in links:
+            assert newsroom.editor.get(link).status_code == 200, link
 
 
 def test_nobody_gets_in_who_is_not_signed_in_at_the_real_desk(
@@ -307,7 +336,7 @@ def test_a_number_of_readers_that_cannot_be_is_refused(newsroom: Newsroom, reade
 
 
 def test_one_rehearsal_runs_at_a_time_and_the_second_is_shown_the_first(
-    newsroom: Newsroom, stage: Rehearsal
+    newsroom: Newsroom, stage: Rehearsal, stoppress: Spawn
 ) -> None:
     again = newsroom.editor.post("/desk/rehearsal", "/desk/rehearsal", readers="100")
     assert again.status_code == 409
@@ -401,22 +430,24 @@ def test_it_ends_with_the_server_it_was_started_from(
         wait_until(lambda: gone(tmp_path, processes))
 
 
-def test_it_ends_by_itself_after_its_longest_time(tmp_path: Path) -> None:
-    runner = run(tmp_path, longest=2)
+def test_it_ends_by_itself_after_its_longest_time(run: Spawn, tmp_path: Path) -> None:
+    runner = run(longest=2)
     processes = family(runner.pid)
     assert runner.wait(60) == 0
     assert gone(tmp_path, processes)
 
 
-def test_one_that_is_killed_takes_all_with_it_and_the_next_one_sweeps(tmp_path: Path) -> None:
-    runner = run(tmp_path)
+def test_one_that_is_killed_takes_all_with_it_and_the_next_one_sweeps(
+    run: Spawn, tmp_path: Path
+) -> None:
+    runner = run()
     wait_until(lambda: ready(tmp_path))
     processes = family(runner.pid)
     runner.kill()
     runner.wait()
     assert rehearsal.find(tmp_path) is None
     wait_until(lambda: not running(processes))
-    next_one = run(tmp_path)
+    next_one = run()
     found = wait_until(lambda: ready(tmp_path))
     assert found.pid == next_one.pid
     rehearsal.end(tmp_path)
@@ -424,8 +455,8 @@ def test_one_that_is_killed_takes_all_with_it_and_the_next_one_sweeps(tmp_path: 
     assert gone(tmp_path, family(next_one.pid))
 
 
-def test_ctrl_c_is_heard_while_readers_are_being_stored(tmp_path: Path) -> None:
-    runner = run(tmp_path, readers=1_000_000)
+def test_ctrl_c_is_heard_while_readers_are_being_stored(run: Spawn, tmp_path: Path) -> None:
+    runner = run(readers=1_000_000)
     wait_until(lambda: (found := rehearsal.find(tmp_path)) and found.stored)
     processes = family(runner.pid)
     runner.send_signal(signal.SIGINT)
@@ -436,7 +467,9 @@ def test_ctrl_c_is_heard_while_readers_are_being_stored(tmp_path: Path) -> None:
 # In a terminal ----------------------------------------------------------------------------------
 
 
-def test_in_a_terminal_it_prints_where_to_click_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+def test_in_a_terminal_it_prints_where_to_click_and_ends_with_ctrl_c(
+    stoppress: Spawn, tmp_path: Path
+) -> None:
     shell = stoppress("rehearse", "300", DATA_DIR=str(tmp_path), WORKER_CONCURRENCY="1")
     output = ""
 
@@ -469,7 +502,7 @@ def test_in_a_terminal_it_prints_where_to_click_and_ends_with_ctrl_c(tmp_path: P
 
 
 def test_a_port_that_is_taken_is_said_before_anything_starts(
-    newsroom: Newsroom, tmp_path: Path
+    newsroom: Newsroom, stoppress: Spawn, tmp_path: Path
 ) -> None:
     shell = stoppress("rehearse", DATA_DIR=str(tmp_path), PORT=str(newsroom.house.port))
     assert shell.wait(30) == 2
