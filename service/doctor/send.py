@@ -37,6 +37,7 @@ def send_one(runtime: Runtime, id: str) -> Finding:
     with requests.Session() as session:
         if runtime.config.push_ca_bundle:
             session.verify = str(runtime.config.push_ca_bundle)
+            session.trust_env = False  # or REQUESTS_CA_BUNDLE would win
         try:
             status = webpush(
                 subscription_info={
