@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from service import openapi
 from service.keys import VapidKey, b64url
 from service.models import Outcome, SubscriptionId, Topic
+from service.store.sending import Result
 from tests.client import API, VAPID, Client, browser, make_app, stored
 
 SUBSCRIPTIONS = f"{API}/subscriptions"
@@ -285,12 +286,16 @@ def test_progress_adds_up_by_outcome_and_by_push_service(client: Client, token: 
     for number in range(5):
         subscribe(client, number)
     id = int(client.call("POST", NOTIFICATIONS, NEWS, token=token).json["id"])
-    client.runtime.publishing.plan(id)
+    client.runtime.dispatch.plan(client.runtime.publishing.get(id))
     sending = client.runtime.store.sending
-    batch = sending.claim(id, 0, "a worker", 60_000)
-    assert batch is not None
-    results = {(Outcome.ACCEPTED, "google"): [0, 1], (Outcome.GONE, "google"): [2]}
-    sending.record(id, batch, "a worker", 60_000, {**results, (Outcome.ACCEPTED, "apple"): [3]})
+    claim = sending.claim(id, 0, "a worker", 60_000)
+    assert claim is not None
+    results = {
+        Result(Outcome.ACCEPTED, "google", 1): [0, 1],
+        Result(Outcome.GONE, "google", 1): [2],
+        Result(Outcome.ACCEPTED, "apple", 2): [3],
+    }
+    sending.record(id, claim.batch, "a worker", 60_000, results)
     path = f"{NOTIFICATIONS}/{id}"
     progress = client.call("GET", path, token=token).json["progress"]
     assert (progress["recipients"], progress["done"]) == (5, 4)
@@ -298,7 +303,7 @@ def test_progress_adds_up_by_outcome_and_by_push_service(client: Client, token: 
         "google": {"accepted": 2, "gone": 1},
         "apple": {"accepted": 1},
     }
-    sending.release(id, batch, "a worker", wait_ms=0, retries={})
+    sending.release(id, claim.batch, "a worker", wait_ms=0)
     assert client.call("POST", f"{path}/cancel", token=token).json["status"] == "cancelled"
     shown = client.call("GET", path, token=token).json
     assert shown["status"] == "cancelled"

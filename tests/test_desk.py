@@ -16,8 +16,8 @@ from service.app import create_app
 from service.config import Config
 from service.keys import VapidKey
 from service.models import Audience, Content, Outcome, State, SubscriptionId, Topic
-from service.publishing import cut
 from service.runtime import Runtime
+from service.store.sending import Result
 from tests.redis_server import RedisServer
 
 EMAIL, PASSWORD = "nora@paper.example", "three quiet words"
@@ -165,13 +165,16 @@ def publish(runtime: Runtime, **content: str) -> int:
 def send_all(runtime: Runtime, id: int, outcomes: dict[tuple[Outcome, str], int]) -> None:
     """Do what workers do, with these outcomes."""
     sending = runtime.store.sending
-    runtime.publishing.plan(id)
-    (batch,) = cut(0, sending.audience(id, 0))
-    assert sending.claim(id, 0, "a test", 60_000)
-    numbers = iter(sending.pending(id, batch))
-    results = {kind: [next(numbers) for _ in range(n)] for kind, n in outcomes.items()}
-    sending.record(id, batch, "a test", 60_000, results)
-    sending.release(id, batch, "a test", wait_ms=0, retries={})
+    runtime.dispatch.plan(runtime.publishing.get(id))
+    claim = sending.claim(id, 0, "a test", 60_000)
+    assert claim is not None
+    numbers = iter(claim.pending)
+    results = {
+        Result(outcome, service, 1): [next(numbers) for _ in range(n)]
+        for (outcome, service), n in outcomes.items()
+    }
+    sending.record(id, claim.batch, "a test", 60_000, results)
+    sending.release(id, claim.batch, "a test", wait_ms=0)
 
 
 # Coming in --------------------------------------------------------------------------------------
@@ -570,8 +573,7 @@ def test_cancelling_stops_it_and_counts_the_rest_as_cancelled(
     page = f"/desk/alerts/{id}"
     assert post(editor, f"{page}/cancel", page=page).location == page
     assert runtime.publishing.get(id).state is State.CANCELLED
-    runtime.publishing.plan(id)
-    runtime.publishing.advance(id)
+    runtime.dispatch.advance(id)
     again = post(editor, f"{page}/cancel", page=page)
     assert again.status_code == 409
     assert "already cancelled" in again.text

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import seeding
+from service.dispatch import BATCH_RECIPIENTS, Dispatch, cut
 from service.models import Audience, Batch, Content, Notification, Outcome, State
-from service.publishing import BATCH_RECIPIENTS, Publishing, cut
+from service.publishing import Publishing
 from service.store import Store, connect
-from service.store.sending import Retry
+from service.store.sending import Claim, Result, Retry
 
 LEASE_MS = 400
 
@@ -29,16 +30,27 @@ def store(redis_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def publishing(store: Store) -> Publishing:
-    return Publishing(store, store.redis)
+def dispatch(store: Store) -> Dispatch:
+    return Dispatch(store, store.redis)
 
 
-def planned(store: Store, publishing: Publishing) -> int:
+@pytest.fixture
+def publishing(store: Store, dispatch: Dispatch) -> Publishing:
+    return Publishing(store, dispatch)
+
+
+def planned(publishing: Publishing, dispatch: Dispatch) -> int:
     """Publish to everyone and plan it; nobody sends."""
     content = Content("Late news", "https://paper.example/")
     id = publishing.publish(content, Audience(everyone=True), by="a test").id
-    publishing.plan(id)
+    dispatch.plan(publishing.get(id))
     return id
+
+
+def claimed(store: Store, id: int, worker: str, lease_ms: int) -> Claim:
+    claim = store.sending.claim(id, 0, worker, lease_ms)
+    assert claim is not None
+    return claim
 
 
 def counts(store: Store, id: int) -> dict[str, int]:
@@ -46,133 +58,141 @@ def counts(store: Store, id: int) -> dict[str, int]:
 
 
 def test_a_batch_is_held_by_one_worker_until_its_lease_ends(
-    store: Store, publishing: Publishing
+    store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
-    id = planned(store, publishing)
-    batch = store.sending.claim(id, 0, "first", LEASE_MS)
-    assert batch is not None
+    id = planned(publishing, dispatch)
+    claim = store.sending.claim(id, 0, "first", LEASE_MS)
+    assert claim is not None
+    batch = claim.batch
     assert store.sending.claim(id, 0, "second", LEASE_MS) is None
     time.sleep(LEASE_MS / 1000 + 0.05)
-    assert store.sending.claim(id, 0, "second", LEASE_MS) == batch
+    assert claimed(store, id, "second", LEASE_MS).batch == batch
     assert not store.sending.record(id, batch, "first", LEASE_MS, {})
     assert store.sending.record(id, batch, "second", LEASE_MS, {})
-    assert not store.sending.release(id, batch, "first", wait_ms=None, retries={})
-    assert store.sending.release(id, batch, "second", wait_ms=None, retries={})
+    assert not store.sending.release(id, batch, "first", wait_ms=None)
+    assert store.sending.release(id, batch, "second", wait_ms=None)
 
 
 def test_a_late_checkpoint_counts_but_only_who_had_no_outcome_yet(
-    store: Store, publishing: Publishing
+    store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
-    id = planned(store, publishing)
-    batch = store.sending.claim(id, 0, "first", 50)
-    assert batch is not None
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "first", 50).batch
     time.sleep(0.1)
     store.sending.claim(id, 0, "second", LEASE_MS)
-    accepted, gone = (Outcome.ACCEPTED, "google"), (Outcome.GONE, "google")
+    accepted, gone = (Result(outcome, "google", 1) for outcome in (Outcome.ACCEPTED, Outcome.GONE))
     store.sending.record(id, batch, "second", LEASE_MS, {accepted: list(range(500))})
     store.sending.record(
         id, batch, "first", LEASE_MS, {accepted: list(range(400, 600)), gone: [600, 0]}
     )
     assert counts(store, id) == {"accepted": 600, "gone": 1}
-    assert store.sending.pending(id, batch) == list(range(601, 1000))
+    store.sending.release(id, batch, "second", wait_ms=0)
+    assert claimed(store, id, "third", LEASE_MS).pending == list(range(601, 1000))
 
 
 def test_nothing_is_closed_under_a_live_lease_and_nothing_is_counted_after_closing(
-    store: Store, publishing: Publishing
+    store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
-    id = planned(store, publishing)
-    batch = store.sending.claim(id, 0, "worker", LEASE_MS)
-    assert batch is not None
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
     publishing.cancel(id)
     assert publishing.get(id).finished_at is None, "what is under way is still counted"
-    result = {(Outcome.ACCEPTED, "google"): list(range(300))}
+    result = {Result(Outcome.ACCEPTED, "google", 1): list(range(300))}
     store.sending.record(id, batch, "worker", LEASE_MS, result)
-    store.sending.release(id, batch, "worker", wait_ms=0, retries={})
-    publishing.advance(id)
+    store.sending.release(id, batch, "worker", wait_ms=0)
+    dispatch.advance(id)
     final = {"accepted": 300, "cancelled": 700}
     assert counts(store, id) == final
     assert publishing.get(id).finished_at is not None
-    assert not store.sending.record(id, batch, "worker", LEASE_MS, {(Outcome.GONE, ""): [999]})
+    assert not store.sending.record(
+        id, batch, "worker", LEASE_MS, {Result(Outcome.GONE, "", 0): [999]}
+    )
     assert counts(store, id) == final
-    assert store.sending.count(Audience(everyone=True)) == 1000
+    assert store.audiences.count(Audience(everyone=True)) == 1000
     assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
 
 
-def test_what_was_cancelled_never_ends_as_sent(store: Store, publishing: Publishing) -> None:
-    id = planned(store, publishing)
-    store.sending.move(id, State.CANCELLED, possible_from=[State.SENDING])
+def test_what_was_cancelled_never_ends_as_sent(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    store.notifications.move(id, State.CANCELLED, possible_from=[State.SENDING])
     store.sending.close(id, 0, Outcome.CANCELLED)
     # A clock that had read the state a moment before finishes what it takes for sent.
-    store.sending.finish(id, State.SENT, time.time())
+    store.notifications.finish(id, State.SENT, time.time(), store.sending.progress(id))
     assert publishing.get(id).state is State.CANCELLED
 
 
 def test_whom_nobody_planned_for_in_time_is_counted_as_expired(
-    store: Store, publishing: Publishing
+    store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
-    id = store.sending.new_id()
+    id = store.notifications.new_id()
     content = Content("Late news", "https://paper.example/", ttl=60)
     long_ago = time.time() - 100
     everyone = Audience(everyone=True)
-    store.sending.publish(Notification(id, content, everyone, State.SENDING, long_ago, "a test"))
-    publishing.advance(id)
+    store.notifications.publish(
+        Notification(id, content, everyone, State.SENDING, long_ago, "a test")
+    )
+    dispatch.advance(id)
     assert publishing.get(id).state is State.EXPIRED
     assert counts(store, id) == {"expired": 1000}
 
 
 def test_a_finished_send_leaves_its_counts_and_no_bitmap(
-    store: Store, publishing: Publishing
+    store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
-    id = planned(store, publishing)
-    while (batch := store.sending.claim(id, 0, "worker", LEASE_MS)) is not None:
-        everyone = store.sending.pending(id, batch)
-        store.sending.record(id, batch, "worker", LEASE_MS, {(Outcome.ACCEPTED, "apple"): everyone})
-        store.sending.release(id, batch, "worker", wait_ms=None, retries={})
-    publishing.advance(id)
-    publishing.advance(id)
+    id = planned(publishing, dispatch)
+    apple = Result(Outcome.ACCEPTED, "apple", 1)
+    while (claim := store.sending.claim(id, 0, "worker", LEASE_MS)) is not None:
+        store.sending.record(id, claim.batch, "worker", LEASE_MS, {apple: claim.pending})
+        store.sending.release(id, claim.batch, "worker", wait_ms=None)
+    dispatch.advance(id)
+    dispatch.advance(id)
     assert publishing.get(id).state is State.SENT
     assert counts(store, id) == {"accepted": 1000}
-    assert store.sending.active() == []
+    assert store.notifications.active() == []
     assert list(store.redis.scan_iter(f"*:n:{id}:*")) == []
 
 
 def test_a_batch_given_back_comes_up_again_when_it_is_due_with_its_retries(
-    store: Store, publishing: Publishing
+    store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
-    id = planned(store, publishing)
-    batch = store.sending.claim(id, 0, "worker", LEASE_MS)
-    assert batch is not None
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
     retry = {3: Retry(attempts=2, at=int(time.time() * 1000) + 200)}
     store.sending.release(id, batch, "worker", wait_ms=200, retries=retry)
     assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
     time.sleep(0.25)
-    assert store.sending.claim(id, 0, "other", LEASE_MS) == batch
-    assert store.sending.retries(id, batch) == retry
+    again = claimed(store, id, "other", LEASE_MS)
+    assert (again.batch, again.retries) == (batch, retry)
 
 
-def test_planning_twice_changes_nothing(store: Store, publishing: Publishing) -> None:
-    id = planned(store, publishing)
-    batch = store.sending.claim(id, 0, "worker", LEASE_MS)
-    assert batch is not None
-    store.sending.record(id, batch, "worker", LEASE_MS, {(Outcome.ACCEPTED, ""): [0, 1, 2]})
+def test_planning_twice_changes_nothing(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
+    store.sending.record(
+        id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): [0, 1, 2]}
+    )
     list(
         seeding.seed(
             store, 50, origins=["https://127.0.0.1:9"], vapid_key="k", topics=(), first=1000
         )
     )
-    publishing.plan(id)
+    dispatch.plan(publishing.get(id))
     assert store.sending.progress(id).recipients == 1000
     assert counts(store, id) == {"accepted": 3}
     assert store.sending.claim(id, 0, "other", LEASE_MS) is None
 
 
 def test_what_was_cancelled_before_it_was_planned_is_never_planned(
-    store: Store, publishing: Publishing
+    store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     content = Content("Late news", "https://paper.example/")
     id = publishing.publish(content, Audience(everyone=True), by="a test").id
     publishing.cancel(id)
-    publishing.plan(id)
+    dispatch.plan(publishing.get(id))
     assert publishing.get(id).state is State.CANCELLED
     assert store.sending.progress(id).recipients == 0
     assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
@@ -186,7 +206,7 @@ def test_batches_hold_every_recipient_once_and_no_more_than_they_may(
     bits = bytearray(5001)
     for number in recipients:
         bits[number // 8] |= 0x80 >> number % 8
-    batches = list(cut(0, bytes(bits)))
+    batches = [batch for batch, _ in cut(0, bytes(bits), len(recipients))]
     held = [[n for n in recipients if batch.start <= n <= batch.end] for batch in batches]
     assert [n for group in held for n in group] == recipients
     assert all(0 < len(group) <= BATCH_RECIPIENTS for group in held)
