@@ -95,3 +95,26 @@ def _wish(number: int, bases: Sequence[str], vapid_key: str, topics: Sequence[st
     if topics and number % 3 == 0:
         followed.add(topics[number // 3 % len(topics)])
     return Wish(endpoint, p256dh, auth, vapid_key, frozenset(followed), "en-GB", "Europe/Riga")
+
+
+def stretch(store: Store, records: int, ids: int) -> None:
+    """Make a store of `records` pretend subscriptions look as if it had `ids`: bitmaps alone.
+
+    The other ids are live and follow the topics in turn; they have no records, which is what
+    readers look like who left after an audience was frozen.
+    """
+    first = -(-records // 8)  # the byte with which they begin
+    beyond = ids // 8 - first
+    if beyond <= 0:
+        return
+    key = store.subscriptions.bitmap_key
+    for kind in ("live", "gone"):
+        bits = b"\xff" if kind == "live" else b"\0"
+        store.redis.setrange(key(0, kind), first, bits * beyond)
+    topics = list(store.house.topics())
+    for number, slug in enumerate(topics):
+        period = bytearray(len(topics))
+        for bit in range(number, 8 * len(topics), len(topics)):
+            period[bit // 8] |= 0x80 >> bit % 8
+        pattern = bytes(period) * -(-beyond // len(topics))
+        store.redis.setrange(key(0, "topic", slug), first, pattern[:beyond])

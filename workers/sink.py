@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -65,25 +65,37 @@ def running(
             process.wait()
 
 
+class Nginx(NamedTuple):
+    """An installed nginx."""
+
+    binary: str
+    version: str
+
+
+def find_nginx() -> Nginx | None:
+    """Return the nginx of this machine, if there is one."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
+    if (binary := shutil.which("nginx", path=path)) is None:
+        return None
+    said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r"nginx/([\d.]+)", said)
+    return Nginx(binary, version[1]) if version else None
+
+
 @contextmanager
 def any_sink(folder: Path) -> Iterator[Sink]:
     """Run nginx, or our own where it is not installed, its files in `folder`; `SinkError`."""
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
-    nginx = shutil.which("nginx", path=path)
+    nginx = find_nginx()
     with nginx_sink(folder, nginx) if nginx else own_sink(folder) as sink:
         yield sink
 
 
 @contextmanager
-def nginx_sink(folder: Path, nginx: str) -> Iterator[Sink]:
+def nginx_sink(folder: Path, nginx: Nginx) -> Iterator[Sink]:
     """Run nginx; `SinkError` with its own words where it does not start."""
-    said = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r"nginx/([\d.]+)", said)
-    if version is None:
-        raise SinkError(f"{nginx} does not say its version")
     ca_file, port = _certificate(folder), _free_port()
     config, log = folder / "nginx.conf", folder / "nginx.log"
-    since_1_25_1 = tuple(map(int, version[1].split("."))) >= (1, 25, 1)
+    since_1_25_1 = tuple(map(int, nginx.version.split("."))) >= (1, 25, 1)
     temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     config.write_text(
         "daemon off;\n"
@@ -104,17 +116,18 @@ def nginx_sink(folder: Path, nginx: str) -> Iterator[Sink]:
         "  }\n"
         "}\n"
     )
-    argv = [nginx, "-p", str(folder), "-e", str(log), "-c", str(config)]
+    argv = [nginx.binary, "-p", str(folder), "-e", str(log), "-c", str(config)]
     with running(argv) as process:
         _wait_for(process, port, log)
-        yield Sink(f"nginx {version[1]}", f"https://{_HOST}:{port}", ca_file, process.pid)
+        yield Sink(f"nginx {nginx.version}", f"https://{_HOST}:{port}", ca_file, process.pid)
 
 
 @contextmanager
-def own_sink(folder: Path) -> Iterator[Sink]:
-    """Run our own server; `SinkError`."""
+def own_sink(folder: Path, delay: float | None = 0.0) -> Iterator[Sink]:
+    """Run our own server, which answers after `delay` seconds, or never (None); `SinkError`."""
     ca_file, port = _certificate(folder), _free_port()
-    with running([sys.executable, "-m", "workers.sink", str(port), str(ca_file)]) as process:
+    argv = [sys.executable, "-m", "workers.sink", str(port), str(ca_file)]
+    with running([*argv, "never" if delay is None else str(delay)]) as process:
         _wait_for(process, port)
         name = "our own in Python, since nginx is not installed"
         yield Sink(name, f"https://{_HOST}:{port}", ca_file, process.pid)
@@ -140,7 +153,13 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path | None = No
 
 
 def _certificate(folder: Path) -> Path:
-    """Make a certificate for 127.0.0.1 that signs itself; key and certificate in one file."""
+    """Make a certificate for 127.0.0.1 that signs itself; key and certificate in one file.
+
+    The sinks of one folder share it.
+    """
+    file = folder / "sink.pem"
+    if file.exists():
+        return file
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _HOST)])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -160,7 +179,6 @@ def _certificate(folder: Path) -> Path:
         .add_extension(subject_key, critical=False)
         .sign(key, SHA256())
     )
-    file = folder / "sink.pem"
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     file.write_bytes(private + certificate.public_bytes(Encoding.PEM))
     return file
@@ -182,13 +200,15 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 class _Connection(asyncio.Protocol):
-    """Answers 201 to every request, and reads no more of it than where it ends.
+    """Answers 201 after `delay` seconds, or never (None).
 
-    So it needs no HPACK decoder. Measured, CPU for a request: this 32 µs, nginx 35, a sink made
-    of `h2` 484, which would be slower than what it measures.
+    It reads no more of a request than where it ends, so it needs no HPACK decoder. Measured, CPU
+    for a request: this 32 µs, nginx 35, a sink made of `h2` 484, which would be slower than what
+    it measures.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, delay: float | None) -> None:
+        self._delay = delay
         self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -204,11 +224,17 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._unread += data
         answers = self._http2() if self._is_http2 else self._http1()
-        if answers:
+        if answers and self._delay:
+            asyncio.get_running_loop().call_later(self._delay, self._write, answers)
+        elif answers and self._delay is not None:
+            self._transport.write(answers)
+
+    def _write(self, answers: bytes) -> None:
+        if not self._transport.is_closing():
             self._transport.write(answers)
 
     def _http1(self) -> bytes:
-        """Answer the requests that are here whole; they have a Content-Length."""
+        """Return answers to the requests that are here whole; they have a Content-Length."""
         answers = b""
         while (end := self._unread.find(b"\r\n\r\n")) >= 0:
             length = re.search(rb"\r\ncontent-length: *(\d+)", self._unread[:end], re.IGNORECASE)
@@ -220,10 +246,10 @@ class _Connection(asyncio.Protocol):
         return answers
 
     def _http2(self) -> bytes:
-        """Answer the frames that are here whole, and give back the room that bodies took."""
+        """Return answers to the requests that are here whole; see to the connection itself."""
         at = min(self._preface, len(self._unread))
         self._preface -= at
-        answers, taken = bytearray(), 0
+        answers, at_once, taken = bytearray(), bytearray(), 0
         while len(self._unread) >= at + _FRAME_HEADER:
             length = int.from_bytes(self._unread[at : at + 3], "big")
             kind, flags = self._unread[at + 3], self._unread[at + 4]
@@ -237,23 +263,30 @@ class _Connection(asyncio.Protocol):
                 answers += _frame(_HEADERS, _END_STREAM | _END_HEADERS, stream, _STATUS_201)
             elif kind in (_SETTINGS, _PING) and not flags & _ACK:
                 echo = bytes(self._unread[start:at_next]) if kind == _PING else b""
-                answers += _frame(kind, _ACK, 0, echo)
+                at_once += _frame(kind, _ACK, 0, echo)
             at = at_next
         del self._unread[:at]
-        if taken:
-            answers += _frame(_WINDOW_UPDATE, 0, 0, taken.to_bytes(4, "big"))
+        if taken:  # the room that bodies took is given back
+            at_once += _frame(_WINDOW_UPDATE, 0, 0, taken.to_bytes(4, "big"))
+        if self._delay == 0:
+            return bytes(at_once + answers)
+        if at_once:
+            self._transport.write(at_once)
         return bytes(answers)
 
 
-async def _serve(port: int, pem: Path) -> None:
+async def _serve(port: int, pem: Path, delay: float | None) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.minimum_version = ssl.TLSVersion.TLSv1_3
     tls.load_cert_chain(pem)
     tls.set_alpn_protocols(["h2", "http/1.1"])
-    server = await asyncio.get_running_loop().create_server(_Connection, _HOST, port, ssl=tls)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Connection(delay), _HOST, port, ssl=tls
+    )
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2])))
+    never = sys.argv[3] == "never"
+    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2]), None if never else float(sys.argv[3])))

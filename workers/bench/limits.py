@@ -1,0 +1,162 @@
+"""What the machine allows at most: encryption on one core, and the sink with nobody to wait for."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from service import seeding
+from workers import wire
+from workers.bench.figures import Bench, BenchError, Figure, Step
+from workers.bench.house import cpu_seconds, heed_signals
+from workers.sink import Sink, any_sink
+
+PAYLOAD = 365  # bytes; what a browser receives of the alert that the benchmark sends
+_ONE_CORE = 0.5  # seconds for which one core is asked what it can do
+_CONNECTIONS = 4
+_STREAMS = 100  # of one connection at a time; nginx allows 128
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4
+_FRAME_HEADER = 9  # bytes
+_DATA, _HEADERS, _SETTINGS = 0, 1, 4
+_END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
+
+
+def limits(bench: Bench) -> Iterator[Figure]:
+    """One core: the key agreement that RFC 8291 wants, all of encryption; and the sink alone."""
+    curve, agreement = ec.SECP256R1(), ec.ECDH()
+    theirs = seeding.private_key(0).public_key()
+    ecdh = _each(lambda _: ec.generate_private_key(curve).exchange(agreement, theirs))
+    payload = bytes(PAYLOAD)
+    readers = [seeding.keys(number) for number in range(256)]
+    encrypt = _each(lambda n: wire.seal(payload, wire.derive(*readers[n % 256])))
+    keys = [wire.derive(*reader) for reader in readers]
+    seal = _each(lambda n: wire.seal(payload, keys[n % 256]))
+    for name, took in (
+        ("new key pair and key agreement (ECDH)", ecdh),
+        ("our whole encryption", encrypt),
+        ("our encryption, key derived before", seal),
+    ):
+        yield Figure(name, took * 1e6, "µs")
+        yield Figure("  one core at most", 1 / took, "/s")
+    with any_sink(bench.folder) as sink, bench.bar("the sink alone", bench.recipients) as step:
+        cpu, start = cpu_seconds(sink.pid), time.monotonic()
+        flood(sink, bench.recipients, step)
+        seconds = time.monotonic() - start
+        yield Figure("the sink alone", bench.recipients / seconds, "/s")
+        yield Figure("  its CPU", (cpu_seconds(sink.pid) - cpu) / bench.recipients * 1e6, "µs")
+
+
+def _each(work: Callable[[int], object]) -> float:
+    """Return the CPU seconds that `work`, called with 0, 1, 2…, takes each time."""
+    work(0)
+    start, times = time.thread_time(), 0
+    while (took := time.thread_time() - start) < _ONE_CORE:
+        work(times)
+        times += 1
+    return took / times
+
+
+def flood(sink: Sink, messages: int, step: Step = lambda _: None) -> None:
+    """Send a sink messages of the usual size that cost next to nothing to make."""
+    with ExitStack() as stack:
+        connections = [_Connection(sink) for _ in range(_CONNECTIONS)]
+        for connection in connections:
+            stack.callback(connection.close)
+        left = messages
+        while left:
+            for connection in connections:
+                left -= connection.ask(min(_STREAMS, left))
+            for connection in connections:
+                connection.wait()
+            step(messages - left)
+            heed_signals()
+
+
+class _Connection:
+    """An HTTP/2 connection that asks for many streams at once and only counts their ends."""
+
+    def __init__(self, sink: Sink) -> None:
+        parts = urlsplit(sink.origin)
+        tls = ssl.create_default_context(cafile=str(sink.ca_file))
+        tls.set_alpn_protocols(["h2"])
+        plain = socket.create_connection((parts.hostname or "", parts.port or 443), timeout=20)
+        self._socket = tls.wrap_socket(plain, server_hostname=parts.hostname)
+        self._socket.sendall(_PREFACE + _frame(_SETTINGS, 0, 0))
+        self._head = b"".join(
+            (
+                b"\x83\x87",  # POST, https: HPACK's static table (RFC 7541, A)
+                _literal(b"\x01", parts.netloc.encode()),  # :authority
+                _literal(b"\x04", seeding.path(0).encode()),  # :path
+                _literal(b"\x00" + _string(b"ttl"), b"14400"),
+                _literal(b"\x00" + _string(b"urgency"), b"high"),
+                _literal(b"\x00" + _string(b"content-encoding"), b"aes128gcm"),
+                _literal(b"\x00" + _string(b"authorization"), b"vapid t=" + b"x" * 270),
+            )
+        )
+        self._body = os.urandom(PAYLOAD + 103)  # bytes: what encryption adds
+        self._next = 1
+        self._under_way = 0
+        self._unread = bytearray()
+
+    def ask(self, messages: int) -> int:
+        """Send so many messages; that number."""
+        frames = bytearray()
+        for stream in range(self._next, self._next + 2 * messages, 2):
+            frames += _frame(_HEADERS, _END_HEADERS, stream, self._head)
+            frames += _frame(_DATA, _END_STREAM, stream, self._body)
+        self._next += 2 * messages
+        self._under_way += messages
+        self._socket.sendall(frames)
+        return messages
+
+    def wait(self) -> None:
+        """Read until every message is answered."""
+        while self._under_way:
+            read = self._socket.recv(65536)
+            if not read:
+                raise ConnectionError("the sink closed a connection")
+            self._unread += read
+            at = 0
+            while len(self._unread) >= at + _FRAME_HEADER:
+                kind, flags = self._unread[at + 3], self._unread[at + 4]
+                end = at + _FRAME_HEADER + int.from_bytes(self._unread[at : at + 3], "big")
+                if len(self._unread) < end:
+                    break
+                if kind == _SETTINGS and not flags & _ACK:
+                    self._socket.sendall(_frame(_SETTINGS, _ACK, 0))
+                elif kind == _HEADERS and b"201" not in self._unread[at:end]:
+                    raise BenchError("the sink answered something else than 201")
+                if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
+                    self._under_way -= 1
+                at = end
+            del self._unread[:at]
+
+    def close(self) -> None:
+        """Give the connection up."""
+        self._socket.close()
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
+    return head + payload
+
+
+def _string(text: bytes) -> bytes:
+    """Return an HPACK string, uncompressed (RFC 7541 section 5.2); of at most 382 bytes."""
+    if len(text) < 127:
+        return bytes((len(text),)) + text
+    rest = len(text) - 127
+    more = bytes((rest,)) if rest < 128 else bytes((rest & 127 | 128, rest >> 7))
+    return b"\x7f" + more + text
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    """Return a header field that is not put into the table (RFC 7541 section 6.2.2)."""
+    return name + _string(value)

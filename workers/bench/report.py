@@ -1,0 +1,122 @@
+"""What is printed: one table, or one JSON document; and progress bars meanwhile."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.backends.openssl import backend
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from service.embedded import find_servers
+from workers.bench.figures import Step
+from workers.bench.house import heed_signals
+from workers.bench.peers import WEB_PUSH_VERSION
+from workers.sink import find_nginx
+
+# Libraries on which the figures depend, where they are among our dependencies.
+_MATTER = {
+    "cryptography": "cryptography",
+    "pycurl": "pycurl",
+    "redis": "redis-py",
+    "rq": "RQ",
+    "flask": "Flask",
+    "gunicorn": "gunicorn",
+    "pywebpush": "pywebpush",
+}
+_DIGITS = {"µs": 0, "ms": 1, "s": 1, "bytes": 0, "MB": 0, "%": 0, "×": 2, "/s": 0, "": 0}
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Step]:
+    """Show how far something is, on standard error and only on a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task(what, total=total)
+
+        def step(done: int) -> None:
+            progress.update(task, completed=done)
+            heed_signals()
+
+        yield step
+
+
+def versions() -> dict[str, str]:
+    """Return what the figures were got with."""
+    ours = {re.split(r"[^\w-]", row)[0].lower() for row in requires("stop-press") or ()}
+    found = {
+        "Python": platform.python_version(),
+        "OpenSSL of Python": ssl.OPENSSL_VERSION.split()[1],
+        "OpenSSL of cryptography": backend.openssl_version_text().split()[1],
+        **{what: version(name) for name, what in _MATTER.items() if name in ours},
+        **{s.product: f"{s.version[0]}.{s.version[1]}" for s in find_servers()[:1]},
+    }
+    if nginx := find_nginx():
+        found["nginx"] = nginx.version
+    if node := shutil.which("node"):
+        said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+        found |= {"Node": said.stdout.strip().removeprefix("v"), "web-push": WEB_PUSH_VERSION}
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were got on."""
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    model = found[1] if found else platform.machine()
+    return {"cpu": model, "cores": len(os.sched_getaffinity(0))}
+
+
+def table(document: Mapping[str, Any]) -> None:
+    """Print the document as one table of at most 80 columns, and what belongs under it."""
+    rows = Table(box=box.SIMPLE_HEAD)
+    rows.add_column("figure")
+    rows.add_column("measured", justify="right", no_wrap=True)
+    rows.add_column("budget", justify="right", no_wrap=True)
+    titles = document["sections"]
+    shown = ""
+    for figure in document["figures"]:
+        if figure["section"] != shown:
+            shown = figure["section"]
+            rows.add_row(f"[bold]{shown}[/]: {titles[shown]}", "", "")
+        rows.add_row("  " + figure["name"], _measured(figure), _budget(figure))
+    absent = [f"{f['name'].strip()}: {f['absent']}." for f in document["figures"] if f["absent"]]
+    one = document["machine"]
+    console = Console(highlight=False)
+    console.print(
+        rows,
+        f"{document['recipients']:,} readers, {document['workers']} workers unless said otherwise.",
+        *absent,
+        f"Push services: {document['sink']}.",
+        f"Machine: {one['cores']} cores, {one['cpu']}.",
+        ", ".join(f"{name} {said}" for name, said in document["versions"].items()) + ".",
+        sep="\n",
+    )
+
+
+def _measured(figure: Mapping[str, Any]) -> str:
+    return "–" if figure["absent"] else _said(figure["value"], figure["unit"])
+
+
+def _budget(figure: Mapping[str, Any]) -> str:
+    for sign, name in (("≤", "most"), ("≥", "least")):
+        if figure[name] is not None:
+            return f"{sign} {figure[name]:,g} {figure['unit']}"
+    return ""
+
+
+def _said(value: float, unit: str) -> str:
+    return f"{value:,.{_DIGITS[unit]}f} {unit}".rstrip()

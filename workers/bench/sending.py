@@ -1,0 +1,184 @@
+"""How fast alerts are sent: the ordinary path, late answers, slow services, prepared keys."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from service.models import Audience
+from service.runtime import Runtime
+from workers.bench import peers
+from workers.bench.figures import Bench, Figure
+from workers.bench.house import (
+    CONTENT,
+    EVERYONE,
+    House,
+    Run,
+    follow,
+    house,
+    look_again,
+    most_resident,
+)
+from workers.sink import any_sink, own_sink
+
+LATE = 0.1  # seconds
+BREAKING = replace(CONTENT, kind="breaking")
+_FEW = 10_000  # recipients beside whom it is seen that a worker's memory does not grow
+_SEVERAL = 5  # breaking alerts amid an ordinary one
+
+
+def _cpu(run: Run, most: float | None = None) -> Iterator[Figure]:
+    yield Figure("CPU a message: workers and Redis", run.cpu * 1e6, "µs", most=most)
+    for name, seconds in (("workers", run.workers), ("Redis", run.redis), ("sink", run.sinks)):
+        yield Figure(f"  {name}", seconds / run.messages * 1e6, "µs")
+
+
+def fanout(bench: Bench) -> Iterator[Figure]:
+    """Measure the ordinary path: answers at once, keys derived as they are needed."""
+    few = min(_FEW, -(-bench.recipients // 10))
+    with (
+        any_sink(bench.folder) as sink,
+        house(bench, [sink], PREPARE_KEYS="no") as ours,
+    ):
+        ours.seed(few)
+        with ours.workers(bench.workers) as pids:
+            ours.send(f"sending to {few:,}")
+            small = most_resident(*pids)
+            ours.seed(bench.recipients - few)
+            run = ours.send(f"sending, {bench.workers} workers")
+            large = most_resident(*pids)
+        yield from _cpu(run, most=220)
+        yield Figure(f"rate, {bench.workers} workers", run.per_second, "/s")
+        if bench.workers > 1:
+            with ours.workers(1):
+                one = ours.send("sending, 1 worker", enough=min(bench.recipients, 10 * _FEW))
+            yield Figure("rate, 1 worker", one.per_second, "/s")
+            gain = run.per_second / one.per_second
+            yield Figure(f"  {bench.workers} workers to 1", gain, "×", least=0.9 * bench.workers)
+        yield Figure(f"a worker's memory, {few:,} readers", small, "MB", most=150)
+        yield Figure(f"  {bench.recipients:,} readers", large, "MB", most=150)
+        if bench.peers:
+            yield from _peers(bench, ours, run)
+
+
+def _peers(bench: Bench, ours: House, run: Run) -> Iterator[Figure]:
+    pywebpush = peers.pywebpush_session(ours, bench)
+    yield Figure("pywebpush, one session: CPU a message", pywebpush * 1e6, "µs")
+    yield Figure("  to ours", pywebpush / run.cpu, "×", least=6)
+    name = "web-push for Node, keep-alive: CPU"
+    try:
+        with bench.bar("web-push", 1):
+            web_push = peers.web_push(ours, bench.folder)
+        yield Figure(name, web_push * 1e6, "µs")
+        yield Figure("  to ours", web_push / run.cpu, "×")
+    except peers.Absent as why:
+        yield Figure(name, absent=f"not present: {why}")
+    yield Figure("webpush-go: CPU a message", absent="not present")
+
+
+def latency(bench: Bench) -> Iterator[Figure]:
+    """Measure answers 100 ms late beside the same at once: a window must stay full."""
+    count = -(-bench.recipients // 4)
+    with (
+        own_sink(bench.folder) as at_once,
+        own_sink(bench.folder, LATE) as late,
+        house(bench, [at_once, late], PREPARE_KEYS="no") as ours,
+    ):
+        ours.seed(count, at_once, topics=["world"])
+        ours.seed(count, late, topics=["sport"])
+        with ours.workers(bench.workers):
+            soon = ours.send("answers at once", audience=Audience(topics=("world",)))
+            slow = ours.send("answers 100 ms late", audience=Audience(topics=("sport",)))
+        most = _window(ours.runtime, bench.workers) / LATE
+    yield Figure("answers at once", soon.per_second, "/s")
+    yield Figure("answers 100 ms late", slow.per_second, "/s")
+    yield Figure("  window ÷ delay", most, "/s")
+    share = slow.per_second / min(soon.per_second, most)
+    yield Figure("  to the smaller of at once and that", 100 * share, "%", least=90)
+    yield Figure("  CPU a message, to that at once", slow.cpu / soon.cpu, "×")
+
+
+def _window(runtime: Runtime, workers: int) -> int:
+    return runtime.config.push_window * workers
+
+
+def slow(bench: Bench) -> Iterator[Figure]:
+    """One push service never answers: the rate of the others beside the same without it."""
+    count = -(-bench.recipients // 4)
+    stretch = 900
+    with (
+        any_sink(bench.folder) as fast,
+        own_sink(bench.folder, None) as hanging,
+        house(bench, [fast, hanging], PREPARE_KEYS="no") as ours,
+    ):
+        with bench.bar("seeding", count) as step:
+            for stored in range(0, count, stretch):
+                # Mixed, so that every batch has some of both.
+                ours.seed_more(min(stretch, count - stored), fast, ["world"])
+                ours.seed_more(stretch // 9, hanging, ["sport"])
+                step(stored)
+        with ours.workers(bench.workers):
+            alone = ours.send("without the slow one", audience=Audience(topics=("world",)))
+            beside = ours.send("a tenth never answers", enough=count)
+            os.kill(hanging.pid, signal.SIGTERM)  # so that nothing waits for its answers any more
+    yield Figure("rate of the others, alone", alone.per_second, "/s")
+    yield Figure("  beside one that never answers", beside.per_second, "/s")
+    share = beside.per_second / alone.per_second
+    yield Figure("  beside to alone", 100 * share, "%", least=90)
+
+
+def breaking(bench: Bench) -> Iterator[Figure]:
+    """Measure the breaking path: every key derived in idle time before the alert is published."""
+    with any_sink(bench.folder) as sink, house(bench, [sink]) as ours:
+        ours.seed(bench.recipients)
+        store = ours.runtime.store
+        with ours.workers(bench.workers):
+            memory, start = ours.used_memory(), time.monotonic()
+            with bench.bar("preparing keys", bench.recipients) as step:
+                ready = follow(store.prepared.ready, bench.recipients, step)
+            filled = time.monotonic() - start
+            per_key = (ours.used_memory() - memory) / ready
+            run = ours.send("breaking", BREAKING)
+            taken = ready - store.prepared.ready()
+    yield from _cpu(run, most=90)
+    yield Figure(f"rate, {bench.workers} workers", run.per_second, "/s")
+    yield Figure(f"{run.messages:,} readers, all recorded", run.seconds, "s", most=_minute(run))
+    yield Figure("  of them with prepared keys", 100 * taken / run.messages, "%")
+    yield Figure("a prepared key in Redis", per_key, "bytes", most=115)
+    yield Figure(f"keys prepared, {bench.workers} idle workers", ready / filled, "/s")
+
+
+def _minute(run: Run) -> float | None:
+    return 60 if run.messages == 1_000_000 else None
+
+
+def overtaking(bench: Bench) -> Iterator[Figure]:
+    """Publish breaking alerts in the middle of an ordinary one; the time to their first push."""
+    took = []
+    with (
+        any_sink(bench.folder) as sink,
+        house(bench, [sink], PREPARE_KEYS="no") as ours,
+    ):
+        ours.seed(bench.recipients)
+        publishing = ours.runtime.publishing
+        with ours.workers(bench.workers), bench.bar("breaking amid another", _SEVERAL) as step:
+            news = publishing.publish(CONTENT, EVERYONE, by="bench").id
+            ours.first_accepted(news)
+            for number in range(_SEVERAL):
+                start = time.monotonic()
+                alert = publishing.publish(BREAKING, EVERYONE, by="bench").id
+                took.append(ours.first_accepted(alert) - start)
+                ours.cancel(alert)
+                step(number + 1)
+                look_again(0.3)
+            in_the_middle = not publishing.get(news).over
+            ours.cancel(news)
+    if in_the_middle:
+        yield Figure("first push recorded, worst of 5", max(took) * 1e3, "ms", most=1000)
+        yield Figure("  median", sorted(took)[_SEVERAL // 2] * 1e3, "ms")
+    else:
+        why = "the ordinary alert was over before; it needs more --recipients"
+        yield Figure("first push recorded, worst of 5", absent=why)

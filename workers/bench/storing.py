@@ -1,0 +1,208 @@
+"""What the store takes: publishing to ten million, memory for each subscription, subscribing."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from http.client import HTTPConnection
+
+from service import seeding
+from service.embedded import Server, answers, find_servers, server_argv, socket_url
+from service.keys import VapidKey, b64url
+from service.models import Audience, SubscriptionId, Topic
+from service.store import Store, connect
+from workers.bench.clients import ask_all
+from workers.bench.figures import Bench, Figure
+from workers.bench.house import CONTENT, TOPICS, House, Web, free_port, heed_signals, house, wait
+from workers.sink import any_sink, running
+
+_TIMES = 9  # what is measured once by chance is measured so often
+_RECORDS = 20_000  # real ones at the beginning; of the other ids only the bits are there
+_ORIGIN = "https://fcm.googleapis.com"
+_REQUESTS = 10_000  # of subscribing, at most
+
+
+# Publishing -------------------------------------------------------------------------------------
+
+
+def publish(bench: Bench) -> Iterator[Figure]:
+    """Publish to ten million ids through the API; only the first of them have records."""
+    answered, first = [], []
+    with any_sink(bench.folder) as sink, house(bench, [sink], PREPARE_KEYS="no") as ours:
+        records = min(_RECORDS, bench.recipients, bench.ids)
+        ours.seed(records)
+        seeding.stretch(ours.runtime.store, records, bench.ids)
+        token = ours.api_token()
+        with ours.web(WEB_CONCURRENCY="1") as web, ours.workers(bench.workers):
+            connection = HTTPConnection("127.0.0.1", web.port, timeout=60)
+            with bench.bar("publishing", _TIMES) as step:
+                for number in range(_TIMES + 1):
+                    times = _publish(ours, web, connection, token)
+                    if number:  # the first one opens every connection there is
+                        answered.append(times[0])
+                        first.append(times[1])
+                    step(number)
+            connection.close()
+        wanted = Audience(topics=TOPICS[:3], exclude=TOPICS[3:])
+        counted = [_seconds(ours, wanted) for _ in range(_TIMES)]
+    yield Figure("publishing answered, median of 9", _median_ms(answered), "ms", most=50)
+    yield Figure("  worst", max(answered) * 1e3, "ms")
+    yield Figure("  first push recorded, median", _median_ms(first), "ms", most=1000)
+    yield Figure("  worst", max(first) * 1e3, "ms", most=1000)
+    yield Figure("audience: 3 topics, 1 excluded", _median_ms(counted), "ms", most=20)
+
+
+def _publish(ours: House, web: Web, connection: HTTPConnection, token: str) -> tuple[float, float]:
+    """Publish, wait for the first push, cancel; the seconds until the answer and until the push."""
+    body = {"title": CONTENT.title, "url": CONTENT.url, "audience": {"everyone": True}}
+    start = time.monotonic()
+    said = web.post(connection, "/api/v1/notifications", body, token)
+    answered = time.monotonic() - start
+    first = ours.first_accepted(int(said["id"])) - start
+    ours.stop(int(said["id"]))
+    return answered, first
+
+
+def _seconds(ours: House, audience: Audience) -> float:
+    start = time.monotonic()
+    ours.runtime.publishing.reach(audience)
+    return time.monotonic() - start
+
+
+def _median_ms(seconds: list[float]) -> float:
+    return statistics.median(seconds) * 1e3
+
+
+# Memory -----------------------------------------------------------------------------------------
+
+
+def memory(bench: Bench) -> Iterator[Figure]:
+    """Seed every Redis that is here, configured as ours and as it comes."""
+    for server in find_servers():
+        for ours in (True, False):
+            how = "as `stoppress up` has it" if ours else "as it comes"
+            folder = bench.folder / f"{server}{how}".replace(" ", "-").replace("`", "")
+            folder.mkdir()
+            yield from _memory(replace(bench, folder=folder), server, ours, f"{server} {how}")
+
+
+def _memory(bench: Bench, server: Server, ours: bool, name: str) -> Iterator[Figure]:
+    socket = bench.folder / "redis.sock"
+    data = bench.folder / "data"
+    data.mkdir()
+    argv = server_argv(server, data, socket)
+    if not ours:
+        at = argv.index("--hash-max-ziplist-entries")
+        argv = argv[:at] + argv[at + 4 :]
+    url = socket_url(socket)
+    with ExitStack() as stack:
+        process = stack.enter_context(running(argv, {"LC_ALL": "C"}))
+        wait(lambda: answers(url), [process])
+        store = Store(connect(url))
+        stack.callback(store.redis.close)
+        for slug in TOPICS:
+            store.house.add_topic(Topic(slug, slug.title()))
+        empty = _used(store)
+        _seed(bench, store, bench.recipients, f"seeding {name}")
+        yield Figure(name, (_used(store) - empty) / bench.recipients, "bytes", most=350)
+        if bench.churn:
+            yield from _churn(bench, store, empty)
+
+
+def _churn(bench: Bench, store: Store, empty: int) -> Iterator[Figure]:
+    """Let twice as many come as there are, and as many leave, spread over all."""
+    _seed(bench, store, 2 * bench.recipients, "seeding twice as many", first=bench.recipients)
+    made = 3 * bench.recipients
+    _remove(bench, store, [number for number in range(made) if number % 3])
+    yield Figure("  3 ids made for each", (_used(store) - empty) / bench.recipients, "bytes")
+    _remove(bench, store, list(range(0, made, 3)))
+    yield Figure("  left behind by one who left", (_used(store) - empty) / made, "bytes")
+
+
+def _remove(bench: Bench, store: Store, numbers: list[int]) -> None:
+    with bench.bar("leaving", len(numbers)) as step:
+        for done, number in enumerate(numbers):
+            store.subscriptions.remove(SubscriptionId(0, number), remember=False)
+            if done % 100 == 0:
+                step(done)
+
+
+def _seed(bench: Bench, store: Store, count: int, what: str, first: int = 0) -> None:
+    public = b64url(VapidKey.generate().public)
+    with bench.bar(what, count) as step:
+        for stored in seeding.seed(
+            store, count, origins=[_ORIGIN], vapid_key=public, topics=TOPICS, first=first
+        ):
+            step(stored)
+
+
+def _used(store: Store) -> int:
+    return int(store.redis.info("memory")["used_memory"])
+
+
+# Subscribing ------------------------------------------------------------------------------------
+
+# The least that a route of the same server can do. gunicorn loads it from a file of its own, since
+# workers know no Flask.
+_EMPTY = """
+from flask import Flask
+
+app = Flask(__name__)
+
+@app.post("/api/v1/subscriptions")
+def empty():
+    return {"id": "0-0", "token": "x"}, 201
+"""
+
+
+def subscribe(bench: Bench) -> Iterator[Figure]:
+    """Ask one web process for new subscriptions, and for nothing at all.
+
+    Each comes from another address, as readers do: a proxy says so, which is trusted.
+    """
+    requests = min(_REQUESTS, bench.recipients)
+    with house(bench) as ours, ours.web(WEB_CONCURRENCY="1", TRUSTED_PROXIES="1") as web:
+        subscribing = ask_all(bench, "subscribing", web.port, _subscriptions(requests))
+        argv, port = web.argv, free_port()
+        (bench.folder / "empty.py").write_text(_EMPTY)
+        argv[argv.index("service.app:create_app()")] = "empty:app"
+        argv = [word.replace(str(web.port), str(port)) for word in argv]
+        with running([*argv, f"--chdir={bench.folder}"]) as process:
+            Web.when_ready(port, process)
+            nothing = ask_all(bench, "an empty route", port, _subscriptions(requests))
+        stored = ours.runtime.store.subscriptions.count()
+    yield Figure("new subscriptions, 1 web process", subscribing, "/s")
+    yield Figure("an empty Flask JSON route there", nothing, "/s")
+    yield Figure("  subscribing to that", 100 * subscribing / nothing, "%", least=50)
+    yield Figure("subscriptions stored", stored)
+
+
+def _subscriptions(count: int) -> list[bytes]:
+    """Return so many requests for new subscriptions, each from another address."""
+    requests = []
+    for number in range(count):
+        p256dh, auth = seeding.keys(number)
+        said = {
+            "subscription": {
+                "endpoint": _ORIGIN + seeding.path(number),
+                "expirationTime": None,
+                "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
+            },
+            "topics": [TOPICS[number % len(TOPICS)]],
+            "locale": "en-GB",
+            "timezone": "Europe/Riga",
+        }
+        body = json.dumps(said).encode()
+        head = (
+            "POST /api/v1/subscriptions HTTP/1.1\r\nHost: push.example\r\n"
+            f"X-Forwarded-For: 10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}\r\n"
+            "X-Forwarded-Proto: https\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        requests.append(head.encode() + body)
+    heed_signals()
+    return requests
