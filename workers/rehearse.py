@@ -28,10 +28,11 @@ from service.models import Topic
 from service.processes import Child, ChildEnded, Supervisor
 from service.rehearsal import Rehearsal, RehearsalError
 from service.runtime import Runtime
-from workers.sink import Sink, SinkError, any_sink
+from workers.sink import Sink, SinkError, own_sink
 
 _READY_WITHIN = 60  # seconds that Redis and the workers have to come up
 _GRACE = 5.0  # seconds that they have to end
+_ANSWERS_AFTER = 0.1  # seconds; over the internet a push service takes as long
 _NICE = 10  # whatever is really sent on this machine goes first
 _STEP = 1.0  # seconds of storing readers between two looks at whether to end
 
@@ -40,7 +41,7 @@ def run(folder: Path, readers: int, workers: int, topics: list[Topic]) -> None:
     """Run a rehearsal in `folder` until a signal comes."""
     with (
         Supervisor(_GRACE) as supervisor,
-        any_sink(folder) as sink,
+        own_sink(folder, _ANSWERS_AFTER) as sink,
         embedded.embedded_redis(folder) as redis,
     ):
         told = Rehearsal(
