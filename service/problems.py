@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flask import Flask, current_app, request
-from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError, TimeoutError
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response as SansIOResponse
 from werkzeug.wrappers import Response
@@ -24,6 +24,21 @@ _DETAILS = {
     404: "There is nothing at this address.",
     405: "This address does not take this method.",
     413: "The body is too large.",
+}
+
+# What Redis refuses with, by a sign of it. redis-py has a class for some, with the code taken away;
+# where a script was refused Redis 6.2 has the code somewhere in its message.
+_STORE = {
+    "OutOfMemory": "is full: it needs more memory before it takes anything new",
+    "OOM": "is full: it needs more memory before it takes anything new",
+    "MISCONF": "cannot write to its disk, which may be full: until it can, it takes nothing new",
+    "ReadOnly": "is a read-only copy of another: it takes nothing new until it leads again",
+    "READONLY": "is a read-only copy of another: it takes nothing new until it leads again",
+    "BusyLoading": "is loading its data; try again in a moment",
+    "BUSY": "is busy with something that does not end; its own log says more",
+    "max number of clients": "has as many connections as it may have; try again in a moment",
+    "NoPermission": "does not let us in: REDIS_URL or STORE_URL needs another user",
+    "Authentication": "does not let us in: REDIS_URL or STORE_URL needs another password",
 }
 
 
@@ -89,12 +104,11 @@ def respond(error: HTTPException) -> SansIOResponse | HTTPException:
 
 
 def _store_refuses(error: RedisError) -> SansIOResponse | HTTPException:
-    if isinstance(error, ConnectionError | TimeoutError):
-        detail = "The store (Redis) cannot be reached; try again in a moment."
-    elif isinstance(error, OutOfMemoryError) or "OOM" in str(error):  # of a script, Redis 6.2
-        detail = "The store (Redis) is full: it needs more memory before it takes anything new."
-    else:
-        detail = "The store (Redis) refuses; its own log says why."
+    said = f"{type(error).__name__} {error}"
+    detail = next((why for sign, why in _STORE.items() if sign in said), None)
+    if detail is None and isinstance(error, ConnectionError | TimeoutError):
+        detail = "cannot be reached; try again in a moment"
+    detail = f"The store (Redis) {detail or 'refuses; its own log says why'}."
     # The message may repeat what was to be stored.
     current_app.logger.error("%s: %s %s", request.endpoint, type(error).__name__, detail)
     return respond(Problem(503, detail, headers={"Retry-After": "5"}))
