@@ -15,7 +15,18 @@ from flask_limiter import Limiter
 from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from service import api, desk, editors, metrics, problems, reader, rehearsal_pages, start
+from service import (
+    api,
+    api_notifications,
+    calls,
+    desk,
+    editors,
+    metrics,
+    problems,
+    reader,
+    rehearsal_pages,
+    start,
+)
 from service.config import Config
 from service.keys import read_secrets
 from service.runtime import Runtime
@@ -79,7 +90,7 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     editors.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)
     # The API knows no cookies, so that there is nothing to forge.
-    for blueprint in (api.bp, api.readers):
+    for blueprint in (api.bp, api.readers, api_notifications.bp):
         csrf.exempt(blueprint)
     for blueprint in (api.bp, api.health, reader.bp, desk.bp, start.bp):
         app.register_blueprint(blueprint)
@@ -114,7 +125,7 @@ def _limit_rates(app: Flask, config: Config) -> None:
         return hmac.digest(secret, f"stop-press address {network}".encode(), "sha256").hex()[:32]
 
     def tool() -> str:
-        token = api.bearer_token()
+        token = calls.bearer_token()
         return digest(token)[:32] if token else address()
 
     pool = connect(config.redis_url).connection_pool
@@ -135,7 +146,7 @@ def _limit_rates(app: Flask, config: Config) -> None:
             rate, scope=names[0], methods=_CHANGES, error_message=_TOO_FAST
         )
         views.update((name, shared(views[name])) for name in names)
-    tools = [name for name in views if re.fullmatch(r"api\.\w+", name)]
+    tools = [name for name in views if re.fullmatch(r"api\.(notifications\.)?\w+", name)]
     shared = limiter.shared_limit(
         _TOOLS_RATE, scope="tools", key_func=tool, error_message=_TOO_FAST
     )

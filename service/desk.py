@@ -27,7 +27,7 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from service import editors, validation
-from service.api import runtime
+from service.calls import runtime
 from service.models import Audience, Content, Notification
 from service.publishing import Conflict, Idempotency, UnknownNotification
 from service.reports import FILTERS, Report, describe
@@ -262,17 +262,17 @@ def _compose(
 def _check(form: Form) -> Draft | dict[str, str]:
     """Return what can be sent, or what is wrong with which field."""
     try:
-        content, audience = validation.notification(form.as_json(), runtime())
+        wanted = validation.notification(form.as_json(), runtime())
     except validation.Invalid as invalid:
         errors = {error.field.partition(".")[0]: error.detail for error in invalid.errors}
         # What the API says of an empty list is right, but not how one would put it to an editor.
         given = {"title": form.title, "url": form.url, "audience": form.topics}
         empty = {field: words for field, words in _EMPTY.items() if not given[field]}
         return errors | {field: words for field, words in empty.items() if field in errors}
-    recipients = runtime().publishing.reach(audience)
+    recipients = runtime().publishing.reach(wanted.audience)
     if not recipients:
         return {"audience": "Nobody would get it: no browser is subscribed to that yet."}
-    return Draft(content, audience, recipients)
+    return Draft(wanted.content, wanted.audience, recipients)
 
 
 def _nonce() -> str:

@@ -220,6 +220,7 @@ class Notification:
     corrects: int | None = None
     revision: int = 0
     corrected: Content | None = None
+    corrections: tuple[int, ...] = ()
 
     @property
     def text(self) -> Content:

@@ -125,11 +125,22 @@ class AudienceShown(_Answer):
     subscription: str = ""
 
 
+Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled", "expired"]
+
+
+class TextShown(_Answer):
+    """What a reader is shown."""
+
+    title: str
+    body: str
+    url: str
+
+
 class NotificationShown(_Answer):
     """An alert, and how far it has come."""
 
     id: str
-    status: Literal["sending", "paused", "sent", "cancelled", "expired"]
+    status: Status
     title: str
     body: str
     url: str
@@ -140,6 +151,10 @@ class NotificationShown(_Answer):
     urgency: str
     ttl: int
     audience: AudienceShown
+    spread_minutes: int | None
+    corrects: str | None
+    corrections: list[str]
+    text_now: TextShown
     created_at: str
     created_by: str
     progress: ProgressShown
@@ -152,11 +167,11 @@ class NotificationList(_Answer):
     next_cursor: str | None
 
 
-class Cancelled(_Answer):
-    """An alert that was stopped."""
+class StateShown(_Answer):
+    """What an alert is doing now."""
 
     id: str
-    status: Literal["cancelled"]
+    status: Status
 
 
 class Reach(_Answer):
@@ -252,23 +267,42 @@ OPERATIONS = {
         {204: None}, problems=(*_OF_READERS, 429), security="reader"
     ),
     "api.readers.report": Operation({204: None}, validation.Receipt, _WITH_BODY),
-    "api.publish": Operation(
+    "api.notifications.publish": Operation(
         {202: Published},
         validation.NewNotification,
         (*_WITH_BODY, *_OF_EDITORS, 409),
         "editor",
         (_IDEMPOTENCY,),
     ),
-    "api.notifications": Operation(
+    "api.notifications.latest": Operation(
         {200: NotificationList},
         problems=(*_OF_EDITORS, 422),
         security="editor",
         parameters=(_LIMIT, _CURSOR),
     ),
-    "api.notification": Operation(
+    "api.notifications.show": Operation(
         {200: NotificationShown}, problems=(*_OF_EDITORS, 404), security="editor"
     ),
-    "api.cancel": Operation({202: Cancelled}, problems=(*_OF_EDITORS, 404, 409), security="editor"),
+    **{
+        f"api.notifications.{name}": Operation(
+            {202: StateShown}, problems=(*_OF_EDITORS, 404, 409), security="editor"
+        )
+        for name in ("cancel", "pause", "resume")
+    },
+    "api.notifications.correct": Operation(
+        {202: Published},
+        validation.Correction,
+        (*_WITH_BODY, *_OF_EDITORS, 404, 409),
+        "editor",
+        (_IDEMPOTENCY,),
+    ),
+    "api.notifications.test": Operation(
+        {202: Published},
+        validation.TestTo,
+        (*_WITH_BODY, *_OF_EDITORS, 404, 409),
+        "editor",
+        (_IDEMPOTENCY,),
+    ),
     "api.audience": Operation(
         {200: Reach}, validation.AudienceWanted, (*_WITH_BODY, *_OF_EDITORS), "editor"
     ),

@@ -18,13 +18,14 @@ class Payload:
     """The document of one notification; only the receipt differs between its recipients."""
 
     def __init__(self, notification: Notification, public_url: str) -> None:
-        content = notification.content
+        content = notification.text
         shown: dict[str, Any] = {
             "title": content.title,
             "body": content.body,
             "navigate": content.url,
             "dir": "auto",
-            "tag": f"stop-press-{notification.id}",
+            # A correction replaces what it corrects.
+            "tag": f"stop-press-{notification.corrects or notification.id}",
             "timestamp": int(notification.created_at * 1000),
         }
         if content.icon:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from contextlib import suppress
@@ -12,6 +13,7 @@ from redis.exceptions import RedisError
 from service.dispatch import Dispatch
 from service.models import Audience, Content, Notification, Progress, State, SubscriptionId
 from service.store import Store
+from service.store.notifications import Memory
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
@@ -65,6 +67,7 @@ class Publishing:
         audience: Audience,
         *,
         by: str,
+        spread_minutes: int = 0,
         idempotency: Idempotency | None = None,
     ) -> Published:
         """Store a notification and wake a worker; Conflict for a key used with another body."""
@@ -81,19 +84,11 @@ class Publishing:
             state=State.SENDING,
             created_at=time.time(),
             created_by=by,
+            spread_minutes=spread_minutes,
         )
-        if idempotency is None:
-            notifications.publish(notification)
-        else:
-            answer = {
-                "id": published.id,
-                "recipients": published.recipients,
-                "body": idempotency.body_digest,
-            }
-            kept = (idempotency.digest, answer, IDEMPOTENCY_KEPT)
-            before = notifications.publish(notification, kept)
-            if before is not None:
-                return _same_answer(before, idempotency)
+        before = notifications.publish(notification, _memory(published, idempotency))
+        if before is not None and idempotency is not None:
+            return _same_answer(before, idempotency)
         with suppress(RedisError):  # stored is stored: the clock wakes whoever was not woken
             self._dispatch.wake(1, at_front=notification.urgent)
         return published
@@ -128,14 +123,102 @@ class Publishing:
 
     def cancel(self, id: int) -> None:
         """Stop a notification: no message leaves a second from now; Conflict when it is over."""
-        state = self._store.notifications.state(id)
-        if state is None:
-            raise UnknownNotification
-        possible = [State.SENDING, State.PAUSED]
-        if not self._store.notifications.move(id, State.CANCELLED, possible_from=possible):
-            state = self._store.notifications.state(id) or state
-            raise Conflict(f"This alert is already {state.value}; it cannot be cancelled.")
+        self._move(id, State.CANCELLED, [State.SENDING, State.PAUSED], "cancelled")
         self._dispatch.advance(id)
+
+    def pause(self, id: int) -> None:
+        """Let no message leave from a second from now on until it is resumed; its time runs on."""
+        self._move(id, State.PAUSED, [State.SENDING], "paused")
+
+    def resume(self, id: int) -> None:
+        """Go on where it was paused."""
+        self._move(id, State.SENDING, [State.PAUSED], "resumed")
+        self._dispatch.advance(id)
+
+    def _move(self, id: int, to: State, possible: list[State], done: str) -> None:
+        if not self._store.notifications.move(id, to, possible_from=possible):
+            found = self.get(id)
+            already = "already " if found.over or found.state is to else ""
+            raise Conflict(f"This alert is {already}{found.state.value}; it cannot be {done}.")
+
+    def correct(
+        self,
+        id: int,
+        *,
+        title: str | None,
+        body: str | None,
+        url: str | None,
+        replace: bool,
+        by: str,
+        idempotency: Idempotency | None = None,
+    ) -> Published:
+        """Correct a notification: those not reached yet get the new text, and so do the others.
+
+        The latter by a notification of its own, which replaces on the screen what it corrects;
+        with `replace` False they keep what they have. None leaves a part of the text as it is.
+        """
+        if idempotency is not None:
+            before = self._store.notifications.remembered(idempotency.digest)
+            if before is not None:
+                return _same_answer(before, idempotency)
+        while True:
+            root = self._root(id)
+            text = root.text
+            correction = Notification(
+                id=self._store.notifications.new_id(),
+                content=dataclasses.replace(
+                    text,
+                    title=text.title if title is None else title,
+                    body=text.body if body is None else body,
+                    url=text.url if url is None else url,
+                ),
+                audience=root.audience,
+                state=State.SENDING if replace else State.SENT,
+                created_at=time.time(),
+                created_by=by,
+                corrects=root.id,
+            )
+            reached = self.reached(root)
+            if root.over and not reached:
+                raise Conflict(
+                    "Nobody has this alert on screen: it reached nobody, or that is more than"
+                    " seven days ago. Publish a new one instead."
+                )
+            published = Published(correction.id, reached if replace else 0)
+            memory = _memory(published, idempotency)
+            stored = self._store.notifications.correct(root, correction, memory)
+            if isinstance(stored, dict) and idempotency is not None:
+                return _same_answer(stored, idempotency)
+            if stored:
+                break
+        with suppress(RedisError):
+            self._dispatch.wake(1, at_front=correction.urgent)
+        return published
+
+    def reached(self, notification: Notification) -> int:
+        """Return how many browsers would get a correction of a notification, as of now."""
+        return self._store.sending.reached(notification.id, notification.revision + 1)
+
+    def _root(self, id: int) -> Notification:
+        """Return what a correction of `id` corrects; Conflict where there is nothing to correct."""
+        one = self.get(id)
+        root = one if one.corrects is None else self.get(one.corrects)
+        if root.state in (State.DRAFT, State.SCHEDULED):
+            raise Conflict(f"This alert is {root.state.value}: change it instead of correcting it.")
+        if root.audience.subscription is not None:
+            raise Conflict("This was a test to one browser: there is nothing to correct.")
+        return root
+
+
+def _memory(published: Published, idempotency: Idempotency | None) -> Memory | None:
+    if idempotency is None:
+        return None
+    answer = {
+        "id": published.id,
+        "recipients": published.recipients,
+        "body": idempotency.body_digest,
+    }
+    return Memory(idempotency.digest, answer, IDEMPOTENCY_KEPT)
 
 
 def _same_answer(before: dict[str, object], idempotency: Idempotency) -> Published:

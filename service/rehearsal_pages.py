@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from werkzeug.wrappers import Response
 
 from service import rehearsal
-from service.api import runtime
+from service.calls import runtime
 from service.config import Config, ConfigError
 from service.desk import bp
 from service.rehearsal import LONGEST, MOST_READERS, READERS, Rehearsal, RehearsalError

@@ -14,6 +14,8 @@ _LATE = 5.0  # seconds after which an alert that has not begun needs somebody's 
 
 _SERVICES = {"google": "Google", "apple": "Apple", "mozilla": "Mozilla", "microsoft": "Microsoft"}
 _STATES = {
+    State.DRAFT: "draft",
+    State.SCHEDULED: "scheduled",
     State.SENDING: "being sent",
     State.PAUSED: "paused",
     State.SENT: "sent",

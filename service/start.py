@@ -8,7 +8,7 @@ from flask_login import current_user
 from redis.exceptions import RedisError
 
 from service import validation
-from service.api import runtime
+from service.calls import runtime
 from service.desk import redis_away
 from service.models import Audience, Outcome, SubscriptionId
 from service.publishing import UnknownNotification
@@ -40,7 +40,7 @@ def send() -> ResponseReturnValue:
         "audience": {"everyone": True},
     }
     try:
-        content, _ = validation.notification(said, runtime())
+        content = validation.notification(said, runtime()).content
     except validation.Invalid as invalid:
         return {"detail": invalid.errors[0].detail}, 422
     audience = Audience(subscription=only)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import time
 import unicodedata
+from dataclasses import dataclass, replace
 from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Literal, TypeVar, cast
@@ -43,12 +44,13 @@ from service.models import (
     Content,
     Notification,
     State,
+    SubscriptionId,
     Topic,
 )
 from service.payload import Payload
 from service.problems import FieldError, Problem
 from service.runtime import Runtime
-from service.store.subscriptions import Subscription, Wish
+from service.store.subscriptions import NotSubscribed, Subscription, Wish
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -93,7 +95,7 @@ def parse(model: type[M], body: bytes, runtime: Runtime) -> M:
         raise _refusal(error) from None
 
 
-def notification(said: dict[str, object], runtime: Runtime) -> tuple[Content, Audience]:
+def notification(said: dict[str, object], runtime: Runtime) -> Wanted:
     """Check an alert that comes from one of our own pages, in the API's words; `Invalid`."""
     try:
         wanted = NewNotification.model_validate(said, context=runtime)
@@ -359,15 +361,28 @@ class ActionWanted(_Said):
     url: Link
 
 
+Title = Annotated[str, _line(200), AfterValidator(_characters)]
+Body = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=1000),
+    AfterValidator(_lines),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An alert as somebody wants it published."""
+
+    content: Content
+    audience: Audience
+    spread_minutes: int
+
+
 class NewNotification(_Said):
     """An alert to publish. `ttl` is in seconds; without it 4 hours, for breaking news 12."""
 
-    title: Annotated[str, _line(200), AfterValidator(_characters)]
-    body: Annotated[
-        str,
-        StringConstraints(strip_whitespace=True, max_length=1000),
-        AfterValidator(_lines),
-    ] = ""
+    title: Title
+    body: Body = ""
     url: Link
     icon: Link | None = None
     image: Link | None = None
@@ -376,17 +391,16 @@ class NewNotification(_Said):
     urgency: Literal["very-low", "low", "normal", "high"] = "high"
     ttl: Annotated[int, Field(ge=MIN_TTL, le=MAX_TTL)] | None = None
     audience: AudienceWanted
+    spread_minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
 
-    def accepted(self, runtime: Runtime) -> tuple[Content, Audience]:
-        """Return the alert in the house's words; `Invalid` where it is too long to be pushed."""
-        content, audience = self._content(), self.audience.audience()
-        widest = Notification(_LONGEST_ID, content, audience, State.SENDING, time.time(), "")
-        over = Payload(widest, runtime.config.public_url).size - MAX_PLAINTEXT
-        if over > 0:
-            by = f"{over} byte{'s' if over > 1 else ''}"
-            detail = f"The alert is {by} too long to be pushed: shorten a text or a link."
-            raise Invalid([FieldError("body", detail)])
-        return content, audience
+    def accepted(self, runtime: Runtime) -> Wanted:
+        """Return the alert in the house's words; `Invalid` where it cannot be sent like that."""
+        content, spread = self._content(), self.spread_minutes or 0
+        check_size(content, runtime)
+        if spread * 60 + MIN_TTL > content.ttl:
+            detail = "The alert would run out of time (`ttl`) before the last reader has it."
+            raise Invalid([FieldError("spread_minutes", detail)])
+        return Wanted(content, self.audience.audience(), spread)
 
     def _content(self) -> Content:
         return Content(
@@ -400,6 +414,50 @@ class NewNotification(_Said):
             urgency=self.urgency,
             ttl=_DEFAULT_TTL[self.kind] if self.ttl is None else self.ttl,
         )
+
+
+class Correction(_Said):
+    """Another text for an alert; what is missing stays. `reached`: what of those who have it."""
+
+    title: Title | None = None
+    body: Body | None = None
+    url: Link | None = None
+    reached: Literal["replace", "leave"] = "replace"
+
+    def check(self, before: Content, runtime: Runtime) -> None:
+        """Raise `Invalid` where it changes nothing, or makes the alert too long to be pushed."""
+        given = {"title": self.title, "body": self.body, "url": self.url}
+        changes = {name: text for name, text in given.items() if text is not None}
+        if all(getattr(before, name) == text for name, text in changes.items()):
+            raise Invalid([FieldError("title", "Nothing would change: say what is to be other.")])
+        check_size(replace(before, **changes), runtime)  # type: ignore[arg-type]
+
+
+class TestTo(_Said):
+    """To which browser an alert is to be sent as a test."""
+
+    subscription_id: str
+
+    def subscription(self, runtime: Runtime) -> SubscriptionId:
+        """Return the subscription; `Invalid` where there is none."""
+        try:
+            id = SubscriptionId.parse(self.subscription_id)
+            runtime.store.subscriptions.get(id)
+        except (ValueError, NotSubscribed):
+            detail = "There is no such subscription."
+            raise Invalid([FieldError("subscription_id", detail)]) from None
+        return id
+
+
+def check_size(content: Content, runtime: Runtime) -> None:
+    """Raise `Invalid` where a text is too long to be pushed."""
+    everyone = Audience(everyone=True)
+    widest = Notification(_LONGEST_ID, content, everyone, State.SENDING, time.time(), "")
+    over = Payload(widest, runtime.config.public_url).size - MAX_PLAINTEXT
+    if over > 0:
+        by = f"{over} byte{'s' if over > 1 else ''}"
+        detail = f"The alert is {by} too long to be pushed: shorten a text or a link."
+        raise Invalid([FieldError("body", detail)])
 
 
 class NewTopic(_Said):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from service import openapi
 from service.keys import VapidKey, b64url
-from service.models import Outcome, SubscriptionId, Topic
+from service.models import Audience, Content, Outcome, SubscriptionId, Topic
 from service.store.sending import Result
 from tests.client import API, VAPID, Client, browser, make_app, stored
 
@@ -258,6 +258,10 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "urgency": "high",
         "ttl": 4 * 3600,
         "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
+        "spread_minutes": None,
+        "corrects": None,
+        "corrections": [],
+        "text_now": {"title": "Ferry aground", "body": "One.\nTwo.", "url": said["url"]},
         "created_by": "a test",
     }
     assert progress == {
@@ -435,6 +439,10 @@ EDITORS_CALLS = [
     ("GET", f"{API}/notifications", None, {"send", "read"}),
     ("GET", f"{API}/notifications/1", None, {"send", "read"}),
     ("POST", f"{API}/notifications/1/cancel", None, {"send"}),
+    ("POST", f"{API}/notifications/1/pause", None, {"send"}),
+    ("POST", f"{API}/notifications/1/resume", None, {"send"}),
+    ("POST", f"{API}/notifications/1/correct", {"title": "Other news"}, {"send"}),
+    ("POST", f"{API}/notifications/1/test", {"subscription_id": "0-0"}, {"send"}),
     ("POST", f"{API}/audience", {"everyone": True}, {"send", "read"}),
     ("GET", f"{API}/topics", None, {"send", "read", "topics"}),
     ("GET", f"{API}/topics/world", None, {"send", "read", "topics"}),
@@ -453,7 +461,10 @@ EDITORS_CALLS = [
 def test_a_call_needs_a_token_of_its_scope(
     client: Client, method: str, path: str, said: Any, scopes: set[str]
 ) -> None:
+    subscribe(client)
     client.call("POST", NOTIFICATIONS, NEWS, token=client.add_token())
+    if path.endswith("resume"):
+        client.runtime.publishing.pause(1)
     every = {"send", "read", "topics"}
     tokens = {scope: client.add_token(scope, [scope]) for scope in every}
     before = stored(client)
@@ -489,6 +500,8 @@ ROUTES = {
     "change": ("PATCH", "/subscriptions/{id}"),
     "report": ("POST", "/receipts"),
     "publish": ("POST", "/notifications"),
+    "correct": ("POST", "/notifications/1/correct"),
+    "test": ("POST", "/notifications/1/test"),
     "audience": ("POST", "/audience"),
     "add topic": ("POST", "/topics"),
     "change topic": ("PATCH", "/topics/world"),
@@ -512,7 +525,15 @@ GOOD: dict[str, Any] = {
         "urgency": "normal",
         "ttl": 3600,
         "audience": {"topics": ["world"], "exclude": [], "locales": ["en"]},
+        "spread_minutes": 30,
     },
+    "correct": {
+        "title": "Ferry afloat again",
+        "body": "",
+        "url": "https://paper.example/ferry",
+        "reached": "leave",
+    },
+    "test": {"subscription_id": "0-0"},
     "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
     "add topic": {"slug": "new", "name": "New", "description": "", "default": False},
     "change topic": {"name": "New", "description": "", "default": False},
@@ -520,7 +541,7 @@ GOOD: dict[str, Any] = {
 OFF_CURVE = "BA" + "A" * 84 + "B"  # 0x04, then x = 0 and y = 1
 GOOGLE = "https://fcm.googleapis.com/fcm/send/"
 LATER = ("quiet_hours", "daily_limit", "paused_until", "allow_breaking", "muted_stories")
-LATER_ALERT = ("story", "send_at", "local_time", "spread_minutes", "draft")
+LATER_ALERT = ("story", "send_at", "local_time", "draft")
 LINKS = [
     "",
     "/ferry",
@@ -546,6 +567,16 @@ LINKS = [
 ]
 # Route, the field that is set, to what, and the field that the answer names.
 BAD = [
+    ("publish", "spread_minutes", 0, "spread_minutes"),
+    ("publish", "spread_minutes", 60, "spread_minutes"),
+    ("publish", "spread_minutes", "30", "spread_minutes"),
+    ("correct", "title", "", "title"),
+    ("correct", "body", "x" * 1001, "body"),
+    ("correct", "url", "http://paper.example/", "url"),
+    ("correct", "reached", "ignore", "reached"),
+    ("test", "subscription_id", "DELETE", "subscription_id"),
+    ("test", "subscription_id", "0-7", "subscription_id"),
+    ("test", "subscription_id", 5, "subscription_id"),
     ("subscribe", "subscription", "DELETE", "subscription"),
     ("subscribe", "subscription", None, "subscription"),
     ("subscribe", "subscription", [], "subscription"),
@@ -660,6 +691,10 @@ class Doorstep:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.reader = subscribe(client)
+        everyone = Audience(everyone=True)
+        client.runtime.publishing.publish(
+            Content("Late news", "https://paper.example/"), everyone, by="a test"
+        )
         self.tokens = {"readers": self.reader["token"], "editors": client.add_token()}
 
     def call(self, route: str, **body: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from redis import Redis
@@ -15,7 +16,7 @@ from redis import Redis
 from service.models import Audience, Content, Notification, Outcome, Progress, State
 
 _ACTIVE = "{g}:active"
-_FIELDS = ("doc", "state", "started_at", "finished_at", "revision", "corrected")
+_FIELDS = ("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections")
 RECEIPTS_KEPT = 30 * 86_400  # seconds after the last one; each event takes up to 12 KB
 
 # KEYS: notification, active, idempotency record or nothing.
@@ -45,6 +46,34 @@ end
 return 0
 """
 
+# KEYS: what is corrected, the correction, active, idempotency record, then earlier corrections.
+# ARGV: revision so far, the correction's id, doc, state, text, all corrections, now, report or '',
+# answer, seconds kept (0: not). Returns 0 if another correction came first, 1, or what was answered
+# to the same key before. Earlier corrections end: what they had to say is out of date. The first
+# write allocates.
+_CORRECT = """
+if ARGV[10] ~= '0' then
+  local before = redis.call('GET', KEYS[4])
+  if before then return before end
+end
+if (redis.call('HGET', KEYS[1], 'revision') or '0') ~= ARGV[1] then return 0 end
+if ARGV[10] ~= '0' then redis.call('SET', KEYS[4], ARGV[9], 'EX', ARGV[10]) end
+redis.call('HSET', KEYS[2], 'doc', ARGV[3], 'state', ARGV[4], 'started_at', ARGV[7])
+redis.call('HSET', KEYS[1], 'revision', ARGV[1] + 1, 'corrected', ARGV[5], 'corrections', ARGV[6])
+if ARGV[8] == '' then
+  redis.call('SADD', KEYS[3], ARGV[2])
+else
+  redis.call('HSET', KEYS[2], 'finished_at', ARGV[7], 'report', ARGV[8])
+end
+for i = 5, #KEYS do
+  local state = redis.call('HGET', KEYS[i], 'state')
+  if state == 'sending' or state == 'paused' then
+    redis.call('HSET', KEYS[i], 'state', 'cancelled')
+  end
+end
+return 1
+"""
+
 # KEYS: notification, active. ARGV: id, state, finished_at, report. Cancelled stays cancelled.
 _FINISH = """
 redis.call('SREM', KEYS[2], ARGV[1])
@@ -56,6 +85,20 @@ return 1
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What to answer to the same idempotency key again, and for how many seconds."""
+
+    digest: str
+    answer: dict[str, Any]
+    seconds: int
+
+    @property
+    def key(self) -> str:
+        """Where it is kept."""
+        return _idempotency_key(self.digest)
+
+
 class Notifications:
     """Everything about notifications but their recipients."""
 
@@ -64,6 +107,7 @@ class Notifications:
         self._publish = redis.register_script(_PUBLISH)
         self._move = redis.register_script(_MOVE)
         self._finish = redis.register_script(_FINISH)
+        self._correct = redis.register_script(_CORRECT)
 
     @staticmethod
     def _key(id: int) -> str:
@@ -78,33 +122,56 @@ class Notifications:
     def publish(
         self,
         notification: Notification,
-        idempotency: tuple[str, dict[str, Any], int] | None = None,
+        memory: Memory | None = None,
     ) -> dict[str, Any] | None:
         """Store a notification that is to be sent; returns None.
 
-        `idempotency` is a digest, what to remember under it, and for how many seconds. Where
-        something is remembered already, nothing is stored and that is returned.
+        Where something is remembered already, nothing is stored and that is returned.
         """
-        doc = {
-            "content": notification.content.as_json(),
-            "audience": notification.audience.as_json(),
-            "spread_minutes": notification.spread_minutes,
-            "corrects": notification.corrects,
-            "created_at": notification.created_at,
-            "created_by": notification.created_by,
-        }
         keys = [self._key(notification.id), _ACTIVE]
-        args: list[Any] = [notification.id, json.dumps(doc), repr(notification.created_at)]
-        if idempotency is not None:
-            digest, remembered, seconds = idempotency
-            keys.append(f"{{g}}:idempotency:{digest}")
-            args += [json.dumps(remembered), seconds]
+        args: list[Any] = [notification.id, _doc(notification), repr(notification.created_at)]
+        if memory is not None:
+            keys.append(memory.key)
+            args += [json.dumps(memory.answer), memory.seconds]
         before = cast("bytes | None", self._publish(keys=keys, args=args))
         return None if before is None else cast(dict[str, Any], json.loads(before))
 
+    def correct(
+        self, root: Notification, correction: Notification, memory: Memory | None = None
+    ) -> dict[str, Any] | bool:
+        """Store a correction, and give its text to those whom `root` has not reached yet.
+
+        True; False if another correction came first; or what is remembered already. A correction
+        that is not to be sent is finished at once.
+        """
+        ids = [*root.corrections, correction.id]
+        over = correction.state is not State.SENDING
+        said = self._correct(
+            keys=[
+                self._key(root.id),
+                self._key(correction.id),
+                _ACTIVE,
+                memory.key if memory else "{g}:idempotency:",
+                *(self._key(id) for id in root.corrections),
+            ],
+            args=[
+                root.revision,
+                correction.id,
+                _doc(correction),
+                correction.state.value,
+                json.dumps(correction.content.as_json()),
+                json.dumps(ids),
+                repr(correction.created_at),
+                json.dumps({"recipients": 0, "outcomes": []}) if over else "",
+                json.dumps(memory.answer) if memory else "",
+                memory.seconds if memory else 0,
+            ],
+        )
+        return cast(dict[str, Any], json.loads(said)) if isinstance(said, bytes) else bool(said)
+
     def remembered(self, digest: str) -> dict[str, Any] | None:
         """Return what is remembered under an idempotency key."""
-        before = cast("bytes | None", self._redis.get(f"{{g}}:idempotency:{digest}"))
+        before = cast("bytes | None", self._redis.get(_idempotency_key(digest)))
         return None if before is None else cast(dict[str, Any], json.loads(before))
 
     def get(self, id: int) -> Notification | None:
@@ -178,8 +245,25 @@ class Notifications:
             return dict(zip(events, pipe.execute(), strict=True))
 
 
+def _idempotency_key(digest: str) -> str:
+    return f"{{g}}:idempotency:{digest}"
+
+
+def _doc(notification: Notification) -> str:
+    return json.dumps(
+        {
+            "content": notification.content.as_json(),
+            "audience": notification.audience.as_json(),
+            "spread_minutes": notification.spread_minutes,
+            "corrects": notification.corrects,
+            "created_at": notification.created_at,
+            "created_by": notification.created_by,
+        }
+    )
+
+
 def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
-    doc, state, started_at, finished_at, revision, corrected = row
+    doc, state, started_at, finished_at, revision, corrected, corrections = row
     said = json.loads(cast(bytes, doc))
     return Notification(
         id=id,
@@ -194,4 +278,5 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         corrects=said["corrects"],
         revision=int(revision or 0),
         corrected=Content.from_json(json.loads(corrected)) if corrected else None,
+        corrections=tuple(json.loads(corrections)) if corrections else (),
     )

@@ -1,0 +1,168 @@
+"""The API's calls about notifications: for editors' tools and the CMS (design, section 5)."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from flask import Blueprint, url_for
+from flask.typing import ResponseReturnValue
+
+from service import validation
+from service.calls import body, caller, idempotency, query_number, runtime
+from service.models import Audience, Notification, Outcome
+from service.publishing import Published
+
+_PAGE = 20  # notifications of a list, unless asked for more
+_LONGEST_PAGE = 100
+_NO_ID = 1 << 53  # larger than any notification's
+
+bp = Blueprint("notifications", __name__, url_prefix="/notifications")
+
+
+@bp.post("")
+def publish() -> ResponseReturnValue:
+    """Publish an alert; `recipients` is how many browsers match at this moment."""
+    who = caller("send")
+    wanted = body(validation.NewNotification).accepted(runtime())
+    return _published(
+        runtime().publishing.publish(
+            wanted.content,
+            wanted.audience,
+            by=who.name,
+            spread_minutes=wanted.spread_minutes,
+            idempotency=idempotency(who),
+        )
+    )
+
+
+def _published(published: Published) -> ResponseReturnValue:
+    answer = {"id": str(published.id), "status": "sending", "recipients": published.recipients}
+    return answer, 202, {"Location": url_for("api.notifications.show", id=published.id)}
+
+
+@bp.get("")
+def latest() -> ResponseReturnValue:
+    """List what was published, newest first."""
+    caller("read", "send")
+    limit = query_number("limit", _PAGE, most=_LONGEST_PAGE)
+    before = query_number("cursor", _NO_ID, most=_NO_ID)
+    found = runtime().publishing.latest(limit + 1, before)
+    return (
+        {
+            "notifications": [_notification(one) for one in found[:limit]],
+            "next_cursor": str(found[limit - 1].id) if len(found) > limit else None,
+        },
+        200,
+    )
+
+
+@bp.get("/<int:id>")
+def show(id: int) -> ResponseReturnValue:
+    """Show an alert and how far it has come."""
+    caller("read", "send")
+    return _notification(runtime().publishing.get(id)), 200
+
+
+@bp.post("/<int:id>/cancel")
+def cancel(id: int) -> ResponseReturnValue:
+    """Stop an alert: a second from now no message of it leaves."""
+    caller("send")
+    runtime().publishing.cancel(id)
+    return _state(id)
+
+
+@bp.post("/<int:id>/pause")
+def pause(id: int) -> ResponseReturnValue:
+    """Hold an alert: a second from now no message of it leaves. Its time runs on."""
+    caller("send")
+    runtime().publishing.pause(id)
+    return _state(id)
+
+
+@bp.post("/<int:id>/resume")
+def resume(id: int) -> ResponseReturnValue:
+    """Go on sending an alert where it was paused."""
+    caller("send")
+    runtime().publishing.resume(id)
+    return _state(id)
+
+
+@bp.post("/<int:id>/correct")
+def correct(id: int) -> ResponseReturnValue:
+    """Give an alert another text, for those not reached yet and, as it is asked, for the others."""
+    who = caller("send")
+    said = body(validation.Correction)
+    said.check(runtime().publishing.get(id).text, runtime())
+    return _published(
+        runtime().publishing.correct(
+            id,
+            title=said.title,
+            body=said.body,
+            url=said.url,
+            replace=said.reached == "replace",
+            by=who.name,
+            idempotency=idempotency(who),
+        )
+    )
+
+
+@bp.post("/<int:id>/test")
+def test(id: int) -> ResponseReturnValue:
+    """Send the text of an alert to one browser."""
+    who = caller("send")
+    to = body(validation.TestTo).subscription(runtime())
+    text = runtime().publishing.get(id).text
+    return _published(
+        runtime().publishing.publish(
+            text, Audience(subscription=to), by=who.name, idempotency=idempotency(who)
+        )
+    )
+
+
+def _state(id: int) -> ResponseReturnValue:
+    return {"id": str(id), "status": runtime().publishing.get(id).state.value}, 202
+
+
+def _notification(one: Notification) -> dict[str, Any]:
+    return {
+        "id": str(one.id),
+        "status": one.state.value,
+        **one.content.as_json(),
+        "audience": one.audience.as_json(),
+        "spread_minutes": one.spread_minutes or None,
+        "corrects": str(one.corrects) if one.corrects else None,
+        "corrections": [str(id) for id in one.corrections],
+        # What those are sent who have not been reached yet.
+        "text_now": {"title": one.text.title, "body": one.text.body, "url": one.text.url},
+        "created_at": _iso(one.created_at),
+        "created_by": one.created_by,
+        "progress": _progress(one),
+    }
+
+
+def _progress(one: Notification) -> dict[str, Any]:
+    progress = runtime().publishing.progress(one.id)
+    by_service: dict[str, dict[str, int]] = {}
+    for (outcome, service), count in progress.outcomes.items():
+        if service:
+            by_service.setdefault(service, {})[outcome.value] = count
+    started_at = one.started_at or one.created_at
+    seconds = (one.finished_at or time.time()) - started_at
+    return {
+        "recipients": progress.recipients,
+        "done": progress.done,
+        "outcomes": {outcome.value: progress.of(outcome) for outcome in Outcome},
+        "by_service": by_service,
+        "receipts": runtime().publishing.receipts(one.id),
+        "started_at": _iso(started_at),
+        "finished_at": _iso(one.finished_at) if one.finished_at else None,
+        # On average; within the first second, as if it were over.
+        "rate_per_second": round(progress.done / max(1.0, seconds), 1),
+    }
+
+
+def _iso(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
