@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from redis import RedisError
 
 from service.config import ConfigError
 from workers.bench import limits, report, sending, storing
@@ -75,29 +76,33 @@ def main(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     chosen = [name for name in SECTIONS if name in sections or not sections]
-    try:
-        with tempfile.TemporaryDirectory(prefix="stoppress-bench-") as folder:
-            asked = Bench(Path(folder), recipients, workers, ids, peers, churn, report.bar)
-            document = _measure(asked, chosen)
-    except (SinkError, ConfigError) as error:
-        raise BenchError(str(error)) from None
+    with tempfile.TemporaryDirectory(prefix="stoppress-bench-") as folder:
+        asked = Bench(Path(folder), recipients, workers, ids, peers, churn, report.bar)
+        document, failed = _measure(asked, chosen)
     if as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         report.table(document)
+    if failed:
+        raise BenchError("\n".join(failed))
 
 
-def _measure(asked: Bench, chosen: list[str]) -> dict[str, Any]:
-    figures = []
+def _measure(asked: Bench, chosen: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the document, and why sections did not come to their end: the others still do."""
+    figures: list[dict[str, Any]] = []
+    failed = []
     for name in chosen:
         folder = asked.folder / name
         folder.mkdir()
-        section = SECTIONS[name][1]
-        figures += [one.as_json(name) for one in section(replace(asked, folder=folder))]
+        try:
+            found = SECTIONS[name][1](replace(asked, folder=folder))
+            figures.extend(one.as_json(name) for one in found)
+        except (BenchError, SinkError, ConfigError, RedisError) as error:
+            failed.append(f"{name}: {error}")
     given = {"recipients": asked.recipients, "workers": asked.workers, "ids": asked.ids}
     told = {name: f"{number:,}" for name, number in given.items()}
     nginx = find_nginx()
-    return {
+    document = {
         **given,
         "sections": {name: SECTIONS[name][0].format(**told) for name in chosen},
         "figures": figures,
@@ -105,6 +110,7 @@ def _measure(asked: Bench, chosen: list[str]) -> dict[str, Any]:
         "machine": report.machine(),
         "versions": report.versions(),
     }
+    return document, failed
 
 
 if __name__ == "__main__":
