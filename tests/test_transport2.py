@@ -29,7 +29,7 @@ from h2.events import RequestReceived, StreamEnded
 
 from service.keys import VapidKey
 from tests.push_service import Answer as Reply
-from tests.push_service import Message, PushService
+from tests.push_service import Message, PushService, every
 from workers import wire
 from workers.transport2 import Answer, Transport
 
@@ -508,3 +508,201 @@ def test_closing_gives_up_what_is_under_way_and_leaves_no_connection(push: PushS
     for _ in itertools.takewhile(lambda _: push.connections, range(200)):
         time.sleep(WAIT / 200)
     assert not push.connections
+
+
+def test_a_second_connection_is_made_only_when_the_first_is_full(push: PushService) -> None:
+    transport = Transport(streams=200, ca_bundle=push.ca_file)
+    one(transport, push.origin)
+    push.answer_with(lambda message: Reply(delay=0.3))
+    send(transport, push.origin, range(100))
+    answers(transport, 100)
+    assert {message.connection for message in push.received} == {1}
+    send(transport, push.origin, range(150))
+    answers(transport, 150)
+    transport.close()
+    assert {message.connection for message in push.received} == {1, 2}
+
+
+def test_a_connection_that_was_closed_while_idle_costs_no_message(
+    push: PushService, transport: Transport
+) -> None:
+    one(transport, push.origin)
+    push.present("good")  # all connections are cut
+    for _ in itertools.takewhile(lambda _: push.connections, range(200)):
+        time.sleep(WAIT / 200)
+    send(transport, push.origin, range(20))
+    assert {answer.status for answer in answers(transport, 20)} == {201}
+    assert {message.connection for message in push.received} == {1, 2}
+
+
+def test_refused_streams_are_known_not_to_have_been_taken(
+    push: PushService, transport: Transport
+) -> None:
+    push.answer_with(every(3, Reply(refuse_stream=True)))
+    send(transport, push.origin, range(30))
+    came = answers(transport, 30)
+    refused = {f"/push/{answer.key}" for answer in came if answer.untouched}
+    assert len(refused) == 10
+    assert refused == {message.path for message in push.disowned}
+    assert {answer.status for answer in came} == {0, 201}
+
+
+def test_goaways_under_load_cost_no_message_and_double_none(
+    push: PushService, transport: Transport
+) -> None:
+    push.answer_with(every(40, Reply(goaway=True)))
+    todo = list(range(500))
+    for _ in range(50):
+        send(transport, push.origin, todo[:200])
+        came = answers(transport, min(len(todo), 200))
+        assert all(answer.status == 201 or answer.untouched for answer in came)
+        todo = [a.key for a in came if a.status != 201] + todo[200:]
+        if not todo:
+            break
+    paths = Counter(message.path for message in push.received)
+    assert paths == Counter(f"/push/{key}" for key in range(500))
+
+
+def test_one_timed_out_message_leaves_its_connection_to_the_others(push: PushService) -> None:
+    transport = Transport(ca_bundle=push.ca_file, timeout=1.0)
+    push.answer_with(lambda message: Reply(hang=True) if message.path == "/push/0" else None)
+    send(transport, push.origin, [0])
+    came: list[Answer[int]] = []
+    for key in itertools.count(1):
+        send(transport, push.origin, [key])
+        came += answers_of(transport, lambda came, key=key: came.key == key)
+        if any(answer.key == 0 for answer in came):
+            break
+        time.sleep(0.05)
+    send(transport, push.origin, [-1])
+    assert answers(transport, 1)[0].status == 201
+    transport.close()
+    assert Counter(answer.status for answer in came)[0] == 1
+    assert {message.connection for message in push.received} == {1}
+
+
+def answers_of(transport: Transport, is_last: Callable[[Answer[int]], bool]) -> list[Answer[int]]:
+    """Wait until a certain answer has come; returns all that came."""
+    came: list[Answer[int]] = []
+    while not any(map(is_last, came)):
+        came += transport.poll(1.0)
+    return came
+
+
+def test_a_connection_that_says_nothing_more_is_given_up_whole(push: PushService) -> None:
+    transport = Transport(ca_bundle=push.ca_file, timeout=1.0)
+    one(transport, push.origin)
+    push.answer_with(lambda message: Reply(hang=True))
+    # Unread settings, or a ping, would be words too: it takes the messages and is silent.
+    send(transport, push.origin, range(3))
+    came = answers(transport, 3)
+    assert {(a.status, a.reason, a.untouched) for a in came} == {(0, "timed out", False)}
+    push.answer_with(lambda message: None)
+    assert one(transport, push.origin).status == 201
+    transport.close()
+    assert len({message.connection for message in push.received}) >= 1
+
+
+def test_a_name_that_takes_long_to_resolve_holds_up_no_other(
+    push: PushService, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    resolve = socket.getaddrinfo
+
+    def slow(host: str, *rest: object, **named: object) -> object:
+        if host.endswith(".invalid"):
+            released.wait(WAIT)
+            raise socket.gaierror
+        return resolve(host, *rest, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    for n in range(20):
+        send(transport, f"https://{n}.invalid", [-1 - n])
+    send(transport, push.origin, range(20))
+    assert {answer.status for answer in answers(transport, 20)} == {201}
+    released.set()
+    assert {(a.reason, a.untouched) for a in answers(transport, 20)} == {
+        ("host name unknown", True)
+    }
+
+
+def test_of_several_addresses_one_that_answers_is_taken(
+    push: PushService, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        refusing = closed.getsockname()
+    # One that never answers: its queue of connections is full.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            with suppress(BlockingIOError):
+                filler.connect(full.getsockname())
+            fillers.append(filler)
+        port = int(push.origin.rpartition(":")[2])
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        wheres = [full.getsockname(), refusing, ("127.0.0.1", port)]
+        addresses = [(*kind, where) for where in wheres]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+        assert one(transport, push.origin).status == 201
+        for filler in fillers:
+            filler.close()
+
+
+def test_http_1_1_over_tls_keeps_its_connections() -> None:
+    with PushService(http2=False) as push:
+        push.accept_any(KEY.public)
+        transport = Transport(ca_bundle=push.ca_file)
+        for _ in range(3):
+            send(transport, push.origin, range(50))
+            assert {answer.status for answer in answers(transport, 50)} == {201}
+        push.answer_with(every(5, Reply(goaway=True)))
+        send(transport, push.origin, range(50))
+        came = answers(transport, 50)
+        assert all(answer.status == 201 or answer.untouched for answer in came)
+        transport.close()
+        received = push.wait_for(150, WAIT)
+        assert {message.http_version for message in received} == {"1.1"}
+        assert len({message.connection for message in received[:150]}) <= 16
+        assert push.refusals == []
+
+
+def test_connections_unused_for_longest_are_closed_when_there_are_many(
+    push: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.transport2._MAX_CONNECTIONS", 2)
+    with PushService() as second, PushService() as third:
+        both = push.ca_file.read_text() + second.ca_file.read_text() + third.ca_file.read_text()
+        bundle = push.ca_file.parent / "all.pem"
+        bundle.write_text(both)
+        transport = Transport(ca_bundle=bundle)
+        for service in (push, second, third):
+            service.accept_any(KEY.public)
+            assert one(transport, service.origin).status == 201
+        for _ in itertools.takewhile(lambda _: push.connections, range(200)):
+            time.sleep(WAIT / 200)
+        assert not push.connections
+        assert second.connections
+        assert third.connections
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    ("origin", "path"),
+    [
+        ("https://", "/"),
+        ("https://push.example/path", "/"),
+        ("https://push.example:port", "/"),
+        ("https://push.example", ""),
+        ("https://push.example", "push"),
+        ("https://push.example", "/a b"),
+        ("https://push.example", "/a\r\nx: y"),
+        ("https://push.example", "/\u00e9"),
+    ],
+)
+def test_what_is_no_url_is_refused(transport: Transport, origin: str, path: str) -> None:
+    with pytest.raises(ValueError, match=r"none|[Pp]ort"):
+        transport.start(1, origin, path, (), b"")
+    assert transport.free == 256
+    assert transport.poll(3600) == []
