@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 import requests
 from argon2 import PasswordHasher
+from werkzeug.test import TestResponse
 
 from service import rehearsal, seeding
+from service.app import create_app
 from service.config import Config
 from service.endpoints import Endpoint
 from service.models import Audience, Outcome, State
@@ -317,6 +319,34 @@ def test_nobody_gets_in_who_is_not_signed_in_at_the_real_desk(
     inside = stranger.sign_in("/rehearsal/desk/")
     assert inside.url == f"{newsroom.address}/rehearsal/desk/"
     assert EMAIL in inside.text
+
+
+def test_behind_a_proxy_that_ends_tls_its_forms_work_as_the_real_ones_do(
+    newsroom: Newsroom, stage: Rehearsal
+) -> None:
+    public = {"SITE_URL": "https://push.example", "TRUSTED_PROXIES": "1"}
+    app = create_app(Config.read({**newsroom.house.environment, **public}))
+    client = app.test_client()
+
+    def call(path: str, **form: str) -> TestResponse:
+        return client.open(
+            path,
+            method="POST" if form else "GET",
+            data=form,
+            base_url="https://push.example",
+            headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.77"},
+            environ_overrides={"HTTP_REFERER": "https://push.example/", "wsgi.url_scheme": "http"},
+        )
+
+    def fill_in(path: str, **form: str) -> TestResponse:
+        (token,) = set(re.findall(r'name="csrf_token" value="([^"]+)"', call(path).text))
+        return call(path, csrf_token=token, **form)
+
+    assert fill_in("/desk/sign-in", email=EMAIL, password=PASSWORD).status_code == 303
+    review = fill_in("/rehearsal/desk/new", **STORY, nonce="a-nonce-of-this-test")
+    assert review.status_code == 200
+    assert "Notify all" in review.text
+    app.extensions["stoppress"].store.redis.close()
 
 
 def test_what_is_over_leads_to_the_page_that_says_so(newsroom: Newsroom, stage: Rehearsal) -> None:
