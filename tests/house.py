@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,16 +53,28 @@ def free_port() -> int:
 class House:
     """Workers, clock and web as real processes; ended by `with`, whatever happens."""
 
-    def __init__(self, redis_url: str, push: PushService, data_dir: Path, **more: str) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        push: PushService,
+        data_dir: Path,
+        *,
+        others: Sequence[PushService] = (),
+        **more: str,
+    ) -> None:
+        """Send to `push`, and to `others` beside it; `more` are further settings."""
         self.vapid = VapidKey.generate()
+        self.services = (push, *others)
+        trusted = data_dir / "push-services.pem"
+        trusted.write_text("".join(service.ca_file.read_text() for service in self.services))
         self.port = free_port()
         self.environment = {
             "REDIS_URL": redis_url,
             "SECRET_KEY": "a secret of at least 32 characters",
             "VAPID_PRIVATE_KEY": self.vapid.text,
             "VAPID_SUBJECT": "mailto:push@newsroom.example",
-            "PUSH_SERVICES": f"{push.origin} {push.plain_origin}",
-            "PUSH_CA_BUNDLE": str(push.ca_file),
+            "PUSH_SERVICES": " ".join(f"{s.origin} {s.plain_origin}" for s in self.services),
+            "PUSH_CA_BUNDLE": str(trusted),
             "DATA_DIR": str(data_dir),
             "PORT": str(self.port),
             **more,
@@ -130,18 +142,19 @@ class House:
         return code
 
     def seed(self, count: int) -> None:
-        """Store pretend readers at our push service, which will know them."""
+        """Store pretend readers at our push services in turn, which will know them."""
         public = self.runtime.vapid_public_key
         list(
             seeding.seed(
                 self.runtime.store,
                 count,
-                origins=[self.push.origin],
+                origins=[service.origin for service in self.services],
                 vapid_key=public,
                 topics=TOPICS[:4],
             )
         )
-        self.push.accept_any(self.vapid.public)
+        for service in self.services:
+            service.accept_any(self.vapid.public)
 
     def publish(self, audience: Audience | None = None, **options: object) -> int:
         """Publish an alert, to everyone unless told otherwise; its id."""
