@@ -14,6 +14,7 @@ from redis import Redis
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
+from service.endpoints import origin_of
 from service.models import Batch, Notification, Outcome, State, SubscriptionId
 from service.store import Store
 from service.store.subscriptions import BUCKET
@@ -24,6 +25,7 @@ _LATEST = 20  # alerts looked through for who was accepted recently
 # Seconds after which no message is under way any more that was started before: a push service's
 # 15 to answer, a worker's half to notice, and as much again for a machine that is too busy.
 _UNDER_WAY = 30.0
+_PACE_KEPT = 86_400.0  # seconds
 _JOB_TIMEOUT = 600  # seconds; a job gives its place up long before
 
 
@@ -62,6 +64,8 @@ class Dispatch:
             notification = self._store.notifications.get(id)
             if notification is None or notification.state is not State.SENDING:
                 continue
+            if time.time() > notification.last_start:
+                continue  # whoever is left has run out of time, and `advance` counts them
             looks = [sending.look(id, partition) for partition in sending.partitions]
             if not all(look.planned for look in looks):
                 self.plan(notification)
@@ -75,6 +79,12 @@ class Dispatch:
             self._store.sending.accepted_any(one.id, one.revision, ids)
             for one in self._store.notifications.latest(_LATEST)
         )
+
+    def answers_in_a_minute(self, origin: str) -> int:
+        """Return how many recipients have got their outcome at an origin in the last minute."""
+        bases = self._store.house.bases
+        answers = self._store.sending.answers(time.time()).items()
+        return sum(n for base, (n, _) in answers if origin_of(bases.name(base)) == origin)
 
     def advance(self, id: int) -> None:
         """Do the next thing there is to do for a notification; safe to call at any time."""
@@ -101,6 +111,13 @@ class Dispatch:
         if undone is None and notification.state is State.SENDING:
             work = sum(look.due if look.planned else 1 for look in looks.values())
             self.wake(work, at_front=notification.urgent)
+
+    def end_paces(self, now: float) -> None:
+        """Stop keeping to a pace that has not been exceeded for a day: Chrome's least penalty."""
+        since = now - _PACE_KEPT
+        for origin, pace in self._store.services.paced().items():
+            if pace.since < since:
+                self._store.services.unpace(origin, since)
 
     def advance_all(self) -> None:
         """Look after every notification that is not finished: what the clock does each second."""

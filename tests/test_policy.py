@@ -12,6 +12,7 @@ from workers.transport import Answer
 
 ACCEPTED, GONE, REFUSED = (Verdict(o) for o in (Outcome.ACCEPTED, Outcome.GONE, Outcome.REFUSED))
 SERVICE, ROW = (Verdict(None, failed, retry_after=7.0) for failed in (True, False))
+LIMIT_US, LIMIT_ROW = (one._replace(limited=True) for one in (SERVICE, ROW))
 REJECTED, REJECTED_AT_LAST = (
     Verdict(outcome, rejected=True, retry_after=7.0) for outcome in (None, Outcome.REFUSED)
 )
@@ -44,14 +45,14 @@ TABLE = [
     (403, '{"reason":"BadJwtToken"}', "apple", 0, REJECTED),
     (403, '{"reason":"BadJwtToken"}', "apple", 2, REJECTED_AT_LAST),
     (401, "", "microsoft", 3, REJECTED_AT_LAST),
-    (406, "", "microsoft", 0, SERVICE),
-    (429, "", "microsoft", 0, SERVICE),
-    (429, "", "google", 0, SERVICE),
-    (429, "", "google", 49, SERVICE),
-    (429, "", "apple", 0, ROW),
-    (429, "", "mozilla", 0, ROW),
-    (429, "", "other", 0, ROW),
-    (406, "", "other", 0, ROW),
+    (406, "", "microsoft", 0, LIMIT_US),
+    (429, "", "microsoft", 0, LIMIT_US),
+    (429, "", "google", 0, LIMIT_US),
+    (429, "", "google", 49, LIMIT_US),
+    (429, "", "apple", 0, LIMIT_ROW),
+    (429, "", "mozilla", 0, LIMIT_ROW),
+    (429, "", "other", 0, LIMIT_ROW),
+    (406, "", "other", 0, LIMIT_ROW),
     (408, "", "google", 0, SERVICE),
     (500, "", "google", 0, SERVICE),
     (502, "", "mozilla", 0, SERVICE),

@@ -33,6 +33,7 @@ def run(runtime: Runtime, stop: threading.Event) -> None:
             if runtime.store.house.lead(name, int(LEAD * 1000)):
                 runtime.dispatch.advance_all()
                 runtime.gone.look_after(time.time())
+                runtime.dispatch.end_paces(time.time())
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 from service.models import Batch, Outcome, Record, SubscriptionId
 from service.runtime import Runtime
-from service.store.sending import Result, Retry
+from service.store.recent import NewestFirst
+from service.store.sending import Recent, Result, Retry
 from service.store.subscriptions import BUCKET
 from workers import policy, wire
 from workers.health import Health
@@ -33,8 +34,12 @@ CHECKPOINT = 64  # answers; with 192 under way they make up the window of 256
 LINGER = 0.2  # seconds an answer may wait to be recorded
 READ_AHEAD = 512  # records read at once
 MOST_LEASES = 8  # of one worker; more only wait for a slow push service
+TOO_SOON = 0.02  # seconds between two looks for more where a pace allows little
 LOOK_AHEAD = 0.05  # seconds until another batch is begun while one waits for its push service
 PARKED = 2.0  # seconds for which a batch is given back whose push services are all at their limit
+# Seconds until a batch is looked at again of which some are left to `Recent`. That one's end is
+# what brings it back: this is for a store that lost it.
+LEFT = 300.0
 
 
 @dataclass(slots=True)
@@ -54,6 +59,9 @@ class _Lease:
 
     `again` has for each base at which somebody must be tried again the time when, in seconds since
     1970, and `tried` whether somebody there was tried in vain since the batch was claimed.
+    `paced` are the origins that had a pace when it was claimed: their recipients are in the batch
+    `Recent` and in no other, for as long as the lease lasts. `left` says that there are some,
+    `newest` finds them.
     """
 
     send: Send
@@ -62,6 +70,9 @@ class _Lease:
     until: float
     todo: deque[int]
     earlier: dict[int, Retry]
+    paced: frozenset[str]
+    newest: NewestFirst | None = None
+    left: bool = False
     again: dict[int, float] = field(default_factory=dict)
     tried: set[int] = field(default_factory=set)
     ready: deque[tuple[int, Record]] = field(default_factory=deque)
@@ -70,18 +81,29 @@ class _Lease:
     results: dict[Result, list[int]] = field(default_factory=dict)
     unrecorded: int = 0
     recorded_at: float = 0.0
+    find_at: float = 0.0
     under_way: int = 0
     lost: bool = False
+    outdated: bool = False
 
     @property
     def unfinished(self) -> bool:
         """Whether somebody in it was not tried yet, and need not wait."""
-        return bool(self.todo or self.ready or self.held_back)
+        more = self.newest is not None and not self.newest.over
+        return more or bool(self.todo or self.ready or self.held_back)
+
+    @property
+    def may_find_more(self) -> bool:
+        """Whether it is time to look for more of `Recent`."""
+        if self.newest is None or self.newest.over or self.todo or self.ready or self.held_back:
+            return False
+        settled = not (self.under_way or self.unrecorded)
+        return time.monotonic() >= self.find_at and (settled or not self.newest.on_last_stretch)
 
     @property
     def going_on(self) -> bool:
         """Whether more of it may be started."""
-        return self.unfinished and not self.lost and self.send.going_on
+        return self.unfinished and not self.lost and not self.outdated and self.send.going_on
 
     def note(
         self, number: int, outcome: Outcome, base: Base | None, revision: int | None = None
@@ -113,7 +135,10 @@ class FanOut:
         self._sending = runtime.store.sending
         self._subscriptions = runtime.store.subscriptions
         self._health = Health(
-            runtime.store.services, self._window, runtime.dispatch.accepted_recently
+            runtime.store.services,
+            self._window,
+            runtime.dispatch.accepted_recently,
+            runtime.dispatch.answers_in_a_minute,
         )
         self._pool = Pool(runtime)
         self._bases = Bases(runtime, self._health)
@@ -153,6 +178,8 @@ class FanOut:
             if self._under_way:
                 for answer in self._transport.poll(0.05):
                     self._take(answer)
+            elif any(lease.going_on and not lease.unrecorded for lease in self._leases):
+                time.sleep(TOO_SOON)
             self._record_and_release()
             if not self._leases and not (self._going_on and self._claim()):
                 return
@@ -169,6 +196,8 @@ class FanOut:
         if not self._going_on:
             return
         self._health.refresh()
+        for lease in self._leases:
+            lease.outdated = lease.outdated or lease.paced != self._health.paced
         wanted = {one.id: (one, due) for one, due in self._dispatch.sending()}
         for id, send in self._sends.items():
             send.going_on = id in wanted
@@ -194,6 +223,7 @@ class FanOut:
         return bool(
             lease.ready
             or lease.todo
+            or lease.may_find_more
             or any(self._health.has_room(self._bases[base].service) for base in lease.held_back)
         )
 
@@ -223,7 +253,8 @@ class FanOut:
         now = time.monotonic()
         # A name for each claim: a lease that ran out cannot give back the one that followed it.
         self._claims += 1
-        owner = f"{self._name}:{self._claims}"
+        paced = self._health.paced
+        owner = f"{self._name}:{self._claims} {','.join(sorted(paced))}"
         claim = self._sending.claim(send.id, partition, owner, int(LEASE * 1000))
         if claim is None:
             return None
@@ -234,8 +265,11 @@ class FanOut:
             until=now + LEASE,
             todo=deque(claim.pending),
             earlier=claim.retries,
+            paced=paced,
             recorded_at=now,
         )
+        if paced and isinstance(claim.batch, Recent):
+            lease.newest = NewestFirst(self._runtime.store.redis, send.id, partition)
         self._claimed_at = now
         send.leases += 1
         self._leases.append(lease)
@@ -274,6 +308,9 @@ class FanOut:
 
     def _next(self, lease: _Lease) -> tuple[int, Record] | None:
         """Return a recipient whose push service has room; None when this look found nobody."""
+        if lease.newest is not None and lease.may_find_more:
+            lease.todo.extend(lease.newest.some())
+            lease.find_at = time.monotonic() + TOO_SOON
         while lease.ready or lease.todo:
             if not lease.ready:
                 self._read_ahead(lease)
@@ -314,7 +351,10 @@ class FanOut:
                 # They left after the audience was frozen.
                 lease.note(number, Outcome.GONE, None)
             elif (record := found[number]) is not None:
-                lease.ready.append((number, record))
+                if (self._bases[record.base].origin in lease.paced) == (lease.newest is not None):
+                    lease.ready.append((number, record))
+                elif lease.newest is None:
+                    lease.left = True
             else:
                 id = SubscriptionId(lease.batch.partition, number)
                 _log.error("subscription %s: a record of another version; not sent", id)
@@ -428,14 +468,16 @@ class FanOut:
             wait = 1.0  # what failed may have been reading it: nothing in it is taken for done
         elif wait is None and lease.unfinished:
             wait = 0.0
-        elif wait is None and lease.again:
-            wait = max(0.0, min(lease.again.values()) - now)
+        elif wait is None and (lease.again or lease.left):
+            left = [now + LEFT] if lease.left else []
+            wait = max(0.0, min([*lease.again.values(), *left]) - now)
         self._sending.release(
             lease.send.id,
             lease.batch,
             lease.owner,
             wait_ms=None if wait is None else int(wait * 1000),
             retries={base: self._retry(lease, base, at) for base, at in lease.again.items()},
+            left=lease.left,
         )
         for bucket, keys in lease.keys.items():
             self._pool.put_back(lease.batch.partition, bucket, keys)

@@ -2,7 +2,8 @@
 
 A push service starts with a few messages and gets one more for each answer; one that fails as a
 whole rests, for all workers alike, and is then tried with a few again. So one that hangs holds
-little of a window, and costs the others nothing.
+little of a window, and costs the others nothing. One that goes on limiting us has a pace, which
+all workers share.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from service.models import SubscriptionId
-from service.store.services import Rest, Services
+from service.store.services import AHEAD, LIMITED, Pace, Rest, Services
 from workers import policy
 
 _FIRST: Final = 16  # messages under way at a push service that has not answered yet
 _PROBES: Final = 1  # at one that has rested
 _BUSY: Final = 5.0  # seconds for which a push service counts as one of several that have work
 _ASK_AGAIN: Final = 1.0  # seconds between two looks at who was accepted recently
+_ASK_FOR_MORE: Final = 0.1  # seconds between two looks at whether a pace lets us go on
 CREDENTIALS: Final = "credentials"
 _NO_ANSWER: Final = "no answer"
 # Seconds; a fault of ours is mended by a person.
@@ -40,9 +42,13 @@ class Service:
     failed_in_a_row: int = 0
     lost_in_a_row: int = 0
     rest: Rest | None = None
-    last: deque[bool] = field(default_factory=lambda: deque(maxlen=policy.LAST_ANSWERS))
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=policy.LAST_ANSWERS))
     rejected: dict[SubscriptionId, None] = field(default_factory=dict)
+    limited: dict[SubscriptionId, None] = field(default_factory=dict)
     asked_at: float = 0.0
+    tokens: int = 0
+    tokens_until: float = 0.0
+    more_at: float = 0.0
 
     @property
     def rests_for_credentials(self) -> bool:
@@ -53,7 +59,8 @@ class Service:
 class Health:
     """All push services that this worker has sent to.
 
-    `accepted_recently` says whether any of some subscriptions took an alert within the last days.
+    `accepted_recently` says whether any of some subscriptions took an alert within the last days,
+    `answers_in_a_minute` what an origin has let through.
     """
 
     def __init__(
@@ -61,11 +68,19 @@ class Health:
         shared: Services,
         window: int,
         accepted_recently: Callable[[Collection[SubscriptionId]], bool],
+        answers_in_a_minute: Callable[[str], int],
     ) -> None:
         self._shared = shared
         self._window = self._share = window
         self._accepted_recently = accepted_recently
+        self._answers_in_a_minute = answers_in_a_minute
         self._services: dict[str, Service] = {}
+        self._paces: dict[str, Pace] = {}
+
+    @property
+    def paced(self) -> frozenset[str]:
+        """The origins to which messages are sent at the pace that they allow."""
+        return frozenset(self._paces)
 
     def of(self, origin: str, name: str) -> Service:
         """Return a push service; a new one knows what other workers have found out."""
@@ -78,6 +93,7 @@ class Health:
     def refresh(self) -> None:
         """Take over what other workers found out, and see who has work."""
         resting = self._shared.resting()
+        self._paces = self._shared.paced()
         since = time.monotonic() - _BUSY
         for service in self._services.values():
             self._learn(service, resting.get(service.origin))
@@ -92,11 +108,27 @@ class Health:
 
     def has_room(self, service: Service) -> bool:
         """Whether another message may be started there."""
-        return service.under_way < min(service.limit, self._share)
+        if service.under_way >= min(service.limit, self._share):
+            return False
+        pace = self._paces.get(service.origin)
+        return pace is None or self._in_pace(service, pace)
+
+    def _in_pace(self, service: Service, pace: Pace) -> bool:
+        """Whether its pace allows another message now: what was not used in time is lost."""
+        now = time.monotonic()
+        if service.tokens > 0 and now < service.tokens_until:
+            return True
+        if now < service.more_at:
+            return False
+        service.more_at = now + _ASK_FOR_MORE
+        service.tokens = self._shared.take(service.origin, pace)
+        service.tokens_until = now + AHEAD
+        return service.tokens > 0
 
     def started(self, service: Service) -> None:
         """Count a message that is under way."""
         service.under_way += 1
+        service.tokens -= 1
         service.busy_at = time.monotonic()
 
     def answered(
@@ -110,6 +142,8 @@ class Health:
                 self._let_rest(service, _NO_ANSWER, None)
         elif verdict.rejected:
             self._rejected(service, id)
+        elif verdict.limited:
+            self._limited(service, id, verdict)
         elif verdict.service_failed:
             service.failed_in_a_row += 1
             often = service.failed_in_a_row >= policy.FAILURES_IN_A_ROW or service.rest is not None
@@ -120,23 +154,25 @@ class Health:
 
     def _well(self, service: Service) -> None:
         service.failed_in_a_row = service.lost_in_a_row = 0
-        service.last.append(False)
+        service.last.append("")
         if service.limit < self._window:
             service.limit += 1
         if service.rest is not None:
             service.rest = None
             service.rejected.clear()
+            service.limited.clear()
             service.last.clear()
             self._shared.recovered(service.origin)
 
     def _rejected(self, service: Service, id: SubscriptionId) -> None:
         """See whether it is a fault of ours, or a few subscriptions made with another key."""
-        service.last.append(True)
+        service.last.append(CREDENTIALS)
         service.rejected[id] = None
         if service.rests_for_credentials:
             self._let_rest(service, CREDENTIALS, _CREDENTIALS_PAUSE)
             return
-        many = len(service.rejected) >= policy.REJECTED and sum(service.last) >= policy.REJECTED
+        often = service.last.count(CREDENTIALS) >= policy.REJECTED
+        many = often and len(service.rejected) >= policy.REJECTED
         now = time.monotonic()
         if many and now - service.asked_at >= _ASK_AGAIN:
             service.asked_at = now
@@ -144,6 +180,21 @@ class Health:
                 self._let_rest(service, CREDENTIALS, _CREDENTIALS_PAUSE)
             while len(service.rejected) > policy.LAST_ANSWERS:
                 del service.rejected[next(iter(service.rejected))]
+
+    def _limited(self, service: Service, id: SubscriptionId, verdict: policy.Verdict) -> None:
+        """See whether it limits us, or only a few recipients."""
+        service.last.append(LIMITED)
+        service.limited[id] = None
+        if len(service.limited) > policy.LAST_ANSWERS:
+            del service.limited[next(iter(service.limited))]
+        often = service.last.count(LIMITED) >= policy.LIMITED
+        us = often and len(service.limited) >= policy.LIMITED
+        if verdict.service_failed:
+            service.failed_in_a_row += 1
+            in_a_row = service.failed_in_a_row >= policy.FAILURES_IN_A_ROW
+            us = us or in_a_row or verdict.retry_after is not None
+        if us or (service.rest is not None and service.rest.why == LIMITED):
+            self._let_rest(service, LIMITED, verdict.retry_after)
 
     def _let_rest(self, service: Service, why: str, wait: float | None) -> None:
         now = time.time()
@@ -154,7 +205,16 @@ class Health:
         until = now + policy.pause(attempts, wait, random.random)
         rest = Rest(attempts + 1, before.since if before else now, until, why)
         self._learn(service, rest)
-        self._shared.rest(service.origin, rest)
+        if self._shared.rest(service.origin, rest) and why == LIMITED:
+            self._keep_pace(service.origin, rest)
+
+    def _keep_pace(self, origin: str, rest: Rest) -> None:
+        """Send at the pace that it allows from now on, if it limits us again and again."""
+        now = time.time()
+        limit = self._shared.limited(origin, now, rest.until)
+        if limit.times >= policy.LIMITED_IN_A_ROW and now - limit.since >= policy.LIMITED_FOR:
+            allowed = max(policy.LEAST_PACE, self._answers_in_a_minute(origin))
+            self._shared.pace(origin, Pace(allowed, now))
 
     @staticmethod
     def _learn(service: Service, rest: Rest | None) -> None:

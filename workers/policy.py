@@ -5,7 +5,7 @@
 |2xx|accepted|
 |404, 410|gone; refused if it says that our own domain is blocked|
 |401, 403, 400 for the VAPID key|this recipient again, the third time refused; or a fault of ours|
-|406, 429|again: all of Google's and Microsoft's, elsewhere this recipient|
+|406, 429|again: all of Google's and Microsoft's, elsewhere this recipient; or a limit for us|
 |408, 5xx, no answer|again: this recipient; all, after eight in a row or where a time is named|
 |known not to have been processed|again, at once|
 |3xx, other 4xx|refused: our message is at fault, or we are sent elsewhere|
@@ -34,6 +34,16 @@ FAILURES_IN_A_ROW: Final = 8
 REJECTED: Final = 50
 LAST_ANSWERS: Final = 100
 
+# A limit for us, not for a few recipients: so many different ones and that share, as above.
+LIMITED: Final = 50
+# It is no accident, but the pace it allows: so many rests for it, for a minute at least. What is
+# over in a few seconds is a burst that was too large.
+LIMITED_IN_A_ROW: Final = 3
+LIMITED_FOR: Final = 60.0  # seconds
+# Messages a minute: what Chrome leaves to sites with much push and little engagement
+# (developer.chrome.com/blog/web-push-rate-limits).
+LEAST_PACE: Final = 1000
+
 # Seconds.
 _MAX_PAUSE: Final = 300.0
 _MAX_RETRY_AFTER: Final = 3600.0
@@ -43,7 +53,8 @@ class Verdict(NamedTuple):
     """What an answer means: an outcome, or None and who must wait before another attempt.
 
     `service_failed`: it tells of the push service as a whole. `rejected`: our signature was not
-    accepted. `at_once`: nothing was lost, the recipient may be tried again at once.
+    accepted. `limited`: we send too much. `at_once`: nothing was lost, the recipient may be tried
+    again at once.
     """
 
     outcome: Outcome | None
@@ -51,6 +62,7 @@ class Verdict(NamedTuple):
     rejected: bool = False
     at_once: bool = False
     retry_after: float | None = None
+    limited: bool = False
 
 
 _ACCEPTED = Verdict(Outcome.ACCEPTED)
@@ -71,7 +83,10 @@ def judge(answer: Answer[Any], service: str, attempts: int) -> Verdict:
         outcome = Outcome.REFUSED if attempts >= 2 else None
         return Verdict(outcome, rejected=True, retry_after=answer.retry_after)
     if status in (406, 429):
-        return Verdict(None, service in _LIMITS_SENDER, retry_after=answer.retry_after)
+        whole = service in _LIMITS_SENDER
+        return Verdict(None, whole, retry_after=answer.retry_after, limited=True)
+    if status == 0 and answer.untouched and said.startswith("refused"):
+        return Verdict(None, at_once=True)
     if status in (0, 408) or status >= 500:
         return Verdict(None, service_failed=True, retry_after=answer.retry_after)
     return Verdict(Outcome.REFUSED)

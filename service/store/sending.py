@@ -5,8 +5,11 @@
   n:<id>:done          bitmap of those who have their outcome
   n:<id>:accepted:<r>  bitmap of those whose push service took revision r of the text; kept 7 days
   n:<id>:batches       sorted set: batches not yet finished, scored with when each is due (ms);
-                       while a worker holds one, that is its lease's end
-  n:<id>:leases        hash: batch -> the worker that holds it
+                       while a worker holds one, that is its lease's end. `recent` is one of them
+                       while those wait whose push services have a pace: they are taken out of
+                       their batches, and sent newest first
+  n:<id>:leases        hash: batch -> the worker that holds it, and after a space the push services
+                       that it knew to have a pace: those rows are `recent`'s
   n:<id>:retries       hash: batch -> for each push service, attempts and when to try next (ms)
   answers:<t>          hash: answers within ten seconds by push service, and how many of them gone
   farewell             sorted set: whom a push service called gone, scored with when their records
@@ -85,16 +88,38 @@ return 1
 )
 
 # KEYS: batches, leases, retries, audience, done. ARGV: worker, lease in ms. Returns a batch that
-# is due with its bytes of audience and done and its retries, or nothing. The first write frees: a
-# send goes on under `maxmemory`.
+# is due with its bytes of audience and done and its retries, or nothing; `recent` before others.
+# `recent` is held by nobody while a batch is whose worker knew other paces, nor the other way
+# round: nobody is in two hands. The first write frees: a send goes on under `maxmemory`.
 _CLAIM = (
     _NOW
     + """
 redis.call('ZREM', KEYS[1], '')
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)[1]
+local function agrees(worker)
+  return string.match(worker, ' .*') == string.match(ARGV[1], ' .*')
+end
+local due
+local recent = redis.call('ZSCORE', KEYS[1], 'recent')
+if recent and tonumber(recent) <= now then
+  due = 'recent'
+  local leases = redis.call('HGETALL', KEYS[2])
+  for i = 1, #leases, 2 do
+    local till = tonumber(redis.call('ZSCORE', KEYS[1], leases[i]) or 0)
+    if till > now and not agrees(leases[i + 1]) then due = nil end
+  end
+elseif recent then
+  local holder = redis.call('HGET', KEYS[2], 'recent')
+  if holder and not agrees(holder) then return false end
+end
+if not due then
+  for _, batch in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 2)) do
+    if batch ~= 'recent' then due = due or batch end
+  end
+end
 if not due then return false end
 redis.call('ZADD', KEYS[1], now + ARGV[2], due)
 redis.call('HSET', KEYS[2], due, ARGV[1])
+if due == 'recent' then return {due, '', '', redis.call('HGET', KEYS[3], due)} end
 local first, last = string.match(due, '(%d+)-(%d+)')
 first, last = math.floor(first / 8), math.floor(last / 8)
 return {
@@ -147,8 +172,10 @@ return held and 1 or 0
 """
 )
 
-# KEYS: batches, leases, retries. ARGV: batch, worker, wait in ms or 'done', retries. Gives a batch
-# back; only the worker that holds it can.
+# KEYS: batches, leases, retries. ARGV: batch, worker, wait in ms or 'done', retries, whether some
+# of it are left to `recent`. Gives a batch back; only the worker that holds it can. After `recent`
+# all batches that were given back are due: nobody at a push service with a pace is left in them,
+# or none has a pace any more.
 _RELEASE = (
     _NOW
     + """
@@ -160,6 +187,14 @@ if ARGV[3] == 'done' then
 else
   redis.call('ZADD', KEYS[1], 'XX', now + ARGV[3], ARGV[1])
   redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
+end
+if ARGV[5] == '1' then redis.call('ZADD', KEYS[1], 'NX', now, 'recent') end
+if ARGV[1] == 'recent' and ARGV[3] == 'done' then
+  for _, batch in ipairs(redis.call('HKEYS', KEYS[3])) do
+    if redis.call('HEXISTS', KEYS[2], batch) == 0 then
+      redis.call('ZADD', KEYS[1], 'XX', now, batch)
+    end
+  end
 end
 return 1
 """
@@ -227,9 +262,19 @@ class Result(NamedTuple):
 Results: TypeAlias = Mapping[Result, Sequence[int]]
 
 
+class Recent(Batch):
+    """The batch of all whose push services have a pace: `audience AND NOT done`, newest first."""
+
+    def __str__(self) -> str:
+        return "recent"
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A leased batch: who of it has no outcome yet, in order, and its retries by base."""
+    """A leased batch: who of it has no outcome yet, in order, and its retries by base.
+
+    Of `Recent` nobody is named: `NewestFirst` finds them.
+    """
 
     batch: Batch
     pending: list[int]
@@ -320,7 +365,10 @@ class Sending:
     # -- batches and leases ----------------------------------------------------------------------
 
     def claim(self, id: int, partition: int, worker: str, lease_ms: int) -> Claim | None:
-        """Lease a batch that is due to `worker`; None where none is."""
+        """Lease a batch that is due to `worker`; None where none is.
+
+        Its name ends with a space and the push services that have a pace, as far as it knows.
+        """
         kinds = ("batches", "leases", "retries", "audience", "done")
         found = self._claim(
             keys=[part_key(partition, id, what) for what in kinds], args=[worker, lease_ms]
@@ -328,7 +376,10 @@ class Sending:
         if found is None:
             return None
         name, audience, done, retries = cast("list[bytes]", found)
-        batch = Batch.parse(partition, name.decode())
+        if name == b"recent":
+            batch: Batch = Recent(partition, 0, 0)
+        else:
+            batch = Batch.parse(partition, name.decode())
         rows = json.loads(retries) if retries else {}
         return Claim(
             batch,
@@ -371,11 +422,15 @@ class Sending:
         *,
         wait_ms: int | None,
         retries: Mapping[int, Retry] | None = None,
+        left: bool = False,
     ) -> bool:
-        """Give a batch back, due in `wait_ms`, or finished (None); False if it was not ours."""
+        """Give a batch back, due in `wait_ms`, or finished (None); False if it was not ours.
+
+        `left`: some in it are left to `Recent`.
+        """
         keys = [part_key(batch.partition, id, what) for what in ("batches", "leases", "retries")]
         wait = "done" if wait_ms is None else wait_ms
-        args = [str(batch), worker, wait, json.dumps(retries or {})]
+        args: list[Field] = [str(batch), worker, wait, json.dumps(retries or {}), int(left)]
         return bool(self._release(keys=keys, args=args))
 
     def look(self, id: int, partition: int) -> Look:

@@ -9,6 +9,8 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
+from functools import lru_cache
 from typing import TypeAlias, cast
 
 from redis import Redis
@@ -21,6 +23,7 @@ from service.store.prepared import DROP, counter_key, keys_key
 Field: TypeAlias = bytes | bytearray | memoryview | str | int | float
 
 BUCKET = 256  # records in one hash
+_EPOCH = date(1970, 1, 1).toordinal()
 LEFT_MEMORY = 30 * 86_400  # seconds for which a reader who left is not mended back
 
 # The first two scripts write one subscription: its record, its index entry, its bits.
@@ -156,6 +159,12 @@ def today() -> int:
     return int(time.time() // 86_400)
 
 
+@lru_cache(maxsize=512)
+def month_of(day: int) -> str:
+    """Return the month of a day counted from 1970-01-01, `202611`."""
+    return f"{date.fromordinal(day + _EPOCH):%Y%m}"
+
+
 class Subscriptions:
     """All subscriptions. Every method that writes is one script, or nothing."""
 
@@ -189,7 +198,10 @@ class Subscriptions:
 
     @staticmethod
     def bitmap_key(partition: int, kind: str, name: object = "") -> str:
-        """Return the bitmap `live`, `gone`, or that of one `topic`, `locale`, `key`."""
+        """Return the bitmap `live`, `gone`, or of one `topic`, `locale`, `key`, `base`, `seen`.
+
+        `key` and `base` go by numbers of tables, `seen` by the month of the last visit, `202611`.
+        """
         return f"{{{partition}}}:{kind}:{name}" if name else f"{{{partition}}}:{kind}"
 
     def _bitmaps(self, partition: int, record: Record) -> list[str]:
@@ -197,6 +209,8 @@ class Subscriptions:
         keys = [
             self.bitmap_key(partition, "live"),
             self.bitmap_key(partition, "key", record.vapid_key),
+            self.bitmap_key(partition, "base", record.base),
+            self.bitmap_key(partition, "seen", month_of(record.seen)),
         ]
         if record.locale:
             keys.append(self.bitmap_key(partition, "locale", record.locale))
@@ -270,16 +284,15 @@ class Subscriptions:
                 raise NotSubscribed
             record = Record.unpack(packed)
             digest = digest_of(self._endpoint(record).url)
-            kinds = [("gone", ""), ("live", ""), ("key", record.vapid_key)]
-            kinds += [("locale", record.locale)] if record.locale else []
-            kinds += [("topic", slug) for slug in self._house.topics()]
+            clear = [self.bitmap_key(id.partition, "gone"), *self._bitmaps(id.partition, record)]
+            clear += [self.bitmap_key(id.partition, "topic", slug) for slug in self._house.topics()]
             removed = self._remove(
                 keys=[
                     self.records_key(id),
                     self.index_key(id.partition, digest),
                     f"{{{id.partition}}}:left",
                     *self._prepared_keys(id),
-                    *(self.bitmap_key(id.partition, kind, name) for kind, name in kinds),
+                    *clear,
                 ],
                 args=[
                     id.number % BUCKET,
