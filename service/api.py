@@ -248,8 +248,8 @@ def alive() -> ResponseReturnValue:
 
 @health.get("/readyz")
 def ready() -> ResponseReturnValue:
-    """Say that Redis answers, and how many workers are registered; 503 where it does not."""
-    runtime().store.redis.ping()
+    """Say that Redis takes what is new, and how many workers there are; 503 where it does not."""
+    runtime().store.check_writable()
     return {"status": "ready", "workers": runtime().dispatch.workers()}, 200
 
 

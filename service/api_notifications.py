@@ -38,7 +38,11 @@ def publish() -> ResponseReturnValue:
 
 
 def _published(published: Published) -> ResponseReturnValue:
-    answer = {"id": str(published.id), "status": "sending", "recipients": published.recipients}
+    answer = {
+        "id": str(published.id),
+        "status": published.state.value,
+        "recipients": published.recipients,
+    }
     return answer, 202, {"Location": url_for("api.notifications.show", id=published.id)}
 
 
@@ -94,7 +98,6 @@ def correct(id: int) -> ResponseReturnValue:
     """Give an alert another text, for those not reached yet and, as it is asked, for the others."""
     who = caller("send")
     said = body(validation.Correction)
-    said.check(runtime().publishing.get(id).text, runtime())
     return _published(
         runtime().publishing.correct(
             id,
@@ -104,6 +107,7 @@ def correct(id: int) -> ResponseReturnValue:
             replace=said.reached == "replace",
             by=who.name,
             idempotency=idempotency(who),
+            check=lambda text: said.check(text, runtime()),
         )
     )
 

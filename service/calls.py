@@ -72,7 +72,9 @@ def idempotency(caller: Caller) -> Idempotency | None:
         return None
     if not re.fullmatch(r"[!-~]{1,255}", key):
         raise Problem(400, "Idempotency-Key must be 1 to 255 visible ASCII characters.")
-    return Idempotency(caller.digest, key, request.get_data())
+    # The same words to another address are another wish.
+    said = f"{request.method} {request.path}\n".encode() + request.get_data()
+    return Idempotency(caller.digest, key, said)
 
 
 def query_number(name: str, default: int, *, most: int) -> int:

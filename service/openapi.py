@@ -68,11 +68,14 @@ class PreferencesChanged(Preferences):
     token: str
 
 
+Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled", "expired"]
+
+
 class Published(_Answer):
     """An alert that is going out; `recipients` is how many browsers matched."""
 
     id: str
-    status: Literal["sending"]
+    status: Status
     recipients: int
 
 
@@ -123,9 +126,6 @@ class AudienceShown(_Answer):
     exclude: list[str] = []
     locales: list[str] = []
     subscription: str = ""
-
-
-Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled", "expired"]
 
 
 class TextShown(_Answer):
@@ -197,7 +197,7 @@ class Alive(_Answer):
 
 
 class Ready(_Answer):
-    """Redis answers; so many workers are registered."""
+    """Redis takes what is new; so many workers are registered."""
 
     status: Literal["ready"]
     workers: int

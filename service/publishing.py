@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class Published:
 
     id: int
     recipients: int
+    state: State = State.SENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,14 @@ class Publishing:
         return self._store.audiences.count(audience)
 
     def cancel(self, id: int) -> None:
-        """Stop a notification: no message leaves a second from now; Conflict when it is over."""
-        self._move(id, State.CANCELLED, [State.SENDING, State.PAUSED], "cancelled")
+        """Stop a notification and its corrections; Conflict when it is over.
+
+        A second from now no message of it leaves.
+        """
+        possible = [State.SENDING, State.PAUSED]
+        self._move(id, State.CANCELLED, possible, "cancelled")
+        for correction in self.get(id).corrections:
+            self._store.notifications.move(correction, State.CANCELLED, possible_from=possible)
         self._dispatch.advance(id)
 
     def pause(self, id: int) -> None:
@@ -151,19 +159,22 @@ class Publishing:
         replace: bool,
         by: str,
         idempotency: Idempotency | None = None,
+        check: Callable[[Content], None] = lambda _text: None,
     ) -> Published:
         """Correct a notification: those not reached yet get the new text, and so do the others.
 
         The latter by a notification of its own, which replaces on the screen what it corrects;
         with `replace` False they keep what they have. None leaves a part of the text as it is.
+        `check` is given the text as it is, and may refuse.
         """
         if idempotency is not None:
             before = self._store.notifications.remembered(idempotency.digest)
             if before is not None:
                 return _same_answer(before, idempotency)
         while True:
-            root = self._root(id)
+            root = self.root(id)
             text = root.text
+            check(text)
             correction = Notification(
                 id=self._store.notifications.new_id(),
                 content=dataclasses.replace(
@@ -184,7 +195,7 @@ class Publishing:
                     "Nobody has this alert on screen: it reached nobody, or that is more than"
                     " seven days ago. Publish a new one instead."
                 )
-            published = Published(correction.id, reached if replace else 0)
+            published = Published(correction.id, reached if replace else 0, correction.state)
             memory = _memory(published, idempotency)
             stored = self._store.notifications.correct(root, correction, memory)
             if isinstance(stored, dict) and idempotency is not None:
@@ -199,7 +210,7 @@ class Publishing:
         """Return how many browsers would get a correction of a notification, as of now."""
         return self._store.sending.reached(notification.id, notification.revision + 1)
 
-    def _root(self, id: int) -> Notification:
+    def root(self, id: int) -> Notification:
         """Return what a correction of `id` corrects; Conflict where there is nothing to correct."""
         one = self.get(id)
         root = one if one.corrects is None else self.get(one.corrects)
@@ -216,6 +227,7 @@ def _memory(published: Published, idempotency: Idempotency | None) -> Memory | N
     answer = {
         "id": published.id,
         "recipients": published.recipients,
+        "state": published.state.value,
         "body": idempotency.body_digest,
     }
     return Memory(idempotency.digest, answer, IDEMPOTENCY_KEPT)
@@ -224,4 +236,6 @@ def _memory(published: Published, idempotency: Idempotency | None) -> Memory | N
 def _same_answer(before: dict[str, object], idempotency: Idempotency) -> Published:
     if before["body"] != idempotency.body_digest:
         raise Conflict("This Idempotency-Key was used before, with another body.")
-    return Published(int(str(before["id"])), int(str(before["recipients"])))
+    return Published(
+        int(str(before["id"])), int(str(before["recipients"])), State(str(before["state"]))
+    )

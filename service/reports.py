@@ -75,7 +75,8 @@ class Report:
     @property
     def seconds(self) -> float:
         """How long it has taken."""
-        return max(0.0, (self.notification.finished_at or self.now) - self.notification.created_at)
+        began = self.notification.started_at or self.notification.created_at
+        return max(0.0, (self.notification.finished_at or self.now) - began)
 
     @property
     def rate(self) -> int:
@@ -85,7 +86,8 @@ class Report:
     @property
     def late(self) -> bool:
         """Whether it should have begun by now."""
-        return not self.progress.recipients and self.seconds > _LATE
+        sending = self.notification.state is State.SENDING
+        return sending and not self.progress.recipients and self.seconds > _LATE
 
     @property
     def rows(self) -> list[tuple[Outcome, str, int]]:

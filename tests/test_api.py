@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -432,6 +433,60 @@ def test_a_topic_that_comes_back_has_no_followers(client: Client, token: str) ->
     reach = client.call("POST", f"{API}/audience", {"topics": ["world"]}, token=token)
     assert reach.json == {"recipients": 0}
     assert client.call("GET", **own(reader)).json["topics"] == []
+
+
+def test_the_states_of_an_alert_allow_what_they_allow(client: Client, token: str) -> None:
+    subscribe(client)
+    id = client.call("POST", NOTIFICATIONS, NEWS, token=token).json["id"]
+
+    def do(what: str) -> tuple[int, str]:
+        answer = client.call("POST", f"{NOTIFICATIONS}/{id}/{what}", token=token).json
+        return answer["status"], answer.get("detail", "")
+
+    assert do("resume") == (409, "This alert is already sending; it cannot be resumed.")
+    assert do("pause") == ("paused", "")
+    assert do("pause") == (409, "This alert is already paused; it cannot be paused.")
+    assert do("resume") == ("sending", "")
+    assert do("pause") == ("paused", "")
+    assert do("cancel") == ("cancelled", "")
+    for what in ("cancel", "pause", "resume"):
+        status, words = do(what)
+        assert status == 409
+        assert "already cancelled" in words
+
+
+def test_an_idempotency_key_belongs_to_one_address(client: Client, token: str) -> None:
+    subscribe(client)
+    for _ in range(2):
+        client.call("POST", NOTIFICATIONS, NEWS, token=token)
+    said, key = {"title": "Ferry afloat"}, {"Idempotency-Key": "one"}
+    call = functools.partial(client.call, "POST", token=token, said=said, headers=key)
+    first = call(f"{NOTIFICATIONS}/1/correct")
+    assert first.status_code == 202
+    assert call(f"{NOTIFICATIONS}/1/correct").json == first.json
+    assert call(f"{NOTIFICATIONS}/2/correct").status_code == 409
+
+
+def test_a_correction_is_measured_with_the_text_that_it_changes(client: Client, token: str) -> None:
+    subscribe(client)
+    long, path = "https://paper.example/" + "x" * 1900, f"{NOTIFICATIONS}/1/correct"
+    client.call("POST", NOTIFICATIONS, NEWS, token=token)
+    child = client.call("POST", path, {"title": "B"}, token=token).json["id"]
+    assert client.call("POST", path, {"url": long, "title": "C"}, token=token).status_code == 202
+    of_child = f"{NOTIFICATIONS}/{child}/correct"
+    too_long = client.call("POST", of_child, {"body": "ü" * 1000}, token=token)
+    assert too_long.status_code == 422
+    assert client.call("POST", of_child, {"title": "C"}, token=token).status_code == 422
+    assert client.call("POST", of_child, {"title": "B"}, token=token).status_code == 202
+
+
+def test_a_cancelled_alert_takes_its_correction_with_it(client: Client, token: str) -> None:
+    subscribe(client)
+    client.call("POST", NOTIFICATIONS, NEWS, token=token)
+    child = client.call("POST", f"{NOTIFICATIONS}/1/correct", {"title": "B"}, token=token).json
+    client.call("POST", f"{NOTIFICATIONS}/1/cancel", token=token)
+    shown = client.call("GET", f"{NOTIFICATIONS}/{child['id']}", token=token).json
+    assert shown["status"] == "cancelled"
 
 
 EDITORS_CALLS = [

@@ -51,7 +51,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_the_policy_and_the_wire_know_nothing_of_store_or_network() -> None:
     for name, allowed in (
-        ("policy", {"service.models", "workers.transport"}),
+        ("policy", {"service.models", "workers.transport2"}),
         ("wire", {"service.keys", "service.models"}),
     ):
         ours = imports(ROOT / "workers" / f"{name}.py")
@@ -101,6 +101,7 @@ def test_the_readme_has_every_command() -> None:
         ("STORE_PARTITIONS", "0"),
         ("TRUSTED_PROXIES", "-1"),
         ("WORKER_CONCURRENCY", "two"),
+        ("PREPARE_KEYS", "maybe"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line_that_repeats_no_secret(name: str, value: str) -> None:

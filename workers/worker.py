@@ -7,9 +7,13 @@ live on from job to job (docs/decisions.md, 6).
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
+from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 
 from service.config import ConfigError
@@ -52,16 +56,33 @@ def main() -> int:
         return 2
     connection = connect(runtime.config.redis_url, patient=True)
     queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
-    worker = StoppableWorker(
-        [queue], connection=connection, serializer=JSONSerializer, name=jobs.name()
-    )
-    worker.filler = Filler(runtime)
-    worker.filler.start()
+    filler = Filler(runtime)
+    filler.start()
     try:
-        worker.work(logging_level="WARNING", with_scheduler=False)
+        while not jobs.stopping.is_set():
+            worker = StoppableWorker(
+                [queue], connection=connection, serializer=JSONSerializer, name=jobs.name()
+            )
+            worker.filler = filler
+            with _patience():
+                connection.delete(worker.key)  # of one that Redis did not let say that it ended
+                worker.work(logging_level="WARNING", with_scheduler=False)
+                break
+    except StopRequested:
+        pass  # while it waited
     finally:
-        worker.filler.stop()
+        filler.stop()
     return 0
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Let RQ end where Redis refuses, being full or read-only; it is tried again in a second."""
+    try:
+        yield
+    except RedisError as error:
+        print(f"worker: Redis: {error}", file=sys.stderr)
+        jobs.stopping.wait(1.0)
 
 
 if __name__ == "__main__":

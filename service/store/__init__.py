@@ -46,6 +46,10 @@ class Store:
         self.services = Services(redis)
         self.sending = Sending(redis, partitions, self.audiences)
 
+    def check_writable(self) -> None:
+        """Let Redis say it where it takes nothing new; `RedisError`. A write that allocates."""
+        self.redis.set("{g}:writable", "", px=1)
+
     def prepare(self, partitions: int) -> None:
         """Mark an empty store as ours, or check that this code may work on what is there."""
         version, kept = self.house.remember_layout(VERSION, partitions)
