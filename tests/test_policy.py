@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from service.models import Outcome
 from workers.policy import Verdict, judge, pause
-from workers.transport import Answer
+from workers.transport2 import Answer
 
 ACCEPTED, GONE, REFUSED = (Verdict(o) for o in (Outcome.ACCEPTED, Outcome.GONE, Outcome.REFUSED))
+AT_ONCE = Verdict(None, at_once=True)
 SERVICE, ROW = (Verdict(None, failed, retry_after=7.0) for failed in (True, False))
 LIMIT_US, LIMIT_ROW = (one._replace(limited=True) for one in (SERVICE, ROW))
 REJECTED, REJECTED_AT_LAST = (
@@ -61,6 +62,8 @@ TABLE = [
     (0, "Recv failure: Connection reset by peer", "apple", 8, SERVICE),
     (0, "SSL certificate problem", "other", 0, SERVICE),
     (0, "Could not resolve host", "other", 0, SERVICE),
+    (0, "connection refused", "google", 0, SERVICE),
+    (0, "refused: the connection is closing", "google", 0, AT_ONCE),
     (301, "", "mozilla", 0, REFUSED),
     (307, "", "google", 0, REFUSED),
     (400, "", "google", 0, REFUSED),
@@ -72,7 +75,8 @@ TABLE = [
 
 
 def answer(status: int, reason: str) -> Answer[None]:
-    return Answer(None, status, retry_after=7.0, reason=reason, delivered_maybe=False)
+    untouched = reason.startswith("refused")
+    return Answer(None, status, retry_after=7.0, reason=reason, untouched=untouched)
 
 
 @pytest.mark.parametrize(("status", "reason", "service", "attempts", "verdict"), TABLE)

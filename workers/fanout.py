@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,15 +23,19 @@ from workers import policy, wire
 from workers.health import Health
 from workers.prepare import Pool
 from workers.sends import Base, Bases, Send
-from workers.transport import Answer, Transport
+from workers.transport2 import Answer, Transport
 
 _log = logging.getLogger(__name__)
 
 LEASE = 8.0  # seconds; with the clock's second and a job's start well under the promised 15
 RENEW = 2.0  # seconds between two signs of life for a lease
 CHECK = 0.25  # seconds between two looks at what is to be sent
-CHECKPOINT = 64  # answers; with 192 under way they make up the window of 256
+CHECKPOINT = 64  # answers that are recorded together
+SMALLEST = 16  # or that part of the window, where it is full
 LINGER = 0.2  # seconds an answer may wait to be recorded
+# Recipients in a bucket, on average, from which on its prepared keys are taken: taking them, and
+# putting back what is left over, costs as much as deriving seven (measured).
+WORTHWHILE = 8
 READ_AHEAD = 512  # records read at once
 MOST_LEASES = 8  # of one worker; more only wait for a slow push service
 TOO_SOON = 0.02  # seconds between two looks for more where a pace allows little
@@ -69,6 +73,7 @@ class _Lease:
     owner: str
     until: float
     todo: deque[int]
+    sparse: bool
     earlier: dict[int, Retry]
     paced: frozenset[str]
     newest: NewestFirst | None = None
@@ -264,6 +269,7 @@ class FanOut:
             owner=owner,
             until=now + LEASE,
             todo=deque(claim.pending),
+            sparse=len(claim.pending) < WORTHWHILE * _buckets(claim.pending),
             earlier=claim.retries,
             paced=paced,
             recorded_at=now,
@@ -386,6 +392,8 @@ class FanOut:
     def _key(self, lease: _Lease, number: int, record: Record) -> wire.PreparedKey:
         """Return a key for one message: derived in idle time, else now."""
         bucket = number // BUCKET
+        if lease.sparse:
+            return wire.derive(record.p256dh, record.auth)
         if bucket not in lease.keys:
             lease.keys[bucket] = self._pool.take(lease.batch.partition, bucket)
         key = lease.keys[bucket].pop(number, None)
@@ -433,11 +441,13 @@ class FanOut:
 
     def _record_and_release(self) -> None:
         unrecorded = sum(lease.unrecorded for lease in self._leases)
+        # Where the window is full, what is not recorded keeps another message from being started.
+        enough = CHECKPOINT if self._room() > 0 else self._window // SMALLEST
         for lease in list(self._leases):
             over = not lease.under_way and not (self._going_on and lease.going_on)
             now = time.monotonic()
             due = lease.unrecorded and (
-                over or unrecorded >= CHECKPOINT or now - lease.recorded_at >= LINGER
+                over or unrecorded >= enough or now - lease.recorded_at >= LINGER
             )
             if due or now - lease.recorded_at >= RENEW:
                 self._record(lease)
@@ -491,3 +501,7 @@ class FanOut:
         earlier = lease.earlier.get(base)
         attempts = earlier.attempts if earlier is not None else 0
         return Retry(attempts + (base in lease.tried), int(at * 1000))
+
+
+def _buckets(numbers: Sequence[int]) -> int:
+    return len({number // BUCKET for number in numbers})

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -339,6 +340,18 @@ class Sending:
         keys += [key(partition, "live"), key(partition, "gone")]
         keys += [part_key(partition, root, f"accepted:{r}") for r in range(revision)]
         return cast(int, self._freeze_reached(keys=keys))
+
+    def reached(self, id: int, revision: int) -> int:
+        """Return how many would get a correction now: those who got a text before `revision`."""
+        total = 0
+        for partition in self.partitions:
+            key = Subscriptions.bitmap_key
+            scratch = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}" for _ in range(3)]
+            keys = [scratch[0] + ":state", *scratch, key(partition, "live"), key(partition, "gone")]
+            keys += [part_key(partition, id, f"accepted:{r}") for r in range(revision)]
+            total += cast(int, self._freeze_reached(keys=keys))
+            self._redis.delete(keys[0], scratch[0])
+        return total
 
     def undone(self, id: int, partition: int) -> bytes:
         """Return who has no outcome yet, one bit per subscription number, first bit highest."""
