@@ -11,6 +11,7 @@ import pytest
 from service import seeding
 from service.models import State, SubscriptionId
 from service.store import Store, connect
+from service.store.sending import Recent
 from service.store.services import Pace
 from service.store.subscriptions import month_of
 from tests.house import TOPICS, House, wait_until
@@ -94,6 +95,31 @@ def test_a_pace_ends_only_when_it_was_not_exceeded_since(store: Store) -> None:
     assert store.services.paced() == {ORIGIN: Pace(1000, 100.0)}
     assert store.services.unpace(ORIGIN, since=511.0)
     assert store.services.paced() == {}
+
+
+def test_nobody_is_in_two_hands_while_workers_know_other_paces(house: House) -> None:
+    house.seed(5000)
+    sending, dispatch = house.runtime.store.sending, house.runtime.dispatch
+    id = house.publish()
+    dispatch.sending()
+    first = sending.claim(id, 0, "one:1 ", 5000)
+    second = sending.claim(id, 0, f"two:1 {ORIGIN}", 5000)
+    assert first is not None
+    assert second is not None
+    assert sending.release(id, second.batch, f"two:1 {ORIGIN}", wait_ms=60_000, left=True)
+    third = sending.claim(id, 0, f"two:2 {ORIGIN}", 5000)
+    assert third is not None
+    assert not isinstance(third.batch, Recent), "the first may be sending to those of it"
+    assert sending.release(id, first.batch, "one:1 ", wait_ms=0)
+    recent = sending.claim(id, 0, f"two:3 {ORIGIN}", 5000)
+    assert recent is not None
+    assert isinstance(recent.batch, Recent)
+    assert sending.claim(id, 0, "one:2 ", 5000) is None, "who does not know of the pace waits"
+    assert sending.claim(id, 0, f"two:4 {ORIGIN}", 5000) is not None
+    assert sending.release(id, recent.batch, f"two:3 {ORIGIN}", wait_ms=None)
+    again = sending.claim(id, 0, "one:3 ", 5000)
+    assert again is not None
+    assert again.batch == second.batch, "what was left to it is due again"
 
 
 def test_the_clock_ends_a_pace_that_was_not_exceeded_for_a_day(store: Store, house: House) -> None:
