@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from datetime import datetime, timezone
 from typing import Any
@@ -11,6 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from service import validation
 from service.calls import body, caller, idempotency, query_number, runtime
+from service.limits import Limit
 from service.models import Audience, Notification, Outcome
 from service.publishing import Published
 
@@ -160,10 +162,20 @@ def _progress(one: Notification) -> dict[str, Any]:
         "outcomes": {outcome.value: progress.of(outcome) for outcome in Outcome},
         "by_service": by_service,
         "receipts": runtime().publishing.receipts(one.id),
+        "limits": [_limit(limit) for limit in runtime().publishing.limits(one)],
         "started_at": _iso(started_at),
         "finished_at": _iso(one.finished_at) if one.finished_at else None,
         # On average; within the first second, as if it were over.
         "rate_per_second": round(progress.done / max(1.0, seconds), 1),
+    }
+
+
+def _limit(limit: Limit) -> dict[str, Any]:
+    times = (limit.resting_until, limit.last_reader_at)
+    resting_until, last_reader_at = (_iso(time) if time else None for time in times)
+    return dataclasses.asdict(limit) | {
+        "resting_until": resting_until,
+        "last_reader_at": last_reader_at,
     }
 
 

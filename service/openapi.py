@@ -98,6 +98,18 @@ class Receipts(_Answer):
     dismissed: int
 
 
+class LimitShown(_Answer):
+    """A push service that keeps readers waiting, and why; with a pace, until when."""
+
+    service: str
+    why: str
+    waiting: int
+    resting_until: str | None
+    per_minute: int | None
+    last_reader_at: str | None
+    will_expire: int
+
+
 class ProgressShown(_Answer):
     """How far an alert has come. Times are UTC."""
 
@@ -106,6 +118,7 @@ class ProgressShown(_Answer):
     outcomes: Outcomes
     by_service: dict[str, dict[str, int]]
     receipts: Receipts
+    limits: list[LimitShown]
     started_at: str
     finished_at: str | None
     rate_per_second: float

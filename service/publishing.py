@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from service.dispatch import Dispatch
+from service.limits import Limit, limits
 from service.models import Audience, Content, Notification, Progress, State, SubscriptionId
 from service.store import Store
 from service.store.notifications import Memory
@@ -109,6 +110,10 @@ class Publishing:
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come."""
         return self._store.notifications.report(id) or self._store.sending.progress(id)
+
+    def limits(self, notification: Notification) -> list[Limit]:
+        """Return which push services keep its readers waiting."""
+        return limits(self._store, notification, time.time())
 
     def receipts(self, id: int) -> dict[str, int]:
         """Return what browsers reported, each browser counted once."""

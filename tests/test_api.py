@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from service import openapi
 from service.keys import VapidKey, b64url
 from service.models import Audience, Content, Outcome, SubscriptionId, Topic
 from service.store.sending import Result
+from service.store.services import Pace
 from tests.client import API, VAPID, Client, browser, make_app, stored
 
 SUBSCRIPTIONS = f"{API}/subscriptions"
@@ -271,6 +274,7 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "outcomes": dict.fromkeys((outcome.value for outcome in Outcome), 0),
         "by_service": {},
         "receipts": {"shown": 0, "clicked": 0, "dismissed": 0},
+        "limits": [],
         "started_at": created_at,
         "finished_at": None,
         "rate_per_second": 0,
@@ -453,6 +457,28 @@ def test_the_states_of_an_alert_allow_what_they_allow(client: Client, token: str
         status, words = do(what)
         assert status == 409
         assert "already cancelled" in words
+
+
+def test_what_keeps_readers_waiting_is_said_with_the_pace_and_the_last_ones_time(
+    client: Client, token: str
+) -> None:
+    for number in range(30):
+        subscribe(client, number)
+    id = int(client.call("POST", NOTIFICATIONS, NEWS | {"ttl": 120}, token=token).json["id"])
+    runtime, now = client.runtime, time.time()
+    runtime.dispatch.plan(runtime.publishing.get(id))
+    origin = "https://fcm.googleapis.com"
+    runtime.store.services.pace(origin, Pace(10, now))
+    path = f"{NOTIFICATIONS}/{id}"
+    (limit,) = client.call("GET", path, token=token).json["progress"]["limits"]
+    assert (limit["service"], limit["per_minute"], limit["waiting"]) == ("google", 10, 30)
+    assert 15 <= limit["will_expire"] <= 25, "a minute's worth, and half of the other has no time"
+    assert limit["last_reader_at"] > limit_time(now + 170)
+    assert limit["resting_until"] is None
+
+
+def limit_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()[:19]
 
 
 def test_an_idempotency_key_belongs_to_one_address(client: Client, token: str) -> None:

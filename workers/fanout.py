@@ -269,7 +269,7 @@ class FanOut:
             owner=owner,
             until=now + LEASE,
             todo=deque(claim.pending),
-            sparse=len(claim.pending) < WORTHWHILE * _buckets(claim.pending),
+            sparse=len(claim.pending) <= WORTHWHILE * _buckets(claim.pending),
             earlier=claim.retries,
             paced=paced,
             recorded_at=now,

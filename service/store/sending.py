@@ -201,6 +201,19 @@ return 1
 """
 )
 
+# KEYS: scratch, audience, done, then bitmaps of bases. Returns how many at those bases have no
+# outcome yet.
+_WAITING = """
+redis.call('DEL', KEYS[1])
+redis.call('BITOP', 'OR', KEYS[1], unpack(KEYS, 4))
+redis.call('BITOP', 'AND', KEYS[1], KEYS[1], KEYS[2])
+local all = redis.call('BITCOUNT', KEYS[1])
+redis.call('BITOP', 'AND', KEYS[1], KEYS[1], KEYS[3])
+local done = redis.call('BITCOUNT', KEYS[1])
+redis.call('DEL', KEYS[1])
+return all - done
+"""
+
 # KEYS: state, batches. Returns how it is planned, how many batches are due, how many are not
 # finished, and in how many ms the next is due.
 _LOOK = (
@@ -314,6 +327,7 @@ class Sending:
         self._claim = redis.register_script(_CLAIM)
         self._record = redis.register_script(_RECORD)
         self._release = redis.register_script(_RELEASE)
+        self._waiting = redis.register_script(_WAITING)
         self._look = redis.register_script(_LOOK)
         self._close = redis.register_script(_CLOSE)
 
@@ -451,6 +465,16 @@ class Sending:
         keys = [part_key(partition, id), part_key(partition, id, "batches")]
         planned, *rest = cast("list[Any]", self._look(keys=keys))
         return Look(bool(planned), planned == b"open", *rest)
+
+    def waiting(self, id: int, bases: Sequence[int]) -> int:
+        """Return how many recipients at these bases have no outcome yet."""
+        total = 0
+        for partition in self.partitions:
+            keys = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}"]
+            keys += [part_key(partition, id, what) for what in ("audience", "done")]
+            keys += [Subscriptions.bitmap_key(partition, "base", base) for base in bases]
+            total += cast(int, self._waiting(keys=keys))
+        return total
 
     # -- the end ---------------------------------------------------------------------------------
 
