@@ -12,6 +12,9 @@ from workers.exchange import Headers
 _TABLE_SIZE: Final = 4096  # bytes; the peer may set less, and more would not help
 _LARGEST_HEADERS: Final = 65_536  # bytes of an answer's headers when decoded
 _KEPT_BLOCKS: Final = 256
+_STATUS_LITERALS: Final = frozenset(
+    bytes((kind | entry,)) for kind in (0x00, 0x10, 0x40) for entry in range(8, 15)
+)
 
 
 @lru_cache(4096)
@@ -92,21 +95,18 @@ class AnswerDecoder:
 
     We ask for a table of size 0. With one, as Google's encoder uses it for a `location` and a date
     that no two answers share, every answer must be decoded in full only to keep the table right (30
-    µs, measured). Without, each stands for itself, and of a 2xx only the status is looked at.
+    µs, measured). Without, each stands for itself, and of a 2xx only the status is looked at. The
+    table is gone when the peer's encoder says so in a block, as it must; h2o 2.2 acknowledges our
+    wish and goes on using one. To end the connection for that, as RFC 9113 section 4.3.1 asks,
+    would lose the answers to messages that were taken.
     """
 
     def __init__(self) -> None:
         self._decoder = hpack.Decoder(max_header_list_size=_LARGEST_HEADERS)
-        self._has_table = True
-
-    def table_is_gone(self) -> None:
-        """Know that the peer has acknowledged: from here on it encodes without a table."""
-        self._decoder.max_allowed_table_size = self._decoder.header_table_size = 0
-        self._has_table = False
 
     def decode(self, block: bytes) -> tuple[int, str]:
         """Return the status, 0 where there is none, and Retry-After; `ValueError`."""
-        if not self._has_table and (status := _first_status(block)) // 100 == 2:
+        if not self._decoder.header_table_size and (status := _first_status(block)) // 100 == 2:
             return status, ""
         try:
             headers = dict(reversed(list(self._decoder.decode(block, raw=True))))
@@ -120,7 +120,8 @@ def _first_status(block: bytes) -> int:
     """Return the status where it stands first, as it must, and in the usual forms; else 0."""
     if block[:1] >= b"\x80":  # an entry of the table
         return _status(block[:1])
-    if block[:1] in (b"\x08", b"\x18", b"\x48") and len(block) > 1:  # its name from entry 8
+    # A literal, of any kind, with the name of one of the entries 8 to 14.
+    if block[:1] in _STATUS_LITERALS and len(block) > 1:
         return _status(block[: 2 + (block[1] & 0x7F)])
     return 0
 

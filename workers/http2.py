@@ -390,7 +390,6 @@ class Connection(Generic[E]):
         if len(data) % 6 or (flags & _ACK and data):
             raise _ConnectionError(_FRAME_SIZE_ERROR, "a frame of a wrong size")
         if flags & _ACK:
-            self._decoder.table_is_gone()
             return
         if not self._ready:
             self._ready = True
