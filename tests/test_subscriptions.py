@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -65,7 +66,7 @@ def test_a_known_endpoint_is_signed_for_with_the_key_it_was_made_with(store: Sto
     first, _ = store.subscriptions.subscribe(wish("a"))
     newer = dataclasses.replace(wish("a"), vapid_key="the next VAPID key")
     assert store.subscriptions.subscribe(newer)[0].vapid_key == first.vapid_key == KEY
-    assert store.subscriptions.count_by_vapid_key() == {KEY: 1}
+    assert store.subscriptions.count_by_vapid_key() == {KEY: 1, "the next VAPID key": 0}
     anew = dataclasses.replace(wish("a", keys=1), vapid_key="the next VAPID key")
     after, _ = store.subscriptions.subscribe(anew, is_owner=lambda _id, _auth: True)
     assert after.vapid_key == "the next VAPID key"
@@ -139,6 +140,38 @@ def test_an_index_entry_counts_only_if_the_record_is_of_that_endpoint(store: Sto
     assert new
     assert other.id != reader.id
     assert subscriptions.subscribe(wish("a"))[0].id == reader.id
+
+
+def test_however_many_processes_subscribe_at_once_every_id_is_given_to_one_endpoint(
+    store: Store, redis_url: str
+) -> None:
+    """Over the edge of a bucket, where there is one partition; all ask for every endpoint."""
+    partitions = store.subscriptions.partitions
+    clients = [connect(redis_url) for _ in range(4)]
+    names = [f"reader{number}" for number in range(300)]
+
+    def ask(n: int) -> dict[str, tuple[SubscriptionId, bool]]:
+        subscriptions = Store(clients[n], partitions).subscriptions
+        answers = {}
+        for name in names if n % 2 else reversed(names):
+            reader, new = subscriptions.subscribe(wish(name))
+            answers[name] = (reader.id, new)
+        return answers
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(4)))
+    ids = {name: id for name, (id, _) in answers[0].items()}
+    assert len(set(ids.values())) == len(names)
+    for name, id in ids.items():
+        assert [answer[name][0] for answer in answers] == [id] * 4
+        assert sum(answer[name][1] for answer in answers) == 1
+        assert store.subscriptions.get(id).endpoint == wish(name).endpoint
+    for partition in range(partitions):
+        numbers = sorted(id.number for id in ids.values() if id.partition == partition)
+        assert numbers == list(range(len(numbers)))  # dense: none was lost on the way
+    assert store.subscriptions.count() == len(names)
+    for client in clients:
+        client.close()
 
 
 def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) -> None:
@@ -234,7 +267,7 @@ class Audiences(RuleBasedStateMachine):
             and (not locales or any(f"{locale}-".startswith(f"{x}-") for x in locales))
             for _, followed, locale in there
         )
-        assert self.store.sending.count(audience) == expected
+        assert self.store.audiences.count(audience) == expected
 
     @invariant()
     def every_reader_is_as_they_wished(self) -> None:
@@ -242,7 +275,7 @@ class Audiences(RuleBasedStateMachine):
         for name, (id, topics, locale) in self.readers.items():
             reader = self.store.subscriptions.get(id)
             assert (reader.topics, reader.locale) == (topics, locale)
-            only = self.store.sending.count(Audience(subscription=id))
+            only = self.store.audiences.count(Audience(subscription=id))
             assert only == (name not in self.gone)
 
 

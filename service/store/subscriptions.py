@@ -26,10 +26,28 @@ BUCKET = 256  # records in one hash
 _EPOCH = date(1970, 1, 1).toordinal()
 LEFT_MEMORY = 30 * 86_400  # seconds for which a reader who left is not mended back
 
-# The first two scripts write one subscription: its record, its index entry, its bits.
-# KEYS: records, index, left, prepared keys, their counter, then the bitmaps to set, then those to
-# clear. ARGV: field, expected record, new record, number, digest, expected entry, how many bits to
-# set, whether prepared keys are of no use any more.
+# The first three scripts write one subscription: its record, its index entry, its bits.
+#
+# A new one, in one call. KEYS: records, index, left, how many were made, then the bitmaps to set,
+# `gone` last. ARGV: the bucket of those records, expected entry (empty: none), digest, new record.
+# Returns its number. Where that is of another bucket nothing is written, nor with -1: the entry
+# is not as expected. The first write allocates, so that under `maxmemory` Redis refuses the whole.
+_CREATE = f"""
+local tail = string.sub(ARGV[3], 3)
+if (redis.call('HGET', KEYS[2], tail) or '') ~= ARGV[2] then return -1 end
+local number = tonumber(redis.call('GET', KEYS[4]) or 0)
+if math.floor(number / {BUCKET}) ~= tonumber(ARGV[1]) then return number end
+redis.call('HSET', KEYS[1], number % {BUCKET}, ARGV[4])
+redis.call('HSET', KEYS[2], tail, number)
+redis.call('INCR', KEYS[4])
+redis.call('ZREM', KEYS[3], ARGV[3])
+for i = 5, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) end
+return number
+"""
+
+# A known one. KEYS: records, index, left, prepared keys, their counter, then the bitmaps to set,
+# then those to clear. ARGV: field, expected record, new record, number, digest, expected entry, how
+# many bits to set, whether prepared keys are of no use any more.
 # An expectation that no longer holds ends in 0 with nothing written: the caller looks again.
 # The first write allocates, so that under `maxmemory` Redis refuses the whole.
 _WRITE = (
@@ -172,6 +190,8 @@ class Subscriptions:
         self._redis = redis
         self.partitions = partitions
         self._house = house
+        self._next_bucket = [0] * partitions  # where the next number was when last seen
+        self._create_one = redis.register_script(_CREATE)
         self._write = redis.register_script(_WRITE)
         self._remove = redis.register_script(_REMOVE)
         self._index_all = redis.register_script(_INDEX_ALL)
@@ -232,8 +252,13 @@ class Subscriptions:
         HasLeft or NotSubscribed.
         """
         digest = digest_of(wish.endpoint.url)
+        entry, known = b"", None  # until it is looked up: most are new
         while True:
-            known = self._find(digest, wish.endpoint)
+            if known is None and not refresh:
+                created = self._create(wish, digest, entry)
+                if created is not None:
+                    return created, True
+            entry, known = self._find(digest, wish.endpoint)
             if known is not None:
                 id, packed = known
                 record = Record.unpack(packed)
@@ -245,12 +270,6 @@ class Subscriptions:
             elif refresh:
                 left = self._redis.zscore(f"{{{self.partition_of(digest)}}}:left", digest)
                 raise HasLeft if left is not None and left > time.time() else NotSubscribed
-            else:
-                partition = self.partition_of(digest)
-                number = self._redis.incr(f"{{{partition}}}:made") - 1
-                id = SubscriptionId(partition, number)
-                if self._put(id, wish, b""):
-                    return self.get(id), True
 
     def change(self, id: SubscriptionId, wish: Wish) -> Subscription:
         """Give a subscription other preferences, keys or endpoint; NotSubscribed.
@@ -307,27 +326,49 @@ class Subscriptions:
             if removed:
                 return
 
+    def _create(self, wish: Wish, digest: bytes, entry: bytes) -> Subscription | None:
+        """Store a new subscription; None where the index has another than this entry by now."""
+        partition = self.partition_of(digest)
+        record, topics = self._record(wish, None), wish.topics or frozenset()
+        set_keys = self._bitmaps(partition, record)
+        set_keys += [self.bitmap_key(partition, "topic", slug) for slug in topics]
+        packed = record.pack()
+        while True:
+            bucket = self._next_bucket[partition]
+            number = int(
+                self._create_one(
+                    keys=[
+                        self.records_key(SubscriptionId(partition, bucket * BUCKET)),
+                        self.index_key(partition, digest),
+                        f"{{{partition}}}:left",
+                        f"{{{partition}}}:made",
+                        *set_keys,
+                        self.bitmap_key(partition, "gone"),
+                    ],
+                    args=[bucket, entry, digest, packed],
+                )
+            )
+            if number < 0:
+                return None
+            self._next_bucket[partition] = number // BUCKET
+            if number // BUCKET == bucket:
+                return self._subscription(SubscriptionId(partition, number), record, topics)
+
     def _put(self, id: SubscriptionId, wish: Wish, packed: bytes) -> bool:
-        """Write what is wished over `packed` (empty: nothing there); False: somebody was first."""
-        before = Record.unpack(packed) if packed else None
+        """Write what is wished over `packed`; False: somebody was first."""
+        before = Record.unpack(packed)
         record = self._record(wish, before)
         set_keys = self._bitmaps(id.partition, record)
+        earlier = self._bitmaps(id.partition, before)
         clear_keys = [self.bitmap_key(id.partition, "gone")]
-        if before is not None:
-            earlier = self._bitmaps(id.partition, before)
-            clear_keys += [key for key in earlier if key not in set_keys]
+        clear_keys += [key for key in earlier if key not in set_keys]
         if wish.topics is not None:
             set_keys += [self.bitmap_key(id.partition, "topic", slug) for slug in wish.topics]
-            others = set(self._house.topics()) - wish.topics if before is not None else ()
+            others = set(self._house.topics()) - wish.topics
             clear_keys += [self.bitmap_key(id.partition, "topic", slug) for slug in others]
         digest = digest_of(wish.endpoint.url)
         index_key = self.index_key(id.partition, digest)
         entry = self._redis.hget(index_key, digest[2:])
-        if before is None and entry is not None:
-            # Left behind by a record that is no longer this endpoint's, or somebody was first.
-            found = self._packed(SubscriptionId(id.partition, int(entry)))
-            if found is not None and self._endpoint(Record.unpack(found)) == wish.endpoint:
-                return False
         return bool(
             self._write(
                 keys=[
@@ -346,7 +387,7 @@ class Subscriptions:
                     digest,
                     entry or b"",
                     len(set_keys),
-                    int(before is not None and _keys(before) != _keys(record)),
+                    int(_keys(before) != _keys(record)),
                 ],
             )
         )
@@ -393,13 +434,19 @@ class Subscriptions:
             for slug in slugs:
                 pipe.getbit(self.bitmap_key(id.partition, "topic", slug), id.number)
             bits = pipe.execute() if slugs else []
+        followed = frozenset(slug for slug, bit in zip(slugs, bits, strict=True) if bit)
+        return self._subscription(id, record, followed)
+
+    def _subscription(
+        self, id: SubscriptionId, record: Record, topics: frozenset[str]
+    ) -> Subscription:
         return Subscription(
             id=id,
             endpoint=self._endpoint(record),
             p256dh=record.p256dh,
             auth=record.auth,
             vapid_key=self._house.vapid_keys.name(record.vapid_key),
-            topics=frozenset(slug for slug, bit in zip(slugs, bits, strict=True) if bit),
+            topics=topics,
             locale=self._house.locales.name(record.locale),
             zone=self._house.zones.name(record.zone),
             created=record.created,
@@ -500,16 +547,21 @@ class Subscriptions:
                 pipe.unlink(scratch)
             pipe.execute()
 
-    def _find(self, digest: bytes, endpoint: Endpoint) -> tuple[SubscriptionId, bytes] | None:
+    def _find(
+        self, digest: bytes, endpoint: Endpoint
+    ) -> tuple[bytes, tuple[SubscriptionId, bytes] | None]:
+        """Return the index entry (empty: none), and id and record if it leads to this endpoint."""
         partition = self.partition_of(digest)
-        entry = self._redis.hget(self.index_key(partition, digest), digest[2:])
+        entry = cast(
+            "bytes | None", self._redis.hget(self.index_key(partition, digest), digest[2:])
+        )
         if entry is None:
-            return None
+            return b"", None
         id = SubscriptionId(partition, int(entry))
         packed = self._packed(id)
         if packed is None or self._endpoint(Record.unpack(packed)) != endpoint:
-            return None
-        return id, packed
+            return entry, None
+        return entry, (id, packed)
 
     def _packed(self, id: SubscriptionId) -> bytes | None:
         field = str(id.number % BUCKET)
