@@ -51,7 +51,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_the_policy_and_the_wire_know_nothing_of_store_or_network() -> None:
     for name, allowed in (
-        ("policy", {"service.models", "workers.transport2"}),
+        ("policy", {"service.models", "workers.transport"}),
         ("wire", {"service.keys", "service.models"}),
     ):
         ours = imports(ROOT / "workers" / f"{name}.py")

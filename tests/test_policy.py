@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.models import Outcome
 from workers.policy import Verdict, judge, pause
-from workers.transport2 import Answer
+from workers.transport import Answer
 
 ACCEPTED, GONE, REFUSED = (Verdict(o) for o in (Outcome.ACCEPTED, Outcome.GONE, Outcome.REFUSED))
 AT_ONCE = Verdict(None, at_once=True)

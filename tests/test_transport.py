@@ -29,8 +29,9 @@ from h2.events import RequestReceived, StreamEnded
 
 from service.keys import VapidKey
 from tests.push_service import Answer as Reply
-from tests.push_service import Message, PushService
-from workers import wire
+from tests.push_service import Message, PushService, every
+from workers import http1, wire
+from workers.exchange import Exchange
 from workers.transport import Answer, Transport
 
 KEY = VapidKey.generate()
@@ -55,11 +56,11 @@ def transport(push: PushService) -> Iterator[Transport]:
 def send(transport: Transport, origin: str, keys: range | list[int], path: str = "/push/") -> None:
     """Start a right message for each key, to an endpoint that ends in it."""
     topic = wire.collapse_topic(b"key", "story")
-    lines = wire.headers(SIGNER.header(origin, time.time()), 3600, "high", topic)
+    headers = wire.headers(SIGNER.header(origin, time.time()), 3600, "high", topic)
     for key in keys:
         # The test's own public key serves as the browser's: nobody reads these messages.
         body = wire.encrypt(b"Stop press", KEY.public, bytes(16))
-        transport.start(key, f"{origin}{path}{key}", lines, body)
+        transport.start(key, origin, f"{path}{key}", headers, body)
 
 
 def answers(transport: Transport, n: int) -> list[Answer[int]]:
@@ -211,11 +212,12 @@ def test_a_few_messages_at_once_wait_for_one_connection(
     send(transport, push.origin, range(20))
     answers(transport, 20)
     assert {message.connection for message in push.wait_for(20, WAIT)} == {1}
+    assert len(push.connections) == 1
 
 
 def test_no_more_connections_are_made_than_were_allowed(push: PushService) -> None:
     transport = Transport(streams=150, connections=1, ca_bundle=push.ca_file)
-    # From its first answer on libcurl knows that this service takes 100 streams of a connection.
+    # From its first answer on it is known that this service takes 100 streams of a connection.
     one(transport, push.origin)
     push.answer_with(lambda message: Reply(delay=0.5))
     send(transport, push.origin, range(150))
@@ -256,15 +258,15 @@ def test_a_late_answer_is_waited_for_without_holding_up_the_others(
 
 
 @pytest.mark.parametrize(
-    ("status", "delivered_maybe"),
-    [(201, True), (307, False), (410, False), (429, False), (500, True), (503, False)],
+    ("status", "untouched"),
+    [(201, False), (307, False), (410, False), (429, True), (500, False), (503, True)],
 )
 def test_the_status_says_whether_a_message_may_have_been_taken(
-    push: PushService, transport: Transport, status: int, delivered_maybe: bool
+    push: PushService, transport: Transport, status: int, untouched: bool
 ) -> None:
     push.answer_with(lambda message: Reply(status, body=b"because"))
     answer = one(transport, push.origin)
-    assert answer == Answer(0, status, None, "because", delivered_maybe)
+    assert answer == Answer(0, status, None, "because", untouched)
 
 
 @pytest.mark.parametrize("text", ["120", "1"])
@@ -294,7 +296,7 @@ def test_a_retry_after_does_not_stay_for_the_next_answer(push: PushService) -> N
     push.answer_with(lambda message: Reply(429, {"retry-after": "9"}, b"slow down"))
     one(with_one_handle, push.origin)
     push.answer_with(lambda message: None)
-    assert one(with_one_handle, push.origin) == Answer(0, 201, None, "", True)
+    assert one(with_one_handle, push.origin) == Answer(0, 201, None, "", False)
     with_one_handle.close()
 
 
@@ -350,7 +352,7 @@ def test_a_server_whose_certificate_nobody_vouches_for_is_sent_nothing(push: Pus
     transport = Transport()
     answer = one(transport, push.origin)
     transport.close()
-    assert (answer.status, answer.delivered_maybe) == (0, False)
+    assert (answer.status, answer.untouched) == (0, True)
     assert "certificate" in answer.reason
     assert push.received == []
 
@@ -360,15 +362,15 @@ def test_a_server_whose_certificate_is_for_another_name_is_sent_nothing(tmp_path
         transport = Transport(ca_bundle=server.certificate)
         answer = one(transport, server.origin)
         transport.close()
-    assert (answer.status, answer.delivered_maybe) == (0, False)
+    assert (answer.status, answer.untouched) == (0, True)
     assert "certificate" in answer.reason
     assert not server.taken
 
 
 def test_http_is_refused(push: PushService, transport: Transport) -> None:
-    for url in ("http://push.example/1", f"{push.plain_origin}/push/1", "ftp://push.example/1"):
+    for origin in ("http://push.example", push.plain_origin, "ftp://push.example"):
         with pytest.raises(ValueError, match="https only"):
-            transport.start(1, url, [], b"")
+            transport.start(1, origin, "/1", (), b"")
     assert transport.free == 256
 
 
@@ -376,7 +378,7 @@ def test_http_is_spoken_to_an_origin_that_is_listed_for_it(push: PushService) ->
     transport = Transport(plain_origins=frozenset([push.plain_origin]))
     assert one(transport, push.plain_origin).status == 201
     with pytest.raises(ValueError, match="https only"):
-        transport.start(1, "http://push.example/1", [], b"")
+        transport.start(1, "http://push.example", "/1", (), b"")
     transport.close()
     assert [message.http_version for message in push.received] == ["1.1"]
     assert push.refusals == []
@@ -387,7 +389,7 @@ def test_a_server_that_never_answers_is_given_up(push: PushService) -> None:
     push.answer_with(lambda message: Reply(delay=WAIT))
     answer = one(transport, push.origin)
     transport.close()
-    assert (answer.status, answer.delivered_maybe) == (0, True)
+    assert (answer.status, answer.untouched) == (0, False)
     assert "timed out" in answer.reason
 
 
@@ -396,7 +398,7 @@ def test_a_server_that_never_finishes_its_handshake_is_given_up() -> None:
     with listening(lambda connection: connection.recv(1 << 16) and connection.recv(1)) as address:
         answer = one(transport, f"https://{address}")
     transport.close()
-    assert (answer.status, answer.delivered_maybe) == (0, False)
+    assert (answer.status, answer.untouched) == (0, True)
     assert "timed out" in answer.reason
 
 
@@ -407,7 +409,7 @@ def test_a_closed_port_and_an_unknown_name_are_known_not_to_have_taken_anything(
     # A label of 64 characters exists nowhere, which the resolver knows without asking the network.
     for host, why in ((f"127.0.0.1:{port}", "refused"), ("x" * 64 + ".invalid", "unknown")):
         answer = one(transport, f"https://{host}")
-        assert (answer.status, answer.delivered_maybe) == (0, False)
+        assert (answer.status, answer.untouched) == (0, True)
         assert why in answer.reason
     transport.close()
 
@@ -419,7 +421,7 @@ def test_a_reset_loses_the_answers_but_no_account_of_them(
     send(transport, push.origin, range(100))
     came = {answer.key: answer for answer in answers(transport, 100)}
     assert len(came) == 100
-    assert (came[50].status, came[50].delivered_maybe) == (0, True)
+    assert (came[50].status, came[50].untouched) == (0, False)
     assert "connection lost" in came[50].reason
     assert {answer.status for answer in came.values()} <= {0, 201}
     push.answer_with(lambda message: None)
@@ -432,7 +434,7 @@ def test_a_reset_stream_leaves_the_others_alone(push: PushService, transport: Tr
     )
     send(transport, push.origin, range(10))
     came = {answer.key: answer for answer in answers(transport, 10)}
-    assert (came[3].status, came[3].delivered_maybe) == (0, True)
+    assert (came[3].status, came[3].untouched) == (0, False)
     assert Counter(answer.status for answer in came.values()) == {201: 9, 0: 1}
 
 
@@ -445,7 +447,7 @@ def test_a_server_that_says_goaway_after_every_ten_streams_gets_each_message_onc
         for _ in range(20):
             send(transport, server.origin, todo)
             lost = [a for a in answers(transport, len(todo)) if a.status != 201]
-            assert all(a.status == 0 and not a.delivered_maybe for a in lost)
+            assert all(a.status == 0 and a.untouched for a in lost)
             todo = [answer.key for answer in lost]
         transport.close()
     assert todo == []
@@ -467,7 +469,7 @@ def test_whatever_is_no_answer_is_told_from_one(text: bytes) -> None:
         transport = Transport(plain_origins=frozenset([f"http://{address}"]))
         answer = one(transport, f"http://{address}")
         transport.close()
-    assert (answer.status, answer.delivered_maybe) == (0, True)
+    assert (answer.status, answer.untouched) == (0, False)
     assert answer.reason
 
 
@@ -508,3 +510,214 @@ def test_closing_gives_up_what_is_under_way_and_leaves_no_connection(push: PushS
     for _ in itertools.takewhile(lambda _: push.connections, range(200)):
         time.sleep(WAIT / 200)
     assert not push.connections
+
+
+def test_a_second_connection_is_made_only_when_the_first_is_full(push: PushService) -> None:
+    transport = Transport(streams=200, ca_bundle=push.ca_file)
+    one(transport, push.origin)
+    push.answer_with(lambda message: Reply(delay=0.3))
+    send(transport, push.origin, range(100))
+    answers(transport, 100)
+    assert {message.connection for message in push.received} == {1}
+    send(transport, push.origin, range(150))
+    answers(transport, 150)
+    transport.close()
+    assert {message.connection for message in push.received} == {1, 2}
+
+
+def test_a_connection_that_was_closed_while_idle_costs_no_message(
+    push: PushService, transport: Transport
+) -> None:
+    one(transport, push.origin)
+    push.present("good")  # all connections are cut
+    for _ in itertools.takewhile(lambda _: push.connections, range(200)):
+        time.sleep(WAIT / 200)
+    send(transport, push.origin, range(20))
+    assert {answer.status for answer in answers(transport, 20)} == {201}
+    assert {message.connection for message in push.received} == {1, 2}
+
+
+def test_refused_streams_are_known_not_to_have_been_taken(
+    push: PushService, transport: Transport
+) -> None:
+    push.answer_with(every(3, Reply(refuse_stream=True)))
+    send(transport, push.origin, range(30))
+    came = answers(transport, 30)
+    refused = {f"/push/{answer.key}" for answer in came if answer.untouched}
+    assert len(refused) == 10
+    assert refused == {message.path for message in push.disowned}
+    assert {answer.status for answer in came} == {0, 201}
+
+
+def test_goaways_under_load_cost_no_message_and_double_none(
+    push: PushService, transport: Transport
+) -> None:
+    push.answer_with(every(40, Reply(goaway=True)))
+    todo = list(range(500))
+    for _ in range(50):
+        send(transport, push.origin, todo[:200])
+        came = answers(transport, min(len(todo), 200))
+        assert all(answer.status == 201 or answer.untouched for answer in came)
+        todo = [a.key for a in came if a.status != 201] + todo[200:]
+        if not todo:
+            break
+    paths = Counter(message.path for message in push.received)
+    assert paths == Counter(f"/push/{key}" for key in range(500))
+
+
+def test_one_timed_out_message_leaves_its_connection_to_the_others(push: PushService) -> None:
+    transport = Transport(ca_bundle=push.ca_file, timeout=1.0)
+    push.answer_with(lambda message: Reply(hang=True) if message.path == "/push/0" else None)
+    send(transport, push.origin, [0])
+    came: list[Answer[int]] = []
+    for key in itertools.count(1):
+        send(transport, push.origin, [key])
+        came += answers_of(transport, lambda came, key=key: came.key == key)
+        if any(answer.key == 0 for answer in came):
+            break
+        time.sleep(0.05)
+    send(transport, push.origin, [-1])
+    assert answers(transport, 1)[0].status == 201
+    transport.close()
+    assert Counter(answer.status for answer in came)[0] == 1
+    assert {message.connection for message in push.received} == {1}
+
+
+def answers_of(transport: Transport, is_last: Callable[[Answer[int]], bool]) -> list[Answer[int]]:
+    """Wait until a certain answer has come; returns all that came."""
+    came: list[Answer[int]] = []
+    while not any(map(is_last, came)):
+        came += transport.poll(1.0)
+    return came
+
+
+def test_a_connection_that_says_nothing_more_is_given_up_whole(push: PushService) -> None:
+    transport = Transport(ca_bundle=push.ca_file, timeout=1.0)
+    one(transport, push.origin)
+    push.answer_with(lambda message: Reply(hang=True))
+    send(transport, push.origin, range(3))
+    came = answers(transport, 3)
+    assert {(a.status, a.reason, a.untouched) for a in came} == {(0, "timed out", False)}
+    push.answer_with(lambda message: None)
+    assert one(transport, push.origin).status == 201
+    transport.close()
+    assert [message.connection for message in push.received] == [1, 1, 1, 1, 2]
+
+
+def test_a_name_that_takes_long_to_resolve_holds_up_no_other(
+    push: PushService, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    resolve = socket.getaddrinfo
+
+    def slow(host: str, *rest: object, **named: object) -> object:
+        if host.endswith(".invalid"):
+            released.wait(WAIT)
+            raise socket.gaierror
+        return resolve(host, *rest, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    for n in range(20):
+        send(transport, f"https://{n}.invalid", [-1 - n])
+    send(transport, push.origin, range(20))
+    assert {answer.status for answer in answers(transport, 20)} == {201}
+    released.set()
+    assert {(a.reason, a.untouched) for a in answers(transport, 20)} == {
+        ("host name unknown", True)
+    }
+
+
+def test_of_several_addresses_one_that_answers_is_taken(
+    push: PushService, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        refusing = closed.getsockname()
+    # One that never answers: its queue of connections is full.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            with suppress(BlockingIOError):
+                filler.connect(full.getsockname())
+            fillers.append(filler)
+        port = int(push.origin.rpartition(":")[2])
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        wheres = [full.getsockname(), refusing, ("127.0.0.1", port)]
+        addresses = [(*kind, where) for where in wheres]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+        assert one(transport, push.origin).status == 201
+        for filler in fillers:
+            filler.close()
+
+
+def test_http_1_1_over_tls_keeps_its_connections() -> None:
+    with PushService(http2=False) as push:
+        push.accept_any(KEY.public)
+        transport = Transport(ca_bundle=push.ca_file)
+        for _ in range(3):
+            send(transport, push.origin, range(50))
+            assert {answer.status for answer in answers(transport, 50)} == {201}
+        push.answer_with(lambda message: Reply(delay=0.2))
+        send(transport, push.origin, range(50))
+        answers(transport, 50)
+        assert 2 < len({message.connection for message in push.received}) <= 16
+        push.answer_with(every(5, Reply(goaway=True)))
+        send(transport, push.origin, range(50))
+        came = answers(transport, 50)
+        assert all(answer.status == 201 or answer.untouched for answer in came)
+        transport.close()
+        assert {message.http_version for message in push.received} == {"1.1"}
+        assert push.refusals == []
+
+
+def test_http_1_1_without_an_answer_is_not_used_again() -> None:
+    connection = http1.Connection[Exchange]("push.example")
+    given_up = Exchange("/push/1", (), b"Stop press")
+    connection.request(given_up)
+    assert connection.receive(b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\nbut") == []
+    connection.cancel(given_up)
+    assert (connection.failure, connection.room) == (
+        "connection lost: a request was given up",
+        0,
+    )
+
+
+def test_connections_unused_for_longest_are_closed_when_there_are_many(
+    push: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.transport._MAX_CONNECTIONS", 2)
+    with PushService() as second, PushService() as third:
+        both = push.ca_file.read_text() + second.ca_file.read_text() + third.ca_file.read_text()
+        bundle = push.ca_file.parent / "all.pem"
+        bundle.write_text(both)
+        transport = Transport(ca_bundle=bundle)
+        for service in (push, second, third):
+            service.accept_any(KEY.public)
+            assert one(transport, service.origin).status == 201
+        for _ in itertools.takewhile(lambda _: push.connections, range(200)):
+            time.sleep(WAIT / 200)
+        assert not push.connections
+        assert second.connections
+        assert third.connections
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    ("origin", "path"),
+    [
+        ("https://", "/"),
+        ("https://push.example/path", "/"),
+        ("https://push.example:port", "/"),
+        ("https://push.example", ""),
+        ("https://push.example", "push"),
+        ("https://push.example", "/a b"),
+        ("https://push.example", "/a\r\nx: y"),
+        ("https://push.example", "/\u00e9"),
+    ],
+)
+def test_what_is_no_url_is_refused(transport: Transport, origin: str, path: str) -> None:
+    with pytest.raises(ValueError, match=r"none|[Pp]ort"):
+        transport.start(1, origin, path, (), b"")
+    assert transport.free == 256
+    assert transport.poll(3600) == []

@@ -23,7 +23,7 @@ from workers import policy, wire
 from workers.health import Health
 from workers.prepare import Pool
 from workers.sends import Base, Bases, Send
-from workers.transport2 import Answer, Transport
+from workers.transport import Answer, Transport
 
 _log = logging.getLogger(__name__)
 

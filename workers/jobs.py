@@ -16,7 +16,7 @@ from service.keys import b64url
 from service.runtime import Runtime
 from workers import wire
 from workers.fanout import FanOut
-from workers.transport2 import Transport
+from workers.transport import Transport
 
 JOB = 240.0  # seconds after which a job gives its place up, however much is left
 

@@ -29,7 +29,7 @@ from workers.sink import find_nginx
 # Libraries on which the figures depend, where they are among our dependencies.
 _MATTER = {
     "cryptography": "cryptography",
-    "pycurl": "pycurl",
+    "hpack": "hpack",
     "redis": "redis-py",
     "rq": "RQ",
     "flask": "Flask",
