@@ -31,7 +31,7 @@ test: debian-packages .venv/for-test
 	$(BIN)/mypy
 	$(BIN)/pytest
 	@# Once more on a Redis that is reached as REDIS_URL says, over TCP and configured as it comes.
-	$(BIN)/python -m tests.redis_server $(BIN)/pytest -m "not browser"
+	$(BIN)/python -m tests.redis_server $(BIN)/pytest -m "not browser and not once"
 
 lock:
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }

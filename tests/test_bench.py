@@ -29,6 +29,8 @@ from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.limits import flood
 from workers.sink import Sink, own_sink
 
+pytestmark = pytest.mark.once
+
 UNITS = {"µs", "ms", "s", "bytes", "MB", "%", "×", "/s", ""}
 
 

@@ -29,6 +29,8 @@ from service.embedded import (
 from service.keys import make_secrets
 from service.processes import spawn
 
+pytestmark = pytest.mark.once
+
 
 @contextmanager
 def started(data_dir: Path) -> Iterator[tuple[EmbeddedRedis, subprocess.Popen[bytes]]]:

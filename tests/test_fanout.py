@@ -55,6 +55,7 @@ class Mixed:
         return None
 
 
+@pytest.mark.once
 @pytest.mark.timeout(300)
 def test_every_recipient_has_exactly_one_outcome_though_workers_are_killed_ten_times(
     house: House, push: PushService

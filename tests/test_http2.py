@@ -31,6 +31,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from workers.exchange import Exchange, Headers
 from workers.http2 import Connection
 
+pytestmark = pytest.mark.once
+
 HEADERS: Headers = (
     ("ttl", "3600"),
     ("urgency", "high"),

@@ -19,6 +19,8 @@ from tests.push_service import PushService
 from workers import policy
 from workers.health import Health
 
+pytestmark = pytest.mark.once
+
 ORIGIN = "https://fcm.googleapis.com"
 LIMITED = policy.Verdict(None, service_failed=True, retry_after=0.01, limited=True)
 ROW = policy.Verdict(None, limited=True)

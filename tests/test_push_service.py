@@ -37,6 +37,8 @@ from websockets.typing import Subprotocol
 
 from tests.push_service import Answer, Certificate, Message, PushService, Subscription, every
 
+pytestmark = pytest.mark.once
+
 TEXT = "Eilmeldung: Ünïcode – 速報".encode()
 
 

@@ -29,6 +29,8 @@ from tests.house import House, content, wait_until
 from tests.push_service import PushService
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.once
+
 READERS = 500
 DESK = "/rehearsal"  # the rehearsal's, before the path on the real desk
 EVERYONE = Audience(everyone=True)

@@ -16,6 +16,8 @@ import pytest
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService, Rule, every
 
+pytestmark = pytest.mark.once
+
 READERS = 700  # of each push service
 LATE = Answer(delay=0.5)
 

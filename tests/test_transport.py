@@ -34,6 +34,8 @@ from workers import http1, wire
 from workers.exchange import Exchange
 from workers.transport import Answer, Transport
 
+pytestmark = pytest.mark.once
+
 KEY = VapidKey.generate()
 SIGNER = wire.VapidSigner(KEY, "mailto:push@newsroom.example")
 WAIT = 20.0  # seconds until a test gives up
