@@ -150,6 +150,13 @@ class House(Collector):
             Counter((service(origin),) for origin in self._store.services.doubted()),
         )
 
+        yield _labelled(
+            "push_service_origins_paced",
+            "Origins that are sent to at the pace they allow, by push service.",
+            ("service",),
+            Counter((service(origin),) for origin in self._store.services.paced()),
+        )
+
     def _memory(self) -> Iterator[Metric]:
         memory = self._store.redis.info("memory")
         yield _gauge(

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import metrics
 from service.app import create_app
 from service.keys import VapidKey, b64url
-from service.store.services import Rest
+from service.store.services import Pace, Rest
 from tests.client import Client, browser, make_app, stored
 from tests.house import House, wait_until
 from tests.push_service import Answer, Message, PushService
@@ -134,11 +134,13 @@ def test_push_services_are_told_apart_by_name_however_many_hosts_they_have(clien
         services.rest(f"https://{host}", Rest(1, now, now + 60, "503"))
     services.rest("https://fcm.googleapis.com", Rest(1, now, now + 60, "credentials"))
     services.doubt("https://fcm.googleapis.com", now)
+    services.pace("https://fcm.googleapis.com", Pace(1000, now))
     figures = scrape(client)
     assert figure(figures, "push_service_origins_resting", "microsoft", "503") == 2
     assert figure(figures, "push_service_origins_resting", "apple", "503") == 1
     assert figure(figures, "push_service_origins_resting", "google", "credentials") == 1
     assert figure(figures, "push_service_origins_doubted", "google") == 1
+    assert figure(figures, "push_service_origins_paced", "google") == 1
     assert not [labels for _, labels in figures if "windows" in str(labels)]
 
 

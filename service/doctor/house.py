@@ -228,7 +228,11 @@ class Examination:
                 f"{doubt.origin} called so many readers gone within a minute that it is not"
                 f" believed: {doubt.browsers:,} wait for a person to say whether that is true.",
             )
-        if not resting and not doubts:
+        paced = sorted(self.runtime.store.services.paced().items())
+        for origin, pace in paced[:_MOST_NAMED]:
+            said = f"{origin} limits us: it is sent {pace.per_minute:,} messages a minute."
+            yield Finding("warn", what, said)
+        if not resting and not doubts and not paced:
             yield Finding("ok", what, "All take messages.")
 
     def prepared_keys(self) -> Iterator[Finding]:
