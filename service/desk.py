@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from flask import (
@@ -26,11 +26,12 @@ from flask_wtf.csrf import CSRFError
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException, NotFound
 
-from service import editors, validation
+from service import desk_forms, editors, validation
 from service.calls import runtime
+from service.desk_forms import CorrectionForm, Form
 from service.models import Audience, Content, Notification
 from service.publishing import Conflict, Idempotency, UnknownNotification
-from service.reports import FILTERS, Report, describe
+from service.reports import FILTERS, Report, describe, service_name
 
 _PAGE = 30  # alerts on one page of the list
 _HTMX = "htmx-2.0.11.min.js"
@@ -42,14 +43,13 @@ bp = Blueprint(
     template_folder="../web",
     static_folder="../web/desk/static",
 )
-_EMPTY = {
-    "title": "Write a title.",
-    "url": "Paste the address of the story.",
-    "audience": "Tick a topic, or choose everyone.",
-}
 
 for _name, _filter in FILTERS.items():
     bp.add_app_template_filter(_filter, _name)
+_USED = (
+    "This form has corrected the alert already, with other words. Nothing was changed just now."
+    " Send it again to make these words another correction."
+)
 _OPEN_TO_ALL = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
 
 
@@ -138,56 +138,12 @@ def sign_out() -> ResponseReturnValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """What an editor has typed, as it was typed."""
-
-    title: str = ""
-    body: str = ""
-    url: str = ""
-    audience: str = "topics"
-    topics: tuple[str, ...] = ()
-    kind: str = "news"
-
-    @classmethod
-    def read(cls) -> Form:
-        """Read the form of this request."""
-        form = request.form
-        return cls(
-            title=form.get("title", "").strip(),
-            # Forms send every line end as two characters (HTML, form submission).
-            body=form.get("body", "").replace("\r\n", "\n").strip(),
-            url=form.get("url", "").strip(),
-            audience=form.get("audience", "topics"),
-            topics=tuple(dict.fromkeys(form.getlist("topic"))),
-            kind=form.get("kind", "news"),
-        )
-
-    def as_json(self) -> dict[str, object]:
-        """Return the alert as the API takes it."""
-        everyone = self.audience == "everyone"
-        return {
-            "title": self.title,
-            "body": self.body,
-            "url": self.url,
-            "kind": self.kind,
-            "audience": {"everyone": True} if everyone else {"topics": list(self.topics)},
-        }
-
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Return the fields to send again."""
-        for name, value in asdict(self).items():
-            if name != "topics":
-                yield name, value
-        for slug in self.topics:
-            yield "topic", slug
-
-
-@dataclass(frozen=True, slots=True)
 class Draft:
     """A form that can be sent: what it says, whom it reaches, and how many that is now."""
 
     content: Content
     audience: Audience
+    spread_minutes: int
     reach: int
 
 
@@ -200,7 +156,7 @@ def compose() -> ResponseReturnValue:
 @bp.post("/new")
 def review() -> ResponseReturnValue:
     """Show what would be sent, and to how many; or what is wrong, or the form again (Back)."""
-    form, nonce = Form.read(), _nonce()
+    form, nonce = Form.read(), desk_forms.nonce()
     if request.form.get("step") == "edit":
         return _compose(form, nonce=nonce)
     checked = _check(form)
@@ -211,6 +167,7 @@ def review() -> ResponseReturnValue:
         form=form,
         nonce=nonce,
         content=checked.content,
+        spread_minutes=checked.spread_minutes,
         audience=_describe(checked.audience),
         reach=checked.reach,
     )
@@ -226,7 +183,7 @@ def reach() -> ResponseReturnValue:
 @bp.post("/alerts")
 def send() -> ResponseReturnValue:
     """Send it, once however often this arrives: the form's nonce stands for the intention."""
-    form, nonce = Form.read(), _nonce()
+    form, nonce = Form.read(), desk_forms.nonce()
     checked = _check(form)
     if not isinstance(checked, Draft):
         return _compose(form, nonce=nonce, errors=checked), 422
@@ -234,7 +191,11 @@ def send() -> ResponseReturnValue:
     key = Idempotency(f"desk {current_user.email}", nonce, body)
     try:
         published = runtime().publishing.publish(
-            checked.content, checked.audience, by=current_user.email, idempotency=key
+            checked.content,
+            checked.audience,
+            by=current_user.email,
+            spread_minutes=checked.spread_minutes,
+            idempotency=key,
         )
     except Conflict:
         notice = (
@@ -255,6 +216,7 @@ def _compose(
         errors=errors or {},
         notice=notice,
         topics=runtime().store.house.topics().values(),
+        spreads=desk_forms.SPREADS,
         reach=_reach(form.audience == "everyone", form.topics),
     )
 
@@ -264,20 +226,11 @@ def _check(form: Form) -> Draft | dict[str, str]:
     try:
         wanted = validation.notification(form.as_json(), runtime())
     except validation.Invalid as invalid:
-        errors = {error.field.partition(".")[0]: error.detail for error in invalid.errors}
-        # What the API says of an empty list is right, but not how one would put it to an editor.
-        given = {"title": form.title, "url": form.url, "audience": form.topics}
-        empty = {field: words for field, words in _EMPTY.items() if not given[field]}
-        return errors | {field: words for field, words in empty.items() if field in errors}
+        return form.complaints(invalid)
     recipients = runtime().publishing.reach(wanted.audience)
     if not recipients:
         return {"audience": "Nobody would get it: no browser is subscribed to that yet."}
-    return Draft(wanted.content, wanted.audience, recipients)
-
-
-def _nonce() -> str:
-    nonce = request.form.get("nonce", "")
-    return nonce if re.fullmatch(r"[\w-]{16,64}", nonce, re.ASCII) else abort(400)
+    return Draft(wanted.content, wanted.audience, wanted.spread_minutes, recipients)
 
 
 def _reach(everyone: bool, slugs: tuple[str, ...] | list[str]) -> int | None:
@@ -295,9 +248,10 @@ def _reach(everyone: bool, slugs: tuple[str, ...] | list[str]) -> int | None:
 
 def _report(notification: Notification, *, receipts: bool = True) -> Report:
     publishing = runtime().publishing
+    audience = "whoever has what it corrects"
     return Report(
         notification=notification,
-        audience=_describe(notification.audience),
+        audience=audience if notification.corrects else _describe(notification.audience),
         progress=publishing.progress(notification.id),
         receipts=publishing.receipts(notification.id) if receipts else {},
         now=time.time(),
@@ -310,37 +264,163 @@ def _describe(audience: Audience) -> str:
 
 @bp.get("/")
 def alerts() -> ResponseReturnValue:
-    """List what was sent, newest first."""
+    """List what was sent, newest first, below what waits for a person's word."""
+    return _alerts()
+
+
+def _alerts(notice: str = "") -> str:
     before = request.args.get("before", type=int)
     found = runtime().publishing.latest(_PAGE, before)
-    older = found[-1].id if len(found) == _PAGE else None
-    reports = [_report(notification, receipts=False) for notification in found]
-    return render_template("desk/alerts.html", reports=reports, older=older)
+    service = runtime().endpoints.service
+    return render_template(
+        "desk/alerts.html",
+        reports=[_report(notification, receipts=False) for notification in found],
+        older=found[-1].id if len(found) == _PAGE else None,
+        doubts=[(service_name(service(one.origin)), one) for one in runtime().gone.doubts()],
+        notice=notice,
+    )
 
 
 @bp.get("/alerts/<int:id>")
 def alert(id: int) -> ResponseReturnValue:
     """Show how far an alert has come, or what became of it."""
-    return render_template("desk/alert.html", report=_report(runtime().publishing.get(id)))
+    return _alert(id)
+
+
+def _alert(id: int, notice: str = "") -> str:
+    publishing = runtime().publishing
+    one = publishing.get(id)
+    return render_template(
+        "desk/alert.html",
+        report=_report(one),
+        root=publishing.get(one.corrects) if one.corrects else None,
+        corrections=[_report(publishing.get(id), receipts=False) for id in one.corrections],
+        notice=notice,
+    )
 
 
 @bp.get("/alerts/<int:id>/progress")
 def progress(id: int) -> ResponseReturnValue:
-    """Show the part of that page that changes; when it is over, have the page load its report."""
+    """Show the part of that page that follows the numbers; have it load anew for the rest."""
     report = _report(runtime().publishing.get(id))
-    headers = {} if report.live else {"HX-Refresh": "true"}
+    same = request.args.get("stage", report.stage) == report.stage
+    headers = {} if report.live and same else {"HX-Refresh": "true"}
     return render_template("desk/progress.html", report=report), headers
 
 
 @bp.post("/alerts/<int:id>/cancel")
 def cancel(id: int) -> ResponseReturnValue:
     """Stop an alert."""
-    try:
-        runtime().publishing.cancel(id)
-    except Conflict as conflict:
-        report = _report(runtime().publishing.get(id))
-        return render_template("desk/alert.html", report=report, notice=str(conflict)), 409
+    runtime().publishing.cancel(id)
     return redirect(url_for("desk.alert", id=id), 303)
+
+
+@bp.post("/alerts/<int:id>/pause")
+def pause(id: int) -> ResponseReturnValue:
+    """Hold an alert."""
+    runtime().publishing.pause(id)
+    return redirect(url_for("desk.alert", id=id), 303)
+
+
+@bp.post("/alerts/<int:id>/resume")
+def resume(id: int) -> ResponseReturnValue:
+    """Go on with an alert that is paused."""
+    runtime().publishing.resume(id)
+    return redirect(url_for("desk.alert", id=id), 303)
+
+
+@bp.errorhandler(Conflict)
+def _conflict(conflict: Conflict) -> ResponseReturnValue:
+    """Show the alert of this request as it is now, and why it cannot be done."""
+    return _alert((request.view_args or {})["id"], str(conflict)), 409
+
+
+# Correcting -------------------------------------------------------------------------------------
+
+
+@bp.get("/alerts/<int:id>/correct")
+def write_correction(id: int) -> ResponseReturnValue:
+    """Show the form for another text, with what readers are sent now."""
+    root = runtime().publishing.root(id)
+    return _correction(root, CorrectionForm.of(root.text))
+
+
+@bp.post("/alerts/<int:id>/correct")
+def correct(id: int) -> ResponseReturnValue:
+    """Correct it, once however often this arrives: the form's nonce stands for the intention."""
+    form, nonce = CorrectionForm.read(), desk_forms.nonce()
+    root = runtime().publishing.root(id)
+    if root.over and form.reached == "leave":
+        notice = "By now it is over: whoever gets it has the old words. They can only be replaced."
+        return _correction(root, form, notice=notice), 409
+    said = json.dumps(asdict(form)).encode()
+    key = Idempotency(f"desk {current_user.email}", nonce, f"correct {root.id} ".encode() + said)
+    try:
+        wanted = validation.parse(validation.Correction, said, runtime())
+        published = runtime().publishing.correct(
+            root.id,
+            title=wanted.title,
+            body=wanted.body,
+            url=wanted.url,
+            replace=wanted.reached == "replace",
+            by=current_user.email,
+            idempotency=key,
+            check=lambda text: wanted.check(text, runtime()),
+        )
+    except validation.Invalid as invalid:
+        return _correction(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
+    except Conflict as conflict:
+        used = runtime().store.notifications.remembered(key.digest) is not None
+        return _correction(root, form, notice=_USED if used else str(conflict)), 409
+    to = root.id if wanted.reached == "leave" else published.id
+    return redirect(url_for("desk.alert", id=to), 303)
+
+
+def _correction(
+    root: Notification,
+    form: CorrectionForm,
+    *,
+    nonce: str = "",
+    errors: dict[str, str] | None = None,
+    notice: str = "",
+) -> str:
+    progress = runtime().publishing.progress(root.id)
+    return render_template(
+        "desk/correct.html",
+        root=root,
+        form=form,
+        nonce=nonce or secrets.token_urlsafe(16),
+        errors=errors or {},
+        notice=notice,
+        reached=runtime().publishing.reached(root),
+        waiting=0 if root.over else progress.recipients - progress.done,
+    )
+
+
+# Deciding whether readers are gone --------------------------------------------------------------
+
+
+@bp.post("/gone/confirm")
+def confirm_gone() -> ResponseReturnValue:
+    """Delete those whom a push service calls gone."""
+    return _decide(runtime().gone.confirm)
+
+
+@bp.post("/gone/take-back")
+def take_back() -> ResponseReturnValue:
+    """Count those whom a push service calls gone in again."""
+    return _decide(runtime().gone.take_back)
+
+
+def _decide(decide: Callable[[str], None]) -> ResponseReturnValue:
+    origin = request.form.get("origin", "")
+    if origin not in {doubt.origin for doubt in runtime().gone.doubts()}:
+        return _alerts("Somebody has decided about that already."), 409
+    decide(origin)
+    return redirect(url_for("desk.alerts"), 303)
+
+
+# The library that refreshes parts of pages ------------------------------------------------------
 
 
 @bp.get(f"/{_HTMX}")

@@ -53,6 +53,30 @@ class Report:
         return self.live and self.notification.over
 
     @property
+    def paused(self) -> bool:
+        """Whether it waits for somebody to let it go on."""
+        return self.notification.state is State.PAUSED
+
+    @property
+    def stage(self) -> str:
+        """What is another when more than the numbers has changed."""
+        return f"{self.notification.state.value}.{self.notification.revision}"
+
+    @property
+    def correctable(self) -> bool:
+        """Whether there may be somebody whom a correction of it reaches."""
+        one = self.notification
+        if one.audience.subscription is not None or one.state in (State.DRAFT, State.SCHEDULED):
+            return False
+        return not one.over or one.corrects is not None or self.handed_over > 0
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it is a correction that was not sent to those who have what it corrects."""
+        one = self.notification
+        return one.corrects is not None and one.finished_at == one.created_at
+
+    @property
     def complete(self) -> bool:
         """Whether it went out as it was meant to."""
         return self.notification.state is State.SENT
@@ -102,7 +126,12 @@ class Report:
 
 def outcome_words(outcome: Outcome, service: str) -> str:
     """Say what became of a browser; `service` is its push service as endpoints.py names it."""
-    return _OUTCOMES[outcome].format(service=_SERVICES.get(service, "another push service"))
+    return _OUTCOMES[outcome].format(service=service_name(service))
+
+
+def service_name(service: str) -> str:
+    """Say whose push service it is; `service` is its name in endpoints.py."""
+    return _SERVICES.get(service, "another push service")
 
 
 def describe(audience: Audience, topics: dict[str, Topic]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 
@@ -16,6 +17,7 @@ from service.app import create_app
 from service.config import Config
 from service.keys import VapidKey
 from service.models import Audience, Content, Outcome, State, SubscriptionId, Topic
+from service.reports import FILTERS
 from service.runtime import Runtime
 from service.store.sending import Result
 from tests.redis_server import RedisServer
@@ -55,7 +57,7 @@ class Page(HTMLParser):
         assert "style" not in given and tag != "style", "styles are in style sheets"
         assert tag != "script" or "src" in given, "scripts are in files"
         assert not [name for name in given if name.startswith("on")]
-        if tag in ("input", "textarea") and given.get("type") != "hidden":
+        if tag in ("input", "select", "textarea") and given.get("type") != "hidden":
             # A tick has its label around it, a text its label before it.
             self.fields += [] if "label" in self.open else [given["id"]]
         if tag == "label" and "for" in given:
@@ -157,6 +159,27 @@ def hidden_fields(page: str) -> dict[str, list[str]]:
     return fields
 
 
+def correct(client: FlaskClient, id: int, **changes: str) -> TestResponse:
+    """Open the form for a correction, change what is given, and send it."""
+    page = f"/desk/alerts/{id}/correct"
+    return client.post(page, data={**filled(client.get(page).text), **changes})
+
+
+def filled(page: str) -> dict[str, str]:
+    """What the form of a correction sends, with another title."""
+    said = {name: value[0] for name, value in hidden_fields(page).items()}
+    body = re.search(r"<textarea[^>]*>\n?([^<]*)</textarea>", page)
+    url = re.search(r'name="url"[^>]* value="([^"]*)"', page)
+    assert body and url
+    return {**said, "title": "Ferry afloat", "body": body[1], "url": url[1]}
+
+
+def words(page: str) -> str:
+    """What a page says, without its markup."""
+    spaced = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    return re.sub(r" ([.,:;])", r"\1", spaced)
+
+
 def publish(runtime: Runtime, **content: str) -> int:
     given = {"title": "Late news", "url": "https://paper.example/", **content}
     return runtime.publishing.publish(Content(**given), Audience(everyone=True), by="a test").id
@@ -170,7 +193,9 @@ def send_all(runtime: Runtime, id: int, outcomes: dict[tuple[Outcome, str], int]
     assert claim is not None
     numbers = iter(claim.pending)
     results = {
-        Result(outcome, service, 1): [next(numbers) for _ in range(n)]
+        Result(outcome, service, 1, 0 if outcome is Outcome.ACCEPTED else None): [
+            next(numbers) for _ in range(n)
+        ]
         for (outcome, service), n in outcomes.items()
     }
     sending.record(id, claim.batch, "a test", 60_000, results)
@@ -464,6 +489,24 @@ def test_the_question_names_the_reach_and_the_topic(editor: FlaskClient, readers
     assert "Notify all 100 browsers now?" in everyone
 
 
+def test_an_alert_may_be_spread_and_every_page_of_it_says_so(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    confirm = review(editor, spread="30")
+    assert "Spread over 30 minutes" in words(confirm.text)
+    sent = editor.post("/desk/alerts", data=hidden_fields(confirm.text))
+    (one,) = runtime.publishing.latest(1)
+    assert one.spread_minutes == 30
+    assert "Spread over 30 minutes" in words(editor.get(sent.location).text)
+    assert "Spread over" not in words(review(editor).text)
+    back = review(editor, spread="30", step="edit").text
+    assert re.search(r'value="30" selected', back)
+    for spread in ("7", "abc", "-1", "9" * 5000):
+        answer = review(editor, spread=spread)
+        assert answer.status_code == 422
+        assert 'id="spread_minutes-error"' in answer.text
+
+
 # Sending ----------------------------------------------------------------------------------------
 
 
@@ -581,6 +624,265 @@ def test_cancelling_stops_it_and_counts_the_rest_as_cancelled(
     assert "cancelled" in editor.get("/desk/").text
 
 
+def test_a_paused_alert_says_that_its_time_runs_on_and_can_be_resumed(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = publish(runtime)
+    page = f"/desk/alerts/{id}"
+    assert "Its time runs on" not in editor.get(page).text
+    assert post(editor, f"{page}/pause", page=page).location == page
+    assert runtime.publishing.get(id).state is State.PAUSED
+    paused = words(editor.get(page).text)
+    until = FILTERS["utc"](runtime.publishing.get(id).deadline)
+    assert f"Paused. Its time runs on: good until {until}." in paused
+    assert "Pause " not in paused
+    assert "a second" not in words(editor.get(f"{page}/progress").text)
+
+    again = post(editor, f"{page}/pause", page=page)
+    assert again.status_code == 409
+    assert "already paused; it cannot be paused" in again.text
+    assert "Its time runs on" in again.text, "it is shown as it is"
+
+    assert post(editor, f"{page}/resume", page=page).location == page
+    assert runtime.publishing.get(id).state is State.SENDING
+    assert "Resume" not in editor.get(page).text
+    again = post(editor, f"{page}/resume", page=page)
+    assert again.status_code == 409
+    assert "it cannot be resumed" in again.text
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "cancel"])
+def test_what_is_over_has_no_buttons_and_takes_none(
+    editor: FlaskClient, runtime: Runtime, readers: int, action: str
+) -> None:
+    id = publish(runtime)
+    runtime.publishing.cancel(id)
+    page = f"/desk/alerts/{id}"
+    assert f'action="{page}' not in editor.get(page).text
+    answer = post(editor, f"{page}/{action}", page=page)
+    assert answer.status_code == 409
+    assert "already cancelled" in answer.text
+    assert post(editor, f"/desk/alerts/9999/{action}", page=page).status_code == 404
+
+
+def test_a_page_that_was_opened_before_somebody_paused_or_corrected_it_is_loaded_anew(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = publish(runtime)
+    page = f"/desk/alerts/{id}"
+
+    def follow() -> str:
+        found = re.search(r'hx-get="([^"]+)"', editor.get(page).text)
+        assert found
+        return found[1]
+
+    before = follow()
+    assert "HX-Refresh" not in editor.get(before).headers
+    runtime.publishing.pause(id)
+    assert editor.get(before).headers["HX-Refresh"] == "true"
+    paused = follow()
+    assert "HX-Refresh" not in editor.get(paused).headers
+    correct(editor, id)
+    assert editor.get(paused).headers["HX-Refresh"] == "true"
+
+
+# Correcting -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def half_sent(runtime: Runtime, readers: int) -> int:
+    """An alert on its way to 100 browsers that 40 of them have."""
+    id = publish(runtime, title="Ferry aground", body="One\nTwo")
+    send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 40})
+    return id
+
+
+def test_a_correction_begins_with_what_readers_have_and_says_how_many_that_is(
+    editor: FlaskClient, half_sent: int
+) -> None:
+    page = editor.get(f"/desk/alerts/{half_sent}/correct").text
+    assert 'value="Ferry aground"' in page
+    assert "One\nTwo</textarea>" in page
+    assert 'value="https://paper.example/"' in page
+    assert "40 browsers have it; 60 more are still to get it, with the new words." in words(page)
+    assert re.search(r'value="replace" checked', page)
+
+
+def test_a_correction_replaces_and_each_page_leads_to_the_other(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    answer = correct(editor, half_sent)
+    assert answer.status_code == 303
+    correction, root = runtime.publishing.latest(2)
+    assert answer.location == f"/desk/alerts/{correction.id}"
+    assert (correction.corrects, correction.content.title) == (half_sent, "Ferry afloat")
+    assert (correction.content.body, correction.created_by) == ("One\nTwo", EMAIL)
+    assert root.text.title == "Ferry afloat"
+
+    page = editor.get(answer.location).text
+    assert f'Correction of <a dir="auto" href="/desk/alerts/{half_sent}">Ferry aground</a>' in page
+    page = editor.get(f"/desk/alerts/{half_sent}").text
+    assert f'href="{answer.location}">Ferry afloat</a>' in page
+    assert "The text now" in page
+    listed = words(editor.get("/desk/").text)
+    assert "Correction Ferry afloat whoever has what it corrects" in listed
+    assert "being sent, corrected" in listed
+    # Corrected again, from the correction's own page.
+    again = correct(editor, correction.id, title="Ferry in port")
+    assert runtime.publishing.get(int(again.location.rpartition("/")[2])).corrects == half_sent
+
+
+def test_a_correction_may_leave_what_readers_have(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    answer = correct(editor, half_sent, reached="leave")
+    assert (answer.status_code, answer.location) == (303, f"/desk/alerts/{half_sent}")
+    (id,) = runtime.publishing.get(half_sent).corrections
+    assert runtime.publishing.progress(id).recipients == 0
+    assert runtime.publishing.get(half_sent).text.title == "Ferry afloat"
+    assert "for those not reached yet" in words(editor.get(answer.location).text)
+    assert "Whoever had it kept it" in words(editor.get(f"/desk/alerts/{id}").text)
+
+
+def test_what_is_over_can_be_corrected_only_on_the_screens(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    page = f"/desk/alerts/{half_sent}/correct"
+    before = filled(editor.get(page).text)
+    runtime.publishing.cancel(half_sent)
+    assert "Correct…" in editor.get(f"/desk/alerts/{half_sent}").text
+    late = editor.post(page, data={**before, "reached": "leave"})
+    assert late.status_code == 409
+    assert "can only be replaced" in late.text
+    assert 'value="Ferry afloat"' in late.text, "what was typed is kept"
+    assert runtime.publishing.get(half_sent).corrections == ()
+    assert 'value="leave"' not in editor.get(page).text
+    assert correct(editor, half_sent).status_code == 303
+
+
+def test_a_double_click_corrects_once_and_other_words_need_another_click(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    page = f"/desk/alerts/{half_sent}/correct"
+    fields = filled(editor.get(page).text)
+    first, second = (editor.post(page, data=fields) for _ in range(2))
+    assert first.status_code == second.status_code == 303
+    assert first.location == second.location
+    other = editor.post(page, data={**fields, "title": "Ferry in port"})
+    assert other.status_code == 409
+    assert "Nothing was changed just now" in other.text
+    assert "Idempotency-Key" not in other.text
+    assert len(runtime.publishing.get(half_sent).corrections) == 1
+    assert editor.post(page, data=filled(other.text)).status_code == 422, "no change at all"
+    assert editor.post(page, data={**filled(other.text), "title": "New"}).status_code == 303
+    assert editor.post(page, data={**fields, "nonce": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"title": "Ferry aground"}, "Nothing would change"),
+        ({"title": "  "}, "Write a title."),
+        ({"title": "x" * 201}, "at most 200 characters"),
+        ({"title": "a\x00b"}, "control characters"),
+        ({"body": "x" * 1001}, "at most 1000 characters"),
+        ({"body": "\U0001f9e8" * 990}, "too long to be pushed"),
+        ({"url": ""}, "Paste the address"),
+        ({"url": "javascript:alert(1)"}, "https://"),
+        ({"reached": "both"}, "leave"),
+    ],
+)
+def test_what_is_wrong_in_a_correction_stands_beside_its_field_and_nothing_is_changed(
+    editor: FlaskClient, runtime: Runtime, half_sent: int, changes: dict[str, str], complaint: str
+) -> None:
+    answer = correct(editor, half_sent, **changes)
+    assert answer.status_code == 422
+    assert re.search(rf'class="error" id="\w+-error">[^<]*{re.escape(complaint)}', answer.text)
+    assert runtime.publishing.get(half_sent).corrections == ()
+
+
+def test_what_cannot_be_corrected_is_said_to_be_so(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    nobody = publish(runtime)
+    fields = filled(editor.get(f"/desk/alerts/{nobody}/correct").text)
+    runtime.publishing.cancel(nobody)
+    one = Audience(subscription=SubscriptionId(0, 7))
+    test = runtime.publishing.publish(Content("A", "https://a.example/"), one, by="a test").id
+    for id, complaint in ((nobody, "Nobody has this alert on screen"), (test, "a test to one")):
+        assert "Correct…" not in editor.get(f"/desk/alerts/{id}").text
+        answer = editor.post(f"/desk/alerts/{id}/correct", data=fields)
+        assert answer.status_code == 409
+        assert complaint in answer.text
+    assert editor.get(f"/desk/alerts/{test}/correct").status_code == 409
+    assert editor.get("/desk/alerts/9999/correct").status_code == 404
+    assert len(runtime.publishing.latest(10)) == 2
+
+
+def test_under_the_rehearsals_prefix_every_link_and_form_stays_there(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    correct(editor, half_sent)
+    runtime.store.services.doubt("https://push.example", time.time())
+    for path in ("/desk/", f"/desk/alerts/{half_sent}", f"/desk/alerts/{half_sent}/correct"):
+        page = editor.get(path, environ_overrides={"SCRIPT_NAME": "/rehearsal"}).text
+        leads = re.findall(r'(?:href|action|hx-get|src)="(/[^"]*)"', page)
+        assert len(leads) > 5
+        assert [lead for lead in leads if not lead.startswith("/rehearsal/")] == []
+
+
+# Readers called gone by too many ----------------------------------------------------------------
+
+
+@pytest.fixture
+def doubted(runtime: Runtime, readers: int) -> str:
+    """A push service that called 30 of 100 readers gone and is not believed."""
+    send_all(runtime, publish(runtime), {(Outcome.GONE, "other"): 30})
+    runtime.store.services.doubt("https://push.example", time.time())
+    return "https://push.example"
+
+
+def test_a_push_service_that_is_not_believed_is_said_above_the_alerts(
+    editor: FlaskClient, runtime: Runtime, doubted: str
+) -> None:
+    runtime.store.services.doubt("https://fcm.googleapis.com", time.time())
+    said = words(editor.get("/desk/").text)
+    believed = "That is more than is believable; nothing is deleted until somebody decides."
+    assert "Another push service says that 30 browsers are gone, within a minute." in said
+    assert "Google says that 0 browsers are gone" in said
+    assert said.count(believed) == 2
+
+
+def test_readers_that_are_gone_are_deleted_when_an_editor_says_so(
+    editor: FlaskClient, runtime: Runtime, doubted: str
+) -> None:
+    answer = post(editor, "/desk/gone/confirm", page="/desk/", origin=doubted)
+    assert (answer.status_code, answer.location) == (303, "/desk/")
+    runtime.gone.look_after(time.time())
+    assert runtime.store.subscriptions.count() == 70
+    assert "is believable" not in editor.get("/desk/").text
+
+
+def test_readers_that_are_not_gone_are_counted_in_again_when_an_editor_says_so(
+    editor: FlaskClient, runtime: Runtime, doubted: str
+) -> None:
+    assert runtime.publishing.reach(Audience(everyone=True)) == 70
+    assert post(editor, "/desk/gone/take-back", page="/desk/", origin=doubted).status_code == 303
+    assert runtime.publishing.reach(Audience(everyone=True)) == 100
+    assert "is believable" not in editor.get("/desk/").text
+
+
+@pytest.mark.parametrize("action", ["confirm", "take-back"])
+def test_what_somebody_has_decided_is_not_decided_again(
+    editor: FlaskClient, runtime: Runtime, doubted: str, action: str
+) -> None:
+    for origin in ("", "https://other.example", "x" * 9000, "\x00"):
+        answer = post(editor, f"/desk/gone/{action}", page="/desk/", origin=origin)
+        assert answer.status_code == 409
+        assert "decided about that already" in answer.text
+    assert len(runtime.gone.doubts()) == 1
+
+
 def test_the_list_is_newest_first_and_goes_on_to_older_ones(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
@@ -655,7 +957,16 @@ def test_pages_are_well_made(
     id = publish(runtime)
     done = publish(runtime)
     runtime.publishing.cancel(done)
+    corrected = publish(runtime)
+    send_all(runtime, corrected, {(Outcome.GONE, "other"): 10, (Outcome.ACCEPTED, "other"): 20})
+    runtime.publishing.pause(corrected)
+    correction = path_of(correct(editor, corrected).location)
+    runtime.store.services.doubt("https://push.example", time.time())
     pages = [
+        editor.get(f"/desk/alerts/{corrected}").text,
+        editor.get(correction).text,
+        editor.get(f"/desk/alerts/{corrected}/correct").text,
+        correct(editor, corrected, title="", url="").text,
         editor.get("/desk/").text,
         editor.get("/desk/new").text,
         review(editor).text,
