@@ -168,6 +168,12 @@ def test_asking_whether_one_may_ask_does_not_count(client: Client) -> None:
     assert browser.post(f"{API}/subscriptions", json={}).status_code == 422
 
 
+def test_nor_does_asking_what_a_tool_may_do(client: Client) -> None:
+    browser = client.app.test_client()
+    for _ in range(601):
+        assert browser.options(f"{API}/topics").status_code == 200
+
+
 def test_an_ipv6_network_is_one_caller(client: Client) -> None:
     for number in range(60):
         address = f"2001:db8:0:1::{number:x}"
