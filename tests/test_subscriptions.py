@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -172,6 +173,23 @@ def test_however_many_processes_subscribe_at_once_every_id_is_given_to_one_endpo
     assert store.subscriptions.count() == len(names)
     for client in clients:
         client.close()
+
+
+def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_after_it_was_removed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = store.house, Store(store.redis).house
+    chosen = {"world", "culture"}
+    assert not here.has_topics(chosen)
+    assert not elsewhere.has_topics(chosen)
+    here.add_topic(Topic("culture", "Culture"))
+    assert here.has_topics(chosen)
+    assert elsewhere.has_topics(chosen)
+    here.remove_topic("culture")
+    assert not here.has_topics(chosen)
+    now = time.monotonic()
+    monkeypatch.setattr("service.store.house.time.monotonic", lambda: now + 1.1)
+    assert not elsewhere.has_topics(chosen)
 
 
 def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Set
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
@@ -19,6 +20,7 @@ _TOPICS = "{g}:topics"
 _EDITORS = "{g}:editors"
 _TOKENS = "{g}:tokens"
 _TICKED = "{g}:clock:ticked"
+_TOPICS_KNOWN_FOR = 1.0  # seconds
 
 # KEYS: table. ARGV: name, most entries. Returns its number; 0 where the table is full.
 _NUMBER = """
@@ -102,6 +104,7 @@ class House:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._lead = redis.register_script(_LEAD)
+        self._topics_seen: tuple[float, Set[str]] = (-math.inf, frozenset())  # when, which
         self.bases = Names(redis, "bases")
         self.zones = Names(redis, "zones", 2_000)
         self.locales = Names(redis, "locales", 2_000)
@@ -172,10 +175,22 @@ class House:
         """Return the topics by slug, in the order in which they were made."""
         rows = cast(dict[bytes, bytes], self._redis.hgetall(_TOPICS))
         found = sorted((json.loads(row) for row in rows.values()), key=lambda said: said["order"])
-        return {
+        topics = {
             said["slug"]: Topic(said["slug"], said["name"], said["description"], said["default"])
             for said in found
         }
+        self._topics_seen = (time.monotonic(), topics.keys())
+        return topics
+
+    def has_topics(self, slugs: Set[str]) -> bool:
+        """Whether all of these are topics.
+
+        A new one is at once; one that another process removes may be for a second longer. A
+        reader who chooses it then follows what nobody can send to.
+        """
+        at, seen = self._topics_seen
+        known = time.monotonic() - at < _TOPICS_KNOWN_FOR and slugs <= seen
+        return known or slugs <= self.topics().keys()
 
     def add_topic(self, topic: Topic) -> bool:
         """Store a new topic; False where the slug is taken."""
@@ -190,7 +205,9 @@ class House:
 
     def remove_topic(self, slug: str) -> bool:
         """Forget a topic; its followers are forgotten by `Subscriptions.forget_topic`."""
-        return bool(self._redis.hdel(_TOPICS, slug))
+        removed = bool(self._redis.hdel(_TOPICS, slug))
+        self._topics_seen = (-math.inf, frozenset())
+        return removed
 
     # -- editors and API tokens ------------------------------------------------------------------
 
