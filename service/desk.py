@@ -255,6 +255,7 @@ def _report(notification: Notification, *, receipts: bool = True) -> Report:
         progress=publishing.progress(notification.id),
         receipts=publishing.receipts(notification.id) if receipts else {},
         now=time.time(),
+        limits=publishing.limits(notification) if receipts else [],
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from service.limits import Limit
 from service.models import Audience, Notification, Outcome, Progress, State, Topic
 
 _LATE = 5.0  # seconds after which an alert that has not begun needs somebody's attention
@@ -41,6 +42,7 @@ class Report:
     progress: Progress
     receipts: dict[str, int]
     now: float
+    limits: list[Limit] = field(default_factory=list)
 
     @property
     def live(self) -> bool:
@@ -124,6 +126,28 @@ class Report:
         return [(outcome, words, counts[outcome, words]) for outcome, words in kinds]
 
 
+def limit_words(limit: Limit) -> str:
+    """Say why a push service keeps readers waiting, and for how long if that is known."""
+    name = service_name(limit.service)
+    name = name[0].upper() + name[1:]
+    wait = "1 browser waits" if limit.waiting == 1 else f"{limit.waiting:,} browsers wait"
+    if limit.per_minute and limit.last_reader_at:
+        said = (
+            f"{name} takes {limit.per_minute:,} a minute from us at present. {wait}; the last one"
+            f" has it about {_clock(limit.last_reader_at)}."
+        )
+        late = f" For {limit.will_expire:,} of them that is too late." if limit.will_expire else ""
+        return said + late
+    if limit.why == "credentials":
+        return (
+            f"{name} does not accept our signature (VAPID): whoever runs Stop Press has to look."
+            f" {wait}, and nobody is lost."
+        )
+    does = {"no answer": "does not answer", "429": "asks us to wait"}.get(limit.why)
+    again = f"at {_clock(limit.resting_until)}" if limit.resting_until else "now"
+    return f"{name} {does or f'answers {limit.why}'}: it is tried again {again}. {wait}."
+
+
 def outcome_words(outcome: Outcome, service: str) -> str:
     """Say what became of a browser; `service` is its push service as endpoints.py names it."""
     return _OUTCOMES[outcome].format(service=service_name(service))
@@ -164,6 +188,10 @@ def _utc(seconds: float) -> str:
     return f"{_datetime(seconds):%-d %b %Y, %H:%M} UTC"
 
 
+def _clock(seconds: float) -> str:
+    return f"{_datetime(seconds):%H:%M} UTC"
+
+
 def _brief(seconds: float) -> str:
     """Say how long something took, `0.4 s` or `2 min 5 s`."""
     if seconds < 60:
@@ -186,4 +214,5 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "utc": _utc,
     "brief": _brief,
     "duration": _duration,
+    "limit": limit_words,
 }

@@ -20,6 +20,7 @@ from service.models import Audience, Content, Outcome, State, SubscriptionId, To
 from service.reports import FILTERS
 from service.runtime import Runtime
 from service.store.sending import Result
+from service.store.services import Pace, Rest
 from tests.redis_server import RedisServer
 
 EMAIL, PASSWORD = "nora@paper.example", "three quiet words"
@@ -1056,3 +1057,21 @@ def test_what_cannot_be_sent_is_said_in_words(
 
 def test_the_start_page_follows_no_alert_but_its_own(editor: FlaskClient, runtime: Runtime) -> None:
     assert editor.get(f"/start/alerts/{publish(runtime)}").status_code == 404
+
+
+def test_what_keeps_readers_waiting_is_said_in_plain_words(
+    runtime: Runtime, readers: int, editor: FlaskClient
+) -> None:
+    id, origin, now = publish(runtime), "https://push.example", time.time()
+    runtime.dispatch.plan(runtime.publishing.get(id))
+    services, path = runtime.store.services, f"/desk/alerts/{id}/progress"
+    services.rest(origin, Rest(1, now, now + 60, "no answer"))
+    assert "Another push service does not answer: it is tried again at" in editor.get(path).text
+    services.recovered(origin)
+    services.rest(origin, Rest(1, now, now + 60, "credentials"))
+    assert "does not accept our signature (VAPID)" in editor.get(path).text
+    services.recovered(origin)
+    services.pace(origin, Pace(1000, now))
+    page = editor.get(path).text
+    assert "Another push service takes 1,000 a minute from us at present." in page
+    assert "100 browsers wait; the last one has it about" in page
