@@ -158,6 +158,63 @@ def test_the_number_grows_while_it_is_sent_and_cancelling_stops_it(
     expect(big).to_have_text(str(outcomes["accepted"]))
 
 
+def test_an_alert_is_paused_corrected_and_resumed_by_keyboard_alone(
+    house: House, desk: Page, push_service: PushService
+) -> None:
+    house.environment["PUSH_WINDOW"] = "16"
+    house.worker()
+    house.clock()
+    push_service.answer_with(lambda _: Answer(201, delay=0.1))
+    sign_in(desk)
+    send_to_everyone(desk)
+    (sent,) = house.runtime.publishing.latest(1)
+    here, keys = f"/desk/alerts/{sent.id}", desk.keyboard
+    expect(desk.locator(".big")).not_to_have_text("0", timeout=20_000)
+    tab_to(desk, f"form[action='{here}/pause'] button")
+    keys.press("Enter")
+    expect(desk.locator(".state")).to_have_text("Paused")
+    expect(desk.locator(".paused")).to_contain_text("Its time runs on: good until")
+    had = settled(lambda: house.outcomes(sent.id).get("accepted", 0))
+    assert 0 < had < READERS
+
+    tab_to(desk, f"a[href='{here}/correct']")
+    keys.press("Enter")
+    lead = desk.locator(".lead")
+    expect(lead).to_contain_text(f"{had} browsers have it; {READERS - had} more are still to get")
+    tab_to(desk, "#title")
+    keys.press("Control+A")
+    keys.type("Ferry afloat")
+    expect(desk.locator(".phone [data-shows=title]")).to_have_text("Ferry afloat")
+    tab_to(desk, "[name=reached]")
+    keys.press("ArrowDown")
+    expect(desk.get_by_label("Leave it")).to_be_checked()
+    keys.press("ArrowUp")
+    tab_to(desk, "button.urgent")
+    keys.press("Enter")
+    expect(desk.get_by_role("heading", level=1)).to_have_text("Ferry afloat")
+    expect(desk.locator(".big")).to_have_text(str(had), timeout=20_000)
+
+    tab_to(desk, f".kicker a[href='{here}']")
+    keys.press("Enter")
+    expect(desk.locator(".corrections")).to_contain_text(f"handed over to {had} browsers")
+    tab_to(desk, f"form[action='{here}/resume'] button")
+    keys.press("Enter")
+    expect(desk.locator(".state")).to_contain_text("Sent in", timeout=30_000)
+    assert house.outcomes(sent.id) == {"accepted": READERS}
+
+
+def settled(count: Callable[[], int]) -> int:
+    """Wait until a number that grows stands still for a second."""
+    seen = [count()]
+
+    def still() -> bool:
+        seen.append(count())
+        return len(seen) > 5 and len(set(seen[-5:])) == 1
+
+    wait_until(still, every=0.25)
+    return seen[-1]
+
+
 def test_a_double_click_sends_one_alert(house: House, desk: Page) -> None:
     sign_in(desk)
     desk.get_by_role("link", name="New alert").click()
@@ -198,7 +255,9 @@ def test_no_page_is_wider_than_a_phone(
     desk.emulate_media(color_scheme="dark" if dark else "light")
     id = house.runtime.publishing.latest(1)[0].id
     origin = desk.url.split("/desk")[0]
-    for path in ("/", "/desk/", "/desk/new", f"/desk/alerts/{id}", "/desk/nowhere"):
+    house.runtime.store.services.doubt("https://fcm.googleapis.com", 0.0)
+    alert = f"/desk/alerts/{id}"
+    for path in ("/", "/desk/", "/desk/new", alert, f"{alert}/correct", "/desk/nowhere"):
         desk.goto(origin + path)
         assert desk.evaluate("document.documentElement.scrollWidth") <= 390, path
 
@@ -208,10 +267,11 @@ def test_texts_are_readable_by_day_and_by_night(house: House, desk: Page) -> Non
     sign_in(desk)
     send_to_everyone(desk)
     id = house.runtime.publishing.latest(1)[0].id
-    origin = desk.url.split("/desk")[0]
+    origin, correction = desk.url.split("/desk")[0], f"/desk/alerts/{id}/correct"
+    house.runtime.store.services.doubt("https://fcm.googleapis.com", 0.0)
     for scheme in ("light", "dark"):
         desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for path in ("/", "/desk/", "/desk/new", f"/desk/alerts/{id}"):
+        for path in ("/", "/desk/", "/desk/new", f"/desk/alerts/{id}", correction):
             desk.goto(origin + path)
             assert desk.evaluate(FAINT) == [], f"{path}, {scheme}"
 
