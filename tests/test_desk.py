@@ -398,6 +398,23 @@ def test_every_page_of_the_desk_sends_strangers_to_the_sign_in(
             ), path
 
 
+def test_no_form_of_the_desk_is_taken_from_a_stranger(
+    app: Flask, stranger: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = publish(runtime)
+    token = token_in(stranger.get("/desk/sign-in").text)
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("desk.")]
+    posts = [r for r in rules if "POST" in (r.methods or ()) and r.endpoint not in OPEN]
+    assert len(posts) >= 9
+    for rule in posts:
+        path = re.sub(r"<[^>]+>", str(id), rule.rule)
+        answer = stranger.post(path, data={**STORY, "nonce": "n" * 22, "csrf_token": token})
+        assert answer.status_code == 302, path
+        assert answer.location.startswith("/desk/sign-in"), path
+    assert runtime.publishing.get(id).state is State.SENDING
+    assert len(runtime.publishing.latest(10)) == 1
+
+
 def test_every_form_is_refused_without_its_token(
     app: Flask, editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
