@@ -191,7 +191,7 @@ def _slug(text: str) -> str:
 def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
     if len(set(slugs)) != len(slugs):
         raise ValueError("must not name a topic twice")
-    if set(slugs) - _house(info).store.house.topics().keys():
+    if not _house(info).store.house.has_topics(set(slugs)):
         raise ValueError("names a topic that this site does not have")
     return slugs
 
