@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -79,3 +80,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     skipped = reporter.stats.get("skipped", [])
     if browsers := sum("browser" in report.keywords for report in skipped):
         reporter.write_line(f"{browsers} browser tests were skipped; this gets them: {BROWSERS}")
+
+
+@pytest.fixture(autouse=True)
+def no_connection_is_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close every connection to Redis that a test's own process made and did not close itself."""
+    made: list[redis.Redis] = []
+    from_url = redis.Redis.from_url
+
+    def remembered(url: str, **options: Any) -> redis.Redis:
+        made.append(from_url(url, **options))
+        return made[-1]
+
+    monkeypatch.setattr(redis.Redis, "from_url", remembered)
+    yield
+    for client in made:
+        client.close()
+        client.connection_pool.disconnect()
