@@ -111,8 +111,10 @@ class Client:
             assert bool(problem.errors) == (status == 422)
 
 
-def stored(client: Client) -> dict[bytes, bytes | None]:
+def stored(client: Client) -> dict[bytes, Any]:
     """Everything that the store holds, but for the counting of rates."""
     redis = client.runtime.store.redis
+    # Read one by one: Redis may change the order within them on its own, and with it their dump.
+    unordered = {b"hash": redis.hgetall, b"set": redis.smembers}
     keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
-    return {key: redis.dump(key) for key in keys}
+    return {key: unordered.get(redis.type(key), redis.dump)(key) for key in keys}
