@@ -113,8 +113,10 @@ class _Lease:
     def note(
         self, number: int, outcome: Outcome, base: Base | None, revision: int | None = None
     ) -> None:
-        name, base_number = (base.service.name, base.number) if base else ("", 0)
-        result = Result(outcome, name, base_number, revision)
+        name, asked = (base.service.name, base.number) if base else ("", 0)
+        if outcome is Outcome.EXPIRED:
+            asked = 0  # no answer: it must not make the share of those called gone look smaller
+        result = Result(outcome, name, asked, revision)
         self.results.setdefault(result, []).append(number)
         self.unrecorded += 1
 
