@@ -1,0 +1,79 @@
+"""The desk through Flask's own client, on a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from service import editors, seeding
+from service.app import create_app
+from service.config import Config
+from service.keys import VapidKey
+from service.models import Audience, Outcome, Topic
+from service.runtime import Runtime
+from tests.desk.pages import EMAIL, PASSWORD, path_of, post, publish, send_all
+
+
+@pytest.fixture
+def app(redis_url: str) -> Iterator[Flask]:
+    made = create_app(
+        Config.read(
+            {
+                "REDIS_URL": redis_url,
+                "SECRET_KEY": "a secret of at least 32 characters",
+                "VAPID_PRIVATE_KEY": VapidKey.generate().text,
+                "PUSH_SERVICES": "https://push.example",
+            }
+        )
+    )
+    yield made
+    made.extensions["stoppress"].store.redis.close()
+
+
+@pytest.fixture
+def runtime(app: Flask) -> Runtime:
+    """A house with two topics."""
+    runtime = app.extensions["stoppress"]
+    for slug in ("world", "sport"):
+        runtime.store.house.add_topic(Topic(slug, slug.title()))
+    return runtime
+
+
+@pytest.fixture
+def readers(runtime: Runtime) -> int:
+    """The reach of World among 100 readers."""
+    list(
+        seeding.seed(
+            runtime.store,
+            100,
+            origins=["https://push.example"],
+            vapid_key=runtime.vapid_public_key,
+            topics=("world", "sport"),
+        )
+    )
+    return runtime.publishing.reach(Audience(topics=("world",)))
+
+
+@pytest.fixture
+def stranger(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def editor(app: Flask, runtime: Runtime) -> FlaskClient:
+    """An editor who is signed in."""
+    client = app.test_client()
+    link = path_of(editors.signin_link(runtime, EMAIL))
+    assert post(client, link, password=PASSWORD).status_code == 303
+    return client
+
+
+@pytest.fixture
+def half_sent(runtime: Runtime, readers: int) -> int:
+    """An alert on its way to 100 browsers that 40 of them have."""
+    id = publish(runtime, title="Ferry aground", body="One\nTwo")
+    send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 40})
+    return id

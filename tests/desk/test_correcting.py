@@ -1,0 +1,147 @@
+"""Corrections at the desk."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.models import Audience, Content, SubscriptionId
+from service.runtime import Runtime
+from tests.desk.pages import EMAIL, correct, filled, publish, words
+
+
+def test_a_correction_begins_with_what_readers_have_and_says_how_many_that_is(
+    editor: FlaskClient, half_sent: int
+) -> None:
+    page = editor.get(f"/desk/alerts/{half_sent}/correct").text
+    assert 'value="Ferry aground"' in page
+    assert "One\nTwo</textarea>" in page
+    assert 'value="https://paper.example/"' in page
+    assert "40 browsers have it; 60 more are still to get it, with the new words." in words(page)
+    assert re.search(r'value="replace" checked', page)
+
+
+def test_a_correction_replaces_and_each_page_leads_to_the_other(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    answer = correct(editor, half_sent)
+    assert answer.status_code == 303
+    correction, root = runtime.publishing.latest(2)
+    assert answer.location == f"/desk/alerts/{correction.id}"
+    assert (correction.corrects, correction.content.title) == (half_sent, "Ferry afloat")
+    assert (correction.content.body, correction.created_by) == ("One\nTwo", EMAIL)
+    assert root.text.title == "Ferry afloat"
+
+    page = editor.get(answer.location).text
+    assert f'Correction of <a dir="auto" href="/desk/alerts/{half_sent}">Ferry aground</a>' in page
+    page = editor.get(f"/desk/alerts/{half_sent}").text
+    assert f'href="{answer.location}">Ferry afloat</a>' in page
+    assert "The text now" in page
+    listed = words(editor.get("/desk/").text)
+    assert "Correction Ferry afloat whoever has what it corrects" in listed
+    assert "being sent, corrected" in listed
+    # Corrected again, from the correction's own page.
+    again = correct(editor, correction.id, title="Ferry in port")
+    assert runtime.publishing.get(int(again.location.rpartition("/")[2])).corrects == half_sent
+
+
+def test_a_correction_may_leave_what_readers_have(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    answer = correct(editor, half_sent, reached="leave")
+    assert (answer.status_code, answer.location) == (303, f"/desk/alerts/{half_sent}")
+    (id,) = runtime.publishing.get(half_sent).corrections
+    assert runtime.publishing.progress(id).recipients == 0
+    assert runtime.publishing.get(half_sent).text.title == "Ferry afloat"
+    assert "for those not reached yet" in words(editor.get(answer.location).text)
+    assert "Whoever had it kept it" in words(editor.get(f"/desk/alerts/{id}").text)
+
+
+def test_what_is_over_can_be_corrected_only_on_the_screens(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    page = f"/desk/alerts/{half_sent}/correct"
+    before = filled(editor.get(page).text)
+    runtime.publishing.cancel(half_sent)
+    assert "Correct…" in editor.get(f"/desk/alerts/{half_sent}").text
+    late = editor.post(page, data={**before, "reached": "leave"})
+    assert late.status_code == 409
+    assert "can only be replaced" in late.text
+    assert 'value="Ferry afloat"' in late.text, "what was typed is kept"
+    assert runtime.publishing.get(half_sent).corrections == ()
+    assert 'value="leave"' not in editor.get(page).text
+    assert correct(editor, half_sent).status_code == 303
+
+
+def test_a_double_click_corrects_once_and_other_words_need_another_click(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    page = f"/desk/alerts/{half_sent}/correct"
+    fields = filled(editor.get(page).text)
+    first, second = (editor.post(page, data=fields) for _ in range(2))
+    assert first.status_code == second.status_code == 303
+    assert first.location == second.location
+    other = editor.post(page, data={**fields, "title": "Ferry in port"})
+    assert other.status_code == 409
+    assert "Nothing was changed just now" in other.text
+    assert "Idempotency-Key" not in other.text
+    assert len(runtime.publishing.get(half_sent).corrections) == 1
+    assert editor.post(page, data=filled(other.text)).status_code == 422, "no change at all"
+    assert editor.post(page, data={**filled(other.text), "title": "New"}).status_code == 303
+    assert editor.post(page, data={**fields, "nonce": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"title": "Ferry aground"}, "Nothing would change"),
+        ({"title": "  "}, "Write a title."),
+        ({"title": "x" * 201}, "at most 200 characters"),
+        ({"title": "a\x00b"}, "control characters"),
+        ({"body": "x" * 1001}, "at most 1000 characters"),
+        ({"body": "\U0001f9e8" * 990}, "too long to be pushed"),
+        ({"url": ""}, "Paste the address"),
+        ({"url": "javascript:alert(1)"}, "https://"),
+        ({"reached": "both"}, "leave"),
+    ],
+)
+def test_what_is_wrong_in_a_correction_stands_beside_its_field_and_nothing_is_changed(
+    editor: FlaskClient, runtime: Runtime, half_sent: int, changes: dict[str, str], complaint: str
+) -> None:
+    answer = correct(editor, half_sent, **changes)
+    assert answer.status_code == 422
+    assert re.search(rf'class="error" id="\w+-error">[^<]*{re.escape(complaint)}', answer.text)
+    assert runtime.publishing.get(half_sent).corrections == ()
+
+
+def test_what_cannot_be_corrected_is_said_to_be_so(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    nobody = publish(runtime)
+    fields = filled(editor.get(f"/desk/alerts/{nobody}/correct").text)
+    runtime.publishing.cancel(nobody)
+    one = Audience(subscription=SubscriptionId(0, 7))
+    test = runtime.publishing.publish(Content("A", "https://a.example/"), one, by="a test").id
+    for id, complaint in ((nobody, "Nobody has this alert on screen"), (test, "a test to one")):
+        assert "Correct…" not in editor.get(f"/desk/alerts/{id}").text
+        answer = editor.post(f"/desk/alerts/{id}/correct", data=fields)
+        assert answer.status_code == 409
+        assert complaint in answer.text
+    assert editor.get(f"/desk/alerts/{test}/correct").status_code == 409
+    assert editor.get("/desk/alerts/9999/correct").status_code == 404
+    assert len(runtime.publishing.latest(10)) == 2
+
+
+def test_under_the_rehearsals_prefix_every_link_and_form_stays_there(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    correct(editor, half_sent)
+    runtime.store.services.doubt("https://push.example", time.time())
+    for path in ("/desk/", f"/desk/alerts/{half_sent}", f"/desk/alerts/{half_sent}/correct"):
+        page = editor.get(path, environ_overrides={"SCRIPT_NAME": "/rehearsal"}).text
+        leads = re.findall(r'(?:href|action|hx-get|src)="(/[^"]*)"', page)
+        assert len(leads) > 5
+        assert [lead for lead in leads if not lead.startswith("/rehearsal/")] == []

@@ -1,0 +1,179 @@
+"""The list of alerts, what stands above it, and what all pages have in common."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from flask.testing import FlaskClient
+
+from service import editors
+from service.app import create_app
+from service.config import Config
+from service.keys import VapidKey
+from service.models import Audience, Outcome
+from service.runtime import Runtime
+from tests.desk.pages import (
+    EMAIL,
+    PASSWORD,
+    Page,
+    correct,
+    path_of,
+    post,
+    publish,
+    review,
+    send_all,
+    words,
+)
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture
+def doubted(runtime: Runtime, readers: int) -> str:
+    """A push service that called 30 of 100 readers gone and is not believed."""
+    send_all(runtime, publish(runtime), {(Outcome.GONE, "other"): 30})
+    runtime.store.services.doubt("https://push.example", time.time())
+    return "https://push.example"
+
+
+def test_a_push_service_that_is_not_believed_is_said_above_the_alerts(
+    editor: FlaskClient, runtime: Runtime, doubted: str
+) -> None:
+    runtime.store.services.doubt("https://fcm.googleapis.com", time.time())
+    said = words(editor.get("/desk/").text)
+    believed = "That is more than is believable; nothing is deleted until somebody decides."
+    assert "Another push service says that 30 browsers are gone, within a minute." in said
+    assert "Google says that 0 browsers are gone" in said
+    assert said.count(believed) == 2
+
+
+def test_readers_that_are_gone_are_deleted_when_an_editor_says_so(
+    editor: FlaskClient, runtime: Runtime, doubted: str
+) -> None:
+    answer = post(editor, "/desk/gone/confirm", page="/desk/", origin=doubted)
+    assert (answer.status_code, answer.location) == (303, "/desk/")
+    runtime.gone.look_after(time.time())
+    assert runtime.store.subscriptions.count() == 70
+    assert "is believable" not in editor.get("/desk/").text
+
+
+def test_readers_that_are_not_gone_are_counted_in_again_when_an_editor_says_so(
+    editor: FlaskClient, runtime: Runtime, doubted: str
+) -> None:
+    assert runtime.publishing.reach(Audience(everyone=True)) == 70
+    assert post(editor, "/desk/gone/take-back", page="/desk/", origin=doubted).status_code == 303
+    assert runtime.publishing.reach(Audience(everyone=True)) == 100
+    assert "is believable" not in editor.get("/desk/").text
+
+
+@pytest.mark.parametrize("action", ["confirm", "take-back"])
+def test_what_somebody_has_decided_is_not_decided_again(
+    editor: FlaskClient, runtime: Runtime, doubted: str, action: str
+) -> None:
+    for origin in ("", "https://other.example", "x" * 9000, "\x00"):
+        answer = post(editor, f"/desk/gone/{action}", page="/desk/", origin=origin)
+        assert answer.status_code == 409
+        assert "decided about that already" in answer.text
+    assert len(runtime.gone.doubts()) == 1
+
+
+def test_the_list_is_newest_first_and_goes_on_to_older_ones(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    for number in range(35):
+        publish(runtime, title=f"Alert number {number}")
+    first = editor.get("/desk/").text
+    assert re.findall(r"Alert number (\d+)", first) == [str(n) for n in range(34, 4, -1)]
+    older = re.search(r'href="([^"]+before=\d+)"', first)
+    assert older
+    last = editor.get(older[1]).text
+    assert re.findall(r"Alert number (\d+)", last) == [str(n) for n in range(4, -1, -1)]
+    assert "before=" not in last
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/desk/alerts/9999",
+        "/desk/alerts/0",
+        "/desk/alerts/-1",
+        "/desk/alerts/abc",
+        "/desk/alerts/" + "9" * 400,
+        "/desk/alerts/1%00",
+        "/desk/alerts/٣",
+        "/desk/alerts/9999/progress",
+        "/desk/no-such-page",
+        "/desk/static/base.html",
+        "/desk/static/../base.html",
+        "/start/alerts/9999",
+    ],
+)
+def test_an_address_that_is_none_is_answered_plainly(
+    editor: FlaskClient, runtime: Runtime, path: str
+) -> None:
+    answer = editor.get(path)
+    assert answer.status_code == 404
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("before", ["0", "-5", "x", "9" * 30, ""])
+def test_an_odd_place_in_the_list_is_no_error(
+    editor: FlaskClient, runtime: Runtime, before: str
+) -> None:
+    publish(runtime)
+    assert editor.get("/desk/", query_string={"before": before}).status_code == 200
+
+
+def test_pages_say_plainly_when_redis_is_away() -> None:
+    with RedisServer() as server:
+        environment = {
+            "REDIS_URL": server.url,
+            "SECRET_KEY": "a secret of at least 32 characters",
+            "VAPID_PRIVATE_KEY": VapidKey.generate().text,
+        }
+        app = create_app(Config.read(environment))
+        runtime = app.extensions["stoppress"]
+        client = app.test_client()
+        link = path_of(editors.signin_link(runtime, EMAIL))
+        assert post(client, link, password=PASSWORD).status_code == 303
+        server.stop()
+        for path in ("/desk/", "/desk/new", "/desk/alerts/1", "/"):
+            answer = client.get(path)
+            assert answer.status_code == 503
+            assert "Redis is away" in answer.text
+            Page(answer.text)
+        runtime.store.redis.close()
+
+
+def test_pages_are_well_made(
+    editor: FlaskClient, stranger: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = publish(runtime)
+    done = publish(runtime)
+    runtime.publishing.cancel(done)
+    corrected = publish(runtime)
+    send_all(runtime, corrected, {(Outcome.GONE, "other"): 10, (Outcome.ACCEPTED, "other"): 20})
+    runtime.publishing.pause(corrected)
+    correction = path_of(correct(editor, corrected).location)
+    runtime.store.services.doubt("https://push.example", time.time())
+    pages = [
+        editor.get(f"/desk/alerts/{corrected}").text,
+        editor.get(correction).text,
+        editor.get(f"/desk/alerts/{corrected}/correct").text,
+        correct(editor, corrected, title="", url="").text,
+        editor.get("/desk/").text,
+        editor.get("/desk/new").text,
+        review(editor).text,
+        review(editor, title="", url="", topic=[]).text,
+        editor.get(f"/desk/alerts/{id}").text,
+        editor.get(f"/desk/alerts/{done}").text,
+        editor.get("/desk/alerts/9999").text,
+        editor.get("/").text,
+        stranger.get("/").text,
+        stranger.get("/desk/sign-in").text,
+        stranger.get(path_of(editors.signin_link(runtime, "new@paper.example"))).text,
+        stranger.get(path_of(editors.signin_link(runtime, EMAIL))).text,
+    ]
+    for text in pages:
+        assert Page(text).headings == 1

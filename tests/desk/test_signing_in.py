@@ -1,0 +1,245 @@
+"""Who comes in, and who does not."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from service import editors
+from service.app import create_app
+from service.config import Config
+from service.keys import VapidKey
+from service.models import State
+from service.runtime import Runtime
+from tests.desk.pages import EMAIL, PASSWORD, STORY, path_of, post, publish, token_in
+
+OPEN = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
+
+
+def test_looking_at_a_sign_in_link_does_not_use_it_up_and_a_second_use_lets_nobody_in(
+    app: Flask, runtime: Runtime
+) -> None:
+    link = path_of(editors.signin_link(runtime))
+    for _ in range(2):
+        assert app.test_client().get(link).status_code == 200
+    first, second = app.test_client(), app.test_client()
+    token = token_in(second.get(link).text)
+    assert post(first, link, email=EMAIL, password=PASSWORD).status_code == 303
+    assert first.get("/desk/").status_code == 200
+
+    again = second.post(link, data={"csrf_token": token, "email": EMAIL, "password": PASSWORD})
+    assert again.status_code == 410
+    assert "stoppress editor add" in again.text
+    assert second.get("/desk/").status_code == 302
+
+
+def test_the_store_knows_a_sign_in_link_only_by_its_digest(runtime: Runtime) -> None:
+    token = editors.signin_link(runtime, EMAIL).rpartition("/")[2].encode()
+    redis = runtime.store.redis
+    kept = [key + (redis.dump(key) or b"") for key in redis.scan_iter()]
+    assert kept
+    assert not [row for row in kept if token in row]
+
+
+@pytest.mark.parametrize("token", ["x", "a" * 3000, "é%00", "..", "<b>"])
+def test_a_link_that_was_never_made_says_how_to_get_another(
+    stranger: FlaskClient, token: str
+) -> None:
+    answer = stranger.get(f"/desk/welcome/{token}")
+    assert answer.status_code in (302, 404, 410)
+    assert answer.status_code == 302 or "stoppress editor add" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "complaint"),
+    [
+        ("", PASSWORD, "Write an e-mail address"),
+        ("no address", PASSWORD, "Write an e-mail address"),
+        ("a@b\r\nBcc: c@d", PASSWORD, "Write an e-mail address"),
+        (EMAIL, "", "at least 12 characters"),
+        (EMAIL, "eleven char", "at least 12 characters"),
+        (EMAIL, "aaaaaaaaaaaa", "too easy"),
+        (EMAIL, EMAIL, "too easy"),
+        (EMAIL, "x" * 201, "at most 200"),
+    ],
+)
+def test_what_cannot_be_signed_in_with_is_refused_in_words_and_the_link_stays_good(
+    stranger: FlaskClient, runtime: Runtime, email: str, password: str, complaint: str
+) -> None:
+    link = path_of(editors.signin_link(runtime))
+    answer = post(stranger, link, email=email, password=password)
+    assert answer.status_code == 422
+    assert complaint in answer.text
+    assert runtime.store.house.editors() == []
+    assert post(stranger, link, email=EMAIL, password=PASSWORD).status_code == 303
+
+
+def test_a_link_for_an_editor_with_a_password_signs_in_with_one_button(
+    editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
+) -> None:
+    before = runtime.store.house.password_hash(EMAIL)
+    link = path_of(editors.signin_link(runtime, EMAIL.upper()))
+    assert post(stranger, link).status_code == 303
+    assert stranger.get("/desk/").status_code == 200
+    assert runtime.store.house.password_hash(EMAIL) == before
+
+
+def test_an_open_link_cannot_take_an_editors_place(
+    editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
+) -> None:
+    editors.signin_link(runtime, "second@paper.example")
+    link = path_of(editors.signin_link(runtime))
+    answer = post(stranger, link, email=EMAIL, password="another three words")
+    assert answer.status_code == 422
+    assert stranger.get("/desk/").status_code == 302
+
+
+def test_a_link_without_an_address_is_for_the_only_editor_there_is(
+    editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
+) -> None:
+    assert EMAIL in stranger.get(path_of(editors.signin_link(runtime))).text
+
+
+def test_a_wrong_password_and_an_unknown_address_are_answered_alike(
+    editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
+) -> None:
+    editors.signin_link(runtime, "new@paper.example")  # an editor without a password yet
+    pages = set()
+    for email in (EMAIL, "nobody@paper.example", "new@paper.example"):
+        answer = post(stranger, "/desk/sign-in", email=email, password="")
+        assert answer.status_code == 422
+        pages.add(re.sub(r'value="[^"]*"|editor add \S+', "", answer.text))
+    assert len(pages) == 1
+
+
+def test_the_right_password_signs_in_and_signing_out_ends_it(
+    editor: FlaskClient, stranger: FlaskClient
+) -> None:
+    answer = post(stranger, "/desk/sign-in", email=f" {EMAIL.title()} ", password=PASSWORD)
+    assert (answer.status_code, answer.location) == (303, "/desk/")
+    assert stranger.get("/desk/").status_code == 200
+    assert post(stranger, "/desk/sign-out", page="/desk/").status_code == 303
+    assert stranger.get("/desk/").status_code == 302
+
+
+def test_another_password_ends_the_sessions_before_it(
+    editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
+) -> None:
+    link = path_of(editors.signin_link(runtime, EMAIL))
+    assert post(stranger, link, password="three louder words").status_code == 303
+    assert stranger.get("/desk/").status_code == 200
+    assert editor.get("/desk/").status_code == 302
+
+
+def test_the_session_cookie_is_for_this_site_alone_and_for_no_script(
+    stranger: FlaskClient, runtime: Runtime
+) -> None:
+    link = path_of(editors.signin_link(runtime, EMAIL))
+    cookie = post(stranger, link, password=PASSWORD).headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+
+
+def test_over_https_the_session_cookie_never_leaves_unencrypted(redis_url: str) -> None:
+    config = Config.read(
+        {
+            "REDIS_URL": redis_url,
+            "SECRET_KEY": "a secret of at least 32 characters",
+            "VAPID_PRIVATE_KEY": VapidKey.generate().text,
+            "SITE_URL": "https://push.paper.example",
+        }
+    )
+    app = create_app(config)
+    answer = app.test_client().get("/desk/sign-in", base_url="https://push.paper.example")
+    assert "Secure" in answer.headers["Set-Cookie"]
+    app.extensions["stoppress"].store.redis.close()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example/",
+        "\\\\evil.example/",
+        "/\t/evil.example/",
+        "/\n/evil.example/",
+        "javascript:alert(1)",
+        "evil.example",
+        "http:evil.example",
+        " //evil.example",
+        "",
+    ],
+)
+def test_signing_in_leads_to_no_other_site(
+    editor: FlaskClient, stranger: FlaskClient, target: str
+) -> None:
+    token = token_in(stranger.get("/desk/sign-in").text)
+    answer = stranger.post(
+        "/desk/sign-in",
+        query_string={"next": target},
+        data={"csrf_token": token, "email": EMAIL, "password": PASSWORD},
+    )
+    assert answer.location == "/desk/"
+
+
+def test_signing_in_leads_back_to_the_page_that_asked_for_it(
+    editor: FlaskClient, stranger: FlaskClient
+) -> None:
+    asked = stranger.get("/desk/?before=7")
+    token = token_in(stranger.get(asked.location).text)
+    fields = {"csrf_token": token, "email": EMAIL, "password": PASSWORD}
+    assert stranger.post(asked.location, data=fields).location == "/desk/?before=7"
+
+
+def test_every_page_of_the_desk_sends_strangers_to_the_sign_in(
+    app: Flask, stranger: FlaskClient
+) -> None:
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("desk.")]
+    closed = [rule for rule in rules if rule.endpoint not in OPEN]
+    assert len(closed) >= 8
+    for rule in closed:
+        path = re.sub(r"<[^>]+>", "1", rule.rule)
+        if "GET" in (rule.methods or ()):
+            answer = stranger.get(path)
+            assert (answer.status_code, answer.location.partition("?")[0]) == (
+                302,
+                "/desk/sign-in",
+            ), path
+
+
+def test_no_form_of_the_desk_is_taken_from_a_stranger(
+    app: Flask, stranger: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = publish(runtime)
+    token = token_in(stranger.get("/desk/sign-in").text)
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("desk.")]
+    posts = [r for r in rules if "POST" in (r.methods or ()) and r.endpoint not in OPEN]
+    assert len(posts) >= 9
+    for rule in posts:
+        path = re.sub(r"<[^>]+>", str(id), rule.rule)
+        answer = stranger.post(path, data={**STORY, "nonce": "n" * 22, "csrf_token": token})
+        assert answer.status_code == 302, path
+        assert answer.location.startswith("/desk/sign-in"), path
+    assert runtime.publishing.get(id).state is State.SENDING
+    assert len(runtime.publishing.latest(10)) == 1
+
+
+def test_every_form_is_refused_without_its_token(
+    app: Flask, editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = publish(runtime)
+    ours = [r for r in app.url_map.iter_rules() if r.endpoint.startswith(("desk.", "start."))]
+    posts = [rule for rule in ours if "POST" in (rule.methods or ())]
+    assert len(posts) >= 6
+    for rule in posts:
+        path = re.sub(r"<[^>]+>", str(id), rule.rule)
+        for token in ("", "forged"):
+            answer = editor.post(path, data={**STORY, "nonce": "n" * 22, "csrf_token": token})
+            assert answer.status_code == 400, path
+    assert runtime.publishing.get(id).state is State.SENDING
+    assert len(runtime.publishing.latest(10)) == 1
+    assert editor.get("/desk/").status_code == 200, "still signed in"

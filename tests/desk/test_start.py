@@ -1,0 +1,82 @@
+"""The start page."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from service.models import Audience, Outcome, SubscriptionId
+from service.runtime import Runtime
+from tests.desk.pages import publish, send_all, token_in
+
+
+def send_to_one(client: FlaskClient, **fields: str) -> TestResponse:
+    given = {"title": "It works", "body": "Indeed.", **fields}
+    return client.post("/start/alerts", data={"csrf_token": token_of(client), **given})
+
+
+def token_of(client: FlaskClient) -> str:
+    return token_in(client.get("/desk/new").text)
+
+
+def test_signed_out_the_start_page_offers_nothing_to_send(
+    stranger: FlaskClient, editor: FlaskClient, runtime: Runtime
+) -> None:
+    text = stranger.get("/").text
+    assert "<form" not in text
+    assert "sign-in link printed in the terminal" in text
+    token = token_in(stranger.get("/desk/sign-in").text)
+    for answer in (
+        stranger.post("/start/alerts", data={"csrf_token": token, "subscription": "0-0"}),
+        stranger.get(f"/start/alerts/{publish(runtime)}"),
+    ):
+        assert answer.status_code == 401
+        assert answer.json and "sign in" in answer.json["detail"]
+
+
+def test_the_first_alert_goes_to_this_browser_and_to_no_other(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    answer = send_to_one(editor, subscription="0-7")
+    assert answer.status_code == 202
+    assert answer.json
+    id = answer.json["id"]
+    audience = runtime.publishing.get(id).audience
+    assert audience == Audience(subscription=SubscriptionId(0, 7))
+    assert runtime.publishing.reach(audience) == 1
+
+    follow = f"/start/alerts/{id}"
+    waiting = {"seconds": None, "accepted": False, "outcome": None, "shown": False}
+    assert editor.get(follow).json == waiting
+    send_all(runtime, id, {(Outcome.ACCEPTED, "mozilla"): 1})
+    runtime.publishing.count_receipt(id, "shown", SubscriptionId(0, 7))
+    said = editor.get(follow).json
+    assert said and (said["accepted"], said["outcome"], said["shown"]) == (
+        True,
+        "handed to Mozilla",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, 422),
+        ({"subscription": "x"}, 422),
+        ({"subscription": "0-99999"}, 409),
+        ({"subscription": "255-1"}, 409),
+        ({"subscription": "0-7", "title": ""}, 422),
+    ],
+)
+def test_what_cannot_be_sent_is_said_in_words(
+    editor: FlaskClient, runtime: Runtime, readers: int, fields: dict[str, str], status: int
+) -> None:
+    answer = send_to_one(editor, **fields)
+    assert answer.status_code == status
+    assert answer.json and answer.json["detail"]
+    assert runtime.publishing.latest(1) == []
+
+
+def test_the_start_page_follows_no_alert_but_its_own(editor: FlaskClient, runtime: Runtime) -> None:
+    assert editor.get(f"/start/alerts/{publish(runtime)}").status_code == 404

@@ -1,0 +1,153 @@
+"""Writing an alert, reviewing and sending it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.models import Audience, Topic
+from service.runtime import Runtime
+from tests.desk.pages import (
+    EMAIL,
+    NASTY,
+    STORY,
+    hidden_fields,
+    publish,
+    review,
+    token_in,
+    words,
+)
+
+
+def test_the_reach_follows_the_ticks(editor: FlaskClient, runtime: Runtime, readers: int) -> None:
+    both = runtime.publishing.reach(Audience(topics=("world", "sport")))
+    cases = {
+        "": "Tick a topic",
+        "topic=world": f">{readers}<",
+        "topic=world&topic=sport": f">{both}<",
+        "topic=world&topic=world": f">{readers}<",
+        "audience=everyone": ">100<",
+        "topic=unknown": "Tick a topic",
+    }
+    for query, expected in cases.items():
+        assert expected in editor.get(f"/desk/reach?{query}").text, query
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"title": "  "}, "Write a title."),
+        ({"title": "x" * 201}, "at most 200 characters"),
+        ({"body": "x" * 1001}, "at most 1000 characters"),
+        ({"title": "a\x00b"}, "control characters"),
+        ({"url": ""}, "Paste the address"),
+        ({"url": "http://paper.example/"}, "https://"),
+        ({"url": "javascript:alert(1)"}, "https://"),
+        ({"topic": []}, "Tick a topic"),
+        ({"topic": ["unknown"]}, "topic"),
+        ({"body": "\U0001f9e8" * 990}, "too long to be pushed"),
+    ],
+)
+def test_what_is_wrong_stands_beside_its_field_and_what_was_typed_is_kept(
+    editor: FlaskClient, runtime: Runtime, readers: int, changes: dict, complaint: str
+) -> None:
+    answer = review(editor, **{"body": "Kept as typed.", **changes})
+    assert answer.status_code == 422
+    assert re.search(rf'class="error" id="\w+-error">[^<]*{re.escape(complaint)}', answer.text)
+    assert "Kept as typed." in answer.text or "body" in changes
+    assert runtime.publishing.latest(1) == []
+
+
+def test_an_alert_for_nobody_is_not_offered_for_sending(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    answer = review(editor)
+    assert answer.status_code == 422
+    assert "Nobody would get it" in answer.text
+
+
+def test_back_keeps_everything_that_was_typed(editor: FlaskClient, readers: int) -> None:
+    confirm = review(editor, title=NASTY, body="One\r\nTwo", kind="breaking")
+    form = editor.post(
+        "/desk/new",
+        data={
+            "csrf_token": token_in(confirm.text),
+            "nonce": hidden_fields(confirm.text)["nonce"],
+            **{**STORY, "title": NASTY, "body": "One\nTwo", "kind": "breaking"},
+            "step": "edit",
+        },
+    )
+    assert form.status_code == 200
+    assert "One\nTwo</textarea>" in form.text
+    assert 'value="&lt;script&gt;' in form.text
+    assert re.search(r'value="breaking" checked', form.text)
+    assert re.search(r'value="world" checked', form.text)
+
+
+def test_the_question_names_the_reach_and_the_topic(editor: FlaskClient, readers: int) -> None:
+    text = re.sub(r"<[^>]+>", "", review(editor).text)
+    assert f"Notify {readers} browsers of World now?" in text
+    everyone = re.sub(r"<[^>]+>", "", review(editor, audience="everyone").text)
+    assert "Notify all 100 browsers now?" in everyone
+
+
+def test_an_alert_may_be_spread_and_every_page_of_it_says_so(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    confirm = review(editor, spread="30")
+    assert "Spread over 30 minutes" in words(confirm.text)
+    sent = editor.post("/desk/alerts", data=hidden_fields(confirm.text))
+    (one,) = runtime.publishing.latest(1)
+    assert one.spread_minutes == 30
+    assert "Spread over 30 minutes" in words(editor.get(sent.location).text)
+    assert "Spread over" not in words(review(editor).text)
+    back = review(editor, spread="30", step="edit").text
+    assert re.search(r'value="30" selected', back)
+    for spread in ("7", "abc", "-1", "9" * 5000):
+        answer = review(editor, spread=spread)
+        assert answer.status_code == 422
+        assert 'id="spread_minutes-error"' in answer.text
+
+
+def test_a_double_click_sends_once(editor: FlaskClient, runtime: Runtime, readers: int) -> None:
+    fields = hidden_fields(review(editor).text)
+    first, second = (editor.post("/desk/alerts", data=fields) for _ in range(2))
+    assert first.status_code == second.status_code == 303
+    assert first.location == second.location
+    (sent,) = runtime.publishing.latest(10)
+    assert (sent.content.title, sent.created_by) == ("Ferry aground", EMAIL)
+    assert sent.audience == Audience(topics=("world",))
+
+
+def test_the_same_form_sends_no_other_words_unless_reviewed_again(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    fields = hidden_fields(review(editor).text)
+    editor.post("/desk/alerts", data=fields)
+    answer = editor.post("/desk/alerts", data={**fields, "title": ["Ferry afloat"]})
+    assert answer.status_code == 409
+    assert "Nothing was sent just now" in answer.text
+    assert "Ferry afloat" in answer.text
+    assert len(runtime.publishing.latest(10)) == 1
+
+
+@pytest.mark.parametrize("nonce", ["", "short", "x" * 65, "with spaces in its middle"])
+def test_nothing_is_sent_without_the_forms_own_nonce(
+    editor: FlaskClient, runtime: Runtime, readers: int, nonce: str
+) -> None:
+    fields = hidden_fields(review(editor).text)
+    assert editor.post("/desk/alerts", data={**fields, "nonce": nonce}).status_code == 400
+    assert runtime.publishing.latest(1) == []
+
+
+def test_no_text_of_an_alert_is_ever_markup(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = publish(runtime, title=NASTY, body=NASTY)
+    runtime.store.house.add_topic(Topic("nasty", NASTY))
+    pages = ["/desk/", f"/desk/alerts/{id}", f"/desk/alerts/{id}/progress", "/desk/new"]
+    for text in [*(editor.get(page).text for page in pages), review(editor, title=NASTY).text]:
+        assert "<script>" not in text
+        assert "&lt;script&gt;" in text
