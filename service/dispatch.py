@@ -38,17 +38,17 @@ class Dispatch:
 
     def plan(self, notification: Notification) -> None:
         """Freeze the audience and cut it into batches, whatever of it was not done before."""
-        sending, id = self._store.sending, notification.id
+        sending, recipients, id = self._store.sending, self._store.recipients, notification.id
         root = self._store.notifications.get(notification.corrects or 0)
         # Until then somebody may still get the text that is corrected, and then the correction.
         settled = root is None or self._settled(notification, root)
         for partition in sending.partitions:
             if root is None:
-                recipients = sending.freeze(id, partition, notification.audience)
+                count = recipients.freeze(id, partition, notification.audience)
             else:
-                recipients = sending.freeze_reached(id, partition, root.id, root.revision)
-            undone = sending.undone(id, partition)
-            batches = cut(partition, undone, recipients, notification.spread_minutes * 60_000)
+                count = recipients.freeze_reached(id, partition, root.id, root.revision)
+            undone = recipients.undone(id, partition)
+            batches = cut(partition, undone, count, notification.spread_minutes * 60_000)
             sending.lay_out(id, partition, batches, final=settled)
 
     @staticmethod
@@ -76,14 +76,14 @@ class Dispatch:
     def accepted_recently(self, ids: Collection[SubscriptionId]) -> bool:
         """Whether any of these subscriptions took one of the latest alerts."""
         return any(
-            self._store.sending.accepted_any(one.id, one.revision, ids)
+            self._store.recipients.accepted_any(one.id, one.revision, ids)
             for one in self._store.notifications.latest(_LATEST)
         )
 
     def answers_in_a_minute(self, origin: str) -> int:
         """Return how many recipients have got their outcome at an origin in the last minute."""
         bases = self._store.house.bases
-        answers = self._store.sending.answers(time.time()).items()
+        answers = self._store.farewells.answers(time.time()).items()
         return sum(n for base, (n, _) in answers if origin_of(bases.name(base)) == origin)
 
     def advance(self, id: int) -> None:
@@ -100,7 +100,7 @@ class Dispatch:
             if expired and not stopped:
                 for partition in (p for p, look in looks.items() if not look.planned):
                     # Nobody was there to plan it in time: whom it missed is counted all the same.
-                    sending.freeze(id, partition, notification.audience)
+                    self._store.recipients.freeze(id, partition, notification.audience)
             if undone is None and any(look.open and not look.batches for look in looks.values()):
                 self.plan(notification)
             idle = [p for p, look in looks.items() if undone or not look.batches]

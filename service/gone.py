@@ -70,7 +70,7 @@ class Gone:
     def _doubt(self, now: float) -> None:
         answers: Counter[str] = Counter()
         gone: Counter[str] = Counter()
-        for base, (n, n_gone) in self._store.sending.answers(now).items():
+        for base, (n, n_gone) in self._store.farewells.answers(now).items():
             answers[self._origin(base)] += n
             gone[self._origin(base)] += n_gone
         for origin, n in gone.items():

@@ -213,7 +213,7 @@ class Publishing:
 
     def reached(self, notification: Notification) -> int:
         """Return how many browsers would get a correction of a notification, as of now."""
-        return self._store.sending.reached(notification.id, notification.revision + 1)
+        return self._store.recipients.reached(notification.id, notification.revision + 1)
 
     def root(self, id: int) -> Notification:
         """Return what a correction of `id` corrects; Conflict where there is nothing to correct."""

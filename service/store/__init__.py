@@ -16,6 +16,7 @@ from service.store.farewells import Farewells
 from service.store.house import House
 from service.store.notifications import Notifications
 from service.store.prepared import Prepared
+from service.store.recipients import Recipients
 from service.store.sending import Sending
 from service.store.services import Services
 from service.store.subscriptions import Subscriptions
@@ -44,7 +45,8 @@ class Store:
         self.prepared = Prepared(redis, partitions)
         self.notifications = Notifications(redis)
         self.services = Services(redis)
-        self.sending = Sending(redis, partitions, self.audiences)
+        self.recipients = Recipients(redis, partitions, self.audiences)
+        self.sending = Sending(redis, partitions)
 
     def check_writable(self) -> None:
         """Let Redis say it where it takes nothing new; `RedisError`. A write that allocates."""

@@ -2,7 +2,8 @@
 
 `farewell` is a sorted set by when records may be deleted (ms), `held` a set of those that wait for
 a person's word. A row of either is a base's number and some subscriptions' numbers, packed: what
-one checkpoint brought.
+one checkpoint brought. `answers:<t>` is a hash: answers within ten seconds by base, and how many of
+them said gone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from redis import Redis
 
 from service.models import SubscriptionId
 from service.store.subscriptions import Subscriptions
+
+_SLOT = 10  # seconds of answers that are counted together
+_SLOTS = 6  # such slots make up the minute over which a push service is judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,11 @@ class Farewell:
         return [SubscriptionId(self.partition, number) for number in self.numbers]
 
 
+def answers_key(partition: int, now: float) -> str:
+    """Return where answers are counted that come now."""
+    return f"{{{partition}}}:answers:{int(now) // _SLOT}"
+
+
 class Farewells:
     """Those whose records are still there although they are gone."""
 
@@ -51,6 +60,22 @@ class Farewells:
     @staticmethod
     def _key(partition: int, kind: str) -> str:
         return f"{{{partition}}}:{kind}"
+
+    def answers(self, now: float) -> dict[int, tuple[int, int]]:
+        """Return how many answers the last minute brought by base, and how many said gone."""
+        found: dict[int, tuple[int, int]] = {}
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                for ago in range(_SLOTS):
+                    pipe.hgetall(answers_key(partition, now - ago * _SLOT))
+            rows = cast("list[dict[bytes, bytes]]", pipe.execute())
+        for row in rows:
+            for field, value in row.items():
+                name, _, gone = field.decode().partition(" ")
+                all_, left = found.get(int(name), (0, 0))
+                n = int(value)
+                found[int(name)] = (all_, left + n) if gone else (all_ + n, left)
+        return found
 
     def due(self, now: float, most: int) -> list[Farewell]:
         """Return some of those whose records may be deleted by now."""

@@ -11,9 +11,7 @@
   n:<id>:leases        hash: batch -> the worker that holds it, and after a space the push services
                        that it knew to have a pace: those rows are `recent`'s
   n:<id>:retries       hash: batch -> for each push service, attempts and when to try next (ms)
-  answers:<t>          hash: answers within ten seconds by push service, and how many of them gone
-  farewell             sorted set: whom a push service called gone, scored with when their records
-                       may be deleted (ms)
+  farewell, answers:<t>  see farewells.py
 `audience AND NOT done` is at every moment exactly the work left.
 """
 
@@ -28,49 +26,17 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from redis import Redis
 
-from service.models import Audience, Batch, Outcome, Progress, SubscriptionId
-from service.store.audiences import SELECT, Audiences
+from service.models import Batch, Outcome, Progress
+from service.store.farewells import answers_key
 from service.store.subscriptions import Field, Subscriptions, pack_numbers
 
 REPORT_KEPT = 7 * 86_400  # seconds for which a late answer still finds the send closed
 ACCEPTED_KEPT = 7 * 86_400  # seconds for which a correction finds those it was handed over for
 FAREWELL = 60.0  # seconds between a push service's "gone" and the record's end
-_SLOT = 10  # seconds of answers that are counted together
-_SLOTS = 6  # such slots make up the minute over which a push service is judged
-
-# KEYS: state, then those of select_audience. ARGV: those of select_audience. Only once.
-_FREEZE = (
-    SELECT
-    + """
-local recipients = redis.call('HGET', KEYS[1], 'recipients')
-if recipients then return tonumber(recipients) end
-redis.call('HSET', KEYS[1], 'recipients', 0)
-recipients = select_audience(2, 1)
-redis.call('HSET', KEYS[1], 'recipients', recipients)
-return recipients
-"""
-)
 
 _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
-
-# KEYS: state, audience, two scratch keys, live, gone, then bitmaps of who accepted an earlier text.
-# Adds to the audience of a correction whoever was reached and is not in it yet.
-_FREEZE_REACHED = """
-local state, audience, scratch, other, live, gone = unpack(KEYS, 1, 6)
-redis.call('BITOP', 'OR', scratch, unpack(KEYS, 7))
-redis.call('BITOP', 'AND', scratch, scratch, live)
-for _, without in ipairs({gone, audience}) do
-  redis.call('BITOP', 'AND', other, scratch, without)
-  redis.call('BITOP', 'XOR', scratch, scratch, other)
-end
-redis.call('BITOP', 'OR', audience, audience, scratch)
-redis.call('DEL', scratch, other)
-local recipients = redis.call('BITCOUNT', audience)
-redis.call('HSET', state, 'recipients', recipients)
-return recipients
 """
 
 # KEYS: state, batches. ARGV: 'final', or 'open' where the audience may still grow; then pairs of a
@@ -317,12 +283,9 @@ def part_key(partition: int, id: int, what: str = "") -> str:
 class Sending:
     """Everything about the recipients of notifications; every write of more keys is one script."""
 
-    def __init__(self, redis: Redis, partitions: int, audiences: Audiences) -> None:
+    def __init__(self, redis: Redis, partitions: int) -> None:
         self._redis = redis
-        self._audiences = audiences
         self.partitions = range(partitions)
-        self._freeze = redis.register_script(_FREEZE)
-        self._freeze_reached = redis.register_script(_FREEZE_REACHED)
         self._lay_out = redis.register_script(_LAY_OUT)
         self._claim = redis.register_script(_CLAIM)
         self._record = redis.register_script(_RECORD)
@@ -332,50 +295,6 @@ class Sending:
         self._close = redis.register_script(_CLOSE)
 
     # -- planning --------------------------------------------------------------------------------
-
-    def freeze(self, id: int, partition: int, audience: Audience) -> int:
-        """Fix who will receive a notification in this partition; how many. Done once only."""
-        keys, args = self._audiences.selection(
-            partition,
-            audience,
-            part_key(partition, id, "audience"),
-            part_key(partition, id, "scratch"),
-        )
-        return cast(int, self._freeze(keys=[part_key(partition, id), *keys], args=args))
-
-    def freeze_reached(self, id: int, partition: int, root: int, revision: int) -> int:
-        """Fix who is to get a correction of `root`: those who got a text before `revision`.
-
-        May be done again, which adds those found since; returns how many they are now.
-        """
-        key = Subscriptions.bitmap_key
-        kinds = ("", "audience", "scratch", "scratch:other")
-        keys = [part_key(partition, id, what) for what in kinds]
-        keys += [key(partition, "live"), key(partition, "gone")]
-        keys += [part_key(partition, root, f"accepted:{r}") for r in range(revision)]
-        return cast(int, self._freeze_reached(keys=keys))
-
-    def reached(self, id: int, revision: int) -> int:
-        """Return how many would get a correction now: those who got a text before `revision`."""
-        total = 0
-        for partition in self.partitions:
-            key = Subscriptions.bitmap_key
-            scratch = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}" for _ in range(3)]
-            keys = [scratch[0] + ":state", *scratch, key(partition, "live"), key(partition, "gone")]
-            keys += [part_key(partition, id, f"accepted:{r}") for r in range(revision)]
-            total += cast(int, self._freeze_reached(keys=keys))
-            self._redis.delete(keys[0], scratch[0])
-        return total
-
-    def undone(self, id: int, partition: int) -> bytes:
-        """Return who has no outcome yet, one bit per subscription number, first bit highest."""
-        with self._redis.pipeline() as pipe:
-            pipe.get(part_key(partition, id, "audience"))
-            pipe.get(part_key(partition, id, "done"))
-            audience, done = (row or b"" for row in cast("list[bytes | None]", pipe.execute()))
-        bits = int.from_bytes(audience, "big")
-        bits &= ~int.from_bytes(done.ljust(len(audience), b"\0"), "big")
-        return bits.to_bytes(len(audience), "big")
 
     def lay_out(
         self, id: int, partition: int, batches: Iterable[tuple[Batch, int]], *, final: bool = True
@@ -423,7 +342,7 @@ class Sending:
         keys = [part_key(part, id, what) for what in ("batches", "leases", "", "done")]
         keys += [
             Subscriptions.bitmap_key(part, "gone"),
-            f"{{{part}}}:answers:{int(time.time()) // _SLOT}",
+            answers_key(part, time.time()),
             f"{{{part}}}:farewell",
         ]
         revisions = sorted({r.revision for r in results if r.revision is not None})
@@ -508,33 +427,6 @@ class Sending:
                 elif name == "recipients":
                     recipients += int(value)
         return Progress(recipients, outcomes)
-
-    def accepted_any(self, id: int, revisions: int, ids: Iterable[SubscriptionId]) -> bool:
-        """Whether a push service took a text of this notification for any of these."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for partition, number in ids:
-                for revision in range(revisions + 1):
-                    pipe.getbit(part_key(partition, id, f"accepted:{revision}"), number)
-            return any(pipe.execute())
-
-    # -- who is gone -----------------------------------------------------------------------------
-
-    def answers(self, now: float) -> dict[int, tuple[int, int]]:
-        """Return how many answers the last minute brought by base, and how many said gone."""
-        latest = int(now) // _SLOT
-        found: dict[int, tuple[int, int]] = {}
-        with self._redis.pipeline(transaction=False) as pipe:
-            for partition in self.partitions:
-                for slot in range(latest - _SLOTS + 1, latest + 1):
-                    pipe.hgetall(f"{{{partition}}}:answers:{slot}")
-            rows = cast("list[dict[bytes, bytes]]", pipe.execute())
-        for row in rows:
-            for field, value in row.items():
-                name, _, gone = field.decode().partition(" ")
-                all_, left = found.get(int(name), (0, 0))
-                n = int(value)
-                found[int(name)] = (all_, left + n) if gone else (all_ + n, left)
-        return found
 
 
 def _pending(batch: Batch, audience: bytes, done: bytes) -> list[int]:

@@ -1,0 +1,110 @@
+"""Who is meant by each send: the audience as it stood when sending began, and whom it reached.
+
+The keys are described in sending.py.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import cast
+
+from redis import Redis
+
+from service.models import Audience, SubscriptionId
+from service.store.audiences import SELECT, Audiences
+from service.store.sending import part_key
+from service.store.subscriptions import Subscriptions
+
+# KEYS: state, then those of select_audience. ARGV: those of select_audience. Only once.
+_FREEZE = (
+    SELECT
+    + """
+local recipients = redis.call('HGET', KEYS[1], 'recipients')
+if recipients then return tonumber(recipients) end
+redis.call('HSET', KEYS[1], 'recipients', 0)
+recipients = select_audience(2, 1)
+redis.call('HSET', KEYS[1], 'recipients', recipients)
+return recipients
+"""
+)
+
+# KEYS: state, audience, two scratch keys, live, gone, then bitmaps of who accepted an earlier text.
+# Adds to the audience of a correction whoever was reached and is not in it yet.
+_FREEZE_REACHED = """
+local state, audience, scratch, other, live, gone = unpack(KEYS, 1, 6)
+redis.call('BITOP', 'OR', scratch, unpack(KEYS, 7))
+redis.call('BITOP', 'AND', scratch, scratch, live)
+for _, without in ipairs({gone, audience}) do
+  redis.call('BITOP', 'AND', other, scratch, without)
+  redis.call('BITOP', 'XOR', scratch, scratch, other)
+end
+redis.call('BITOP', 'OR', audience, audience, scratch)
+redis.call('DEL', scratch, other)
+local recipients = redis.call('BITCOUNT', audience)
+redis.call('HSET', state, 'recipients', recipients)
+return recipients
+"""
+
+
+class Recipients:
+    """The frozen audiences."""
+
+    def __init__(self, redis: Redis, partitions: int, audiences: Audiences) -> None:
+        self._redis = redis
+        self._audiences = audiences
+        self._partitions = range(partitions)
+        self._freeze = redis.register_script(_FREEZE)
+        self._freeze_reached = redis.register_script(_FREEZE_REACHED)
+
+    def freeze(self, id: int, partition: int, audience: Audience) -> int:
+        """Fix who will receive a notification in this partition; how many. Done once only."""
+        keys, args = self._audiences.selection(
+            partition,
+            audience,
+            part_key(partition, id, "audience"),
+            part_key(partition, id, "scratch"),
+        )
+        return cast(int, self._freeze(keys=[part_key(partition, id), *keys], args=args))
+
+    def freeze_reached(self, id: int, partition: int, root: int, revision: int) -> int:
+        """Fix who is to get a correction of `root`: those who got a text before `revision`.
+
+        May be done again, which adds those found since; returns how many they are now.
+        """
+        key = Subscriptions.bitmap_key
+        kinds = ("", "audience", "scratch", "scratch:other")
+        keys = [part_key(partition, id, what) for what in kinds]
+        keys += [key(partition, "live"), key(partition, "gone")]
+        keys += [part_key(partition, root, f"accepted:{r}") for r in range(revision)]
+        return cast(int, self._freeze_reached(keys=keys))
+
+    def reached(self, id: int, revision: int) -> int:
+        """Return how many would get a correction now: those who got a text before `revision`."""
+        total = 0
+        for partition in self._partitions:
+            key = Subscriptions.bitmap_key
+            scratch = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}" for _ in range(3)]
+            keys = [scratch[0] + ":state", *scratch, key(partition, "live"), key(partition, "gone")]
+            keys += [part_key(partition, id, f"accepted:{r}") for r in range(revision)]
+            total += cast(int, self._freeze_reached(keys=keys))
+            self._redis.delete(keys[0], scratch[0])
+        return total
+
+    def undone(self, id: int, partition: int) -> bytes:
+        """Return who has no outcome yet, one bit per subscription number, first bit highest."""
+        with self._redis.pipeline() as pipe:
+            pipe.get(part_key(partition, id, "audience"))
+            pipe.get(part_key(partition, id, "done"))
+            audience, done = (row or b"" for row in cast("list[bytes | None]", pipe.execute()))
+        bits = int.from_bytes(audience, "big")
+        bits &= ~int.from_bytes(done.ljust(len(audience), b"\0"), "big")
+        return bits.to_bytes(len(audience), "big")
+
+    def accepted_any(self, id: int, revisions: int, ids: Iterable[SubscriptionId]) -> bool:
+        """Whether a push service took a text of this notification for any of these."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition, number in ids:
+                for revision in range(revisions + 1):
+                    pipe.getbit(part_key(partition, id, f"accepted:{revision}"), number)
+            return any(pipe.execute())
