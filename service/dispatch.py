@@ -25,6 +25,10 @@ _LATEST = 20  # alerts looked through for who was accepted recently
 # Seconds after which no message is under way any more that was started before: a push service's
 # 15 to answer, a worker's half to notice, and as much again for a machine that is too busy.
 _UNDER_WAY = 30.0
+# Seconds by which a spread send may come late before the rest of it is put off by as much. Another
+# clock takes four to take over.
+_LATE = 5.0
+_TO_SPARE = 5.0  # seconds between the last batch of a spread send and its deadline
 _PACE_KEPT = 86_400.0  # seconds
 _JOB_TIMEOUT = 600  # seconds; a job gives its place up long before
 
@@ -48,7 +52,8 @@ class Dispatch:
             else:
                 count = recipients.freeze_reached(id, partition, root.id, root.revision)
             undone = recipients.undone(id, partition)
-            batches = cut(partition, undone, count, notification.spread_minutes * 60_000)
+            spread_ms = min(notification.spread_minutes * 60_000, _time_left_ms(notification))
+            batches = cut(partition, undone, count, spread_ms)
             sending.lay_out(id, partition, batches, final=settled)
 
     @staticmethod
@@ -66,6 +71,8 @@ class Dispatch:
                 continue
             if time.time() > notification.last_start:
                 continue  # whoever is left has run out of time, and `advance` counts them
+            if notification.spread_minutes:
+                self._keep_even(notification)
             looks = [sending.look(id, partition) for partition in sending.partitions]
             if not all(look.planned for look in looks):
                 self.plan(notification)
@@ -73,11 +80,19 @@ class Dispatch:
             found.append((notification, any(look.due for look in looks)))
         return found
 
+    def _keep_even(self, notification: Notification) -> None:
+        """After a pause, or an hour without workers, go on at the same pace."""
+        within_ms = _time_left_ms(notification)
+        for partition in self._store.sending.partitions:
+            self._store.sending.put_off(
+                notification.id, partition, late_ms=int(_LATE * 1000), within_ms=within_ms
+            )
+
     def accepted_recently(self, ids: Collection[SubscriptionId]) -> bool:
         """Whether any of these subscriptions took one of the latest alerts."""
         return any(
             self._store.recipients.accepted_any(one.id, one.revision, ids)
-            for one in self._store.notifications.latest(_LATEST)
+            for one in self._store.notifications.started(_LATEST)
         )
 
     def answers_in_a_minute(self, origin: str) -> int:
@@ -151,6 +166,11 @@ class Dispatch:
             state = State.EXPIRED if missed else State.SENT
         self._store.notifications.finish(notification.id, state, time.time(), progress)
         self._store.sending.forget(notification.id)
+
+
+def _time_left_ms(notification: Notification) -> int:
+    """Return the ms within which all batches of a spread send must be due."""
+    return max(0, int((notification.last_start - _TO_SPARE - time.time()) * 1000))
 
 
 def cut(

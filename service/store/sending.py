@@ -54,6 +54,36 @@ return 1
 """
 )
 
+# KEYS: batches, leases, retries. ARGV: how many ms late is late, in how many ms all must be due.
+# Those that no worker has held yet are put off by as much as the first of them is late, and drawn
+# together where there is no time for that. The first write frees.
+_PUT_OFF = (
+    _NOW
+    + """
+local begun = {recent = true}
+for i = 2, 3 do
+  for _, batch in ipairs(redis.call('HKEYS', KEYS[i])) do begun[batch] = true end
+end
+local function waiting(till)
+  local found = {}
+  local rows = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', till, 'WITHSCORES')
+  for i = 1, #rows, 2 do
+    if not begun[rows[i]] then table.insert(found, {rows[i], tonumber(rows[i + 1])}) end
+  end
+  return found
+end
+if #waiting(now - ARGV[1]) == 0 then return 0 end
+local rows = waiting('+inf')
+local first, last = rows[1][2], rows[#rows][2]
+local share = math.min(1, math.max(0, ARGV[2]) / math.max(1, last - first))
+redis.call('ZREM', KEYS[1], '')
+for _, row in ipairs(rows) do
+  redis.call('ZADD', KEYS[1], 'XX', now + math.floor((row[2] - first) * share), row[1])
+end
+return 1
+"""
+)
+
 # KEYS: batches, leases, retries, audience, done. ARGV: worker, lease in ms. Returns a batch that
 # is due with its bytes of audience and done and its retries, or nothing; `recent` before others.
 # `recent` is held by nobody while a batch is whose worker knew other paces, nor the other way
@@ -287,6 +317,7 @@ class Sending:
         self._redis = redis
         self.partitions = range(partitions)
         self._lay_out = redis.register_script(_LAY_OUT)
+        self._put_off = redis.register_script(_PUT_OFF)
         self._claim = redis.register_script(_CLAIM)
         self._record = redis.register_script(_RECORD)
         self._release = redis.register_script(_RELEASE)
@@ -307,6 +338,15 @@ class Sending:
         args += [word for batch, wait_ms in batches for word in (str(batch), wait_ms)]
         keys = [part_key(partition, id), part_key(partition, id, "batches")]
         return bool(self._lay_out(keys=keys, args=args))
+
+    def put_off(self, id: int, partition: int, *, late_ms: int, within_ms: int) -> bool:
+        """Let the batches that none has begun with keep their distances, from now on.
+
+        Only where the first should have begun `late_ms` ago; False otherwise. The last is due
+        `within_ms` at the latest.
+        """
+        keys = [part_key(partition, id, what) for what in ("batches", "leases", "retries")]
+        return bool(self._put_off(keys=keys, args=[late_ms, within_ms]))
 
     # -- batches and leases ----------------------------------------------------------------------
 
