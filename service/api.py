@@ -10,7 +10,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, current_app, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service import api_notifications, openapi, validation
+from service import api_notifications, openapi, submissions, validation
 from service.calls import bearer_token, body, caller, runtime, unauthorized
 from service.metrics import CONTENT_TYPE, House
 from service.models import SubscriptionId, Topic
@@ -162,7 +162,7 @@ def _preferences(subscription: Subscription) -> dict[str, Any]:
 def audience() -> ResponseReturnValue:
     """Count the browsers that an audience has at this moment."""
     caller("read", "send")
-    wanted = body(validation.AudienceWanted).audience()
+    wanted = body(submissions.AudienceWanted).audience()
     return {"recipients": runtime().publishing.reach(wanted)}, 200
 
 

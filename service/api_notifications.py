@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, url_for
 from flask.typing import ResponseReturnValue
 
-from service import validation
+from service import submissions
 from service.calls import body, caller, idempotency, query_number, runtime
 from service.limits import Limit
 from service.models import Audience, Notification, Outcome
@@ -25,16 +25,22 @@ bp = Blueprint("notifications", __name__, url_prefix="/notifications")
 
 @bp.post("")
 def publish() -> ResponseReturnValue:
-    """Publish an alert; `recipients` is how many browsers match at this moment."""
+    """Publish an alert, now or later; `recipients` is how many browsers match at this moment."""
     who = caller("send")
-    wanted = body(validation.NewNotification).accepted(runtime())
+    key = idempotency(who)
+    # What was taken once is not judged again: by now its `send_at` may have passed.
+    if (before := runtime().publishing.answered(key)) is not None:
+        return _published(before)
+    wanted = body(submissions.NewNotification).accepted(runtime())
     return _published(
         runtime().publishing.publish(
             wanted.content,
             wanted.audience,
             by=who.name,
             spread_minutes=wanted.spread_minutes,
-            idempotency=idempotency(who),
+            send_at=wanted.send_at,
+            draft=wanted.draft,
+            idempotency=key,
         )
     )
 
@@ -71,6 +77,39 @@ def show(id: int) -> ResponseReturnValue:
     return _notification(runtime().publishing.get(id)), 200
 
 
+@bp.patch("/<int:id>")
+def change(id: int) -> ResponseReturnValue:
+    """Change a draft, or an alert that is scheduled; what is missing stays."""
+    caller("send")
+    before = runtime().publishing.to_change(id)
+    wanted = body(submissions.ChangedNotification).accepted(before, runtime())
+    published = runtime().publishing.change(
+        before,
+        wanted.content,
+        wanted.audience,
+        spread_minutes=wanted.spread_minutes,
+        send_at=wanted.send_at,
+        draft=wanted.draft,
+    )
+    return _notification(runtime().publishing.get(published.id)), 200
+
+
+@bp.delete("/<int:id>")
+def remove(id: int) -> ResponseReturnValue:
+    """Delete a draft, or an alert that is scheduled."""
+    caller("send")
+    runtime().publishing.remove(id)
+    return "", 204
+
+
+@bp.post("/<int:id>/send")
+def send(id: int) -> ResponseReturnValue:
+    """Send a draft, or an alert that is scheduled, now."""
+    caller("send")
+    runtime().publishing.send(id)
+    return _state(id)
+
+
 @bp.post("/<int:id>/cancel")
 def cancel(id: int) -> ResponseReturnValue:
     """Stop an alert: a second from now no message of it leaves."""
@@ -99,7 +138,7 @@ def resume(id: int) -> ResponseReturnValue:
 def correct(id: int) -> ResponseReturnValue:
     """Give an alert another text, for those not reached yet and, as it is asked, for the others."""
     who = caller("send")
-    said = body(validation.Correction)
+    said = body(submissions.Correction)
     return _published(
         runtime().publishing.correct(
             id,
@@ -118,7 +157,7 @@ def correct(id: int) -> ResponseReturnValue:
 def test(id: int) -> ResponseReturnValue:
     """Send the text of an alert to one browser."""
     who = caller("send")
-    to = body(validation.TestTo).subscription(runtime())
+    to = body(submissions.TestTo).subscription(runtime())
     text = runtime().publishing.get(id).text
     return _published(
         runtime().publishing.publish(
@@ -138,6 +177,10 @@ def _notification(one: Notification) -> dict[str, Any]:
         **one.content.as_json(),
         "audience": one.audience.as_json(),
         "spread_minutes": one.spread_minutes or None,
+        "send_at": _iso(one.send_at.at) if one.send_at else None,
+        "time_zone": (one.send_at and one.send_at.zone) or None,
+        "late": "send" if one.send_at and one.send_at.however_late else "draft",
+        "missed": one.missed,
         "corrects": str(one.corrects) if one.corrects else None,
         "corrections": [str(id) for id in one.corrections],
         # What those are sent who have not been reached yet.
@@ -154,8 +197,8 @@ def _progress(one: Notification) -> dict[str, Any]:
     for (outcome, service), count in progress.outcomes.items():
         if service:
             by_service.setdefault(service, {})[outcome.value] = count
-    started_at = one.started_at or one.created_at
-    seconds = (one.finished_at or time.time()) - started_at
+    now = time.time()
+    seconds = (one.finished_at or now) - (one.started_at or now)
     return {
         "recipients": progress.recipients,
         "done": progress.done,
@@ -163,7 +206,7 @@ def _progress(one: Notification) -> dict[str, Any]:
         "by_service": by_service,
         "receipts": runtime().publishing.receipts(one.id),
         "limits": [_limit(limit) for limit in runtime().publishing.limits(one)],
-        "started_at": _iso(started_at),
+        "started_at": _iso(one.started_at) if one.started_at else None,
         "finished_at": _iso(one.finished_at) if one.finished_at else None,
         # On average; within the first second, as if it were over.
         "rate_per_second": round(progress.done / max(1.0, seconds), 1),

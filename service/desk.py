@@ -26,7 +26,7 @@ from flask_wtf.csrf import CSRFError
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException, NotFound
 
-from service import desk_forms, editors, validation
+from service import desk_forms, editors, submissions, validation
 from service.calls import runtime
 from service.desk_forms import CorrectionForm, Form
 from service.models import Audience, Content, Notification
@@ -224,7 +224,7 @@ def _compose(
 def _check(form: Form) -> Draft | dict[str, str]:
     """Return what can be sent, or what is wrong with which field."""
     try:
-        wanted = validation.notification(form.as_json(), runtime())
+        wanted = submissions.read(form.as_json(), runtime())
     except validation.Invalid as invalid:
         return form.complaints(invalid)
     recipients = runtime().publishing.reach(wanted.audience)
@@ -357,7 +357,7 @@ def correct(id: int) -> ResponseReturnValue:
     said = json.dumps(asdict(form)).encode()
     key = Idempotency(f"desk {current_user.email}", nonce, f"correct {root.id} ".encode() + said)
     try:
-        wanted = validation.parse(validation.Correction, said, runtime())
+        wanted = validation.parse(submissions.Correction, said, runtime())
         published = runtime().publishing.correct(
             root.id,
             title=wanted.title,

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
+from typing import cast
 
 from redis import Redis
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
+from rq.utils import utcparse
 
 from service.endpoints import origin_of
 from service.models import Batch, Notification, Outcome, State, SubscriptionId
@@ -30,6 +32,7 @@ _UNDER_WAY = 30.0
 _LATE = 5.0
 _TO_SPARE = 5.0  # seconds between the last batch of a spread send and its deadline
 _PACE_KEPT = 86_400.0  # seconds
+_SILENT = 20.0  # seconds without a sign of life after which a worker counts as dead
 _JOB_TIMEOUT = 600  # seconds; a job gives its place up long before
 
 
@@ -141,7 +144,9 @@ class Dispatch:
 
     def wake(self, work: int, *, at_front: bool) -> None:
         """Let as many jobs wait as there are workers to take them, and pieces of work."""
-        for _ in range(min(work, max(1, self.workers())) - self.queued()):
+        # All that are registered: to send fast must not hang on hosts whose time is right.
+        workers = max(1, Worker.count(queue=self._queue))
+        for _ in range(min(work, workers) - self.queued()):
             self._queue.enqueue(
                 "workers.jobs.send",
                 at_front=at_front,
@@ -151,8 +156,13 @@ class Dispatch:
             )
 
     def workers(self) -> int:
-        """Return how many workers are registered."""
-        return Worker.count(queue=self._queue)
+        """Return how many workers gave a sign of life lately."""
+        with self._queue.connection.pipeline(transaction=False) as pipe:
+            for key in Worker.all_keys(queue=self._queue):
+                pipe.hget(key, "last_heartbeat")
+            rows = cast("list[bytes | None]", pipe.execute())
+        since = time.time() - _SILENT
+        return sum(utcparse(row.decode()).timestamp() > since for row in rows if row)
 
     def queued(self) -> int:
         """Return how many jobs wait for a worker."""

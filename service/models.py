@@ -201,11 +201,25 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class SendAt:
+    """When an alert is to be sent: `at` in seconds since 1970 UTC, `zone` as it was said or "".
+
+    One that nobody was there to send in time goes out all the same where `however_late`.
+    """
+
+    at: float
+    zone: str = ""
+    however_late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Notification:
     """One update that an editor publishes. Times are seconds since 1970 UTC.
 
-    A correction (`corrects` is the notification whose text it replaces) goes to those who got
-    that; `text` is what the recipients not yet reached are sent, `revision` counts its changes.
+    What is planned has been changed `changes` times; `missed` is a draft whose `send_at` passed
+    with nobody there to send it. A correction (`corrects` is the notification whose text it
+    replaces) goes to those who got that; `text` is what the recipients not yet reached are sent,
+    `revision` counts its changes.
     """
 
     id: int
@@ -217,6 +231,9 @@ class Notification:
     started_at: float | None = None
     finished_at: float | None = None
     spread_minutes: int = 0
+    send_at: SendAt | None = None
+    missed: bool = False
+    changes: int = 0
     corrects: int | None = None
     revision: int = 0
     corrected: Content | None = None
@@ -244,6 +261,11 @@ class Notification:
     def urgent(self) -> bool:
         """Whether it overtakes what is being sent (docs/decisions.md, 4)."""
         return self.content.kind == "breaking"
+
+    @property
+    def planned(self) -> bool:
+        """Whether nothing of it was sent yet, and all of it can be changed."""
+        return self.state in (State.DRAFT, State.SCHEDULED)
 
     @property
     def over(self) -> bool:

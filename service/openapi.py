@@ -14,7 +14,7 @@ from flask import Flask
 from pydantic import BaseModel, ConfigDict, RootModel
 from pydantic.json_schema import models_json_schema
 
-from service import validation
+from service import submissions, validation
 
 
 class _Answer(BaseModel):
@@ -72,7 +72,7 @@ Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled",
 
 
 class Published(_Answer):
-    """An alert that is going out; `recipients` is how many browsers matched."""
+    """An alert that is going out, or will; `recipients` is how many browsers matched."""
 
     id: str
     status: Status
@@ -111,7 +111,7 @@ class LimitShown(_Answer):
 
 
 class ProgressShown(_Answer):
-    """How far an alert has come. Times are UTC."""
+    """How far an alert has come. Times are UTC; `started_at` is null before it is sent."""
 
     recipients: int
     done: int
@@ -119,7 +119,7 @@ class ProgressShown(_Answer):
     by_service: dict[str, dict[str, int]]
     receipts: Receipts
     limits: list[LimitShown]
-    started_at: str
+    started_at: str | None
     finished_at: str | None
     rate_per_second: float
 
@@ -150,7 +150,10 @@ class TextShown(_Answer):
 
 
 class NotificationShown(_Answer):
-    """An alert, and how far it has come."""
+    """An alert, and how far it has come.
+
+    `missed` is a draft that nobody was there to send at its `send_at`, or within 15 minutes of it.
+    """
 
     id: str
     status: Status
@@ -165,6 +168,10 @@ class NotificationShown(_Answer):
     ttl: int
     audience: AudienceShown
     spread_minutes: int | None
+    send_at: str | None
+    time_zone: str | None
+    late: Literal["draft", "send"]
+    missed: bool
     corrects: str | None
     corrections: list[str]
     text_now: TextShown
@@ -282,7 +289,7 @@ OPERATIONS = {
     "api.readers.report": Operation({204: None}, validation.Receipt, _WITH_BODY),
     "api.notifications.publish": Operation(
         {202: Published},
-        validation.NewNotification,
+        submissions.NewNotification,
         (*_WITH_BODY, *_OF_EDITORS, 409),
         "editor",
         (_IDEMPOTENCY,),
@@ -300,24 +307,33 @@ OPERATIONS = {
         f"api.notifications.{name}": Operation(
             {202: StateShown}, problems=(*_OF_EDITORS, 404, 409), security="editor"
         )
-        for name in ("cancel", "pause", "resume")
+        for name in ("send", "cancel", "pause", "resume")
     },
+    "api.notifications.change": Operation(
+        {200: NotificationShown},
+        submissions.ChangedNotification,
+        (*_WITH_BODY, *_OF_EDITORS, 404, 409),
+        "editor",
+    ),
+    "api.notifications.remove": Operation(
+        {204: None}, problems=(*_OF_EDITORS, 404, 409), security="editor"
+    ),
     "api.notifications.correct": Operation(
         {202: Published},
-        validation.Correction,
+        submissions.Correction,
         (*_WITH_BODY, *_OF_EDITORS, 404, 409),
         "editor",
         (_IDEMPOTENCY,),
     ),
     "api.notifications.test": Operation(
         {202: Published},
-        validation.TestTo,
+        submissions.TestTo,
         (*_WITH_BODY, *_OF_EDITORS, 404, 409),
         "editor",
         (_IDEMPOTENCY,),
     ),
     "api.audience": Operation(
-        {200: Reach}, validation.AudienceWanted, (*_WITH_BODY, *_OF_EDITORS), "editor"
+        {200: Reach}, submissions.AudienceWanted, (*_WITH_BODY, *_OF_EDITORS), "editor"
     ),
     "api.topics": Operation({200: TopicList}, problems=_OF_EDITORS, security="editor"),
     "api.topic": Operation({200: TopicShown}, problems=(*_OF_EDITORS, 404), security="editor"),

@@ -1,4 +1,4 @@
-"""What editors do with notifications: publish one, watch it, stop it."""
+"""What editors do with notifications: publish one now or later, watch it, stop it, correct it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,23 @@ from redis.exceptions import RedisError
 
 from service.dispatch import Dispatch
 from service.limits import Limit, limits
-from service.models import Audience, Content, Notification, Progress, State, SubscriptionId
+from service.models import (
+    Audience,
+    Content,
+    Notification,
+    Progress,
+    SendAt,
+    State,
+    SubscriptionId,
+)
 from service.store import Store
 from service.store.notifications import Memory
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
+# Seconds: "kick-off in ten minutes" must not go out at night because nobody was there at kick-off.
+MOST_LATE = 15 * 60.0
+_MOST_PLANNED = 200  # drafts and scheduled notifications that are listed
 
 
 class UnknownNotification(Exception):
@@ -71,30 +82,109 @@ class Publishing:
         *,
         by: str,
         spread_minutes: int = 0,
+        send_at: SendAt | None = None,
+        draft: bool = False,
         idempotency: Idempotency | None = None,
     ) -> Published:
-        """Store a notification and wake a worker; Conflict for a key used with another body."""
-        notifications = self._store.notifications
-        if idempotency is not None:
-            before = notifications.remembered(idempotency.digest)
-            if before is not None:
-                return _same_answer(before, idempotency)
-        published = Published(notifications.new_id(), self.reach(audience))
+        """Store a notification and wake a worker, or plan it: as a draft, or to be sent later.
+
+        Conflict for an idempotency key used with another body.
+        """
+        if (before := self.answered(idempotency)) is not None:
+            return before
         notification = Notification(
-            id=published.id,
+            id=self._store.notifications.new_id(),
             content=content,
             audience=audience,
-            state=State.SENDING,
+            state=_state(send_at, draft),
             created_at=time.time(),
             created_by=by,
             spread_minutes=spread_minutes,
+            send_at=send_at,
         )
-        before = notifications.publish(notification, _memory(published, idempotency))
-        if before is not None and idempotency is not None:
-            return _same_answer(before, idempotency)
-        with suppress(RedisError):  # stored is stored: the clock wakes whoever was not woken
-            self._dispatch.wake(1, at_front=notification.urgent)
+        published = self._published(notification)
+        said = self._store.notifications.publish(notification, _memory(published, idempotency))
+        if said is not None and idempotency is not None:
+            return _same_answer(said, idempotency)
+        self._wake(notification)
         return published
+
+    def answered(self, idempotency: Idempotency | None) -> Published | None:
+        """Return what was answered to the same wish before; Conflict if that was another one."""
+        if idempotency is None:
+            return None
+        before = self._store.notifications.remembered(idempotency.digest)
+        return None if before is None else _same_answer(before, idempotency)
+
+    def _published(self, notification: Notification) -> Published:
+        return Published(notification.id, self.reach(notification.audience), notification.state)
+
+    def _wake(self, notification: Notification) -> None:
+        if notification.state is State.SENDING:
+            with suppress(RedisError):  # stored is stored: the clock wakes whoever was not woken
+                self._dispatch.wake(1, at_front=notification.urgent)
+
+    # -- what is planned -------------------------------------------------------------------------
+
+    def planned(self) -> list[Notification]:
+        """Return what was not sent yet: the soonest first, drafts last."""
+        return self._store.notifications.planned(_MOST_PLANNED)
+
+    def to_change(self, id: int) -> Notification:
+        """Return a draft, or one that is scheduled; Conflict for what was sent."""
+        found = self.get(id)
+        if not found.planned:
+            raise Conflict(f"This alert is {found.state.value}; it can only be corrected now.")
+        return found
+
+    def change(
+        self,
+        before: Notification,
+        content: Content,
+        audience: Audience,
+        *,
+        spread_minutes: int = 0,
+        send_at: SendAt | None = None,
+        draft: bool = False,
+    ) -> Published:
+        """Replace what is planned, all of it; sends it where it is neither a draft nor for later.
+
+        Conflict where it was sent, or changed by somebody else, since `before` was read.
+        """
+        after = dataclasses.replace(
+            before,
+            content=content,
+            audience=audience,
+            state=_state(send_at, draft),
+            spread_minutes=spread_minutes,
+            send_at=send_at,
+            missed=False,
+        )
+        published = self._published(after)
+        if not self._store.notifications.change(before, after, time.time()):
+            self.to_change(before.id)
+            raise Conflict("Somebody else has changed this alert meanwhile. Look at it again.")
+        self._wake(after)
+        return published
+
+    def send(self, id: int) -> None:
+        """Send what is planned now; Conflict for what was sent already."""
+        one = self.to_change(id)
+        self.change(one, one.content, one.audience, spread_minutes=one.spread_minutes)
+
+    def remove(self, id: int) -> None:
+        """Forget a draft, or one that is scheduled; Conflict for what was sent."""
+        if not self._store.notifications.remove(id):
+            found = self.get(id)
+            raise Conflict(f"This alert is {found.state.value}; only what was not sent can go.")
+
+    def send_due(self) -> None:
+        """Send what is scheduled for now, each once, however many ask: what the clock does."""
+        for id in self._store.notifications.due():
+            if self._store.notifications.start(id, MOST_LATE):
+                self._wake(self.get(id))
+
+    # -- what was sent ---------------------------------------------------------------------------
 
     def get(self, id: int) -> Notification:
         """Return a notification; UnknownNotification."""
@@ -104,8 +194,12 @@ class Publishing:
         return found
 
     def latest(self, limit: int, before: int | None = None) -> list[Notification]:
-        """Return notifications, newest first."""
+        """Return all notifications, newest first."""
         return self._store.notifications.latest(limit, before)
+
+    def started(self, limit: int, before: int | None = None) -> list[Notification]:
+        """Return those that are or were sent, the latest start first."""
+        return self._store.notifications.started(limit, before)
 
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come."""
@@ -134,6 +228,12 @@ class Publishing:
         A second from now no message of it leaves.
         """
         possible = [State.SENDING, State.PAUSED]
+        one = self.get(id)
+        if one.state is State.SCHEDULED:
+            cancelled = dataclasses.replace(one, state=State.CANCELLED)
+            if self._store.notifications.change(one, cancelled, time.time()):
+                self._dispatch.advance(id)
+                return
         self._move(id, State.CANCELLED, possible, "cancelled")
         for correction in self.get(id).corrections:
             self._store.notifications.move(correction, State.CANCELLED, possible_from=possible)
@@ -172,10 +272,8 @@ class Publishing:
         with `replace` False they keep what they have. None leaves a part of the text as it is.
         `check` is given the text as it is, and may refuse.
         """
-        if idempotency is not None:
-            before = self._store.notifications.remembered(idempotency.digest)
-            if before is not None:
-                return _same_answer(before, idempotency)
+        if (before := self.answered(idempotency)) is not None:
+            return before
         while True:
             root = self.root(id)
             text = root.text
@@ -207,8 +305,7 @@ class Publishing:
                 return _same_answer(stored, idempotency)
             if stored:
                 break
-        with suppress(RedisError):
-            self._dispatch.wake(1, at_front=correction.urgent)
+        self._wake(correction)
         return published
 
     def reached(self, notification: Notification) -> int:
@@ -219,11 +316,17 @@ class Publishing:
         """Return what a correction of `id` corrects; Conflict where there is nothing to correct."""
         one = self.get(id)
         root = one if one.corrects is None else self.get(one.corrects)
-        if root.state in (State.DRAFT, State.SCHEDULED):
+        if root.planned:
             raise Conflict(f"This alert is {root.state.value}: change it instead of correcting it.")
         if root.audience.subscription is not None:
             raise Conflict("This was a test to one browser: there is nothing to correct.")
         return root
+
+
+def _state(send_at: SendAt | None, draft: bool) -> State:
+    if draft:
+        return State.DRAFT
+    return State.SCHEDULED if send_at is not None else State.SENDING
 
 
 def _memory(published: Published, idempotency: Idempotency | None) -> Memory | None:

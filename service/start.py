@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from redis.exceptions import RedisError
 
-from service import validation
+from service import submissions, validation
 from service.calls import runtime
 from service.desk import redis_away
 from service.models import Audience, Outcome, SubscriptionId
@@ -40,7 +40,7 @@ def send() -> ResponseReturnValue:
         "audience": {"everyone": True},
     }
     try:
-        content = validation.notification(said, runtime()).content
+        content = submissions.read(said, runtime()).content
     except validation.Invalid as invalid:
         return {"detail": invalid.errors[0].detail}, 422
     audience = Audience(subscription=only)

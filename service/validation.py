@@ -10,14 +10,10 @@ Validators that need the house (its topics, its push services) find it as pydant
 from __future__ import annotations
 
 import re
-import time
 import unicodedata
-from dataclasses import dataclass, replace
-from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Literal, TypeVar, cast
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import (
@@ -29,33 +25,19 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     ValidationInfo,
-    model_validator,
 )
 from pydantic_core import ErrorDetails
 
+from service import moments
 from service.endpoints import Endpoint
 from service.keys import from_b64url
-from service.models import (
-    MAX_PLAINTEXT,
-    MAX_TTL,
-    MIN_TTL,
-    Action,
-    Audience,
-    Content,
-    Notification,
-    State,
-    SubscriptionId,
-    Topic,
-)
-from service.payload import Payload
+from service.models import Topic
 from service.problems import FieldError, Problem
 from service.runtime import Runtime
-from service.store.subscriptions import NotSubscribed, Subscription, Wish
+from service.store.subscriptions import Subscription, Wish
 
 M = TypeVar("M", bound=BaseModel)
 
-_DEFAULT_TTL = {"news": 4 * 3600, "breaking": 12 * 3600}  # seconds
-_LONGEST_ID = 2**24 - 1  # what a receipt has room for; the widest an alert's id gets
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 # What is said for each of pydantic's kinds of error; for any other, pydantic's own words.
@@ -92,19 +74,11 @@ def parse(model: type[M], body: bytes, runtime: Runtime) -> M:
     try:
         return model.model_validate_json(body, context=runtime)
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise refusal(error) from None
 
 
-def notification(said: dict[str, object], runtime: Runtime) -> Wanted:
-    """Check an alert that comes from one of our own pages, in the API's words; `Invalid`."""
-    try:
-        wanted = NewNotification.model_validate(said, context=runtime)
-    except ValidationError as error:
-        raise _refusal(error) from None
-    return wanted.accepted(runtime)
-
-
-def _refusal(error: ValidationError) -> Problem:
+def refusal(error: ValidationError) -> Problem:
+    """Return what is answered to what pydantic refuses."""
     rows = error.errors(include_url=False, include_input=False)
     if rows[0]["type"] == "json_invalid":
         return Problem(400, "The body is not JSON.")
@@ -126,16 +100,17 @@ def _house(info: ValidationInfo) -> Runtime:
 # Single values ----------------------------------------------------------------------------------
 
 
-def _characters(text: str) -> str:
+def characters(text: str) -> str:
     """Refuse what no screen shows and some take for something else."""
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
         raise ValueError("must not contain control characters")
     return text
 
 
-def _lines(text: str) -> str:
+def lines(text: str) -> str:
+    """Refuse the same, but for ends of lines; those become one character."""
     text = text.replace("\r\n", "\n")
-    _characters(text.replace("\n", ""))
+    characters(text.replace("\n", ""))
     return text
 
 
@@ -169,17 +144,6 @@ def _locale(text: str) -> str:
             break
         subtags[at] = {2: subtag.upper(), 4: subtag.title()}.get(len(subtag), subtag)
     return "-".join(subtags)
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
-
-
-def _zone(text: str) -> str:
-    if text not in _zones():
-        raise ValueError("must be the name of a time zone such as Europe/Riga")
-    return text
 
 
 def _slug(text: str) -> str:
@@ -233,27 +197,30 @@ def _auth(value: object) -> bytes:
     return secret
 
 
-def _line(most: int) -> StringConstraints:
+def line(most: int) -> StringConstraints:
+    """Return what holds for a text of one line that must not be empty."""
     return StringConstraints(strip_whitespace=True, min_length=1, max_length=most)
 
 
 Link = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_link)]
 Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(_locale)]
-Zone = Annotated[str, AfterValidator(_zone)]
+Zone = Annotated[str, AfterValidator(moments.zone)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Topics = Annotated[list[str], Field(max_length=100), AfterValidator(_topics)]
-TopicName = Annotated[str, _line(60), AfterValidator(_characters)]
+TopicName = Annotated[str, line(60), AfterValidator(characters)]
 TopicDescription = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=200),
-    AfterValidator(_characters),
+    AfterValidator(characters),
 ]
 
 
 # Readers' browsers ------------------------------------------------------------------------------
 
 
-class _Said(BaseModel):
+class Said(BaseModel):
+    """What a caller may say, and nothing else."""
+
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
@@ -273,7 +240,7 @@ class PushSubscription(BaseModel):
     keys: PushKeys
 
 
-class NewSubscription(_Said):
+class NewSubscription(Said):
     """A browser subscribes, or checks in; what is null or missing stays as it is."""
 
     subscription: PushSubscription
@@ -287,7 +254,7 @@ class NewSubscription(_Said):
         return _wish(self.subscription, vapid_key, self)
 
 
-class ChangedPreferences(_Said):
+class ChangedPreferences(Said):
     """A reader changes their mind, or their browser its subscription."""
 
     subscription: PushSubscription | None = None
@@ -319,148 +286,17 @@ def _wish(
     )
 
 
-class Receipt(_Said):
+class Receipt(Said):
     """What a browser reports of one alert."""
 
     token: Annotated[str, StringConstraints(max_length=100)]
     event: Literal["shown", "clicked", "dismissed"]
 
 
-# Editors' tools ---------------------------------------------------------------------------------
+# Topics -----------------------------------------------------------------------------------------
 
 
-class AudienceWanted(_Said):
-    """Whom an alert is for: `{"everyone": true}`, or any of `topics`."""
-
-    everyone: bool | None = None
-    topics: Annotated[Topics, Field(min_length=1)] | None = None
-    exclude: Topics = []
-    locales: Annotated[list[Locale], Field(max_length=100)] = []
-
-    @model_validator(mode="after")
-    def _said(self) -> AudienceWanted:
-        # Never implied: neither `false` nor nothing at all means anybody.
-        if (self.everyone, self.topics is None) not in ((True, True), (None, False)):
-            raise ValueError('must say either "everyone": true or "topics"')
-        return self
-
-    def audience(self) -> Audience:
-        """Return the audience in the house's words."""
-        return Audience(
-            everyone=self.everyone is True,
-            topics=tuple(self.topics or ()),
-            exclude=tuple(self.exclude),
-            locales=tuple(self.locales),
-        )
-
-
-class ActionWanted(_Said):
-    """A button under an alert."""
-
-    title: Annotated[str, _line(60), AfterValidator(_characters)]
-    url: Link
-
-
-Title = Annotated[str, _line(200), AfterValidator(_characters)]
-Body = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, max_length=1000),
-    AfterValidator(_lines),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An alert as somebody wants it published."""
-
-    content: Content
-    audience: Audience
-    spread_minutes: int
-
-
-class NewNotification(_Said):
-    """An alert to publish. `ttl` is in seconds; without it 4 hours, for breaking news 12."""
-
-    title: Title
-    body: Body = ""
-    url: Link
-    icon: Link | None = None
-    image: Link | None = None
-    actions: Annotated[list[ActionWanted], Field(max_length=2)] = []
-    kind: Literal["news", "breaking"] = "news"
-    urgency: Literal["very-low", "low", "normal", "high"] = "high"
-    ttl: Annotated[int, Field(ge=MIN_TTL, le=MAX_TTL)] | None = None
-    audience: AudienceWanted
-    spread_minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
-
-    def accepted(self, runtime: Runtime) -> Wanted:
-        """Return the alert in the house's words; `Invalid` where it cannot be sent like that."""
-        content, spread = self._content(), self.spread_minutes or 0
-        check_size(content, runtime)
-        if spread * 60 + MIN_TTL > content.ttl:
-            detail = "The alert would run out of time (`ttl`) before the last reader has it."
-            raise Invalid([FieldError("spread_minutes", detail)])
-        return Wanted(content, self.audience.audience(), spread)
-
-    def _content(self) -> Content:
-        return Content(
-            title=self.title,
-            url=self.url,
-            body=self.body,
-            icon=self.icon,
-            image=self.image,
-            actions=tuple(Action(action.title, action.url) for action in self.actions),
-            kind=self.kind,
-            urgency=self.urgency,
-            ttl=_DEFAULT_TTL[self.kind] if self.ttl is None else self.ttl,
-        )
-
-
-class Correction(_Said):
-    """Another text for an alert; what is missing stays. `reached`: what of those who have it."""
-
-    title: Title | None = None
-    body: Body | None = None
-    url: Link | None = None
-    reached: Literal["replace", "leave"] = "replace"
-
-    def check(self, before: Content, runtime: Runtime) -> None:
-        """Raise `Invalid` where it changes nothing, or makes the alert too long to be pushed."""
-        given = {"title": self.title, "body": self.body, "url": self.url}
-        changes = {name: text for name, text in given.items() if text is not None}
-        if all(getattr(before, name) == text for name, text in changes.items()):
-            raise Invalid([FieldError("title", "Nothing would change: say what is to be other.")])
-        check_size(replace(before, **changes), runtime)  # type: ignore[arg-type]
-
-
-class TestTo(_Said):
-    """To which browser an alert is to be sent as a test."""
-
-    subscription_id: str
-
-    def subscription(self, runtime: Runtime) -> SubscriptionId:
-        """Return the subscription; `Invalid` where there is none."""
-        try:
-            id = SubscriptionId.parse(self.subscription_id)
-            runtime.store.subscriptions.get(id)
-        except (ValueError, NotSubscribed):
-            detail = "There is no such subscription."
-            raise Invalid([FieldError("subscription_id", detail)]) from None
-        return id
-
-
-def check_size(content: Content, runtime: Runtime) -> None:
-    """Raise `Invalid` where a text is too long to be pushed."""
-    everyone = Audience(everyone=True)
-    widest = Notification(_LONGEST_ID, content, everyone, State.SENDING, time.time(), "")
-    over = Payload(widest, runtime.config.public_url).size - MAX_PLAINTEXT
-    if over > 0:
-        by = f"{over} byte{'s' if over > 1 else ''}"
-        detail = f"The alert is {by} too long to be pushed: shorten a text or a link."
-        raise Invalid([FieldError("body", detail)])
-
-
-class NewTopic(_Said):
+class NewTopic(Said):
     """A topic that readers can follow from now on; `default`: ticked beforehand."""
 
     slug: Slug
@@ -473,7 +309,7 @@ class NewTopic(_Said):
         return Topic(self.slug, self.name, self.description, self.default)
 
 
-class ChangedTopic(_Said):
+class ChangedTopic(Said):
     """Other words for a topic; what is null or missing stays. Its slug is for good."""
 
     name: TopicName | None = None

@@ -263,6 +263,10 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "ttl": 4 * 3600,
         "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
         "spread_minutes": None,
+        "send_at": None,
+        "time_zone": None,
+        "late": "draft",
+        "missed": False,
         "corrects": None,
         "corrections": [],
         "text_now": {"title": "Ferry aground", "body": "One.\nTwo.", "url": said["url"]},
@@ -519,6 +523,9 @@ EDITORS_CALLS = [
     ("POST", f"{API}/notifications", NEWS, {"send"}),
     ("GET", f"{API}/notifications", None, {"send", "read"}),
     ("GET", f"{API}/notifications/1", None, {"send", "read"}),
+    ("PATCH", f"{API}/notifications/1", {"title": "Other news"}, {"send"}),
+    ("DELETE", f"{API}/notifications/1", None, {"send"}),
+    ("POST", f"{API}/notifications/1/send", None, {"send"}),
     ("POST", f"{API}/notifications/1/cancel", None, {"send"}),
     ("POST", f"{API}/notifications/1/pause", None, {"send"}),
     ("POST", f"{API}/notifications/1/resume", None, {"send"}),
@@ -543,7 +550,8 @@ def test_a_call_needs_a_token_of_its_scope(
     client: Client, method: str, path: str, said: Any, scopes: set[str]
 ) -> None:
     subscribe(client)
-    client.call("POST", NOTIFICATIONS, NEWS, token=client.add_token())
+    planned = method in ("PATCH", "DELETE") or path.endswith("send")
+    client.call("POST", NOTIFICATIONS, NEWS | {"draft": planned}, token=client.add_token())
     if path.endswith("resume"):
         client.runtime.publishing.pause(1)
     every = {"send", "read", "topics"}
@@ -581,6 +589,7 @@ ROUTES = {
     "change": ("PATCH", "/subscriptions/{id}"),
     "report": ("POST", "/receipts"),
     "publish": ("POST", "/notifications"),
+    "replan": ("PATCH", "/notifications/2"),
     "correct": ("POST", "/notifications/1/correct"),
     "test": ("POST", "/notifications/1/test"),
     "audience": ("POST", "/audience"),
@@ -608,6 +617,12 @@ GOOD: dict[str, Any] = {
         "audience": {"topics": ["world"], "exclude": [], "locales": ["en"]},
         "spread_minutes": 30,
     },
+    "replan": {
+        "title": "Ferry afloat again",
+        "url": "https://paper.example/ferry",
+        "audience": {"topics": ["world"]},
+        "draft": True,
+    },
     "correct": {
         "title": "Ferry afloat again",
         "body": "",
@@ -622,7 +637,7 @@ GOOD: dict[str, Any] = {
 OFF_CURVE = "BA" + "A" * 84 + "B"  # 0x04, then x = 0 and y = 1
 GOOGLE = "https://fcm.googleapis.com/fcm/send/"
 LATER = ("quiet_hours", "daily_limit", "paused_until", "allow_breaking", "muted_stories")
-LATER_ALERT = ("story", "send_at", "local_time", "draft")
+LATER_ALERT = ("story", "local_time")
 LINKS = [
     "",
     "/ferry",
@@ -651,6 +666,12 @@ BAD = [
     ("publish", "spread_minutes", 0, "spread_minutes"),
     ("publish", "spread_minutes", 60, "spread_minutes"),
     ("publish", "spread_minutes", "30", "spread_minutes"),
+    ("replan", "title", "", "title"),
+    ("replan", "url", "ferry", "url"),
+    ("replan", "audience", {}, "audience"),
+    ("replan", "send_at", "tomorrow", "send_at"),
+    ("replan", "draft", False, "draft"),
+    ("replan", "status", "sent", "status"),
     ("correct", "title", "", "title"),
     ("correct", "body", "x" * 1001, "body"),
     ("correct", "url", "http://paper.example/", "url"),
@@ -747,6 +768,14 @@ BAD = [
     ("publish", "audience.locales", ["german"], "audience.locales.0"),
     ("publish", "audience.subscription", "0-0", "audience.subscription"),
     *(("publish", name, None, name) for name in ("tag", "id", *LATER_ALERT)),
+    ("publish", "send_at", 1900000000, "send_at"),
+    ("publish", "send_at", "tomorrow", "send_at"),
+    ("publish", "send_at", "2020-01-01T00:00:00Z", "send_at"),
+    ("publish", "send_at", "9999-01-01T00:00:00Z", "send_at"),
+    ("publish", "draft", None, "draft"),
+    ("publish", "draft", "yes", "draft"),
+    ("publish", "late", "send", "late"),
+    ("publish", "late", "never", "late"),
     ("audience", "topics", ["cooking"], "topics"),
     ("audience", "everyone", False, ""),
     ("add topic", "slug", "DELETE", "slug"),
@@ -772,10 +801,13 @@ class Doorstep:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.reader = subscribe(client)
-        everyone = Audience(everyone=True)
-        client.runtime.publishing.publish(
-            Content("Late news", "https://paper.example/"), everyone, by="a test"
-        )
+        for draft in (False, True):
+            client.runtime.publishing.publish(
+                Content("Late news", "https://paper.example/"),
+                Audience(everyone=True),
+                by="a test",
+                draft=draft,
+            )
         self.tokens = {"readers": self.reader["token"], "editors": client.add_token()}
 
     def call(self, route: str, **body: Any) -> Any:

@@ -1,4 +1,6 @@
-"""The clock: every second it wakes workers for whatever is due. Several may run, one leads.
+"""The clock: every second it sends what is scheduled, and wakes workers for whatever is due.
+
+Several may run, one leads.
 
 It is what makes a lost job cost nothing: a worker killed with `kill -9`, a web process that died
 between storing and waking, a send that waits for its push service.
@@ -13,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from redis.exceptions import RedisError
@@ -30,10 +32,20 @@ def run(runtime: Runtime, stop: threading.Event) -> None:
     name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
     while not stop.wait(TICK):
         with _patience():
-            if runtime.store.house.lead(name, int(LEAD * 1000)):
-                runtime.dispatch.advance_all()
-                runtime.gone.look_after(time.time())
-                runtime.dispatch.end_paces(time.time())
+            if not runtime.store.house.lead(name, int(LEAD * 1000)):
+                continue
+        for do in _duties(runtime):
+            with _patience():
+                do()
+
+
+def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
+    """Return what there is to do each second; what Redis refuses keeps nothing else from it."""
+    dispatch, now = runtime.dispatch, time.time()
+    yield runtime.publishing.send_due
+    yield dispatch.advance_all
+    yield lambda: runtime.gone.look_after(now)
+    yield lambda: dispatch.end_paces(now)
 
 
 @contextmanager

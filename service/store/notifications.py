@@ -1,35 +1,109 @@
 """Notifications: what is said, in which state it is, what became of it; receipts and reports.
 
-All in the slot `{g}`: a hash `n:<id>` each, the set of those not finished, one set per event
-reported.
+All in the slot `{g}`: a hash `n:<id>` each, one set per event reported, and
+
+  active     set: those that are being sent, or of which something is still to be counted
+  started    sorted set: all that ever were sent, scored with when that began (ms)
+  scheduled  sorted set: drafts and what is to be sent later, scored with when (ms; a draft: never)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from redis import Redis
 
-from service.models import Audience, Content, Notification, Outcome, Progress, State
+from service.models import Audience, Content, Notification, Outcome, Progress, SendAt, State
 
-_ACTIVE = "{g}:active"
-_FIELDS = ("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections")
+_ACTIVE, _STARTED, _SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
+_FIELDS = (
+    *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
+    *("missed", "changes"),
+)
 RECEIPTS_KEPT = 30 * 86_400  # seconds after the last one; each event takes up to 12 KB
 
-# KEYS: notification, active, idempotency record or nothing.
-# ARGV: id, doc, started_at, answer, seconds kept.
-# Returns nothing, or what was answered to the same key before. The first write allocates.
-_PUBLISH = """
-if KEYS[3] then
-  local before = redis.call('GET', KEYS[3])
-  if before then return before end
-  redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5])
+# KEYS: notification, active, started, scheduled. ARGV: id, state, ms: when to send it, or now.
+_ENTER = """
+local function enter()
+  if ARGV[2] == 'draft' or ARGV[2] == 'scheduled' then
+    redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
+  else
+    redis.call('HSET', KEYS[1], 'started_at', string.format('%.3f', ARGV[3] / 1000))
+    redis.call('SADD', KEYS[2], ARGV[1])
+    redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
+  end
+  redis.call('HSET', KEYS[1], 'state', ARGV[2])
 end
-redis.call('HSET', KEYS[1], 'doc', ARGV[2], 'state', 'sending', 'started_at', ARGV[3])
+"""
+
+# KEYS: those of `enter`, idempotency record or nothing.
+# ARGV: those of `enter`, doc, answer, seconds kept.
+# Returns nothing, or what was answered to the same key before. The first write allocates.
+_PUBLISH = (
+    _ENTER
+    + """
+if KEYS[5] then
+  local before = redis.call('GET', KEYS[5])
+  if before then return before end
+  redis.call('SET', KEYS[5], ARGV[5], 'EX', ARGV[6])
+end
+redis.call('HSET', KEYS[1], 'doc', ARGV[4])
+enter()
+"""
+)
+
+# KEYS: those of `enter`. ARGV: those of `enter`, doc, changes so far.
+# Returns 0 where it is not planned any more, or was changed meanwhile. The first write allocates.
+_CHANGE = (
+    _ENTER
+    + """
+local state, changes = unpack(redis.call('HMGET', KEYS[1], 'state', 'changes'))
+if state ~= 'draft' and state ~= 'scheduled' then return 0 end
+if (changes or '0') ~= ARGV[5] then return 0 end
+redis.call('HSET', KEYS[1], 'doc', ARGV[4], 'changes', ARGV[5] + 1)
+redis.call('HDEL', KEYS[1], 'missed')
+redis.call('ZREM', KEYS[4], ARGV[1])
+enter()
+return 1
+"""
+)
+
+# KEYS: notification, scheduled. ARGV: id. Returns 0 where it is not planned any more.
+_REMOVE = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if state ~= 'draft' and state ~= 'scheduled' then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[1])
+return 1
+"""
+
+# KEYS: those of `enter`. ARGV: id, ms by which it may be late.
+# Starts what is due by Redis' own time, whoever asks and however often; what is later than that
+# becomes a draft, unless it may be however late. Returns 1 where it was started. The first write
+# allocates: what a full Redis would keep from being sent is not started, and may be late by then.
+_START = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local due = tonumber(redis.call('ZSCORE', KEYS[4], ARGV[1]) or 'inf')
+if due > now then return 0 end
+local state, text = unpack(redis.call('HMGET', KEYS[1], 'state', 'doc'))
+if state ~= 'scheduled' then
+  redis.call('ZREM', KEYS[4], ARGV[1])
+  return 0
+end
+if now - due > tonumber(ARGV[2]) and not cjson.decode(text).send_at.however_late then
+  redis.call('HSET', KEYS[1], 'state', 'draft', 'missed', 1)
+  redis.call('ZADD', KEYS[4], 'inf', ARGV[1])
+  return 0
+end
 redis.call('SADD', KEYS[2], ARGV[1])
+redis.call('HSET', KEYS[1], 'state', 'sending', 'started_at', string.format('%.3f', now / 1000))
+redis.call('ZADD', KEYS[3], now, ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
+return 1
 """
 
 # KEYS: notification. ARGV: new state, then the states in which that is possible.
@@ -46,7 +120,8 @@ end
 return 0
 """
 
-# KEYS: what is corrected, the correction, active, idempotency record, then earlier corrections.
+# KEYS: what is corrected, the correction, active, idempotency record, started, then earlier
+# corrections.
 # ARGV: revision so far, the correction's id, doc, state, text, all corrections, now, report or '',
 # answer, seconds kept (0: not). Returns 0 if another correction came first, 1, or what was answered
 # to the same key before. Earlier corrections end: what they had to say is out of date. The first
@@ -59,13 +134,14 @@ end
 if (redis.call('HGET', KEYS[1], 'revision') or '0') ~= ARGV[1] then return 0 end
 if ARGV[10] ~= '0' then redis.call('SET', KEYS[4], ARGV[9], 'EX', ARGV[10]) end
 redis.call('HSET', KEYS[2], 'doc', ARGV[3], 'state', ARGV[4], 'started_at', ARGV[7])
+redis.call('ZADD', KEYS[5], ARGV[7] * 1000, ARGV[2])
 redis.call('HSET', KEYS[1], 'revision', ARGV[1] + 1, 'corrected', ARGV[5], 'corrections', ARGV[6])
 if ARGV[8] == '' then
   redis.call('SADD', KEYS[3], ARGV[2])
 else
   redis.call('HSET', KEYS[2], 'finished_at', ARGV[7], 'report', ARGV[8])
 end
-for i = 5, #KEYS do
+for i = 6, #KEYS do
   local state = redis.call('HGET', KEYS[i], 'state')
   if state == 'sending' or state == 'paused' then
     redis.call('HSET', KEYS[i], 'state', 'cancelled')
@@ -105,6 +181,9 @@ class Notifications:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._publish = redis.register_script(_PUBLISH)
+        self._change = redis.register_script(_CHANGE)
+        self._remove = redis.register_script(_REMOVE)
+        self._start = redis.register_script(_START)
         self._move = redis.register_script(_MOVE)
         self._finish = redis.register_script(_FINISH)
         self._correct = redis.register_script(_CORRECT)
@@ -124,17 +203,43 @@ class Notifications:
         notification: Notification,
         memory: Memory | None = None,
     ) -> dict[str, Any] | None:
-        """Store a notification that is to be sent; returns None.
+        """Store a notification, to be sent as its state says; returns None.
 
         Where something is remembered already, nothing is stored and that is returned.
         """
-        keys = [self._key(notification.id), _ACTIVE]
-        args: list[Any] = [notification.id, _doc(notification), repr(notification.created_at)]
+        keys = self._enter_keys(notification.id)
+        args = [*_enter_args(notification, notification.created_at), _doc(notification)]
         if memory is not None:
             keys.append(memory.key)
             args += [json.dumps(memory.answer), memory.seconds]
         before = cast("bytes | None", self._publish(keys=keys, args=args))
         return None if before is None else cast(dict[str, Any], json.loads(before))
+
+    def change(self, before: Notification, after: Notification, now: float) -> bool:
+        """Replace what is planned; False where it is not any more, or was changed meanwhile."""
+        args = [*_enter_args(after, now), _doc(after), before.changes]
+        return bool(self._change(keys=self._enter_keys(after.id), args=args))
+
+    def remove(self, id: int) -> bool:
+        """Forget what is planned; False where it is not."""
+        return bool(self._remove(keys=[self._key(id), _SCHEDULED], args=[id]))
+
+    def due(self) -> list[int]:
+        """Return what is to be sent by now."""
+        seconds, microseconds = self._redis.time()
+        now = seconds * 1000 + microseconds // 1000
+        found = cast("list[bytes]", self._redis.zrangebyscore(_SCHEDULED, "-inf", now))
+        return [int(id) for id in found]
+
+    def start(self, id: int, most_late: float) -> bool:
+        """Start what is due; at most so many seconds late, else it becomes a draft again.
+
+        True for the one call that started it.
+        """
+        return bool(self._start(keys=self._enter_keys(id), args=[id, int(most_late * 1000)]))
+
+    def _enter_keys(self, id: int) -> list[str]:
+        return [self._key(id), _ACTIVE, _STARTED, _SCHEDULED]
 
     def correct(
         self, root: Notification, correction: Notification, memory: Memory | None = None
@@ -152,6 +257,7 @@ class Notifications:
                 self._key(correction.id),
                 _ACTIVE,
                 memory.key if memory else "{g}:idempotency:",
+                _STARTED,
                 *(self._key(id) for id in root.corrections),
             ],
             args=[
@@ -190,15 +296,31 @@ class Notifications:
         upto = newest if before is None else min(newest, before - 1)
         found: list[Notification] = []
         while upto > 0 and len(found) < limit:
-            ids = range(upto, max(0, upto - limit), -1)
-            with self._redis.pipeline(transaction=False) as pipe:
-                for id in ids:
-                    pipe.hmget(self._key(id), *_FIELDS)
-                rows = pipe.execute()
             # An id is passed over where publishing it was refused.
-            found += [_notification(i, row) for i, row in zip(ids, rows, strict=True) if row[0]]
+            found += self._all(range(upto, max(0, upto - limit), -1))
             upto -= limit
         return found[:limit]
+
+    def started(self, limit: int, before: int | None = None) -> list[Notification]:
+        """Return up to `limit` that are or were sent, latest start first, those below `before`."""
+        rank = None if before is None else self._redis.zrevrank(_STARTED, str(before))
+        first = 0 if rank is None else cast(int, rank) + 1
+        ids = cast("list[bytes]", self._redis.zrevrange(_STARTED, first, first + limit - 1))
+        return self._all(map(int, ids))
+
+    def planned(self, limit: int) -> list[Notification]:
+        """Return up to `limit` that were not sent yet: the soonest first, drafts last."""
+        ids = cast("list[bytes]", self._redis.zrange(_SCHEDULED, 0, limit - 1))
+        return [one for one in self._all(map(int, ids)) if one.planned]
+
+    def _all(self, ids: Iterable[int]) -> list[Notification]:
+        """Return those of these notifications that there are."""
+        ids = list(ids)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for id in ids:
+                pipe.hmget(self._key(id), *_FIELDS)
+            rows = pipe.execute()
+        return [_notification(id, row) for id, row in zip(ids, rows, strict=True) if row[0]]
 
     def move(self, id: int, to: State, *, possible_from: Sequence[State]) -> bool:
         """Change the state, if it is one of those given; False otherwise."""
@@ -249,12 +371,22 @@ def _idempotency_key(digest: str) -> str:
     return f"{{g}}:idempotency:{digest}"
 
 
+def _enter_args(notification: Notification, now: float) -> list[Any]:
+    when: float | str = int(now * 1000)
+    if notification.state is State.DRAFT:
+        when = "inf"
+    elif notification.state is State.SCHEDULED and notification.send_at is not None:
+        when = int(notification.send_at.at * 1000)
+    return [notification.id, notification.state.value, when]
+
+
 def _doc(notification: Notification) -> str:
     return json.dumps(
         {
             "content": notification.content.as_json(),
             "audience": notification.audience.as_json(),
             "spread_minutes": notification.spread_minutes,
+            "send_at": asdict(notification.send_at) if notification.send_at else None,
             "corrects": notification.corrects,
             "created_at": notification.created_at,
             "created_by": notification.created_by,
@@ -263,7 +395,7 @@ def _doc(notification: Notification) -> str:
 
 
 def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
-    doc, state, started_at, finished_at, revision, corrected, corrections = row
+    doc, state, started_at, finished_at, revision, corrected, corrections, missed, changes = row
     said = json.loads(cast(bytes, doc))
     return Notification(
         id=id,
@@ -275,6 +407,9 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         started_at=float(started_at) if started_at else None,
         finished_at=float(finished_at) if finished_at else None,
         spread_minutes=said["spread_minutes"],
+        send_at=SendAt(**said["send_at"]) if said["send_at"] else None,
+        missed=bool(missed),
+        changes=int(changes or 0),
         corrects=said["corrects"],
         revision=int(revision or 0),
         corrected=Content.from_json(json.loads(corrected)) if corrected else None,
