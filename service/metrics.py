@@ -113,11 +113,7 @@ class House(Collector):
     def _processes(self) -> Iterator[Metric]:
         dispatch = self._runtime.dispatch
         yield _gauge("queue_jobs", "Jobs that wait for a worker.", dispatch.queued())
-        yield _gauge(
-            "workers",
-            "Workers registered; one killed by force counts for some minutes.",
-            dispatch.workers(),
-        )
+        yield _gauge("workers", "Workers that gave a sign of life lately.", dispatch.workers())
         yield _gauge(
             "clock_age_seconds",
             "Seconds since a clock last did its work; +Inf: none ever did.",

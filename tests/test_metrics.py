@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from rq.utils import now, utcformat
 
 from service import metrics
 from service.app import create_app
@@ -94,6 +98,47 @@ def test_an_alert_that_nobody_sends_shows_as_work_left(house: House) -> None:
     assert figure(figures, "outcomes_last_day", "cancelled", "none") == 7
     assert figure(figures, "recipients_left") == 0
     client.runtime.store.redis.close()
+
+
+def test_a_worker_that_was_killed_is_soon_not_counted_any_more(house: House) -> None:
+    dispatch, redis = house.runtime.dispatch, house.runtime.store.redis
+    worker, other = house.worker(), house.worker()
+    wait_until(lambda: dispatch.workers() == 2)
+    (key,) = (k for k in redis.keys("rq:worker:*") if b".%d." % worker.pid in k)
+    house.end(worker, signal.SIGKILL)
+    redis.hset(key, "last_heartbeat", utcformat(now() - timedelta(seconds=30)))
+    client = Client(create_app(house.config))
+    assert other.poll() is None
+    assert figure(scrape(client), "workers") == 1
+    assert client.call("GET", "/readyz").json == {"status": "ready", "workers": 1}
+    client.runtime.store.redis.close()
+
+
+@pytest.mark.once
+def test_a_worker_gives_signs_of_life_while_it_waits_and_while_it_works(
+    house: House, push: PushService
+) -> None:
+    house.seed(1)
+    asked = threading.Event()
+
+    def late(_message: Message) -> Answer:
+        asked.set()
+        return Answer(201, delay=14)
+
+    push.answer_with(late)
+    house.worker()
+    redis = house.runtime.store.redis
+    (key,) = wait_until(lambda: redis.keys("rq:worker:*"))
+
+    def gives_another() -> bool:
+        before = redis.hget(key, "last_heartbeat")
+        return bool(wait_until(lambda: redis.hget(key, "last_heartbeat") != before))
+
+    assert gives_another()
+    house.publish()
+    assert asked.wait(30)
+    assert gives_another()
+    assert redis.hget(key, "state") == b"busy", "and not only when a job begins or ends"
 
 
 def test_outcomes_are_forgotten_after_a_day_but_never_those_of_an_alert_still_being_sent(

@@ -7,10 +7,12 @@ live on from job to job (docs/decisions.md, 6).
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.exceptions import StopRequested
@@ -21,6 +23,8 @@ from service.dispatch import QUEUE
 from service.store import connect
 from workers import jobs
 from workers.prepare import Filler
+
+BEAT = 5.0  # seconds between two signs of life
 
 
 class StoppableWorker(SimpleWorker):
@@ -55,6 +59,7 @@ def main() -> int:
         print(f"stoppress worker: {error}", file=sys.stderr)
         return 2
     connection = connect(runtime.config.redis_url, patient=True)
+    impatient = connect(runtime.config.redis_url)
     queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
     filler = Filler(runtime)
     filler.start()
@@ -64,7 +69,7 @@ def main() -> int:
                 [queue], connection=connection, serializer=JSONSerializer, name=jobs.name()
             )
             worker.filler = filler
-            with _patience():
+            with _patience(), _signs_of_life(worker, impatient):
                 connection.delete(worker.key)  # of one that Redis did not let say that it ended
                 worker.work(logging_level="WARNING", with_scheduler=False)
                 break
@@ -73,6 +78,26 @@ def main() -> int:
     finally:
         filler.stop()
     return 0
+
+
+@contextmanager
+def _signs_of_life(worker: StoppableWorker, redis: Redis) -> Iterator[None]:
+    """Let it be seen that this process is there, at a job or waiting: RQ is silent for minutes."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT):
+            with suppress(RedisError), redis.pipeline() as pipe:
+                worker.heartbeat(pipeline=pipe)
+                pipe.execute()
+
+    thread = threading.Thread(target=beat, name="signs of life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()  # a late one would make the next worker of this name look like a second one
 
 
 @contextmanager

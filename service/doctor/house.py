@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from rq import Queue, Worker
+from rq import Queue
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
@@ -182,12 +182,12 @@ class Examination:
         queue = Queue(
             QUEUE, connection=connect(self.runtime.config.redis_url), serializer=JSONSerializer
         )
-        workers = len(Worker.all(queue=queue, serializer=JSONSerializer))
+        workers = self.runtime.dispatch.workers()
         waiting = self.runtime.dispatch.queued()
         if not workers:
             yield Finding("fail", "Workers", "None is running: start stoppress worker.")
         else:
-            yield Finding("ok", "Workers", f"{workers} registered.")
+            yield Finding("ok", "Workers", f"{workers} at work or waiting for it.")
         yield Finding(
             "ok" if workers or not waiting else "fail",
             "Queue",
