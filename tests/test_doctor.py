@@ -217,6 +217,7 @@ def test_a_web_process_that_still_has_another_key_is_told_apart(house: House) ->
 
 
 def test_push_services_at_rest_or_in_doubt_are_named(environment: dict[str, str]) -> None:
+    environment["SITE_URL"] = "https://127.0.0.2:1"
     runtime = Runtime.open(Config.read(environment))
     services, now = runtime.store.services, time.time()
     assert one(environment, "Push services").level == "ok"
@@ -228,6 +229,7 @@ def test_push_services_at_rest_or_in_doubt_are_named(environment: dict[str, str]
     assert "fcm.googleapis.com has refused our signature for 5 min" in google.says
     assert "web.push.apple.com has failed for 5 min (503)" in apple.says
     assert "updates.push.services.mozilla.com called so many readers gone" in mozilla.says
+    assert mozilla.says.endswith(" https://127.0.0.2:1/desk/"), "where that is decided"
     runtime.store.redis.close()
 
 

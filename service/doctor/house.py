@@ -226,7 +226,8 @@ class Examination:
                 "warn",
                 what,
                 f"{doubt.origin} called so many readers gone within a minute that it is not"
-                f" believed: {doubt.browsers:,} wait for a person to say whether that is true.",
+                f" believed: {doubt.browsers:,} wait for a person to say whether that is true, at"
+                f" {self.runtime.config.public_url}/desk/",
             )
         paced = sorted(self.runtime.store.services.paced().items())
         for origin, pace in paced[:_MOST_NAMED]:
