@@ -98,9 +98,15 @@ class House:
 
     def start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a process of this house, `workers.worker` say."""
+        return self._spawn("-m", module, *arguments)
+
+    def run(self, code: str) -> subprocess.Popen[bytes]:
+        """Start a process of this house that runs Python's `code`."""
+        return self._spawn("-c", code)
+
+    def _spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
         environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
-        argv = [sys.executable, "-m", module, *arguments]
-        process = spawn(argv, {**environment, **self.environment})
+        process = spawn([sys.executable, *arguments], {**environment, **self.environment})
         self.processes.append(process)
         return process
 

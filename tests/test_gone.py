@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Callable
 
-from service.models import Audience, SubscriptionId
+from service.models import Audience, Outcome, SubscriptionId
 from service.store.sending import FAREWELL
 from tests.house import House, wait_until
 from tests.push_service import Answer, Message, PushService
@@ -107,3 +107,33 @@ def test_a_deletion_that_was_interrupted_is_finished_later(house: House, push: P
     runtime.gone.look_after(time.time() + FAREWELL)
     assert runtime.store.subscriptions.count() == 1000 - gone
     assert runtime.store.farewells.waiting() == []
+
+
+# A worker whose engine is a day ahead: whoever it would send to has run out of time.
+A_DAY_AHEAD = """
+import sys, time
+from types import SimpleNamespace
+from workers import fanout, worker
+fanout.time = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + 86_400})
+sys.exit(worker.main())
+"""
+
+
+def test_who_ran_out_of_time_does_not_make_the_share_of_those_called_gone_look_smaller(
+    house: House, push: PushService
+) -> None:
+    house.seed(1000)
+    push.answer_with(gone_of(0.35))
+    gone, runtime = send(house)["gone"], house.runtime
+    assert 300 < gone < 400
+    house.run(A_DAY_AHEAD)
+    house.clock()
+    id = house.publish()
+    house.over(id)
+    late = {(Outcome.EXPIRED, "other"): 1000 - gone}
+    assert runtime.publishing.progress(id).outcomes == late, "a worker found them late"
+    assert gone < 0.3 * (1000 + 1000 - gone), "counted as answers, they would hide it"
+
+    runtime.gone.look_after(time.time())
+
+    assert [doubt.origin for doubt in runtime.gone.doubts()] == [push.origin]

@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import h2.config
@@ -187,7 +188,9 @@ class Http2(Connection):
             self._forget(event.stream_id)
         elif isinstance(event, h2.events.WindowUpdated):
             for stream in list(self._unsent):
-                self._send_unsent(stream)
+                # One that is reset by the same bytes is closed already; its event comes next.
+                with suppress(h2.exceptions.StreamClosedError):
+                    self._send_unsent(stream)
 
     def _take(self, stream: int) -> None:
         """Hand a message on, unless a GOAWAY has said that it would not be looked at."""
