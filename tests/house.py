@@ -147,16 +147,23 @@ class House:
         self.processes.remove(process)
         return code
 
-    def seed(self, count: int) -> None:
+    def seed(
+        self,
+        count: int,
+        *,
+        origins: Sequence[str] = (),
+        topics: Sequence[str] = TOPICS[:4],
+        first: int = 0,
+    ) -> None:
         """Store pretend readers at our push services in turn, which will know them."""
-        public = self.runtime.vapid_public_key
         list(
             seeding.seed(
                 self.runtime.store,
                 count,
-                origins=[service.origin for service in self.services],
-                vapid_key=public,
-                topics=TOPICS[:4],
+                origins=origins or [service.origin for service in self.services],
+                vapid_key=self.runtime.vapid_public_key,
+                topics=topics,
+                first=first,
             )
         )
         for service in self.services:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from service.models import Audience, SubscriptionId
 from tests.house import House, wait_until
-from tests.push_service import PushService
+from tests.push_service import Answer, PushService
 from workers.prepare import Pool
+
+WINDOW = 256
 
 
 def used(push: PushService) -> list[bytes]:
@@ -75,3 +81,30 @@ def test_switched_off_no_key_is_derived_beforehand_and_what_there_was_is_dropped
     assert not set(used(push)) & ready
     assert house.runtime.store.prepared.ready() == 0
     house.end(worker)
+
+
+@pytest.mark.once
+def test_a_breaking_alert_comes_before_whatever_of_a_large_one_was_not_started_yet(
+    house: House, push: PushService
+) -> None:
+    house.seed(50_000)
+    house.seed(500, topics=["breaking"], first=50_000)
+    push.answer_with(lambda _message: Answer(delay=0.5))
+    for _ in range(2):
+        house.worker()
+    house.clock()
+    large = house.publish(urgency="normal")
+    push.wait_for(6 * WINDOW, timeout=60)
+    breaking = house.publish(Audience(topics=("breaking",)), kind="breaking", urgency="high")
+    published_at = time.monotonic()
+
+    house.over(breaking)
+
+    assert house.runtime.publishing.get(large).finished_at is None
+    assert house.outcomes(breaking) == {"accepted": 500}
+    urgent, others = [], []
+    for message in push.received:
+        (urgent if message.headers["urgency"] == "high" else others).append(message.at)
+    started = sum(published_at < at < urgent[0] for at in others)
+    assert started <= 2 * WINDOW, "a window of each worker's"
+    assert len(others) < 50_000

@@ -15,7 +15,6 @@ import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from service import seeding
 from service.dispatch import QUEUE
 from service.models import Audience, Notification, Outcome, State, SubscriptionId
 from tests.house import TOPICS, House, content, wait_until
@@ -352,12 +351,7 @@ def test_who_subscribes_after_the_freeze_is_not_in_the_audience(
     house.seed(50)
     id = house.publish()
     house.runtime.dispatch.plan(house.runtime.publishing.get(id))
-    public = house.runtime.vapid_public_key
-    list(
-        seeding.seed(
-            house.runtime.store, 5, origins=[push.origin], vapid_key=public, topics=(), first=50
-        )
-    )
+    house.seed(5, first=50)
     house.worker()
     house.clock()
     house.over(id)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
+from urllib.parse import urlsplit
 
 import pytest
 
-from service import seeding
+from service import editors, seeding
+from service.app import create_app
 from service.models import State, SubscriptionId
 from service.store import Store, connect
 from service.store.sending import Recent
 from service.store.services import Pace
 from service.store.subscriptions import month_of
-from tests.house import TOPICS, House, wait_until
-from tests.push_service import PushService
+from tests.client import API, Client
+from tests.desk.pages import EMAIL, PASSWORD, post
+from tests.house import House, wait_until
+from tests.push_service import Answer, Message, PushService, Rule
 from workers import policy
 from workers.health import Health
 
@@ -136,25 +141,10 @@ def test_the_clock_ends_a_pace_that_was_not_exceeded_for_a_day(store: Store, hou
     assert set(store.services.paced()) == {"b", "c"}
 
 
-def seed_both(house: House, count: int) -> None:
-    """Store readers, every second one at the origin without TLS."""
-    origins = [house.push.origin, house.push.plain_origin]
-    list(
-        seeding.seed(
-            house.runtime.store,
-            count,
-            origins=origins,
-            vapid_key=house.runtime.vapid_public_key,
-            topics=TOPICS[:4],
-        )
-    )
-    house.push.accept_any(house.vapid.public)
-
-
 def test_a_paced_push_service_gets_no_more_than_it_allows_and_the_others_are_not_slowed(
     house: House, push: PushService
 ) -> None:
-    seed_both(house, 400)
+    house.seed(400, origins=[push.origin, push.plain_origin])
     per_second = 20
     house.runtime.store.services.pace(push.origin, Pace(63 * per_second, time.time()))
     for _ in range(2):
@@ -172,6 +162,60 @@ def test_a_paced_push_service_gets_no_more_than_it_allows_and_the_others_are_not
         most = max(sum(at <= other < at + window for other in slow) for at in slow)
         # Two seconds' worth may be saved up, one be asked for ahead.
         assert most <= per_second * (window + 3)
+
+
+def at_most(per_second: int) -> Rule:
+    """Answer 429 to whatever comes faster, two seconds' worth of which may come at once."""
+    left, at = 2.0 * per_second, time.monotonic()
+
+    def rule(message: Message) -> Answer | None:
+        nonlocal left, at
+        left = min(2.0 * per_second, left + (message.at - at) * per_second)
+        at = message.at
+        if left < 1:
+            return Answer(429, {"retry-after": "2"})
+        left -= 1
+        return None
+
+    return rule
+
+
+def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_until_when(
+    house: House, push: PushService
+) -> None:
+    house.seed(160)
+    push.answer_with(at_most(25))
+    now, services = time.time(), house.runtime.store.services
+    for ago in (90, 45):  # so that the test need not go on for a minute
+        services.limited(push.origin, now - ago, now - ago + 30)
+    client = Client(create_app(house.config))
+    token, desk = client.add_token(), client.app.test_client()
+    link = urlsplit(editors.signin_link(house.runtime, EMAIL))
+    assert post(desk, link.path, password=PASSWORD).status_code == 303
+    for _ in range(2):
+        house.worker()
+    house.clock()
+    id = house.publish()
+    pace = wait_until(lambda: services.paced().get(push.origin))
+    since = time.monotonic() - (time.time() - pace.since)
+    wait_until(lambda: push.received[-1].status == 201 and push.received[-1].at > since + 2)
+
+    said = client.call("GET", f"{API}/notifications/{id}", token=token).json
+    (limit,) = said["progress"]["limits"]
+    assert (limit["service"], limit["why"], limit["per_minute"]) == ("other", "429", 1000)
+    last_reader_at = datetime.fromisoformat(limit["last_reader_at"].replace("Z", "+00:00"))
+    page = desk.get(f"/desk/alerts/{id}/progress").text
+    assert "Another push service takes 1,000 a minute from us at present." in page
+    assert "the last one has it about" in page
+
+    over = house.over(id)
+    assert house.outcomes(id) == {"accepted": 160}
+    # Two seconds' worth may be saved up, one be asked for ahead.
+    assert over.finished_at >= last_reader_at.timestamp() - 4
+    assert sum(one.status == 201 for one in push.received) == 160, "nobody twice"
+    limited = [one.at for one in push.received if one.status == 429]
+    assert max(limited) < since + 2, "at its pace it limits us no more"
+    client.runtime.store.redis.close()
 
 
 def test_who_was_seen_last_is_sent_to_first(house: House, push: PushService) -> None:
