@@ -20,11 +20,10 @@ from typing import Any
 import click
 from redis import RedisError
 from rich.console import Console
-from rich.progress import Progress
 from rich.rule import Rule
 from rich.text import Text
 
-from service import embedded, key_commands, rehearsal, seeding
+from service import embedded, key_commands, rehearsal, service_commands, trial_commands
 from service.config import Config, ConfigError
 from service.editors import EditorError, signin_link
 from service.endpoints import EndpointPolicy
@@ -313,6 +312,24 @@ def retire(public_key: str) -> None:
     key_commands.retire(Runtime.open(settings()), public_key.rstrip("…"))
 
 
+# Push services ----------------------------------------------------------------------------------
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def services(ctx: click.Context) -> None:
+    """Show which push services rest, limit us, or are not believed."""
+    if ctx.invoked_subcommand is None:
+        service_commands.show(Runtime.open(settings()))
+
+
+@services.command()
+@click.argument("origin")
+def release(origin: str) -> None:
+    """Send to ORIGIN again at once, whatever it answered before."""
+    service_commands.release(Runtime.open(settings()), origin.rstrip("/"))
+
+
 @main.command("doctor")
 @click.option("--send", metavar="SUBSCRIPTION_ID", help="Send that browser one test message.")
 def examine(send: str | None) -> None:
@@ -390,24 +407,7 @@ def seed(number: int, origins: tuple[str, ...]) -> None:
             f"{real[0]} is a real push service, which the next alert would call for each of them",
             param_hint="--origin",
         )
-    runtime = Runtime.open(config)
-    redis, topics = runtime.store.redis, list(runtime.store.house.topics())
-    before, start = redis.info("memory")["used_memory"], time.monotonic()
-    try:
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("Storing pretend readers", total=number)
-            public = runtime.vapid_public_key
-            for stored in seeding.seed(
-                runtime.store, number, origins=origins, vapid_key=public, topics=topics
-            ):
-                progress.update(task, completed=stored)
-    except seeding.RealReadersError as error:
-        raise click.ClickException(str(error)) from None
-    took, memory = time.monotonic() - start, redis.info("memory")["used_memory"] - before
-    click.echo(f"{number:,} pretend readers in {took:.1f} s, {memory / number:.0f} bytes each")
-    if unknown := [origin for origin in origins if not runtime.endpoints.allows(origin)]:
-        click.echo(f"To send to them, add to PUSH_SERVICES: {' '.join(unknown)}")
+    trial_commands.seed(config, number, origins)
 
 
 @main.command()
@@ -429,7 +429,7 @@ def rehearse(number: int) -> None:
         argv = rehearsal.command(config, number, _FIRST_TOPICS)
         supervisor.start(Child("rehearsal", argv, rehearsal.foreign_environment()))
         try:
-            _show_readers_coming(supervisor, config, number)
+            trial_commands.show_readers_coming(supervisor, config, number)
             _open_its_desk(supervisor, config, number)
             supervisor.wait(lambda: False)
         except ChildEnded as error:
@@ -446,19 +446,6 @@ def _free_port(config: Config) -> int:
     with socket.socket(socket.AF_INET6 if ":" in config.bind else socket.AF_INET) as probe:
         probe.bind((config.bind, 0))
         return int(probe.getsockname()[1])
-
-
-def _show_readers_coming(supervisor: Supervisor, config: Config, number: int) -> None:
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Storing pretend readers", total=number)
-
-        def ready() -> bool:
-            found = rehearsal.find(config.data_dir)
-            progress.update(task, completed=found.stored if found else 0)
-            return found is not None and found.ready
-
-        supervisor.wait(ready)
 
 
 def _open_its_desk(supervisor: Supervisor, config: Config, number: int) -> None:

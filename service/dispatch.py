@@ -100,9 +100,13 @@ class Dispatch:
 
     def answers_in_a_minute(self, origin: str) -> int:
         """Return how many recipients have got their outcome at an origin in the last minute."""
-        bases = self._store.house.bases
+        bases = self._bases(origin)
         answers = self._store.farewells.answers(time.time()).items()
-        return sum(n for base, (n, _) in answers if origin_of(bases.name(base)) == origin)
+        return sum(n for base, (n, _) in answers if base in bases)
+
+    def _bases(self, origin: str) -> list[int]:
+        bases = self._store.house.bases.all()
+        return [number for url, number in bases.items() if origin_of(url) == origin]
 
     def advance(self, id: int) -> None:
         """Do the next thing there is to do for a notification; safe to call at any time."""
@@ -139,8 +143,23 @@ class Dispatch:
 
     def advance_all(self) -> None:
         """Look after every notification that is not finished: what the clock does each second."""
+        self._try_released(time.time())
         for id in self._store.notifications.active():
             self.advance(id)
+
+    def _try_released(self, now: float) -> None:
+        """Let nobody wait for push services that a person released.
+
+        Again and again for a while: some are in a worker's hands, who gives them back to wait.
+        """
+        services = self._store.services
+        for origin, at in services.released().items():
+            if now > at + _UNDER_WAY or origin in services.resting():
+                services.forget_release(origin)
+                continue
+            for id in self._store.notifications.active():
+                for partition in self._store.sending.partitions:
+                    self._store.sending.try_now(id, partition, self._bases(origin))
 
     def wake(self, work: int, *, at_front: bool) -> None:
         """Let as many jobs wait as there are workers to take them, and pieces of work."""

@@ -40,7 +40,7 @@ def limits(store: Store, notification: Notification, now: float) -> list[Limit]:
             bases[origin_of(url)].append(number)
     found = []
     for origin, numbers in sorted(bases.items()):
-        waiting = store.sending.waiting(notification.id, numbers)
+        waiting = store.recipients.waiting(notification.id, numbers)
         if not waiting:
             continue
         pace, rest = paced.get(origin), resting.get(origin)

@@ -19,11 +19,12 @@ from rq.serializers import JSONSerializer
 
 from service import embedded
 from service.dispatch import QUEUE
-from service.doctor.findings import GB, Finding, Level, lasting, size
+from service.doctor.findings import Finding, Level
 from service.models import Audience
 from service.runtime import Runtime
 from service.store import connect
 from service.store.services import Rest
+from service.words import GB, lasting, size
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
 _MOST_NAMED = 5  # push services
@@ -231,8 +232,12 @@ class Examination:
             )
         paced = sorted(self.runtime.store.services.paced().items())
         for origin, pace in paced[:_MOST_NAMED]:
-            said = f"{origin} limits us: it is sent {pace.per_minute:,} messages a minute."
-            yield Finding("warn", what, said)
+            yield Finding(
+                "warn",
+                what,
+                f"{origin} limits us: it is sent {pace.per_minute:,} messages a minute, until that"
+                f" has been enough for a day, or after stoppress services release {origin}",
+            )
         if not resting and not doubts and not paced:
             yield Finding("ok", what, "All take messages.")
 

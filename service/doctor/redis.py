@@ -9,8 +9,9 @@ from typing import Any
 from redis import Redis, RedisError
 
 from service.config import Config
-from service.doctor.findings import Finding, Level, lasting, size
+from service.doctor.findings import Finding, Level
 from service.store import connect
+from service.words import lasting, size
 
 _OLDEST_REDIS = (6, 2)
 _PACKED = 512  # bytes: records up to this stay packed in their bucket

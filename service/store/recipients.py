@@ -6,7 +6,7 @@ The keys are described in sending.py.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from redis import Redis
@@ -46,6 +46,19 @@ redis.call('HSET', state, 'recipients', recipients)
 return recipients
 """
 
+# KEYS: scratch, audience, done, then bitmaps of bases. Returns how many at those bases have no
+# outcome yet.
+_WAITING = """
+redis.call('DEL', KEYS[1])
+redis.call('BITOP', 'OR', KEYS[1], unpack(KEYS, 4))
+redis.call('BITOP', 'AND', KEYS[1], KEYS[1], KEYS[2])
+local all = redis.call('BITCOUNT', KEYS[1])
+redis.call('BITOP', 'AND', KEYS[1], KEYS[1], KEYS[3])
+local done = redis.call('BITCOUNT', KEYS[1])
+redis.call('DEL', KEYS[1])
+return all - done
+"""
+
 
 class Recipients:
     """The frozen audiences."""
@@ -56,6 +69,7 @@ class Recipients:
         self._partitions = range(partitions)
         self._freeze = redis.register_script(_FREEZE)
         self._freeze_reached = redis.register_script(_FREEZE_REACHED)
+        self._waiting = redis.register_script(_WAITING)
 
     def freeze(self, id: int, partition: int, audience: Audience) -> int:
         """Fix who will receive a notification in this partition; how many. Done once only."""
@@ -100,6 +114,16 @@ class Recipients:
         bits = int.from_bytes(audience, "big")
         bits &= ~int.from_bytes(done.ljust(len(audience), b"\0"), "big")
         return bits.to_bytes(len(audience), "big")
+
+    def waiting(self, id: int, bases: Sequence[int]) -> int:
+        """Return how many recipients at these bases have no outcome yet."""
+        total = 0
+        for partition in self._partitions:
+            keys = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}"]
+            keys += [part_key(partition, id, what) for what in ("audience", "done")]
+            keys += [Subscriptions.bitmap_key(partition, "base", base) for base in bases]
+            total += cast(int, self._waiting(keys=keys))
+        return total
 
     def accepted_any(self, id: int, revisions: int, ids: Iterable[SubscriptionId]) -> bool:
         """Whether a push service took a text of this notification for any of these."""

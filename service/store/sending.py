@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -197,18 +196,28 @@ return 1
 """
 )
 
-# KEYS: scratch, audience, done, then bitmaps of bases. Returns how many at those bases have no
-# outcome yet.
-_WAITING = """
-redis.call('DEL', KEYS[1])
-redis.call('BITOP', 'OR', KEYS[1], unpack(KEYS, 4))
-redis.call('BITOP', 'AND', KEYS[1], KEYS[1], KEYS[2])
-local all = redis.call('BITCOUNT', KEYS[1])
-redis.call('BITOP', 'AND', KEYS[1], KEYS[1], KEYS[3])
-local done = redis.call('BITCOUNT', KEYS[1])
-redis.call('DEL', KEYS[1])
-return all - done
+# KEYS: batches, leases, retries. ARGV: bases. What waits for them to be tried again is due now, but
+# what a worker holds stays as it is. The first write frees.
+_TRY_NOW = (
+    _NOW
+    + """
+redis.call('ZREM', KEYS[1], '')
+local rows = redis.call('HGETALL', KEYS[3])
+for i = 1, #rows, 2 do
+  local batch, retries, waits = rows[i], cjson.decode(rows[i + 1]), false
+  for _, base in ipairs(ARGV) do
+    if retries[base] and retries[base][2] > now then
+      retries[base][2] = now
+      waits = true
+    end
+  end
+  if waits and redis.call('HEXISTS', KEYS[2], batch) == 0 then
+    redis.call('HSET', KEYS[3], batch, cjson.encode(retries))
+    redis.call('ZADD', KEYS[1], 'XX', now, batch)
+  end
+end
 """
+)
 
 # KEYS: state, batches. Returns how it is planned, how many batches are due, how many are not
 # finished, and in how many ms the next is due.
@@ -321,7 +330,7 @@ class Sending:
         self._claim = redis.register_script(_CLAIM)
         self._record = redis.register_script(_RECORD)
         self._release = redis.register_script(_RELEASE)
-        self._waiting = redis.register_script(_WAITING)
+        self._try_now = redis.register_script(_TRY_NOW)
         self._look = redis.register_script(_LOOK)
         self._close = redis.register_script(_CLOSE)
 
@@ -419,21 +428,16 @@ class Sending:
         args: list[Field] = [str(batch), worker, wait, json.dumps(retries or {}), int(left)]
         return bool(self._release(keys=keys, args=args))
 
+    def try_now(self, id: int, partition: int, bases: Sequence[int]) -> None:
+        """Let those at these bases wait no longer, except where a worker holds their batch."""
+        keys = [part_key(partition, id, what) for what in ("batches", "leases", "retries")]
+        self._try_now(keys=keys, args=bases)
+
     def look(self, id: int, partition: int) -> Look:
         """Return what there is to do in a partition."""
         keys = [part_key(partition, id), part_key(partition, id, "batches")]
         planned, *rest = cast("list[Any]", self._look(keys=keys))
         return Look(bool(planned), planned == b"open", *rest)
-
-    def waiting(self, id: int, bases: Sequence[int]) -> int:
-        """Return how many recipients at these bases have no outcome yet."""
-        total = 0
-        for partition in self.partitions:
-            keys = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}"]
-            keys += [part_key(partition, id, what) for what in ("audience", "done")]
-            keys += [Subscriptions.bitmap_key(partition, "base", base) for base in bases]
-            total += cast(int, self._waiting(keys=keys))
-        return total
 
     # -- the end ---------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """How the push services fare, as all workers share it: who rests until when, who limits us.
 
-resting, limited, paced, doubted, believed   hashes by origin; most origins are in none
-pace:<origin>                                hash: what may be sent there now, and as of when
+resting, limited, paced, released, doubted, believed   hashes by origin; most origins are in none
+pace:<origin>                                          hash: what may be sent there now, as of when
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _SAVED, AHEAD = 2, 1
 _RESTING = "{g}:resting"
 _LIMITED = "{g}:limited"
 _PACED = "{g}:paced"
+_RELEASED = "{g}:released"
 _DOUBTED = "{g}:doubted"
 _BELIEVED = "{g}:believed"
 
@@ -161,6 +162,26 @@ class Services:
     def unpace(self, origin: str, since: float) -> bool:
         """End a pace, unless the push service has limited us `since` then."""
         return bool(self._unpace(keys=[_PACED, _LIMITED], args=[origin, since]))
+
+    def release(self, origin: str, now: float) -> bool:
+        """Let a push service neither rest nor have a pace any more; False where it does neither."""
+        if origin not in self.resting() and origin not in self.paced():
+            return False
+        with self._redis.pipeline() as pipe:
+            for key in (_RESTING, _LIMITED, _PACED):
+                pipe.hdel(key, origin)
+            pipe.hset(_RELEASED, origin, repr(now))
+            pipe.execute()
+        return True
+
+    def released(self) -> dict[str, float]:
+        """Return whom a person has released of late, and when."""
+        rows = cast("dict[bytes, bytes]", self._redis.hgetall(_RELEASED))
+        return {origin.decode(): float(at) for origin, at in rows.items()}
+
+    def forget_release(self, origin: str) -> None:
+        """Note that nobody waits for a push service any more because of what was before."""
+        self._redis.hdel(_RELEASED, origin)
 
     def take(self, origin: str, pace: Pace) -> int:
         """Return how many messages may be sent within the next `AHEAD` seconds; those are ours."""
