@@ -20,32 +20,9 @@ another status, an answer too late or too large, none at all, the stream or conn
 time it came. What HTTP/2 says was not (a refused stream, one beyond a GOAWAY) is in `disowned`.
 """
 
-from tests.push_service.certificates import Certificate
-from tests.push_service.judge import Refusal
-from tests.push_service.messages import (
-    Ack,
-    Answer,
-    Channel,
-    Message,
-    Nack,
-    Registration,
-    Rule,
-    Subscription,
-    every,
-)
-from tests.push_service.service import PushService
-
-__all__ = [
-    "Ack",
-    "Answer",
-    "Certificate",
-    "Channel",
-    "Message",
-    "Nack",
-    "PushService",
-    "Refusal",
-    "Registration",
-    "Rule",
-    "Subscription",
-    "every",
-]
+from tests.push_service.messages import Answer as Answer
+from tests.push_service.messages import Message as Message
+from tests.push_service.messages import Rule as Rule
+from tests.push_service.messages import Subscription as Subscription
+from tests.push_service.messages import every as every
+from tests.push_service.service import PushService as PushService
