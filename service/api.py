@@ -132,12 +132,12 @@ def unsubscribe(id: str) -> ResponseReturnValue:
 
 @readers.post("/receipts")
 def report() -> ResponseReturnValue:
-    """Count what a browser reports of an alert; a forgery counts nothing and is answered alike."""
-    said = body(validation.Receipt)
-    opened = runtime().tokens.open_receipt(said.token)
-    if opened is not None:
-        notification, subscription = opened
-        runtime().publishing.count_receipt(notification, said.event, subscription)
+    """Count what a browser reports of alerts; a forgery counts nothing and is answered alike."""
+    opened = (
+        (runtime().tokens.open_receipt(one.token), one.event)
+        for one in body(validation.Receipts).all()
+    )
+    runtime().publishing.count_receipts((*who, event) for who, event in opened if who is not None)
     return "", 204
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -213,10 +213,14 @@ class Publishing:
         """Return what browsers reported, each browser counted once."""
         return self._store.notifications.receipts(id, EVENTS)
 
-    def count_receipt(self, id: int, event: str, subscription: SubscriptionId) -> None:
-        """Count what a browser reports of a notification we know; another counts nothing."""
-        if event in EVENTS and self._store.notifications.state(id) is not None:
-            self._store.notifications.count_receipt(id, event, str(subscription))
+    def count_receipts(self, receipts: Iterable[tuple[int, SubscriptionId, str]]) -> None:
+        """Count what browsers report of notifications that we know; another counts nothing."""
+        known: dict[int, bool] = {}
+        for id, subscription, event in receipts:
+            if id not in known:
+                known[id] = self._store.notifications.state(id) is not None
+            if known[id] and event in EVENTS:
+                self._store.notifications.count_receipt(id, event, str(subscription))
 
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""
@@ -272,10 +276,11 @@ class Publishing:
         with `replace` False they keep what they have. None leaves a part of the text as it is.
         `check` is given the text as it is, and may refuse.
         """
-        if (before := self.answered(idempotency)) is not None:
-            return before
         while True:
             root = self.root(id)
+            # Asked of the same wish after the text that it may have changed was read.
+            if (before := self.answered(idempotency)) is not None:
+                return before
             text = root.text
             check(text)
             correction = Notification(

@@ -25,6 +25,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -197,6 +198,13 @@ def _auth(value: object) -> bytes:
     return secret
 
 
+def _vapid_key(text: str, info: ValidationInfo) -> str:
+    public = text.rstrip("=")
+    if not _house(info).takes_key(public):
+        raise ValueError("is no key of this site: subscribe with the one that /api/v1/site says")
+    return public
+
+
 def line(most: int) -> StringConstraints:
     """Return what holds for a text of one line that must not be empty."""
     return StringConstraints(strip_whitespace=True, min_length=1, max_length=most)
@@ -207,6 +215,7 @@ Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(_locale
 Zone = Annotated[str, AfterValidator(moments.zone)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Topics = Annotated[list[str], Field(max_length=100), AfterValidator(_topics)]
+VapidPublicKey = Annotated[str, AfterValidator(_vapid_key)]
 TopicName = Annotated[str, line(60), AfterValidator(characters)]
 TopicDescription = Annotated[
     str,
@@ -247,11 +256,12 @@ class NewSubscription(Said):
     topics: Topics | None = None
     locale: Locale | None = None
     timezone: Zone | None = None
+    vapid_public_key: VapidPublicKey | None = None
     refresh: bool = False
 
     def wish(self, vapid_key: str) -> Wish:
-        """Return what the store is asked for."""
-        return _wish(self.subscription, vapid_key, self)
+        """Return what the store is asked for; `vapid_key` where the browser names none."""
+        return _wish(self.subscription, self.vapid_public_key or vapid_key, self)
 
 
 class ChangedPreferences(Said):
@@ -261,15 +271,17 @@ class ChangedPreferences(Said):
     topics: Topics | None = None
     locale: Locale | None = None
     timezone: Zone | None = None
+    vapid_public_key: VapidPublicKey | None = None
 
     def wish(self, before: Subscription, vapid_key: str) -> Wish:
-        """Return what the store is asked for; a new endpoint was made with the key of today."""
+        """Return what the store is asked for; `vapid_key` where the browser names none."""
         if self.subscription is None:
             kept = PushKeys.model_construct(p256dh=before.p256dh, auth=before.auth)
             same = PushSubscription.model_construct(endpoint=before.endpoint, keys=kept)
             return _wish(same, before.vapid_key, self)
         moved = self.subscription.endpoint != before.endpoint
-        return _wish(self.subscription, vapid_key if moved else before.vapid_key, self)
+        assumed = vapid_key if moved else before.vapid_key
+        return _wish(self.subscription, self.vapid_public_key or assumed, self)
 
 
 def _wish(
@@ -286,11 +298,36 @@ def _wish(
     )
 
 
+_ReceiptToken = Annotated[str, StringConstraints(max_length=100)]
+_Event = Literal["shown", "clicked", "dismissed"]
+
+
 class Receipt(Said):
     """What a browser reports of one alert."""
 
-    token: Annotated[str, StringConstraints(max_length=100)]
-    event: Literal["shown", "clicked", "dismissed"]
+    token: _ReceiptToken
+    event: _Event
+
+
+class Receipts(Said):
+    """What a browser reports: of one alert, or of several together."""
+
+    token: _ReceiptToken | None = None
+    event: _Event | None = None
+    receipts: Annotated[list[Receipt], Field(min_length=1, max_length=50)] | None = None
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Receipts:
+        given = (self.token is not None, self.event is not None, self.receipts is not None)
+        if given not in ((True, True, False), (False, False, True)):
+            raise ValueError('must have either "token" and "event", or "receipts"')
+        return self
+
+    def all(self) -> list[Receipt]:
+        """Return one row for each."""
+        if self.token is not None and self.event is not None:
+            return [Receipt(token=self.token, event=self.event)]
+        return self.receipts or []
 
 
 # Topics -----------------------------------------------------------------------------------------

@@ -227,8 +227,11 @@ def test_a_receipt_counts_a_browser_once_and_a_forgery_never(client: Client, tok
         for event in ("shown", "clicked"):
             answer = client.call("POST", f"{API}/receipts", {"token": one, "event": event})
             assert answer.status_code == 204
+    several = [{"token": one, "event": "dismissed"} for one in (unknown, receipt, receipt, "")]
+    answer = client.call("POST", f"{API}/receipts", {"receipts": several})
+    assert answer.status_code == 204
     shown = client.call("GET", sent.headers["Location"], token=token).json["progress"]["receipts"]
-    assert shown == {"shown": 1, "clicked": 1, "dismissed": 0}
+    assert shown == {"shown": 1, "clicked": 1, "dismissed": 1}
     assert not [key for key in stored(client) if b":77" in key]
 
 
@@ -719,7 +722,11 @@ BAD = [
     ("change", "topics", ["cooking"], "topics"),
     ("change", "refresh", True, "refresh"),
     *(("change", name, None, name) for name in ("id", "token", *LATER)),
-    ("report", "token", "DELETE", "token"),
+    ("report", "token", "DELETE", ""),
+    ("report", "receipts", [], "receipts"),
+    ("report", "receipts", [{"token": "x", "event": "shown"}], ""),
+    ("report", "receipts", [{"token": "x", "event": "shown"}] * 51, "receipts"),
+    ("report", "receipts", [{"token": "x"}], "receipts.0.event"),
     ("report", "token", 5, "token"),
     ("report", "token", "x" * 101, "token"),
     ("report", "event", "closed", "event"),

@@ -23,14 +23,24 @@
     timestamp: "number",
   };
   // Safari revokes a subscription whose push events last about ten seconds.
-  const RECEIPT_TIMEOUT_MS = 5000;
+  const RECEIPTS_TIMEOUT_MS = 5000;
+  // A million browsers show an alert within a minute; what they report may come a little later.
+  const SHOWN_WITHIN_MS = 3000;
+  // Receipts that wait for the service, one entry each; the oldest give way.
+  const WAITING = "stop-press-receipts";
+  const MOST_WAITING = 50;
   // Firefox tells of closing also when the click closed it, which is no dismissal.
   const clicked = new Set();
+
+  // Half a surrogate pair in a tag ends Chromium's process (seen in 156).
+  function wellFormed(_key, value) {
+    return typeof value === "string" ? (value.toWellFormed?.() ?? value) : value;
+  }
 
   /** The notification of a Declarative Web Push document; null for any other payload. */
   function unpack(data) {
     try {
-      const { web_push: format, notification } = data.json();
+      const { web_push: format, notification } = JSON.parse(data.text(), wellFormed);
       return format === 8030 && typeof notification.title === "string" ? notification : null;
     } catch {
       return null;
@@ -58,12 +68,14 @@
   }
 
   /** What the click and the receipts need later; kept by the browser with the notification. */
-  function keepsake(notification) {
+  function keepsake({ navigate, data, ...notification }) {
     return {
-      navigate: safeLink(notification.navigate),
-      links: actionsOf(notification).map(({ action, navigate }) => [action, safeLink(navigate)]),
-      api: notification.data?.api,
-      receipt: notification.data?.receipt,
+      navigate: safeLink(navigate),
+      links: actionsOf(notification).map((row) => [row.action, safeLink(row.navigate)]),
+      api: data?.api,
+      receipt: data?.receipt,
+      // A clicked alert is always reported, the others by some of a large audience.
+      reports: Math.random() < (data?.report ?? 1),
     };
   }
 
@@ -79,22 +91,46 @@
     return options;
   }
 
-  /** Tell the service that this notification was `shown`, `clicked` or `dismissed`. */
-  async function report({ api, receipt }, event) {
-    if (!receipt) return;
+  /** Tell the service that this notification was `shown`, `clicked` or `dismissed`.
+
+      When it cannot be told, the next receipt takes this one along. */
+  async function report({ api, receipt, reports }, event) {
+    if (typeof receipt !== "string" || !(reports || event === "clicked")) return;
     try {
-      await fetch(new URL("/api/v1/receipts", api), {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ token: receipt, event }),
-        credentials: "omit",
-        referrerPolicy: "no-referrer",
-        keepalive: true,
-        signal: AbortSignal.timeout(RECEIPT_TIMEOUT_MS),
-      });
+      const cache = await caches.open(WAITING);
+      await cache.put(`/${event}/${encodeURIComponent(receipt)}`, new Response());
+      if (event === "shown") await pause(Math.random() * SHOWN_WITHIN_MS);
+      await deliver(cache, api);
     } catch {
       // Offline, or the service is down: the reader has seen the alert, which is what matters.
     }
+  }
+
+  function pause(milliseconds) {
+    return new Promise((resolve) => setTimeout(resolve, milliseconds));
+  }
+
+  async function deliver(cache, api) {
+    const waiting = await cache.keys();
+    const forget = (requests) => Promise.all(requests.map((request) => cache.delete(request)));
+    const going = waiting.slice(-MOST_WAITING);
+    await forget(waiting.slice(0, -MOST_WAITING));
+    if (!going.length) return; // another event has taken ours along
+    const receipts = going.map(({ url }) => {
+      const [event, token] = url.split("/").slice(-2);
+      return { token: decodeURIComponent(token), event };
+    });
+    const { status } = await fetch(new URL("/api/v1/receipts", api), {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ receipts }),
+      credentials: "omit",
+      referrerPolicy: "no-referrer",
+      keepalive: true,
+      signal: AbortSignal.timeout(RECEIPTS_TIMEOUT_MS),
+    });
+    // What is refused will be refused again; "too fast" and a fault of the service's will not.
+    if (status < 500 && status !== 429) await forget(going);
   }
 
   function pages() {
@@ -108,18 +144,25 @@
 
   /** Show a notification for every push: a silent one costs the site its subscription. */
   async function show(data) {
-    const notification = unpack(data) ?? { title: "New update", body: self.location.hostname };
-    const { title, body } = notification;
-    const kept = { stopPress: keepsake(notification) };
+    const notification = unpack(data) ?? { title: self.location.hostname };
+    const kept = keepsake(notification);
+    const options = optionsOf(notification);
     try {
-      await self.registration.showNotification(title, { ...optionsOf(notification), data: kept });
+      await self.registration.showNotification(notification.title, {
+        ...options,
+        data: { stopPress: kept },
+      });
     } catch {
       // An option this browser does not take must not cost the reader the alert.
-      await self.registration.showNotification(title, { body: `${body ?? ""}`, data: kept });
+      const { body = "" } = options;
+      await self.registration.showNotification(notification.title, {
+        body,
+        data: { stopPress: kept },
+      });
     }
     await Promise.all([
-      report(kept.stopPress, "shown"),
-      announce("stoppress:shown", notification, kept.stopPress.navigate),
+      report(kept, "shown"),
+      announce("stoppress:shown", notification, kept.navigate),
     ]);
   }
 

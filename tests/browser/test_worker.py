@@ -1,0 +1,327 @@
+"""The service worker's code in a real Chromium: what it does with anything that is pushed to it."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, request
+from playwright.sync_api import Browser, Page
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from service.config import Config
+from service.reader import bp
+
+pytestmark = pytest.mark.browser
+
+# The worker under test, and a page's way to let its events happen: a page cannot make trusted ones.
+HARNESS = """
+const handlers = {};
+const listen = self.addEventListener.bind(self);
+self.addEventListener = (type, handler) => { handlers[type] = handler; };
+const later = self.setTimeout;
+self.setTimeout = (run) => later(run, 0); // the clock is the only thing that is not real
+importScripts("/sw.js");
+
+async function happen(type, event) {
+  const promises = [];
+  handlers[type]({ ...event, waitUntil: (promise) => promises.push(promise) });
+  await Promise.all(promises);
+}
+
+function data(text) {
+  return text === null ? null : { text: () => text };
+}
+
+async function shown() {
+  const found = await registration.getNotifications();
+  return found.map((one) => ({
+    ...{ title: one.title, body: one.body, tag: one.tag, icon: one.icon, dir: one.dir },
+    ...{ lang: one.lang, timestamp: one.timestamp, data: one.data, image: one.image },
+    actions: one.actions.map(({ action, title }) => ({ action, title })),
+  }));
+}
+
+const does = {
+  async push(text) {
+    await happen("push", { data: data(text) });
+    return shown();
+  },
+  async pushAll(texts) {
+    let count = 0;
+    const show = registration.showNotification.bind(registration);
+    registration.showNotification = async (...all) => { await show(...all); count += 1; };
+    const counts = [];
+    for (const text of texts) {
+      count = 0;
+      await happen("push", { data: data(text) });
+      counts.push(count);
+    }
+    for (const one of await registration.getNotifications()) one.close();
+    return counts;
+  },
+  async close() {
+    for (const notification of await registration.getNotifications()) {
+      notification.close();
+      await happen("notificationclose", { notification });
+    }
+  },
+  async waiting() {
+    const keys = await (await caches.open("stop-press-receipts")).keys();
+    return keys.map(({ url }) => new URL(url).pathname);
+  },
+};
+
+listen("install", () => self.skipWaiting());
+listen("activate", (event) => event.waitUntil(clients.claim()));
+listen("message", async ({ data: [what, ...given], ports: [port] }) => {
+  try {
+    port.postMessage([await does[what](...given), null]);
+  } catch (error) {
+    port.postMessage([null, `${error}`]);
+  }
+});
+"""
+CALL = """
+async ([what, ...given]) => {
+  const registration = await navigator.serviceWorker.register("/harness.js", { scope: "/" });
+  await navigator.serviceWorker.ready;
+  const channel = new MessageChannel();
+  const answer = new Promise((resolve) => { channel.port1.onmessage = resolve; });
+  registration.active.postMessage([what, ...given], [channel.port2]);
+  const { data: [value, error] } = await answer;
+  if (error) throw new Error(error);
+  return value;
+}
+"""
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, *_: object) -> None:
+        """Say nothing of icons with strange names."""
+
+
+class Site:
+    """A newspaper's site whose own worker is the harness; it takes receipts, or refuses them."""
+
+    def __init__(self) -> None:
+        self.receipts: list[list[dict[str, str]]] = []
+        self.answers: list[int] = []
+        app = Flask(__name__, static_folder=None)
+        app.config["STOPPRESS"] = Config.read({})
+        app.register_blueprint(bp)
+        app.add_url_rule("/", view_func=lambda: "<!doctype html><title>Paper</title>", endpoint="/")
+        javascript = {"Content-Type": "text/javascript"}
+        app.add_url_rule("/harness.js", view_func=lambda: (HARNESS, 200, javascript), endpoint="h")
+        app.add_url_rule("/api/v1/receipts", view_func=self._take, methods=["POST"])
+        self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+        self.origin = f"http://localhost:{self._server.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+
+    def _take(self) -> tuple[str, int]:
+        self.receipts.append(request.get_json()["receipts"])
+        return "", self.answers.pop(0) if self.answers else 204
+
+    def __enter__(self) -> Site:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as site:
+        yield site
+
+
+@pytest.fixture
+def page(chromium: Browser, site: Site) -> Iterator[Page]:
+    context = chromium.new_context()
+    context.grant_permissions(["notifications"], origin=site.origin)
+    page = context.new_page()
+    page.goto(site.origin)
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def worker(page: Page) -> Callable[..., Any]:
+    return lambda *said: page.evaluate(CALL, list(said))
+
+
+def document(site: Site, receipt: str = "r1", **more: Any) -> str:
+    """What the service pushes."""
+    notification = {
+        "title": "Ferry afloat",
+        "body": "Since this morning.",
+        "navigate": "https://paper.example/ferry",
+        "tag": f"stop-press-{receipt}",
+        "data": {"api": site.origin, "receipt": receipt},
+        **more,
+    }
+    return json.dumps({"web_push": 8030, "notification": notification})
+
+
+# What is shown ----------------------------------------------------------------------------------
+
+
+def test_an_alert_is_shown_as_it_was_written(site: Site, worker: Callable[..., Any]) -> None:
+    more = {
+        "icon": "https://paper.example/icon.png",
+        "image": "https://paper.example/ferry.jpg",
+        "dir": "rtl",
+        "lang": "ar",
+        "timestamp": 1764000000000,
+        "actions": [
+            {"action": "0", "title": "Live", "navigate": "https://paper.example/live"},
+            {"action": "1", "title": "Map", "navigate": "javascript:alert(1)"},
+        ],
+    }
+
+    (shown,) = worker("push", document(site, **more))
+
+    kept = shown.pop("data")["stopPress"]
+    assert shown == {
+        "title": "Ferry afloat",
+        "body": "Since this morning.",
+        "tag": "stop-press-r1",
+        "icon": "https://paper.example/icon.png",
+        "image": "https://paper.example/ferry.jpg",
+        "dir": "rtl",
+        "lang": "ar",
+        "timestamp": 1764000000000,
+        "actions": [{"action": "0", "title": "Live"}, {"action": "1", "title": "Map"}],
+    }
+    assert kept["navigate"] == "https://paper.example/ferry"
+    # A link that is not safe to open leads to the front page.
+    assert kept["links"] == [["0", "https://paper.example/live"], ["1", f"{site.origin}/"]]
+
+
+@pytest.mark.parametrize("pushed", [None, "", "no JSON", "null", "8030", '{"web_push":8030}', "[]"])
+def test_what_is_no_alert_is_shown_as_news_of_the_site(
+    site: Site, worker: Callable[..., Any], pushed: str | None
+) -> None:
+    (shown,) = worker("push", pushed)
+    assert (shown["title"], shown["body"]) == ("localhost", "")
+    assert shown["data"]["stopPress"]["navigate"] == f"{site.origin}/"
+    assert site.receipts == []
+
+
+def anything(chance: random.Random, depth: int = 0) -> Any:
+    """Any JSON value."""
+    simple = [None, True, False, 0, -1, 1e308, 8030, "", "x", "\ud800", "🗞️" * 99, "toString"]
+    simple += [
+        "https://paper.example/",
+        "javascript:1",
+        "http://[",
+        "//x@y",
+        "\0",
+        "ltr",
+        "constructor",
+    ]
+    kind = chance.randrange(4 if depth < 3 else 2)
+    if kind == 2:
+        return [anything(chance, depth + 1) for _ in range(chance.randrange(4))]
+    if kind == 3:
+        names = ["title", "toString", "__proto__", "length", "action", "navigate", "receipt", "api"]
+        return {
+            chance.choice(names): anything(chance, depth + 1) for _ in range(chance.randrange(4))
+        }
+    return chance.choice(simple)
+
+
+def spoilt(chance: random.Random, text: str) -> str:
+    """A document with some of its parts replaced by anything, or cut off."""
+    said = json.loads(text)
+    notification = said["notification"]
+    names = ["title", "body", "navigate", "tag", "data", "icon", "image", "badge", "dir", "lang"]
+    names += ["actions", "timestamp", "renotify", "silent", "requireInteraction", "vibrate"]
+    for name in chance.sample(names, chance.randrange(1, 6)):
+        notification[name] = anything(chance)
+    if chance.random() < 0.3:
+        notification["title"] = "Still a title"
+    if chance.random() < 0.1:
+        said[chance.choice(["web_push", "notification"])] = anything(chance)
+    text = json.dumps(said)
+    return text[: chance.randrange(len(text))] if chance.random() < 0.1 else text
+
+
+@pytest.mark.timeout(300)
+def test_whatever_is_pushed_there_is_one_notification_and_no_exception(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    chance = random.Random(8030)
+    # Without a receipt: what is reported, and how, is the business of other tests.
+    texts = [spoilt(chance, document(site, data={})) for _ in range(10_000)]
+    for start in range(0, len(texts), 500):
+        some = texts[start : start + 500]
+        counts = worker("pushAll", some)
+        assert counts == [1] * len(some), some[counts.index(0)]
+
+
+# What is reported -------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_reported_goes_with_the_next(site: Site, worker: Callable[..., Any]) -> None:
+    site.answers = [503, 429]
+    worker("push", document(site, "first"))
+    worker("push", document(site, "second"))
+    assert worker("waiting") == ["/shown/first", "/shown/second"]
+
+    worker("push", document(site, "third"))
+
+    assert worker("waiting") == []
+    assert site.receipts[-1] == [
+        {"token": "first", "event": "shown"},
+        {"token": "second", "event": "shown"},
+        {"token": "third", "event": "shown"},
+    ]
+
+
+def test_what_is_refused_is_not_reported_again(site: Site, worker: Callable[..., Any]) -> None:
+    site.answers = [422]
+    worker("push", document(site, "first"))
+    assert worker("waiting") == []
+
+
+def test_of_many_that_cannot_be_reported_the_oldest_are_forgotten(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    site.answers = [503] * 60
+    for number in range(60):
+        worker("push", document(site, f"r{number}"))
+    assert len(worker("waiting")) == 50
+    assert worker("waiting")[-1] == "/shown/r59"
+
+
+def test_of_a_large_audience_some_report_and_the_others_keep_quiet(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    data = {"api": site.origin, "report": 0.2}
+    texts = [document(site, data={**data, "receipt": f"r{number}"}) for number in range(400)]
+
+    worker("pushAll", texts)
+
+    reported = {row["token"] for receipts in site.receipts for row in receipts}
+    # 80 on average; less than 40 or more than 130 once in a million runs.
+    assert 40 <= len(reported) <= 130
+    worker("push", document(site, data={**data, "report": 0, "receipt": "none"}))
+    worker("close")
+    assert {"token": "none", "event": "dismissed"} not in site.receipts[-1]
+
+
+def test_a_dismissal_is_reported(site: Site, worker: Callable[..., Any]) -> None:
+    worker("push", document(site))
+    worker("close")
+    assert site.receipts == [
+        [{"token": "r1", "event": "shown"}],
+        [{"token": "r1", "event": "dismissed"}],
+    ]
