@@ -1,0 +1,72 @@
+"""Filling the pool of prepared keys, and taking from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from service.models import SubscriptionId
+from service.runtime import Runtime
+from service.store.subscriptions import BUCKET, Wish
+from tests.house import wait_until
+from workers import wire
+from workers.prepare import Filler, Pool
+from workers.wire import PreparedKey
+
+READERS = 2 * BUCKET
+
+
+@contextmanager
+def filling(runtime: Runtime) -> Iterator[Filler]:
+    """A filler at work."""
+    filler = Filler(runtime)
+    filler.start()
+    try:
+        yield filler
+    finally:
+        filler.stop()
+
+
+def fill(runtime: Runtime) -> None:
+    """Have a key derived for everyone."""
+    everyone = runtime.store.subscriptions.count()
+    with filling(runtime):
+        wait_until(lambda: runtime.store.prepared.ready() == everyone)
+
+
+def take_all(pool: Pool) -> dict[int, PreparedKey]:
+    return {**pool.take(0, 0), **pool.take(0, 1)}
+
+
+def publics(keys: dict[int, PreparedKey]) -> set[bytes]:
+    return {key.public for key in keys.values()}
+
+
+def give_other_keys(runtime: Runtime, number: int) -> None:
+    """Do what a browser does that was subscribed anew."""
+    id = SubscriptionId(0, number)
+    before = runtime.store.subscriptions.get(id)
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    p256dh = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    wish = Wish(before.endpoint, p256dh, os.urandom(16), before.vapid_key)
+    runtime.store.subscriptions.change(id, wish)
+
+
+def watch_derivations(
+    monkeypatch: pytest.MonkeyPatch, then: Callable[[int], None] = lambda _: None
+) -> list[PreparedKey]:
+    """Return a list of all keys derived from now on; `then` is told how many there are."""
+    derive, derived = wire.derive, []
+
+    def watched(p256dh: bytes, auth: bytes) -> PreparedKey:
+        derived.append(derive(p256dh, auth))
+        then(len(derived))
+        return derived[-1]
+
+    monkeypatch.setattr(wire, "derive", watched)
+    return derived
