@@ -21,6 +21,7 @@ from service import (
     api_notifications,
     calls,
     desk,
+    desk_writing,  # noqa: F401 - its pages are the desk's
     editors,
     metrics,
     problems,

@@ -1,4 +1,4 @@
-"""The desk: the pages on which editors write an alert, send it, and watch it go out."""
+"""The desk: the pages on which editors watch alerts go out, stop them, and correct them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Any
 
 from flask import (
     Blueprint,
@@ -28,8 +29,8 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from service import desk_forms, editors, submissions, validation
 from service.calls import runtime
-from service.desk_forms import CorrectionForm, Form
-from service.models import Audience, Content, Notification
+from service.desk_forms import CorrectionForm
+from service.models import Audience, Notification
 from service.publishing import Conflict, Idempotency, UnknownNotification
 from service.reports import FILTERS, Report, describe, service_name
 
@@ -134,124 +135,16 @@ def sign_out() -> ResponseReturnValue:
     return redirect(url_for("desk.sign_in"), 303)
 
 
-# Writing and sending ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A form that can be sent: what it says, whom it reaches, and how many that is now."""
-
-    content: Content
-    audience: Audience
-    spread_minutes: int
-    reach: int
-
-
-@bp.get("/new")
-def compose() -> ResponseReturnValue:
-    """Show the form for a new alert."""
-    return _compose(Form())
-
-
-@bp.post("/new")
-def review() -> ResponseReturnValue:
-    """Show what would be sent, and to how many; or what is wrong, or the form again (Back)."""
-    form, nonce = Form.read(), desk_forms.nonce()
-    if request.form.get("step") == "edit":
-        return _compose(form, nonce=nonce)
-    checked = _check(form)
-    if not isinstance(checked, Draft):
-        return _compose(form, nonce=nonce, errors=checked), 422
-    return render_template(
-        "desk/confirm.html",
-        form=form,
-        nonce=nonce,
-        content=checked.content,
-        spread_minutes=checked.spread_minutes,
-        audience=_describe(checked.audience),
-        reach=checked.reach,
-    )
-
-
-@bp.get("/reach")
-def reach() -> ResponseReturnValue:
-    """Say how many browsers would get it: the part of the form that follows the ticks."""
-    everyone = request.args.get("audience") == "everyone"
-    return render_template("desk/reach.html", reach=_reach(everyone, request.args.getlist("topic")))
-
-
-@bp.post("/alerts")
-def send() -> ResponseReturnValue:
-    """Send it, once however often this arrives: the form's nonce stands for the intention."""
-    form, nonce = Form.read(), desk_forms.nonce()
-    checked = _check(form)
-    if not isinstance(checked, Draft):
-        return _compose(form, nonce=nonce, errors=checked), 422
-    body = json.dumps(form.as_json(), sort_keys=True).encode()
-    key = Idempotency(f"desk {current_user.email}", nonce, body)
-    try:
-        published = runtime().publishing.publish(
-            checked.content,
-            checked.audience,
-            by=current_user.email,
-            spread_minutes=checked.spread_minutes,
-            idempotency=key,
-        )
-    except Conflict:
-        notice = (
-            "This form has sent an alert already, with other words; it is in the list of alerts."
-            " Nothing was sent just now. Review it again to send these words as another alert."
-        )
-        return _compose(form, notice=notice), 409
-    return redirect(url_for("desk.alert", id=published.id), 303)
-
-
-def _compose(
-    form: Form, *, nonce: str = "", errors: dict[str, str] | None = None, notice: str = ""
-) -> str:
-    return render_template(
-        "desk/compose.html",
-        form=form,
-        nonce=nonce or secrets.token_urlsafe(16),
-        errors=errors or {},
-        notice=notice,
-        topics=runtime().store.house.topics().values(),
-        spreads=desk_forms.SPREADS,
-        reach=_reach(form.audience == "everyone", form.topics),
-    )
-
-
-def _check(form: Form) -> Draft | dict[str, str]:
-    """Return what can be sent, or what is wrong with which field."""
-    try:
-        wanted = submissions.read(form.as_json(), runtime())
-    except validation.Invalid as invalid:
-        return form.complaints(invalid)
-    recipients = runtime().publishing.reach(wanted.audience)
-    if not recipients:
-        return {"audience": "Nobody would get it: no browser is subscribed to that yet."}
-    return Draft(wanted.content, wanted.audience, wanted.spread_minutes, recipients)
-
-
-def _reach(everyone: bool, slugs: tuple[str, ...] | list[str]) -> int | None:
-    """Return how many browsers that is; None where nobody was chosen."""
-    known = runtime().store.house.topics()
-    topics = tuple(slug for slug in dict.fromkeys(slugs) if slug in known)
-    if not (everyone or topics):
-        return None
-    audience = Audience(everyone=True) if everyone else Audience(topics=topics)
-    return runtime().publishing.reach(audience)
-
-
 # Watching ---------------------------------------------------------------------------------------
 
 
-def _report(notification: Notification, *, receipts: bool = True) -> Report:
+def report_of(notification: Notification, *, receipts: bool = True) -> Report:
+    """Return an alert as the pages show it; without `receipts` as a list does."""
     publishing = runtime().publishing
     audience = "whoever has what it corrects"
     return Report(
         notification=notification,
-        audience=audience if notification.corrects else _describe(notification.audience),
+        audience=audience if notification.corrects else describe_audience(notification.audience),
         progress=publishing.progress(notification.id),
         receipts=publishing.receipts(notification.id) if receipts else {},
         now=time.time(),
@@ -259,7 +152,8 @@ def _report(notification: Notification, *, receipts: bool = True) -> Report:
     )
 
 
-def _describe(audience: Audience) -> str:
+def describe_audience(audience: Audience) -> str:
+    """Say whom an audience means."""
     return describe(audience, runtime().store.house.topics())
 
 
@@ -271,11 +165,14 @@ def alerts() -> ResponseReturnValue:
 
 def _alerts(notice: str = "") -> str:
     before = request.args.get("before", type=int)
-    found = runtime().publishing.latest(_PAGE, before)
+    found = runtime().publishing.started(_PAGE, before)
+    planned = runtime().publishing.planned() if before is None else []
     service = runtime().endpoints.service
     return render_template(
         "desk/alerts.html",
-        reports=[_report(notification, receipts=False) for notification in found],
+        missed=[one for one in planned if one.missed],
+        planned=[report_of(one, receipts=False) for one in planned if not one.missed],
+        reports=[report_of(notification, receipts=False) for notification in found],
         older=found[-1].id if len(found) == _PAGE else None,
         doubts=[(service_name(service(one.origin)), one) for one in runtime().gone.doubts()],
         notice=notice,
@@ -291,21 +188,31 @@ def alert(id: int) -> ResponseReturnValue:
 def _alert(id: int, notice: str = "") -> str:
     publishing = runtime().publishing
     one = publishing.get(id)
+    if one.planned:
+        return render_template("desk/planned.html", notice=notice, **_planned(one))
     return render_template(
         "desk/alert.html",
-        report=_report(one),
+        report=report_of(one),
         root=publishing.get(one.corrects) if one.corrects else None,
-        corrections=[_report(publishing.get(id), receipts=False) for id in one.corrections],
+        corrections=[report_of(publishing.get(id), receipts=False) for id in one.corrections],
         notice=notice,
     )
+
+
+def _planned(one: Notification) -> dict[str, Any]:
+    reach = runtime().publishing.reach(one.audience)
+    return {"report": report_of(one, receipts=False), "reach": reach}
 
 
 @bp.get("/alerts/<int:id>/progress")
 def progress(id: int) -> ResponseReturnValue:
     """Show the part of that page that follows the numbers; have it load anew for the rest."""
-    report = _report(runtime().publishing.get(id))
+    one = runtime().publishing.get(id)
+    report = report_of(one)
     same = request.args.get("stage", report.stage) == report.stage
     headers = {} if report.live and same else {"HX-Refresh": "true"}
+    if one.planned:
+        return render_template("desk/planned_state.html", **_planned(one)), headers
     return render_template("desk/progress.html", report=report), headers
 
 
@@ -343,7 +250,7 @@ def _conflict(conflict: Conflict) -> ResponseReturnValue:
 def write_correction(id: int) -> ResponseReturnValue:
     """Show the form for another text, with what readers are sent now."""
     root = runtime().publishing.root(id)
-    return _correction(root, CorrectionForm.of(root.text))
+    return correction_page(root, CorrectionForm.of(root.text))
 
 
 @bp.post("/alerts/<int:id>/correct")
@@ -353,7 +260,7 @@ def correct(id: int) -> ResponseReturnValue:
     root = runtime().publishing.root(id)
     if root.over and form.reached == "leave":
         notice = "By now it is over: whoever gets it has the old words. They can only be replaced."
-        return _correction(root, form, notice=notice), 409
+        return correction_page(root, form, notice=notice), 409
     said = json.dumps(asdict(form)).encode()
     key = Idempotency(f"desk {current_user.email}", nonce, f"correct {root.id} ".encode() + said)
     try:
@@ -369,15 +276,15 @@ def correct(id: int) -> ResponseReturnValue:
             check=lambda text: wanted.check(text, runtime()),
         )
     except validation.Invalid as invalid:
-        return _correction(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
+        return correction_page(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
     except Conflict as conflict:
         used = runtime().store.notifications.remembered(key.digest) is not None
-        return _correction(root, form, notice=_USED if used else str(conflict)), 409
+        return correction_page(root, form, notice=_USED if used else str(conflict)), 409
     to = root.id if wanted.reached == "leave" else published.id
     return redirect(url_for("desk.alert", id=to), 303)
 
 
-def _correction(
+def correction_page(
     root: Notification,
     form: CorrectionForm,
     *,
@@ -385,6 +292,7 @@ def _correction(
     errors: dict[str, str] | None = None,
     notice: str = "",
 ) -> str:
+    """Show the form for another text of what was sent."""
     progress = runtime().publishing.progress(root.id)
     return render_template(
         "desk/correct.html",
@@ -442,6 +350,9 @@ def missing(_rest: str) -> ResponseReturnValue:
 @bp.errorhandler(UnknownNotification)
 @bp.errorhandler(NotFound)
 def _not_found(_: Exception) -> ResponseReturnValue:
+    if "HX-Request" in request.headers:
+        # The page of an alert that somebody has deleted is loaded anew, to say so.
+        return "", 404, {"HX-Refresh": "true"}
     return _notice(404, "There is no such page", "Perhaps a digit of its address went missing.")
 
 

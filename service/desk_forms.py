@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from flask import abort, request
 
-from service.models import Content
+from service import moments
+from service.models import Content, Notification, SendAt, State
 from service.validation import Invalid
 
 # Over how long an alert may be spread: what the form sends, and the minutes that it means.
@@ -29,7 +34,10 @@ def nonce() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A new alert."""
+    """An alert, to be sent `when`: "now", "at" a wall clock's time in a zone, or "draft".
+
+    Of one that is planned already, `changes` says which state of it was opened.
+    """
 
     title: str = ""
     body: str = ""
@@ -38,6 +46,30 @@ class Form:
     topics: tuple[str, ...] = ()
     kind: str = "news"
     spread: str = ""
+    when: str = "now"
+    at: str = ""
+    zone: str = "UTC"
+    changes: str = ""
+
+    @classmethod
+    def of(cls, planned: Notification) -> Form:
+        """Return the form with what is planned."""
+        content, audience = planned.content, planned.audience
+        send_at = planned.send_at if planned.state is State.SCHEDULED else None
+        zone = (send_at and send_at.zone) or "UTC"
+        return cls(
+            title=content.title,
+            body=content.body,
+            url=content.url,
+            audience="everyone" if audience.everyone else "topics",
+            topics=audience.topics,
+            kind=content.kind,
+            spread=str(planned.spread_minutes or ""),
+            when="at" if send_at else "draft",
+            at=_wall(send_at, zone) if send_at else "",
+            zone=zone,
+            changes=str(planned.changes),
+        )
 
     @classmethod
     def read(cls) -> Form:
@@ -49,9 +81,13 @@ class Form:
             topics=tuple(dict.fromkeys(form.getlist("topic"))),
             kind=form.get("kind", "news"),
             spread=form.get("spread", ""),
+            when=form.get("when", "now"),
+            at=form.get("at", ""),
+            zone=form.get("zone") or "UTC",
+            changes=form.get("changes", ""),
         )
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         """Return the alert as the API takes it."""
         everyone = self.audience == "everyone"
         return {
@@ -61,7 +97,36 @@ class Form:
             "kind": self.kind,
             "spread_minutes": SPREADS.get(self.spread, self.spread),
             "audience": {"everyone": True} if everyone else {"topics": list(self.topics)},
+            "send_at": self._send_at if self.when == "at" else None,
+            "draft": {"now": False, "at": False, "draft": True}.get(self.when, self.when),
         }
+
+    def change_of(self, planned: Notification) -> dict[str, Any]:
+        """Return it as the API takes a change: what the form does not know stays as it is."""
+        said = self.as_json()
+        audience = planned.audience
+        said["audience"] |= {"exclude": list(audience.exclude), "locales": list(audience.locales)}
+        if self.spread == str(planned.spread_minutes):
+            said["spread_minutes"] = planned.spread_minutes
+        if self.when == "now":
+            said["draft"] = True  # until it is sent, which is another call
+        # The form's time is by the minute, and says nothing of a clock that shows it twice.
+        before = planned.send_at if planned.state is State.SCHEDULED else None
+        if self.when == "at" and before and self._moment and self.at == _wall(before, self.zone):
+            said["send_at"] = moments.write(before)
+        return said
+
+    @property
+    def _send_at(self) -> str:
+        return f"{self.at}[{self.zone}]"
+
+    @property
+    def _moment(self) -> float | None:
+        """The time in seconds since 1970 UTC; None where it is no time."""
+        try:
+            return moments.read(self._send_at).at
+        except ValueError:
+            return None
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Return the fields to send again."""
@@ -73,7 +138,19 @@ class Form:
 
     def complaints(self, invalid: Invalid) -> dict[str, str]:
         """Return what is wrong with which field."""
-        return _complaints(invalid, {"title": self.title, "url": self.url, "audience": self.topics})
+        given = {"title": self.title, "url": self.url, "audience": self.topics}
+        errors = _complaints(invalid, given)
+        if "send_at" in errors:
+            errors["send_at"] = self._complaint_of_time()
+        return errors
+
+    def _complaint_of_time(self) -> str:
+        moment = self._moment
+        if moment is None:
+            return "Choose a day and a time."
+        if moment <= time.time():
+            return "That has passed. Choose a later time, or send it now."
+        return "That is more than a year away."
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +175,11 @@ class CorrectionForm:
     def complaints(self, invalid: Invalid) -> dict[str, str]:
         """Return what is wrong with which field."""
         return _complaints(invalid, {"title": self.title, "url": self.url})
+
+
+def _wall(send_at: SendAt, zone: str) -> str:
+    """Return what a clock of that zone shows then, as `<input type="datetime-local">` has it."""
+    return f"{datetime.fromtimestamp(send_at.at, ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
 
 
 def _texts() -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from zoneinfo import ZoneInfo
 
 from service.limits import Limit
 from service.models import Audience, Notification, Outcome, Progress, State, Topic
@@ -62,13 +62,30 @@ class Report:
     @property
     def stage(self) -> str:
         """What is another when more than the numbers has changed."""
-        return f"{self.notification.state.value}.{self.notification.revision}"
+        one = self.notification
+        return f"{one.state.value}.{one.revision}.{one.changes}"
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether it waits for its time."""
+        return self.notification.state is State.SCHEDULED
+
+    @property
+    def due_in(self) -> float:
+        """Seconds until it is to be sent, below 0 where that has passed; 0 without a time."""
+        send_at = self.notification.send_at
+        return send_at.at - self.now if send_at else 0.0
+
+    @property
+    def began(self) -> float:
+        """When the first of it could be sent, or else when it was written."""
+        return self.notification.started_at or self.notification.created_at
 
     @property
     def correctable(self) -> bool:
         """Whether there may be somebody whom a correction of it reaches."""
         one = self.notification
-        if one.audience.subscription is not None or one.state in (State.DRAFT, State.SCHEDULED):
+        if one.audience.subscription is not None or one.planned:
             return False
         return not one.over or one.corrects is not None or self.handed_over > 0
 
@@ -101,8 +118,7 @@ class Report:
     @property
     def seconds(self) -> float:
         """How long it has taken."""
-        began = self.notification.started_at or self.notification.created_at
-        return max(0.0, (self.notification.finished_at or self.now) - began)
+        return max(0.0, (self.notification.finished_at or self.now) - self.began)
 
     @property
     def rate(self) -> int:
@@ -112,6 +128,8 @@ class Report:
     @property
     def late(self) -> bool:
         """Whether it should have begun by now."""
+        if self.scheduled:
+            return self.due_in < -_LATE
         sending = self.notification.state is State.SENDING
         return sending and not self.progress.recipients and self.seconds > _LATE
 
@@ -192,6 +210,22 @@ def _clock(seconds: float) -> str:
     return f"{_datetime(seconds):%H:%M} UTC"
 
 
+def _wall(seconds: float, zone: str) -> str:
+    """Say what the clocks of a zone show then; the editor's own, or UTC, which is said."""
+    moment = datetime.fromtimestamp(seconds, ZoneInfo(zone))
+    return f"{moment:%a %-d %b, %H:%M}{' UTC' if zone == 'UTC' else ''}"
+
+
+def _ahead(seconds: float) -> str:
+    """Say how long it is until then, by the minute: `in 2 h 13 min`."""
+    if seconds < 60:
+        return "in less than a minute" if seconds > 0 else "any moment now"
+    days, rest = divmod(round(seconds / 60), 1440)
+    hours, minutes = divmod(rest, 60)
+    spans = ((days, "day" if days == 1 else "days"), (hours, "h"), (minutes, "min"))
+    return "in " + " ".join([f"{n} {unit}" for n, unit in spans if n][:2])
+
+
 def _brief(seconds: float) -> str:
     """Say how long something took, `0.4 s` or `2 min 5 s`."""
     if seconds < 60:
@@ -208,10 +242,12 @@ def _duration(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
-FILTERS: dict[str, Callable[[Any], str]] = {
+FILTERS: dict[str, Callable[..., str]] = {
     "number": _number,
     "iso": _iso,
     "utc": _utc,
+    "wall": _wall,
+    "ahead": _ahead,
     "brief": _brief,
     "duration": _duration,
     "limit": limit_words,

@@ -27,15 +27,50 @@ document.querySelector(".topics")?.addEventListener("input", () => {
   document.querySelector("[name=audience][value=topics]").checked = true;
 });
 
-/** Write times in the editor's own zone. */
-const readable = new Intl.DateTimeFormat(undefined, {
-  dateStyle: "medium",
-  timeStyle: "short",
+// Choosing a time means that it is meant.
+const at = document.querySelector("#at");
+at?.addEventListener("input", () => {
+  document.querySelector("[name=when][value=at]").checked = true;
 });
-for (const time of document.querySelectorAll("time[datetime]")) {
-  time.title = time.textContent;
-  time.textContent = readable.format(new Date(time.dateTime));
+
+/** Let the time be read, and written, in the editor's own zone. */
+function readInOwnZone() {
+  const zone = at.form.elements.zone;
+  const own = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  // What was typed elsewhere stays in the zone in which it was.
+  if (!own || (at.value && !at.dataset.at)) return;
+  zone.value = own;
+  document.querySelector("[data-zone]").textContent = own;
+  if (at.dataset.at) at.value = wall(new Date(at.dataset.at));
 }
+
+/** What the editor's clock shows then, as `<input type="datetime-local">` has it. */
+function wall(time) {
+  const two = (number) => String(number).padStart(2, "0");
+  const day = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())].join("-");
+  return `${day}T${two(time.getHours())}:${two(time.getMinutes())}`;
+}
+
+if (at) readInOwnZone();
+
+/** Write times in the editor's own zone. */
+function tellTimes() {
+  const time = { hour: "numeric", minute: "2-digit" };
+  const readable = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const day = { weekday: "short", day: "numeric", month: "short" };
+  for (const element of document.querySelectorAll("time[datetime]:not([title])")) {
+    const moment = new Date(element.dateTime);
+    const year = moment.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
+    element.title = element.textContent;
+    element.textContent =
+      "day" in element.dataset
+        ? new Intl.DateTimeFormat(undefined, { ...day, ...year, ...time }).format(moment)
+        : readable.format(moment);
+  }
+}
+
+tellTimes();
+document.addEventListener("htmx:afterSwap", tellTimes);
 
 // Numbers that stand still must not look like progress.
 const away = document.querySelector("#away");
