@@ -135,7 +135,7 @@ def report() -> ResponseReturnValue:
     """Count what a browser reports of alerts; a forgery counts nothing and is answered alike."""
     opened = (
         (runtime().tokens.open_receipt(one.token), one.event)
-        for one in body(validation.Receipts).all()
+        for one in body(validation.NewReceipts).all()
     )
     runtime().publishing.count_receipts((*who, event) for who, event in opened if who is not None)
     return "", 204

@@ -286,7 +286,7 @@ OPERATIONS = {
     "api.readers.unsubscribe": Operation(
         {204: None}, problems=(*_OF_READERS, 429), security="reader"
     ),
-    "api.readers.report": Operation({204: None}, validation.Receipts, _WITH_BODY),
+    "api.readers.report": Operation({204: None}, validation.NewReceipts, _WITH_BODY),
     "api.notifications.publish": Operation(
         {202: Published},
         submissions.NewNotification,

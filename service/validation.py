@@ -309,7 +309,7 @@ class Receipt(Said):
     event: _Event
 
 
-class Receipts(Said):
+class NewReceipts(Said):
     """What a browser reports: of one alert, or of several together."""
 
     token: _ReceiptToken | None = None
@@ -317,7 +317,7 @@ class Receipts(Said):
     receipts: Annotated[list[Receipt], Field(min_length=1, max_length=50)] | None = None
 
     @model_validator(mode="after")
-    def _one_or_several(self) -> Receipts:
+    def _one_or_several(self) -> NewReceipts:
         given = (self.token is not None, self.event is not None, self.receipts is not None)
         if given not in ((True, True, False), (False, False, True)):
             raise ValueError('must have either "token" and "event", or "receipts"')
