@@ -90,6 +90,13 @@ class Runtime:
         """The key with which new subscriptions are made."""
         return b64url(self.vapid_keys[0].public)
 
+    def takes_key(self, public: str) -> bool:
+        """Whether a browser may have subscribed with this VAPID key: it is set, and not retired."""
+        if public == self.vapid_public_key:
+            return True
+        ours = {b64url(key.public) for key in self.vapid_keys}
+        return public in ours and public not in self.store.house.retired_vapid_keys()
+
     @property
     def vapid_subject(self) -> str:
         """VAPID's `sub`: the newsroom's own, else the address of this service."""

@@ -1,8 +1,5 @@
 /* Stop Press on a page: who is subscribed here, whether to ask, and the calls to the service.
 
-     <script type="module" src="https://push.example/optin.js" data-worker="/sw.js"
-             data-scope="/" data-ask="auto|manual" data-topic="world"></script>
-
    The panel the reader sees is in panel.js and is fetched only when it is shown. An ordinary page
    view compares what is stored here with the browser, and asks the service nothing. */
 
@@ -137,8 +134,13 @@ async function subscribeBrowser({ pushManager }, key) {
 }
 
 function describe(subscription) {
-  const { timeZone: timezone } = Intl.DateTimeFormat().resolvedOptions();
-  return { subscription: subscription.toJSON(), locale: navigator.language, timezone };
+  return {
+    subscription: subscription.toJSON(),
+    // A page may still hold a key that is the site's no more.
+    vapid_public_key: applicationServerKey(subscription) || null,
+    locale: navigator.language,
+    timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+  };
 }
 
 function whySubscribeFailed(error) {
@@ -195,7 +197,7 @@ async function reconcile(subscription, kept, always) {
     const answer =
       changed && kept.id
         ? await call("PATCH", `subscriptions/${kept.id}`, {
-            body: { subscription: subscription.toJSON() },
+            body: describe(subscription),
             token: kept.token,
           })
         : await call("POST", "subscriptions", {
