@@ -43,6 +43,16 @@ def wait_until(look: Callable[[], T], timeout: float = 30.0, every: float = 0.05
     return found
 
 
+def wait_for(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
+    """Wait until a process that was started is `ready`; that it ends instead is an error."""
+
+    def look() -> bool:
+        assert process.poll() is None, f"{process.args!r} ended"
+        return ready()
+
+    wait_until(look, every=0.02)
+
+
 def free_port() -> int:
     """Return a TCP port that nobody listens on."""
     with socket.socket() as probe:
@@ -124,14 +134,13 @@ class House:
         address = f"http://localhost:{self.port}"
 
         def ready() -> bool:
-            assert process.poll() is None, "the web process ended"
             try:
                 with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:
                     return bool(answer.status == 200)
             except OSError:
                 return False
 
-        wait_until(ready)
+        wait_for(process, ready)
         return address
 
     def api_token(self) -> str:

@@ -24,6 +24,7 @@ from redis.retry import Retry
 
 from service.embedded import Server, answers, find_servers, server_argv, socket_url
 from service.processes import spawn
+from tests.house import wait_for, wait_until
 
 # Writing beyond the largest size a file may have is to be an error, as on a full disk; by default
 # it is a signal that kills.
@@ -50,20 +51,14 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it and wait until it has loaded its data."""
-        self._spawn()
-        self._wait_until_loaded()
+        wait_for(self._spawn(), lambda: answers(self.url))
 
-    def _spawn(self, *options: str) -> None:
+    def _spawn(self, *options: str) -> subprocess.Popen[bytes]:
         directory = Path(self._folder.name) / "redis"
         directory.mkdir(exist_ok=True)
         argv = server_argv(self.server, directory, self.socket)
         self._process = spawn([*IGNORING_SIGXFSZ, *argv, *options])
-
-    def _wait_until_loaded(self) -> None:
-        while not answers(self.url):
-            if self._process and self._process.poll() is not None:
-                raise RuntimeError((Path(self._folder.name) / "redis.log").read_text())
-            time.sleep(0.02)
+        return self._process
 
     def stop(self) -> None:
         """Let it finish its file and exit."""
@@ -126,8 +121,7 @@ class RedisServer:
 
     def _wait_until_writable(self) -> None:
         with self.client() as admin:
-            while admin.info("persistence")["aof_last_write_status"] != "ok":
-                time.sleep(0.02)
+            wait_until(lambda: admin.info("persistence")["aof_last_write_status"] == "ok")
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
@@ -152,8 +146,7 @@ class RedisServer:
             admin.config_set("lua-time-limit", "10")
             caller.start()
             try:
-                while answers(self.url):
-                    time.sleep(0.02)
+                wait_until(lambda: not answers(self.url))
                 yield
             finally:
                 admin.script_kill()
@@ -171,11 +164,10 @@ class RedisServer:
                 pipe.execute()
             time.sleep(1.1)  # `everysec`: now it is in the file
             self.kill()
-            self._spawn("--key-load-delay", str(delay))
-            while not self._is_loading():
-                time.sleep(0.02)
+            process = self._spawn("--key-load-delay", str(delay))
+            wait_for(process, self._is_loading)
             yield
-            self._wait_until_loaded()
+            wait_for(process, lambda: answers(self.url))
             admin.config_set("key-load-delay", "0")
 
     def _is_loading(self) -> bool:
@@ -298,10 +290,7 @@ def main(command: list[str]) -> int:
         quiet = ("--logfile", str(Path(folder) / "redis.log"))
         server = spawn([find_servers()[-1].binary, *options, *quiet])
         try:
-            while not answers(url):
-                if server.poll() is not None:
-                    return 1
-                time.sleep(0.02)
+            wait_for(server, lambda: answers(url))
             return subprocess.run(
                 command, env={**os.environ, "REDIS_URL": url}, check=False
             ).returncode

@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -28,6 +27,7 @@ from service.embedded import (
 )
 from service.keys import make_secrets
 from service.processes import spawn
+from tests.house import wait_for
 
 pytestmark = pytest.mark.once
 
@@ -38,9 +38,7 @@ def started(data_dir: Path) -> Iterator[tuple[EmbeddedRedis, subprocess.Popen[by
     with embedded_redis(data_dir) as embedded:
         process = spawn(embedded.argv, keep=[embedded.lock])
         try:
-            while not answers(embedded.url):
-                assert process.poll() is None, (data_dir / "redis.log").read_text()
-                time.sleep(0.02)
+            wait_for(process, lambda: answers(embedded.url))
             yield embedded, process
         finally:
             process.terminate()

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from service.processes import Child, ChildEnded, Supervisor, next_delay
+from tests.house import wait_until
 
 pytestmark = pytest.mark.once
 
@@ -88,11 +88,6 @@ def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
         for name in ("redis", "web", "worker"):
             if (tmp_path / name).exists() and alive(one.pid(name)):
                 os.kill(one.pid(name), signal.SIGKILL)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    while not condition():  # pytest's own time limit ends a test that waits in vain
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:

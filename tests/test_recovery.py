@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from service.config import ConfigError
 from service.keys import VapidKey, b64url
 from service.models import Audience, State
 from service.runtime import Runtime
-from tests.house import House
+from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
 from tests.redis_server import RedisServer
 
@@ -132,11 +131,5 @@ def test_of_two_clocks_one_leads_and_the_other_takes_over(house: House, push: Pu
     assert lead("first", 300)
     assert not lead("second", 300)
     assert lead("first", 300)
-    taken = threading.Event()
-    for _ in range(100):
-        if lead("second", 300):
-            taken.set()
-            break
-        time.sleep(0.05)
-    assert taken.is_set()
+    wait_until(lambda: lead("second", 300))
     assert not lead("first", 300)

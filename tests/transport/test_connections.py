@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.house import wait_until
 from tests.push_service import Answer as Reply
 from tests.push_service import Message, PushService, every
 from tests.transport.peers import KEY, WAIT, GoawayServer, answers, one, send
@@ -158,9 +157,7 @@ def test_closing_gives_up_what_is_under_way_and_leaves_no_connection(push: PushS
     while not arrived.is_set():
         assert transport.poll(0.1) == []
     transport.close()
-    for _ in itertools.takewhile(lambda _: push.connections, range(200)):
-        time.sleep(WAIT / 200)
-    assert not push.connections
+    wait_until(lambda: not push.connections)
 
 
 def test_a_second_connection_is_made_only_when_the_first_is_full(push: PushService) -> None:
@@ -181,8 +178,7 @@ def test_a_connection_that_was_closed_while_idle_costs_no_message(
 ) -> None:
     one(transport, push.origin)
     push.present("good")  # all connections are cut
-    for _ in itertools.takewhile(lambda _: push.connections, range(200)):
-        time.sleep(WAIT / 200)
+    wait_until(lambda: not push.connections)
     send(transport, push.origin, range(20))
     assert {answer.status for answer in answers(transport, 20)} == {201}
     assert {message.connection for message in push.received} == {1, 2}
@@ -279,9 +275,7 @@ def test_connections_unused_for_longest_are_closed_when_there_are_many(
         for service in (push, second, third):
             service.accept_any(KEY.public)
             assert one(transport, service.origin).status == 201
-        for _ in itertools.takewhile(lambda _: push.connections, range(200)):
-            time.sleep(WAIT / 200)
-        assert not push.connections
+        wait_until(lambda: not push.connections)
         assert second.connections
         assert third.connections
         transport.close()
