@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
@@ -106,10 +105,6 @@ def test_the_service_worker_is_always_fresh_and_may_control_the_whole_site(get):
 def test_a_page_may_keep_its_scripts_for_five_minutes_and_use_stale_ones_meanwhile(get, url):
     cache = get(url).headers["Cache-Control"]
     assert cache.startswith("public, max-age=300, stale-while-revalidate=")
-
-
-def test_what_every_page_view_loads_is_no_more_than_4_kib_compressed(get):
-    assert len(gzip.compress(get("/optin.js").data)) <= 4096
 
 
 def test_the_files_behind_the_pages_are_not_served(get):

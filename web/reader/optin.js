@@ -1,5 +1,8 @@
 /* Stop Press on a page: who is subscribed here, whether to ask, and the calls to the service.
 
+     <script type="module" src="https://push.example/optin.js" data-worker="/sw.js"
+             data-scope="/" data-ask="auto|manual" data-topic="world"></script>
+
    The panel the reader sees is in panel.js and is fetched only when it is shown. An ordinary page
    view compares what is stored here with the browser, and asks the service nothing. */
 
