@@ -10,17 +10,18 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from service.models import Batch, Outcome, Record, SubscriptionId
+from service.models import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.recent import NewestFirst
-from service.store.sending import Recent, Result, Retry
+from service.store.sending import Recent
 from service.store.subscriptions import BUCKET
 from workers import policy, wire
 from workers.health import Health
+from workers.leases import Lease, is_sparse
 from workers.prepare import Pool
 from workers.sends import Base, Bases, Send
 from workers.transport import Answer, Transport
@@ -31,15 +32,13 @@ LEASE = 8.0  # seconds; with the clock's second and a job's start well under the
 RENEW = 2.0  # seconds between two signs of life for a lease
 CHECK = 0.25  # seconds between two looks at what is to be sent
 CHECKPOINT = 64  # answers that are recorded together
-SMALLEST = 16  # or that part of the window, where it is full
+SMALLEST = 32  # or that part of the window, where it is full
 LINGER = 0.2  # seconds an answer may wait to be recorded
-# Recipients in a bucket, on average, from which on its prepared keys are taken: taking them, and
-# putting back what is left over, costs as much as deriving seven (measured).
-WORTHWHILE = 8
 READ_AHEAD = 512  # records read at once
 MOST_LEASES = 8  # of one worker; more only wait for a slow push service
 TOO_SOON = 0.02  # seconds between two looks for more where a pace allows little
-LOOK_AHEAD = 0.05  # seconds until another batch is begun while one waits for its push service
+SLICE = 0.002  # seconds of encrypting after which what is ready leaves, and answers are taken in
+LOOK_AHEAD = 0.1  # seconds until another batch is begun where the last had nobody to start with
 PARKED = 2.0  # seconds for which a batch is given back whose push services are all at their limit
 # Seconds until a batch is looked at again of which some are left to `Recent`. That one's end is
 # what brings it back: this is for a store that lost it.
@@ -50,78 +49,11 @@ LEFT = 300.0
 class _Recipient:
     """One message under way."""
 
-    lease: _Lease
+    lease: Lease
     number: int
     record: Record
     base: Base
     revision: int
-
-
-@dataclass(slots=True)
-class _Lease:
-    """A batch this worker holds, and what has become of it so far. `until` is monotonic.
-
-    `again` has for each base at which somebody must be tried again the time when, in seconds since
-    1970, and `tried` whether somebody there was tried in vain since the batch was claimed.
-    `paced` are the origins that had a pace when it was claimed: their recipients are in the batch
-    `Recent` and in no other, for as long as the lease lasts. `left` says that there are some,
-    `newest` finds them.
-    """
-
-    send: Send
-    batch: Batch
-    owner: str
-    until: float
-    todo: deque[int]
-    sparse: bool
-    earlier: dict[int, Retry]
-    paced: frozenset[str]
-    newest: NewestFirst | None = None
-    left: bool = False
-    again: dict[int, float] = field(default_factory=dict)
-    tried: set[int] = field(default_factory=set)
-    ready: deque[tuple[int, Record]] = field(default_factory=deque)
-    held_back: dict[int, deque[tuple[int, Record]]] = field(default_factory=dict)
-    keys: dict[int, dict[int, wire.PreparedKey]] = field(default_factory=dict)
-    results: dict[Result, list[int]] = field(default_factory=dict)
-    unrecorded: int = 0
-    recorded_at: float = 0.0
-    find_at: float = 0.0
-    under_way: int = 0
-    lost: bool = False
-    outdated: bool = False
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether somebody in it was not tried yet, and need not wait."""
-        more = self.newest is not None and not self.newest.over
-        return more or bool(self.todo or self.ready or self.held_back)
-
-    @property
-    def may_find_more(self) -> bool:
-        """Whether it is time to look for more of `Recent`."""
-        if self.newest is None or self.newest.over or self.todo or self.ready or self.held_back:
-            return False
-        settled = not (self.under_way or self.unrecorded)
-        return time.monotonic() >= self.find_at and (settled or not self.newest.on_last_stretch)
-
-    @property
-    def going_on(self) -> bool:
-        """Whether more of it may be started."""
-        return self.unfinished and not self.lost and not self.outdated and self.send.going_on
-
-    def note(
-        self, number: int, outcome: Outcome, base: Base | None, revision: int | None = None
-    ) -> None:
-        name, asked = (base.service.name, base.number) if base else ("", 0)
-        if outcome is Outcome.EXPIRED:
-            asked = 0  # no answer: it must not make the share of those called gone look smaller
-        result = Result(outcome, name, asked, revision)
-        self.results.setdefault(result, []).append(number)
-        self.unrecorded += 1
-
-    def wait(self, base: int, until: float) -> None:
-        self.again[base] = max(self.again.get(base, 0.0), until)
 
 
 class FanOut:
@@ -151,13 +83,13 @@ class FanOut:
         self._bases = Bases(runtime, self._health)
         self._signers = signers
         self._sends: dict[int, Send] = {}
-        self._leases: list[_Lease] = []
+        self._leases: list[Lease] = []
         self._under_way = 0
         self._claims = 0
         self._going_on = False
         self._failed = False
         self._checked_at = 0.0
-        self._claimed_at = self._parked_at = 0.0
+        self._claimed_at = 0.0
 
     def run(self, may_go_on: Callable[[], bool]) -> None:
         """Send until nothing is due; `may_go_on` is asked several times a second.
@@ -181,11 +113,11 @@ class FanOut:
     def _send(self, may_go_on: Callable[[], bool]) -> None:
         while True:
             self._look_up(may_go_on)
-            self._fill_window()
+            more = self._fill_window()
             if self._under_way:
-                for answer in self._transport.poll(0.05):
+                for answer in self._transport.poll(0.0 if more else 0.05):
                     self._take(answer)
-            elif any(lease.going_on and not lease.unrecorded for lease in self._leases):
+            elif not more and any(one.going_on and not one.unrecorded for one in self._leases):
                 time.sleep(TOO_SOON)
             self._record_and_release()
             if not self._leases and not (self._going_on and self._claim()):
@@ -216,17 +148,17 @@ class FanOut:
         busy = {lease.send.id for lease in self._leases}
         self._sends = {id: s for id, s in self._sends.items() if id in wanted or id in busy}
 
-    def _next_lease(self) -> _Lease | None:
+    def _next_lease(self) -> Lease | None:
         """Return a lease with somebody to start with: breaking alerts before all others."""
         for urgent in (True, False):
             for lease in self._leases:
                 if lease.send.urgent == urgent and lease.going_on and self._startable(lease):
                     return lease
-            if self._may_claim() and (claimed := self._claim(urgent)) is not None:
+            if self._may_claim(urgent) and (claimed := self._claim(urgent)) is not None:
                 return claimed
         return None
 
-    def _startable(self, lease: _Lease) -> bool:
+    def _startable(self, lease: Lease) -> bool:
         return bool(
             lease.ready
             or lease.todo
@@ -234,21 +166,21 @@ class FanOut:
             or any(self._health.has_room(self._bases[base].service) for base in lease.held_back)
         )
 
-    def _may_claim(self) -> bool:
+    def _may_claim(self, urgent: bool) -> bool:
         """Whether to look for more while some wait for their push service's next answer.
 
-        Slowly, since it mostly comes at once; but one that is slow keeps nobody from another.
+        At once where the last look was worth it; else slowly, since that answer mostly comes soon.
         """
-        if not any(lease.held_back for lease in self._leases):
+        held = [lease for lease in self._leases if lease.send.urgent == urgent]
+        if not any(lease.held_back for lease in held) or held[-1].begun:
             return True
         return time.monotonic() - self._claimed_at >= LOOK_AHEAD
 
-    def _claim(self, urgent: bool | None = None) -> _Lease | None:
+    def _claim(self, urgent: bool | None = None) -> Lease | None:
         """Lease another batch, of the alert of which this worker holds the fewest."""
-        if len(self._leases) >= MOST_LEASES and not urgent:
-            self._park()
-            return None
         due = [s for s in self._sends.values() if s.due and urgent in (None, s.urgent)]
+        if due and not urgent and len(self._leases) >= MOST_LEASES and not self._park():
+            return None
         for send in sorted(due, key=lambda send: (not send.urgent, send.leases)):
             for partition in self._sending.partitions:
                 if lease := self._claim_of(send, partition):
@@ -256,7 +188,7 @@ class FanOut:
             send.due = False
         return None
 
-    def _claim_of(self, send: Send, partition: int) -> _Lease | None:
+    def _claim_of(self, send: Send, partition: int) -> Lease | None:
         now = time.monotonic()
         # A name for each claim: a lease that ran out cannot give back the one that followed it.
         self._claims += 1
@@ -265,13 +197,13 @@ class FanOut:
         claim = self._sending.claim(send.id, partition, owner, int(LEASE * 1000))
         if claim is None:
             return None
-        lease = _Lease(
+        lease = Lease(
             send=send,
             batch=claim.batch,
             owner=owner,
             until=now + LEASE,
             todo=deque(claim.pending),
-            sparse=len(claim.pending) <= WORTHWHILE * _buckets(claim.pending),
+            sparse=is_sparse(claim.pending),
             earlier=claim.retries,
             paced=paced,
             recorded_at=now,
@@ -283,38 +215,42 @@ class FanOut:
         self._leases.append(lease)
         return lease
 
-    def _park(self) -> None:
+    def _park(self) -> bool:
         """Make place for another batch: give one back that only waits for a slow push service."""
-        now = time.monotonic()
-        if now - self._parked_at >= CHECK:
-            self._parked_at = now
-            for lease in reversed(self._leases):
-                waits = lease.held_back and not self._startable(lease)
-                if waits and not lease.under_way and not lease.unrecorded:
-                    self._release(lease, PARKED)
-                    return
+        for lease in reversed(self._leases):
+            waits = lease.held_back and not self._startable(lease)
+            if waits and not lease.under_way and not lease.unrecorded:
+                self._release(lease, PARKED)
+                return True
+        return False
 
     # -- starting --------------------------------------------------------------------------------
 
-    def _fill_window(self) -> None:
+    def _fill_window(self) -> bool:
+        """Start messages for as long as a slice lasts; whether there may be more to start."""
+        until = time.monotonic() + SLICE
         room = self._room()
         while self._going_on and room > 0:
             lease = self._next_lease()
             if lease is None:
-                return
+                return False
             if time.monotonic() >= lease.until:
                 lease.lost = True
             while room > 0 and not lease.lost:
                 row = self._next(lease)
                 if row is None:
                     break
-                room -= self._start(lease, *row)
+                self._start(lease, *row)
+                room -= 1
+                if time.monotonic() >= until:
+                    return room > 0
+        return False
 
     def _room(self) -> int:
         unrecorded = sum(lease.unrecorded for lease in self._leases)
         return min(self._window - self._under_way - unrecorded, self._transport.free)
 
-    def _next(self, lease: _Lease) -> tuple[int, Record] | None:
+    def _next(self, lease: Lease) -> tuple[int, Record] | None:
         """Return a recipient whose push service has room; None when this look found nobody."""
         if lease.newest is not None and lease.may_find_more:
             lease.todo.extend(lease.newest.some())
@@ -343,7 +279,7 @@ class FanOut:
                 return row
         return None
 
-    def _waits_until(self, lease: _Lease, base: Base) -> float:
+    def _waits_until(self, lease: Lease, base: Base) -> float:
         """Return until when recipients at `base` wait, as far as this batch goes; or 0."""
         until = self._health.rests_until(base.service) if base.service.rest else 0.0
         earlier = lease.earlier.get(base.number)
@@ -351,7 +287,7 @@ class FanOut:
             until = max(until, earlier.at / 1000)
         return until
 
-    def _read_ahead(self, lease: _Lease) -> None:
+    def _read_ahead(self, lease: Lease) -> None:
         numbers = [lease.todo.popleft() for _ in range(min(READ_AHEAD, len(lease.todo)))]
         found = dict(self._subscriptions.records(lease.batch.partition, numbers))
         for number in numbers:
@@ -368,14 +304,15 @@ class FanOut:
                 _log.error("subscription %s: a record of another version; not sent", id)
                 lease.note(number, Outcome.REFUSED, None)
 
-    def _start(self, lease: _Lease, number: int, record: Record) -> int:
-        """Start a message; returns how much of the window it took."""
+    def _start(self, lease: Lease, number: int, record: Record) -> None:
+        """Start a message, or note why it cannot be."""
+        lease.begun = True
         base = self._bases[record.base]
         send = lease.send
         now = time.time()
         if now > send.last_start:
             lease.note(number, Outcome.EXPIRED, base)
-            return 1
+            return
         id = SubscriptionId(lease.batch.partition, number)
         try:
             headers = send.headers(base.origin, self._signer(record.vapid_key, base), now)
@@ -383,15 +320,14 @@ class FanOut:
         except ValueError:
             # Checked when it was stored: only a changed PUSH_SERVICES or key set comes here.
             lease.note(number, Outcome.REFUSED, base)
-            return 1
+            return
         recipient = _Recipient(lease, number, record, base, send.revision)
         self._transport.start(recipient, base.origin, base.path + record.rest, headers, body)
         lease.under_way += 1
         self._under_way += 1
         self._health.started(base.service)
-        return 1
 
-    def _key(self, lease: _Lease, number: int, record: Record) -> wire.PreparedKey:
+    def _key(self, lease: Lease, number: int, record: Record) -> wire.PreparedKey:
         """Return a key for one message: derived in idle time, else now."""
         bucket = number // BUCKET
         if lease.sparse:
@@ -417,8 +353,7 @@ class FanOut:
         lease, base = recipient.lease, recipient.base
         lease.under_way -= 1
         self._under_way -= 1
-        earlier = lease.earlier.get(base.number)
-        verdict = policy.judge(answer, base.service.name, earlier.attempts if earlier else 0)
+        verdict = policy.judge(answer, base.service.name, lease.attempts(base.number))
         id = SubscriptionId(lease.batch.partition, recipient.number)
         self._health.answered(base.service, id, verdict, answer.status)
         if verdict.at_once and not lease.lost:
@@ -430,13 +365,12 @@ class FanOut:
             revision = recipient.revision if accepted else None
             lease.note(recipient.number, verdict.outcome, base, revision)
 
-    def _try_again(self, lease: _Lease, base: Base, verdict: policy.Verdict) -> None:
+    def _try_again(self, lease: Lease, base: Base, verdict: policy.Verdict) -> None:
         """Let the recipients of this batch at `base` wait that had no outcome yet."""
         now = time.time()
-        earlier = lease.earlier.get(base.number)
         if not base.service.rests_for_credentials:
             lease.tried.add(base.number)
-        pause = policy.pause(earlier.attempts if earlier else 0, verdict.retry_after, random.random)
+        pause = policy.pause(lease.attempts(base.number), verdict.retry_after, random.random)
         lease.wait(base.number, max(now + pause, self._health.rests_until(base.service)))
 
     # -- recording -------------------------------------------------------------------------------
@@ -456,7 +390,7 @@ class FanOut:
             if over:
                 self._release(lease)
 
-    def _record(self, lease: _Lease) -> None:
+    def _record(self, lease: Lease) -> None:
         now = time.monotonic()
         held = self._sending.record(
             lease.send.id,
@@ -473,7 +407,7 @@ class FanOut:
         else:
             lease.lost = True
 
-    def _release(self, lease: _Lease, wait: float | None = None) -> None:
+    def _release(self, lease: Lease, wait: float | None = None) -> None:
         """Give a batch back, after `wait` seconds or when the first in it may be tried again."""
         now = time.time()
         if self._failed:
@@ -488,7 +422,7 @@ class FanOut:
             lease.batch,
             lease.owner,
             wait_ms=None if wait is None else int(wait * 1000),
-            retries={base: self._retry(lease, base, at) for base, at in lease.again.items()},
+            retries=lease.retries(),
             left=lease.left,
         )
         for bucket, keys in lease.keys.items():
@@ -497,13 +431,3 @@ class FanOut:
         lease.send.leases -= 1
         if wait is None and not lease.send.leases:
             self._dispatch.advance(lease.send.id)
-
-    @staticmethod
-    def _retry(lease: _Lease, base: int, at: float) -> Retry:
-        earlier = lease.earlier.get(base)
-        attempts = earlier.attempts if earlier is not None else 0
-        return Retry(attempts + (base in lease.tried), int(at * 1000))
-
-
-def _buckets(numbers: Sequence[int]) -> int:
-    return len({number // BUCKET for number in numbers})

@@ -21,7 +21,6 @@ from workers import policy
 
 _FIRST: Final = 16  # messages under way at a push service that has not answered yet
 _PROBES: Final = 1  # at one that has rested
-_BUSY: Final = 5.0  # seconds for which a push service counts as one of several that have work
 _ASK_AGAIN: Final = 1.0  # seconds between two looks at who was accepted recently
 _ASK_FOR_MORE: Final = 0.1  # seconds between two looks at whether a pace lets us go on
 CREDENTIALS: Final = "credentials"
@@ -36,9 +35,10 @@ class Service:
 
     origin: str
     name: str
+    share: int
     limit: int = _FIRST
     under_way: int = 0
-    busy_at: float = 0.0
+    begun: bool = False  # something, since the last `refresh`
     failed_in_a_row: int = 0
     lost_in_a_row: int = 0
     rest: Rest | None = None
@@ -71,7 +71,7 @@ class Health:
         answers_in_a_minute: Callable[[str], int],
     ) -> None:
         self._shared = shared
-        self._window = self._share = window
+        self._window = window
         self._accepted_recently = accepted_recently
         self._answers_in_a_minute = answers_in_a_minute
         self._services: dict[str, Service] = {}
@@ -86,7 +86,7 @@ class Health:
         """Return a push service; a new one knows what other workers have found out."""
         service = self._services.get(origin)
         if service is None:
-            service = self._services[origin] = Service(origin, name)
+            service = self._services[origin] = Service(origin, name, self._window)
             self._learn(service, self._shared.resting().get(origin))
         return service
 
@@ -94,12 +94,19 @@ class Health:
         """Take over what other workers found out, and see who has work."""
         resting = self._shared.resting()
         self._paces = self._shared.paced()
-        since = time.monotonic() - _BUSY
         for service in self._services.values():
             self._learn(service, resting.get(service.origin))
-        several = sum(service.busy_at > since for service in self._services.values()) > 1
-        # While others have work no push service takes more than half.
-        self._share = self._window // 2 if several else self._window
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Leave to each push service what the others cannot use: half of the window at least."""
+        half = self._window // 2
+        services = self._services.values()
+        wanted = {s.origin: min(s.limit, half) if s.begun or s.under_way else 0 for s in services}
+        for service in services:
+            others = sum(wanted.values()) - wanted[service.origin]
+            service.share = max(half, self._window - others)
+            service.begun = False
 
     def rests_until(self, service: Service) -> float:
         """Return until when it is left in peace, in seconds since 1970; 0 where it is not."""
@@ -108,7 +115,7 @@ class Health:
 
     def has_room(self, service: Service) -> bool:
         """Whether another message may be started there."""
-        if service.under_way >= min(service.limit, self._share):
+        if service.under_way >= min(service.limit, service.share):
             return False
         pace = self._paces.get(service.origin)
         return pace is None or self._in_pace(service, pace)
@@ -129,7 +136,7 @@ class Health:
         """Count a message that is under way."""
         service.under_way += 1
         service.tokens -= 1
-        service.busy_at = time.monotonic()
+        service.begun = True
 
     def answered(
         self, service: Service, id: SubscriptionId, verdict: policy.Verdict, status: int

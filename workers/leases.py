@@ -1,0 +1,106 @@
+"""A batch that a worker holds: who of it is still to be tried, who waits, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from service.models import Batch, Outcome, Record
+from service.store.recent import NewestFirst
+from service.store.sending import Result, Retry
+from service.store.subscriptions import BUCKET
+from workers import wire
+from workers.sends import Base, Send
+
+# Recipients in a bucket, on average, from which on its prepared keys are taken: taking them, and
+# putting back what is left over, costs as much as deriving seven (measured).
+WORTHWHILE = 8
+
+
+@dataclass(slots=True)
+class Lease:
+    """A batch this worker holds, and what has become of it so far. `until` is monotonic.
+
+    `again` has for each base at which somebody must be tried again the time when, in seconds since
+    1970, and `tried` whether somebody there was tried in vain since the batch was claimed.
+    `paced` are the origins that had a pace when it was claimed: their recipients are in the batch
+    `Recent` and in no other, for as long as the lease lasts. `left` says that there are some,
+    `newest` finds them. `begun`: somebody in it was tried.
+    """
+
+    send: Send
+    batch: Batch
+    owner: str
+    until: float
+    todo: deque[int]
+    sparse: bool
+    earlier: dict[int, Retry]
+    paced: frozenset[str]
+    newest: NewestFirst | None = None
+    left: bool = False
+    again: dict[int, float] = field(default_factory=dict)
+    tried: set[int] = field(default_factory=set)
+    ready: deque[tuple[int, Record]] = field(default_factory=deque)
+    held_back: dict[int, deque[tuple[int, Record]]] = field(default_factory=dict)
+    keys: dict[int, dict[int, wire.PreparedKey]] = field(default_factory=dict)
+    results: dict[Result, list[int]] = field(default_factory=dict)
+    unrecorded: int = 0
+    recorded_at: float = 0.0
+    find_at: float = 0.0
+    under_way: int = 0
+    begun: bool = False
+    lost: bool = False
+    outdated: bool = False
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether somebody in it was not tried yet, and need not wait."""
+        more = self.newest is not None and not self.newest.over
+        return more or bool(self.todo or self.ready or self.held_back)
+
+    @property
+    def may_find_more(self) -> bool:
+        """Whether it is time to look for more of `Recent`."""
+        if self.newest is None or self.newest.over or self.todo or self.ready or self.held_back:
+            return False
+        settled = not (self.under_way or self.unrecorded)
+        return time.monotonic() >= self.find_at and (settled or not self.newest.on_last_stretch)
+
+    @property
+    def going_on(self) -> bool:
+        """Whether more of it may be started."""
+        return self.unfinished and not self.lost and not self.outdated and self.send.going_on
+
+    def note(
+        self, number: int, outcome: Outcome, base: Base | None, revision: int | None = None
+    ) -> None:
+        """Keep an outcome until it is recorded."""
+        name, asked = (base.service.name, base.number) if base else ("", 0)
+        if outcome is Outcome.EXPIRED:
+            asked = 0  # no answer: it must not make the share of those called gone look smaller
+        result = Result(outcome, name, asked, revision)
+        self.results.setdefault(result, []).append(number)
+        self.unrecorded += 1
+
+    def wait(self, base: int, until: float) -> None:
+        """Let those at `base` who had no outcome yet wait until then, in seconds since 1970."""
+        self.again[base] = max(self.again.get(base, 0.0), until)
+
+    def retries(self) -> dict[int, Retry]:
+        """Return for each base at which somebody waits how often it was tried, and until when."""
+        return {
+            base: Retry(self.attempts(base) + (base in self.tried), int(at * 1000))
+            for base, at in self.again.items()
+        }
+
+    def attempts(self, base: int) -> int:
+        """Return how often recipients at `base` were tried in vain before this lease."""
+        earlier = self.earlier.get(base)
+        return earlier.attempts if earlier is not None else 0
+
+
+def is_sparse(numbers: Sequence[int]) -> bool:
+    """Whether so few of each bucket are in a batch that taking prepared keys costs too much."""
+    return len(numbers) <= WORTHWHILE * len({number // BUCKET for number in numbers})
