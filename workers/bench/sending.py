@@ -81,14 +81,13 @@ def _peers(bench: Bench, ours: House, run: Run) -> Iterator[Figure]:
 
 def latency(bench: Bench) -> Iterator[Figure]:
     """Measure answers 100 ms late beside the same at once: a window must stay full."""
-    count = -(-bench.recipients // 4)
     with (
         own_sink(bench.folder) as at_once,
         own_sink(bench.folder, LATE) as late,
         house(bench, [at_once, late], PREPARE_KEYS="no") as ours,
     ):
-        ours.seed(count, at_once, topics=["world"])
-        ours.seed(count, late, topics=["sport"])
+        ours.seed(bench.recipients, at_once, topics=["world"])
+        ours.seed(bench.recipients, late, topics=["sport"])
         with ours.workers(bench.workers):
             soon = ours.send("answers at once", audience=Audience(topics=("world",)))
             slow = ours.send("answers 100 ms late", audience=Audience(topics=("sport",)))
@@ -107,8 +106,7 @@ def _window(runtime: Runtime, workers: int) -> int:
 
 def slow(bench: Bench) -> Iterator[Figure]:
     """One push service never answers: the rate of the others beside the same without it."""
-    count = -(-bench.recipients // 4)
-    stretch = 900
+    count, stretch = bench.recipients, 900
     with (
         any_sink(bench.folder) as fast,
         own_sink(bench.folder, None) as hanging,
