@@ -17,13 +17,19 @@ from service.models import Content, Notification, SendAt, State
 from service.validation import Invalid
 
 # Over how long an alert may be spread: what the form sends, and the minutes that it means.
-SPREADS = {"": None, "10": 10, "30": 30, "60": 60, "120": 120}
+SPREADS: dict[str, int | None] = {"": None, "10": 10, "30": 30, "60": 60, "120": 120}
 # What the API says of something empty is right, but not how one would put it to an editor.
 _EMPTY = {
     "title": "Write a title.",
     "url": "Paste the address of the story.",
     "audience": "Tick a topic, or choose everyone.",
 }
+
+
+def spreads(planned: Notification | None) -> dict[str, int | None]:
+    """Return what can be chosen: the usual, and what an alert that is planned has already."""
+    minutes = planned.spread_minutes if planned else 0
+    return SPREADS | ({str(minutes): minutes} if minutes else {})
 
 
 def nonce() -> str:

@@ -230,7 +230,7 @@ def _compose(
         errors=errors or {},
         notice=notice,
         topics=runtime().store.house.topics().values(),
-        spreads=desk_forms.SPREADS,
+        spreads=desk_forms.spreads(before),
         reach=_reach(form.audience == "everyone", form.topics, before),
     )
 

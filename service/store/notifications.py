@@ -372,7 +372,7 @@ def _idempotency_key(digest: str) -> str:
 
 
 def _enter_args(notification: Notification, now: float) -> list[Any]:
-    when: float | str = int(now * 1000)
+    when: float | str = now * 1000
     if notification.state is State.DRAFT:
         when = "inf"
     elif notification.state is State.SCHEDULED and notification.send_at is not None:

@@ -1,0 +1,276 @@
+"""Editing at the desk what is planned, and what happened to it meanwhile."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from service.models import Action, Audience, Content, SendAt, State
+from service.reports import FILTERS
+from service.runtime import Runtime
+from tests.desk.pages import (
+    filled,
+    hidden_fields,
+    review,
+    words,
+)
+from tests.desk.planned import (
+    RIGA,
+    WORLD,
+    confirmed,
+    edit,
+    later,
+    miss,
+    moment,
+    only,
+    opened,
+    plan,
+    wall,
+)
+
+
+def test_an_edit_begins_with_what_is_planned_and_is_asked_about_as_a_new_one_is(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    made = hidden_fields(review(editor, **later(), spread="30", kind="breaking").text)
+    id = int(editor.post("/desk/alerts", data=made).location.rpartition("/")[2])
+    fields = opened(editor, id)
+    for name in ("title", "body", "url", "audience", "kind", "spread", "when", "at", "zone"):
+        assert [fields[name]] == made[name], name
+    assert fields["topic"] == ["world"]
+    page = edit(editor, id, title="Ferry afloat", topic=["sport"], at=wall(12_000))
+    assert "of Sport on" in words(page.text)
+    assert runtime.publishing.get(id).content.title == "Ferry aground"
+    first, second = (confirmed(editor, id, page) for _ in range(2))
+    assert first.status_code == second.status_code == 303
+    assert first.location == second.location == f"/desk/alerts/{id}"
+    one = only(runtime)
+    assert (one.content.title, one.audience.topics) == ("Ferry afloat", ("sport",))
+    assert (one.send_at, one.changes) == (SendAt(moment(wall(12_000)), "Europe/Riga"), 1)
+
+
+def test_an_edit_makes_a_draft_of_what_was_scheduled_and_schedules_a_draft(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = plan(runtime, 3600)
+    said = {**opened(editor, id), "when": "draft"}
+    path = f"/desk/alerts/{id}"
+    first, second = (editor.post(f"{path}/edit", data=said) for _ in range(2))
+    assert (first.status_code, second.status_code) == (303, 303)
+    assert first.location == second.location == path
+    assert runtime.publishing.get(id).state is State.DRAFT
+    assert opened(editor, id)["when"] == "draft"
+    assert confirmed(editor, id, edit(editor, id, **later())).status_code == 303
+    assert runtime.publishing.get(id).state is State.SCHEDULED
+    missed = miss(runtime)
+    assert confirmed(editor, missed, edit(editor, missed, **later())).status_code == 303
+    assert not runtime.publishing.get(missed).missed
+
+
+@pytest.mark.parametrize(
+    ("audience", "whom", "question"),
+    [
+        (
+            Audience(everyone=True, exclude=("sport",)),
+            "everyone, but not Sport",
+            "browsers (everyone, but not Sport) on",
+        ),
+        (
+            Audience(topics=("world", "sport"), locales=("en",)),
+            "World or Sport, reading en",
+            "browsers of World or Sport, reading en on",
+        ),
+    ],
+)
+def test_what_the_form_does_not_know_stays_as_the_api_made_it(
+    editor: FlaskClient,
+    runtime: Runtime,
+    readers: int,
+    audience: Audience,
+    whom: str,
+    question: str,
+) -> None:
+    content = Content(
+        title="Kick-off",
+        url="https://paper.example/match",
+        icon="https://paper.example/icon.png",
+        image="https://paper.example/image.jpg",
+        actions=(Action("Listen", "https://paper.example/radio"),),
+        urgency="low",
+        ttl=7200,
+    )
+    # The form's time is by the minute.
+    send_at = SendAt(int(time.time()) // 60 * 60 + 7242.5, "Europe/Berlin", however_late=True)
+    id = runtime.publishing.publish(
+        content, audience, by="a CMS", spread_minutes=45, send_at=send_at
+    ).id
+    before = runtime.publishing.get(id)
+    page = editor.get(f"/desk/alerts/{id}/edit").text
+    assert f"Was for {whom}: the exceptions stay" in words(page)
+    follows = re.search(r'hx-get="([^"]+)"', page)
+    assert follows
+    ticked = {"audience": "everyone" if audience.everyone else "topics", "topic": audience.topics}
+    reach = editor.get(f"{follows[1]}&{urlencode(ticked, doseq=True)}").text
+    expected = runtime.publishing.reach(audience)
+    assert (f">{expected}<" if expected else "Nobody follows that yet") in reach
+
+    # Its time as the browser writes it, in the editor's zone.
+    at = f"{datetime.fromtimestamp(send_at.at, RIGA):%Y-%m-%dT%H:%M}"
+    asked = edit(editor, id, title="Delayed", at=at, zone="Europe/Riga")
+    assert question in words(asked.text)
+    assert FILTERS["wall"](send_at.at, "Europe/Riga") in words(asked.text)
+    assert confirmed(editor, id, asked).status_code == 303
+
+    after = runtime.publishing.get(id)
+    assert after == replace(before, content=replace(content, title="Delayed"), changes=1)
+
+
+def test_how_long_it_is_good_for_follows_its_kind_unless_that_was_said(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    for before, after in ((4 * 3600, 12 * 3600), (7200, 7200)):
+        id = plan(runtime, ttl=before)
+        assert edit(editor, id, kind="breaking").status_code == 303
+        assert runtime.publishing.get(id).content.ttl == after
+
+
+def test_what_somebody_else_has_changed_meanwhile_is_said_and_nothing_typed_is_lost(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = plan(runtime, 3600)
+    mine = {**opened(editor, id), **later(), "title": "Mine", "body": "As I typed it."}
+    asked = editor.post(f"/desk/alerts/{id}/edit", data=mine)
+    before = runtime.publishing.to_change(id)
+    theirs = replace(before.content, title="Theirs")
+    runtime.publishing.change(before, theirs, WORLD, send_at=before.send_at)
+
+    for answer in (
+        editor.post(f"/desk/alerts/{id}/edit", data=mine),
+        editor.post(f"/desk/alerts/{id}/edit", data={**mine, "when": "draft"}),
+        confirmed(editor, id, asked),
+    ):
+        assert answer.status_code == 409
+        assert "Somebody else has changed this alert meanwhile." in words(answer.text)
+        assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
+        assert runtime.publishing.get(id).content.title == "Theirs"
+    again = {**mine, **hidden_fields(answer.text), "at": mine["at"], "zone": mine["zone"]}
+    assert confirmed(
+        editor, id, editor.post(f"/desk/alerts/{id}/edit", data=again)
+    ).location.endswith(f"/{id}")
+    assert runtime.publishing.get(id).content.title == "Mine"
+
+
+def test_what_was_sent_meanwhile_can_be_corrected_with_the_words_that_were_typed(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = plan(runtime, 3600)
+    mine = {**opened(editor, id), "title": "Mine", "body": "As I typed it."}
+    asked = editor.post(f"/desk/alerts/{id}/edit", data=mine)
+    runtime.publishing.send(id)
+    for answer in (
+        editor.post(f"/desk/alerts/{id}/edit", data=mine),
+        editor.post(f"/desk/alerts/{id}/edit", data={**mine, "when": "draft"}),
+        editor.post(f"/desk/alerts/{id}/edit", data={**mine, "when": "now"}),
+        confirmed(editor, id, asked),
+    ):
+        assert answer.status_code == 409
+        assert "This alert was sent meanwhile, without these words." in words(answer.text)
+        assert f'action="/desk/alerts/{id}/correct"' in answer.text
+        assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
+    assert runtime.publishing.get(id).content.title == "Kick-off"
+
+
+def test_a_draft_that_was_not_to_go_out_and_did_is_no_success(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    """The words are the same, but the editor wanted to hold it back."""
+    id = plan(runtime, 3600)
+    mine = {**opened(editor, id), "when": "draft"}
+    runtime.publishing.send(id)
+    assert editor.post(f"/desk/alerts/{id}/edit", data=mine).status_code == 409
+
+
+@pytest.mark.parametrize("how", ["remove", "cancel"])
+def test_what_was_deleted_or_cancelled_meanwhile_can_be_made_another_alert(
+    editor: FlaskClient, runtime: Runtime, readers: int, how: str
+) -> None:
+    id = plan(runtime, 3600)
+    mine = {**opened(editor, id), "title": "Mine", "body": "As I typed it."}
+    asked = editor.post(f"/desk/alerts/{id}/edit", data=mine)
+    getattr(runtime.publishing, how)(id)
+    for answer in (editor.post(f"/desk/alerts/{id}/edit", data=mine), confirmed(editor, id, asked)):
+        assert answer.status_code == 409
+        assert "Somebody has deleted or cancelled this alert meanwhile." in words(answer.text)
+        assert 'action="/desk/new"' in answer.text
+        assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
+
+
+def test_many_clicks_at_once_change_once_and_all_lead_to_it(
+    app: Flask, editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = plan(runtime)
+    fields = hidden_fields(editor.get(f"/desk/alerts/{id}/send").text)
+    answers = at_once(app, editor, f"/desk/alerts/{id}", fields)
+    assert answers == {(303, f"/desk/alerts/{id}")}
+    assert (runtime.publishing.get(id).changes, len(runtime.publishing.latest(9))) == (1, 1)
+
+
+def test_many_clicks_at_once_on_correct_correct_once_and_all_lead_to_it(
+    app: Flask, editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    page = f"/desk/alerts/{half_sent}/correct"
+    answers = at_once(app, editor, page, filled(editor.get(page).text))
+    (correction,) = runtime.publishing.get(half_sent).corrections
+    assert answers == {(303, f"/desk/alerts/{correction}")}
+
+
+def at_once(
+    app: Flask, editor: FlaskClient, path: str, fields: dict[str, Any]
+) -> set[tuple[int, str]]:
+    """Send a form from several browsers of the same editor at the same moment."""
+    session = editor.get_cookie("stoppress")
+    assert session
+    answers: set[tuple[int, str]] = set()
+    clicks = threading.Barrier(6)
+
+    def click() -> None:
+        browser = app.test_client()
+        browser.set_cookie("stoppress", session.value)
+        clicks.wait()
+        answer = browser.post(path, data=fields)
+        answers.add((answer.status_code, answer.location))
+
+    many = [threading.Thread(target=click) for _ in range(clicks.parties)]
+    for one in many:
+        one.start()
+    for one in many:
+        one.join()
+    return answers
+
+
+@pytest.mark.parametrize("changes", ["", "-1", "99", "x" * 9000, "\x00", "٣"])
+def test_a_form_that_does_not_say_what_it_changes_changes_nothing(
+    editor: FlaskClient, runtime: Runtime, readers: int, changes: str
+) -> None:
+    id = plan(runtime, 3600)
+    answer = edit(editor, id, title="Mine", changes=changes, when="draft")
+    assert answer.status_code == 409
+    assert runtime.publishing.get(id).changes == 0
+
+
+@pytest.mark.parametrize("path", ["/edit", "/send"])
+def test_there_is_no_page_for_what_is_not_there(
+    editor: FlaskClient, runtime: Runtime, path: str
+) -> None:
+    assert editor.get(f"/desk/alerts/9999{path}").status_code == 404
+    assert editor.get("/desk/reach?id=9999&audience=everyone").status_code == 404
+    assert editor.get("/desk/reach?id=x&audience=everyone").status_code == 200
