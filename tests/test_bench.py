@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -24,8 +24,9 @@ from service.store import Store
 from tests.house import House, wait_until
 from tests.test_processes import alive
 from workers.bench import __main__ as command
-from workers.bench import report
+from workers.bench import peers, report
 from workers.bench.figures import Bench, BenchError, Figure
+from workers.bench.house import House as Measured
 from workers.bench.limits import flood
 from workers.sink import Sink, own_sink
 
@@ -45,14 +46,14 @@ def bench(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def measured(section: str, *arguments: str, **environ: str) -> dict[str, Any]:
+def measured(section: str, recipients: int = 600, **environ: str) -> dict[str, Any]:
     """Run one section; its figures by name, those that were not measured left out."""
-    tiny = ("--recipients", "600", "--ids", "30000", "--json")
-    done = bench(section, *tiny, *arguments, **environ)
+    tiny = ("--recipients", str(recipients), "--ids", "30000", "--json")
+    done = bench(section, *tiny, **environ)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert list(document["sections"]) == [section]
-    assert document["recipients"] == 600
+    assert document["recipients"] == recipients
     assert document["machine"]["cores"] >= 1
     assert document["versions"]["cryptography"] == version("cryptography")
     for figure in document["figures"]:
@@ -76,7 +77,7 @@ def test_what_the_machine_can_do_at_most_is_stated_as_time_and_as_rate() -> None
 
 
 def test_the_ordinary_path_is_measured_beside_the_peers_that_are_here(tmp_path: Path) -> None:
-    # A machine with a Redis and without node.
+    # A machine with a Redis, without node and go.
     if server := shutil.which("redis-server"):
         (tmp_path / "redis-server").symlink_to(server)
     found = measured("fanout", PATH=str(tmp_path))
@@ -89,6 +90,32 @@ def test_the_ordinary_path_is_measured_beside_the_peers_that_are_here(tmp_path: 
     )
     assert found["600 readers"] >= found["a worker's memory, 60 readers"] > 10
     assert "web-push for Node, keep-alive: CPU" not in found
+    assert "webpush-go, one HTTP/2 client: CPU a message" not in found
+
+
+@pytest.mark.parametrize(
+    ("peer", "tools", "why"),
+    [
+        (peers.web_push, (), "node and npm are not both installed"),
+        (peers.web_push, ("node", "npm"), "npm could not install it"),
+        (peers.webpush_go, (), "go is not installed"),
+        (peers.webpush_go, ("go",), "go could not fetch and build it"),
+    ],
+)
+def test_a_peer_that_cannot_be_had_says_why(
+    peer: Callable[[Measured, Path], float],
+    tools: tuple[str, ...],
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for tool in tools:
+        (tmp_path / tool).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    nobody = cast(Measured, None)  # it is not asked for before the peer is there
+    with pytest.raises(peers.Absent, match=f"^{why}$"):
+        peer(nobody, tmp_path)
 
 
 def test_late_answers_are_measured_beside_the_same_at_once() -> None:
@@ -106,10 +133,11 @@ def test_the_others_are_measured_beside_a_push_service_that_never_answers() -> N
 
 
 def test_a_breaking_alert_goes_by_the_keys_that_idle_workers_prepared() -> None:
-    found = measured("breaking")
+    # So many that Redis' other memory does not matter beside their keys.
+    found = measured("breaking", recipients=6000)
     # Idle workers may have refilled a bucket before it was counted.
     assert 0 < found["of them with prepared keys"] <= 100
-    assert 0 < found["600 readers, all recorded"] < 60
+    assert 0 < found["6,000 readers, all recorded"] < 60
     assert found["a prepared key in Redis"] > 80
 
 

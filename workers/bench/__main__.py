@@ -54,7 +54,7 @@ _HELP = "\n".join(
     show_default=True,
     help="Subscription numbers to publish to; only the first have records.",
 )
-@click.option("--peers/--no-peers", default=True, help="Measure pywebpush and web-push as well.")
+@click.option("--peers/--no-peers", default=True, help="Measure other senders as well.")
 @click.option(
     "--churn/--no-churn",
     default=False,

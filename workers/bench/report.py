@@ -23,7 +23,7 @@ from rich.table import Table
 from service.embedded import find_servers
 from workers.bench.figures import Step
 from workers.bench.house import heed_signals
-from workers.bench.peers import WEB_PUSH_VERSION
+from workers.bench.peers import WEB_PUSH_VERSION, WEBPUSH_GO_VERSION
 from workers.sink import find_nginx
 
 # Libraries on which the figures depend, where they are among our dependencies.
@@ -68,9 +68,16 @@ def versions() -> dict[str, str]:
     if nginx := find_nginx():
         found["nginx"] = nginx.version
     if node := shutil.which("node"):
-        said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
-        found |= {"Node": said.stdout.strip().removeprefix("v"), "web-push": WEB_PUSH_VERSION}
+        found |= {"Node": _output(node, "--version").removeprefix("v")}
+        found |= {"web-push": WEB_PUSH_VERSION}
+    if go := shutil.which("go"):
+        found |= {"Go": _output(go, "env", "GOVERSION").removeprefix("go")}
+        found |= {"webpush-go": WEBPUSH_GO_VERSION}
     return found
+
+
+def _output(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def machine() -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from service.models import Audience
 from service.runtime import Runtime
@@ -69,14 +70,27 @@ def _peers(bench: Bench, ours: House, run: Run) -> Iterator[Figure]:
     yield Figure("pywebpush, one session: CPU a message", pywebpush * 1e6, "µs")
     yield Figure("  to ours", pywebpush / run.cpu, "×", least=6)
     name = "web-push for Node, keep-alive: CPU"
+    yield from _peer(name, peers.web_push, bench, ours, run)
+    name = "webpush-go, one HTTP/2 client: CPU a message"
+    yield from _peer(name, peers.webpush_go, bench, ours, run, least=1.2)
+
+
+def _peer(
+    name: str,
+    measure: Callable[[House, Path], float],
+    bench: Bench,
+    ours: House,
+    run: Run,
+    least: float | None = None,
+) -> Iterator[Figure]:
     try:
-        with bench.bar("web-push", 1):
-            web_push = peers.web_push(ours, bench.folder)
-        yield Figure(name, web_push * 1e6, "µs")
-        yield Figure("  to ours", web_push / run.cpu, "×")
+        with bench.bar(name.partition(",")[0], 1):
+            theirs = measure(ours, bench.folder)
     except peers.Absent as why:
         yield Figure(name, absent=f"not present: {why}")
-    yield Figure("webpush-go: CPU a message", absent="not present")
+    else:
+        yield Figure(name, theirs * 1e6, "µs")
+        yield Figure("  to ours", theirs / run.cpu, "×", least=least)
 
 
 def latency(bench: Bench) -> Iterator[Figure]:
@@ -133,7 +147,7 @@ def breaking(bench: Bench) -> Iterator[Figure]:
     with any_sink(bench.folder) as sink, house(bench, [sink]) as ours:
         ours.seed(bench.recipients)
         store = ours.runtime.store
-        with ours.workers(bench.workers):
+        with ours.workers(bench.workers) as pids:
             memory, start = ours.used_memory(), time.monotonic()
             with bench.bar("preparing keys", bench.recipients) as step:
                 ready = follow(store.prepared.ready, bench.recipients, step)
@@ -141,10 +155,12 @@ def breaking(bench: Bench) -> Iterator[Figure]:
             per_key = (ours.used_memory() - memory) / ready
             run = ours.send("breaking", BREAKING)
             taken = ready - store.prepared.ready()
+            resident = most_resident(*pids)
     yield from _cpu(run, most=90)
     yield Figure(f"rate, {bench.workers} workers", run.per_second, "/s")
     yield Figure(f"{run.messages:,} readers, all recorded", run.seconds, "s", most=_minute(run))
     yield Figure("  of them with prepared keys", 100 * taken / run.messages, "%")
+    yield Figure("a worker's memory", resident, "MB", most=150)
     yield Figure("a prepared key in Redis", per_key, "bytes", most=115)
     yield Figure(f"keys prepared, {bench.workers} idle workers", ready / filled, "/s")
 
