@@ -22,7 +22,7 @@ from workers import policy
 _FIRST: Final = 16  # messages under way at a push service that has not answered yet
 _PROBES: Final = 1  # at one that has rested
 _ASK_AGAIN: Final = 1.0  # seconds between two looks at who was accepted recently
-_ASK_FOR_MORE: Final = 0.1  # seconds between two looks at whether a pace lets us go on
+_ASK_FOR_MORE: Final = 0.1  # seconds, about, between two looks whether a pace lets us go on
 CREDENTIALS: Final = "credentials"
 _NO_ANSWER: Final = "no answer"
 # Seconds; a fault of ours is mended by a person.
@@ -127,7 +127,8 @@ class Health:
             return True
         if now < service.more_at:
             return False
-        service.more_at = now + _ASK_FOR_MORE
+        # Of two workers that ask in step the second would never find anything.
+        service.more_at = now + _ASK_FOR_MORE * random.uniform(0.5, 1.5)  # noqa: S311
         service.tokens = self._shared.take(service.origin, pace)
         service.tokens_until = now + AHEAD
         return service.tokens > 0
