@@ -64,7 +64,7 @@ def _small() -> None:
 @readers.after_request
 def _let_publishers_pages_call(response: Response) -> Response:
     """Let pages of `SITE_ORIGINS` read the answer (Fetch, CORS protocol); no cookies."""
-    response.vary.add("Origin")
+    response.headers.add("Vary", "Origin")
     origin = request.headers.get("Origin", "")
     if origin in runtime().config.site_origins:
         response.headers["Access-Control-Allow-Origin"] = origin
@@ -96,9 +96,9 @@ def site() -> ResponseReturnValue:
 def subscribe() -> ResponseReturnValue:
     """Store a browser's consent, or note that it checked in."""
     said = body(validation.NewSubscription)
-    token = bearer_token()
 
     def is_owner(id: SubscriptionId, auth: bytes) -> bool:
+        token = bearer_token()
         return token is not None and runtime().tokens.is_reader(token, id, auth)
 
     subscription, new = runtime().store.subscriptions.subscribe(

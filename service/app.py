@@ -7,12 +7,9 @@ import os
 import re
 from ipaddress import ip_address, ip_network
 
-from flask import Flask, Response, request
-from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask import Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf import CSRFProtect
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.storage import RedisStorage
-from limits.strategies import FixedWindowRateLimiter
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -34,20 +31,22 @@ from service.keys import read_secrets
 from service.problems import Problem
 from service.runtime import Runtime
 from service.store import connect
+from service.store.rates import Rates
 from service.tokens import digest
 
 _LARGEST_BODY = 64 * 1024  # bytes; an alert is at most four thousand
 
-# How often one caller, known by an address, may ask for a change; the views of a row share it.
+# How often in a minute one caller, known by an address, may ask for a change; the views of a row
+# share it.
 _RATES = {
-    ("api.readers.subscribe",): RateLimitItemPerMinute(60),
-    ("api.readers.change_preferences", "api.readers.unsubscribe"): RateLimitItemPerMinute(60),
-    ("api.readers.report",): RateLimitItemPerMinute(600),
-    ("desk.sign_in", "desk.welcome"): RateLimitItemPerMinute(10),
+    ("api.readers.subscribe",): 60,
+    ("api.readers.change_preferences", "api.readers.unsubscribe"): 60,
+    ("api.readers.report",): 600,
+    ("desk.sign_in", "desk.welcome"): 10,
 }
 _CHANGES = ["POST", "PATCH", "DELETE"]
 _TOO_FAST = "That was too fast: try again in a minute."
-_TOOLS_RATE = RateLimitItemPerMinute(600)  # of one API token, whatever it calls
+_TOOLS_RATE = 600  # of one API token, whatever it calls
 _OF_TOOLS = re.compile(r"api\.(notifications\.)?\w+")
 
 # Scripts and styles are our own; the pictures of an alert may be the publisher's.
@@ -62,6 +61,12 @@ _CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 
+_HEADERS = (
+    ("Content-Security-Policy", _CONTENT_SECURITY_POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+)
+
 
 class _SessionOfPages(SecureCookieSessionInterface):
     """Sessions for the pages that people sign in to.
@@ -69,6 +74,12 @@ class _SessionOfPages(SecureCookieSessionInterface):
     Flask-Login looks into the session at every answer: all of them would vary by cookie, and
     nothing that readers' browsers fetch could be cached for all.
     """
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return an empty session to the API, which knows no cookies: there is none to check."""
+        if request.path.startswith("/api/"):
+            return self.session_class()
+        return super().open_session(app, request)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Set the cookie and say that the page depends on it."""
@@ -132,18 +143,12 @@ def _limit_rates(app: Flask, config: Config) -> None:
         token = calls.bearer_token()
         return digest(token)[:32] if token else address()
 
-    # Flask-Limiter counts with the same library, at three times the CPU: a quarter of subscribing.
-    storage = RedisStorage(
-        "redis://",  # which one, the pool says
-        connection_pool=connect(config.redis_url).connection_pool,
-        key_prefix="stoppress:rate",
-    )
-    counted = FixedWindowRateLimiter(storage)
-    rates = {name: (names[0], rate) for names, rate in _RATES.items() for name in names}
+    rates = Rates(connect(config.redis_url))
+    limits = {name: (names[0], most) for names, most in _RATES.items() for name in names}
 
-    def fits(rate: RateLimitItem, scope: str, who: str) -> bool:
+    def fits(scope: str, most: int, who: str) -> bool:
         try:
-            return counted.hit(rate, who, scope)
+            return rates.fits(scope, who, most)
         except RedisError as error:
             # Where Redis cannot count, for want of room say, readers can leave and editors cancel.
             app.logger.error("%s: not counted: %s", request.endpoint, type(error).__name__)
@@ -152,11 +157,10 @@ def _limit_rates(app: Flask, config: Config) -> None:
     @app.before_request
     def not_too_fast() -> None:
         name, slow_enough = request.endpoint or "", True
-        if name in rates and request.method in _CHANGES:
-            scope, rate = rates[name]
-            slow_enough = fits(rate, scope, address())
+        if name in limits and request.method in _CHANGES:
+            slow_enough = fits(*limits[name], address())
         elif _OF_TOOLS.fullmatch(name) and request.method != "OPTIONS":
-            slow_enough = fits(_TOOLS_RATE, "tools", tool())
+            slow_enough = fits("tools", _TOOLS_RATE, tool())
         if not slow_enough:
             raise Problem(429, _TOO_FAST)
 
@@ -173,10 +177,7 @@ def _network(address: str) -> str:
 
 def _finish(response: Response) -> Response:
     """Add what every answer carries."""
-    headers = response.headers
-    headers.setdefault("Content-Security-Policy", _CONTENT_SECURITY_POLICY)
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.extend(_HEADERS)
     if response.status_code == 429:
-        headers.setdefault("Retry-After", "60")  # seconds; every rate is by the minute
+        response.headers.setdefault("Retry-After", "60")  # seconds; every rate is by the minute
     return response

@@ -184,7 +184,8 @@ def test_an_ipv6_network_is_one_caller(client: Client) -> None:
 
 
 def test_an_address_is_never_stored(client: Client) -> None:
-    client.call("POST", f"{API}/subscriptions", {}, address="192.0.2.77")
+    for _ in range(10):  # the first few are not counted in Redis
+        client.call("POST", f"{API}/subscriptions", {}, address="192.0.2.77")
     store = client.runtime.store.redis
     keys = store.keys()
     assert [key for key in keys if key.startswith(b"stoppress:rate")]

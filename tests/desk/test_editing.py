@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service.models import Action, Audience, Content, SendAt, State
+from service.models import Action, Audience, Content, Notification, SendAt, State
 from service.reports import FILTERS
 from service.runtime import Runtime
 from tests.desk.pages import (
@@ -207,6 +207,8 @@ def test_what_was_deleted_or_cancelled_meanwhile_can_be_made_another_alert(
     mine = {**opened(editor, id), "title": "Mine", "body": "As I typed it."}
     asked = editor.post(f"/desk/alerts/{id}/edit", data=mine)
     getattr(runtime.publishing, how)(id)
+    now = {**mine, "title": "Kick-off", "body": "", "when": "now"}
+    assert editor.post(f"/desk/alerts/{id}", data=now).status_code == 409, "it was not sent"
     for answer in (editor.post(f"/desk/alerts/{id}/edit", data=mine), confirmed(editor, id, asked)):
         assert answer.status_code == 409
         assert "Somebody has deleted or cancelled this alert meanwhile." in words(answer.text)
@@ -224,13 +226,25 @@ def test_many_clicks_at_once_change_once_and_all_lead_to_it(
     assert (runtime.publishing.get(id).changes, len(runtime.publishing.latest(9))) == (1, 1)
 
 
-def test_many_clicks_at_once_on_correct_correct_once_and_all_lead_to_it(
-    app: Flask, editor: FlaskClient, runtime: Runtime, half_sent: int
+def test_of_a_double_click_on_correct_the_second_leads_where_the_first_led(
+    editor: FlaskClient, runtime: Runtime, half_sent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The first is taken while the second is already under way."""
     page = f"/desk/alerts/{half_sent}/correct"
-    answers = at_once(app, editor, page, filled(editor.get(page).text))
+    fields = filled(editor.get(page).text)
+    root, looks, first = runtime.publishing.root, iter(range(9)), []
+
+    def look(id: int) -> Notification:
+        if next(looks) == 1:
+            first.append(editor.post(page, data=fields))
+        return root(id)
+
+    monkeypatch.setattr(runtime.publishing, "root", look)
+    second = editor.post(page, data=fields)
+
     (correction,) = runtime.publishing.get(half_sent).corrections
-    assert answers == {(303, f"/desk/alerts/{correction}")}
+    assert [answer.status_code for answer in (*first, second)] == [303, 303]
+    assert first[0].location == second.location == f"/desk/alerts/{correction}"
 
 
 def at_once(
