@@ -95,14 +95,14 @@ def site() -> ResponseReturnValue:
 @readers.post("/subscriptions")
 def subscribe() -> ResponseReturnValue:
     """Store a browser's consent, or note that it checked in."""
-    said = body(validation.NewSubscription)
+    said, house = body(validation.NewSubscription), runtime()
 
     def is_owner(id: SubscriptionId, auth: bytes) -> bool:
         token = bearer_token()
-        return token is not None and runtime().tokens.is_reader(token, id, auth)
+        return token is not None and house.tokens.is_reader(token, id, auth)
 
-    subscription, new = runtime().store.subscriptions.subscribe(
-        said.wish(runtime().vapid_public_key), refresh=said.refresh, is_owner=is_owner
+    subscription, new = house.store.subscriptions.subscribe(
+        said.wish(house.vapid_public_key), refresh=said.refresh, is_owner=is_owner
     )
     return _credentials(subscription), 201 if new else 200
 

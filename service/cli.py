@@ -93,7 +93,7 @@ def _host(address: str) -> str:
 def _web_argv(config: Config) -> list[str]:
     options = {
         "worker-class": "gthread",
-        "threads": "8",
+        "threads": "4",  # docs/decisions.md, 15
         "workers": str(config.web_concurrency),
         "bind": f"{_host(config.bind)}:{config.port}",
         "graceful-timeout": "20",  # seconds; less than a supervisor's or systemd's patience

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 MAX_LENGTH = 2048
@@ -106,6 +107,7 @@ class EndpointPolicy:
         return self._known(origin.partition("://")[2]) or OTHER
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def _known(host: str) -> str | None:
         for known, service in KNOWN_HOSTS:
             if host == known or (known.startswith("*.") and host.endswith(known[1:])):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Literal, TypeVar, cast
 from urllib.parse import urlsplit
@@ -135,6 +136,7 @@ def _link(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=1024)
 def _locale(text: str) -> str:
     """Return a language tag in its usual spelling (RFC 5646 section 2.1.1), `en-GB`."""
     if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", text):
