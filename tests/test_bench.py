@@ -89,7 +89,7 @@ def test_the_ordinary_path_is_measured_beside_the_peers_that_are_here(tmp_path: 
         found["rate, 2 workers"] / found["rate, 1 worker"]
     )
     assert found["600 readers"] >= found["a worker's memory, 60 readers"] > 10
-    assert "web-push for Node, keep-alive: CPU" not in found
+    assert "web-push for Node, keep-alive: CPU a message" not in found
     assert "webpush-go, one HTTP/2 client: CPU a message" not in found
 
 
@@ -103,7 +103,7 @@ def test_the_ordinary_path_is_measured_beside_the_peers_that_are_here(tmp_path: 
     ],
 )
 def test_a_peer_that_cannot_be_had_says_why(
-    peer: Callable[[Measured, Path], float],
+    peer: Callable[[Measured, Bench], peers.Measure],
     tools: tuple[str, ...],
     why: str,
     tmp_path: Path,
@@ -115,13 +115,13 @@ def test_a_peer_that_cannot_be_had_says_why(
     monkeypatch.setenv("PATH", str(tmp_path))
     nobody = cast(Measured, None)  # it is not asked for before the peer is there
     with pytest.raises(peers.Absent, match=f"^{why}$"):
-        peer(nobody, tmp_path)
+        peer(nobody, Bench(tmp_path, 600, 1, 600, True, False, report.bar))
 
 
 def test_late_answers_are_measured_beside_the_same_at_once() -> None:
     found = measured("latency")
-    assert found["window ÷ delay"] == 2 * 256 / 0.1
-    most = min(found["window ÷ delay"], found["answers at once"])
+    assert found["window ÷ delay"] == 256 / 0.1
+    most = min(found["window ÷ delay"], found["answers at once, 1 worker"])
     share = found["to the smaller of at once and that"]
     assert share == pytest.approx(100 * found["answers 100 ms late"] / most)
 

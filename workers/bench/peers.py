@@ -6,8 +6,10 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import requests
 from py_vapid import Vapid
@@ -17,7 +19,7 @@ from service import seeding
 from service.keys import b64url
 from service.models import SubscriptionId
 from service.payload import Payload
-from workers.bench.figures import Bench, BenchError, Step
+from workers.bench.figures import Bench, BenchError
 from workers.bench.house import CONTENT, SUBJECT, House
 
 PYWEBPUSH_MESSAGES = 1000
@@ -143,6 +145,9 @@ func main() {
 """
 
 
+Measure: TypeAlias = Callable[[], float]  # the CPU seconds that a message takes
+
+
 class Absent(Exception):
     """A peer that is not here; the message says why."""
 
@@ -161,55 +166,53 @@ def _subscription(house: House, number: int) -> dict[str, Any]:
     return {"endpoint": house.sinks[0].origin + seeding.path(number), "keys": keys}
 
 
-def pywebpush_session(house: House, bench: Bench) -> float:
-    """Return the CPU seconds of pywebpush's `webpush()` for a message.
-
-    Its best case: one requests session, the key read beforehand.
-    """
-    with bench.bar("pywebpush", PYWEBPUSH_MESSAGES) as step:
-        return _pywebpush_session(house, step)
-
-
-def _pywebpush_session(house: House, step: Step) -> float:
-    text = payload(house).decode()
+def pywebpush_session(house: House, bench: Bench) -> Measure:
+    """Make pywebpush's `webpush()` ready; its best case: one requests session, the key read."""
     vapid = Vapid.from_raw(house.runtime.vapid_keys[0].text.encode())
     subscriptions = [_subscription(house, number) for number in range(PYWEBPUSH_MESSAGES)]
-    with requests.Session() as session:
-        session.trust_env = False
-        session.verify = str(house.sinks[0].ca_file)
-        cpu = time.thread_time()
-        for number, subscription in enumerate(subscriptions, 1):
-            webpush(  # raises for any answer that is not a 2xx
-                subscription,
-                text,
-                vapid_private_key=vapid,
-                vapid_claims={"sub": SUBJECT},
-                ttl=CONTENT.ttl,
-                headers={"Urgency": CONTENT.urgency},
-                requests_session=session,
-                timeout=10,
-            )
-            step(number)
-        return (time.thread_time() - cpu) / PYWEBPUSH_MESSAGES
+
+    def measure() -> float:
+        text = payload(house).decode()
+        with bench.bar("pywebpush", len(subscriptions)) as step, requests.Session() as session:
+            session.trust_env = False
+            session.verify = str(house.sinks[0].ca_file)
+            cpu = time.thread_time()
+            for number, subscription in enumerate(subscriptions, 1):
+                webpush(  # raises for any answer that is not a 2xx
+                    subscription,
+                    text,
+                    vapid_private_key=vapid,
+                    vapid_claims={"sub": SUBJECT},
+                    ttl=CONTENT.ttl,
+                    headers={"Urgency": CONTENT.urgency},
+                    requests_session=session,
+                    timeout=10,
+                )
+                step(number)
+            return (time.thread_time() - cpu) / len(subscriptions)
+
+    return measure
 
 
-def web_push(house: House, folder: Path) -> float:
-    """Return the CPU seconds of web-push for Node for a message, 16 at a time; `Absent`."""
+def web_push(house: House, bench: Bench) -> Measure:
+    """Make web-push for Node ready, 16 messages at a time; `Absent`."""
     if not (shutil.which("node") and shutil.which("npm")):
         raise Absent("node and npm are not both installed")
+    folder = bench.folder / "web-push"
     install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", "."]
+    folder.mkdir()
     _prepare(folder, [*install, f"web-push@{WEB_PUSH_VERSION}"], why="npm could not install it")
-    return _program(house, folder, "web-push", ["node", "-e", _WEB_PUSH_SCRIPT])
+    return partial(_program, house, folder, ["node", "-e", _WEB_PUSH_SCRIPT])
 
 
-def webpush_go(house: House, folder: Path) -> float:
-    """Return the CPU seconds of webpush-go for a message, 16 at a time; `Absent`.
+def webpush_go(house: House, bench: Bench) -> Measure:
+    """Make webpush-go ready, 16 messages at a time; `Absent`.
 
     Its best case: one client, whose HTTP/2 connection stays open, and no padding.
     """
     if not shutil.which("go"):
         raise Absent("go is not installed")
-    folder = folder / "webpush-go"
+    folder = bench.folder / "webpush-go"
     folder.mkdir()
     (folder / "main.go").write_text(_WEBPUSH_GO_PROGRAM)
     _prepare(
@@ -219,7 +222,14 @@ def webpush_go(house: House, folder: Path) -> float:
         ["go", "build", "-o", "peer", "."],
         why="go could not fetch and build it",
     )
-    return _program(house, folder, "webpush-go", ["./peer"])
+    return partial(_program, house, folder, ["./peer"])
+
+
+PEERS: dict[str, Callable[[House, Bench], Measure]] = {
+    "pywebpush, one session": pywebpush_session,
+    "web-push for Node, keep-alive": web_push,
+    "webpush-go, one HTTP/2 client": webpush_go,
+}
 
 
 def _prepare(folder: Path, *commands: list[str], why: str) -> None:
@@ -231,7 +241,7 @@ def _prepare(folder: Path, *commands: list[str], why: str) -> None:
         raise Absent(why) from None
 
 
-def _program(house: House, folder: Path, name: str, argv: list[str]) -> float:
+def _program(house: House, folder: Path, argv: list[str]) -> float:
     """Return the CPU seconds for a message of a program that reads what to send, as JSON."""
     key = house.runtime.vapid_keys[0]
     asked = {
@@ -251,8 +261,12 @@ def _program(house: House, folder: Path, name: str, argv: list[str]) -> float:
         check=False,
     )
     if run.returncode:
-        raise BenchError(f"{name} ended with exit code {run.returncode}: {run.stderr.strip()}")
+        raise BenchError(
+            f"{folder.name} ended with exit code {run.returncode}: {run.stderr.strip()}"
+        )
     said = json.loads(run.stdout)
     if said["accepted"] != _MESSAGES:
-        raise BenchError(f"{name}: {said['accepted']:,} of {_MESSAGES:,} messages were accepted")
+        raise BenchError(
+            f"{folder.name}: {said['accepted']:,} of {_MESSAGES:,} messages were accepted"
+        )
     return float(said["cpu"]) / _MESSAGES
