@@ -78,7 +78,10 @@ class Channel:
         try:
             while piece := tls.read(_READ):
                 pieces.append(piece)
-            self.ended = "connection lost"
+                if not (self._in.pending or tls.pending()):
+                    break  # there is no more: to ask for it costs an exception
+            else:
+                self.ended = "connection lost"
         except ssl.SSLWantReadError:
             pass
         except OSError as error:

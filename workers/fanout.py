@@ -32,12 +32,12 @@ LEASE = 8.0  # seconds; with the clock's second and a job's start well under the
 RENEW = 2.0  # seconds between two signs of life for a lease
 CHECK = 0.25  # seconds between two looks at what is to be sent
 CHECKPOINT = 64  # answers that are recorded together
-SMALLEST = 32  # or that part of the window, where it is full
+SMALLEST = 64  # or that part of the window, where it is full
 LINGER = 0.2  # seconds an answer may wait to be recorded
-READ_AHEAD = 512  # records read at once
+READ_AHEAD = 128  # records read at once
 MOST_LEASES = 8  # of one worker; more only wait for a slow push service
 TOO_SOON = 0.02  # seconds between two looks for more where a pace allows little
-SLICE = 0.002  # seconds of encrypting after which what is ready leaves, and answers are taken in
+SLICE = 0.004  # seconds of encrypting after which what is ready leaves, and answers are taken in
 LOOK_AHEAD = 0.1  # seconds until another batch is begun where the last had nobody to start with
 PARKED = 2.0  # seconds for which a batch is given back whose push services are all at their limit
 # Seconds until a batch is looked at again of which some are left to `Recent`. That one's end is
@@ -82,6 +82,7 @@ class FanOut:
         self._pool = Pool(runtime)
         self._bases = Bases(runtime, self._health)
         self._signers = signers
+        self._salts = wire.salts()
         self._sends: dict[int, Send] = {}
         self._leases: list[Lease] = []
         self._under_way = 0
@@ -316,7 +317,8 @@ class FanOut:
         id = SubscriptionId(lease.batch.partition, number)
         try:
             headers = send.headers(base.origin, self._signer(record.vapid_key, base), now)
-            body = wire.seal(send.message(id), self._key(lease, number, record))
+            key = self._key(lease, number, record)
+            body = wire.seal(send.message(id), key, salt=next(self._salts))
         except ValueError:
             # Checked when it was stored: only a changed PUSH_SERVICES or key set comes here.
             lease.note(number, Outcome.REFUSED, base)

@@ -6,6 +6,7 @@ import hmac
 import json
 import math
 import os
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Final, NamedTuple, TypeAlias
 
@@ -80,8 +81,7 @@ def derive(
 def seal(plaintext: bytes, prepared: PreparedKey, *, salt: bytes | None = None) -> bytes:
     """Return the whole `aes128gcm` body, a single record (RFC 8188 section 2), of a message.
 
-    The salt is a parameter only for the RFC's test vector. `ValueError` for more than
-    `MAX_PLAINTEXT` bytes.
+    `salt` is one of `salts`, or made here. `ValueError` for more than `MAX_PLAINTEXT` bytes.
     """
     if len(plaintext) > MAX_PLAINTEXT:
         raise ValueError(f"a message must not be longer than {MAX_PLAINTEXT} bytes")
@@ -92,6 +92,17 @@ def seal(plaintext: bytes, prepared: PreparedKey, *, salt: bytes | None = None) 
     nonce = _hmac(prk, b"Content-Encoding: nonce\0\x01")[:12]
     record = AESGCM(key).encrypt(nonce, plaintext + _LAST_RECORD, None)
     return b"".join((salt, _RECORD_SIZE_AND_KEY, prepared.public, record))
+
+
+def salts() -> Iterator[bytes]:
+    """Return salts without end, for the process that made this: no other may use them as well.
+
+    The system is asked for 256 at a time: each time costs as much as two steps of HKDF.
+    """
+    while True:
+        some = os.urandom(256 * 16)
+        for at in range(0, len(some), 16):
+            yield some[at : at + 16]
 
 
 def _reader(p256dh: bytes, auth: bytes) -> bytes:
