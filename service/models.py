@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 
 from service.quiet import Choice
 
+# Seconds: "kick-off in ten minutes" must not go out at night because nobody was there at kick-off.
+MOST_LATE = 15 * 60.0
+# Seconds from the first clock on Earth that says a time to the last, UTC+14 and UTC-12.
+ROUND_THE_WORLD = 26 * 3600
 MIN_TTL, MAX_TTL = 60, 2_419_200  # seconds: Microsoft refuses 0, Google more than 28 days
 # Bytes. Every push service takes a body of 4,096 (RFC 8030 section 7.2); the header takes 86 of
 # them, the delimiter one and the tag 16 (RFC 8291 section 4).
@@ -142,7 +146,8 @@ class Audience:
     """Whom a notification is for.
 
     Everyone, or any of `topics`; in any of `locales`; none who follows a topic of `exclude`.
-    `subscription` alone is a test to one browser.
+    `subscription` alone is a test to one browser, `waking` alone are those for whom something is
+    held until that quarter hour, counted from 1970.
     """
 
     everyone: bool = False
@@ -150,9 +155,12 @@ class Audience:
     exclude: tuple[str, ...] = ()
     locales: tuple[str, ...] = ()
     subscription: SubscriptionId | None = None
+    waking: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the audience as the API says it."""
+        if self.waking is not None:
+            return {"waking": self.waking}
         if self.subscription is not None:
             return {"subscription": str(self.subscription)}
         said: dict[str, Any] = (
@@ -174,6 +182,7 @@ class Audience:
             exclude=tuple(said.get("exclude", ())),
             locales=tuple(said.get("locales", ())),
             subscription=SubscriptionId.parse(subscription) if subscription else None,
+            waking=said.get("waking"),
         )
 
 
@@ -224,12 +233,15 @@ class Content:
 class SendAt:
     """When an alert is to be sent: `at` in seconds since 1970 UTC, `zone` as it was said or "".
 
-    One that nobody was there to send in time goes out all the same where `however_late`.
+    One that nobody was there to send in time goes out all the same where `however_late`. With
+    `wall` each reader gets it when their own clock says so (ISO 8601 without an offset), and `at`
+    is when the first clock does.
     """
 
     at: float
     zone: str = ""
     however_late: bool = False
+    wall: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +279,8 @@ class Notification:
     @property
     def deadline(self) -> float:
         """The moment after which no push service is asked to keep it."""
-        return (self.started_at or self.created_at) + self.content.ttl
+        last = ROUND_THE_WORLD if self.wall else 0
+        return (self.started_at or self.created_at) + last + self.content.ttl
 
     @property
     def last_start(self) -> float:
@@ -276,6 +289,16 @@ class Notification:
         One that was published with hardly more than that still has half its time.
         """
         return self.deadline - min(MIN_TTL, self.content.ttl / 2)
+
+    @property
+    def wave(self) -> bool:
+        """Whether it brings what was held for its readers, instead of something of its own."""
+        return self.audience.waking is not None
+
+    @property
+    def wall(self) -> str:
+        """The time on each reader's own clock at which it is for them, if it is by those."""
+        return self.send_at.wall if self.send_at is not None else ""
 
     @property
     def urgent(self) -> bool:

@@ -6,7 +6,10 @@ Safari 18.4 shows it without a service worker; elsewhere ours unpacks the same d
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from service.models import Notification
 
@@ -53,3 +56,36 @@ class Payload:
     def size(self) -> int:
         """Bytes of the document, receipt included."""
         return len(self._before) + _RECEIPT_LENGTH + len(self._after)
+
+
+# What several alerts are called together, by the reader's language.
+SLEPT = {
+    "en": "While you slept",
+    "es": "Mientras dormías",
+    "fr": "Pendant que vous dormiez",
+    "de": "Während Sie schliefen",
+    "ru": "Пока вы спали",
+    "ar": "بينما كنت نائمًا",
+}
+_LINES = 5  # titles that are shown
+_LINE = 120  # characters of each
+
+
+def digest(
+    wave: Notification, alerts: Sequence[Notification], language: str, public_url: str
+) -> Payload:
+    """Return one document for all that was held for some readers, oldest first."""
+    if len(alerts) == 1:
+        return Payload(alerts[0], public_url)
+    titles = [alert.text.title for alert in reversed(alerts)]
+    lines = [title if len(title) <= _LINE else f"{title[: _LINE - 1]}…" for title in titles]
+    if len(lines) > _LINES:
+        lines[_LINES - 1 :] = [f"+ {len(lines) - _LINES + 1}"]
+    parts = urlsplit(alerts[-1].text.url)
+    content = replace(
+        wave.content,
+        title=SLEPT.get(language, SLEPT["en"]),
+        body="\n".join(lines),
+        url=f"{parts.scheme}://{parts.netloc}/",  # the front page
+    )
+    return Payload(replace(wave, content=content), public_url)

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from service.dispatch import Dispatch
 from service.limits import Limit, limits
 from service.models import (
+    MOST_LATE,
     Audience,
     Content,
     Notification,
@@ -22,13 +23,15 @@ from service.models import (
     State,
     SubscriptionId,
 )
+from service.payload import SLEPT
+from service.quiet import QUARTER
 from service.store import Store
 from service.store.notifications import Memory
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
-# Seconds: "kick-off in ten minutes" must not go out at night because nobody was there at kick-off.
-MOST_LATE = 15 * 60.0
+# What editors see of it; readers get what was held for them.
+WAVE = Content(title=SLEPT["en"], url="https://localhost/", ttl=4 * 3600)
 _MOST_PLANNED = 200  # drafts and scheduled notifications that are listed
 
 
@@ -183,6 +186,17 @@ class Publishing:
         for id in self._store.notifications.due():
             if self._store.notifications.start(id, MOST_LATE):
                 self._wake(self.get(id))
+
+    def wake_readers(self, now: float) -> None:
+        """Send what was held for those whose quiet hours have ended: what the clock does.
+
+        Where nobody was there to do it for hours, it is too late for what was new at night.
+        """
+        for quarter in self._store.held.due(int(now // QUARTER)):
+            if now - quarter * QUARTER < WAVE.ttl:
+                once = Idempotency("waking", str(quarter), b"")
+                self.publish(WAVE, Audience(waking=quarter), by="quiet hours", idempotency=once)
+            self._store.held.forget(quarter)
 
     # -- what was sent ---------------------------------------------------------------------------
 

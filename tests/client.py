@@ -30,6 +30,8 @@ def make_app(redis_url: str, **settings: str) -> Flask:
         "SECRET_KEY": "a secret of at least 32 characters",
         "VAPID_PRIVATE_KEY": VAPID.text,
         "SITE_ORIGINS": SITE,
+        "QUIET_HOURS": "none",
+        "DAILY_LIMIT": "none",
         **settings,
     }
     return create_app(Config.read(environment))

@@ -87,6 +87,9 @@ class House:
             "PUSH_CA_BUNDLE": str(trusted),
             "DATA_DIR": str(data_dir),
             "PORT": str(self.port),
+            # A test at night, or the eleventh of a day, finds the same.
+            "QUIET_HOURS": "none",
+            "DAILY_LIMIT": "none",
             **more,
         }
         self.push = push

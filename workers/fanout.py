@@ -7,10 +7,11 @@ A worker has at most one window (`PUSH_WINDOW`) of messages under way or not yet
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from service.store.subscriptions import BUCKET
 from workers import policy, wire
 from workers.health import Health
 from workers.leases import Lease, is_sparse
+from workers.manners import LIMIT, Timing
 from workers.prepare import Pool
 from workers.sends import Base, Bases, Send
 from workers.transport import Answer, Transport
@@ -73,6 +75,7 @@ class FanOut:
         self._dispatch = runtime.dispatch
         self._sending = runtime.store.sending
         self._subscriptions = runtime.store.subscriptions
+        self._daily = runtime.store.daily
         self._health = Health(
             runtime.store.services,
             self._window,
@@ -291,19 +294,52 @@ class FanOut:
     def _read_ahead(self, lease: Lease) -> None:
         numbers = [lease.todo.popleft() for _ in range(min(READ_AHEAD, len(lease.todo)))]
         found = dict(self._subscriptions.records(lease.batch.partition, numbers))
+        rows: list[tuple[int, Record]] = []
         for number in numbers:
             if number not in found:
                 # They left after the audience was frozen.
                 lease.note(number, Outcome.GONE, None)
             elif (record := found[number]) is not None:
                 if (self._bases[record.base].origin in lease.paced) == (lease.newest is not None):
-                    lease.ready.append((number, record))
+                    rows.append((number, record))
                 elif lease.newest is None:
                     lease.left = True
             else:
                 id = SubscriptionId(lease.batch.partition, number)
                 _log.error("subscription %s: a record of another version; not sent", id)
                 lease.note(number, Outcome.REFUSED, None)
+        self._make_ready(lease, rows)
+
+    def _make_ready(self, lease: Lease, rows: Sequence[tuple[int, Record]]) -> None:
+        """Keep those whom the alert may reach now, each counted for their day."""
+        now, courtesy = time.time(), lease.send.courtesy
+        limited: dict[int, list[tuple[int, int]]] = {}
+        for number, record in rows:
+            timing = courtesy.of(record, now)
+            if lease.pass_over(number, timing):
+                continue
+            if timing.waits_until:
+                lease.later = min(lease.later, timing.waits_until)
+            else:
+                lease.ready.append((number, record))
+                if timing.limit:
+                    limited.setdefault(timing.day, []).append((number, timing.limit))
+        for date, some in limited.items():
+            self._count(lease, date, some)
+        if lease.send.digest is not None:
+            numbers = [number for number, _ in lease.ready]
+            lease.held |= lease.send.digest.held(lease.batch.partition, numbers)
+
+    def _count(self, lease: Lease, date: int, limited: Sequence[tuple[int, int]]) -> None:
+        """Count an alert for each reader's day; those who had as many as they want get none."""
+        numbers, limits = zip(*limited, strict=True)
+        counted = self._daily.count(lease.batch.partition, date, numbers, limits)
+        fits = dict(zip(numbers, counted, strict=True))
+        lease.counted |= {number: date for number in numbers if fits[number]}
+        full = Timing(0.0, Outcome.SKIPPED, LIMIT)
+        for number in (number for number in numbers if not fits[number]):
+            lease.pass_over(number, full)
+        lease.ready = deque(row for row in lease.ready if fits.get(row[0], True))
 
     def _start(self, lease: Lease, number: int, record: Record) -> None:
         """Start a message, or note why it cannot be."""
@@ -311,14 +347,19 @@ class FanOut:
         base = self._bases[record.base]
         send = lease.send
         now = time.time()
+        timing = send.courtesy.of(record, now)
         if now > send.last_start:
             lease.note(number, Outcome.EXPIRED, base)
             return
+        if lease.pass_over(number, timing):
+            return  # quiet hours have begun since it was read
         id = SubscriptionId(lease.batch.partition, number)
         try:
-            headers = send.headers(base.origin, self._signer(record.vapid_key, base), now)
+            signer = self._signer(record.vapid_key, base)
+            headers = send.headers(base.origin, signer, now, timing.expires)
+            message = send.message(id, lease.held.get(number), record.locale)
             key = self._key(lease, number, record)
-            body = wire.seal(send.message(id), key, salt=next(self._salts))
+            body = wire.seal(message, key, salt=next(self._salts))
         except ValueError:
             # Checked when it was stored: only a changed PUSH_SERVICES or key set comes here.
             lease.note(number, Outcome.REFUSED, base)
@@ -403,22 +444,31 @@ class FanOut:
         )
         lease.results = {}
         lease.unrecorded = 0
+        self._take_back(lease)
         lease.recorded_at = now
         if held and not lease.lost:
             lease.until = now + LEASE
         else:
             lease.lost = True
 
+    def _take_back(self, lease: Lease) -> None:
+        for date, numbers in lease.uncounted.items():
+            self._daily.take_back(lease.batch.partition, date, numbers)
+        lease.uncounted = {}
+
     def _release(self, lease: Lease, wait: float | None = None) -> None:
         """Give a batch back, after `wait` seconds or when the first in it may be tried again."""
         now = time.time()
+        for number in list(lease.counted):
+            lease.take_back(number)
+        self._take_back(lease)
         if self._failed:
             wait = 1.0  # what failed may have been reading it: nothing in it is taken for done
         elif wait is None and lease.unfinished:
             wait = 0.0
-        elif wait is None and (lease.again or lease.left):
+        elif wait is None and (lease.again or lease.left or lease.later < math.inf):
             left = [now + LEFT] if lease.left else []
-            wait = max(0.0, min([*lease.again.values(), *left]) - now)
+            wait = max(0.0, min([*lease.again.values(), *left, lease.later]) - now)
         self._sending.release(
             lease.send.id,
             lease.batch,

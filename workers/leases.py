@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from service.store.recent import NewestFirst
 from service.store.sending import Result, Retry
 from service.store.subscriptions import BUCKET
 from workers import wire
+from workers.manners import Timing
 from workers.sends import Base, Send
 
 # Recipients in a bucket, on average, from which on its prepared keys are taken: taking them, and
@@ -27,7 +29,9 @@ class Lease:
     1970, and `tried` whether somebody there was tried in vain since the batch was claimed.
     `paced` are the origins that had a pace when it was claimed: their recipients are in the batch
     `Recent` and in no other, for as long as the lease lasts. `left` says that there are some,
-    `newest` finds them. `begun`: somebody in it was tried.
+    `newest` finds them. `begun`: somebody in it was tried. `later`: when it is time for the first
+    of those whose clock does not say so yet. `counted` are those who were counted for a date,
+    `uncounted` those to take back; `held` has, in a wave, which notifications are held for whom.
     """
 
     send: Send
@@ -51,6 +55,10 @@ class Lease:
     find_at: float = 0.0
     under_way: int = 0
     begun: bool = False
+    later: float = math.inf
+    counted: dict[int, int] = field(default_factory=dict)
+    uncounted: dict[int, list[int]] = field(default_factory=dict)
+    held: dict[int, list[int]] = field(default_factory=dict)
     lost: bool = False
     outdated: bool = False
 
@@ -80,9 +88,27 @@ class Lease:
         name, asked = (base.service.name, base.number) if base else ("", 0)
         if outcome is Outcome.EXPIRED:
             asked = 0  # no answer: it must not make the share of those called gone look smaller
-        result = Result(outcome, name, asked, revision)
+        self._keep(Result(outcome, name, asked, revision), number)
+
+    def pass_over(self, number: int, timing: Timing) -> bool:
+        """Keep why a reader is not sent it, until that is recorded; False where they are."""
+        if timing.outcome is None:
+            return False
+        self._keep(Result(timing.outcome, timing.why, 0, wakes=timing.wakes), number)
+        return True
+
+    def _keep(self, result: Result, number: int) -> None:
         self.results.setdefault(result, []).append(number)
         self.unrecorded += 1
+        if result.outcome is Outcome.ACCEPTED:
+            self.counted.pop(number, None)
+        else:
+            self.take_back(number)
+
+    def take_back(self, number: int) -> None:
+        """Let a message that was counted for its reader's day not count."""
+        if (date := self.counted.pop(number, None)) is not None:
+            self.uncounted.setdefault(date, []).append(number)
 
     def wait(self, base: int, until: float) -> None:
         """Let those at `base` who had no outcome yet wait until then, in seconds since 1970."""

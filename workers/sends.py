@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.endpoints import origin_of
-from service.models import Notification, SubscriptionId
-from service.payload import Payload
+from service.models import Notification, State, SubscriptionId
+from service.payload import Payload, digest
 from service.runtime import Runtime
 from workers import wire
 from workers.health import Health, Service
+from workers.manners import Courtesy
+
+_HELD_AT_MOST = 24 * 3600  # seconds; the night before had a wave of its own
+_MOST_HELD = 100  # alerts
+_MOST_HEADERS = 1000  # of as many origins, keys and ends of readers' days
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,40 @@ class Bases(dict[int, Base]):
         return self._house.vapid_keys.name(number)
 
 
+class Digest:
+    """What was held while readers slept: a single alert comes as it was, several as one."""
+
+    def __init__(self, runtime: Runtime, wave: Notification) -> None:
+        self._runtime = runtime
+        self._wave = wave
+        since = wave.created_at - _HELD_AT_MOST
+        self._alerts = {
+            one.id: one
+            for one in runtime.publishing.started(_MOST_HELD)
+            if (one.started_at or 0.0) > since and one.state is not State.CANCELLED
+        }
+        self._made: dict[tuple[tuple[int, ...], str], Payload] = {}
+
+    def held(self, partition: int, numbers: Sequence[int]) -> dict[int, list[int]]:
+        """Return which alerts are held for each of these readers."""
+        return self._runtime.store.held.of(partition, numbers, self._alerts)
+
+    def message(self, id: SubscriptionId, held: Sequence[int], locale: int) -> bytes:
+        """Return what a reader's browser is to receive; `ValueError` where nothing is left."""
+        # A correction and what it corrects are one, with the words that hold now.
+        corrected = {one: self._alerts[one].corrects or one for one in held}
+        roots = sorted({root if root in self._alerts else one for one, root in corrected.items()})
+        if not roots:
+            raise ValueError("nothing is held for this reader any more")
+        language = self._runtime.store.house.locales.name(locale)[:2]
+        key = tuple(roots), language
+        if key not in self._made:
+            alerts = [self._alerts[root] for root in roots]
+            self._made[key] = digest(self._wave, alerts, language, self._runtime.config.public_url)
+        about = roots[0] if len(roots) == 1 else self._wave.id
+        return self._made[key].carrying(self._runtime.tokens.receipt(about, id))
+
+
 class Send:
     """One alert as this worker sends it; a correction replaces what it corrects.
 
@@ -60,10 +100,13 @@ class Send:
         self.due = False
         self.going_on = True
         self.leases = 0
+        house = runtime.store.house
+        self.courtesy = Courtesy(notification, runtime.config.manners, house.zones.name)
         self._tokens = runtime.tokens
         self._public_url = runtime.config.public_url
+        self.digest = Digest(runtime, notification) if notification.wave else None
         self._topic = wire.collapse_topic(self._tokens.topic_key, f"notification {replaced}")
-        self._made: dict[tuple[str, wire.VapidSigner], tuple[float, wire.Headers]] = {}
+        self._made: dict[tuple[str, wire.VapidSigner, float], tuple[float, wire.Headers]] = {}
         self._take_over(notification)
 
     def read(self, notification: Notification) -> None:
@@ -74,19 +117,25 @@ class Send:
     def _take_over(self, notification: Notification) -> None:
         self.revision = notification.revision
         self.last_start = notification.last_start
-        self._deadline = notification.deadline
         self._urgency = notification.text.urgency
         self._payload = Payload(notification, self._public_url)
 
-    def message(self, id: SubscriptionId) -> bytes:
-        """Return what a subscription's browser is to receive."""
+    def message(self, id: SubscriptionId, held: Sequence[int] | None, locale: int) -> bytes:
+        """Return what a subscription's browser is to receive; what is `held` for it, in a wave."""
+        if self.digest is not None:
+            return self.digest.message(id, held or (), locale)
         return self._payload.carrying(self._tokens.receipt(self.id, id))
 
-    def headers(self, origin: str, signer: wire.VapidSigner, now: float) -> wire.Headers:
+    def headers(
+        self, origin: str, signer: wire.VapidSigner, now: float, expires: float
+    ) -> wire.Headers:
         """Return the headers for an origin: the same object for a second, since TTL is in them."""
-        made_at, headers = self._made.get((origin, signer), (0.0, ()))
+        key = origin, signer, expires
+        made_at, headers = self._made.get(key, (0.0, ()))
         if not 0 <= now - made_at < 1:
+            if len(self._made) > _MOST_HEADERS:
+                self._made.clear()
             authorization = signer.header(origin, now)
-            headers = wire.headers(authorization, self._deadline - now, self._urgency, self._topic)
-            self._made[origin, signer] = now, headers
+            headers = wire.headers(authorization, expires - now, self._urgency, self._topic)
+            self._made[key] = now, headers
         return headers

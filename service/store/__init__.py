@@ -12,7 +12,9 @@ from redis.retry import Retry
 
 from service.config import ConfigError
 from service.store.audiences import Audiences
+from service.store.daily import Daily
 from service.store.farewells import Farewells
+from service.store.held import Held
 from service.store.house import House
 from service.store.notifications import Notifications
 from service.store.prepared import Prepared
@@ -47,6 +49,8 @@ class Store:
         self.services = Services(redis)
         self.recipients = Recipients(redis, partitions, self.audiences)
         self.sending = Sending(redis, partitions)
+        self.held = Held(redis, partitions)
+        self.daily = Daily(redis)
 
     def check_writable(self) -> None:
         """Let Redis say it where it takes nothing new; `RedisError`. A write that allocates."""

@@ -80,6 +80,8 @@ class Audiences:
             audience = Audience()
         key = Subscriptions.bitmap_key
         topics = [key(partition, "topic", slug) for slug in audience.topics]
+        if audience.waking is not None:
+            topics = [key(partition, "wake", audience.waking)]
         locales = [
             key(partition, "locale", number)
             for name, number in (self._house.locales.all().items() if audience.locales else ())

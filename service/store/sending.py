@@ -11,6 +11,7 @@
   n:<id>:leases        hash: batch -> the worker that holds it, and after a space the push services
                        that it knew to have a pace: those rows are `recent`'s
   n:<id>:retries       hash: batch -> for each push service, attempts and when to try next (ms)
+  n:<id>:held, wake:<q>, wakes  see held.py
   farewell, answers:<t>  see farewells.py
 `audience AND NOT done` is at every moment exactly the work left.
 """
@@ -27,6 +28,7 @@ from redis import Redis
 
 from service.models import Batch, Outcome, Progress
 from service.store.farewells import answers_key
+from service.store.held import HELD_KEPT, held_key, wakes_key
 from service.store.subscriptions import Field, Subscriptions, pack_numbers
 
 REPORT_KEPT = 7 * 86_400  # seconds for which a late answer still finds the send closed
@@ -127,9 +129,10 @@ return {
 """
 )
 
-# KEYS: batches, leases, state, done, gone, answers, farewell, then bitmaps of who accepted.
-# ARGV: batch, worker, lease in ms, seconds for which those bitmaps are kept, ms until a record may
-# be deleted, outcomes as [field, outcome, base, bitmap or 0], then the numbers of each, packed.
+# KEYS: batches, leases, state, done, gone, answers, farewell, wakes, then further bitmaps to mark.
+# ARGV: batch, worker, lease in ms, ms until a record may be deleted, outcomes as [field, outcome,
+# base, quarter hour until which they are held or 0, [bitmap, seconds for which it is kept]...],
+# then the numbers of each, packed.
 # Counts only bits not yet set, whoever brings them; a send that was closed takes none.
 # Returns 1 while the worker still holds its lease. The first write frees or overwrites.
 _RECORD = (
@@ -138,17 +141,18 @@ _RECORD = (
 local held = redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2]
 redis.call('ZREM', KEYS[1], '')
 if redis.call('HEXISTS', KEYS[3], 'closed') == 1 then return 0 end
-for i, said in ipairs(cjson.decode(ARGV[6])) do
-  local field, outcome, base, bitmap = unpack(said)
-  local mark = bitmap > 0 and KEYS[7 + bitmap] or outcome == 'gone' and KEYS[5]
-  local numbers, new, fresh = ARGV[6 + i], 0, {}
+for i, said in ipairs(cjson.decode(ARGV[5])) do
+  local field, outcome, base, wakes, marks = unpack(said)
+  local bitmaps = outcome == 'gone' and {KEYS[5]} or {}
+  for j, mark in ipairs(marks) do bitmaps[j] = KEYS[8 + mark[1]] end
+  local numbers, new, fresh = ARGV[5 + i], 0, {}
   for at = 1, #numbers, 4 do
     local number = struct.unpack('>I4', numbers, at)
     if redis.call('SETBIT', KEYS[4], number, 1) == 0 then
       new = new + 1
       fresh[new] = string.sub(numbers, at, at + 3)
     end
-    if mark then redis.call('SETBIT', mark, number, 1) end
+    for _, bitmap in ipairs(bitmaps) do redis.call('SETBIT', bitmap, number, 1) end
   end
   if new > 0 then
     redis.call('HINCRBY', KEYS[3], field, new)
@@ -156,11 +160,12 @@ for i, said in ipairs(cjson.decode(ARGV[6])) do
       redis.call('HINCRBY', KEYS[6], base, new)
       if outcome == 'gone' then
         redis.call('HINCRBY', KEYS[6], base .. ' gone', new)
-        redis.call('ZADD', KEYS[7], now + ARGV[5], base .. ':' .. table.concat(fresh))
+        redis.call('ZADD', KEYS[7], now + ARGV[4], base .. ':' .. table.concat(fresh))
       end
     end
   end
-  if bitmap > 0 then redis.call('EXPIRE', mark, ARGV[4]) end
+  for j, mark in ipairs(marks) do redis.call('EXPIRE', bitmaps[j], mark[2]) end
+  if wakes > 0 then redis.call('ZADD', KEYS[8], wakes, wakes) end
 end
 redis.call('EXPIRE', KEYS[6], 120)
 if held then redis.call('ZADD', KEYS[1], 'XX', now + ARGV[3], ARGV[1]) end
@@ -266,16 +271,17 @@ class Retry(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What an answer made of a recipient: at which push service, and the number of its base.
+    """What became of a recipient: at which push service, or why; and the number of its base.
 
     Base 0: no push service was asked. `revision` is that of the text which was accepted, None where
-    nobody needs to know.
+    nobody needs to know. `wakes`: it is held until that quarter hour.
     """
 
     outcome: Outcome
     service: str
     base: int
     revision: int | None = None
+    wakes: int = 0
 
 
 Results: TypeAlias = Mapping[Result, Sequence[int]]
@@ -393,19 +399,25 @@ class Sending:
             Subscriptions.bitmap_key(part, "gone"),
             answers_key(part, time.time()),
             f"{{{part}}}:farewell",
+            wakes_key(part),
         ]
-        revisions = sorted({r.revision for r in results if r.revision is not None})
-        keys += [part_key(part, id, f"accepted:{revision}") for revision in revisions]
+        bitmaps: dict[str, int] = {}
+
+        def marks(result: Result) -> list[tuple[int, int]]:
+            found = []
+            if result.revision is not None:
+                found.append((part_key(part, id, f"accepted:{result.revision}"), ACCEPTED_KEPT))
+            if result.wakes:
+                found.append((held_key(part, id), HELD_KEPT))
+                found.append((Subscriptions.bitmap_key(part, "wake", result.wakes), HELD_KEPT))
+            return [(bitmaps.setdefault(key, len(bitmaps) + 1), kept) for key, kept in found]
+
         said = [
-            (
-                f"{r.outcome.value} {r.service}",
-                r.outcome.value,
-                r.base,
-                0 if r.revision is None else 1 + revisions.index(r.revision),
-            )
+            (f"{r.outcome.value} {r.service}", r.outcome.value, r.base, r.wakes, marks(r))
             for r in results
         ]
-        args: list[Field] = [str(batch), worker, lease_ms, ACCEPTED_KEPT, int(FAREWELL * 1000)]
+        keys += bitmaps
+        args: list[Field] = [str(batch), worker, lease_ms, int(FAREWELL * 1000)]
         args += [json.dumps(said), *(pack_numbers(group) for group in results.values())]
         return bool(self._record(keys=keys, args=args))
 
