@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from service import submissions
 from service.calls import body, caller, idempotency, query_number, runtime
 from service.limits import Limit
-from service.models import Audience, Notification, Outcome
+from service.models import SKIPPED, Audience, Notification, Outcome
 from service.publishing import Published
 
 _PAGE = 20  # notifications of a list, unless asked for more
@@ -177,7 +177,8 @@ def _notification(one: Notification) -> dict[str, Any]:
         **one.content.as_json(),
         "audience": one.audience.as_json(),
         "spread_minutes": one.spread_minutes or None,
-        "send_at": _iso(one.send_at.at) if one.send_at else None,
+        "send_at": one.wall or (_iso(one.send_at.at) if one.send_at else None),
+        "local_time": bool(one.wall),
         "time_zone": (one.send_at and one.send_at.zone) or None,
         "late": "send" if one.send_at and one.send_at.however_late else "draft",
         "missed": one.missed,
@@ -195,7 +196,7 @@ def _progress(one: Notification) -> dict[str, Any]:
     progress = runtime().publishing.progress(one.id)
     by_service: dict[str, dict[str, int]] = {}
     for (outcome, service), count in progress.outcomes.items():
-        if service:
+        if service and outcome is not Outcome.SKIPPED:
             by_service.setdefault(service, {})[outcome.value] = count
     now = time.time()
     seconds = (one.finished_at or now) - (one.started_at or now)
@@ -203,6 +204,7 @@ def _progress(one: Notification) -> dict[str, Any]:
         "recipients": progress.recipients,
         "done": progress.done,
         "outcomes": {outcome.value: progress.of(outcome) for outcome in Outcome},
+        "skipped": {why: progress.skipped(why) for why in SKIPPED},
         "by_service": by_service,
         "receipts": runtime().publishing.receipts(one.id),
         "limits": [_limit(limit) for limit in runtime().publishing.limits(one)],

@@ -119,7 +119,7 @@ class Form:
         # The form's time is by the minute, and says nothing of a clock that shows it twice.
         before = planned.send_at if planned.state is State.SCHEDULED else None
         if self.when == "at" and before and self._moment and self.at == _wall(before, self.zone):
-            said["send_at"] = moments.write(before)
+            said["send_at"], said["local_time"] = moments.write(before), bool(before.wall)
         return said
 
     @property

@@ -86,7 +86,8 @@ class House(Collector):
             progress = self._progress(one)
             left += 0 if one.finished_at else progress.recipients - progress.done
             for (outcome, service), n in progress.outcomes.items():
-                outcomes[outcome.value, service or "none"] += n
+                said = "none" if outcome is Outcome.SKIPPED else service or "none"
+                outcomes[outcome.value, said] += n
         self._final = {one.id: self._final[one.id] for one in counted if one.id in self._final}
         yield _labelled(
             "notifications_active", "Alerts that are not over yet.", ("status",), states

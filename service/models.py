@@ -30,6 +30,10 @@ class Outcome(str, Enum):
     CANCELLED = "cancelled"
 
 
+# Why somebody is skipped: quiet hours, as many alerts today as they want, a pause.
+QUIET, LIMIT, PAUSED = SKIPPED = ("quiet", "limit", "paused")
+
+
 class State(str, Enum):
     """What a notification is doing; nothing leaves the last three."""
 
@@ -336,7 +340,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a notification has come; outcomes are counted by outcome and by push service."""
+    """How far a notification has come.
+
+    Outcomes are counted by outcome and by push service, those skipped by why.
+    """
 
     recipients: int
     outcomes: dict[tuple[Outcome, str], int]
@@ -345,6 +352,10 @@ class Progress:
     def done(self) -> int:
         """How many recipients have their outcome."""
         return sum(self.outcomes.values())
+
+    def skipped(self, why: str) -> int:
+        """How many were passed over for that reason, one of `SKIPPED`."""
+        return self.outcomes.get((Outcome.SKIPPED, why), 0)
 
     def of(self, outcome: Outcome) -> int:
         """How many ended so, at all push services."""

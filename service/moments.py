@@ -16,6 +16,7 @@ _MOMENT = (
     r"(?P<offset>[Zz]|[+-]\d\d:\d\d)?(\[!?(?P<zone>[\w/+-]+)\])?"
 )
 _DATETIME = TypeAdapter(datetime)
+_FIRST_CLOCK = 14 * 3600  # seconds by which the first clock on Earth is ahead of UTC
 
 
 @cache
@@ -28,6 +29,24 @@ def zone(text: str) -> str:
     if text not in _zones():
         raise ValueError("must be the name of a time zone such as Europe/Riga")
     return text
+
+
+def is_wall(text: str) -> bool:
+    """Whether a time has neither offset nor zone."""
+    said = re.fullmatch(_MOMENT, text, re.ASCII)
+    return said is not None and not (said["offset"] or said["zone"])
+
+
+def read_wall(text: str) -> SendAt:
+    """Read a time that each reader's clock is to show, without offset or zone; `ValueError`."""
+    if not is_wall(text):
+        raise ValueError("must be a time without offset or zone, such as 2026-03-29T07:00")
+    try:
+        wall = _DATETIME.validate_python(text)
+        first = wall.replace(tzinfo=timezone.utc).timestamp() - _FIRST_CLOCK
+    except (ValidationError, OverflowError):
+        raise ValueError("is a day or a time that does not exist") from None
+    return SendAt(first, wall=wall.isoformat())
 
 
 def read(text: str) -> SendAt:
@@ -58,6 +77,8 @@ def read(text: str) -> SendAt:
 
 
 def write(send_at: SendAt) -> str:
-    """Return a moment as `read` takes it."""
+    """Return a moment as `read`, or `read_wall`, takes it."""
+    if send_at.wall:
+        return send_at.wall
     moment = datetime.fromtimestamp(send_at.at, timezone.utc).replace(tzinfo=None)
     return f"{moment.isoformat()}Z{f'[{send_at.zone}]' if send_at.zone else ''}"

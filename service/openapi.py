@@ -110,12 +110,24 @@ class LimitShown(_Answer):
     will_expire: int
 
 
+class Skipped(_Answer):
+    """Why readers were not sent it.
+
+    It is held until their `quiet` hours end, they had as many as they want today, or they paused.
+    """
+
+    quiet: int
+    limit: int
+    paused: int
+
+
 class ProgressShown(_Answer):
     """How far an alert has come. Times are UTC; `started_at` is null before it is sent."""
 
     recipients: int
     done: int
     outcomes: Outcomes
+    skipped: Skipped
     by_service: dict[str, dict[str, int]]
     receipts: Receipts
     limits: list[LimitShown]
@@ -132,13 +144,18 @@ class ActionShown(_Answer):
 
 
 class AudienceShown(_Answer):
-    """Whom an alert is for; `subscription` alone is a test to one browser."""
+    """Whom an alert is for; `subscription` alone is a test to one browser.
+
+    `waking` alone are those whose quiet hours ended with that quarter hour, counted from 1970: they
+    get what was held for them.
+    """
 
     everyone: bool = True
     topics: list[str] = []
     exclude: list[str] = []
     locales: list[str] = []
     subscription: str = ""
+    waking: int = 0
 
 
 class TextShown(_Answer):
@@ -169,6 +186,7 @@ class NotificationShown(_Answer):
     audience: AudienceShown
     spread_minutes: int | None
     send_at: str | None
+    local_time: bool
     time_zone: str | None
     late: Literal["draft", "send"]
     missed: bool

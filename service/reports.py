@@ -9,7 +9,17 @@ from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
 
 from service.limits import Limit
-from service.models import Audience, Notification, Outcome, Progress, State, Topic
+from service.models import (
+    LIMIT,
+    PAUSED,
+    QUIET,
+    Audience,
+    Notification,
+    Outcome,
+    Progress,
+    State,
+    Topic,
+)
 
 _LATE = 5.0  # seconds after which an alert that has not begun needs somebody's attention
 
@@ -28,8 +38,15 @@ _OUTCOMES = {
     Outcome.REFUSED: "rejected by {service}",
     Outcome.GONE: "no longer subscribed",
     Outcome.EXPIRED: "ran out of time",
-    Outcome.SKIPPED: "quiet hours or limit",
+    Outcome.SKIPPED: "{why}",
     Outcome.CANCELLED: "cancelled",
+}
+
+
+_WHY_SKIPPED = {
+    QUIET: "held until their quiet hours end",
+    LIMIT: "had as many today as they want",
+    PAUSED: "paused by the reader",
 }
 
 
@@ -167,8 +184,9 @@ def limit_words(limit: Limit) -> str:
 
 
 def outcome_words(outcome: Outcome, service: str) -> str:
-    """Say what became of a browser; `service` is its push service as endpoints.py names it."""
-    return _OUTCOMES[outcome].format(service=service_name(service))
+    """Say what became of a browser; `service` as endpoints.py names it, or why it was skipped."""
+    why = _WHY_SKIPPED.get(service, "quiet hours or limit")
+    return _OUTCOMES[outcome].format(service=service_name(service), why=why)
 
 
 def service_name(service: str) -> str:
@@ -180,6 +198,8 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
     """Say whom an audience means, in the names of the topics as they are now."""
     if audience.subscription is not None:
         return "one browser, as a test"
+    if audience.waking is not None:
+        return "those whose quiet hours have ended: what was held for them"
     names = [topics[slug].name if slug in topics else slug for slug in audience.topics]
     said = "everyone" if audience.everyone else " or ".join(names)
     if audience.exclude:
@@ -216,6 +236,11 @@ def _wall(seconds: float, zone: str) -> str:
     return f"{moment:%a %-d %b, %H:%M}{' UTC' if zone == 'UTC' else ''}"
 
 
+def _clock_time(wall: str) -> str:
+    """Say a time that every reader's clock is to show (ISO 8601): `07:00 on 29 Mar 2026`."""
+    return f"{datetime.fromisoformat(wall):%H:%M on %-d %b %Y}"
+
+
 def _ahead(seconds: float) -> str:
     """Say how long it is until then, by the minute: `in 2 h 13 min`."""
     if seconds < 60:
@@ -247,6 +272,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "iso": _iso,
     "utc": _utc,
     "wall": _wall,
+    "clock_time": _clock_time,
     "ahead": _ahead,
     "brief": _brief,
     "duration": _duration,

@@ -22,6 +22,7 @@ from service.models import (
     MAX_PLAINTEXT,
     MAX_TTL,
     MIN_TTL,
+    ROUND_THE_WORLD,
     Action,
     Audience,
     Content,
@@ -61,7 +62,8 @@ def read(said: dict[str, object], runtime: Runtime) -> Wanted:
 
 
 def _moment(text: str) -> str:
-    moments.read(text)
+    if not moments.is_wall(text):
+        moments.read(text)
     return text
 
 
@@ -130,6 +132,7 @@ class _AlertSaid(Said):
     spread_minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
     send_at: Moment | None = None
     late: Literal["draft", "send"] = "draft"
+    local_time: bool = False
     draft: bool = False
 
 
@@ -138,7 +141,9 @@ class NewNotification(_AlertSaid):
 
     With `send_at` it is sent then: RFC 3339 with an offset, or a wall clock's time with its zone,
     `2026-03-29T02:30[Europe/Berlin]` (RFC 9557). `late` says what becomes of it where nobody was
-    there to send it within 15 minutes. A `draft` is sent when somebody says so.
+    there to send it within 15 minutes. With `local_time` each reader has it when their own clock
+    shows `send_at`, which then has neither offset nor zone. A `draft` is sent when somebody says
+    so.
     """
 
     title: Title
@@ -147,29 +152,43 @@ class NewNotification(_AlertSaid):
 
     def accepted(self, runtime: Runtime) -> Wanted:
         """Return the alert in the house's words; `Invalid` where it cannot be sent like that."""
-        content, spread = self._content(), self.spread_minutes or 0
+        content, spread, send_at = self._content(), self.spread_minutes or 0, self._send_at()
         check_size(content, runtime)
+        if spread and self.local_time:
+            detail = "Readers' own clocks spread it already: leave out one of the two."
+            raise Invalid([FieldError("spread_minutes", detail)])
         if spread * 60 + MIN_TTL > content.ttl:
             detail = "The alert would run out of time (`ttl`) before the last reader has it."
             raise Invalid([FieldError("spread_minutes", detail)])
-        return Wanted(content, self.audience.audience(), spread, self._send_at(), self.draft)
+        return Wanted(content, self.audience.audience(), spread, send_at, self.draft)
 
     def _send_at(self) -> SendAt | None:
         if self.send_at is None:
-            if self.late == "send":
-                raise Invalid([FieldError("late", "Says something only beside `send_at`.")])
+            for field, said in (("late", self.late == "send"), ("local_time", self.local_time)):
+                if said:
+                    raise Invalid([FieldError(field, "Says something only beside `send_at`.")])
             return None
         if self.draft:
             detail = "A draft waits until somebody sends it: leave out one of the two."
             raise Invalid([FieldError("send_at", detail)])
-        send_at = replace(moments.read(self.send_at), however_late=self.late == "send")
-        ahead = send_at.at - time.time()
+        send_at = replace(self._moment(self.send_at), however_late=self.late == "send")
+        now = time.time()
+        if send_at.wall and send_at.at <= now < send_at.at + ROUND_THE_WORLD:
+            send_at = replace(send_at, at=now + 1)  # by some clocks it is still ahead
+        ahead = send_at.at - now
         if ahead <= 0:
             detail = "Has passed already. Leave it out to send the alert now."
             raise Invalid([FieldError("send_at", detail)])
         if ahead > _LONGEST_AHEAD:
             raise Invalid([FieldError("send_at", "Is more than a year away.")])
         return send_at
+
+    def _moment(self, text: str) -> SendAt:
+        try:
+            return moments.read_wall(text) if self.local_time else moments.read(text)
+        except ValueError as error:
+            detail = f"{str(error)[0].upper()}{str(error)[1:]}."
+            raise Invalid([FieldError("send_at", detail)]) from None
 
     def _content(self) -> Content:
         return Content(
@@ -203,6 +222,7 @@ class ChangedNotification(_AlertSaid):
             said["draft"] = given["send_at"] is None
         if said["draft"] and not given.get("send_at"):
             said["send_at"], said["late"] = None, given.get("late", "draft")
+            said["local_time"] = given.get("local_time", False)
         default = _DEFAULT_TTL[before.content.kind]
         if "kind" in given and "ttl" not in given and before.content.ttl == default:
             said["ttl"] = None
@@ -222,6 +242,7 @@ def _as_said(one: Notification) -> dict[str, object]:
         "spread_minutes": one.spread_minutes or None,
         "send_at": moments.write(at) if at else None,
         "late": "send" if at and at.however_late else "draft",
+        "local_time": bool(at and at.wall),
         "draft": one.state is State.DRAFT,
     }
 

@@ -267,6 +267,7 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
         "spread_minutes": None,
         "send_at": None,
+        "local_time": False,
         "time_zone": None,
         "late": "draft",
         "missed": False,
@@ -279,6 +280,7 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "recipients": 0,
         "done": 0,
         "outcomes": dict.fromkeys((outcome.value for outcome in Outcome), 0),
+        "skipped": {"quiet": 0, "limit": 0, "paused": 0},
         "by_service": {},
         "receipts": {"shown": 0, "clicked": 0, "dismissed": 0},
         "limits": [],
@@ -640,7 +642,7 @@ GOOD: dict[str, Any] = {
 OFF_CURVE = "BA" + "A" * 84 + "B"  # 0x04, then x = 0 and y = 1
 GOOGLE = "https://fcm.googleapis.com/fcm/send/"
 LATER = ("quiet_hours", "daily_limit", "paused_until", "allow_breaking", "muted_stories")
-LATER_ALERT = ("story", "local_time")
+LATER_ALERT = ("story",)
 LINKS = [
     "",
     "/ferry",
@@ -779,6 +781,9 @@ BAD = [
     ("publish", "send_at", "tomorrow", "send_at"),
     ("publish", "send_at", "2020-01-01T00:00:00Z", "send_at"),
     ("publish", "send_at", "9999-01-01T00:00:00Z", "send_at"),
+    ("publish", "send_at", "2026-03-29T07:00", "send_at"),
+    ("publish", "local_time", True, "local_time"),
+    ("publish", "local_time", "yes", "local_time"),
     ("publish", "draft", None, "draft"),
     ("publish", "draft", "yes", "draft"),
     ("publish", "late", "send", "late"),

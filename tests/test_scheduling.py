@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import signal
 import threading
 import time
@@ -192,6 +193,65 @@ def test_a_time_may_be_said_with_the_zone_of_its_wall_clock(client: Client, edit
         "%Y-%m-%dT22:00:00.000Z", time.gmtime(time.time() + 19 * 86_400)
     )
     assert (said["time_zone"], said["late"]) == ("Pacific/Kiritimati", "send")
+
+
+def test_by_local_time_it_begins_when_the_first_clock_on_earth_shows_it(
+    client: Client, editor: str
+) -> None:
+    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 20 * 86_400))
+    wall = f"{day}T07:00:00"
+    id = make(client, editor, send_at=wall, local_time=True)
+
+    said = shown(client, editor, id)
+    assert (said["status"], said["send_at"], said["local_time"]) == ("scheduled", wall, True)
+    send_at = client.runtime.publishing.get(int(id)).send_at
+    assert send_at is not None
+    assert send_at.at == calendar.timegm(time.strptime(wall, "%Y-%m-%dT%H:%M:%S")) - 14 * 3600
+    changed = client.call("PATCH", f"{API}/notifications/{id}", {"title": "x"}, token=editor)
+    assert changed.json == said | {
+        "title": "x",
+        "text_now": said["text_now"] | {"title": "x"},
+    }
+    draft = {"send_at": None}
+    changed = client.call("PATCH", f"{API}/notifications/{id}", draft, token=editor)
+    assert (changed.json or {})["local_time"] is False
+
+
+def test_a_local_time_that_has_passed_by_some_clocks_only_is_taken_now(
+    client: Client, editor: str
+) -> None:
+    wall = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    send_at = client.runtime.publishing.get(
+        int(make(client, editor, send_at=wall, local_time=True))
+    ).send_at
+    assert send_at is not None
+    assert 0 < send_at.at - time.time() + 5 < 10
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"send_at": "2020-01-01T07:00", "local_time": True}, "send_at"),
+        ({"send_at": ahead(60), "local_time": True}, "send_at"),
+        ({"send_at": "2026-13-01T07:00", "local_time": True}, "send_at"),
+        ({"send_at": "2099-01-01T07:00", "local_time": True}, "send_at"),
+        ({"local_time": True}, "local_time"),
+        ({"local_time": True, "draft": True, "send_at": "2099-01-01T07:00"}, "send_at"),
+    ],
+)
+def test_what_is_no_local_time_is_refused(
+    client: Client, editor: str, more: dict[str, Any], field: str
+) -> None:
+    answer = client.call("POST", f"{API}/notifications", NEWS | more, token=editor)
+    assert answer.status_code == 422
+    assert [error["field"] for error in (answer.json or {})["errors"]] == [field]
+
+
+def test_readers_clocks_are_spread_enough(client: Client, editor: str) -> None:
+    day = time.strftime("%Y-%m-%dT07:00", time.gmtime(time.time() + 9 * 86_400))
+    more = {"send_at": day, "local_time": True, "spread_minutes": 30}
+    answer = client.call("POST", f"{API}/notifications", NEWS | more, token=editor)
+    assert [error["field"] for error in (answer.json or {})["errors"]] == ["spread_minutes"]
 
 
 def test_what_is_planned_can_be_changed_part_by_part(client: Client, editor: str) -> None:

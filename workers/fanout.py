@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from service.models import Outcome, Record, SubscriptionId
+from service.models import LIMIT, Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.recent import NewestFirst
 from service.store.sending import Recent
@@ -23,7 +23,7 @@ from service.store.subscriptions import BUCKET
 from workers import policy, wire
 from workers.health import Health
 from workers.leases import Lease, is_sparse
-from workers.manners import LIMIT, Timing
+from workers.manners import Timing
 from workers.prepare import Pool
 from workers.sends import Base, Bases, Send
 from workers.transport import Answer, Transport

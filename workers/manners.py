@@ -10,10 +10,9 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from service.models import MIN_TTL, MOST_LATE, Notification, Outcome, Record
+from service.models import MIN_TTL, MOST_LATE, PAUSED, QUIET, Notification, Outcome, Record
 from service.quiet import QUARTER, Choice, Manners, day, hours, moment
 
-PAUSED, QUIET, LIMIT = "paused", "quiet", "limit"
 # Seconds before quiet hours end in which it is waited for that. What is held is written down before
 # those who wake are looked for.
 _SOON = 60.0
