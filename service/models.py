@@ -30,8 +30,9 @@ class Outcome(str, Enum):
     CANCELLED = "cancelled"
 
 
-# Why somebody is skipped: quiet hours, as many alerts today as they want, a pause.
-QUIET, LIMIT, PAUSED = SKIPPED = ("quiet", "limit", "paused")
+# Why somebody is skipped: quiet hours, as many alerts today as they want, a pause, or what was held
+# for them is over.
+QUIET, LIMIT, PAUSED, OVER = SKIPPED = ("quiet", "limit", "paused", "over")
 
 
 class State(str, Enum):

@@ -114,11 +114,13 @@ class Skipped(_Answer):
     """Why readers were not sent it.
 
     It is held until their `quiet` hours end, they had as many as they want today, or they paused.
+    In a wave that brings what was held: all of that is `over`.
     """
 
     quiet: int
     limit: int
     paused: int
+    over: int
 
 
 class ProgressShown(_Answer):

@@ -30,8 +30,7 @@ from service.store.notifications import Memory
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
-# What editors see of it; readers get what was held for them.
-WAVE = Content(title=SLEPT["en"], url="https://localhost/", ttl=4 * 3600)
+WAVE_TTL = 4 * 3600  # seconds for which what was held at night is good in the morning
 _MOST_PLANNED = 200  # drafts and scheduled notifications that are listed
 
 
@@ -187,15 +186,17 @@ class Publishing:
             if self._store.notifications.start(id, MOST_LATE):
                 self._wake(self.get(id))
 
-    def wake_readers(self, now: float) -> None:
+    def wake_readers(self, now: float, front: str) -> None:
         """Send what was held for those whose quiet hours have ended: what the clock does.
 
-        Where nobody was there to do it for hours, it is too late for what was new at night.
+        Where nobody was there to do it for hours, it is too late for what was new at night. Editors
+        see a wave as an alert that leads to `front`.
         """
         for quarter in self._store.held.due(int(now // QUARTER)):
-            if now - quarter * QUARTER < WAVE.ttl:
+            if now - quarter * QUARTER < WAVE_TTL:
+                wave = Content(title=SLEPT["en"], url=front, ttl=WAVE_TTL)
                 once = Idempotency("waking", str(quarter), b"")
-                self.publish(WAVE, Audience(waking=quarter), by="quiet hours", idempotency=once)
+                self.publish(wave, Audience(waking=quarter), by="quiet hours", idempotency=once)
             self._store.held.forget(quarter)
 
     # -- what was sent ---------------------------------------------------------------------------

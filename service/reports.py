@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from service.limits import Limit
 from service.models import (
     LIMIT,
+    OVER,
     PAUSED,
     QUIET,
     Audience,
@@ -47,6 +48,7 @@ _WHY_SKIPPED = {
     QUIET: "held until their quiet hours end",
     LIMIT: "had as many today as they want",
     PAUSED: "paused by the reader",
+    OVER: "what was held for them is over",
 }
 
 

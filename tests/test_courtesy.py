@@ -21,6 +21,7 @@ from tests.push_service import Answer, Message, PushService
 
 EVERYONE = Audience(everyone=True)
 READERS = 300
+FRONT = "https://paper.example"
 NUMBERS = {seeding.path(number): number for number in range(READERS)}
 HOUR = 4  # quarter hours
 
@@ -147,11 +148,11 @@ def wake(house: House, push: PushService) -> list[Message]:
     """Let everybody's quiet hours be over, in whatever quarter hour; what came then."""
     before = len(push.received)
     (quarter,) = house.runtime.store.held.due(1 << 40)
-    house.runtime.publishing.wake_readers(quarter * QUARTER - 1)
+    house.runtime.publishing.wake_readers(quarter * QUARTER - 1, FRONT)
     assert house.runtime.store.held.due(1 << 40) == [quarter], "not before its time"
     choose(house, range(READERS), quiet=NO_QUIET)
-    house.runtime.publishing.wake_readers(quarter * QUARTER)
-    house.runtime.publishing.wake_readers(quarter * QUARTER)
+    house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
+    house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
     (wave,) = [one for one in house.runtime.publishing.latest(20) if one.wave]
     house.over(wave.id)
     return push.received[before:]
@@ -207,13 +208,28 @@ def test_what_is_held_has_the_words_that_hold_in_the_morning(
     }
 
 
+def test_what_was_cancelled_in_the_night_does_not_come_in_the_morning(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    push.answer_with(lambda _: Answer(503, {"retry-after": "60"}))
+    id = reading.publish()
+    wait_until(lambda: skipped(reading, id).get("quiet") == 50)
+    reading.runtime.publishing.cancel(id)
+    reading.over(id)
+    push.answer_with(lambda _: Answer(201))
+    assert wake(reading, push) == []
+    (wave,) = [one for one in reading.runtime.publishing.latest(20) if one.wave]
+    assert skipped(reading, wave.id) == {"over": 50}
+
+
 def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
     reading: House, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     reading.over(reading.publish())
     (quarter,) = reading.runtime.store.held.due(1 << 40)
-    reading.runtime.publishing.wake_readers(quarter * QUARTER + 4 * 3600)
+    reading.runtime.publishing.wake_readers(quarter * QUARTER + 4 * 3600, FRONT)
     assert reading.runtime.store.held.due(1 << 40) == []
     assert not [one for one in reading.runtime.publishing.latest(9) if one.wave]
 

@@ -43,7 +43,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     """Return what there is to do each second; what Redis refuses keeps nothing else from it."""
     dispatch, now = runtime.dispatch, time.time()
     yield runtime.publishing.send_due
-    yield lambda: runtime.publishing.wake_readers(now)
+    yield lambda: runtime.publishing.wake_readers(now, runtime.config.public_url)
     yield dispatch.advance_all
     yield lambda: runtime.gone.look_after(now)
     yield lambda: dispatch.end_paces(now)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from service.models import LIMIT, Outcome, Record, SubscriptionId
+from service.models import LIMIT, OVER, Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.recent import NewestFirst
 from service.store.sending import Recent
@@ -25,7 +25,7 @@ from workers.health import Health
 from workers.leases import Lease, is_sparse
 from workers.manners import Timing
 from workers.prepare import Pool
-from workers.sends import Base, Bases, Send
+from workers.sends import Base, Bases, Digest, Send
 from workers.transport import Answer, Transport
 
 _log = logging.getLogger(__name__)
@@ -327,8 +327,15 @@ class FanOut:
         for date, some in limited.items():
             self._count(lease, date, some)
         if lease.send.digest is not None:
-            numbers = [number for number, _ in lease.ready]
-            lease.held |= lease.send.digest.held(lease.batch.partition, numbers)
+            self._find_held(lease, lease.send.digest)
+
+    def _find_held(self, lease: Lease, digest: Digest) -> None:
+        """Look up what a wave brings to each reader; what was held may have been cancelled."""
+        lease.held |= digest.held(lease.batch.partition, [number for number, _ in lease.ready])
+        nothing = Timing(0.0, Outcome.SKIPPED, OVER)
+        for number in (number for number, _ in lease.ready if number not in lease.held):
+            lease.pass_over(number, nothing)
+        lease.ready = deque(row for row in lease.ready if row[0] in lease.held)
 
     def _count(self, lease: Lease, date: int, limited: Sequence[tuple[int, int]]) -> None:
         """Count an alert for each reader's day; those who had as many as they want get none."""

@@ -71,12 +71,10 @@ class Digest:
         return self._runtime.store.held.of(partition, numbers, self._alerts)
 
     def message(self, id: SubscriptionId, held: Sequence[int], locale: int) -> bytes:
-        """Return what a reader's browser is to receive; `ValueError` where nothing is left."""
+        """Return what a reader's browser is to receive of what is held for it."""
         # A correction and what it corrects are one, with the words that hold now.
         corrected = {one: self._alerts[one].corrects or one for one in held}
         roots = sorted({root if root in self._alerts else one for one, root in corrected.items()})
-        if not roots:
-            raise ValueError("nothing is held for this reader any more")
         language = self._runtime.store.house.locales.name(locale)[:2]
         key = tuple(roots), language
         if key not in self._made:
