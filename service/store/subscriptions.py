@@ -7,7 +7,7 @@ import struct
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import lru_cache
@@ -478,6 +478,16 @@ class Subscriptions:
         """Return the auth secret on record, from which the reader's token follows."""
         packed = self._packed(id)
         return Record.unpack(packed).auth if packed is not None else None
+
+    def choices(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Choice]:
+        """Return what these readers chose; those who left are not among them."""
+        found = {}
+        for partition in range(self.partitions):
+            numbers = [id.number for id in ids if id.partition == partition]
+            for number, record in self.records(partition, numbers):
+                if record is not None:
+                    found[SubscriptionId(partition, number)] = Choice.unpack(record.choice)
+        return found
 
     def records(
         self, partition: int, numbers: Sequence[int]
