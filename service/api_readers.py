@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from datetime import datetime, timezone
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -13,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from service import validation
 from service.calls import bearer_token, body, runtime, unauthorized
 from service.models import SubscriptionId
+from service.moments import iso
 from service.quiet import Quiet
 from service.store.subscriptions import NotSubscribed, Subscription
 
@@ -147,8 +147,10 @@ def _preferences(subscription: Subscription) -> dict[str, Any]:
         "quiet_hours": _quiet_hours(manners.quiet_of(choice)),
         "daily_limit": manners.limit_of(choice) or None,
         "allow_breaking": choice.allow_breaking,
-        "paused_until": _iso(choice.paused_until) if choice.paused_until > time.time() else None,
+        "paused_until": iso(choice.paused_until) if choice.paused_until > time.time() else None,
         "receipts": choice.receipts,
+        "muted_stories": sorted(subscription.muted),
+        "followed_stories": sorted(subscription.followed),
         "wording": subscription.wording,
         "subscribed_on": _date(subscription.created),
     }
@@ -159,9 +161,5 @@ def _quiet_hours(quiet: Quiet) -> dict[str, str] | None:
     return None if start == end else {"from": start, "to": end}
 
 
-def _iso(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def _date(day: int) -> str:
-    return _iso(day * 86_400).partition("T")[0]
+    return iso(day * 86_400).partition("T")[0]

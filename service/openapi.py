@@ -84,6 +84,8 @@ class Preferences(_Answer):
     allow_breaking: bool
     paused_until: str | None
     receipts: bool
+    muted_stories: list[str]
+    followed_stories: list[str]
     wording: int
     subscribed_on: str
 
@@ -193,6 +195,7 @@ class NotificationShown(_Answer):
     urgency: str
     ttl: int
     audience: AudienceShown
+    story: str | None
     spread_minutes: int | None
     send_at: str | None
     time_zone: str | None
@@ -230,6 +233,29 @@ class TopicList(_Answer):
     """The topics that readers can follow, in the order in which they were made."""
 
     topics: list[TopicShown]
+
+
+class LatestShown(_Answer):
+    """The latest alert of a story."""
+
+    id: str
+    title: str
+    url: str
+    sent_at: str
+
+
+class StoryShown(_Answer):
+    """A running story, its latest alert, and how many browsers follow it."""
+
+    slug: str
+    latest: LatestShown
+    followers: int
+
+
+class StoryList(_Answer):
+    """The stories that are open, the one with the latest alert first."""
+
+    stories: list[StoryShown]
 
 
 class Description(RootModel[dict[str, Any]]):
@@ -359,7 +385,7 @@ OPERATIONS = {
         (_IDEMPOTENCY,),
     ),
     "api.audience": Operation(
-        {200: Reach}, submissions.AudienceWanted, (*_WITH_BODY, *_OF_EDITORS), "editor"
+        {200: Reach}, submissions.AudienceCounted, (*_WITH_BODY, *_OF_EDITORS), "editor"
     ),
     "api.topics": Operation({200: TopicList}, problems=_OF_EDITORS, security="editor"),
     "api.topic": Operation({200: TopicShown}, problems=(*_OF_EDITORS, 404), security="editor"),
@@ -370,6 +396,8 @@ OPERATIONS = {
         {200: TopicShown}, validation.ChangedTopic, (*_WITH_BODY, *_OF_EDITORS, 404), "editor"
     ),
     "api.remove_topic": Operation({204: None}, problems=(*_OF_EDITORS, 404), security="editor"),
+    "api.stories": Operation({200: StoryList}, problems=_OF_EDITORS, security="editor"),
+    "api.close_story": Operation({204: None}, problems=(*_OF_EDITORS, 404), security="editor"),
     "api.description": Operation({200: Description}),
     "health.alive": Operation({200: Alive}),
     "health.ready": Operation({200: Ready}),

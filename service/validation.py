@@ -169,6 +169,14 @@ def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
     return slugs
 
 
+def _stories(slugs: list[str], info: ValidationInfo) -> list[str]:
+    if len(set(slugs)) != len(slugs):
+        raise ValueError("must not name a story twice")
+    if not set(slugs) <= _house(info).store.stories.open().keys():
+        raise ValueError("names a story that is not running")
+    return slugs
+
+
 def _endpoint(value: object, info: ValidationInfo) -> Endpoint:
     return _house(info).endpoints.parse(_text(value))
 
@@ -241,6 +249,7 @@ Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(_locale
 Zone = Annotated[str, AfterValidator(moments.zone)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Topics = Annotated[list[str], Field(max_length=100), AfterValidator(_topics)]
+Stories = Annotated[list[str], Field(max_length=50), AfterValidator(_stories)]
 VapidPublicKey = Annotated[str, AfterValidator(_vapid_key)]
 TopicName = Annotated[str, line(60), AfterValidator(characters)]
 TopicDescription = Annotated[
@@ -309,6 +318,8 @@ class _Preferences(Said):
         Annotated[str, StringConstraints(max_length=100), AfterValidator(_pause)] | None
     ) = None
     receipts: bool | None = None
+    muted_stories: Stories | None = None
+    followed_stories: Stories | None = None
 
     def chosen(self) -> Mapping[str, Any]:
         """Return the fields of `Choice` that are to be other, with their new values."""
@@ -337,6 +348,8 @@ class _Preferences(Said):
             locale=self.locale,
             zone=self.timezone,
             chosen=self.chosen(),
+            muted=None if self.muted_stories is None else frozenset(self.muted_stories),
+            followed=None if self.followed_stories is None else frozenset(self.followed_stories),
         )
 
 
