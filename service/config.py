@@ -163,6 +163,9 @@ class Config:
     daily_limit: int = _setting(
         _limit, "10", "alerts a day, breaking ones aside, for readers who chose no number; or none"
     )
+    receipts_kept_days: int = _setting(
+        _whole(1, 366), "30", "days for which reports of shown, clicked and dismissed are kept"
+    )
     data_dir: Path = _setting(_path, "var", "where `stoppress up` keeps its keys and its Redis")
 
     @classmethod

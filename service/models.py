@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
@@ -151,8 +152,9 @@ class Audience:
     """Whom a notification is for.
 
     Everyone, or any of `topics`; in any of `locales`; none who follows a topic of `exclude`.
-    `subscription` alone is a test to one browser, `waking` alone are those for whom something is
-    held until that quarter hour, counted from 1970.
+    Where it is about a running `story` (a slug), whoever follows that as well, and nobody who
+    muted it. `subscription` alone is a test to one browser, `waking` alone are those for whom
+    something is held until that quarter hour, counted from 1970.
     """
 
     everyone: bool = False
@@ -161,9 +163,27 @@ class Audience:
     locales: tuple[str, ...] = ()
     subscription: SubscriptionId | None = None
     waking: int | None = None
+    story: str = ""
+
+    def includes(
+        self, topics: Set[str], locale: str, *, followed: Set[str], muted: Set[str]
+    ) -> bool:
+        """Whether a reader is meant, by what they chose: what `SELECT` in the store says of all.
+
+        `followed` and `muted` are stories.
+        """
+        if self.subscription is not None or self.waking is not None or self.story in muted:
+            return False
+        if self.story and self.story in followed:
+            return True
+        return (
+            (self.everyone or not topics.isdisjoint(self.topics))
+            and topics.isdisjoint(self.exclude)
+            and (not self.locales or any(f"{locale}-".startswith(f"{x}-") for x in self.locales))
+        )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the audience as the API says it."""
+        """Return the audience as the API says it, which names the story beside it."""
         if self.waking is not None:
             return {"waking": self.waking}
         if self.subscription is not None:
@@ -188,6 +208,7 @@ class Audience:
             locales=tuple(said.get("locales", ())),
             subscription=SubscriptionId.parse(subscription) if subscription else None,
             waking=said.get("waking"),
+            story=said.get("story", ""),
         )
 
 
@@ -275,6 +296,11 @@ class Notification:
     revision: int = 0
     corrected: Content | None = None
     corrections: tuple[int, ...] = ()
+
+    @property
+    def story(self) -> str:
+        """The running story that it belongs to, whose alerts replace one another, or nothing."""
+        return self.audience.story
 
     @property
     def text(self) -> Content:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flask import Flask
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import models_json_schema
 
 from service import submissions, validation
@@ -37,6 +37,20 @@ class Prompt(_Answer):
     delay_seconds: int
 
 
+class QuietHoursShown(_Answer):
+    """When no alerts are wanted, by the reader's own clock."""
+
+    start: str = Field(alias="from")
+    end: str = Field(alias="to")
+
+
+class Defaults(_Answer):
+    """What holds for readers who chose nothing else; null: no quiet hours, no limit."""
+
+    quiet_hours: QuietHoursShown | None
+    daily_limit: int | None
+
+
 class Site(_Answer):
     """What a page needs to know before it asks its reader."""
 
@@ -44,6 +58,7 @@ class Site(_Answer):
     vapid_public_key: str
     topics: list[TopicShown]
     prompt: Prompt
+    defaults: Defaults
 
 
 class Credentials(_Answer):
@@ -54,12 +69,25 @@ class Credentials(_Answer):
 
 
 class Preferences(_Answer):
-    """What a reader chose."""
+    """What holds for a reader: what was chosen, and else the newsroom's defaults.
+
+    `quiet_hours`, `daily_limit` and `paused_until` are null for none; a pause lasts until the end
+    of its hour. `wording` is the version of the words with which this reader was asked.
+    """
 
     id: str
     topics: list[str]
     locale: str
     timezone: str
+    quiet_hours: QuietHoursShown | None
+    daily_limit: int | None
+    allow_breaking: bool
+    paused_until: str | None
+    receipts: bool
+    muted_stories: list[str]
+    followed_stories: list[str]
+    wording: int
+    subscribed_on: str
 
 
 class PreferencesChanged(Preferences):
@@ -186,6 +214,7 @@ class NotificationShown(_Answer):
     urgency: str
     ttl: int
     audience: AudienceShown
+    story: str | None
     spread_minutes: int | None
     send_at: str | None
     local_time: bool
@@ -224,6 +253,29 @@ class TopicList(_Answer):
     """The topics that readers can follow, in the order in which they were made."""
 
     topics: list[TopicShown]
+
+
+class LatestShown(_Answer):
+    """The latest alert of a story."""
+
+    id: str
+    title: str
+    url: str
+    sent_at: str
+
+
+class StoryShown(_Answer):
+    """A running story, its latest alert, and how many browsers follow it."""
+
+    slug: str
+    latest: LatestShown
+    followers: int
+
+
+class StoryList(_Answer):
+    """The stories that are open, the one with the latest alert first."""
+
+    stories: list[StoryShown]
 
 
 class Description(RootModel[dict[str, Any]]):
@@ -353,7 +405,7 @@ OPERATIONS = {
         (_IDEMPOTENCY,),
     ),
     "api.audience": Operation(
-        {200: Reach}, submissions.AudienceWanted, (*_WITH_BODY, *_OF_EDITORS), "editor"
+        {200: Reach}, submissions.AudienceCounted, (*_WITH_BODY, *_OF_EDITORS), "editor"
     ),
     "api.topics": Operation({200: TopicList}, problems=_OF_EDITORS, security="editor"),
     "api.topic": Operation({200: TopicShown}, problems=(*_OF_EDITORS, 404), security="editor"),
@@ -364,6 +416,8 @@ OPERATIONS = {
         {200: TopicShown}, validation.ChangedTopic, (*_WITH_BODY, *_OF_EDITORS, 404), "editor"
     ),
     "api.remove_topic": Operation({204: None}, problems=(*_OF_EDITORS, 404), security="editor"),
+    "api.stories": Operation({200: StoryList}, problems=_OF_EDITORS, security="editor"),
+    "api.close_story": Operation({204: None}, problems=(*_OF_EDITORS, 404), security="editor"),
     "api.description": Operation({200: Description}),
     "health.alive": Operation({200: Alive}),
     "health.ready": Operation({200: Ready}),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -49,6 +50,14 @@ class Published:
     id: int
     recipients: int
     state: State = State.SENDING
+
+
+class RunningStory(NamedTuple):
+    """A story that is open, its latest alert, and how many browsers follow it."""
+
+    slug: str
+    latest: Notification
+    followers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,8 @@ class Publishing:
         if notification.state is State.SENDING:
             with suppress(RedisError):  # stored is stored: the clock wakes whoever was not woken
                 self._dispatch.wake(1, at_front=notification.urgent)
+                if notification.story:
+                    self._store.stories.close_silent()
 
     # -- what is planned -------------------------------------------------------------------------
 
@@ -228,14 +239,36 @@ class Publishing:
         """Return what browsers reported, each browser counted once."""
         return self._store.notifications.receipts(id, EVENTS)
 
-    def count_receipts(self, receipts: Iterable[tuple[int, SubscriptionId, str]]) -> None:
-        """Count what browsers report of notifications that we know; another counts nothing."""
+    def count_receipts(
+        self, receipts: Collection[tuple[int, SubscriptionId, str]], *, kept_days: int
+    ) -> None:
+        """Count what browsers report of notifications that we know; another counts nothing.
+
+        Nor does what is reported of a reader who left, or wants nothing counted.
+        """
         known: dict[int, bool] = {}
+        choices = self._store.subscriptions.choices({one for _, one, _ in receipts})
         for id, subscription, event in receipts:
             if id not in known:
                 known[id] = self._store.notifications.state(id) is not None
-            if known[id] and event in EVENTS:
-                self._store.notifications.count_receipt(id, event, str(subscription))
+            willing = subscription in choices and choices[subscription].receipts
+            if known[id] and willing and event in EVENTS:
+                self._store.notifications.count_receipt(
+                    id, event, str(subscription), kept_days * 86_400
+                )
+
+    def stories(self) -> list[RunningStory]:
+        """Return the stories that are open, the one with the latest alert first."""
+        found = self._store.stories.open()
+        followers = self._store.stories.followers(list(found))
+        latest = {
+            one.id: one for one in self._store.notifications.all(i for i, _ in found.values())
+        }
+        return [
+            RunningStory(slug, latest[id], count)
+            for (slug, (id, _)), count in zip(found.items(), followers, strict=True)
+            if id in latest
+        ]
 
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""
@@ -283,13 +316,13 @@ class Publishing:
         replace: bool,
         by: str,
         idempotency: Idempotency | None = None,
-        check: Callable[[Content], None] = lambda _text: None,
+        check: Callable[[Notification], None] = lambda _root: None,
     ) -> Published:
         """Correct a notification: those not reached yet get the new text, and so do the others.
 
         The latter by a notification of its own, which replaces on the screen what it corrects;
         with `replace` False they keep what they have. None leaves a part of the text as it is.
-        `check` is given the text as it is, and may refuse.
+        `check` is given the notification as it is, and may refuse.
         """
         while True:
             root = self.root(id)
@@ -297,7 +330,7 @@ class Publishing:
             if (before := self.answered(idempotency)) is not None:
                 return before
             text = root.text
-            check(text)
+            check(root)
             correction = Notification(
                 id=self._store.notifications.new_id(),
                 content=dataclasses.replace(

@@ -71,6 +71,7 @@ def test_a_page_learns_the_name_the_key_the_topics_and_when_to_ask(client: Clien
             {"slug": "sport", "name": "Sport", "description": "", "default": False},
         ],
         "prompt": {"page_views": 2, "delay_seconds": 20},
+        "defaults": {"quiet_hours": {"from": "22:00", "to": "07:00"}, "daily_limit": 10},
     }
     assert answer.headers["Cache-Control"].startswith("public, max-age=300, stale-while-revalidate")
 
@@ -79,12 +80,9 @@ def test_what_a_reader_chose_is_kept_in_its_usual_spelling(client: Client) -> No
     reader = subscribe(
         client, topics=["world", "sport"], locale="zh-hant-tw", timezone="Europe/Riga"
     )
-    assert client.call("GET", **own(reader)).json == {
-        "id": reader["id"],
-        "topics": ["sport", "world"],
-        "locale": "zh-Hant-TW",
-        "timezone": "Europe/Riga",
-    }
+    shown = client.call("GET", **own(reader)).json
+    assert shown["topics"] == ["sport", "world"]
+    assert (shown["locale"], shown["timezone"]) == ("zh-Hant-TW", "Europe/Riga")
 
 
 @pytest.mark.parametrize(
@@ -147,13 +145,9 @@ def test_checking_in_never_subscribes(client: Client) -> None:
 
 def test_a_reader_changes_only_what_is_mentioned(client: Client) -> None:
     reader = subscribe(client, topics=["world"], locale="lv", timezone="Europe/Riga")
+    before = client.call("GET", **own(reader)).json
     answer = client.call("PATCH", said={"topics": ["sport"], "locale": None}, **own(reader))
-    assert answer.json == {
-        **reader,
-        "topics": ["sport"],
-        "locale": "lv",
-        "timezone": "Europe/Riga",
-    }
+    assert answer.json == {**before, **reader, "topics": ["sport"]}
     assert client.call("PATCH", said={"topics": []}, **own(reader)).json["topics"] == []
 
 
@@ -264,6 +258,7 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "kind": "news",
         "urgency": "high",
         "ttl": 4 * 3600,
+        "story": None,
         "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
         "spread_minutes": None,
         "send_at": None,
@@ -542,6 +537,8 @@ EDITORS_CALLS = [
     ("POST", f"{API}/topics", {"slug": "new", "name": "New"}, {"topics"}),
     ("PATCH", f"{API}/topics/world", {}, {"topics"}),
     ("DELETE", f"{API}/topics/world", None, {"topics"}),
+    ("GET", f"{API}/stories", None, {"send", "read"}),
+    ("DELETE", f"{API}/stories/quake", None, {"send"}),
     ("GET", "/metrics", None, {"read"}),
 ]
 
@@ -556,7 +553,8 @@ def test_a_call_needs_a_token_of_its_scope(
 ) -> None:
     subscribe(client)
     planned = method in ("PATCH", "DELETE") or path.endswith("send")
-    client.call("POST", NOTIFICATIONS, NEWS | {"draft": planned}, token=client.add_token())
+    said = NEWS | {"draft": planned and "stories" not in path, "story": "quake"}
+    client.call("POST", NOTIFICATIONS, said, token=client.add_token())
     if path.endswith("resume"):
         client.runtime.publishing.pause(1)
     every = {"send", "read", "topics"}
@@ -581,7 +579,10 @@ def test_every_call_that_needs_an_api_token_is_in_that_table(client: Client) -> 
         if call.get("security") == [{"editor": []}]
     }
     named = {
-        (method, path.replace("/1", "/{id}").replace("/world", "/{slug}"))
+        (
+            method,
+            path.replace("/1", "/{id}").replace("/world", "/{slug}").replace("/quake", "/{slug}"),
+        )
         for method, path, _, _ in EDITORS_CALLS
     }
     assert named == guarded
@@ -609,7 +610,19 @@ GOOD: dict[str, Any] = {
         "timezone": "Europe/Riga",
         "refresh": False,
     },
-    "change": {"subscription": browser(2), "topics": [], "locale": "lv", "timezone": "UTC"},
+    "change": {
+        "subscription": browser(2),
+        "topics": [],
+        "locale": "lv",
+        "timezone": "UTC",
+        "quiet_hours": {"from": "22:00", "to": "07:00"},
+        "daily_limit": 5,
+        "allow_breaking": True,
+        "paused_until": None,
+        "receipts": True,
+        "muted_stories": [],
+        "followed_stories": ["storm"],
+    },
     "report": {"token": "x" * 22, "event": "shown"},
     "publish": {
         **NEWS,
@@ -620,12 +633,14 @@ GOOD: dict[str, Any] = {
         "urgency": "normal",
         "ttl": 3600,
         "audience": {"topics": ["world"], "exclude": [], "locales": ["en"]},
+        "story": "quake",
         "spread_minutes": 30,
     },
     "replan": {
         "title": "Ferry afloat again",
         "url": "https://paper.example/ferry",
         "audience": {"topics": ["world"]},
+        "story": None,
         "draft": True,
     },
     "correct": {
@@ -635,14 +650,17 @@ GOOD: dict[str, Any] = {
         "reached": "leave",
     },
     "test": {"subscription_id": "0-0"},
-    "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
+    "audience": {
+        "topics": ["world"],
+        "exclude": ["sport"],
+        "locales": ["en"],
+        "story": "never-heard-of",
+    },
     "add topic": {"slug": "new", "name": "New", "description": "", "default": False},
     "change topic": {"name": "New", "description": "", "default": False},
 }
 OFF_CURVE = "BA" + "A" * 84 + "B"  # 0x04, then x = 0 and y = 1
 GOOGLE = "https://fcm.googleapis.com/fcm/send/"
-LATER = ("quiet_hours", "daily_limit", "paused_until", "allow_breaking", "muted_stories")
-LATER_ALERT = ("story",)
 LINKS = [
     "",
     "/ferry",
@@ -719,11 +737,52 @@ BAD = [
     ("subscribe", "timezone", "europe/riga", "timezone"),
     ("subscribe", "refresh", "yes", "refresh"),
     ("subscribe", "refresh", 1, "refresh"),
-    *(("subscribe", name, 1, name) for name in ("expirationTime", "user", *LATER)),
+    *(("subscribe", name, 1, name) for name in ("expirationTime", "user", "story")),
+    ("subscribe", "wording", 256, "wording"),
+    ("subscribe", "wording", -1, "wording"),
+    ("subscribe", "wording", "1", "wording"),
+    ("subscribe", "daily_limit", 15, "daily_limit"),
+    ("change", "quiet_hours", "22:00-07:00", "quiet_hours"),
+    ("change", "quiet_hours", {"from": "22:00"}, "quiet_hours.to"),
+    ("change", "quiet_hours.from", "22:10", "quiet_hours.from"),
+    ("change", "quiet_hours.from", "24:00", "quiet_hours.from"),
+    ("change", "quiet_hours.from", "9:00", "quiet_hours.from"),
+    ("change", "quiet_hours.from", "\u0661\u0662:00", "quiet_hours.from"),
+    ("change", "quiet_hours.to", 7, "quiet_hours.to"),
+    ("change", "quiet_hours.to", "22:00", "quiet_hours"),
+    ("change", "quiet_hours.start", "22:00", "quiet_hours.start"),
+    ("change", "daily_limit", 0, "daily_limit"),
+    ("change", "daily_limit", 15, "daily_limit"),
+    ("change", "daily_limit", "5", "daily_limit"),
+    ("change", "daily_limit", 5.5, "daily_limit"),
+    ("change", "daily_limit", True, "daily_limit"),
+    ("change", "allow_breaking", "yes", "allow_breaking"),
+    ("change", "receipts", 0, "receipts"),
+    ("change", "paused_until", "tomorrow", "paused_until"),
+    ("change", "paused_until", 1900000000, "paused_until"),
+    ("change", "paused_until", "2020-01-01T00:00:00Z", "paused_until"),
+    ("change", "paused_until", "9999-01-01T00:00:00Z", "paused_until"),
+    ("change", "paused_until", "2099-01-01T00:00:00", "paused_until"),
+    ("change", "paused_until", "2099-01-01T00:00[Europe/Riga]", "paused_until"),
+    ("change", "wording", 1, "wording"),
+    ("change", "muted_stories", ["flood"], "muted_stories"),
+    ("change", "muted_stories", ["storm"] * 2, "muted_stories"),
+    ("change", "muted_stories", "storm", "muted_stories"),
+    ("change", "followed_stories", [f"s{number}" for number in range(51)], "followed_stories"),
+    ("change", "followed_stories", [None], "followed_stories.0"),
+    ("change", "followed_stories", ["storm\x00"], "followed_stories"),
+    ("subscribe", "followed_stories", ["flood"], "followed_stories"),
+    ("publish", "story", "Quake", "story"),
+    ("publish", "story", "", "story"),
+    ("publish", "story", "x" * 41, "story"),
+    ("publish", "story", 5, "story"),
+    ("publish", "audience.story", "quake", "audience.story"),
+    ("replan", "story", "qu ake", "story"),
+    ("audience", "story", "*", "story"),
     ("change", "subscription.endpoint", "https://evil.example/x", "subscription.endpoint"),
     ("change", "topics", ["cooking"], "topics"),
     ("change", "refresh", True, "refresh"),
-    *(("change", name, None, name) for name in ("id", "token", *LATER)),
+    *(("change", name, None, name) for name in ("id", "token", "subscribed_on")),
     ("report", "token", "DELETE", ""),
     ("report", "receipts", [], "receipts"),
     ("report", "receipts", [{"token": "x", "event": "shown"}], ""),
@@ -776,7 +835,7 @@ BAD = [
     ("publish", "audience.exclude", ["cooking"], "audience.exclude"),
     ("publish", "audience.locales", ["german"], "audience.locales.0"),
     ("publish", "audience.subscription", "0-0", "audience.subscription"),
-    *(("publish", name, None, name) for name in ("tag", "id", *LATER_ALERT)),
+    *(("publish", name, None, name) for name in ("tag", "id")),
     ("publish", "send_at", 1900000000, "send_at"),
     ("publish", "send_at", "tomorrow", "send_at"),
     ("publish", "send_at", "2020-01-01T00:00:00Z", "send_at"),
@@ -816,7 +875,7 @@ class Doorstep:
         for draft in (False, True):
             client.runtime.publishing.publish(
                 Content("Late news", "https://paper.example/"),
-                Audience(everyone=True),
+                Audience(everyone=True, story="storm"),
                 by="a test",
                 draft=draft,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -179,8 +180,10 @@ def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
 ) -> None:
     choose(reading, range(100), quiet=around_now())
     choose(reading, range(40), allow_breaking=True)
-    for title, kind in (("First", "news"), ("Second", "breaking")):
-        reading.over(reading.publish(title=title, kind=kind))
+    ferry = replace(EVERYONE, story="ferry")
+    reading.over(reading.publish(ferry, title="Of the same story"))
+    reading.over(reading.publish(ferry, title="First"))
+    reading.over(reading.publish(title="Second", kind="breaking"))
     came = wake(reading, push)
     assert len({message.path for message in came}) == len(came) == 100
     body = content().body
@@ -265,6 +268,15 @@ def test_breaking_alerts_and_corrections_do_not_count(reading: House, push: Push
     last = reading.publish()
     reading.over(last)
     assert skipped(reading, last) == {"limit": READERS}
+
+
+def test_a_story_counts_once_a_day(reading: House, push: PushService) -> None:
+    choose(reading, range(READERS), daily_limit=1)
+    ferry = replace(EVERYONE, story="ferry")
+    for audience in (ferry, ferry, ferry, EVERYONE):
+        reading.over(reading.publish(audience))
+    kinds = [reading.outcomes(one.id) for one in reading.runtime.publishing.latest(4)]
+    assert kinds == [{"skipped": READERS}, *[{"accepted": READERS}] * 3]
 
 
 def test_what_was_not_accepted_does_not_count(reading: House, push: PushService) -> None:

@@ -25,7 +25,7 @@ from workers.health import Health
 from workers.leases import Lease, is_sparse
 from workers.manners import Timing
 from workers.prepare import Pool
-from workers.sends import Base, Bases, Digest, Send
+from workers.sends import Base, Bases, Digest, Rows, Send
 from workers.transport import Answer, Transport
 
 _log = logging.getLogger(__name__)
@@ -310,10 +310,11 @@ class FanOut:
                 lease.note(number, Outcome.REFUSED, None)
         self._make_ready(lease, rows)
 
-    def _make_ready(self, lease: Lease, rows: Sequence[tuple[int, Record]]) -> None:
+    def _make_ready(self, lease: Lease, rows: Rows) -> None:
         """Keep those whom the alert may reach now, each counted for their day."""
         now, courtesy = time.time(), lease.send.courtesy
         limited: dict[int, list[tuple[int, int]]] = {}
+        told = lease.send.told_on(lease.batch.partition, rows)
         for number, record in rows:
             timing = courtesy.of(record, now)
             if lease.pass_over(number, timing):
@@ -322,7 +323,8 @@ class FanOut:
                 lease.later = min(lease.later, timing.waits_until)
             else:
                 lease.ready.append((number, record))
-                if timing.limit:
+                # A story counts once a day.
+                if timing.limit and timing.day not in told.get(number, ()):
                     limited.setdefault(timing.day, []).append((number, timing.limit))
         for date, some in limited.items():
             self._count(lease, date, some)

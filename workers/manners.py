@@ -59,6 +59,10 @@ class Courtesy:
             self._known[key] = _good_until(timing, choice, now), timing
         return timing
 
+    def date(self, record: Record, at: float) -> int:
+        """Return the date on a reader's clock at that moment, as `Timing.day` has it."""
+        return day(self._zone(record.zone), int(at // QUARTER))
+
     def _judge(self, choice: Choice, zone: str, now: float) -> Timing:
         notification = self._notification
         expires = notification.deadline

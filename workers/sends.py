@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from service.endpoints import origin_of
-from service.models import Notification, State, SubscriptionId
+from service.models import Notification, Record, State, SubscriptionId
 from service.payload import Payload, digest
 from service.runtime import Runtime
 from workers import wire
@@ -14,7 +15,7 @@ from workers.health import Health, Service
 from workers.manners import Courtesy
 
 _HELD_AT_MOST = 24 * 3600  # seconds; the night before had a wave of its own
-_MOST_HELD = 100  # alerts
+_MOST_HELD = 100  # alerts that are looked through
 _MOST_HEADERS = 1000  # of as many origins, keys and ends of readers' days
 
 
@@ -52,6 +53,20 @@ class Bases(dict[int, Base]):
         return self._house.vapid_keys.name(number)
 
 
+Rows: TypeAlias = Sequence[tuple[int, Record]]
+
+
+def _of_story(runtime: Runtime, notification: Notification) -> list[Notification]:
+    """Return the latest alerts of the same story that began before this one."""
+    if not notification.story:
+        return []
+    return [
+        one
+        for one in runtime.publishing.started(_MOST_HELD)
+        if one.story == notification.story and one.id < notification.id
+    ]
+
+
 class Digest:
     """What was held while readers slept: a single alert comes as it was, several as one."""
 
@@ -72,9 +87,11 @@ class Digest:
 
     def message(self, id: SubscriptionId, held: Sequence[int], locale: int) -> bytes:
         """Return what a reader's browser is to receive of what is held for it."""
-        # A correction and what it corrects are one, with the words that hold now.
+        # A correction and what it corrects are one, with the words that hold now; of a story only
+        # the latest is left.
         corrected = {one: self._alerts[one].corrects or one for one in held}
         roots = sorted({root if root in self._alerts else one for one, root in corrected.items()})
+        roots = sorted({self._alerts[root].story or str(root): root for root in roots}.values())
         language = self._runtime.store.house.locales.name(locale)[:2]
         key = tuple(roots), language
         if key not in self._made:
@@ -85,13 +102,12 @@ class Digest:
 
 
 class Send:
-    """One alert as this worker sends it; a correction replaces what it corrects.
+    """One alert as this worker sends it; it replaces what it corrects, or the last of its story.
 
     `due` says that it may have a batch to lease, `leases` is how many of them are held here.
     """
 
     def __init__(self, runtime: Runtime, notification: Notification) -> None:
-        replaced = notification.corrects or notification.id
         self.id = notification.id
         self.urgent = notification.urgent
         self.correctable = notification.audience.subscription is None
@@ -100,12 +116,28 @@ class Send:
         self.leases = 0
         house = runtime.store.house
         self.courtesy = Courtesy(notification, runtime.config.manners, house.zones.name)
+        self._recipients = runtime.store.recipients
+        self._of_story = _of_story(runtime, notification)
         self._tokens = runtime.tokens
         self._public_url = runtime.config.public_url
+        replaced = f"notification {notification.corrects or notification.id}"
+        if notification.story:
+            replaced = f"story {notification.story}"
         self.digest = Digest(runtime, notification) if notification.wave else None
-        self._topic = wire.collapse_topic(self._tokens.topic_key, f"notification {replaced}")
+        self._topic = wire.collapse_topic(self._tokens.topic_key, replaced)
         self._made: dict[tuple[str, wire.VapidSigner, float], tuple[float, wire.Headers]] = {}
         self._take_over(notification)
+
+    def told_on(self, partition: int, rows: Rows) -> dict[int, set[int]]:
+        """Return on which dates of their own clock readers got this alert's story already."""
+        records = dict(rows)
+        if not self._of_story:
+            return {}
+        told = self._recipients.told(partition, list(records), self._of_story)
+        return {
+            number: {self.courtesy.date(records[number], one.started_at or 0.0) for one in alerts}
+            for number, alerts in told.items()
+        }
 
     def read(self, notification: Notification) -> None:
         """Take over what may have changed: a correction's text."""

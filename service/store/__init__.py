@@ -21,6 +21,7 @@ from service.store.prepared import Prepared
 from service.store.recipients import Recipients
 from service.store.sending import Sending
 from service.store.services import Services
+from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 
 VERSION = 1
@@ -41,7 +42,8 @@ class Store:
     def __init__(self, redis: Redis, partitions: int = 1) -> None:
         self.redis = redis
         self.house = House(redis)
-        self.subscriptions = Subscriptions(redis, partitions, self.house)
+        self.stories = Stories(redis, partitions)
+        self.subscriptions = Subscriptions(redis, partitions, self.house, self.stories)
         self.audiences = Audiences(redis, partitions, self.house)
         self.farewells = Farewells(redis, partitions)
         self.prepared = Prepared(redis, partitions)

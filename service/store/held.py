@@ -7,10 +7,12 @@ wakes        sorted set of those quarter hours
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar, cast
 
 from redis import Redis
+
+T = TypeVar("T")
 
 HELD_KEPT = 2 * 86_400  # seconds
 
@@ -49,17 +51,23 @@ class Held:
         self, partition: int, numbers: Sequence[int], ids: Iterable[int]
     ) -> dict[int, list[int]]:
         """Return which of these notifications are held for each of these readers, if any is."""
-        ids, found = list(ids), dict[int, list[int]]()
-        if not (ids and numbers):
-            return found
-        first, last = min(numbers) // 8, max(numbers) // 8
-        with self._redis.pipeline(transaction=False) as pipe:
-            for id in ids:
-                pipe.getrange(held_key(partition, id), first, last)
-            bitmaps = cast("list[bytes]", pipe.execute())
-        for id, bits in zip(ids, bitmaps, strict=True):
-            for number in numbers:
-                at = number // 8 - first
-                if at < len(bits) and bits[at] & 0x80 >> number % 8:
-                    found.setdefault(number, []).append(id)
+        bitmaps = {held_key(partition, id): id for id in ids}
+        return marked(self._redis, bitmaps, numbers)
+
+
+def marked(redis: Redis, bitmaps: Mapping[str, T], numbers: Sequence[int]) -> dict[int, list[T]]:
+    """Return in which of some bitmaps each of these readers is, those who are in none left out."""
+    found: dict[int, list[T]] = {}
+    if not (bitmaps and numbers):
         return found
+    first, last = min(numbers) // 8, max(numbers) // 8
+    with redis.pipeline(transaction=False) as pipe:
+        for key in bitmaps:
+            pipe.getrange(key, first, last)
+        stretches = cast("list[bytes]", pipe.execute())
+    for what, bits in zip(bitmaps.values(), stretches, strict=True):
+        for number in numbers:
+            at = number // 8 - first
+            if at < len(bits) and bits[at] & 0x80 >> number % 8:
+                found.setdefault(number, []).append(what)
+    return found

@@ -11,8 +11,9 @@ from typing import cast
 
 from redis import Redis
 
-from service.models import Audience, SubscriptionId
+from service.models import Audience, Notification, SubscriptionId
 from service.store.audiences import SELECT, Audiences
+from service.store.held import marked
 from service.store.sending import part_key
 from service.store.subscriptions import Subscriptions
 
@@ -124,6 +125,17 @@ class Recipients:
             keys += [Subscriptions.bitmap_key(partition, "base", base) for base in bases]
             total += cast(int, self._waiting(keys=keys))
         return total
+
+    def told(
+        self, partition: int, numbers: Sequence[int], alerts: Iterable[Notification]
+    ) -> dict[int, list[Notification]]:
+        """Return which of these alerts each of these readers' push service took, if any."""
+        bitmaps = {
+            part_key(partition, alert.id, f"accepted:{revision}"): alert
+            for alert in alerts
+            for revision in range(alert.revision + 1)
+        }
+        return marked(self._redis, bitmaps, numbers)
 
     def accepted_any(self, id: int, revisions: int, ids: Iterable[SubscriptionId]) -> bool:
         """Whether a push service took a text of this notification for any of these."""

@@ -7,7 +7,7 @@ import struct
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import lru_cache
@@ -20,6 +20,7 @@ from service.models import Record, SubscriptionId
 from service.quiet import Choice
 from service.store.house import House
 from service.store.prepared import DROP, counter_key, keys_key
+from service.store.stories import Stories, story_key
 
 Field: TypeAlias = bytes | bytearray | memoryview | str | int | float
 
@@ -62,7 +63,11 @@ redis.call('HSET', KEYS[2], string.sub(ARGV[5], 3), ARGV[4])
 redis.call('ZREM', KEYS[3], ARGV[5])
 local set = 5 + tonumber(ARGV[7])
 for i = 6, #KEYS do
-  redis.call('SETBIT', KEYS[i], ARGV[4], i <= set and 1 or 0)
+  if i <= set then
+    redis.call('SETBIT', KEYS[i], ARGV[4], 1)
+  elseif redis.call('GETBIT', KEYS[i], ARGV[4]) == 1 then
+    redis.call('SETBIT', KEYS[i], ARGV[4], 0)
+  end
 end
 if ARGV[8] == '1' then drop_prepared(KEYS[4], KEYS[5]) end
 return 1
@@ -126,7 +131,7 @@ class Wish:
     """What a browser asks for; None leaves a preference as it is.
 
     `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
-    which the reader was asked.
+    which the reader was asked. `muted` and `followed` are running stories.
     """
 
     endpoint: Endpoint
@@ -138,6 +143,8 @@ class Wish:
     zone: str | None = None
     chosen: Mapping[str, Any] | None = None
     wording: int | None = None
+    muted: frozenset[str] | None = None
+    followed: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,8 @@ class Subscription:
     seen: int
     choice: Choice = Choice()
     wording: int = 0
+    muted: frozenset[str] = frozenset()
+    followed: frozenset[str] = frozenset()
 
 
 def digest_of(url: str) -> bytes:
@@ -166,6 +175,10 @@ def digest_of(url: str) -> bytes:
 def pack_numbers(numbers: Sequence[int]) -> bytes:
     """Return the numbers as a script reads them, four bytes each, big-endian."""
     return struct.pack(f">{len(numbers)}I", *numbers)
+
+
+def _of_stories(wish: Wish) -> tuple[tuple[str, frozenset[str] | None], ...]:
+    return ("muted", wish.muted), ("followed", wish.followed)
 
 
 def _keys(record: Record) -> tuple[bytes, bytes]:
@@ -195,10 +208,11 @@ def month_of(day: int) -> str:
 class Subscriptions:
     """All subscriptions. Every method that writes is one script, or nothing."""
 
-    def __init__(self, redis: Redis, partitions: int, house: House) -> None:
+    def __init__(self, redis: Redis, partitions: int, house: House, stories: Stories) -> None:
         self._redis = redis
         self.partitions = partitions
         self._house = house
+        self._stories = stories
         self._next_bucket = [0] * partitions  # where the next number was when last seen
         self._create_one = redis.register_script(_CREATE)
         self._write = redis.register_script(_WRITE)
@@ -295,7 +309,14 @@ class Subscriptions:
                 chosen = asdict(before.choice) | dict(wish.chosen or {})
                 wording = before.wording if wish.wording is None else wish.wording
                 moved = replace(
-                    wish, topics=topics, locale=locale, zone=zone, chosen=chosen, wording=wording
+                    wish,
+                    topics=topics,
+                    locale=locale,
+                    zone=zone,
+                    chosen=chosen,
+                    wording=wording,
+                    muted=before.muted if wish.muted is None else wish.muted,
+                    followed=before.followed if wish.followed is None else wish.followed,
                 )
                 after, _ = self.subscribe(moved)
                 self.remove(id, remember=False)
@@ -318,6 +339,8 @@ class Subscriptions:
             digest = digest_of(self._endpoint(record).url)
             clear = [self.bitmap_key(id.partition, "gone"), *self._bitmaps(id.partition, record)]
             clear += [self.bitmap_key(id.partition, "topic", slug) for slug in self._house.topics()]
+            for slug in self._stories.open():
+                clear += [story_key(id.partition, kind, slug) for kind in ("muted", "followed")]
             removed = self._remove(
                 keys=[
                     self.records_key(id),
@@ -345,6 +368,8 @@ class Subscriptions:
         record, topics = self._record(wish, None), wish.topics or frozenset()
         set_keys = self._bitmaps(partition, record)
         set_keys += [self.bitmap_key(partition, "topic", slug) for slug in topics]
+        for kind, slugs in _of_stories(wish):
+            set_keys += [story_key(partition, kind, slug) for slug in slugs or ()]
         packed = record.pack()
         while True:
             bucket = self._next_bucket[partition]
@@ -365,7 +390,9 @@ class Subscriptions:
                 return None
             self._next_bucket[partition] = number // BUCKET
             if number // BUCKET == bucket:
-                return self._subscription(SubscriptionId(partition, number), record, topics)
+                id = SubscriptionId(partition, number)
+                stories = (wish.muted or frozenset(), wish.followed or frozenset())
+                return self._subscription(id, record, topics, *stories)
 
     def _put(self, id: SubscriptionId, wish: Wish, packed: bytes) -> bool:
         """Write what is wished over `packed`; False: somebody was first."""
@@ -379,6 +406,11 @@ class Subscriptions:
             set_keys += [self.bitmap_key(id.partition, "topic", slug) for slug in wish.topics]
             others = set(self._house.topics()) - wish.topics
             clear_keys += [self.bitmap_key(id.partition, "topic", slug) for slug in others]
+        for kind, slugs in _of_stories(wish):
+            if slugs is not None:
+                set_keys += [story_key(id.partition, kind, slug) for slug in slugs]
+                others = self._stories.open().keys() - slugs
+                clear_keys += [story_key(id.partition, kind, slug) for slug in others]
         digest = digest_of(wish.endpoint.url)
         index_key = self.index_key(id.partition, digest)
         entry = self._redis.hget(index_key, digest[2:])
@@ -448,16 +480,25 @@ class Subscriptions:
         if packed is None:
             raise NotSubscribed
         record = Record.unpack(packed)
-        slugs = list(self._house.topics())
+        slugs, stories = list(self._house.topics()), list(self._stories.open())
+        keys = [self.bitmap_key(id.partition, "topic", slug) for slug in slugs]
+        for kind in ("muted", "followed"):
+            keys += [story_key(id.partition, kind, slug) for slug in stories]
         with self._redis.pipeline(transaction=False) as pipe:
-            for slug in slugs:
-                pipe.getbit(self.bitmap_key(id.partition, "topic", slug), id.number)
-            bits = pipe.execute() if slugs else []
-        followed = frozenset(slug for slug, bit in zip(slugs, bits, strict=True) if bit)
-        return self._subscription(id, record, followed)
+            for key in keys:
+                pipe.getbit(key, id.number)
+            bits = iter(pipe.execute() if keys else [])
+        # Whichever are set of the topics, then of the stories muted, then of those followed.
+        chosen = [frozenset(s for s in names if next(bits)) for names in (slugs, stories, stories)]
+        return self._subscription(id, record, *chosen)
 
     def _subscription(
-        self, id: SubscriptionId, record: Record, topics: frozenset[str]
+        self,
+        id: SubscriptionId,
+        record: Record,
+        topics: frozenset[str],
+        muted: frozenset[str],
+        followed: frozenset[str],
     ) -> Subscription:
         return Subscription(
             id=id,
@@ -472,12 +513,24 @@ class Subscriptions:
             seen=record.seen,
             choice=Choice.unpack(record.choice),
             wording=record.wording,
+            muted=muted,
+            followed=followed,
         )
 
     def auth(self, id: SubscriptionId) -> bytes | None:
         """Return the auth secret on record, from which the reader's token follows."""
         packed = self._packed(id)
         return Record.unpack(packed).auth if packed is not None else None
+
+    def choices(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Choice]:
+        """Return what these readers chose; those who left are not among them."""
+        found = {}
+        for partition in range(self.partitions):
+            numbers = [id.number for id in ids if id.partition == partition]
+            for number, record in self.records(partition, numbers):
+                if record is not None:
+                    found[SubscriptionId(partition, number)] = Choice.unpack(record.choice)
+        return found
 
     def records(
         self, partition: int, numbers: Sequence[int]
