@@ -63,20 +63,28 @@ def house(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[House]:
 
 
 def empty_database(url: str) -> str:
-    """Find an empty database of a server that may hold somebody's data; those are left alone."""
+    """Find an empty database of a server that may hold somebody's data; those are left alone.
+
+    Of the processes of one run, each looks only at its own share of the numbers.
+    """
     address, _, query = url.partition("?")
     options = [option for option in query.split("&") if option and not option.startswith("db=")]
-    for number in range(16):
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    this_one = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    numbers = range(this_one, 16, processes)
+    for number in numbers:
         candidate = f"{address}?{'&'.join([*options, f'db={number}'])}"
         with redis.Redis.from_url(candidate) as client:
             if not client.dbsize():
                 return candidate
-    raise pytest.UsageError("REDIS_URL: none of its databases 0 to 15 is empty")
+    raise pytest.UsageError(f"REDIS_URL: none of its databases {[*numbers]} is empty")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Say in the very last line what was skipped and how to get it."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:  # one of the processes of a run, which reports to another
+        return
     skipped = reporter.stats.get("skipped", [])
     if browsers := sum("browser" in report.keywords for report in skipped):
         reporter.write_line(f"{browsers} browser tests were skipped; this gets them: {BROWSERS}")

@@ -82,6 +82,7 @@ SICK = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("what", SICK)
 def test_readers_elsewhere_wait_no_longer_for_a_push_service_that(
     what: str, house: House, push: PushService, sick: PushService

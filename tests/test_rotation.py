@@ -59,7 +59,14 @@ def test_so_does_one_that_a_browser_changed(client: Client) -> None:
     assert key_of(client, renewed["id"]) == public(NEW)
 
 
-@pytest.mark.parametrize("said", [public(FOREIGN), public(OLD), "", "=", "é", 7, ["x"], "B" * 5000])
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(public(FOREIGN), id="not ours"),
+        pytest.param(public(OLD), id="retired"),
+        *("", "=", "é", 7, ["x"], "B" * 5000),
+    ],
+)
 def test_a_key_that_is_not_ours_or_retired_is_refused_by_name_and_nothing_is_stored(
     client: Client, said: object
 ) -> None:

@@ -178,25 +178,25 @@ def test_every_message_has_its_own_key_and_salt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "p256dh", "auth"),
+    ("p256dh", "auth"),
     [
-        ("a point off the curve", P256DH[:64] + bytes([P256DH[64] ^ 1]), AUTH),
-        (
-            "a compressed point",
+        pytest.param(P256DH[:64] + bytes([P256DH[64] ^ 1]), AUTH, id="a point off the curve"),
+        pytest.param(
             BROWSER.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint),
             AUTH,
+            id="a compressed point",
         ),
-        ("a hybrid point", b"\x06" + P256DH[1:], AUTH),
-        ("the point at infinity", b"\x00", AUTH),
-        ("a point of zeros", b"\x04" + bytes(64), AUTH),
-        ("a point cut short", P256DH[:64], AUTH),
-        ("no point", b"", AUTH),
-        ("a short secret", P256DH, AUTH[:15]),
-        ("a long secret", P256DH, AUTH + b"x"),
-        ("no secret", P256DH, b""),
+        pytest.param(b"\x06" + P256DH[1:], AUTH, id="a hybrid point"),
+        pytest.param(b"\x00", AUTH, id="the point at infinity"),
+        pytest.param(b"\x04" + bytes(64), AUTH, id="a point of zeros"),
+        pytest.param(P256DH[:64], AUTH, id="a point cut short"),
+        pytest.param(b"", AUTH, id="no point"),
+        pytest.param(P256DH, AUTH[:15], id="a short secret"),
+        pytest.param(P256DH, AUTH + b"x", id="a long secret"),
+        pytest.param(P256DH, b"", id="no secret"),
     ],
 )
-def test_keys_that_no_browser_makes_are_refused(what: str, p256dh: bytes, auth: bytes) -> None:
+def test_keys_that_no_browser_makes_are_refused(p256dh: bytes, auth: bytes) -> None:
     with pytest.raises(ValueError):
         wire.encrypt(b"text", p256dh, auth)
 
