@@ -11,21 +11,21 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from service.models import LIMIT, OVER, Outcome, Record, SubscriptionId
+from service.models import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.recent import NewestFirst
 from service.store.sending import Recent
 from service.store.subscriptions import BUCKET
 from workers import policy, wire
+from workers.admission import Admission
 from workers.health import Health
 from workers.leases import Lease, is_sparse
-from workers.manners import Timing
 from workers.prepare import Pool
-from workers.sends import Base, Bases, Digest, Rows, Send
+from workers.sends import Base, Bases, Send
 from workers.transport import Answer, Transport
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class FanOut:
         self._dispatch = runtime.dispatch
         self._sending = runtime.store.sending
         self._subscriptions = runtime.store.subscriptions
-        self._daily = runtime.store.daily
+        self._admission = Admission(runtime)
         self._health = Health(
             runtime.store.services,
             self._window,
@@ -308,47 +308,7 @@ class FanOut:
                 id = SubscriptionId(lease.batch.partition, number)
                 _log.error("subscription %s: a record of another version; not sent", id)
                 lease.note(number, Outcome.REFUSED, None)
-        self._make_ready(lease, rows)
-
-    def _make_ready(self, lease: Lease, rows: Rows) -> None:
-        """Keep those whom the alert may reach now, each counted for their day."""
-        now, courtesy = time.time(), lease.send.courtesy
-        limited: dict[int, list[tuple[int, int]]] = {}
-        told = lease.send.told_on(lease.batch.partition, rows)
-        for number, record in rows:
-            timing = courtesy.of(record, now)
-            if lease.pass_over(number, timing):
-                continue
-            if timing.waits_until:
-                lease.later = min(lease.later, timing.waits_until)
-            else:
-                lease.ready.append((number, record))
-                # A story counts once a day.
-                if timing.limit and timing.day not in told.get(number, ()):
-                    limited.setdefault(timing.day, []).append((number, timing.limit))
-        for date, some in limited.items():
-            self._count(lease, date, some)
-        if lease.send.digest is not None:
-            self._find_held(lease, lease.send.digest)
-
-    def _find_held(self, lease: Lease, digest: Digest) -> None:
-        """Look up what a wave brings to each reader; what was held may have been cancelled."""
-        lease.held |= digest.held(lease.batch.partition, [number for number, _ in lease.ready])
-        nothing = Timing(0.0, Outcome.SKIPPED, OVER)
-        for number in (number for number, _ in lease.ready if number not in lease.held):
-            lease.pass_over(number, nothing)
-        lease.ready = deque(row for row in lease.ready if row[0] in lease.held)
-
-    def _count(self, lease: Lease, date: int, limited: Sequence[tuple[int, int]]) -> None:
-        """Count an alert for each reader's day; those who had as many as they want get none."""
-        numbers, limits = zip(*limited, strict=True)
-        counted = self._daily.count(lease.batch.partition, date, numbers, limits)
-        fits = dict(zip(numbers, counted, strict=True))
-        lease.counted |= {number: date for number in numbers if fits[number]}
-        full = Timing(0.0, Outcome.SKIPPED, LIMIT)
-        for number in (number for number in numbers if not fits[number]):
-            lease.pass_over(number, full)
-        lease.ready = deque(row for row in lease.ready if fits.get(row[0], True))
+        self._admission.admit(lease, rows)
 
     def _start(self, lease: Lease, number: int, record: Record) -> None:
         """Start a message, or note why it cannot be."""
@@ -366,7 +326,7 @@ class FanOut:
         try:
             signer = self._signer(record.vapid_key, base)
             headers = send.headers(base.origin, signer, now, timing.expires)
-            message = send.message(id, lease.held.get(number), record.locale)
+            message = self._message(lease, id, record)
             key = self._key(lease, number, record)
             body = wire.seal(message, key, salt=next(self._salts))
         except ValueError:
@@ -378,6 +338,12 @@ class FanOut:
         lease.under_way += 1
         self._under_way += 1
         self._health.started(base.service)
+
+    @staticmethod
+    def _message(lease: Lease, id: SubscriptionId, record: Record) -> bytes:
+        if lease.send.digest is not None:
+            return lease.send.digest.message(id, lease.held[id.number], record.locale)
+        return lease.send.message(lease.receipts[id.number])
 
     def _key(self, lease: Lease, number: int, record: Record) -> wire.PreparedKey:
         """Return a key for one message: derived in idle time, else now."""
@@ -453,24 +419,19 @@ class FanOut:
         )
         lease.results = {}
         lease.unrecorded = 0
-        self._take_back(lease)
+        self._admission.take_back(lease)
         lease.recorded_at = now
         if held and not lease.lost:
             lease.until = now + LEASE
         else:
             lease.lost = True
 
-    def _take_back(self, lease: Lease) -> None:
-        for date, numbers in lease.uncounted.items():
-            self._daily.take_back(lease.batch.partition, date, numbers)
-        lease.uncounted = {}
-
     def _release(self, lease: Lease, wait: float | None = None) -> None:
         """Give a batch back, after `wait` seconds or when the first in it may be tried again."""
         now = time.time()
         for number in list(lease.counted):
             lease.take_back(number)
-        self._take_back(lease)
+        self._admission.take_back(lease)
         if self._failed:
             wait = 1.0  # what failed may have been reading it: nothing in it is taken for done
         elif wait is None and lease.unfinished:

@@ -31,7 +31,8 @@ class Lease:
     `Recent` and in no other, for as long as the lease lasts. `left` says that there are some,
     `newest` finds them. `begun`: somebody in it was tried. `later`: when it is time for the first
     of those whose clock does not say so yet. `counted` are those who were counted for a date,
-    `uncounted` those to take back; `held` has, in a wave, which notifications are held for whom.
+    `uncounted` those to take back; `receipts` is what each browser reports with; `held` has, in a
+    wave, which notifications are held for whom.
     """
 
     send: Send
@@ -58,6 +59,7 @@ class Lease:
     later: float = math.inf
     counted: dict[int, int] = field(default_factory=dict)
     uncounted: dict[int, list[int]] = field(default_factory=dict)
+    receipts: dict[int, str] = field(default_factory=dict)
     held: dict[int, list[int]] = field(default_factory=dict)
     lost: bool = False
     outdated: bool = False

@@ -150,11 +150,14 @@ class Send:
         self._urgency = notification.text.urgency
         self._payload = Payload(notification, self._public_url)
 
-    def message(self, id: SubscriptionId, held: Sequence[int] | None, locale: int) -> bytes:
-        """Return what a subscription's browser is to receive; what is `held` for it, in a wave."""
-        if self.digest is not None:
-            return self.digest.message(id, held or (), locale)
-        return self._payload.carrying(self._tokens.receipt(self.id, id))
+    def receipts(self, partition: int, numbers: Sequence[int]) -> dict[int, str]:
+        """Return what each of these readers' browsers reports with."""
+        made = self._tokens.receipts(self.id, partition, numbers)
+        return dict(zip(numbers, made, strict=True))
+
+    def message(self, receipt: str) -> bytes:
+        """Return what a browser is to receive, but in a wave: that is `digest`'s."""
+        return self._payload.carrying(receipt)
 
     def headers(
         self, origin: str, signer: wire.VapidSigner, now: float, expires: float

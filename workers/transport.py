@@ -54,6 +54,19 @@ class Answer(Generic[Key]):
     untouched: bool
 
 
+# How many forks lie between the first process and this one. To ask the system which process this
+# is took 8 µs of a message's 265 (measured on a virtual machine whose system calls are slow).
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
 class _Request(Exchange):
     """A request under way. `at`: when it was handed to its connection, by the monotonic clock."""
 
@@ -126,7 +139,7 @@ class Transport:
         connect_timeout: float = 5.0,
         timeout: float = 15.0,
     ) -> None:
-        self._pid = os.getpid()
+        self._forks = _forks
         self._streams = streams
         self._connections_each = connections
         self._plain_origins = plain_origins
@@ -370,7 +383,7 @@ class Transport:
             connection.watched = mask
 
     def _check_process(self) -> None:
-        if os.getpid() != self._pid:
+        if _forks != self._forks:
             raise RuntimeError("this Transport belongs to another process: make one after the fork")
 
 
