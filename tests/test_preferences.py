@@ -83,7 +83,7 @@ def date_of(shown: dict[str, str]) -> Any:
 def test_who_chose_nothing_sees_what_the_newsroom_decided_even_later(
     open_house: Callable[..., Client],
 ) -> None:
-    reader = Reader(open_house())
+    reader = Reader(open_house(QUIET_HOURS="22:00-07:00", DAILY_LIMIT="10"))
     names = ("quiet_hours", "daily_limit", "allow_breaking", "receipts")
     assert reader.sees(*names) == ({"from": "22:00", "to": "07:00"}, 10, False, True)
     reader.client = open_house(QUIET_HOURS="none", DAILY_LIMIT="none")
