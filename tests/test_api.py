@@ -968,6 +968,7 @@ def spoilt(draw: st.DrawFn, good: Any) -> Any:
     return draw(JSON)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("route", ROUTES)
 def test_nothing_that_can_be_said_is_a_surprise(doorstep: Doorstep, route: str) -> None:
     bodies = st.one_of(
