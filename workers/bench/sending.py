@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from service.models import Audience
 from workers.bench import peers
-from workers.bench.figures import Bench, Figure
+from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.house import (
     CONTENT,
     EVERYONE,
@@ -149,11 +149,13 @@ def breaking(bench: Bench) -> Iterator[Figure]:
         ours.seed(bench.recipients)
         store = ours.runtime.store
         with ours.workers(bench.workers) as pids:
-            memory, start = ours.used_memory(), time.monotonic()
+            before, memory, start = store.prepared.ready(), ours.used_memory(), time.monotonic()
+            if before >= bench.recipients:
+                raise BenchError("all keys were prepared before it could look: more --recipients")
             with bench.bar("preparing keys", bench.recipients) as step:
                 ready = follow(store.prepared.ready, bench.recipients, step)
             filled = time.monotonic() - start
-            per_key = (ours.used_memory() - memory) / ready
+            per_key = (ours.used_memory() - memory) / (ready - before)
             run = ours.send("breaking", BREAKING)
             taken = ready - store.prepared.ready()
             resident = most_resident(*pids)
@@ -163,7 +165,7 @@ def breaking(bench: Bench) -> Iterator[Figure]:
     yield Figure("  of them with prepared keys", 100 * taken / run.messages, "%")
     yield Figure("a worker's memory", resident, "MB", most=150)
     yield Figure("a prepared key in Redis", per_key, "bytes", most=115)
-    yield Figure(f"keys prepared, {bench.workers} idle workers", ready / filled, "/s")
+    yield Figure(f"keys prepared, {bench.workers} idle workers", (ready - before) / filled, "/s")
 
 
 def _minute(run: Run) -> float | None:
