@@ -759,7 +759,6 @@ BAD = [
     ("change", "receipts", 0, "receipts"),
     ("change", "paused_until", "tomorrow", "paused_until"),
     ("change", "paused_until", 1900000000, "paused_until"),
-    ("change", "paused_until", "2020-01-01T00:00:00Z", "paused_until"),
     ("change", "paused_until", "9999-01-01T00:00:00Z", "paused_until"),
     ("change", "paused_until", "2099-01-01T00:00:00", "paused_until"),
     ("change", "paused_until", "2099-01-01T00:00[Europe/Riga]", "paused_until"),

@@ -93,7 +93,6 @@ if not gone then drop_prepared(KEYS[4], KEYS[5]) end
 for i = 6, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('SETBIT', KEYS[i], ARGV[3], 0) end
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[5])
 if ARGV[6] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[5] + ARGV[6], ARGV[4]) end
 return 1
 """
@@ -361,6 +360,13 @@ class Subscriptions:
             )
             if removed:
                 return
+
+    def forget_left(self, now: float) -> None:
+        """Forget that readers left, `LEFT_MEMORY` seconds after they did."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in range(self.partitions):
+                pipe.zremrangebyscore(f"{{{partition}}}:left", "-inf", now)
+            pipe.execute()
 
     def _create(self, wish: Wish, digest: bytes, entry: bytes) -> Subscription | None:
         """Store a new subscription; None where the index has another than this entry by now."""
