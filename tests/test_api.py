@@ -551,8 +551,8 @@ def test_a_call_needs_a_token_of_its_scope(
 ) -> None:
     subscribe(client)
     planned = method in ("PATCH", "DELETE") or path.endswith("send")
-    said = NEWS | {"draft": planned and "stories" not in path, "story": "quake"}
-    client.call("POST", NOTIFICATIONS, said, token=client.add_token())
+    first = NEWS | {"draft": planned and "stories" not in path, "story": "quake"}
+    client.call("POST", NOTIFICATIONS, first, token=client.add_token())
     if path.endswith("resume"):
         client.runtime.publishing.pause(1)
     every = {"send", "read", "topics"}
