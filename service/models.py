@@ -303,6 +303,11 @@ class Notification:
         return self.audience.story
 
     @property
+    def by_reader(self) -> bool:
+        """Whether a reader asked for it, to try their own browser; no editor needs to see it."""
+        return self.audience.subscription is not None and not self.created_by
+
+    @property
     def text(self) -> Content:
         """What those are sent who have not been reached yet."""
         return self.corrected or self.content

@@ -96,6 +96,52 @@ class PreferencesChanged(Preferences):
     token: str
 
 
+class AlertShown(_Answer):
+    """An alert as a reader was shown it, or would have been."""
+
+    title: str
+    body: str
+    url: str
+    story: str | None
+    sent_at: str
+
+
+class Missed(_Answer):
+    """The last alerts that went to an audience in which this reader is now, newest first."""
+
+    alerts: list[AlertShown]
+
+
+class TestSent(_Answer):
+    """A test is going out; `recipients` is 0 where the push service calls this browser gone."""
+
+    status: Literal["sending"]
+    recipients: int
+
+
+class KeysShown(_Answer):
+    """The browser's half of the encryption."""
+
+    p256dh: str
+    auth: str
+
+
+class Export(Preferences):
+    """Everything that is stored about a reader.
+
+    `left_to_the_newsroom`: of the preferences those that the newsroom's defaults decide.
+    """
+
+    left_to_the_newsroom: list[Literal["quiet_hours", "daily_limit"]]
+    confirmed: bool
+    last_seen_on: str
+    endpoint: str
+    keys: KeysShown
+    vapid_public_key: str
+    called_gone_by_its_push_service: bool
+    alerts_handed_over: list[AlertShown]
+
+
 Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled", "expired"]
 
 
@@ -358,6 +404,11 @@ OPERATIONS = {
     "api.readers.unsubscribe": Operation(
         {204: None}, problems=(*_OF_READERS, 429), security="reader"
     ),
+    "api.readers.missed": Operation({200: Missed}, problems=(*_OF_READERS, 429), security="reader"),
+    "api.readers.send_test": Operation(
+        {202: TestSent}, problems=(*_OF_READERS, 429), security="reader"
+    ),
+    "api.readers.export": Operation({200: Export}, problems=(*_OF_READERS, 429), security="reader"),
     "api.readers.report": Operation({204: None}, validation.NewReceipts, _WITH_BODY),
     "api.notifications.publish": Operation(
         {202: Published},

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -15,6 +16,7 @@ from redis.exceptions import RedisError
 from service.dispatch import Dispatch
 from service.limits import Limit, limits
 from service.models import (
+    MAX_TTL,
     MOST_LATE,
     Audience,
     Content,
@@ -28,10 +30,14 @@ from service.payload import SLEPT
 from service.quiet import QUARTER
 from service.store import Store
 from service.store.notifications import Memory
+from service.store.sending import ACCEPTED_KEPT
+from service.store.subscriptions import Subscription
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
 WAVE_TTL = 4 * 3600  # seconds for which what was held at night is good in the morning
+_LOOKED_THROUGH = 200  # alerts read at once
+_MOST_MISSED = 10
 _MOST_PLANNED = 200  # drafts and scheduled notifications that are listed
 
 
@@ -99,6 +105,7 @@ class Publishing:
     ) -> Published:
         """Store a notification and wake a worker, or plan it: as a draft, or to be sent later.
 
+        `by` is the name of an editor or a tool, nothing where a reader tries their own browser.
         Conflict for an idempotency key used with another body.
         """
         if (before := self.answered(idempotency)) is not None:
@@ -269,6 +276,38 @@ class Publishing:
             for (slug, (id, _)), count in zip(found.items(), followers, strict=True)
             if id in latest
         ]
+
+    def missed(self, reader: Subscription) -> list[Notification]:
+        """Return the last alerts that went to an audience in which this reader is now."""
+        going_out = (State.SENDING, State.PAUSED, State.SENT)
+        sent = (
+            one
+            for one in self._store.notifications.started(_LOOKED_THROUGH)
+            if one.corrects is None and one.state in going_out
+        )
+        theirs = (
+            one
+            for one in sent
+            if one.audience.includes(
+                reader.topics, reader.locale, followed=reader.followed, muted=reader.muted
+            )
+        )
+        return list(islice(theirs, _MOST_MISSED))
+
+    def handed_over(self, reader: SubscriptionId) -> list[Notification]:
+        """Return the alerts of which the store still knows that they were handed over for them."""
+        found: list[Notification] = []
+        before, since = None, time.time() - ACCEPTED_KEPT
+        while page := self._store.notifications.started(_LOOKED_THROUGH, before):
+            before = page[-1].id
+            for one in page:
+                if one.finished_at is not None and one.finished_at < since:
+                    continue
+                if self._store.recipients.accepted_any(one.id, one.revision, [reader]):
+                    found.append(one)
+            if (page[-1].started_at or 0.0) < since - MAX_TTL:
+                break
+        return found
 
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""

@@ -193,14 +193,14 @@ def _quarter(text: str) -> str:
 
 
 def _pause(text: str) -> str:
-    """Let through an exact moment within the year to come (RFC 3339)."""
+    """Let through an exact moment, at most a year from now (RFC 3339).
+
+    One that has passed is no pause: it may have while the reader was looking at it.
+    """
     moment = moments.read(text)
     if moment.zone:
         raise ValueError("must be a time with an offset, such as 2026-03-29T18:00:00+02:00")
-    ahead = moment.at - time.time()
-    if ahead <= 0:
-        raise ValueError("has passed already; null ends a pause")
-    if ahead > LONGEST_PAUSE:
+    if moment.at - time.time() > LONGEST_PAUSE:
         raise ValueError("must be within a year from now")
     return text
 
@@ -330,9 +330,8 @@ class _Preferences(Said):
         if "daily_limit" in said:
             chosen["daily_limit"] = self.daily_limit or UNLIMITED
         if "paused_until" in said:
-            chosen["paused_until"] = (
-                int(moments.read(self.paused_until).at) if self.paused_until else 0
-            )
+            until = moments.read(self.paused_until).at if self.paused_until else 0
+            chosen["paused_until"] = int(until) if until > time.time() else 0
         for name in ("allow_breaking", "receipts"):
             if (value := getattr(self, name)) is not None:
                 chosen[name] = value

@@ -554,8 +554,8 @@ def test_a_call_needs_a_token_of_its_scope(
 ) -> None:
     subscribe(client)
     planned = method in ("PATCH", "DELETE") or path.endswith("send")
-    said = NEWS | {"draft": planned and "stories" not in path, "story": "quake"}
-    client.call("POST", NOTIFICATIONS, said, token=client.add_token())
+    first = NEWS | {"draft": planned and "stories" not in path, "story": "quake"}
+    client.call("POST", NOTIFICATIONS, first, token=client.add_token())
     if path.endswith("resume"):
         client.runtime.publishing.pause(1)
     every = {"send", "read", "topics"}
@@ -761,7 +761,6 @@ BAD = [
     ("change", "receipts", 0, "receipts"),
     ("change", "paused_until", "tomorrow", "paused_until"),
     ("change", "paused_until", 1900000000, "paused_until"),
-    ("change", "paused_until", "2020-01-01T00:00:00Z", "paused_until"),
     ("change", "paused_until", "9999-01-01T00:00:00Z", "paused_until"),
     ("change", "paused_until", "2099-01-01T00:00:00", "paused_until"),
     ("change", "paused_until", "2099-01-01T00:00[Europe/Riga]", "paused_until"),

@@ -19,6 +19,7 @@ from service.store.house import House
 from service.store.notifications import Notifications
 from service.store.prepared import Prepared
 from service.store.recipients import Recipients
+from service.store.seeds import Seeds
 from service.store.sending import Sending
 from service.store.services import Services
 from service.store.stories import Stories
@@ -44,6 +45,7 @@ class Store:
         self.house = House(redis)
         self.stories = Stories(redis, partitions)
         self.subscriptions = Subscriptions(redis, partitions, self.house, self.stories)
+        self.seeds = Seeds(redis, self.subscriptions)
         self.audiences = Audiences(redis, partitions, self.house)
         self.farewells = Farewells(redis, partitions)
         self.prepared = Prepared(redis, partitions)

@@ -20,6 +20,7 @@ from service.models import Audience, Content, Notification, Outcome, Progress, S
 from service.store.stories import STORIES
 
 _ACTIVE, _STARTED, _SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
+_READERS_TEST_KEPT = 86_400  # seconds
 _FIELDS = (
     *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
     *("missed", "changes"),
@@ -44,7 +45,7 @@ end
 """
 
 # KEYS: those of `enter`, idempotency record or nothing.
-# ARGV: those of `enter`, doc, answer, seconds kept.
+# ARGV: those of `enter`, doc, whether a reader asked for it, answer, seconds kept.
 # Returns nothing, or what was answered to the same key before. The first write allocates.
 _PUBLISH = (
     _ENTER
@@ -52,10 +53,14 @@ _PUBLISH = (
 if KEYS[6] then
   local before = redis.call('GET', KEYS[6])
   if before then return before end
-  redis.call('SET', KEYS[6], ARGV[6], 'EX', ARGV[7])
+  redis.call('SET', KEYS[6], ARGV[7], 'EX', ARGV[8])
 end
 redis.call('HSET', KEYS[1], 'doc', ARGV[5])
 enter()
+if ARGV[6] == '1' then
+  redis.call('HSET', KEYS[1], 'by_reader', 1)
+  redis.call('ZREM', KEYS[3], ARGV[1])
+end
 """
 )
 
@@ -158,13 +163,15 @@ end
 return 1
 """
 
-# KEYS: notification, active. ARGV: id, state, finished_at, report. Cancelled stays cancelled.
+# KEYS: notification, active. ARGV: id, state, finished_at, report, seconds after which one that a
+# reader asked for is forgotten. Cancelled stays cancelled.
 _FINISH = """
 redis.call('SREM', KEYS[2], ARGV[1])
 if redis.call('HEXISTS', KEYS[1], 'report') == 1 then return 0 end
 local state = ARGV[2]
 if redis.call('HGET', KEYS[1], 'state') == 'cancelled' then state = 'cancelled' end
 redis.call('HSET', KEYS[1], 'state', state, 'finished_at', ARGV[3], 'report', ARGV[4])
+if redis.call('HEXISTS', KEYS[1], 'by_reader') == 1 then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
 return 1
 """
 
@@ -216,7 +223,8 @@ class Notifications:
         Where something is remembered already, nothing is stored and that is returned.
         """
         keys = self._enter_keys(notification.id)
-        args = [*_enter_args(notification, notification.created_at), _doc(notification)]
+        args = _enter_args(notification, notification.created_at)
+        args += [_doc(notification), int(notification.by_reader)]
         if memory is not None:
             keys.append(memory.key)
             args += [json.dumps(memory.answer), memory.seconds]
@@ -299,13 +307,17 @@ class Notifications:
         return None if state is None else State(state.decode())
 
     def latest(self, limit: int, before: int | None = None) -> list[Notification]:
-        """Return up to `limit` notifications, newest first, those older than id `before`."""
+        """Return up to `limit` notifications, newest first, those older than id `before`.
+
+        What readers asked for, to try their browsers, is neither here nor among `started`.
+        """
         newest = int(cast("bytes | None", self._redis.get("{g}:n")) or 0)
         upto = newest if before is None else min(newest, before - 1)
         found: list[Notification] = []
         while upto > 0 and len(found) < limit:
             # An id is passed over where publishing it was refused.
-            found += self.all(range(upto, max(0, upto - limit), -1))
+            some = self.all(range(upto, max(0, upto - limit), -1))
+            found += [one for one in some if not one.by_reader]
             upto -= limit
         return found[:limit]
 
@@ -345,7 +357,7 @@ class Notifications:
             "recipients": progress.recipients,
             "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
         }
-        args = [id, state.value, repr(at), json.dumps(report)]
+        args = [id, state.value, repr(at), json.dumps(report), _READERS_TEST_KEPT]
         return bool(self._finish(keys=[self._key(id), _ACTIVE], args=args))
 
     def report(self, id: int) -> Progress | None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import time
-import uuid
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import lru_cache
@@ -93,21 +91,10 @@ if not gone then drop_prepared(KEYS[4], KEYS[5]) end
 for i = 6, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('SETBIT', KEYS[i], ARGV[3], 0) end
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[5])
 if ARGV[6] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[5] + ARGV[6], ARGV[4]) end
 return 1
 """
 )
-
-
-# KEYS: an index bucket for each of a row of numbers. ARGV: what is left of their digests, eight
-# bytes each; the first number. Almost every one has a bucket of its own: as single commands they
-# take redis-py twice as long as all else of seeding (measured).
-_INDEX_ALL = """
-for i, key in ipairs(KEYS) do
-  redis.call('HSET', key, string.sub(ARGV[1], i * 8 - 7, i * 8), ARGV[2] + i - 1)
-end
-"""
 
 
 class KnownWithOtherKeys(Exception):
@@ -185,15 +172,6 @@ def _keys(record: Record) -> tuple[bytes, bytes]:
     return record.p256dh, record.auth
 
 
-def _stretch(first: int, last: int, numbers: Iterable[int]) -> bytes:
-    """Return the bytes of a bitmap that hold `first` up to `last`, with the bits of `numbers`."""
-    start = first // 8
-    stretch = bytearray(-(-last // 8) - start)
-    for number in numbers:
-        stretch[number // 8 - start] |= 0x80 >> number % 8
-    return bytes(stretch)
-
-
 def today() -> int:
     """Return the day, counted from 1970-01-01 UTC."""
     return int(time.time() // 86_400)
@@ -217,7 +195,6 @@ class Subscriptions:
         self._create_one = redis.register_script(_CREATE)
         self._write = redis.register_script(_WRITE)
         self._remove = redis.register_script(_REMOVE)
-        self._index_all = redis.register_script(_INDEX_ALL)
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -247,7 +224,7 @@ class Subscriptions:
         """
         return f"{{{partition}}}:{kind}:{name}" if name else f"{{{partition}}}:{kind}"
 
-    def _bitmaps(self, partition: int, record: Record) -> list[str]:
+    def bitmaps_of(self, partition: int, record: Record) -> list[str]:
         """Return the bitmaps that follow from a record (all but the topics)."""
         keys = [
             self.bitmap_key(partition, "live"),
@@ -337,7 +314,7 @@ class Subscriptions:
                 raise NotSubscribed
             record = Record.unpack(packed)
             digest = digest_of(self._endpoint(record).url)
-            clear = [self.bitmap_key(id.partition, "gone"), *self._bitmaps(id.partition, record)]
+            clear = [self.bitmap_key(id.partition, "gone"), *self.bitmaps_of(id.partition, record)]
             clear += [self.bitmap_key(id.partition, "topic", slug) for slug in self._house.topics()]
             for slug in self._stories.open():
                 clear += [story_key(id.partition, kind, slug) for kind in ("muted", "followed")]
@@ -362,11 +339,18 @@ class Subscriptions:
             if removed:
                 return
 
+    def forget_left(self, now: float) -> None:
+        """Forget that readers left, `LEFT_MEMORY` seconds after they did."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in range(self.partitions):
+                pipe.zremrangebyscore(f"{{{partition}}}:left", "-inf", now)
+            pipe.execute()
+
     def _create(self, wish: Wish, digest: bytes, entry: bytes) -> Subscription | None:
         """Store a new subscription; None where the index has another than this entry by now."""
         partition = self.partition_of(digest)
-        record, topics = self._record(wish, None), wish.topics or frozenset()
-        set_keys = self._bitmaps(partition, record)
+        record, topics = self.record_of(wish), wish.topics or frozenset()
+        set_keys = self.bitmaps_of(partition, record)
         set_keys += [self.bitmap_key(partition, "topic", slug) for slug in topics]
         for kind, slugs in _of_stories(wish):
             set_keys += [story_key(partition, kind, slug) for slug in slugs or ()]
@@ -397,9 +381,9 @@ class Subscriptions:
     def _put(self, id: SubscriptionId, wish: Wish, packed: bytes) -> bool:
         """Write what is wished over `packed`; False: somebody was first."""
         before = Record.unpack(packed)
-        record = self._record(wish, before)
-        set_keys = self._bitmaps(id.partition, record)
-        earlier = self._bitmaps(id.partition, before)
+        record = self.record_of(wish, before)
+        set_keys = self.bitmaps_of(id.partition, record)
+        earlier = self.bitmaps_of(id.partition, before)
         clear_keys = [self.bitmap_key(id.partition, "gone")]
         clear_keys += [key for key in earlier if key not in set_keys]
         if wish.topics is not None:
@@ -437,7 +421,8 @@ class Subscriptions:
             )
         )
 
-    def _record(self, wish: Wish, before: Record | None) -> Record:
+    def record_of(self, wish: Wish, before: Record | None = None) -> Record:
+        """Return the record of a wish, over what was stored before."""
         house = self._house
         kept_zone, kept_locale = (before.zone, before.locale) if before else (0, 0)
         # A browser that still has the keys it had was not subscribed anew, whichever VAPID key is
@@ -586,40 +571,6 @@ class Subscriptions:
             )
             for name, number in self._house.vapid_keys.all().items()
         }
-
-    # -- seeding ---------------------------------------------------------------------------------
-
-    def seed(self, partition: int, wishes: Sequence[Wish]) -> None:
-        """Store some thousands of pretend subscriptions at once, new ones all."""
-        last = self._redis.incrby(f"{{{partition}}}:made", len(wishes))
-        first = last - len(wishes)
-        buckets: defaultdict[int, dict[Field, Field]] = defaultdict(dict)
-        index: list[str] = []
-        tails: list[bytes] = []
-        bits: defaultdict[str, list[int]] = defaultdict(list)
-        for number, wish in enumerate(wishes, first):
-            record = self._record(wish, None)
-            digest = digest_of(wish.endpoint.url)
-            buckets[number // BUCKET][number % BUCKET] = record.pack()
-            index.append(self.index_key(partition, digest))
-            tails.append(digest[2:])
-            for key in self._bitmaps(partition, record):
-                bits[key].append(number)
-            for slug in wish.topics or ():
-                bits[self.bitmap_key(partition, "topic", slug)].append(number)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for bucket, rows in buckets.items():
-                pipe.hset(
-                    self.records_key(SubscriptionId(partition, bucket * BUCKET)), mapping=rows
-                )
-            self._index_all(keys=index, args=[b"".join(tails), first], client=pipe)
-            # A whole stretch of bits at once: one by one they took Redis longer than all the rest.
-            scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
-            for key, numbers in bits.items():
-                pipe.setrange(scratch, first // 8, _stretch(first, last, numbers))
-                pipe.bitop("OR", key, key, scratch)
-                pipe.unlink(scratch)
-            pipe.execute()
 
     def _find(
         self, digest: bytes, endpoint: Endpoint
