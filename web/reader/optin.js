@@ -1,7 +1,8 @@
 /* Stop Press on a page: who is subscribed here, whether to ask, and the calls to the service.
 
      <script type="module" src="https://push.example/optin.js" data-worker="/sw.js"
-             data-scope="/" data-ask="auto|manual" data-topic="world"></script>
+             data-scope="/" data-ask="auto|manual" data-topic="world"
+             data-retire="/another-providers-worker.js"></script>
 
    The panel the reader sees is in panel.js and is fetched only when it is shown. An ordinary page
    view compares what is stored here with the browser, and asks the service nothing. */
@@ -102,11 +103,25 @@ async function ownRegistration() {
   return registration?.scope === scopeUrl.href ? registration : undefined;
 }
 
-/** Register the worker and wait until it is active: `subscribe()` requires it. */
+function workerOf({ active, waiting, installing }) {
+  return active ?? waiting ?? installing;
+}
+
+/** Whether a registration's worker is the file at `url`, with whatever query for its version. */
+function runs(registration, url) {
+  const { origin, pathname } = new URL(workerOf(registration)?.scriptURL ?? BASE);
+  return origin === url.origin && pathname === url.pathname;
+}
+
+/** Register the worker and wait until it is active: `subscribe()` requires it.
+
+    What the site has registered itself stays as it is. */
 async function activeRegistration() {
+  const there = await ownRegistration();
+  if (there && !runs(there, workerUrl)) throw new Error(`another worker is at ${scopeUrl}`);
   const options = { scope: scopeUrl.href, updateViaCache: "none" };
-  const registration = await navigator.serviceWorker.register(workerUrl, options);
-  const worker = registration.active ?? registration.waiting ?? registration.installing;
+  const registration = there ?? (await navigator.serviceWorker.register(workerUrl, options));
+  const worker = workerOf(registration);
   await new Promise((resolve, reject) => {
     const look = () => {
       if (worker.state === "activated") resolve();
@@ -266,6 +281,22 @@ async function prepare() {
   };
 }
 
+/** Retire another provider's worker; who had its alerts gets ours, without being asked again. */
+async function retire() {
+  const url = new URL(settings.retire, document.baseURI);
+  const all = await navigator.serviceWorker.getRegistrations();
+  const old = all.find((registration) => runs(registration, url));
+  if (!old && !recall(ASKED).moving) return;
+  const { topics } = await site(); // while the service is down, all stays as it was
+  if (await old?.pushManager.getSubscription()) remember(ASKED, { ...recall(ASKED), moving: true });
+  await old?.unregister();
+  const { moving, refusals = 0 } = recall(ASKED);
+  const { subscribed, permission } = state();
+  if (!moving || subscribed || refusals >= NEVER || permission !== "granted") return;
+  const ready = await prepare();
+  await ready.join(topics.filter((topic) => topic.default).map((topic) => topic.slug));
+}
+
 async function openPanel(unasked) {
   const { open } = await import("./panel.js");
   await open({ unasked, whyNot: whyNot(), prepare, site, state, leave, later });
@@ -294,6 +325,7 @@ async function askInTime() {
 }
 
 async function visit() {
+  if (supported && settings.retire) await retire();
   if (supported) await refresh(false);
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
 }
