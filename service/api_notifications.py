@@ -15,6 +15,7 @@ from service.calls import body, caller, idempotency, query_number, runtime
 from service.limits import Limit
 from service.models import Audience, Notification, Outcome
 from service.publishing import Published
+from service.reports import estimates
 
 _PAGE = 20  # notifications of a list, unless asked for more
 _LONGEST_PAGE = 100
@@ -197,6 +198,7 @@ def _progress(one: Notification) -> dict[str, Any]:
     for (outcome, service), count in progress.outcomes.items():
         if service:
             by_service.setdefault(service, {})[outcome.value] = count
+    receipts = estimates(runtime().publishing.receipts(one.id), one.reporting)
     now = time.time()
     seconds = (one.finished_at or now) - (one.started_at or now)
     return {
@@ -204,7 +206,8 @@ def _progress(one: Notification) -> dict[str, Any]:
         "done": progress.done,
         "outcomes": {outcome.value: progress.of(outcome) for outcome in Outcome},
         "by_service": by_service,
-        "receipts": runtime().publishing.receipts(one.id),
+        "receipts": {event: said.browsers for event, said in receipts.items()},
+        "receipts_error": {event: round(said.error) for event, said in receipts.items()},
         "limits": [_limit(limit) for limit in runtime().publishing.limits(one)],
         "started_at": _iso(one.started_at) if one.started_at else None,
         "finished_at": _iso(one.finished_at) if one.finished_at else None,

@@ -26,7 +26,7 @@ class Payload:
             "dir": "auto",
             # A correction replaces what it corrects.
             "tag": f"stop-press-{notification.corrects or notification.id}",
-            "timestamp": int(notification.created_at * 1000),
+            "timestamp": int((notification.started_at or notification.created_at) * 1000),
         }
         if content.icon:
             shown["icon"] = content.icon
@@ -38,6 +38,8 @@ class Payload:
                 for number, action in enumerate(content.actions)
             ]
         shown["data"] = {"api": public_url, "receipt": ""}
+        if notification.reporting < 1:
+            shown["data"]["report"] = notification.reporting
         document = {"web_push": 8030, "notification": shown}
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
         # Quotes within texts are escaped, so this cannot be found in one.

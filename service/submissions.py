@@ -262,7 +262,9 @@ class TestTo(Said):
 def check_size(content: Content, runtime: Runtime) -> None:
     """Raise `Invalid` where a text is too long to be pushed."""
     everyone = Audience(everyone=True)
-    widest = Notification(_LONGEST_ID, content, everyone, State.SENDING, time.time(), "")
+    widest = Notification(
+        _LONGEST_ID, content, everyone, State.SENDING, time.time(), "", reporting=0.1234
+    )
     over = Payload(widest, runtime.config.public_url).size - MAX_PLAINTEXT
     if over > 0:
         by = f"{over} byte{'s' if over > 1 else ''}"

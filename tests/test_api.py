@@ -281,6 +281,7 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "outcomes": dict.fromkeys((outcome.value for outcome in Outcome), 0),
         "by_service": {},
         "receipts": {"shown": 0, "clicked": 0, "dismissed": 0},
+        "receipts_error": {"shown": 0, "clicked": 0, "dismissed": 0},
         "limits": [],
         "started_at": created_at,
         "finished_at": None,
