@@ -10,7 +10,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 HTML, JAVASCRIPT = "text/html", "text/javascript"
 
-# What a publisher's page says beside ours; a script of its own, since a strict policy has no inline.
+# The publisher's page. Its own script is a file, since a strict policy has no inline scripts.
 PAGE = """<!doctype html>
 <html lang="en"><title>{title}</title>
 <script src="/page.js"></script>
