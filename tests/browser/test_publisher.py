@@ -196,6 +196,42 @@ def test_an_app_keeps_its_worker_and_its_own_push_and_nothing_is_shown_twice(
     tab.close()
 
 
+def test_a_module_worker_takes_it_in_by_import(
+    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+) -> None:
+    house.worker()
+    publisher.headers = policy(POLICY, address)
+    publisher.worker("/app.js", f'import "{address}/sw.js";')
+    tab = firefox.open(publisher.page("/", address, worker="/app.js", topic="world", ask="manual"))
+    module = "navigator.serviceWorker.register('/app.js', { type: 'module' }).then(() => true)"
+    tab.evaluate(module)
+    subscribe(tab)
+    id = house.publish(title="By import")
+    assert desktop.wait_for_notification(timeout=20).title == "By import"
+    wait_until(lambda: receipts(house, id) == {"shown": 1})
+    assert tab.evaluate("violations") == []
+    tab.close()
+
+
+def test_a_worker_that_ends_itself_takes_the_subscription_along(
+    address: str, publisher: Publisher, firefox: Firefox, push_service: PushService
+) -> None:
+    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+    subscribe(tab)
+    farewell = """
+        self.addEventListener("install", () => self.skipWaiting());
+        self.addEventListener("activate", (event) =>
+          event.waitUntil(self.registration.unregister()));
+    """
+    publisher.worker("/sw.js", farewell)
+    publisher.files["/"] = ("text/html", "<!doctype html><title>Without us</title>")
+    tab.go(f"{publisher.origin}/")
+    tab.evaluate("navigator.serviceWorker.getRegistration().then((one) => one?.update()) ?? true")
+    wait_until(lambda: push_service.registrations[-1].unsubscribed)
+    assert registrations(tab) == {}
+    tab.close()
+
+
 def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_comes_to_the_front(
     house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
 ) -> None:
@@ -523,3 +559,34 @@ def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_th
     wait_until(lambda: receipts(house, first) == {"shown": 1, "clicked": 1})
     wait_until(lambda: receipts(house, second) == {"shown": 1, "dismissed": 1})
     tab.close()
+
+
+def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
+    house: House,
+    address: str,
+    publisher: Publisher,
+    desktop: Desktop,
+    push_service: PushService,
+    tmp_path: Path,
+) -> None:
+    house.worker()
+    house.clock()
+    page = publisher.page("/", address, topic="world", ask="manual")
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    asks = 'user_pref("privacy.globalprivacycontrol.enabled", true);'
+    (profile / "prefs.js").write_text(asks)
+    where = {"push_url": push_service.websocket_url, "bus_address": desktop.address}
+    with Firefox(**where, profile_dir=profile) as private:
+        private.allow_notifications(publisher.origin)
+        tab = private.open(page)
+        assert tab.evaluate("navigator.globalPrivacyControl")
+        subscribe(tab)
+        first = house.publish(title="First", url=f"{page}?first")
+        desktop.click(desktop.wait_for_notification(timeout=20))
+        private.wait_for_tab("?first")
+        # By the time the next is on the screen a click on the first would have been reported.
+        second = house.publish(title="Second")
+        desktop.wait_for_notification(timeout=20)
+        assert (receipts(house, first), receipts(house, second)) == ({}, {})
+        assert tab.evaluate("caches.keys()") == []

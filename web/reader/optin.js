@@ -281,22 +281,6 @@ async function prepare() {
   };
 }
 
-/** Retire another provider's worker; who had its alerts gets ours, without being asked again. */
-async function retire() {
-  const url = new URL(settings.retire, document.baseURI);
-  const all = await navigator.serviceWorker.getRegistrations();
-  const old = all.find((registration) => runs(registration, url));
-  if (!old && !recall(ASKED).moving) return;
-  const { topics } = await site(); // while the service is down, all stays as it was
-  if (await old?.pushManager.getSubscription()) remember(ASKED, { ...recall(ASKED), moving: true });
-  await old?.unregister();
-  const { moving, refusals = 0 } = recall(ASKED);
-  const { subscribed, permission } = state();
-  if (!moving || subscribed || refusals >= NEVER || permission !== "granted") return;
-  const ready = await prepare();
-  await ready.join(topics.filter((topic) => topic.default).map((topic) => topic.slug));
-}
-
 async function openPanel(unasked) {
   const { open } = await import("./panel.js");
   await open({ unasked, whyNot: whyNot(), prepare, site, state, leave, later });
@@ -312,20 +296,28 @@ function somethingIsOpen() {
   return [...dialogs].some((dialog) => dialog.checkVisibility?.() ?? true);
 }
 
+function mayAsk() {
+  const { refusals = 0, until = 0 } = recall(ASKED);
+  const resting = refusals >= NEVER || Date.now() < until;
+  return !whyNot() && !resting && !state().subscribed;
+}
+
 /** Ask unasked, when the newsroom's conditions for it are met on this page view. */
 async function askInTime() {
-  const asked = recall(ASKED);
-  const views = (asked.views ?? 0) + 1;
-  remember(ASKED, { ...asked, views });
-  if (whyNot() || (asked.refusals ?? 0) >= NEVER || Date.now() < (asked.until ?? 0)) return;
+  const views = (recall(ASKED).views ?? 0) + 1;
+  remember(ASKED, { ...recall(ASKED), views });
+  if (!mayAsk()) return;
   const { prompt } = await site();
   if (views < prompt.page_views) return;
   await new Promise((resolve) => setTimeout(resolve, prompt.delay_seconds * 1000));
-  if (!state().subscribed && !somethingIsOpen()) await openPanel(true);
+  if (mayAsk() && !somethingIsOpen()) await openPanel(true);
 }
 
 async function visit() {
-  if (supported && settings.retire) await retire();
+  if (supported && settings.retire) {
+    const { retire } = await import("./retire.js");
+    await retire(settings.retire, { runs, site, prepare, mayAsk });
+  }
   if (supported) await refresh(false);
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
 }
