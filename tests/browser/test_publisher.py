@@ -200,7 +200,7 @@ def test_a_module_worker_takes_it_in_by_import(
     house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
 ) -> None:
     house.worker()
-    publisher.headers = policy(POLICY, address)
+    publisher.headers = policy({**POLICY, "worker-src": "'self' {house}"}, address)
     publisher.worker("/app.js", f'import "{address}/sw.js";')
     tab = firefox.open(publisher.page("/", address, worker="/app.js", topic="world", ask="manual"))
     module = "navigator.serviceWorker.register('/app.js', { type: 'module' }).then(() => true)"
