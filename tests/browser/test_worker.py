@@ -94,6 +94,13 @@ const does = {
   async private(wish) {
     Object.defineProperty(navigator, "globalPrivacyControl", { value: wish, configurable: true });
   },
+  async lost(event) {
+    const asked = [];
+    const { pushManager } = registration; // Chromium's own does not answer in a private window
+    pushManager.subscribe = async (options) => { asked.push(options); };
+    await happen("pushsubscriptionchange", event);
+    return asked;
+  },
   async close() {
     for (const notification of await registration.getNotifications()) {
       notification.close();
@@ -469,3 +476,28 @@ def test_a_reader_who_asks_not_to_be_tracked_is_not_counted(
     worker("click", "")
     assert worker("waiting") == []
     assert site.receipts == []
+
+
+# What changes behind our back ------------------------------------------------------------------
+
+OLD = {"options": {"applicationServerKey": "the key"}}
+
+
+@pytest.mark.parametrize(
+    ("event", "asked"),
+    [
+        # The page mends it on the next visit: without the old one nobody here knows the key.
+        ({"oldSubscription": None, "newSubscription": None}, []),
+        ({}, []),
+        ({"oldSubscription": OLD, "newSubscription": {}}, []),
+        ({"oldSubscription": None, "newSubscription": {}}, []),
+        (
+            {"oldSubscription": OLD, "newSubscription": None},
+            [{"userVisibleOnly": True, "applicationServerKey": "the key"}],
+        ),
+    ],
+)
+def test_a_lost_subscription_is_made_anew_where_the_browser_says_with_which_key(
+    worker: Callable[..., Any], event: dict[str, Any], asked: list[dict[str, Any]]
+) -> None:
+    assert worker("lost", event) == asked
