@@ -15,6 +15,7 @@ from service.limits import Limit
 from service.models import SKIPPED, Audience, Notification, Outcome
 from service.moments import iso
 from service.publishing import Published
+from service.reports import estimates
 
 _PAGE = 20  # notifications of a list, unless asked for more
 _LONGEST_PAGE = 100
@@ -199,6 +200,7 @@ def _progress(one: Notification) -> dict[str, Any]:
     for (outcome, service), count in progress.outcomes.items():
         if service and outcome is not Outcome.SKIPPED:
             by_service.setdefault(service, {})[outcome.value] = count
+    receipts = estimates(runtime().publishing.receipts(one.id), one.reporting)
     now = time.time()
     seconds = (one.finished_at or now) - (one.started_at or now)
     return {
@@ -207,7 +209,8 @@ def _progress(one: Notification) -> dict[str, Any]:
         "outcomes": {outcome.value: progress.of(outcome) for outcome in Outcome},
         "skipped": {why: progress.skipped(why) for why in SKIPPED},
         "by_service": by_service,
-        "receipts": runtime().publishing.receipts(one.id),
+        "receipts": {event: said.browsers for event, said in receipts.items()},
+        "receipts_error": {event: round(said.error) for event, said in receipts.items()},
         "limits": [_limit(limit) for limit in runtime().publishing.limits(one)],
         "started_at": iso(one.started_at) if one.started_at else None,
         "finished_at": iso(one.finished_at) if one.finished_at else None,

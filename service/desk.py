@@ -32,7 +32,7 @@ from service.calls import runtime
 from service.desk_forms import CorrectionForm
 from service.models import Audience, Notification
 from service.publishing import Conflict, Idempotency, UnknownNotification
-from service.reports import FILTERS, Report, describe, service_name
+from service.reports import FILTERS, Report, describe, estimates, service_name
 
 _PAGE = 30  # alerts on one page of the list
 _HTMX = "htmx-2.0.11.min.js"
@@ -146,7 +146,11 @@ def report_of(notification: Notification, *, receipts: bool = True) -> Report:
         notification=notification,
         audience=audience if notification.corrects else describe_audience(notification.audience),
         progress=publishing.progress(notification.id),
-        receipts=publishing.receipts(notification.id) if receipts else {},
+        receipts=(
+            estimates(publishing.receipts(notification.id), notification.reporting)
+            if receipts
+            else {}
+        ),
         now=time.time(),
         limits=publishing.limits(notification) if receipts else [],
     )

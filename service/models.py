@@ -277,7 +277,7 @@ class Notification:
     What is planned has been changed `changes` times; `missed` is a draft whose `send_at` passed
     with nobody there to send it. A correction (`corrects` is the notification whose text it
     replaces) goes to those who got that; `text` is what the recipients not yet reached are sent,
-    `revision` counts its changes.
+    `revision` counts its changes. A browser that shows it reports so with probability `reporting`.
     """
 
     id: int
@@ -296,6 +296,7 @@ class Notification:
     revision: int = 0
     corrected: Content | None = None
     corrections: tuple[int, ...] = ()
+    reporting: float = 1.0
 
     @property
     def story(self) -> str:

@@ -198,7 +198,11 @@ class Skipped(_Answer):
 
 
 class ProgressShown(_Answer):
-    """How far an alert has come. Times are UTC; `started_at` is null before it is sent."""
+    """How far an alert has come. Times are UTC; `started_at` is null before it is sent.
+
+    `receipts` are estimates, with their standard errors in `receipts_error`: browsers are counted
+    to about 0.8 %, and of a large audience only some report what they show or dismiss.
+    """
 
     recipients: int
     done: int
@@ -206,6 +210,7 @@ class ProgressShown(_Answer):
     skipped: Skipped
     by_service: dict[str, dict[str, int]]
     receipts: Receipts
+    receipts_error: Receipts
     limits: list[LimitShown]
     started_at: str | None
     finished_at: str | None

@@ -29,7 +29,7 @@ class Payload:
             "dir": "auto",
             # A correction replaces what it corrects, an alert of a story the one before.
             "tag": f"stop-press-{notification.corrects or notification.id}",
-            "timestamp": int(notification.created_at * 1000),
+            "timestamp": int((notification.started_at or notification.created_at) * 1000),
         }
         if notification.story:
             shown["tag"] = f"stop-press-story-{notification.story}"
@@ -47,6 +47,8 @@ class Payload:
         shown["data"] = {"api": public_url, "receipt": ""}
         if notification.story:
             shown["data"]["story"] = notification.story
+        if notification.reporting < 1:
+            shown["data"]["report"] = notification.reporting
         document = {"web_push": 8030, "notification": shown}
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
         # Quotes within texts are escaped, so this cannot be found in one.

@@ -38,6 +38,10 @@ EVENTS = ("shown", "clicked", "dismissed")
 WAVE_TTL = 4 * 3600  # seconds for which what was held at night is good in the morning
 _LOOKED_THROUGH = 200  # alerts read at once
 _MOST_MISSED = 10
+# Browsers: a million that report within seconds that they have shown an alert are a load of their
+# own. Of more than this about as many do.
+MOST_REPORTING = 250_000
+_LEAST_REPORTING = 0.0001
 _MOST_PLANNED = 200  # drafts and scheduled notifications that are listed
 
 
@@ -110,6 +114,7 @@ class Publishing:
         """
         if (before := self.answered(idempotency)) is not None:
             return before
+        recipients = self.reach(audience)
         notification = Notification(
             id=self._store.notifications.new_id(),
             content=content,
@@ -119,8 +124,9 @@ class Publishing:
             created_by=by,
             spread_minutes=spread_minutes,
             send_at=send_at,
+            reporting=reporting(recipients),
         )
-        published = self._published(notification)
+        published = Published(notification.id, recipients, notification.state)
         said = self._store.notifications.publish(notification, _memory(published, idempotency))
         if said is not None and idempotency is not None:
             return _same_answer(said, idempotency)
@@ -133,9 +139,6 @@ class Publishing:
             return None
         before = self._store.notifications.remembered(idempotency.digest)
         return None if before is None else _same_answer(before, idempotency)
-
-    def _published(self, notification: Notification) -> Published:
-        return Published(notification.id, self.reach(notification.audience), notification.state)
 
     def _wake(self, notification: Notification) -> None:
         if notification.state is State.SENDING:
@@ -171,6 +174,7 @@ class Publishing:
 
         Conflict where it was sent, or changed by somebody else, since `before` was read.
         """
+        recipients = self.reach(audience)
         after = dataclasses.replace(
             before,
             content=content,
@@ -179,8 +183,9 @@ class Publishing:
             spread_minutes=spread_minutes,
             send_at=send_at,
             missed=False,
+            reporting=reporting(recipients),
         )
-        published = self._published(after)
+        published = Published(after.id, recipients, after.state)
         if not self._store.notifications.change(before, after, time.time()):
             self.to_change(before.id)
             raise Conflict("Somebody else has changed this alert meanwhile. Look at it again.")
@@ -243,7 +248,7 @@ class Publishing:
         return limits(self._store, notification, time.time())
 
     def receipts(self, id: int) -> dict[str, int]:
-        """Return what browsers reported, each browser counted once."""
+        """Return what browsers reported, each counted once (`reports.estimates`: what it means)."""
         return self._store.notifications.receipts(id, EVENTS)
 
     def count_receipts(
@@ -370,6 +375,7 @@ class Publishing:
                 return before
             text = root.text
             check(root)
+            reached = self.reached(root)
             correction = Notification(
                 id=self._store.notifications.new_id(),
                 content=dataclasses.replace(
@@ -383,8 +389,8 @@ class Publishing:
                 created_at=time.time(),
                 created_by=by,
                 corrects=root.id,
+                reporting=reporting(reached),
             )
-            reached = self.reached(root)
             if root.over and not reached:
                 raise Conflict(
                     "Nobody has this alert on screen: it reached nobody, or that is more than"
@@ -413,6 +419,15 @@ class Publishing:
         if root.audience.subscription is not None:
             raise Conflict("This was a test to one browser: there is nothing to correct.")
         return root
+
+
+def reporting(recipients: int) -> float:
+    """Return with which probability each of so many browsers is to report what it shows.
+
+    In steps of a ten-thousandth, which is what the payload has room for.
+    """
+    share = round(MOST_REPORTING / max(recipients, MOST_REPORTING), 4)
+    return max(share, _LEAST_REPORTING)
 
 
 def _state(send_at: SendAt | None, draft: bool) -> State:

@@ -126,6 +126,12 @@ def panel() -> Response:
     return _script("panel.js", _FIVE_MINUTES)
 
 
+@bp.get("/retire.js")
+def retire() -> Response:
+    """Serve what `optin.js` fetches where a page names another provider's worker to retire."""
+    return _script("retire.js", _FIVE_MINUTES)
+
+
 @bp.get("/style.css")
 def style() -> Response:
     """Serve the look that all our own pages share."""

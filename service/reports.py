@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from service.limits import Limit
@@ -22,6 +24,7 @@ from service.models import (
     Topic,
 )
 
+_COUNTING_ERROR = 0.0081  # of a HyperLogLog as Redis keeps it, at any number (PFCOUNT)
 _LATE = 5.0  # seconds after which an alert that has not begun needs somebody's attention
 
 _SERVICES = {"google": "Google", "apple": "Apple", "mozilla": "Mozilla", "microsoft": "Microsoft"}
@@ -52,6 +55,30 @@ _WHY_SKIPPED = {
 }
 
 
+class Estimate(NamedTuple):
+    """How many browsers did something, by what they report; `error` is the standard error."""
+
+    browsers: int
+    error: float
+
+
+def estimates(reported: dict[str, int], reporting: float) -> dict[str, Estimate]:
+    """Return how many browsers it was, by event, where each reports with this probability.
+
+    A click is reported by every browser. The error is that of sampling and that of counting.
+    """
+    shares = {"clicked": 1.0}
+    return {
+        event: _estimate(count, shares.get(event, reporting)) for event, count in reported.items()
+    }
+
+
+def _estimate(reported: int, share: float) -> Estimate:
+    sampling = reported * (1 - share)  # variance of a binomial distribution
+    counting = (_COUNTING_ERROR * reported) ** 2
+    return Estimate(round(reported / share), math.sqrt(sampling + counting) / share)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """An alert as the pages show it. Times are seconds since 1970 UTC."""
@@ -59,7 +86,7 @@ class Report:
     notification: Notification
     audience: str
     progress: Progress
-    receipts: dict[str, int]
+    receipts: dict[str, Estimate]
     now: float
     limits: list[Limit] = field(default_factory=list)
 
@@ -196,6 +223,15 @@ def service_name(service: str) -> str:
     return _SERVICES.get(service, "another push service")
 
 
+def estimate_words(estimate: Estimate) -> str:
+    """Say a number no more exactly than it is known: `about 812,000 (± 7,000)`."""
+    browsers, error = estimate
+    if error < 0.5:
+        return f"{browsers:,}"
+    unit = 10 ** max(0, math.floor(math.log10(error)))
+    return f"about {round(browsers / unit) * unit:,} (± {math.ceil(error / unit) * unit:,})"
+
+
 def describe(audience: Audience, topics: dict[str, Topic]) -> str:
     """Say whom an audience means, in the names of the topics as they are now."""
     if audience.subscription is not None:
@@ -281,4 +317,5 @@ FILTERS: dict[str, Callable[..., str]] = {
     "brief": _brief,
     "duration": _duration,
     "limit": limit_words,
+    "estimate": estimate_words,
 }

@@ -300,7 +300,9 @@ class TestTo(Said):
 def check_size(content: Content, story: str, runtime: Runtime) -> None:
     """Raise `Invalid` where a text is too long to be pushed."""
     audience = Audience(everyone=True, story=story)
-    widest = Notification(_LONGEST_ID, content, audience, State.SENDING, time.time(), "")
+    widest = Notification(
+        _LONGEST_ID, content, audience, State.SENDING, time.time(), "", reporting=0.1234
+    )
     over = Payload(widest, runtime.config.public_url).size - MAX_PLAINTEXT
     if over > 0:
         by = f"{over} byte{'s' if over > 1 else ''}"

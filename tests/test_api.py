@@ -280,6 +280,7 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "skipped": {"quiet": 0, "limit": 0, "paused": 0, "over": 0},
         "by_service": {},
         "receipts": {"shown": 0, "clicked": 0, "dismissed": 0},
+        "receipts_error": {"shown": 0, "clicked": 0, "dismissed": 0},
         "limits": [],
         "finished_at": None,
         "rate_per_second": 0,

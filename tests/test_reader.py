@@ -11,7 +11,7 @@ from flask import Flask
 from service.config import Config
 from service.reader import articles, bp
 
-SCRIPTS = ["/sw.js", "/optin.js", "/panel.js"]
+SCRIPTS = ["/sw.js", "/optin.js", "/panel.js", "/retire.js"]
 PAGES = ["/privacy", "/demo/", "/demo/no-such-story", *(f"/demo/{slug}" for slug in articles())]
 # Elements that have no end tag (HTML, section 13.1.2); SVG's are closed by themselves.
 VOID = {"meta", "link", "img", "br", "hr", "input"}

@@ -412,6 +412,7 @@ def _doc(notification: Notification) -> str:
             "spread_minutes": notification.spread_minutes,
             "send_at": asdict(notification.send_at) if notification.send_at else None,
             "corrects": notification.corrects,
+            "reporting": notification.reporting,
             "created_at": notification.created_at,
             "created_by": notification.created_by,
         }
@@ -439,4 +440,5 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         revision=int(revision or 0),
         corrected=Content.from_json(json.loads(corrected)) if corrected else None,
         corrections=tuple(json.loads(corrections)) if corrections else (),
+        reporting=said.get("reporting", 1.0),
     )

@@ -27,10 +27,17 @@ const later = self.setTimeout;
 self.setTimeout = (run) => later(run, 0); // the clock is the only thing that is not real
 importScripts("/sw.js");
 
+// Whether the site's own listeners, which come later, would not hear of it.
 async function happen(type, event) {
   const promises = [];
-  handlers[type]({ ...event, waitUntil: (promise) => promises.push(promise) });
+  let stopped = false;
+  handlers[type]({
+    ...event,
+    waitUntil: (promise) => promises.push(promise),
+    stopImmediatePropagation: () => { stopped = true; },
+  });
   await Promise.all(promises);
+  return stopped;
 }
 
 function data(text) {
@@ -42,6 +49,7 @@ async function shown() {
   return found.map((one) => ({
     ...{ title: one.title, body: one.body, tag: one.tag, icon: one.icon, dir: one.dir },
     ...{ lang: one.lang, timestamp: one.timestamp, data: one.data, image: one.image },
+    ...{ badge: one.badge, renotify: one.renotify },
     actions: one.actions.map(({ action, title }) => ({ action, title })),
   }));
 }
@@ -63,6 +71,35 @@ const does = {
     }
     for (const one of await registration.getNotifications()) one.close();
     return counts;
+  },
+  async pushTo(settings, text) {
+    self.stopPress = settings;
+    const stopped = await happen("push", { data: data(text) });
+    self.stopPress = undefined;
+    return { stopped, shown: await shown() };
+  },
+  async click(action) {
+    const opened = [];
+    clients.openWindow = async (url) => { opened.push(url); }; // it needs a trusted event
+    const [notification] = await registration.getNotifications();
+    const stopped = await happen("notificationclick", { notification, action });
+    return { stopped, opened, left: (await shown()).length };
+  },
+  async clickOthers() {
+    await registration.showNotification("The site's own", { data: { theirs: true } });
+    const [notification] = await registration.getNotifications();
+    const stopped = await happen("notificationclick", { notification, action: "" });
+    return { stopped, left: (await shown()).length };
+  },
+  async private(wish) {
+    Object.defineProperty(navigator, "globalPrivacyControl", { value: wish, configurable: true });
+  },
+  async lost(event) {
+    const asked = [];
+    const { pushManager } = registration; // Chromium's own does not answer in a private window
+    pushManager.subscribe = async (options) => { asked.push(options); };
+    await happen("pushsubscriptionchange", event);
+    return asked;
   },
   async close() {
     for (const notification of await registration.getNotifications()) {
@@ -198,11 +235,103 @@ def test_an_alert_is_shown_as_it_was_written(site: Site, worker: Callable[..., A
         "dir": "rtl",
         "lang": "ar",
         "timestamp": 1764000000000,
+        "badge": "",
+        "renotify": False,
+        # Chromium shows two: there is no room for ours.
         "actions": [{"action": "0", "title": "Live"}, {"action": "1", "title": "Map"}],
     }
     assert kept["navigate"] == "https://paper.example/ferry"
     # A link that is not safe to open leads to the front page.
-    assert kept["links"] == [["0", "https://paper.example/live"], ["1", f"{site.origin}/"]]
+    assert kept["links"][1:] == [["0", "https://paper.example/live"], ["1", f"{site.origin}/"]]
+
+
+@pytest.mark.parametrize(
+    ("lang", "fewer"), [("fr-CA", "Moins d’alertes"), ("ar", "تنبيهات أقل"), ("lv", "Fewer alerts")]
+)
+def test_where_there_is_room_an_alert_offers_fewer_alerts_in_its_language(
+    site: Site, worker: Callable[..., Any], lang: str, fewer: str
+) -> None:
+    theirs = {"action": "0", "title": "Live", "navigate": "https://paper.example/live"}
+    (shown,) = worker("push", document(site, lang=lang, actions=[theirs]))
+    assert [row["title"] for row in shown["actions"]] == ["Live", fewer]
+
+
+def test_who_wants_fewer_alerts_gets_the_storys_page_and_has_not_clicked_the_story(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    story = f"{site.origin}/ferry?from=alert#comments"
+    (shown,) = worker("push", document(site, navigate=story))
+    (fewer,) = shown["actions"]
+
+    clicked = worker("click", fewer["action"])
+
+    panel = f"{site.origin}/ferry?from=alert#stop-press=fewer"
+    assert clicked == {"stopped": True, "opened": [panel], "left": 0}
+    assert site.receipts == [[{"token": "r1", "event": "shown"}]]
+
+
+def test_where_the_story_is_on_another_site_the_panel_opens_on_the_front_page(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    (shown,) = worker("push", document(site))
+    clicked = worker("click", shown["actions"][0]["action"])
+    assert clicked["opened"] == [f"{site.origin}/#stop-press=fewer"]
+
+
+def test_a_site_gives_its_alerts_an_icon_a_badge_and_a_language_where_they_have_none(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    settings = {"lang": "de", "icon": f"{site.origin}/i.png", "badge": f"{site.origin}/b.png"}
+    (plain,) = worker("pushTo", settings, document(site, "r1"))["shown"]
+    assert (plain["icon"], plain["badge"]) == (f"{site.origin}/i.png", f"{site.origin}/b.png")
+    assert (plain["lang"], plain["actions"][0]["title"]) == ("de", "Weniger Meldungen")
+    worker("close")
+    own = document(site, "r2", icon="https://paper.example/own.png", lang="en")
+    (shown,) = worker("pushTo", settings, own)["shown"]
+    assert (shown["icon"], shown["lang"]) == ("https://paper.example/own.png", "en")
+
+
+def test_an_alert_that_replaces_another_on_the_screen_alerts_anew_only_where_it_says_so(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    worker("push", document(site, "r1", tag="story"))
+    (again,) = worker("push", document(site, "r2", tag="story", renotify=True, title="Afloat!"))
+    assert (again["title"], again["renotify"]) == ("Afloat!", True)
+    # Without a tag the browser would refuse it, and the alert with it.
+    (plain,) = [
+        n for n in worker("push", document(site, "r3", tag="", renotify=True)) if not n["tag"]
+    ]
+    assert plain["renotify"] is False
+
+
+# Beside the site's own push --------------------------------------------------------------------
+
+
+def test_what_is_ours_does_not_reach_the_sites_own_listeners(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    pushed = worker("pushTo", {"ignoreForeign": True}, document(site))
+    assert (pushed["stopped"], len(pushed["shown"])) == (True, 1)
+    assert worker("click", "") == {
+        "stopped": True,
+        "opened": ["https://paper.example/ferry"],
+        "left": 0,
+    }
+
+
+@pytest.mark.parametrize("pushed", [None, "no JSON", '{"title":"theirs"}'])
+def test_what_is_not_ours_is_left_to_the_site_where_the_site_says_so(
+    worker: Callable[..., Any], pushed: str | None
+) -> None:
+    assert worker("pushTo", {"ignoreForeign": True}, pushed) == {"stopped": False, "shown": []}
+    # Unless it does, a push is never silent.
+    assert len(worker("pushTo", None, pushed)["shown"]) == 1
+
+
+def test_a_click_on_the_sites_own_notification_is_left_to_the_site(
+    worker: Callable[..., Any],
+) -> None:
+    assert worker("clickOthers") == {"stopped": False, "left": 1}
 
 
 @pytest.mark.parametrize("pushed", [None, "", "no JSON", "null", "8030", '{"web_push":8030}', "[]"])
@@ -325,3 +454,50 @@ def test_a_dismissal_is_reported(site: Site, worker: Callable[..., Any]) -> None
         [{"token": "r1", "event": "shown"}],
         [{"token": "r1", "event": "dismissed"}],
     ]
+
+
+def test_a_click_is_reported_whatever_the_share_and_takes_what_waits_along(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    site.answers = [503, 503]
+    worker("push", document(site, "first"))
+    worker("close")
+    worker("push", document(site, data={"api": site.origin, "report": 0, "receipt": "second"}))
+    worker("click", "")
+    reported = {(row["token"], row["event"]) for row in site.receipts[-1]}
+    assert reported == {("first", "shown"), ("first", "dismissed"), ("second", "clicked")}
+
+
+def test_a_reader_who_asks_not_to_be_tracked_is_not_counted(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    worker("private", True)
+    worker("push", document(site))
+    worker("click", "")
+    assert worker("waiting") == []
+    assert site.receipts == []
+
+
+# What changes behind our back ------------------------------------------------------------------
+
+OLD = {"options": {"applicationServerKey": "the key"}}
+
+
+@pytest.mark.parametrize(
+    ("event", "asked"),
+    [
+        # The page mends it on the next visit: without the old one nobody here knows the key.
+        ({"oldSubscription": None, "newSubscription": None}, []),
+        ({}, []),
+        ({"oldSubscription": OLD, "newSubscription": {}}, []),
+        ({"oldSubscription": None, "newSubscription": {}}, []),
+        (
+            {"oldSubscription": OLD, "newSubscription": None},
+            [{"userVisibleOnly": True, "applicationServerKey": "the key"}],
+        ),
+    ],
+)
+def test_a_lost_subscription_is_made_anew_where_the_browser_says_with_which_key(
+    worker: Callable[..., Any], event: dict[str, Any], asked: list[dict[str, Any]]
+) -> None:
+    assert worker("lost", event) == asked

@@ -8,6 +8,7 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
+from service import publishing
 from service.models import Outcome, State, SubscriptionId
 from service.reports import FILTERS
 from service.runtime import Runtime
@@ -67,6 +68,21 @@ def test_every_outcome_is_said_in_plain_words_and_they_add_up(
     assert sum(map(int, rows.values())) == 100
     assert "Shown by 30 browsers" in re.sub(r"<[^>]+>", "", page)
     assert "delivered" not in page
+
+
+def test_of_a_large_audience_what_was_shown_is_said_with_how_sure_it_is(
+    editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "MOST_REPORTING", 25)
+    id = publish(runtime)
+    send_all(runtime, id, {(Outcome.ACCEPTED, "google"): readers})
+    for number in range(10):
+        for event in ("shown", "clicked"):
+            receipt = (id, SubscriptionId(0, number), event)
+            runtime.publishing.count_receipts([receipt])
+    page = re.sub(r"<[^>]+>", "", editor.get(f"/desk/alerts/{id}").text)
+    assert "Shown by about 40 (± 20) browsers, clicked in 10" in page
+    assert "Of so many, 25 % tell what they showed" in page
 
 
 def test_cancelling_stops_it_and_counts_the_rest_as_cancelled(

@@ -58,6 +58,15 @@ class Autopush:
         except ConnectionClosed:
             pass  # a browser may be killed
 
+    async def forget(self) -> None:
+        """Lose every browser's name: it comes back as a new one, and its endpoints are gone."""
+        browsers, self.browsers = self.browsers, {}
+        for browser in browsers.values():
+            for channel in browser.channels.values():
+                channel.unsubscribed = True
+            if browser.connection is not None:
+                await browser.connection.close()
+
     async def _greet(self, connection: ServerConnection, uaid: str | None) -> _Browser:
         """Know a browser again by its uaid, whose messages it then gets; else give it a new one."""
         browser = self.browsers.get(uaid or "") or _Browser(secrets.token_hex(16))

@@ -118,6 +118,10 @@ class PushService:
         self._certificate = certificate
         asyncio.run_coroutine_threadsafe(self._listen_anew(), self._loop).result()
 
+    def forget_browsers(self) -> None:
+        """Lose every browser's name, as a push service may: they have to subscribe anew."""
+        asyncio.run_coroutine_threadsafe(self._autopush.forget(), self._loop).result()
+
     def wait_for(self, n: int, timeout: float) -> list[Message]:
         """Wait until `n` messages were answered since the start, and return all that were."""
         self._wait(lambda: len(self.received) >= n, timeout, f"{n} messages")

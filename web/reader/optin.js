@@ -1,7 +1,8 @@
 /* Stop Press on a page: who is subscribed here, whether to ask, and the calls to the service.
 
      <script type="module" src="https://push.example/optin.js" data-worker="/sw.js"
-             data-scope="/" data-ask="auto|manual" data-topic="world"></script>
+             data-scope="/" data-ask="auto|manual" data-topic="world"
+             data-retire="/another-providers-worker.js"></script>
 
    The panel the reader sees is in panel.js and is fetched only when it is shown. An ordinary page
    view compares what is stored here with the browser, and asks the service nothing. */
@@ -102,11 +103,25 @@ async function ownRegistration() {
   return registration?.scope === scopeUrl.href ? registration : undefined;
 }
 
-/** Register the worker and wait until it is active: `subscribe()` requires it. */
+function workerOf({ active, waiting, installing }) {
+  return active ?? waiting ?? installing;
+}
+
+/** Whether a registration's worker is the file at `url`, with whatever query for its version. */
+function runs(registration, url) {
+  const { origin, pathname } = new URL(workerOf(registration)?.scriptURL ?? BASE);
+  return origin === url.origin && pathname === url.pathname;
+}
+
+/** Register the worker and wait until it is active: `subscribe()` requires it.
+
+    What the site has registered itself stays as it is. */
 async function activeRegistration() {
+  const there = await ownRegistration();
+  if (there && !runs(there, workerUrl)) throw new Error(`another worker is at ${scopeUrl}`);
   const options = { scope: scopeUrl.href, updateViaCache: "none" };
-  const registration = await navigator.serviceWorker.register(workerUrl, options);
-  const worker = registration.active ?? registration.waiting ?? registration.installing;
+  const registration = there ?? (await navigator.serviceWorker.register(workerUrl, options));
+  const worker = workerOf(registration);
   await new Promise((resolve, reject) => {
     const look = () => {
       if (worker.state === "activated") resolve();
@@ -281,19 +296,28 @@ function somethingIsOpen() {
   return [...dialogs].some((dialog) => dialog.checkVisibility?.() ?? true);
 }
 
+function mayAsk() {
+  const { refusals = 0, until = 0 } = recall(ASKED);
+  const resting = refusals >= NEVER || Date.now() < until;
+  return !whyNot() && !resting && !state().subscribed;
+}
+
 /** Ask unasked, when the newsroom's conditions for it are met on this page view. */
 async function askInTime() {
-  const asked = recall(ASKED);
-  const views = (asked.views ?? 0) + 1;
-  remember(ASKED, { ...asked, views });
-  if (whyNot() || (asked.refusals ?? 0) >= NEVER || Date.now() < (asked.until ?? 0)) return;
+  const views = (recall(ASKED).views ?? 0) + 1;
+  remember(ASKED, { ...recall(ASKED), views });
+  if (!mayAsk()) return;
   const { prompt } = await site();
   if (views < prompt.page_views) return;
   await new Promise((resolve) => setTimeout(resolve, prompt.delay_seconds * 1000));
-  if (!state().subscribed && !somethingIsOpen()) await openPanel(true);
+  if (mayAsk() && !somethingIsOpen()) await openPanel(true);
 }
 
 async function visit() {
+  if (supported && settings.retire) {
+    const { retire } = await import("./retire.js");
+    await retire(settings.retire, { runs, site, prepare, mayAsk });
+  }
   if (supported) await refresh(false);
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
 }

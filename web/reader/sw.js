@@ -4,7 +4,14 @@
 
      importScripts("https://push.example/sw.js");
 
-   It therefore defines no global name, and leaves install, activate and fetch to the site. */
+   It therefore defines no global name, and leaves install, activate and fetch to the site. The line
+   comes before the site's own listeners: what is ours then does not reach them, and is not shown or
+   opened twice. What the site may say, in the line before:
+
+     self.stopPress = { lang: "de", icon: "/icon.png", badge: "/badge.png", ignoreForeign: true };
+
+   Options there hold where an alert has none of its own. With `ignoreForeign`, a push that is none
+   of our documents is left to the site's own listener. */
 
 (() => {
   "use strict";
@@ -29,6 +36,16 @@
   // Receipts that wait for the service, one entry each; the oldest give way.
   const WAITING = "stop-press-receipts";
   const MOST_WAITING = 50;
+  // Our own action under each alert where there is room, and the fragment that opens the panel.
+  const FEWER = "stop-press=fewer";
+  const FEWER_ALERTS = {
+    ar: "تنبيهات أقل",
+    de: "Weniger Meldungen",
+    en: "Fewer alerts",
+    es: "Menos avisos",
+    fr: "Moins d’alertes",
+    ru: "Реже уведомлять",
+  };
   // Firefox tells of closing also when the click closed it, which is no dismissal.
   const clicked = new Set();
 
@@ -67,11 +84,21 @@
       .slice(0, self.Notification.maxActions ?? 0);
   }
 
+  /** What to open for “Fewer alerts”: the story's page, or the front page where it is elsewhere. */
+  function panelLink(story) {
+    const url = new URL(story);
+    const page = url.origin === self.location.origin ? url : new URL("/", self.location);
+    page.hash = FEWER;
+    return page.href;
+  }
+
   /** What the click and the receipts need later; kept by the browser with the notification. */
   function keepsake({ navigate, data, ...notification }) {
+    const story = safeLink(navigate);
+    const links = actionsOf(notification).map((row) => [row.action, safeLink(row.navigate)]);
     return {
-      navigate: safeLink(navigate),
-      links: actionsOf(notification).map((row) => [row.action, safeLink(row.navigate)]),
+      navigate: story,
+      links: [[FEWER, panelLink(story)], ...links],
       api: data?.api,
       receipt: data?.receipt,
       // A clicked alert is always reported, the others by some of a large audience.
@@ -79,7 +106,8 @@
     };
   }
 
-  function optionsOf(notification) {
+  function optionsOf(given) {
+    const notification = { ...self.stopPress, ...given };
     const known = Object.entries(OPTION_TYPES).filter(
       ([name, type]) => typeof notification[name] === type,
     );
@@ -87,7 +115,10 @@
     if (DIRECTIONS.includes(notification.dir)) options.dir = notification.dir;
     // Without a tag `renotify` throws (Notifications, section 2.3).
     if (options.tag && notification.renotify === true) options.renotify = true;
-    options.actions = actionsOf(notification).map(({ action, title }) => ({ action, title }));
+    const actions = actionsOf(notification).map(({ action, title }) => ({ action, title }));
+    const [language] = (options.lang ?? "").split("-");
+    const fewer = { action: FEWER, title: FEWER_ALERTS[language] ?? FEWER_ALERTS.en };
+    options.actions = [...actions, fewer].slice(0, self.Notification.maxActions ?? 0);
     return options;
   }
 
@@ -96,6 +127,7 @@
       When it cannot be told, the next receipt takes this one along. */
   async function report({ api, receipt, reports }, event) {
     if (typeof receipt !== "string" || !(reports || event === "clicked")) return;
+    if (self.navigator.globalPrivacyControl) return; // a reader who wants not to be counted
     try {
       const cache = await caches.open(WAITING);
       await cache.put(`/${event}/${encodeURIComponent(receipt)}`, new Response());
@@ -143,8 +175,7 @@
   }
 
   /** Show a notification for every push: a silent one costs the site its subscription. */
-  async function show(data) {
-    const notification = unpack(data) ?? { title: self.location.hostname };
+  async function show(notification) {
     const kept = keepsake(notification);
     const options = optionsOf(notification);
     try {
@@ -168,33 +199,40 @@
 
   /** Bring the story to the front: one call a click, Chromium refuses a second. */
   async function open(url) {
-    const tab = (await pages()).find((page) => page.url === url);
+    // A reader at some place of the story has it open; a link to a place is to go there.
+    const here = ({ url: at }) => at === url || at.split("#")[0] === url;
+    const tab = (await pages()).find(here);
     return tab ? tab.focus() : self.clients.openWindow(url);
   }
 
   self.addEventListener("push", (event) => {
-    event.waitUntil(show(event.data));
+    const ours = unpack(event.data);
+    if (!ours && self.stopPress?.ignoreForeign) return;
+    if (ours) event.stopImmediatePropagation();
+    event.waitUntil(show(ours ?? { title: self.location.hostname }));
   });
 
   self.addEventListener("notificationclick", (event) => {
     const { notification, action } = event;
     const kept = notification.data?.stopPress;
     if (!kept) return; // the site's own notification
+    event.stopImmediatePropagation();
     clicked.add(kept.receipt);
     notification.close();
     const link = new Map(kept.links).get(action) ?? kept.navigate;
-    event.waitUntil(
-      Promise.all([
-        open(link),
-        report(kept, "clicked"),
-        announce("stoppress:clicked", notification, link),
-      ]),
-    );
+    const opened = open(link);
+    const told =
+      action === FEWER // no click on the story
+        ? []
+        : [report(kept, "clicked"), announce("stoppress:clicked", notification, link)];
+    event.waitUntil(Promise.all([opened, ...told]));
   });
 
   self.addEventListener("notificationclose", (event) => {
     const kept = event.notification.data?.stopPress;
-    if (kept && !clicked.delete(kept.receipt)) event.waitUntil(report(kept, "dismissed"));
+    if (!kept) return;
+    event.stopImmediatePropagation();
+    if (!clicked.delete(kept.receipt)) event.waitUntil(report(kept, "dismissed"));
   });
 
   // Only the page holds the reader's id and token: the next visit tells the service of the change.
