@@ -1,9 +1,10 @@
 /* Stop Press on a page: who is subscribed here, whether to ask, and the calls to the service.
 
      <script type="module" src="https://push.example/optin.js" data-worker="/sw.js"
-             data-scope="/" data-ask="auto|manual" data-topic="world"></script>
+             data-scope="/" data-ask="auto|click|manual" data-ask-on="CSS selector"
+             data-topic="world" data-bell data-texts="/alerts.json"></script>
 
-   The panel the reader sees is in panel.js and is fetched only when it is shown. An ordinary page
+   What a reader sees is in panel.js and look.js, fetched only when it is shown. An ordinary page
    view compares what is stored here with the browser, and asks the service nothing. */
 
 const BASE = new URL(import.meta.url).origin;
@@ -13,16 +14,29 @@ const CALL_TIMEOUT_MS = 15_000;
 // “Not now” rests this many days the first and the second time; after the third it is for good.
 const REST_DAYS = [7, 30];
 const NEVER = REST_DAYS.length + 1;
+const WORDING = 1; // of the question, recorded with a reader's consent
 // The service does not know this id, or not with this token.
 const UNKNOWN = [401, 403, 404];
 
-const SUBSCRIBED = "stop-press"; // {id, token, endpoint, topics, checked}
+const SUBSCRIBED = "stop-press"; // {id, token, endpoint, topics, checked}, or {leaving: {id, token}}
 const ASKED = "stop-press-asked"; // {views, refusals, until}
+
+const DIALOGS = "dialog[open], [role=dialog], [role=alertdialog], [aria-modal=true]";
+// Containers of consent managers, by their own names and by what such things are called.
+const CONSENT =
+  "#didomi-host, #usercentrics-root, #tarteaucitronRoot, #axeptio_overlay, #cmpbox, #cmpwrapper, " +
+  ".fc-consent-root, [id^=sp_message_], [id^=qc-cmp2], [id^=iubenda-cs], [class^=osano-cm], " +
+  "[class^=cky-], [id^=truste-], " +
+  ["id", "class"].map((name) => `[${name}*=consent i], [${name}*=cookie i]`).join();
 
 const tag = [...document.scripts].find((script) => script.src === import.meta.url);
 const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
 const workerUrl = new URL(settings.worker, document.baseURI);
 const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), document.baseURI);
+// An iPad calls itself a Mac.
+const apple =
+  /iP(hone|ad|od)/.test(navigator.userAgent) ||
+  (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
 const supported =
   "serviceWorker" in navigator && "PushManager" in window && "Notification" in window;
 
@@ -64,13 +78,22 @@ function state() {
   return { subscribed: Boolean(id), id: id ?? null, topics: topics ?? [], permission };
 }
 
-/** Store what is now true of this browser and tell the page. */
-function settle(value) {
-  remember(SUBSCRIBED, value);
+/** Tell the page what is true of this browser. */
+function announce() {
   const { subscribed, id, topics } = state();
   window.dispatchEvent(
     new CustomEvent("stoppress:change", { detail: { subscribed, id, topics } }),
   );
+}
+
+function settle(value) {
+  remember(SUBSCRIBED, value);
+  announce();
+}
+
+/** Run alone among the tabs of this site: what one has begun another does not do again. */
+function alone(run) {
+  return navigator.locks ? navigator.locks.request(SUBSCRIBED, run) : run();
 }
 
 /** Call the service; `Refusal` by its status, `Trouble` "offline" when there is no answer. */
@@ -94,6 +117,17 @@ async function call(method, path, { body, token } = {}) {
 
 function site() {
   return call("GET", "site");
+}
+
+/** Call about this reader's own subscription. */
+function own(method, path = "", body = undefined) {
+  const { id, token } = recall(SUBSCRIBED);
+  return call(method, `subscriptions/${id}${path}`, { body, token });
+}
+
+async function change(preferences) {
+  await own("PATCH", "", preferences);
+  settle({ ...recall(SUBSCRIBED), topics: preferences.topics });
 }
 
 /** Our registration: the one at exactly our scope, not a wider one of the site's. */
@@ -178,17 +212,23 @@ async function erase({ id, token }) {
   }
 }
 
-/** Leave here and at the service. Either ends the alerts; when both fail, the service's reason. */
-async function leave() {
-  const kept = recall(SUBSCRIBED);
+/** Leave here and at the service. Either ends the alerts; when both fail, the service's reason.
+    What the service could not be told it is told on the next visit. */
+async function quit() {
+  const { id, token, leaving = id && { id, token } } = recall(SUBSCRIBED);
+  remember(ASKED, { refusals: NEVER });
+  settle({ leaving });
   const subscription = await (await ownRegistration())?.pushManager.getSubscription();
   const [here, there] = await Promise.allSettled([
     subscription?.unsubscribe(),
-    kept.id && erase(kept),
+    leaving && erase(leaving),
   ]);
-  if (there.status === "rejected" && !(subscription && here.value)) throw there.reason;
-  remember(ASKED, { refusals: NEVER });
-  settle({});
+  if (there.status === "fulfilled") remember(SUBSCRIBED, {});
+  else if (!(subscription && here.value)) throw there.reason;
+}
+
+function leave() {
+  return alone(quit);
 }
 
 /** Tell the service what differs; weekly, or when `always`, that this browser is still here. */
@@ -213,7 +253,7 @@ async function reconcile(subscription, kept, always) {
     settle({ id, token, endpoint, topics, checked: Date.now() });
   } catch (error) {
     if (error.status === 410) {
-      await leave(); // this reader left: perhaps offline, perhaps in another way
+      await quit(); // this reader left: perhaps offline, perhaps in another way
     } else if (UNKNOWN.includes(error.status)) {
       settle({ endpoint, checked: Date.now() }); // unknown there: the panel may ask again
     } else {
@@ -223,13 +263,17 @@ async function reconcile(subscription, kept, always) {
 }
 
 /** Compare what is stored here with the browser, and mend what differs. */
-async function refresh(always = true) {
+async function mend(always) {
   const kept = recall(SUBSCRIBED);
+  if (kept.leaving) {
+    await quit(); // clicked while offline
+    return;
+  }
   const registration = await ownRegistration();
   const subscription = await registration?.pushManager.getSubscription();
   if (!kept.id && !subscription) return;
   if (kept.id && Notification.permission !== "granted") {
-    await leave(); // withdrawn in the browser's own settings
+    await quit(); // withdrawn in the browser's own settings
     return;
   }
   const key = (await site()).vapid_public_key;
@@ -240,6 +284,10 @@ async function refresh(always = true) {
   await reconcile(renewed, kept, always);
 }
 
+function refresh(always = true) {
+  return alone(() => mend(always));
+}
+
 function later() {
   const refusals = (recall(ASKED).refusals ?? 0) + 1;
   const days = REST_DAYS[refusals - 1] ?? 0;
@@ -247,7 +295,7 @@ function later() {
 }
 
 function whyNot() {
-  if (!supported) return "unsupported";
+  if (!supported) return apple && !navigator.standalone ? "home" : "unsupported";
   return Notification.permission === "denied" ? "blocked" : null;
 }
 
@@ -266,31 +314,77 @@ async function prepare() {
   };
 }
 
+const reader = { tag, whyNot, prepare, site, own, change, state, leave, later, refresh, ask };
+
 async function openPanel(unasked) {
   const { open } = await import("./panel.js");
-  await open({ unasked, whyNot: whyNot(), prepare, site, state, leave, later });
+  await open(reader, unasked);
 }
 
-/** Open the panel: to subscribe, or for a subscriber to see what is followed and to leave. */
+/** Open the panel: to subscribe, or for a subscriber to choose and to leave. */
 function ask() {
   return openPanel(false);
 }
 
+/** Whether something else wants the reader's answer: a dialog, what covers the middle of the page,
+    or a consent manager at its edges. */
 function somethingIsOpen() {
-  const dialogs = document.querySelectorAll("dialog[open], [role=dialog], [role=alertdialog]");
-  return [...dialogs].some((dialog) => dialog.checkVisibility?.() ?? true);
+  const dialogs = document.querySelectorAll(DIALOGS);
+  if ([...dialogs].some((dialog) => dialog.checkVisibility?.() ?? true)) return true;
+  const { innerWidth: width, innerHeight: height } = window;
+  const spots = [0.5, 0.03, 0.97].flatMap((y) => [0.5, 0.1, 0.9].map((x) => [x, y]));
+  return spots.some(([x, y], index) => {
+    let node = document.elementFromPoint(x * width, y * height);
+    for (; node && node !== document.body; node = node.parentElement) {
+      if (node.matches(CONSENT)) return true;
+      if (index === 0 && getComputedStyle(node).position === "fixed") return true;
+    }
+    return false;
+  });
+}
+
+function mayAsk() {
+  const { refusals = 0, until = 0 } = recall(ASKED);
+  const resting = refusals >= NEVER || Date.now() < until;
+  return !whyNot() && !resting && !state().subscribed;
 }
 
 /** Ask unasked, when the newsroom's conditions for it are met on this page view. */
 async function askInTime() {
-  const asked = recall(ASKED);
-  const views = (asked.views ?? 0) + 1;
-  remember(ASKED, { ...asked, views });
-  if (whyNot() || (asked.refusals ?? 0) >= NEVER || Date.now() < (asked.until ?? 0)) return;
+  const views = (recall(ASKED).views ?? 0) + 1;
+  remember(ASKED, { ...recall(ASKED), views });
+  if (!mayAsk()) return;
   const { prompt } = await site();
   if (views < prompt.page_views) return;
   await new Promise((resolve) => setTimeout(resolve, prompt.delay_seconds * 1000));
-  if (!state().subscribed && !somethingIsOpen()) await openPanel(true);
+  if (mayAsk() && !somethingIsOpen()) await openPanel(true);
+}
+
+/** Ask when an element that the publisher named is clicked. */
+function askOnClick({ target }) {
+  if (!target.closest(settings.askOn) || !mayAsk() || somethingIsOpen()) return;
+  openPanel(true).catch(trouble);
+}
+
+/** Put the bell and the preferences where the page has a place for them. */
+async function furnish() {
+  const places = [...document.querySelectorAll("[data-stop-press]")];
+  const bells = places.filter((place) => place.dataset.stopPress === "bell");
+  if (settings.bell !== undefined) bells.push(undefined);
+  if (bells.length) {
+    const { ring } = await import("./look.js");
+    await Promise.all(bells.map((place) => ring(reader, place)));
+  }
+  const forms = places.filter((place) => place.dataset.stopPress === "preferences");
+  if (forms.length) {
+    const { embed } = await import("./panel.js");
+    await Promise.all(forms.map((place) => embed(reader, place)));
+  }
+}
+
+// With the service down, a page must neither slow nor err: the next visit tries again.
+function trouble(error) {
+  console.debug("Stop Press:", error);
 }
 
 async function visit() {
@@ -298,7 +392,8 @@ async function visit() {
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
 }
 
-window.StopPress = { ask, leave, state, refresh: () => refresh() };
-
-// With the service down, a page must neither slow nor err: the next visit tries again.
-visit().catch((error) => console.debug("Stop Press:", error));
+window.StopPress = { ask, preferences: ask, leave, state, refresh: () => refresh() };
+window.addEventListener("storage", ({ key }) => key === SUBSCRIBED && announce());
+if (settings.ask === "click") document.addEventListener("click", askOnClick);
+visit().catch(trouble);
+furnish().catch(trouble);
