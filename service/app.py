@@ -18,6 +18,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from service import (
     api,
     api_notifications,
+    api_readers,
     calls,
     desk,
     desk_writing,  # noqa: F401 - its pages are the desk's
@@ -115,7 +116,7 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     editors.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)
     # The API knows no cookies, so that there is nothing to forge.
-    for blueprint in (api.bp, api.readers, api_notifications.bp):
+    for blueprint in (api.bp, api_readers.bp, api_notifications.bp):
         csrf.exempt(blueprint)
     for blueprint in (api.bp, api.health, reader.bp, desk.bp, start.bp):
         app.register_blueprint(blueprint)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.quiet import MOST_A_DAY, NO_QUIET, UNLIMITED, Manners, Quiet
+
 
 class ConfigError(Exception):
     """A setting that cannot be used; the message is one line that says which and why."""
@@ -89,6 +91,14 @@ def _subject(value: str) -> str:
     return value
 
 
+def _quiet(value: str) -> Quiet:
+    return NO_QUIET if value == "none" else Quiet.parse(value)
+
+
+def _limit(value: str) -> int:
+    return UNLIMITED if value == "none" else _whole(1, MOST_A_DAY)(value)
+
+
 def _setting(parse: Callable[[str], Any], default: str, meaning: str) -> Any:
     return field(metadata={"parse": parse, "default": default, "meaning": meaning})
 
@@ -145,6 +155,17 @@ class Config:
         "yes",
         "whether idle workers derive keys for alerts to come: twice as fast, for 112 bytes each",
     )
+    quiet_hours: Quiet = _setting(
+        _quiet,
+        "22:00-07:00",
+        "by the reader's clock, for those who chose none; alerts wait until they end; or none",
+    )
+    daily_limit: int = _setting(
+        _limit, "10", "alerts a day, breaking ones aside, for readers who chose no number; or none"
+    )
+    receipts_kept_days: int = _setting(
+        _whole(1, 366), "30", "days for which reports of shown, clicked and dismissed are kept"
+    )
     data_dir: Path = _setting(_path, "var", "where `stoppress up` keeps its keys and its Redis")
 
     @classmethod
@@ -160,6 +181,11 @@ class Config:
                 # The value itself may be a secret: it is never repeated.
                 raise ConfigError(f"{name}: {error}") from None
         return cls(**values)
+
+    @property
+    def manners(self) -> Manners:
+        """What holds for readers who chose nothing else."""
+        return Manners(self.quiet_hours, self.daily_limit)
 
     @property
     def public_url(self) -> str:

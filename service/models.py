@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+from service.quiet import Choice
+
 MIN_TTL, MAX_TTL = 60, 2_419_200  # seconds: Microsoft refuses 0, Google more than 28 days
 # Bytes. Every push service takes a body of 4,096 (RFC 8030 section 7.2); the header takes 86 of
 # them, the delimiter one and the tag 16 (RFC 8291 section 4).
@@ -57,16 +59,21 @@ class SubscriptionId(NamedTuple):
         return parsed
 
 
-# Version, base, VAPID key, zone, locale, day created, day last seen, p256dh without its 0x04, auth.
-_RECORD = struct.Struct(">BHBHHHH64s16s")
-_RECORD_VERSION = 1
+# Version, base, VAPID key, zone, locale, day created, day last seen, what was chosen, wording,
+# p256dh without its 0x04, auth.
+_RECORD = struct.Struct(">BHBHHHH6sB64s16s")
+_RECORD_VERSION = 2
+# The first version had neither choice nor wording.
+_RECORD_1 = struct.Struct(">BHBHHHH64s16s")
+_NO_CHOICE = Choice().pack()
 
 
 # A tuple, since one is made for every message: a frozen dataclass takes five times as long.
 class Record(NamedTuple):
     """A subscription as it is stored: names are numbers of the store's tables, 0 for none.
 
-    Days are counted from 1970-01-01 UTC. FCM's endpoints make it 244 bytes; above 252 Redis
+    Days are counted from 1970-01-01 UTC. `choice` is a packed `Choice`, `wording` the version of
+    the words with which this reader was asked. FCM's endpoints make it 251 bytes; above 252 Redis
     takes the next size of its allocator (measured: 64 bytes more for each subscription).
     """
 
@@ -79,6 +86,8 @@ class Record(NamedTuple):
     locale: int
     created: int
     seen: int
+    choice: bytes = _NO_CHOICE
+    wording: int = 0
 
     def pack(self) -> bytes:
         """Return the bytes kept in Redis."""
@@ -91,6 +100,8 @@ class Record(NamedTuple):
                 self.locale,
                 self.created,
                 self.seen,
+                self.choice,
+                self.wording,
                 self.p256dh[1:],
                 self.auth,
             )
@@ -100,11 +111,20 @@ class Record(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Record:
         """Read a stored record; `ValueError` for one of another version."""
-        version, base, key, zone, locale, created, seen, p256dh, auth = _RECORD.unpack_from(data)
-        if version != _RECORD_VERSION:
-            raise ValueError(f"a subscription record of version {version}, newer than this code")
-        rest = data[_RECORD.size :].decode()
-        return cls(base, rest, b"\x04" + p256dh, auth, key, zone, locale, created, seen)
+        if data[0] == 1:
+            _, base, key, zone, locale, created, seen, p256dh, auth = _RECORD_1.unpack_from(data)
+            rest, choice, wording = data[_RECORD_1.size :], _NO_CHOICE, 0
+        elif data[0] == _RECORD_VERSION:
+            _, base, key, zone, locale, created, seen, choice, wording, p256dh, auth = (
+                _RECORD.unpack_from(data)
+            )
+            rest = data[_RECORD.size :]
+        else:
+            raise ValueError(f"a subscription record of version {data[0]}, newer than this code")
+        public = b"\x04" + p256dh
+        return cls(
+            base, rest.decode(), public, auth, key, zone, locale, created, seen, choice, wording
+        )
 
 
 @dataclass(frozen=True, slots=True)

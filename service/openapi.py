@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flask import Flask
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import models_json_schema
 
 from service import submissions, validation
@@ -37,6 +37,20 @@ class Prompt(_Answer):
     delay_seconds: int
 
 
+class QuietHoursShown(_Answer):
+    """When no alerts are wanted, by the reader's own clock."""
+
+    start: str = Field(alias="from")
+    end: str = Field(alias="to")
+
+
+class Defaults(_Answer):
+    """What holds for readers who chose nothing else; null: no quiet hours, no limit."""
+
+    quiet_hours: QuietHoursShown | None
+    daily_limit: int | None
+
+
 class Site(_Answer):
     """What a page needs to know before it asks its reader."""
 
@@ -44,6 +58,7 @@ class Site(_Answer):
     vapid_public_key: str
     topics: list[TopicShown]
     prompt: Prompt
+    defaults: Defaults
 
 
 class Credentials(_Answer):
@@ -54,12 +69,23 @@ class Credentials(_Answer):
 
 
 class Preferences(_Answer):
-    """What a reader chose."""
+    """What holds for a reader: what was chosen, and else the newsroom's defaults.
+
+    `quiet_hours`, `daily_limit` and `paused_until` are null for none; a pause lasts until the end
+    of its hour. `wording` is the version of the words with which this reader was asked.
+    """
 
     id: str
     topics: list[str]
     locale: str
     timezone: str
+    quiet_hours: QuietHoursShown | None
+    daily_limit: int | None
+    allow_breaking: bool
+    paused_until: str | None
+    receipts: bool
+    wording: int
+    subscribed_on: str
 
 
 class PreferencesChanged(Preferences):

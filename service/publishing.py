@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -213,14 +213,23 @@ class Publishing:
         """Return what browsers reported, each browser counted once."""
         return self._store.notifications.receipts(id, EVENTS)
 
-    def count_receipts(self, receipts: Iterable[tuple[int, SubscriptionId, str]]) -> None:
-        """Count what browsers report of notifications that we know; another counts nothing."""
+    def count_receipts(
+        self, receipts: Collection[tuple[int, SubscriptionId, str]], *, kept_days: int
+    ) -> None:
+        """Count what browsers report of notifications that we know; another counts nothing.
+
+        Nor does what is reported of a reader who left, or wants nothing counted.
+        """
         known: dict[int, bool] = {}
+        choices = self._store.subscriptions.choices({one for _, one, _ in receipts})
         for id, subscription, event in receipts:
             if id not in known:
                 known[id] = self._store.notifications.state(id) is not None
-            if known[id] and event in EVENTS:
-                self._store.notifications.count_receipt(id, event, str(subscription))
+            willing = subscription in choices and choices[subscription].receipts
+            if known[id] and willing and event in EVENTS:
+                self._store.notifications.count_receipt(
+                    id, event, str(subscription), kept_days * 86_400
+                )
 
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""

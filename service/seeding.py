@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.endpoints import Endpoint, EndpointPolicy
+from service.quiet import NO_QUIET, UNLIMITED
 from service.store import Store
 from service.store.subscriptions import Wish, digest_of
 
@@ -94,7 +95,17 @@ def _wish(number: int, bases: Sequence[str], vapid_key: str, topics: Sequence[st
     followed = {topics[number % len(topics)]} if topics else set()
     if topics and number % 3 == 0:
         followed.add(topics[number // 3 % len(topics)])
-    return Wish(endpoint, p256dh, auth, vapid_key, frozenset(followed), "en-GB", "Europe/Riga")
+    return Wish(
+        endpoint,
+        p256dh,
+        auth,
+        vapid_key,
+        frozenset(followed),
+        "en-GB",
+        "Europe/Riga",
+        # A trial at night, or the eleventh of a day, shows the same.
+        chosen={"quiet": NO_QUIET, "daily_limit": UNLIMITED},
+    )
 
 
 def stretch(store: Store, records: int, ids: int) -> None:

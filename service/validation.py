@@ -10,10 +10,13 @@ Validators that need the house (its topics, its push services) find it as pydant
 from __future__ import annotations
 
 import re
+import time
 import unicodedata
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,10 +38,13 @@ from service.endpoints import Endpoint
 from service.keys import from_b64url
 from service.models import Topic
 from service.problems import FieldError, Problem
+from service.quiet import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
 from service.runtime import Runtime
 from service.store.subscriptions import Subscription, Wish
 
 M = TypeVar("M", bound=BaseModel)
+
+LONGEST_PAUSE = 366 * 86_400  # seconds
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -173,6 +179,24 @@ def _text(value: object) -> str:
     return value
 
 
+def _quarter(text: str) -> str:
+    quarter_of(text)
+    return text
+
+
+def _pause(text: str) -> str:
+    """Let through an exact moment within the year to come (RFC 3339)."""
+    moment = moments.read(text)
+    if moment.zone:
+        raise ValueError("must be a time with an offset, such as 2026-03-29T18:00:00+02:00")
+    ahead = moment.at - time.time()
+    if ahead <= 0:
+        raise ValueError("has passed already; null ends a pause")
+    if ahead > LONGEST_PAUSE:
+        raise ValueError("must be within a year from now")
+    return text
+
+
 def _bytes(value: object) -> bytes:
     """Decode a browser's key: base64url, with its padding or without."""
     try:
@@ -251,53 +275,101 @@ class PushSubscription(BaseModel):
     keys: PushKeys
 
 
-class NewSubscription(Said):
-    """A browser subscribes, or checks in; what is null or missing stays as it is."""
+class QuietHours(Said):
+    """When a reader wants no alerts, by the reader's own clock, in quarter hours."""
 
-    subscription: PushSubscription
+    start: Annotated[str, AfterValidator(_quarter), Field(alias="from")]
+    end: Annotated[str, AfterValidator(_quarter), Field(alias="to")]
+
+    @model_validator(mode="after")
+    def _last(self) -> QuietHours:
+        if self.start == self.end:
+            raise ValueError("must not end when they begin; null is for none")
+        return self
+
+    def quiet(self) -> Quiet:
+        """Return them in the house's words."""
+        return Quiet(quarter_of(self.start), quarter_of(self.end))
+
+
+class _Preferences(Said):
+    """What a reader may choose; what is missing stays as it is.
+
+    Null is none for `quiet_hours`, `daily_limit` and `paused_until`; elsewhere it changes nothing.
+    """
+
     topics: Topics | None = None
     locale: Locale | None = None
     timezone: Zone | None = None
     vapid_public_key: VapidPublicKey | None = None
+    quiet_hours: QuietHours | None = None
+    daily_limit: Annotated[int, Field(ge=1, le=MOST_A_DAY)] | None = None
+    allow_breaking: bool | None = None
+    paused_until: (
+        Annotated[str, StringConstraints(max_length=100), AfterValidator(_pause)] | None
+    ) = None
+    receipts: bool | None = None
+
+    def chosen(self) -> Mapping[str, Any]:
+        """Return the fields of `Choice` that are to be other, with their new values."""
+        chosen: dict[str, Any] = {}
+        said = self.model_fields_set
+        if "quiet_hours" in said:
+            chosen["quiet"] = self.quiet_hours.quiet() if self.quiet_hours else NO_QUIET
+        if "daily_limit" in said:
+            chosen["daily_limit"] = self.daily_limit or UNLIMITED
+        if "paused_until" in said:
+            chosen["paused_until"] = (
+                int(moments.read(self.paused_until).at) if self.paused_until else 0
+            )
+        for name in ("allow_breaking", "receipts"):
+            if (value := getattr(self, name)) is not None:
+                chosen[name] = value
+        return chosen
+
+    def _wish(self, browser: PushSubscription, vapid_key: str) -> Wish:
+        return Wish(
+            endpoint=browser.endpoint,
+            p256dh=browser.keys.p256dh,
+            auth=browser.keys.auth,
+            vapid_key=vapid_key,
+            topics=None if self.topics is None else frozenset(self.topics),
+            locale=self.locale,
+            zone=self.timezone,
+            chosen=self.chosen(),
+        )
+
+
+class NewSubscription(_Preferences):
+    """A browser subscribes, or checks in; what is missing stays as it is.
+
+    `wording` is the version of the words with which its reader was asked.
+    """
+
+    subscription: PushSubscription
+    wording: Annotated[int, Field(ge=0, le=255)] | None = None
     refresh: bool = False
 
     def wish(self, vapid_key: str) -> Wish:
         """Return what the store is asked for; `vapid_key` where the browser names none."""
-        return _wish(self.subscription, self.vapid_public_key or vapid_key, self)
+        wish = self._wish(self.subscription, self.vapid_public_key or vapid_key)
+        return replace(wish, wording=self.wording)
 
 
-class ChangedPreferences(Said):
+class ChangedPreferences(_Preferences):
     """A reader changes their mind, or their browser its subscription."""
 
     subscription: PushSubscription | None = None
-    topics: Topics | None = None
-    locale: Locale | None = None
-    timezone: Zone | None = None
-    vapid_public_key: VapidPublicKey | None = None
 
     def wish(self, before: Subscription, vapid_key: str) -> Wish:
         """Return what the store is asked for; `vapid_key` where the browser names none."""
         if self.subscription is None:
             kept = PushKeys.model_construct(p256dh=before.p256dh, auth=before.auth)
             same = PushSubscription.model_construct(endpoint=before.endpoint, keys=kept)
-            return _wish(same, before.vapid_key, self)
+            return self._wish(same, before.vapid_key)
         moved = self.subscription.endpoint != before.endpoint
         assumed = vapid_key if moved else before.vapid_key
-        return _wish(self.subscription, self.vapid_public_key or assumed, self)
-
-
-def _wish(
-    browser: PushSubscription, vapid_key: str, said: NewSubscription | ChangedPreferences
-) -> Wish:
-    return Wish(
-        endpoint=browser.endpoint,
-        p256dh=browser.keys.p256dh,
-        auth=browser.keys.auth,
-        vapid_key=vapid_key,
-        topics=None if said.topics is None else frozenset(said.topics),
-        locale=said.locale,
-        zone=said.timezone,
-    )
+        return self._wish(self.subscription, self.vapid_public_key or assumed)
 
 
 _ReceiptToken = Annotated[str, StringConstraints(max_length=100)]

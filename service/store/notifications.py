@@ -23,7 +23,6 @@ _FIELDS = (
     *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
     *("missed", "changes"),
 )
-RECEIPTS_KEPT = 30 * 86_400  # seconds after the last one; each event takes up to 12 KB
 
 # KEYS: notification, active, started, scheduled. ARGV: id, state, ms: when to send it, or now.
 _ENTER = """
@@ -351,12 +350,15 @@ class Notifications:
 
     # -- receipts --------------------------------------------------------------------------------
 
-    def count_receipt(self, id: int, event: str, subscription: str) -> None:
-        """Count that a browser reported `event`; the same browser counts once."""
+    def count_receipt(self, id: int, event: str, subscription: str, kept: int) -> None:
+        """Count that a browser reported `event`; the same browser counts once.
+
+        Counts are kept for so many seconds after the last one; each event takes up to 12 KB.
+        """
         key = f"{self._key(id)}:{event}"
         with self._redis.pipeline() as pipe:
             pipe.pfadd(key, subscription)
-            pipe.expire(key, RECEIPTS_KEPT)
+            pipe.expire(key, kept)
             pipe.execute()
 
     def receipts(self, id: int, events: Sequence[str]) -> dict[str, int]:

@@ -7,16 +7,17 @@ import struct
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import lru_cache
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from redis import Redis
 
 from service.endpoints import Endpoint
 from service.models import Record, SubscriptionId
+from service.quiet import Choice
 from service.store.house import House
 from service.store.prepared import DROP, counter_key, keys_key
 
@@ -122,7 +123,11 @@ class StoreFull(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a browser asks for; None leaves a preference as it is."""
+    """What a browser asks for; None leaves a preference as it is.
+
+    `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
+    which the reader was asked.
+    """
 
     endpoint: Endpoint
     p256dh: bytes
@@ -131,6 +136,8 @@ class Wish:
     topics: frozenset[str] | None = None
     locale: str | None = None
     zone: str | None = None
+    chosen: Mapping[str, Any] | None = None
+    wording: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,8 @@ class Subscription:
     zone: str
     created: int
     seen: int
+    choice: Choice = Choice()
+    wording: int = 0
 
 
 def digest_of(url: str) -> bytes:
@@ -283,7 +292,11 @@ class Subscriptions:
                 topics = before.topics if wish.topics is None else wish.topics
                 locale = before.locale if wish.locale is None else wish.locale
                 zone = before.zone if wish.zone is None else wish.zone
-                moved = replace(wish, topics=topics, locale=locale, zone=zone)
+                chosen = asdict(before.choice) | dict(wish.chosen or {})
+                wording = before.wording if wish.wording is None else wish.wording
+                moved = replace(
+                    wish, topics=topics, locale=locale, zone=zone, chosen=chosen, wording=wording
+                )
                 after, _ = self.subscribe(moved)
                 self.remove(id, remember=False)
                 return after
@@ -401,6 +414,10 @@ class Subscriptions:
             vapid_key = before.vapid_key
         else:
             vapid_key = house.vapid_keys.number(wish.vapid_key)
+        choice = Choice.unpack(before.choice) if before else Choice()
+        if wish.chosen:
+            choice = replace(choice, **wish.chosen)
+        wording = before.wording if before else 0
         base = house.bases.number(wish.endpoint.base)
         if not base:
             raise StoreFull("the table of push services is full")
@@ -414,6 +431,8 @@ class Subscriptions:
             locale=kept_locale if wish.locale is None else house.locales.number(wish.locale),
             created=before.created if before else today(),
             seen=today(),
+            choice=choice.pack(),
+            wording=wording if wish.wording is None else wish.wording,
         )
 
     def forget_topic(self, slug: str) -> None:
@@ -451,12 +470,24 @@ class Subscriptions:
             zone=self._house.zones.name(record.zone),
             created=record.created,
             seen=record.seen,
+            choice=Choice.unpack(record.choice),
+            wording=record.wording,
         )
 
     def auth(self, id: SubscriptionId) -> bytes | None:
         """Return the auth secret on record, from which the reader's token follows."""
         packed = self._packed(id)
         return Record.unpack(packed).auth if packed is not None else None
+
+    def choices(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Choice]:
+        """Return what these readers chose; those who left are not among them."""
+        found = {}
+        for partition in range(self.partitions):
+            numbers = [id.number for id in ids if id.partition == partition]
+            for number, record in self.records(partition, numbers):
+                if record is not None:
+                    found[SubscriptionId(partition, number)] = Choice.unpack(record.choice)
+        return found
 
     def records(
         self, partition: int, numbers: Sequence[int]

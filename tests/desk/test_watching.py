@@ -50,7 +50,7 @@ def test_every_outcome_is_said_in_plain_words_and_they_add_up(
     }
     send_all(runtime, id, outcomes)
     for number in range(30):
-        runtime.publishing.count_receipts([(id, SubscriptionId(0, number), "shown")])
+        runtime.publishing.count_receipts([(id, SubscriptionId(0, number), "shown")], kept_days=1)
     page = editor.get(f"/desk/alerts/{id}").text
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td[^>]*>([\d,]+)</td>', page))
     assert rows == {

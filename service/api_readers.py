@@ -1,0 +1,167 @@
+"""What readers' browsers call (design, section 5): pages of `SITE_ORIGINS`, service workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from flask import Blueprint, Response, request
+from flask.typing import ResponseReturnValue
+
+from service import validation
+from service.calls import bearer_token, body, runtime, unauthorized
+from service.models import SubscriptionId
+from service.quiet import Quiet
+from service.store.subscriptions import NotSubscribed, Subscription
+
+READERS_BODY = 8 * 1024  # bytes; a subscription is less than one
+# What `optin.js` goes by: on the second page view, after 20 s (design, section 5).
+_PROMPT = {"page_views": 2, "delay_seconds": 20}
+
+bp = Blueprint("readers", __name__)
+
+
+def _own_subscription(id: str) -> Subscription:
+    """Return the subscription whose reader calls; any other token finds none."""
+    token = bearer_token()
+    if token is None:
+        raise unauthorized("This needs the token that was given when this browser subscribed.")
+    try:
+        parsed = SubscriptionId.parse(id)
+    except ValueError:
+        raise NotSubscribed from None
+    subscription = runtime().store.subscriptions.get(parsed)
+    if not runtime().tokens.is_reader(token, subscription.id, subscription.auth):
+        raise NotSubscribed
+    return subscription
+
+
+@bp.before_request
+def _small() -> None:
+    request.max_content_length = READERS_BODY
+
+
+@bp.after_request
+def _let_publishers_pages_call(response: Response) -> Response:
+    """Let pages of `SITE_ORIGINS` read the answer (Fetch, CORS protocol); no cookies."""
+    response.headers.add("Vary", "Origin")
+    origin = request.headers.get("Origin", "")
+    if origin in runtime().config.site_origins:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        if request.method == "OPTIONS":
+            response.headers["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
+            response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+            response.headers["Access-Control-Max-Age"] = "7200"
+    return response
+
+
+@bp.get("/site")
+def site() -> ResponseReturnValue:
+    """Say what a page needs to know before it asks its reader."""
+    # Short: with a key that is no longer ours a browser would subscribe in vain.
+    cache = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
+    manners = runtime().config.manners
+    return (
+        {
+            "name": runtime().config.site_name,
+            "vapid_public_key": runtime().vapid_public_key,
+            "topics": list(map(dataclasses.asdict, runtime().store.house.topics().values())),
+            "prompt": _PROMPT,
+            "defaults": {
+                "quiet_hours": _quiet_hours(manners.quiet),
+                "daily_limit": manners.daily_limit or None,
+            },
+        },
+        200,
+        cache,
+    )
+
+
+@bp.post("/subscriptions")
+def subscribe() -> ResponseReturnValue:
+    """Store a browser's consent, or note that it checked in."""
+    said, house = body(validation.NewSubscription), runtime()
+
+    def is_owner(id: SubscriptionId, auth: bytes) -> bool:
+        token = bearer_token()
+        return token is not None and house.tokens.is_reader(token, id, auth)
+
+    subscription, new = house.store.subscriptions.subscribe(
+        said.wish(house.vapid_public_key), refresh=said.refresh, is_owner=is_owner
+    )
+    return _credentials(subscription), 201 if new else 200
+
+
+@bp.get("/subscriptions/<id>")
+def preferences(id: str) -> ResponseReturnValue:
+    """Say what a reader chose."""
+    return _preferences(_own_subscription(id)), 200
+
+
+@bp.patch("/subscriptions/<id>")
+def change_preferences(id: str) -> ResponseReturnValue:
+    """Change what a reader chose; with another endpoint, id and token are new ones."""
+    before = _own_subscription(id)
+    said = body(validation.ChangedPreferences)
+    wish = said.wish(before, runtime().vapid_public_key)
+    after = runtime().store.subscriptions.change(before.id, wish)
+    return _preferences(after) | _credentials(after), 200
+
+
+@bp.delete("/subscriptions/<id>")
+def unsubscribe(id: str) -> ResponseReturnValue:
+    """End a subscription: no alert is sent to it from now on."""
+    runtime().store.subscriptions.remove(_own_subscription(id).id)
+    return "", 204
+
+
+@bp.post("/receipts")
+def report() -> ResponseReturnValue:
+    """Count what a browser reports of alerts; a forgery counts nothing and is answered alike."""
+    opened = (
+        (runtime().tokens.open_receipt(one.token), one.event)
+        for one in body(validation.NewReceipts).all()
+    )
+    runtime().publishing.count_receipts(
+        [(*who, event) for who, event in opened if who is not None],
+        kept_days=runtime().config.receipts_kept_days,
+    )
+    return "", 204
+
+
+def _credentials(subscription: Subscription) -> dict[str, Any]:
+    token = runtime().tokens.reader(subscription.id, subscription.auth)
+    return {"id": str(subscription.id), "token": token}
+
+
+def _preferences(subscription: Subscription) -> dict[str, Any]:
+    """Return what holds for a reader: what was chosen, and else the newsroom's defaults."""
+    manners, choice = runtime().config.manners, subscription.choice
+    return {
+        "id": str(subscription.id),
+        "topics": sorted(subscription.topics),
+        "locale": subscription.locale,
+        "timezone": subscription.zone,
+        "quiet_hours": _quiet_hours(manners.quiet_of(choice)),
+        "daily_limit": manners.limit_of(choice) or None,
+        "allow_breaking": choice.allow_breaking,
+        "paused_until": _iso(choice.paused_until) if choice.paused_until > time.time() else None,
+        "receipts": choice.receipts,
+        "wording": subscription.wording,
+        "subscribed_on": _date(subscription.created),
+    }
+
+
+def _quiet_hours(quiet: Quiet) -> dict[str, str] | None:
+    start, _, end = str(quiet).partition("-")
+    return None if start == end else {"from": start, "to": end}
+
+
+def _iso(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _date(day: int) -> str:
+    return _iso(day * 86_400).partition("T")[0]
