@@ -128,13 +128,16 @@ async function load(tag) {
   const page = (tag ?? document.documentElement).closest("[lang]")?.lang ?? "";
   const language = page.toLowerCase().split("-")[0];
   const file = `./texts/${LANGUAGES.includes(language) ? language : "en"}.json`;
-  const own = tag?.dataset.texts;
+  const replaced = tag?.dataset.texts;
   const [ours, theirs] = await Promise.all([
     read(new URL(file, import.meta.url)),
-    own &&
-      read(new URL(own, document.baseURI)).catch((error) => console.warn("Stop Press:", error)),
+    replaced &&
+      read(new URL(replaced, document.baseURI)).catch((error) => console.warn("Stop Press:", error)),
   ]);
-  return { ...ours, ...theirs };
+  const t = { ...ours, ...theirs };
+  // Times are written as this reader is used to, where the reader's language is the page's.
+  const own = navigator.languages.find((name) => name.startsWith(t.lang));
+  return { ...t, locale: own ?? t.lang };
 }
 
 let loading;

@@ -177,6 +177,8 @@ function describe(subscription) {
     vapid_public_key: applicationServerKey(subscription) || null,
     locale: navigator.language,
     timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    // Whoever asks not to be tracked is sent no receipt tokens.
+    receipts: !navigator.globalPrivacyControl && navigator.doNotTrack !== "1",
   };
 }
 
@@ -194,7 +196,7 @@ async function join(registration, key, topics) {
     throw new Trouble(whySubscribeFailed(error), error);
   });
   try {
-    const body = { ...describe(subscription), topics, refresh: false };
+    const body = { ...describe(subscription), topics, wording: WORDING };
     const { id, token } = await call("POST", "subscriptions", { body });
     remember(ASKED, {});
     settle({ id, token, endpoint: subscription.endpoint, topics, checked: Date.now() });

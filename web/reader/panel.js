@@ -29,7 +29,6 @@ dialog {
   inset-inline-end: 1.25em;
   z-index: 2147483000;
   inline-size: min(25em, 100vw - 2.5em);
-  max-block-size: calc(100vh - 2.5em);
   max-block-size: calc(100dvh - 2.5em);
   margin: 0;
   overflow: auto;
@@ -54,7 +53,7 @@ h2 {
 h2:focus { outline: none; }
 a { color: inherit; }
 h3 {
-  margin: 1.2em 0 0.3em;
+  margin: 1em 0 0.3em;
   font: 600 1.05em/1.2 var(--serif);
 }
 p, ul, ol { margin: 0 0 0.9em; }
@@ -97,14 +96,13 @@ button.main {
   text-decoration: none;
 }
 button[aria-disabled="true"] { cursor: default; opacity: 0.6; }
-.choices + .small { margin: 0.6em 0 0; }
+label + .small, .choices + .small { margin: 0.6em 0 0; }
 @media (max-width: 32em) {
   dialog {
     inset-inline: 0;
     inset-block-end: 0;
     inline-size: 100%;
     max-inline-size: none;
-    max-block-size: 90vh;
     max-block-size: 90dvh;
     padding-block-end: calc(1.1em + env(safe-area-inset-bottom));
     border-inline: 0;
@@ -307,12 +305,17 @@ function labelled(text, control) {
 }
 
 /** Every quarter of an hour of a day, as the service and as the reader writes it. */
-function quarters(lang) {
-  const format = new Intl.DateTimeFormat(lang, { timeStyle: "short", timeZone: "UTC" });
+function quarters(locale) {
+  const format = new Intl.DateTimeFormat(locale, { timeStyle: "short", timeZone: "UTC" });
   return Array.from({ length: (24 * 60) / QUARTER_MIN }, (_, number) => {
     const time = new Date(number * QUARTER_MIN * 60_000);
     return [time.toISOString().slice(11, 16), format.format(time)];
   });
+}
+
+function written(t, moment) {
+  const format = new Intl.DateTimeFormat(t.locale, { dateStyle: "medium", timeStyle: "short" });
+  return format.format(new Date(moment));
 }
 
 function tomorrowMorning() {
@@ -324,12 +327,14 @@ function tomorrowMorning() {
 
 /** Quiet hours: `value()` is {from, to} or null. */
 function quietHours(t, chosen) {
-  const times = quarters(t.lang);
+  const times = quarters(t.locale);
   const from = select([["", t.none], ...times], chosen?.from ?? "");
   const to = select(times, chosen?.to ?? "07:00");
   const until = labelled(t.to, to);
   const show = () => {
     until.hidden = !from.value;
+    for (const option of to.options) option.disabled = option.value === from.value;
+    if (to.value === from.value) to.selectedIndex = (to.selectedIndex + 4) % times.length;
   };
   from.addEventListener("change", show);
   show();
@@ -347,30 +352,18 @@ function quietHours(t, chosen) {
   };
 }
 
-/** A pause: `value()` is when it ends, as RFC 3339, or null. */
+/** A pause: `value()` is when it ends, as RFC 3339, or null; undefined leaves it as it is. */
 function pause(t, current) {
   const running = current && new Date(current) > new Date();
-  const format = new Intl.DateTimeFormat(t.lang, { dateStyle: "medium", timeStyle: "short" });
   const rows = [
-    ["", running ? t.goOn : t.noPause],
-    ["hour", t.hour],
-    ["tomorrow", t.tomorrow],
-    ["week", t.week],
+    [running ? t.goOn : t.noPause, () => null],
+    [t.hour, () => new Date(Date.now() + HOUR_MS)],
+    [t.tomorrow, tomorrowMorning],
+    [t.week, () => new Date(Date.now() + 7 * 24 * HOUR_MS)],
   ];
-  if (running) {
-    rows.unshift(["kept", t.until.replace("{when}", format.format(new Date(current)))]);
-  }
-  const control = select(rows, running ? "kept" : "");
-  const ends = {
-    kept: () => new Date(current),
-    hour: () => new Date(Date.now() + HOUR_MS),
-    tomorrow: tomorrowMorning,
-    week: () => new Date(Date.now() + 7 * 24 * HOUR_MS),
-  };
-  return {
-    label: labelled(t.pause, control),
-    value: () => ends[control.value]?.().toISOString() ?? null,
-  };
+  if (running) rows.unshift([t.until.replace("{when}", written(t, current)), () => {}]);
+  const control = select(rows.map(([text], index) => [index, text]), 0);
+  return { label: labelled(t.pause, control), value: () => rows[control.value][1]() };
 }
 
 function limit(t, chosen) {
@@ -382,11 +375,10 @@ function limit(t, chosen) {
 }
 
 function missed(t, alerts) {
-  const format = new Intl.DateTimeFormat(t.lang, { dateStyle: "medium", timeStyle: "short" });
   const rows = alerts
     .filter(({ url }) => /^https?:/.test(url))
     .map(({ title, url, sent_at: sent }) => {
-      const when = element("small", {}, format.format(new Date(sent)));
+      const when = element("small", {}, written(t, sent));
       return element("li", {}, element("a", { href: url }, element("bdi", {}, title)), when);
     });
   if (!rows.length) return [];
@@ -442,9 +434,10 @@ async function showPreferences(panel) {
     topics.fieldset,
     quiet.fieldset,
     element("fieldset", {}, most.label, rest.label, element("label", {}, breaking, t.breaking)),
-    choices(
-      panel.button("save", save, t.notSaved),
-      ...panel.closing(),
+    choices(panel.button("save", save, t.notSaved), ...panel.closing()),
+    element(
+      "p",
+      { class: "choices" },
       panel.button("test", test, t.notTested),
       leaving(panel, site.name),
     ),
