@@ -123,12 +123,18 @@ function choices(...buttons) {
   return element("p", { class: "choices" }, ...buttons);
 }
 
+function focused() {
+  let node = document.activeElement;
+  while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
+  return node;
+}
+
 /** A dialog beside the page, not over it: the page stays usable, Escape closes. Given a `place`
     of the page's, it is a part of the page instead and stays. */
 class Panel {
   #host;
   #box;
-  #opener = document.activeElement;
+  #opener = focused();
   #dismissed = () => {};
   #subscribed;
 
