@@ -48,8 +48,9 @@ BROWSER = """
 def visitors(chromium: Browser, address: str, push_service: PushService) -> Iterator[Visit]:
     """Open the demo newspaper, by default as a reader who may be sent alerts and was never asked.
 
-    `lang` is the page's language, `script` further attributes of its script tag, `main` what stands
-    in the page's main part; `context` is that of a page before, to open another of its tabs.
+    `push=False` takes the browser's push away. `lang` is the page's language, `script` further
+    attributes of its script tag, `main` what stands in the page's main part; `context` is that of
+    a page before, to open another of its tabs.
     """
     contexts: list[BrowserContext] = []
     raised: list[str] = []
@@ -75,12 +76,15 @@ def visitors(chromium: Browser, address: str, push_service: PushService) -> Iter
         script: str = "",
         main: str | None = None,
         context: BrowserContext | None = None,
+        push: bool = True,
         **options: object,
     ) -> Page:
         scheme = {"color_scheme": "dark" if dark else "light"}
         size = {"viewport": {"width": width, "height": height}}
         page = (context or open_context({**scheme, **size, **options})).new_page()
         page.set_default_timeout(10_000)
+        if not push:
+            page.add_init_script("delete window.PushManager; delete window.Notification;")
         page.on("pageerror", lambda error: raised.append(str(error)))
         direction = "rtl" if lang == "ar" else "ltr"
 

@@ -52,7 +52,6 @@ button {
   color: var(--ink);
   font: inherit;
   text-decoration: underline;
-  text-decoration-thickness: 1px;
   text-underline-offset: 0.2em;
   cursor: pointer;
 }
@@ -67,6 +66,7 @@ button {
   color: var(--stop-press-bell, var(--ink));
   font: 600 0.875rem/1 var(--sans);
   text-decoration: none;
+  white-space: nowrap;
 }
 button:hover span { text-decoration: underline; }
 .on path { fill: currentColor; }

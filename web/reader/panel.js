@@ -61,7 +61,7 @@ ul { padding: 0; list-style: none; }
 li { padding-block: 0.4em; border-block-end: 1px solid var(--rule); font-weight: 600; }
 ol { padding-inline-start: 1.4em; }
 svg { margin-inline-start: 0.4em; vertical-align: -0.3em; }
-fieldset { min-inline-size: 0; margin: 0 0 1em; padding: 0; border: 0; }
+fieldset { margin: 0 0 1em; padding: 0; border: 0; }
 legend { padding: 0 0 0.4em; color: var(--muted); font-size: 0.875em; }
 label {
   display: flex;
@@ -84,7 +84,7 @@ select {
   font: inherit;
 }
 label b { display: block; font-weight: 600; line-height: 1.3; }
-small { display: block; color: var(--muted); font-size: 0.8125em; line-height: 1.3; }
+small { display: block; color: var(--muted); font: 0.8125em/1.3 var(--sans); }
 [role=alert] { padding-inline-start: 0.75em; border-inline-start: 3px solid var(--accent); }
 .choices { display: flex; flex-wrap: wrap; gap: 0.25em 1em; align-items: center; margin: 0; }
 button.main {
@@ -276,7 +276,7 @@ function showQuestion(panel, facts) {
   const yes = panel.button("yes", async () => {
     if (topics.missing()) return panel.tell(t.tick);
     await facts.join(topics.value());
-    showThanks(panel, facts);
+    panel.say(facts.name, t.thanks, t.promise, panel.button("more", () => fill(panel)));
   });
   const buttons = [yes];
   if (!panel.stays) buttons.push(panel.button("later", () => panel.dismiss()));
@@ -286,17 +286,6 @@ function showQuestion(panel, facts) {
     choices(...buttons),
     element("p", { class: "small" }, t.promise),
   );
-}
-
-function showThanks(panel, { name, topics }) {
-  const { reader, t } = panel;
-  const followed = topics.filter(({ slug }) => reader.state().topics.includes(slug));
-  const rows = followed.map((topic) => element("li", {}, element("bdi", {}, topic.name)));
-  const body = rows.length
-    ? [element("p", { class: "small" }, t.follow), element("ul", {}, ...rows)]
-    : [];
-  const more = panel.button("more", () => fill(panel));
-  panel.show({ paper: name, heading: t.thanks }, ...body, choices(...panel.closing(), more));
 }
 
 function select(rows, chosen) {
