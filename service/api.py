@@ -14,8 +14,9 @@ from service import api_notifications, api_readers, openapi, submissions, valida
 from service.calls import body, caller, runtime
 from service.metrics import CONTENT_TYPE, House
 from service.models import Topic
+from service.moments import iso
 from service.problems import Problem, respond
-from service.publishing import Conflict, UnknownNotification
+from service.publishing import Conflict, RunningStory, UnknownNotification
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -35,7 +36,7 @@ def _not_kept(response: Response) -> Response:
 def audience() -> ResponseReturnValue:
     """Count the browsers that an audience has at this moment."""
     caller("read", "send")
-    wanted = body(submissions.AudienceWanted).audience()
+    wanted = body(submissions.AudienceCounted).audience()
     return {"recipients": runtime().publishing.reach(wanted)}, 200
 
 
@@ -101,6 +102,36 @@ def _topic(topic: Topic) -> dict[str, Any]:
         "name": topic.name,
         "description": topic.description,
         "default": topic.default,
+    }
+
+
+@bp.get("/stories")
+def stories() -> ResponseReturnValue:
+    """List the stories that are open, the one with the latest alert first."""
+    caller("read", "send")
+    return {"stories": [_story(one) for one in runtime().publishing.stories()]}, 200
+
+
+@bp.delete("/stories/<slug>")
+def close_story(slug: str) -> ResponseReturnValue:
+    """Close a story: nobody follows or mutes it any more; a later alert opens it anew."""
+    caller("send")
+    if not runtime().store.stories.close(slug):
+        raise Problem(404, "There is no open story with that slug.")
+    return "", 204
+
+
+def _story(one: RunningStory) -> dict[str, Any]:
+    latest = one.latest
+    return {
+        "slug": one.slug,
+        "latest": {
+            "id": str(latest.id),
+            "title": latest.text.title,
+            "url": latest.text.url,
+            "sent_at": iso(latest.started_at or latest.created_at),
+        },
+        "followers": one.followers,
     }
 
 

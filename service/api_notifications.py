@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from datetime import datetime, timezone
 from typing import Any
 
 from flask import Blueprint, url_for
@@ -14,6 +13,7 @@ from service import submissions
 from service.calls import body, caller, idempotency, query_number, runtime
 from service.limits import Limit
 from service.models import Audience, Notification, Outcome
+from service.moments import iso
 from service.publishing import Published
 
 _PAGE = 20  # notifications of a list, unless asked for more
@@ -148,7 +148,7 @@ def correct(id: int) -> ResponseReturnValue:
             replace=said.reached == "replace",
             by=who.name,
             idempotency=idempotency(who),
-            check=lambda text: said.check(text, runtime()),
+            check=lambda root: said.check(root, runtime()),
         )
     )
 
@@ -176,8 +176,9 @@ def _notification(one: Notification) -> dict[str, Any]:
         "status": one.state.value,
         **one.content.as_json(),
         "audience": one.audience.as_json(),
+        "story": one.story or None,
         "spread_minutes": one.spread_minutes or None,
-        "send_at": _iso(one.send_at.at) if one.send_at else None,
+        "send_at": iso(one.send_at.at) if one.send_at else None,
         "time_zone": (one.send_at and one.send_at.zone) or None,
         "late": "send" if one.send_at and one.send_at.however_late else "draft",
         "missed": one.missed,
@@ -185,7 +186,7 @@ def _notification(one: Notification) -> dict[str, Any]:
         "corrections": [str(id) for id in one.corrections],
         # What those are sent who have not been reached yet.
         "text_now": {"title": one.text.title, "body": one.text.body, "url": one.text.url},
-        "created_at": _iso(one.created_at),
+        "created_at": iso(one.created_at),
         "created_by": one.created_by,
         "progress": _progress(one),
     }
@@ -206,8 +207,8 @@ def _progress(one: Notification) -> dict[str, Any]:
         "by_service": by_service,
         "receipts": runtime().publishing.receipts(one.id),
         "limits": [_limit(limit) for limit in runtime().publishing.limits(one)],
-        "started_at": _iso(one.started_at) if one.started_at else None,
-        "finished_at": _iso(one.finished_at) if one.finished_at else None,
+        "started_at": iso(one.started_at) if one.started_at else None,
+        "finished_at": iso(one.finished_at) if one.finished_at else None,
         # On average; within the first second, as if it were over.
         "rate_per_second": round(progress.done / max(1.0, seconds), 1),
     }
@@ -215,13 +216,8 @@ def _progress(one: Notification) -> dict[str, Any]:
 
 def _limit(limit: Limit) -> dict[str, Any]:
     times = (limit.resting_until, limit.last_reader_at)
-    resting_until, last_reader_at = (_iso(time) if time else None for time in times)
+    resting_until, last_reader_at = (iso(time) if time else None for time in times)
     return dataclasses.asdict(limit) | {
         "resting_until": resting_until,
         "last_reader_at": last_reader_at,
     }
-
-
-def _iso(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, timezone.utc)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from datetime import datetime, timezone
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -12,13 +11,18 @@ from flask.typing import ResponseReturnValue
 
 from service import validation
 from service.calls import bearer_token, body, runtime, unauthorized
-from service.models import SubscriptionId
+from service.keys import b64url
+from service.models import Audience, Content, Notification, SubscriptionId
+from service.moments import iso
 from service.quiet import Quiet
+from service.reader import test_words
 from service.store.subscriptions import NotSubscribed, Subscription
 
 READERS_BODY = 8 * 1024  # bytes; a subscription is less than one
 # What `optin.js` goes by: on the second page view, after 20 s (design, section 5).
 _PROMPT = {"page_views": 2, "delay_seconds": 20}
+
+_TEST_TTL = 600  # seconds: who asks for a test looks for it now
 
 bp = Blueprint("readers", __name__)
 
@@ -117,6 +121,54 @@ def unsubscribe(id: str) -> ResponseReturnValue:
     return "", 204
 
 
+@bp.get("/subscriptions/<id>/alerts")
+def missed(id: str) -> ResponseReturnValue:
+    """List the last alerts that went to an audience in which this reader is now."""
+    alerts = runtime().publishing.missed(_own_subscription(id))
+    return {"alerts": [_alert(one) for one in alerts]}, 200
+
+
+@bp.post("/subscriptions/<id>/test")
+def send_test(id: str) -> ResponseReturnValue:
+    """Send this browser alone an alert that says that it is a test."""
+    subscription, config = _own_subscription(id), runtime().config
+    title, text = test_words(subscription.locale, config.site_name)
+    where = f"{config.site_origins[0]}/" if config.site_origins else f"{config.public_url}/demo/"
+    content = Content(title=title, body=text, url=where, ttl=_TEST_TTL)
+    sent = runtime().publishing.publish(content, Audience(subscription=subscription.id), by="")
+    return {"status": sent.state.value, "recipients": sent.recipients}, 202
+
+
+@bp.get("/subscriptions/<id>/export")
+def export(id: str) -> ResponseReturnValue:
+    """Hand a reader everything that is stored about them, as a file."""
+    one = _own_subscription(id)
+    choice, publishing = one.choice, runtime().publishing
+    left = {"quiet_hours": choice.quiet, "daily_limit": choice.daily_limit}
+    said = {
+        **_preferences(one),
+        "left_to_the_newsroom": [name for name, chosen in left.items() if chosen is None],
+        "confirmed": choice.confirmed,
+        "last_seen_on": _date(one.seen),
+        "endpoint": one.endpoint.url,
+        "keys": {"p256dh": b64url(one.p256dh), "auth": b64url(one.auth)},
+        "vapid_public_key": one.vapid_key,
+        "called_gone_by_its_push_service": not publishing.reach(Audience(subscription=one.id)),
+        "alerts_handed_over": [_alert(alert) for alert in publishing.handed_over(one.id)],
+    }
+    return said, 200, {"Content-Disposition": "attachment; filename=alerts.json"}
+
+
+def _alert(one: Notification) -> dict[str, Any]:
+    return {
+        "title": one.text.title,
+        "body": one.text.body,
+        "url": one.text.url,
+        "story": one.story or None,
+        "sent_at": iso(one.started_at or one.created_at),
+    }
+
+
 @bp.post("/receipts")
 def report() -> ResponseReturnValue:
     """Count what a browser reports of alerts; a forgery counts nothing and is answered alike."""
@@ -147,8 +199,10 @@ def _preferences(subscription: Subscription) -> dict[str, Any]:
         "quiet_hours": _quiet_hours(manners.quiet_of(choice)),
         "daily_limit": manners.limit_of(choice) or None,
         "allow_breaking": choice.allow_breaking,
-        "paused_until": _iso(choice.paused_until) if choice.paused_until > time.time() else None,
+        "paused_until": iso(choice.paused_until) if choice.paused_until > time.time() else None,
         "receipts": choice.receipts,
+        "muted_stories": sorted(subscription.muted),
+        "followed_stories": sorted(subscription.followed),
         "wording": subscription.wording,
         "subscribed_on": _date(subscription.created),
     }
@@ -159,9 +213,5 @@ def _quiet_hours(quiet: Quiet) -> dict[str, str] | None:
     return None if start == end else {"from": start, "to": end}
 
 
-def _iso(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def _date(day: int) -> str:
-    return _iso(day * 86_400).partition("T")[0]
+    return iso(day * 86_400).partition("T")[0]

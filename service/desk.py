@@ -273,7 +273,7 @@ def correct(id: int) -> ResponseReturnValue:
             replace=wanted.reached == "replace",
             by=current_user.email,
             idempotency=key,
-            check=lambda text: wanted.check(text, runtime()),
+            check=lambda root: wanted.check(root, runtime()),
         )
     except validation.Invalid as invalid:
         return correction_page(root, form, nonce=nonce, errors=form.complaints(invalid)), 422

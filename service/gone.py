@@ -41,9 +41,10 @@ class Gone:
         self._store = store
 
     def look_after(self, now: float) -> None:
-        """Doubt what is to be doubted; delete the records of those who have been gone for long."""
+        """Doubt what is to be doubted; delete what is left of those who have been gone for long."""
         self._doubt(now)
         self._bid_farewell(now)
+        self._store.subscriptions.forget_left(now)
 
     def doubts(self) -> list[Doubt]:
         """Return which push services are doubted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
@@ -142,7 +143,8 @@ class Audience:
     """Whom a notification is for.
 
     Everyone, or any of `topics`; in any of `locales`; none who follows a topic of `exclude`.
-    `subscription` alone is a test to one browser.
+    Where it is about a running `story` (a slug), whoever follows that as well, and nobody who
+    muted it. `subscription` alone is a test to one browser.
     """
 
     everyone: bool = False
@@ -150,9 +152,27 @@ class Audience:
     exclude: tuple[str, ...] = ()
     locales: tuple[str, ...] = ()
     subscription: SubscriptionId | None = None
+    story: str = ""
+
+    def includes(
+        self, topics: Set[str], locale: str, *, followed: Set[str], muted: Set[str]
+    ) -> bool:
+        """Whether a reader is meant, by what they chose: what `SELECT` in the store says of all.
+
+        `followed` and `muted` are stories.
+        """
+        if self.subscription is not None or self.story in muted:
+            return False
+        if self.story and self.story in followed:
+            return True
+        return (
+            (self.everyone or not topics.isdisjoint(self.topics))
+            and topics.isdisjoint(self.exclude)
+            and (not self.locales or any(f"{locale}-".startswith(f"{x}-") for x in self.locales))
+        )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the audience as the API says it."""
+        """Return the audience as the API says it, which names the story beside it."""
         if self.subscription is not None:
             return {"subscription": str(self.subscription)}
         said: dict[str, Any] = (
@@ -174,6 +194,7 @@ class Audience:
             exclude=tuple(said.get("exclude", ())),
             locales=tuple(said.get("locales", ())),
             subscription=SubscriptionId.parse(subscription) if subscription else None,
+            story=said.get("story", ""),
         )
 
 
@@ -258,6 +279,16 @@ class Notification:
     revision: int = 0
     corrected: Content | None = None
     corrections: tuple[int, ...] = ()
+
+    @property
+    def story(self) -> str:
+        """The running story that it belongs to, whose alerts replace one another, or nothing."""
+        return self.audience.story
+
+    @property
+    def by_reader(self) -> bool:
+        """Whether a reader asked for it, to try their own browser; no editor needs to see it."""
+        return not self.created_by
 
     @property
     def text(self) -> Content:

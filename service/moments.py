@@ -57,6 +57,12 @@ def read(text: str) -> SendAt:
         raise ValueError("is a day or a time that does not exist") from None
 
 
+def iso(seconds: float) -> str:
+    """Return a moment in UTC, to the millisecond (RFC 3339)."""
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+
+
 def write(send_at: SendAt) -> str:
     """Return a moment as `read` takes it."""
     moment = datetime.fromtimestamp(send_at.at, timezone.utc).replace(tzinfo=None)

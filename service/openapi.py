@@ -84,6 +84,8 @@ class Preferences(_Answer):
     allow_breaking: bool
     paused_until: str | None
     receipts: bool
+    muted_stories: list[str]
+    followed_stories: list[str]
     wording: int
     subscribed_on: str
 
@@ -92,6 +94,52 @@ class PreferencesChanged(Preferences):
     """What a reader chose; `id` and `token` are new ones where the endpoint is another."""
 
     token: str
+
+
+class AlertShown(_Answer):
+    """An alert as a reader was shown it, or would have been."""
+
+    title: str
+    body: str
+    url: str
+    story: str | None
+    sent_at: str
+
+
+class Missed(_Answer):
+    """The last alerts that went to an audience in which this reader is now, newest first."""
+
+    alerts: list[AlertShown]
+
+
+class TestSent(_Answer):
+    """A test is going out; `recipients` is 0 where the push service calls this browser gone."""
+
+    status: Literal["sending"]
+    recipients: int
+
+
+class KeysShown(_Answer):
+    """The browser's half of the encryption."""
+
+    p256dh: str
+    auth: str
+
+
+class Export(Preferences):
+    """Everything that is stored about a reader.
+
+    `left_to_the_newsroom`: of the preferences those that the newsroom's defaults decide.
+    """
+
+    left_to_the_newsroom: list[Literal["quiet_hours", "daily_limit"]]
+    confirmed: bool
+    last_seen_on: str
+    endpoint: str
+    keys: KeysShown
+    vapid_public_key: str
+    called_gone_by_its_push_service: bool
+    alerts_handed_over: list[AlertShown]
 
 
 Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled", "expired"]
@@ -193,6 +241,7 @@ class NotificationShown(_Answer):
     urgency: str
     ttl: int
     audience: AudienceShown
+    story: str | None
     spread_minutes: int | None
     send_at: str | None
     time_zone: str | None
@@ -230,6 +279,29 @@ class TopicList(_Answer):
     """The topics that readers can follow, in the order in which they were made."""
 
     topics: list[TopicShown]
+
+
+class LatestShown(_Answer):
+    """The latest alert of a story."""
+
+    id: str
+    title: str
+    url: str
+    sent_at: str
+
+
+class StoryShown(_Answer):
+    """A running story, its latest alert, and how many browsers follow it."""
+
+    slug: str
+    latest: LatestShown
+    followers: int
+
+
+class StoryList(_Answer):
+    """The stories that are open, the one with the latest alert first."""
+
+    stories: list[StoryShown]
 
 
 class Description(RootModel[dict[str, Any]]):
@@ -312,6 +384,11 @@ OPERATIONS = {
     "api.readers.unsubscribe": Operation(
         {204: None}, problems=(*_OF_READERS, 429), security="reader"
     ),
+    "api.readers.missed": Operation({200: Missed}, problems=(*_OF_READERS, 429), security="reader"),
+    "api.readers.send_test": Operation(
+        {202: TestSent}, problems=(*_OF_READERS, 429), security="reader"
+    ),
+    "api.readers.export": Operation({200: Export}, problems=(*_OF_READERS, 429), security="reader"),
     "api.readers.report": Operation({204: None}, validation.NewReceipts, _WITH_BODY),
     "api.notifications.publish": Operation(
         {202: Published},
@@ -359,7 +436,7 @@ OPERATIONS = {
         (_IDEMPOTENCY,),
     ),
     "api.audience": Operation(
-        {200: Reach}, submissions.AudienceWanted, (*_WITH_BODY, *_OF_EDITORS), "editor"
+        {200: Reach}, submissions.AudienceCounted, (*_WITH_BODY, *_OF_EDITORS), "editor"
     ),
     "api.topics": Operation({200: TopicList}, problems=_OF_EDITORS, security="editor"),
     "api.topic": Operation({200: TopicShown}, problems=(*_OF_EDITORS, 404), security="editor"),
@@ -370,6 +447,8 @@ OPERATIONS = {
         {200: TopicShown}, validation.ChangedTopic, (*_WITH_BODY, *_OF_EDITORS, 404), "editor"
     ),
     "api.remove_topic": Operation({204: None}, problems=(*_OF_EDITORS, 404), security="editor"),
+    "api.stories": Operation({200: StoryList}, problems=_OF_EDITORS, security="editor"),
+    "api.close_story": Operation({204: None}, problems=(*_OF_EDITORS, 404), security="editor"),
     "api.description": Operation({200: Description}),
     "health.alive": Operation({200: Alive}),
     "health.ready": Operation({200: Ready}),

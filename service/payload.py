@@ -24,10 +24,14 @@ class Payload:
             "body": content.body,
             "navigate": content.url,
             "dir": "auto",
-            # A correction replaces what it corrects.
+            # A correction replaces what it corrects, an alert of a story the one before.
             "tag": f"stop-press-{notification.corrects or notification.id}",
             "timestamp": int(notification.created_at * 1000),
         }
+        if notification.story:
+            shown["tag"] = f"stop-press-story-{notification.story}"
+            if notification.corrects is None:
+                shown["renotify"] = True
         if content.icon:
             shown["icon"] = content.icon
         if content.image:
@@ -38,6 +42,8 @@ class Payload:
                 for number, action in enumerate(content.actions)
             ]
         shown["data"] = {"api": public_url, "receipt": ""}
+        if notification.story:
+            shown["data"]["story"] = notification.story
         document = {"web_push": 8030, "notification": shown}
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
         # Quotes within texts are escaped, so this cannot be found in one.

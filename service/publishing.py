@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
 from service.dispatch import Dispatch
 from service.limits import Limit, limits
 from service.models import (
+    MAX_TTL,
     Audience,
     Content,
     Notification,
@@ -24,11 +27,15 @@ from service.models import (
 )
 from service.store import Store
 from service.store.notifications import Memory
+from service.store.sending import ACCEPTED_KEPT
+from service.store.subscriptions import Subscription
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
 # Seconds: "kick-off in ten minutes" must not go out at night because nobody was there at kick-off.
 MOST_LATE = 15 * 60.0
+_LOOKED_THROUGH = 200  # alerts read at once
+_MOST_MISSED = 10
 _MOST_PLANNED = 200  # drafts and scheduled notifications that are listed
 
 
@@ -47,6 +54,14 @@ class Published:
     id: int
     recipients: int
     state: State = State.SENDING
+
+
+class RunningStory(NamedTuple):
+    """A story that is open, its latest alert, and how many browsers follow it."""
+
+    slug: str
+    latest: Notification
+    followers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +103,7 @@ class Publishing:
     ) -> Published:
         """Store a notification and wake a worker, or plan it: as a draft, or to be sent later.
 
+        `by` is the name of an editor or a tool, nothing where a reader tries their own browser.
         Conflict for an idempotency key used with another body.
         """
         if (before := self.answered(idempotency)) is not None:
@@ -123,6 +139,8 @@ class Publishing:
         if notification.state is State.SENDING:
             with suppress(RedisError):  # stored is stored: the clock wakes whoever was not woken
                 self._dispatch.wake(1, at_front=notification.urgent)
+                if notification.story:
+                    self._store.stories.close_silent()
 
     # -- what is planned -------------------------------------------------------------------------
 
@@ -231,6 +249,51 @@ class Publishing:
                     id, event, str(subscription), kept_days * 86_400
                 )
 
+    def stories(self) -> list[RunningStory]:
+        """Return the stories that are open, the one with the latest alert first."""
+        found = self._store.stories.open()
+        followers = self._store.stories.followers(list(found))
+        latest = {
+            one.id: one for one in self._store.notifications.all(i for i, _ in found.values())
+        }
+        return [
+            RunningStory(slug, latest[id], count)
+            for (slug, (id, _)), count in zip(found.items(), followers, strict=True)
+            if id in latest
+        ]
+
+    def missed(self, reader: Subscription) -> list[Notification]:
+        """Return the last alerts that went to an audience in which this reader is now."""
+        going_out = (State.SENDING, State.PAUSED, State.SENT)
+        sent = (
+            one
+            for one in self._store.notifications.started(_LOOKED_THROUGH)
+            if one.corrects is None and one.state in going_out
+        )
+        theirs = (
+            one
+            for one in sent
+            if one.audience.includes(
+                reader.topics, reader.locale, followed=reader.followed, muted=reader.muted
+            )
+        )
+        return list(islice(theirs, _MOST_MISSED))
+
+    def handed_over(self, reader: SubscriptionId) -> list[Notification]:
+        """Return the alerts of which the store still knows that they were handed over for them."""
+        found: list[Notification] = []
+        before, since = None, time.time() - ACCEPTED_KEPT
+        while page := self._store.notifications.started(_LOOKED_THROUGH, before):
+            before = page[-1].id
+            for one in page:
+                if one.finished_at is not None and one.finished_at < since:
+                    continue
+                if self._store.recipients.accepted_any(one.id, one.revision, [reader]):
+                    found.append(one)
+            if (page[-1].started_at or 0.0) < since - MAX_TTL:
+                break
+        return found
+
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""
         return self._store.audiences.count(audience)
@@ -277,13 +340,13 @@ class Publishing:
         replace: bool,
         by: str,
         idempotency: Idempotency | None = None,
-        check: Callable[[Content], None] = lambda _text: None,
+        check: Callable[[Notification], None] = lambda _root: None,
     ) -> Published:
         """Correct a notification: those not reached yet get the new text, and so do the others.
 
         The latter by a notification of its own, which replaces on the screen what it corrects;
         with `replace` False they keep what they have. None leaves a part of the text as it is.
-        `check` is given the text as it is, and may refuse.
+        `check` is given the notification as it is, and may refuse.
         """
         while True:
             root = self.root(id)
@@ -291,7 +354,7 @@ class Publishing:
             if (before := self.answered(idempotency)) is not None:
                 return before
             text = root.text
-            check(text)
+            check(root)
             correction = Notification(
                 id=self._store.notifications.new_id(),
                 content=dataclasses.replace(

@@ -21,6 +21,9 @@ from flask import (
 )
 from rjsmin import jsmin
 
+from service.store.sending import ACCEPTED_KEPT
+from service.store.subscriptions import LEFT_MEMORY
+
 WEB = Path(__file__).resolve().parent.parent / "web"
 
 # A publisher's page loads these on every view: stale is better than late (design, section 5).
@@ -84,6 +87,33 @@ def _public(name: str, cache_control: str) -> Response:
     response.add_etag()
     response.make_conditional(request)
     return response
+
+
+_TEST_WORDS = {
+    "en": ("This is a test", "Alerts from {} will look like this."),
+    "es": ("Esto es una prueba", "Así se verán los avisos de {}."),
+    "fr": ("Ceci est un essai", "Les alertes de {} auront cet aspect."),
+    "de": ("Dies ist ein Test", "So sehen Meldungen von {} aus."),
+    "ru": ("Это проверка", "Так выглядят оповещения от {}."),
+    "ar": ("هذه تجربة", "هكذا تبدو تنبيهات {}."),
+}
+
+
+def test_words(locale: str, site_name: str) -> tuple[str, str]:
+    """Return title and body of a test that a reader asks for, in their language or English."""
+    title, text = _TEST_WORDS.get(locale.partition("-")[0], _TEST_WORDS["en"])
+    return title, text.format(site_name)
+
+
+@bp.get("/privacy")
+def privacy() -> str:
+    """Say what is stored about a reader, for how long, and how to see, change and erase it."""
+    return render_template(
+        "reader/privacy.html",
+        receipts_days=current_app.config["STOPPRESS"].receipts_kept_days,
+        left_days=LEFT_MEMORY // 86_400,
+        accepted_days=ACCEPTED_KEPT // 86_400,
+    )
 
 
 @bp.get("/sw.js")

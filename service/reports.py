@@ -187,6 +187,8 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
         said += f", but not {' or '.join(without)}"
     if audience.locales:
         said += f", reading {' or '.join(audience.locales)}"
+    if audience.story:
+        said += f", and whoever follows the story {audience.story}"
     return said
 
 

@@ -80,12 +80,12 @@ def seed(
             partition = store.subscriptions.partition_of(digest_of(wish.endpoint.url))
         chunks[partition].append(wish)
         if len(chunks[partition]) == CHUNK:
-            store.subscriptions.seed(partition, chunks[partition])
+            store.seeds.store(partition, chunks[partition])
             chunks[partition] = []
             yield (stored := stored + CHUNK)
     for partition, rest in enumerate(chunks):
         if rest:
-            store.subscriptions.seed(partition, rest)
+            store.seeds.store(partition, rest)
     yield count
 
 

@@ -39,6 +39,7 @@ from service.validation import (
     Link,
     Locale,
     Said,
+    Slug,
     Topics,
     characters,
     line,
@@ -90,6 +91,19 @@ class AudienceWanted(Said):
         )
 
 
+class AudienceCounted(AudienceWanted):
+    """An audience to be counted; with a running `story`, also its followers, but none who muted it.
+
+    Of an alert the story is said beside the audience.
+    """
+
+    story: Slug | None = None
+
+    def audience(self) -> Audience:
+        """Return the audience in the house's words."""
+        return replace(super().audience(), story=self.story or "")
+
+
 class ActionWanted(Said):
     """A button under an alert."""
 
@@ -127,6 +141,7 @@ class _AlertSaid(Said):
     kind: Literal["news", "breaking"] = "news"
     urgency: Literal["very-low", "low", "normal", "high"] = "high"
     ttl: Annotated[int, Field(ge=MIN_TTL, le=MAX_TTL)] | None = None
+    story: Slug | None = None
     spread_minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
     send_at: Moment | None = None
     late: Literal["draft", "send"] = "draft"
@@ -148,11 +163,12 @@ class NewNotification(_AlertSaid):
     def accepted(self, runtime: Runtime) -> Wanted:
         """Return the alert in the house's words; `Invalid` where it cannot be sent like that."""
         content, spread = self._content(), self.spread_minutes or 0
-        check_size(content, runtime)
+        check_size(content, self.story or "", runtime)
         if spread * 60 + MIN_TTL > content.ttl:
             detail = "The alert would run out of time (`ttl`) before the last reader has it."
             raise Invalid([FieldError("spread_minutes", detail)])
-        return Wanted(content, self.audience.audience(), spread, self._send_at(), self.draft)
+        audience = replace(self.audience.audience(), story=self.story or "")
+        return Wanted(content, audience, spread, self._send_at(), self.draft)
 
     def _send_at(self) -> SendAt | None:
         if self.send_at is None:
@@ -219,6 +235,7 @@ def _as_said(one: Notification) -> dict[str, object]:
     return {
         **one.content.as_json(),
         "audience": one.audience.as_json(),
+        "story": one.story or None,
         "spread_minutes": one.spread_minutes or None,
         "send_at": moments.write(at) if at else None,
         "late": "send" if at and at.however_late else "draft",
@@ -234,13 +251,13 @@ class Correction(Said):
     url: Link | None = None
     reached: Literal["replace", "leave"] = "replace"
 
-    def check(self, before: Content, runtime: Runtime) -> None:
+    def check(self, root: Notification, runtime: Runtime) -> None:
         """Raise `Invalid` where it changes nothing, or makes the alert too long to be pushed."""
-        given = {"title": self.title, "body": self.body, "url": self.url}
+        before, given = root.text, {"title": self.title, "body": self.body, "url": self.url}
         changes = {name: text for name, text in given.items() if text is not None}
         if all(getattr(before, name) == text for name, text in changes.items()):
             raise Invalid([FieldError("title", "Nothing would change: say what is to be other.")])
-        check_size(replace(before, **changes), runtime)  # type: ignore[arg-type]
+        check_size(replace(before, **changes), root.story, runtime)  # type: ignore[arg-type]
 
 
 class TestTo(Said):
@@ -259,10 +276,10 @@ class TestTo(Said):
         return id
 
 
-def check_size(content: Content, runtime: Runtime) -> None:
+def check_size(content: Content, story: str, runtime: Runtime) -> None:
     """Raise `Invalid` where a text is too long to be pushed."""
-    everyone = Audience(everyone=True)
-    widest = Notification(_LONGEST_ID, content, everyone, State.SENDING, time.time(), "")
+    audience = Audience(everyone=True, story=story)
+    widest = Notification(_LONGEST_ID, content, audience, State.SENDING, time.time(), "")
     over = Payload(widest, runtime.config.public_url).size - MAX_PLAINTEXT
     if over > 0:
         by = f"{over} byte{'s' if over > 1 else ''}"

@@ -169,6 +169,14 @@ def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
     return slugs
 
 
+def _stories(slugs: list[str], info: ValidationInfo) -> list[str]:
+    if len(set(slugs)) != len(slugs):
+        raise ValueError("must not name a story twice")
+    if not set(slugs) <= _house(info).store.stories.open().keys():
+        raise ValueError("names a story that is not running")
+    return slugs
+
+
 def _endpoint(value: object, info: ValidationInfo) -> Endpoint:
     return _house(info).endpoints.parse(_text(value))
 
@@ -185,14 +193,14 @@ def _quarter(text: str) -> str:
 
 
 def _pause(text: str) -> str:
-    """Let through an exact moment within the year to come (RFC 3339)."""
+    """Let through an exact moment, at most a year from now (RFC 3339).
+
+    One that has passed is no pause: it may have while the reader was looking at it.
+    """
     moment = moments.read(text)
     if moment.zone:
         raise ValueError("must be a time with an offset, such as 2026-03-29T18:00:00+02:00")
-    ahead = moment.at - time.time()
-    if ahead <= 0:
-        raise ValueError("has passed already; null ends a pause")
-    if ahead > LONGEST_PAUSE:
+    if moment.at - time.time() > LONGEST_PAUSE:
         raise ValueError("must be within a year from now")
     return text
 
@@ -241,6 +249,7 @@ Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(_locale
 Zone = Annotated[str, AfterValidator(moments.zone)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Topics = Annotated[list[str], Field(max_length=100), AfterValidator(_topics)]
+Stories = Annotated[list[str], Field(max_length=50), AfterValidator(_stories)]
 VapidPublicKey = Annotated[str, AfterValidator(_vapid_key)]
 TopicName = Annotated[str, line(60), AfterValidator(characters)]
 TopicDescription = Annotated[
@@ -309,6 +318,8 @@ class _Preferences(Said):
         Annotated[str, StringConstraints(max_length=100), AfterValidator(_pause)] | None
     ) = None
     receipts: bool | None = None
+    muted_stories: Stories | None = None
+    followed_stories: Stories | None = None
 
     def chosen(self) -> Mapping[str, Any]:
         """Return the fields of `Choice` that are to be other, with their new values."""
@@ -319,9 +330,8 @@ class _Preferences(Said):
         if "daily_limit" in said:
             chosen["daily_limit"] = self.daily_limit or UNLIMITED
         if "paused_until" in said:
-            chosen["paused_until"] = (
-                int(moments.read(self.paused_until).at) if self.paused_until else 0
-            )
+            until = moments.read(self.paused_until).at if self.paused_until else 0
+            chosen["paused_until"] = int(until) if until > time.time() else 0
         for name in ("allow_breaking", "receipts"):
             if (value := getattr(self, name)) is not None:
                 chosen[name] = value
@@ -337,6 +347,8 @@ class _Preferences(Said):
             locale=self.locale,
             zone=self.timezone,
             chosen=self.chosen(),
+            muted=None if self.muted_stories is None else frozenset(self.muted_stories),
+            followed=None if self.followed_stories is None else frozenset(self.followed_stories),
         )
 
 

@@ -258,6 +258,7 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "kind": "news",
         "urgency": "high",
         "ttl": 4 * 3600,
+        "story": None,
         "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
         "spread_minutes": None,
         "send_at": None,
@@ -534,6 +535,8 @@ EDITORS_CALLS = [
     ("POST", f"{API}/topics", {"slug": "new", "name": "New"}, {"topics"}),
     ("PATCH", f"{API}/topics/world", {}, {"topics"}),
     ("DELETE", f"{API}/topics/world", None, {"topics"}),
+    ("GET", f"{API}/stories", None, {"send", "read"}),
+    ("DELETE", f"{API}/stories/quake", None, {"send"}),
     ("GET", "/metrics", None, {"read"}),
 ]
 
@@ -548,7 +551,8 @@ def test_a_call_needs_a_token_of_its_scope(
 ) -> None:
     subscribe(client)
     planned = method in ("PATCH", "DELETE") or path.endswith("send")
-    client.call("POST", NOTIFICATIONS, NEWS | {"draft": planned}, token=client.add_token())
+    first = NEWS | {"draft": planned and "stories" not in path, "story": "quake"}
+    client.call("POST", NOTIFICATIONS, first, token=client.add_token())
     if path.endswith("resume"):
         client.runtime.publishing.pause(1)
     every = {"send", "read", "topics"}
@@ -573,7 +577,10 @@ def test_every_call_that_needs_an_api_token_is_in_that_table(client: Client) -> 
         if call.get("security") == [{"editor": []}]
     }
     named = {
-        (method, path.replace("/1", "/{id}").replace("/world", "/{slug}"))
+        (
+            method,
+            path.replace("/1", "/{id}").replace("/world", "/{slug}").replace("/quake", "/{slug}"),
+        )
         for method, path, _, _ in EDITORS_CALLS
     }
     assert named == guarded
@@ -611,6 +618,8 @@ GOOD: dict[str, Any] = {
         "allow_breaking": True,
         "paused_until": None,
         "receipts": True,
+        "muted_stories": [],
+        "followed_stories": ["storm"],
     },
     "report": {"token": "x" * 22, "event": "shown"},
     "publish": {
@@ -622,12 +631,14 @@ GOOD: dict[str, Any] = {
         "urgency": "normal",
         "ttl": 3600,
         "audience": {"topics": ["world"], "exclude": [], "locales": ["en"]},
+        "story": "quake",
         "spread_minutes": 30,
     },
     "replan": {
         "title": "Ferry afloat again",
         "url": "https://paper.example/ferry",
         "audience": {"topics": ["world"]},
+        "story": None,
         "draft": True,
     },
     "correct": {
@@ -637,14 +648,18 @@ GOOD: dict[str, Any] = {
         "reached": "leave",
     },
     "test": {"subscription_id": "0-0"},
-    "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
+    "audience": {
+        "topics": ["world"],
+        "exclude": ["sport"],
+        "locales": ["en"],
+        "story": "never-heard-of",
+    },
     "add topic": {"slug": "new", "name": "New", "description": "", "default": False},
     "change topic": {"name": "New", "description": "", "default": False},
 }
 OFF_CURVE = "BA" + "A" * 84 + "B"  # 0x04, then x = 0 and y = 1
 GOOGLE = "https://fcm.googleapis.com/fcm/send/"
-LATER = ("muted_stories", "followed_stories")
-LATER_ALERT = ("story", "local_time")
+LATER_ALERT = ("local_time",)
 LINKS = [
     "",
     "/ferry",
@@ -721,7 +736,7 @@ BAD = [
     ("subscribe", "timezone", "europe/riga", "timezone"),
     ("subscribe", "refresh", "yes", "refresh"),
     ("subscribe", "refresh", 1, "refresh"),
-    *(("subscribe", name, 1, name) for name in ("expirationTime", "user", *LATER)),
+    *(("subscribe", name, 1, name) for name in ("expirationTime", "user", "story")),
     ("subscribe", "wording", 256, "wording"),
     ("subscribe", "wording", -1, "wording"),
     ("subscribe", "wording", "1", "wording"),
@@ -744,15 +759,28 @@ BAD = [
     ("change", "receipts", 0, "receipts"),
     ("change", "paused_until", "tomorrow", "paused_until"),
     ("change", "paused_until", 1900000000, "paused_until"),
-    ("change", "paused_until", "2020-01-01T00:00:00Z", "paused_until"),
     ("change", "paused_until", "9999-01-01T00:00:00Z", "paused_until"),
     ("change", "paused_until", "2099-01-01T00:00:00", "paused_until"),
     ("change", "paused_until", "2099-01-01T00:00[Europe/Riga]", "paused_until"),
     ("change", "wording", 1, "wording"),
+    ("change", "muted_stories", ["flood"], "muted_stories"),
+    ("change", "muted_stories", ["storm"] * 2, "muted_stories"),
+    ("change", "muted_stories", "storm", "muted_stories"),
+    ("change", "followed_stories", [f"s{number}" for number in range(51)], "followed_stories"),
+    ("change", "followed_stories", [None], "followed_stories.0"),
+    ("change", "followed_stories", ["storm\x00"], "followed_stories"),
+    ("subscribe", "followed_stories", ["flood"], "followed_stories"),
+    ("publish", "story", "Quake", "story"),
+    ("publish", "story", "", "story"),
+    ("publish", "story", "x" * 41, "story"),
+    ("publish", "story", 5, "story"),
+    ("publish", "audience.story", "quake", "audience.story"),
+    ("replan", "story", "qu ake", "story"),
+    ("audience", "story", "*", "story"),
     ("change", "subscription.endpoint", "https://evil.example/x", "subscription.endpoint"),
     ("change", "topics", ["cooking"], "topics"),
     ("change", "refresh", True, "refresh"),
-    *(("change", name, None, name) for name in ("id", "token", *LATER)),
+    *(("change", name, None, name) for name in ("id", "token", "subscribed_on")),
     ("report", "token", "DELETE", ""),
     ("report", "receipts", [], "receipts"),
     ("report", "receipts", [{"token": "x", "event": "shown"}], ""),
@@ -842,7 +870,7 @@ class Doorstep:
         for draft in (False, True):
             client.runtime.publishing.publish(
                 Content("Late news", "https://paper.example/"),
-                Audience(everyone=True),
+                Audience(everyone=True, story="storm"),
                 by="a test",
                 draft=draft,
             )

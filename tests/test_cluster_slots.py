@@ -84,7 +84,7 @@ def test_from_subscribing_to_the_report_nothing_touches_two_slots(
     push.answer_with(ten_are_gone)
     spread = runtime.publishing.publish(content(), EVERYONE, by="a test", spread_minutes=60).id
     runtime.publishing.cancel(spread)
-    ordinary = clustered.publish(TOPICS)
+    ordinary = clustered.publish(replace(TOPICS, story="quake"))
     breaking = clustered.publish(kind="breaking")
     runtime.publishing.pause(breaking)
     runtime.publishing.resume(breaking)
@@ -92,8 +92,17 @@ def test_from_subscribing_to_the_report_nothing_touches_two_slots(
         breaking, title="Corrected", body=None, url=None, replace=True, by="a test"
     ).id
     planned = runtime.publishing.publish(
-        content(), EVERYONE, by="a test", send_at=SendAt(time.time() + 1, "Europe/Riga")
+        content(),
+        replace(EVERYONE, story="storm"),
+        by="a test",
+        send_at=SendAt(time.time() + 1, "Europe/Riga"),
     ).id
+    one = wish(10_003)
+    follower, _ = runtime.store.subscriptions.subscribe(
+        replace(one, followed=frozenset({"quake"}), muted=frozenset({"quake"}))
+    )
+    assert runtime.store.subscriptions.change(follower.id, replace(one, muted=frozenset())).followed
+    runtime.store.subscriptions.remove(follower.id)
 
     states = {id: clustered.over(id).state for id in (spread, ordinary, breaking, planned)}
     assert states.pop(spread) is State.CANCELLED
@@ -102,6 +111,11 @@ def test_from_subscribing_to_the_report_nothing_touches_two_slots(
     reached = clustered.outcomes(breaking)
     assert sum(reached.values()) == runtime.publishing.progress(breaking).recipients
     assert reached["gone"] >= 1
+    assert [(story.slug, story.followers) for story in runtime.publishing.stories()] == [
+        ("storm", 0),
+        ("quake", 0),
+    ]
+    assert runtime.store.stories.close("quake")
     runtime.gone.look_after(time.time() + FAREWELL)
     assert runtime.store.subscriptions.count() == left - 10
     assert runtime.publishing.reach(EVERYONE) == left - 10

@@ -136,6 +136,8 @@ def test_a_pause_lasts_to_the_end_of_its_hour_and_is_ended_by_null(client: Clien
     assert reader.change(paused_until=shown)["paused_until"] == shown
     assert reader.change(daily_limit=2)["paused_until"] == shown
     assert reader.change(paused_until=None)["paused_until"] is None
+    reader.change(paused_until=shown)
+    assert reader.change(paused_until="2020-01-01T00:00:00Z")["paused_until"] is None
 
 
 def test_a_pause_that_is_over_is_no_pause(client: Client, monkeypatch: Any) -> None:

@@ -14,7 +14,7 @@ from service.reader import WEB, articles, bp
 
 SCRIPTS = ["/sw.js", "/optin.js", "/look.js", "/panel.js"]
 TEXTS = {path.stem: f"/texts/{path.name}" for path in (WEB / "reader" / "texts").iterdir()}
-PAGES = ["/demo/", "/demo/no-such-story", *(f"/demo/{slug}" for slug in articles())]
+PAGES = ["/privacy", "/demo/", "/demo/no-such-story", *(f"/demo/{slug}" for slug in articles())]
 # Elements that have no end tag (HTML, section 13.1.2); SVG's are closed by themselves.
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -177,6 +177,18 @@ def test_the_paper_bears_the_newsrooms_name_as_plain_text(get):
     html = get("/demo/").text
     assert "The Evening &lt;Test&gt;" in html
     assert "<Test>" not in html
+
+
+@pytest.mark.parametrize(("days", "said"), [("1", "1 day after"), ("45", "45 days after")])
+def test_readers_learn_how_long_what_is_stored_is_kept(days, said):
+    app = Flask(__name__, static_folder=None)
+    app.config["STOPPRESS"] = Config.read({"RECEIPTS_KEPT_DAYS": days})
+    app.register_blueprint(bp)
+    page = Page("/privacy", app.test_client().get("/privacy").text)
+    assert said in page.text
+    assert "for 30 days, so that no page subscribes you again" in page.text
+    assert "That is kept for 7 days." in page.text
+    assert "The Daily Example" in page.text
 
 
 def test_an_unknown_story_is_not_found_and_the_paper_says_so_itself(get):

@@ -47,13 +47,12 @@ class Bases(dict[int, Base]):
 
 
 class Send:
-    """One alert as this worker sends it; a correction replaces what it corrects.
+    """One alert as this worker sends it; it replaces what it corrects, or the last of its story.
 
     `due` says that it may have a batch to lease, `leases` is how many of them are held here.
     """
 
     def __init__(self, runtime: Runtime, notification: Notification) -> None:
-        replaced = notification.corrects or notification.id
         self.id = notification.id
         self.urgent = notification.urgent
         self.correctable = notification.audience.subscription is None
@@ -62,7 +61,10 @@ class Send:
         self.leases = 0
         self._tokens = runtime.tokens
         self._public_url = runtime.config.public_url
-        self._topic = wire.collapse_topic(self._tokens.topic_key, f"notification {replaced}")
+        replaced = f"notification {notification.corrects or notification.id}"
+        if notification.story:
+            replaced = f"story {notification.story}"
+        self._topic = wire.collapse_topic(self._tokens.topic_key, replaced)
         self._made: dict[tuple[str, wire.VapidSigner], tuple[float, wire.Headers]] = {}
         self._take_over(notification)
 

@@ -17,8 +17,10 @@ from service.store.house import House
 from service.store.notifications import Notifications
 from service.store.prepared import Prepared
 from service.store.recipients import Recipients
+from service.store.seeds import Seeds
 from service.store.sending import Sending
 from service.store.services import Services
+from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 
 VERSION = 1
@@ -39,7 +41,9 @@ class Store:
     def __init__(self, redis: Redis, partitions: int = 1) -> None:
         self.redis = redis
         self.house = House(redis)
-        self.subscriptions = Subscriptions(redis, partitions, self.house)
+        self.stories = Stories(redis, partitions)
+        self.subscriptions = Subscriptions(redis, partitions, self.house, self.stories)
+        self.seeds = Seeds(redis, self.subscriptions)
         self.audiences = Audiences(redis, partitions, self.house)
         self.farewells = Farewells(redis, partitions)
         self.prepared = Prepared(redis, partitions)

@@ -9,17 +9,25 @@ from redis import Redis
 
 from service.models import Audience
 from service.store.house import House
+from service.store.stories import story_key
 from service.store.subscriptions import Subscriptions
 
-# Leaves in KEYS[first + 1] who is meant: live, in any of the topics, in any of the locales, not
-# gone and in none of the exclusions. KEYS from `first`: scratch, destination, live, gone, topics,
-# locales, exclusions. ARGV from `arg`: everyone or not, how many of each, one number or ''.
+# Leaves in KEYS[first + 1] who is meant: live, in any of the topics, in any of the locales and in
+# none of the exclusions; or live, and following the story; but neither gone nor those who muted it.
+# KEYS from `first`: scratch, destination, live, gone, topics, locales, exclusions, and where there
+# is a story who followed it, who muted it. ARGV from `arg`: everyone or not, how many topics,
+# locales and exclusions, one number or '', a story or not.
 # AND with NOT is done as XOR: BITOP NOT reaches only as far as its operand.
 SELECT = """
 local function select_audience(first, arg)
   local scratch, destination, live, gone = unpack(KEYS, first, first + 3)
   local counts = {tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2]), tonumber(ARGV[arg + 3])}
   local at = first + 4
+  local function without(...)
+    redis.call('BITOP', 'OR', scratch, ...)
+    redis.call('BITOP', 'AND', scratch, scratch, destination)
+    redis.call('BITOP', 'XOR', destination, destination, scratch)
+  end
   redis.call('BITOP', 'AND', destination, live, live)
   if ARGV[arg + 4] ~= '' then
     local there = redis.call('GETBIT', destination, ARGV[arg + 4])
@@ -35,9 +43,15 @@ local function select_audience(first, arg)
     redis.call('BITOP', 'AND', destination, destination, scratch)
   end
   at = at + counts[2]
-  redis.call('BITOP', 'OR', scratch, gone, unpack(KEYS, at, at + counts[3] - 1))
-  redis.call('BITOP', 'AND', scratch, scratch, destination)
-  redis.call('BITOP', 'XOR', destination, destination, scratch)
+  if ARGV[arg + 5] == '1' then
+    local followed, muted = unpack(KEYS, at + counts[3], at + counts[3] + 1)
+    if counts[3] > 0 then without(unpack(KEYS, at, at + counts[3] - 1)) end
+    redis.call('BITOP', 'AND', scratch, followed, live)
+    redis.call('BITOP', 'OR', destination, destination, scratch)
+    without(gone, muted)
+  else
+    without(gone, unpack(KEYS, at, at + counts[3] - 1))
+  end
   redis.call('DEL', scratch)
   return redis.call('BITCOUNT', destination)
 end
@@ -91,5 +105,10 @@ class Audiences:
         exclude = [key(partition, "topic", slug) for slug in audience.exclude]
         keys = [scratch, destination, key(partition, "live"), key(partition, "gone")]
         only = audience.subscription.number if audience.subscription else ""
-        args = [int(audience.everyone), len(topics), len(locales), len(exclude), only]
-        return [*keys, *topics, *locales, *exclude], args
+        counts = [len(topics), len(locales), len(exclude)]
+        args = [int(audience.everyone), *counts, only, int(bool(audience.story))]
+        story = [
+            story_key(partition, kind, audience.story)
+            for kind in (("followed", "muted") if audience.story else ())
+        ]
+        return [*keys, *topics, *locales, *exclude, *story], args

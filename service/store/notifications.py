@@ -17,14 +17,17 @@ from typing import Any, cast
 from redis import Redis
 
 from service.models import Audience, Content, Notification, Outcome, Progress, SendAt, State
+from service.store.stories import STORIES
 
 _ACTIVE, _STARTED, _SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
+_READERS_TEST_KEPT = 86_400  # seconds
 _FIELDS = (
     *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
     *("missed", "changes"),
 )
 
-# KEYS: notification, active, started, scheduled. ARGV: id, state, ms: when to send it, or now.
+# KEYS: notification, active, started, scheduled, stories. ARGV: id, state, ms: when to send it, or
+# now; story or ''. A story is open from the first of its alerts that is sent.
 _ENTER = """
 local function enter()
   if ARGV[2] == 'draft' or ARGV[2] == 'scheduled' then
@@ -33,24 +36,31 @@ local function enter()
     redis.call('HSET', KEYS[1], 'started_at', string.format('%.3f', ARGV[3] / 1000))
     redis.call('SADD', KEYS[2], ARGV[1])
     redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
+    if ARGV[4] ~= '' then
+      redis.call('HSET', KEYS[5], ARGV[4], string.format('%s %.0f', ARGV[1], ARGV[3]))
+    end
   end
   redis.call('HSET', KEYS[1], 'state', ARGV[2])
 end
 """
 
 # KEYS: those of `enter`, idempotency record or nothing.
-# ARGV: those of `enter`, doc, answer, seconds kept.
+# ARGV: those of `enter`, doc, whether a reader asked for it, answer, seconds kept.
 # Returns nothing, or what was answered to the same key before. The first write allocates.
 _PUBLISH = (
     _ENTER
     + """
-if KEYS[5] then
-  local before = redis.call('GET', KEYS[5])
+if KEYS[6] then
+  local before = redis.call('GET', KEYS[6])
   if before then return before end
-  redis.call('SET', KEYS[5], ARGV[5], 'EX', ARGV[6])
+  redis.call('SET', KEYS[6], ARGV[7], 'EX', ARGV[8])
 end
-redis.call('HSET', KEYS[1], 'doc', ARGV[4])
+redis.call('HSET', KEYS[1], 'doc', ARGV[5])
 enter()
+if ARGV[6] == '1' then
+  redis.call('HSET', KEYS[1], 'by_reader', 1)
+  redis.call('ZREM', KEYS[3], ARGV[1])
+end
 """
 )
 
@@ -61,8 +71,8 @@ _CHANGE = (
     + """
 local state, changes = unpack(redis.call('HMGET', KEYS[1], 'state', 'changes'))
 if state ~= 'draft' and state ~= 'scheduled' then return 0 end
-if (changes or '0') ~= ARGV[5] then return 0 end
-redis.call('HSET', KEYS[1], 'doc', ARGV[4], 'changes', ARGV[5] + 1)
+if (changes or '0') ~= ARGV[6] then return 0 end
+redis.call('HSET', KEYS[1], 'doc', ARGV[5], 'changes', ARGV[6] + 1)
 redis.call('HDEL', KEYS[1], 'missed')
 redis.call('ZREM', KEYS[4], ARGV[1])
 enter()
@@ -93,7 +103,8 @@ if state ~= 'scheduled' then
   redis.call('ZREM', KEYS[4], ARGV[1])
   return 0
 end
-if now - due > tonumber(ARGV[2]) and not cjson.decode(text).send_at.however_late then
+local said = cjson.decode(text)
+if now - due > tonumber(ARGV[2]) and not said.send_at.however_late then
   redis.call('HSET', KEYS[1], 'state', 'draft', 'missed', 1)
   redis.call('ZADD', KEYS[4], 'inf', ARGV[1])
   return 0
@@ -101,6 +112,9 @@ end
 redis.call('SADD', KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[1], 'state', 'sending', 'started_at', string.format('%.3f', now / 1000))
 redis.call('ZADD', KEYS[3], now, ARGV[1])
+if (said.story or '') ~= '' then
+  redis.call('HSET', KEYS[5], said.story, string.format('%s %.0f', ARGV[1], now))
+end
 redis.call('ZREM', KEYS[4], ARGV[1])
 return 1
 """
@@ -149,13 +163,15 @@ end
 return 1
 """
 
-# KEYS: notification, active. ARGV: id, state, finished_at, report. Cancelled stays cancelled.
+# KEYS: notification, active. ARGV: id, state, finished_at, report, seconds after which one that a
+# reader asked for is forgotten. Cancelled stays cancelled.
 _FINISH = """
 redis.call('SREM', KEYS[2], ARGV[1])
 if redis.call('HEXISTS', KEYS[1], 'report') == 1 then return 0 end
 local state = ARGV[2]
 if redis.call('HGET', KEYS[1], 'state') == 'cancelled' then state = 'cancelled' end
 redis.call('HSET', KEYS[1], 'state', state, 'finished_at', ARGV[3], 'report', ARGV[4])
+if redis.call('HEXISTS', KEYS[1], 'by_reader') == 1 then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
 return 1
 """
 
@@ -207,7 +223,8 @@ class Notifications:
         Where something is remembered already, nothing is stored and that is returned.
         """
         keys = self._enter_keys(notification.id)
-        args = [*_enter_args(notification, notification.created_at), _doc(notification)]
+        args = _enter_args(notification, notification.created_at)
+        args += [_doc(notification), int(notification.by_reader)]
         if memory is not None:
             keys.append(memory.key)
             args += [json.dumps(memory.answer), memory.seconds]
@@ -238,7 +255,7 @@ class Notifications:
         return bool(self._start(keys=self._enter_keys(id), args=[id, int(most_late * 1000)]))
 
     def _enter_keys(self, id: int) -> list[str]:
-        return [self._key(id), _ACTIVE, _STARTED, _SCHEDULED]
+        return [self._key(id), _ACTIVE, _STARTED, _SCHEDULED, STORIES]
 
     def correct(
         self, root: Notification, correction: Notification, memory: Memory | None = None
@@ -290,13 +307,17 @@ class Notifications:
         return None if state is None else State(state.decode())
 
     def latest(self, limit: int, before: int | None = None) -> list[Notification]:
-        """Return up to `limit` notifications, newest first, those older than id `before`."""
+        """Return up to `limit` notifications, newest first, those older than id `before`.
+
+        What readers asked for, to try their browsers, is neither here nor among `started`.
+        """
         newest = int(cast("bytes | None", self._redis.get("{g}:n")) or 0)
         upto = newest if before is None else min(newest, before - 1)
         found: list[Notification] = []
         while upto > 0 and len(found) < limit:
             # An id is passed over where publishing it was refused.
-            found += self._all(range(upto, max(0, upto - limit), -1))
+            some = self.all(range(upto, max(0, upto - limit), -1))
+            found += [one for one in some if not one.by_reader]
             upto -= limit
         return found[:limit]
 
@@ -305,14 +326,14 @@ class Notifications:
         rank = None if before is None else self._redis.zrevrank(_STARTED, str(before))
         first = 0 if rank is None else cast(int, rank) + 1
         ids = cast("list[bytes]", self._redis.zrevrange(_STARTED, first, first + limit - 1))
-        return self._all(map(int, ids))
+        return self.all(map(int, ids))
 
     def planned(self, limit: int) -> list[Notification]:
         """Return up to `limit` that were not sent yet: the soonest first, drafts last."""
         ids = cast("list[bytes]", self._redis.zrange(_SCHEDULED, 0, limit - 1))
-        return [one for one in self._all(map(int, ids)) if one.planned]
+        return [one for one in self.all(map(int, ids)) if one.planned]
 
-    def _all(self, ids: Iterable[int]) -> list[Notification]:
+    def all(self, ids: Iterable[int]) -> list[Notification]:
         """Return those of these notifications that there are."""
         ids = list(ids)
         with self._redis.pipeline(transaction=False) as pipe:
@@ -336,7 +357,7 @@ class Notifications:
             "recipients": progress.recipients,
             "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
         }
-        args = [id, state.value, repr(at), json.dumps(report)]
+        args = [id, state.value, repr(at), json.dumps(report), _READERS_TEST_KEPT]
         return bool(self._finish(keys=[self._key(id), _ACTIVE], args=args))
 
     def report(self, id: int) -> Progress | None:
@@ -379,7 +400,7 @@ def _enter_args(notification: Notification, now: float) -> list[Any]:
         when = "inf"
     elif notification.state is State.SCHEDULED and notification.send_at is not None:
         when = int(notification.send_at.at * 1000)
-    return [notification.id, notification.state.value, when]
+    return [notification.id, notification.state.value, when, notification.story]
 
 
 def _doc(notification: Notification) -> str:
@@ -387,6 +408,7 @@ def _doc(notification: Notification) -> str:
         {
             "content": notification.content.as_json(),
             "audience": notification.audience.as_json(),
+            "story": notification.story,
             "spread_minutes": notification.spread_minutes,
             "send_at": asdict(notification.send_at) if notification.send_at else None,
             "corrects": notification.corrects,
@@ -402,7 +424,8 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
     return Notification(
         id=id,
         content=Content.from_json(said["content"]),
-        audience=Audience.from_json(said["audience"]),
+        # Those of before there were stories have none.
+        audience=Audience.from_json(said["audience"] | {"story": said.get("story", "")}),
         state=State(cast(bytes, state).decode()),
         created_at=said["created_at"],
         created_by=said["created_by"],

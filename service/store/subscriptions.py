@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import time
-import uuid
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import lru_cache
@@ -20,6 +18,7 @@ from service.models import Record, SubscriptionId
 from service.quiet import Choice
 from service.store.house import House
 from service.store.prepared import DROP, counter_key, keys_key
+from service.store.stories import Stories, story_key
 
 Field: TypeAlias = bytes | bytearray | memoryview | str | int | float
 
@@ -62,7 +61,11 @@ redis.call('HSET', KEYS[2], string.sub(ARGV[5], 3), ARGV[4])
 redis.call('ZREM', KEYS[3], ARGV[5])
 local set = 5 + tonumber(ARGV[7])
 for i = 6, #KEYS do
-  redis.call('SETBIT', KEYS[i], ARGV[4], i <= set and 1 or 0)
+  if i <= set then
+    redis.call('SETBIT', KEYS[i], ARGV[4], 1)
+  elseif redis.call('GETBIT', KEYS[i], ARGV[4]) == 1 then
+    redis.call('SETBIT', KEYS[i], ARGV[4], 0)
+  end
 end
 if ARGV[8] == '1' then drop_prepared(KEYS[4], KEYS[5]) end
 return 1
@@ -88,21 +91,10 @@ if not gone then drop_prepared(KEYS[4], KEYS[5]) end
 for i = 6, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('SETBIT', KEYS[i], ARGV[3], 0) end
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[5])
 if ARGV[6] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[5] + ARGV[6], ARGV[4]) end
 return 1
 """
 )
-
-
-# KEYS: an index bucket for each of a row of numbers. ARGV: what is left of their digests, eight
-# bytes each; the first number. Almost every one has a bucket of its own: as single commands they
-# take redis-py twice as long as all else of seeding (measured).
-_INDEX_ALL = """
-for i, key in ipairs(KEYS) do
-  redis.call('HSET', key, string.sub(ARGV[1], i * 8 - 7, i * 8), ARGV[2] + i - 1)
-end
-"""
 
 
 class KnownWithOtherKeys(Exception):
@@ -126,7 +118,7 @@ class Wish:
     """What a browser asks for; None leaves a preference as it is.
 
     `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
-    which the reader was asked.
+    which the reader was asked. `muted` and `followed` are running stories.
     """
 
     endpoint: Endpoint
@@ -138,6 +130,8 @@ class Wish:
     zone: str | None = None
     chosen: Mapping[str, Any] | None = None
     wording: int | None = None
+    muted: frozenset[str] | None = None
+    followed: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +150,8 @@ class Subscription:
     seen: int
     choice: Choice = Choice()
     wording: int = 0
+    muted: frozenset[str] = frozenset()
+    followed: frozenset[str] = frozenset()
 
 
 def digest_of(url: str) -> bytes:
@@ -168,17 +164,12 @@ def pack_numbers(numbers: Sequence[int]) -> bytes:
     return struct.pack(f">{len(numbers)}I", *numbers)
 
 
+def _of_stories(wish: Wish) -> tuple[tuple[str, frozenset[str] | None], ...]:
+    return ("muted", wish.muted), ("followed", wish.followed)
+
+
 def _keys(record: Record) -> tuple[bytes, bytes]:
     return record.p256dh, record.auth
-
-
-def _stretch(first: int, last: int, numbers: Iterable[int]) -> bytes:
-    """Return the bytes of a bitmap that hold `first` up to `last`, with the bits of `numbers`."""
-    start = first // 8
-    stretch = bytearray(-(-last // 8) - start)
-    for number in numbers:
-        stretch[number // 8 - start] |= 0x80 >> number % 8
-    return bytes(stretch)
 
 
 def today() -> int:
@@ -195,15 +186,15 @@ def month_of(day: int) -> str:
 class Subscriptions:
     """All subscriptions. Every method that writes is one script, or nothing."""
 
-    def __init__(self, redis: Redis, partitions: int, house: House) -> None:
+    def __init__(self, redis: Redis, partitions: int, house: House, stories: Stories) -> None:
         self._redis = redis
         self.partitions = partitions
         self._house = house
+        self._stories = stories
         self._next_bucket = [0] * partitions  # where the next number was when last seen
         self._create_one = redis.register_script(_CREATE)
         self._write = redis.register_script(_WRITE)
         self._remove = redis.register_script(_REMOVE)
-        self._index_all = redis.register_script(_INDEX_ALL)
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -233,7 +224,7 @@ class Subscriptions:
         """
         return f"{{{partition}}}:{kind}:{name}" if name else f"{{{partition}}}:{kind}"
 
-    def _bitmaps(self, partition: int, record: Record) -> list[str]:
+    def bitmaps_of(self, partition: int, record: Record) -> list[str]:
         """Return the bitmaps that follow from a record (all but the topics)."""
         keys = [
             self.bitmap_key(partition, "live"),
@@ -295,7 +286,14 @@ class Subscriptions:
                 chosen = asdict(before.choice) | dict(wish.chosen or {})
                 wording = before.wording if wish.wording is None else wish.wording
                 moved = replace(
-                    wish, topics=topics, locale=locale, zone=zone, chosen=chosen, wording=wording
+                    wish,
+                    topics=topics,
+                    locale=locale,
+                    zone=zone,
+                    chosen=chosen,
+                    wording=wording,
+                    muted=before.muted if wish.muted is None else wish.muted,
+                    followed=before.followed if wish.followed is None else wish.followed,
                 )
                 after, _ = self.subscribe(moved)
                 self.remove(id, remember=False)
@@ -316,8 +314,10 @@ class Subscriptions:
                 raise NotSubscribed
             record = Record.unpack(packed)
             digest = digest_of(self._endpoint(record).url)
-            clear = [self.bitmap_key(id.partition, "gone"), *self._bitmaps(id.partition, record)]
+            clear = [self.bitmap_key(id.partition, "gone"), *self.bitmaps_of(id.partition, record)]
             clear += [self.bitmap_key(id.partition, "topic", slug) for slug in self._house.topics()]
+            for slug in self._stories.open():
+                clear += [story_key(id.partition, kind, slug) for kind in ("muted", "followed")]
             removed = self._remove(
                 keys=[
                     self.records_key(id),
@@ -339,12 +339,21 @@ class Subscriptions:
             if removed:
                 return
 
+    def forget_left(self, now: float) -> None:
+        """Forget that readers left, `LEFT_MEMORY` seconds after they did."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in range(self.partitions):
+                pipe.zremrangebyscore(f"{{{partition}}}:left", "-inf", now)
+            pipe.execute()
+
     def _create(self, wish: Wish, digest: bytes, entry: bytes) -> Subscription | None:
         """Store a new subscription; None where the index has another than this entry by now."""
         partition = self.partition_of(digest)
-        record, topics = self._record(wish, None), wish.topics or frozenset()
-        set_keys = self._bitmaps(partition, record)
+        record, topics = self.record_of(wish), wish.topics or frozenset()
+        set_keys = self.bitmaps_of(partition, record)
         set_keys += [self.bitmap_key(partition, "topic", slug) for slug in topics]
+        for kind, slugs in _of_stories(wish):
+            set_keys += [story_key(partition, kind, slug) for slug in slugs or ()]
         packed = record.pack()
         while True:
             bucket = self._next_bucket[partition]
@@ -365,20 +374,27 @@ class Subscriptions:
                 return None
             self._next_bucket[partition] = number // BUCKET
             if number // BUCKET == bucket:
-                return self._subscription(SubscriptionId(partition, number), record, topics)
+                id = SubscriptionId(partition, number)
+                stories = (wish.muted or frozenset(), wish.followed or frozenset())
+                return self._subscription(id, record, topics, *stories)
 
     def _put(self, id: SubscriptionId, wish: Wish, packed: bytes) -> bool:
         """Write what is wished over `packed`; False: somebody was first."""
         before = Record.unpack(packed)
-        record = self._record(wish, before)
-        set_keys = self._bitmaps(id.partition, record)
-        earlier = self._bitmaps(id.partition, before)
+        record = self.record_of(wish, before)
+        set_keys = self.bitmaps_of(id.partition, record)
+        earlier = self.bitmaps_of(id.partition, before)
         clear_keys = [self.bitmap_key(id.partition, "gone")]
         clear_keys += [key for key in earlier if key not in set_keys]
         if wish.topics is not None:
             set_keys += [self.bitmap_key(id.partition, "topic", slug) for slug in wish.topics]
             others = set(self._house.topics()) - wish.topics
             clear_keys += [self.bitmap_key(id.partition, "topic", slug) for slug in others]
+        for kind, slugs in _of_stories(wish):
+            if slugs is not None:
+                set_keys += [story_key(id.partition, kind, slug) for slug in slugs]
+                others = self._stories.open().keys() - slugs
+                clear_keys += [story_key(id.partition, kind, slug) for slug in others]
         digest = digest_of(wish.endpoint.url)
         index_key = self.index_key(id.partition, digest)
         entry = self._redis.hget(index_key, digest[2:])
@@ -405,7 +421,8 @@ class Subscriptions:
             )
         )
 
-    def _record(self, wish: Wish, before: Record | None) -> Record:
+    def record_of(self, wish: Wish, before: Record | None = None) -> Record:
+        """Return the record of a wish, over what was stored before."""
         house = self._house
         kept_zone, kept_locale = (before.zone, before.locale) if before else (0, 0)
         # A browser that still has the keys it had was not subscribed anew, whichever VAPID key is
@@ -448,16 +465,25 @@ class Subscriptions:
         if packed is None:
             raise NotSubscribed
         record = Record.unpack(packed)
-        slugs = list(self._house.topics())
+        slugs, stories = list(self._house.topics()), list(self._stories.open())
+        keys = [self.bitmap_key(id.partition, "topic", slug) for slug in slugs]
+        for kind in ("muted", "followed"):
+            keys += [story_key(id.partition, kind, slug) for slug in stories]
         with self._redis.pipeline(transaction=False) as pipe:
-            for slug in slugs:
-                pipe.getbit(self.bitmap_key(id.partition, "topic", slug), id.number)
-            bits = pipe.execute() if slugs else []
-        followed = frozenset(slug for slug, bit in zip(slugs, bits, strict=True) if bit)
-        return self._subscription(id, record, followed)
+            for key in keys:
+                pipe.getbit(key, id.number)
+            bits = iter(pipe.execute() if keys else [])
+        # Whichever are set of the topics, then of the stories muted, then of those followed.
+        chosen = [frozenset(s for s in names if next(bits)) for names in (slugs, stories, stories)]
+        return self._subscription(id, record, *chosen)
 
     def _subscription(
-        self, id: SubscriptionId, record: Record, topics: frozenset[str]
+        self,
+        id: SubscriptionId,
+        record: Record,
+        topics: frozenset[str],
+        muted: frozenset[str],
+        followed: frozenset[str],
     ) -> Subscription:
         return Subscription(
             id=id,
@@ -472,6 +498,8 @@ class Subscriptions:
             seen=record.seen,
             choice=Choice.unpack(record.choice),
             wording=record.wording,
+            muted=muted,
+            followed=followed,
         )
 
     def auth(self, id: SubscriptionId) -> bytes | None:
@@ -543,40 +571,6 @@ class Subscriptions:
             )
             for name, number in self._house.vapid_keys.all().items()
         }
-
-    # -- seeding ---------------------------------------------------------------------------------
-
-    def seed(self, partition: int, wishes: Sequence[Wish]) -> None:
-        """Store some thousands of pretend subscriptions at once, new ones all."""
-        last = self._redis.incrby(f"{{{partition}}}:made", len(wishes))
-        first = last - len(wishes)
-        buckets: defaultdict[int, dict[Field, Field]] = defaultdict(dict)
-        index: list[str] = []
-        tails: list[bytes] = []
-        bits: defaultdict[str, list[int]] = defaultdict(list)
-        for number, wish in enumerate(wishes, first):
-            record = self._record(wish, None)
-            digest = digest_of(wish.endpoint.url)
-            buckets[number // BUCKET][number % BUCKET] = record.pack()
-            index.append(self.index_key(partition, digest))
-            tails.append(digest[2:])
-            for key in self._bitmaps(partition, record):
-                bits[key].append(number)
-            for slug in wish.topics or ():
-                bits[self.bitmap_key(partition, "topic", slug)].append(number)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for bucket, rows in buckets.items():
-                pipe.hset(
-                    self.records_key(SubscriptionId(partition, bucket * BUCKET)), mapping=rows
-                )
-            self._index_all(keys=index, args=[b"".join(tails), first], client=pipe)
-            # A whole stretch of bits at once: one by one they took Redis longer than all the rest.
-            scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
-            for key, numbers in bits.items():
-                pipe.setrange(scratch, first // 8, _stretch(first, last, numbers))
-                pipe.bitop("OR", key, key, scratch)
-                pipe.unlink(scratch)
-            pipe.execute()
 
     def _find(
         self, digest: bytes, endpoint: Endpoint

@@ -58,6 +58,21 @@ def test_an_edit_begins_with_what_is_planned_and_is_asked_about_as_a_new_one_is(
     assert (one.send_at, one.changes) == (SendAt(moment(wall(12_000)), "Europe/Riga"), 1)
 
 
+def test_an_edit_at_the_desk_leaves_an_alert_in_its_story(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    audience = replace(WORLD, story="quake")
+    said = Content("The earth shook", "https://paper.example/quake")
+    id = runtime.publishing.publish(said, audience, by="the CMS", draft=True).id
+    fields = {**opened(editor, id), "title": "The earth shook again", "when": "now"}
+    page = editor.post(f"/desk/alerts/{id}/edit", data=fields)
+    assert "World, and whoever follows the story quake" in words(page.text)
+    assert confirmed(editor, id, page).status_code == 303
+    one = runtime.publishing.get(id)
+    assert (one.content.title, one.audience) == ("The earth shook again", audience)
+    assert list(runtime.store.stories.open()) == ["quake"]
+
+
 def test_an_edit_makes_a_draft_of_what_was_scheduled_and_schedules_a_draft(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:

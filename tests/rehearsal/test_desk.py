@@ -240,7 +240,7 @@ def test_its_workers_send_to_its_own_push_service_and_believe_no_other(
     assert trusted.count("BEGIN CERTIFICATE") == 1
     keys = seeding.keys(7)
     stray = Endpoint(f"{newsroom.house.push.origin}/", "stray")
-    theirs.store.subscriptions.seed(
+    theirs.store.seeds.store(
         0, [Wish(stray, *keys, theirs.vapid_public_key, frozenset(), "en-GB", "Europe/Riga")]
     )
     id = theirs.publishing.publish(content(), EVERYONE, by=EMAIL).id
