@@ -23,6 +23,7 @@ IN_THE_WAY = {
     "Sourcepoint": '<div id="sp_message_container_7" class="edge"><p>Privacy</p></div>',
     "Didomi": '<div id="didomi-host"><div class="edge">Privacy</div></div>',
     "Usercentrics": '<div id="usercentrics-root" class="edge">Privacy</div>',
+    "a bar of the paper's own": '<div class="cookie-bar edge">Cookies?</div>',
     "a dialog": '<div role="dialog" aria-label="Sign in">Sign in</div>',
     "an overlay": '<div class="whole">Subscribe to our paper</div>',
 }
@@ -30,6 +31,7 @@ OUT_OF_THE_WAY = {
     "what is hidden": '<div role="dialog" hidden>Sign in</div>',
     "a settled consent manager": '<div id="didomi-host"></div>',
     "a bar at the top": '<div class="bar">The Daily Example</div>',
+    "a page that notes consent": '<div class="cookie-consent-given">The Daily Example</div>',
     "a story about cookies": "<p>Cookies, and how to bake them.</p>",
 }
 STYLE = """

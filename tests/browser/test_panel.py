@@ -8,9 +8,10 @@ import urllib.request
 import pytest
 from playwright.sync_api import expect
 
-from service.models import SubscriptionId
+from service.models import Audience, SubscriptionId
 from tests.browser.readers import Visit, bell, choice, choose, panel, subscribe, tab_to
 from tests.house import House, wait_until
+from tests.push_service import PushService
 
 pytestmark = pytest.mark.browser
 
@@ -159,6 +160,29 @@ def test_the_preferences_may_be_a_part_of_the_page(paper: House, visit: Visit) -
     bell(page).click()
     panel(page).get_by_role("button", name="Leave").click()
     expect(part.get_by_role("heading")).to_have_text("You have left")
+
+
+def test_a_reader_sees_what_was_missed_and_may_have_a_test_sent(
+    paper: House, push_service: PushService, visit: Visit
+) -> None:
+    page = visit()
+    subscribe(page)
+    push_service.accept_any(paper.vapid.public)
+    paper.worker()
+    paper.clock()
+    for topic, title in (("world", "Ferry aground — عاجل <b>"), ("sport", "A draw")):
+        paper.over(paper.publish(Audience(topics=(topic,)), title=title))
+    bell(page).click()
+    missed = panel(page).get_by_role("list")
+    expect(missed.get_by_role("link")).to_have_text(["Ferry aground — عاجل <b>"])
+    expect(missed.get_by_role("link")).to_have_attribute("href", "https://paper.example/story")
+    received = len(push_service.received)
+    panel(page).get_by_role("button", name="Send me a test").click()
+    expect(panel(page).get_by_role("status")).to_contain_text("A test is on its way")
+    wait_until(lambda: len(push_service.received) == received + 1)
+    panel(page).get_by_role("button", name="Leave").click()
+    expect(panel(page).get_by_role("heading")).to_have_text("You have left")
+    assert paper.runtime.store.subscriptions.count() == 0
 
 
 def test_a_keyboard_alone_subscribes_chooses_and_leaves(paper: House, visit: Visit) -> None:

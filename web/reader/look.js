@@ -56,6 +56,7 @@ button {
   cursor: pointer;
 }
 :focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
+@media (forced-colors: active) { button { padding-inline: 0.6em; } }
 `;
 
 const BELL_STYLE = `

@@ -22,12 +22,14 @@ const SUBSCRIBED = "stop-press"; // {id, token, endpoint, topics, checked}, or {
 const ASKED = "stop-press-asked"; // {views, refusals, until}
 
 const DIALOGS = "dialog[open], [role=dialog], [role=alertdialog], [aria-modal=true]";
-// Containers of consent managers, by their own names and by what such things are called.
+// Containers of consent managers, and what of a page's own that stays in view is called.
 const CONSENT =
   "#didomi-host, #usercentrics-root, #tarteaucitronRoot, #axeptio_overlay, #cmpbox, #cmpwrapper, " +
-  ".fc-consent-root, [id^=sp_message_], [id^=qc-cmp2], [id^=iubenda-cs], [class^=osano-cm], " +
-  "[class^=cky-], [id^=truste-], " +
-  ["id", "class"].map((name) => `[${name}*=consent i], [${name}*=cookie i]`).join();
+  ".fc-consent-root, [id^=onetrust], [id^=sp_message_], [id^=qc-cmp2], [id^=iubenda-cs], " +
+  "[class^=osano-cm], [class^=cky-], [id^=truste-], #CybotCookiebotDialog";
+const CALLED_SO = ["id", "class"]
+  .map((name) => `[${name}*=consent i], [${name}*=cookie i]`)
+  .join();
 
 const tag = [...document.scripts].find((script) => script.src === import.meta.url);
 const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
@@ -332,13 +334,16 @@ function ask() {
     or a consent manager at its edges. */
 function somethingIsOpen() {
   const dialogs = document.querySelectorAll(DIALOGS);
-  if ([...dialogs].some((dialog) => dialog.checkVisibility?.() ?? true)) return true;
+  const seen = { visibilityProperty: true, opacityProperty: true };
+  if ([...dialogs].some((dialog) => dialog.checkVisibility?.(seen) ?? true)) return true;
   const { innerWidth: width, innerHeight: height } = window;
+  // Its middle comes first.
   const spots = [0.5, 0.03, 0.97].flatMap((y) => [0.5, 0.1, 0.9].map((x) => [x, y]));
   return spots.some(([x, y], index) => {
     let node = document.elementFromPoint(x * width, y * height);
-    for (; node && node !== document.body; node = node.parentElement) {
-      if (node.matches(CONSENT)) return true;
+    for (let stays = false; node && node !== document.body; node = node.parentElement) {
+      stays ||= /fixed|sticky/.test(getComputedStyle(node).position);
+      if (node.matches(CONSENT) || (stays && node.matches(CALLED_SO))) return true;
       if (index === 0 && getComputedStyle(node).position === "fixed") return true;
     }
     return false;

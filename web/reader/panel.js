@@ -21,7 +21,7 @@ const STYLE = `
   color: var(--ink);
   font: 1em/1.45 var(--sans);
 }
-section { border-block: 1px solid var(--rule); padding-inline: 0; }
+section.panel { max-inline-size: 40em; padding-inline: 0; }
 dialog {
   position: fixed;
   inset: auto;
