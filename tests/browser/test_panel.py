@@ -181,7 +181,7 @@ def test_a_reader_sees_what_was_missed_and_may_have_a_test_sent(
     expect(panel(page).get_by_role("status")).to_contain_text("A test is on its way")
     wait_until(lambda: len(push_service.received) == received + 1)
     panel(page).get_by_role("button", name="Leave").click()
-    expect(panel(page).get_by_role("heading")).to_have_text("You have left")
+    expect(panel(page).get_by_role("heading").first).to_have_text("You have left")
     assert paper.runtime.store.subscriptions.count() == 0
 
 
