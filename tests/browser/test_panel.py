@@ -129,6 +129,19 @@ def test_leaving_offline_is_finished_on_the_next_visit(paper: House, visit: Visi
     assert not page.evaluate("StopPress.refresh().then(() => StopPress.state().subscribed)")
 
 
+def test_a_reader_whom_the_service_knows_no_more_may_say_yes_again(
+    paper: House, visit: Visit
+) -> None:
+    page = visit()
+    paper.runtime.store.subscriptions.remove(subscribe(page))
+    bell(page).click()
+    expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
+    expect(bell(page)).to_have_text("Alerts")
+    panel(page).get_by_role("button", name="Not now").click()
+    subscribe(page)
+    assert paper.runtime.store.subscriptions.count() == 1
+
+
 def test_two_tabs_say_the_same(visit: Visit) -> None:
     first = visit()
     second = visit(context=first.context)

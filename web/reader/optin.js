@@ -198,10 +198,12 @@ async function join(registration, key, topics) {
     throw new Trouble(whySubscribeFailed(error), error);
   });
   try {
-    const body = { ...describe(subscription), topics, wording: WORDING };
-    const { id, token } = await call("POST", "subscriptions", { body });
-    remember(ASKED, {});
-    settle({ id, token, endpoint: subscription.endpoint, topics, checked: Date.now() });
+    await alone(async () => {
+      const body = { ...describe(subscription), topics, wording: WORDING };
+      const { id, token } = await call("POST", "subscriptions", { body });
+      remember(ASKED, {});
+      settle({ id, token, endpoint: subscription.endpoint, topics, checked: Date.now() });
+    });
   } catch (error) {
     await subscription.unsubscribe().catch(() => {});
     throw error;
@@ -219,16 +221,18 @@ async function erase({ id, token }) {
 /** Leave here and at the service. Either ends the alerts; when both fail, the service's reason.
     What the service could not be told it is told on the next visit. */
 async function quit() {
-  const { id, token, leaving = id && { id, token } } = recall(SUBSCRIBED);
+  const kept = recall(SUBSCRIBED);
+  const { id, token, leaving = id && { id, token } } = kept;
+  remember(SUBSCRIBED, { ...kept, leaving }); // the page may be closed meanwhile
   remember(ASKED, { refusals: NEVER });
-  settle({ leaving });
   const subscription = await (await ownRegistration())?.pushManager.getSubscription();
   const [here, there] = await Promise.allSettled([
     subscription?.unsubscribe(),
     leaving && erase(leaving),
   ]);
-  if (there.status === "fulfilled") remember(SUBSCRIBED, {});
-  else if (!(subscription && here.value)) throw there.reason;
+  const told = there.status === "fulfilled";
+  settle(told ? {} : { leaving });
+  if (!told && !(subscription && here.value)) throw there.reason;
 }
 
 function leave() {
@@ -400,7 +404,9 @@ async function visit() {
 }
 
 window.StopPress = { ask, preferences: ask, leave, state, refresh: () => refresh() };
-window.addEventListener("storage", ({ key }) => key === SUBSCRIBED && announce());
+window.addEventListener("storage", ({ key }) => {
+  if (key === SUBSCRIBED || key === null) announce(); // null: all was cleared
+});
 if (settings.ask === "click") document.addEventListener("click", askOnClick);
 visit().catch(trouble);
 furnish().catch(trouble);
