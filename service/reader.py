@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -27,6 +28,10 @@ WEB = Path(__file__).resolve().parent.parent / "web"
 
 # A publisher's page loads these on every view: stale is better than late (design, section 5).
 _FIVE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
+
+# A style sheet within a script, and the spaces it can do without.
+_STYLE = re.compile(r"`\n[^`]*`")
+_AROUND = re.compile(r"\s*([{};,])\s*|(:) ")
 
 bp = Blueprint(
     "reader",
@@ -59,15 +64,20 @@ def articles() -> dict[str, Article]:
 
 @cache
 def _minified(name: str, encoding: str) -> bytes:
-    """Return a script without its comments, as it is or compressed: every page view pays for it."""
-    text: str = jsmin((WEB / "reader" / name).read_text(encoding="utf-8"))
+    """Return a file without comments and spaces, as it is or compressed: page views pay for it."""
+    whole = (WEB / "reader" / name).read_text(encoding="utf-8")
+    if name.endswith(".json"):
+        text = json.dumps(json.loads(whole), ensure_ascii=False, separators=(",", ":"))
+    else:
+        text = _STYLE.sub(lambda style: _AROUND.sub(r"\1\2", style[0]), jsmin(whole))
     return gzip.compress(text.encode(), mtime=0) if encoding == "gzip" else text.encode()
 
 
-def _script(name: str, cache_control: str) -> Response:
-    """Serve a script that pages and workers of other origins may load."""
+def _public(name: str, cache_control: str) -> Response:
+    """Serve a script, or its texts, that pages and workers of other origins may load."""
     encoding = request.accept_encodings.best_match(("gzip", "identity"), "identity")
-    response = Response(_minified(name, encoding), mimetype="text/javascript")
+    kind = "application/json" if name.endswith(".json") else "text/javascript"
+    response = Response(_minified(name, encoding), mimetype=kind)
     if encoding == "gzip":
         response.headers["Content-Encoding"] = encoding
     response.headers["Vary"] = "Accept-Encoding"
@@ -109,7 +119,7 @@ def privacy() -> str:
 @bp.get("/sw.js")
 def service_worker() -> Response:
     """Serve the service worker, always fresh; it may control the whole site."""
-    response = _script("sw.js", "no-cache")
+    response = _public("sw.js", "no-cache")
     response.headers["Service-Worker-Allowed"] = "/"
     return response
 
@@ -117,19 +127,19 @@ def service_worker() -> Response:
 @bp.get("/optin.js")
 def opt_in() -> Response:
     """Serve the script of the publisher's pages."""
-    return _script("optin.js", _FIVE_MINUTES)
+    return _public("optin.js", _FIVE_MINUTES)
 
 
-@bp.get("/panel.js")
-def panel() -> Response:
-    """Serve what `optin.js` fetches only when it has something to show."""
-    return _script("panel.js", _FIVE_MINUTES)
+@bp.get("/<any(look, panel, retire):part>.js")
+def needed(part: str) -> Response:
+    """Serve what `optin.js` fetches only where it is needed."""
+    return _public(f"{part}.js", _FIVE_MINUTES)
 
 
-@bp.get("/retire.js")
-def retire() -> Response:
-    """Serve what `optin.js` fetches where a page names another provider's worker to retire."""
-    return _script("retire.js", _FIVE_MINUTES)
+@bp.get("/texts/<any(ar, de, en, es, fr, ru):language>.json")
+def texts(language: str) -> Response:
+    """Serve all that readers are told in one language."""
+    return _public(f"texts/{language}.json", _FIVE_MINUTES)
 
 
 @bp.get("/style.css")

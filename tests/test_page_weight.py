@@ -9,11 +9,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from service.config import Config
-from service.reader import bp
+from service.reader import WEB, bp
 
 KB = 1024
-# Compressed (design, issue of the reader's side): what every page view loads, and what comes later.
-MOST = {"/optin.js": 4 * KB, "/sw.js": 3 * KB, "/panel.js": 8 * KB, "/retire.js": KB}
+# Compressed: what every page view loads, the worker, and what comes only when it is shown: bell,
+# panel and preferences, with the texts of one language.
+EVERY_VIEW, WORKER, SHOWN = 4 * KB, 3 * KB, 8 * KB
+PARTS = ["/look.js", "/panel.js"]
+TEXTS = [f"/texts/{path.stem}.json" for path in sorted((WEB / "reader" / "texts").iterdir())]
+ALL = ["/optin.js", "/sw.js", "/retire.js", *PARTS, *TEXTS]
 
 
 @pytest.fixture
@@ -24,9 +28,15 @@ def client() -> FlaskClient:
     return app.test_client()
 
 
-@pytest.mark.parametrize(("path", "most"), MOST.items())
-def test_a_script_is_small_for_every_browser_that_takes_it_compressed(
-    client: FlaskClient, path: str, most: int
+def weight(client: FlaskClient, *paths: str) -> int:
+    """What a browser is sent, in bytes."""
+    headers = {"Accept-Encoding": "gzip, deflate, br, zstd"}
+    return sum(len(client.get(path, headers=headers).data) for path in paths)
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_what_a_browser_loads_is_compressed_for_all_that_take_it(
+    client: FlaskClient, path: str
 ) -> None:
     small = client.get(path, headers={"Accept-Encoding": "gzip, deflate, br, zstd"})
     whole = client.get(path)
@@ -34,10 +44,19 @@ def test_a_script_is_small_for_every_browser_that_takes_it_compressed(
     assert "Content-Encoding" not in whole.headers
     assert small.headers["Vary"] == whole.headers["Vary"] == "Accept-Encoding"
     assert gzip.decompress(small.data) == whole.data
-    assert len(small.data) <= most
 
 
-@pytest.mark.parametrize("path", MOST)
+def test_what_every_page_view_loads_is_small_and_so_is_the_worker(client: FlaskClient) -> None:
+    assert weight(client, "/optin.js") <= EVERY_VIEW
+    assert weight(client, "/sw.js") <= WORKER
+
+
+@pytest.mark.parametrize("texts", TEXTS)
+def test_all_that_is_ever_shown_is_small_in_every_language(client: FlaskClient, texts: str) -> None:
+    assert weight(client, *PARTS, texts) <= SHOWN
+
+
+@pytest.mark.parametrize("path", ALL)
 def test_a_script_that_has_not_changed_is_not_sent_again(client: FlaskClient, path: str) -> None:
     headers = {"Accept-Encoding": "gzip"}
     tag = client.get(path, headers=headers).headers["ETag"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
@@ -9,9 +10,10 @@ import pytest
 from flask import Flask
 
 from service.config import Config
-from service.reader import articles, bp
+from service.reader import WEB, articles, bp
 
-SCRIPTS = ["/sw.js", "/optin.js", "/panel.js", "/retire.js"]
+SCRIPTS = ["/sw.js", "/optin.js", "/look.js", "/panel.js", "/retire.js"]
+TEXTS = {path.stem: f"/texts/{path.name}" for path in (WEB / "reader" / "texts").iterdir()}
 PAGES = ["/privacy", "/demo/", "/demo/no-such-story", *(f"/demo/{slug}" for slug in articles())]
 # Elements that have no end tag (HTML, section 13.1.2); SVG's are closed by themselves.
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -77,11 +79,12 @@ def load(get):
     return page
 
 
-@pytest.mark.parametrize("url", SCRIPTS)
+@pytest.mark.parametrize("url", [*SCRIPTS, *TEXTS.values()])
 def test_a_script_may_be_loaded_by_pages_and_workers_of_other_origins(get, url):
     response = get(url)
     assert response.status_code == 200
-    assert response.mimetype == "text/javascript"
+    kind = "application/json" if url.endswith(".json") else "text/javascript"
+    assert response.mimetype == kind
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
@@ -101,10 +104,27 @@ def test_the_service_worker_is_always_fresh_and_may_control_the_whole_site(get):
     assert headers["Service-Worker-Allowed"] == "/"
 
 
-@pytest.mark.parametrize("url", ["/optin.js", "/panel.js"])
+@pytest.mark.parametrize("url", [*SCRIPTS[1:], *TEXTS.values()])
 def test_a_page_may_keep_its_scripts_for_five_minutes_and_use_stale_ones_meanwhile(get, url):
     cache = get(url).headers["Cache-Control"]
     assert cache.startswith("public, max-age=300, stale-while-revalidate=")
+
+
+def test_every_language_says_all_that_english_says_with_the_same_blanks(get):
+    english = get(TEXTS["en"]).json
+    assert set(TEXTS) == {"ar", "de", "en", "es", "fr", "ru"}
+    for language, url in TEXTS.items():
+        texts = get(url).json
+        assert set(texts) == set(english)
+        assert (texts["lang"], texts["dir"]) == (language, "rtl" if language == "ar" else "ltr")
+        for name, text in texts.items():
+            assert text.strip() == text != "", f"{language}: {name}"
+            assert re.findall("{.*?}", text) == re.findall("{.*?}", english[name]), name
+
+
+def test_there_are_texts_in_no_other_language(get):
+    for url in ("/texts/xx.json", "/texts/..%2Fpanel.js", "/texts/en.js"):
+        assert get(url).status_code == 404
 
 
 def test_the_files_behind_the_pages_are_not_served(get):

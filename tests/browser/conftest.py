@@ -7,6 +7,7 @@ apart by serving their pages on ports of their own: consent and subscriptions be
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -14,7 +15,9 @@ from playwright.sync_api import Browser, Page
 from tests.browser import programs
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox
+from tests.browser.readers import Visit, visitors
 from tests.browser.screenshots import open_chromium, open_page
+from tests.house import House
 from tests.push_service import PushService
 
 
@@ -54,6 +57,21 @@ def firefox(push_service: PushService, desktop: Desktop) -> Iterator[Firefox]:
 def chromium() -> Iterator[Browser]:
     with _skipped_where_missing(), open_chromium() as browser:
         yield browser
+
+
+@pytest.fixture
+def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
+    """The house of a newspaper, its web processes running."""
+    with House(redis_url, push_service, tmp_path, SITE_NAME="The Daily Example") as house:
+        house.web()
+        yield house
+
+
+@pytest.fixture
+def visit(paper: House, chromium: Browser, push_service: PushService) -> Iterator[Visit]:
+    """Open that newspaper as its readers do."""
+    with visitors(chromium, f"http://localhost:{paper.port}", push_service) as visit:
+        yield visit
 
 
 @pytest.fixture

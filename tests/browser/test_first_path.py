@@ -46,7 +46,7 @@ def call(address: str, token: str, body: dict[str, Any], key: str) -> tuple[int,
 
 def subscribe(tab: Tab) -> dict[str, Any]:
     """Say yes on the panel, following world news too; return what the page remembers."""
-    tab.click(".bell")
+    tab.click("button.bell")
     tab.click('input[value="world"]')
     tab.click("button.main")
     state: dict[str, Any] = tab.wait_until(
@@ -103,7 +103,7 @@ def test_leaving_is_one_click_and_nothing_comes_after_it(
     tab = firefox.open(f"{address}/demo/")
     subscribe(tab)
     tab.go(f"{address}/demo/")
-    tab.click(".bell")
+    tab.click("button.bell")
     tab.click("button.leave")
     tab.wait_until("!window.StopPress.state().subscribed")
     assert house.runtime.store.subscriptions.count() == 0

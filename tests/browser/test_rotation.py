@@ -23,7 +23,7 @@ def test_a_reader_who_says_yes_while_the_key_changes_is_reached_and_moves_on_the
         address = house.web()
         firefox.allow_notifications(address)
         tab = firefox.open(f"{address}/demo/")
-        tab.click(".bell")
+        tab.click("button.bell")
         tab.click('input[value="world"]')  # the panel holds the old key by now
         house.end(house.processes[0])
         old, new = house.vapid, VapidKey.generate()

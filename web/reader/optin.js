@@ -1,10 +1,11 @@
 /* Stop Press on a page: who is subscribed here, whether to ask, and the calls to the service.
 
      <script type="module" src="https://push.example/optin.js" data-worker="/sw.js"
-             data-scope="/" data-ask="auto|manual" data-topic="world"
+             data-scope="/" data-ask="auto|click|manual" data-ask-on="CSS selector"
+             data-topic="world" data-bell data-texts="/alerts.json"
              data-retire="/another-providers-worker.js"></script>
 
-   The panel the reader sees is in panel.js and is fetched only when it is shown. An ordinary page
+   What a reader sees is in panel.js and look.js, fetched only when it is shown. An ordinary page
    view compares what is stored here with the browser, and asks the service nothing. */
 
 const BASE = new URL(import.meta.url).origin;
@@ -14,16 +15,32 @@ const CALL_TIMEOUT_MS = 15_000;
 // “Not now” rests this many days the first and the second time; after the third it is for good.
 const REST_DAYS = [7, 30];
 const NEVER = REST_DAYS.length + 1;
+const WORDING = 1; // of the question, recorded with a reader's consent
+const FEWER = "#stop-press=fewer"; // what an alert's “Fewer alerts” opens
 // The service does not know this id, or not with this token.
 const UNKNOWN = [401, 403, 404];
 
-const SUBSCRIBED = "stop-press"; // {id, token, endpoint, topics, checked}
+const SUBSCRIBED = "stop-press"; // {id, token, endpoint, topics, checked}, or {leaving: {id, token}}
 const ASKED = "stop-press-asked"; // {views, refusals, until}
+
+const DIALOGS = "dialog[open], [role=dialog], [role=alertdialog], [aria-modal=true]";
+// Containers of consent managers, and what of a page's own that stays in view is called.
+const CONSENT =
+  "#didomi-host, #usercentrics-root, #tarteaucitronRoot, #axeptio_overlay, #cmpbox, #cmpwrapper, " +
+  ".fc-consent-root, [id^=onetrust], [id^=sp_message_], [id^=qc-cmp2], [id^=iubenda-cs], " +
+  "[class^=osano-cm], [class^=cky-], [id^=truste-], #CybotCookiebotDialog";
+const CALLED_SO = ["id", "class"]
+  .map((name) => `[${name}*=consent i], [${name}*=cookie i]`)
+  .join();
 
 const tag = [...document.scripts].find((script) => script.src === import.meta.url);
 const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
 const workerUrl = new URL(settings.worker, document.baseURI);
 const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), document.baseURI);
+// An iPad calls itself a Mac.
+const apple =
+  /iP(hone|ad|od)/.test(navigator.userAgent) ||
+  (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
 const supported =
   "serviceWorker" in navigator && "PushManager" in window && "Notification" in window;
 
@@ -65,13 +82,22 @@ function state() {
   return { subscribed: Boolean(id), id: id ?? null, topics: topics ?? [], permission };
 }
 
-/** Store what is now true of this browser and tell the page. */
-function settle(value) {
-  remember(SUBSCRIBED, value);
+/** Tell the page what is true of this browser. */
+function announce() {
   const { subscribed, id, topics } = state();
   window.dispatchEvent(
     new CustomEvent("stoppress:change", { detail: { subscribed, id, topics } }),
   );
+}
+
+function settle(value) {
+  remember(SUBSCRIBED, value);
+  announce();
+}
+
+/** Run alone among the tabs of this site: what one has begun another does not do again. */
+function alone(run) {
+  return navigator.locks ? navigator.locks.request(SUBSCRIBED, run) : run();
 }
 
 /** Call the service; `Refusal` by its status, `Trouble` "offline" when there is no answer. */
@@ -97,6 +123,17 @@ function site() {
   return call("GET", "site");
 }
 
+/** Call about this reader's own subscription. */
+function own(method, path = "", body = undefined) {
+  const { id, token } = recall(SUBSCRIBED);
+  return call(method, `subscriptions/${id}${path}`, { body, token });
+}
+
+async function change(preferences) {
+  await own("PATCH", "", preferences);
+  settle({ ...recall(SUBSCRIBED), topics: preferences.topics });
+}
+
 /** Our registration: the one at exactly our scope, not a wider one of the site's. */
 async function ownRegistration() {
   const registration = await navigator.serviceWorker?.getRegistration(scopeUrl);
@@ -118,7 +155,7 @@ function runs(registration, url) {
     What the site has registered itself stays as it is. */
 async function activeRegistration() {
   const there = await ownRegistration();
-  if (there && !runs(there, workerUrl)) throw new Error(`another worker is at ${scopeUrl}`);
+  if (there && !runs(there, workerUrl)) throw new Error("another worker is at our scope");
   const options = { scope: scopeUrl.href, updateViaCache: "none" };
   const registration = there ?? (await navigator.serviceWorker.register(workerUrl, options));
   const worker = workerOf(registration);
@@ -158,6 +195,8 @@ function describe(subscription) {
     vapid_public_key: applicationServerKey(subscription) || null,
     locale: navigator.language,
     timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    // Whoever asks not to be tracked is sent no receipt tokens.
+    receipts: !navigator.globalPrivacyControl && navigator.doNotTrack !== "1",
   };
 }
 
@@ -175,10 +214,12 @@ async function join(registration, key, topics) {
     throw new Trouble(whySubscribeFailed(error), error);
   });
   try {
-    const body = { ...describe(subscription), topics, refresh: false };
-    const { id, token } = await call("POST", "subscriptions", { body });
-    remember(ASKED, {});
-    settle({ id, token, endpoint: subscription.endpoint, topics, checked: Date.now() });
+    await alone(async () => {
+      const body = { ...describe(subscription), topics, wording: WORDING };
+      const { id, token } = await call("POST", "subscriptions", { body });
+      remember(ASKED, {});
+      settle({ id, token, endpoint: subscription.endpoint, topics, checked: Date.now() });
+    });
   } catch (error) {
     await subscription.unsubscribe().catch(() => {});
     throw error;
@@ -193,17 +234,25 @@ async function erase({ id, token }) {
   }
 }
 
-/** Leave here and at the service. Either ends the alerts; when both fail, the service's reason. */
-async function leave() {
+/** Leave here and at the service. Either ends the alerts; when both fail, the service's reason.
+    What the service could not be told it is told on the next visit. */
+async function quit() {
   const kept = recall(SUBSCRIBED);
+  const { id, token, leaving = id && { id, token } } = kept;
+  remember(SUBSCRIBED, { ...kept, leaving }); // the page may be closed meanwhile
+  remember(ASKED, { refusals: NEVER });
   const subscription = await (await ownRegistration())?.pushManager.getSubscription();
   const [here, there] = await Promise.allSettled([
     subscription?.unsubscribe(),
-    kept.id && erase(kept),
+    leaving && erase(leaving),
   ]);
-  if (there.status === "rejected" && !(subscription && here.value)) throw there.reason;
-  remember(ASKED, { refusals: NEVER });
-  settle({});
+  const told = there.status === "fulfilled";
+  settle(told ? {} : { leaving });
+  if (!told && !(subscription && here.value)) throw there.reason;
+}
+
+function leave() {
+  return alone(quit);
 }
 
 /** Tell the service what differs; weekly, or when `always`, that this browser is still here. */
@@ -228,7 +277,7 @@ async function reconcile(subscription, kept, always) {
     settle({ id, token, endpoint, topics, checked: Date.now() });
   } catch (error) {
     if (error.status === 410) {
-      await leave(); // this reader left: perhaps offline, perhaps in another way
+      await quit(); // this reader left: perhaps offline, perhaps in another way
     } else if (UNKNOWN.includes(error.status)) {
       settle({ endpoint, checked: Date.now() }); // unknown there: the panel may ask again
     } else {
@@ -238,21 +287,23 @@ async function reconcile(subscription, kept, always) {
 }
 
 /** Compare what is stored here with the browser, and mend what differs. */
-async function refresh(always = true) {
+async function mend(always) {
   const kept = recall(SUBSCRIBED);
+  // Left while offline, or withdrawn in the browser's own settings.
+  if (kept.leaving || (kept.id && Notification.permission !== "granted")) return quit();
   const registration = await ownRegistration();
   const subscription = await registration?.pushManager.getSubscription();
   if (!kept.id && !subscription) return;
-  if (kept.id && Notification.permission !== "granted") {
-    await leave(); // withdrawn in the browser's own settings
-    return;
-  }
   const key = (await site()).vapid_public_key;
   const ours = subscription && applicationServerKey(subscription) === key;
   if (ours) await reconcile(subscription, kept, always);
   if (ours || !kept.id) return; // without an id, a foreign key is another service's subscription
   const renewed = await subscribeBrowser(await activeRegistration(), key);
   await reconcile(renewed, kept, always);
+}
+
+function refresh(always = true) {
+  return alone(() => mend(always));
 }
 
 function later() {
@@ -262,7 +313,7 @@ function later() {
 }
 
 function whyNot() {
-  if (!supported) return "unsupported";
+  if (!supported) return apple && !navigator.standalone ? "home" : "unsupported";
   return Notification.permission === "denied" ? "blocked" : null;
 }
 
@@ -281,19 +332,36 @@ async function prepare() {
   };
 }
 
+const reader = { tag, whyNot, prepare, site, own, change, state, leave, later, refresh, ask };
+
 async function openPanel(unasked) {
   const { open } = await import("./panel.js");
-  await open({ unasked, whyNot: whyNot(), prepare, site, state, leave, later });
+  await open(reader, unasked);
 }
 
-/** Open the panel: to subscribe, or for a subscriber to see what is followed and to leave. */
+/** Open the panel: to subscribe, or for a subscriber to choose and to leave. */
 function ask() {
   return openPanel(false);
 }
 
+/** Whether something else wants the reader's answer: a dialog, what covers the middle of the page,
+    or a consent manager at its edges. */
 function somethingIsOpen() {
-  const dialogs = document.querySelectorAll("dialog[open], [role=dialog], [role=alertdialog]");
-  return [...dialogs].some((dialog) => dialog.checkVisibility?.() ?? true);
+  const dialogs = document.querySelectorAll(DIALOGS);
+  const seen = { visibilityProperty: true, opacityProperty: true };
+  if ([...dialogs].some((dialog) => dialog.checkVisibility?.(seen) ?? true)) return true;
+  const { innerWidth: width, innerHeight: height } = window;
+  // Its middle comes first.
+  const spots = [0.5, 0.03, 0.97].flatMap((y) => [0.5, 0.1, 0.9].map((x) => [x, y]));
+  return spots.some(([x, y], index) => {
+    let node = document.elementFromPoint(x * width, y * height);
+    for (let stays = false; node && node !== document.body; node = node.parentElement) {
+      stays ||= /fixed|sticky/.test(getComputedStyle(node).position);
+      if (node.matches(CONSENT) || (stays && node.matches(CALLED_SO))) return true;
+      if (index === 0 && getComputedStyle(node).position === "fixed") return true;
+    }
+    return false;
+  });
 }
 
 function mayAsk() {
@@ -313,16 +381,40 @@ async function askInTime() {
   if (mayAsk() && !somethingIsOpen()) await openPanel(true);
 }
 
+/** Ask when an element that the publisher named is clicked. */
+function askOnClick({ target }) {
+  if (!target.closest(settings.askOn) || !mayAsk() || somethingIsOpen()) return;
+  openPanel(true).catch(trouble);
+}
+
+/** Put the bell and the preferences where the page has a place for them, or wants a bell. */
+async function furnish() {
+  const places = [...document.querySelectorAll("[data-stop-press]")];
+  if (settings.bell !== undefined) places.push(undefined);
+  if (!places.length) return;
+  const { furnish } = await import("./look.js");
+  await furnish(reader, places);
+}
+
+// With the service down, a page must neither slow nor err: the next visit tries again.
+function trouble(error) {
+  console.debug("Stop Press:", error);
+}
+
 async function visit() {
   if (supported && settings.retire) {
     const { retire } = await import("./retire.js");
     await retire(settings.retire, { runs, site, prepare, mayAsk });
   }
   if (supported) await refresh(false);
+  if (location.hash === FEWER) return openPanel(false);
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
 }
 
-window.StopPress = { ask, leave, state, refresh: () => refresh() };
-
-// With the service down, a page must neither slow nor err: the next visit tries again.
-visit().catch((error) => console.debug("Stop Press:", error));
+window.StopPress = { ask, preferences: ask, leave, state, refresh: () => refresh() };
+window.addEventListener("storage", ({ key }) => {
+  if (key === SUBSCRIBED || key === null) announce(); // null: all was cleared
+});
+if (settings.ask === "click") document.addEventListener("click", askOnClick);
+visit().catch(trouble);
+furnish().catch(trouble);

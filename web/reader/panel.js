@@ -1,54 +1,27 @@
-/* The panel a reader meets: the question, the thanks, the way out, and plain words for trouble.
+/* The panel a reader meets: the question and the thanks; for a subscriber what is followed, when
+   alerts may come, what was missed, and the way out; the way to a Home Screen, and plain words for
+   trouble.
 
-   It does nothing by itself: optin.js hands it what is known and what each click does. It lives in
-   a shadow root with a constructed style sheet, so that neither the page's styles nor a strict
-   Content-Security-Policy (style-src 'self') reach it. A site gives it its own look with the
-   custom properties --stop-press-*. */
+   It does nothing by itself: optin.js hands it, as `reader`, what is known and what can be done. */
 
-const QUESTION = "Get the latest updates as we post them — right on your browser";
+import { element, outline, root, texts } from "./look.js";
 
-const TROUBLE = {
-  blocked:
-    "Alerts are blocked for this site. Choose the sign beside the page’s address, allow " +
-    "notifications, and try again. In a private window the browser blocks them always.",
-  busy: "Our alert service is too busy just now. Nothing was stored; please try again in a minute.",
-  offline: "We could not be reached. Nothing was stored; check your connection and try again.",
-  "push-service":
-    "Your browser could not reach its own push service. That is so in private windows, and where " +
-    "the network or a setting keeps it away. Try an ordinary window or another network.",
-  refused: "Our alert service did not accept this browser. Nothing was stored; please try later.",
-  unanswered: "Your browser’s own question is still open. Press “Yes, alert me” and choose Allow.",
-  unsupported:
-    "This browser cannot show alerts on this page. Try an up-to-date Chrome, Edge, Firefox or " +
-    "Safari; on an iPhone or iPad, add this site to the Home Screen first.",
-  worker: "This site’s alerts are not set up rightly, and that is our fault. Please try later.",
-};
-const LEAVE_TROUBLE = "We could not be reached, so you are still subscribed. Please try again.";
+const QUARTER_MIN = 15;
+const MOST_A_DAY = 14;
+const HOUR_MS = 60 * 60 * 1000;
+const MORNING = 7; // o'clock, when a pause “until tomorrow morning” ends
+// Of the service: it does not know this browser any more, or it left.
+const OVER = [401, 403, 404, 410];
 
 const STYLE = `
-:host {
-  all: initial;
-  color-scheme: light;
-  --paper: var(--stop-press-paper, #fcfaf5);
-  --ink: var(--stop-press-ink, #1c1a17);
-  --muted: var(--stop-press-muted, #625c52);
-  --rule: var(--stop-press-rule, #d3ccbe);
-  --accent: var(--stop-press-accent, #ad1519);
-  --serif: var(--stop-press-serif, "Iowan Old Style", "Palatino Linotype", Palatino,
-    "URW Palladio L", P052, Charter, Georgia, serif);
-  --sans: var(--stop-press-sans, system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif);
+[hidden] { display: none; }
+.panel {
+  padding: 1.25em 1.5em 1.1em;
+  background: var(--paper);
+  color: var(--ink);
+  font: 1em/1.45 var(--sans);
 }
-@media (prefers-color-scheme: dark) {
-  :host {
-    color-scheme: dark;
-    --paper: var(--stop-press-paper, #211f1c);
-    --ink: var(--stop-press-ink, #e8e1d4);
-    --muted: var(--stop-press-muted, #a79f91);
-    --rule: var(--stop-press-rule, #4a453e);
-    --accent: var(--stop-press-accent, #f2837a);
-  }
-}
-* { box-sizing: border-box; }
+section.panel { max-inline-size: 40em; padding-inline: 0; }
 dialog {
   position: fixed;
   inset: auto;
@@ -56,23 +29,18 @@ dialog {
   inset-inline-end: 1.25em;
   z-index: 2147483000;
   inline-size: min(25em, 100vw - 2.5em);
-  max-block-size: calc(100vh - 2.5em);
   max-block-size: calc(100dvh - 2.5em);
   margin: 0;
-  padding: 1.25em 1.5em 1.1em;
   overflow: auto;
   border: 1px solid var(--rule);
   border-block-start: 3px solid var(--ink);
-  background: var(--paper);
-  color: var(--ink);
-  font: 1em/1.45 var(--sans);
   box-shadow: 0 0.5em 2em rgb(0 0 0 / 18%);
   animation: arrive 0.25s ease-out;
 }
 @keyframes arrive {
   from { opacity: 0; transform: translateY(0.75em); }
 }
-.paper {
+.small {
   margin: 0 0 0.5em;
   color: var(--muted);
   font-size: 0.8125em;
@@ -83,9 +51,16 @@ h2 {
   text-wrap: balance;
 }
 h2:focus { outline: none; }
-p, ul { margin: 0 0 0.9em; }
+a { color: inherit; }
+h3 {
+  margin: 1em 0 0.3em;
+  font: 600 1.05em/1.2 var(--serif);
+}
+p, ul, ol { margin: 0 0 0.9em; }
 ul { padding: 0; list-style: none; }
 li { padding-block: 0.4em; border-block-end: 1px solid var(--rule); font-weight: 600; }
+ol { padding-inline-start: 1.4em; }
+svg { margin-inline-start: 0.4em; vertical-align: -0.3em; }
 fieldset { margin: 0 0 1em; padding: 0; border: 0; }
 legend { padding: 0 0 0.4em; color: var(--muted); font-size: 0.875em; }
 label {
@@ -97,25 +72,21 @@ label {
   border-block-start: 1px solid var(--rule);
   cursor: pointer;
 }
-fieldset label:last-child { border-block-end: 1px solid var(--rule); }
+fieldset label:last-of-type { border-block-end: 1px solid var(--rule); }
 input { flex: none; inline-size: 1.15em; block-size: 1.15em; margin: 0; accent-color: var(--ink); }
-label b { display: block; font-weight: 600; line-height: 1.3; }
-label small { display: block; color: var(--muted); font-size: 0.8125em; line-height: 1.3; }
-.trouble { padding-inline-start: 0.75em; border-inline-start: 3px solid var(--accent); }
-.choices { display: flex; flex-wrap: wrap; gap: 0.25em 1em; align-items: center; margin: 0; }
-button {
-  min-block-size: 2.75em;
-  padding: 0.4em 0;
-  border: 1px solid transparent;
+label > span { flex: 1; }
+select {
+  min-block-size: 2.2em;
+  border: 1px solid var(--muted);
   border-radius: 2px;
-  background: none;
+  background: var(--paper);
   color: var(--ink);
   font: inherit;
-  text-decoration: underline;
-  text-decoration-thickness: 1px;
-  text-underline-offset: 0.2em;
-  cursor: pointer;
 }
+label b { display: block; font-weight: 600; line-height: 1.3; }
+small { display: block; color: var(--muted); font: 0.8125em/1.3 var(--sans); }
+[role=alert] { padding-inline-start: 0.75em; border-inline-start: 3px solid var(--accent); }
+.choices { display: flex; flex-wrap: wrap; gap: 0.25em 1em; align-items: center; margin: 0; }
 button.main {
   padding-inline: 1.2em;
   border-color: var(--ink);
@@ -125,15 +96,13 @@ button.main {
   text-decoration: none;
 }
 button[aria-disabled="true"] { cursor: default; opacity: 0.6; }
-.promise { margin: 0.6em 0 0; color: var(--muted); font-size: 0.8125em; }
-:focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
+label + .small, .choices + .small { margin: 0.6em 0 0; }
 @media (max-width: 32em) {
   dialog {
     inset-inline: 0;
     inset-block-end: 0;
     inline-size: 100%;
     max-inline-size: none;
-    max-block-size: 90vh;
     max-block-size: 90dvh;
     padding-block-end: calc(1.1em + env(safe-area-inset-bottom));
     border-inline: 0;
@@ -145,53 +114,60 @@ button[aria-disabled="true"] { cursor: default; opacity: 0.6; }
 }
 `;
 
-function element(name, attributes = {}, ...children) {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
+// Apple's sign for sharing.
+const SHARE = ["M8 10H5v11h14V10h-3M12 15V3m-4 4 4-4 4 4"];
 
-/** A button; while its handler's promise is pending, further clicks do nothing. */
-function button(text, className, handler) {
-  const node = element("button", { type: "button", class: className }, text);
-  node.addEventListener("click", async () => {
-    if (node.ariaDisabled === "true") return;
-    node.ariaDisabled = "true";
-    try {
-      await handler();
-    } finally {
-      node.ariaDisabled = "false";
-    }
-  });
-  return node;
-}
-
+/** A row of buttons, the first of which is the one that most will want. */
 function choices(...buttons) {
+  buttons[0]?.classList.add("main");
   return element("p", { class: "choices" }, ...buttons);
 }
 
-/** A dialog beside the page, not over it: the page stays usable, Escape closes. */
-class Panel {
-  #host = element("div");
-  #dialog = element("dialog", { "aria-labelledby": "heading", lang: "en" });
-  #opener = document.activeElement;
-  #dismissed = () => {};
+function focused() {
+  let node = document.activeElement;
+  while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
+  return node;
+}
 
-  constructor() {
-    const root = this.#host.attachShadow({ mode: "open" });
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(STYLE);
-    root.adoptedStyleSheets = [sheet];
-    root.append(this.#dialog);
+/** A dialog beside the page, not over it: the page stays usable, Escape closes. Given a `place`
+    of the page's, it is a part of the page instead and stays. */
+class Panel {
+  #host;
+  #box;
+  #opener = focused();
+  #dismissed = () => {};
+  #subscribed;
+
+  constructor(reader, t, place) {
+    this.reader = reader;
+    this.t = t;
+    this.stays = Boolean(place);
+    this.#host = place ?? element("div");
+    this.#box = element(place ? "section" : "dialog", {
+      class: "panel",
+      "aria-labelledby": "heading",
+      lang: t.lang,
+      dir: t.dir,
+    });
+    root(this.#host, STYLE).append(this.#box);
+    window.addEventListener("stoppress:change", this.#onChange);
+    if (place) return;
     document.body.append(this.#host);
     // The attribute, not show(): that would take the focus from somebody who is reading.
-    this.#dialog.open = true;
+    this.#box.open = true;
     document.addEventListener("keydown", this.#onKey);
   }
 
   #onKey = (event) => {
     if (event.key === "Escape" && !event.defaultPrevented) this.dismiss();
+  };
+
+  /** Stay true when another tab, or another part of this page, subscribes or leaves. */
+  #onChange = ({ detail: { subscribed } }) => {
+    const ours = this.#box.querySelector("[aria-disabled=true]"); // what was clicked here goes on
+    if (ours || subscribed === this.#subscribed) return;
+    if (subscribed) fill(this);
+    else this.say("", this.t.left, this.t.leftText);
   };
 
   get #hasFocus() {
@@ -202,22 +178,60 @@ class Panel {
   show({ paper, heading, dismissed = () => {} }, ...body) {
     const follow = this.#hasFocus;
     this.#dismissed = dismissed;
-    this.#dialog.replaceChildren(
-      element("p", { class: "paper" }, paper),
+    this.#subscribed = this.reader.state().subscribed;
+    this.#box.replaceChildren(
+      element("p", { class: "small" }, element("bdi", {}, paper)),
       element("h2", { id: "heading", tabindex: "-1" }, heading),
       ...body,
     );
+    this.#box.scrollTop = 0;
     if (follow) this.focus();
   }
 
+  say(paper, heading, text, ...buttons) {
+    const words = element("p", {}, text);
+    this.show({ paper, heading }, words, choices(...this.closing(), ...buttons));
+  }
+
+  /** The button of that name. While its handler's promise is pending further clicks do nothing;
+      what fails is told in the words for its kind, or in `failed`. */
+  button(name, handler, failed) {
+    const node = element("button", { type: "button", class: name }, this.t[name]);
+    node.addEventListener("click", async () => {
+      if (node.ariaDisabled === "true") return;
+      node.ariaDisabled = "true";
+      try {
+        await handler();
+      } catch (error) {
+        console.warn("Stop Press:", error.cause ?? error);
+        this.tell(failed ?? this.t[error.kind] ?? this.t.refused);
+      } finally {
+        node.ariaDisabled = "false";
+      }
+    });
+    return node;
+  }
+
+  closing() {
+    return this.stays ? [] : [this.button("close", () => this.close())];
+  }
+
+  /** Show `text` above the buttons, where it replaces what was said there before. */
+  tell(text, role = "alert") {
+    this.#box.querySelector("[role]")?.remove();
+    const told = element("p", { role }, text);
+    this.#box.querySelector(".choices").before(told);
+    told.scrollIntoView({ block: "nearest" });
+  }
+
   focus() {
-    this.#dialog.querySelector("h2").focus();
+    this.#box.querySelector("h2").focus();
   }
 
   /** Have screen readers say what has appeared unasked, when they next pause. */
   announce(text) {
-    const status = element("p", { role: "status", class: "promise" });
-    this.#dialog.append(status);
+    const status = element("p", { role: "status", class: "small" });
+    this.#box.append(status);
     // A live region speaks only of what changes after it is there.
     setTimeout(() => status.append(text), 100);
   }
@@ -230,96 +244,247 @@ class Panel {
   close() {
     const giveBack = this.#hasFocus;
     document.removeEventListener("keydown", this.#onKey);
+    window.removeEventListener("stoppress:change", this.#onChange);
     this.#host.remove();
     if (giveBack) this.#opener?.focus?.();
-    if (panel === this) panel = null;
+    if (dialog === this) dialog = null;
   }
 }
 
-let panel = null; // the one that is open
+let dialog = null; // the one that is open
 
-/** Show `text` above the buttons, where it replaces the trouble before it. */
-function complain(form, text) {
-  form.querySelector(".trouble")?.remove();
-  form.querySelector(".choices").before(element("p", { class: "trouble", role: "alert" }, text));
-}
-
-function topicRow({ slug, name, description }, ticked) {
-  const box = element("input", { type: "checkbox", value: slug });
-  box.checked = ticked;
-  const words = element("span", {}, element("b", {}, name));
-  if (description) words.append(element("small", {}, description));
-  return element("label", {}, box, words);
-}
-
-function showQuestion(reader, facts) {
-  const rows = facts.topics.map((topic) => topicRow(topic, facts.preselected.includes(topic)));
-  const legend = element("legend", {}, "Alert me about");
-  const form = element("div", {}, element("fieldset", {}, legend, ...rows));
-  const ticked = () =>
-    rows.map((row) => row.firstChild).filter((box) => box.checked).map((box) => box.value);
-  const yes = button("Yes, alert me", "main", async () => {
-    if (rows.length && !ticked().length) {
-      complain(form, "Tick at least one subject.");
-      return;
-    }
-    try {
-      await facts.join(ticked());
-      await showFollowed(reader, "Thank you. You will hear from us.");
-    } catch (error) {
-      console.warn("Stop Press:", error.cause ?? error);
-      complain(form, TROUBLE[error.kind] ?? TROUBLE.refused);
-    }
+/** The topics as boxes to tick: `value()` is those ticked, `missing()` that none is. */
+function topicRows(t, topics, isTicked) {
+  const rows = topics.map((topic) => {
+    const box = element("input", { type: "checkbox", value: topic.slug });
+    box.checked = isTicked(topic);
+    const words = element("span", {}, element("b", {}, element("bdi", {}, topic.name)));
+    if (topic.description) words.append(element("small", {}, element("bdi", {}, topic.description)));
+    return element("label", {}, box, words);
   });
-  form.append(
-    choices(yes, button("Not now", "later", () => panel.dismiss())),
-    element("p", { class: "promise" }, "Leave again with one click, whenever you like."),
+  const ticked = () => rows.map((row) => row.firstChild).filter((box) => box.checked);
+  return {
+    fieldset: element("fieldset", {}, element("legend", {}, t.about), ...rows),
+    value: () => ticked().map((box) => box.value),
+    missing: () => rows.length > 0 && !ticked().length,
+  };
+}
+
+function showQuestion(panel, facts) {
+  const { reader, t } = panel;
+  const topics = topicRows(t, facts.topics, (topic) => facts.preselected.includes(topic));
+  const yes = panel.button("yes", async () => {
+    if (topics.missing()) return panel.tell(t.tick);
+    await facts.join(topics.value());
+    panel.say(facts.name, t.thanks, t.promise, panel.button("more", () => fill(panel)));
+  });
+  const buttons = [yes];
+  if (!panel.stays) buttons.push(panel.button("later", () => panel.dismiss()));
+  panel.show(
+    { paper: facts.name, heading: t.question, dismissed: reader.later },
+    topics.fieldset,
+    choices(...buttons),
+    element("p", { class: "small" }, t.promise),
   );
-  panel.show({ paper: facts.name, heading: QUESTION, dismissed: reader.later }, form);
 }
 
-async function showFollowed(reader, heading) {
-  const followed = reader.state().topics;
-  const { name, topics } = await reader.site().catch(() => ({ name: "", topics: [] }));
-  const names = topics.filter(({ slug }) => followed.includes(slug)).map((topic) => topic.name);
-  const list = element("ul", {}, ...names.map((text) => element("li", {}, text)));
-  const leave = button("Leave", "leave", async () => {
-    try {
-      await reader.leave();
-      showMessage(name, "You have left", "There will be no more alerts from us in this browser.");
-    } catch (error) {
-      console.warn("Stop Press:", error.cause ?? error);
-      complain(form, LEAVE_TROUBLE);
-    }
+function select(rows, chosen) {
+  const options = rows.map(([value, text]) => element("option", { value }, text));
+  const node = element("select", {}, ...options);
+  node.value = chosen;
+  return node;
+}
+
+function labelled(text, control) {
+  return element("label", {}, element("span", {}, text), control);
+}
+
+/** Every quarter of an hour of a day, as the service and as the reader writes it. */
+function quarters(locale) {
+  const format = new Intl.DateTimeFormat(locale, { timeStyle: "short", timeZone: "UTC" });
+  return Array.from({ length: (24 * 60) / QUARTER_MIN }, (_, number) => {
+    const time = new Date(number * QUARTER_MIN * 60_000);
+    return [time.toISOString().slice(11, 16), format.format(time)];
   });
-  const form = element("div", {}, choices(button("Close", "main", () => panel.close()), leave));
-  if (names.length) form.prepend(element("p", { class: "paper" }, "You follow"), list);
-  panel.show({ paper: name, heading }, form);
 }
 
-function showMessage(paper, heading, text) {
-  const close = button("Close", "main", () => panel.close());
-  panel.show({ paper, heading }, element("p", {}, text), choices(close));
+function written(t, moment) {
+  const format = new Intl.DateTimeFormat(t.locale, { dateStyle: "medium", timeStyle: "short" });
+  return format.format(new Date(moment));
+}
+
+function tomorrowMorning() {
+  const time = new Date();
+  time.setDate(time.getDate() + 1);
+  time.setHours(MORNING, 0, 0, 0);
+  return time;
+}
+
+/** Quiet hours: `value()` is {from, to} or null. */
+function quietHours(t, chosen) {
+  const times = quarters(t.locale);
+  const from = select([["", t.none], ...times], chosen?.from ?? "");
+  const to = select(times, chosen?.to ?? "07:00");
+  const until = labelled(t.to, to);
+  const show = () => {
+    until.hidden = !from.value;
+    for (const option of to.options) option.disabled = option.value === from.value;
+    if (to.value === from.value) to.selectedIndex = (to.selectedIndex + 4) % times.length;
+  };
+  from.addEventListener("change", show);
+  show();
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  return {
+    fieldset: element(
+      "fieldset",
+      {},
+      element("legend", {}, t.quiet),
+      labelled(t.from, from),
+      until,
+      element("p", { class: "small" }, t.zone.replace("{zone}", timeZone)),
+    ),
+    value: () => (from.value ? { from: from.value, to: to.value } : null),
+  };
+}
+
+/** A pause: `value()` is when it ends, as RFC 3339, or null; undefined leaves it as it is. */
+function pause(t, current) {
+  const running = current && new Date(current) > new Date();
+  const rows = [
+    [running ? t.goOn : t.noPause, () => null],
+    [t.hour, () => new Date(Date.now() + HOUR_MS)],
+    [t.tomorrow, tomorrowMorning],
+    [t.week, () => new Date(Date.now() + 7 * 24 * HOUR_MS)],
+  ];
+  if (running) rows.unshift([t.until.replace("{when}", written(t, current)), () => {}]);
+  const control = select(rows.map(([text], index) => [index, text]), 0);
+  return { label: labelled(t.pause, control), value: () => rows[control.value][1]() };
+}
+
+function limit(t, chosen) {
+  const rows = Array.from({ length: MOST_A_DAY }, (_, index) => {
+    return [index + 1, t.perDay.replace("{n}", index + 1)];
+  });
+  const control = select([...rows, ["", t.noLimit]], chosen ?? "");
+  return { label: labelled(t.most, control), value: () => Number(control.value) || null };
+}
+
+function missed(t, alerts) {
+  const rows = alerts
+    .filter(({ url }) => /^https?:/.test(url))
+    .map(({ title, url, sent_at: sent }) => {
+      const when = element("small", {}, written(t, sent));
+      return element("li", {}, element("a", { href: url }, element("bdi", {}, title)), when);
+    });
+  if (!rows.length) return [];
+  return [element("h3", {}, t.missed), element("ul", {}, ...rows)];
+}
+
+function leaving(panel, name) {
+  const { reader, t } = panel;
+  const leave = async () => {
+    await reader.leave();
+    panel.say(name, t.left, t.leftText);
+  };
+  return panel.button("leave", leave, t.stillHere);
+}
+
+async function showPreferences(panel) {
+  const { reader, t } = panel;
+  let site, chosen, alerts;
+  try {
+    [site, chosen, { alerts }] = await Promise.all([
+      reader.site(),
+      reader.own("GET"),
+      reader.own("GET", "/alerts").catch(() => ({ alerts: [] })),
+    ]);
+  } catch (error) {
+    if (OVER.includes(error.status)) await reader.refresh();
+    if (!reader.state().subscribed) return fill(panel);
+    return panel.say("", t.yours, t[error.kind], leaving(panel, ""));
+  }
+  const topics = topicRows(t, site.topics, ({ slug }) => chosen.topics.includes(slug));
+  const quiet = quietHours(t, chosen.quiet_hours);
+  const most = limit(t, chosen.daily_limit);
+  const breaking = element("input", { type: "checkbox" });
+  breaking.checked = chosen.allow_breaking;
+  const rest = pause(t, chosen.paused_until);
+  const save = async () => {
+    if (topics.missing()) return panel.tell(t.tick);
+    await reader.change({
+      topics: topics.value(),
+      quiet_hours: quiet.value(),
+      daily_limit: most.value(),
+      allow_breaking: breaking.checked,
+      paused_until: rest.value(),
+    });
+    panel.tell(t.saved, "status");
+  };
+  const test = async () => {
+    await reader.own("POST", "/test");
+    panel.tell(t.tested, "status");
+  };
+  panel.show(
+    { paper: site.name, heading: t.yours },
+    topics.fieldset,
+    quiet.fieldset,
+    element("fieldset", {}, most.label, rest.label, element("label", {}, breaking, t.breaking)),
+    choices(panel.button("save", save, t.notSaved), ...panel.closing()),
+    element(
+      "p",
+      { class: "choices" },
+      panel.button("test", test, t.notTested),
+      leaving(panel, site.name),
+    ),
+    ...missed(t, alerts),
+  );
+}
+
+function showHomeScreen(panel) {
+  const { t } = panel;
+  const share = element("li", {}, t.homeShare, outline(...SHARE));
+  const steps = element("ol", {}, share, element("li", {}, t.homeAdd), element("li", {}, t.homeOpen));
+  const why = element("p", {}, t.homeWhy);
+  panel.show({ paper: "", heading: t.home }, why, steps, choices(...panel.closing()));
+}
+
+/** Show what fits this reader; `facts` are what a click on “Yes” needs, where it was prepared. */
+async function fill(panel, facts) {
+  const { reader, t } = panel;
+  if (reader.state().subscribed) {
+    await showPreferences(panel);
+    return;
+  }
+  const found = facts ?? (await prepared(reader));
+  const trouble = reader.whyNot() ?? found.kind;
+  if (trouble === "home") showHomeScreen(panel);
+  else if (trouble) panel.say("", t.noAlerts, t[trouble] ?? t.worker);
+  else showQuestion(panel, found);
+}
+
+function prepared(reader) {
+  return reader.whyNot() ? {} : reader.prepare().catch((error) => error);
 }
 
 /** Open the panel, or come back to the one that is open.
 
     Unasked, it appears only when everything it offers will work, and leaves the focus alone. */
-export async function open(reader) {
-  if (panel) {
-    panel.focus();
+export async function open(reader, unasked) {
+  if (dialog) {
+    dialog.focus();
     return;
   }
-  const { subscribed } = reader.state();
-  const able = !subscribed && !reader.whyNot;
-  const facts = able ? await reader.prepare().catch((error) => error) : null;
-  if (facts instanceof Error && reader.unasked) throw facts;
-  if (panel) return;
-  panel = new Panel();
-  const trouble = reader.whyNot ?? facts?.kind;
-  if (subscribed) await showFollowed(reader, "Your alerts");
-  else if (trouble) showMessage("", "No alerts here yet", TROUBLE[trouble]);
-  else showQuestion(reader, facts);
-  if (reader.unasked) panel.announce(QUESTION);
-  else panel.focus();
+  const able = !reader.state().subscribed;
+  const [t, facts] = await Promise.all([texts(reader.tag), able ? prepared(reader) : undefined]);
+  if (facts instanceof Error && unasked) throw facts;
+  if (dialog) return;
+  dialog = new Panel(reader, t);
+  await fill(dialog, facts);
+  if (unasked) dialog?.announce(t.question);
+  else dialog?.focus();
+}
+
+/** Show the same as a part of the page. */
+export async function embed(reader, place) {
+  await fill(new Panel(reader, await texts(reader.tag), place));
 }

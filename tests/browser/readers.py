@@ -1,0 +1,150 @@
+"""The demo newspaper as its readers meet it, in Chromium against the real service.
+
+Only the browser's own push is a stand-in, since Chromium reaches no push service in a test: it
+answers `subscribe()` with keys and an endpoint of our strict one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
+
+from service import seeding
+from service.keys import b64url
+from service.models import SubscriptionId
+from tests.push_service import PushService
+
+Visit = Callable[..., Page]
+
+BROWSER = """
+(() => {
+  const given = %s;
+  const kept = () => JSON.parse(localStorage.getItem("test-push"));
+  const bytes = (text) => Uint8Array.from(
+    atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)).buffer;
+  const subscription = (key) => ({
+    endpoint: given.endpoint,
+    options: { applicationServerKey: bytes(key) },
+    toJSON: () => given,
+    unsubscribe: async () => {
+      if (window.testStuck) throw new Error("stuck");
+      localStorage.removeItem("test-push");
+      return true;
+    },
+  });
+  PushManager.prototype.getSubscription = async () => kept() && subscription(kept());
+  PushManager.prototype.subscribe = async ({ applicationServerKey: key }) => {
+    localStorage.setItem("test-push", JSON.stringify(key));
+    return subscription(key);
+  };
+})();
+"""
+
+
+@contextmanager
+def visitors(chromium: Browser, address: str, push_service: PushService) -> Iterator[Visit]:
+    """Open the demo newspaper, by default as a reader who may be sent alerts and was never asked.
+
+    `push=False` takes the browser's push away. `lang` is the page's language, `script` further
+    attributes of its script tag, `main` what stands in the page's main part; `context` is that of
+    a page before, to open another of its tabs.
+    """
+    contexts: list[BrowserContext] = []
+    raised: list[str] = []
+
+    def open_context(options: dict[str, object]) -> BrowserContext:
+        context = chromium.new_context(reduced_motion="reduce", **options)
+        context.grant_permissions(["notifications"], origin=address)
+        p256dh, auth = seeding.keys(len(contexts))
+        given = {
+            "endpoint": push_service.origin + seeding.path(len(contexts)),
+            "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
+        }
+        context.add_init_script(BROWSER % json.dumps(given))
+        contexts.append(context)
+        return context
+
+    def open_page(
+        width: int = 1280,
+        height: int = 900,
+        *,
+        lang: str = "en",
+        dark: bool = False,
+        script: str = "",
+        main: str | None = None,
+        context: BrowserContext | None = None,
+        push: bool = True,
+        **options: object,
+    ) -> Page:
+        scheme = {"color_scheme": "dark" if dark else "light"}
+        size = {"viewport": {"width": width, "height": height}}
+        page = (context or open_context({**scheme, **size, **options})).new_page()
+        page.set_default_timeout(10_000)
+        if not push:
+            page.add_init_script("delete window.PushManager; delete window.Notification;")
+        page.on("pageerror", lambda error: raised.append(str(error)))
+        direction = "rtl" if lang == "ar" else "ltr"
+
+        def edit(html: str) -> str:
+            html = html.replace('<html lang="en">', f'<html lang="{lang}" dir="{direction}">')
+            html = html.replace("data-topic=", f"{script} data-topic=")
+            if main is not None:
+                head, rest = html.split('<main id="news">')
+                html = f'{head}<main id="news">{main}{rest[rest.index("</main>") :]}'
+            return html
+
+        def answer(route: Route) -> None:
+            response = route.fetch()
+            route.fulfill(response=response, body=edit(response.text()))
+
+        page.route("**/demo/", answer)
+        page.goto(f"{address}/demo/")
+        page.wait_for_function("window.StopPress")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert raised == []
+
+
+def bell(page: Page) -> Locator:
+    return page.locator("button.bell")
+
+
+def panel(page: Page) -> Locator:
+    return page.locator("dialog.panel")
+
+
+def subscribe(page: Page) -> SubscriptionId:
+    """Say yes to world news on the panel and close it; return who the service knows."""
+    bell(page).click()
+    panel(page).locator("input[value=world]").check()
+    panel(page).locator("button.yes").click()
+    panel(page).locator("button.close").click()
+    return SubscriptionId.parse(page.evaluate("StopPress.state().id"))
+
+
+def choice(page: Page, name: str) -> Locator:
+    return panel(page).get_by_role("combobox", name=name, exact=True)
+
+
+def choose(page: Page, name: str, option: str) -> None:
+    choice(page, name).select_option(option)
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until the focus, which must be seen, is there: shadow roots are looked into."""
+    look = """(s) => {
+      let node = document.activeElement;
+      while (node.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
+      return node.matches(s) && getComputedStyle(node).outlineStyle !== "none";
+    }"""
+    for _ in range(60):
+        if page.evaluate(look, selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab never comes to {selector}")

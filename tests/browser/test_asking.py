@@ -1,0 +1,176 @@
+"""When a reader is asked unasked, and when not: in a real Chromium against the real service."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.readers import Visit, bell, panel, subscribe
+from tests.house import House
+
+pytestmark = pytest.mark.browser
+
+DAY_MS = 24 * 60 * 60 * 1000
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.4 Mobile/15E148 Safari/604.1"
+)
+FOLLOW = 'data-ask="click" data-ask-on=".kicker"'
+# Consent managers as they stand on pages, and one that nobody has heard of.
+IN_THE_WAY = {
+    "OneTrust": '<div id="onetrust-banner-sdk" role="region" class="edge">Cookies?</div>',
+    "Cookiebot": '<div id="CybotCookiebotDialog" class="edge">Cookies?</div>',
+    "Sourcepoint": '<div id="sp_message_container_7" class="edge"><p>Privacy</p></div>',
+    "Didomi": '<div id="didomi-host"><div class="edge">Privacy</div></div>',
+    "Usercentrics": '<div id="usercentrics-root" class="edge">Privacy</div>',
+    "a bar of the paper's own": '<div class="cookie-bar edge">Cookies?</div>',
+    "a dialog": '<div role="dialog" aria-label="Sign in">Sign in</div>',
+    "an overlay": '<div class="whole">Subscribe to our paper</div>',
+}
+OUT_OF_THE_WAY = {
+    "what is hidden": '<div role="dialog" hidden>Sign in</div>',
+    "a settled consent manager": '<div id="didomi-host"></div>',
+    "a bar at the top": '<div class="bar">The Daily Example</div>',
+    "a page that notes consent": '<div class="cookie-consent-given">The Daily Example</div>',
+    "a story about cookies": "<p>Cookies, and how to bake them.</p>",
+}
+STYLE = """
+.edge { position: fixed; inset: auto 0 0 0; height: 20%; z-index: 9; background: white; }
+.whole { position: fixed; inset: 0; z-index: 9; background: white; }
+.bar { position: fixed; inset: 0 0 auto 0; height: 3rem; z-index: 9; background: white; }
+"""
+
+
+def asked(page: Page) -> bool:
+    """Whether the panel is there, once all that could have brought it is over."""
+    page.clock.run_for(25_000)
+    page.wait_for_timeout(1000)
+    return panel(page).count() == 1
+
+
+def test_a_reader_is_asked_on_the_second_page_view_after_twenty_seconds(visit: Visit) -> None:
+    page = visit()
+    page.clock.install()
+    page.wait_for_function("localStorage.getItem('stop-press-asked')")
+    assert not asked(page)
+    page.reload()
+    page.wait_for_function("JSON.parse(localStorage.getItem('stop-press-asked')).views === 2")
+    page.wait_for_load_state("networkidle")
+    page.clock.run_for(10_000)
+    page.wait_for_timeout(500)
+    expect(panel(page)).to_have_count(0)
+    page.clock.run_for(10_000)
+    expect(panel(page)).to_be_visible()
+    # Somebody is reading: the focus stays where it is.
+    assert page.evaluate("document.activeElement === document.body")
+
+
+def test_not_now_rests_a_week_then_a_month_and_then_for_good(visit: Visit) -> None:
+    page = visit(script=FOLLOW)
+    for days in (7, 30):
+        page.locator(".kicker").first.click()
+        panel(page).get_by_role("button", name="Not now").click()
+        rest = page.evaluate(
+            "JSON.parse(localStorage.getItem('stop-press-asked')).until - Date.now()"
+        )
+        assert (days - 0.01) * DAY_MS < rest <= days * DAY_MS
+        page.locator(".kicker").first.click()
+        page.wait_for_timeout(500)
+        expect(panel(page)).to_have_count(0)
+        page.evaluate(
+            """() => {
+              const asked = JSON.parse(localStorage.getItem("stop-press-asked"));
+              localStorage.setItem("stop-press-asked", JSON.stringify({...asked, until: 0}));
+            }"""
+        )
+    page.locator(".kicker").first.click()
+    panel(page).get_by_role("button", name="Not now").click()
+    page.clock.install()
+    page.clock.fast_forward(400 * DAY_MS)
+    page.locator(".kicker").first.click()
+    page.wait_for_timeout(500)
+    expect(panel(page)).to_have_count(0)
+    bell(page).click()
+    expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
+
+
+def test_a_click_that_the_publisher_named_asks_and_others_do_not(visit: Visit) -> None:
+    page = visit(script=FOLLOW)
+    page.locator(".standfirst").first.click()
+    page.wait_for_timeout(500)
+    expect(panel(page)).to_have_count(0)
+    page.locator(".kicker").first.click()
+    expect(panel(page)).to_be_visible()
+
+
+def test_a_reader_who_follows_already_is_not_asked_by_a_click(visit: Visit) -> None:
+    page = visit(script=FOLLOW)
+    subscribe(page)
+    page.locator(".kicker").first.click()
+    page.wait_for_timeout(500)
+    expect(panel(page)).to_have_count(0)
+
+
+def test_a_reader_is_never_asked_over_something_that_wants_an_answer(visit: Visit) -> None:
+    page = visit(script=FOLLOW)
+    page.evaluate(
+        """(css) => {
+          document.adoptedStyleSheets = [new CSSStyleSheet()];
+          document.adoptedStyleSheets[0].replaceSync(css);
+        }""",
+        STYLE,
+    )
+    page.evaluate("document.body.insertAdjacentHTML('afterbegin', '<div id=other></div>')")
+    click = "document.querySelector('.kicker').click()"
+    put = "html => { document.getElementById('other').innerHTML = html; }"
+    for name, html in IN_THE_WAY.items():
+        page.evaluate(put, html)
+        page.evaluate(click)
+        page.wait_for_timeout(300)
+        assert panel(page).count() == 0, f"asked over {name}"
+    for name, html in OUT_OF_THE_WAY.items():
+        page.evaluate(put, html)
+        page.evaluate(click)
+        expect(panel(page), f"not asked because of {name}").to_be_visible()
+        page.keyboard.press("Escape")
+        page.evaluate("localStorage.removeItem('stop-press-asked')")
+
+
+def test_on_an_iphone_nobody_is_asked_but_who_wants_alerts_is_shown_how(visit: Visit) -> None:
+    page = visit(390, 844, script=FOLLOW, user_agent=IPHONE, push=False)
+    page.locator(".kicker").first.click()
+    page.wait_for_timeout(500)
+    expect(panel(page)).to_have_count(0)
+    bell(page).click()
+    expect(panel(page).get_by_role("heading")).to_have_text("First add us to your Home Screen")
+    assert panel(page).get_by_role("listitem").count() == 3
+
+
+def test_a_browser_without_push_is_told_so_only_when_its_reader_asks(visit: Visit) -> None:
+    page = visit(script=FOLLOW, push=False)
+    page.locator(".kicker").first.click()
+    page.wait_for_timeout(500)
+    expect(panel(page)).to_have_count(0)
+    bell(page).click()
+    expect(panel(page)).to_contain_text("This browser cannot show alerts")
+
+
+def test_who_asks_not_to_be_tracked_sends_no_receipts(paper: House, visit: Visit) -> None:
+    page = visit()
+    page.evaluate("Object.defineProperty(navigator, 'globalPrivacyControl', {value: true})")
+    with page.expect_request("**/api/v1/subscriptions") as sent:
+        subscribe(page)
+    assert sent.value.post_data_json["receipts"] is False
+    other = visit()
+    with other.expect_request("**/api/v1/subscriptions") as sent:
+        subscribe(other)
+    assert sent.value.post_data_json["receipts"] is True
+
+
+def test_a_publisher_replaces_texts_by_a_file_of_its_own(visit: Visit) -> None:
+    page = visit(script='data-texts="/alerts.json" data-bell')
+    page.route("**/alerts.json", lambda route: route.fulfill(json={"question": "Shall we ring?"}))
+    page.reload()
+    page.locator("button.corner").click()
+    expect(panel(page).get_by_role("heading")).to_have_text("Shall we ring?")
+    expect(panel(page).get_by_role("button", name="Not now")).to_be_visible()

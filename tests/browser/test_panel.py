@@ -1,0 +1,229 @@
+"""What a reader sees of us on a publisher's page, in a real Chromium against the real service."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+import pytest
+from playwright.sync_api import expect
+
+from service.models import Audience, SubscriptionId
+from tests.browser.readers import Visit, bell, choice, choose, panel, subscribe, tab_to
+from tests.house import House, wait_until
+from tests.push_service import PushService
+
+pytestmark = pytest.mark.browser
+
+
+def stored(paper: House, id: SubscriptionId) -> dict[str, object]:
+    """What the service holds of a reader's choices, in the API's words."""
+    token = paper.runtime.tokens.reader(id, paper.runtime.store.subscriptions.get(id).auth)
+    address = f"http://localhost:{paper.port}/api/v1/subscriptions/{id}"
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return dict(json.load(answer))
+
+
+def test_all_that_a_reader_chooses_is_saved_at_once_and_found_again(
+    paper: House, visit: Visit
+) -> None:
+    page = visit(timezone_id="Europe/Riga", locale="en-GB")
+    expect(bell(page)).to_have_text("Alerts")
+    id = subscribe(page)
+    expect(bell(page)).to_have_text("Alerts on")
+    bell(page).click()
+    expect(panel(page)).to_contain_text("In your own time zone: Europe/Riga.")
+    calls: list[str] = []
+    page.on("request", lambda request: calls.append(f"{request.method} {request.url}"))
+    panel(page).get_by_label("Sport").check()
+    choose(page, "From", "23:15")
+    choose(page, "To", "06:45")
+    choose(page, "At most", "3 a day")
+    choose(page, "Pause", "For a week")
+    panel(page).get_by_label("Also wake me for breaking news").check()
+
+    panel(page).get_by_role("button", name="Save").click()
+
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    assert [call.split()[0] for call in calls] == ["PATCH"]
+    kept = stored(paper, id)
+    assert kept["topics"] == ["sport", "world"]
+    assert kept["quiet_hours"] == {"from": "23:15", "to": "06:45"}
+    assert (kept["daily_limit"], kept["allow_breaking"], kept["wording"]) == (3, True, 1)
+    assert kept["paused_until"]
+    assert page.evaluate("StopPress.state().topics.toSorted()") == ["sport", "world"]
+
+    page.reload()
+    bell(page).click()
+
+    for label, value in {"From": "23:15", "To": "06:45", "At most": "3"}.items():
+        expect(choice(page, label)).to_have_value(value)
+    expect(panel(page).get_by_label("Sport")).to_be_checked()
+    expect(panel(page).get_by_label("Also wake me")).to_be_checked()
+    expect(choice(page, "Pause").locator("option:checked")).to_contain_text("Until")
+    choose(page, "From", "None")
+    expect(choice(page, "To")).to_be_hidden()
+    choose(page, "At most", "No limit")
+    choose(page, "Pause", "Go on now")
+    panel(page).get_by_role("button", name="Save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    kept = stored(paper, id)
+    assert [kept[name] for name in ("quiet_hours", "daily_limit", "paused_until")] == [None] * 3
+
+
+def test_what_cannot_be_saved_is_kept_on_the_panel_and_said(paper: House, visit: Visit) -> None:
+    page = visit()
+    id = subscribe(page)
+    bell(page).click()
+    choose(page, "At most", "3 a day")
+    page.context.set_offline(True)
+    panel(page).get_by_role("button", name="Save").click()
+    expect(panel(page).get_by_role("alert")).to_contain_text("Not saved")
+    expect(choice(page, "At most")).to_have_value("3")
+    assert stored(paper, id)["daily_limit"] == 10
+    page.context.set_offline(False)
+    panel(page).get_by_role("button", name="Save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    expect(panel(page).get_by_role("alert")).to_have_count(0)
+    assert stored(paper, id)["daily_limit"] == 3
+
+
+def test_quiet_hours_that_end_when_they_begin_cannot_be_chosen(visit: Visit) -> None:
+    page = visit()
+    subscribe(page)
+    bell(page).click()
+    choose(page, "From", "07:00")
+    expect(choice(page, "To")).to_have_value("08:00")
+    panel(page).get_by_role("button", name="Save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+
+
+def test_leaving_is_one_click_on_what_the_bell_opens(paper: House, visit: Visit) -> None:
+    page = visit()
+    subscribe(page)
+    bell(page).click()
+    panel(page).get_by_role("button", name="Leave").click()
+    expect(panel(page).get_by_role("heading")).to_have_text("You have left")
+    expect(bell(page)).to_have_text("Alerts")
+    assert paper.runtime.store.subscriptions.count() == 0
+
+
+def test_leaving_offline_is_finished_on_the_next_visit(paper: House, visit: Visit) -> None:
+    page = visit()
+    subscribe(page)
+    bell(page).click()
+    page.context.set_offline(True)
+    page.evaluate("window.testStuck = true")  # the browser's own unsubscribe fails too
+    panel(page).get_by_role("button", name="Leave").click()
+    expect(panel(page).get_by_role("alert")).to_contain_text("on your next visit")
+    assert not page.evaluate("StopPress.state().subscribed")
+    assert paper.runtime.store.subscriptions.count() == 1
+    page.context.set_offline(False)
+    page.reload()
+    wait_until(lambda: paper.runtime.store.subscriptions.count() == 0)
+    page.wait_for_function("localStorage.getItem('stop-press') === '{}'")
+    assert page.evaluate("localStorage.getItem('test-push')") is None
+    page.reload()
+    page.wait_for_function("window.StopPress")
+    assert not page.evaluate("StopPress.refresh().then(() => StopPress.state().subscribed)")
+
+
+def test_a_reader_whom_the_service_knows_no_more_may_say_yes_again(
+    paper: House, visit: Visit
+) -> None:
+    page = visit()
+    paper.runtime.store.subscriptions.remove(subscribe(page))
+    bell(page).click()
+    expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
+    expect(bell(page)).to_have_text("Alerts")
+    panel(page).get_by_role("button", name="Not now").click()
+    subscribe(page)
+    assert paper.runtime.store.subscriptions.count() == 1
+
+
+def test_two_tabs_say_the_same(visit: Visit) -> None:
+    first = visit()
+    second = visit(context=first.context)
+    bell(second).click()
+    expect(panel(second).locator("button.yes")).to_be_visible()
+    subscribe(first)
+    expect(bell(second)).to_have_text("Alerts on")
+    expect(panel(second).get_by_role("heading")).to_have_text("Your alerts")
+    first.evaluate("StopPress.leave()")
+    expect(panel(second).get_by_role("heading")).to_have_text("You have left")
+    expect(bell(second)).to_have_text("Alerts")
+
+
+def test_the_preferences_may_be_a_part_of_the_page(paper: House, visit: Visit) -> None:
+    page = visit(main='<h1>Alerts</h1><div data-stop-press="preferences"></div>')
+    part = page.locator("section.panel")
+    expect(part.get_by_role("heading")).to_contain_text("Get the latest updates")
+    assert part.get_by_role("button").all_inner_texts() == ["Yes, alert me"]
+    part.get_by_label("World").check()
+    part.get_by_role("button", name="Yes, alert me").click()
+    part.get_by_role("button", name="Quiet hours and more").click()
+    expect(part.get_by_role("heading").first).to_have_text("Your alerts")
+    page.keyboard.press("Escape")
+    page.reload()
+    expect(part.get_by_label("World")).to_be_checked()
+    expect(part.get_by_role("button", name="Close")).to_have_count(0)
+    expect(panel(page)).to_have_count(0)
+    # What happens in the dialog shows here too.
+    bell(page).click()
+    panel(page).get_by_role("button", name="Leave").click()
+    expect(part.get_by_role("heading")).to_have_text("You have left")
+
+
+def test_a_reader_sees_what_was_missed_and_may_have_a_test_sent(
+    paper: House, push_service: PushService, visit: Visit
+) -> None:
+    page = visit()
+    subscribe(page)
+    push_service.accept_any(paper.vapid.public)
+    paper.worker()
+    paper.clock()
+    for topic, title in (("world", "Ferry aground — عاجل <b>"), ("sport", "A draw")):
+        paper.over(paper.publish(Audience(topics=(topic,)), title=title))
+    bell(page).click()
+    missed = panel(page).get_by_role("list")
+    expect(missed.get_by_role("link")).to_have_text(["Ferry aground — عاجل <b>"])
+    expect(missed.get_by_role("link")).to_have_attribute("href", "https://paper.example/story")
+    received = len(push_service.received)
+    panel(page).get_by_role("button", name="Send me a test").click()
+    expect(panel(page).get_by_role("status")).to_contain_text("A test is on its way")
+    wait_until(lambda: len(push_service.received) == received + 1)
+    panel(page).get_by_role("button", name="Leave").click()
+    expect(panel(page).get_by_role("heading").first).to_have_text("You have left")
+    assert paper.runtime.store.subscriptions.count() == 0
+
+
+def test_a_keyboard_alone_subscribes_chooses_and_leaves(paper: House, visit: Visit) -> None:
+    page = visit()
+    keys = page.keyboard
+    tab_to(page, "button.bell")
+    keys.press("Enter")
+    expect(panel(page).get_by_role("heading")).to_be_focused()
+    tab_to(page, "[value=world]")
+    keys.press("Space")
+    tab_to(page, "button.yes")
+    keys.press("Enter")
+    expect(panel(page).get_by_role("heading")).to_be_focused()
+    tab_to(page, "button.more")
+    keys.press("Enter")
+    expect(panel(page).get_by_role("heading").first).to_have_text("Your alerts")
+    tab_to(page, "select")
+    keys.press("ArrowDown")
+    expect(choice(page, "From")).to_have_value("22:15")
+    tab_to(page, "button.save")
+    keys.press("Enter")
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    keys.press("Escape")
+    expect(panel(page)).to_have_count(0)
+    expect(bell(page)).to_be_focused()
+    keys.press("Enter")
+    expect(panel(page).get_by_role("heading").first).to_be_focused()
+    tab_to(page, "button.leave")
+    keys.press("Enter")
+    expect(panel(page).get_by_role("heading")).to_have_text("You have left")
+    assert paper.runtime.store.subscriptions.count() == 0

@@ -1,0 +1,91 @@
+"""Every state of the panel on every kind of screen: whole, and with no fault axe-core knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.readers import Visit, bell, panel
+
+pytestmark = pytest.mark.browser
+
+LOOKS = {
+    "wide": {"width": 1280, "height": 900},
+    "wide and dark": {"width": 1280, "height": 900, "dark": True},
+    "a tablet, dark, in German": {"width": 768, "height": 1024, "dark": True, "lang": "de"},
+    "a tablet, from right to left": {"width": 768, "height": 1024, "lang": "ar"},
+    "a phone": {"width": 390, "height": 844, "lang": "es"},
+    "a phone, dark, in Russian": {"width": 390, "height": 844, "dark": True, "lang": "ru"},
+    "a phone, from right to left": {"width": 390, "height": 844, "lang": "ar"},
+    "zoomed to 200 %, in French": {"width": 640, "height": 450, "lang": "fr"},
+    "forced colours": {"width": 1280, "height": 900, "forced_colors": "active"},
+}
+IN_VIEW = """
+(box) => {
+  const { left, right, top, bottom } = box.getBoundingClientRect();
+  const { innerWidth, innerHeight } = window;
+  const inside = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+  return inside && box.scrollWidth <= box.clientWidth;
+}
+"""
+
+
+def faults(page: Page, within: str) -> list[str]:
+    """What axe-core finds wrong; it takes forced colours, the system's own, for the page's."""
+    forced = page.evaluate("matchMedia('(forced-colors: active)').matches")
+    options = {"rules": {"color-contrast": {"enabled": not forced}}}
+    found = Axe().run(page, within, options).response["violations"]
+    return [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in found]
+
+
+def states(page: Page) -> Iterator[str]:
+    """Lead the panel from one state to the next."""
+    box = panel(page)
+    bell(page).first.click()
+    box.locator("button.yes").click()
+    expect(box.get_by_role("alert")).to_be_visible()
+    yield "the question, unanswered"
+    box.locator("[value=world]").check()
+    box.locator("button.yes").click()
+    expect(box.locator("button.more")).to_be_visible()
+    yield "the thanks"
+    box.locator("button.more").click()
+    box.locator("button.save").click()
+    expect(box.get_by_role("status")).to_be_visible()
+    yield "the preferences, saved"
+    box.locator("button.leave").click()
+    expect(box.locator("button.leave")).to_have_count(0)
+    yield "the farewell"
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_the_panel_is_whole_and_without_fault_in_every_state(
+    visit: Visit, look: dict[str, object]
+) -> None:
+    page = visit(script="data-bell", **look)
+    for state in states(page):
+        assert panel(page).evaluate(IN_VIEW), state
+        assert faults(page, "body > div:last-of-type") == [], state
+        assert faults(page, ".bell") == [], state
+        for button in panel(page).get_by_role("button").all():
+            assert button.bounding_box()["height"] >= 44, state
+
+
+def test_nothing_on_the_page_moves_when_bell_and_panel_arrive(visit: Visit) -> None:
+    page = visit(390, 844, script="data-bell")
+    page.add_init_script(
+        """
+        window.moved = 0;
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) window.moved += entry.value;
+        }).observe({ type: "layout-shift", buffered: true });
+        """
+    )
+    page.reload()
+    bell(page).first.click()
+    expect(panel(page)).to_be_visible()
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.moved") == 0
