@@ -18,6 +18,7 @@ from service.limits import Limit, limits
 from service.models import (
     MAX_TTL,
     MOST_LATE,
+    QUIET,
     Audience,
     Content,
     Notification,
@@ -391,7 +392,8 @@ class Publishing:
                 corrects=root.id,
                 reporting=reporting(reached),
             )
-            if root.over and not reached:
+            held = self.progress(root.id).skipped(QUIET)
+            if root.over and not (reached or held):
                 raise Conflict(
                     "Nobody has this alert on screen: it reached nobody, or that is more than"
                     " seven days ago. Publish a new one instead."
@@ -416,6 +418,8 @@ class Publishing:
         root = one if one.corrects is None else self.get(one.corrects)
         if root.planned:
             raise Conflict(f"This alert is {root.state.value}: change it instead of correcting it.")
+        if root.wave:
+            raise Conflict("This brought what was held for readers: correct the alerts themselves.")
         if root.audience.subscription is not None:
             raise Conflict("This was a test to one browser: there is nothing to correct.")
         return root

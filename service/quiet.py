@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 QUARTER = 900  # seconds; every zone in use is whole quarter hours from UTC
 _DAY = 96  # quarter hours
@@ -133,7 +133,10 @@ class Hours(NamedTuple):
 
 @lru_cache(maxsize=512)
 def _zone(name: str) -> tzinfo:
-    return ZoneInfo(name) if name else timezone.utc
+    try:
+        return ZoneInfo(name) if name else timezone.utc
+    except (ZoneInfoNotFoundError, ValueError):
+        return timezone.utc  # of a newer list of zones than this machine's
 
 
 @lru_cache(maxsize=65_536)

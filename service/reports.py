@@ -131,9 +131,10 @@ class Report:
     def correctable(self) -> bool:
         """Whether there may be somebody whom a correction of it reaches."""
         one = self.notification
-        if one.audience.subscription is not None or one.planned:
+        if one.audience.subscription is not None or one.planned or one.wave:
             return False
-        return not one.over or one.corrects is not None or self.handed_over > 0
+        reached = self.handed_over or self.progress.skipped(QUIET)
+        return not one.over or one.corrects is not None or reached > 0
 
     @property
     def leaves(self) -> bool:

@@ -137,7 +137,7 @@ def _link(text: str) -> str:
         raise ValueError("must begin with https://")
     if "@" in parts.netloc:
         raise ValueError("must not carry a user name or password")
-    if ":" not in host and not re.fullmatch(r"[\w-]+(\.[\w-]+)*\.?", host):
+    if len(host) > 253 or (":" not in host and not re.fullmatch(r"[\w-]+(\.[\w-]+)*\.?", host)):
         raise ValueError("names no host")
     return text
 

@@ -302,8 +302,10 @@ def test_each_reader_is_counted_by_the_date_of_their_own_clock(
     reading.over(reading.publish())
     daily = reading.runtime.store.daily
     numbers, ones = range(200), [1] * 200
-    assert daily.count(0, day(east, quarter), numbers, ones) == [False] * 100 + [True] * 100
-    assert daily.count(0, day(west, quarter), numbers, [2] * 200) == [True] * 200
+    another = 9
+    found = daily.count(another, 0, day(east, quarter), numbers, ones)
+    assert found == [False] * 100 + [True] * 100
+    assert daily.count(another, 0, day(west, quarter), numbers, [2] * 200) == [True] * 200
 
 
 # By each reader's clock -------------------------------------------------------------------------

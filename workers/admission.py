@@ -40,7 +40,7 @@ class Admission:
         if lease.send.digest is not None:
             self._find_held(lease, lease.send.digest)
         else:
-            numbers = [number for number, _ in rows]
+            numbers = [number for number, _ in lease.ready]
             lease.receipts |= lease.send.receipts(lease.batch.partition, numbers)
 
     def _find_held(self, lease: Lease, digest: Digest) -> None:
@@ -54,7 +54,8 @@ class Admission:
     def _count(self, lease: Lease, date: int, limited: Sequence[tuple[int, int]]) -> None:
         """Count an alert for each reader's day; those who had as many as they want get none."""
         numbers, limits = zip(*limited, strict=True)
-        counted = self._daily.count(lease.batch.partition, date, numbers, limits)
+        id, partition = lease.send.id, lease.batch.partition
+        counted = self._daily.count(id, partition, date, numbers, limits)
         fits = dict(zip(numbers, counted, strict=True))
         lease.counted |= {number: date for number in numbers if fits[number]}
         full = Timing(0.0, Outcome.SKIPPED, LIMIT)
@@ -65,5 +66,5 @@ class Admission:
     def take_back(self, lease: Lease) -> None:
         """Let those who were counted, and not reached, not be counted."""
         for date, numbers in lease.uncounted.items():
-            self._daily.take_back(lease.batch.partition, date, numbers)
+            self._daily.take_back(lease.send.id, lease.batch.partition, date, numbers)
         lease.uncounted = {}

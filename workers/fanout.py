@@ -15,15 +15,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from service.models import Outcome, Record, SubscriptionId
+from service.models import OVER, Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.recent import NewestFirst
-from service.store.sending import Recent
+from service.store.sending import NOTHING, Brought, Recent
 from service.store.subscriptions import BUCKET
 from workers import policy, wire
 from workers.admission import Admission
 from workers.health import Health
 from workers.leases import Lease, is_sparse
+from workers.manners import Timing
 from workers.prepare import Pool
 from workers.sends import Base, Bases, Send
 from workers.transport import Answer, Transport
@@ -56,6 +57,7 @@ class _Recipient:
     record: Record
     base: Base
     revision: int
+    brought: Brought
 
 
 class FanOut:
@@ -320,30 +322,40 @@ class FanOut:
         if now > send.last_start:
             lease.note(number, Outcome.EXPIRED, base)
             return
-        if lease.pass_over(number, timing):
-            return  # quiet hours have begun since it was read
+        if lease.pass_over(number, timing) or (send.digest and self._over(lease, number)):
+            return  # quiet hours have begun since it was read, or what was held is over
+        if timing.waits_until:
+            lease.later = min(lease.later, timing.waits_until)
+            return
         id = SubscriptionId(lease.batch.partition, number)
         try:
             signer = self._signer(record.vapid_key, base)
             headers = send.headers(base.origin, signer, now, timing.expires)
-            message = self._message(lease, id, record)
+            message, brought = self._message(lease, id, record)
             key = self._key(lease, number, record)
             body = wire.seal(message, key, salt=next(self._salts))
         except ValueError:
             # Checked when it was stored: only a changed PUSH_SERVICES or key set comes here.
             lease.note(number, Outcome.REFUSED, base)
             return
-        recipient = _Recipient(lease, number, record, base, send.revision)
+        recipient = _Recipient(lease, number, record, base, send.revision, brought)
         self._transport.start(recipient, base.origin, base.path + record.rest, headers, body)
         lease.under_way += 1
         self._under_way += 1
         self._health.started(base.service)
 
     @staticmethod
-    def _message(lease: Lease, id: SubscriptionId, record: Record) -> bytes:
+    def _over(lease: Lease, number: int) -> bool:
+        digest = lease.send.digest
+        over = digest is not None and not digest.brings(lease.held[number])
+        return over and lease.pass_over(number, Timing(0.0, Outcome.SKIPPED, OVER))
+
+    @staticmethod
+    def _message(lease: Lease, id: SubscriptionId, record: Record) -> tuple[bytes, Brought]:
+        """Return what a reader's browser is to receive, and in a wave which alerts it brings."""
         if lease.send.digest is not None:
             return lease.send.digest.message(id, lease.held[id.number], record.locale)
-        return lease.send.message(lease.receipts[id.number])
+        return lease.send.message(lease.receipts[id.number]), NOTHING
 
     def _key(self, lease: Lease, number: int, record: Record) -> wire.PreparedKey:
         """Return a key for one message: derived in idle time, else now."""
@@ -381,7 +393,8 @@ class FanOut:
         else:
             accepted = verdict.outcome is Outcome.ACCEPTED and lease.send.correctable
             revision = recipient.revision if accepted else None
-            lease.note(recipient.number, verdict.outcome, base, revision)
+            brought = recipient.brought if accepted else NOTHING
+            lease.note(recipient.number, verdict.outcome, base, revision, brought)
 
     def _try_again(self, lease: Lease, base: Base, verdict: policy.Verdict) -> None:
         """Let the recipients of this batch at `base` wait that had no outcome yet."""
@@ -430,7 +443,8 @@ class FanOut:
         """Give a batch back, after `wait` seconds or when the first in it may be tried again."""
         now = time.time()
         for number in list(lease.counted):
-            lease.take_back(number)
+            if not lease.lost:  # else whoever has the batch now finds them counted
+                lease.take_back(number)
         self._admission.take_back(lease)
         if self._failed:
             wait = 1.0  # what failed may have been reading it: nothing in it is taken for done

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from service.models import Batch, Outcome, Record
 from service.store.recent import NewestFirst
-from service.store.sending import Result, Retry
+from service.store.sending import NOTHING, Brought, Result, Retry
 from service.store.subscriptions import BUCKET
 from workers import wire
 from workers.manners import Timing
@@ -84,24 +84,34 @@ class Lease:
         return self.unfinished and not self.lost and not self.outdated and self.send.going_on
 
     def note(
-        self, number: int, outcome: Outcome, base: Base | None, revision: int | None = None
+        self,
+        number: int,
+        outcome: Outcome,
+        base: Base | None,
+        revision: int | None = None,
+        brought: Brought = NOTHING,
     ) -> None:
         """Keep an outcome until it is recorded."""
         name, asked = (base.service.name, base.number) if base else ("", 0)
         if outcome is Outcome.EXPIRED:
             asked = 0  # no answer: it must not make the share of those called gone look smaller
-        self._keep(Result(outcome, name, asked, revision), number)
+        self._keep(Result(outcome, name, asked, revision, brought=brought), number)
 
     def pass_over(self, number: int, timing: Timing) -> bool:
         """Keep why a reader is not sent it, until that is recorded; False where they are."""
         if timing.outcome is None:
             return False
-        self._keep(Result(timing.outcome, timing.why, 0, wakes=timing.wakes), number)
+        # What a wave brings is held already: only when its reader wakes is another time.
+        is_held = bool(timing.wakes) and self.send.digest is None
+        result = Result(timing.outcome, timing.why, 0, wakes=timing.wakes, is_held=is_held)
+        self._keep(result, number)
         return True
 
     def _keep(self, result: Result, number: int) -> None:
         self.results.setdefault(result, []).append(number)
         self.unrecorded += 1
+        self.receipts.pop(number, None)
+        self.held.pop(number, None)
         if result.outcome is Outcome.ACCEPTED:
             self.counted.pop(number, None)
         else:

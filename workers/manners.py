@@ -74,7 +74,8 @@ class Courtesy:
             if begins > now:
                 return Timing(expires, waits_until=begins)
             started = notification.started_at or notification.created_at
-            if begins < started - MOST_LATE or expires - now < MIN_TTL:
+            least = min(MIN_TTL, notification.content.ttl / 2)
+            if begins < started - MOST_LATE or expires - now < least:
                 return Timing(expires, Outcome.EXPIRED)
         if choice.paused_until > now:
             return Timing(expires, Outcome.SKIPPED, PAUSED)
@@ -102,5 +103,6 @@ _NONE = Timing(0.0)
 
 def _good_until(timing: Timing, choice: Choice, now: float) -> float:
     """Return when to look again: clocks and quiet hours go by quarter hours."""
-    changes = (timing.waits_until, choice.paused_until, timing.expires - MIN_TTL)
+    waits = timing.wakes * QUARTER - _SOON
+    changes = (timing.waits_until, choice.paused_until, timing.expires - MIN_TTL, waits)
     return min([(now // QUARTER + 1) * QUARTER, *(at for at in changes if at > now)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,11 +12,12 @@ from service.endpoints import origin_of
 from service.models import Notification, Record, State, SubscriptionId
 from service.payload import Payload, digest
 from service.runtime import Runtime
+from service.store.sending import Brought
 from workers import wire
 from workers.health import Health, Service
 from workers.manners import Courtesy
 
-_HELD_AT_MOST = 24 * 3600  # seconds; the night before had a wave of its own
+_READ_AGAIN = 1.0  # seconds
 _MOST_HELD = 100  # alerts that are looked through
 _MOST_HEADERS = 1000  # of as many origins, keys and ends of readers' days
 
@@ -63,7 +66,7 @@ def _of_story(runtime: Runtime, notification: Notification) -> list[Notification
     return [
         one
         for one in runtime.publishing.started(_MOST_HELD)
-        if one.story == notification.story and one.id < notification.id
+        if one.story == notification.story and one.id < notification.id and not one.urgent
     ]
 
 
@@ -73,32 +76,54 @@ class Digest:
     def __init__(self, runtime: Runtime, wave: Notification) -> None:
         self._runtime = runtime
         self._wave = wave
-        since = wave.created_at - _HELD_AT_MOST
-        self._alerts = {
-            one.id: one
-            for one in runtime.publishing.started(_MOST_HELD)
-            if (one.started_at or 0.0) > since and one.state is not State.CANCELLED
-        }
+        self._alerts: dict[int, Notification] = {}
+        self._newest: dict[str, int] = {}  # by story
         self._made: dict[tuple[tuple[int, ...], str], Payload] = {}
+        self._read_at = -math.inf
+
+    def _read(self) -> None:
+        """Take over what was corrected or cancelled within the last second."""
+        if time.monotonic() - self._read_at < _READ_AGAIN:
+            return
+        self._read_at, self._made, self._newest = time.monotonic(), {}, {}
+        latest = [one for one in self._runtime.publishing.started(_MOST_HELD) if not one.wave]
+        self._alerts = {one.id: one for one in latest if one.state is not State.CANCELLED}
+        for one in latest:
+            if one.story and not one.corrects:
+                self._newest.setdefault(one.story, one.id)
 
     def held(self, partition: int, numbers: Sequence[int]) -> dict[int, list[int]]:
         """Return which alerts are held for each of these readers."""
+        self._read()
         return self._runtime.store.held.of(partition, numbers, self._alerts)
 
-    def message(self, id: SubscriptionId, held: Sequence[int], locale: int) -> bytes:
-        """Return what a reader's browser is to receive of what is held for it."""
-        # A correction and what it corrects are one, with the words that hold now; of a story only
-        # the latest is left.
-        corrected = {one: self._alerts[one].corrects or one for one in held}
-        roots = sorted({root if root in self._alerts else one for one, root in corrected.items()})
-        roots = sorted({self._alerts[root].story or str(root): root for root in roots}.values())
+    def brings(self, held: Sequence[int]) -> list[int]:
+        """Return which alerts are shown of those held: not what was corrected or replaced since.
+
+        A correction and what it corrects are one, with the words that hold now; of a story there is
+        only the latest, which may have come by itself.
+        """
+        self._read()
+        found: dict[str, int] = {}
+        for id in sorted(id for id in held if id in self._alerts):
+            root = self._alerts.get(self._alerts[id].corrects or id, self._alerts[id])
+            found[root.story or str(root.id)] = root.id
+        newest = self._newest
+        return sorted(id for story, id in found.items() if newest.get(story, id) == id)
+
+    def message(
+        self, id: SubscriptionId, held: Sequence[int], locale: int
+    ) -> tuple[bytes, Brought]:
+        """Return what a reader's browser is to receive of what is held for it, and what that is."""
+        shown = self.brings(held)
         language = self._runtime.store.house.locales.name(locale)[:2]
-        key = tuple(roots), language
+        key = tuple(shown), language
         if key not in self._made:
-            alerts = [self._alerts[root] for root in roots]
+            alerts = [self._alerts[one] for one in shown]
             self._made[key] = digest(self._wave, alerts, language, self._runtime.config.public_url)
-        about = roots[0] if len(roots) == 1 else self._wave.id
-        return self._made[key].carrying(self._runtime.tokens.receipt(about, id))
+        about = shown[0] if len(shown) == 1 else self._wave.id
+        brought = Brought(tuple((one, self._alerts[one].revision) for one in shown), tuple(held))
+        return self._made[key].carrying(self._runtime.tokens.receipt(about, id)), brought
 
 
 class Send:

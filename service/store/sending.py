@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from redis import Redis
 
 from service.models import Batch, Outcome, Progress
+from service.quiet import QUARTER
 from service.store.farewells import answers_key
 from service.store.held import HELD_KEPT, held_key, wakes_key
 from service.store.subscriptions import Field, Subscriptions, pack_numbers
@@ -131,8 +132,9 @@ return {
 
 # KEYS: batches, leases, state, done, gone, answers, farewell, wakes, then further bitmaps to mark.
 # ARGV: batch, worker, lease in ms, ms until a record may be deleted, outcomes as [field, outcome,
-# base, quarter hour until which they are held or 0, [bitmap, seconds for which it is kept]...],
-# then the numbers of each, packed.
+# base, quarter hour until which they are held or 0, [bitmap, seconds for which it is kept,
+# bit]...], then the numbers of each, packed. What is held is marked only for those who had no
+# outcome yet.
 # Counts only bits not yet set, whoever brings them; a send that was closed takes none.
 # Returns 1 while the worker still holds its lease. The first write frees or overwrites.
 _RECORD = (
@@ -152,7 +154,10 @@ for i, said in ipairs(cjson.decode(ARGV[5])) do
       new = new + 1
       fresh[new] = string.sub(numbers, at, at + 3)
     end
-    for _, bitmap in ipairs(bitmaps) do redis.call('SETBIT', bitmap, number, 1) end
+    local known = wakes > 0 and (new == 0 or fresh[new] ~= string.sub(numbers, at, at + 3))
+    for j, bitmap in ipairs(known and {} or bitmaps) do
+      redis.call('SETBIT', bitmap, number, marks[j] and marks[j][3] or 1)
+    end
   end
   if new > 0 then
     redis.call('HINCRBY', KEYS[3], field, new)
@@ -270,11 +275,22 @@ class Retry(NamedTuple):
     at: int
 
 
+class Brought(NamedTuple):
+    """Which alerts a wave brought a reader, and in which revision; and what was `held` for them."""
+
+    alerts: tuple[tuple[int, int], ...] = ()
+    held: tuple[int, ...] = ()
+
+
+NOTHING = Brought()
+
+
 class Result(NamedTuple):
     """What became of a recipient: at which push service, or why; and the number of its base.
 
     Base 0: no push service was asked. `revision` is that of the text which was accepted, None where
-    nobody needs to know. `wakes`: it is held until that quarter hour.
+    nobody needs to know. `wakes`: when its reader wakes, for whom it `is_held`. `brought` is what a
+    wave brought them.
     """
 
     outcome: Outcome
@@ -282,6 +298,8 @@ class Result(NamedTuple):
     base: int
     revision: int | None = None
     wakes: int = 0
+    is_held: bool = False
+    brought: Brought = NOTHING
 
 
 Results: TypeAlias = Mapping[Result, Sequence[int]]
@@ -403,19 +421,28 @@ class Sending:
         ]
         bitmaps: dict[str, int] = {}
 
-        def marks(result: Result) -> list[tuple[int, int]]:
-            found = []
-            if result.revision is not None:
-                found.append((part_key(part, id, f"accepted:{result.revision}"), ACCEPTED_KEPT))
-            if result.wakes:
-                found.append((held_key(part, id), HELD_KEPT))
-                found.append((Subscriptions.bitmap_key(part, "wake", result.wakes), HELD_KEPT))
-            return [(bitmaps.setdefault(key, len(bitmaps) + 1), kept) for key, kept in found]
+        next_quarter = int(time.time() // QUARTER) + 1
 
-        said = [
-            (f"{r.outcome.value} {r.service}", r.outcome.value, r.base, r.wakes, marks(r))
-            for r in results
-        ]
+        def marks(result: Result, wakes: int) -> list[tuple[int, int, int]]:
+            """Return which bits are set, and for how many seconds they are kept, or cleared."""
+            alerts, held = result.brought
+            told = alerts if held else [(id, result.revision)]
+            keys = [part_key(part, one, f"accepted:{r}") for one, r in told if r is not None]
+            found = [(key, ACCEPTED_KEPT, 1) for key in keys]
+            found += [(held_key(part, one), HELD_KEPT, 0) for one in held]
+            if wakes:
+                found.append((Subscriptions.bitmap_key(part, "wake", wakes), HELD_KEPT, 1))
+            if result.is_held:
+                found.append((held_key(part, id), HELD_KEPT, 1))
+            places = [bitmaps.setdefault(key, len(bitmaps) + 1) for key, _, _ in found]
+            return [(at, kept, bit) for at, (_, kept, bit) in zip(places, found, strict=True)]
+
+        said = []
+        for r in results:
+            # Whoever was slow to write it down must not wake readers in the past.
+            wakes = max(r.wakes, next_quarter) if r.wakes else 0
+            name = f"{r.outcome.value} {r.service}"
+            said.append((name, r.outcome.value, r.base, wakes, marks(r, wakes)))
         keys += bitmaps
         args: list[Field] = [str(batch), worker, lease_ms, int(FAREWELL * 1000)]
         args += [json.dumps(said), *(pack_numbers(group) for group in results.values())]
