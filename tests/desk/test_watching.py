@@ -82,7 +82,7 @@ def test_of_a_large_audience_what_was_shown_is_said_with_how_sure_it_is(
             runtime.publishing.count_receipts([receipt])
     page = re.sub(r"<[^>]+>", "", editor.get(f"/desk/alerts/{id}").text)
     assert "Shown by about 40 (± 20) browsers, clicked in 10" in page
-    assert "Of so many, 25 % tell what they showed" in page
+    assert "Of so many, 25&nbsp;% tell what they showed" in page
 
 
 def test_cancelling_stops_it_and_counts_the_rest_as_cancelled(
