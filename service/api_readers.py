@@ -143,7 +143,7 @@ def send_test(id: str) -> ResponseReturnValue:
 def export(id: str) -> ResponseReturnValue:
     """Hand a reader everything that is stored about them, as a file."""
     one = _own_subscription(id)
-    choice, publishing = one.choice, runtime().publishing
+    choice, house = one.choice, runtime()
     left = {"quiet_hours": choice.quiet, "daily_limit": choice.daily_limit}
     said = {
         **_preferences(one),
@@ -153,8 +153,8 @@ def export(id: str) -> ResponseReturnValue:
         "endpoint": one.endpoint.url,
         "keys": {"p256dh": b64url(one.p256dh), "auth": b64url(one.auth)},
         "vapid_public_key": one.vapid_key,
-        "called_gone_by_its_push_service": not publishing.reach(Audience(subscription=one.id)),
-        "alerts_handed_over": [_alert(alert) for alert in publishing.handed_over(one.id)],
+        "called_gone_by_its_push_service": house.store.subscriptions.is_gone(one.id),
+        "alerts_handed_over": [_alert(alert) for alert in house.publishing.handed_over(one.id)],
     }
     return said, 200, {"Content-Disposition": "attachment; filename=alerts.json"}
 

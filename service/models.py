@@ -288,7 +288,7 @@ class Notification:
     @property
     def by_reader(self) -> bool:
         """Whether a reader asked for it, to try their own browser; no editor needs to see it."""
-        return not self.created_by
+        return self.audience.subscription is not None and not self.created_by
 
     @property
     def text(self) -> Content:

@@ -172,7 +172,7 @@ def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
 def _stories(slugs: list[str], info: ValidationInfo) -> list[str]:
     if len(set(slugs)) != len(slugs):
         raise ValueError("must not name a story twice")
-    if not set(slugs) <= _house(info).store.stories.open().keys():
+    if not set(slugs) <= _house(info).store.stories.slugs():
         raise ValueError("names a story that is not running")
     return slugs
 

@@ -40,6 +40,10 @@ class Stories:
         found = {slug.decode(): OpenStory(*map(int, row.split(b" "))) for slug, row in rows.items()}
         return dict(sorted(found.items(), key=lambda item: (-item[1].at, -item[1].latest)))
 
+    def slugs(self) -> set[str]:
+        """Return which are open."""
+        return {slug.decode() for slug in cast("list[bytes]", self._redis.hkeys(STORIES))}
+
     def followers(self, slugs: list[str]) -> list[int]:
         """Return how many readers follow each of these."""
         with self._redis.pipeline(transaction=False) as pipe:

@@ -316,7 +316,7 @@ class Subscriptions:
             digest = digest_of(self._endpoint(record).url)
             clear = [self.bitmap_key(id.partition, "gone"), *self.bitmaps_of(id.partition, record)]
             clear += [self.bitmap_key(id.partition, "topic", slug) for slug in self._house.topics()]
-            for slug in self._stories.open():
+            for slug in self._stories.slugs():
                 clear += [story_key(id.partition, kind, slug) for kind in ("muted", "followed")]
             removed = self._remove(
                 keys=[
@@ -393,7 +393,7 @@ class Subscriptions:
         for kind, slugs in _of_stories(wish):
             if slugs is not None:
                 set_keys += [story_key(id.partition, kind, slug) for slug in slugs]
-                others = self._stories.open().keys() - slugs
+                others = self._stories.slugs() - slugs
                 clear_keys += [story_key(id.partition, kind, slug) for slug in others]
         digest = digest_of(wish.endpoint.url)
         index_key = self.index_key(id.partition, digest)
@@ -465,7 +465,7 @@ class Subscriptions:
         if packed is None:
             raise NotSubscribed
         record = Record.unpack(packed)
-        slugs, stories = list(self._house.topics()), list(self._stories.open())
+        slugs, stories = list(self._house.topics()), list(self._stories.slugs())
         keys = [self.bitmap_key(id.partition, "topic", slug) for slug in slugs]
         for kind in ("muted", "followed"):
             keys += [story_key(id.partition, kind, slug) for slug in stories]
@@ -506,6 +506,10 @@ class Subscriptions:
         """Return the auth secret on record, from which the reader's token follows."""
         packed = self._packed(id)
         return Record.unpack(packed).auth if packed is not None else None
+
+    def is_gone(self, id: SubscriptionId) -> bool:
+        """Whether its push service called a subscription gone."""
+        return bool(self._redis.getbit(self.bitmap_key(id.partition, "gone"), id.number))
 
     def choices(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Choice]:
         """Return what these readers chose; those who left are not among them."""
