@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections import Counter
 from dataclasses import replace
@@ -15,10 +16,13 @@ import pytest
 from service import seeding
 from service.models import Audience, SendAt, State, SubscriptionId
 from service.payload import SLEPT
+from service.publishing import Conflict
 from service.quiet import NO_QUIET, QUARTER, Quiet, day
+from service.store import Store, connect
 from service.store.subscriptions import Wish
 from tests.house import House, content, wait_until
 from tests.push_service import Answer, Message, PushService
+from tests.redis_server import RedisServer
 
 EVERYONE = Audience(everyone=True)
 READERS = 300
@@ -226,6 +230,60 @@ def test_what_was_cancelled_in_the_night_does_not_come_in_the_morning(
     assert skipped(reading, wave.id) == {"over": 50}
 
 
+def test_an_alert_that_is_held_for_all_can_be_corrected_before_anybody_has_it(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(READERS), quiet=around_now())
+    id = reading.publish(title="Ten dead")
+    reading.over(id)
+    reading.runtime.publishing.correct(
+        id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
+    )
+    assert said(wake(reading, push)) == {f"Nobody dead|{content().body}": READERS}
+
+
+def test_who_has_an_alert_since_the_morning_gets_its_correction_and_nothing_twice(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    id = reading.publish(title="Ten dead")
+    reading.over(id)
+    assert len(wake(reading, push)) == 50
+    publishing = reading.runtime.publishing
+    (wave,) = [one for one in publishing.latest(9) if one.wave]
+    with pytest.raises(Conflict, match="correct the alerts themselves"):
+        publishing.correct(wave.id, title="x", body=None, url=None, replace=True, by="a test")
+    correction = publishing.correct(
+        id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
+    )
+    reading.over(correction.id)
+    assert reading.outcomes(correction.id) == {"accepted": READERS}
+    held = reading.runtime.store.held.of(0, range(READERS), [id])
+    assert held == {}, "another wave brings nothing of it again"
+
+
+def test_what_is_corrected_while_it_is_being_brought_comes_corrected(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    id = reading.publish(title="Ten dead")
+    reading.over(id)
+    push.answer_with(lambda _: Answer(503, {"retry-after": "3"}))
+    (quarter,) = reading.runtime.store.held.due(1 << 40)
+    choose(reading, range(READERS), quiet=NO_QUIET)
+    before = len(push.received)
+    reading.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
+    wait_until(reading.runtime.store.services.resting)
+    reading.runtime.publishing.correct(
+        id, title="Nobody dead", body=None, url=None, replace=False, by="a test"
+    )
+    push.answer_with(lambda _: Answer(201))
+    (wave,) = [one for one in reading.runtime.publishing.latest(20) if one.wave]
+    reading.over(wave.id)
+    taken = [message for message in push.received[before:] if message.status == 201]
+    assert said(taken) == {f"Nobody dead|{content().body}": 50}
+
+
 def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
     reading: House, push: PushService
 ) -> None:
@@ -252,6 +310,30 @@ def test_nobody_gets_more_alerts_a_day_than_they_want_though_many_are_sent_at_on
     times = Counter(message.path for message in push.received)
     assert Counter(times.values()) == {2: 100, 5: 100, 7: 100}
     assert sum(skipped(reading, id).get("limit", 0) for id in ids) == 100 * 5 + 100 * 2
+
+
+def test_an_alert_counts_once_though_its_worker_is_killed(house: House, push: PushService) -> None:
+    house.seed(READERS)
+    choose(house, range(READERS), daily_limit=1)
+    push.answer_with(lambda _: Answer(201, delay=0.5))
+    worker = house.worker()
+    house.clock()
+    id = house.publish()
+    push.wait_for(20, timeout=20)
+    house.end(worker, signal.SIGKILL)
+    house.worker()
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": READERS}
+
+
+def test_what_was_counted_is_taken_back_in_a_full_redis_too() -> None:
+    with RedisServer() as server:
+        daily = Store(connect(server.url)).daily
+        assert daily.count(1, 0, 20260329, [3, 4], [1, 1]) == [True, True]
+        with server.full():
+            daily.take_back(1, 0, 20260329, [3])
+        assert daily.count(2, 0, 20260329, [3, 4], [1, 1]) == [True, False]
+        assert daily.count(2, 0, 20260329, [3, 4], [1, 1]) == [True, False], "asked again"
 
 
 def test_breaking_alerts_and_corrections_do_not_count(reading: House, push: PushService) -> None:

@@ -73,6 +73,11 @@ def test_who_named_no_zone_lives_by_utc() -> None:
     assert day("", quarter("2026-06-01T23:45")) == 20260601
 
 
+def test_who_lives_in_a_zone_that_this_machine_does_not_know_lives_by_utc() -> None:
+    at = quarter("2026-06-01T23:00")
+    assert hours("Mars/Olympus_Mons", NIGHT, at) == hours("", NIGHT, at)
+
+
 def test_a_date_begins_at_midnight_there() -> None:
     at = quarter("2026-06-01T20:45")
     assert [day("Europe/Riga", at), day("Europe/Riga", at + 1)] == [20260601, 20260602]
