@@ -61,8 +61,10 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
-    """The house of a newspaper, its web processes running."""
-    with House(redis_url, push_service, tmp_path, SITE_NAME="The Daily Example") as house:
+    """The house of a newspaper, its web processes running, with the defaults that readers see."""
+    manners = {"QUIET_HOURS": "22:00-07:00", "DAILY_LIMIT": "10"}
+    name = "The Daily Example"
+    with House(redis_url, push_service, tmp_path, SITE_NAME=name, **manners) as house:
         house.web()
         yield house
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from redis import RedisError
 from service.config import ConfigError
 from workers.bench import limits, report, sending, storing
 from workers.bench.figures import Bench, BenchError, Section
-from workers.bench.house import end
+from workers.bench.house import end, quietly
 from workers.sink import SinkError, find_nginx
 
 # Name, what it is about, and what measures it; in the order of the table.
@@ -75,6 +76,7 @@ def main(
         raise BenchError("needs Linux, whose /proc says what each process took")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    sys.unraisablehook = quietly
     chosen = [name for name in SECTIONS if name in sections or not sections]
     with tempfile.TemporaryDirectory(prefix="stoppress-bench-") as folder:
         asked = Bench(Path(folder), recipients, workers, ids, peers, churn, report.bar)

@@ -55,6 +55,12 @@ def end(number: int, _frame: object) -> None:
     sys.exit(1)
 
 
+def quietly(unraisable: sys.UnraisableHookArgs) -> None:
+    """Handle what Python cannot raise: an end within a fork is heeded soon, and not spoken of."""
+    if not isinstance(unraisable.exc_value, SystemExit):
+        sys.__unraisablehook__(unraisable)
+
+
 def heed_signals() -> None:
     """End even if the handler's exception was lost: Python drops those raised within a fork."""
     if _signals:
