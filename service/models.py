@@ -84,7 +84,8 @@ class Record(NamedTuple):
 
     Days are counted from 1970-01-01 UTC. `choice` is a packed `Choice`, `wording` the version of
     the words with which this reader was asked. FCM's endpoints make it 251 bytes; above 252 Redis
-    takes the next size of its allocator (measured: 64 bytes more for each subscription).
+    takes the next size of its allocator (measured: 64 bytes more for each subscription), and where
+    buckets are packed above 249.
     """
 
     base: int
