@@ -197,6 +197,19 @@ def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
     }
 
 
+def test_what_a_newer_alert_of_its_story_has_replaced_does_not_come_in_the_morning(
+    reading: House, push: PushService
+) -> None:
+    ferry = replace(EVERYONE, story="ferry")
+    choose(reading, range(50), quiet=around_now())
+    reading.over(reading.publish(ferry, title="Ferry late"))
+    choose(reading, range(50), quiet=NO_QUIET)
+    reading.over(reading.publish(ferry, title="Ferry home"))
+    assert wake(reading, push) == []
+    (wave,) = [one for one in reading.runtime.publishing.latest(20) if one.wave]
+    assert skipped(reading, wave.id) == {"over": 50}
+
+
 def test_what_is_held_has_the_words_that_hold_in_the_morning(
     reading: House, push: PushService
 ) -> None:

@@ -6,10 +6,10 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from service.models import LIMIT, OVER, Outcome
+from service.models import LIMIT, Outcome
 from service.runtime import Runtime
 from workers.leases import Lease
-from workers.manners import Timing
+from workers.manners import OVER, Timing
 from workers.sends import Digest, Rows
 
 
@@ -46,9 +46,8 @@ class Admission:
     def _find_held(self, lease: Lease, digest: Digest) -> None:
         """Look up what a wave brings to each reader; what was held may have been cancelled."""
         lease.held |= digest.held(lease.batch.partition, [number for number, _ in lease.ready])
-        nothing = Timing(0.0, Outcome.SKIPPED, OVER)
         for number in (number for number, _ in lease.ready if number not in lease.held):
-            lease.pass_over(number, nothing)
+            lease.pass_over(number, OVER)
         lease.ready = deque(row for row in lease.ready if row[0] in lease.held)
 
     def _count(self, lease: Lease, date: int, limited: Sequence[tuple[int, int]]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from service.models import OVER, Outcome, Record, SubscriptionId
+from service.models import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.recent import NewestFirst
 from service.store.sending import NOTHING, Brought, Recent
@@ -24,7 +24,7 @@ from workers import policy, wire
 from workers.admission import Admission
 from workers.health import Health
 from workers.leases import Lease, is_sparse
-from workers.manners import Timing
+from workers.manners import OVER
 from workers.prepare import Pool
 from workers.sends import Base, Bases, Send
 from workers.transport import Answer, Transport
@@ -322,16 +322,20 @@ class FanOut:
         if now > send.last_start:
             lease.note(number, Outcome.EXPIRED, base)
             return
-        if lease.pass_over(number, timing) or (send.digest and self._over(lease, number)):
-            return  # quiet hours have begun since it was read, or what was held is over
+        if lease.pass_over(number, timing):
+            return  # quiet hours have begun since it was read
         if timing.waits_until:
             lease.later = min(lease.later, timing.waits_until)
             return
         id = SubscriptionId(lease.batch.partition, number)
+        said = self._message(lease, id, record)
+        if said is None:
+            lease.pass_over(number, OVER)
+            return
+        message, brought = said
         try:
             signer = self._signer(record.vapid_key, base)
             headers = send.headers(base.origin, signer, now, timing.expires)
-            message, brought = self._message(lease, id, record)
             key = self._key(lease, number, record)
             body = wire.seal(message, key, salt=next(self._salts))
         except ValueError:
@@ -345,14 +349,11 @@ class FanOut:
         self._health.started(base.service)
 
     @staticmethod
-    def _over(lease: Lease, number: int) -> bool:
-        digest = lease.send.digest
-        over = digest is not None and not digest.brings(lease.held[number])
-        return over and lease.pass_over(number, Timing(0.0, Outcome.SKIPPED, OVER))
+    def _message(lease: Lease, id: SubscriptionId, record: Record) -> tuple[bytes, Brought] | None:
+        """Return what a reader's browser is to receive, and in a wave which alerts it brings.
 
-    @staticmethod
-    def _message(lease: Lease, id: SubscriptionId, record: Record) -> tuple[bytes, Brought]:
-        """Return what a reader's browser is to receive, and in a wave which alerts it brings."""
+        None where nothing of what was held is left.
+        """
         if lease.send.digest is not None:
             return lease.send.digest.message(id, lease.held[id.number], record.locale)
         return lease.send.message(lease.receipts[id.number]), NOTHING

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from service import models
 from service.models import MIN_TTL, MOST_LATE, PAUSED, QUIET, Notification, Outcome, Record
 from service.quiet import QUARTER, Choice, Manners, day, hours, moment
 
@@ -34,6 +35,10 @@ class Timing(NamedTuple):
     wakes: int = 0
     limit: int = 0
     day: int = 0
+
+
+# In a wave, for whom nothing of what was held is left.
+OVER = Timing(0.0, Outcome.SKIPPED, models.OVER)
 
 
 class Courtesy:

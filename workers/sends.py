@@ -97,7 +97,7 @@ class Digest:
         self._read()
         return self._runtime.store.held.of(partition, numbers, self._alerts)
 
-    def brings(self, held: Sequence[int]) -> list[int]:
+    def _brings(self, held: Sequence[int]) -> list[int]:
         """Return which alerts are shown of those held: not what was corrected or replaced since.
 
         A correction and what it corrects are one, with the words that hold now; of a story there is
@@ -113,9 +113,14 @@ class Digest:
 
     def message(
         self, id: SubscriptionId, held: Sequence[int], locale: int
-    ) -> tuple[bytes, Brought]:
-        """Return what a reader's browser is to receive of what is held for it, and what that is."""
-        shown = self.brings(held)
+    ) -> tuple[bytes, Brought] | None:
+        """Return what a reader's browser is to receive of what is held for it, and what that is.
+
+        None where nothing of it is left.
+        """
+        shown = self._brings(held)
+        if not shown:
+            return None
         language = self._runtime.store.house.locales.name(locale)[:2]
         key = tuple(shown), language
         if key not in self._made:
