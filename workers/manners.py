@@ -48,6 +48,8 @@ class Courtesy:
         self, notification: Notification, manners: Manners, zone: Callable[[int], str]
     ) -> None:
         self._notification = notification
+        # Seconds that must be left: a `ttl` of a minute has half of it to start in.
+        self._least = min(MIN_TTL, notification.content.ttl / 2)
         self._manners = manners
         self._zone = zone
         self._known: dict[tuple[int, bytes], tuple[float, Timing]] = {}
@@ -61,12 +63,19 @@ class Courtesy:
             timing = self._judge(choice, zone, now)
             if len(self._known) >= _MOST_KEPT:
                 self._known.clear()
-            self._known[key] = _good_until(timing, choice, now), timing
+            self._known[key] = self._good_until(timing, choice, now), timing
         return timing
 
     def date(self, record: Record, at: float) -> int:
         """Return the date on a reader's clock at that moment, as `Timing.day` has it."""
         return day(self._zone(record.zone), int(at // QUARTER))
+
+    def _good_until(self, timing: Timing, choice: Choice, now: float) -> float:
+        """Return when to look again: clocks and quiet hours go by quarter hours."""
+        ends = [timing.expires - least for least in (MIN_TTL, self._least)]
+        wakes = timing.wakes * QUARTER - _SOON
+        changes = (timing.waits_until, choice.paused_until, wakes, *ends)
+        return min([(now // QUARTER + 1) * QUARTER, *(at for at in changes if at > now)])
 
     def _judge(self, choice: Choice, zone: str, now: float) -> Timing:
         notification = self._notification
@@ -79,8 +88,7 @@ class Courtesy:
             if begins > now:
                 return Timing(expires, waits_until=begins)
             started = notification.started_at or notification.created_at
-            least = min(MIN_TTL, notification.content.ttl / 2)
-            if begins < started - MOST_LATE or expires - now < least:
+            if begins < started - MOST_LATE or expires - now < self._least:
                 return Timing(expires, Outcome.EXPIRED)
         if choice.paused_until > now:
             return Timing(expires, Outcome.SKIPPED, PAUSED)
@@ -104,10 +112,3 @@ class Courtesy:
 
 
 _NONE = Timing(0.0)
-
-
-def _good_until(timing: Timing, choice: Choice, now: float) -> float:
-    """Return when to look again: clocks and quiet hours go by quarter hours."""
-    waits = timing.wakes * QUARTER - _SOON
-    changes = (timing.waits_until, choice.paused_until, timing.expires - MIN_TTL, waits)
-    return min([(now // QUARTER + 1) * QUARTER, *(at for at in changes if at > now)])
