@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from workers.health import Health
 from workers.leases import Lease, is_sparse
 from workers.manners import OVER
 from workers.prepare import Pool
-from workers.sends import Base, Bases, Send
+from workers.sends import Base, Bases, Rows, Send
 from workers.transport import Answer, Transport
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,9 @@ LINGER = 0.2  # seconds an answer may wait to be recorded
 READ_AHEAD = 128  # records read at once
 MOST_LEASES = 8  # of one worker; more only wait for a slow push service
 TOO_SOON = 0.02  # seconds between two looks for more where a pace allows little
-SLICE = 0.004  # seconds of encrypting after which what is ready leaves, and answers are taken in
+# Messages that are started together: of the places that are free a fourth, so that where answers
+# come at once many are, and where they are late what is ready soon leaves; but no fewer than this.
+FEWEST = 16
 LOOK_AHEAD = 0.1  # seconds until another batch is begun where the last had nobody to start with
 PARKED = 2.0  # seconds for which a batch is given back whose push services are all at their limit
 # Seconds until a batch is looked at again of which some are left to `Recent`. That one's end is
@@ -50,7 +52,7 @@ LEFT = 300.0
 
 @dataclass(slots=True)
 class _Recipient:
-    """One message under way."""
+    """One message, about to leave or under way."""
 
     lease: Lease
     number: int
@@ -58,6 +60,8 @@ class _Recipient:
     base: Base
     revision: int
     brought: Brought
+    message: bytes
+    headers: wire.Headers
 
 
 class FanOut:
@@ -233,28 +237,33 @@ class FanOut:
     # -- starting --------------------------------------------------------------------------------
 
     def _fill_window(self) -> bool:
-        """Start messages for as long as a slice lasts; whether there may be more to start."""
-        until = time.monotonic() + SLICE
+        """Start some messages; whether there may be more to start."""
         room = self._room()
-        while self._going_on and room > 0:
+        left = min(room, max(FEWEST, room // 4))
+        more = room > left
+        while self._going_on and left > 0:
             lease = self._next_lease()
             if lease is None:
                 return False
             if time.monotonic() >= lease.until:
                 lease.lost = True
-            while room > 0 and not lease.lost:
-                row = self._next(lease)
-                if row is None:
-                    break
-                self._start(lease, *row)
-                room -= 1
-                if time.monotonic() >= until:
-                    return room > 0
-        return False
+                continue
+            rows = self._rows(lease, left)
+            self._start(lease, rows)
+            left -= len(rows)
+        return more
 
     def _room(self) -> int:
         unrecorded = sum(lease.unrecorded for lease in self._leases)
         return min(self._window - self._under_way - unrecorded, self._transport.free)
+
+    def _rows(self, lease: Lease, most: int) -> list[tuple[int, Record]]:
+        """Return recipients whose push services have room, which they take."""
+        rows: list[tuple[int, Record]] = []
+        while len(rows) < most and (row := self._next(lease)) is not None:
+            self._health.started(self._bases[row[1].base].service)
+            rows.append(row)
+        return rows
 
     def _next(self, lease: Lease) -> tuple[int, Record] | None:
         """Return a recipient whose push service has room; None when this look found nobody."""
@@ -312,70 +321,95 @@ class FanOut:
                 lease.note(number, Outcome.REFUSED, None)
         self._admission.admit(lease, rows)
 
-    def _start(self, lease: Lease, number: int, record: Record) -> None:
-        """Start a message, or note why it cannot be."""
-        lease.begun = True
+    def _start(self, lease: Lease, rows: Rows) -> None:
+        """Start messages, or note why they cannot be.
+
+        Each step is taken for all of them before the next: `wire.derive_all` has the reason.
+        """
+        now = time.time()
+        going: list[_Recipient] = []
+        for number, record in rows:
+            lease.begun = True
+            recipient = self._addressed(lease, number, record, now)
+            if recipient is None:
+                self._health.not_started(self._bases[record.base].service)
+            else:
+                going.append(recipient)
+        keys = self._keys(lease, going)
+        bodies = [self._sealed(one, key) for one, key in zip(going, keys, strict=True)]
+        for one, body in zip(going, bodies, strict=True):
+            if body is None:
+                # Checked when it was stored: only what another version wrote comes here.
+                lease.note(one.number, Outcome.REFUSED, one.base)
+                self._health.not_started(one.base.service)
+                continue
+            path = one.base.path + one.record.rest
+            self._transport.start(one, one.base.origin, path, one.headers, body)
+            lease.under_way += 1
+            self._under_way += 1
+
+    def _addressed(
+        self, lease: Lease, number: int, record: Record, now: float
+    ) -> _Recipient | None:
+        """Return what a reader is to receive, or note why nothing."""
         base = self._bases[record.base]
         send = lease.send
-        now = time.time()
         timing = send.courtesy.of(record, now)
         if now > send.last_start:
             lease.note(number, Outcome.EXPIRED, base)
-            return
+            return None
         if lease.pass_over(number, timing):
-            return  # quiet hours have begun since it was read
+            return None  # quiet hours have begun since it was read
         if timing.waits_until:
             lease.later = min(lease.later, timing.waits_until)
-            return
-        id = SubscriptionId(lease.batch.partition, number)
-        said = self._message(lease, id, record)
-        if said is None:
-            lease.pass_over(number, OVER)
-            return
-        message, brought = said
-        try:
-            signer = self._signer(record.vapid_key, base)
-            headers = send.headers(base.origin, signer, now, timing.expires)
-            key = self._key(lease, number, record)
-            body = wire.seal(message, key, salt=next(self._salts))
-        except ValueError:
+            return None
+        signer = self._signers.get(self._bases.vapid_key(record.vapid_key))
+        if signer is None or not base.allowed:
             # Checked when it was stored: only a changed PUSH_SERVICES or key set comes here.
             lease.note(number, Outcome.REFUSED, base)
-            return
-        recipient = _Recipient(lease, number, record, base, send.revision, brought)
-        self._transport.start(recipient, base.origin, base.path + record.rest, headers, body)
-        lease.under_way += 1
-        self._under_way += 1
-        self._health.started(base.service)
+            return None
+        said = self._message(lease, SubscriptionId(lease.batch.partition, number), record)
+        if said is None:
+            lease.pass_over(number, OVER)
+            return None
+        headers = send.headers(base.origin, signer, now, timing.expires)
+        return _Recipient(lease, number, record, base, send.revision, *said, headers)
 
     @staticmethod
-    def _message(lease: Lease, id: SubscriptionId, record: Record) -> tuple[bytes, Brought] | None:
-        """Return what a reader's browser is to receive, and in a wave which alerts it brings.
+    def _message(lease: Lease, id: SubscriptionId, record: Record) -> tuple[Brought, bytes] | None:
+        """Return in a wave which alerts it brings, and what a reader's browser is to receive.
 
         None where nothing of what was held is left.
         """
         if lease.send.digest is not None:
             return lease.send.digest.message(id, lease.held[id.number], record.locale)
-        return lease.send.message(lease.receipts[id.number]), NOTHING
+        return NOTHING, lease.send.message(lease.receipts[id.number])
 
-    def _key(self, lease: Lease, number: int, record: Record) -> wire.PreparedKey:
-        """Return a key for one message: derived in idle time, else now."""
-        bucket = number // BUCKET
+    def _keys(self, lease: Lease, going: Sequence[_Recipient]) -> list[wire.PreparedKey | None]:
+        """Return a key for each message: derived in idle time, else now; None where that fails."""
+        keys = [self._prepared(lease, one.number, one.record) for one in going]
+        lacking = [one for one, key in zip(going, keys, strict=True) if key is None]
+        derived = iter(wire.derive_all([(o.record.p256dh, o.record.auth) for o in lacking]))
+        return [next(derived) if key is None else key for key in keys]
+
+    def _prepared(self, lease: Lease, number: int, record: Record) -> wire.PreparedKey | None:
+        """Return a key that was derived in idle time, if there is one."""
         if lease.sparse:
-            return wire.derive(record.p256dh, record.auth)
+            return None
+        bucket = number // BUCKET
         if bucket not in lease.keys:
             lease.keys[bucket] = self._pool.take(lease.batch.partition, bucket)
         key = lease.keys[bucket].pop(number, None)
-        if key is not None and key.fits(record.p256dh, record.auth):
-            return key
-        return wire.derive(record.p256dh, record.auth)
+        return key if key is not None and key.fits(record.p256dh, record.auth) else None
 
-    def _signer(self, vapid_key: int, base: Base) -> wire.VapidSigner:
-        """Return what signs for a subscription; `ValueError` where we may not send or cannot."""
-        signer = self._signers.get(self._bases.vapid_key(vapid_key))
-        if signer is None or not base.allowed:
-            raise ValueError("not a push service, or not a VAPID key, that is ours to use")
-        return signer
+    def _sealed(self, recipient: _Recipient, key: wire.PreparedKey | None) -> bytes | None:
+        """Return a message's body; None where it cannot be encrypted."""
+        if key is None:
+            return None
+        try:
+            return wire.seal(recipient.message, key, salt=next(self._salts))
+        except ValueError:
+            return None
 
     # -- answers ---------------------------------------------------------------------------------
 

@@ -139,6 +139,11 @@ class Health:
         service.tokens -= 1
         service.begun = True
 
+    def not_started(self, service: Service) -> None:
+        """Take back what was counted of a message that is not sent after all."""
+        service.under_way -= 1
+        service.tokens += 1
+
     def answered(
         self, service: Service, id: SubscriptionId, verdict: policy.Verdict, status: int
     ) -> None:

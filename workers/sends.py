@@ -113,8 +113,8 @@ class Digest:
 
     def message(
         self, id: SubscriptionId, held: Sequence[int], locale: int
-    ) -> tuple[bytes, Brought] | None:
-        """Return what a reader's browser is to receive of what is held for it, and what that is.
+    ) -> tuple[Brought, bytes] | None:
+        """Return what of what is held for a reader is brought, and what its browser receives.
 
         None where nothing of it is left.
         """
@@ -128,7 +128,7 @@ class Digest:
             self._made[key] = digest(self._wave, alerts, language, self._runtime.config.public_url)
         about = shown[0] if len(shown) == 1 else self._wave.id
         brought = Brought(tuple((one, self._alerts[one].revision) for one in shown), tuple(held))
-        return self._made[key].carrying(self._runtime.tokens.receipt(about, id)), brought
+        return brought, self._made[key].carrying(self._runtime.tokens.receipt(about, id))
 
 
 class Send:
