@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from service.quiet import Choice
+from service.quiet import Choice, of_six_bytes
 
 # Seconds: "kick-off in ten minutes" must not go out at night because nobody was there at kick-off.
 MOST_LATE = 15 * 60.0
@@ -69,11 +69,12 @@ class SubscriptionId(NamedTuple):
         return parsed
 
 
-# Version, base, VAPID key, zone, locale, day created, day last seen, what was chosen, wording,
-# p256dh without its 0x04, auth.
-_RECORD = struct.Struct(">BHBHHHH6sB64s16s")
-_RECORD_VERSION = 2
-# The first version had neither choice nor wording.
+# Version, base, VAPID key, zone and locale in 12 bits each, day created, day last seen, what was
+# chosen, wording, p256dh without its 0x04, auth.
+_RECORD = struct.Struct(">BHB3sHH5sB64s16s")
+_RECORD_VERSION = 3
+# The second version had more bytes for the same, the first neither choice nor wording.
+_RECORD_2 = struct.Struct(">BHBHHHH6sB64s16s")
 _RECORD_1 = struct.Struct(">BHBHHHH64s16s")
 _NO_CHOICE = Choice().pack()
 
@@ -83,9 +84,9 @@ class Record(NamedTuple):
     """A subscription as it is stored: names are numbers of the store's tables, 0 for none.
 
     Days are counted from 1970-01-01 UTC. `choice` is a packed `Choice`, `wording` the version of
-    the words with which this reader was asked. FCM's endpoints make it 251 bytes; above 252 Redis
-    takes the next size of its allocator (measured: 64 bytes more for each subscription), and where
-    buckets are packed above 249.
+    the words with which this reader was asked. FCM's endpoints make it 249 bytes; above that, where
+    buckets are packed, Redis takes the next size of its allocator (measured: 64 bytes more for each
+    subscription).
     """
 
     base: int
@@ -107,8 +108,7 @@ class Record(NamedTuple):
                 _RECORD_VERSION,
                 self.base,
                 self.vapid_key,
-                self.zone,
-                self.locale,
+                (self.zone << 12 | self.locale).to_bytes(3, "big"),
                 self.created,
                 self.seen,
                 self.choice,
@@ -122,14 +122,20 @@ class Record(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Record:
         """Read a stored record; `ValueError` for one of another version."""
-        if data[0] == 1:
+        if data[0] == _RECORD_VERSION:
+            _, base, key, names, created, seen, choice, wording, p256dh, auth = _RECORD.unpack_from(
+                data
+            )
+            zone, locale = divmod(int.from_bytes(names, "big"), 1 << 12)
+            rest = data[_RECORD.size :]
+        elif data[0] == 2:
+            _, base, key, zone, locale, created, seen, choice, wording, p256dh, auth = (
+                _RECORD_2.unpack_from(data)
+            )
+            rest, choice = data[_RECORD_2.size :], of_six_bytes(choice)
+        elif data[0] == 1:
             _, base, key, zone, locale, created, seen, p256dh, auth = _RECORD_1.unpack_from(data)
             rest, choice, wording = data[_RECORD_1.size :], _NO_CHOICE, 0
-        elif data[0] == _RECORD_VERSION:
-            _, base, key, zone, locale, created, seen, choice, wording, p256dh, auth = (
-                _RECORD.unpack_from(data)
-            )
-            rest = data[_RECORD.size :]
         else:
             raise ValueError(f"a subscription record of version {data[0]}, newer than this code")
         public = b"\x04" + p256dh

@@ -18,8 +18,7 @@ _PAUSES_FROM = int(datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()) // _HO
 MOST_PAUSED = (1 << 16) - 1
 MOST_A_DAY = 14  # counted in four bits, of which 15 would be the last
 UNLIMITED = 0
-_CHOICE = struct.Struct(">BBBBH")
-_UNSAID = 255  # left to the newsroom
+_UNSAID, _NO_LIMIT_SAID = 127, 15  # of quiet hours and of a limit: left to the newsroom
 _ALLOW_BREAKING, _NO_RECEIPTS, _UNCONFIRMED = 1, 2, 4
 
 
@@ -79,30 +78,46 @@ class Choice:
     confirmed: bool = True
 
     def pack(self) -> bytes:
-        """Return the six bytes kept in a record; a pause is rounded up to its hour."""
-        quiet = (_UNSAID, _UNSAID) if self.quiet is None else self.quiet
-        limit = _UNSAID if self.daily_limit is None else self.daily_limit
+        """Return the five bytes kept in a record; a pause is rounded up to its hour.
+
+        Begin and end of quiet hours take seven bits each, the limit four, flags six, a pause 16.
+        """
+        start, end = (_UNSAID, _UNSAID) if self.quiet is None else self.quiet
+        limit = _NO_LIMIT_SAID if self.daily_limit is None else self.daily_limit
         flags = self.allow_breaking * _ALLOW_BREAKING
         flags |= (not self.receipts) * _NO_RECEIPTS
         flags |= (not self.confirmed) * _UNCONFIRMED
         paused = 0
         if self.paused_until:
             paused = min(max(-(-self.paused_until // _HOUR) - _PAUSES_FROM, 0), MOST_PAUSED)
-        return _CHOICE.pack(*quiet, limit, flags, paused)
+        return _packed(start, end, limit, flags, paused)
 
     @classmethod
     @lru_cache(maxsize=4096)
     def unpack(cls, data: bytes) -> Choice:
-        """Read what `pack` wrote: for most readers the same six bytes."""
-        start, end, limit, flags, paused = _CHOICE.unpack(data)
+        """Read what `pack` wrote: for most readers the same five bytes."""
+        bits = int.from_bytes(data, "big")
+        start, end, limit = bits >> 33, bits >> 26 & 127, bits >> 22 & 15
+        flags, paused = bits >> 16 & 63, bits & MOST_PAUSED
         return cls(
             quiet=None if start == _UNSAID else Quiet(start, end),
-            daily_limit=None if limit == _UNSAID else limit,
+            daily_limit=None if limit == _NO_LIMIT_SAID else limit,
             allow_breaking=bool(flags & _ALLOW_BREAKING),
             paused_until=(paused + _PAUSES_FROM) * _HOUR if paused else 0,
             receipts=not flags & _NO_RECEIPTS,
             confirmed=not flags & _UNCONFIRMED,
         )
+
+
+def _packed(start: int, end: int, limit: int, flags: int, paused: int) -> bytes:
+    return (start << 33 | end << 26 | limit << 22 | flags << 16 | paused).to_bytes(5, "big")
+
+
+def of_six_bytes(data: bytes) -> bytes:
+    """Pack a `Choice` anew that records of version 2 have; what was left unsaid was 255 there."""
+    start, end, limit, flags, paused = struct.unpack(">BBBBH", data)
+    unsaid = min(start, _UNSAID), min(end, _UNSAID), min(limit, _NO_LIMIT_SAID)
+    return _packed(*unsaid, flags, paused)
 
 
 @dataclass(frozen=True, slots=True)

@@ -332,6 +332,24 @@ def test_a_record_of_another_version_is_refused_by_id_and_keeps_nobody_else_from
     assert house.outcomes(id) == {"accepted": 599, "refused": 1}
 
 
+def test_a_key_that_no_browser_makes_is_refused_and_keeps_nobody_else_from_the_alert(
+    house: House, push: PushService
+) -> None:
+    house.seed(600)
+    store = house.runtime.store
+    broken = SubscriptionId(0, 300)
+    key, field = store.subscriptions.records_key(broken), str(broken.number % 256)
+    ((_, record),) = store.subscriptions.records(0, [broken.number])
+    assert record is not None
+    off_the_curve = record._replace(p256dh=b"\x04" + bytes(64))
+    store.redis.hset(key, field, off_the_curve.pack())
+    house.worker()
+    house.clock()
+    id = house.publish()
+    assert house.over(id).state is State.SENT
+    assert house.outcomes(id) == {"accepted": 599, "refused": 1}
+
+
 def test_a_reader_who_leaves_while_an_alert_is_sent_is_counted_as_gone(
     house: House, push: PushService
 ) -> None:

@@ -115,8 +115,8 @@ CHOICES = st.builds(
 
 
 @given(CHOICES)
-def test_a_choice_is_read_as_it_was_written_in_six_bytes(choice: Choice) -> None:
-    assert len(choice.pack()) == 6
+def test_a_choice_is_read_as_it_was_written_in_five_bytes(choice: Choice) -> None:
+    assert len(choice.pack()) == 5
     assert Choice.unpack(choice.pack()) == choice
 
 

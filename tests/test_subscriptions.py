@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from hypothesis.stateful import (
 
 from service.endpoints import EndpointPolicy
 from service.models import Audience, Record, SubscriptionId, Topic
+from service.quiet import Choice, Quiet
 from service.store import Store, connect
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed, Wish, digest_of
 from tests.redis_server import RedisServer
@@ -197,17 +199,24 @@ def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) ->
     reader, _ = store.subscriptions.subscribe(wish(endpoint))
     packed = store.redis.hget(store.subscriptions.records_key(reader.id), "0")
     assert packed is not None
-    assert len(packed) == 251
+    assert len(packed) == 249
 
 
-def test_records_survive_packing(store: Store) -> None:
-    record = Record(
-        3, "rest/of%2Fit", b"\x04" + bytes(range(64)), bytes(16), 2, 65535, 1, 20000, 20001
-    )
+def test_records_survive_packing_and_those_of_earlier_versions_are_read() -> None:
+    keys = b"\x04" + bytes(range(64)), bytes(16)
+    record = Record(3, "rest/of%2Fit", *keys, 2, 2000, 1999, 20000, 20001)
     assert Record.unpack(record.pack()) == record
     # Of the first version, which knew no choice.
-    first = b"\x01" + record.pack()[1:12] + record.pack()[19:]
-    assert Record.unpack(first) == record
+    before = struct.pack(">HBHHHH", 3, 2, 2000, 1999, 20000, 20001)
+    after = keys[0][1:] + keys[1] + b"rest/of%2Fit"
+    assert Record.unpack(b"\x01" + before + after) == record
+    # Of the second, in which that took six bytes.
+    assert Record.unpack(b"\x02" + before + bytes([255, 255, 255, 0, 0, 0, 0]) + after) == record
+    chosen = Choice(Quiet(88, 28), 3, allow_breaking=True, paused_until=1_795_644_000)
+    hours = (1_795_644_000 - 1_767_225_600) // 3600
+    six = struct.pack(">BBBBH", 88, 28, 3, 1, hours)
+    read = Record.unpack(b"\x02" + before + six + b"\x07" + after)
+    assert (Choice.unpack(read.choice), read.wording) == (chosen, 7)
     with pytest.raises(ValueError, match="version 9"):
         Record.unpack(b"\x09" + record.pack()[1:])
 

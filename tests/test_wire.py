@@ -110,6 +110,17 @@ def test_http_ece_reads_what_a_key_derived_beforehand_seals(plaintext: bytes) ->
     assert http_ece_reads(body) == plaintext
 
 
+def test_of_many_derived_together_each_is_its_readers_and_who_has_no_key_gets_none() -> None:
+    readers = [(P256DH, AUTH), (b"\x04" + bytes(64), AUTH), (P256DH, AUTH[:-1]), (P256DH, AUTH)]
+    first, off_the_curve, too_short, last = wire.derive_all(readers)
+    assert off_the_curve is None and too_short is None
+    assert first is not None and last is not None
+    assert http_ece_reads(wire.seal(b"first", first)) == b"first"
+    assert browser_reads(wire.seal(b"last", last)) == b"last"
+    assert first.public != last.public, "each message has a key pair of its own"
+    assert wire.derive_all([]) == []
+
+
 def test_a_derived_key_fits_only_the_keys_it_was_made_for() -> None:
     prepared = wire.derive(P256DH, AUTH)
     assert prepared.fits(P256DH, AUTH)
