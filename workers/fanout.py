@@ -11,21 +11,18 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from service.models import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.recent import NewestFirst
-from service.store.sending import NOTHING, Brought, Recent
-from service.store.subscriptions import BUCKET
+from service.store.sending import NOTHING, Recent
 from workers import policy, wire
 from workers.admission import Admission
 from workers.health import Health
 from workers.leases import Lease, is_sparse
-from workers.manners import OVER
-from workers.prepare import Pool
+from workers.messages import Message, Messages
 from workers.sends import Base, Bases, Rows, Send
 from workers.transport import Answer, Transport
 
@@ -48,20 +45,6 @@ PARKED = 2.0  # seconds for which a batch is given back whose push services are 
 # Seconds until a batch is looked at again of which some are left to `Recent`. That one's end is
 # what brings it back: this is for a store that lost it.
 LEFT = 300.0
-
-
-@dataclass(slots=True)
-class _Recipient:
-    """One message, about to leave or under way."""
-
-    lease: Lease
-    number: int
-    record: Record
-    base: Base
-    revision: int
-    brought: Brought
-    message: bytes
-    headers: wire.Headers
 
 
 class FanOut:
@@ -88,10 +71,8 @@ class FanOut:
             runtime.dispatch.accepted_recently,
             runtime.dispatch.answers_in_a_minute,
         )
-        self._pool = Pool(runtime)
         self._bases = Bases(runtime, self._health)
-        self._signers = signers
-        self._salts = wire.salts()
+        self._messages = Messages(runtime, self._bases, self._health, signers)
         self._sends: dict[int, Send] = {}
         self._leases: list[Lease] = []
         self._under_way = 0
@@ -322,114 +303,31 @@ class FanOut:
         self._admission.admit(lease, rows)
 
     def _start(self, lease: Lease, rows: Rows) -> None:
-        """Start messages, or note why they cannot be.
-
-        Each step is taken for all of them before the next: `wire.derive_all` has the reason.
-        """
-        now = time.time()
-        going: list[_Recipient] = []
-        for number, record in rows:
-            lease.begun = True
-            recipient = self._addressed(lease, number, record, now)
-            if recipient is None:
-                self._health.not_started(self._bases[record.base].service)
-            else:
-                going.append(recipient)
-        keys = self._keys(lease, going)
-        bodies = [self._sealed(one, key) for one, key in zip(going, keys, strict=True)]
-        for one, body in zip(going, bodies, strict=True):
-            if body is None:
-                # Checked when it was stored: only what another version wrote comes here.
-                lease.note(one.number, Outcome.REFUSED, one.base)
-                self._health.not_started(one.base.service)
-                continue
-            path = one.base.path + one.record.rest
-            self._transport.start(one, one.base.origin, path, one.headers, body)
+        for message in self._messages.make(lease, rows):
+            base, path = message.base, message.base.path + message.record.rest
+            self._transport.start(message, base.origin, path, message.headers, message.body)
             lease.under_way += 1
             self._under_way += 1
 
-    def _addressed(
-        self, lease: Lease, number: int, record: Record, now: float
-    ) -> _Recipient | None:
-        """Return what a reader is to receive, or note why nothing."""
-        base = self._bases[record.base]
-        send = lease.send
-        timing = send.courtesy.of(record, now)
-        if now > send.last_start:
-            lease.note(number, Outcome.EXPIRED, base)
-            return None
-        if lease.pass_over(number, timing):
-            return None  # quiet hours have begun since it was read
-        if timing.waits_until:
-            lease.later = min(lease.later, timing.waits_until)
-            return None
-        signer = self._signers.get(self._bases.vapid_key(record.vapid_key))
-        if signer is None or not base.allowed:
-            # Checked when it was stored: only a changed PUSH_SERVICES or key set comes here.
-            lease.note(number, Outcome.REFUSED, base)
-            return None
-        said = self._message(lease, SubscriptionId(lease.batch.partition, number), record)
-        if said is None:
-            lease.pass_over(number, OVER)
-            return None
-        headers = send.headers(base.origin, signer, now, timing.expires)
-        return _Recipient(lease, number, record, base, send.revision, *said, headers)
-
-    @staticmethod
-    def _message(lease: Lease, id: SubscriptionId, record: Record) -> tuple[Brought, bytes] | None:
-        """Return in a wave which alerts it brings, and what a reader's browser is to receive.
-
-        None where nothing of what was held is left.
-        """
-        if lease.send.digest is not None:
-            return lease.send.digest.message(id, lease.held[id.number], record.locale)
-        return NOTHING, lease.send.message(lease.receipts[id.number])
-
-    def _keys(self, lease: Lease, going: Sequence[_Recipient]) -> list[wire.PreparedKey | None]:
-        """Return a key for each message: derived in idle time, else now; None where that fails."""
-        keys = [self._prepared(lease, one.number, one.record) for one in going]
-        lacking = [one for one, key in zip(going, keys, strict=True) if key is None]
-        derived = iter(wire.derive_all([(o.record.p256dh, o.record.auth) for o in lacking]))
-        return [next(derived) if key is None else key for key in keys]
-
-    def _prepared(self, lease: Lease, number: int, record: Record) -> wire.PreparedKey | None:
-        """Return a key that was derived in idle time, if there is one."""
-        if lease.sparse:
-            return None
-        bucket = number // BUCKET
-        if bucket not in lease.keys:
-            lease.keys[bucket] = self._pool.take(lease.batch.partition, bucket)
-        key = lease.keys[bucket].pop(number, None)
-        return key if key is not None and key.fits(record.p256dh, record.auth) else None
-
-    def _sealed(self, recipient: _Recipient, key: wire.PreparedKey | None) -> bytes | None:
-        """Return a message's body; None where it cannot be encrypted."""
-        if key is None:
-            return None
-        try:
-            return wire.seal(recipient.message, key, salt=next(self._salts))
-        except ValueError:
-            return None
-
     # -- answers ---------------------------------------------------------------------------------
 
-    def _take(self, answer: Answer[_Recipient]) -> None:
-        recipient = answer.key
-        lease, base = recipient.lease, recipient.base
+    def _take(self, answer: Answer[Message]) -> None:
+        message = answer.key
+        lease, base = message.lease, message.base
         lease.under_way -= 1
         self._under_way -= 1
         verdict = policy.judge(answer, base.service.name, lease.attempts(base.number))
-        id = SubscriptionId(lease.batch.partition, recipient.number)
+        id = SubscriptionId(lease.batch.partition, message.number)
         self._health.answered(base.service, id, verdict, answer.status)
         if verdict.at_once and not lease.lost:
-            lease.ready.append((recipient.number, recipient.record))
+            lease.ready.append((message.number, message.record))
         elif verdict.outcome is None or (verdict.rejected and base.service.rests_for_credentials):
             self._try_again(lease, base, verdict)
         else:
             accepted = verdict.outcome is Outcome.ACCEPTED and lease.send.correctable
-            revision = recipient.revision if accepted else None
-            brought = recipient.brought if accepted else NOTHING
-            lease.note(recipient.number, verdict.outcome, base, revision, brought)
+            revision = message.revision if accepted else None
+            brought = message.brought if accepted else NOTHING
+            lease.note(message.number, verdict.outcome, base, revision, brought)
 
     def _try_again(self, lease: Lease, base: Base, verdict: policy.Verdict) -> None:
         """Let the recipients of this batch at `base` wait that had no outcome yet."""
@@ -496,8 +394,7 @@ class FanOut:
             retries=lease.retries(),
             left=lease.left,
         )
-        for bucket, keys in lease.keys.items():
-            self._pool.put_back(lease.batch.partition, bucket, keys)
+        self._messages.put_back_keys(lease)
         self._leases.remove(lease)
         lease.send.leases -= 1
         if wait is None and not lease.send.leases:
