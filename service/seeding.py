@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Any, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -21,6 +22,8 @@ from service.store.subscriptions import Wish, digest_of
 
 KEY_PAIRS = 1024
 CHUNK = 4096  # subscriptions written at once
+# A reader's zone, and the fields of `Choice` that are set.
+Chosen: TypeAlias = "tuple[str, Mapping[str, Any]]"
 
 
 class RealReadersError(Exception):
@@ -52,6 +55,11 @@ def path(number: int) -> str:
     return f"/fcm/send/{text[:11]}:{text[11:151]}"
 
 
+def undisturbed(_number: int) -> Chosen:
+    """Choose nothing that holds an alert back: a trial at night, or a day's eleventh, is alike."""
+    return "Europe/Riga", {"quiet": NO_QUIET, "daily_limit": UNLIMITED}
+
+
 def seed(
     store: Store,
     count: int,
@@ -60,10 +68,12 @@ def seed(
     vapid_key: str,
     topics: Sequence[str],
     first: int = 0,
+    choose: Callable[[int], Chosen] = undisturbed,
 ) -> Iterator[int]:
     """Store `count` pretend subscriptions; yields how many are stored, after each chunk.
 
-    They are spread over `origins` in turn; each follows one of `topics`, every third a second.
+    They are spread over `origins` in turn; each follows one of `topics`, every third a second, and
+    chose what `choose` says of its number.
     `RealReadersError` where that would mix them with real ones.
     """
     if store.subscriptions.count() and not store.house.synthetic():
@@ -74,7 +84,7 @@ def seed(
     chunks: list[list[Wish]] = [[] for _ in range(partitions)]
     stored = 0
     for number in range(first, first + count):
-        wish = _wish(number, bases, vapid_key, topics)
+        wish = _wish(number, bases, vapid_key, topics, choose(number))
         partition = 0
         if partitions > 1:
             partition = store.subscriptions.partition_of(digest_of(wish.endpoint.url))
@@ -89,22 +99,29 @@ def seed(
     yield count
 
 
-def _wish(number: int, bases: Sequence[str], vapid_key: str, topics: Sequence[str]) -> Wish:
-    endpoint = Endpoint(bases[number % len(bases)], path(number)[len("/fcm/send/") :])
-    p256dh, auth = keys(number)
+def follows(number: int, topics: Sequence[str]) -> frozenset[str]:
+    """Return which of `topics` subscription `number` follows."""
     followed = {topics[number % len(topics)]} if topics else set()
     if topics and number % 3 == 0:
         followed.add(topics[number // 3 % len(topics)])
+    return frozenset(followed)
+
+
+def _wish(
+    number: int, bases: Sequence[str], vapid_key: str, topics: Sequence[str], chosen: Chosen
+) -> Wish:
+    endpoint = Endpoint(bases[number % len(bases)], path(number)[len("/fcm/send/") :])
+    p256dh, auth = keys(number)
+    zone, choices = chosen
     return Wish(
         endpoint,
         p256dh,
         auth,
         vapid_key,
-        frozenset(followed),
+        follows(number, topics),
         "en-GB",
-        "Europe/Riga",
-        # A trial at night, or the eleventh of a day, shows the same.
-        chosen={"quiet": NO_QUIET, "daily_limit": UNLIMITED},
+        zone,
+        chosen=choices,
     )
 
 

@@ -76,6 +76,15 @@ def test_what_the_machine_can_do_at_most_is_stated_as_time_and_as_rate() -> None
     assert found["the sink alone"] > 0
 
 
+def test_what_readers_chose_is_honoured_for_every_one_of_them() -> None:
+    found = measured("choices", 6000)
+    assert found["otherwise than counted one by one"] == 0
+    held, had = found["held until their quiet hours end"], found["had their one of the day"]
+    alerted = next(value for name, value in found.items() if name.endswith("alerted"))
+    assert held and had and alerted, "some of each kind"
+    assert alerted + held + had + found["paused"] == 6000
+
+
 def test_the_ordinary_path_is_measured_beside_the_peers_that_are_here(tmp_path: Path) -> None:
     # A machine with a Redis, without node and go.
     if server := shutil.which("redis-server"):

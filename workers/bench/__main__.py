@@ -14,7 +14,7 @@ import click
 from redis import RedisError
 
 from service.config import ConfigError
-from workers.bench import limits, report, sending, storing
+from workers.bench import choices, limits, report, sending, storing
 from workers.bench.figures import Bench, BenchError, Section
 from workers.bench.house import end, quietly
 from workers.sink import SinkError, find_nginx
@@ -27,6 +27,7 @@ SECTIONS: dict[str, tuple[str, Section]] = {
     "slow": ("a push service with a tenth of the readers never answers", sending.slow),
     "breaking": ("a breaking alert, keys prepared beforehand", sending.breaking),
     "overtaking": ("a breaking alert amid an ordinary one", sending.overtaking),
+    "choices": ("what readers chose, against counting them one by one", choices.choices),
     "publish": ("publishing to {ids} ids", storing.publish),
     "memory": ("Redis, for one of {recipients} subscriptions", storing.memory),
     "subscribe": ("new subscriptions through the API", storing.subscribe),

@@ -103,6 +103,7 @@ class Run:
     Where only so many were waited for, `messages` says how many had their outcome by then.
     """
 
+    id: int
     messages: int
     accepted: int
     seconds: float
@@ -137,13 +138,24 @@ class House:
 
     # -- readers ---------------------------------------------------------------------------------
 
-    def seed(self, count: int, sink: Sink | None = None, topics: Sequence[str] = TOPICS) -> None:
+    def seed(
+        self,
+        count: int,
+        sink: Sink | None = None,
+        topics: Sequence[str] = TOPICS,
+        choose: Callable[[int], seeding.Chosen] = seeding.undisturbed,
+    ) -> None:
         """Add pretend readers at one sink, the first unless told otherwise."""
         with self._bench.bar("seeding", count) as step:
-            self.seed_more(count, sink or self.sinks[0], topics, step)
+            self.seed_more(count, sink or self.sinks[0], topics, step, choose)
 
     def seed_more(
-        self, count: int, sink: Sink, topics: Sequence[str], step: Step = lambda _: None
+        self,
+        count: int,
+        sink: Sink,
+        topics: Sequence[str],
+        step: Step = lambda _: None,
+        choose: Callable[[int], seeding.Chosen] = seeding.undisturbed,
     ) -> None:
         """Add pretend readers without a bar of their own."""
         for stored in seeding.seed(
@@ -153,6 +165,7 @@ class House:
             vapid_key=self.runtime.vapid_public_key,
             topics=topics,
             first=self._seeded,
+            choose=choose,
         ):
             step(stored)
         self._seeded += count
@@ -226,7 +239,7 @@ class House:
         accepted = publishing.progress(published.id).of(Outcome.ACCEPTED)
         if enough is not None:
             self.cancel(published.id)
-        return Run(done, accepted, seconds, *cpu)
+        return Run(published.id, done, accepted, seconds, *cpu)
 
     def cancel(self, id: int) -> None:
         """Cancel an alert, unless it is over."""
