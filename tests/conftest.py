@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import redis
 
+from service.models import Topic
+from tests.client import Client, make_app
 from tests.house import House
 from tests.push_service import PushService
 from tests.redis_server import RedisServer
@@ -46,6 +48,15 @@ def redis_url(redis_database: str) -> Iterator[str]:
         client.flushdb()
         yield redis_database
         client.flushdb()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Client:
+    """A client of a house with two topics."""
+    client = Client(make_app(redis_url))
+    for slug in ("world", "sport"):
+        client.runtime.store.house.add_topic(Topic(slug, slug.title()))
+    return client
 
 
 @pytest.fixture

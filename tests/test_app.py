@@ -29,13 +29,6 @@ CALLS = [(method, API + path) for path, methods in READERS_CALLS.items() for met
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    client = Client(make_app(redis_url))
-    yield client
-    client.runtime.store.redis.close()
-
-
-@pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
     """A Redis that the test may stop."""
     with RedisServer() as server:

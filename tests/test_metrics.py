@@ -6,7 +6,6 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -24,13 +23,6 @@ from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
 
 Series = tuple[str, frozenset[str]]
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    client = Client(make_app(redis_url))
-    yield client
-    client.runtime.store.redis.close()
 
 
 def scrape(client: Client) -> dict[Series, float]:

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from service.models import Audience, Notification, SendAt, State
 from service.publishing import MOST_LATE, Conflict
-from tests.client import API, Client, make_app, stored
+from tests.client import API, Client, stored
 from tests.house import House, content, wait_until
 from tests.push_service import PushService
 from tests.redis_server import RedisServer
@@ -136,11 +136,6 @@ def test_what_redis_takes_too_late_because_it_is_full_is_not_sent_at_night(
 
 
 # Through the API --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def client(redis_url: str) -> Client:
-    return Client(make_app(redis_url))
 
 
 @pytest.fixture
