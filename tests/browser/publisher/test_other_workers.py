@@ -87,6 +87,7 @@ def test_a_worker_that_ends_itself_takes_the_subscription_along(
 ) -> None:
     tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
     subscribe(tab)
+    channel = push_service.registrations[-1]
     farewell = """
         self.addEventListener("install", () => self.skipWaiting());
         self.addEventListener("activate", (event) =>
@@ -96,7 +97,7 @@ def test_a_worker_that_ends_itself_takes_the_subscription_along(
     publisher.files["/"] = ("text/html", "<!doctype html><title>Without us</title>")
     tab.go(f"{publisher.origin}/")
     tab.evaluate("navigator.serviceWorker.getRegistration().then((one) => one?.update()) ?? true")
-    wait_until(lambda: push_service.registrations[-1].unsubscribed)
+    wait_until(lambda: channel.unsubscribed)
     assert registrations(tab) == {}
     tab.close()
 
