@@ -15,6 +15,7 @@ from service import openapi, seeding
 from service.app import create_app
 from service.config import Config
 from service.keys import VapidKey, b64url
+from service.models import Topic
 from service.runtime import Runtime
 from service.tokens import digest
 
@@ -112,6 +113,14 @@ class Client:
             problem = openapi.ProblemShown.model_validate_json(response.data)
             assert problem.status == status
             assert bool(problem.errors) == (status == 422)
+
+
+def open_client(redis_url: str, **settings: str) -> Client:
+    """Call a house with two topics."""
+    client = Client(make_app(redis_url, **settings))
+    for slug in ("world", "sport"):
+        client.runtime.store.house.add_topic(Topic(slug, slug.title()))
+    return client
 
 
 class Reader:

@@ -6,16 +6,14 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
-from service.models import Topic
-from tests.client import Client, make_app
+from tests.client import Client, open_client
 from tests.house import House
 from tests.push_service import PushService
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, connections_closed
 
 BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
 
@@ -53,10 +51,7 @@ def redis_url(redis_database: str) -> Iterator[str]:
 @pytest.fixture
 def client(redis_url: str) -> Client:
     """A client of a house with two topics."""
-    client = Client(make_app(redis_url))
-    for slug in ("world", "sport"):
-        client.runtime.store.house.add_topic(Topic(slug, slug.title()))
-    return client
+    return open_client(redis_url)
 
 
 @pytest.fixture
@@ -102,17 +97,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_connection_is_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_connection_is_left_open() -> Iterator[None]:
     """Close every connection to Redis that a test's own process made and did not close itself."""
-    made: list[redis.Redis] = []
-    from_url = redis.Redis.from_url
-
-    def remembered(url: str, **options: Any) -> redis.Redis:
-        made.append(from_url(url, **options))
-        return made[-1]
-
-    monkeypatch.setattr(redis.Redis, "from_url", remembered)
-    yield
-    for client in made:
-        client.close()
-        client.connection_pool.disconnect()
+    with connections_closed():
+        yield

@@ -17,7 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -278,6 +280,24 @@ def _pump(source: socket.socket, to: socket.socket, flowing: threading.Event) ->
     for one in (source, to):
         with suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def connections_closed() -> Iterator[None]:
+    """In the end close every connection to Redis that this process made meanwhile."""
+    made: list[redis.Redis] = []
+    from_url = redis.Redis.from_url
+
+    def remembered(url: str, **options: Any) -> redis.Redis:
+        made.append(from_url(url, **options))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis.Redis, "from_url", remembered)
+        yield
+    for client in made:
+        client.close()
+        client.connection_pool.disconnect()
 
 
 def main(command: list[str]) -> int:

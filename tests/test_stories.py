@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from service.models import Audience, SendAt, SubscriptionId, Topic
 from service.payload import Payload
 from service.store import Store, connect
 from service.store.stories import MOST_OPEN
-from tests.client import API, Client, browser, make_app
+from tests.client import API, Client, browser, open_client
 from tests.house import House, content
 from tests.push_service import PushService
 from tests.test_subscriptions import wish
@@ -30,12 +29,8 @@ NEWS = {
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    client = Client(make_app(redis_url, STORE_PARTITIONS="2"))
-    for slug in ("world", "sport"):
-        client.runtime.store.house.add_topic(Topic(slug, slug.title()))
-    yield client
-    client.runtime.store.redis.close()
+def client(redis_url: str) -> Client:
+    return open_client(redis_url, STORE_PARTITIONS="2")
 
 
 class Newsroom:
