@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from tests.client import Client, open_client
 from tests.house import House
@@ -18,10 +19,21 @@ from tests.redis_server import RedisServer, connections_closed
 BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
 
 
+# However busy the machine is: no test is about how long something takes.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
 def pytest_configure() -> None:
     """Let the processes under test hear the signals that nohup, or a shell's &, had us ignore."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what is long: at the end all other processes would wait for it."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

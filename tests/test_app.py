@@ -18,6 +18,8 @@ from service.models import SubscriptionId
 from tests.client import API, SITE, VAPID, Client, browser, make_app, stored
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.redis
+
 NEWS = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
 READERS_CALLS = {
     "/site": ["GET"],

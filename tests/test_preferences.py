@@ -11,6 +11,8 @@ import pytest
 from service.models import Audience, Content, SubscriptionId
 from tests.client import API, SUBSCRIPTIONS, Client, Reader, browser, make_app
 
+pytestmark = pytest.mark.redis
+
 CHOSEN = {
     "quiet_hours": {"from": "23:15", "to": "06:45"},
     "daily_limit": 3,

@@ -18,6 +18,8 @@ from service.store import Store
 from tests.client import API, Client
 from tests.house import content
 
+pytestmark = pytest.mark.redis
+
 EVERYONE = Audience(everyone=True)
 
 

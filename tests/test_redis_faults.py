@@ -27,8 +27,6 @@ from tests.house import House
 from tests.push_service import Answer, PushService
 from tests.redis_server import Proxy, RedisServer
 
-pytestmark = pytest.mark.once
-
 WINDOW = 256
 AWAY = 6.0  # seconds
 HELD = 2.0  # seconds, where Redis answers all the while

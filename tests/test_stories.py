@@ -19,6 +19,8 @@ from tests.house import House, content
 from tests.push_service import PushService
 from tests.test_subscriptions import wish
 
+pytestmark = pytest.mark.redis
+
 SUBSCRIPTIONS, STORIES = f"{API}/subscriptions", f"{API}/stories"
 NEWS = {
     "title": "The earth shook",

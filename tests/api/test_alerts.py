@@ -15,6 +15,8 @@ from service.store.services import Pace
 from tests.api.inputs import NEWS
 from tests.client import API, NOTIFICATIONS, Client, Reader, stored
 
+pytestmark = pytest.mark.redis
+
 
 def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> None:
     for number, topics in enumerate((["world"], ["sport"], ["world", "sport"])):

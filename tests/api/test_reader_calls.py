@@ -15,6 +15,8 @@ from tests.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
 from tests.house import House, content
 from tests.push_service import PushService
 
+pytestmark = pytest.mark.redis
+
 EVERYONE = Audience(everyone=True)
 
 

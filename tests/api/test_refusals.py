@@ -18,8 +18,6 @@ from tests.api.inputs import BAD, GOOD, NEWS, ROUTES
 from tests.client import API, Client, Reader, open_client, stored
 from tests.redis_server import RedisServer, connections_closed
 
-pytestmark = pytest.mark.once  # what is refused never gets as far as Redis
-
 
 class Doorstep:
     """Everything that a route needs to be called rightly, but for the body."""

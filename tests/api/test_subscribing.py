@@ -19,6 +19,8 @@ from tests.client import (
     stored,
 )
 
+pytestmark = pytest.mark.redis
+
 
 def test_a_page_learns_the_name_the_key_the_topics_and_when_to_ask(client: Client) -> None:
     answer = client.call("GET", f"{API}/site")

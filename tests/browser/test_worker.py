@@ -212,6 +212,7 @@ def spoilt(chance: random.Random, text: str) -> str:
     return text[: chance.randrange(len(text))] if chance.random() < 0.1 else text
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_whatever_is_pushed_there_is_one_notification_and_no_exception(
     site: Site, worker: Callable[..., Any]
