@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.models import Audience, SendAt, SubscriptionId, Topic
@@ -240,7 +240,7 @@ STORY = st.frozensets(st.sampled_from(["quake", "storm"]))
 def test_what_is_said_of_one_reader_is_what_the_store_counts(redis_url: str) -> None:
     redis = connect(redis_url)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60)
     @given(
         readers=st.lists(st.tuples(SOME, st.sampled_from(TONGUES), STORY, STORY), max_size=6),
         everyone=st.booleans(),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service import openapi
@@ -204,7 +204,7 @@ def test_nothing_that_can_be_said_is_a_surprise(doorstep: Doorstep, route: str) 
         spoilt(GOOD[route]).map(lambda said: json.dumps(said).encode()),
     )
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60)
     @given(bodies)
     def say(body: bytes) -> None:
         before = stored(doorstep.client)
