@@ -92,6 +92,7 @@ def _host(address: str) -> str:
 
 def _web_argv(config: Config) -> list[str]:
     options = {
+        "config": "python:service.web",
         "worker-class": "gthread",
         "threads": "4",  # docs/decisions.md, 15
         "workers": str(config.web_concurrency),

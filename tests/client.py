@@ -15,12 +15,14 @@ from service import openapi, seeding
 from service.app import create_app
 from service.config import Config
 from service.keys import VapidKey, b64url
+from service.models import Topic
 from service.runtime import Runtime
 from service.tokens import digest
 
 VAPID = VapidKey.generate()
 SITE = "https://paper.example"
 API = "/api/v1"
+SUBSCRIPTIONS, NOTIFICATIONS = f"{API}/subscriptions", f"{API}/notifications"
 
 
 def make_app(redis_url: str, **settings: str) -> Flask:
@@ -111,6 +113,55 @@ class Client:
             problem = openapi.ProblemShown.model_validate_json(response.data)
             assert problem.status == status
             assert bool(problem.errors) == (status == 422)
+
+
+def open_client(redis_url: str, **settings: str) -> Client:
+    """Call a house with two topics."""
+    client = Client(make_app(redis_url, **settings))
+    for slug in ("world", "sport"):
+        client.runtime.store.house.add_topic(Topic(slug, slug.title()))
+    return client
+
+
+class Reader:
+    """One browser that subscribed, with its own token."""
+
+    def __init__(self, client: Client, number: int = 0, **preferences: Any) -> None:
+        said = {"subscription": browser(number), **preferences}
+        answer = client.call("POST", SUBSCRIPTIONS, said)
+        assert answer.status_code == 201
+        self.client = client
+        self.credentials: dict[str, str] = dict(answer.json or {})
+
+    @classmethod
+    def known(cls, client: Client, credentials: dict[str, Any]) -> Reader:
+        """Whoever an answer's `id` and `token` belong to."""
+        reader = cls.__new__(cls)
+        reader.client, reader.credentials = client, credentials
+        return reader
+
+    @property
+    def id(self) -> str:
+        return self.credentials["id"]
+
+    @property
+    def token(self) -> str:
+        return self.credentials["token"]
+
+    def call(self, method: str, what: str = "", said: Any = None, **more: Any) -> TestResponse:
+        """Call what is theirs, `/alerts` say, by default with their token."""
+        more.setdefault("token", self.token)
+        return self.client.call(method, f"{SUBSCRIPTIONS}/{self.id}{what}", said, **more)
+
+    def sees(self, *names: str) -> Any:
+        """What is stored of their preferences: those named, else all."""
+        shown = self.call("GET").json or {}
+        return tuple(shown[name] for name in names) if names else shown
+
+    def change(self, **said: Any) -> Any:
+        answer = self.call("PATCH", said=said)
+        assert answer.status_code == 200
+        return answer.json
 
 
 def stored(client: Client) -> dict[bytes, Any]:

@@ -6,22 +6,34 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
+from tests.client import Client, open_client
 from tests.house import House
 from tests.push_service import PushService
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, connections_closed
 
 BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
+
+
+# However busy the machine is: no test is about how long something takes.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
     """Let the processes under test hear the signals that nohup, or a shell's &, had us ignore."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what is long: at the end all other processes would wait for it."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +58,12 @@ def redis_url(redis_database: str) -> Iterator[str]:
         client.flushdb()
         yield redis_database
         client.flushdb()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Client:
+    """A client of a house with two topics."""
+    return open_client(redis_url)
 
 
 @pytest.fixture
@@ -91,17 +109,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_connection_is_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_connection_is_left_open() -> Iterator[None]:
     """Close every connection to Redis that a test's own process made and did not close itself."""
-    made: list[redis.Redis] = []
-    from_url = redis.Redis.from_url
-
-    def remembered(url: str, **options: Any) -> redis.Redis:
-        made.append(from_url(url, **options))
-        return made[-1]
-
-    monkeypatch.setattr(redis.Redis, "from_url", remembered)
-    yield
-    for client in made:
-        client.close()
-        client.connection_pool.disconnect()
+    with connections_closed():
+        yield

@@ -17,13 +17,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import pytest
 import redis
 from redis.backoff import NoBackoff
+from redis.commands.core import Script
 from redis.retry import Retry
 
 from service.embedded import Server, answers, find_servers, server_argv, socket_url
 from service.processes import spawn
+from service.store import Store
+from service.store.rates import Rates
 from tests.house import wait_for, wait_until
 
 # Writing beyond the largest size a file may have is to be an error, as on a full disk; by default
@@ -280,8 +285,52 @@ def _pump(source: socket.socket, to: socket.socket, flowing: threading.Event) ->
             one.shutdown(socket.SHUT_RDWR)
 
 
+@contextmanager
+def connections_closed() -> Iterator[None]:
+    """In the end close every connection to Redis that this process made meanwhile."""
+    made: list[redis.Redis] = []
+    from_url = redis.Redis.from_url
+
+    def remembered(url: str, **options: Any) -> redis.Redis:
+        made.append(from_url(url, **options))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis.Redis, "from_url", remembered)
+        yield
+    for client in made:
+        client.close()
+        client.connection_pool.disconnect()
+
+
+class _Noting(redis.Redis):
+    """Remembers every script that the store has."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.scripts: list[Script] = []
+
+    def register_script(self, script: Any) -> Script:
+        self.scripts.append(super().register_script(script))
+        return self.scripts[-1]
+
+
+def _never_run(url: str) -> list[str]:
+    """The scripts of ours that a Redis was not asked to run since its start."""
+    with _Noting.from_url(url) as client:
+        Store(client)
+        Rates(client)
+        known = client.script_exists(*(script.sha for script in client.scripts))
+        return [script.script for script, run in zip(client.scripts, known, strict=True) if not run]
+
+
 def main(command: list[str]) -> int:
-    """Run a command beside a Redis over TCP, the least preferred of those installed."""
+    """Run a command beside a Redis over TCP, the least preferred of those installed.
+
+    With `--all-scripts` in front of it, it is a failure if that Redis was not asked to run each of
+    the store's scripts.
+    """
+    all_scripts = command[0] == "--all-scripts"
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     url = f"redis://127.0.0.1:{port}"
@@ -291,9 +340,13 @@ def main(command: list[str]) -> int:
         server = spawn([find_servers()[-1].binary, *options, *quiet])
         try:
             wait_for(server, lambda: answers(url))
-            return subprocess.run(
-                command, env={**os.environ, "REDIS_URL": url}, check=False
+            code = subprocess.run(
+                command[all_scripts:], env={**os.environ, "REDIS_URL": url}, check=False
             ).returncode
+            if all_scripts and not code and (missing := _never_run(url)):
+                print("Mark what runs these too as `redis`:", *missing, sep="\n")
+                return 1
+            return code
         finally:
             server.terminate()
             server.wait()

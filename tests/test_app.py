@@ -18,6 +18,8 @@ from service.models import SubscriptionId
 from tests.client import API, SITE, VAPID, Client, browser, make_app, stored
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.redis
+
 NEWS = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
 READERS_CALLS = {
     "/site": ["GET"],
@@ -26,13 +28,6 @@ READERS_CALLS = {
     "/receipts": ["POST"],
 }
 CALLS = [(method, API + path) for path, methods in READERS_CALLS.items() for method in methods]
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    client = Client(make_app(redis_url))
-    yield client
-    client.runtime.store.redis.close()
 
 
 @pytest.fixture

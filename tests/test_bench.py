@@ -30,8 +30,6 @@ from workers.bench.house import House as Measured
 from workers.bench.limits import flood
 from workers.sink import Sink, own_sink
 
-pytestmark = pytest.mark.once
-
 UNITS = {"µs", "ms", "s", "bytes", "MB", "%", "×", "/s", ""}
 
 

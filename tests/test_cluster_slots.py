@@ -69,7 +69,6 @@ def test_such_a_redis_refuses_what_touches_two_slots(clustered: House) -> None:
         pipe.set("{0}:a", 1).set("{1}:a", 1).execute()
 
 
-@pytest.mark.once
 def test_from_subscribing_to_the_report_nothing_touches_two_slots(
     clustered: House, push: PushService
 ) -> None:

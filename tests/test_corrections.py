@@ -13,6 +13,8 @@ from service.store.subscriptions import Wish
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
 
+pytestmark = pytest.mark.redis
+
 
 def correct(house: House, id: int, title: str, *, replace: bool = True) -> Published:
     return house.runtime.publishing.correct(

@@ -24,6 +24,8 @@ from tests.house import House, content, wait_until
 from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.redis
+
 EVERYONE = Audience(everyone=True)
 READERS = 300
 FRONT = "https://paper.example"

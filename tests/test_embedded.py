@@ -29,8 +29,6 @@ from service.keys import make_secrets
 from service.processes import spawn
 from tests.house import wait_for
 
-pytestmark = pytest.mark.once
-
 
 @contextmanager
 def started(data_dir: Path) -> Iterator[tuple[EmbeddedRedis, subprocess.Popen[bytes]]]:

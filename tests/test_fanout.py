@@ -20,6 +20,8 @@ from service.models import Audience, Notification, Outcome, State, SubscriptionI
 from tests.house import TOPICS, House, content, wait_until
 from tests.push_service import Answer, Message, PushService
 
+pytestmark = pytest.mark.redis
+
 WINDOW = 256
 
 
@@ -54,7 +56,7 @@ class Mixed:
         return None
 
 
-@pytest.mark.once
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_every_recipient_has_exactly_one_outcome_though_workers_are_killed_ten_times(
     house: House, push: PushService

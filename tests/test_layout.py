@@ -14,8 +14,6 @@ import pytest
 from service.cli import main
 from service.config import Config, ConfigError, settings
 
-pytestmark = pytest.mark.once
-
 ROOT = Path(__file__).parent.parent
 MODULES = sorted([*ROOT.glob("service/**/*.py"), *ROOT.glob("workers/**/*.py")])
 

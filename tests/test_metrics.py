@@ -6,7 +6,6 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -23,14 +22,9 @@ from tests.house import House, wait_until
 from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.redis
+
 Series = tuple[str, frozenset[str]]
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    client = Client(make_app(redis_url))
-    yield client
-    client.runtime.store.redis.close()
 
 
 def scrape(client: Client) -> dict[Series, float]:
@@ -114,7 +108,6 @@ def test_a_worker_that_was_killed_is_soon_not_counted_any_more(house: House) -> 
     client.runtime.store.redis.close()
 
 
-@pytest.mark.once
 def test_a_worker_gives_signs_of_life_while_it_waits_and_while_it_works(
     house: House, push: PushService
 ) -> None:

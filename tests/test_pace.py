@@ -24,8 +24,6 @@ from tests.push_service import Answer, Message, PushService, Rule
 from workers import policy
 from workers.health import Health
 
-pytestmark = pytest.mark.once
-
 ORIGIN = "https://fcm.googleapis.com"
 LIMITED = policy.Verdict(None, service_failed=True, retry_after=0.01, limited=True)
 ROW = policy.Verdict(None, limited=True)

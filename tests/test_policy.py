@@ -10,8 +10,6 @@ from service.models import Outcome
 from workers.policy import Verdict, judge, pause
 from workers.transport import Answer
 
-pytestmark = pytest.mark.once
-
 ACCEPTED, GONE, REFUSED = (Verdict(o) for o in (Outcome.ACCEPTED, Outcome.GONE, Outcome.REFUSED))
 AT_ONCE = Verdict(None, at_once=True)
 SERVICE, ROW = (Verdict(None, failed, retry_after=7.0) for failed in (True, False))

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from service.models import Audience, Content, SubscriptionId
-from tests.client import API, Client, browser, make_app
+from tests.client import API, SUBSCRIPTIONS, Client, Reader, browser, make_app
 
-SUBSCRIPTIONS = f"{API}/subscriptions"
+pytestmark = pytest.mark.redis
+
 CHOSEN = {
     "quiet_hours": {"from": "23:15", "to": "06:45"},
     "daily_limit": 3,
@@ -37,30 +38,6 @@ def open_house(redis_url: str) -> Iterator[Callable[..., Client]]:
 @pytest.fixture
 def client(open_house: Callable[..., Client]) -> Client:
     return open_house()
-
-
-class Reader:
-    """One browser, with its own token."""
-
-    def __init__(self, client: Client, **preferences: Any) -> None:
-        self.client = client
-        said = {"subscription": browser(), **preferences}
-        answer = client.call("POST", SUBSCRIPTIONS, said)
-        assert answer.status_code == 201
-        self.id, self.token = answer.json["id"], answer.json["token"]
-
-    @property
-    def path(self) -> str:
-        return f"{SUBSCRIPTIONS}/{self.id}"
-
-    def sees(self, *names: str) -> Any:
-        shown = self.client.call("GET", self.path, token=self.token).json
-        return tuple(shown[name] for name in names) if names else shown
-
-    def change(self, **said: Any) -> Any:
-        answer = self.client.call("PATCH", self.path, said, token=self.token)
-        assert answer.status_code == 200
-        return answer.json
 
 
 def soon(**ahead: int) -> datetime:
@@ -152,7 +129,7 @@ def test_a_pause_is_at_most_a_year(client: Client) -> None:
     reader = Reader(client)
     reader.change(paused_until=soon(days=365).isoformat())
     said = {"paused_until": soon(days=368).isoformat()}
-    answer = client.call("PATCH", reader.path, said, token=reader.token)
+    answer = reader.call("PATCH", said=said)
     assert answer.status_code == 422
     assert [row["field"] for row in answer.json["errors"]] == ["paused_until"]
 
@@ -170,7 +147,7 @@ def test_nothing_is_counted_of_who_wants_no_receipts(client: Client, willing: bo
     counted = {"shown": int(willing), "clicked": int(willing), "dismissed": 0}
     assert publishing.receipts(id) == counted
     reader.change(receipts=True)
-    client.call("DELETE", reader.path, token=reader.token)
+    reader.call("DELETE")
     client.call("POST", f"{API}/receipts", said)
     assert publishing.receipts(id) == counted, "who left is not counted either"
 

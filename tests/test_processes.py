@@ -14,8 +14,6 @@ import pytest
 from service.processes import Child, ChildEnded, Supervisor, next_delay
 from tests.house import wait_until
 
-pytestmark = pytest.mark.once
-
 # A child writes its process id to a file of its name, and a line when it is asked to finish.
 CHILD = """
 import os, pathlib, signal, sys, time

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,17 +15,12 @@ from service.publishing import reporting
 from service.reports import Estimate, estimate_words, estimates
 from service.seeding import seed
 from service.store import Store
-from tests.client import API, Client, make_app
+from tests.client import API, Client
 from tests.house import content
 
+pytestmark = pytest.mark.redis
+
 EVERYONE = Audience(everyone=True)
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    client = Client(make_app(redis_url))
-    yield client
-    client.runtime.store.redis.close()
 
 
 def readers(client: Client, count: int) -> Store:

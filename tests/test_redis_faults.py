@@ -27,8 +27,6 @@ from tests.house import House
 from tests.push_service import Answer, PushService
 from tests.redis_server import Proxy, RedisServer
 
-pytestmark = pytest.mark.once
-
 WINDOW = 256
 AWAY = 6.0  # seconds
 HELD = 2.0  # seconds, where Redis answers all the while
@@ -67,7 +65,7 @@ REFUSALS: dict[str, tuple[Callable[[RedisServer], AbstractContextManager[None]],
 NEWS = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
 # What calls say; the rest says nothing.
 SAID = {
-    ("api.publish", "POST"): NEWS,
+    ("api.notifications.publish", "POST"): NEWS,
     ("api.audience", "POST"): {"everyone": True},
     ("api.add_topic", "POST"): {"slug": "new", "name": "New"},
     ("api.change_topic", "PATCH"): {"name": "Globe"},
@@ -75,7 +73,7 @@ SAID = {
     ("api.readers.change_preferences", "PATCH"): {"topics": []},
     ("api.readers.report", "POST"): {"token": "x" * 22, "event": "shown"},
 }
-FEW = {"api.readers.site", "api.publish", "desk.alerts"}
+FEW = {"api.readers.site", "api.notifications.publish", "desk.alerts"}
 DESK_FORM = {
     "title": "Ferry aground",
     "body": "All aboard are safe.",

@@ -25,8 +25,6 @@ from tests.client import API, Client
 from tests.house import House, content, wait_until
 from tests.push_service import Answer, PushService, Rule, every
 
-pytestmark = pytest.mark.once
-
 READERS = 700  # of each push service
 LATE = Answer(delay=0.5)
 WINDOW = 256

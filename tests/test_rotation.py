@@ -10,6 +10,8 @@ from service.keys import VapidKey, b64url
 from service.models import SubscriptionId
 from tests.client import API, VAPID, Client, browser, make_app, stored
 
+pytestmark = pytest.mark.redis
+
 OLD, NEW, FOREIGN = VAPID, VapidKey.generate(), VapidKey.generate()
 
 

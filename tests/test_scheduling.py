@@ -14,10 +14,12 @@ from redis.exceptions import ResponseError
 
 from service.models import Audience, Notification, SendAt, State
 from service.publishing import MOST_LATE, Conflict
-from tests.client import API, Client, make_app, stored
+from tests.client import API, Client, stored
 from tests.house import House, content, wait_until
 from tests.push_service import PushService
 from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
 
 EVERYONE = Audience(everyone=True)
 NEWS = {
@@ -136,11 +138,6 @@ def test_what_redis_takes_too_late_because_it_is_full_is_not_sent_at_night(
 
 
 # Through the API --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def client(redis_url: str) -> Client:
-    return Client(make_app(redis_url))
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from service.store.subscriptions import digest_of
 from tests.house import TOPICS, House
 from tests.test_subscriptions import wish
 
+pytestmark = pytest.mark.redis
+
 
 def stoppress(house: House, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command in this house."""

@@ -17,6 +17,8 @@ from service.publishing import Publishing
 from service.store import Store, connect
 from service.store.sending import Claim, Result, Retry
 
+pytestmark = pytest.mark.redis
+
 LEASE_MS = 400
 
 

@@ -15,6 +15,8 @@ from service.store.services import Pace, Rest
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
 
+pytestmark = pytest.mark.redis
+
 GOOGLE = "https://fcm.googleapis.com"
 APPLE = "https://web.push.apple.com"
 MOZILLA = "https://updates.push.services.mozilla.com"

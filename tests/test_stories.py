@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.models import Audience, SendAt, SubscriptionId, Topic
 from service.payload import Payload
 from service.store import Store, connect
 from service.store.stories import MOST_OPEN
-from tests.client import API, Client, browser, make_app
+from tests.client import API, Client, browser, open_client
 from tests.house import House, content
 from tests.push_service import PushService
 from tests.test_subscriptions import wish
+
+pytestmark = pytest.mark.redis
 
 SUBSCRIPTIONS, STORIES = f"{API}/subscriptions", f"{API}/stories"
 NEWS = {
@@ -30,12 +31,8 @@ NEWS = {
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    client = Client(make_app(redis_url, STORE_PARTITIONS="2"))
-    for slug in ("world", "sport"):
-        client.runtime.store.house.add_topic(Topic(slug, slug.title()))
-    yield client
-    client.runtime.store.redis.close()
+def client(redis_url: str) -> Client:
+    return open_client(redis_url, STORE_PARTITIONS="2")
 
 
 class Newsroom:
@@ -243,7 +240,7 @@ STORY = st.frozensets(st.sampled_from(["quake", "storm"]))
 def test_what_is_said_of_one_reader_is_what_the_store_counts(redis_url: str) -> None:
     redis = connect(redis_url)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60)
     @given(
         readers=st.lists(st.tuples(SOME, st.sampled_from(TONGUES), STORY, STORY), max_size=6),
         everyone=st.booleans(),

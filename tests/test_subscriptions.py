@@ -27,6 +27,8 @@ from service.store import Store, connect
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed, Wish, digest_of
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.redis
+
 KEY = "the public half of a VAPID key"
 
 

@@ -22,8 +22,6 @@ from service.keys import VapidKey, b64url, from_b64url
 from service.models import MAX_PLAINTEXT
 from workers import wire
 
-pytestmark = pytest.mark.once
-
 NOW = 1_790_000_000.0
 ORIGIN = "https://push.example"
 SUBJECT = "mailto:push@newsroom.example"

@@ -1,7 +1,8 @@
 """Real browsers as fixtures.
 
-Each lives for a module, since a Firefox takes three seconds to start. The tests of a module keep
+Each lives as long as the tests' process, since a Firefox takes three seconds to start. Tests keep
 apart by serving their pages on ports of their own: consent and subscriptions belong to an origin.
+What was sent, shown and opened before a test is forgotten when it begins.
 """
 
 import os
@@ -32,28 +33,49 @@ def _skipped_where_missing() -> Iterator[None]:
         pytest.skip(str(missing))
 
 
-@pytest.fixture(scope="module")
-def push_service() -> Iterator[PushService]:
+@pytest.fixture(scope="session")
+def running_push_service() -> Iterator[PushService]:
     with PushService() as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def desktop() -> Iterator[Desktop]:
+@pytest.fixture
+def push_service(running_push_service: PushService) -> PushService:
+    running_push_service.begin_anew()
+    return running_push_service
+
+
+@pytest.fixture(scope="session")
+def running_desktop() -> Iterator[Desktop]:
     with _skipped_where_missing(), Desktop() as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def firefox(push_service: PushService, desktop: Desktop) -> Iterator[Firefox]:
+@pytest.fixture
+def desktop(running_desktop: Desktop) -> Desktop:
+    running_desktop.forget()
+    return running_desktop
+
+
+@pytest.fixture(scope="session")
+def running_firefox(
+    running_push_service: PushService, running_desktop: Desktop
+) -> Iterator[Firefox]:
+    where = {"push_url": running_push_service.websocket_url}
     with (
         _skipped_where_missing(),
-        Firefox(push_url=push_service.websocket_url, bus_address=desktop.address) as running,
+        Firefox(**where, bus_address=running_desktop.address) as running,
     ):
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def firefox(running_firefox: Firefox) -> Iterator[Firefox]:
+    yield running_firefox
+    running_firefox.close_tabs()
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     with _skipped_where_missing(), open_chromium() as browser:
         yield browser

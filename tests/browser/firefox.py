@@ -163,6 +163,11 @@ class Firefox:
         """Return the addresses of all tabs."""
         return [context["url"] for context in self._contexts()]
 
+    def close_tabs(self) -> None:
+        """Close every tab but the first, which was there from the start: an empty Firefox ends."""
+        for context in self._contexts()[1:]:
+            Tab(self, context["context"]).close()
+
     def wait_for_tab(self, url_part: str, timeout: float = 10) -> "Tab":
         """Return the first tab whose address contains `url_part`.
 

@@ -29,7 +29,6 @@ def house(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator
     with House(redis_url, push_service, tmp_path) as house:
         house.seed(READERS)
         yield house
-    push_service.answer_with(lambda _: None)
 
 
 @pytest.fixture

@@ -4,173 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, request
 from playwright.sync_api import Browser, Page
-from werkzeug.serving import WSGIRequestHandler, make_server
 
-from service.config import Config
-from service.reader import bp
+from tests.browser.worker_harness import CALL, Site, document
 
 pytestmark = pytest.mark.browser
-
-# The worker under test, and a page's way to let its events happen: a page cannot make trusted ones.
-HARNESS = """
-const handlers = {};
-const listen = self.addEventListener.bind(self);
-self.addEventListener = (type, handler) => { handlers[type] = handler; };
-const later = self.setTimeout;
-self.setTimeout = (run) => later(run, 0); // the clock is the only thing that is not real
-importScripts("/sw.js");
-
-// Whether the site's own listeners, which come later, would not hear of it.
-async function happen(type, event) {
-  const promises = [];
-  let stopped = false;
-  handlers[type]({
-    ...event,
-    waitUntil: (promise) => promises.push(promise),
-    stopImmediatePropagation: () => { stopped = true; },
-  });
-  await Promise.all(promises);
-  return stopped;
-}
-
-function data(text) {
-  return text === null ? null : { text: () => text };
-}
-
-async function shown() {
-  const found = await registration.getNotifications();
-  return found.map((one) => ({
-    ...{ title: one.title, body: one.body, tag: one.tag, icon: one.icon, dir: one.dir },
-    ...{ lang: one.lang, timestamp: one.timestamp, data: one.data, image: one.image },
-    ...{ badge: one.badge, renotify: one.renotify },
-    actions: one.actions.map(({ action, title }) => ({ action, title })),
-  }));
-}
-
-const does = {
-  async push(text) {
-    await happen("push", { data: data(text) });
-    return shown();
-  },
-  async pushAll(texts) {
-    let count = 0;
-    const show = registration.showNotification.bind(registration);
-    registration.showNotification = async (...all) => { await show(...all); count += 1; };
-    const counts = [];
-    for (const text of texts) {
-      count = 0;
-      await happen("push", { data: data(text) });
-      counts.push(count);
-    }
-    for (const one of await registration.getNotifications()) one.close();
-    return counts;
-  },
-  async pushTo(settings, text) {
-    self.stopPress = settings;
-    const stopped = await happen("push", { data: data(text) });
-    self.stopPress = undefined;
-    return { stopped, shown: await shown() };
-  },
-  async click(action) {
-    const opened = [];
-    clients.openWindow = async (url) => { opened.push(url); }; // it needs a trusted event
-    const [notification] = await registration.getNotifications();
-    const stopped = await happen("notificationclick", { notification, action });
-    return { stopped, opened, left: (await shown()).length };
-  },
-  async clickOthers() {
-    await registration.showNotification("The site's own", { data: { theirs: true } });
-    const [notification] = await registration.getNotifications();
-    const stopped = await happen("notificationclick", { notification, action: "" });
-    return { stopped, left: (await shown()).length };
-  },
-  async private(wish) {
-    Object.defineProperty(navigator, "globalPrivacyControl", { value: wish, configurable: true });
-  },
-  async lost(event) {
-    const asked = [];
-    const { pushManager } = registration; // Chromium's own does not answer in a private window
-    pushManager.subscribe = async (options) => { asked.push(options); };
-    await happen("pushsubscriptionchange", event);
-    return asked;
-  },
-  async close() {
-    for (const notification of await registration.getNotifications()) {
-      notification.close();
-      await happen("notificationclose", { notification });
-    }
-  },
-  async waiting() {
-    const keys = await (await caches.open("stop-press-receipts")).keys();
-    return keys.map(({ url }) => new URL(url).pathname);
-  },
-};
-
-listen("install", () => self.skipWaiting());
-listen("activate", (event) => event.waitUntil(clients.claim()));
-listen("message", async ({ data: [what, ...given], ports: [port] }) => {
-  try {
-    port.postMessage([await does[what](...given), null]);
-  } catch (error) {
-    port.postMessage([null, `${error}`]);
-  }
-});
-"""
-CALL = """
-async ([what, ...given]) => {
-  const registration = await navigator.serviceWorker.register("/harness.js", { scope: "/" });
-  await navigator.serviceWorker.ready;
-  const channel = new MessageChannel();
-  const answer = new Promise((resolve) => { channel.port1.onmessage = resolve; });
-  registration.active.postMessage([what, ...given], [channel.port2]);
-  const { data: [value, error] } = await answer;
-  if (error) throw new Error(error);
-  return value;
-}
-"""
-
-
-class _Quiet(WSGIRequestHandler):
-    def log(self, *_: object) -> None:
-        """Say nothing of icons with strange names."""
-
-
-class Site:
-    """A newspaper's site whose own worker is the harness; it takes receipts, or refuses them."""
-
-    def __init__(self) -> None:
-        self.receipts: list[list[dict[str, str]]] = []
-        self.answers: list[int] = []
-        app = Flask(__name__, static_folder=None)
-        app.config["STOPPRESS"] = Config.read({})
-        app.register_blueprint(bp)
-        app.add_url_rule("/", view_func=lambda: "<!doctype html><title>Paper</title>", endpoint="/")
-        javascript = {"Content-Type": "text/javascript"}
-        app.add_url_rule("/harness.js", view_func=lambda: (HARNESS, 200, javascript), endpoint="h")
-        app.add_url_rule("/api/v1/receipts", view_func=self._take, methods=["POST"])
-        self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-        self.origin = f"http://localhost:{self._server.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def _take(self) -> tuple[str, int]:
-        self.receipts.append(request.get_json()["receipts"])
-        return "", self.answers.pop(0) if self.answers else 204
-
-    def __enter__(self) -> Site:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -192,19 +34,6 @@ def page(chromium: Browser, site: Site) -> Iterator[Page]:
 @pytest.fixture
 def worker(page: Page) -> Callable[..., Any]:
     return lambda *said: page.evaluate(CALL, list(said))
-
-
-def document(site: Site, receipt: str = "r1", **more: Any) -> str:
-    """What the service pushes."""
-    notification = {
-        "title": "Ferry afloat",
-        "body": "Since this morning.",
-        "navigate": "https://paper.example/ferry",
-        "tag": f"stop-press-{receipt}",
-        "data": {"api": site.origin, "receipt": receipt},
-        **more,
-    }
-    return json.dumps({"web_push": 8030, "notification": notification})
 
 
 # What is shown ----------------------------------------------------------------------------------
@@ -383,6 +212,7 @@ def spoilt(chance: random.Random, text: str) -> str:
     return text[: chance.randrange(len(text))] if chance.random() < 0.1 else text
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_whatever_is_pushed_there_is_one_notification_and_no_exception(
     site: Site, worker: Callable[..., Any]

@@ -27,6 +27,8 @@ from tests.redis_server import RedisServer
 from workers import wire
 from workers.prepare import Filler, Pool
 
+pytestmark = pytest.mark.redis
+
 # -- what is in the pool -------------------------------------------------------------------------
 
 

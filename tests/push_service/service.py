@@ -113,6 +113,13 @@ class PushService:
         """
         self._rule = rule
 
+    def begin_anew(self) -> None:
+        """Forget what came until now, and the rule; browsers stay registered."""
+        for news in (self.received, self.disowned, self.refusals, self.acks, self.nacks):
+            news.clear()
+        self._acks_waited_for = 0
+        self.answer_with(lambda message: None)
+
     def present(self, certificate: Certificate) -> None:
         """From now on present this certificate; who was connected must connect anew."""
         self._certificate = certificate

@@ -19,8 +19,6 @@ from tests.push_service import Answer, Message, PushService, Subscription, every
 from tests.push_service.certificates import Certificate
 from tests.push_service.senders import OURS, Draft, Http2, connected_to, message_to, send
 
-pytestmark = pytest.mark.once
-
 
 def test_a_rule_chooses_the_answer_and_the_judgement_the_rest(
     push: PushService, browser: Subscription

@@ -31,8 +31,6 @@ from tests.push_service.senders import (
     send,
 )
 
-pytestmark = pytest.mark.once
-
 
 class Firefox:
     """Speaks as Firefox 153 does, with keys of its own."""

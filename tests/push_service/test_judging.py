@@ -26,8 +26,6 @@ from tests.push_service.senders import (
     send,
 )
 
-pytestmark = pytest.mark.once
-
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_what_pywebpush_sends_is_taken_and_can_be_read(push: PushService, plain: bool) -> None:

@@ -37,9 +37,6 @@ from tests.rehearsal.newsroom import (
     said_by,
 )
 
-pytestmark = pytest.mark.once
-
-
 # What an editor sees ----------------------------------------------------------------------------
 
 

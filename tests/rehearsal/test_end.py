@@ -6,8 +6,6 @@ import re
 import signal
 from pathlib import Path
 
-import pytest
-
 from service import rehearsal
 from service.rehearsal import Rehearsal
 from tests.house import House, wait_until
@@ -24,9 +22,6 @@ from tests.rehearsal.newsroom import (
     running,
     said_by,
 )
-
-pytestmark = pytest.mark.once
-
 
 # Its end ----------------------------------------------------------------------------------------
 

@@ -26,8 +26,6 @@ from tests.transport.peers import (
 )
 from workers.transport import Answer, Transport
 
-pytestmark = pytest.mark.once
-
 
 def test_a_late_answer_is_waited_for_without_holding_up_the_others(
     push: PushService, transport: Transport

@@ -19,8 +19,6 @@ from workers import http1
 from workers.exchange import Exchange
 from workers.transport import Transport
 
-pytestmark = pytest.mark.once
-
 
 def test_messages_share_a_few_http_2_connections(push: PushService, transport: Transport) -> None:
     send(transport, push.origin, range(200))

@@ -33,9 +33,6 @@ from tests.transport.frames import (
 from workers.exchange import Headers
 from workers.http2 import Connection
 
-pytestmark = pytest.mark.once
-
-
 # -- requests ----------------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import hpack
-import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -26,9 +25,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.transport.frames import HEADERS, SETTINGS, SETTINGS_ACK, Post, posting, raw
 from workers.http2 import Connection
-
-pytestmark = pytest.mark.once
-
 
 # -- any bytes ---------------------------------------------------------------------------------
 

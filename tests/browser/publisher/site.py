@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from typing import Any
 
 from flask import Flask, Response, request
-from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.browser.firefox import Tab
+from tests.browser.served import Served
+from tests.house import House
 
 HTML, JAVASCRIPT = "text/html", "text/javascript"
 
@@ -31,27 +33,18 @@ navigator.serviceWorker.startMessages();
 """
 
 
-class _Quiet(WSGIRequestHandler):
-    def log(self, *_: object) -> None:
-        """Say nothing: browsers ask for icons that are not there."""
-
-
-@dataclass
-class Publisher:
+class Publisher(Served):
     """The site; a context manager. `files` may be added to while it runs."""
 
-    headers: dict[str, str] = field(default_factory=dict)
-    files: dict[str, tuple[str, str]] = field(default_factory=dict)  # by path: type, text
-    asked: list[str] = field(default_factory=list)  # paths, queries included
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         app = Flask(__name__, static_folder=None)
         app.add_url_rule("/", "file", self._answer, defaults={"path": ""})
         app.add_url_rule("/<path:path>", "file", self._answer)
-        self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self.origin = f"http://127.0.0.1:{self._server.port}"
-        self.files["/page.js"] = (JAVASCRIPT, PAGE_SCRIPT)
+        super().__init__(app)
+        self.origin = f"http://127.0.0.1:{self.port}"
+        self.headers: dict[str, str] = {}
+        self.files = {"/page.js": (JAVASCRIPT, PAGE_SCRIPT)}  # by path: type, text
+        self.asked: list[str] = []  # paths, queries included
 
     def page(self, path: str, stop_press: str, title: str = "Paper", **data: str) -> str:
         """Add a page with the script of Stop Press, `data` its attributes; return its address."""
@@ -77,11 +70,41 @@ class Publisher:
         kind, text = found
         return Response(text, 200, {"Cache-Control": "no-cache", **self.headers}, mimetype=kind)
 
-    def __enter__(self) -> Publisher:
-        self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+# The directives that docs/publishers.md names, beside what the publisher's own page needs.
+POLICY = {
+    "script-src": "'self' {house}",
+    "connect-src": "{house}",
+    "worker-src": "'self'",
+}
+OWN = {"default-src": "'none'", "img-src": "'self'"}
+STRICT_DYNAMIC = {**POLICY, "script-src": "'nonce-n4711' 'strict-dynamic'"}
+
+
+def policy(directives: dict[str, str], address: str) -> dict[str, str]:
+    said = "; ".join(f"{name} {value}" for name, value in {**OWN, **directives}.items())
+    return {"Content-Security-Policy": said.format(house=address)}
+
+
+def subscribe(tab: Tab) -> dict[str, Any]:
+    """Say yes on the panel; return what the page remembers."""
+    tab.wait_until("window.StopPress && true")
+    tab.evaluate("(StopPress.ask(), true)")
+    tab.click("button.main")
+    state: dict[str, Any] = tab.wait_until("StopPress.state().subscribed && StopPress.state()")
+    return state
+
+
+def registrations(tab: Tab) -> dict[str, str]:
+    """The service workers of the publisher's origin: path and query of the file, by scope."""
+    found: dict[str, str] = tab.evaluate(
+        "navigator.serviceWorker.getRegistrations().then((all) => Object.fromEntries(all.map("
+        "({ scope, active, waiting, installing }) => [new URL(scope).pathname,"
+        " (active ?? waiting ?? installing).scriptURL.replace(location.origin, '')])))"
+    )
+    return found
+
+
+def receipts(house: House, id: int) -> dict[str, int]:
+    counts = house.runtime.publishing.receipts(id)
+    return {event: count for event, count in counts.items() if count}

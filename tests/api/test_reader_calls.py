@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from service.app import create_app
-from service.models import Audience, Notification, Outcome, SendAt, State, SubscriptionId, Topic
+from service.models import Audience, Notification, Outcome, SendAt, State, SubscriptionId
 from service.store.sending import Result
 from service.store.subscriptions import LEFT_MEMORY
-from tests.client import API, VAPID, Client, browser, make_app
+from tests.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
 from tests.house import House, content
 from tests.push_service import PushService
 
-SUBSCRIPTIONS = f"{API}/subscriptions"
+pytestmark = pytest.mark.redis
+
 EVERYONE = Audience(everyone=True)
 
 
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    client = Client(make_app(redis_url))
-    for slug in ("world", "sport"):
-        client.runtime.store.house.add_topic(Topic(slug, slug.title()))
-    yield client
-    client.runtime.store.redis.close()
-
-
-class Reader:
-    """One browser, with its own token."""
-
-    def __init__(self, client: Client, number: int = 0, **preferences: Any) -> None:
-        self.client = client
-        said = {"subscription": browser(number), **preferences}
-        answer = client.call("POST", SUBSCRIPTIONS, said)
-        assert answer.status_code == 201
-        self.id, self.token = answer.json["id"], answer.json["token"]
-
-    def call(self, method: str, what: str = "", **more: Any) -> Any:
-        more.setdefault("token", self.token)
-        return self.client.call(method, f"{SUBSCRIPTIONS}/{self.id}{what}", **more)
-
-    def missed(self) -> list[str]:
-        return [alert["title"] for alert in self.call("GET", "/alerts").json["alerts"]]
+def missed(reader: Reader) -> list[str]:
+    return [alert["title"] for alert in reader.call("GET", "/alerts").json["alerts"]]
 
 
 def publish(client: Client, title: str, audience: Audience = EVERYONE, **more: Any) -> int:
@@ -94,19 +71,19 @@ def test_what_was_missed_are_the_alerts_that_the_reader_would_get_now(client: Cl
     publish(client, "a test", Audience(subscription=SubscriptionId.parse(reader.id)))
     client.runtime.publishing.cancel(publish(client, "cancelled"))
     client.runtime.publishing.pause(publish(client, "paused"))
-    assert reader.missed() == ["paused", "in French", "world", "everyone"]
-    assert other.missed() == ["paused", "not world", "everyone"]
+    assert missed(reader) == ["paused", "in French", "world", "everyone"]
+    assert missed(other) == ["paused", "not world", "everyone"]
     reader.call("PATCH", said={"topics": ["sport"]})
-    assert reader.missed() == ["paused", "in French", "not world", "sport", "everyone"]
+    assert missed(reader) == ["paused", "in French", "not world", "sport", "everyone"]
 
 
 def test_stories_followed_and_muted_are_missed_accordingly(client: Client) -> None:
     reader = Reader(client)
     publish(client, "quake", Audience(topics=("world",), story="quake"))
     publish(client, "storm", Audience(everyone=True, story="storm"))
-    assert reader.missed() == ["storm"]
+    assert missed(reader) == ["storm"]
     reader.call("PATCH", said={"followed_stories": ["quake"], "muted_stories": ["storm"]})
-    assert reader.missed() == ["quake"]
+    assert missed(reader) == ["quake"]
     (shown,) = reader.call("GET", "/alerts").json["alerts"]
     assert shown["story"] == "quake"
 

@@ -1,0 +1,376 @@
+"""What editors' tools ask: alerts, their audiences and topics, and what each token may do."""
+
+from __future__ import annotations
+
+import functools
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from service.models import Outcome
+from service.store.sending import Result
+from service.store.services import Pace
+from tests.api.inputs import NEWS
+from tests.client import API, NOTIFICATIONS, Client, Reader, stored
+
+pytestmark = pytest.mark.redis
+
+
+def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> None:
+    for number, topics in enumerate((["world"], ["sport"], ["world", "sport"])):
+        Reader(client, number, topics=topics, locale="en-GB")
+    said = {
+        **NEWS,
+        "title": "  Ferry aground \n",
+        "body": "One.\r\nTwo.",
+        "icon": "https://paper.example/icon.png",
+        "actions": [{"title": "Live", "url": "http://localhost:8000/live"}],
+        "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["EN"]},
+    }
+    answer = client.call("POST", NOTIFICATIONS, said, token=token)
+    assert answer.status_code == 202
+    assert answer.json == {"id": "1", "status": "sending", "recipients": 1}
+    shown = client.call("GET", answer.headers["Location"], token=token).json
+    progress, created_at = shown.pop("progress"), shown.pop("created_at")
+    assert shown == {
+        **said,
+        "id": "1",
+        "status": "sending",
+        "title": "Ferry aground",
+        "body": "One.\nTwo.",
+        "image": None,
+        "kind": "news",
+        "urgency": "high",
+        "ttl": 4 * 3600,
+        "story": None,
+        "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
+        "spread_minutes": None,
+        "send_at": None,
+        "local_time": False,
+        "time_zone": None,
+        "late": "draft",
+        "missed": False,
+        "corrects": None,
+        "corrections": [],
+        "text_now": {"title": "Ferry aground", "body": "One.\nTwo.", "url": said["url"]},
+        "created_by": "a test",
+    }
+    # The one is cut off to a millisecond and the other rounded.
+    assert created_at <= progress.pop("started_at")
+    assert progress == {
+        "recipients": 0,
+        "done": 0,
+        "outcomes": dict.fromkeys((outcome.value for outcome in Outcome), 0),
+        "skipped": {"quiet": 0, "limit": 0, "paused": 0, "over": 0},
+        "by_service": {},
+        "receipts": {"shown": 0, "clicked": 0, "dismissed": 0},
+        "receipts_error": {"shown": 0, "clicked": 0, "dismissed": 0},
+        "limits": [],
+        "finished_at": None,
+        "rate_per_second": 0,
+    }
+    assert created_at.endswith("Z")
+
+
+def test_breaking_news_is_good_for_longer(client: Client, token: str) -> None:
+    said = {**NEWS, "kind": "breaking"}
+    client.call("POST", NOTIFICATIONS, said, token=token)
+    client.call("POST", NOTIFICATIONS, {**said, "ttl": 60, "urgency": "low"}, token=token)
+    second, first = client.call("GET", NOTIFICATIONS, token=token).json["notifications"]
+    assert (first["ttl"], first["urgency"]) == (12 * 3600, "high")
+    assert (second["ttl"], second["urgency"]) == (60, "low")
+
+
+def test_progress_adds_up_by_outcome_and_by_push_service(client: Client, token: str) -> None:
+    for number in range(5):
+        Reader(client, number)
+    id = int(client.call("POST", NOTIFICATIONS, NEWS, token=token).json["id"])
+    client.runtime.dispatch.plan(client.runtime.publishing.get(id))
+    sending = client.runtime.store.sending
+    claim = sending.claim(id, 0, "a worker", 60_000)
+    assert claim is not None
+    results = {
+        Result(Outcome.ACCEPTED, "google", 1): [0, 1],
+        Result(Outcome.GONE, "google", 1): [2],
+        Result(Outcome.ACCEPTED, "apple", 2): [3],
+    }
+    sending.record(id, claim.batch, "a worker", 60_000, results)
+    path = f"{NOTIFICATIONS}/{id}"
+    progress = client.call("GET", path, token=token).json["progress"]
+    assert (progress["recipients"], progress["done"]) == (5, 4)
+    assert progress["by_service"] == {
+        "google": {"accepted": 2, "gone": 1},
+        "apple": {"accepted": 1},
+    }
+    sending.release(id, claim.batch, "a worker", wait_ms=0)
+    assert client.call("POST", f"{path}/cancel", token=token).json["status"] == "cancelled"
+    shown = client.call("GET", path, token=token).json
+    assert shown["status"] == "cancelled"
+    assert shown["progress"]["finished_at"] >= shown["progress"]["started_at"]
+    outcomes = {name: n for name, n in shown["progress"]["outcomes"].items() if n}
+    assert outcomes == {"accepted": 3, "gone": 1, "cancelled": 1}
+    assert sum(outcomes.values()) == shown["progress"]["recipients"]
+
+
+def test_what_is_over_cannot_be_cancelled_nor_what_never_was(client: Client, token: str) -> None:
+    location = client.call("POST", NOTIFICATIONS, NEWS, token=token).headers["Location"]
+    assert client.call("POST", f"{location}/cancel", token=token).status_code == 202
+    assert client.call("POST", f"{location}/cancel", token=token).status_code == 409
+    for id in ("2", "9" * 30):
+        assert client.call("POST", f"{NOTIFICATIONS}/{id}/cancel", token=token).status_code == 404
+        assert client.call("GET", f"{NOTIFICATIONS}/{id}", token=token).status_code == 404
+
+
+def test_the_same_key_is_the_same_alert(client: Client, token: str) -> None:
+    Reader(client, 0)
+    headers = {"Idempotency-Key": "~" * 255}
+    first = client.call("POST", NOTIFICATIONS, NEWS, token=token, headers=headers)
+    Reader(client, 1)
+    again = client.call("POST", NOTIFICATIONS, NEWS, token=token, headers=headers)
+    assert (again.status_code, again.json) == (202, first.json)
+    assert again.headers["Location"] == first.headers["Location"]
+    other = {**NEWS, "title": "Another"}
+    before = stored(client)
+    answer = client.call("POST", NOTIFICATIONS, other, token=token, headers=headers)
+    assert answer.status_code == 409
+    assert stored(client) == before
+    # Somebody else's key of that name is another key.
+    third = client.call(
+        "POST", NOTIFICATIONS, other, token=client.add_token("another"), headers=headers
+    )
+    assert third.status_code == 202
+    listed = client.call("GET", NOTIFICATIONS, token=token).json["notifications"]
+    assert [one["title"] for one in listed] == ["Another", "Ferry aground"]
+
+
+@pytest.mark.parametrize("key", ["", "two words", "x" * 256, "é"])
+def test_an_idempotency_key_is_visible_ascii(client: Client, token: str, key: str) -> None:
+    headers = {"Idempotency-Key": key}
+    before = stored(client)
+    answer = client.call("POST", NOTIFICATIONS, NEWS, token=token, headers=headers)
+    assert answer.status_code == 400
+    assert "Idempotency-Key" in answer.json["detail"]
+    assert stored(client) == before
+
+
+def test_a_list_is_read_page_by_page_newest_first(client: Client, token: str) -> None:
+    for number in range(5):
+        client.call("POST", NOTIFICATIONS, {**NEWS, "title": f"{number}"}, token=token)
+    pages, cursor = [], ""
+    while cursor is not None:
+        path = f"{NOTIFICATIONS}?limit=2" + (f"&cursor={cursor}" if cursor else "")
+        answer = client.call("GET", path, token=token).json
+        pages.append([one["title"] for one in answer["notifications"]])
+        cursor = answer["next_cursor"]
+    assert pages == [["4", "3"], ["2", "1"], ["0"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=%D9%A1", "limit"),
+        ("limit=", "limit"),
+        ("cursor=x", "cursor"),
+        ("cursor=" + "9" * 400, "cursor"),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused(
+    client: Client, token: str, query: str, field: str
+) -> None:
+    answer = client.call("GET", f"{NOTIFICATIONS}?{query}", token=token)
+    assert answer.status_code == 422
+    assert answer.json["errors"][0]["field"] == field
+
+
+def test_an_audience_is_counted_without_sending(client: Client, token: str) -> None:
+    for number, topics in enumerate((["world"], ["sport"], [])):
+        Reader(client, number, topics=topics)
+    for said, reach in (
+        ({"everyone": True}, 3),
+        ({"everyone": True, "topics": None, "exclude": ["sport"]}, 2),
+        ({"topics": ["world", "sport"]}, 2),
+        ({"topics": ["world"], "locales": ["fr"]}, 0),
+    ):
+        answer = client.call("POST", f"{API}/audience", said, token=token)
+        assert answer.json == {"recipients": reach}
+
+
+def test_a_topic_is_made_reworded_and_taken_away(client: Client, token: str) -> None:
+    said = {"slug": "late-news", "name": " Late news ", "description": "", "default": True}
+    made = client.call("POST", f"{API}/topics", said, token=token)
+    assert made.status_code == 201
+    assert made.json == {**said, "name": "Late news"}
+    assert client.call("POST", f"{API}/topics", said, token=token).status_code == 409
+    path = made.headers["Location"]
+    change = {"description": "After midnight", "default": False, "name": None}
+    assert client.call("PATCH", path, change, token=token).json == {
+        **made.json,
+        **change,
+        "name": "Late news",
+    }
+    assert client.call("GET", path, token=token).json["description"] == "After midnight"
+    listed = client.call("GET", f"{API}/topics", token=token).json["topics"]
+    assert [topic["slug"] for topic in listed] == ["world", "sport", "late-news"]
+    assert client.call("DELETE", path, token=token).status_code == 204
+    for method, change in (("GET", None), ("PATCH", {}), ("DELETE", None)):
+        assert client.call(method, path, change, token=token).status_code == 404
+
+
+def test_a_topic_that_comes_back_has_no_followers(client: Client, token: str) -> None:
+    reader = Reader(client, topics=["world"])
+    assert client.call("DELETE", f"{API}/topics/world", token=token).status_code == 204
+    assert reader.call("GET").json["topics"] == []
+    client.call("POST", f"{API}/topics", {"slug": "world", "name": "World"}, token=token)
+    reach = client.call("POST", f"{API}/audience", {"topics": ["world"]}, token=token)
+    assert reach.json == {"recipients": 0}
+    assert reader.call("GET").json["topics"] == []
+
+
+def test_the_states_of_an_alert_allow_what_they_allow(client: Client, token: str) -> None:
+    Reader(client)
+    id = client.call("POST", NOTIFICATIONS, NEWS, token=token).json["id"]
+
+    def do(what: str) -> tuple[int, str]:
+        answer = client.call("POST", f"{NOTIFICATIONS}/{id}/{what}", token=token).json
+        return answer["status"], answer.get("detail", "")
+
+    assert do("resume") == (409, "This alert is already sending; it cannot be resumed.")
+    assert do("pause") == ("paused", "")
+    assert do("pause") == (409, "This alert is already paused; it cannot be paused.")
+    assert do("resume") == ("sending", "")
+    assert do("pause") == ("paused", "")
+    assert do("cancel") == ("cancelled", "")
+    for what in ("cancel", "pause", "resume"):
+        status, words = do(what)
+        assert status == 409
+        assert "already cancelled" in words
+
+
+def test_what_keeps_readers_waiting_is_said_with_the_pace_and_the_last_ones_time(
+    client: Client, token: str
+) -> None:
+    for number in range(30):
+        Reader(client, number)
+    id = int(client.call("POST", NOTIFICATIONS, NEWS | {"ttl": 120}, token=token).json["id"])
+    runtime, now = client.runtime, time.time()
+    runtime.dispatch.plan(runtime.publishing.get(id))
+    origin = "https://fcm.googleapis.com"
+    runtime.store.services.pace(origin, Pace(10, now))
+    path = f"{NOTIFICATIONS}/{id}"
+    (limit,) = client.call("GET", path, token=token).json["progress"]["limits"]
+    assert (limit["service"], limit["per_minute"], limit["waiting"]) == ("google", 10, 30)
+    assert 15 <= limit["will_expire"] <= 25, "a minute's worth, and half of the other has no time"
+    assert limit["last_reader_at"] > limit_time(now + 170)
+    assert limit["resting_until"] is None
+
+
+def limit_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()[:19]
+
+
+def test_an_idempotency_key_belongs_to_one_address(client: Client, token: str) -> None:
+    Reader(client)
+    for _ in range(2):
+        client.call("POST", NOTIFICATIONS, NEWS, token=token)
+    said, key = {"title": "Ferry afloat"}, {"Idempotency-Key": "one"}
+    call = functools.partial(client.call, "POST", token=token, said=said, headers=key)
+    first = call(f"{NOTIFICATIONS}/1/correct")
+    assert first.status_code == 202
+    assert call(f"{NOTIFICATIONS}/1/correct").json == first.json
+    assert call(f"{NOTIFICATIONS}/2/correct").status_code == 409
+
+
+def test_a_correction_is_measured_with_the_text_that_it_changes(client: Client, token: str) -> None:
+    Reader(client)
+    long, path = "https://paper.example/" + "x" * 1900, f"{NOTIFICATIONS}/1/correct"
+    client.call("POST", NOTIFICATIONS, NEWS, token=token)
+    child = client.call("POST", path, {"title": "B"}, token=token).json["id"]
+    assert client.call("POST", path, {"url": long, "title": "C"}, token=token).status_code == 202
+    of_child = f"{NOTIFICATIONS}/{child}/correct"
+    too_long = client.call("POST", of_child, {"body": "ü" * 1000}, token=token)
+    assert too_long.status_code == 422
+    assert client.call("POST", of_child, {"title": "C"}, token=token).status_code == 422
+    assert client.call("POST", of_child, {"title": "B"}, token=token).status_code == 202
+
+
+def test_a_cancelled_alert_takes_its_correction_with_it(client: Client, token: str) -> None:
+    Reader(client)
+    client.call("POST", NOTIFICATIONS, NEWS, token=token)
+    child = client.call("POST", f"{NOTIFICATIONS}/1/correct", {"title": "B"}, token=token).json
+    client.call("POST", f"{NOTIFICATIONS}/1/cancel", token=token)
+    shown = client.call("GET", f"{NOTIFICATIONS}/{child['id']}", token=token).json
+    assert shown["status"] == "cancelled"
+
+
+EDITORS_CALLS = [
+    ("POST", f"{API}/notifications", NEWS, {"send"}),
+    ("GET", f"{API}/notifications", None, {"send", "read"}),
+    ("GET", f"{API}/notifications/1", None, {"send", "read"}),
+    ("PATCH", f"{API}/notifications/1", {"title": "Other news"}, {"send"}),
+    ("DELETE", f"{API}/notifications/1", None, {"send"}),
+    ("POST", f"{API}/notifications/1/send", None, {"send"}),
+    ("POST", f"{API}/notifications/1/cancel", None, {"send"}),
+    ("POST", f"{API}/notifications/1/pause", None, {"send"}),
+    ("POST", f"{API}/notifications/1/resume", None, {"send"}),
+    ("POST", f"{API}/notifications/1/correct", {"title": "Other news"}, {"send"}),
+    ("POST", f"{API}/notifications/1/test", {"subscription_id": "0-0"}, {"send"}),
+    ("POST", f"{API}/audience", {"everyone": True}, {"send", "read"}),
+    ("GET", f"{API}/topics", None, {"send", "read", "topics"}),
+    ("GET", f"{API}/topics/world", None, {"send", "read", "topics"}),
+    ("POST", f"{API}/topics", {"slug": "new", "name": "New"}, {"topics"}),
+    ("PATCH", f"{API}/topics/world", {}, {"topics"}),
+    ("DELETE", f"{API}/topics/world", None, {"topics"}),
+    ("GET", f"{API}/stories", None, {"send", "read"}),
+    ("DELETE", f"{API}/stories/quake", None, {"send"}),
+    ("GET", "/metrics", None, {"read"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said", "scopes"),
+    EDITORS_CALLS,
+    ids=[f"{method} {path}" for method, path, _, _ in EDITORS_CALLS],
+)
+def test_a_call_needs_a_token_of_its_scope(
+    client: Client, method: str, path: str, said: Any, scopes: set[str]
+) -> None:
+    Reader(client)
+    planned = method in ("PATCH", "DELETE") or path.endswith("send")
+    first = NEWS | {"draft": planned and "stories" not in path, "story": "quake"}
+    client.call("POST", NOTIFICATIONS, first, token=client.add_token())
+    if path.endswith("resume"):
+        client.runtime.publishing.pause(1)
+    every = {"send", "read", "topics"}
+    tokens = {scope: client.add_token(scope, [scope]) for scope in every}
+    before = stored(client)
+    for scope in every - scopes:
+        answer = client.call(method, path, said, token=tokens[scope])
+        assert answer.status_code == 403
+        assert min(scopes) in answer.json["detail"]
+    for wrong in (None, "unknown", "é" * 50):
+        assert client.call(method, path, said, token=wrong).status_code == 401
+    assert stored(client) == before
+    assert client.call(method, path, said, token=tokens[min(scopes)]).status_code < 300
+
+
+def test_every_call_that_needs_an_api_token_is_in_that_table(client: Client) -> None:
+    described = client.call("GET", f"{API}/openapi.json").json["paths"]
+    guarded = {
+        (method.upper(), path)
+        for path, calls in described.items()
+        for method, call in calls.items()
+        if call.get("security") == [{"editor": []}]
+    }
+    named = {
+        (
+            method,
+            path.replace("/1", "/{id}").replace("/world", "/{slug}").replace("/quake", "/{slug}"),
+        )
+        for method, path, _, _ in EDITORS_CALLS
+    }
+    assert named == guarded

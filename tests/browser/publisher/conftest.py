@@ -1,0 +1,36 @@
+"""A publisher's site, a Stop Press on another origin, and a reader who allows its alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser.firefox import Firefox
+from tests.browser.publisher.site import Publisher
+from tests.house import House
+from tests.push_service import PushService
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher() as publisher:
+        yield publisher
+
+
+@pytest.fixture
+def house(
+    redis_url: str, push_service: PushService, publisher: Publisher, tmp_path: Path
+) -> Iterator[House]:
+    with House(redis_url, push_service, tmp_path, SITE_ORIGINS=publisher.origin) as house:
+        yield house
+
+
+@pytest.fixture
+def address(house: House, publisher: Publisher, firefox: Firefox) -> str:
+    """Where Stop Press is; the publisher's readers allow its alerts."""
+    firefox.allow_notifications(publisher.origin)
+    address = house.web()
+    publisher.worker("/sw.js", f'importScripts("{address}/sw.js");')
+    return address

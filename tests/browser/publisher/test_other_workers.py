@@ -1,0 +1,249 @@
+"""On a publisher's site beside the site's own service workers, and after another provider's."""
+
+from __future__ import annotations
+
+import pytest
+import pywebpush
+
+from service.keys import VapidKey, b64url
+from service.models import Topic
+from tests.browser.desktop import Desktop
+from tests.browser.firefox import Firefox, Tab
+from tests.browser.publisher.site import (
+    POLICY,
+    Publisher,
+    policy,
+    receipts,
+    registrations,
+    subscribe,
+)
+from tests.house import House, wait_until
+from tests.push_service import PushService
+
+pytestmark = pytest.mark.browser
+
+# A site's app: a worker with its version in the address, and push of its own.
+APP = """
+self.stopPress = { ignoreForeign: true };
+importScripts("%s/sw.js");
+self.addEventListener("push", (event) => {
+  event.waitUntil(self.registration.showNotification("The app's own: " + event.data.text()));
+});
+"""
+
+
+def test_an_app_keeps_its_worker_and_its_own_push_and_nothing_is_shown_twice(
+    house: House,
+    address: str,
+    publisher: Publisher,
+    firefox: Firefox,
+    desktop: Desktop,
+    push_service: PushService,
+) -> None:
+    house.worker()
+    publisher.worker("/app.js", APP % address)
+    tab = firefox.open(publisher.page("/", address, worker="/app.js", topic="world", ask="manual"))
+    tab.evaluate("navigator.serviceWorker.register('/app.js?v=3').then(() => true)")
+    subscribe(tab)
+    assert registrations(tab) == {"/": "/app.js?v=3"}
+
+    house.over(house.publish(title="Ours"))
+    assert desktop.wait_for_notification(timeout=20).title == "Ours"
+    subscription = tab.evaluate(
+        "navigator.serviceWorker.ready.then((all) => all.pushManager.getSubscription())"
+    )
+    pywebpush.webpush(
+        subscription,
+        "42 new messages",
+        vapid_private_key=house.vapid.text,
+        vapid_claims={"sub": "mailto:push@newsroom.example"},
+        ttl=60,
+    )
+    assert desktop.wait_for_notification(timeout=20).title == "The app's own: 42 new messages"
+    assert desktop.forget() == []
+    assert push_service.nacks == []
+    tab.close()
+
+
+def test_a_module_worker_takes_it_in_by_import(
+    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+) -> None:
+    house.worker()
+    publisher.headers = policy({**POLICY, "worker-src": "'self' {house}"}, address)
+    publisher.worker("/app.js", f'import "{address}/sw.js";')
+    tab = firefox.open(publisher.page("/", address, worker="/app.js", topic="world", ask="manual"))
+    module = "navigator.serviceWorker.register('/app.js', { type: 'module' }).then(() => true)"
+    tab.evaluate(module)
+    subscribe(tab)
+    id = house.publish(title="By import")
+    assert desktop.wait_for_notification(timeout=20).title == "By import"
+    wait_until(lambda: receipts(house, id) == {"shown": 1})
+    assert tab.evaluate("violations") == []
+    tab.close()
+
+
+def test_a_worker_that_ends_itself_takes_the_subscription_along(
+    address: str, publisher: Publisher, firefox: Firefox, push_service: PushService
+) -> None:
+    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+    subscribe(tab)
+    channel = push_service.registrations[-1]
+    farewell = """
+        self.addEventListener("install", () => self.skipWaiting());
+        self.addEventListener("activate", (event) =>
+          event.waitUntil(self.registration.unregister()));
+    """
+    publisher.worker("/sw.js", farewell)
+    publisher.files["/"] = ("text/html", "<!doctype html><title>Without us</title>")
+    tab.go(f"{publisher.origin}/")
+    tab.evaluate("navigator.serviceWorker.getRegistration().then((one) => one?.update()) ?? true")
+    wait_until(lambda: channel.unsubscribed)
+    assert registrations(tab) == {}
+    tab.close()
+
+
+def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_comes_to_the_front(
+    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+) -> None:
+    house.worker()
+    publisher.worker("/app.js", "self.addEventListener('fetch', () => {});")
+    publisher.worker("/stop-press/sw.js", f'importScripts("{address}/sw.js");')
+    ours = {"worker": "/stop-press/sw.js", "topic": "world", "ask": "manual"}
+    story = firefox.open(publisher.page("/ferry", address, "Ferry", **ours) + "#comments")
+    tab = firefox.open(publisher.page("/", address, **ours))
+    tab.evaluate("navigator.serviceWorker.register('/app.js').then(() => true)")
+
+    subscribe(tab)
+    assert registrations(tab) == {"/": "/app.js", "/stop-press/": "/stop-press/sw.js"}
+    id = house.publish(url=f"{publisher.origin}/ferry")
+    shown = desktop.wait_for_notification(timeout=20)
+    # Both pages hear of it; the browser is counted once.
+    for page in (tab, story):
+        page.wait_until("told.some(({ type }) => type === 'stoppress:shown')")
+    before = firefox.tabs()
+    assert not story.evaluate("document.hasFocus()")
+    desktop.click(shown)
+
+    wait_until(lambda: receipts(house, id) == {"shown": 1, "clicked": 1})
+    assert firefox.tabs() == before
+    story.wait_until("document.hasFocus()")
+    tab.close()
+    story.close()
+
+
+def test_fewer_alerts_opens_the_page_with_the_panel_and_is_no_click_on_the_story(
+    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+) -> None:
+    house.worker()
+    story = publisher.page("/ferry", address, ask="manual")
+    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+    subscribe(tab)
+    id = house.publish(url=story)
+    shown = desktop.wait_for_notification(timeout=20)
+    (key,) = [key for key, title in shown.actions.items() if title == "Fewer alerts"]
+
+    desktop.act(shown, key)
+
+    panel = firefox.wait_for_tab("/ferry#stop-press=fewer")
+    wait_until(lambda: receipts(house, id) == {"shown": 1})
+    panel.close()
+    tab.close()
+
+
+def test_a_worker_at_our_scope_that_is_not_ours_is_never_replaced(
+    address: str, publisher: Publisher, firefox: Firefox
+) -> None:
+    publisher.worker("/app.js", "// an app")
+    tab = firefox.open(publisher.page("/", address, ask="manual"))
+    tab.evaluate("navigator.serviceWorker.register('/app.js').then(() => true)")
+    tab.wait_until("window.StopPress && true")
+    tab.evaluate("StopPress.ask().then(() => true)")
+    assert registrations(tab) == {"/": "/app.js"}
+    assert tab.evaluate("StopPress.state().subscribed") is False
+    tab.close()
+
+
+# Another provider's readers --------------------------------------------------------------------
+
+SUBSCRIBE_THERE = """
+navigator.serviceWorker.register("/old/worker.js?app=77", {{ scope: "{scope}" }})
+  .then(async (registration) => {{
+    const worker = registration.installing ?? registration.active;
+    while (worker.state !== "activated") await new Promise((go) => setTimeout(go, 20));
+    const options = {{ userVisibleOnly: true, applicationServerKey: "{key}" }};
+    return (await registration.pushManager.subscribe(options)).endpoint;
+  }})
+"""
+OLD_WORKER = "self.addEventListener('push', () => {});"
+
+
+def subscribe_at_another_provider(
+    publisher: Publisher, firefox: Firefox, scope: str
+) -> tuple[Tab, str]:
+    """Make this browser another provider's reader; its endpoint there."""
+    publisher.headers = {"Service-Worker-Allowed": "/"}
+    publisher.worker("/old/worker.js", OLD_WORKER)
+    publisher.files["/before"] = ("text/html", "<!doctype html><title>Before</title>")
+    tab = firefox.open(f"{publisher.origin}/before")
+    key = b64url(VapidKey.generate().public)
+    return tab, tab.evaluate(SUBSCRIBE_THERE.format(scope=scope, key=key))
+
+
+@pytest.mark.parametrize("scope", ["/old/", "/"])
+def test_another_providers_reader_moves_over_without_being_asked_again(
+    house: House,
+    address: str,
+    publisher: Publisher,
+    firefox: Firefox,
+    push_service: PushService,
+    scope: str,
+) -> None:
+    house.runtime.store.house.change_topic(Topic("world", "World", default=True))
+    tab, old = subscribe_at_another_provider(publisher, firefox, scope)
+
+    tab.go(publisher.page("/", address, retire="/old/worker.js"))
+
+    state = tab.wait_until("window.StopPress?.state().subscribed && StopPress.state()")
+    assert state["topics"] == ["world"]
+    assert registrations(tab) == {"/": "/sw.js"}
+    (channel,) = [one for one in push_service.registrations if one.endpoint == old]
+    wait_until(lambda: channel.unsubscribed)
+    assert tab.evaluate("errors") == []
+    tab.close()
+
+
+def test_while_stop_press_is_down_another_providers_reader_stays_there_and_moves_later(
+    house: House, address: str, publisher: Publisher, firefox: Firefox
+) -> None:
+    page = publisher.page("/", address, retire="/old/worker.js", ask="manual")
+    firefox.open(page).close()  # optin.js is in the browser's cache from here on
+    tab, _ = subscribe_at_another_provider(publisher, firefox, "/old/")
+    house.end(house.processes[0])
+
+    tab.go(page)
+    tab.wait_until("window.StopPress && true")
+    tab.evaluate("StopPress.refresh().catch(() => {}).then(() => true)")
+    tab.evaluate(f"fetch('{address}/api/v1/site').catch(() => {{}}).then(() => true)")
+    assert registrations(tab)["/old/"] == "/old/worker.js?app=77"
+    assert tab.evaluate("errors") == []
+
+    house.web()
+    tab.go(page)
+    tab.wait_until("window.StopPress?.state().subscribed")
+    assert registrations(tab) == {"/": "/sw.js"}
+    tab.close()
+
+
+def test_who_left_the_other_provider_is_not_subscribed_by_moving(
+    house: House, address: str, publisher: Publisher, firefox: Firefox
+) -> None:
+    tab, _ = subscribe_at_another_provider(publisher, firefox, "/old/")
+    tab.evaluate(
+        "navigator.serviceWorker.getRegistration('/old/')"
+        ".then((old) => old.pushManager.getSubscription()).then((one) => one.unsubscribe())"
+    )
+    tab.go(publisher.page("/", address, retire="/old/worker.js", ask="manual"))
+    wait_until(lambda: registrations(tab) == {})
+    assert tab.evaluate("window.StopPress.state().subscribed") is False
+    assert house.runtime.store.subscriptions.count() == 0
+    tab.close()

@@ -1,0 +1,222 @@
+"""On a publisher's site through ordinary page views, days without us, and lost subscriptions."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from flask import request
+from playwright.sync_api import Browser
+
+from tests.browser.desktop import Desktop
+from tests.browser.firefox import Firefox
+from tests.browser.publisher.site import Publisher, receipts, subscribe
+from tests.browser.served import Served
+from tests.client import make_app
+from tests.house import House, wait_until
+from tests.push_service import PushService
+
+pytestmark = pytest.mark.browser
+
+
+class StopPress(Served):
+    """The web side alone, in this process, so that a test sees every request there is."""
+
+    def __init__(self, redis_url: str, publisher: Publisher) -> None:
+        self.asked: list[tuple[str, str | None]] = []  # path and cookies
+        app = make_app(redis_url, SITE_ORIGINS=publisher.origin)
+        app.before_request(self._note)
+        super().__init__(app)
+        self.address = f"http://localhost:{self.port}"
+
+    def _note(self) -> None:
+        self.asked.append((request.path, request.headers.get("Cookie")))
+
+
+def test_an_ordinary_page_view_asks_stop_press_nothing_and_never_sends_a_cookie(
+    redis_url: str, publisher: Publisher, chromium: Browser
+) -> None:
+    with StopPress(redis_url, publisher) as stop_press, chromium.new_context() as context:
+        cookie = {"name": "desk", "value": "signed in", "domain": "localhost", "path": "/"}
+        context.add_cookies([cookie])
+        page = context.new_page()
+        first = publisher.page("/", stop_press.address, topic="world")
+        second = publisher.page("/ferry", stop_press.address, topic="world")
+        page.goto(first)
+        page.wait_for_function("window.StopPress")
+        # What a page view may need is kept by the browser for five minutes.
+        page.wait_for_function("localStorage['stop-press-asked']")
+        page.wait_for_load_state("networkidle")
+        assert {path for path, _ in stop_press.asked} <= {"/optin.js", "/api/v1/site"}
+        page.goto(second)  # the second view, the one that may ask for the panel's terms
+        page.wait_for_function("window.StopPress")
+        page.wait_for_load_state("networkidle")
+        before = len(stop_press.asked)
+        for path in (first, second):
+            page.goto(path)
+            page.wait_for_function("window.StopPress")
+            page.wait_for_load_state("networkidle")
+        assert stop_press.asked[before:] == []
+        assert {path for path, _ in stop_press.asked} == {"/optin.js", "/api/v1/site"}
+        assert {cookies for _, cookies in stop_press.asked} == {None}
+        assert page.evaluate("errors") == []
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["refuses", "hangs"])
+def test_with_stop_press_down_a_page_neither_waits_nor_errs(
+    publisher: Publisher, chromium: Browser, answers: bool
+) -> None:
+    with socket.socket() as silent, chromium.new_context() as context:
+        silent.bind(("127.0.0.1", 0))
+        if answers:
+            silent.listen(8)  # it takes connections, and says nothing to them
+        page = context.new_page()
+        failures: list[str] = []
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        address = publisher.page("/", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        # It would wait for a script without `async`, for as long as the connection is there.
+        page.goto(address, wait_until="domcontentloaded")
+        assert page.evaluate("document.querySelector('h1').textContent") == "Paper"
+        assert page.evaluate("[errors, window.StopPress ?? null]") == [[], None]
+        assert failures == []
+
+
+# What changes behind our back ------------------------------------------------------------------
+
+
+def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
+    house: House,
+    address: str,
+    publisher: Publisher,
+    firefox: Firefox,
+    desktop: Desktop,
+    push_service: PushService,
+) -> None:
+    house.worker()
+    page = publisher.page("/", address, topic="world", ask="manual")
+    tab = firefox.open(page)
+    first = subscribe(tab)
+    known = len(push_service.registrations)
+
+    push_service.forget_browsers()
+    # The worker is told (`pushsubscriptionchange`) and subscribes again by itself, as those of
+    # other tests' sites do.
+    new = push_service.registrations
+    wait_until(lambda: house.vapid.public in {one.vapid_public_key for one in new[known:]})
+    tab.go(page)
+    mended = tab.wait_until(
+        f"window.StopPress?.state().id && StopPress.state().id !== {first['id']!r}"
+        " && StopPress.state()"
+    )
+
+    assert mended["topics"] == first["topics"]
+    assert house.runtime.store.subscriptions.count() == 1
+    house.publish(title="Mended")
+    assert desktop.wait_for_notification(timeout=20).title == "Mended"
+    tab.close()
+
+
+def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
+    house: House, address: str, publisher: Publisher, firefox: Firefox
+) -> None:
+    page = publisher.page("/", address, topic="world", ask="manual")
+    tab = firefox.open(page)
+    first = subscribe(tab)
+    tab.evaluate(
+        "navigator.serviceWorker.ready.then((all) => all.pushManager.getSubscription())"
+        ".then((one) => one.unsubscribe())"
+    )
+    tab.go(page)
+    mended = tab.wait_until(
+        f"window.StopPress?.state().id && StopPress.state().id !== {first['id']!r}"
+        " && StopPress.state()"
+    )
+    assert mended["topics"] == first["topics"]
+    assert house.runtime.store.subscriptions.count() == 1
+    tab.close()
+
+
+def test_a_reader_who_clears_the_sites_storage_keeps_the_same_subscription(
+    house: House, address: str, publisher: Publisher, firefox: Firefox
+) -> None:
+    page = publisher.page("/", address, topic="world", ask="manual")
+    tab = firefox.open(page)
+    first = subscribe(tab)
+    tab.evaluate("localStorage.clear() ?? true")
+    tab.go(page)
+    assert tab.wait_until("window.StopPress?.state().subscribed && StopPress.state()") == first
+    assert house.runtime.store.subscriptions.count() == 1
+    tab.close()
+
+
+def test_a_reader_who_withdraws_the_permission_is_gone_with_the_next_visit(
+    house: House, address: str, publisher: Publisher, firefox: Firefox
+) -> None:
+    page = publisher.page("/", address, topic="world", ask="manual")
+    tab = firefox.open(page)
+    subscribe(tab)
+    firefox.allow_notifications(publisher.origin, "denied")
+    tab.go(page)
+    wait_until(lambda: house.runtime.store.subscriptions.count() == 0)
+    state = tab.wait_until("window.StopPress && !StopPress.state().id && StopPress.state()")
+    assert (state["subscribed"], state["permission"]) == (False, "denied")
+    tab.close()
+
+
+def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_the_next_alert(
+    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+) -> None:
+    house.worker()
+    house.clock()
+    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+    subscribe(tab)
+    web = house.processes[0]
+    house.end(web)
+    first = house.publish(title="First", url=publisher.page("/first", address, ask="manual"))
+    desktop.click(desktop.wait_for_notification(timeout=20))
+    firefox.wait_for_tab("/first").close()
+    tab.wait_until(
+        "caches.open('stop-press-receipts').then((all) => all.keys())"
+        ".then((all) => all.length === 2)"
+    )
+    assert receipts(house, first) == {}
+
+    house.web()
+    second = house.publish(title="Second")
+    desktop.dismiss(desktop.wait_for_notification(timeout=20))
+
+    wait_until(lambda: receipts(house, first) == {"shown": 1, "clicked": 1})
+    wait_until(lambda: receipts(house, second) == {"shown": 1, "dismissed": 1})
+    tab.close()
+
+
+def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
+    house: House,
+    address: str,
+    publisher: Publisher,
+    desktop: Desktop,
+    push_service: PushService,
+    tmp_path: Path,
+) -> None:
+    house.worker()
+    house.clock()
+    page = publisher.page("/", address, topic="world", ask="manual")
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    asks = 'user_pref("privacy.globalprivacycontrol.enabled", true);'
+    (profile / "prefs.js").write_text(asks)
+    where = {"push_url": push_service.websocket_url, "bus_address": desktop.address}
+    with Firefox(**where, profile_dir=profile) as private:
+        private.allow_notifications(publisher.origin)
+        tab = private.open(page)
+        assert tab.evaluate("navigator.globalPrivacyControl")
+        subscribe(tab)
+        first = house.publish(title="First", url=f"{page}?first")
+        desktop.click(desktop.wait_for_notification(timeout=20))
+        private.wait_for_tab("?first")
+        # By the time the next is on the screen a click on the first would have been reported.
+        second = house.publish(title="Second")
+        desktop.wait_for_notification(timeout=20)
+        assert (receipts(house, first), receipts(house, second)) == ({}, {})
+        assert tab.evaluate("caches.keys()") == []

@@ -1,0 +1,82 @@
+"""A publisher's page under a Content-Security-Policy: what Stop Press needs, and no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.models import Audience
+from tests.browser.desktop import Desktop
+from tests.browser.firefox import Firefox
+from tests.browser.publisher.site import (
+    POLICY,
+    STRICT_DYNAMIC,
+    Publisher,
+    policy,
+    receipts,
+    registrations,
+    subscribe,
+)
+from tests.house import House, wait_until
+
+pytestmark = pytest.mark.browser
+
+
+def test_two_lines_are_enough_on_another_origin_under_a_strict_policy(
+    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+) -> None:
+    publisher.headers = policy(POLICY, address)
+    house.worker()
+    story = publisher.page("/ferry", address, "Ferry afloat", topic="world", ask="manual")
+    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+
+    assert subscribe(tab)["topics"] == ["world"]
+    id = house.publish(Audience(topics=("world",)), url=story)
+    desktop.click(desktop.wait_for_notification(timeout=20))
+
+    opened = firefox.wait_for_tab("/ferry")
+    wait_until(lambda: receipts(house, id) == {"shown": 1, "clicked": 1})
+    assert tab.evaluate("violations") == []
+    opened.wait_until("document.readyState === 'complete'")
+    assert opened.evaluate("violations") == []
+    assert registrations(tab) == {"/": "/sw.js"}
+    opened.close()
+    tab.close()
+
+
+def test_a_policy_of_nonces_and_strict_dynamic_is_enough_too(
+    house: House, address: str, publisher: Publisher, firefox: Firefox
+) -> None:
+    publisher.headers = policy(STRICT_DYNAMIC, address)
+    page = publisher.page("/", address, topic="world", ask="manual")
+    # The worker's file has a policy of its own: nonces mean nothing there.
+    tab = firefox.open(page)
+    tab.wait_until("window.StopPress && true")
+    publisher.headers = policy(POLICY, address)
+    subscribe(tab)
+    assert tab.evaluate("violations") == []
+    tab.close()
+
+
+@pytest.mark.parametrize(
+    ("directive", "without", "violated"),
+    [
+        ("script-src", "'self'", "script-src-elem {house}/optin.js"),
+        ("connect-src", "'self'", "connect-src {house}/api/v1/site"),
+        ("worker-src", "'none'", "worker-src {site}/sw.js"),
+    ],
+)
+def test_each_directive_that_the_guide_names_is_needed(
+    address: str,
+    publisher: Publisher,
+    firefox: Firefox,
+    directive: str,
+    without: str,
+    violated: str,
+) -> None:
+    publisher.headers = policy({**POLICY, directive: without}, address)
+    tab = firefox.open(publisher.page("/", address, ask="manual"))
+    tab.evaluate("(window.StopPress?.ask(), true)")
+    expected = violated.format(house=address, site=publisher.origin)
+    tab.wait_until(f"violations.includes({expected!r})")
+    assert tab.evaluate("!window.StopPress?.state().subscribed")
+    tab.close()

@@ -1,0 +1,34 @@
+"""A site of the test's own, served in this process so that a test sees all that is asked."""
+
+from __future__ import annotations
+
+import threading
+from typing import TypeVar
+
+from flask import Flask
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+T = TypeVar("T", bound="Served")
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, *_: object) -> None:
+        """Say nothing: browsers ask for icons that are not there."""
+
+
+class Served:
+    """An application on a free port; a context manager."""
+
+    def __init__(self, app: Flask) -> None:
+        self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self.port: int = self._server.port
+
+    def __enter__(self: T) -> T:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
