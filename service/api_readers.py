@@ -12,10 +12,10 @@ from flask.typing import ResponseReturnValue
 from service import validation
 from service.calls import bearer_token, body, runtime, unauthorized
 from service.keys import b64url
+from service.languages import TEST, ours
 from service.models import Audience, Content, Notification, SubscriptionId
 from service.moments import iso
 from service.quiet import Quiet
-from service.reader import test_words
 from service.store.subscriptions import NotSubscribed, Subscription
 
 READERS_BODY = 8 * 1024  # bytes; a subscription is less than one
@@ -132,9 +132,10 @@ def missed(id: str) -> ResponseReturnValue:
 def send_test(id: str) -> ResponseReturnValue:
     """Send this browser alone an alert that says that it is a test."""
     subscription, config = _own_subscription(id), runtime().config
-    title, text = test_words(subscription.locale, config.site_name)
-    where = f"{config.site_origins[0]}/" if config.site_origins else f"{config.public_url}/demo/"
-    content = Content(title=title, body=text, url=where, ttl=_TEST_TTL)
+    lang = ours(subscription.locale)
+    title, text = TEST[lang]
+    body = text.format(config.site_name)
+    content = Content(title=title, body=body, url=config.front_page, ttl=_TEST_TTL, lang=lang)
     sent = runtime().publishing.publish(content, Audience(subscription=subscription.id), by="")
     return {"status": sent.state.value, "recipients": sent.recipients}, 202
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.languages import language_tag
 from service.quiet import MOST_A_DAY, NO_QUIET, UNLIMITED, Manners, Quiet
 
 
@@ -91,6 +92,10 @@ def _subject(value: str) -> str:
     return value
 
 
+def _language(value: str) -> str:
+    return language_tag(value) if value else ""
+
+
 def _quiet(value: str) -> Quiet:
     return NO_QUIET if value == "none" else Quiet.parse(value)
 
@@ -127,6 +132,9 @@ class Config:
     web_concurrency: int = _setting(_whole(1, 256), "2", "web processes")
     worker_concurrency: int = _setting(_whole(1, 256), "2", "worker processes; one a core")
     site_name: str = _setting(_text, "The Daily Example", "the newspaper's name, as readers see it")
+    site_language: str = _setting(
+        _language, "", "the language of its alerts, as en or ar-EG, so that they are read out well"
+    )
     site_url: str = _setting(
         _optional_origin, "", "where this service is reached; not set: http://localhost:`PORT`"
     )
@@ -191,6 +199,11 @@ class Config:
     def public_url(self) -> str:
         """The origin under which browsers reach this service."""
         return self.site_url or f"http://localhost:{self.port}"
+
+    @property
+    def front_page(self) -> str:
+        """Where the newspaper begins, for alerts that are about no story."""
+        return f"{self.site_origins[0]}/" if self.site_origins else f"{self.public_url}/demo/"
 
 
 def settings() -> tuple[Field[Any], ...]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.languages import SLEPT, right_to_left
 from service.models import Notification
 
 _RECEIPT = '"receipt":""'
@@ -26,7 +27,7 @@ class Payload:
             "title": content.title,
             "body": content.body,
             "navigate": content.url,
-            "dir": "auto",
+            "dir": "rtl" if content.lang and right_to_left(content.lang) else "auto",
             # A correction replaces what it corrects, an alert of a story the one before.
             "tag": f"stop-press-{notification.corrects or notification.id}",
             "timestamp": int((notification.started_at or notification.created_at) * 1000),
@@ -35,6 +36,8 @@ class Payload:
             shown["tag"] = f"stop-press-story-{notification.story}"
             if notification.corrects is None:
                 shown["renotify"] = True
+        if content.lang:
+            shown["lang"] = content.lang
         if content.icon:
             shown["icon"] = content.icon
         if content.image:
@@ -66,15 +69,6 @@ class Payload:
         return len(self._before) + _RECEIPT_LENGTH + len(self._after)
 
 
-# What several alerts are called together, by the reader's language.
-SLEPT = {
-    "en": "While you slept",
-    "es": "Mientras dormías",
-    "fr": "Pendant que vous dormiez",
-    "de": "Während Sie schliefen",
-    "ru": "Пока вы спали",
-    "ar": "بينما كنت نائمًا",
-}
 _LINES = 5  # titles that are shown
 _LINE = 120  # characters of each
 
@@ -95,5 +89,6 @@ def digest(
         title=SLEPT.get(language, SLEPT["en"]),
         body="\n".join(lines),
         url=f"{parts.scheme}://{parts.netloc}/",  # the front page
+        lang=alerts[-1].text.lang,
     )
     return Payload(replace(wave, content=content), public_url)

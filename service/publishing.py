@@ -14,6 +14,7 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 
 from service.dispatch import Dispatch
+from service.languages import SLEPT
 from service.limits import Limit, limits
 from service.models import (
     MAX_TTL,
@@ -27,7 +28,6 @@ from service.models import (
     State,
     SubscriptionId,
 )
-from service.payload import SLEPT
 from service.quiet import QUARTER
 from service.store import Store
 from service.store.notifications import Memory

@@ -104,6 +104,7 @@ def test_the_readme_has_every_command() -> None:
         ("TRUSTED_PROXIES", "-1"),
         ("WORKER_CONCURRENCY", "two"),
         ("PREPARE_KEYS", "maybe"),
+        ("SITE_LANGUAGE", "English, mostly"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line_that_repeats_no_secret(name: str, value: str) -> None:
