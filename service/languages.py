@@ -12,11 +12,11 @@ _RIGHT_TO_LEFT_SCRIPTS = {"Adlm", "Arab", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"
 # What several alerts are called together that were held while a reader slept.
 SLEPT = {
     "en": "While you slept",
-    "es": "Mientras dormías",
+    "es": "Mientras dormía",
     "fr": "Pendant que vous dormiez",
     "de": "Während Sie schliefen",
     "ru": "Пока вы спали",
-    "ar": "بينما كنت نائمًا",
+    "ar": "بينما كنتم نائمين",
 }
 # Title and body of a test that a reader asks for; the newspaper's name is put in.
 TEST = {

@@ -114,7 +114,7 @@ def opt_in() -> Response:
     return _public("optin.js", _FIVE_MINUTES)
 
 
-@bp.get("/<any(look, panel, retire):part>.js")
+@bp.get("/<any(links, look, panel, retire):part>.js")
 def needed(part: str) -> Response:
     """Serve what `optin.js` fetches only where it is needed."""
     return _public(f"{part}.js", _FIVE_MINUTES)
