@@ -22,6 +22,9 @@ class ConfigError(Exception):
     """A setting that cannot be used; the message is one line that says which and why."""
 
 
+WELCOME, CONFIRM = "yes", "confirm"  # what `WELCOME` may be beside "no"
+
+
 def _text(value: str) -> str:
     return value
 
@@ -90,6 +93,24 @@ def _subject(value: str) -> str:
     if value and not re.fullmatch(r"mailto:[^\s<>@]+@[^\s<>@]+|https://[^\s<>]+", value):
         raise ValueError("must be mailto:somebody@your.domain or an https: address")
     return value
+
+
+def _one_of(*known: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value.lower() not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return value.lower()
+
+    return parse
+
+
+def _line(most: int) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if len(value) > most or not value.isprintable():
+            raise ValueError(f"must be one line of at most {most} characters")
+        return value
+
+    return parse
 
 
 def _language(value: str) -> str:
@@ -171,6 +192,13 @@ class Config:
     daily_limit: int = _setting(
         _limit, "10", "alerts a day, breaking ones aside, for readers who chose no number; or none"
     )
+    welcome: str = _setting(
+        _one_of("no", WELCOME, CONFIRM),
+        "no",
+        "whether a new reader is sent a welcome; confirm: and nothing else before that was seen",
+    )
+    welcome_title: str = _setting(_line(200), "", "the welcome's title instead of ours")
+    welcome_body: str = _setting(_line(500), "", "what the welcome says instead of our words")
     receipts_kept_days: int = _setting(
         _whole(1, 366), "30", "days for which reports of shown, clicked and dismissed are kept"
     )

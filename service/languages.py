@@ -24,8 +24,25 @@ TEST = {
     "es": ("Esto es una prueba", "Así se verán los avisos de {}."),
     "fr": ("Ceci est un essai", "Les alertes de {} auront cet aspect."),
     "de": ("Dies ist ein Test", "So sehen Meldungen von {} aus."),
-    "ru": ("Это проверка", "Так выглядят оповещения от {}."),
+    "ru": ("Это проверка", "Так выглядят уведомления от {}."),
     "ar": ("هذه تجربة", "هكذا تبدو تنبيهات {}."),
+}
+# The title of a welcome, and what it says to whoever has to press it.
+GREETING = {
+    "en": "Welcome",
+    "es": "Le damos la bienvenida",
+    "fr": "Bienvenue",
+    "de": "Willkommen",
+    "ru": "Добро пожаловать",
+    "ar": "أهلًا بكم",
+}
+PRESS = {
+    "en": "Press here to confirm your alerts from {}.",
+    "es": "Pulse aquí para confirmar los avisos de {}.",
+    "fr": "Appuyez ici pour confirmer les alertes de {}.",
+    "de": "Tippen Sie hier, um die Meldungen von {} zu bestätigen.",
+    "ru": "Нажмите здесь, чтобы подтвердить уведомления от {}.",
+    "ar": "اضغطوا هنا لتأكيد تنبيهات {}.",
 }
 
 

@@ -16,6 +16,7 @@ from service.models import Notification
 
 _RECEIPT = '"receipt":""'
 _RECEIPT_LENGTH = 22
+_NO_RECEIPT = '"receipt":null'
 
 
 class Payload:
@@ -58,9 +59,12 @@ class Payload:
         before, _, after = text.partition(_RECEIPT)
         self._before = (before + _RECEIPT[:-1]).encode()
         self._after = ('"' + after).encode()
+        self._bare = (before + _NO_RECEIPT + after).encode()
 
-    def carrying(self, receipt: str) -> bytes:
-        """Return the document for one recipient."""
+    def carrying(self, receipt: str | None) -> bytes:
+        """Return the document for one recipient; None for one of whom nothing is to be counted."""
+        if receipt is None:
+            return self._bare
         return self._before + receipt.encode() + self._after
 
     @property

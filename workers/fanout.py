@@ -355,8 +355,8 @@ class FanOut:
         None where nothing of what was held is left.
         """
         if lease.send.digest is not None:
-            return lease.send.digest.message(id, lease.held[id.number], record.locale)
-        return lease.send.message(lease.receipts[id.number]), NOTHING
+            return lease.send.digest.message(id, lease.held[id.number], record)
+        return lease.send.message(lease.receipts[id.number], record), NOTHING
 
     def _key(self, lease: Lease, number: int, record: Record) -> wire.PreparedKey:
         """Return a key for one message: derived in idle time, else now."""

@@ -322,6 +322,17 @@ def test_an_alert_that_replaces_another_on_the_screen_alerts_anew_only_where_it_
     assert plain["renotify"] is False
 
 
+def test_an_alert_that_has_nothing_to_report_with_reports_nothing(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    data = {"api": site.origin, "receipt": None}
+    worker("push", document(site, data=data))
+    assert worker("click", "")["opened"] == ["https://paper.example/ferry"]
+    worker("push", document(site, data=data))
+    worker("close")
+    assert site.receipts == []
+
+
 # Beside the site's own push --------------------------------------------------------------------
 
 

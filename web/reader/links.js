@@ -1,4 +1,5 @@
-/* What the links of alerts ask of the page that they open: “Fewer alerts”, three single clicks.
+/* What the links of alerts ask of the page that they open: “Fewer alerts”, three single clicks;
+   and that the welcome is taken for confirmed.
 
    optin.js fetches it where the page's fragment is one of ours. A view that few come to pays for
    its words itself; a publisher's own texts (`data-texts`) go over them. */
@@ -159,9 +160,31 @@ async function showFewer(panel, story) {
   shadow.adoptedStyleSheets = [...shadow.adoptedStyleSheets, sheet];
 }
 
-/** Do what the page's fragment says, once: a page that is loaded again is an ordinary one. */
+/** Tell the service that the welcome was pressed; while it cannot be told, loading again will. */
+async function showWelcome(panel, token) {
+  const { t } = panel;
+  const told = await fetch(new URL("/api/v1/receipts", import.meta.url), {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ token, event: "clicked" }),
+    credentials: "omit",
+  }).catch(() => ({}));
+  if (!told.ok) return panel.say("", t.yours, told.status ? t.busy : t.offline);
+  ordinary();
+  panel.say("", t.thanks, t.promise, panel.button("more", () => fill(panel)));
+}
+
+/** Take the fragment off: a page that is loaded again, or passed on, is an ordinary one. */
+function ordinary() {
+  history.replaceState(history.state, "", location.pathname + location.search);
+}
+
+/** Do what the page's fragment says. */
 export async function follow(reader) {
   const asked = new URLSearchParams(location.hash.slice(1));
-  history.replaceState(history.state, "", location.pathname + location.search);
-  await open(reader, false, (panel) => showFewer(panel, asked.get("story")));
+  if (asked.get("stop-press") === "welcome") {
+    return open(reader, false, (panel) => showWelcome(panel, asked.get("receipt")));
+  }
+  ordinary();
+  return open(reader, false, (panel) => showFewer(panel, asked.get("story")));
 }
