@@ -342,7 +342,9 @@ def test_only_who_saw_the_welcome_gets_what_comes_after_it(
     by_path = {message.path: message for message in push.received}
     greetings = [opened(by_path[seeding.path(number)], number) for number in range(3)]
     assert {one["title"] for one in greetings} == {"Welcome"}
-    assert confirming.outcomes(confirming.publish()) == {}
+    nobodys = confirming.publish()
+    confirming.over(nobodys)
+    assert confirming.outcomes(nobodys) == {}
     receipt = greetings[1]["data"]["receipt"]
     client.call("POST", RECEIPTS, {"token": receipt, "event": "shown"})
 
