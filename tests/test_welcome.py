@@ -126,7 +126,7 @@ def reach(client: Client, **audience: Any) -> int:
 
 
 def test_who_has_yet_to_confirm_is_in_no_audience(open_house: OpenHouse) -> None:
-    client = open_house(WELCOME="confirm")
+    client = open_house(WELCOME="confirm", STORE_PARTITIONS="2")
     house = client.runtime.store
     token = client.add_token()
     for slug in ("world", "sport"):
