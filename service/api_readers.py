@@ -11,12 +11,14 @@ from flask.typing import ResponseReturnValue
 
 from service import validation
 from service.calls import bearer_token, body, runtime, unauthorized
+from service.config import CONFIRM
 from service.keys import b64url
+from service.languages import TEST, ours
 from service.models import Audience, Content, Notification, SubscriptionId
 from service.moments import iso
 from service.quiet import Quiet
-from service.reader import test_words
 from service.store.subscriptions import NotSubscribed, Subscription
+from service.welcome import greet
 
 READERS_BODY = 8 * 1024  # bytes; a subscription is less than one
 # What `optin.js` goes by: on the second page view, after 20 s (design, section 5).
@@ -85,16 +87,20 @@ def site() -> ResponseReturnValue:
 
 @bp.post("/subscriptions")
 def subscribe() -> ResponseReturnValue:
-    """Store a browser's consent, or note that it checked in."""
+    """Store a browser's consent, or note that it checked in; a welcome may follow."""
     said, house = body(validation.NewSubscription), runtime()
 
     def is_owner(id: SubscriptionId, auth: bytes) -> bool:
         token = bearer_token()
         return token is not None and house.tokens.is_reader(token, id, auth)
 
+    wish = said.wish(house.vapid_public_key)
+    if house.config.welcome == CONFIRM:
+        wish = dataclasses.replace(wish, must_confirm=True)
     subscription, new = house.store.subscriptions.subscribe(
-        said.wish(house.vapid_public_key), refresh=said.refresh, is_owner=is_owner
+        wish, refresh=said.refresh, is_owner=is_owner
     )
+    greet(house, subscription, new=new)
     return _credentials(subscription), 201 if new else 200
 
 
@@ -111,6 +117,8 @@ def change_preferences(id: str) -> ResponseReturnValue:
     said = body(validation.ChangedPreferences)
     wish = said.wish(before, runtime().vapid_public_key)
     after = runtime().store.subscriptions.change(before.id, wish)
+    if after.id != before.id:
+        greet(runtime(), after, new=False)
     return _preferences(after) | _credentials(after), 200
 
 
@@ -132,9 +140,10 @@ def missed(id: str) -> ResponseReturnValue:
 def send_test(id: str) -> ResponseReturnValue:
     """Send this browser alone an alert that says that it is a test."""
     subscription, config = _own_subscription(id), runtime().config
-    title, text = test_words(subscription.locale, config.site_name)
-    where = f"{config.site_origins[0]}/" if config.site_origins else f"{config.public_url}/demo/"
-    content = Content(title=title, body=text, url=where, ttl=_TEST_TTL)
+    lang = ours(subscription.locale)
+    title, text = TEST[lang]
+    body = text.format(config.site_name)
+    content = Content(title=title, body=body, url=config.front_page, ttl=_TEST_TTL, lang=lang)
     sent = runtime().publishing.publish(content, Audience(subscription=subscription.id), by="")
     return {"status": sent.state.value, "recipients": sent.recipients}, 202
 

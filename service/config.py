@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.languages import language_tag
 from service.quiet import MOST_A_DAY, NO_QUIET, UNLIMITED, Manners, Quiet
 
 
 class ConfigError(Exception):
     """A setting that cannot be used; the message is one line that says which and why."""
+
+
+WELCOME, CONFIRM = "yes", "confirm"  # what `WELCOME` may be beside "no"
 
 
 def _text(value: str) -> str:
@@ -91,6 +95,28 @@ def _subject(value: str) -> str:
     return value
 
 
+def _one_of(*known: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value.lower() not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return value.lower()
+
+    return parse
+
+
+def _line(most: int) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if len(value) > most or not value.isprintable():
+            raise ValueError(f"must be one line of at most {most} characters")
+        return value
+
+    return parse
+
+
+def _language(value: str) -> str:
+    return language_tag(value) if value else ""
+
+
 def _quiet(value: str) -> Quiet:
     return NO_QUIET if value == "none" else Quiet.parse(value)
 
@@ -127,6 +153,9 @@ class Config:
     web_concurrency: int = _setting(_whole(1, 256), "2", "web processes")
     worker_concurrency: int = _setting(_whole(1, 256), "2", "worker processes; one a core")
     site_name: str = _setting(_text, "The Daily Example", "the newspaper's name, as readers see it")
+    site_language: str = _setting(
+        _language, "", "the language of its alerts, as en or ar-EG, so that they are read out well"
+    )
     site_url: str = _setting(
         _optional_origin, "", "where this service is reached; not set: http://localhost:`PORT`"
     )
@@ -163,6 +192,13 @@ class Config:
     daily_limit: int = _setting(
         _limit, "10", "alerts a day, breaking ones aside, for readers who chose no number; or none"
     )
+    welcome: str = _setting(
+        _one_of("no", WELCOME, CONFIRM),
+        "no",
+        "whether a new reader is sent a welcome; confirm: and nothing else before that was seen",
+    )
+    welcome_title: str = _setting(_line(200), "", "the welcome's title instead of ours")
+    welcome_body: str = _setting(_line(500), "", "what the welcome says instead of our words")
     receipts_kept_days: int = _setting(
         _whole(1, 366), "30", "days for which reports of shown, clicked and dismissed are kept"
     )
@@ -191,6 +227,11 @@ class Config:
     def public_url(self) -> str:
         """The origin under which browsers reach this service."""
         return self.site_url or f"http://localhost:{self.port}"
+
+    @property
+    def front_page(self) -> str:
+        """Where the newspaper begins, for alerts that are about no story."""
+        return f"{self.site_origins[0]}/" if self.site_origins else f"{self.public_url}/demo/"
 
 
 def settings() -> tuple[Field[Any], ...]:

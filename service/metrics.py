@@ -59,6 +59,11 @@ class House(Collector):
             "Browsers that a push service called gone and whose record is not deleted yet.",
             subscriptions.count("gone"),
         )
+        yield _gauge(
+            "subscriptions_unconfirmed",
+            "Browsers that are sent nothing yet: they have not seen their welcome (WELCOME).",
+            subscriptions.count("unconfirmed"),
+        )
         yield _labelled(
             "vapid_key_subscriptions",
             "Browsers subscribed with a VAPID key, which begins so; place 1 is the current one.",

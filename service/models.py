@@ -229,7 +229,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a reader sees, and how the push services are asked to treat it; `ttl` in seconds."""
+    """What a reader sees, and how the push services are asked to treat it; `ttl` in seconds.
+
+    `lang` is the language in which it is written, a BCP 47 tag, where that is known.
+    """
 
     title: str
     url: str
@@ -240,6 +243,7 @@ class Content:
     kind: str = "news"
     urgency: str = "high"
     ttl: int = 4 * 3600
+    lang: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the content as the API says it."""
@@ -253,6 +257,7 @@ class Content:
             "kind": self.kind,
             "urgency": self.urgency,
             "ttl": self.ttl,
+            "lang": self.lang,
         }
 
     @classmethod

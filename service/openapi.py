@@ -264,6 +264,7 @@ class NotificationShown(_Answer):
     kind: str
     urgency: str
     ttl: int
+    lang: str | None
     audience: AudienceShown
     story: str | None
     spread_minutes: int | None

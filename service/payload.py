@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.languages import SLEPT, right_to_left
 from service.models import Notification
 
 _RECEIPT = '"receipt":""'
 _RECEIPT_LENGTH = 22
+_NO_RECEIPT = '"receipt":null'
 
 
 class Payload:
@@ -26,7 +28,7 @@ class Payload:
             "title": content.title,
             "body": content.body,
             "navigate": content.url,
-            "dir": "auto",
+            "dir": "rtl" if content.lang and right_to_left(content.lang) else "auto",
             # A correction replaces what it corrects, an alert of a story the one before.
             "tag": f"stop-press-{notification.corrects or notification.id}",
             "timestamp": int((notification.started_at or notification.created_at) * 1000),
@@ -35,6 +37,8 @@ class Payload:
             shown["tag"] = f"stop-press-story-{notification.story}"
             if notification.corrects is None:
                 shown["renotify"] = True
+        if content.lang:
+            shown["lang"] = content.lang
         if content.icon:
             shown["icon"] = content.icon
         if content.image:
@@ -55,9 +59,12 @@ class Payload:
         before, _, after = text.partition(_RECEIPT)
         self._before = (before + _RECEIPT[:-1]).encode()
         self._after = ('"' + after).encode()
+        self._bare = (before + _NO_RECEIPT + after).encode()
 
-    def carrying(self, receipt: str) -> bytes:
-        """Return the document for one recipient."""
+    def carrying(self, receipt: str | None) -> bytes:
+        """Return the document for one recipient; None for one of whom nothing is to be counted."""
+        if receipt is None:
+            return self._bare
         return self._before + receipt.encode() + self._after
 
     @property
@@ -66,15 +73,6 @@ class Payload:
         return len(self._before) + _RECEIPT_LENGTH + len(self._after)
 
 
-# What several alerts are called together, by the reader's language.
-SLEPT = {
-    "en": "While you slept",
-    "es": "Mientras dormías",
-    "fr": "Pendant que vous dormiez",
-    "de": "Während Sie schliefen",
-    "ru": "Пока вы спали",
-    "ar": "بينما كنت نائمًا",
-}
 _LINES = 5  # titles that are shown
 _LINE = 120  # characters of each
 
@@ -95,5 +93,6 @@ def digest(
         title=SLEPT.get(language, SLEPT["en"]),
         body="\n".join(lines),
         url=f"{parts.scheme}://{parts.netloc}/",  # the front page
+        lang=alerts[-1].text.lang,
     )
     return Payload(replace(wave, content=content), public_url)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 
 from service.dispatch import Dispatch
+from service.languages import SLEPT
 from service.limits import Limit, limits
 from service.models import (
     MAX_TTL,
@@ -27,12 +28,11 @@ from service.models import (
     State,
     SubscriptionId,
 )
-from service.payload import SLEPT
 from service.quiet import QUARTER
 from service.store import Store
 from service.store.notifications import Memory
 from service.store.sending import ACCEPTED_KEPT
-from service.store.subscriptions import Subscription
+from service.store.subscriptions import NotSubscribed, Subscription
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
@@ -257,10 +257,16 @@ class Publishing:
     ) -> None:
         """Count what browsers report of notifications that we know; another counts nothing.
 
-        Nor does what is reported of a reader who left, or wants nothing counted.
+        Nor does what is reported of a reader who left, or wants nothing counted. One who has yet to
+        confirm has by now: whatever it was, it came and was seen.
         """
         known: dict[int, bool] = {}
         choices = self._store.subscriptions.choices({one for _, one, _ in receipts})
+        seen = {one for _, one, event in receipts if event in ("shown", "clicked")}
+        for subscription in seen & choices.keys():
+            if not choices[subscription].confirmed:
+                with suppress(NotSubscribed):
+                    self._store.subscriptions.confirm(subscription)
         for id, subscription, event in receipts:
             if id not in known:
                 known[id] = self._store.notifications.state(id) is not None

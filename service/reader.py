@@ -89,22 +89,6 @@ def _public(name: str, cache_control: str) -> Response:
     return response
 
 
-_TEST_WORDS = {
-    "en": ("This is a test", "Alerts from {} will look like this."),
-    "es": ("Esto es una prueba", "Así se verán los avisos de {}."),
-    "fr": ("Ceci est un essai", "Les alertes de {} auront cet aspect."),
-    "de": ("Dies ist ein Test", "So sehen Meldungen von {} aus."),
-    "ru": ("Это проверка", "Так выглядят оповещения от {}."),
-    "ar": ("هذه تجربة", "هكذا تبدو تنبيهات {}."),
-}
-
-
-def test_words(locale: str, site_name: str) -> tuple[str, str]:
-    """Return title and body of a test that a reader asks for, in their language or English."""
-    title, text = _TEST_WORDS.get(locale.partition("-")[0], _TEST_WORDS["en"])
-    return title, text.format(site_name)
-
-
 @bp.get("/privacy")
 def privacy() -> str:
     """Say what is stored about a reader, for how long, and how to see, change and erase it."""
@@ -130,7 +114,7 @@ def opt_in() -> Response:
     return _public("optin.js", _FIVE_MINUTES)
 
 
-@bp.get("/<any(look, panel, retire):part>.js")
+@bp.get("/<any(links, look, panel, retire):part>.js")
 def needed(part: str) -> Response:
     """Serve what `optin.js` fetches only where it is needed."""
     return _public(f"{part}.js", _FIVE_MINUTES)

@@ -143,6 +143,7 @@ class _AlertSaid(Said):
     kind: Literal["news", "breaking"] = "news"
     urgency: Literal["very-low", "low", "normal", "high"] = "high"
     ttl: Annotated[int, Field(ge=MIN_TTL, le=MAX_TTL)] | None = None
+    lang: Locale | None = None
     story: Slug | None = None
     spread_minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
     send_at: Moment | None = None
@@ -154,6 +155,7 @@ class _AlertSaid(Said):
 class NewNotification(_AlertSaid):
     """An alert to publish. `ttl` is in seconds; without it 4 hours, for breaking news 12.
 
+    `lang` is the language of its words (BCP 47); without it the site's, where that is set.
     With `send_at` it is sent then: RFC 3339 with an offset, or a wall clock's time with its zone,
     `2026-03-29T02:30[Europe/Berlin]` (RFC 9557). `late` says what becomes of it where nobody was
     there to send it within 15 minutes. With `local_time` each reader has it when their own clock
@@ -167,7 +169,8 @@ class NewNotification(_AlertSaid):
 
     def accepted(self, runtime: Runtime) -> Wanted:
         """Return the alert in the house's words; `Invalid` where it cannot be sent like that."""
-        content, spread, send_at = self._content(), self.spread_minutes or 0, self._send_at()
+        content = self._content(runtime.config.site_language)
+        spread, send_at = self.spread_minutes or 0, self._send_at()
         check_size(content, self.story or "", runtime)
         if spread and self.local_time:
             detail = "Readers' own clocks spread it already: leave out one of the two."
@@ -206,7 +209,7 @@ class NewNotification(_AlertSaid):
             detail = f"{str(error)[0].upper()}{str(error)[1:]}."
             raise Invalid([FieldError("send_at", detail)]) from None
 
-    def _content(self) -> Content:
+    def _content(self, site_language: str) -> Content:
         return Content(
             title=self.title,
             url=self.url,
@@ -217,6 +220,7 @@ class NewNotification(_AlertSaid):
             kind=self.kind,
             urgency=self.urgency,
             ttl=_DEFAULT_TTL[self.kind] if self.ttl is None else self.ttl,
+            lang=self.lang or site_language or None,
         )
 
 

@@ -14,7 +14,6 @@ import time
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
@@ -36,6 +35,7 @@ from pydantic_core import ErrorDetails
 from service import moments
 from service.endpoints import Endpoint
 from service.keys import from_b64url
+from service.languages import language_tag
 from service.models import Topic
 from service.problems import FieldError, Problem
 from service.quiet import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
@@ -142,19 +142,6 @@ def _link(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=1024)
-def _locale(text: str) -> str:
-    """Return a language tag in its usual spelling (RFC 5646 section 2.1.1), `en-GB`."""
-    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", text):
-        raise ValueError("must be a language tag such as en or en-GB")
-    subtags = text.lower().split("-")
-    for at, subtag in enumerate(subtags[1:], 1):
-        if len(subtag) == 1:
-            break
-        subtags[at] = {2: subtag.upper(), 4: subtag.title()}.get(len(subtag), subtag)
-    return "-".join(subtags)
-
-
 def _slug(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", text):
         raise ValueError("must be up to 40 lower-case letters, digits and hyphens")
@@ -245,7 +232,7 @@ def line(most: int) -> StringConstraints:
 
 
 Link = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_link)]
-Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(_locale)]
+Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(language_tag)]
 Zone = Annotated[str, AfterValidator(moments.zone)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Topics = Annotated[list[str], Field(max_length=100), AfterValidator(_topics)]

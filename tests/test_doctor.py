@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from service import seeding
 from service.config import Config
 from service.doctor import examine
 from service.doctor.findings import Finding
@@ -254,6 +255,23 @@ def stored(
 def sent(environment: dict[str, str], id: object) -> Finding:
     (finding,) = findings(environment, str(id))["pywebpush"]
     return finding
+
+
+@pytest.mark.parametrize(("waiting", "level"), [(19, "ok"), (20, "warn")])
+def test_a_welcome_that_hardly_anybody_sees_is_said(
+    environment: dict[str, str], waiting: int, level: str
+) -> None:
+    assert "Welcome" not in findings(environment)
+    runtime = Runtime.open(Config.read(environment))
+    store, key = runtime.store, runtime.vapid_public_key
+    for number in range(waiting):
+        endpoint = runtime.endpoints.parse(f"https://fcm.googleapis.com{seeding.path(number)}")
+        wish = Wish(endpoint, *seeding.keys(number), key, must_confirm=True)
+        store.subscriptions.subscribe(wish)
+    found = one(environment | {"WELCOME": "confirm"}, "Welcome")
+    assert found.level == level
+    assert f"{waiting} of {waiting} readers" in found.says
+    runtime.store.redis.close()
 
 
 def test_one_message_is_sent_by_pywebpush_and_its_browser_can_show_it(

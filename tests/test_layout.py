@@ -102,6 +102,10 @@ def test_the_readme_has_every_command() -> None:
         ("TRUSTED_PROXIES", "-1"),
         ("WORKER_CONCURRENCY", "two"),
         ("PREPARE_KEYS", "maybe"),
+        ("SITE_LANGUAGE", "English, mostly"),
+        ("WELCOME", "perhaps"),
+        ("WELCOME_TITLE", "x" * 201),
+        ("WELCOME_BODY", "two\nlines"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line_that_repeats_no_secret(name: str, value: str) -> None:

@@ -15,9 +15,11 @@ KB = 1024
 # Compressed: what every page view loads, the worker, and what comes only when it is shown: bell,
 # panel and preferences, with the texts of one language.
 EVERY_VIEW, WORKER, SHOWN = 4 * KB, 3 * KB, 8 * KB
+# And beside that what few come to: a pressed “Fewer alerts”, another provider's reader.
+RARE = {"/links.js": 2.5 * KB, "/retire.js": 1 * KB}
 PARTS = ["/look.js", "/panel.js"]
 TEXTS = [f"/texts/{path.stem}.json" for path in sorted((WEB / "reader" / "texts").iterdir())]
-ALL = ["/optin.js", "/sw.js", "/retire.js", *PARTS, *TEXTS]
+ALL = ["/optin.js", "/sw.js", *RARE, *PARTS, *TEXTS]
 
 
 @pytest.fixture
@@ -54,6 +56,11 @@ def test_what_every_page_view_loads_is_small_and_so_is_the_worker(client: FlaskC
 @pytest.mark.parametrize("texts", TEXTS)
 def test_all_that_is_ever_shown_is_small_in_every_language(client: FlaskClient, texts: str) -> None:
     assert weight(client, *PARTS, texts) <= SHOWN
+
+
+@pytest.mark.parametrize("path", RARE)
+def test_what_few_come_to_is_small_too(client: FlaskClient, path: str) -> None:
+    assert weight(client, path) <= RARE[path]
 
 
 @pytest.mark.parametrize("path", ALL)

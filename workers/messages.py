@@ -106,8 +106,8 @@ class Messages:
         None where nothing of what was held is left.
         """
         if lease.send.digest is not None:
-            return lease.send.digest.message(id, lease.held[id.number], record.locale)
-        return NOTHING, lease.send.message(lease.receipts[id.number])
+            return lease.send.digest.message(id, lease.held[id.number], record)
+        return NOTHING, lease.send.message(lease.receipts[id.number], record)
 
     def _keys(self, lease: Lease, messages: Sequence[Message]) -> list[wire.PreparedKey | None]:
         """Return a key for each message: derived in idle time, else now; None where that fails."""

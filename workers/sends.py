@@ -11,6 +11,7 @@ from typing import TypeAlias
 from service.endpoints import origin_of
 from service.models import Notification, Record, State, SubscriptionId
 from service.payload import Payload, digest
+from service.quiet import Choice
 from service.runtime import Runtime
 from service.store.sending import Brought
 from workers import wire
@@ -57,6 +58,11 @@ class Bases(dict[int, Base]):
 
 
 Rows: TypeAlias = Sequence[tuple[int, Record]]
+
+
+def is_counted(record: Record) -> bool:
+    """Whether a reader's browser may report what it shows: else it gets nothing to report with."""
+    return Choice.unpack(record.choice).receipts
 
 
 def _of_story(runtime: Runtime, notification: Notification) -> list[Notification]:
@@ -112,7 +118,7 @@ class Digest:
         return sorted(id for story, id in found.items() if newest.get(story, id) == id)
 
     def message(
-        self, id: SubscriptionId, held: Sequence[int], locale: int
+        self, id: SubscriptionId, held: Sequence[int], record: Record
     ) -> tuple[Brought, bytes] | None:
         """Return what of what is held for a reader is brought, and what its browser receives.
 
@@ -121,14 +127,15 @@ class Digest:
         shown = self._brings(held)
         if not shown:
             return None
-        language = self._runtime.store.house.locales.name(locale)[:2]
+        language = self._runtime.store.house.locales.name(record.locale)[:2]
         key = tuple(shown), language
         if key not in self._made:
             alerts = [self._alerts[one] for one in shown]
             self._made[key] = digest(self._wave, alerts, language, self._runtime.config.public_url)
         about = shown[0] if len(shown) == 1 else self._wave.id
         brought = Brought(tuple((one, self._alerts[one].revision) for one in shown), tuple(held))
-        return brought, self._made[key].carrying(self._runtime.tokens.receipt(about, id))
+        receipt = self._runtime.tokens.receipt(about, id) if is_counted(record) else None
+        return brought, self._made[key].carrying(receipt)
 
 
 class Send:
@@ -185,9 +192,9 @@ class Send:
         made = self._tokens.receipts(self.id, partition, numbers)
         return dict(zip(numbers, made, strict=True))
 
-    def message(self, receipt: str) -> bytes:
+    def message(self, receipt: str, record: Record) -> bytes:
         """Return what a browser is to receive, but in a wave: that is `digest`'s."""
-        return self._payload.carrying(receipt)
+        return self._payload.carrying(receipt if is_counted(record) else None)
 
     def headers(
         self, origin: str, signer: wire.VapidSigner, now: float, expires: float

@@ -18,6 +18,7 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
 from service import embedded
+from service.config import CONFIRM
 from service.dispatch import QUEUE
 from service.doctor.findings import Finding, Level
 from service.models import Audience
@@ -28,6 +29,7 @@ from service.words import GB, lasting, size
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
 _MOST_NAMED = 5  # push services
+_FEW = 20  # readers who have yet to confirm; a beginning is no fault
 _ANSWER = 10.0  # seconds that our own web has to answer
 # Domains that nobody can be written to at (RFC 2606, RFC 6761, RFC 6762).
 _RESERVED = ("example", "test", "invalid", "localhost", "local")
@@ -49,6 +51,7 @@ class Examination:
         yield from self.workers()
         yield from self.clock()
         yield from self.push_services()
+        yield from self.confirmation()
         yield from self.prepared_keys()
         yield from self.disk()
 
@@ -240,6 +243,23 @@ class Examination:
             )
         if not resting and not doubts and not paced:
             yield Finding("ok", what, "All take messages.")
+
+    def confirmation(self) -> Iterator[Finding]:
+        """Look at how many see the welcome before which they are sent nothing."""
+        if self.runtime.config.welcome != CONFIRM:
+            return
+        subscriptions = self.runtime.store.subscriptions
+        waiting, all_ = subscriptions.count("unconfirmed"), subscriptions.count()
+        if waiting < _FEW or 2 * waiting < all_:
+            says = f"{waiting:,} of {all_:,} readers have yet to see their welcome."
+            yield Finding("ok", "Welcome", says)
+        else:
+            yield Finding(
+                "warn",
+                "Welcome",
+                f"{waiting:,} of {all_:,} readers never saw theirs, and are sent nothing"
+                " (WELCOME=confirm): subscribe a browser of your own and look why.",
+            )
 
     def prepared_keys(self) -> Iterator[Finding]:
         """Say how far the keys for alerts to come are."""

@@ -76,6 +76,7 @@ def _test_message(runtime: Runtime, id: SubscriptionId) -> bytes:
         title=f"A test of {config.site_name}",
         body="Sent by stoppress doctor.",
         url=config.site_origins[0] if config.site_origins else config.public_url,
+        lang="en",
     )
     one = Notification(
         id=0,  # no alert's, so that its receipt counts nothing

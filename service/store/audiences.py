@@ -13,16 +13,17 @@ from service.store.stories import story_key
 from service.store.subscriptions import Subscriptions
 
 # Leaves in KEYS[first + 1] who is meant: live, in any of the topics, in any of the locales and in
-# none of the exclusions; or live, and following the story; but neither gone nor those who muted it.
-# KEYS from `first`: scratch, destination, live, gone, topics, locales, exclusions, and where there
-# is a story who followed it, who muted it. ARGV from `arg`: everyone or not, how many topics,
-# locales and exclusions, one number or '', a story or not.
+# none of the exclusions; or live, and following the story; but neither gone, nor unconfirmed, nor
+# those who muted it.
+# KEYS from `first`: scratch, destination, live, gone, unconfirmed, topics, locales, exclusions, and
+# where there is a story who followed it, who muted it. ARGV from `arg`: everyone or not, how many
+# topics, locales and exclusions, one number or '', a story or not.
 # AND with NOT is done as XOR: BITOP NOT reaches only as far as its operand.
 SELECT = """
 local function select_audience(first, arg)
-  local scratch, destination, live, gone = unpack(KEYS, first, first + 3)
+  local scratch, destination, live, gone, unconfirmed = unpack(KEYS, first, first + 4)
   local counts = {tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2]), tonumber(ARGV[arg + 3])}
-  local at = first + 4
+  local at = first + 5
   local function without(...)
     redis.call('BITOP', 'OR', scratch, ...)
     redis.call('BITOP', 'AND', scratch, scratch, destination)
@@ -48,9 +49,9 @@ local function select_audience(first, arg)
     if counts[3] > 0 then without(unpack(KEYS, at, at + counts[3] - 1)) end
     redis.call('BITOP', 'AND', scratch, followed, live)
     redis.call('BITOP', 'OR', destination, destination, scratch)
-    without(gone, muted)
+    without(gone, unconfirmed, muted)
   else
-    without(gone, unpack(KEYS, at, at + counts[3] - 1))
+    without(gone, unconfirmed, unpack(KEYS, at, at + counts[3] - 1))
   end
   redis.call('DEL', scratch)
   return redis.call('BITCOUNT', destination)
@@ -93,6 +94,7 @@ class Audiences:
         if one is not None and one.partition != partition:
             audience = Audience()
         key = Subscriptions.bitmap_key
+        nobody = key(partition, "locale", "nobody")  # an empty bitmap
         topics = [key(partition, "topic", slug) for slug in audience.topics]
         if audience.waking is not None:
             topics = [key(partition, "wake", audience.waking)]
@@ -102,10 +104,11 @@ class Audiences:
             if any(name == asked or name.startswith(asked + "-") for asked in audience.locales)
         ]
         if audience.locales and not locales:
-            # Nobody reads in that language yet: an empty bitmap stands for them.
-            locales = [key(partition, "locale", "nobody")]
+            locales = [nobody]  # nobody reads in that language yet
         exclude = [key(partition, "topic", slug) for slug in audience.exclude]
         keys = [scratch, destination, key(partition, "live"), key(partition, "gone")]
+        # A test, or the welcome itself, is for who has yet to confirm too.
+        keys.append(nobody if one is not None else key(partition, "unconfirmed"))
         only = audience.subscription.number if audience.subscription else ""
         counts = [len(topics), len(locales), len(exclude)]
         args = [int(audience.everyone), *counts, only, int(bool(audience.story))]

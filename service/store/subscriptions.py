@@ -118,7 +118,8 @@ class Wish:
     """What a browser asks for; None leaves a preference as it is.
 
     `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
-    which the reader was asked. `muted` and `followed` are running stories.
+    which the reader was asked. `muted` and `followed` are running stories. One that is new
+    `must_confirm` before anything but tests is sent to it.
     """
 
     endpoint: Endpoint
@@ -132,6 +133,7 @@ class Wish:
     wording: int | None = None
     muted: frozenset[str] | None = None
     followed: frozenset[str] | None = None
+    must_confirm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +220,10 @@ class Subscriptions:
 
     @staticmethod
     def bitmap_key(partition: int, kind: str, name: object = "") -> str:
-        """Return the bitmap `live`, `gone`, or of one `topic`, `locale`, `key`, `base`, `seen`.
+        """Return a bitmap: `live`, `gone`, `unconfirmed`; `topic`, `locale`, `key`, `base`, `seen`.
 
-        `key` and `base` go by numbers of tables, `seen` by the month of the last visit, `202611`.
+        The last five are of one of them each: `key` and `base` go by numbers of tables, `seen` by
+        the month of the last visit, `202611`.
         """
         return f"{{{partition}}}:{kind}:{name}" if name else f"{{{partition}}}:{kind}"
 
@@ -234,6 +237,8 @@ class Subscriptions:
         ]
         if record.locale:
             keys.append(self.bitmap_key(partition, "locale", record.locale))
+        if not Choice.unpack(record.choice).confirmed:
+            keys.append(self.bitmap_key(partition, "unconfirmed"))
         return keys
 
     # -- writing ---------------------------------------------------------------------------------
@@ -301,6 +306,16 @@ class Subscriptions:
             packed = self._packed(id)
             if packed is not None and self._put(id, wish, packed):
                 return self.get(id)
+
+    def confirm(self, id: SubscriptionId) -> None:
+        """Count a reader who has confirmed in all audiences from now on; NotSubscribed."""
+        while (packed := self._packed(id)) is not None:
+            record = Record.unpack(packed)
+            key = self._house.vapid_keys.name(record.vapid_key)
+            kept = self._endpoint(record), record.p256dh, record.auth, key
+            if self._put(id, Wish(*kept, chosen={"confirmed": True}), packed):
+                return
+        raise NotSubscribed
 
     def remove(self, id: SubscriptionId, *, remember: bool = True, only_gone: bool = False) -> None:
         """Take a reader out of every audience and forget the record; NotSubscribed.
@@ -431,7 +446,7 @@ class Subscriptions:
             vapid_key = before.vapid_key
         else:
             vapid_key = house.vapid_keys.number(wish.vapid_key)
-        choice = Choice.unpack(before.choice) if before else Choice()
+        choice = Choice.unpack(before.choice) if before else Choice(confirmed=not wish.must_confirm)
         if wish.chosen:
             choice = replace(choice, **wish.chosen)
         wording = before.wording if before else 0
@@ -560,7 +575,7 @@ class Subscriptions:
         ]
 
     def count(self, kind: str = "live") -> int:
-        """Return how many browsers are subscribed now, or how many of them are `gone`."""
+        """Return how many browsers are subscribed now, or are `gone`, or `unconfirmed`."""
         return sum(
             self._redis.bitcount(self.bitmap_key(partition, kind))
             for partition in range(self.partitions)

@@ -55,6 +55,7 @@ GOOD: dict[str, Any] = {
         "kind": "news",
         "urgency": "normal",
         "ttl": 3600,
+        "lang": "en-GB",
         "audience": {"topics": ["world"], "exclude": [], "locales": ["en"]},
         "story": "quake",
         "spread_minutes": 30,

@@ -44,6 +44,7 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "kind": "news",
         "urgency": "high",
         "ttl": 4 * 3600,
+        "lang": None,
         "story": None,
         "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
         "spread_minutes": None,

@@ -6,7 +6,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.readers import Visit, bell, panel, subscribe
-from tests.house import House
 
 pytestmark = pytest.mark.browser
 
@@ -155,9 +154,12 @@ def test_a_browser_without_push_is_told_so_only_when_its_reader_asks(visit: Visi
     expect(panel(page)).to_contain_text("This browser cannot show alerts")
 
 
-def test_who_asks_not_to_be_tracked_sends_no_receipts(paper: House, visit: Visit) -> None:
+@pytest.mark.parametrize(
+    "wish", ["globalPrivacyControl: {value: true}", "doNotTrack: {value: '1'}"]
+)
+def test_who_asks_not_to_be_tracked_sends_no_receipts(visit: Visit, wish: str) -> None:
     page = visit()
-    page.evaluate("Object.defineProperty(navigator, 'globalPrivacyControl', {value: true})")
+    page.evaluate(f"Object.defineProperties(navigator, {{ {wish} }})")
     with page.expect_request("**/api/v1/subscriptions") as sent:
         subscribe(page)
     assert sent.value.post_data_json["receipts"] is False

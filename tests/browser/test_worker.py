@@ -94,9 +94,27 @@ def test_who_wants_fewer_alerts_gets_the_storys_page_and_has_not_clicked_the_sto
 
     clicked = worker("click", fewer["action"])
 
-    panel = f"{site.origin}/ferry?from=alert#stop-press=fewer"
-    assert clicked == {"stopped": True, "opened": [panel], "left": 0}
+    asked = f"{site.origin}/ferry?from=alert#stop-press=fewer"
+    assert clicked == {"stopped": True, "opened": [asked], "left": 0}
     assert site.receipts == [[{"token": "r1", "event": "shown"}]]
+
+
+@pytest.mark.parametrize(
+    ("story", "said"),
+    [
+        ("quake-2", "&story=quake-2"),
+        ("a&b=c#d é", "&story=a%26b%3Dc%23d+%C3%A9"),
+        (7, ""),
+        (None, ""),
+    ],
+)
+def test_the_page_hears_to_which_running_story_the_alert_belongs(
+    site: Site, worker: Callable[..., Any], story: object, said: str
+) -> None:
+    data = {"api": site.origin, "receipt": "r1", "story": story}
+    (shown,) = worker("push", document(site, navigate=f"{site.origin}/ferry", data=data))
+    clicked = worker("click", shown["actions"][0]["action"])
+    assert clicked["opened"] == [f"{site.origin}/ferry#stop-press=fewer{said}"]
 
 
 def test_where_the_story_is_on_another_site_the_panel_opens_on_the_front_page(
@@ -131,6 +149,17 @@ def test_an_alert_that_replaces_another_on_the_screen_alerts_anew_only_where_it_
         n for n in worker("push", document(site, "r3", tag="", renotify=True)) if not n["tag"]
     ]
     assert plain["renotify"] is False
+
+
+def test_an_alert_that_has_nothing_to_report_with_reports_nothing(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    data = {"api": site.origin, "receipt": None}
+    worker("push", document(site, data=data))
+    assert worker("click", "")["opened"] == ["https://paper.example/ferry"]
+    worker("push", document(site, data=data))
+    worker("close")
+    assert site.receipts == []
 
 
 # Beside the site's own push --------------------------------------------------------------------

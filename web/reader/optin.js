@@ -16,7 +16,7 @@ const CALL_TIMEOUT_MS = 15_000;
 const REST_DAYS = [7, 30];
 const NEVER = REST_DAYS.length + 1;
 const WORDING = 1; // of the question, recorded with a reader's consent
-const FEWER = "#stop-press=fewer"; // what an alert's “Fewer alerts” opens
+const ASKED_BY_ALERT = "#stop-press="; // how the fragment begins with which an alert opens a page
 // The service does not know this id, or not with this token.
 const UNKNOWN = [401, 403, 404];
 
@@ -407,7 +407,7 @@ async function visit() {
     await retire(settings.retire, { runs, site, prepare, mayAsk });
   }
   if (supported) await refresh(false);
-  if (location.hash === FEWER) return openPanel(false);
+  if (location.hash.startsWith(ASKED_BY_ALERT)) return (await import("./links.js")).follow(reader);
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
 }
 

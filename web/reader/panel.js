@@ -308,7 +308,7 @@ function quarters(locale) {
   });
 }
 
-function written(t, moment) {
+export function written(t, moment) {
   const format = new Intl.DateTimeFormat(t.locale, { dateStyle: "medium", timeStyle: "short" });
   return format.format(new Date(moment));
 }
@@ -449,7 +449,7 @@ function showHomeScreen(panel) {
 }
 
 /** Show what fits this reader; `facts` are what a click on “Yes” needs, where it was prepared. */
-async function fill(panel, facts) {
+export async function fill(panel, facts) {
   const { reader, t } = panel;
   if (reader.state().subscribed) {
     await showPreferences(panel);
@@ -468,8 +468,9 @@ function prepared(reader) {
 
 /** Open the panel, or come back to the one that is open.
 
-    Unasked, it appears only when everything it offers will work, and leaves the focus alone. */
-export async function open(reader, unasked) {
+    Unasked, it appears only when everything it offers will work, and leaves the focus alone.
+    `show` fills it. */
+export async function open(reader, unasked, show = fill) {
   if (dialog) {
     dialog.focus();
     return;
@@ -479,7 +480,7 @@ export async function open(reader, unasked) {
   if (facts instanceof Error && unasked) throw facts;
   if (dialog) return;
   dialog = new Panel(reader, t);
-  await fill(dialog, facts);
+  await show(dialog, facts);
   if (unasked) dialog?.announce(t.question);
   else dialog?.focus();
 }

@@ -36,7 +36,7 @@
   // Receipts that wait for the service, one entry each; the oldest give way.
   const WAITING = "stop-press-receipts";
   const MOST_WAITING = 50;
-  // Our own action under each alert where there is room, and the fragment that opens the panel.
+  // Our own action under each alert where there is room, and the fragment of what it opens.
   const FEWER = "stop-press=fewer";
   const FEWER_ALERTS = {
     ar: "تنبيهات أقل",
@@ -84,21 +84,22 @@
       .slice(0, self.Notification.maxActions ?? 0);
   }
 
-  /** What to open for “Fewer alerts”: the story's page, or the front page where it is elsewhere. */
-  function panelLink(story) {
-    const url = new URL(story);
+  /** What to open for “Fewer alerts”: the article's page, or the front page where it is elsewhere;
+      the fragment says of which running story it is. */
+  function panelLink(article, story) {
+    const url = new URL(article);
     const page = url.origin === self.location.origin ? url : new URL("/", self.location);
-    page.hash = FEWER;
+    page.hash = typeof story === "string" ? `${FEWER}&${new URLSearchParams({ story })}` : FEWER;
     return page.href;
   }
 
   /** What the click and the receipts need later; kept by the browser with the notification. */
   function keepsake({ navigate, data, ...notification }) {
-    const story = safeLink(navigate);
+    const article = safeLink(navigate);
     const links = actionsOf(notification).map((row) => [row.action, safeLink(row.navigate)]);
     return {
-      navigate: story,
-      links: [[FEWER, panelLink(story)], ...links],
+      navigate: article,
+      links: [[FEWER, panelLink(article, data?.story)], ...links],
       api: data?.api,
       receipt: data?.receipt,
       // A clicked alert is always reported, the others by some of a large audience.
@@ -220,12 +221,16 @@
     clicked.add(kept.receipt);
     notification.close();
     const link = new Map(kept.links).get(action) ?? kept.navigate;
-    const opened = open(link);
-    const told =
-      action === FEWER // no click on the story
-        ? []
-        : [report(kept, "clicked"), announce("stoppress:clicked", notification, link)];
-    event.waitUntil(Promise.all([opened, ...told]));
+    // A page of its own for “Fewer alerts”, which is no click on the story.
+    const done =
+      action === FEWER
+        ? [self.clients.openWindow(link)]
+        : [
+            open(link),
+            report(kept, "clicked"),
+            announce("stoppress:clicked", notification, link),
+          ];
+    event.waitUntil(Promise.all(done));
   });
 
   self.addEventListener("notificationclose", (event) => {

@@ -22,6 +22,7 @@ from tests.push_service import PushService
 
 pytestmark = pytest.mark.browser
 
+PANEL = "[...document.querySelectorAll('body > div')].at(-1)?.shadowRoot"
 # A site's app: a worker with its version in the address, and push of its own.
 APP = """
 self.stopPress = { ignoreForeign: true };
@@ -144,9 +145,14 @@ def test_fewer_alerts_opens_the_page_with_the_panel_and_is_no_click_on_the_story
 
     desktop.act(shown, key)
 
-    panel = firefox.wait_for_tab("/ferry#stop-press=fewer")
+    opened = firefox.wait_for_tab("/ferry")
+    opened.wait_until(f"{PANEL}?.querySelector('button.tonight') && true")
+    assert opened.evaluate("location.hash") == "", "loaded again it is an ordinary page"
+    opened.click("button.tonight")
+    opened.wait_until(f"{PANEL}.querySelector('output').textContent.startsWith('No alerts until')")
+    assert opened.evaluate("errors") == []
     wait_until(lambda: receipts(house, id) == {"shown": 1})
-    panel.close()
+    opened.close()
     tab.close()
 
 

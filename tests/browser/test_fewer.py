@@ -1,0 +1,238 @@
+"""“Fewer alerts” as it opens from an alert: three single clicks, in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from service.models import Audience, SubscriptionId
+from service.reader import WEB
+from tests.browser.readers import Visit, bell, panel, subscribe, tab_to
+from tests.browser.test_panel_looks import IN_VIEW, LOOKS, faults
+from tests.house import House
+
+pytestmark = pytest.mark.browser
+
+RIGA = ZoneInfo("Europe/Riga")
+
+
+def come(page: Page, fragment: str = "#stop-press=fewer&story=quake") -> Locator:
+    """Come to the page as a pressed “Fewer alerts” opens it; return the panel."""
+    where = page.url
+    page.goto("about:blank")
+    page.goto(where + fragment)
+    expect(panel(page)).to_be_visible()
+    return panel(page)
+
+
+@pytest.fixture
+def reader(paper: House, visit: Visit) -> Any:
+    """Open the newspaper as a subscriber: the page, and who the service knows."""
+
+    def open_one(**options: Any) -> tuple[Page, SubscriptionId]:
+        page = visit(**options)
+        return page, subscribe(page)
+
+    return open_one
+
+
+def choice(paper: House, id: SubscriptionId) -> Any:
+    return paper.runtime.store.subscriptions.get(id)
+
+
+def run_story(paper: House) -> None:
+    paper.publish(Audience(everyone=True, story="quake"))
+
+
+def test_quiet_tonight_is_one_click_and_another_undoes_it(paper: House, reader: Any) -> None:
+    page, id = reader(timezone_id="Europe/Riga", locale="en-GB")
+    box = come(page)
+    expect(box.get_by_role("heading")).to_have_text("Fewer alerts")
+    expect(box.get_by_role("heading")).to_be_focused()
+    assert page.evaluate("location.hash") == ""
+
+    box.get_by_role("button", name="Quiet tonight").click()
+
+    expect(box.get_by_role("status")).to_contain_text("No alerts until")
+    until = datetime.fromtimestamp(choice(paper, id).choice.paused_until, RIGA)
+    now = datetime.now(RIGA)
+    assert (until.hour, until.minute) == (7, 0), "when the newsroom's quiet hours end"
+    assert timedelta(hours=0) < until - now < timedelta(hours=25)
+    expect(box.get_by_role("status")).to_contain_text("07:00")
+    undo = box.get_by_role("button", name="Undo: Quiet tonight")
+    expect(undo).to_be_focused()
+    undo.click()
+    expect(box.get_by_role("status")).to_have_text("Undone.")
+    assert choice(paper, id).choice.paused_until == 0
+    expect(box.get_by_role("button", name="Quiet tonight", exact=True)).to_be_visible()
+
+
+def test_tonight_ends_with_the_readers_own_quiet_hours_and_shortens_no_longer_pause(
+    paper: House, reader: Any
+) -> None:
+    page, id = reader(timezone_id="Europe/Riga")
+    page.evaluate(PATCH % json.dumps({"quiet_hours": {"from": "23:00", "to": "09:00"}}))
+    box = come(page)
+    box.locator("button.tonight").click()
+    expect(box.get_by_role("status")).not_to_be_empty()
+    until = datetime.fromtimestamp(choice(paper, id).choice.paused_until, RIGA)
+    assert until.hour == 9
+    week = (datetime.now(RIGA) + timedelta(days=7)).replace(microsecond=0)
+    page.evaluate(PATCH % json.dumps({"paused_until": week.isoformat()}))
+    before = choice(paper, id).choice.paused_until
+    box = come(page)
+    box.locator("button.tonight").click()
+    expect(box.get_by_role("status")).not_to_be_empty()
+    assert choice(paper, id).choice.paused_until == before
+    box.locator("button.tonight").click()
+    expect(box.get_by_role("status")).to_have_text("Undone.")
+    assert choice(paper, id).choice.paused_until == before
+
+
+PATCH = """(() => {
+  const { id, token } = JSON.parse(localStorage.getItem("stop-press"));
+  const headers = { "Content-Type": "application/json", Authorization: `Bearer ${token}` };
+  const body = JSON.stringify(%s);
+  return fetch(`/api/v1/subscriptions/${id}`, { method: "PATCH", headers, body })
+    .then(({ ok }) => { if (!ok) throw new Error("refused"); });
+})()"""
+
+
+def test_a_story_is_muted_with_one_click_beside_those_muted_before(
+    paper: House, reader: Any
+) -> None:
+    for story in ("quake", "storm"):
+        paper.publish(Audience(everyone=True, story=story))
+    page, id = reader()
+    page.evaluate(PATCH % json.dumps({"muted_stories": ["storm"]}))
+    box = come(page)
+    box.get_by_role("button", name="Mute this story").click()
+    expect(box.get_by_role("status")).to_have_text("No more alerts about this story.")
+    assert choice(paper, id).muted == {"quake", "storm"}
+    box.get_by_role("button", name="Undo: Mute this story").click()
+    expect(box.get_by_role("status")).to_have_text("Undone.")
+    assert choice(paper, id).muted == {"storm"}
+
+
+def test_of_a_story_that_has_ended_meanwhile_the_reader_hears_just_that(
+    paper: House, reader: Any
+) -> None:
+    run_story(paper)
+    page, id = reader()
+    box = come(page)
+    paper.runtime.store.stories.close("quake")
+    box.locator("button.mute").click()
+    expect(box.get_by_role("status")).to_contain_text("This story has ended")
+    expect(box.locator("button.mute")).to_have_text("Mute this story")
+    assert choice(paper, id).muted == set()
+
+
+def test_an_alert_of_no_story_offers_none_to_mute(reader: Any) -> None:
+    page, _ = reader()
+    box = come(page, "#stop-press=fewer")
+    expect(box.locator("button.tonight")).to_be_visible()
+    expect(box.locator("button.mute")).to_have_count(0)
+
+
+def test_leaving_is_one_click_and_so_is_the_way_to_all_that_can_be_chosen(
+    paper: House, reader: Any
+) -> None:
+    page, _ = reader()
+    box = come(page)
+    box.get_by_role("button", name="Quiet hours and more").click()
+    expect(box.get_by_role("heading").first).to_have_text("Your alerts")
+    box = come(page)
+    box.get_by_role("button", name="Leave").click()
+    expect(box.get_by_role("heading")).to_have_text("You have left")
+    assert paper.runtime.store.subscriptions.count() == 0
+
+
+def test_what_fails_is_said_and_can_be_tried_again(paper: House, reader: Any) -> None:
+    page, id = reader()
+    box = come(page)
+    page.context.set_offline(True)
+    box.locator("button.tonight").click()
+    expect(box.get_by_role("alert")).to_contain_text("Not saved")
+    assert choice(paper, id).choice.paused_until == 0
+    page.context.set_offline(False)
+    box.locator("button.tonight").click()
+    expect(box.get_by_role("status")).to_contain_text("No alerts until")
+    expect(box.get_by_role("alert")).to_have_count(0)
+
+
+def test_who_is_not_subscribed_here_is_asked_instead(visit: Visit) -> None:
+    page = visit()
+    box = come(page)
+    expect(box.get_by_role("button", name="Yes, alert me")).to_be_visible()
+    box.locator("button.later").click()
+    page.reload()
+    page.wait_for_function("window.StopPress")
+    expect(bell(page)).to_be_visible()
+    expect(panel(page)).to_have_count(0)
+
+
+def test_a_keyboard_alone_is_enough(paper: House, reader: Any) -> None:
+    run_story(paper)
+    page, id = reader()
+    box = come(page)
+    tab_to(page, "button.tonight")
+    page.keyboard.press("Enter")
+    expect(box.get_by_role("status")).to_contain_text("No alerts until")
+    tab_to(page, "button.mute")
+    page.keyboard.press("Space")
+    expect(box.get_by_role("status")).to_have_text("No more alerts about this story.")
+    kept = choice(paper, id)
+    assert kept.choice.paused_until > 0
+    assert kept.muted == {"quake"}
+    page.keyboard.press("Escape")
+    expect(panel(page)).to_have_count(0)
+
+
+HERE = [
+    "wide and dark",
+    "a phone",
+    "a phone, from right to left",
+    "zoomed to 200 %, in French",
+    "forced colours",
+]
+
+
+@pytest.mark.parametrize("look", [LOOKS[name] for name in HERE], ids=HERE)
+def test_it_is_whole_and_without_fault_on_every_screen(
+    paper: House, reader: Any, look: dict[str, Any]
+) -> None:
+    run_story(paper)
+    page, _ = reader(**look)
+    box = come(page)
+    for press in ((), ("tonight", "mute")):
+        for name in press:
+            box.locator(f"button.{name}").click()
+            expect(box.locator(f"button.{name}")).to_contain_text(": ")
+        assert box.evaluate(IN_VIEW), press
+        assert faults(page, "body > div:last-of-type") == [], press
+        for button in box.get_by_role("button").all():
+            assert button.bounding_box()["height"] >= 44, press
+
+
+def test_its_words_are_there_in_every_language_and_may_be_replaced(visit: Visit) -> None:
+    text = (WEB / "reader" / "links.js").read_text()
+    found = dict(re.findall(r"^  ([a-z]{2}): \{\n(.*?)^  \},", text, re.M | re.S))
+    languages = {path.stem for path in (WEB / "reader" / "texts").iterdir()}
+    assert set(found) == languages
+    names = {language: re.findall(r"^    (\w+):", rows, re.M) for language, rows in found.items()}
+    assert {tuple(row) for row in names.values()} == {tuple(names["en"])}
+    assert all("{when}" in rows for rows in found.values())
+    page = visit(script='data-texts="/demo/static/icon.svg"')
+    page.route(
+        "**/icon.svg", lambda route: route.fulfill(json={"tonight": "Hush", "fewer": "Less"})
+    )
+    subscribe(page)
+    box = come(page)
+    expect(box.get_by_role("heading")).to_have_text("Less")
+    expect(box.locator("button.tonight")).to_have_text("Hush")

@@ -1,0 +1,91 @@
+"""The welcome that confirms a subscription, in real browsers: shown, or pressed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from service.models import Audience
+from tests.browser.desktop import Desktop
+from tests.browser.firefox import Firefox
+from tests.browser.publisher import Publisher
+from tests.browser.readers import Visit, panel, subscribe
+from tests.house import House, wait_until
+from tests.push_service import PushService
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher() as publisher:
+        yield publisher
+
+
+@pytest.fixture
+def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
+    """A newspaper whose readers confirm; its web processes are running."""
+    with House(redis_url, push_service, tmp_path, WELCOME="confirm") as house:
+        house.web()
+        yield house
+
+
+def waiting(house: House) -> int:
+    return house.runtime.store.subscriptions.count("unconfirmed")
+
+
+def test_a_firefox_that_shows_the_welcome_is_sent_alerts_from_then_on(
+    redis_url: str,
+    push_service: PushService,
+    publisher: Publisher,
+    firefox: Firefox,
+    desktop: Desktop,
+    tmp_path: Path,
+) -> None:
+    settings = {"WELCOME": "confirm", "SITE_ORIGINS": publisher.origin}
+    with House(redis_url, push_service, tmp_path, **settings) as house:
+        address = house.web()
+        firefox.allow_notifications(publisher.origin)
+        publisher.worker("/sw.js", f'importScripts("{address}/sw.js");')
+        tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+        tab.wait_until("window.StopPress && true")
+        tab.evaluate("(StopPress.ask(), true)")
+        tab.click("button.main")
+        tab.wait_until("StopPress.state().subscribed")
+        assert waiting(house) == 1
+        assert house.runtime.publishing.reach(Audience(everyone=True)) == 0
+
+        house.worker()
+        house.clock()
+
+        shown = desktop.wait_for_notification(timeout=20)
+        assert shown.title == "Welcome"
+        wait_until(lambda: waiting(house) == 0)
+        house.over(house.publish(Audience(topics=("world",)), title="News"))
+        assert desktop.wait_for_notification(timeout=20).title == "News"
+        tab.close()
+
+
+def test_a_pressed_welcome_confirms_by_the_page_that_it_opens(paper: House, visit: Visit) -> None:
+    page = visit()
+    id = subscribe(page)
+    assert waiting(paper) == 1
+    token = paper.runtime.tokens.receipt(0, id)
+    pressed = f"{page.url}#stop-press=welcome&receipt={token}"
+    page.goto("about:blank")
+    page.route("**/api/v1/receipts", lambda route: route.abort())
+    page.goto(pressed)
+    expect(panel(page)).to_contain_text("We could not be reached")
+    assert waiting(paper) == 1
+    page.unroute("**/api/v1/receipts")
+
+    page.reload()
+
+    expect(panel(page).get_by_role("heading")).to_have_text("Thank you. You will hear from us.")
+    assert waiting(paper) == 0
+    assert page.evaluate("location.hash") == ""
+    panel(page).get_by_role("button", name="Quiet hours and more").click()
+    expect(panel(page).get_by_role("heading").first).to_have_text("Your alerts")

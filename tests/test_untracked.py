@@ -1,0 +1,105 @@
+"""Who asks not to be tracked is sent nothing to report with: Safari, which shows an alert by
+itself, and whoever else has the message, could not count them if they wanted to."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import http_ece
+import pytest
+
+from service import seeding
+from service.models import Audience, Notification, State, SubscriptionId
+from service.payload import Payload
+from service.quiet import QUARTER, Quiet
+from service.store.subscriptions import Wish
+from tests.house import House, content
+from tests.push_service import Message, PushService
+
+READERS = 40
+UNTRACKED = range(0, READERS, 3)
+NUMBERS = {seeding.path(number): number for number in range(READERS)}
+
+
+@pytest.fixture
+def reading(house: House) -> House:
+    """A house with readers, some of whom want nothing counted, a worker and a clock."""
+    house.seed(READERS)
+    choose(house, UNTRACKED, receipts=False)
+    house.worker()
+    house.clock()
+    return house
+
+
+def choose(house: House, numbers: range, **chosen: Any) -> None:
+    subscriptions = house.runtime.store.subscriptions
+    for number in numbers:
+        one = subscriptions.get(SubscriptionId(0, number))
+        wish = Wish(one.endpoint, one.p256dh, one.auth, one.vapid_key, chosen=chosen)
+        subscriptions.change(one.id, wish)
+
+
+def reporting(messages: list[Message]) -> dict[int, object]:
+    """With what each browser is to report."""
+    found: dict[int, object] = {}
+    for message in messages:
+        number = NUMBERS[message.path]
+        clear = http_ece.decrypt(
+            message.body,
+            private_key=seeding.private_key(number),
+            auth_secret=seeding.keys(number)[1],
+            version="aes128gcm",
+        )
+        found[number] = json.loads(clear)["notification"]["data"]["receipt"]
+    assert len(found) == len(messages)
+    return found
+
+
+def assert_only_the_others_report(house: House, messages: list[Message], *ids: int) -> None:
+    reports = reporting(messages)
+    assert set(reports) == set(range(READERS))
+    for number, token in reports.items():
+        if number in UNTRACKED:
+            assert token is None
+        else:
+            opened = house.runtime.tokens.open_receipt(str(token))
+            assert opened is not None
+            assert opened[0] in ids
+            assert opened[1] == SubscriptionId(0, number)
+
+
+def test_an_alert_gives_them_no_token(reading: House, push: PushService) -> None:
+    id = reading.publish()
+    reading.over(id)
+    assert reading.outcomes(id) == {"accepted": READERS}
+    assert_only_the_others_report(reading, push.received, id)
+
+
+def test_nor_does_what_was_held_while_they_slept(reading: House, push: PushService) -> None:
+    now = int(time.time()) // QUARTER
+    choose(reading, range(READERS), quiet=Quiet((now - 8) % 96, (now + 24) % 96))
+    ids = [reading.publish(title=title) for title in ("One", "Two")]
+    for id in ids:
+        reading.over(id)
+    assert push.received == [], "all of it is held"
+    choose(reading, range(READERS), quiet=Quiet(0, 0))
+    (quarter,) = reading.runtime.store.held.due(1 << 40)
+    reading.runtime.publishing.wake_readers(quarter * QUARTER, "https://paper.example")
+    (wave,) = [one for one in reading.runtime.publishing.latest(9) if one.wave]
+    reading.over(wave.id)
+    assert_only_the_others_report(reading, push.received, wave.id)
+
+
+def test_the_document_without_a_token_is_otherwise_the_same() -> None:
+    quote = 'He said: "receipt":"" and "receipt":null'
+    one = Notification(
+        7, content(quote, lang="en"), Audience(everyone=True), State.SENT, 0.0, "", reporting=0.5
+    )
+    payload = Payload(one, "https://push.example")
+    bare, whole = (json.loads(payload.carrying(token)) for token in (None, "r" * 22))
+    assert bare["notification"]["data"].pop("receipt") is None
+    assert whole["notification"]["data"].pop("receipt") == "r" * 22
+    assert bare == whole
+    assert whole["notification"]["title"] == quote
