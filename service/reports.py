@@ -23,6 +23,7 @@ from service.models import (
     State,
     Topic,
 )
+from service.waves import Held
 
 _COUNTING_ERROR = 0.0081  # of a HyperLogLog as Redis keeps it, at any number (PFCOUNT)
 _LATE = 5.0  # seconds after which an alert that has not begun needs somebody's attention
@@ -89,6 +90,7 @@ class Report:
     receipts: dict[str, Estimate]
     now: float
     limits: list[Limit] = field(default_factory=list)
+    held: Held = field(default_factory=Held)
 
     @property
     def live(self) -> bool:
@@ -133,7 +135,7 @@ class Report:
         one = self.notification
         if one.audience.subscription is not None or one.planned or one.wave:
             return False
-        reached = self.handed_over or self.progress.skipped(QUIET)
+        reached = self.handed_over or self.held.waiting
         return not one.over or one.corrects is not None or reached > 0
 
     @property
@@ -150,12 +152,31 @@ class Report:
     @property
     def state(self) -> str:
         """What it is doing, in a word or two."""
+        if self.withdrawn:
+            return "withdrawn"
         return "being stopped" if self.stopping else _STATES[self.notification.state]
 
     @property
     def handed_over(self) -> int:
-        """How many browsers' push services took it."""
-        return self.progress.of(Outcome.ACCEPTED)
+        """How many browsers' push services took it, also after its readers' quiet hours."""
+        since = sum(alone + together for _, alone, together in self.notification.waves)
+        return self.progress.of(Outcome.ACCEPTED) + max(since, self.held.brought)
+
+    @property
+    def held_back(self) -> int:
+        """For how many browsers it was held, since they had quiet hours when it was sent."""
+        return 0 if self.notification.wave else self.progress.skipped(QUIET)
+
+    @property
+    def held_in_vain(self) -> int:
+        """How many of those never got it, and wait no more."""
+        return max(0, self.held_back - self.held.waiting - self.held.brought)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it was sent, and then cancelled for those for whom it was held."""
+        stopped = self.notification.state is State.CANCELLED and not self.live
+        return stopped and self.held_back > 0 and not self.progress.of(Outcome.CANCELLED)
 
     @property
     def percent(self) -> int:
