@@ -16,6 +16,7 @@ from service import desk_forms, submissions, validation
 from service.calls import runtime
 from service.desk import bp, correction_page, describe_audience, report_of
 from service.desk_forms import CorrectionForm, Form
+from service.forecast import forecast
 from service.models import Audience, Notification, State
 from service.publishing import Conflict, Idempotency, UnknownNotification
 from service.submissions import Wanted
@@ -201,6 +202,7 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
     wanted = _check(form, before)
     if not isinstance(wanted, Wanted):
         return _compose(form, nonce=nonce, before=before, errors=wanted), 422
+    now = time.time()
     return render_template(
         "desk/confirm.html",
         form=form,
@@ -209,7 +211,15 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
         wanted=wanted,
         audience=describe_audience(wanted.audience),
         reach=runtime().publishing.reach(wanted.audience),
-        now=time.time(),
+        forecast=forecast(
+            runtime().store,
+            runtime().config.manners,
+            wanted.content,
+            wanted.audience,
+            wanted.send_at,
+            now,
+        ),
+        now=now,
     )
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from service.forecast import Forecast
 from service.limits import Limit
 from service.models import (
     LIMIT,
@@ -234,6 +235,36 @@ def limit_words(limit: Limit) -> str:
     return f"{name} {does or f'answers {limit.why}'}: it is tried again {again}. {wait}."
 
 
+def forecast_words(forecast: Forecast) -> str:
+    """Say when readers would have an alert: exactly of a few, `About 30 %` of many."""
+    ahead, asked = forecast, forecast.asked
+    away = ahead.paused + ahead.full
+    at_once = asked - ahead.held - away - ahead.late
+    if at_once == asked:
+        return "All as soon as it is sent" if ahead.exact else "As good as all once it is sent"
+    said = [
+        (at_once, "as soon as it is sent"),
+        (ahead.held, "when their quiet hours end"),
+        (away, "not at all: they paused, or had as many today as they want"),
+        (ahead.late, "not at all: that time is over by their clocks"),
+    ]
+    shares = [(_share(n, asked, exact=ahead.exact), words) for n, words in said if n]
+    text = "; ".join(f"{share} {words}" for share, words in shares)
+    return text[0].upper() + text[1:]
+
+
+def _share(n: int, of: int, *, exact: bool) -> str:
+    """Say a share no more exactly than a sample shows it."""
+    if exact:
+        return f"{n:,}"
+    percent = 100 * n / of
+    if percent < 1:
+        return "less than 1 %"
+    if percent > 97:
+        return "nearly all"
+    return f"about {round(percent) if percent < 10 else 5 * round(percent / 5)} %"
+
+
 def outcome_words(outcome: Outcome, service: str) -> str:
     """Say what became of a browser; `service` as endpoints.py names it, or why it was skipped."""
     why = _WHY_SKIPPED.get(service, "quiet hours or limit")
@@ -339,5 +370,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "brief": _brief,
     "duration": _duration,
     "limit": limit_words,
+    "forecast": forecast_words,
     "estimate": estimate_words,
 }

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from service.manners import OVER
 from service.models import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.recent import NewestFirst
@@ -24,7 +25,6 @@ from workers import policy, wire
 from workers.admission import Admission
 from workers.health import Health
 from workers.leases import Lease, is_sparse
-from workers.manners import OVER
 from workers.prepare import Pool
 from workers.sends import Base, Bases, Send
 from workers.transport import Answer, Transport

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from service.endpoints import origin_of
+from service.manners import Courtesy
 from service.models import Notification, Record, State, SubscriptionId
 from service.payload import Payload, digest
 from service.runtime import Runtime
 from service.store.sending import Brought
 from workers import wire
 from workers.health import Health, Service
-from workers.manners import Courtesy
 
 _READ_AGAIN = 1.0  # seconds
 _MOST_HELD = 100  # alerts that are looked through
