@@ -298,7 +298,9 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
         said += f", but not {' or '.join(without)}"
     if audience.locales:
         said += f", reading {' or '.join(audience.locales)}"
-    if audience.story:
+    if audience.story and said == "everyone":
+        said += f" but who muted the story {audience.story}"
+    elif audience.story:
         said += f", and whoever follows the story {audience.story}"
     return said
 
