@@ -16,6 +16,7 @@ from service.models import SKIPPED, Audience, Notification, Outcome
 from service.moments import iso
 from service.publishing import Published
 from service.reports import estimates
+from service.waves import Held
 
 _PAGE = 20  # notifications of a list, unless asked for more
 _LONGEST_PAGE = 100
@@ -208,6 +209,7 @@ def _progress(one: Notification) -> dict[str, Any]:
         "done": progress.done,
         "outcomes": {outcome.value: progress.of(outcome) for outcome in Outcome},
         "skipped": {why: progress.skipped(why) for why in SKIPPED},
+        "held": _held(runtime().publishing.held(one)),
         "by_service": by_service,
         "receipts": {event: said.browsers for event, said in receipts.items()},
         "receipts_error": {event: round(said.error) for event, said in receipts.items()},
@@ -216,6 +218,18 @@ def _progress(one: Notification) -> dict[str, Any]:
         "finished_at": iso(one.finished_at) if one.finished_at else None,
         # On average; within the first second, as if it were over.
         "rate_per_second": round(progress.done / max(1.0, seconds), 1),
+    }
+
+
+def _held(held: Held) -> dict[str, Any]:
+    first_at, last_at = (iso(at) if at else None for at in (held.first_at, held.last_at))
+    return {
+        "waiting": held.waiting,
+        "first_at": first_at,
+        "last_at": last_at,
+        "alone": held.alone,
+        "together": held.together,
+        "waves": [wave._asdict() | {"id": str(wave.id), "at": iso(wave.at)} for wave in held.waves],
     }
 
 

@@ -21,7 +21,8 @@ from service import (
     api_readers,
     calls,
     desk,
-    desk_writing,  # noqa: F401 - its pages are the desk's
+    desk_stories,  # noqa: F401 - its pages are the desk's
+    desk_writing,  # noqa: F401
     editors,
     metrics,
     problems,

@@ -33,6 +33,7 @@ from service.desk_forms import CorrectionForm
 from service.models import Audience, Notification
 from service.publishing import Conflict, Idempotency, UnknownNotification
 from service.reports import FILTERS, Report, describe, estimates, service_name
+from service.waves import Held
 
 _PAGE = 30  # alerts on one page of the list
 _HTMX = "htmx-2.0.11.min.js"
@@ -153,6 +154,7 @@ def report_of(notification: Notification, *, receipts: bool = True) -> Report:
         ),
         now=time.time(),
         limits=publishing.limits(notification) if receipts else [],
+        held=publishing.held(notification) if receipts and notification.finished_at else Held(),
     )
 
 
@@ -194,9 +196,14 @@ def _alert(id: int, notice: str = "") -> str:
     one = publishing.get(id)
     if one.planned:
         return render_template("desk/planned.html", notice=notice, **_planned(one))
+    report = report_of(one)
     return render_template(
         "desk/alert.html",
-        report=report_of(one),
+        report=report,
+        brought=[
+            (alert, sum(report.progress.brought[alert.id]))
+            for alert in publishing.all(report.progress.brought)
+        ],
         root=publishing.get(one.corrects) if one.corrects else None,
         corrections=[report_of(publishing.get(id), receipts=False) for id in one.corrections],
         notice=notice,
@@ -262,7 +269,7 @@ def correct(id: int) -> ResponseReturnValue:
     """Correct it, once however often this arrives: the form's nonce stands for the intention."""
     form, nonce = CorrectionForm.read(), desk_forms.nonce()
     root = runtime().publishing.root(id)
-    if root.over and form.reached == "leave":
+    if form.reached == "leave" and root.over and not runtime().publishing.held(root).waiting:
         notice = "By now it is over: whoever gets it has the old words. They can only be replaced."
         return correction_page(root, form, notice=notice), 409
     said = json.dumps(asdict(form)).encode()
@@ -307,6 +314,7 @@ def correction_page(
         notice=notice,
         reached=runtime().publishing.reached(root),
         waiting=0 if root.over else progress.recipients - progress.done,
+        held=runtime().publishing.held(root).waiting if root.over else 0,
     )
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from flask import abort, request
 
 from service import moments
-from service.models import Content, Notification, SendAt, State
+from service.models import ROUND_THE_WORLD, Content, Notification, SendAt, State
 from service.validation import Invalid
 
 # Over how long an alert may be spread: what the form sends, and the minutes that it means.
@@ -42,7 +42,8 @@ def nonce() -> str:
 class Form:
     """An alert, to be sent `when`: "now", "at" a wall clock's time in a zone, or "draft".
 
-    Of one that is planned already, `changes` says which state of it was opened.
+    `local`: that time by each reader's own clock. `story` is a running one, `new_story` as it was
+    typed. Of one that is planned already, `changes` says which state of it was opened.
     """
 
     title: str = ""
@@ -50,10 +51,13 @@ class Form:
     url: str = ""
     audience: str = "topics"
     topics: tuple[str, ...] = ()
+    story: str = ""
+    new_story: str = ""
     kind: str = "news"
     spread: str = ""
     when: str = "now"
     at: str = ""
+    local: str = ""
     zone: str = "UTC"
     changes: str = ""
 
@@ -69,10 +73,12 @@ class Form:
             url=content.url,
             audience="everyone" if audience.everyone else "topics",
             topics=audience.topics,
+            story=audience.story,
             kind=content.kind,
             spread=str(planned.spread_minutes or ""),
             when="at" if send_at else "draft",
             at=_wall(send_at, zone) if send_at else "",
+            local="yes" if planned.wall else "",
             zone=zone,
             changes=str(planned.changes),
         )
@@ -85,10 +91,13 @@ class Form:
             **_texts(),
             audience=form.get("audience", "topics"),
             topics=tuple(dict.fromkeys(form.getlist("topic"))),
+            story=form.get("story", ""),
+            new_story=form.get("new_story", "").strip(),
             kind=form.get("kind", "news"),
             spread=form.get("spread", ""),
             when=form.get("when", "now"),
             at=form.get("at", ""),
+            local=form.get("local", ""),
             zone=form.get("zone") or "UTC",
             changes=form.get("changes", ""),
         )
@@ -103,7 +112,10 @@ class Form:
             "kind": self.kind,
             "spread_minutes": SPREADS.get(self.spread, self.spread),
             "audience": {"everyone": True} if everyone else {"topics": list(self.topics)},
+            # As it would be written: “Ferry aground” is ferry-aground.
+            "story": "-".join(self.new_story.lower().split()) or self.story or None,
             "send_at": self._send_at if self.when == "at" else None,
+            "local_time": self.when == "at" and bool(self.local),
             "draft": {"now": False, "at": False, "draft": True}.get(self.when, self.when),
         }
 
@@ -118,19 +130,24 @@ class Form:
             said["draft"] = True  # until it is sent, which is another call
         # The form's time is by the minute, and says nothing of a clock that shows it twice.
         before = planned.send_at if planned.state is State.SCHEDULED else None
-        if self.when == "at" and before and self._moment and self.at == _wall(before, self.zone):
-            said["send_at"], said["local_time"] = moments.write(before), bool(before.wall)
+        if self.when == "at" and before and self._is_at(before):
+            said["send_at"] = moments.write(before)
         return said
 
     @property
     def _send_at(self) -> str:
-        return f"{self.at}[{self.zone}]"
+        return self.at if self.local else f"{self.at}[{self.zone}]"
+
+    def _is_at(self, send_at: SendAt) -> bool:
+        known = self._moment is not None and bool(self.local) == bool(send_at.wall)
+        return known and self.at == _wall(send_at, self.zone)
 
     @property
     def _moment(self) -> float | None:
         """The time in seconds since 1970 UTC; None where it is no time."""
         try:
-            return moments.read(self._send_at).at
+            read = moments.read_wall if self.local else moments.read
+            return read(self._send_at).at
         except ValueError:
             return None
 
@@ -150,11 +167,16 @@ class Form:
             errors["send_at"] = self._complaint_of_time()
         return errors
 
+    @property
+    def names_two_stories(self) -> bool:
+        """Whether it would both go on with a running story and begin another."""
+        return bool(self.story and self.new_story)
+
     def _complaint_of_time(self) -> str:
         moment = self._moment
         if moment is None:
             return "Choose a day and a time."
-        if moment <= time.time():
+        if moment + (ROUND_THE_WORLD if self.local else 0) <= time.time():
             return "That has passed. Choose a later time, or send it now."
         return "That is more than a year away."
 
@@ -184,7 +206,12 @@ class CorrectionForm:
 
 
 def _wall(send_at: SendAt, zone: str) -> str:
-    """Return what a clock of that zone shows then, as `<input type="datetime-local">` has it."""
+    """Return what a clock shows then, of that zone or of a reader's own.
+
+    As `<input type="datetime-local">` has it.
+    """
+    if send_at.wall:
+        return send_at.wall[:16]
     return f"{datetime.fromtimestamp(send_at.at, ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
 
 

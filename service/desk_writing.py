@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,8 +17,9 @@ from service import desk_forms, submissions, validation
 from service.calls import runtime
 from service.desk import bp, correction_page, describe_audience, report_of
 from service.desk_forms import CorrectionForm, Form
+from service.forecast import forecast
 from service.models import Audience, Notification, State
-from service.publishing import Conflict, Idempotency, UnknownNotification
+from service.publishing import Conflict, Idempotency, RunningStory, UnknownNotification
 from service.submissions import Wanted
 
 _USED = (
@@ -28,6 +30,7 @@ _CHANGED = (
     "Somebody else has changed this alert meanwhile. Nothing was changed just now: review these"
     " words to put them in the place of the others."
 )
+_TWO_STORIES = "Choose a running story or begin a new one, not both."
 _SENT = "This alert was sent meanwhile, without these words. Readers get them by a correction."
 _ENDED = (
     "Somebody has deleted or cancelled this alert meanwhile. Nothing was sent just now: review"
@@ -174,6 +177,9 @@ def _is_done(form: Form, one: Notification) -> bool:
     if form.when == "now":
         return not one.planned and one.state is not State.CANCELLED
     send_at = one.send_at if one.state is State.SCHEDULED else None
+    if send_at and wanted.send_at and send_at.wall:
+        # Where some clocks show it already, it is begun at once, and that moves on.
+        send_at = replace(send_at, at=wanted.send_at.at)
     return one.planned and wanted.send_at == send_at
 
 
@@ -186,7 +192,8 @@ def reach() -> ResponseReturnValue:
     id = request.args.get("id", type=int)
     before = None if id is None else runtime().publishing.get(id)
     everyone = request.args.get("audience") == "everyone"
-    found = _reach(everyone, request.args.getlist("topic"), before)
+    story = request.args.get("new_story", "").strip() or request.args.get("story", "")
+    found = _reach(everyone, request.args.getlist("topic"), story, before)
     return render_template("desk/reach.html", reach=found)
 
 
@@ -201,6 +208,7 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
     wanted = _check(form, before)
     if not isinstance(wanted, Wanted):
         return _compose(form, nonce=nonce, before=before, errors=wanted), 422
+    now = time.time()
     return render_template(
         "desk/confirm.html",
         form=form,
@@ -208,9 +216,22 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
         before=before,
         wanted=wanted,
         audience=describe_audience(wanted.audience),
+        story=_running(wanted.audience.story),
         reach=runtime().publishing.reach(wanted.audience),
-        now=time.time(),
+        forecast=forecast(
+            runtime().store,
+            runtime().config.manners,
+            wanted.content,
+            wanted.audience,
+            wanted.send_at,
+            now,
+        ),
+        now=now,
     )
+
+
+def _running(slug: str) -> RunningStory | None:
+    return next((one for one in runtime().publishing.stories() if one.slug == slug), None)
 
 
 def _compose(
@@ -231,7 +252,10 @@ def _compose(
         notice=notice,
         topics=runtime().store.house.topics().values(),
         spreads=desk_forms.spreads(before),
-        reach=_reach(form.audience == "everyone", form.topics, before),
+        stories=runtime().publishing.stories(),
+        reach=_reach(
+            form.audience == "everyone", form.topics, form.new_story or form.story, before
+        ),
     )
 
 
@@ -244,6 +268,8 @@ def _check(form: Form, before: Notification | None = None) -> Wanted | dict[str,
             wanted = _changed(form, before)
     except validation.Invalid as invalid:
         return form.complaints(invalid)
+    if form.names_two_stories:
+        return {"story": _TWO_STORIES}
     if form.when == "now" and not runtime().publishing.reach(wanted.audience):
         return {"audience": "Nobody would get it: no browser is subscribed to that yet."}
     return wanted
@@ -256,7 +282,7 @@ def _changed(form: Form, before: Notification) -> Wanted:
 
 
 def _reach(
-    everyone: bool, slugs: tuple[str, ...] | list[str], before: Notification | None
+    everyone: bool, slugs: Sequence[str], story: str, before: Notification | None
 ) -> int | None:
     """Return how many browsers that is; None where nobody was chosen."""
     known = runtime().store.house.topics()
@@ -264,5 +290,8 @@ def _reach(
     if not (everyone or topics):
         return None
     audience = before.audience if before else Audience()
-    audience = replace(audience, everyone=everyone, topics=() if everyone else topics)
+    # A new story has no followers; nor has one whose name is not possible.
+    running = story if story in runtime().store.stories.slugs() else ""
+    topics = () if everyone else topics
+    audience = replace(audience, everyone=everyone, topics=topics, story=running)
     return runtime().publishing.reach(audience)

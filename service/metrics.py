@@ -80,7 +80,9 @@ class House(Collector):
         outcomes: Counter[tuple[str, ...]] = Counter()
         left = 0
         since = time.time() - _DAY
-        latest = {one.id: one for one in self._store.notifications.latest(_LATEST)}
+        stored = self._store.notifications
+        some = [*stored.latest(_LATEST), *stored.waves(_LATEST)]
+        latest = {one.id: one for one in some}
         for id in active:
             one = latest.get(id) or self._store.notifications.get(id)
             if one is not None:

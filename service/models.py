@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -37,7 +37,10 @@ QUIET, LIMIT, PAUSED, OVER = SKIPPED = ("quiet", "limit", "paused", "over")
 
 
 class State(str, Enum):
-    """What a notification is doing; nothing leaves the last three."""
+    """What a notification is doing.
+
+    Nothing leaves the last three, but that what is held for some readers can still be cancelled.
+    """
 
     DRAFT = "draft"
     SCHEDULED = "scheduled"
@@ -290,6 +293,8 @@ class Notification:
     with nobody there to send it. A correction (`corrects` is the notification whose text it
     replaces) goes to those who got that; `text` is what the recipients not yet reached are sent,
     `revision` counts its changes. A browser that shows it reports so with probability `reporting`.
+    `waves` are those that are over and brought it to whom it was held for: their ids, and to how
+    many alone, to how many together with others.
     """
 
     id: int
@@ -309,6 +314,7 @@ class Notification:
     corrected: Content | None = None
     corrections: tuple[int, ...] = ()
     reporting: float = 1.0
+    waves: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def story(self) -> str:
@@ -387,11 +393,13 @@ class Batch:
 class Progress:
     """How far a notification has come.
 
-    Outcomes are counted by outcome and by push service, those skipped by why.
+    Outcomes are counted by outcome and by push service, those skipped by why. A wave `brought` the
+    alerts with these ids to so many alone, and to so many together with others.
     """
 
     recipients: int
     outcomes: dict[tuple[Outcome, str], int]
+    brought: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def done(self) -> int:

@@ -197,8 +197,35 @@ class Skipped(_Answer):
     over: int
 
 
+class WaveShown(_Answer):
+    """An alert that brought what was held until then, and to how many browsers this one of it."""
+
+    id: str
+    at: str
+    alone: int
+    together: int
+
+
+class HeldShown(_Answer):
+    """What came of those `skipped` for `quiet` hours: how many wait, and until when.
+
+    The others have it since by `waves`: `alone`, as it was, and they report to this alert; or
+    `together` with others in one message, whose receipts are the wave's.
+    """
+
+    waiting: int
+    first_at: str | None
+    last_at: str | None
+    alone: int
+    together: int
+    waves: list[WaveShown]
+
+
 class ProgressShown(_Answer):
     """How far an alert has come. Times are UTC; `started_at` is null before it is sent.
+
+    `outcomes` say what became of its audience when it was sent, and `held` what came since to those
+    who had quiet hours then: by a wave, of which they are `outcomes` too.
 
     `receipts` are estimates, with their standard errors in `receipts_error`: browsers are counted
     to about 0.8 %, and of a large audience only some report what they show or dismiss.
@@ -208,6 +235,7 @@ class ProgressShown(_Answer):
     done: int
     outcomes: Outcomes
     skipped: Skipped
+    held: HeldShown
     by_service: dict[str, dict[str, int]]
     receipts: Receipts
     receipts_error: Receipts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -33,6 +33,7 @@ from service.store import Store
 from service.store.notifications import Memory
 from service.store.sending import ACCEPTED_KEPT
 from service.store.subscriptions import NotSubscribed, Subscription
+from service.waves import Held, held
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
@@ -121,7 +122,7 @@ class Publishing:
             content=content,
             audience=audience,
             state=_state(send_at, draft),
-            created_at=time.time(),
+            created_at=_now(),
             created_by=by,
             spread_minutes=spread_minutes,
             send_at=send_at,
@@ -187,7 +188,7 @@ class Publishing:
             reporting=reporting(recipients),
         )
         published = Published(after.id, recipients, after.state)
-        if not self._store.notifications.change(before, after, time.time()):
+        if not self._store.notifications.change(before, after, _now()):
             self.to_change(before.id)
             raise Conflict("Somebody else has changed this alert meanwhile. Look at it again.")
         self._wake(after)
@@ -232,6 +233,10 @@ class Publishing:
             raise UnknownNotification
         return found
 
+    def all(self, ids: Iterable[int]) -> list[Notification]:
+        """Return those of these notifications that there are."""
+        return self._store.notifications.all(ids)
+
     def latest(self, limit: int, before: int | None = None) -> list[Notification]:
         """Return all notifications, newest first."""
         return self._store.notifications.latest(limit, before)
@@ -240,6 +245,10 @@ class Publishing:
         """Return those that are or were sent, the latest start first."""
         return self._store.notifications.started(limit, before)
 
+    def waves(self, limit: int) -> list[Notification]:
+        """Return those that bring or brought what was held, the latest first."""
+        return self._store.notifications.waves(limit)
+
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come."""
         return self._store.notifications.report(id) or self._store.sending.progress(id)
@@ -247,6 +256,12 @@ class Publishing:
     def limits(self, notification: Notification) -> list[Limit]:
         """Return which push services keep its readers waiting."""
         return limits(self._store, notification, time.time())
+
+    def held(self, notification: Notification) -> Held:
+        """Return who waits for it until their quiet hours end, and what came of others who did."""
+        if not self.progress(notification.id).skipped(QUIET):
+            return Held()
+        return held(self._store, notification)
 
     def receipts(self, id: int) -> dict[str, int]:
         """Return what browsers reported, each counted once (`reports.estimates`: what it means)."""
@@ -326,21 +341,27 @@ class Publishing:
         return self._store.audiences.count(audience)
 
     def cancel(self, id: int) -> None:
-        """Stop a notification and its corrections; Conflict when it is over.
+        """Stop a notification and its corrections; Conflict when nothing more of it would come.
 
-        A second from now no message of it leaves.
+        A second from now no message of it leaves, nor is it brought to whom it is held for.
         """
-        possible = [State.SENDING, State.PAUSED]
         one = self.get(id)
         if one.state is State.SCHEDULED:
             cancelled = dataclasses.replace(one, state=State.CANCELLED)
-            if self._store.notifications.change(one, cancelled, time.time()):
+            if self._store.notifications.change(one, cancelled, _now()):
                 self._dispatch.advance(id)
                 return
-        self._move(id, State.CANCELLED, possible, "cancelled")
-        for correction in self.get(id).corrections:
-            self._store.notifications.move(correction, State.CANCELLED, possible_from=possible)
+        self._move(id, State.CANCELLED, self._stoppable(one), "cancelled")
+        for correction in self._store.notifications.all(self.get(id).corrections):
+            possible = self._stoppable(correction)
+            self._store.notifications.move(correction.id, State.CANCELLED, possible_from=possible)
         self._dispatch.advance(id)
+
+    def _stoppable(self, notification: Notification) -> list[State]:
+        """Return the states in which something of it may still come."""
+        if notification.over and self.held(notification).waiting:
+            return [State.SENT, State.EXPIRED]
+        return [State.SENDING, State.PAUSED]
 
     def pause(self, id: int) -> None:
         """Let no message leave from a second from now on until it is resumed; its time runs on."""
@@ -393,13 +414,12 @@ class Publishing:
                 ),
                 audience=root.audience,
                 state=State.SENDING if replace else State.SENT,
-                created_at=time.time(),
+                created_at=_now(),
                 created_by=by,
                 corrects=root.id,
                 reporting=reporting(reached),
             )
-            held = self.progress(root.id).skipped(QUIET)
-            if root.over and not (reached or held):
+            if root.over and not (reached or self.held(root).waiting):
                 raise Conflict(
                     "Nobody has this alert on screen: it reached nobody, or that is more than"
                     " seven days ago. Publish a new one instead."
@@ -429,6 +449,11 @@ class Publishing:
         if root.audience.subscription is not None:
             raise Conflict("This was a test to one browser: there is nothing to correct.")
         return root
+
+
+def _now() -> float:
+    """Return the time as it is stored and said: to the millisecond, the rest cut off."""
+    return int(time.time() * 1000) / 1000
 
 
 def reporting(recipients: int) -> float:

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from service.forecast import Forecast
 from service.limits import Limit
 from service.models import (
     LIMIT,
@@ -23,6 +24,7 @@ from service.models import (
     State,
     Topic,
 )
+from service.waves import Held
 
 _COUNTING_ERROR = 0.0081  # of a HyperLogLog as Redis keeps it, at any number (PFCOUNT)
 _LATE = 5.0  # seconds after which an alert that has not begun needs somebody's attention
@@ -89,6 +91,7 @@ class Report:
     receipts: dict[str, Estimate]
     now: float
     limits: list[Limit] = field(default_factory=list)
+    held: Held = field(default_factory=Held)
 
     @property
     def live(self) -> bool:
@@ -133,7 +136,7 @@ class Report:
         one = self.notification
         if one.audience.subscription is not None or one.planned or one.wave:
             return False
-        reached = self.handed_over or self.progress.skipped(QUIET)
+        reached = self.handed_over or self.held.waiting
         return not one.over or one.corrects is not None or reached > 0
 
     @property
@@ -150,12 +153,31 @@ class Report:
     @property
     def state(self) -> str:
         """What it is doing, in a word or two."""
+        if self.withdrawn:
+            return "withdrawn"
         return "being stopped" if self.stopping else _STATES[self.notification.state]
 
     @property
     def handed_over(self) -> int:
-        """How many browsers' push services took it."""
-        return self.progress.of(Outcome.ACCEPTED)
+        """How many browsers' push services took it, also after its readers' quiet hours."""
+        since = sum(alone + together for _, alone, together in self.notification.waves)
+        return self.progress.of(Outcome.ACCEPTED) + max(since, self.held.brought)
+
+    @property
+    def held_back(self) -> int:
+        """For how many browsers it was held, since they had quiet hours when it was sent."""
+        return 0 if self.notification.wave else self.progress.skipped(QUIET)
+
+    @property
+    def held_in_vain(self) -> int:
+        """How many of those never got it, and wait no more."""
+        return max(0, self.held_back - self.held.waiting - self.held.brought)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it was sent, and then cancelled for those for whom it was held."""
+        stopped = self.notification.state is State.CANCELLED and not self.live
+        return stopped and self.held_back > 0 and not self.progress.of(Outcome.CANCELLED)
 
     @property
     def percent(self) -> int:
@@ -213,6 +235,36 @@ def limit_words(limit: Limit) -> str:
     return f"{name} {does or f'answers {limit.why}'}: it is tried again {again}. {wait}."
 
 
+def forecast_words(forecast: Forecast) -> str:
+    """Say when readers would have an alert: exactly of a few, `About 30 %` of many."""
+    ahead, asked = forecast, forecast.asked
+    away = ahead.paused + ahead.full
+    at_once = asked - ahead.held - away - ahead.late
+    if at_once == asked:
+        return "All as soon as it is sent" if ahead.exact else "As good as all once it is sent"
+    said = [
+        (at_once, "as soon as it is sent"),
+        (ahead.held, "when their quiet hours end"),
+        (away, "not at all: they paused, or had as many today as they want"),
+        (ahead.late, "not at all: that time is over by their clocks"),
+    ]
+    shares = [(_share(n, asked, exact=ahead.exact), words) for n, words in said if n]
+    text = "; ".join(f"{share} {words}" for share, words in shares)
+    return text[0].upper() + text[1:]
+
+
+def _share(n: int, of: int, *, exact: bool) -> str:
+    """Say a share no more exactly than a sample shows it."""
+    if exact:
+        return f"{n:,}"
+    percent = 100 * n / of
+    if percent < 1:
+        return "less than 1 %"
+    if percent > 97:
+        return "nearly all"
+    return f"about {round(percent) if percent < 10 else 5 * round(percent / 5)} %"
+
+
 def outcome_words(outcome: Outcome, service: str) -> str:
     """Say what became of a browser; `service` as endpoints.py names it, or why it was skipped."""
     why = _WHY_SKIPPED.get(service, "quiet hours or limit")
@@ -246,7 +298,9 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
         said += f", but not {' or '.join(without)}"
     if audience.locales:
         said += f", reading {' or '.join(audience.locales)}"
-    if audience.story:
+    if audience.story and said == "everyone":
+        said += f" but who muted the story {audience.story}"
+    elif audience.story:
         said += f", and whoever follows the story {audience.story}"
     return said
 
@@ -318,5 +372,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "brief": _brief,
     "duration": _duration,
     "limit": limit_words,
+    "forecast": forecast_words,
     "estimate": estimate_words,
 }

@@ -160,7 +160,7 @@ def wake(house: House, push: PushService) -> list[Message]:
     choose(house, range(READERS), quiet=NO_QUIET)
     house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
     house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
-    (wave,) = [one for one in house.runtime.publishing.latest(20) if one.wave]
+    (wave,) = house.runtime.publishing.waves(9)
     house.over(wave.id)
     return push.received[before:]
 
@@ -208,7 +208,7 @@ def test_what_a_newer_alert_of_its_story_has_replaced_does_not_come_in_the_morni
     choose(reading, range(50), quiet=NO_QUIET)
     reading.over(reading.publish(ferry, title="Ferry home"))
     assert wake(reading, push) == []
-    (wave,) = [one for one in reading.runtime.publishing.latest(20) if one.wave]
+    (wave,) = reading.runtime.publishing.waves(9)
     assert skipped(reading, wave.id) == {"over": 50}
 
 
@@ -241,7 +241,7 @@ def test_what_was_cancelled_in_the_night_does_not_come_in_the_morning(
     reading.over(id)
     push.answer_with(lambda _: Answer(201))
     assert wake(reading, push) == []
-    (wave,) = [one for one in reading.runtime.publishing.latest(20) if one.wave]
+    (wave,) = reading.runtime.publishing.waves(9)
     assert skipped(reading, wave.id) == {"over": 50}
 
 
@@ -265,7 +265,7 @@ def test_who_has_an_alert_since_the_morning_gets_its_correction_and_nothing_twic
     reading.over(id)
     assert len(wake(reading, push)) == 50
     publishing = reading.runtime.publishing
-    (wave,) = [one for one in publishing.latest(9) if one.wave]
+    (wave,) = publishing.waves(9)
     with pytest.raises(Conflict, match="correct the alerts themselves"):
         publishing.correct(wave.id, title="x", body=None, url=None, replace=True, by="a test")
     correction = publishing.correct(
@@ -293,7 +293,7 @@ def test_what_is_corrected_while_it_is_being_brought_comes_corrected(
         id, title="Nobody dead", body=None, url=None, replace=False, by="a test"
     )
     push.answer_with(lambda _: Answer(201))
-    (wave,) = [one for one in reading.runtime.publishing.latest(20) if one.wave]
+    (wave,) = reading.runtime.publishing.waves(9)
     reading.over(wave.id)
     taken = [message for message in push.received[before:] if message.status == 201]
     assert said(taken) == {f"Nobody dead|{content().body}": 50}
@@ -307,7 +307,7 @@ def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
     (quarter,) = reading.runtime.store.held.due(1 << 40)
     reading.runtime.publishing.wake_readers(quarter * QUARTER + 4 * 3600, FRONT)
     assert reading.runtime.store.held.due(1 << 40) == []
-    assert not [one for one in reading.runtime.publishing.latest(9) if one.wave]
+    assert not reading.runtime.publishing.waves(9)
 
 
 # So many a day ----------------------------------------------------------------------------------

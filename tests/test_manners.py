@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from service.manners import Courtesy
 from service.models import Audience, Content, Notification, Outcome, Record, SendAt, State
 from service.quiet import Choice, Manners, Quiet
-from workers.manners import Courtesy
 
 NIGHT = Quiet.parse("22:00-07:00")
 MORNING = datetime(2026, 6, 2, 7, 0, tzinfo=timezone.utc).timestamp()

@@ -6,10 +6,10 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from service.manners import OVER, Timing
 from service.models import LIMIT, Outcome
 from service.runtime import Runtime
 from workers.leases import Lease
-from workers.manners import OVER, Timing
 from workers.sends import Digest, Rows
 
 

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from service.manners import Timing
 from service.models import Batch, Outcome, Record
 from service.store.recent import NewestFirst
 from service.store.sending import NOTHING, Brought, Result, Retry
 from service.store.subscriptions import BUCKET
 from workers import wire
-from workers.manners import Timing
 from workers.sends import Base, Send
 
 # Recipients in a bucket, on average, from which on its prepared keys are taken: taking them, and

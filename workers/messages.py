@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from service.manners import OVER
 from service.models import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.sending import NOTHING, Brought
@@ -14,7 +15,6 @@ from service.store.subscriptions import BUCKET
 from workers import wire
 from workers.health import Health
 from workers.leases import Lease
-from workers.manners import OVER
 from workers.prepare import Pool
 from workers.sends import Base, Bases, Rows
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from service.endpoints import origin_of
+from service.manners import Courtesy
 from service.models import Notification, Record, State, SubscriptionId
 from service.payload import Payload, digest
 from service.quiet import Choice
@@ -16,7 +17,6 @@ from service.runtime import Runtime
 from service.store.sending import Brought
 from workers import wire
 from workers.health import Health, Service
-from workers.manners import Courtesy
 
 _READ_AGAIN = 1.0  # seconds
 _MOST_HELD = 100  # alerts that are looked through
@@ -92,7 +92,7 @@ class Digest:
         if time.monotonic() - self._read_at < _READ_AGAIN:
             return
         self._read_at, self._made, self._newest = time.monotonic(), {}, {}
-        latest = [one for one in self._runtime.publishing.started(_MOST_HELD) if not one.wave]
+        latest = self._runtime.publishing.started(_MOST_HELD)
         self._alerts = {one.id: one for one in latest if one.state is not State.CANCELLED}
         for one in latest:
             if one.story and not one.corrects:
@@ -103,19 +103,19 @@ class Digest:
         self._read()
         return self._runtime.store.held.of(partition, numbers, self._alerts)
 
-    def _brings(self, held: Sequence[int]) -> list[int]:
-        """Return which alerts are shown of those held: not what was corrected or replaced since.
+    def _brings(self, held: Sequence[int]) -> dict[int, int]:
+        """Return which alerts are shown of those held, each with the one that was held.
 
         A correction and what it corrects are one, with the words that hold now; of a story there is
         only the latest, which may have come by itself.
         """
         self._read()
-        found: dict[str, int] = {}
+        found: dict[int, int] = {}
         for id in sorted(id for id in held if id in self._alerts):
             root = self._alerts.get(self._alerts[id].corrects or id, self._alerts[id])
-            found[root.story or str(root.id)] = root.id
-        newest = self._newest
-        return sorted(id for story, id in found.items() if newest.get(story, id) == id)
+            if not root.story or self._newest.get(root.story, root.id) == root.id:
+                found[root.id] = id
+        return dict(sorted(found.items()))
 
     def message(
         self, id: SubscriptionId, held: Sequence[int], record: Record
@@ -128,12 +128,15 @@ class Digest:
         if not shown:
             return None
         language = self._runtime.store.house.locales.name(record.locale)[:2]
+        told = tuple(shown.values())
         key = tuple(shown), language
         if key not in self._made:
-            alerts = [self._alerts[one] for one in shown]
-            self._made[key] = digest(self._wave, alerts, language, self._runtime.config.public_url)
-        about = shown[0] if len(shown) == 1 else self._wave.id
-        brought = Brought(tuple((one, self._alerts[one].revision) for one in shown), tuple(held))
+            texts = [self._alerts[one] for one in shown]
+            self._made[key] = digest(self._wave, texts, language, self._runtime.config.public_url)
+        # Who is shown a single alert reports of that one; of several, of the wave.
+        about = told[0] if len(told) == 1 else self._wave.id
+        alerts = tuple((one, self._alerts[one].revision) for one in shown)
+        brought = Brought(alerts, tuple(held), told)
         receipt = self._runtime.tokens.receipt(about, id) if is_counted(record) else None
         return brought, self._made[key].carrying(receipt)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import uuid
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Any, cast
 
 from redis import Redis
 
-from service.models import Audience
+from service.models import Audience, SubscriptionId
 from service.store.house import House
 from service.store.stories import story_key
 from service.store.subscriptions import Subscriptions
+
+_BLOCK = 32  # bytes of a bitmap in which somebody who was drawn is looked for
 
 # Leaves in KEYS[first + 1] who is meant: live, in any of the topics, in any of the locales and in
 # none of the exclusions; or live, and following the story; but neither gone, nor unconfirmed, nor
@@ -68,6 +73,17 @@ return count
 """
 )
 
+# KEYS, ARGV: those of select_audience. Returns the bitmap of those browsers.
+_SELECTED = (
+    SELECT
+    + """
+select_audience(1, 1)
+local bits = redis.call('GET', KEYS[2])
+redis.call('DEL', KEYS[2])
+return bits or ''
+"""
+)
+
 
 class Audiences:
     """Counts and freezes audiences."""
@@ -76,15 +92,37 @@ class Audiences:
         self._house = house
         self._partitions = range(partitions)
         self._count = redis.register_script(_COUNT)
+        self._selected = redis.register_script(_SELECTED)
 
     def count(self, audience: Audience) -> int:
         """Return how many browsers an audience reaches now."""
-        total = 0
+        return sum(
+            cast(int, self._count(keys=keys, args=args))
+            for keys, args in (self._apart(partition, audience) for partition in self._partitions)
+        )
+
+    def draw(self, audience: Audience, most: int) -> tuple[int, list[SubscriptionId]]:
+        """Return how many browsers an audience reaches now, and up to `most` drawn at random."""
+        blocks: list[tuple[int, int, bytes]] = []
         for partition in self._partitions:
-            scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
-            keys, args = self.selection(partition, audience, scratch + ":to", scratch)
-            total += cast(int, self._count(keys=keys, args=args))
-        return total
+            keys, args = self._apart(partition, audience)
+            bits = cast(bytes, self._selected(keys=keys, args=args))
+            starts = range(0, len(bits), _BLOCK)
+            blocks += [(partition, start, bits[start : start + _BLOCK]) for start in starts]
+        sizes = (int.from_bytes(bits, "big").bit_count() for _, _, bits in blocks)
+        upto = [0, *accumulate(sizes)]
+        drawn = []
+        for rank in random.sample(range(upto[-1]), min(most, upto[-1])):
+            at = bisect_right(upto, rank) - 1
+            partition, start, bits = blocks[at]
+            ones = [bit for bit in range(8 * len(bits)) if bits[bit // 8] & 0x80 >> bit % 8]
+            drawn.append(SubscriptionId(partition, 8 * start + ones[rank - upto[at]]))
+        return upto[-1], drawn
+
+    def _apart(self, partition: int, audience: Audience) -> tuple[list[str], list[Any]]:
+        """Return the keys and arguments that leave an audience where nobody else does."""
+        scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
+        return self.selection(partition, audience, scratch + ":to", scratch)
 
     def selection(
         self, partition: int, audience: Audience, destination: str, scratch: str

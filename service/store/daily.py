@@ -68,6 +68,7 @@ class Daily:
     """Counts alerts by reader and date, a date being a number such as 20260329."""
 
     def __init__(self, redis: Redis) -> None:
+        self._redis = redis
         self._count = redis.register_script(_COUNT)
         self._take_back = redis.register_script(_TAKE_BACK)
 
@@ -81,6 +82,12 @@ class Daily:
         )
         return [bool(fits) for fits in cast(bytes, answer)]
 
+    def had(self, partition: int, date: int, numbers: Sequence[int]) -> list[int]:
+        """Return how many alerts count for each of these readers so far."""
+        others: list[tuple[str, int | str]] = [("u4", f"#{number}") for number in numbers[1:]]
+        key = _day_key(partition, date)
+        return self._redis.bitfield_ro(key, "u4", f"#{numbers[0]}", others)
+
     def take_back(self, id: int, partition: int, date: int, numbers: Sequence[int]) -> None:
         """Let an alert not count for these readers."""
         if numbers:
@@ -88,4 +95,8 @@ class Daily:
 
 
 def _keys(id: int, partition: int, date: int) -> list[str]:
-    return [f"{{{partition}}}:day:{date}", f"{{{partition}}}:n:{id}:counted:{date}"]
+    return [_day_key(partition, date), f"{{{partition}}}:n:{id}:counted:{date}"]
+
+
+def _day_key(partition: int, date: int) -> str:
+    return f"{{{partition}}}:day:{date}"

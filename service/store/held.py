@@ -7,14 +7,39 @@ wakes        sorted set of those quarter hours
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
 from redis import Redis
 
+from service.store.subscriptions import Subscriptions
+
 T = TypeVar("T")
 
+# KEYS: scratch, who still waits, held, live, gone, then the bitmap of each quarter hour. Returns
+# how many of those for whom it is held wake in each; who is in several counts in the first. Nothing
+# where it is held for nobody. The first write frees: what is held can be withdrawn under
+# `maxmemory`.
+_WAITING = """
+local scratch, left, held, live, gone = unpack(KEYS, 1, 5)
+redis.call('DEL', scratch, left)
+if redis.call('EXISTS', held) == 0 then return {} end
+redis.call('BITOP', 'AND', left, held, live)
+redis.call('BITOP', 'AND', scratch, left, gone)
+redis.call('BITOP', 'XOR', left, left, scratch)
+local found = {}
+for i = 6, #KEYS do
+  redis.call('BITOP', 'AND', scratch, left, KEYS[i])
+  found[i - 5] = redis.call('BITCOUNT', scratch)
+  if found[i - 5] > 0 then redis.call('BITOP', 'XOR', left, left, scratch) end
+end
+redis.call('DEL', scratch, left)
+return found
+"""
+
 HELD_KEPT = 2 * 86_400  # seconds
+_NEVER = 1 << 40  # a quarter hour that nobody will see
 
 
 def held_key(partition: int, id: int) -> str:
@@ -33,6 +58,7 @@ class Held:
     def __init__(self, redis: Redis, partitions: int) -> None:
         self._redis = redis
         self._partitions = range(partitions)
+        self._waiting = redis.register_script(_WAITING)
 
     def due(self, quarter: int) -> list[int]:
         """Return the quarter hours up to this one until which something is held."""
@@ -41,6 +67,25 @@ class Held:
             rows = self._redis.zrangebyscore(wakes_key(partition), "-inf", quarter)
             found |= {int(row) for row in cast("list[bytes]", rows)}
         return sorted(found)
+
+    def pending(self) -> list[int]:
+        """Return all quarter hours until which something is held, also those to come."""
+        return self.due(_NEVER)
+
+    def waiting(self, id: int, quarters: Sequence[int]) -> dict[int, int]:
+        """Return how many wait for a notification, by those of these quarter hours they wake in."""
+        found: dict[int, int] = {}
+        for partition in self._partitions:
+            scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
+            key = Subscriptions.bitmap_key
+            keys = [scratch, scratch + ":left", held_key(partition, id)]
+            keys += [key(partition, "live"), key(partition, "gone")]
+            keys += [key(partition, "wake", quarter) for quarter in quarters]
+            counts = cast("list[int]", self._waiting(keys=keys))
+            for quarter, count in zip(quarters, counts):  # noqa: B905 - perhaps none
+                if count:
+                    found[quarter] = found.get(quarter, 0) + count
+        return found
 
     def forget(self, quarter: int) -> None:
         """Take a quarter hour as done; its bitmap ends by itself, after it was frozen."""

@@ -4,6 +4,7 @@ All in the slot `{g}`: a hash `n:<id>` each, one set per event reported, and
 
   active     set: those that are being sent, or of which something is still to be counted
   started    sorted set: all that ever were sent, scored with when that began (ms)
+  waves      the same of those that brought what was held; no editor wrote them
   scheduled  sorted set: drafts and what is to be sent later, scored with when (ms; a draft: never)
 """
 
@@ -20,14 +21,15 @@ from service.models import Audience, Content, Notification, Outcome, Progress, S
 from service.store.stories import STORIES
 
 _ACTIVE, _STARTED, _SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
+_WAVES = "{g}:waves"
 _READERS_TEST_KEPT = 86_400  # seconds
 _FIELDS = (
     *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
-    *("missed", "changes"),
+    *("missed", "changes", "waves"),
 )
 
-# KEYS: notification, active, started, scheduled, stories. ARGV: id, state, ms: when to send it, or
-# now; story or ''. A story is open from the first of its alerts that is sent.
+# KEYS: notification, active, started or waves, scheduled, stories. ARGV: id, state, ms: when to
+# send it, or now; story or ''. A story is open from the first of its alerts that is sent.
 _ENTER = """
 local function enter()
   if ARGV[2] == 'draft' or ARGV[2] == 'scheduled' then
@@ -163,8 +165,9 @@ end
 return 1
 """
 
-# KEYS: notification, active. ARGV: id, state, finished_at, report, seconds after which one that a
-# reader asked for is forgotten. Cancelled stays cancelled.
+# KEYS: notification, active, then the alerts that it brought as a wave. ARGV: id, state,
+# finished_at, report, seconds after which one that a reader asked for is forgotten, then to how
+# many it brought each of those alerts alone, and together with others. Cancelled stays cancelled.
 _FINISH = """
 redis.call('SREM', KEYS[2], ARGV[1])
 if redis.call('HEXISTS', KEYS[1], 'report') == 1 then return 0 end
@@ -172,6 +175,11 @@ local state = ARGV[2]
 if redis.call('HGET', KEYS[1], 'state') == 'cancelled' then state = 'cancelled' end
 redis.call('HSET', KEYS[1], 'state', state, 'finished_at', ARGV[3], 'report', ARGV[4])
 if redis.call('HEXISTS', KEYS[1], 'by_reader') == 1 then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
+for i = 3, #KEYS do
+  local waves = cjson.decode(redis.call('HGET', KEYS[i], 'waves') or '[]')
+  table.insert(waves, {tonumber(ARGV[1]), tonumber(ARGV[i * 2]), tonumber(ARGV[i * 2 + 1])})
+  redis.call('HSET', KEYS[i], 'waves', cjson.encode(waves))
+end
 return 1
 """
 
@@ -222,7 +230,7 @@ class Notifications:
 
         Where something is remembered already, nothing is stored and that is returned.
         """
-        keys = self._enter_keys(notification.id)
+        keys = self._enter_keys(notification.id, _WAVES if notification.wave else _STARTED)
         args = _enter_args(notification, notification.created_at)
         args += [_doc(notification), int(notification.by_reader)]
         if memory is not None:
@@ -254,8 +262,8 @@ class Notifications:
         """
         return bool(self._start(keys=self._enter_keys(id), args=[id, int(most_late * 1000)]))
 
-    def _enter_keys(self, id: int) -> list[str]:
-        return [self._key(id), _ACTIVE, _STARTED, _SCHEDULED, STORIES]
+    def _enter_keys(self, id: int, begun: str = _STARTED) -> list[str]:
+        return [self._key(id), _ACTIVE, begun, _SCHEDULED, STORIES]
 
     def correct(
         self, root: Notification, correction: Notification, memory: Memory | None = None
@@ -309,7 +317,8 @@ class Notifications:
     def latest(self, limit: int, before: int | None = None) -> list[Notification]:
         """Return up to `limit` notifications, newest first, those older than id `before`.
 
-        What readers asked for, to try their browsers, is neither here nor among `started`.
+        What readers asked for, to try their browsers, is neither here nor among `started`, nor is
+        what brought what was held.
         """
         newest = int(cast("bytes | None", self._redis.get("{g}:n")) or 0)
         upto = newest if before is None else min(newest, before - 1)
@@ -317,7 +326,7 @@ class Notifications:
         while upto > 0 and len(found) < limit:
             # An id is passed over where publishing it was refused.
             some = self.all(range(upto, max(0, upto - limit), -1))
-            found += [one for one in some if not one.by_reader]
+            found += [one for one in some if not (one.by_reader or one.wave)]
             upto -= limit
         return found[:limit]
 
@@ -327,6 +336,10 @@ class Notifications:
         first = 0 if rank is None else cast(int, rank) + 1
         ids = cast("list[bytes]", self._redis.zrevrange(_STARTED, first, first + limit - 1))
         return self.all(map(int, ids))
+
+    def waves(self, limit: int) -> list[Notification]:
+        """Return up to `limit` that bring or brought what was held, the latest first."""
+        return self.all(map(int, cast("list[bytes]", self._redis.zrevrange(_WAVES, 0, limit - 1))))
 
     def planned(self, limit: int) -> list[Notification]:
         """Return up to `limit` that were not sent yet: the soonest first, drafts last."""
@@ -356,9 +369,12 @@ class Notifications:
         report = {
             "recipients": progress.recipients,
             "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
+            "brought": [[alert, *counts] for alert, counts in progress.brought.items()],
         }
+        keys = [self._key(id), _ACTIVE, *map(self._key, progress.brought)]
         args = [id, state.value, repr(at), json.dumps(report), _READERS_TEST_KEPT]
-        return bool(self._finish(keys=[self._key(id), _ACTIVE], args=args))
+        args += [count for counts in progress.brought.values() for count in counts]
+        return bool(self._finish(keys=keys, args=args))
 
     def report(self, id: int) -> Progress | None:
         """Return what became of a notification that is finished."""
@@ -367,7 +383,8 @@ class Notifications:
             return None
         said = json.loads(report)
         counts = {(Outcome(o), service): n for o, service, n in said["outcomes"]}
-        return Progress(said["recipients"], counts)
+        brought = {alert: (alone, together) for alert, alone, together in said.get("brought", ())}
+        return Progress(said["recipients"], counts, brought)
 
     # -- receipts --------------------------------------------------------------------------------
 
@@ -395,7 +412,7 @@ def _idempotency_key(digest: str) -> str:
 
 
 def _enter_args(notification: Notification, now: float) -> list[Any]:
-    when: float | str = now * 1000
+    when: float | str = round(now * 1000)
     if notification.state is State.DRAFT:
         when = "inf"
     elif notification.state is State.SCHEDULED and notification.send_at is not None:
@@ -420,7 +437,8 @@ def _doc(notification: Notification) -> str:
 
 
 def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
-    doc, state, started_at, finished_at, revision, corrected, corrections, missed, changes = row
+    doc, state, started_at, finished_at, revision, corrected, corrections = row[:7]
+    missed, changes, waves = row[7:]
     said = json.loads(cast(bytes, doc))
     return Notification(
         id=id,
@@ -441,4 +459,5 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         corrected=Content.from_json(json.loads(corrected)) if corrected else None,
         corrections=tuple(json.loads(corrections)) if corrections else (),
         reporting=said.get("reporting", 1.0),
+        waves=tuple((id, alone, together) for id, alone, together in json.loads(waves or b"[]")),
     )

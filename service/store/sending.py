@@ -133,8 +133,8 @@ return {
 # KEYS: batches, leases, state, done, gone, answers, farewell, wakes, then further bitmaps to mark.
 # ARGV: batch, worker, lease in ms, ms until a record may be deleted, outcomes as [field, outcome,
 # base, quarter hour until which they are held or 0, [bitmap, seconds for which it is kept,
-# bit]...], then the numbers of each, packed. What is held is marked only for those who had no
-# outcome yet.
+# bit]..., further fields that count them...], then the numbers of each, packed. What is held is
+# marked only for those who had no outcome yet.
 # Counts only bits not yet set, whoever brings them; a send that was closed takes none.
 # Returns 1 while the worker still holds its lease. The first write frees or overwrites.
 _RECORD = (
@@ -144,7 +144,7 @@ local held = redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2]
 redis.call('ZREM', KEYS[1], '')
 if redis.call('HEXISTS', KEYS[3], 'closed') == 1 then return 0 end
 for i, said in ipairs(cjson.decode(ARGV[5])) do
-  local field, outcome, base, wakes, marks = unpack(said)
+  local field, outcome, base, wakes, marks, tallies = unpack(said)
   local bitmaps = outcome == 'gone' and {KEYS[5]} or {}
   for j, mark in ipairs(marks) do bitmaps[j] = KEYS[8 + mark[1]] end
   local numbers, new, fresh = ARGV[5 + i], 0, {}
@@ -161,6 +161,7 @@ for i, said in ipairs(cjson.decode(ARGV[5])) do
   end
   if new > 0 then
     redis.call('HINCRBY', KEYS[3], field, new)
+    for _, tally in ipairs(tallies) do redis.call('HINCRBY', KEYS[3], tally, new) end
     if base ~= 0 then
       redis.call('HINCRBY', KEYS[6], base, new)
       if outcome == 'gone' then
@@ -276,10 +277,19 @@ class Retry(NamedTuple):
 
 
 class Brought(NamedTuple):
-    """Which alerts a wave brought a reader, and in which revision; and what was `held` for them."""
+    """Which alerts a wave brought a reader, and in which revision; and what was `held` for them.
+
+    `told` are those held that came by it: not what a newer one has replaced.
+    """
 
     alerts: tuple[tuple[int, int], ...] = ()
     held: tuple[int, ...] = ()
+    told: tuple[int, ...] = ()
+
+    @property
+    def tallies(self) -> list[str]:
+        """The fields of the wave that count it: how many were told of each, alone or not."""
+        return [f"{'together' if len(self.told) > 1 else 'alone'}:{id}" for id in self.told]
 
 
 NOTHING = Brought()
@@ -425,7 +435,7 @@ class Sending:
 
         def marks(result: Result, wakes: int) -> list[tuple[int, int, int]]:
             """Return which bits are set, and for how many seconds they are kept, or cleared."""
-            alerts, held = result.brought
+            alerts, held, _ = result.brought
             told = alerts if held else [(id, result.revision)]
             keys = [part_key(part, one, f"accepted:{r}") for one, r in told if r is not None]
             found = [(key, ACCEPTED_KEPT, 1) for key in keys]
@@ -442,7 +452,8 @@ class Sending:
             # Whoever was slow to write it down must not wake readers in the past.
             wakes = max(r.wakes, next_quarter) if r.wakes else 0
             name = f"{r.outcome.value} {r.service}"
-            said.append((name, r.outcome.value, r.base, wakes, marks(r, wakes)))
+            tallies = r.brought.tallies
+            said.append((name, r.outcome.value, r.base, wakes, marks(r, wakes), tallies))
         keys += bitmaps
         args: list[Field] = [str(batch), worker, lease_ms, int(FAREWELL * 1000)]
         args += [json.dumps(said), *(pack_numbers(group) for group in results.values())]
@@ -500,6 +511,7 @@ class Sending:
         """Return how far a notification has come."""
         recipients = 0
         outcomes: dict[tuple[Outcome, str], int] = {}
+        brought: dict[int, dict[str, int]] = {}
         for partition in self.partitions:
             row = cast(dict[bytes, bytes], self._redis.hgetall(part_key(partition, id)))
             for field, value in row.items():
@@ -509,7 +521,15 @@ class Sending:
                     outcomes[kind] = outcomes.get(kind, 0) + int(value)
                 elif name == "recipients":
                     recipients += int(value)
-        return Progress(recipients, outcomes)
+                elif ":" in name:
+                    how, _, alert = name.partition(":")
+                    counts = brought.setdefault(int(alert), {"alone": 0, "together": 0})
+                    counts[how] += int(value)
+        return Progress(
+            recipients,
+            outcomes,
+            {alert: (n["alone"], n["together"]) for alert, n in brought.items()},
+        )
 
 
 def _pending(batch: Batch, audience: bytes, done: bytes) -> list[int]:

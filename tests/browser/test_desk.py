@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from service import editors
 from service.models import Audience, State
+from service.quiet import QUARTER
 from tests.house import House, wait_until
+from tests.night import bring, hold
 from tests.push_service import Answer, PushService
 from tests.redis_server import RedisServer
 
@@ -53,14 +58,14 @@ def complaints_of(page: Page) -> list[str]:
     return found
 
 
-def tab_to(page: Page, selector: str) -> None:
+def tab_to(page: Page, selector: str, *, back: bool = False) -> None:
     """Press Tab until the focus is there, as somebody without a mouse does."""
     for _ in range(40):
         if page.evaluate("s => document.activeElement.matches(s)", selector):
             outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
             assert outline != "none", f"nobody sees the focus on {selector}"
             return
-        page.keyboard.press("Tab")
+        page.keyboard.press("Shift+Tab" if back else "Tab")
     raise AssertionError(f"Tab never comes to {selector}")
 
 
@@ -311,3 +316,112 @@ def test_without_scripts_an_alert_is_sent_all_the_same(house: House, chromium: B
     expect(page.locator(".state")).to_have_text("Being sent")
     wait_until(lambda: house.runtime.publishing.latest(1))
     context.close()
+
+
+def test_an_alert_of_a_story_by_readers_own_clocks_is_written_and_closed_by_keyboard_alone(
+    house: House, desk: Page
+) -> None:
+    sign_in(desk)
+    begin_story(house, "quake")
+    keys, heading = desk.keyboard, desk.get_by_role("heading", level=1)
+    desk.goto(desk.url.split("/desk")[0] + "/desk/new")
+    tab_to(desk, "#title")
+    keys.insert_text(TITLE)
+    tab_to(desk, "#url")
+    keys.type("https://paper.example/ferry")
+    tab_to(desk, "[value=world]")
+    keys.press("Space")
+    reach = desk.locator("#reach strong")
+    world = house.runtime.publishing.reach(Audience(topics=("world",)))
+    expect(reach).to_have_text(str(world))
+    tab_to(desk, "#new_story")
+    keys.type("Ferry aground")
+    tab_to(desk, "[name=local]")
+    keys.press("Space")
+    expect(desk.locator("[name=when][value=at]")).to_be_checked()
+    tab_to(desk, "button.primary")
+    keys.press("Enter")
+    expect(desk.locator("#send_at-error")).to_have_text("Choose a day and a time.")
+    expect(desk.locator("#new_story")).to_have_value("Ferry aground")
+    expect(desk.locator("[name=local]")).to_be_checked()
+    tomorrow = (datetime.now() + timedelta(days=1)).replace(hour=7, minute=30)
+    desk.locator("#at").fill(f"{tomorrow:%Y-%m-%dT%H:%M}")
+    tab_to(desk, "#story", back=True)
+    keys.type("quake")  # of the two only one is meant
+    expect(desk.locator("#new_story")).to_have_value("")
+    tab_to(desk, "button.primary")
+    keys.press("Enter")
+    expect(heading).to_contain_text(f"at 07:30 on {tomorrow:%-d %b %Y} by their own clocks?")
+    expect(desk.locator(".facts")).to_contain_text("takes the place of “The earth shook”")
+    tab_to(desk, "button.primary")
+    keys.press("Enter")
+    expect(desk.locator(".planned")).to_contain_text("by each reader’s own clock")
+    (planned,) = house.runtime.publishing.planned()
+    assert (planned.story, planned.wall) == ("quake", f"{tomorrow:%Y-%m-%dT%H:%M}:00")
+
+    tab_to(desk, "a[href='/desk/stories']")
+    keys.press("Enter")
+    expect(heading).to_have_text("Stories")
+    tab_to(desk, "summary")
+    keys.press("Enter")
+    tab_to(desk, "button.urgent")
+    keys.press("Enter")
+    expect(desk.locator(".lead")).to_contain_text("No story is running")
+    assert house.runtime.publishing.stories() == []
+
+
+def begin_story(house: House, slug: str) -> int:
+    return house.publish(Audience(everyone=True, story=slug), title="The earth shook")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+def test_what_the_night_holds_is_shown_without_fault_on_every_screen(
+    house: House, desk: Page, width: int, dark: bool
+) -> None:
+    sign_in(desk)
+    runtime, morning = house.runtime, int(time.time()) // QUARTER + 20
+    begin_story(house, "quake")
+    brought, held = (house.publish(title=title) for title in (TITLE, "Storm warning"))
+    hold(runtime, brought, {morning: 60})
+    wave = bring(runtime, morning, brought)
+    hold(runtime, held, {morning + 4: 100, morning + 8: 20})
+    desk.set_viewport_size({"width": width, "height": 800})
+    desk.emulate_media(color_scheme="dark" if dark else "light")
+    origin = desk.url.split("/desk")[0]
+    pages = [f"/desk/alerts/{id}" for id in (brought, wave, held)]
+    for path in (*pages, f"{pages[-1]}/correct", "/desk/stories", "/desk/new"):
+        desk.goto(origin + path)
+        for summary in desk.locator("summary").all():
+            summary.click()
+        assert faults(desk) == [], path
+        assert desk.evaluate("document.documentElement.scrollWidth") <= width, path
+    desk.get_by_role("button", name="Review").click()
+    expect(desk.locator("#title-error")).to_be_visible()
+    assert faults(desk) == [], "the form with errors"
+    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
+    desk.get_by_label("Everyone").check()
+    desk.get_by_label("Part of a running story").select_option("quake")
+    desk.get_by_role("button", name="Review").click()
+    expect(desk.locator(".facts")).to_contain_text("All as soon as it is sent")
+    assert faults(desk) == [], "the question"
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds wrong."""
+    found = Axe().run(page).response["violations"]
+    return [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in found]
+
+
+def test_what_is_held_is_withdrawn_by_keyboard_alone(house: House, desk: Page) -> None:
+    sign_in(desk)
+    id = house.publish(title=TITLE)
+    hold(house.runtime, id, {int(time.time()) // QUARTER + 20: 100})
+    desk.goto(f"{desk.url.split('/desk')[0]}/desk/alerts/{id}")
+    expect(desk.locator(".held")).to_contain_text("100 browsers still wait until")
+    tab_to(desk, "summary")
+    desk.keyboard.press("Enter")
+    tab_to(desk, "button.urgent")
+    desk.keyboard.press("Enter")
+    expect(desk.locator(".state")).to_contain_text("then withdrawn")
+    assert house.runtime.publishing.get(id).state is State.CANCELLED

@@ -68,6 +68,7 @@ def opened(editor: FlaskClient, id: int) -> dict[str, Any]:
     at = re.search(r'name="at" type="datetime-local" value="([^"]*)"', form)
     spread = re.search(r'<option value="(\d*)" selected', form)
     title = re.search(r'name="title" value="([^"]*)"', form)
+    stories = form[form.index('<select id="story"') : form.index('name="new_story"')]
     assert at and spread and title
     return {
         **filled(page),
@@ -75,6 +76,8 @@ def opened(editor: FlaskClient, id: int) -> dict[str, Any]:
         "title": html.unescape(title[1]),
         "topic": re.findall(r'name="topic" value="(\w+)" checked', form),
         "at": at[1],
+        "story": "".join(re.findall(r'value="([^"]+)" selected', stories)),
+        "local": "".join(re.findall(r'name="local" value="(yes)" checked', form)),
         "spread": spread[1],
     }
 

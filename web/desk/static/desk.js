@@ -27,11 +27,21 @@ document.querySelector(".topics")?.addEventListener("input", () => {
   document.querySelector("[name=audience][value=topics]").checked = true;
 });
 
-// Choosing a time means that it is meant.
+// Choosing a time, or whose clocks are to show it, means that it is meant.
 const at = document.querySelector("#at");
-at?.addEventListener("input", () => {
-  document.querySelector("[name=when][value=at]").checked = true;
-});
+for (const field of document.querySelectorAll("#at, [name=local]")) {
+  field.addEventListener("input", () => {
+    document.querySelector("[name=when][value=at]").checked = true;
+  });
+}
+
+// An alert is of one story: choosing a running one takes back a new one, and the other way round.
+const stories = [document.querySelector("#story"), document.querySelector("#new_story")];
+for (const [one, other] of [stories, [...stories].reverse()]) {
+  one?.addEventListener("input", () => {
+    other.value = "";
+  });
+}
 
 /** Let the time be read, and written, in the editor's own zone. */
 function readInOwnZone() {

@@ -1,0 +1,89 @@
+"""What became of an alert that is held for readers until their quiet hours end.
+
+What was held comes by waves, one for each quarter hour in which readers wake (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from service.models import Notification, State
+from service.quiet import QUARTER
+from service.store import Store
+
+
+class Wave(NamedTuple):
+    """What a wave brought of one alert: `alone` as it was, `together` with others as one message.
+
+    `id` is the wave's own, `at` when its readers' quiet hours ended, in seconds since 1970.
+    """
+
+    id: int
+    at: float
+    alone: int
+    together: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many browsers still wait for an alert, and the waves by which others have it since.
+
+    `first_at` and `last_at` are when the first and the last of those waiting wake, in seconds since
+    1970; None where nobody waits.
+    """
+
+    waiting: int = 0
+    first_at: float | None = None
+    last_at: float | None = None
+    waves: tuple[Wave, ...] = ()
+
+    @property
+    def brought(self) -> int:
+        """How many have it since."""
+        return self.alone + self.together
+
+    @property
+    def alone(self) -> int:
+        """How many have it since as it was: their browsers report to the alert itself."""
+        return sum(wave.alone for wave in self.waves)
+
+    @property
+    def together(self) -> int:
+        """How many have it since with others in one message, whose reports are the wave's."""
+        return sum(wave.together for wave in self.waves)
+
+
+def held(store: Store, notification: Notification) -> Held:
+    """Return who waits for a notification as of now, and what came of those who did."""
+    running = [
+        one
+        for one in store.notifications.all(store.notifications.active())
+        if one.wave and one.state is not State.CANCELLED
+    ]
+    brought = {id: (alone, together) for id, alone, together in notification.waves}
+    for one in running:
+        found = store.sending.progress(one.id).brought.get(notification.id)
+        if found and one.id not in brought:
+            brought[one.id] = found
+    ended = {
+        one.id: (one.audience.waking or 0) * QUARTER
+        for one in [*running, *store.notifications.all(id for id, _, _ in notification.waves)]
+    }
+    waves = tuple(Wave(id, ended[id], *brought[id]) for id in sorted(brought))
+    if notification.state is State.CANCELLED or _replaced(store, notification):
+        return Held(waves=waves)
+    quarters = {*store.held.pending(), *(one.audience.waking or 0 for one in running)}
+    waiting = store.held.waiting(notification.id, sorted(quarters))
+    return Held(
+        waiting=sum(waiting.values()),
+        first_at=min(waiting) * QUARTER if waiting else None,
+        last_at=max(waiting) * QUARTER if waiting else None,
+        waves=waves,
+    )
+
+
+def _replaced(store: Store, notification: Notification) -> bool:
+    """Whether a newer alert of its story comes instead of it."""
+    running = store.stories.open().get(notification.story) if notification.story else None
+    return running is not None and running.latest != (notification.corrects or notification.id)

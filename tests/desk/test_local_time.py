@@ -1,0 +1,136 @@
+"""Alerts at the desk that come when each reader's own clock shows a time."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.models import SendAt, State
+from service.runtime import Runtime
+from tests.desk.pages import Page, hidden_fields, review, words
+from tests.desk.planned import confirmed, edit, only, opened
+
+
+def wall(ahead: float) -> str:
+    """A clock's time that those of UTC show so many seconds from now."""
+    shown = datetime.now(timezone.utc) + timedelta(seconds=ahead)
+    return shown.strftime("%Y-%m-%dT%H:%M")
+
+
+DAY = 86_400.0  # seconds
+TOMORROW = wall(DAY)
+SAID = f"{datetime.fromisoformat(TOMORROW):%H:%M on %-d %b %Y}"
+
+
+def local(at: str = TOMORROW, **more: Any) -> dict[str, Any]:
+    """The fields of an alert by each reader's clock, typed by an editor in Riga."""
+    return {"when": "at", "at": at, "local": "yes", "zone": "Europe/Riga", **more}
+
+
+@pytest.fixture
+def scheduled(editor: FlaskClient, runtime: Runtime, readers: int) -> int:
+    """One that was scheduled at the desk."""
+    page = review(editor, **local())
+    editor.post("/desk/alerts", data=hidden_fields(page.text))
+    return only(runtime).id
+
+
+def test_it_is_asked_about_in_readers_own_time_and_scheduled_once(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    page = review(editor, **local())
+    said = words(page.text)
+    assert f"Notify {readers} browsers of World at {SAID} by their own clocks?" in said
+    assert f"when each reader’s clock shows {SAID}: the first on Earth does in" in said
+    assert "Riga" not in said
+    hidden = hidden_fields(page.text)
+    first, second = (editor.post("/desk/alerts", data=hidden) for _ in range(2))
+    assert first.location == second.location
+    one = only(runtime)
+    assert one.state is State.SCHEDULED
+    first_clock = datetime.fromisoformat(TOMORROW).replace(tzinfo=timezone.utc).timestamp()
+    assert one.send_at == SendAt(first_clock - 14 * 3600, wall=f"{TOMORROW}:00")
+    shown = words(editor.get(first.location).text)
+    assert f"Scheduled for {SAID} by each reader’s own clock." in shown
+    listed = words(editor.get("/desk/").text)
+    assert f"{SAID}, by readers’ clocks the first in" in listed
+
+
+def test_without_a_tick_it_is_by_the_editors_clock(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    page = review(editor, **local(local=""))
+    editor.post("/desk/alerts", data=hidden_fields(page.text))
+    send_at = only(runtime).send_at
+    assert send_at is not None
+    assert (send_at.wall, send_at.zone) == ("", "Europe/Riga")
+
+
+def test_it_says_nothing_of_an_alert_that_is_sent_now_or_kept(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    assert "World now?" in words(review(editor, **local(when="now")).text)
+    assert review(editor, **local(when="draft")).status_code == 303
+    assert only(runtime).send_at is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "complaint"),
+    [
+        ({"at": ""}, "send_at", "Choose a day and a time."),
+        ({"at": "seven"}, "send_at", "Choose a day and a time."),
+        ({"at": "2026-02-30T10:00"}, "send_at", "Choose a day and a time."),
+        ({"at": f"{TOMORROW}Z"}, "send_at", "Choose a day and a time."),
+        ({"at": wall(-3 * DAY)}, "send_at", "That has passed."),
+        ({"at": "0001-01-01T00:00"}, "send_at", "That has passed."),
+        ({"at": wall(400 * DAY)}, "send_at", "That is more than a year away."),
+        ({"spread": "30"}, "spread_minutes", "Readers' own clocks spread it already"),
+    ],
+)
+def test_what_cannot_be_is_said_at_its_field_and_what_was_typed_is_kept(
+    editor: FlaskClient,
+    runtime: Runtime,
+    readers: int,
+    changes: dict[str, str],
+    field: str,
+    complaint: str,
+) -> None:
+    answer = review(editor, **local(**changes))
+    assert answer.status_code == 422
+    assert re.search(rf'id="{field}-error">{complaint}', answer.text.replace("&#39;", "'"))
+    assert 'name="local" value="yes" checked' in answer.text
+    assert f'value="{changes.get("at", TOMORROW)}"' in answer.text
+    Page(answer.text)
+    assert runtime.publishing.latest(1) == []
+
+
+def test_back_and_editing_keep_it(editor: FlaskClient, runtime: Runtime, scheduled: int) -> None:
+    hidden = hidden_fields(review(editor, **local()).text)
+    form = editor.post("/desk/new", data={**hidden, "step": "edit"}).text
+    page = editor.get(f"/desk/alerts/{scheduled}/edit").text
+    for text in (form, page):
+        assert 'name="local" value="yes" checked' in text
+        assert f'value="{TOMORROW}"' in text
+        assert "data-at" not in text, "no script moves it to the editor's zone"
+
+
+def test_other_words_leave_its_time_and_a_tick_taken_away_changes_it(
+    editor: FlaskClient, runtime: Runtime, scheduled: int
+) -> None:
+    before = runtime.publishing.get(scheduled)
+    page = edit(editor, scheduled, title="Other words")
+    assert confirmed(editor, scheduled, page).location == f"/desk/alerts/{scheduled}"
+    again = confirmed(editor, scheduled, page)
+    assert (again.status_code, again.location) == (303, f"/desk/alerts/{scheduled}")
+    after = runtime.publishing.get(scheduled)
+    assert (after.content.title, after.send_at) == ("Other words", before.send_at)
+    fields = {**opened(editor, scheduled), "local": "", "zone": "Europe/Riga"}
+    page = editor.post(f"/desk/alerts/{scheduled}/edit", data=fields)
+    confirmed(editor, scheduled, page)
+    send_at = runtime.publishing.get(scheduled).send_at
+    assert send_at is not None
+    assert (send_at.wall, send_at.zone) == ("", "Europe/Riga")
