@@ -83,7 +83,6 @@ button:hover span { text-decoration: underline; }
   border-radius: 50%;
   background: var(--paper);
   color: var(--ink);
-  font-size: 1rem;
   box-shadow: 0 0.15em 0.6em rgb(0 0 0 / 18%);
 }
 @media print { button { display: none; } }

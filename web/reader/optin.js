@@ -257,13 +257,10 @@ async function reconcile(subscription, kept, seldom) {
     const { topics } = kept.topics ? kept : await call("GET", `subscriptions/${id}`, { token });
     settle({ id, token, endpoint, topics, checked: Date.now() });
   } catch (error) {
-    if (error.status === 410) {
-      await quit(); // this reader left: perhaps offline, perhaps in another way
-    } else if (UNKNOWN.includes(error.status)) {
-      settle({ endpoint, checked: Date.now() }); // unknown there: the panel may ask again
-    } else {
-      throw error;
-    }
+    if (error.status === 410) return quit(); // this reader left, perhaps in another way
+    if (!UNKNOWN.includes(error.status)) throw error;
+    // The panel may ask again; unless another tab, whose writing this one saw too late, mended it.
+    if (recall(SUBSCRIBED).id === kept.id) settle({ endpoint, checked: Date.now() });
   }
 }
 

@@ -69,6 +69,7 @@ fieldset label:last-of-type { border-block-end: 1px solid var(--rule); }
 input { flex: none; inline-size: 1.15em; block-size: 1.15em; margin: 0; accent-color: var(--ink); }
 label > span { flex: 1; }
 select {
+  max-inline-size: 60%;
   min-block-size: 2.2em;
   border: 1px solid var(--muted);
   border-radius: 2px;
@@ -430,8 +431,8 @@ async function showPreferences(panel) {
       "p",
       { class: "choices" },
       panel.button("test", test),
-      panel.button("download", download),
       leaving(panel, site.name),
+      panel.button("download", download),
     ),
     promise(t),
     ...missed(t, alerts),
