@@ -54,7 +54,7 @@ ul { padding: 0; list-style: none; }
 li { padding-block: 0.4em; border-block-end: 1px solid var(--rule); font-weight: 600; }
 ol { padding-inline-start: 1.4em; }
 svg { margin-inline-start: 0.4em; vertical-align: -0.3em; }
-fieldset { margin: 0 0 1em; padding: 0; border: 0; }
+fieldset { min-inline-size: 0; margin: 0 0 1em; padding: 0; border: 0; }
 legend { padding: 0 0 0.4em; }
 label {
   display: flex;
