@@ -117,6 +117,7 @@ class Firefox:
         self._bus_address = bus_address
         self._profile_dir = profile_dir
         self._command_ids = itertools.count(1)
+        self._events: list[dict[str, Any]] = []
         self._resources = ExitStack()
 
     def __enter__(self) -> "Firefox":
@@ -146,12 +147,34 @@ class Firefox:
         deadline = time.monotonic() + _COMMAND_SECONDS
         while True:
             answer = json.loads(self._socket.recv(timeout=deadline - time.monotonic()))
+            if answer["type"] == "event":
+                self._events.append(answer)
             if answer.get("id") != command_id:
                 continue
             if answer["type"] == "error":
                 raise BiDiError(f"{method}: {answer['error']}: {answer['message']}")
             result: dict[str, Any] = answer["result"]
             return result
+
+    @contextmanager
+    def listening(self, *names: str) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+        """Take down BiDi events of these names, of all tabs and workers.
+
+        What is yielded returns, as BiDi sent them, those that came since it was called last.
+        """
+
+        def heard() -> list[dict[str, Any]]:
+            self.command("session.status")  # its answer comes after them
+            events, self._events = self._events, []
+            return events
+
+        self.command("session.subscribe", events=list(names))
+        try:
+            heard()
+            yield heard
+        finally:
+            self.command("session.unsubscribe", events=list(names))
+            self._events = []
 
     def open(self, url: str) -> "Tab":
         """Open a tab in front and return when its page has loaded."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from service import seeding
+from service.keys import b64url
 from service.models import Audience, SubscriptionId
 from tests.browser.readers import Visit, bell, choice, choose, panel, subscribe, tab_to
 from tests.house import House, wait_until
@@ -65,7 +68,7 @@ def test_all_that_a_reader_chooses_is_saved_at_once_and_found_again(
     choose(page, "From", "None")
     expect(choice(page, "To")).to_be_hidden()
     choose(page, "At most", "No limit")
-    choose(page, "Pause", "Go on now")
+    choose(page, "Pause", "No pause")
     panel(page).get_by_role("button", name="Save").click()
     expect(panel(page).get_by_role("status")).to_have_text("Saved.")
     kept = stored(paper, id)
@@ -79,7 +82,7 @@ def test_what_cannot_be_saved_is_kept_on_the_panel_and_said(paper: House, visit:
     choose(page, "At most", "3 a day")
     page.context.set_offline(True)
     panel(page).get_by_role("button", name="Save").click()
-    expect(panel(page).get_by_role("alert")).to_contain_text("Not saved")
+    expect(panel(page).get_by_role("alert")).to_contain_text("Nothing was stored")
     expect(choice(page, "At most")).to_have_value("3")
     assert stored(paper, id)["daily_limit"] == 10
     page.context.set_offline(False)
@@ -227,3 +230,62 @@ def test_a_keyboard_alone_subscribes_chooses_and_leaves(paper: House, visit: Vis
     keys.press("Enter")
     expect(panel(page).get_by_role("heading")).to_have_text("You have left")
     assert paper.runtime.store.subscriptions.count() == 0
+
+
+def test_panel_and_preferences_lead_to_what_is_stored_and_hand_it_over_as_a_file(
+    paper: House, visit: Visit
+) -> None:
+    page = visit()
+    bell(page).click()
+    expect(panel(page)).to_contain_text("that erases all that is stored")
+    with page.context.expect_page() as opened:
+        panel(page).get_by_role("link", name="What is stored").click()
+    expect(opened.value.get_by_role("heading", level=1)).to_have_text("What our alerts know of you")
+    assert opened.value.evaluate("opener") is None
+    opened.value.close()
+
+    id = subscribe(page)
+    bell(page).click()
+    expect(panel(page).get_by_role("link", name="What is stored")).to_be_visible()
+    with page.expect_download() as download:
+        panel(page).get_by_role("button", name="Download what is stored").click()
+    assert download.value.suggested_filename == "alerts.json"
+    file = json.loads(Path(download.value.path()).read_text())
+    assert (file["id"], file["topics"], file["alerts_handed_over"]) == (str(id), ["world"], [])
+    assert file["endpoint"] == paper.runtime.store.subscriptions.get(id).endpoint.url
+    assert stored(paper, id).items() <= file.items()
+
+
+def test_what_cannot_be_handed_over_is_said(visit: Visit) -> None:
+    page = visit()
+    subscribe(page)
+    bell(page).click()
+    expect(panel(page).get_by_role("button", name="Save")).to_be_visible()
+    page.context.set_offline(True)
+    panel(page).get_by_role("button", name="Download what is stored").click()
+    expect(panel(page).get_by_role("alert")).to_contain_text("We could not be reached")
+
+
+def test_keys_that_changed_under_the_same_address_are_mended_with_the_readers_token(
+    paper: House, visit: Visit
+) -> None:
+    page = visit()
+    id = subscribe(page)
+    p256dh, auth = seeding.keys(4711)
+    page.evaluate(
+        """(keys) => {
+          const found = PushManager.prototype.getSubscription;
+          PushManager.prototype.getSubscription = async () => {
+            const one = await found();
+            return { ...one, toJSON: () => ({ ...one.toJSON(), keys }) };
+          };
+        }""",
+        {"p256dh": b64url(p256dh), "auth": b64url(auth)},
+    )
+    page.evaluate("StopPress.refresh()")
+    kept = paper.runtime.store.subscriptions.get(id)
+    assert (kept.p256dh, kept.auth) == (p256dh, auth)
+    # The token is another one with them, and the page knows it.
+    bell(page).click()
+    expect(panel(page).get_by_label("World")).to_be_checked()
+    assert paper.runtime.store.subscriptions.count() == 1

@@ -20,6 +20,7 @@ LOOKS = {
     "a phone": {"width": 390, "height": 844, "lang": "es"},
     "a phone, dark, in Russian": {"width": 390, "height": 844, "dark": True, "lang": "ru"},
     "a phone, from right to left": {"width": 390, "height": 844, "lang": "ar"},
+    "zoomed to 400 %, in Spanish": {"width": 320, "height": 256, "lang": "es"},
     "zoomed to 200 %, in French": {"width": 640, "height": 450, "lang": "fr"},
     "forced colours": {"width": 1280, "height": 900, "forced_colors": "active"},
 }
@@ -89,3 +90,13 @@ def test_nothing_on_the_page_moves_when_bell_and_panel_arrive(visit: Visit) -> N
     expect(panel(page)).to_be_visible()
     page.wait_for_timeout(500)
     assert page.evaluate("window.moved") == 0
+
+
+def test_the_panel_slides_in_but_not_for_who_wants_no_motion(visit: Visit) -> None:
+    page = visit()
+    for motion, count in (("no-preference", 1), ("reduce", 0)):
+        page.emulate_media(reduced_motion=motion)
+        bell(page).click()
+        panel(page).wait_for()
+        assert panel(page).evaluate("(box) => box.getAnimations().length") == count, motion
+        page.keyboard.press("Escape")

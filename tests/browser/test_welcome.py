@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from service.models import Audience
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox
-from tests.browser.publisher import Publisher
+from tests.browser.publisher.site import Publisher
 from tests.browser.readers import Visit, panel, subscribe
 from tests.house import House, wait_until
 from tests.push_service import PushService

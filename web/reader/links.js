@@ -132,7 +132,7 @@ function quick(panel, name, said, act) {
     node.getRootNode().querySelector("[role=alert]")?.remove(); // what failed before
     said.textContent = words;
   };
-  const node = panel.button(name, click, t.notSaved);
+  const node = panel.button(name, click);
   return node;
 }
 

@@ -20,9 +20,8 @@ const THEME = `
   --muted: var(--stop-press-muted, #625c52);
   --rule: var(--stop-press-rule, #d3ccbe);
   --accent: var(--stop-press-accent, #ad1519);
-  --serif: var(--stop-press-serif, "Iowan Old Style", "Palatino Linotype", Palatino,
-    "URW Palladio L", P052, Charter, Georgia, serif);
-  --sans: var(--stop-press-sans, system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif);
+  --serif: var(--stop-press-serif, "Iowan Old Style", "Palatino Linotype", Palatino, Georgia, serif);
+  --sans: var(--stop-press-sans, system-ui, sans-serif);
 }
 @media (prefers-color-scheme: dark) {
   :host {
@@ -84,7 +83,6 @@ button:hover span { text-decoration: underline; }
   border-radius: 50%;
   background: var(--paper);
   color: var(--ink);
-  font-size: 1rem;
   box-shadow: 0 0.15em 0.6em rgb(0 0 0 / 18%);
 }
 @media print { button { display: none; } }
@@ -109,14 +107,20 @@ export function outline(...paths) {
   return svg;
 }
 
-/** Return the root of `host` to draw in; of one that was drawn in before, emptied. */
+/** Give `host` a root to draw in. */
 export function root(host, style) {
-  const shadow = host.shadowRoot ?? host.attachShadow({ mode: "open" });
+  const shadow = host.attachShadow({ mode: "open" });
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(THEME + style);
   shadow.adoptedStyleSheets = [sheet];
-  shadow.replaceChildren();
   return shadow;
+}
+
+/** Call `show` on every change for as long as `place` exists: pages throw away what they added. */
+export function follow(place, show) {
+  const kept = new WeakRef(place);
+  place.stopPress = show;
+  addEventListener("stoppress:change", () => kept.deref()?.stopPress());
 }
 
 async function read(url) {
@@ -158,33 +162,34 @@ const BELL = [
   "M9.5 20a2.6 2.6 0 0 0 5 0",
 ];
 
-/** Put a bell into `place`; without one, a small round one into the corner of the page. */
-async function ring(reader, place) {
-  const t = await texts(reader.tag);
+/** Put a bell into `place`; the one in the corner of the page is small and round. */
+function ring(reader, place, t) {
   const bell = element("button", { type: "button", lang: t.lang, dir: t.dir });
-  bell.className = place ? "bell" : "bell corner";
+  const corner = place.dataset.stopPress === "corner";
+  bell.className = corner ? "bell corner" : "bell";
   bell.ariaHasPopup = "dialog";
   bell.append(outline(...BELL));
   const label = element("span");
-  if (place) bell.append(label);
+  if (!corner) bell.append(label);
   const show = () => {
     const { subscribed } = reader.state();
     bell.classList.toggle("on", subscribed);
     label.textContent = subscribed ? t.bellOn : t.bell;
-    if (!place) bell.ariaLabel = bell.title = label.textContent;
+    if (corner) bell.ariaLabel = bell.title = label.textContent;
   };
   bell.addEventListener("click", () => reader.ask().catch(console.warn));
-  window.addEventListener("stoppress:change", show);
+  follow(place, show);
   show();
-  const host = place ?? document.body.appendChild(element("div"));
-  root(host, BELL_STYLE).append(bell);
+  root(place, BELL_STYLE).append(bell);
 }
 
-/** Fill each place: a bell, the preferences, or where there is no place a bell of our own. */
-export async function furnish(reader, places) {
-  for (const place of places) {
-    if (place?.dataset.stopPress === "preferences") {
-      await (await import("./panel.js")).embed(reader, place);
-    } else await ring(reader, place);
-  }
+/** Fill each place, with the preferences or a bell. */
+export function furnish(reader, places) {
+  const fill = async (place) => {
+    const t = await texts(reader.tag);
+    const panel = place.dataset.stopPress === "preferences" && (await import("./panel.js"));
+    if (place.shadowRoot) return; // another look at the page came first
+    await (panel ? panel.embed(reader, place, t) : ring(reader, place, t));
+  };
+  return Promise.all(places.map(fill));
 }

@@ -8,30 +8,25 @@
    What a reader sees is in panel.js and look.js, fetched only when it is shown. An ordinary page
    view compares what is stored here with the browser, and asks the service nothing. */
 
-const BASE = new URL(import.meta.url).origin;
-const DAY_MS = 24 * 60 * 60 * 1000;
+const DAY_MS = 86_400_000;
 const CHECK_EVERY_MS = 7 * DAY_MS;
 const CALL_TIMEOUT_MS = 15_000;
-// “Not now” rests this many days the first and the second time; after the third it is for good.
+// “Not now” rests this many days the first and the second time; the third is for good.
 const REST_DAYS = [7, 30];
-const NEVER = REST_DAYS.length + 1;
+const NEVER = 3;
 const WORDING = 1; // of the question, recorded with a reader's consent
 const ASKED_BY_ALERT = "#stop-press="; // how the fragment begins with which an alert opens a page
-// The service does not know this id, or not with this token.
-const UNKNOWN = [401, 403, 404];
+// The service does not know this id, or not with this token; or its reader left.
+const UNKNOWN = [401, 403, 404, 410];
 
 const SUBSCRIBED = "stop-press"; // {id, token, endpoint, topics, checked}, or {leaving: {id, token}}
 const ASKED = "stop-press-asked"; // {views, refusals, until}
 
-const DIALOGS = "dialog[open], [role=dialog], [role=alertdialog], [aria-modal=true]";
-// Containers of consent managers, and what of a page's own that stays in view is called.
+const DIALOGS = "dialog[open], [role$=dialog], [aria-modal=true]";
+// What consent managers call their containers, and what others call theirs that stay in view.
 const CONSENT =
-  "#didomi-host, #usercentrics-root, #tarteaucitronRoot, #axeptio_overlay, #cmpbox, #cmpwrapper, " +
-  ".fc-consent-root, [id^=onetrust], [id^=sp_message_], [id^=qc-cmp2], [id^=iubenda-cs], " +
-  "[class^=osano-cm], [class^=cky-], [id^=truste-], #CybotCookiebotDialog";
-const CALLED_SO = ["id", "class"]
-  .map((name) => `[${name}*=consent i], [${name}*=cookie i]`)
-  .join();
+  /didomi|usercentrics|tarteaucitron|axeptio|cmp(box|wrapper|2)|onetrust|sp_message|iubenda-cs|osano-cm/;
+const CALLED_SO = /consent|cookie/i;
 
 const tag = [...document.scripts].find((script) => script.src === import.meta.url);
 const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
@@ -41,22 +36,17 @@ const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), document.bas
 const apple =
   /iP(hone|ad|od)/.test(navigator.userAgent) ||
   (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
+const corner = document.createElement("div");
+corner.dataset.stopPress = "corner";
 const supported =
   "serviceWorker" in navigator && "PushManager" in window && "Notification" in window;
 
-/** A failure the panel has words for: `kind` names them; `cause` is for the console. */
+/** A failure the panel has words for: `kind` names them; `cause` is for the console, `status` the
+    service's answer where it refused. */
 class Trouble extends Error {
-  constructor(kind, cause) {
+  constructor(kind, cause, status) {
     super(kind, { cause });
-    this.kind = kind;
-  }
-}
-
-/** The service's refusal, by HTTP status. */
-class Refusal extends Trouble {
-  constructor(status) {
-    super(status === 429 || status >= 500 ? "busy" : "refused", `HTTP ${status}`);
-    this.status = status;
+    Object.assign(this, { kind, status });
   }
 }
 
@@ -77,17 +67,14 @@ function remember(name, value) {
 }
 
 function state() {
-  const { id, topics } = recall(SUBSCRIBED);
+  const { id = null, topics = [] } = recall(SUBSCRIBED);
   const permission = supported ? Notification.permission : "unsupported";
-  return { subscribed: Boolean(id), id: id ?? null, topics: topics ?? [], permission };
+  return { subscribed: Boolean(id), id, topics, permission };
 }
 
 /** Tell the page what is true of this browser. */
 function announce() {
-  const { subscribed, id, topics } = state();
-  window.dispatchEvent(
-    new CustomEvent("stoppress:change", { detail: { subscribed, id, topics } }),
-  );
+  dispatchEvent(new CustomEvent("stoppress:change", { detail: state() }));
 }
 
 function settle(value) {
@@ -100,7 +87,7 @@ function alone(run) {
   return navigator.locks ? navigator.locks.request(SUBSCRIBED, run) : run();
 }
 
-/** Call the service; `Refusal` by its status, `Trouble` "offline" when there is no answer. */
+/** Call the service; `Trouble` "offline" when there is no answer, otherwise by its status. */
 async function call(method, path, { body, token } = {}) {
   const headers = {};
   if (body) headers["Content-Type"] = "application/json";
@@ -112,11 +99,13 @@ async function call(method, path, { body, token } = {}) {
     credentials: "omit",
     signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
   };
-  const response = await fetch(`${BASE}/api/v1/${path}`, request).catch((error) => {
+  const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url), request).catch((error) => {
     throw new Trouble("offline", error);
   });
-  if (!response.ok) throw new Refusal(response.status);
-  return response.status === 204 ? {} : response.json();
+  const { ok, status } = response;
+  const kind = status === 429 || status >= 500 ? "busy" : "refused";
+  if (!ok) throw new Trouble(kind, `HTTP ${status}`, status);
+  return status === 204 ? {} : response.json();
 }
 
 function site() {
@@ -124,7 +113,7 @@ function site() {
 }
 
 /** Call about this reader's own subscription. */
-function own(method, path = "", body = undefined) {
+function own(method, path = "", body) {
   const { id, token } = recall(SUBSCRIBED);
   return call(method, `subscriptions/${id}${path}`, { body, token });
 }
@@ -146,7 +135,7 @@ function workerOf({ active, waiting, installing }) {
 
 /** Whether a registration's worker is the file at `url`, with whatever query for its version. */
 function runs(registration, url) {
-  const { origin, pathname } = new URL(workerOf(registration)?.scriptURL ?? BASE);
+  const { origin, pathname } = new URL(workerOf(registration)?.scriptURL ?? import.meta.url);
   return origin === url.origin && pathname === url.pathname;
 }
 
@@ -227,11 +216,9 @@ async function join(registration, key, topics) {
 }
 
 async function erase({ id, token }) {
-  try {
-    await call("DELETE", `subscriptions/${id}`, { token });
-  } catch (error) {
-    if (error.status !== 410 && !UNKNOWN.includes(error.status)) throw error;
-  }
+  await call("DELETE", `subscriptions/${id}`, { token }).catch((error) => {
+    if (!UNKNOWN.includes(error.status)) throw error;
+  });
 }
 
 /** Leave here and at the service. Either ends the alerts; when both fail, the service's reason.
@@ -255,39 +242,30 @@ function leave() {
   return alone(quit);
 }
 
-/** Tell the service what differs; weekly, or when `always`, that this browser is still here. */
-async function reconcile(subscription, kept, always) {
+/** Tell the service what differs, and that this browser is still here; only weekly if `seldom`. */
+async function reconcile(subscription, kept, seldom) {
   const { endpoint } = subscription;
   const changed = endpoint !== kept.endpoint;
-  if (!changed && !always && Date.now() - kept.checked < CHECK_EVERY_MS) return;
+  if (!changed && seldom && Date.now() - kept.checked < CHECK_EVERY_MS) return;
   try {
-    const answer =
-      changed && kept.id
-        ? await call("PATCH", `subscriptions/${kept.id}`, {
-            body: describe(subscription),
-            token: kept.token,
-          })
-        : await call("POST", "subscriptions", {
-            body: { ...describe(subscription), refresh: true },
-          });
-    const { id = kept.id, token = kept.token } = answer;
-    const { topics } = kept.topics
-      ? kept
-      : await call("GET", `subscriptions/${id}`, { token });
+    const [method, path, more] =
+      changed && kept.id ? ["PATCH", `/${kept.id}`, {}] : ["POST", "", { refresh: true }];
+    const { id, token } = await call(method, `subscriptions${path}`, {
+      body: { ...describe(subscription), ...more },
+      token: kept.token, // with which other keys are believed
+    });
+    const { topics } = kept.topics ? kept : await call("GET", `subscriptions/${id}`, { token });
     settle({ id, token, endpoint, topics, checked: Date.now() });
   } catch (error) {
-    if (error.status === 410) {
-      await quit(); // this reader left: perhaps offline, perhaps in another way
-    } else if (UNKNOWN.includes(error.status)) {
-      settle({ endpoint, checked: Date.now() }); // unknown there: the panel may ask again
-    } else {
-      throw error;
-    }
+    if (error.status === 410) return quit(); // this reader left, perhaps in another way
+    if (!UNKNOWN.includes(error.status)) throw error;
+    // The panel may ask again; unless another tab, whose writing this one saw too late, mended it.
+    if (recall(SUBSCRIBED).id === kept.id) settle({ endpoint, checked: Date.now() });
   }
 }
 
 /** Compare what is stored here with the browser, and mend what differs. */
-async function mend(always) {
+async function mend(seldom) {
   const kept = recall(SUBSCRIBED);
   // Left while offline, or withdrawn in the browser's own settings.
   if (kept.leaving || (kept.id && Notification.permission !== "granted")) return quit();
@@ -295,21 +273,22 @@ async function mend(always) {
   const subscription = await registration?.pushManager.getSubscription();
   if (!kept.id && !subscription) return;
   const key = (await site()).vapid_public_key;
-  const ours = subscription && applicationServerKey(subscription) === key;
-  if (ours) await reconcile(subscription, kept, always);
-  if (ours || !kept.id) return; // without an id, a foreign key is another service's subscription
+  if (subscription && applicationServerKey(subscription) === key) {
+    return reconcile(subscription, kept, seldom);
+  }
+  if (!kept.id) return; // a foreign key is another service's subscription
   const renewed = await subscribeBrowser(await activeRegistration(), key);
-  await reconcile(renewed, kept, always);
+  await reconcile(renewed, kept, seldom);
 }
 
-function refresh(always = true) {
-  return alone(() => mend(always));
+function refresh(seldom) {
+  return alone(() => mend(seldom));
 }
 
 function later() {
-  const refusals = (recall(ASKED).refusals ?? 0) + 1;
-  const days = REST_DAYS[refusals - 1] ?? 0;
-  remember(ASKED, { ...recall(ASKED), refusals, until: Date.now() + days * DAY_MS });
+  const { refusals = 0, ...rest } = recall(ASKED);
+  const days = REST_DAYS[refusals] ?? 0;
+  remember(ASKED, { ...rest, refusals: refusals + 1, until: Date.now() + days * DAY_MS });
 }
 
 function whyNot() {
@@ -327,7 +306,7 @@ async function prepare() {
   ]);
   return {
     ...facts,
-    preselected: facts.topics.filter((topic) => topic.default || topic.slug === settings.topic),
+    preselected: facts.topics.filter((topic) => topic.default || topic.slug === tag?.dataset.topic),
     join: (topics) => join(registration, facts.vapid_public_key, topics),
   };
 }
@@ -341,7 +320,7 @@ async function openPanel(unasked) {
 
 /** Open the panel: to subscribe, or for a subscriber to choose and to leave. */
 function ask() {
-  return openPanel(false);
+  return openPanel();
 }
 
 /** Whether something else wants the reader's answer: a dialog, what covers the middle of the page,
@@ -350,15 +329,16 @@ function somethingIsOpen() {
   const dialogs = document.querySelectorAll(DIALOGS);
   const seen = { visibilityProperty: true, opacityProperty: true };
   if ([...dialogs].some((dialog) => dialog.checkVisibility?.(seen) ?? true)) return true;
-  const { innerWidth: width, innerHeight: height } = window;
   // Its middle comes first.
   const spots = [0.5, 0.03, 0.97].flatMap((y) => [0.5, 0.1, 0.9].map((x) => [x, y]));
   return spots.some(([x, y], index) => {
-    let node = document.elementFromPoint(x * width, y * height);
+    let node = document.elementFromPoint(x * innerWidth, y * innerHeight);
     for (let stays = false; node && node !== document.body; node = node.parentElement) {
-      stays ||= /fixed|sticky/.test(getComputedStyle(node).position);
-      if (node.matches(CONSENT) || (stays && node.matches(CALLED_SO))) return true;
-      if (index === 0 && getComputedStyle(node).position === "fixed") return true;
+      const { position } = getComputedStyle(node);
+      const called = `${node.id} ${node.className}`;
+      stays ||= /fixed|sticky/.test(position);
+      if (CONSENT.test(called) || (stays && CALLED_SO.test(called))) return true;
+      if (index === 0 && position === "fixed") return true;
     }
     return false;
   });
@@ -366,8 +346,8 @@ function somethingIsOpen() {
 
 function mayAsk() {
   const { refusals = 0, until = 0 } = recall(ASKED);
-  const resting = refusals >= NEVER || Date.now() < until;
-  return !whyNot() && !resting && !state().subscribed;
+  const rested = refusals < NEVER && Date.now() >= until;
+  return rested && !whyNot() && !state().subscribed;
 }
 
 /** Ask unasked, when the newsroom's conditions for it are met on this page view. */
@@ -377,8 +357,9 @@ async function askInTime() {
   if (!mayAsk()) return;
   const { prompt } = await site();
   if (views < prompt.page_views) return;
+  const { pathname } = location;
   await new Promise((resolve) => setTimeout(resolve, prompt.delay_seconds * 1000));
-  if (mayAsk() && !somethingIsOpen()) await openPanel(true);
+  if (pathname === location.pathname && mayAsk() && !somethingIsOpen()) await openPanel(true);
 }
 
 /** Ask when an element that the publisher named is clicked. */
@@ -387,13 +368,11 @@ function askOnClick({ target }) {
   openPanel(true).catch(trouble);
 }
 
-/** Put the bell and the preferences where the page has a place for them, or wants a bell. */
-async function furnish() {
-  const places = [...document.querySelectorAll("[data-stop-press]")];
-  if (settings.bell !== undefined) places.push(undefined);
-  if (!places.length) return;
-  const { furnish } = await import("./look.js");
-  await furnish(reader, places);
+/** Fill the places for bell and preferences on the page that are still empty. */
+function furnish() {
+  if ("bell" in settings && !corner.isConnected) document.body?.append(corner);
+  const empty = [...document.querySelectorAll("[data-stop-press]")].filter((one) => !one.shadowRoot);
+  if (empty.length) import("./look.js").then((look) => look.furnish(reader, empty)).catch(trouble);
 }
 
 // With the service down, a page must neither slow nor err: the next visit tries again.
@@ -402,19 +381,26 @@ function trouble(error) {
 }
 
 async function visit() {
-  if (supported && settings.retire) {
-    const { retire } = await import("./retire.js");
-    await retire(settings.retire, { runs, site, prepare, mayAsk });
+  if (supported) {
+    if (settings.retire) {
+      const { retire } = await import("./retire.js");
+      await retire(settings.retire, { runs, site, prepare, mayAsk });
+    }
+    await refresh(true);
   }
-  if (supported) await refresh(false);
   if (location.hash.startsWith(ASKED_BY_ALERT)) return (await import("./links.js")).follow(reader);
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
 }
 
 window.StopPress = { ask, preferences: ask, leave, state, refresh: () => refresh() };
-window.addEventListener("storage", ({ key }) => {
+addEventListener("storage", ({ key }) => {
   if (key === SUBSCRIBED || key === null) announce(); // null: all was cleared
 });
 if (settings.ask === "click") document.addEventListener("click", askOnClick);
 visit().catch(trouble);
-furnish().catch(trouble);
+furnish();
+// In an application of one page, places come later, and another path is another page view.
+new MutationObserver(furnish).observe(document, { childList: true, subtree: true });
+window.navigation?.addEventListener("currententrychange", ({ from }) => {
+  if (new URL(from.url).pathname !== location.pathname) visit().catch(trouble);
+});

@@ -4,19 +4,16 @@
 
    It does nothing by itself: optin.js hands it, as `reader`, what is known and what can be done. */
 
-import { element, outline, root, texts } from "./look.js";
+import { element, follow, outline, root, texts } from "./look.js";
 
-const QUARTER_MIN = 15;
 const MOST_A_DAY = 14;
 const HOUR_MS = 60 * 60 * 1000;
 const MORNING = 7; // o'clock, when a pause “until tomorrow morning” ends
-// Of the service: it does not know this browser any more, or it left.
-const OVER = [401, 403, 404, 410];
 
 const STYLE = `
 [hidden] { display: none; }
 .panel {
-  padding: 1.25em 1.5em 1.1em;
+  padding: 1.25em 1.5em calc(1.1em + env(safe-area-inset-bottom));
   background: var(--paper);
   color: var(--ink);
   font: 1em/1.45 var(--sans);
@@ -24,9 +21,8 @@ const STYLE = `
 section.panel { max-inline-size: 40em; padding-inline: 0; }
 dialog {
   position: fixed;
-  inset: auto;
-  inset-block-end: 1.25em;
-  inset-inline-end: 1.25em;
+  inset-block: auto 1.25em;
+  inset-inline: auto 1.25em;
   z-index: 2147483000;
   inline-size: min(25em, 100vw - 2.5em);
   max-block-size: calc(100dvh - 2.5em);
@@ -35,16 +31,13 @@ dialog {
   border: 1px solid var(--rule);
   border-block-start: 3px solid var(--ink);
   box-shadow: 0 0.5em 2em rgb(0 0 0 / 18%);
-  animation: arrive 0.25s ease-out;
 }
 @keyframes arrive {
   from { opacity: 0; transform: translateY(0.75em); }
 }
-.small {
-  margin: 0 0 0.5em;
-  color: var(--muted);
-  font-size: 0.8125em;
-}
+.small, small, legend { color: var(--muted); font-size: 0.8125em; }
+.small { margin: 0 0 0.5em; }
+small { display: block; font-weight: 400; line-height: 1.3; }
 h2 {
   margin: 0 0 0.6em;
   font: 600 1.375em/1.2 var(--serif);
@@ -61,8 +54,8 @@ ul { padding: 0; list-style: none; }
 li { padding-block: 0.4em; border-block-end: 1px solid var(--rule); font-weight: 600; }
 ol { padding-inline-start: 1.4em; }
 svg { margin-inline-start: 0.4em; vertical-align: -0.3em; }
-fieldset { margin: 0 0 1em; padding: 0; border: 0; }
-legend { padding: 0 0 0.4em; color: var(--muted); font-size: 0.875em; }
+fieldset { min-inline-size: 0; margin: 0 0 1em; padding: 0; border: 0; }
+legend { padding: 0 0 0.4em; }
 label {
   display: flex;
   gap: 0.75em;
@@ -76,6 +69,7 @@ fieldset label:last-of-type { border-block-end: 1px solid var(--rule); }
 input { flex: none; inline-size: 1.15em; block-size: 1.15em; margin: 0; accent-color: var(--ink); }
 label > span { flex: 1; }
 select {
+  max-inline-size: 60%;
   min-block-size: 2.2em;
   border: 1px solid var(--muted);
   border-radius: 2px;
@@ -83,8 +77,7 @@ select {
   color: var(--ink);
   font: inherit;
 }
-label b { display: block; font-weight: 600; line-height: 1.3; }
-small { display: block; color: var(--muted); font: 0.8125em/1.3 var(--sans); }
+b { font-weight: 600; }
 [role=alert] { padding-inline-start: 0.75em; border-inline-start: 3px solid var(--accent); }
 .choices { display: flex; flex-wrap: wrap; gap: 0.25em 1em; align-items: center; margin: 0; }
 button.main {
@@ -95,22 +88,13 @@ button.main {
   font-weight: 600;
   text-decoration: none;
 }
-button[aria-disabled="true"] { cursor: default; opacity: 0.6; }
+[aria-disabled=true] { opacity: 0.6; }
 label + .small, .choices + .small { margin: 0.6em 0 0; }
 @media (max-width: 32em) {
-  dialog {
-    inset-inline: 0;
-    inset-block-end: 0;
-    inline-size: 100%;
-    max-inline-size: none;
-    max-block-size: 90dvh;
-    padding-block-end: calc(1.1em + env(safe-area-inset-bottom));
-    border-inline: 0;
-    border-block-end: 0;
-  }
+  dialog { inset-block: auto 0; inset-inline: 0; min-inline-size: 100%; border-inline: 0; }
 }
-@media (prefers-reduced-motion: reduce) {
-  dialog { animation: none; }
+@media (prefers-reduced-motion: no-preference) {
+  dialog { animation: arrive 0.25s; }
 }
 `;
 
@@ -150,7 +134,7 @@ class Panel {
       dir: t.dir,
     });
     root(this.#host, STYLE).append(this.#box);
-    window.addEventListener("stoppress:change", this.#onChange);
+    follow(this.#host, this.#onChange);
     if (place) return;
     document.body.append(this.#host);
     // The attribute, not show(): that would take the focus from somebody who is reading.
@@ -159,16 +143,21 @@ class Panel {
   }
 
   #onKey = (event) => {
-    if (event.key === "Escape" && !event.defaultPrevented) this.dismiss();
+    if (event.key === "Escape" && this.shown && !event.defaultPrevented) this.dismiss();
   };
 
   /** Stay true when another tab, or another part of this page, subscribes or leaves. */
-  #onChange = ({ detail: { subscribed } }) => {
+  #onChange = () => {
+    const { subscribed } = this.reader.state();
     const ours = this.#box.querySelector("[aria-disabled=true]"); // what was clicked here goes on
     if (ours || subscribed === this.#subscribed) return;
     if (subscribed) fill(this);
     else this.say("", this.t.left, this.t.leftText);
   };
+
+  get shown() {
+    return this.#host.isConnected;
+  }
 
   get #hasFocus() {
     return document.activeElement === this.#host;
@@ -244,7 +233,7 @@ class Panel {
   close() {
     const giveBack = this.#hasFocus;
     document.removeEventListener("keydown", this.#onKey);
-    window.removeEventListener("stoppress:change", this.#onChange);
+    this.#host.stopPress = () => {};
     this.#host.remove();
     if (giveBack) this.#opener?.focus?.();
     if (dialog === this) dialog = null;
@@ -270,6 +259,13 @@ function topicRows(t, topics, isTicked) {
   };
 }
 
+/** What leaving means, and the way to the page that lists what is stored. */
+function promise(t) {
+  const url = new URL("/privacy", import.meta.url);
+  const link = element("a", { href: url, target: "_blank" }, t.stored);
+  return element("p", { class: "small" }, t.promise, " ", link);
+}
+
 function showQuestion(panel, facts) {
   const { reader, t } = panel;
   const topics = topicRows(t, facts.topics, (topic) => facts.preselected.includes(topic));
@@ -284,7 +280,7 @@ function showQuestion(panel, facts) {
     { paper: facts.name, heading: t.question, dismissed: reader.later },
     topics.fieldset,
     choices(...buttons),
-    element("p", { class: "small" }, t.promise),
+    promise(t),
   );
 }
 
@@ -300,29 +296,24 @@ function labelled(text, control) {
 }
 
 /** Every quarter of an hour of a day, as the service and as the reader writes it. */
-function quarters(locale) {
-  const format = new Intl.DateTimeFormat(locale, { timeStyle: "short", timeZone: "UTC" });
-  return Array.from({ length: (24 * 60) / QUARTER_MIN }, (_, number) => {
-    const time = new Date(number * QUARTER_MIN * 60_000);
-    return [time.toISOString().slice(11, 16), format.format(time)];
+function quarters(t) {
+  return Array.from({ length: 24 * 4 }, (_, number) => {
+    const time = new Date((number * HOUR_MS) / 4);
+    return [time.toISOString().slice(11, 16), written(t, time, { timeZone: "UTC" })];
   });
 }
 
-export function written(t, moment) {
-  const format = new Intl.DateTimeFormat(t.locale, { dateStyle: "medium", timeStyle: "short" });
-  return format.format(new Date(moment));
+export function written(t, moment, options = { dateStyle: "medium" }) {
+  return new Date(moment).toLocaleString(t.locale, { timeStyle: "short", ...options });
 }
 
 function tomorrowMorning() {
-  const time = new Date();
-  time.setDate(time.getDate() + 1);
-  time.setHours(MORNING, 0, 0, 0);
-  return time;
+  return new Date(new Date().setHours(24 + MORNING, 0, 0, 0));
 }
 
 /** Quiet hours: `value()` is {from, to} or null. */
 function quietHours(t, chosen) {
-  const times = quarters(t.locale);
+  const times = quarters(t);
   const from = select([["", t.none], ...times], chosen?.from ?? "");
   const to = select(times, chosen?.to ?? "07:00");
   const until = labelled(t.to, to);
@@ -351,7 +342,7 @@ function quietHours(t, chosen) {
 function pause(t, current) {
   const running = current && new Date(current) > new Date();
   const rows = [
-    [running ? t.goOn : t.noPause, () => null],
+    [t.noPause, () => null],
     [t.hour, () => new Date(Date.now() + HOUR_MS)],
     [t.tomorrow, tomorrowMorning],
     [t.week, () => new Date(Date.now() + 7 * 24 * HOUR_MS)],
@@ -399,7 +390,8 @@ async function showPreferences(panel) {
       reader.own("GET", "/alerts").catch(() => ({ alerts: [] })),
     ]);
   } catch (error) {
-    if (OVER.includes(error.status)) await reader.refresh();
+    // It may not know this browser any more.
+    if (error.kind === "refused") await reader.refresh().catch(console.warn);
     if (!reader.state().subscribed) return fill(panel);
     return panel.say("", t.yours, t[error.kind], leaving(panel, ""));
   }
@@ -424,18 +416,25 @@ async function showPreferences(panel) {
     await reader.own("POST", "/test");
     panel.tell(t.tested, "status");
   };
+  const download = async () => {
+    const all = JSON.stringify(await reader.own("GET", "/export"), null, 1);
+    const href = `data:application/json,${encodeURIComponent(all)}`;
+    element("a", { href, download: "alerts.json" }).click();
+  };
   panel.show(
     { paper: site.name, heading: t.yours },
     topics.fieldset,
     quiet.fieldset,
     element("fieldset", {}, most.label, rest.label, element("label", {}, breaking, t.breaking)),
-    choices(panel.button("save", save, t.notSaved), ...panel.closing()),
+    choices(panel.button("save", save), ...panel.closing()),
     element(
       "p",
       { class: "choices" },
-      panel.button("test", test, t.notTested),
+      panel.button("test", test),
       leaving(panel, site.name),
+      panel.button("download", download),
     ),
+    promise(t),
     ...missed(t, alerts),
   );
 }
@@ -458,7 +457,7 @@ export async function fill(panel, facts) {
   const found = facts ?? (await prepared(reader));
   const trouble = reader.whyNot() ?? found.kind;
   if (trouble === "home") showHomeScreen(panel);
-  else if (trouble) panel.say("", t.noAlerts, t[trouble] ?? t.worker);
+  else if (trouble) panel.say("", t.noAlerts, t[trouble] ?? t.refused);
   else showQuestion(panel, found);
 }
 
@@ -471,10 +470,11 @@ function prepared(reader) {
     Unasked, it appears only when everything it offers will work, and leaves the focus alone.
     `show` fills it. */
 export async function open(reader, unasked, show = fill) {
-  if (dialog) {
+  if (dialog?.shown) {
     dialog.focus();
     return;
   }
+  dialog?.close(); // the page has put another in the place of its body
   const able = !reader.state().subscribed;
   const [t, facts] = await Promise.all([texts(reader.tag), able ? prepared(reader) : undefined]);
   if (facts instanceof Error && unasked) throw facts;
@@ -486,6 +486,6 @@ export async function open(reader, unasked, show = fill) {
 }
 
 /** Show the same as a part of the page. */
-export async function embed(reader, place) {
-  await fill(new Panel(reader, await texts(reader.tag), place));
+export function embed(reader, place, t) {
+  return fill(new Panel(reader, t, place));
 }

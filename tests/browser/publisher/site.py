@@ -14,7 +14,7 @@ HTML, JAVASCRIPT = "text/html", "text/javascript"
 
 # The publisher's page. Its own script is a file, since a strict policy has no inline scripts.
 PAGE = """<!doctype html>
-<html lang="en"><title>{title}</title>
+<html lang="{lang}" dir="{direction}"><title>{title}</title>
 <script src="/page.js"></script>
 {script}
 <h1>{title}</h1>
@@ -46,14 +46,17 @@ class Publisher(Served):
         self.files = {"/page.js": (JAVASCRIPT, PAGE_SCRIPT)}  # by path: type, text
         self.asked: list[str] = []  # paths, queries included
 
-    def page(self, path: str, stop_press: str, title: str = "Paper", **data: str) -> str:
+    def page(
+        self, path: str, stop_press: str, title: str = "Paper", lang: str = "en", **data: str
+    ) -> str:
         """Add a page with the script of Stop Press, `data` its attributes; return its address."""
         attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
         nonce = (
             'nonce="n4711"' if "nonce" in self.headers.get("Content-Security-Policy", "") else ""
         )
         script = f'<script type="module" async src="{stop_press}/optin.js" {attributes} {nonce}>'
-        text = PAGE.format(title=title, script=f"{script}</script>")
+        direction = "rtl" if lang == "ar" else "ltr"
+        text = PAGE.format(title=title, script=f"{script}</script>", lang=lang, direction=direction)
         if nonce:
             text = text.replace("<script src", f"<script {nonce} src")
         self.files[path] = (HTML, text)

@@ -1,0 +1,264 @@
+"""What is true at the browser, on the page and at the service stays one and the same: in Firefox.
+
+What the push service loses, a changed VAPID key, a cleared storage and a withdrawn permission are
+with the publisher's and the keys' tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.keys import VapidKey
+from tests.browser.desktop import Desktop
+from tests.browser.firefox import Firefox, Tab
+from tests.browser.publisher.site import Publisher, subscribe
+from tests.house import House, wait_until
+from tests.push_service import PushService
+
+pytestmark = pytest.mark.browser
+
+SUBSCRIPTION = (
+    "navigator.serviceWorker.getRegistration('/').then((one) => one?.pushManager.getSubscription())"
+)
+STUCK = "(PushSubscription.prototype.unsubscribe = () => Promise.reject(new Error('stuck')), true)"
+SAID = """[...document.querySelectorAll("*")]
+  .map((one) => one.shadowRoot?.querySelector("[role=alert]")?.textContent).find(Boolean)"""
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher() as publisher:
+        yield publisher
+
+
+@pytest.fixture
+def house(
+    redis_url: str, push_service: PushService, publisher: Publisher, tmp_path: Path
+) -> Iterator[House]:
+    with House(redis_url, push_service, tmp_path, SITE_ORIGINS=publisher.origin) as house:
+        yield house
+
+
+@pytest.fixture
+def page(house: House, publisher: Publisher, firefox: Firefox) -> str:
+    """A page whose readers allow alerts."""
+    firefox.allow_notifications(publisher.origin)
+    address = house.web()
+    publisher.worker("/sw.js", f'importScripts("{address}/sw.js");')
+    return publisher.page("/", address, topic="world", ask="manual", bell="")
+
+
+def readers(house: House) -> int:
+    return house.runtime.store.subscriptions.count()
+
+
+def settled(tab: Tab) -> bool:
+    """Whether the page's visit is over: all that mends has had its turn."""
+    tab.wait_until("window.StopPress && true")
+    return bool(tab.evaluate("navigator.locks.request('stop-press', () => true)"))
+
+
+def nothing_comes(house: House, desktop: Desktop) -> bool:
+    """Whether an alert to everyone reaches nobody's screen."""
+    house.over(house.publish(title="Never to be seen"))
+    return desktop.forget() == []
+
+
+def test_two_tabs_that_find_a_loss_at_once_mend_it_once(
+    house: House, page: str, firefox: Firefox, desktop: Desktop, push_service: PushService
+) -> None:
+    house.worker()
+    house.clock()
+    tabs = [firefox.open(page), firefox.open(page)]
+    first = subscribe(tabs[0])
+    known = len(push_service.registrations)
+    push_service.forget_browsers()
+    wait_until(lambda: len(push_service.registrations) > known)
+
+    for tab in tabs:
+        tab.evaluate("(window.mended = StopPress.refresh(), true)")
+    for tab in tabs:
+        tab.evaluate("mended")
+
+    states = [tab.evaluate("StopPress.state()") for tab in tabs]
+    assert states[0] == states[1]
+    assert states[0]["id"] != first["id"]
+    assert states[0]["topics"] == first["topics"]
+    assert readers(house) == 1
+    house.over(house.publish(title="Once"))
+    assert desktop.wait_for_notification(timeout=20).title == "Once"
+    assert desktop.forget() == []
+    for tab in tabs:
+        tab.close()
+
+
+def test_two_tabs_that_say_yes_at_once_are_one_reader(
+    house: House, page: str, firefox: Firefox
+) -> None:
+    tabs = [firefox.open(page), firefox.open(page)]
+    for tab in tabs:
+        tab.wait_until("window.StopPress && true")
+        tab.evaluate("(StopPress.ask(), true)")
+        tab.wait_until(
+            "[...document.querySelectorAll('*')].some((one) =>"
+            " one.shadowRoot?.querySelector('button.yes'))"
+        )
+    press = """[...document.querySelectorAll("*")]
+      .map((one) => one.shadowRoot?.querySelector("button.yes")).find(Boolean).click()"""
+    for tab in tabs:
+        tab.evaluate(f"({press}, true)")
+    for tab in tabs:
+        tab.wait_until("StopPress.state().subscribed")
+    states = [tab.evaluate("StopPress.state()") for tab in tabs]
+    assert states[0] == states[1]
+    assert readers(house) == 1
+    for tab in tabs:
+        tab.close()
+
+
+def test_who_says_yes_while_the_service_is_away_is_told_and_nothing_is_left_half_done(
+    house: House, page: str, firefox: Firefox, push_service: PushService
+) -> None:
+    tab = firefox.open(page)
+    tab.wait_until("window.StopPress && true")
+    tab.evaluate("StopPress.ask().then(() => true)")
+    house.end(house.processes[0])
+    tab.click("button.yes")
+    assert "Nothing was stored" in tab.wait_until(SAID)
+    assert tab.evaluate(SUBSCRIPTION) is None
+    assert push_service.registrations[-1].unsubscribed
+    assert not tab.evaluate("StopPress.state().subscribed")
+    house.web()
+    tab.click("button.yes")
+    tab.wait_until("StopPress.state().subscribed")
+    assert readers(house) == 1
+    tab.close()
+
+
+def test_who_leaves_while_the_service_is_away_gets_nothing_more_and_is_erased_on_the_next_visit(
+    house: House, page: str, firefox: Firefox, desktop: Desktop
+) -> None:
+    house.worker()
+    house.clock()
+    tab = firefox.open(page)
+    subscribe(tab)
+    house.end(house.processes[0])
+    tab.evaluate("StopPress.leave().then(() => true)")
+    assert not tab.evaluate("StopPress.state().subscribed")
+    assert nothing_comes(house, desktop)
+    house.web()
+    tab.go(page)
+    wait_until(lambda: readers(house) == 0)
+    tab.go(page)
+    assert settled(tab)
+    assert tab.evaluate(f"[StopPress.state().subscribed, await {SUBSCRIPTION}]") == [False, None]
+    tab.close()
+
+
+@pytest.mark.parametrize("forgetful", [False, True], ids=["remembers", "storage cleared"])
+def test_who_left_while_the_browser_was_stuck_gets_nothing_more_and_is_never_subscribed_by_mending(
+    house: House, page: str, firefox: Firefox, desktop: Desktop, forgetful: bool
+) -> None:
+    house.worker()
+    house.clock()
+    tab = firefox.open(page)
+    subscribe(tab)
+    tab.evaluate(STUCK)
+    tab.evaluate("StopPress.leave().then(() => true)")
+    assert readers(house) == 0
+    assert tab.evaluate(SUBSCRIPTION) is not None
+    tab.evaluate("StopPress.refresh().then(() => true)")
+    assert readers(house) == 0
+    assert nothing_comes(house, desktop)
+    if forgetful:
+        tab.evaluate("(localStorage.clear(), true)")
+    tab.go(page)
+    wait_until(lambda: tab.evaluate(SUBSCRIPTION) is None)
+    assert settled(tab)
+    assert readers(house) == 0
+    assert not tab.evaluate("StopPress.state().subscribed")
+    tab.close()
+
+
+def test_who_left_while_service_and_browser_failed_both_leaves_with_the_next_visit(
+    house: House, page: str, firefox: Firefox, desktop: Desktop
+) -> None:
+    house.worker()
+    house.clock()
+    tab = firefox.open(page)
+    subscribe(tab)
+    tab.evaluate(STUCK)
+    house.end(house.processes[0])
+    assert tab.evaluate("StopPress.leave().then(() => 'left', ({ kind }) => kind)") == "offline"
+    assert not tab.evaluate("StopPress.state().subscribed")
+    house.web()
+    tab.go(page)
+    wait_until(lambda: readers(house) == 0)
+    wait_until(lambda: tab.evaluate(SUBSCRIPTION) is None)
+    assert nothing_comes(house, desktop)
+    tab.close()
+
+
+def test_a_permission_that_comes_back_brings_no_alerts_without_another_yes(
+    house: House, page: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+) -> None:
+    house.worker()
+    house.clock()
+    tab = firefox.open(page)
+    subscribe(tab)
+    firefox.allow_notifications(publisher.origin, "denied")
+    tab.go(page)
+    wait_until(lambda: readers(house) == 0)
+    firefox.allow_notifications(publisher.origin)
+    for _ in range(2):
+        tab.go(page)
+        assert settled(tab)
+    assert not tab.evaluate("StopPress.state().subscribed")
+    assert readers(house) == 0
+    assert nothing_comes(house, desktop)
+    subscribe(tab)
+    assert readers(house) == 1
+    tab.close()
+
+
+def test_all_of_a_sites_data_cleared_is_the_end_of_the_alerts_and_a_yes_begins_anew(
+    house: House, page: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+) -> None:
+    house.worker()
+    house.clock()
+    tab = firefox.open(page)
+    subscribe(tab)
+    publisher.headers = {"Clear-Site-Data": '"storage"'}
+    tab.go(page)
+    publisher.headers = {}
+    tab.go(page)
+    assert settled(tab)
+    assert tab.evaluate(f"[StopPress.state().subscribed, await {SUBSCRIPTION}]") == [False, None]
+    subscribe(tab)
+    id = house.publish(title="Once")
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 1, "gone": 1}
+    assert desktop.wait_for_notification(timeout=20).title == "Once"
+    assert desktop.forget() == []
+    tab.close()
+
+
+def test_a_subscription_of_somebody_elses_key_is_left_alone_where_nobody_said_yes_to_us(
+    house: House, page: str, firefox: Firefox
+) -> None:
+    tab = firefox.open(page)
+    tab.wait_until("window.StopPress && true")
+    other = list(VapidKey.generate().public)
+    theirs = tab.evaluate(
+        "navigator.serviceWorker.register('/sw.js').then(() => navigator.serviceWorker.ready)"
+        ".then(({ pushManager }) => pushManager.subscribe({ userVisibleOnly: true,"
+        f" applicationServerKey: new Uint8Array({other}) }})).then(({{ endpoint }}) => endpoint)"
+    )
+    tab.go(page)
+    assert settled(tab)
+    assert tab.evaluate(f"{SUBSCRIPTION}.then(({{ endpoint }}) => endpoint)") == theirs
+    assert readers(house) == 0
+    tab.close()

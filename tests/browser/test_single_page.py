@@ -1,0 +1,131 @@
+"""On a site that is one page and changes by itself, in a real Chromium."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.readers import Visit, bell, panel, subscribe
+
+pytestmark = pytest.mark.browser
+
+# What an application does: it adds elements, takes them away, goes to another path.
+ADD = """(name) => {
+  const place = document.createElement("div");
+  place.dataset.stopPress = name;
+  const part = document.createElement("article");
+  part.append(place);
+  document.getElementById("news").prepend(part);
+}"""
+GO = "([path, topic]) => { script.dataset.topic = topic; history.pushState({}, '', path); }"
+FIND = "window.script = document.querySelector('script[data-worker]')"
+
+
+def views(page: Page) -> int:
+    return int(page.evaluate("JSON.parse(localStorage['stop-press-asked']).views"))
+
+
+def wait_for_views(page: Page, count: int) -> None:
+    page.wait_for_function(
+        "(count) => JSON.parse(localStorage['stop-press-asked'] ?? '{}').views === count",
+        arg=count,
+    )
+    page.wait_for_timeout(500)  # what the service says of asking is in the cache
+
+
+def test_what_a_page_adds_later_is_filled_too(visit: Visit) -> None:
+    page = visit(main="<h1>News</h1>")
+    there = bell(page).count()
+    page.evaluate(ADD, "bell")
+    page.evaluate(ADD, "bell")
+    page.evaluate(ADD, "preferences")
+    expect(bell(page)).to_have_count(there + 2)
+    expect(page.locator("section.panel").get_by_role("heading")).to_contain_text("Get the latest")
+    # Each once, however much more of the page changes.
+    page.evaluate("for (let i = 0; i < 20; i++) document.body.append(document.createElement('i'))")
+    page.wait_for_load_state("networkidle")
+    expect(bell(page)).to_have_count(there + 2)
+    expect(page.locator("section.panel")).to_have_count(1)
+    page.locator("#news").locator("button.bell").first.click()
+    expect(panel(page)).to_be_visible()
+
+
+def test_what_was_off_the_page_meanwhile_comes_back_with_what_is_true(visit: Visit) -> None:
+    page = visit(main="<h1>News</h1>")
+    page.evaluate(ADD, "bell")
+    page.evaluate(ADD, "preferences")
+    expect(page.locator("article button.bell")).to_have_text("Alerts")
+    expect(page.locator("section.panel button.yes")).to_be_visible()
+    page.evaluate("window.kept = [...document.querySelectorAll('article')]")
+    page.evaluate("kept.forEach((one) => one.remove())")
+    subscribe(page)
+    page.evaluate("document.getElementById('news').append(...kept)")
+    expect(page.locator("article button.bell")).to_have_text("Alerts on")
+    expect(page.locator("section.panel button.save")).to_be_visible()
+
+
+def test_what_a_page_throws_away_is_not_kept_by_us(visit: Visit) -> None:
+    page = visit(main="<h1>News</h1>")
+    for name, filled in (("bell", "#news button.bell"), ("preferences", "section.panel legend")):
+        page.evaluate(ADD, name)
+        page.locator(filled).first.wait_for()
+        page.evaluate(
+            """(selector) => {
+              const place = document.querySelector(selector);
+              window.gone = new WeakRef(place.shadowRoot);
+              place.remove();
+            }""",
+            f"#news [data-stop-press={name}]",
+        )
+        devtools = page.context.new_cdp_session(page)
+        devtools.send("HeapProfiler.collectGarbage")
+        assert page.evaluate("gone.deref() === undefined"), name
+
+
+def test_another_body_in_the_place_of_the_first_has_its_bell_and_its_panel(visit: Visit) -> None:
+    page = visit(script="data-bell")
+    corner = page.locator("button.corner")
+    corner.click()
+    expect(panel(page)).to_be_visible()
+    page.evaluate("document.body.replaceWith(document.createElement('body'))")
+    expect(panel(page)).to_have_count(0)
+    expect(corner).to_have_count(1)
+    # The panel that went with the body hears no more keys: that would be an answer.
+    page.keyboard.press("Escape")
+    assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals") is None
+    corner.click()
+    expect(panel(page)).to_be_visible()
+
+
+def test_another_path_is_another_page_view_with_its_own_section(visit: Visit) -> None:
+    page = visit(main="<h1>News</h1>")
+    page.evaluate(FIND)
+    page.clock.install()
+    wait_for_views(page, 1)
+    page.evaluate("history.replaceState({}, '', '#comments')")
+    page.evaluate("history.pushState({}, '', '?page=2')")
+    page.evaluate(GO, ["/demo/sport/a-draw", "sport"])
+    wait_for_views(page, 2)
+    page.clock.run_for(19_000)
+    page.evaluate(GO, ["/demo/culture/a-novel", "culture"])
+    wait_for_views(page, 3)
+    # Each page is read for twenty seconds before its reader is asked.
+    page.clock.run_for(10_000)
+    page.wait_for_timeout(500)
+    expect(panel(page)).to_have_count(0)
+    page.clock.run_for(10_000)
+    expect(panel(page)).to_be_visible()
+    ticked = panel(page).get_by_role("checkbox", checked=True)
+    assert ticked.evaluate_all("(boxes) => boxes.map(({ value }) => value)") == ["culture"]
+
+
+def test_going_through_pages_asks_nothing_of_the_service_that_is_not_cached(visit: Visit) -> None:
+    page = visit()
+    page.evaluate(FIND)
+    subscribe(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for number in range(5):
+        page.evaluate(GO, [f"/demo/page-{number}", "world"])
+    page.wait_for_timeout(500)
+    assert {url.partition("/api/")[2] for url in asked} <= {"", "v1/site"}
