@@ -114,7 +114,7 @@ def send(id: int) -> ResponseReturnValue:
 
 @bp.post("/<int:id>/cancel")
 def cancel(id: int) -> ResponseReturnValue:
-    """Stop an alert: a second from now no message of it leaves."""
+    """Stop an alert: a second from now no message of it leaves, and what is held never does."""
     caller("send")
     runtime().publishing.cancel(id)
     return _state(id)

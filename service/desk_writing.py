@@ -209,14 +209,17 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
     if not isinstance(wanted, Wanted):
         return _compose(form, nonce=nonce, before=before, errors=wanted), 422
     now = time.time()
+    story = _running(wanted.audience.story)
+    # Nobody follows a story that is not running.
+    known = wanted.audience if story else replace(wanted.audience, story="")
     return render_template(
         "desk/confirm.html",
         form=form,
         nonce=nonce,
         before=before,
         wanted=wanted,
-        audience=describe_audience(wanted.audience),
-        story=_running(wanted.audience.story),
+        audience=describe_audience(known),
+        story=story,
         reach=runtime().publishing.reach(wanted.audience),
         forecast=forecast(
             runtime().store,

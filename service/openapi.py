@@ -310,7 +310,10 @@ class NotificationShown(_Answer):
 
 
 class NotificationList(_Answer):
-    """Alerts, newest first; `next_cursor` leads to older ones, null where there are none."""
+    """Alerts, newest first; `next_cursor` leads to older ones, null where there are none.
+
+    What brings what was held is not among them: `held` of an alert names it.
+    """
 
     notifications: list[NotificationShown]
     next_cursor: str | None

@@ -250,19 +250,17 @@ def forecast_words(forecast: Forecast) -> str:
     ]
     shares = [(_share(n, asked, exact=ahead.exact), words) for n, words in said if n]
     text = "; ".join(f"{share} {words}" for share, words in shares)
-    return text[0].upper() + text[1:]
+    drawn = "" if ahead.exact else f" (from {asked:,} of them, drawn at random)"
+    return text[0].upper() + text[1:] + drawn
 
 
 def _share(n: int, of: int, *, exact: bool) -> str:
-    """Say a share no more exactly than a sample shows it."""
     if exact:
         return f"{n:,}"
     percent = 100 * n / of
     if percent < 1:
         return "less than 1 %"
-    if percent > 97:
-        return "nearly all"
-    return f"about {round(percent) if percent < 10 else 5 * round(percent / 5)} %"
+    return "nearly all" if percent > 99 else f"about {round(percent)} %"
 
 
 def outcome_words(outcome: Outcome, service: str) -> str:

@@ -141,8 +141,9 @@ def test_of_many_readers_some_are_asked_and_a_share_is_said(
         ),
         (
             Forecast(99_999, 1000, 287, 12, 6, 0),
-            "About 70 % as soon as it is sent; about 30 % when their quiet hours end;"
-            " about 2 % not at all: they paused, or had as many today as they want",
+            "About 70 % as soon as it is sent; about 29 % when their quiet hours end;"
+            " about 2 % not at all: they paused, or had as many today as they want"
+            " (from 1,000 of them, drawn at random)",
         ),
         (
             Forecast(99_999, 1000, 997, 0, 0, 3),

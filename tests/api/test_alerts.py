@@ -58,7 +58,6 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "text_now": {"title": "Ferry aground", "body": "One.\nTwo.", "url": said["url"]},
         "created_by": "a test",
     }
-    # The one is cut off to a millisecond and the other rounded.
     assert created_at <= progress.pop("started_at")
     assert progress == {
         "recipients": 0,
@@ -69,6 +68,14 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "receipts": {"shown": 0, "clicked": 0, "dismissed": 0},
         "receipts_error": {"shown": 0, "clicked": 0, "dismissed": 0},
         "limits": [],
+        "held": {
+            "waiting": 0,
+            "first_at": None,
+            "last_at": None,
+            "alone": 0,
+            "together": 0,
+            "waves": [],
+        },
         "finished_at": None,
         "rate_per_second": 0,
     }

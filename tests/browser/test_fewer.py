@@ -158,7 +158,7 @@ def test_what_fails_is_said_and_can_be_tried_again(paper: House, reader: Any) ->
     box = come(page)
     page.context.set_offline(True)
     box.locator("button.tonight").click()
-    expect(box.get_by_role("alert")).to_contain_text("Not saved")
+    expect(box.get_by_role("alert")).to_contain_text("could not be reached")
     assert choice(paper, id).choice.paused_until == 0
     page.context.set_offline(False)
     box.locator("button.tonight").click()

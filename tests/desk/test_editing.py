@@ -66,7 +66,7 @@ def test_an_edit_at_the_desk_leaves_an_alert_in_its_story(
     id = runtime.publishing.publish(said, audience, by="the CMS", draft=True).id
     fields = {**opened(editor, id), "title": "The earth shook again", "when": "now"}
     page = editor.post(f"/desk/alerts/{id}/edit", data=fields)
-    assert "World, and whoever follows the story quake" in words(page.text)
+    assert "Story quake, which begins with this alert" in words(page.text)
     assert confirmed(editor, id, page).status_code == 303
     one = runtime.publishing.get(id)
     assert (one.content.title, one.audience) == ("The earth shook again", audience)

@@ -74,7 +74,9 @@ def test_a_new_story_is_begun_with_its_name_as_one_would_type_it(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     page = review(editor, new_story=" Ferry  aground ")
-    assert "Story ferry-aground, which begins with this alert" in words(page.text)
+    said = words(page.text)
+    assert f"Notify {readers} browsers of World now?" in said
+    assert "Story ferry-aground, which begins with this alert" in said
     assert runtime.publishing.stories() == []
     editor.post("/desk/alerts", data=hidden_fields(page.text))
     assert only(runtime).story == "ferry-aground"
