@@ -167,7 +167,13 @@ class Reader:
 def stored(client: Client) -> dict[bytes, Any]:
     """Everything that the store holds, but for the counting of rates."""
     redis = client.runtime.store.redis
-    # Read one by one: Redis may change the order within them on its own, and with it their dump.
-    unordered = {b"hash": redis.hgetall, b"set": redis.smembers}
     keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
-    return {key: unordered.get(redis.type(key), redis.dump)(key) for key in keys}
+    with redis.pipeline(transaction=False) as pipe:
+        # Read one by one: Redis may change the order within them on its own, and with it their
+        # dump.
+        unordered = {b"hash": pipe.hgetall, b"set": pipe.smembers}
+        for key in keys:
+            pipe.type(key)
+        for key, kind in zip(keys, pipe.execute(), strict=True):
+            unordered.get(kind, pipe.dump)(key)
+        return dict(zip(keys, pipe.execute(), strict=True))

@@ -82,6 +82,7 @@ def test_elsewhere_only_many_recipients_make_a_limit_for_us(store: Store) -> Non
     assert [rest.why for rest in store.services.resting().values()] == ["429"]
 
 
+@pytest.mark.redis
 def test_all_workers_together_get_what_a_pace_allows(store: Store) -> None:
     pace = Pace(630, 0.0)  # ten a second, as kept
     begun = time.monotonic()
@@ -92,6 +93,7 @@ def test_all_workers_together_get_what_a_pace_allows(store: Store) -> None:
     assert 15 <= taken <= 1 + 10 * passed + 1
 
 
+@pytest.mark.redis
 def test_a_pace_ends_only_when_it_was_not_exceeded_since(store: Store) -> None:
     store.services.pace(ORIGIN, Pace(1000, 100.0))
     assert not store.services.pace(ORIGIN, Pace(5000, 200.0)), "the first worker's word counts"

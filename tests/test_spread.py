@@ -13,6 +13,8 @@ from service.store.sending import part_key
 from tests.house import House, content, wait_until
 from tests.push_service import PushService
 
+pytestmark = pytest.mark.redis
+
 READERS = 1200
 MINUTE = 60_000  # ms
 FAR = 10**9  # ms

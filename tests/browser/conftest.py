@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import programs
 from tests.browser.desktop import Desktop
@@ -20,6 +20,9 @@ from tests.browser.readers import Visit, visitors
 from tests.browser.screenshots import open_chromium, open_page
 from tests.house import House
 from tests.push_service import PushService
+
+# Its own five seconds are too few where other tests start their browsers meanwhile.
+expect.set_options(timeout=30_000)
 
 
 @contextmanager

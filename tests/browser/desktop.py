@@ -141,7 +141,7 @@ class Desktop:
     def __exit__(self, *exception: object) -> None:
         self._resources.close()
 
-    def wait_for_notification(self, timeout: float = 10) -> DesktopNotification:
+    def wait_for_notification(self, timeout: float = 30) -> DesktopNotification:
         """Take the oldest notification not yet taken, waiting up to `timeout` seconds for it.
 
         Raises TimeoutError when none comes.

@@ -191,7 +191,7 @@ class Firefox:
         for context in self._contexts()[1:]:
             Tab(self, context["context"]).close()
 
-    def wait_for_tab(self, url_part: str, timeout: float = 10) -> "Tab":
+    def wait_for_tab(self, url_part: str, timeout: float = 30) -> "Tab":
         """Return the first tab whose address contains `url_part`.
 
         Raises TimeoutError when there is none after `timeout` seconds.
@@ -251,7 +251,7 @@ class Tab:
             raise BiDiError(answer["exceptionDetails"]["text"])
         return json.loads(answer["result"].get("value", "null"))
 
-    def wait_until(self, expression: str, timeout: float = 10) -> Any:
+    def wait_until(self, expression: str, timeout: float = 30) -> Any:
         """Evaluate the expression until it is true, and return its value.
 
         Raises TimeoutError, with the last value, after `timeout` seconds.
@@ -262,7 +262,7 @@ class Tab:
             lambda: f"{expression} is still {self.evaluate(expression)!r}",
         )
 
-    def click(self, selector: str, timeout: float = 10) -> None:
+    def click(self, selector: str, timeout: float = 30) -> None:
         """Click the first element that matches the CSS selector, waiting for it to be laid out.
 
         The click goes through the browser's input handling: it counts as the reader's own. A

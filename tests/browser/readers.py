@@ -82,7 +82,7 @@ def visitors(chromium: Browser, address: str, push_service: PushService) -> Iter
         scheme = {"color_scheme": "dark" if dark else "light"}
         size = {"viewport": {"width": width, "height": height}}
         page = (context or open_context({**scheme, **size, **options})).new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         if not push:
             page.add_init_script("delete window.PushManager; delete window.Notification;")
         page.on("pageerror", lambda error: raised.append(str(error)))

@@ -74,9 +74,9 @@ def test_a_reader_who_says_yes_gets_the_alert_on_screen_and_lands_on_the_story(
 
     assert status == 202
     assert published["recipients"] == 1
-    shown = desktop.wait_for_notification(timeout=20)
+    shown = desktop.wait_for_notification(timeout=30)
     assert (shown.title, shown.body) == (TITLE, TEXT)
-    assert push_service.wait_for_ack(timeout=5).code == DECRYPTED
+    assert push_service.wait_for_ack(timeout=30).code == DECRYPTED
     assert push_service.refusals == []
     id = int(published["id"])
     assert house.over(id).state is State.SENT

@@ -116,7 +116,7 @@ def send(push_service: PushService, tab: Tab, vapid: Vapid02, **notification: ob
         ttl=60,
         timeout=10,
     )
-    assert push_service.wait_for_ack(timeout=10).code == DECRYPTED
+    assert push_service.wait_for_ack(timeout=30).code == DECRYPTED
     assert push_service.refusals == []
 
 

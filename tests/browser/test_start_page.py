@@ -70,10 +70,10 @@ def test_three_steps_lead_from_nothing_to_the_alert_on_this_screen(
 
     tab.click("#send button")
 
-    shown = desktop.wait_for_notification(timeout=20)
+    shown = desktop.wait_for_notification(timeout=30)
     assert shown.title == "Stop the presses: it works"
     arrival = "document.querySelector('#arrival').textContent"
-    tab.wait_until(f"document.querySelector('.arrived') && {arrival}", timeout=20)
+    tab.wait_until(f"document.querySelector('.arrived') && {arrival}", timeout=30)
     said = tab.evaluate(arrival)
     assert re.fullmatch(r"Handed over in \d+\.\d s; shown by your browser\.", said)
     assert tab.evaluate("document.querySelector('#why').hidden") is True

@@ -49,7 +49,7 @@ def test_an_app_keeps_its_worker_and_its_own_push_and_nothing_is_shown_twice(
     assert registrations(tab) == {"/": "/app.js?v=3"}
 
     house.over(house.publish(title="Ours"))
-    assert desktop.wait_for_notification(timeout=20).title == "Ours"
+    assert desktop.wait_for_notification(timeout=30).title == "Ours"
     subscription = tab.evaluate(
         "navigator.serviceWorker.ready.then((all) => all.pushManager.getSubscription())"
     )
@@ -60,7 +60,7 @@ def test_an_app_keeps_its_worker_and_its_own_push_and_nothing_is_shown_twice(
         vapid_claims={"sub": "mailto:push@newsroom.example"},
         ttl=60,
     )
-    assert desktop.wait_for_notification(timeout=20).title == "The app's own: 42 new messages"
+    assert desktop.wait_for_notification(timeout=30).title == "The app's own: 42 new messages"
     assert desktop.forget() == []
     assert push_service.nacks == []
     tab.close()
@@ -77,7 +77,7 @@ def test_a_module_worker_takes_it_in_by_import(
     tab.evaluate(module)
     subscribe(tab)
     id = house.publish(title="By import")
-    assert desktop.wait_for_notification(timeout=20).title == "By import"
+    assert desktop.wait_for_notification(timeout=30).title == "By import"
     wait_until(lambda: receipts(house, id) == {"shown": 1})
     assert tab.evaluate("violations") == []
     tab.close()
@@ -117,7 +117,7 @@ def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_c
     subscribe(tab)
     assert registrations(tab) == {"/": "/app.js", "/stop-press/": "/stop-press/sw.js"}
     id = house.publish(url=f"{publisher.origin}/ferry")
-    shown = desktop.wait_for_notification(timeout=20)
+    shown = desktop.wait_for_notification(timeout=30)
     # Both pages hear of it; the browser is counted once.
     for page in (tab, story):
         page.wait_until("told.some(({ type }) => type === 'stoppress:shown')")
@@ -140,7 +140,7 @@ def test_fewer_alerts_opens_the_page_with_the_panel_and_is_no_click_on_the_story
     tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
     subscribe(tab)
     id = house.publish(url=story)
-    shown = desktop.wait_for_notification(timeout=20)
+    shown = desktop.wait_for_notification(timeout=30)
     (key,) = [key for key, title in shown.actions.items() if title == "Fewer alerts"]
 
     desktop.act(shown, key)

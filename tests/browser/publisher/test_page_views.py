@@ -113,7 +113,7 @@ def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
     assert mended["topics"] == first["topics"]
     assert house.runtime.store.subscriptions.count() == 1
     house.publish(title="Mended")
-    assert desktop.wait_for_notification(timeout=20).title == "Mended"
+    assert desktop.wait_for_notification(timeout=30).title == "Mended"
     tab.close()
 
 
@@ -174,7 +174,7 @@ def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_th
     web = house.processes[0]
     house.end(web)
     first = house.publish(title="First", url=publisher.page("/first", address, ask="manual"))
-    desktop.click(desktop.wait_for_notification(timeout=20))
+    desktop.click(desktop.wait_for_notification(timeout=30))
     firefox.wait_for_tab("/first").close()
     tab.wait_until(
         "caches.open('stop-press-receipts').then((all) => all.keys())"
@@ -184,7 +184,7 @@ def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_th
 
     house.web()
     second = house.publish(title="Second")
-    desktop.dismiss(desktop.wait_for_notification(timeout=20))
+    desktop.dismiss(desktop.wait_for_notification(timeout=30))
 
     wait_until(lambda: receipts(house, first) == {"shown": 1, "clicked": 1})
     wait_until(lambda: receipts(house, second) == {"shown": 1, "dismissed": 1})
@@ -213,10 +213,10 @@ def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
         assert tab.evaluate("navigator.globalPrivacyControl")
         subscribe(tab)
         first = house.publish(title="First", url=f"{page}?first")
-        desktop.click(desktop.wait_for_notification(timeout=20))
+        desktop.click(desktop.wait_for_notification(timeout=30))
         private.wait_for_tab("?first")
         # By the time the next is on the screen a click on the first would have been reported.
         second = house.publish(title="Second")
-        desktop.wait_for_notification(timeout=20)
+        desktop.wait_for_notification(timeout=30)
         assert (receipts(house, first), receipts(house, second)) == ({}, {})
         assert tab.evaluate("caches.keys()") == []

@@ -31,7 +31,7 @@ def test_two_lines_are_enough_on_another_origin_under_a_strict_policy(
 
     assert subscribe(tab)["topics"] == ["world"]
     id = house.publish(Audience(topics=("world",)), url=story)
-    desktop.click(desktop.wait_for_notification(timeout=20))
+    desktop.click(desktop.wait_for_notification(timeout=30))
 
     opened = firefox.wait_for_tab("/ferry")
     wait_until(lambda: receipts(house, id) == {"shown": 1, "clicked": 1})
