@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.readers import Visit, bell, panel
+from tests.browser.readers import Visit, bell, panel, tab_to
 
 pytestmark = pytest.mark.browser
 
@@ -43,21 +43,28 @@ def faults(page: Page, within: str) -> list[str]:
 
 
 def states(page: Page) -> Iterator[str]:
-    """Lead the panel from one state to the next."""
+    """Lead the panel from one state to the next, with the keyboard alone."""
     box = panel(page)
-    bell(page).first.click()
-    box.locator("button.yes").click()
+
+    def press(selector: str, key: str = "Enter") -> None:
+        tab_to(page, selector)
+        page.keyboard.press(key)
+
+    press("button.bell")
+    box.wait_for()
+    press("button.yes")
     expect(box.get_by_role("alert")).to_be_visible()
     yield "the question, unanswered"
-    box.locator("[value=world]").check()
-    box.locator("button.yes").click()
+    press("[value=world]", "Space")
+    press("button.yes")
     expect(box.locator("button.more")).to_be_visible()
     yield "the thanks"
-    box.locator("button.more").click()
-    box.locator("button.save").click()
+    press("button.more")
+    expect(box.locator("button.save")).to_be_visible()
+    press("button.save")
     expect(box.get_by_role("status")).to_be_visible()
     yield "the preferences, saved"
-    box.locator("button.leave").click()
+    press("button.leave")
     expect(box.locator("button.leave")).to_have_count(0)
     yield "the farewell"
 

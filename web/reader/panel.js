@@ -186,7 +186,7 @@ class Panel {
       what fails is told in the words for its kind, or in `failed`. */
   button(name, handler, failed) {
     const node = element("button", { type: "button", class: name }, this.t[name]);
-    node.addEventListener("click", async () => {
+    node.onclick = async () => {
       if (node.ariaDisabled === "true") return;
       node.ariaDisabled = "true";
       try {
@@ -197,7 +197,7 @@ class Panel {
       } finally {
         node.ariaDisabled = "false";
       }
-    });
+    };
     return node;
   }
 
@@ -322,7 +322,7 @@ function quietHours(t, chosen) {
     for (const option of to.options) option.disabled = option.value === from.value;
     if (to.value === from.value) to.selectedIndex = (to.selectedIndex + 4) % times.length;
   };
-  from.addEventListener("change", show);
+  from.onchange = show;
   show();
   const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
   return {
@@ -353,9 +353,10 @@ function pause(t, current) {
 }
 
 function limit(t, chosen) {
-  const rows = Array.from({ length: MOST_A_DAY }, (_, index) => {
-    return [index + 1, t.perDay.replace("{n}", index + 1)];
-  });
+  const rows = Array.from({ length: MOST_A_DAY }, (_, index) => [
+    index + 1,
+    t.perDay.replace("{n}", index + 1),
+  ]);
   const control = select([...rows, ["", t.noLimit]], chosen ?? "");
   return { label: labelled(t.most, control), value: () => Number(control.value) || null };
 }
