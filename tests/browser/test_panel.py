@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from service import seeding
 from service.keys import b64url
@@ -289,3 +289,24 @@ def test_keys_that_changed_under_the_same_address_are_mended_with_the_readers_to
     bell(page).click()
     expect(panel(page).get_by_label("World")).to_be_checked()
     assert paper.runtime.store.subscriptions.count() == 1
+
+
+def test_what_another_tab_mended_meanwhile_is_not_forgotten(visit: Visit) -> None:
+    page = visit()
+    subscribe(page)
+    mended = {"id": "0-4711", "token": "another tab's", "endpoint": "its", "topics": ["world"]}
+
+    def answer(route: Route) -> None:
+        # By the time the service says that it does not know this id, the other tab has a new one.
+        page.evaluate("(kept) => localStorage.setItem('stop-press', JSON.stringify(kept))", mended)
+        route.fulfill(status=404, json={})
+
+    page.route("**/api/v1/subscriptions", answer)
+    page.evaluate("StopPress.refresh()")
+    assert page.evaluate("JSON.parse(localStorage['stop-press'])") == mended
+    assert page.evaluate("StopPress.state().subscribed")
+    # Where it is still the one that is kept, it is forgotten: this reader may say yes again.
+    page.unroute("**/api/v1/subscriptions")
+    page.route("**/api/v1/subscriptions/**", lambda route: route.fulfill(status=404, json={}))
+    page.evaluate("StopPress.refresh()")
+    assert not page.evaluate("StopPress.state().subscribed")
