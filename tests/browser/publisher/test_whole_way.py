@@ -7,8 +7,6 @@ do: call anybody else, send a cookie, complain, or ask anew on an ordinary page 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,20 +26,6 @@ pytestmark = pytest.mark.browser
 BOX = """[...document.querySelectorAll("*")].map((one) => one.shadowRoot?.querySelector("dialog"))
   .find(Boolean)"""
 EVENTS = ("log.entryAdded", "network.responseCompleted", "browsingContext.downloadWillBegin")
-
-
-@pytest.fixture
-def publisher() -> Iterator[Publisher]:
-    with Publisher() as publisher:
-        yield publisher
-
-
-@pytest.fixture
-def house(
-    redis_url: str, push_service: PushService, publisher: Publisher, tmp_path: Path
-) -> Iterator[House]:
-    with House(redis_url, push_service, tmp_path, SITE_ORIGINS=publisher.origin) as house:
-        yield house
 
 
 class Reader:

@@ -6,9 +6,6 @@ with the publisher's and the keys' tests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from service.keys import VapidKey
@@ -26,20 +23,6 @@ SUBSCRIPTION = (
 STUCK = "(PushSubscription.prototype.unsubscribe = () => Promise.reject(new Error('stuck')), true)"
 SAID = """[...document.querySelectorAll("*")]
   .map((one) => one.shadowRoot?.querySelector("[role=alert]")?.textContent).find(Boolean)"""
-
-
-@pytest.fixture
-def publisher() -> Iterator[Publisher]:
-    with Publisher() as publisher:
-        yield publisher
-
-
-@pytest.fixture
-def house(
-    redis_url: str, push_service: PushService, publisher: Publisher, tmp_path: Path
-) -> Iterator[House]:
-    with House(redis_url, push_service, tmp_path, SITE_ORIGINS=publisher.origin) as house:
-        yield house
 
 
 @pytest.fixture
