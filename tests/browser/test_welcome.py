@@ -89,3 +89,9 @@ def test_a_pressed_welcome_confirms_by_the_page_that_it_opens(paper: House, visi
     assert page.evaluate("location.hash") == ""
     panel(page).get_by_role("button", name="Quiet hours and more").click()
     expect(panel(page).get_by_role("heading").first).to_have_text("Your alerts")
+    page.evaluate("StopPress.leave()")
+    expect(panel(page).get_by_role("heading")).to_have_text("You have left")
+    page.goto("about:blank")
+    page.goto(pressed)
+    expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
+    assert paper.runtime.store.subscriptions.count() == 0

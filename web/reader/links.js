@@ -171,6 +171,7 @@ async function showWelcome(panel, token) {
   }).catch(() => ({}));
   if (!told.ok) return panel.say("", t.yours, told.status ? t.busy : t.offline);
   ordinary();
+  if (!panel.reader.state().subscribed) return fill(panel); // left meanwhile
   panel.say("", t.thanks, t.promise, panel.button("more", () => fill(panel)));
 }
 
