@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import programs
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox
-from tests.browser.readers import Visit, visitors
+from tests.browser.readers import Visit, newspaper, visitors
 from tests.browser.screenshots import open_chromium, open_page
 from tests.house import House
 from tests.push_service import PushService
@@ -86,11 +86,8 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
-    """The house of a newspaper, its web processes running, with the defaults that readers see."""
-    manners = {"QUIET_HOURS": "22:00-07:00", "DAILY_LIMIT": "10"}
-    name = "The Daily Example"
-    with House(redis_url, push_service, tmp_path, SITE_NAME=name, **manners) as house:
-        house.web()
+    """A newspaper without readers."""
+    with newspaper(redis_url, push_service, tmp_path) as house:
         yield house
 
 

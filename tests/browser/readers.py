@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
 
 from service import seeding
 from service.keys import b64url
 from service.models import SubscriptionId
+from tests.house import House
 from tests.push_service import PushService
 
 Visit = Callable[..., Page]
@@ -42,6 +44,16 @@ BROWSER = """
   };
 })();
 """
+
+
+@contextmanager
+def newspaper(redis_url: str, push_service: PushService, folder: Path) -> Iterator[House]:
+    """Run the house of a newspaper, its web processes with the defaults that readers see."""
+    manners = {"QUIET_HOURS": "22:00-07:00", "DAILY_LIMIT": "10"}
+    name = "The Daily Example"
+    with House(redis_url, push_service, folder, SITE_NAME=name, **manners) as house:
+        house.web()
+        yield house
 
 
 @contextmanager

@@ -8,7 +8,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.readers import Visit, bell, panel, tab_to
+from tests.browser.readers import Visit, bell, newspaper, panel, tab_to
+from tests.house import House
+from tests.push_service import PushService
+from tests.redis_server import RedisServer, connections_closed
 
 pytestmark = pytest.mark.browser
 
@@ -32,6 +35,20 @@ IN_VIEW = """
   return inside && box.scrollWidth <= box.clientWidth;
 }
 """
+
+
+@pytest.fixture(scope="module")
+def paper(
+    running_push_service: PushService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    """One for all looks: only what its pages show matters, and each reader leaves in the end."""
+    folder = tmp_path_factory.mktemp("paper")
+    with (
+        RedisServer() as redis,
+        connections_closed(),
+        newspaper(redis.url, running_push_service, folder) as house,
+    ):
+        yield house
 
 
 def faults(page: Page, within: str) -> list[str]:
