@@ -22,6 +22,8 @@ from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
 from tests.test_courtesy import NUMBERS, READERS, around_now, choose, said, wake
 
+pytestmark = pytest.mark.redis
+
 EVERYONE = Audience(everyone=True)
 
 

@@ -21,6 +21,8 @@ from tests.house import House, content, wait_until
 from tests.push_service import Message, PushService
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.redis
+
 SUBSCRIPTIONS, RECEIPTS = f"{API}/subscriptions", f"{API}/receipts"
 EVERYONE = Audience(everyone=True)
 OpenHouse = Callable[..., Client]
