@@ -83,7 +83,7 @@ def test_switched_off_no_key_is_derived_beforehand_and_what_there_was_is_dropped
     house.end(worker)
 
 
-@pytest.mark.long
+@pytest.mark.alone
 def test_a_breaking_alert_comes_before_whatever_of_a_large_one_was_not_started_yet(
     house: House, push: PushService
 ) -> None:

@@ -57,7 +57,7 @@ class Mixed:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_recipient_has_exactly_one_outcome_though_workers_are_killed_ten_times(
     house: House, push: PushService
 ) -> None:
