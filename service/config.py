@@ -182,7 +182,8 @@ class Config:
     prepare_keys: bool = _setting(
         _yes_or_no,
         "yes",
-        "whether idle workers derive keys for alerts to come: three times as fast, for 112 bytes each",
+        "whether idle workers derive keys for alerts to come: three times as fast, for 112 bytes "
+        "each",
     )
     quiet_hours: Quiet = _setting(
         _quiet,
