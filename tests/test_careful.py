@@ -91,7 +91,8 @@ def test_the_ttl_of_a_late_retry_is_the_time_that_is_left(house: House, push: Pu
             passed = message.at - before.at
             assert passed >= 3
             shorter = int(before.headers["ttl"]) - int(message.headers["ttl"])
-            assert abs(shorter - passed) <= 1
+            # The header is kept for a second; and a message may wait to leave, on a busy machine.
+            assert abs(shorter - passed) <= 2
     assert len(times) == 20
 
 

@@ -117,12 +117,12 @@ def test_a_deletion_that_was_interrupted_is_finished_later(house: House, push: P
     assert runtime.store.subscriptions.count() == 1000 - gone
 
 
-# A worker whose engine is a day ahead: whoever it would send to has run out of time.
+# A worker that makes its messages a day ahead: whoever it would send to has run out of time.
 A_DAY_AHEAD = """
 import sys, time
 from types import SimpleNamespace
-from workers import fanout, worker
-fanout.time = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + 86_400})
+from workers import messages, worker
+messages.time = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + 86_400})
 sys.exit(worker.main())
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -29,7 +30,13 @@ def filling(runtime: Runtime) -> Iterator[Filler]:
     try:
         yield filler
     finally:
-        filler.stop()
+        end(filler)
+
+
+def end(filler: Filler) -> None:
+    """Stop a filler and wait for its thread, which asks a Redis that may go away next."""
+    filler.stop()
+    wait_until(lambda: not any(one.name == "prepare keys" for one in threading.enumerate()))
 
 
 def fill(runtime: Runtime) -> None:

@@ -16,6 +16,7 @@ from service.store.subscriptions import BUCKET, Wish
 from tests.house import House, wait_until
 from tests.prepared.keys import (
     READERS,
+    end,
     fill,
     filling,
     give_other_keys,
@@ -246,7 +247,7 @@ def test_filling_stops_at_once_for_a_job_and_keeps_what_it_has(
             wait_until(lambda: len(derived) > 10, timeout=0.5)
     wait_until(lambda: house.runtime.store.prepared.ready() == READERS)
     assert len(derived) == READERS
-    filler.stop()
+    end(filler)
 
 
 def test_filling_begins_anew_when_redis_is_restarted(own_redis: tuple[RedisServer, House]) -> None:
