@@ -221,7 +221,7 @@ class FanOut:
         """Start some messages; whether there may be more to start."""
         room = self._room()
         left = min(room, max(FEWEST, room // 4))
-        more = room > left
+        more = self._going_on and room > left
         while self._going_on and left > 0:
             lease = self._next_lease()
             if lease is None:
