@@ -247,7 +247,10 @@ class PushService:
         self._https = await self._listen(port=0)
         plain = await self._loop.create_server(lambda: Http1(self), HOST, 0)
         protocol = Subprotocol("push-notification")
-        browsers = await serve(self._autopush.serve, HOST, 0, subprotocols=[protocol])
+        # No pings: they would turn `random` amid a test of hypothesis, which counts on it.
+        browsers = await serve(
+            self._autopush.serve, HOST, 0, subprotocols=[protocol], ping_interval=None
+        )
         self.origin = f"https://{_address(self._https.sockets[0])}"
         self.plain_origin = f"http://{_address(plain.sockets[0])}"
         self.websocket_url = f"ws://{_address(next(iter(browsers.sockets)))}/"
