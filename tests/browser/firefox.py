@@ -129,8 +129,8 @@ class Firefox:
             (profile / "user.js").write_text(_user_js(self._push_url))
             process = self._resources.enter_context(_process(home, profile, self._bus_address))
             self._socket = self._resources.enter_context(
-                # A screenshot is larger than the library's limit of 1 MiB for one message. No pings:
-                # they would turn `random` amid a test of hypothesis, which counts on it.
+                # A screenshot is larger than the library's limit of 1 MiB for one message. No
+                # pings: they would turn `random` amid a test of hypothesis, which counts on it.
                 connect(
                     f"{_bidi_address(home)}/session", proxy=None, max_size=None, ping_interval=None
                 )
