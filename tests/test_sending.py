@@ -224,3 +224,12 @@ def test_the_deadline_of_a_short_alert_leaves_time_to_send_it() -> None:
     assert alert(60).last_start == 1030
     assert alert(120).last_start == 1060
     assert alert(3600).last_start == 4540
+
+
+def test_alerts_that_begin_in_the_same_millisecond_are_listed_in_their_order(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.publishing._now", lambda: 1_790_000_000.123)
+    said = Content(title="Ferry aground", url="https://paper.example/ferry")
+    ids = [publishing.publish(said, Audience(everyone=True), by="a test").id for _ in range(12)]
+    assert [one.id for one in publishing.started(12)] == sorted(ids, reverse=True)

@@ -3,7 +3,8 @@
 All in the slot `{g}`: a hash `n:<id>` each, one set per event reported, and
 
   active     set: those that are being sent, or of which something is still to be counted
-  started    sorted set: all that ever were sent, scored with when that began (ms)
+  started    sorted set: all that ever were sent, scored with when that began (ms), and of one
+             millisecond by id (in the fraction)
   waves      the same of those that brought what was held; no editor wrote them
   scheduled  sorted set: drafts and what is to be sent later, scored with when (ms; a draft: never)
 """
@@ -37,7 +38,7 @@ local function enter()
   else
     redis.call('HSET', KEYS[1], 'started_at', string.format('%.3f', ARGV[3] / 1000))
     redis.call('SADD', KEYS[2], ARGV[1])
-    redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
+    redis.call('ZADD', KEYS[3], ARGV[3] + ARGV[1] % 1000 / 1000, ARGV[1])
     if ARGV[4] ~= '' then
       redis.call('HSET', KEYS[5], ARGV[4], string.format('%s %.0f', ARGV[1], ARGV[3]))
     end
@@ -113,7 +114,7 @@ if now - due > tonumber(ARGV[2]) and not said.send_at.however_late then
 end
 redis.call('SADD', KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[1], 'state', 'sending', 'started_at', string.format('%.3f', now / 1000))
-redis.call('ZADD', KEYS[3], now, ARGV[1])
+redis.call('ZADD', KEYS[3], now + ARGV[1] % 1000 / 1000, ARGV[1])
 if (said.story or '') ~= '' then
   redis.call('HSET', KEYS[5], said.story, string.format('%s %.0f', ARGV[1], now))
 end
@@ -149,7 +150,7 @@ end
 if (redis.call('HGET', KEYS[1], 'revision') or '0') ~= ARGV[1] then return 0 end
 if ARGV[10] ~= '0' then redis.call('SET', KEYS[4], ARGV[9], 'EX', ARGV[10]) end
 redis.call('HSET', KEYS[2], 'doc', ARGV[3], 'state', ARGV[4], 'started_at', ARGV[7])
-redis.call('ZADD', KEYS[5], ARGV[7] * 1000, ARGV[2])
+redis.call('ZADD', KEYS[5], ARGV[7] * 1000 + ARGV[2] % 1000 / 1000, ARGV[2])
 redis.call('HSET', KEYS[1], 'revision', ARGV[1] + 1, 'corrected', ARGV[5], 'corrections', ARGV[6])
 if ARGV[8] == '' then
   redis.call('SADD', KEYS[3], ARGV[2])
