@@ -20,7 +20,7 @@ from tests.browser.publisher.site import POLICY, Publisher, policy
 from tests.house import House, wait_until
 from tests.push_service import PushService
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.alone]
 
 # What of ours is shown, whichever shadow root it is in.
 BOX = """[...document.querySelectorAll("*")].map((one) => one.shadowRoot?.querySelector("dialog"))
