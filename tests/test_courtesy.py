@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections import Counter
@@ -10,27 +9,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import http_ece
 import pytest
 
-from service import seeding
 from service.models import Audience, SendAt, State, SubscriptionId
 from service.payload import SLEPT
 from service.publishing import Conflict
-from service.quiet import NO_QUIET, QUARTER, Quiet, day
+from service.quiet import NO_QUIET, QUARTER, day
 from service.store import Store, connect
-from service.store.subscriptions import Wish
 from tests.house import House, content, wait_until
 from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
+from tests.seeded import around_now, choose, reader_of, shown
 
 pytestmark = pytest.mark.redis
 
 EVERYONE = Audience(everyone=True)
 READERS = 300
 FRONT = "https://paper.example"
-NUMBERS = {seeding.path(number): number for number in range(READERS)}
-HOUR = 4  # quarter hours
 
 
 @pytest.fixture
@@ -42,21 +37,6 @@ def reading(house: House, push: PushService) -> House:
     return house
 
 
-def choose(house: House, numbers: range, zone: str = "UTC", **chosen: Any) -> None:
-    """Let some readers live in a zone and choose."""
-    subscriptions = house.runtime.store.subscriptions
-    for number in numbers:
-        one = subscriptions.get(SubscriptionId(0, number))
-        wish = Wish(one.endpoint, one.p256dh, one.auth, one.vapid_key, zone=zone, chosen=chosen)
-        subscriptions.change(one.id, wish)
-
-
-def around_now(before: int = 2 * HOUR, after: int = 6 * HOUR) -> Quiet:
-    """Quiet hours that began so many quarter hours ago, in UTC, and last so many more."""
-    now = int(time.time()) // QUARTER
-    return Quiet((now - before) % 96, (now + after) % 96)
-
-
 def skipped(house: House, id: int) -> dict[str, int]:
     progress = house.runtime.publishing.progress(id)
     return {why: n for (outcome, why), n in progress.outcomes.items() if outcome == "skipped"}
@@ -64,7 +44,7 @@ def skipped(house: House, id: int) -> dict[str, int]:
 
 def reached(push: PushService) -> set[int]:
     """The numbers of those whose push service got something."""
-    return {NUMBERS[message.path] for message in push.received}
+    return {reader_of(message) for message in push.received}
 
 
 # Quiet hours and pauses -------------------------------------------------------------------------
@@ -169,14 +149,7 @@ def said(messages: list[Message]) -> Counter[str]:
     """How often browsers were shown which title and words."""
     found: Counter[str] = Counter()
     for message in messages:
-        number = NUMBERS[message.path]
-        clear = http_ece.decrypt(
-            message.body,
-            private_key=seeding.private_key(number),
-            auth_secret=seeding.keys(number)[1],
-            version="aes128gcm",
-        )
-        document = json.loads(clear)["notification"]
+        document = shown(message)
         found[f"{document['title']}|{document['body']}"] += 1
     return found
 

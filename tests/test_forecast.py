@@ -13,12 +13,12 @@ import pytest
 from service import forecast as forecasts
 from service.forecast import Forecast, forecast
 from service.models import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
-from service.quiet import NO_QUIET, UNLIMITED, Manners, day
+from service.quiet import NO_QUIET, QUARTER, UNLIMITED, Manners, day
 from service.reports import forecast_words
 from service.store import Store, connect
 from tests.house import House, content
 from tests.push_service import PushService
-from tests.test_courtesy import QUARTER, around_now, choose
+from tests.seeded import around_now, choose
 from tests.test_subscriptions import wish
 
 EVERYONE = Audience(everyone=True)

@@ -4,23 +4,18 @@ itself, and whoever else has the message, could not count them if they wanted to
 from __future__ import annotations
 
 import json
-import time
-from typing import Any
 
-import http_ece
 import pytest
 
-from service import seeding
 from service.models import Audience, Notification, State, SubscriptionId
 from service.payload import Payload
-from service.quiet import QUARTER, Quiet
-from service.store.subscriptions import Wish
+from service.quiet import NO_QUIET, QUARTER
 from tests.house import House, content
 from tests.push_service import Message, PushService
+from tests.seeded import around_now, choose, reader_of, shown
 
 READERS = 40
 UNTRACKED = range(0, READERS, 3)
-NUMBERS = {seeding.path(number): number for number in range(READERS)}
 
 
 @pytest.fixture
@@ -33,26 +28,9 @@ def reading(house: House) -> House:
     return house
 
 
-def choose(house: House, numbers: range, **chosen: Any) -> None:
-    subscriptions = house.runtime.store.subscriptions
-    for number in numbers:
-        one = subscriptions.get(SubscriptionId(0, number))
-        wish = Wish(one.endpoint, one.p256dh, one.auth, one.vapid_key, chosen=chosen)
-        subscriptions.change(one.id, wish)
-
-
 def reporting(messages: list[Message]) -> dict[int, object]:
     """With what each browser is to report."""
-    found: dict[int, object] = {}
-    for message in messages:
-        number = NUMBERS[message.path]
-        clear = http_ece.decrypt(
-            message.body,
-            private_key=seeding.private_key(number),
-            auth_secret=seeding.keys(number)[1],
-            version="aes128gcm",
-        )
-        found[number] = json.loads(clear)["notification"]["data"]["receipt"]
+    found = {reader_of(message): shown(message)["data"]["receipt"] for message in messages}
     assert len(found) == len(messages)
     return found
 
@@ -78,13 +56,12 @@ def test_an_alert_gives_them_no_token(reading: House, push: PushService) -> None
 
 
 def test_nor_does_what_was_held_while_they_slept(reading: House, push: PushService) -> None:
-    now = int(time.time()) // QUARTER
-    choose(reading, range(READERS), quiet=Quiet((now - 8) % 96, (now + 24) % 96))
+    choose(reading, range(READERS), quiet=around_now())
     ids = [reading.publish(title=title) for title in ("One", "Two")]
     for id in ids:
         reading.over(id)
     assert push.received == [], "all of it is held"
-    choose(reading, range(READERS), quiet=Quiet(0, 0))
+    choose(reading, range(READERS), quiet=NO_QUIET)
     (quarter,) = reading.runtime.store.held.due(1 << 40)
     reading.runtime.publishing.wake_readers(quarter * QUARTER, "https://paper.example")
     (wave,) = reading.runtime.publishing.waves(9)

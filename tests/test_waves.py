@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
 
-import http_ece
 import pytest
 
 from service import seeding
@@ -20,7 +18,8 @@ from tests.house import House, wait_until
 from tests.night import bring, hold
 from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
-from tests.test_courtesy import NUMBERS, READERS, around_now, choose, said, wake
+from tests.seeded import around_now, choose, reader_of, shown
+from tests.test_courtesy import READERS, said, wake
 
 pytestmark = pytest.mark.redis
 
@@ -106,17 +105,10 @@ def receipts(house: House, messages: list[Message]) -> Counter[int]:
     """How many browsers would report to which alert."""
     found: Counter[int] = Counter()
     for message in messages:
-        number = NUMBERS[message.path]
-        clear = http_ece.decrypt(
-            message.body,
-            private_key=seeding.private_key(number),
-            auth_secret=seeding.keys(number)[1],
-            version="aes128gcm",
-        )
-        token = json.loads(clear)["notification"]["data"]["receipt"]
+        token = shown(message)["data"]["receipt"]
         opened = house.runtime.tokens.open_receipt(token)
         assert opened is not None
-        assert opened[1].number == number
+        assert opened[1].number == reader_of(message)
         found[opened[0]] += 1
     return found
 
@@ -258,7 +250,7 @@ def test_a_wave_that_is_under_way_brings_nothing_more_of_what_is_withdrawn(
     withdrawn, other = (reading.publish(title=title) for title in ("Ten dead", "Ferry home"))
     for id in (withdrawn, other):
         reading.over(id)
-    push.answer_with(lambda _: Answer(503, {"retry-after": "3"}))
+    push.answer_with(lambda _: Answer(503, {"retry-after": "8"}))
     (quarter,) = reading.runtime.store.held.pending()
     choose(reading, range(100), quiet=NO_QUIET)
     before = len(push.received)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import http_ece
 import pytest
 
 from service import seeding
@@ -18,8 +16,9 @@ from service.models import MAX_PLAINTEXT, Audience, Notification, SubscriptionId
 from service.payload import Payload
 from tests.client import API, Client, browser, make_app
 from tests.house import House, content, wait_until
-from tests.push_service import Message, PushService
+from tests.push_service import PushService
 from tests.redis_server import RedisServer
+from tests.seeded import shown
 
 pytestmark = pytest.mark.redis
 
@@ -320,18 +319,6 @@ def confirming(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[Ho
         yield house
 
 
-def opened(message: Message, number: int) -> dict[str, Any]:
-    """What the browser with that number is to show."""
-    text = http_ece.decrypt(
-        message.body,
-        private_key=seeding.private_key(number),
-        auth_secret=seeding.keys(number)[1],
-        version="aes128gcm",
-    )
-    said: dict[str, Any] = json.loads(text)["notification"]
-    return said
-
-
 def test_only_who_saw_the_welcome_gets_what_comes_after_it(
     confirming: House, push: PushService
 ) -> None:
@@ -342,7 +329,7 @@ def test_only_who_saw_the_welcome_gets_what_comes_after_it(
         assert client.call("POST", SUBSCRIPTIONS, {"subscription": given}).status_code == 201
     push.wait_for(3, timeout=30)
     by_path = {message.path: message for message in push.received}
-    greetings = [opened(by_path[seeding.path(number)], number) for number in range(3)]
+    greetings = [shown(by_path[seeding.path(number)]) for number in range(3)]
     assert {one["title"] for one in greetings} == {"Welcome"}
     nobodys = confirming.publish()
     confirming.over(nobodys)
