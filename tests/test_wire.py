@@ -111,13 +111,12 @@ def test_http_ece_reads_what_a_key_derived_beforehand_seals(plaintext: bytes) ->
 def test_of_many_derived_together_each_is_its_readers_and_who_has_no_key_gets_none() -> None:
     other, secret = ec.generate_private_key(ec.SECP256R1()), bytes(range(16, 32))
     off_the_curve, too_short = (b"\x04" + bytes(64), AUTH), (P256DH, AUTH[:-1])
-    readers = [(P256DH, AUTH), off_the_curve, (public(other), secret), too_short, (P256DH, AUTH)]
-    first, *middle, last = wire.derive_all(readers)
+    readers = [(public(other), secret), off_the_curve, (P256DH, AUTH), (P256DH, AUTH), too_short]
+    others, nobody, first, last, nobody_either = wire.derive_all(readers)
     assert first is not None and last is not None
     assert browser_reads(wire.seal(b"first", first)) == b"first"
     assert browser_reads(wire.seal(b"last", last)) == b"last"
     assert first.public != last.public, "each message has a key pair of its own"
-    nobody, others, nobody_either = middle
     assert nobody is None and nobody_either is None
     assert others is not None
     body = wire.seal(b"theirs", others)
