@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from service.models import Outcome
 from service.quiet import QUARTER
 from service.runtime import Runtime
-from service.store.sending import Brought, Result
+from service.store.held import Brought
+from service.store.sending import Result
 
 _WORKER = "a test "
 

@@ -16,8 +16,9 @@ from contextlib import suppress
 
 from service.models import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
+from service.store.held import NOTHING
 from service.store.recent import NewestFirst
-from service.store.sending import NOTHING, Recent
+from service.store.sending import Recent
 from workers import policy, wire
 from workers.admission import Admission
 from workers.health import Health

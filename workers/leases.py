@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from service.manners import Timing
 from service.models import Batch, Outcome, Record
+from service.store.held import NOTHING, Brought
 from service.store.recent import NewestFirst
-from service.store.sending import NOTHING, Brought, Result, Retry
+from service.store.sending import Result, Retry
 from service.store.subscriptions import BUCKET
 from workers import wire
 from workers.sends import Base, Send

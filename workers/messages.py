@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from service.manners import OVER
 from service.models import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
-from service.store.sending import NOTHING, Brought
+from service.store.held import NOTHING, Brought
 from service.store.subscriptions import BUCKET
 from workers import wire
 from workers.health import Health

@@ -14,7 +14,7 @@ from service.models import Notification, Record, State, SubscriptionId
 from service.payload import Payload, digest
 from service.quiet import Choice
 from service.runtime import Runtime
-from service.store.sending import Brought
+from service.store.held import Brought
 from workers import wire
 from workers.health import Health, Service
 

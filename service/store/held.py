@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from redis import Redis
 
@@ -50,6 +50,25 @@ def held_key(partition: int, id: int) -> str:
 def wakes_key(partition: int) -> str:
     """Return the quarter hours until which something is held in a partition."""
     return f"{{{partition}}}:wakes"
+
+
+class Brought(NamedTuple):
+    """Which alerts a wave brought a reader, and in which revision; and what was `held` for them.
+
+    `told` are those held that came by it: not what a newer one has replaced.
+    """
+
+    alerts: tuple[tuple[int, int], ...] = ()
+    held: tuple[int, ...] = ()
+    told: tuple[int, ...] = ()
+
+    @property
+    def tallies(self) -> list[str]:
+        """The fields of the wave that count it: how many were told of each, alone or not."""
+        return [f"{'together' if len(self.told) > 1 else 'alone'}:{id}" for id in self.told]
+
+
+NOTHING = Brought()
 
 
 class Held:

@@ -29,7 +29,7 @@ from redis import Redis
 from service.models import Batch, Outcome, Progress
 from service.quiet import QUARTER
 from service.store.farewells import answers_key
-from service.store.held import HELD_KEPT, held_key, wakes_key
+from service.store.held import HELD_KEPT, NOTHING, Brought, held_key, wakes_key
 from service.store.subscriptions import Field, Subscriptions, pack_numbers
 
 REPORT_KEPT = 7 * 86_400  # seconds for which a late answer still finds the send closed
@@ -276,25 +276,6 @@ class Retry(NamedTuple):
     at: int
 
 
-class Brought(NamedTuple):
-    """Which alerts a wave brought a reader, and in which revision; and what was `held` for them.
-
-    `told` are those held that came by it: not what a newer one has replaced.
-    """
-
-    alerts: tuple[tuple[int, int], ...] = ()
-    held: tuple[int, ...] = ()
-    told: tuple[int, ...] = ()
-
-    @property
-    def tallies(self) -> list[str]:
-        """The fields of the wave that count it: how many were told of each, alone or not."""
-        return [f"{'together' if len(self.told) > 1 else 'alone'}:{id}" for id in self.told]
-
-
-NOTHING = Brought()
-
-
 class Result(NamedTuple):
     """What became of a recipient: at which push service, or why; and the number of its base.
 
@@ -429,9 +410,8 @@ class Sending:
             f"{{{part}}}:farewell",
             wakes_key(part),
         ]
-        bitmaps: dict[str, int] = {}
-
         next_quarter = int(time.time() // QUARTER) + 1
+        bitmaps: dict[str, int] = {}
 
         def marks(result: Result, wakes: int) -> list[tuple[int, int, int]]:
             """Return which bits are set, and for how many seconds they are kept, or cleared."""
