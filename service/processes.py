@@ -58,6 +58,17 @@ def spawn(
     )
 
 
+def runs(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it runs, as somebody else
+    return True
+
+
 def next_delay(delay: float, lived: float) -> float:
     """Seconds to wait for a child that lived `lived` seconds; `delay` was its wait before that."""
     return _LEAST_DELAY if lived >= _STEADY else min(max(2 * delay, _LEAST_DELAY), _MOST_DELAY)

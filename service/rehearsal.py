@@ -24,6 +24,7 @@ from typing import IO
 
 from service.config import Config, settings
 from service.models import Topic
+from service.processes import runs
 
 READERS = 200_000
 MOST_READERS = 1_000_000  # about 300 MB in its Redis
@@ -138,7 +139,9 @@ def of_house(data_dir: Path) -> Rehearsal | None:
 
 def find(data_dir: Path) -> Rehearsal | None:
     """Return the rehearsal that runs in this real house's `DATA_DIR`, if one does."""
-    return of_house(_folder(data_dir)) if _is_held(data_dir) else None
+    found = of_house(_folder(data_dir)) if _is_held(data_dir) else None
+    # The next one begins with what one that was killed left behind: not to be taken for its own.
+    return found if found and runs(found.pid) else None
 
 
 def _is_held(data_dir: Path) -> bool:

@@ -23,7 +23,7 @@ from service import editors
 from service.models import Topic
 from service.runtime import Runtime
 from tests.client import API, Client, browser, make_app, stored
-from tests.house import House
+from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
 from tests.redis_server import Proxy, RedisServer
 
@@ -279,6 +279,17 @@ def test_a_send_outlives_a_redis_that_takes_nothing_being(
         time.sleep(HELD)
     assert repeats_of_whole(house, id) <= WINDOW
     assert (workers.poll(), clock.poll()) == (None, None)
+
+
+def test_who_is_told_to_end_while_redis_is_away_does_not_wait_for_it(
+    house: House, server: RedisServer
+) -> None:
+    worker, clock = house.worker(), house.clock()
+    wait_until(lambda: house.runtime.dispatch.workers() == 1)
+    wait_until(lambda: house.runtime.store.house.clock_age() < HELD)
+    with stopped(server):
+        time.sleep(HELD)  # by then both have noticed
+        assert (house.end(worker), house.end(clock)) == (0, 0)
 
 
 def begin(house: House) -> int:

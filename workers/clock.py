@@ -12,11 +12,11 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from redis.exceptions import RedisError
 
@@ -27,10 +27,11 @@ TICK = 1.0  # seconds
 LEAD = 4.0  # seconds after which another clock takes over from one that died
 
 
-def run(runtime: Runtime, stop: threading.Event) -> None:
-    """Tick until `stop` is set; a Redis that is away is waited for."""
+def run(runtime: Runtime) -> NoReturn:
+    """Tick for ever; a Redis that is away is waited for."""
     name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-    while not stop.wait(TICK):
+    while True:
+        time.sleep(TICK)
         with _patience():
             if not runtime.store.house.lead(name, int(LEAD * 1000)):
                 continue
@@ -60,16 +61,15 @@ def _patience() -> Iterator[None]:
 
 def main() -> int:
     """Run until SIGTERM or Ctrl-C; 0 then, 2 with one line where a setting is wrong."""
-    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        # At once, even while it waits for Redis: what it does is whole or not done at all.
+        signal.signal(number, lambda *_: os._exit(0))
     try:
         runtime = Runtime.open(Config.read(os.environ), patient=True)
     except ConfigError as error:
         print(f"stoppress clock: {error}", file=sys.stderr)
         return 2
-    run(runtime, stop)
-    return 0
+    run(runtime)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from service import embedded, rehearsal, seeding
 from service.config import Config, ConfigError
 from service.keys import VapidKey
 from service.models import Topic
-from service.processes import Child, ChildEnded, Supervisor
+from service.processes import Child, ChildEnded, Supervisor, runs
 from service.rehearsal import Rehearsal, RehearsalError
 from service.runtime import Runtime
 from workers.sink import Sink, SinkError, own_sink
@@ -149,16 +149,6 @@ def _ended_when(over: Callable[[], bool]) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it runs, as somebody else
-    return True
-
-
 def main() -> int:
     """Run until the end; 0 then, 1 with one line where it cannot begin or go on."""
     parser = argparse.ArgumentParser(prog="python -m workers.rehearse")
@@ -171,7 +161,7 @@ def main() -> int:
     deadline = time.monotonic() + rehearsal.LONGEST
 
     def over() -> bool:
-        return time.monotonic() > deadline or bool(given.follow and not _runs(given.follow))
+        return time.monotonic() > deadline or bool(given.follow and not runs(given.follow))
 
     os.nice(_NICE)
     topics = [Topic(**topic) for topic in json.loads(given.topics)]

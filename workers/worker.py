@@ -13,7 +13,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from rq import Queue, SimpleWorker
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
@@ -40,6 +42,12 @@ class StoppableWorker(SimpleWorker):
         """Finish the current checkpoint, then end."""
         jobs.stopping.set()
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+
+    def teardown(self) -> None:
+        """Take leave; where the whole house is stopped, not waiting for a Redis that went first."""
+        if jobs.stopping.is_set():
+            self.connection.set_retry(Retry(NoBackoff(), 0))
+        super().teardown()  # type: ignore[no-untyped-call]
 
     def execute_job(self, job: Any, queue: Any) -> None:
         """Run a job with the whole process at its service."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from service import rehearsal
@@ -13,6 +16,7 @@ from tests.push_service import PushService
 from tests.rehearsal.newsroom import (
     EMAIL,
     PASSWORD,
+    READERS,
     Newsroom,
     Spawn,
     Visitor,
@@ -67,6 +71,17 @@ def test_one_that_is_killed_takes_all_with_it_and_the_next_one_sweeps(
     rehearsal.end(tmp_path)
     assert next_one.wait(30) == 0
     assert gone(tmp_path, family(next_one.pid))
+
+
+def test_what_a_killed_one_left_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    left = Rehearsal(killed.pid, READERS, READERS, ready=True, ends_at=0.0, environ={})
+    with rehearsal.hold(tmp_path) as folder:
+        rehearsal.tell(folder, left)
+        assert rehearsal.find(tmp_path) is None
+        rehearsal.tell(folder, replace(left, pid=os.getpid()))
+        assert rehearsal.find(tmp_path) is not None
 
 
 def test_ctrl_c_is_heard_while_readers_are_being_stored(run: Spawn, tmp_path: Path) -> None:
