@@ -90,7 +90,8 @@ def _host(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _web_argv(config: Config) -> list[str]:
+def web_argv(config: Config) -> list[str]:
+    """Return the command that serves a house."""
     options = {
         "config": "python:service.web",
         "worker-class": "gthread",
@@ -133,7 +134,7 @@ def _become(argv: list[str], environ: Mapping[str, str]) -> None:
 def web() -> None:
     """Serve readers' browsers, editors and the API."""
     environ = _checked_environment()
-    _become(_web_argv(Config.read(environ)), environ)
+    _become(web_argv(Config.read(environ)), environ)
 
 
 @main.command()
@@ -226,7 +227,7 @@ def _start_redis(supervisor: Supervisor, redis: embedded.EmbeddedRedis, config: 
 def _start_processes(supervisor: Supervisor, config: Config, environ: Mapping[str, str]) -> None:
     """Start web, workers and clock and wait until `/readyz` says that they work."""
     supervisor.start(
-        Child("web", _web_argv(config), environ),
+        Child("web", web_argv(config), environ),
         Child("clock", _CLOCK_ARGV, environ),
         *_workers(config.worker_concurrency, environ),
     )

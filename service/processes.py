@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -42,20 +43,23 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, so that Ctrl-C in the terminal reaches only us.
 
-    It inherits the file descriptors in `keep`. On Linux it gets SIGTERM should this process (to be
-    exact: the thread that called) die without stopping it; elsewhere it would live on.
+    It inherits the file descriptors in `keep`, and does not outlive this process on Linux.
     """
-    parent = os.getpid()
-
-    def follow_parent() -> None:
-        if _libc is not None:
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:
-                os._exit(1)  # the parent died before it could be followed
-
     return subprocess.Popen(
-        argv, env=env, pass_fds=keep, start_new_session=True, preexec_fn=follow_parent
+        argv,
+        env=env,
+        pass_fds=keep,
+        start_new_session=True,
+        preexec_fn=partial(follow_parent, os.getpid()),
     )
+
+
+def follow_parent(parent: int) -> None:
+    """Get SIGTERM should the parent (to be exact: the thread that made us) die; on Linux only."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)  # it died before it could be followed
 
 
 def runs(pid: int) -> bool:

@@ -7,7 +7,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -15,12 +14,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from service import seeding
+from service.cli import web_argv
 from service.config import Config
 from service.keys import VapidKey
 from service.models import Audience, Content, Notification, Outcome, Topic
-from service.processes import spawn
 from service.runtime import Runtime
 from service.tokens import digest
+from tests.forked import Forked
 from tests.push_service import PushService
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def wait_until(look: Callable[[], T], timeout: float = 30.0, every: float = 0.05
     return found
 
 
-def wait_for(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
+def wait_for(process: subprocess.Popen[bytes] | Forked, ready: Callable[[], bool]) -> None:
     """Wait until a process that was started is `ready`; that it ends instead is an error."""
 
     def look() -> bool:
@@ -97,7 +97,7 @@ class House:
         self.runtime = Runtime.open(self.config)
         for slug in TOPICS:
             self.runtime.store.house.add_topic(Topic(slug, slug.title()))
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Forked] = []
 
     def __enter__(self) -> House:
         return self
@@ -109,31 +109,31 @@ class House:
             process.wait()
         self.runtime.store.redis.close()
 
-    def start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, module: str, *arguments: str) -> Forked:
         """Start a process of this house, `workers.worker` say."""
-        return self._spawn("-m", module, *arguments)
+        return self._fork("-m", module, *arguments)
 
-    def run(self, code: str) -> subprocess.Popen[bytes]:
+    def run(self, code: str) -> Forked:
         """Start a process of this house that runs Python's `code`."""
-        return self._spawn("-c", code)
+        return self._fork("-c", code)
 
-    def _spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def _fork(self, *arguments: str) -> Forked:
         environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
-        process = spawn([sys.executable, *arguments], {**environment, **self.environment})
+        process = Forked(arguments, {**environment, **self.environment})
         self.processes.append(process)
         return process
 
-    def worker(self) -> subprocess.Popen[bytes]:
+    def worker(self) -> Forked:
         """Start a worker."""
         return self.start("workers.worker")
 
-    def clock(self) -> subprocess.Popen[bytes]:
+    def clock(self) -> Forked:
         """Start a clock."""
         return self.start("workers.clock")
 
     def web(self) -> str:
         """Start the web processes, gunicorn and all; return the address once they answer."""
-        process = self.start("service.cli", "web")
+        process = self._fork(*web_argv(self.config)[1:])
         address = f"http://localhost:{self.port}"
 
         def ready() -> bool:
@@ -152,7 +152,7 @@ class House:
         self.runtime.store.house.add_token(digest(token), "a test", (), time.time())
         return token
 
-    def end(self, process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> int:
+    def end(self, process: Forked, how: int = signal.SIGTERM) -> int:
         """End one process and return how it ended."""
         process.send_signal(how)
         code = process.wait(timeout=30)

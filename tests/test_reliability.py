@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import pytest
 from service.app import create_app
 from service.models import Audience, SubscriptionId
 from tests.client import API, Client
+from tests.forked import Forked
 from tests.house import House, content, wait_until
 from tests.push_service import Answer, PushService, Rule, every
 
@@ -136,7 +136,7 @@ def test_bodies_of_ten_megabytes_take_no_memory_and_cost_the_others_readers_noth
     assert most_memory(worker) - before < 20_000_000, "two bodies, of the 16 that come together"
 
 
-def most_memory(process: subprocess.Popen[bytes]) -> int:
+def most_memory(process: Forked) -> int:
     """The most memory in bytes that a process ever had resident."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
@@ -180,7 +180,7 @@ def test_a_rest_that_one_worker_found_out_is_kept_by_the_other_and_ends_for_both
 
 
 @contextmanager
-def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def stopped(process: Forked) -> Iterator[None]:
     process.send_signal(signal.SIGSTOP)
     try:
         yield
