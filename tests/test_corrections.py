@@ -13,8 +13,6 @@ from service.store.subscriptions import Wish
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
 
-pytestmark = pytest.mark.redis
-
 
 def correct(house: House, id: int, title: str, *, replace: bool = True) -> Published:
     return house.runtime.publishing.correct(
@@ -26,6 +24,7 @@ def topics(push: PushService) -> set[str]:
     return {message.headers["topic"] for message in push.received}
 
 
+@pytest.mark.redis
 def test_a_correction_in_the_middle_gives_everybody_the_new_text_and_nobody_two(
     house: House, push: PushService
 ) -> None:

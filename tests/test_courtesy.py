@@ -21,8 +21,6 @@ from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
 from tests.seeded import around_now, choose, reader_of, shown
 
-pytestmark = pytest.mark.redis
-
 EVERYONE = Audience(everyone=True)
 READERS = 300
 FRONT = "https://paper.example"
@@ -154,6 +152,7 @@ def said(messages: list[Message]) -> Counter[str]:
     return found
 
 
+@pytest.mark.redis
 def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
     reading: House, push: PushService
 ) -> None:
@@ -286,6 +285,7 @@ def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
 # So many a day ----------------------------------------------------------------------------------
 
 
+@pytest.mark.redis
 def test_nobody_gets_more_alerts_a_day_than_they_want_though_many_are_sent_at_once(
     reading: House, push: PushService
 ) -> None:
@@ -300,6 +300,7 @@ def test_nobody_gets_more_alerts_a_day_than_they_want_though_many_are_sent_at_on
     assert sum(skipped(reading, id).get("limit", 0) for id in ids) == 100 * 5 + 100 * 2
 
 
+@pytest.mark.redis
 def test_an_alert_counts_once_though_its_worker_is_killed(house: House, push: PushService) -> None:
     house.seed(READERS)
     choose(house, range(READERS), daily_limit=1)
@@ -349,6 +350,7 @@ def test_a_story_counts_once_a_day(reading: House, push: PushService) -> None:
     assert kinds == [{"skipped": READERS}, *[{"accepted": READERS}] * 3]
 
 
+@pytest.mark.redis
 def test_what_was_not_accepted_does_not_count(reading: House, push: PushService) -> None:
     choose(reading, range(READERS), daily_limit=1)
     push.answer_with(lambda _: Answer(413))

@@ -20,8 +20,6 @@ from service.models import Audience, Notification, Outcome, State, SubscriptionI
 from tests.house import TOPICS, House, content, wait_until
 from tests.push_service import Answer, Message, PushService
 
-pytestmark = pytest.mark.redis
-
 WINDOW = 256
 
 
@@ -93,6 +91,7 @@ def test_every_recipient_has_exactly_one_outcome_though_workers_are_killed_ten_t
     assert reach(Audience(topics=TOPICS[:4])) == still
 
 
+@pytest.mark.redis
 def test_the_work_of_a_killed_worker_is_taken_up_by_another(
     house: House, push: PushService
 ) -> None:
@@ -186,6 +185,7 @@ def test_a_worker_told_to_end_finishes_its_checkpoint_and_exits_with_0(
     assert len(push.received) == 3000, "nobody twice, since nothing was lost on the way"
 
 
+@pytest.mark.redis
 def test_a_cancelled_alert_stops_and_counts_those_it_did_not_reach(
     house: House, push: PushService
 ) -> None:
@@ -388,6 +388,7 @@ def test_an_alert_to_one_browser_reaches_that_one(house: House, push: PushServic
     assert len(push.received) == 1
 
 
+@pytest.mark.redis
 def test_an_audience_of_nobody_is_sent_at_once(house: House, push: PushService) -> None:
     house.worker()
     house.clock()

@@ -100,6 +100,7 @@ def store(redis_url: str) -> Iterator[Store]:
     redis.close()
 
 
+@pytest.mark.redis
 def test_those_asked_are_drawn_from_the_audience_and_all_where_they_are_few(store: Store) -> None:
     sport = Audience(topics=("sport",))
     readers, all_of_them = store.audiences.draw(sport, 1000)
@@ -113,6 +114,7 @@ def test_those_asked_are_drawn_from_the_audience_and_all_where_they_are_few(stor
     assert store.audiences.draw(Audience(topics=("sport",), locales=("fr",)), 50) == (0, [])
 
 
+@pytest.mark.redis
 def test_drawing_leaves_nothing_behind(store: Store) -> None:
     before = set(store.redis.scan_iter())
     store.audiences.draw(EVERYONE, 10)

@@ -6,14 +6,10 @@ import time
 import zlib
 from collections.abc import Callable
 
-import pytest
-
 from service.models import Audience, Outcome, SubscriptionId
 from service.store.sending import FAREWELL
 from tests.house import House, wait_until
 from tests.push_service import Answer, Message, PushService
-
-pytestmark = pytest.mark.redis
 
 EVERYONE = Audience(everyone=True)
 

@@ -19,8 +19,6 @@ from tests.house import House, content, wait_until
 from tests.push_service import PushService
 from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.redis
-
 EVERYONE = Audience(everyone=True)
 NEWS = {
     "title": "Kick-off",

@@ -15,8 +15,6 @@ from service.store.services import Pace, Rest
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
 
-pytestmark = pytest.mark.redis
-
 GOOGLE = "https://fcm.googleapis.com"
 APPLE = "https://web.push.apple.com"
 MOZILLA = "https://updates.push.services.mozilla.com"
@@ -102,6 +100,7 @@ def test_who_waited_for_an_hour_gets_it_at_once_when_the_push_service_is_release
     assert store.services.resting() == {}
 
 
+@pytest.mark.redis
 def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(house: House) -> None:
     house.seed(10)
     store, dispatch = house.runtime.store, house.runtime.dispatch
@@ -126,6 +125,7 @@ def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(house: House
     assert again.retries[base + 1] == retries[base + 1], "another push service's own time"
 
 
+@pytest.mark.redis
 def test_a_release_is_over_when_the_push_service_rests_again(house: House) -> None:
     services, now = house.runtime.store.services, time.time()
     services.rest(GOOGLE, Rest(1, now, now + 3600, "503"))

@@ -21,8 +21,6 @@ from tests.redis_server import RedisServer
 from tests.seeded import around_now, choose, reader_of, shown
 from tests.test_courtesy import READERS, said, wake
 
-pytestmark = pytest.mark.redis
-
 EVERYONE = Audience(everyone=True)
 
 
@@ -270,6 +268,7 @@ def seed(client: Client, count: int) -> None:
     list(seeding.seed(runtime.store, count, origins=origins, vapid_key=key, topics=[]))
 
 
+@pytest.mark.redis
 def test_the_api_says_who_waits_and_withdraws_it_once(client: Client) -> None:
     seed(client, 10)
     token, morning = client.add_token(), int(time.time()) // QUARTER + 20
@@ -322,6 +321,7 @@ def test_what_is_held_can_be_withdrawn_while_redis_is_full() -> None:
         client.runtime.store.redis.close()
 
 
+@pytest.mark.redis
 def test_who_changed_their_quiet_hours_in_the_night_waits_once(client: Client) -> None:
     seed(client, 10)
     first, second = publish(client.runtime), publish(client.runtime)

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import pytest
 import redis
 
 from service.config import Config
@@ -28,8 +27,6 @@ from tests.prepared.keys import READERS, fill, publics, take_all
 from tests.redis_server import Proxy, RedisServer
 from workers.prepare import Filler, Pool
 from workers.wire import PreparedKey
-
-pytestmark = pytest.mark.redis
 
 
 def use_keys(into: Path) -> None:
