@@ -12,7 +12,7 @@ import http_ece
 from service import seeding
 from service.models import SubscriptionId
 from service.quiet import QUARTER, Quiet
-from service.store.subscriptions import Wish
+from service.store.records import Wish
 from tests.house import House
 from tests.push_service import Message
 

@@ -9,7 +9,7 @@ import pytest
 
 from service.models import Audience, State, SubscriptionId
 from service.publishing import Conflict, Published
-from service.store.subscriptions import Wish
+from service.store.records import Wish
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
 

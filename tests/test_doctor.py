@@ -18,8 +18,8 @@ from service.doctor.findings import Finding
 from service.keys import VapidKey
 from service.models import SubscriptionId
 from service.runtime import Runtime
+from service.store.records import Wish
 from service.store.services import Rest
-from service.store.subscriptions import Wish
 from tests.house import House, free_port, wait_until
 from tests.push_service import Answer, PushService, Subscription
 from tests.redis_server import RedisServer

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from service.models import Audience, Outcome, SubscriptionId
-from service.store.sending import FAREWELL
+from service.store.outcomes import FAREWELL
 from tests.house import House, wait_until
 from tests.push_service import Answer, Message, PushService
 

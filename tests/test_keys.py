@@ -14,7 +14,7 @@ from service.config import Config, ConfigError
 from service.keys import VapidKey, b64url
 from service.models import SubscriptionId
 from service.runtime import KeyRefusal, Runtime
-from service.store.subscriptions import Wish
+from service.store.records import Wish
 from tests.client import API, VAPID, Client, browser, make_app
 from tests.house import House
 from tests.push_service import PushService

@@ -14,9 +14,9 @@ from service import editors, seeding
 from service.app import create_app
 from service.models import State, SubscriptionId
 from service.store import Store, connect
+from service.store.bitmaps import bitmap_key, month_of
 from service.store.sending import Recent
 from service.store.services import Pace
-from service.store.subscriptions import month_of
 from tests.client import API, Client
 from tests.desk.pages import EMAIL, PASSWORD, post
 from tests.house import House, wait_until
@@ -220,10 +220,10 @@ def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_unti
 
 def test_who_was_seen_last_is_sent_to_first(house: House, push: PushService) -> None:
     house.seed(300)
-    redis, key = house.runtime.store.redis, house.runtime.store.subscriptions.bitmap_key
-    (this_month,) = redis.keys(key(0, "seen", "*"))
+    redis = house.runtime.store.redis
+    (this_month,) = redis.keys(bitmap_key(0, "seen", "*"))
     days = int(time.time() // 86_400)
-    earlier = key(0, "seen", month_of(days - 62))
+    earlier = bitmap_key(0, "seen", month_of(days - 62))
     for number in range(200):  # of whom every second has no month at all
         redis.setbit(this_month, number, 0)
         if number % 2:

@@ -22,7 +22,7 @@ import redis
 
 from service.config import Config
 from service.runtime import Runtime
-from service.store.subscriptions import BUCKET
+from service.store.records import BUCKET
 from tests.house import House, wait_until
 from tests.prepared.keys import READERS, fill, publics, take_all
 from tests.redis_server import Proxy, RedisServer

@@ -19,7 +19,7 @@ from service.endpoints import Endpoint
 from service.models import Outcome, State
 from service.rehearsal import Rehearsal
 from service.runtime import Runtime
-from service.store.subscriptions import Wish
+from service.store.records import Wish
 from tests.house import content, wait_until
 from tests.rehearsal.newsroom import (
     DESK,
