@@ -88,9 +88,7 @@ def test_from_subscribing_to_the_report_nothing_touches_two_slots(
     breaking = clustered.publish(kind="breaking")
     runtime.publishing.pause(breaking)
     runtime.publishing.resume(breaking)
-    correction = runtime.publishing.correct(
-        breaking, title="Corrected", body=None, url=None, replace=True, by="a test"
-    ).id
+    correction = clustered.correct(breaking, "Corrected").id
     planned = runtime.publishing.publish(
         content(),
         replace(EVERYONE, story="storm"),

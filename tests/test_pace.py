@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -13,7 +12,7 @@ import pytest
 from service import editors, seeding
 from service.app import create_app
 from service.models import State, SubscriptionId
-from service.store import Store, connect
+from service.store import Store
 from service.store.bitmaps import bitmap_key, month_of
 from service.store.sending import Recent
 from service.store.services import Pace
@@ -27,13 +26,6 @@ from workers.health import Health
 ORIGIN = "https://fcm.googleapis.com"
 LIMITED = policy.Verdict(None, service_failed=True, retry_after=0.01, limited=True)
 ROW = policy.Verdict(None, limited=True)
-
-
-@pytest.fixture
-def store(redis_url: str) -> Iterator[Store]:
-    redis = connect(redis_url)
-    yield Store(redis)
-    redis.close()
 
 
 def health(store: Store, allowed: int = 0) -> Health:
@@ -215,7 +207,6 @@ def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_unti
     assert sum(one.status == 201 for one in push.received) == 160, "nobody twice"
     limited = [one.at for one in push.received if one.status == 429]
     assert max(limited) < since + 2, "at its pace it limits us no more"
-    client.runtime.store.redis.close()
 
 
 def test_who_was_seen_last_is_sent_to_first(house: House, push: PushService) -> None:

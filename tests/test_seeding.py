@@ -94,4 +94,3 @@ def test_with_several_partitions_each_is_where_its_endpoint_says(redis_url: str)
     for partition in range(3):
         reader = store.subscriptions.get(SubscriptionId(partition, 5))
         assert store.subscriptions.partition_of(digest_of(reader.endpoint.url)) == partition
-    redis.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -24,12 +23,10 @@ LEASE_MS = 400
 
 
 @pytest.fixture
-def store(redis_url: str) -> Iterator[Store]:
-    redis = connect(redis_url)
-    store = Store(redis)
+def store(redis_url: str) -> Store:
+    store = Store(connect(redis_url))
     list(seeding.seed(store, 1000, origins=["https://127.0.0.1:9"], vapid_key="k", topics=()))
-    yield store
-    redis.close()
+    return store
 
 
 @pytest.fixture

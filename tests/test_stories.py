@@ -274,7 +274,6 @@ def test_what_is_said_of_one_reader_is_what_the_store_counts(redis_url: str) -> 
         )
 
     compare()
-    redis.close()
 
 
 # What reaches the browser -----------------------------------------------------------------------

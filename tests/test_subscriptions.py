@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import struct
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -43,13 +42,11 @@ def wish(name: object, keys: int = 0, **preferences: object) -> Wish:
 
 
 @pytest.fixture(params=[1, 3], ids=["one partition", "three partitions"])
-def store(redis_url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
-    redis = connect(redis_url)
-    store = Store(redis, request.param)
+def store(redis_url: str, request: pytest.FixtureRequest) -> Store:
+    store = Store(connect(redis_url), request.param)
     for slug in ("world", "sport"):
         store.house.add_topic(Topic(slug, slug.title()))
-    yield store
-    redis.close()
+    return store
 
 
 def keys_of(store: Store) -> set[bytes]:

@@ -123,7 +123,6 @@ def test_a_test_goes_to_this_browser_alone_and_through_the_real_thing(
     house.over(1)
     (message,) = push.received
     assert message.path == one.endpoint.url.removeprefix(push.origin)
-    client.runtime.store.redis.close()
 
 
 def newest(client: Client) -> Notification:

@@ -173,7 +173,6 @@ def test_keys_are_not_stored_again_because_the_answer_was_lost(
         taker.start()
         assert not Pool(other).put_back(0, 0, dict(few))
         taker.join()
-        other.store.redis.close()
     assert taken == [few]
     assert Pool(house.runtime).take(0, 0) == {}
 
