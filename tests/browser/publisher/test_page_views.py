@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox
-from tests.browser.publisher.site import Publisher, receipts, subscribe
+from tests.browser.publisher.site import Publisher, mended, receipts, subscribe
 from tests.browser.served import Served
 from tests.client import make_app
 from tests.house import House, wait_until
@@ -105,12 +105,8 @@ def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
     new = push_service.registrations
     wait_until(lambda: house.vapid.public in {one.vapid_public_key for one in new[known:]})
     tab.go(page)
-    mended = tab.wait_until(
-        f"window.StopPress?.state().id && StopPress.state().id !== {first['id']!r}"
-        " && StopPress.state()"
-    )
 
-    assert mended["topics"] == first["topics"]
+    assert mended(tab, first)["topics"] == first["topics"]
     assert house.runtime.store.subscriptions.count() == 1
     house.publish(title="Mended")
     assert desktop.wait_for_notification(timeout=30).title == "Mended"
@@ -128,11 +124,7 @@ def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
         ".then((one) => one.unsubscribe())"
     )
     tab.go(page)
-    mended = tab.wait_until(
-        f"window.StopPress?.state().id && StopPress.state().id !== {first['id']!r}"
-        " && StopPress.state()"
-    )
-    assert mended["topics"] == first["topics"]
+    assert mended(tab, first)["topics"] == first["topics"]
     assert house.runtime.store.subscriptions.count() == 1
     tab.close()
 
