@@ -110,7 +110,6 @@ def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
     assert house.runtime.store.subscriptions.count() == 1
     house.publish(title="Mended")
     assert desktop.wait_for_notification(timeout=30).title == "Mended"
-    tab.close()
 
 
 def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
@@ -126,7 +125,6 @@ def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
     tab.go(page)
     assert mended(tab, first)["topics"] == first["topics"]
     assert house.runtime.store.subscriptions.count() == 1
-    tab.close()
 
 
 def test_a_reader_who_clears_the_sites_storage_keeps_the_same_subscription(
@@ -139,7 +137,6 @@ def test_a_reader_who_clears_the_sites_storage_keeps_the_same_subscription(
     tab.go(page)
     assert tab.wait_until("window.StopPress?.state().subscribed && StopPress.state()") == first
     assert house.runtime.store.subscriptions.count() == 1
-    tab.close()
 
 
 def test_a_reader_who_withdraws_the_permission_is_gone_with_the_next_visit(
@@ -153,7 +150,6 @@ def test_a_reader_who_withdraws_the_permission_is_gone_with_the_next_visit(
     wait_until(lambda: house.runtime.store.subscriptions.count() == 0)
     state = tab.wait_until("window.StopPress && !StopPress.state().id && StopPress.state()")
     assert (state["subscribed"], state["permission"]) == (False, "denied")
-    tab.close()
 
 
 def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_the_next_alert(
@@ -180,7 +176,6 @@ def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_th
 
     wait_until(lambda: receipts(house, first) == {"shown": 1, "clicked": 1})
     wait_until(lambda: receipts(house, second) == {"shown": 1, "dismissed": 1})
-    tab.close()
 
 
 def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
