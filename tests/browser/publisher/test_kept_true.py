@@ -26,15 +26,6 @@ SAID = """[...document.querySelectorAll("*")]
 
 
 @pytest.fixture
-def page(house: House, publisher: Publisher, firefox: Firefox) -> str:
-    """A page whose readers allow alerts."""
-    firefox.allow_notifications(publisher.origin)
-    address = house.web()
-    publisher.worker("/sw.js", f'importScripts("{address}/sw.js");')
-    return publisher.page("/", address, topic="world", ask="manual", bell="")
-
-
-@pytest.fixture
 def tab(house: House, page: str, firefox: Firefox) -> Tab:
     """The page, whose reader has said yes; a worker and a clock are there."""
     house.worker()

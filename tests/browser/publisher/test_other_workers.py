@@ -82,9 +82,9 @@ def test_a_module_worker_takes_it_in_by_import(
 
 
 def test_a_worker_that_ends_itself_takes_the_subscription_along(
-    address: str, publisher: Publisher, firefox: Firefox, push_service: PushService
+    page: str, publisher: Publisher, firefox: Firefox, push_service: PushService
 ) -> None:
-    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+    tab = firefox.open(page)
     subscribe(tab)
     channel = push_service.registrations[-1]
     farewell = """
@@ -130,11 +130,11 @@ def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_c
 
 
 def test_fewer_alerts_opens_the_page_with_the_panel_and_is_no_click_on_the_story(
-    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    house: House, page: str, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
 ) -> None:
     house.worker()
     story = publisher.page("/ferry", address, ask="manual")
-    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+    tab = firefox.open(page)
     subscribe(tab)
     id = house.publish(url=story)
     shown = desktop.wait_for_notification(timeout=30)

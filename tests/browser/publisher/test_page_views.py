@@ -86,15 +86,9 @@ def test_with_stop_press_down_a_page_neither_waits_nor_errs(
 
 
 def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
-    house: House,
-    address: str,
-    publisher: Publisher,
-    firefox: Firefox,
-    desktop: Desktop,
-    push_service: PushService,
+    house: House, page: str, firefox: Firefox, desktop: Desktop, push_service: PushService
 ) -> None:
     house.worker()
-    page = publisher.page("/", address, topic="world", ask="manual")
     tab = firefox.open(page)
     first = subscribe(tab)
     known = len(push_service.registrations)
@@ -113,9 +107,8 @@ def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
 
 
 def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
-    house: House, address: str, publisher: Publisher, firefox: Firefox
+    house: House, page: str, firefox: Firefox
 ) -> None:
-    page = publisher.page("/", address, topic="world", ask="manual")
     tab = firefox.open(page)
     first = subscribe(tab)
     tab.evaluate(
@@ -128,9 +121,8 @@ def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
 
 
 def test_a_reader_who_clears_the_sites_storage_keeps_the_same_subscription(
-    house: House, address: str, publisher: Publisher, firefox: Firefox
+    house: House, page: str, firefox: Firefox
 ) -> None:
-    page = publisher.page("/", address, topic="world", ask="manual")
     tab = firefox.open(page)
     first = subscribe(tab)
     tab.evaluate("localStorage.clear() ?? true")
@@ -140,9 +132,8 @@ def test_a_reader_who_clears_the_sites_storage_keeps_the_same_subscription(
 
 
 def test_a_reader_who_withdraws_the_permission_is_gone_with_the_next_visit(
-    house: House, address: str, publisher: Publisher, firefox: Firefox
+    house: House, page: str, publisher: Publisher, firefox: Firefox
 ) -> None:
-    page = publisher.page("/", address, topic="world", ask="manual")
     tab = firefox.open(page)
     subscribe(tab)
     firefox.allow_notifications(publisher.origin, "denied")
@@ -153,11 +144,11 @@ def test_a_reader_who_withdraws_the_permission_is_gone_with_the_next_visit(
 
 
 def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_the_next_alert(
-    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    house: House, page: str, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
 ) -> None:
     house.worker()
     house.clock()
-    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+    tab = firefox.open(page)
     subscribe(tab)
     web = house.processes[0]
     house.end(web)
@@ -180,6 +171,7 @@ def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_th
 
 def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
     house: House,
+    page: str,
     address: str,
     publisher: Publisher,
     desktop: Desktop,
@@ -188,7 +180,6 @@ def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
 ) -> None:
     house.worker()
     house.clock()
-    page = publisher.page("/", address, topic="world", ask="manual")
     profile = tmp_path / "profile"
     profile.mkdir()
     asks = 'user_pref("privacy.globalprivacycontrol.enabled", true);'
