@@ -17,7 +17,8 @@ from service.languages import TEST, ours
 from service.models import Audience, Content, Notification, SubscriptionId
 from service.moments import iso
 from service.quiet import Quiet
-from service.store.subscriptions import NotSubscribed, Subscription
+from service.store.records import Subscription
+from service.store.subscriptions import NotSubscribed
 from service.welcome import greet
 
 READERS_BODY = 8 * 1024  # bytes; a subscription is less than one

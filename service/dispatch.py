@@ -19,7 +19,7 @@ from rq.utils import utcparse
 from service.endpoints import origin_of
 from service.models import Batch, Notification, Outcome, State, SubscriptionId
 from service.store import Store
-from service.store.subscriptions import BUCKET
+from service.store.records import BUCKET
 
 QUEUE = "stoppress"
 BATCH_RECIPIENTS = 2048  # measured: docs/decisions.md, 5
@@ -188,13 +188,13 @@ class Dispatch:
         return self._queue.connection.llen(self._queue.key)
 
     def _finish(self, notification: Notification) -> None:
-        progress = self._store.sending.progress(notification.id)
+        progress = self._store.outcomes.progress(notification.id)
         state = notification.state
         if state is not State.CANCELLED:
             missed = progress.of(Outcome.EXPIRED) and not progress.of(Outcome.ACCEPTED)
             state = State.EXPIRED if missed else State.SENT
         self._store.notifications.finish(notification.id, state, time.time(), progress)
-        self._store.sending.forget(notification.id)
+        self._store.outcomes.forget(notification.id)
 
 
 def _time_left_ms(notification: Notification) -> int:

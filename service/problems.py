@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response as SansIOResponse
 from werkzeug.wrappers import Response
 
-from service.store.subscriptions import StoreFull
+from service.store.records import StoreFull
 
 CONTENT_TYPE = "application/problem+json"
 _MOST_ERRORS = 20  # of one request; whoever sends more does not read them

@@ -31,8 +31,9 @@ from service.models import (
 from service.quiet import QUARTER
 from service.store import Store
 from service.store.notifications import Memory
-from service.store.sending import ACCEPTED_KEPT
-from service.store.subscriptions import NotSubscribed, Subscription
+from service.store.outcomes import ACCEPTED_KEPT
+from service.store.records import Subscription
+from service.store.subscriptions import NotSubscribed
 from service.waves import Held, held
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
@@ -251,7 +252,7 @@ class Publishing:
 
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come."""
-        return self._store.notifications.report(id) or self._store.sending.progress(id)
+        return self._store.notifications.report(id) or self._store.outcomes.progress(id)
 
     def limits(self, notification: Notification) -> list[Limit]:
         """Return which push services keep its readers waiting."""

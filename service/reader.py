@@ -21,7 +21,7 @@ from flask import (
 )
 from rjsmin import jsmin
 
-from service.store.sending import ACCEPTED_KEPT
+from service.store.outcomes import ACCEPTED_KEPT
 from service.store.subscriptions import LEFT_MEMORY
 
 WEB = Path(__file__).resolve().parent.parent / "web"

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from service.endpoints import Endpoint, EndpointPolicy
 from service.quiet import NO_QUIET, UNLIMITED
 from service.store import Store
-from service.store.subscriptions import Wish, digest_of
+from service.store.bitmaps import bitmap_key
+from service.store.records import Wish, digest_of
 
 KEY_PAIRS = 1024
 CHUNK = 4096  # subscriptions written at once
@@ -135,14 +136,13 @@ def stretch(store: Store, records: int, ids: int) -> None:
     beyond = ids // 8 - first
     if beyond <= 0:
         return
-    key = store.subscriptions.bitmap_key
     for kind in ("live", "gone"):
         bits = b"\xff" if kind == "live" else b"\0"
-        store.redis.setrange(key(0, kind), first, bits * beyond)
+        store.redis.setrange(bitmap_key(0, kind), first, bits * beyond)
     topics = list(store.house.topics())
     for number, slug in enumerate(topics):
         period = bytearray(len(topics))
         for bit in range(number, 8 * len(topics), len(topics)):
             period[bit // 8] |= 0x80 >> bit % 8
         pattern = bytes(period) * -(-beyond // len(topics))
-        store.redis.setrange(key(0, "topic", slug), first, pattern[:beyond])
+        store.redis.setrange(bitmap_key(0, "topic", slug), first, pattern[:beyond])

@@ -40,7 +40,7 @@ from service.models import Topic
 from service.problems import FieldError, Problem
 from service.quiet import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
 from service.runtime import Runtime
-from service.store.subscriptions import Subscription, Wish
+from service.store.records import Subscription, Wish
 
 M = TypeVar("M", bound=BaseModel)
 

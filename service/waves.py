@@ -63,7 +63,7 @@ def held(store: Store, notification: Notification) -> Held:
     ]
     brought = {id: (alone, together) for id, alone, together in notification.waves}
     for one in running:
-        found = store.sending.progress(one.id).brought.get(notification.id)
+        found = store.outcomes.progress(one.id).brought.get(notification.id)
         if found and one.id not in brought:
             brought[one.id] = found
     ended = {

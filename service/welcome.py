@@ -12,7 +12,8 @@ from service.languages import GREETING, PRESS, TEST, ours
 from service.models import Audience, Content
 from service.publishing import Idempotency
 from service.runtime import Runtime
-from service.store.subscriptions import NotSubscribed, Subscription
+from service.store.records import Subscription
+from service.store.subscriptions import NotSubscribed
 
 _TTL = 600  # seconds: who has just said yes is there
 # Alerts under way beside which none is begun: each look at what is to be sent goes through all, and

@@ -11,7 +11,7 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from service import openapi, seeding
+from service import answers, openapi, seeding
 from service.app import create_app
 from service.config import Config
 from service.keys import VapidKey, b64url
@@ -103,14 +103,14 @@ class Client:
             model = operation.gives[status]
             if model is None:
                 assert response.data == b""
-            elif model is openapi.Metrics:
+            elif model is answers.Metrics:
                 assert response.mimetype == "text/plain"
             else:
                 assert response.mimetype == "application/json"
                 model.model_validate_json(response.data)
         else:
             assert response.mimetype == "application/problem+json"
-            problem = openapi.ProblemShown.model_validate_json(response.data)
+            problem = answers.ProblemShown.model_validate_json(response.data)
             assert problem.status == status
             assert bool(problem.errors) == (status == 422)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from tests.client import Client, open_client
+from service.store import Store, connect
+from tests.client import Client, make_app, open_client
 from tests.house import House
 from tests.push_service import PushService
 from tests.redis_server import RedisServer, connections_closed
+from tests.seeded import READERS
 
 BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
 
@@ -78,6 +80,27 @@ def house(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[House]:
     """A house whose processes the test starts as it needs them."""
     with House(redis_url, push, tmp_path) as house:
         yield house
+
+
+@pytest.fixture
+def reading(house: House) -> House:
+    """A house with readers, a worker and a clock."""
+    house.seed(READERS)
+    house.worker()
+    house.clock()
+    return house
+
+
+@pytest.fixture
+def open_house(redis_url: str) -> Callable[..., Client]:
+    """Open the house with these settings, in this process; without topics."""
+    return lambda **settings: Client(make_app(redis_url, **settings))
+
+
+@pytest.fixture
+def store(redis_url: str) -> Store:
+    """An empty store."""
+    return Store(connect(redis_url))
 
 
 def empty_database(url: str) -> str:

@@ -18,6 +18,7 @@ from service.cli import web_argv
 from service.config import Config
 from service.keys import VapidKey
 from service.models import Audience, Content, Notification, Outcome, Topic
+from service.publishing import Published
 from service.runtime import Runtime
 from service.tokens import digest
 from tests.forked import Forked
@@ -185,6 +186,12 @@ class House:
         """Publish an alert, to everyone unless told otherwise; its id."""
         everyone = audience or Audience(everyone=True)
         return self.runtime.publishing.publish(content(**options), everyone, by="a test").id
+
+    def correct(self, id: int, title: str, *, replace: bool = True) -> Published:
+        """Give an alert another title; those reached get it too, unless told otherwise."""
+        return self.runtime.publishing.correct(
+            id, title=title, body=None, url=None, replace=replace, by="a test"
+        )
 
     def over(self, id: int, timeout: float = 60.0) -> Notification:
         """Wait until nothing more will be sent of a notification and all is counted."""

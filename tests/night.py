@@ -8,7 +8,7 @@ from service.models import Outcome
 from service.quiet import QUARTER
 from service.runtime import Runtime
 from service.store.held import Brought
-from service.store.sending import Result
+from service.store.outcomes import Result
 
 _WORKER = "a test "
 
@@ -45,6 +45,6 @@ def _work(
     sending = runtime.store.sending
     runtime.dispatch.plan(runtime.publishing.get(id))
     while claim := sending.claim(id, 0, _WORKER, 60_000):
-        sending.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))
+        runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))
         sending.release(id, claim.batch, _WORKER, wait_ms=None)
     runtime.dispatch.advance(id)

@@ -1,9 +1,12 @@
-"""The readers that `House.seed` made: they choose, and read what they are sent."""
+"""The readers that `House.seed` made: they choose, sleep, wake, and read what they are sent."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -11,11 +14,13 @@ import http_ece
 
 from service import seeding
 from service.models import SubscriptionId
-from service.quiet import QUARTER, Quiet
-from service.store.subscriptions import Wish
-from tests.house import House
-from tests.push_service import Message
+from service.quiet import NO_QUIET, QUARTER, Quiet
+from service.store.records import Wish
+from tests.house import House, wait_until
+from tests.push_service import Answer, Message, PushService
 
+READERS = 300  # of the house called `reading`
+FRONT = "https://paper.example"
 _MOST = 1000  # readers who are told apart
 HOUR = 4  # quarter hours
 
@@ -56,3 +61,46 @@ def shown(message: Message) -> dict[str, Any]:
     )
     notification: dict[str, Any] = json.loads(clear)["notification"]
     return notification
+
+
+def wake(house: House, push: PushService) -> list[Message]:
+    """Let everybody's quiet hours be over, in whatever quarter hour; what came then."""
+    before = len(push.received)
+    (quarter,) = house.runtime.store.held.due(1 << 40)
+    house.runtime.publishing.wake_readers(quarter * QUARTER - 1, FRONT)
+    assert house.runtime.store.held.due(1 << 40) == [quarter], "not before its time"
+    choose(house, range(READERS), quiet=NO_QUIET)
+    house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
+    house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
+    (wave,) = house.runtime.publishing.waves(9)
+    house.over(wave.id)
+    return push.received[before:]
+
+
+def said(messages: list[Message]) -> Counter[str]:
+    """How often browsers were shown which title and words."""
+    found: Counter[str] = Counter()
+    for message in messages:
+        document = shown(message)
+        found[f"{document['title']}|{document['body']}"] += 1
+    return found
+
+
+@contextmanager
+def waking(house: House, push: PushService) -> Iterator[list[Message]]:
+    """Let everybody's quiet hours be over, but nothing be taken before the `with` ends; what was.
+
+    Until then the wave is under way.
+    """
+    push.answer_with(lambda _: Answer(503, {"retry-after": "3"}))
+    (quarter,) = house.runtime.store.held.due(1 << 40)
+    choose(house, range(READERS), quiet=NO_QUIET)
+    before = len(push.received)
+    house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
+    wait_until(house.runtime.store.services.resting)
+    taken: list[Message] = []
+    yield taken
+    push.answer_with(lambda _: Answer(201))
+    (wave,) = house.runtime.publishing.waves(9)
+    house.over(wave.id)
+    taken += [message for message in push.received[before:] if message.status == 201]

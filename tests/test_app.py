@@ -199,7 +199,6 @@ def test_only_trusted_proxies_are_believed_who_calls(
         path = f"{API}/subscriptions"
         answer = client.call("POST", path, {}, headers=headers, address="127.0.0.1")
     assert answer.status_code == status
-    client.runtime.store.redis.close()
 
 
 def test_each_api_token_has_a_rate_of_its_own(client: Client) -> None:
@@ -243,7 +242,6 @@ def test_without_redis_every_call_says_so_and_recovers_with_it(own_redis: RedisS
     own_redis.start()
     for method, path, said, with_token in calls:
         assert client.call(method, path, said, token=with_token).status_code < 300
-    client.runtime.store.redis.close()
 
 
 def test_when_redis_is_full_nothing_new_is_stored_but_readers_leave_and_alerts_stop(
@@ -270,7 +268,6 @@ def test_when_redis_is_full_nothing_new_is_stored_but_readers_leave_and_alerts_s
     leave = f"{API}/subscriptions/{reader['id']}"
     assert client.call("DELETE", leave, token=reader["token"]).status_code == 204
     assert client.runtime.store.subscriptions.count() == 0
-    client.runtime.store.redis.close()
 
 
 def test_a_surprise_is_logged_with_its_place_but_without_what_it_was_about(
@@ -355,7 +352,6 @@ def test_the_application_starts_from_the_environment_over_the_keys_in_data_dir(
     config = app.config["STOPPRESS"]
     assert config.secret_key == kept["SECRET_KEY"]
     assert config.vapid_private_key == (VAPID.text,)
-    app.extensions["stoppress"].store.redis.close()
 
 
 @pytest.mark.parametrize("missing", ["REDIS_URL", "SECRET_KEY", "VAPID_PRIVATE_KEY"])
@@ -375,7 +371,6 @@ def test_a_new_key_is_used_for_new_subscriptions_and_the_old_one_for_the_old(
 ) -> None:
     before = Client(make_app(redis_url))
     old = before.call("POST", f"{API}/subscriptions", {"subscription": browser(0)}).json
-    before.runtime.store.redis.close()
     key = VapidKey.generate()
     client = Client(make_app(redis_url, VAPID_PRIVATE_KEY=f"{key.text} {VAPID.text}"))
     new = client.call("POST", f"{API}/subscriptions", {"subscription": browser(1)}).json
@@ -385,4 +380,3 @@ def test_a_new_key_is_used_for_new_subscriptions_and_the_old_one_for_the_old(
         for reader in (old, new)
     ]
     assert keys == [b64url(VAPID.public), b64url(key.public)]
-    client.runtime.store.redis.close()

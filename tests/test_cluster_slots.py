@@ -18,8 +18,9 @@ from service import seeding
 from service.endpoints import Endpoint
 from service.models import Audience, SendAt, State, SubscriptionId
 from service.runtime import Runtime
-from service.store.sending import FAREWELL
-from service.store.subscriptions import HasLeft, Wish
+from service.store.outcomes import FAREWELL
+from service.store.records import Wish
+from service.store.subscriptions import HasLeft
 from tests.house import House, content, free_port, wait_for, wait_until
 from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
@@ -87,9 +88,7 @@ def test_from_subscribing_to_the_report_nothing_touches_two_slots(
     breaking = clustered.publish(kind="breaking")
     runtime.publishing.pause(breaking)
     runtime.publishing.resume(breaking)
-    correction = runtime.publishing.correct(
-        breaking, title="Corrected", body=None, url=None, replace=True, by="a test"
-    ).id
+    correction = clustered.correct(breaking, "Corrected").id
     planned = runtime.publishing.publish(
         content(),
         replace(EVERYONE, story="storm"),

@@ -8,16 +8,10 @@ from collections import Counter, defaultdict
 import pytest
 
 from service.models import Audience, State, SubscriptionId
-from service.publishing import Conflict, Published
-from service.store.subscriptions import Wish
+from service.publishing import Conflict
+from service.store.records import Wish
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
-
-
-def correct(house: House, id: int, title: str, *, replace: bool = True) -> Published:
-    return house.runtime.publishing.correct(
-        id, title=title, body=None, url=None, replace=replace, by="a test"
-    )
 
 
 def topics(push: PushService) -> set[str]:
@@ -35,7 +29,7 @@ def test_a_correction_in_the_middle_gives_everybody_the_new_text_and_nobody_two(
     first = house.publish(title="Ten dead")
     push.wait_for(800, timeout=30)
 
-    second = correct(house, first, "Nobody dead").id
+    second = house.correct(first, "Nobody dead").id
 
     assert house.over(first).state is State.SENT
     assert house.over(second).state is State.SENT
@@ -60,10 +54,10 @@ def test_a_correction_of_what_was_sent_goes_to_those_who_got_it_and_are_still_he
     first = house.publish()
     house.over(first)
     house.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
-    wrong = correct(house, first, "Wrong once more")
+    wrong = house.correct(first, "Wrong once more")
     assert wrong.recipients == 299
     house.over(wrong.id)
-    right = correct(house, wrong.id, "Right at last").id
+    right = house.correct(wrong.id, "Right at last").id
     house.over(right)
     assert house.outcomes(right) == {"accepted": 299}
     assert len(push.received) == 300 + 299 + 299
@@ -78,7 +72,7 @@ def test_a_correction_that_leaves_those_reached_alone_is_finished_at_once(
     house.clock()
     first = house.publish()
     house.over(first)
-    child = correct(house, first, "For the record", replace=False).id
+    child = house.correct(first, "For the record", replace=False).id
     assert house.runtime.publishing.get(child).state is State.SENT
     assert house.runtime.publishing.progress(child).recipients == 0
     assert len(push.received) == 100
@@ -91,9 +85,9 @@ def test_a_second_correction_ends_the_first(house: House, push: PushService) -> 
     first = house.publish()
     house.over(first)
     push.answer_with(lambda _message: Answer(201, delay=0.2))
-    wrong = correct(house, first, "Wrong once more").id
+    wrong = house.correct(first, "Wrong once more").id
     push.wait_for(2300, timeout=30)
-    right = correct(house, first, "Right at last").id
+    right = house.correct(first, "Right at last").id
     assert house.over(wrong).state is State.CANCELLED
     assert house.over(right).state is State.SENT
     assert house.outcomes(right) == {"accepted": 2000}
@@ -105,13 +99,13 @@ def test_a_test_to_one_browser_and_what_nobody_got_cannot_be_corrected(
     house.seed(10)
     id = house.publish(Audience(subscription=SubscriptionId(0, 3)))
     with pytest.raises(Conflict):
-        correct(house, id, "Other")
+        house.correct(id, "Other")
     nobody = house.publish(Audience(topics=("breaking",)))
     house.worker()
     house.clock()
     house.over(nobody)
     with pytest.raises(Conflict):
-        correct(house, nobody, "Other")
+        house.correct(nobody, "Other")
     assert house.runtime.publishing.get(nobody).corrections == ()
 
 
@@ -130,7 +124,7 @@ def test_the_new_text_replaces_the_old_one_on_the_screen(house: House, push: Pus
     house.clock()
     first = house.publish(title="Ten dead")
     house.over(first)
-    house.over(correct(house, first, "Nobody dead").id)
+    house.over(house.correct(first, "Nobody dead").id)
     shown: defaultdict[str, list[str]] = defaultdict(list)
     for message in wait_until(lambda: push.received[:2] if len(push.received) == 2 else []):
         said = json.loads(browser.decrypt(message.body))["notification"]

@@ -17,22 +17,11 @@ from service.publishing import Conflict
 from service.quiet import NO_QUIET, QUARTER, day
 from service.store import Store, connect
 from tests.house import House, content, wait_until
-from tests.push_service import Answer, Message, PushService
+from tests.push_service import Answer, PushService
 from tests.redis_server import RedisServer
-from tests.seeded import around_now, choose, reader_of, shown
+from tests.seeded import FRONT, READERS, around_now, choose, reader_of, said, wake, waking
 
 EVERYONE = Audience(everyone=True)
-READERS = 300
-FRONT = "https://paper.example"
-
-
-@pytest.fixture
-def reading(house: House, push: PushService) -> House:
-    """A house with readers, a worker and a clock."""
-    house.seed(READERS)
-    house.worker()
-    house.clock()
-    return house
 
 
 def skipped(house: House, id: int) -> dict[str, int]:
@@ -129,29 +118,6 @@ def test_a_test_to_ones_own_browser_comes_at_any_hour(reading: House, push: Push
 # While you slept --------------------------------------------------------------------------------
 
 
-def wake(house: House, push: PushService) -> list[Message]:
-    """Let everybody's quiet hours be over, in whatever quarter hour; what came then."""
-    before = len(push.received)
-    (quarter,) = house.runtime.store.held.due(1 << 40)
-    house.runtime.publishing.wake_readers(quarter * QUARTER - 1, FRONT)
-    assert house.runtime.store.held.due(1 << 40) == [quarter], "not before its time"
-    choose(house, range(READERS), quiet=NO_QUIET)
-    house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
-    house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
-    (wave,) = house.runtime.publishing.waves(9)
-    house.over(wave.id)
-    return push.received[before:]
-
-
-def said(messages: list[Message]) -> Counter[str]:
-    """How often browsers were shown which title and words."""
-    found: Counter[str] = Counter()
-    for message in messages:
-        document = shown(message)
-        found[f"{document['title']}|{document['body']}"] += 1
-    return found
-
-
 @pytest.mark.redis
 def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
     reading: House, push: PushService
@@ -191,10 +157,7 @@ def test_what_is_held_has_the_words_that_hold_in_the_morning(
     wrong, gone = (reading.publish(title=title) for title in ("Ten dead", "Never mind"))
     for id in (wrong, gone):
         reading.over(id)
-    publishing = reading.runtime.publishing
-    correction = publishing.correct(
-        wrong, title="Nobody dead", body=None, url=None, replace=True, by="a test"
-    )
+    correction = reading.correct(wrong, "Nobody dead")
     reading.over(correction.id)
     came = wake(reading, push)
     assert said(came) == {
@@ -223,9 +186,7 @@ def test_an_alert_that_is_held_for_all_can_be_corrected_before_anybody_has_it(
     choose(reading, range(READERS), quiet=around_now())
     id = reading.publish(title="Ten dead")
     reading.over(id)
-    reading.runtime.publishing.correct(
-        id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
-    )
+    reading.correct(id, "Nobody dead")
     assert said(wake(reading, push)) == {f"Nobody dead|{content().body}": READERS}
 
 
@@ -239,10 +200,8 @@ def test_who_has_an_alert_since_the_morning_gets_its_correction_and_nothing_twic
     publishing = reading.runtime.publishing
     (wave,) = publishing.waves(9)
     with pytest.raises(Conflict, match="correct the alerts themselves"):
-        publishing.correct(wave.id, title="x", body=None, url=None, replace=True, by="a test")
-    correction = publishing.correct(
-        id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
-    )
+        reading.correct(wave.id, "x")
+    correction = reading.correct(id, "Nobody dead")
     reading.over(correction.id)
     assert reading.outcomes(correction.id) == {"accepted": READERS}
     held = reading.runtime.store.held.of(0, range(READERS), [id])
@@ -255,19 +214,8 @@ def test_what_is_corrected_while_it_is_being_brought_comes_corrected(
     choose(reading, range(50), quiet=around_now())
     id = reading.publish(title="Ten dead")
     reading.over(id)
-    push.answer_with(lambda _: Answer(503, {"retry-after": "3"}))
-    (quarter,) = reading.runtime.store.held.due(1 << 40)
-    choose(reading, range(READERS), quiet=NO_QUIET)
-    before = len(push.received)
-    reading.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
-    wait_until(reading.runtime.store.services.resting)
-    reading.runtime.publishing.correct(
-        id, title="Nobody dead", body=None, url=None, replace=False, by="a test"
-    )
-    push.answer_with(lambda _: Answer(201))
-    (wave,) = reading.runtime.publishing.waves(9)
-    reading.over(wave.id)
-    taken = [message for message in push.received[before:] if message.status == 201]
+    with waking(reading, push) as taken:
+        reading.correct(id, "Nobody dead", replace=False)
     assert said(taken) == {f"Nobody dead|{content().body}": 50}
 
 
@@ -331,9 +279,7 @@ def test_breaking_alerts_and_corrections_do_not_count(reading: House, push: Push
         reading.over(reading.publish(kind="breaking"))
     first = reading.publish()
     reading.over(first)
-    correction = reading.runtime.publishing.correct(
-        first, title="Corrected", body=None, url=None, replace=True, by="a test"
-    )
+    correction = reading.correct(first, "Corrected")
     reading.over(correction.id)
     assert reading.outcomes(correction.id) == {"accepted": READERS}
     last = reading.publish()

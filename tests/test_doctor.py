@@ -18,8 +18,8 @@ from service.doctor.findings import Finding
 from service.keys import VapidKey
 from service.models import SubscriptionId
 from service.runtime import Runtime
+from service.store.records import Wish
 from service.store.services import Rest
-from service.store.subscriptions import Wish
 from tests.house import House, free_port, wait_until
 from tests.push_service import Answer, PushService, Subscription
 from tests.redis_server import RedisServer
@@ -231,7 +231,6 @@ def test_push_services_at_rest_or_in_doubt_are_named(environment: dict[str, str]
     assert "web.push.apple.com has failed for 5 min (503)" in apple.says
     assert "updates.push.services.mozilla.com called so many readers gone" in mozilla.says
     assert mozilla.says.endswith(" https://127.0.0.2:1/desk/"), "where that is decided"
-    runtime.store.redis.close()
 
 
 # One message by pywebpush -----------------------------------------------------------------------
@@ -248,7 +247,6 @@ def stored(
     endpoint = runtime.endpoints.parse(made.endpoint)
     wish = Wish(endpoint, made.p256dh, made.auth, runtime.vapid_public_key)
     subscription, _ = runtime.store.subscriptions.subscribe(wish)
-    runtime.store.redis.close()
     return subscription.id, made
 
 
@@ -271,7 +269,6 @@ def test_a_welcome_that_hardly_anybody_sees_is_said(
     found = one(environment | {"WELCOME": "confirm"}, "Welcome")
     assert found.level == level
     assert f"{waiting} of {waiting} readers" in found.says
-    runtime.store.redis.close()
 
 
 def test_one_message_is_sent_by_pywebpush_and_its_browser_can_show_it(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -87,17 +86,15 @@ def test_of_a_story_nothing_is_said_of_how_many_alerts_readers_had_today(house: 
 
 
 @pytest.fixture
-def store(redis_url: str) -> Iterator[Store]:
+def store(redis_url: str) -> Store:
     """Readers of two topics in two partitions, some of whom left or are gone."""
-    redis = connect(redis_url)
-    store = Store(redis, 2)
+    store = Store(connect(redis_url), 2)
     for slug in ("world", "sport"):
         store.house.add_topic(Topic(slug, slug))
     for number in range(700):
         topic = "world" if number % 5 else "sport"
         store.subscriptions.subscribe(wish(number, topics=frozenset({topic})))
-    yield store
-    redis.close()
+    return store
 
 
 @pytest.mark.redis

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from service.models import Outcome, SubscriptionId
-from service.store import Store, connect
+from service.store import Store
 from service.store.services import Pace
 from tests.house import wait_until
 from workers import policy
@@ -20,13 +17,6 @@ OTHER = "https://updates.push.services.mozilla.com"
 WINDOW = 256
 ACCEPTED = policy.Verdict(Outcome.ACCEPTED)
 READER = SubscriptionId(0, 1)
-
-
-@pytest.fixture
-def store(redis_url: str) -> Iterator[Store]:
-    redis = connect(redis_url)
-    yield Store(redis)
-    redis.close()
 
 
 def worker(store: Store) -> Health:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from service.config import Config, ConfigError
 from service.keys import VapidKey, b64url
 from service.models import SubscriptionId
 from service.runtime import KeyRefusal, Runtime
-from service.store.subscriptions import Wish
+from service.store.records import Wish
 from tests.client import API, VAPID, Client, browser, make_app
 from tests.house import House
 from tests.push_service import PushService
@@ -40,11 +39,10 @@ def opened(redis_url: str, *keys: VapidKey) -> Runtime:
 
 
 @pytest.fixture
-def reader(redis_url: str) -> Iterator[dict[str, str]]:
+def reader(redis_url: str) -> dict[str, str]:
     """Who subscribed while the old key was the only one: id and token."""
     client = Client(make_app(redis_url, VAPID_PRIVATE_KEY=OLD.text))
-    yield client.call("POST", f"{API}/subscriptions", {"subscription": browser()}).json
-    client.runtime.store.redis.close()
+    return client.call("POST", f"{API}/subscriptions", {"subscription": browser()}).json
 
 
 def stoppress(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -95,7 +93,6 @@ def test_a_reader_of_the_old_key_moves_to_the_new_one_on_the_next_visit(
     assert count() == {public(OLD): 0, public(NEW): 1}
     stored = client.runtime.store.subscriptions.get(SubscriptionId.parse(moved["id"]))
     assert stored.vapid_key == public(NEW)
-    client.runtime.store.redis.close()
 
 
 def test_a_key_is_not_retired_while_readers_depend_on_it(
@@ -107,7 +104,6 @@ def test_a_key_is_not_retired_while_readers_depend_on_it(
     assert runtime.store.house.retired_vapid_keys() == set()
     with pytest.raises(ConfigError, match=f"1 subscriptions need the key .* {public(OLD)}"):
         opened(redis_url, NEW)
-    runtime.store.redis.close()
 
 
 def test_a_retired_key_may_be_left_out_but_never_be_the_current_one_again(
@@ -122,7 +118,6 @@ def test_a_retired_key_may_be_left_out_but_never_be_the_current_one_again(
     opened(redis_url, NEW, OLD).store.redis.close()
     with pytest.raises(ConfigError, match="was retired; put another in front of it"):
         opened(redis_url, OLD, NEW)
-    runtime.store.redis.close()
 
 
 def test_neither_the_current_key_nor_an_unknown_one_is_retired(redis_url: str) -> None:
@@ -133,7 +128,6 @@ def test_neither_the_current_key_nor_an_unknown_one_is_retired(redis_url: str) -
         with pytest.raises(KeyRefusal, match="no such key"):
             runtime.retire_key(unknown)
     assert runtime.store.house.retired_vapid_keys() == set()
-    runtime.store.redis.close()
 
 
 def test_the_shell_shows_the_keys_and_retires_one_when_its_last_reader_has_left(
@@ -155,7 +149,6 @@ def test_the_shell_shows_the_keys_and_retires_one_when_its_last_reader_has_left(
 
     runtime = opened(redis_url, NEW, OLD)
     runtime.store.subscriptions.remove(SubscriptionId.parse(reader["id"]))
-    runtime.store.redis.close()
     done = stoppress("keys", "retire", rows[1][0], **environment)
     assert done.returncode == 0
     assert "take value 2 of 2 out of VAPID_PRIVATE_KEY" in done.stdout
@@ -172,7 +165,6 @@ def test_a_backup_is_printed_and_remembered_until_there_is_another_key(redis_url
     for keys, kept in (((OLD,), True), ((NEW, OLD), False), ((NEW,), False)):
         runtime = opened(redis_url, *keys)
         assert (runtime.backed_up_at() is not None) is kept
-        runtime.store.redis.close()
 
 
 def test_a_backup_is_printed_even_where_it_cannot_be_remembered(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -24,10 +23,8 @@ NEWS = {
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    client = Client(make_app(redis_url, SITE_LANGUAGE="ar-eg"))
-    yield client
-    client.runtime.store.redis.close()
+def client(redis_url: str) -> Client:
+    return Client(make_app(redis_url, SITE_LANGUAGE="ar-eg"))
 
 
 def shown(one: Notification) -> dict[str, Any]:
@@ -58,7 +55,6 @@ def test_without_a_setting_nothing_is_claimed(redis_url: str) -> None:
     said = shown(publish(client))
     assert "lang" not in said
     assert said["dir"] == "auto"
-    client.runtime.store.redis.close()
 
 
 def test_a_draft_keeps_its_language_and_a_correction_takes_it_over(client: Client) -> None:

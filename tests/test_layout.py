@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -47,6 +48,16 @@ def test_imports_point_one_way(path: Path) -> None:
         assert not within(found, "flask")
     if path.parent.name == "store" or path.stem in ("models", "endpoints", "config", "keys"):
         assert not found & {"service.publishing", "service.runtime"}
+
+
+def test_no_module_leads_back_to_itself() -> None:
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in MODULES
+    }
+    graph = {name: imports(path) & paths.keys() - {name} for name, path in paths.items()}
+    assert graph["service.store.outcomes"] > {"service.store.sending"}
+    graphlib.TopologicalSorter(graph).prepare()  # or CycleError
 
 
 def test_the_policy_and_the_wire_know_nothing_of_store_or_network() -> None:

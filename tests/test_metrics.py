@@ -70,7 +70,6 @@ def test_the_figures_follow_from_what_became_of_an_alert(house: House, push: Pus
     assert figure(figures, "queue_jobs") == 0
     assert figure(figures, "prepared_keys_enabled") == 1
     assert not [labels for name, labels in figures if name == "notifications_active"]
-    client.runtime.store.redis.close()
 
 
 def test_an_alert_that_nobody_sends_shows_as_work_left(house: House) -> None:
@@ -91,7 +90,6 @@ def test_an_alert_that_nobody_sends_shows_as_work_left(house: House) -> None:
     figures = scrape(client)
     assert figure(figures, "outcomes_last_day", "cancelled", "none") == 7
     assert figure(figures, "recipients_left") == 0
-    client.runtime.store.redis.close()
 
 
 def test_a_worker_that_was_killed_is_soon_not_counted_any_more(house: House) -> None:
@@ -105,7 +103,6 @@ def test_a_worker_that_was_killed_is_soon_not_counted_any_more(house: House) -> 
     assert other.poll() is None
     assert figure(scrape(client), "workers") == 1
     assert client.call("GET", "/readyz").json == {"status": "ready", "workers": 1}
-    client.runtime.store.redis.close()
 
 
 def test_a_worker_gives_signs_of_life_while_it_waits_and_while_it_works(
@@ -150,7 +147,6 @@ def test_outcomes_are_forgotten_after_a_day_but_never_those_of_an_alert_still_be
     figures = scrape(client)
     assert figure(figures, "outcomes_last_day", "cancelled", "none") == 0
     assert figure(figures, "recipients_left") == 3
-    client.runtime.store.redis.close()
 
 
 def test_every_process_says_the_same_and_asking_changes_nothing(client: Client) -> None:
@@ -163,7 +159,6 @@ def test_every_process_says_the_same_and_asking_changes_nothing(client: Client) 
     assert stored(client) == before
     # Redis' own memory is another from one moment to the next.
     assert len({page.partition("# HELP stoppress_redis_memory")[0] for page in pages}) == 1
-    other.runtime.store.redis.close()
 
 
 def test_push_services_are_told_apart_by_name_however_many_hosts_they_have(client: Client) -> None:
@@ -202,7 +197,6 @@ def test_a_key_that_is_not_set_any_more_shows_while_readers_depend_on_it(client:
     figures = scrape(both)
     assert figure(figures, "vapid_key_subscriptions", b64url(new.public)[:20], "1") == 0
     assert figure(figures, "vapid_key_subscriptions", b64url(old.public)[:20], "2") == 1
-    both.runtime.store.redis.close()
 
 
 def test_monitors_are_answered_while_redis_is_full_and_told_when_it_is_away() -> None:
@@ -215,7 +209,6 @@ def test_monitors_are_answered_while_redis_is_full_and_told_when_it_is_away() ->
             assert "stoppress_redis_memory_max_bytes 1.0" in page.text
         server.stop()
         assert client.call("GET", "/metrics", token=token).status_code == 503
-        client.runtime.store.redis.close()
 
 
 def test_the_clock_goes_on_while_redis_is_full_and_says_how_long_ago_it_did() -> None:
@@ -229,4 +222,3 @@ def test_the_clock_goes_on_while_redis_is_full_and_says_how_long_ago_it_did() ->
         before = kept.clock_age()
         assert math.isfinite(before)
         wait_until(lambda: kept.clock_age() > before)
-        client.runtime.store.redis.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -13,10 +12,10 @@ import pytest
 from service import editors, seeding
 from service.app import create_app
 from service.models import State, SubscriptionId
-from service.store import Store, connect
+from service.store import Store
+from service.store.bitmaps import bitmap_key, month_of
 from service.store.sending import Recent
 from service.store.services import Pace
-from service.store.subscriptions import month_of
 from tests.client import API, Client
 from tests.desk.pages import EMAIL, PASSWORD, post
 from tests.house import House, wait_until
@@ -27,13 +26,6 @@ from workers.health import Health
 ORIGIN = "https://fcm.googleapis.com"
 LIMITED = policy.Verdict(None, service_failed=True, retry_after=0.01, limited=True)
 ROW = policy.Verdict(None, limited=True)
-
-
-@pytest.fixture
-def store(redis_url: str) -> Iterator[Store]:
-    redis = connect(redis_url)
-    yield Store(redis)
-    redis.close()
 
 
 def health(store: Store, allowed: int = 0) -> Health:
@@ -215,15 +207,14 @@ def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_unti
     assert sum(one.status == 201 for one in push.received) == 160, "nobody twice"
     limited = [one.at for one in push.received if one.status == 429]
     assert max(limited) < since + 2, "at its pace it limits us no more"
-    client.runtime.store.redis.close()
 
 
 def test_who_was_seen_last_is_sent_to_first(house: House, push: PushService) -> None:
     house.seed(300)
-    redis, key = house.runtime.store.redis, house.runtime.store.subscriptions.bitmap_key
-    (this_month,) = redis.keys(key(0, "seen", "*"))
+    redis = house.runtime.store.redis
+    (this_month,) = redis.keys(bitmap_key(0, "seen", "*"))
     days = int(time.time() // 86_400)
-    earlier = key(0, "seen", month_of(days - 62))
+    earlier = bitmap_key(0, "seen", month_of(days - 62))
     for number in range(200):  # of whom every second has no month at all
         redis.setbit(this_month, number, 0)
         if number % 2:

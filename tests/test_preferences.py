@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from service.models import Audience, Content, SubscriptionId
-from tests.client import API, SUBSCRIPTIONS, Client, Reader, browser, make_app
+from tests.client import API, SUBSCRIPTIONS, Client, Reader, browser
 
 pytestmark = pytest.mark.redis
 
@@ -19,20 +19,6 @@ CHOSEN = {
     "allow_breaking": True,
     "receipts": False,
 }
-
-
-@pytest.fixture
-def open_house(redis_url: str) -> Iterator[Callable[..., Client]]:
-    """Open the house with these settings."""
-    clients: list[Client] = []
-
-    def open_(**settings: str) -> Client:
-        clients.append(Client(make_app(redis_url, **settings)))
-        return clients[-1]
-
-    yield open_
-    for client in clients:
-        client.runtime.store.redis.close()
 
 
 @pytest.fixture

@@ -130,10 +130,8 @@ def field_in(page: TestResponse, name: str) -> str:
 
 
 @pytest.fixture
-def callers(server: RedisServer) -> Iterator[Callers]:
-    callers = Callers(server.url)
-    yield callers
-    callers.runtime.store.redis.close()
+def callers(server: RedisServer) -> Callers:
+    return Callers(server.url)
 
 
 def refused_with(answer: TestResponse, word: str) -> bool:

@@ -218,4 +218,3 @@ def test_who_watches_an_alert_and_who_watches_the_house_see_a_push_service_rest_
 
     wait_until(lambda: not limits())
     assert resting() == []
-    client.runtime.store.redis.close()

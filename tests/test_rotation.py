@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from service.keys import VapidKey, b64url
@@ -20,11 +18,9 @@ def public(key: VapidKey) -> str:
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
+def client(redis_url: str) -> Client:
     """A house that has just changed its key."""
-    client = Client(make_app(redis_url, VAPID_PRIVATE_KEY=f"{NEW.text} {OLD.text}"))
-    yield client
-    client.runtime.store.redis.close()
+    return Client(make_app(redis_url, VAPID_PRIVATE_KEY=f"{NEW.text} {OLD.text}"))
 
 
 def key_of(client: Client, id: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from service import seeding
 from service.models import Audience, SubscriptionId
 from service.store import Store, connect
-from service.store.subscriptions import digest_of
+from service.store.records import digest_of, index_key
 from tests.house import TOPICS, House
 from tests.test_subscriptions import wish
 
@@ -42,7 +42,7 @@ def test_pretend_readers_are_found_by_their_endpoints_and_follow_the_topics(hous
         assert reader.endpoint.url == house.push.origin + seeding.path(number)
         assert (reader.p256dh, reader.auth) == seeding.keys(number)
         digest = digest_of(reader.endpoint.url)
-        entry = house.runtime.store.redis.hget(subscriptions.index_key(0, digest), digest[2:])
+        entry = house.runtime.store.redis.hget(index_key(0, digest), digest[2:])
         assert entry == str(number).encode()
     # A second helping comes after the first.
     assert stoppress(house, "seed", "7").returncode == 0
@@ -94,4 +94,3 @@ def test_with_several_partitions_each_is_where_its_endpoint_says(redis_url: str)
     for partition in range(3):
         reader = store.subscriptions.get(SubscriptionId(partition, 5))
         assert store.subscriptions.partition_of(digest_of(reader.endpoint.url)) == partition
-    redis.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -15,7 +14,8 @@ from service.dispatch import BATCH_RECIPIENTS, Dispatch, cut
 from service.models import Audience, Batch, Content, Notification, Outcome, State
 from service.publishing import Publishing
 from service.store import Store, connect
-from service.store.sending import Claim, Result, Retry
+from service.store.outcomes import Result
+from service.store.sending import Claim, Retry
 
 pytestmark = pytest.mark.redis
 
@@ -23,12 +23,10 @@ LEASE_MS = 400
 
 
 @pytest.fixture
-def store(redis_url: str) -> Iterator[Store]:
-    redis = connect(redis_url)
-    store = Store(redis)
+def store(redis_url: str) -> Store:
+    store = Store(connect(redis_url))
     list(seeding.seed(store, 1000, origins=["https://127.0.0.1:9"], vapid_key="k", topics=()))
-    yield store
-    redis.close()
+    return store
 
 
 @pytest.fixture
@@ -56,7 +54,7 @@ def claimed(store: Store, id: int, worker: str, lease_ms: int) -> Claim:
 
 
 def counts(store: Store, id: int) -> dict[str, int]:
-    return {outcome.value: n for (outcome, _), n in store.sending.progress(id).outcomes.items()}
+    return {outcome.value: n for (outcome, _), n in store.outcomes.progress(id).outcomes.items()}
 
 
 def test_a_batch_is_held_by_one_worker_until_its_lease_ends(
@@ -69,8 +67,8 @@ def test_a_batch_is_held_by_one_worker_until_its_lease_ends(
     assert store.sending.claim(id, 0, "second", LEASE_MS) is None
     time.sleep(LEASE_MS / 1000 + 0.05)
     assert claimed(store, id, "second", LEASE_MS).batch == batch
-    assert not store.sending.record(id, batch, "first", LEASE_MS, {})
-    assert store.sending.record(id, batch, "second", LEASE_MS, {})
+    assert not store.outcomes.record(id, batch, "first", LEASE_MS, {})
+    assert store.outcomes.record(id, batch, "second", LEASE_MS, {})
     assert not store.sending.release(id, batch, "first", wait_ms=None)
     assert store.sending.release(id, batch, "second", wait_ms=None)
 
@@ -83,8 +81,8 @@ def test_a_late_checkpoint_counts_but_only_who_had_no_outcome_yet(
     time.sleep(0.1)
     store.sending.claim(id, 0, "second", LEASE_MS)
     accepted, gone = (Result(outcome, "google", 1) for outcome in (Outcome.ACCEPTED, Outcome.GONE))
-    store.sending.record(id, batch, "second", LEASE_MS, {accepted: list(range(500))})
-    store.sending.record(
+    store.outcomes.record(id, batch, "second", LEASE_MS, {accepted: list(range(500))})
+    store.outcomes.record(
         id, batch, "first", LEASE_MS, {accepted: list(range(400, 600)), gone: [600, 0]}
     )
     assert counts(store, id) == {"accepted": 600, "gone": 1}
@@ -100,13 +98,13 @@ def test_nothing_is_closed_under_a_live_lease_and_nothing_is_counted_after_closi
     publishing.cancel(id)
     assert publishing.get(id).finished_at is None, "what is under way is still counted"
     result = {Result(Outcome.ACCEPTED, "google", 1): list(range(300))}
-    store.sending.record(id, batch, "worker", LEASE_MS, result)
+    store.outcomes.record(id, batch, "worker", LEASE_MS, result)
     store.sending.release(id, batch, "worker", wait_ms=0)
     dispatch.advance(id)
     final = {"accepted": 300, "cancelled": 700}
     assert counts(store, id) == final
     assert publishing.get(id).finished_at is not None
-    assert not store.sending.record(
+    assert not store.outcomes.record(
         id, batch, "worker", LEASE_MS, {Result(Outcome.GONE, "", 0): [999]}
     )
     assert counts(store, id) == final
@@ -121,7 +119,7 @@ def test_what_was_cancelled_never_ends_as_sent(
     store.notifications.move(id, State.CANCELLED, possible_from=[State.SENDING])
     store.sending.close(id, 0, Outcome.CANCELLED)
     # A clock that had read the state a moment before finishes what it takes for sent.
-    store.notifications.finish(id, State.SENT, time.time(), store.sending.progress(id))
+    store.notifications.finish(id, State.SENT, time.time(), store.outcomes.progress(id))
     assert publishing.get(id).state is State.CANCELLED
 
 
@@ -146,7 +144,7 @@ def test_a_finished_send_leaves_its_counts_and_no_bitmap(
     id = planned(publishing, dispatch)
     apple = Result(Outcome.ACCEPTED, "apple", 1)
     while (claim := store.sending.claim(id, 0, "worker", LEASE_MS)) is not None:
-        store.sending.record(id, claim.batch, "worker", LEASE_MS, {apple: claim.pending})
+        store.outcomes.record(id, claim.batch, "worker", LEASE_MS, {apple: claim.pending})
         store.sending.release(id, claim.batch, "worker", wait_ms=None)
     dispatch.advance(id)
     dispatch.advance(id)
@@ -174,7 +172,7 @@ def test_planning_twice_changes_nothing(
 ) -> None:
     id = planned(publishing, dispatch)
     batch = claimed(store, id, "worker", LEASE_MS).batch
-    store.sending.record(
+    store.outcomes.record(
         id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): [0, 1, 2]}
     )
     list(
@@ -183,7 +181,7 @@ def test_planning_twice_changes_nothing(
         )
     )
     dispatch.plan(publishing.get(id))
-    assert store.sending.progress(id).recipients == 1000
+    assert store.outcomes.progress(id).recipients == 1000
     assert counts(store, id) == {"accepted": 3}
     assert store.sending.claim(id, 0, "other", LEASE_MS) is None
 
@@ -196,7 +194,7 @@ def test_what_was_cancelled_before_it_was_planned_is_never_planned(
     publishing.cancel(id)
     dispatch.plan(publishing.get(id))
     assert publishing.get(id).state is State.CANCELLED
-    assert store.sending.progress(id).recipients == 0
+    assert store.outcomes.progress(id).recipients == 0
     assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
 
 

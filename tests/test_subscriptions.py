@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import struct
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -24,7 +23,9 @@ from service.endpoints import EndpointPolicy
 from service.models import Audience, Record, SubscriptionId, Topic
 from service.quiet import Choice, Quiet
 from service.store import Store, connect
-from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed, Wish, digest_of
+from service.store.bitmaps import bitmap_key
+from service.store.records import Wish, digest_of, index_key, records_key
+from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -41,13 +42,11 @@ def wish(name: object, keys: int = 0, **preferences: object) -> Wish:
 
 
 @pytest.fixture(params=[1, 3], ids=["one partition", "three partitions"])
-def store(redis_url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
-    redis = connect(redis_url)
-    store = Store(redis, request.param)
+def store(redis_url: str, request: pytest.FixtureRequest) -> Store:
+    store = Store(connect(redis_url), request.param)
     for slug in ("world", "sport"):
         store.house.add_topic(Topic(slug, slug.title()))
-    yield store
-    redis.close()
+    return store
 
 
 def keys_of(store: Store) -> set[bytes]:
@@ -139,7 +138,7 @@ def test_an_index_entry_counts_only_if_the_record_is_of_that_endpoint(store: Sto
     reader, _ = subscriptions.subscribe(wish("a"))
     # As after a collision of digests: b's entry leads to a's record.
     digest = digest_of(wish("b").endpoint.url)
-    key = subscriptions.index_key(subscriptions.partition_of(digest), digest)
+    key = index_key(subscriptions.partition_of(digest), digest)
     store.redis.hset(key, digest[2:], reader.id.number)
     other, new = subscriptions.subscribe(wish("b"))
     assert new
@@ -199,7 +198,7 @@ def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_aft
 def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) -> None:
     endpoint = "x" * 152
     reader, _ = store.subscriptions.subscribe(wish(endpoint))
-    packed = store.redis.hget(store.subscriptions.records_key(reader.id), "0")
+    packed = store.redis.hget(records_key(reader.id), "0")
     assert packed is not None
     assert len(packed) == 249
 
@@ -281,7 +280,7 @@ class Audiences(RuleBasedStateMachine):
     def push_service_says_gone(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.readers)))
         partition, number = self.readers[name][0]
-        key = self.store.subscriptions.bitmap_key(partition, "gone")
+        key = bitmap_key(partition, "gone")
         self.redis.setbit(key, number, 1)
         self.gone.add(name)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,26 +17,9 @@ from tests.house import House, wait_until
 from tests.night import bring, hold
 from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
-from tests.seeded import around_now, choose, reader_of, shown
-from tests.test_courtesy import READERS, said, wake
+from tests.seeded import FRONT, around_now, choose, reader_of, said, shown, wake, waking
 
 EVERYONE = Audience(everyone=True)
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
-    client = Client(make_app(redis_url))
-    yield client
-    client.runtime.store.redis.close()
-
-
-@pytest.fixture
-def reading(house: House) -> House:
-    """A house with readers, a worker and a clock."""
-    house.seed(READERS)
-    house.worker()
-    house.clock()
-    return house
 
 
 def publish(runtime: Runtime, title: str = "Late news") -> int:
@@ -156,7 +138,7 @@ def test_what_a_wave_has_brought_so_far_is_said_while_it_is_under_way(
     (quarter,) = reading.runtime.store.held.pending()
     choose(reading, range(100), quiet=NO_QUIET)
     publishing = reading.runtime.publishing
-    publishing.wake_readers(quarter * QUARTER, "https://paper.example")
+    publishing.wake_readers(quarter * QUARTER, FRONT)
 
     def brought() -> int:
         return publishing.held(publishing.get(id)).brought
@@ -175,9 +157,7 @@ def test_a_correction_that_was_held_reports_to_itself(reading: House, push: Push
     reading.over(id)
     choose(reading, range(50), quiet=around_now())
     publishing = reading.runtime.publishing
-    correction = publishing.correct(
-        id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
-    ).id
+    correction = reading.correct(id, "Nobody dead").id
     reading.over(correction)
     came = wake(reading, push)
     assert list(said(came)) == ["Nobody dead|It has just come in."]
@@ -195,9 +175,7 @@ def test_the_newer_of_two_alerts_of_a_story_comes_in_the_morning_though_the_olde
     choose(reading, range(50), quiet=around_now())
     newer = reading.publish(story, title="Ferry home")
     reading.over(newer)
-    correct = reading.runtime.publishing.correct
-    correction = correct(older, title="Ferry early", body=None, url=None, replace=True, by="a")
-    reading.over(correction.id)
+    reading.over(reading.correct(older, "Ferry early").id)
     came = wake(reading, push)
     assert [text.partition("|")[0] for text in said(came)] == ["Ferry home"]
     assert len(came) == 50
@@ -231,9 +209,7 @@ def test_with_an_alert_its_correction_is_withdrawn_that_is_held_too(
     reading.over(id)
     choose(reading, range(50, 80), quiet=around_now())
     publishing = reading.runtime.publishing
-    correction = publishing.correct(
-        id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
-    ).id
+    correction = reading.correct(id, "Nobody dead").id
     reading.over(correction)
     assert publishing.held(publishing.get(correction)).waiting == 30
     publishing.cancel(id)
@@ -248,17 +224,8 @@ def test_a_wave_that_is_under_way_brings_nothing_more_of_what_is_withdrawn(
     withdrawn, other = (reading.publish(title=title) for title in ("Ten dead", "Ferry home"))
     for id in (withdrawn, other):
         reading.over(id)
-    push.answer_with(lambda _: Answer(503, {"retry-after": "8"}))
-    (quarter,) = reading.runtime.store.held.pending()
-    choose(reading, range(100), quiet=NO_QUIET)
-    before = len(push.received)
-    publishing = reading.runtime.publishing
-    publishing.wake_readers(quarter * QUARTER, "https://paper.example")
-    wait_until(reading.runtime.store.services.resting)
-    publishing.cancel(withdrawn)
-    push.answer_with(lambda _: Answer(201))
-    reading.over(publishing.waves(1)[0].id)
-    taken = [message for message in push.received[before:] if message.status == 201]
+    with waking(reading, push) as taken:
+        reading.runtime.publishing.cancel(withdrawn)
     assert said(taken) == {"Ferry home|It has just come in.": 100}
 
 
@@ -318,7 +285,6 @@ def test_what_is_held_can_be_withdrawn_while_redis_is_full() -> None:
         with server.full():
             client.runtime.publishing.cancel(id)
         assert client.runtime.publishing.get(id).state is State.CANCELLED
-        client.runtime.store.redis.close()
 
 
 @pytest.mark.redis

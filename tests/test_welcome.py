@@ -27,20 +27,6 @@ EVERYONE = Audience(everyone=True)
 OpenHouse = Callable[..., Client]
 
 
-@pytest.fixture
-def open_house(redis_url: str) -> Iterator[OpenHouse]:
-    """Open the house with these settings."""
-    clients: list[Client] = []
-
-    def open_(**settings: str) -> Client:
-        clients.append(Client(make_app(redis_url, **settings)))
-        return clients[-1]
-
-    yield open_
-    for client in clients:
-        client.runtime.store.redis.close()
-
-
 class Reader:
     """One browser, with its own token."""
 
@@ -303,7 +289,6 @@ def test_in_a_full_redis_nothing_is_stored_and_nobody_greeted() -> None:
         assert client.runtime.store.subscriptions.count() == 0
         assert client.runtime.store.subscriptions.count("unconfirmed") == 0
         assert client.runtime.store.notifications.active() == []
-        client.runtime.store.redis.close()
 
 
 # Through the real thing -------------------------------------------------------------------------
@@ -344,4 +329,3 @@ def test_only_who_saw_the_welcome_gets_what_comes_after_it(
     assert confirming.outcomes(id) == {"accepted": 1}
     assert [message.path for message in push.received[before:]] == [seeding.path(1)]
     wait_until(lambda: not client.runtime.store.notifications.active())
-    client.runtime.store.redis.close()

@@ -64,6 +64,7 @@ class FanOut:
         self._window = runtime.config.push_window
         self._dispatch = runtime.dispatch
         self._sending = runtime.store.sending
+        self._outcomes = runtime.store.outcomes
         self._subscriptions = runtime.store.subscriptions
         self._admission = Admission(runtime)
         self._health = Health(
@@ -357,7 +358,7 @@ class FanOut:
 
     def _record(self, lease: Lease) -> None:
         now = time.monotonic()
-        held = self._sending.record(
+        held = self._outcomes.record(
             lease.send.id,
             lease.batch,
             lease.owner,

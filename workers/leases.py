@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from service.manners import Timing
 from service.models import Batch, Outcome, Record
 from service.store.held import NOTHING, Brought
+from service.store.outcomes import Result
 from service.store.recent import NewestFirst
-from service.store.sending import Result, Retry
-from service.store.subscriptions import BUCKET
+from service.store.records import BUCKET
+from service.store.sending import Retry
 from workers import wire
 from workers.sends import Base, Send
 

@@ -11,7 +11,7 @@ from service.manners import OVER
 from service.models import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.held import NOTHING, Brought
-from service.store.subscriptions import BUCKET
+from service.store.records import BUCKET
 from workers import wire
 from workers.health import Health
 from workers.leases import Lease

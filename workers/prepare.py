@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis import RedisError
 
 from service.runtime import Runtime
-from service.store.subscriptions import BUCKET
+from service.store.bitmaps import numbers_in
+from service.store.records import BUCKET
 from workers import wire
 from workers.wire import PreparedKey
 
@@ -65,7 +66,7 @@ class Pool:
             return {}  # of another SECRET_KEY, or another bucket
         return dict(
             zip(
-                _numbers(bucket, int.from_bytes(packed[:_BITMAP], "big")),
+                numbers_in(int.from_bytes(packed[:_BITMAP], "big"), BUCKET, bucket * BUCKET),
                 map(PreparedKey._make, _KEY.iter_unpack(packed[_BITMAP:])),
                 strict=True,
             )
@@ -98,12 +99,6 @@ class Pool:
 def _name(partition: int, bucket: int) -> bytes:
     """Return what a bucket's keys are sealed to, so that they open nowhere else."""
     return struct.pack(">BI", partition, bucket)
-
-
-def _numbers(bucket: int, bitmap: int) -> list[int]:
-    """Return the numbers in a bucket whose bits are set; the first bit is the highest."""
-    bits = f"{bitmap:0{BUCKET}b}"
-    return [bucket * BUCKET + at for at, bit in enumerate(bits) if bit == "1"]
 
 
 class Filler:
@@ -185,7 +180,8 @@ class Filler:
         kept = self._pool.take(partition, bucket)
         keys: dict[int, PreparedKey] = {}
         derived = 0
-        for number, record in self._subscriptions.records(partition, _numbers(bucket, readers)):
+        numbers = numbers_in(readers, BUCKET, bucket * BUCKET)
+        for number, record in self._subscriptions.records(partition, numbers):
             if record is None:
                 continue
             key = kept.get(number)

@@ -17,6 +17,7 @@ from service.store.farewells import Farewells
 from service.store.held import Held
 from service.store.house import House
 from service.store.notifications import Notifications
+from service.store.outcomes import Outcomes
 from service.store.prepared import Prepared
 from service.store.recipients import Recipients
 from service.store.seeds import Seeds
@@ -45,7 +46,7 @@ class Store:
         self.house = House(redis)
         self.stories = Stories(redis, partitions)
         self.subscriptions = Subscriptions(redis, partitions, self.house, self.stories)
-        self.seeds = Seeds(redis, self.subscriptions)
+        self.seeds = Seeds(redis, self.house)
         self.audiences = Audiences(redis, partitions, self.house)
         self.farewells = Farewells(redis, partitions)
         self.prepared = Prepared(redis, partitions)
@@ -53,6 +54,7 @@ class Store:
         self.services = Services(redis)
         self.recipients = Recipients(redis, partitions, self.audiences)
         self.sending = Sending(redis, partitions)
+        self.outcomes = Outcomes(redis, partitions)
         self.held = Held(redis, partitions)
         self.daily = Daily(redis)
 

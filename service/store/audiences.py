@@ -11,9 +11,8 @@ from typing import Any, cast
 from redis import Redis
 
 from service.models import Audience, SubscriptionId
+from service.store.bitmaps import bitmap_key
 from service.store.house import House
-from service.store.stories import story_key
-from service.store.subscriptions import Subscriptions
 
 _BLOCK = 32  # bytes of a bitmap in which somebody who was drawn is looked for
 
@@ -131,27 +130,26 @@ class Audiences:
         one = audience.subscription
         if one is not None and one.partition != partition:
             audience = Audience()
-        key = Subscriptions.bitmap_key
-        nobody = key(partition, "locale", "nobody")  # an empty bitmap
-        topics = [key(partition, "topic", slug) for slug in audience.topics]
+        nobody = bitmap_key(partition, "locale", "nobody")  # an empty bitmap
+        topics = [bitmap_key(partition, "topic", slug) for slug in audience.topics]
         if audience.waking is not None:
-            topics = [key(partition, "wake", audience.waking)]
+            topics = [bitmap_key(partition, "wake", audience.waking)]
         locales = [
-            key(partition, "locale", number)
+            bitmap_key(partition, "locale", number)
             for name, number in (self._house.locales.all().items() if audience.locales else ())
             if any(name == asked or name.startswith(asked + "-") for asked in audience.locales)
         ]
         if audience.locales and not locales:
             locales = [nobody]  # nobody reads in that language yet
-        exclude = [key(partition, "topic", slug) for slug in audience.exclude]
-        keys = [scratch, destination, key(partition, "live"), key(partition, "gone")]
+        exclude = [bitmap_key(partition, "topic", slug) for slug in audience.exclude]
+        keys = [scratch, destination, bitmap_key(partition, "live"), bitmap_key(partition, "gone")]
         # A test, or the welcome itself, is for who has yet to confirm too.
-        keys.append(nobody if one is not None else key(partition, "unconfirmed"))
+        keys.append(nobody if one is not None else bitmap_key(partition, "unconfirmed"))
         only = audience.subscription.number if audience.subscription else ""
         counts = [len(topics), len(locales), len(exclude)]
         args = [int(audience.everyone), *counts, only, int(bool(audience.story))]
         story = [
-            story_key(partition, kind, audience.story)
+            bitmap_key(partition, kind, audience.story)
             for kind in (("followed", "muted") if audience.story else ())
         ]
         return [*keys, *topics, *locales, *exclude, *story], args

@@ -13,7 +13,7 @@ from typing import cast
 
 from redis import Redis
 
-from service.store.subscriptions import pack_numbers
+from service.store.bitmaps import pack_numbers
 
 _KEPT = 3 * 86_400  # seconds
 _COUNTED_KEPT = 86_400  # seconds; what is known after a kill of a worker

@@ -18,7 +18,7 @@ from typing import cast
 from redis import Redis
 
 from service.models import SubscriptionId
-from service.store.subscriptions import Subscriptions
+from service.store.bitmaps import bitmap_key
 
 _SLOT = 10  # seconds of answers that are counted together
 _SLOTS = 6  # such slots make up the minute over which a push service is judged
@@ -122,7 +122,7 @@ class Farewells:
 
     def take_back(self, one: Farewell) -> None:
         """Count them in again."""
-        gone = Subscriptions.bitmap_key(one.partition, "gone")
+        gone = bitmap_key(one.partition, "gone")
         with self._redis.pipeline() as pipe:
             for number in one.numbers:
                 pipe.setbit(gone, number, 0)

@@ -8,14 +8,12 @@ wakes        sorted set of those quarter hours
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar, cast
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
 
 from redis import Redis
 
-from service.store.subscriptions import Subscriptions
-
-T = TypeVar("T")
+from service.store.bitmaps import bitmap_key, marked
 
 # KEYS: scratch, who still waits, held, live, gone, then the bitmap of each quarter hour. Returns
 # how many of those for whom it is held wake in each; who is in several counts in the first. Nothing
@@ -72,7 +70,7 @@ NOTHING = Brought()
 
 
 class Held:
-    """Who is to get what when their quiet hours are over; sending.py writes it down."""
+    """Who is to get what when their quiet hours are over; outcomes.py writes it down."""
 
     def __init__(self, redis: Redis, partitions: int) -> None:
         self._redis = redis
@@ -96,10 +94,9 @@ class Held:
         found: dict[int, int] = {}
         for partition in self._partitions:
             scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
-            key = Subscriptions.bitmap_key
             keys = [scratch, scratch + ":left", held_key(partition, id)]
-            keys += [key(partition, "live"), key(partition, "gone")]
-            keys += [key(partition, "wake", quarter) for quarter in quarters]
+            keys += [bitmap_key(partition, kind) for kind in ("live", "gone")]
+            keys += [bitmap_key(partition, "wake", quarter) for quarter in quarters]
             counts = cast("list[int]", self._waiting(keys=keys))
             for quarter, count in zip(quarters, counts):  # noqa: B905 - perhaps none
                 if count:
@@ -117,21 +114,3 @@ class Held:
         """Return which of these notifications are held for each of these readers, if any is."""
         bitmaps = {held_key(partition, id): id for id in ids}
         return marked(self._redis, bitmaps, numbers)
-
-
-def marked(redis: Redis, bitmaps: Mapping[str, T], numbers: Sequence[int]) -> dict[int, list[T]]:
-    """Return in which of some bitmaps each of these readers is, those who are in none left out."""
-    found: dict[int, list[T]] = {}
-    if not (bitmaps and numbers):
-        return found
-    first, last = min(numbers) // 8, max(numbers) // 8
-    with redis.pipeline(transaction=False) as pipe:
-        for key in bitmaps:
-            pipe.getrange(key, first, last)
-        stretches = cast("list[bytes]", pipe.execute())
-    for what, bits in zip(bitmaps.values(), stretches, strict=True):
-        for number in numbers:
-            at = number // 8 - first
-            if at < len(bits) and bits[at] & 0x80 >> number % 8:
-                found.setdefault(number, []).append(what)
-    return found

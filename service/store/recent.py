@@ -13,8 +13,8 @@ from typing import cast
 
 from redis import Redis
 
+from service.store.bitmaps import bitmap_key, month_of, without
 from service.store.sending import part_key
-from service.store.subscriptions import Subscriptions, month_of
 
 _MONTHS = 12  # looked at one by one; who was last seen before them comes after
 _STRETCH = 65_536  # bytes of a bitmap read at once
@@ -32,7 +32,7 @@ class NewestFirst:
         self._redis = redis
         self._keys = [part_key(partition, id, what) for what in ("audience", "done")]
         self._seen = [
-            Subscriptions.bitmap_key(partition, "seen", month)
+            bitmap_key(partition, "seen", month)
             for month in _latest_months(int(time.time() // 86_400))
         ]
         self._months: deque[str | None] = deque([*self._seen, None])
@@ -64,8 +64,7 @@ class NewestFirst:
                 pipe.getrange(key, first, last)
             audience, done, *months = cast("list[bytes]", pipe.execute())
         size = len(audience)
-        bits = int.from_bytes(audience, "big")
-        bits &= ~int.from_bytes(done[:size].ljust(size, b"\0"), "big")
+        bits = without(audience, done)
         for month in months:
             bits &= int.from_bytes(month[:size].ljust(size, b"\0"), "big")
         found: list[int] = []

@@ -13,9 +13,8 @@ from redis import Redis
 
 from service.models import Audience, Notification, SubscriptionId
 from service.store.audiences import SELECT, Audiences
-from service.store.held import marked
+from service.store.bitmaps import bitmap_key, marked, without
 from service.store.sending import part_key
-from service.store.subscriptions import Subscriptions
 
 # KEYS: state, then those of select_audience. ARGV: those of select_audience. Only once.
 _FREEZE = (
@@ -87,10 +86,9 @@ class Recipients:
 
         May be done again, which adds those found since; returns how many they are now.
         """
-        key = Subscriptions.bitmap_key
         kinds = ("", "audience", "scratch", "scratch:other")
         keys = [part_key(partition, id, what) for what in kinds]
-        keys += [key(partition, "live"), key(partition, "gone")]
+        keys += [bitmap_key(partition, "live"), bitmap_key(partition, "gone")]
         keys += [part_key(partition, root, f"accepted:{r}") for r in range(revision)]
         return cast(int, self._freeze_reached(keys=keys))
 
@@ -98,9 +96,9 @@ class Recipients:
         """Return how many would get a correction now: those who got a text before `revision`."""
         total = 0
         for partition in self._partitions:
-            key = Subscriptions.bitmap_key
             scratch = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}" for _ in range(3)]
-            keys = [scratch[0] + ":state", *scratch, key(partition, "live"), key(partition, "gone")]
+            keys = [scratch[0] + ":state", *scratch]
+            keys += [bitmap_key(partition, "live"), bitmap_key(partition, "gone")]
             keys += [part_key(partition, id, f"accepted:{r}") for r in range(revision)]
             total += cast(int, self._freeze_reached(keys=keys))
             self._redis.delete(keys[0], scratch[0])
@@ -112,9 +110,7 @@ class Recipients:
             pipe.get(part_key(partition, id, "audience"))
             pipe.get(part_key(partition, id, "done"))
             audience, done = (row or b"" for row in cast("list[bytes | None]", pipe.execute()))
-        bits = int.from_bytes(audience, "big")
-        bits &= ~int.from_bytes(done.ljust(len(audience), b"\0"), "big")
-        return bits.to_bytes(len(audience), "big")
+        return without(audience, done).to_bytes(len(audience), "big")
 
     def waiting(self, id: int, bases: Sequence[int]) -> int:
         """Return how many recipients at these bases have no outcome yet."""
@@ -122,7 +118,7 @@ class Recipients:
         for partition in self._partitions:
             keys = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}"]
             keys += [part_key(partition, id, what) for what in ("audience", "done")]
-            keys += [Subscriptions.bitmap_key(partition, "base", base) for base in bases]
+            keys += [bitmap_key(partition, "base", base) for base in bases]
             total += cast(int, self._waiting(keys=keys))
         return total
 

@@ -1,4 +1,4 @@
-"""Pretend subscriptions, thousands stored at once: the keys are described in subscriptions.py."""
+"""Pretend subscriptions, thousands stored at once: the keys are those of real ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from redis import Redis
+from redis.typing import EncodableT
 
 from service.models import SubscriptionId
-from service.store.subscriptions import BUCKET, Field, Subscriptions, Wish, digest_of
+from service.store.bitmaps import bitmap_key, bitmaps_of
+from service.store.house import House
+from service.store.records import BUCKET, Wish, digest_of, index_key, record_of, records_key
 
 # KEYS: an index bucket for each of a row of numbers. ARGV: what is left of their digests, eight
 # bytes each; the first number. Almost every one has a bucket of its own: as single commands they
@@ -24,34 +27,33 @@ end
 class Seeds:
     """Stores pretend subscriptions, much faster than one by one."""
 
-    def __init__(self, redis: Redis, subscriptions: Subscriptions) -> None:
+    def __init__(self, redis: Redis, house: House) -> None:
         self._redis = redis
-        self._subscriptions = subscriptions
+        self._house = house
         self._index_all = redis.register_script(_INDEX_ALL)
 
     def store(self, partition: int, wishes: Sequence[Wish]) -> None:
         """Store some thousands of pretend subscriptions at once, new ones all."""
-        subscriptions = self._subscriptions
         last = self._redis.incrby(f"{{{partition}}}:made", len(wishes))
         first = last - len(wishes)
-        buckets: defaultdict[int, dict[Field, Field]] = defaultdict(dict)
+        buckets: defaultdict[int, dict[EncodableT, EncodableT]] = defaultdict(dict)
         index: list[str] = []
         tails: list[bytes] = []
         bits: defaultdict[str, list[int]] = defaultdict(list)
         for number, wish in enumerate(wishes, first):
-            record = subscriptions.record_of(wish)
+            record = record_of(self._house, wish)
             digest = digest_of(wish.endpoint.url)
             buckets[number // BUCKET][number % BUCKET] = record.pack()
-            index.append(subscriptions.index_key(partition, digest))
+            index.append(index_key(partition, digest))
             tails.append(digest[2:])
-            for key in subscriptions.bitmaps_of(partition, record):
+            for key in bitmaps_of(partition, record):
                 bits[key].append(number)
             for slug in wish.topics or ():
-                bits[subscriptions.bitmap_key(partition, "topic", slug)].append(number)
+                bits[bitmap_key(partition, "topic", slug)].append(number)
         with self._redis.pipeline(transaction=False) as pipe:
             for bucket, rows in buckets.items():
                 pipe.hset(
-                    subscriptions.records_key(SubscriptionId(partition, bucket * BUCKET)),
+                    records_key(SubscriptionId(partition, bucket * BUCKET)),
                     mapping=rows,
                 )
             self._index_all(keys=index, args=[b"".join(tails), first], client=pipe)

@@ -19,24 +19,18 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
+from redis.typing import EncodableT
 
-from service.models import Batch, Outcome, Progress
-from service.quiet import QUARTER
-from service.store.farewells import answers_key
-from service.store.held import HELD_KEPT, NOTHING, Brought, held_key, wakes_key
-from service.store.subscriptions import Field, Subscriptions, pack_numbers
+from service.models import Batch, Outcome
+from service.store.bitmaps import numbers_in, without
 
-REPORT_KEPT = 7 * 86_400  # seconds for which a late answer still finds the send closed
-ACCEPTED_KEPT = 7 * 86_400  # seconds for which a correction finds those it was handed over for
-FAREWELL = 60.0  # seconds between a push service's "gone" and the record's end
-
-_NOW = """
+# For scripts that need the time: `now`, in ms.
+NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
@@ -45,7 +39,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 # batch and the ms from now until it is due. Not while there are others; a send that was planned
 # for good or closed meanwhile stays so.
 _LAY_OUT = (
-    _NOW
+    NOW
     + """
 local known = redis.call('HMGET', KEYS[1], 'planned', 'closed', 'recipients')
 if known[1] == 'final' or known[2] or not known[3] then return 0 end
@@ -60,7 +54,7 @@ return 1
 # Those that no worker has held yet are put off by as much as the first of them is late, and drawn
 # together where there is no time for that. The first write frees.
 _PUT_OFF = (
-    _NOW
+    NOW
     + """
 local begun = {recent = true}
 for i = 2, 3 do
@@ -91,7 +85,7 @@ return 1
 # `recent` is held by nobody while a batch is whose worker knew other paces, nor the other way
 # round: nobody is in two hands. The first write frees: a send goes on under `maxmemory`.
 _CLAIM = (
-    _NOW
+    NOW
     + """
 redis.call('ZREM', KEYS[1], '')
 local function agrees(worker)
@@ -130,61 +124,12 @@ return {
 """
 )
 
-# KEYS: batches, leases, state, done, gone, answers, farewell, wakes, then further bitmaps to mark.
-# ARGV: batch, worker, lease in ms, ms until a record may be deleted, outcomes as [field, outcome,
-# base, quarter hour until which they are held or 0, [bitmap, seconds for which it is kept,
-# bit]..., further fields that count them...], then the numbers of each, packed. What is held is
-# marked only for those who had no outcome yet.
-# Counts only bits not yet set, whoever brings them; a send that was closed takes none.
-# Returns 1 while the worker still holds its lease. The first write frees or overwrites.
-_RECORD = (
-    _NOW
-    + """
-local held = redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2]
-redis.call('ZREM', KEYS[1], '')
-if redis.call('HEXISTS', KEYS[3], 'closed') == 1 then return 0 end
-for i, said in ipairs(cjson.decode(ARGV[5])) do
-  local field, outcome, base, wakes, marks, tallies = unpack(said)
-  local bitmaps = outcome == 'gone' and {KEYS[5]} or {}
-  for j, mark in ipairs(marks) do bitmaps[j] = KEYS[8 + mark[1]] end
-  local numbers, new, fresh = ARGV[5 + i], 0, {}
-  for at = 1, #numbers, 4 do
-    local number = struct.unpack('>I4', numbers, at)
-    if redis.call('SETBIT', KEYS[4], number, 1) == 0 then
-      new = new + 1
-      fresh[new] = string.sub(numbers, at, at + 3)
-    end
-    local known = wakes > 0 and (new == 0 or fresh[new] ~= string.sub(numbers, at, at + 3))
-    for j, bitmap in ipairs(known and {} or bitmaps) do
-      redis.call('SETBIT', bitmap, number, marks[j] and marks[j][3] or 1)
-    end
-  end
-  if new > 0 then
-    redis.call('HINCRBY', KEYS[3], field, new)
-    for _, tally in ipairs(tallies) do redis.call('HINCRBY', KEYS[3], tally, new) end
-    if base ~= 0 then
-      redis.call('HINCRBY', KEYS[6], base, new)
-      if outcome == 'gone' then
-        redis.call('HINCRBY', KEYS[6], base .. ' gone', new)
-        redis.call('ZADD', KEYS[7], now + ARGV[4], base .. ':' .. table.concat(fresh))
-      end
-    end
-  end
-  for j, mark in ipairs(marks) do redis.call('EXPIRE', bitmaps[j], mark[2]) end
-  if wakes > 0 then redis.call('ZADD', KEYS[8], wakes, wakes) end
-end
-redis.call('EXPIRE', KEYS[6], 120)
-if held then redis.call('ZADD', KEYS[1], 'XX', now + ARGV[3], ARGV[1]) end
-return held and 1 or 0
-"""
-)
-
 # KEYS: batches, leases, retries. ARGV: batch, worker, wait in ms or 'done', retries, whether some
 # of it are left to `recent`. Gives a batch back; only the worker that holds it can. After `recent`
 # all batches that were given back are due: nobody at a push service with a pace is left in them,
 # or none has a pace any more.
 _RELEASE = (
-    _NOW
+    NOW
     + """
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[1])
@@ -209,8 +154,8 @@ return 1
 
 # KEYS: batches, leases, retries. ARGV: bases. What waits for them to be tried again is due now, but
 # what a worker holds stays as it is. The first write frees.
-_TRY_NOW = (
-    _NOW
+_TRYNOW = (
+    NOW
     + """
 redis.call('ZREM', KEYS[1], '')
 local rows = redis.call('HGETALL', KEYS[3])
@@ -233,7 +178,7 @@ end
 # KEYS: state, batches. Returns how it is planned, how many batches are due, how many are not
 # finished, and in how many ms the next is due.
 _LOOK = (
-    _NOW
+    NOW
     + """
 local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2] or now
 return {
@@ -249,7 +194,7 @@ return {
 # where none may be and the audience may not grow. Ends the send in this partition and frees all but
 # the counts; returns 0 while it may not: a live lease may still bring outcomes in.
 _CLOSE = (
-    _NOW
+    NOW
     + """
 if redis.call('HEXISTS', KEYS[1], 'closed') == 1 then return 1 end
 for _, batch in ipairs(redis.call('HKEYS', KEYS[5])) do
@@ -274,26 +219,6 @@ class Retry(NamedTuple):
 
     attempts: int
     at: int
-
-
-class Result(NamedTuple):
-    """What became of a recipient: at which push service, or why; and the number of its base.
-
-    Base 0: no push service was asked. `revision` is that of the text which was accepted, None where
-    nobody needs to know. `wakes`: when its reader wakes, for whom it `is_held`. `brought` is what a
-    wave brought them.
-    """
-
-    outcome: Outcome
-    service: str
-    base: int
-    revision: int | None = None
-    wakes: int = 0
-    is_held: bool = False
-    brought: Brought = NOTHING
-
-
-Results: TypeAlias = Mapping[Result, Sequence[int]]
 
 
 class Recent(Batch):
@@ -343,9 +268,8 @@ class Sending:
         self._lay_out = redis.register_script(_LAY_OUT)
         self._put_off = redis.register_script(_PUT_OFF)
         self._claim = redis.register_script(_CLAIM)
-        self._record = redis.register_script(_RECORD)
         self._release = redis.register_script(_RELEASE)
-        self._try_now = redis.register_script(_TRY_NOW)
+        self._try_now = redis.register_script(_TRYNOW)
         self._look = redis.register_script(_LOOK)
         self._close = redis.register_script(_CLOSE)
 
@@ -358,7 +282,7 @@ class Sending:
 
         Once, unless it was not final and all of them are finished; False otherwise.
         """
-        args: list[Field] = ["final" if final else "open"]
+        args: list[EncodableT] = ["final" if final else "open"]
         args += [word for batch, wait_ms in batches for word in (str(batch), wait_ms)]
         keys = [part_key(partition, id), part_key(partition, id, "batches")]
         return bool(self._lay_out(keys=keys, args=args))
@@ -397,48 +321,6 @@ class Sending:
             {int(base): Retry(*row) for base, row in rows.items()},
         )
 
-    def record(self, id: int, batch: Batch, worker: str, lease_ms: int, results: Results) -> bool:
-        """Write outcomes down; False if the lease was lost.
-
-        Outcomes count even then, but only for those who had none yet.
-        """
-        part = batch.partition
-        keys = [part_key(part, id, what) for what in ("batches", "leases", "", "done")]
-        keys += [
-            Subscriptions.bitmap_key(part, "gone"),
-            answers_key(part, time.time()),
-            f"{{{part}}}:farewell",
-            wakes_key(part),
-        ]
-        next_quarter = int(time.time() // QUARTER) + 1
-        bitmaps: dict[str, int] = {}
-
-        def marks(result: Result, wakes: int) -> list[tuple[int, int, int]]:
-            """Return which bits are set, and for how many seconds they are kept, or cleared."""
-            alerts, held, _ = result.brought
-            told = alerts if held else [(id, result.revision)]
-            keys = [part_key(part, one, f"accepted:{r}") for one, r in told if r is not None]
-            found = [(key, ACCEPTED_KEPT, 1) for key in keys]
-            found += [(held_key(part, one), HELD_KEPT, 0) for one in held]
-            if wakes:
-                found.append((Subscriptions.bitmap_key(part, "wake", wakes), HELD_KEPT, 1))
-            if result.is_held:
-                found.append((held_key(part, id), HELD_KEPT, 1))
-            places = [bitmaps.setdefault(key, len(bitmaps) + 1) for key, _, _ in found]
-            return [(at, kept, bit) for at, (_, kept, bit) in zip(places, found, strict=True)]
-
-        said = []
-        for r in results:
-            # Whoever was slow to write it down must not wake readers in the past.
-            wakes = max(r.wakes, next_quarter) if r.wakes else 0
-            name = f"{r.outcome.value} {r.service}"
-            tallies = r.brought.tallies
-            said.append((name, r.outcome.value, r.base, wakes, marks(r, wakes), tallies))
-        keys += bitmaps
-        args: list[Field] = [str(batch), worker, lease_ms, int(FAREWELL * 1000)]
-        args += [json.dumps(said), *(pack_numbers(group) for group in results.values())]
-        return bool(self._record(keys=keys, args=args))
-
     def release(
         self,
         id: int,
@@ -455,7 +337,7 @@ class Sending:
         """
         keys = [part_key(batch.partition, id, what) for what in ("batches", "leases", "retries")]
         wait = "done" if wait_ms is None else wait_ms
-        args: list[Field] = [str(batch), worker, wait, json.dumps(retries or {}), int(left)]
+        args: list[EncodableT] = [str(batch), worker, wait, json.dumps(retries or {}), int(left)]
         return bool(self._release(keys=keys, args=args))
 
     def try_now(self, id: int, partition: int, bases: Sequence[int]) -> None:
@@ -482,45 +364,9 @@ class Sending:
         name = f"{undone.value} " if undone else ""
         return bool(self._close(keys=keys, args=[name]))
 
-    def forget(self, id: int) -> None:
-        """Let the counts go, once they are in the report and no answer can come late any more."""
-        for partition in self.partitions:
-            self._redis.expire(part_key(partition, id), REPORT_KEPT)
-
-    def progress(self, id: int) -> Progress:
-        """Return how far a notification has come."""
-        recipients = 0
-        outcomes: dict[tuple[Outcome, str], int] = {}
-        brought: dict[int, dict[str, int]] = {}
-        for partition in self.partitions:
-            row = cast(dict[bytes, bytes], self._redis.hgetall(part_key(partition, id)))
-            for field, value in row.items():
-                name, space, service = field.decode().partition(" ")
-                if space:
-                    kind = (Outcome(name), service)
-                    outcomes[kind] = outcomes.get(kind, 0) + int(value)
-                elif name == "recipients":
-                    recipients += int(value)
-                elif ":" in name:
-                    how, _, alert = name.partition(":")
-                    counts = brought.setdefault(int(alert), {"alone": 0, "together": 0})
-                    counts[how] += int(value)
-        return Progress(
-            recipients,
-            outcomes,
-            {alert: (n["alone"], n["together"]) for alert, n in brought.items()},
-        )
-
 
 def _pending(batch: Batch, audience: bytes, done: bytes) -> list[int]:
     """Return the numbers in a batch that have no outcome yet, in order."""
-    if not audience:
-        return []
-    bits = int.from_bytes(audience, "big")
-    bits &= ~int.from_bytes(done.ljust(len(audience), b"\0"), "big")
     start = batch.start // 8 * 8
-    return [
-        start + at
-        for at, bit in enumerate(f"{bits:0{8 * len(audience)}b}")
-        if bit == "1" and batch.start <= start + at <= batch.end
-    ]
+    undone = numbers_in(without(audience, done), 8 * len(audience), start)
+    return [number for number in undone if batch.start <= number <= batch.end]

@@ -1,7 +1,7 @@
 """Running stories: which are open, who follows one, and who does not want to hear of it.
 
   {g}:stories                    hash: slug -> id of its latest alert, and when that began (ms)
-  followed:<slug>, muted:<slug>  bitmaps of readers, in each partition
+  followed:<slug>, muted:<slug>  bitmaps, in each partition (bitmaps.py)
 The scripts that start an alert open its story (notifications.py).
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 from redis import Redis
+
+from service.store.bitmaps import bitmap_key
 
 STORIES = "{g}:stories"
 MOST_OPEN = 200  # each may have two bitmaps of up to 125 KB for a million readers
@@ -20,11 +22,6 @@ class OpenStory(NamedTuple):
 
     latest: int
     at: int
-
-
-def story_key(partition: int, kind: str, slug: str) -> str:
-    """Return the bitmap of those who `followed` or `muted` a story."""
-    return f"{{{partition}}}:{kind}:{slug}"
 
 
 class Stories:
@@ -49,7 +46,7 @@ class Stories:
         with self._redis.pipeline(transaction=False) as pipe:
             for slug in slugs:
                 for partition in self._partitions:
-                    pipe.bitcount(story_key(partition, "followed", slug))
+                    pipe.bitcount(bitmap_key(partition, "followed", slug))
             counts = cast("list[int]", pipe.execute()) if slugs else []
         parts = len(self._partitions)
         return [sum(counts[at : at + parts]) for at in range(0, len(counts), parts)]
@@ -61,7 +58,7 @@ class Stories:
         """
         closed = bool(self._redis.hdel(STORIES, slug))
         for partition in self._partitions:
-            keys = [story_key(partition, kind, slug) for kind in ("followed", "muted")]
+            keys = [bitmap_key(partition, kind, slug) for kind in ("followed", "muted")]
             self._redis.unlink(*keys)
         return closed
 

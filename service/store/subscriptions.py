@@ -1,32 +1,42 @@
-"""Subscriptions: dense ids, packed records, the endpoint index, and the bitmaps of who is who."""
+"""Subscriptions: how one is stored, changed, found and forgotten.
+
+Each is a record and an entry of the endpoint index (records.py), and bits (bitmaps.py).
+
+  made  how many ids were given away: they are dense, and never given twice
+  left  sorted set: digests of the endpoints of readers who left, by when that is forgotten
+"""
 
 from __future__ import annotations
 
-import hashlib
-import struct
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import date
-from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import cast
 
 from redis import Redis
 
 from service.endpoints import Endpoint
 from service.models import Record, SubscriptionId
 from service.quiet import Choice
+from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, without
 from service.store.house import House
 from service.store.prepared import DROP, counter_key, keys_key
-from service.store.stories import Stories, story_key
+from service.store.records import (
+    BUCKET,
+    Subscription,
+    Wish,
+    digest_of,
+    endpoint_of,
+    index_key,
+    keys_of,
+    record_of,
+    records_key,
+    subscription_of,
+)
+from service.store.stories import Stories
 
-Field: TypeAlias = bytes | bytearray | memoryview | str | int | float
-
-BUCKET = 256  # records in one hash
-_EPOCH = date(1970, 1, 1).toordinal()
 LEFT_MEMORY = 30 * 86_400  # seconds for which a reader who left is not mended back
 
-# The first three scripts write one subscription: its record, its index entry, its bits.
+# Each script writes one subscription: its record, its index entry, its bits.
 #
 # A new one, in one call. KEYS: records, index, left, how many were made, then the bitmaps to set,
 # `gone` last. ARGV: the bucket of those records, expected entry (empty: none), digest, new record.
@@ -53,11 +63,12 @@ return number
 _WRITE = (
     DROP
     + """
+local tail = string.sub(ARGV[5], 3)
 local expected = redis.call('HGET', KEYS[1], ARGV[1]) or ''
-local entry = redis.call('HGET', KEYS[2], string.sub(ARGV[5], 3)) or ''
+local entry = redis.call('HGET', KEYS[2], tail) or ''
 if expected ~= ARGV[2] or entry ~= ARGV[6] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-redis.call('HSET', KEYS[2], string.sub(ARGV[5], 3), ARGV[4])
+redis.call('HSET', KEYS[2], tail, ARGV[4])
 redis.call('ZREM', KEYS[3], ARGV[5])
 local set = 5 + tonumber(ARGV[7])
 for i = 6, #KEYS do
@@ -84,9 +95,8 @@ if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 local gone = redis.call('GETBIT', KEYS[6], ARGV[3]) == 1
 if ARGV[7] == '1' and not gone then return 1 end
 redis.call('HDEL', KEYS[1], ARGV[1])
-if redis.call('HGET', KEYS[2], string.sub(ARGV[4], 3)) == ARGV[3] then
-  redis.call('HDEL', KEYS[2], string.sub(ARGV[4], 3))
-end
+local tail = string.sub(ARGV[4], 3)
+if redis.call('HGET', KEYS[2], tail) == ARGV[3] then redis.call('HDEL', KEYS[2], tail) end
 if not gone then drop_prepared(KEYS[4], KEYS[5]) end
 for i = 6, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('SETBIT', KEYS[i], ARGV[3], 0) end
@@ -109,82 +119,6 @@ class NotSubscribed(Exception):
     """There is no such subscription."""
 
 
-class StoreFull(Exception):
-    """A table of the store has no room for another name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a browser asks for; None leaves a preference as it is.
-
-    `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
-    which the reader was asked. `muted` and `followed` are running stories. One that is new
-    `must_confirm` before anything but tests is sent to it.
-    """
-
-    endpoint: Endpoint
-    p256dh: bytes
-    auth: bytes
-    vapid_key: str
-    topics: frozenset[str] | None = None
-    locale: str | None = None
-    zone: str | None = None
-    chosen: Mapping[str, Any] | None = None
-    wording: int | None = None
-    muted: frozenset[str] | None = None
-    followed: frozenset[str] | None = None
-    must_confirm: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """A stored subscription with its names; dates are days since 1970-01-01."""
-
-    id: SubscriptionId
-    endpoint: Endpoint
-    p256dh: bytes
-    auth: bytes
-    vapid_key: str
-    topics: frozenset[str]
-    locale: str
-    zone: str
-    created: int
-    seen: int
-    choice: Choice = Choice()
-    wording: int = 0
-    muted: frozenset[str] = frozenset()
-    followed: frozenset[str] = frozenset()
-
-
-def digest_of(url: str) -> bytes:
-    """Return the ten bytes under which an endpoint is found again."""
-    return hashlib.sha256(url.encode()).digest()[:10]
-
-
-def pack_numbers(numbers: Sequence[int]) -> bytes:
-    """Return the numbers as a script reads them, four bytes each, big-endian."""
-    return struct.pack(f">{len(numbers)}I", *numbers)
-
-
-def _of_stories(wish: Wish) -> tuple[tuple[str, frozenset[str] | None], ...]:
-    return ("muted", wish.muted), ("followed", wish.followed)
-
-
-def _keys(record: Record) -> tuple[bytes, bytes]:
-    return record.p256dh, record.auth
-
-
-def today() -> int:
-    """Return the day, counted from 1970-01-01 UTC."""
-    return int(time.time() // 86_400)
-
-
-@lru_cache(maxsize=512)
-def month_of(day: int) -> str:
-    """Return the month of a day counted from 1970-01-01, `202611`."""
-    return f"{date.fromordinal(day + _EPOCH):%Y%m}"
-
-
 class Subscriptions:
     """All subscriptions. Every method that writes is one script, or nothing."""
 
@@ -198,48 +132,9 @@ class Subscriptions:
         self._write = redis.register_script(_WRITE)
         self._remove = redis.register_script(_REMOVE)
 
-    # -- keys ------------------------------------------------------------------------------------
-
     def partition_of(self, digest: bytes) -> int:
         """Return the partition in which a new endpoint is kept."""
         return digest[9] % self.partitions
-
-    @staticmethod
-    def records_key(id: SubscriptionId) -> str:
-        """Return the hash of the 256 records among which this one is."""
-        return f"{{{id.partition}}}:r:{id.number // BUCKET}"
-
-    @staticmethod
-    def index_key(partition: int, digest: bytes) -> str:
-        """Return the bucket of the endpoint index, one of 65,536."""
-        return f"{{{partition}}}:e:{digest[:2].hex()}"
-
-    @staticmethod
-    def _prepared_keys(id: SubscriptionId) -> tuple[str, str]:
-        return keys_key(id.partition, id.number // BUCKET), counter_key(id.partition)
-
-    @staticmethod
-    def bitmap_key(partition: int, kind: str, name: object = "") -> str:
-        """Return a bitmap: `live`, `gone`, `unconfirmed`; `topic`, `locale`, `key`, `base`, `seen`.
-
-        The last five are of one of them each: `key` and `base` go by numbers of tables, `seen` by
-        the month of the last visit, `202611`.
-        """
-        return f"{{{partition}}}:{kind}:{name}" if name else f"{{{partition}}}:{kind}"
-
-    def bitmaps_of(self, partition: int, record: Record) -> list[str]:
-        """Return the bitmaps that follow from a record (all but the topics)."""
-        keys = [
-            self.bitmap_key(partition, "live"),
-            self.bitmap_key(partition, "key", record.vapid_key),
-            self.bitmap_key(partition, "base", record.base),
-            self.bitmap_key(partition, "seen", month_of(record.seen)),
-        ]
-        if record.locale:
-            keys.append(self.bitmap_key(partition, "locale", record.locale))
-        if not Choice.unpack(record.choice).confirmed:
-            keys.append(self.bitmap_key(partition, "unconfirmed"))
-        return keys
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -267,13 +162,13 @@ class Subscriptions:
             if known is not None:
                 id, packed = known
                 record = Record.unpack(packed)
-                same_keys = _keys(record) == (wish.p256dh, wish.auth)
+                same_keys = keys_of(record) == (wish.p256dh, wish.auth)
                 if not same_keys and not is_owner(id, record.auth):
                     raise KnownWithOtherKeys
                 if self._put(id, wish, packed):
                     return self.get(id), False
             elif refresh:
-                left = self._redis.zscore(f"{{{self.partition_of(digest)}}}:left", digest)
+                left = self._redis.zscore(_left_key(self.partition_of(digest)), digest)
                 raise HasLeft if left is not None and left > time.time() else NotSubscribed
 
     def change(self, id: SubscriptionId, wish: Wish) -> Subscription:
@@ -285,22 +180,7 @@ class Subscriptions:
         while True:
             before = self.get(id)
             if wish.endpoint != before.endpoint:
-                topics = before.topics if wish.topics is None else wish.topics
-                locale = before.locale if wish.locale is None else wish.locale
-                zone = before.zone if wish.zone is None else wish.zone
-                chosen = asdict(before.choice) | dict(wish.chosen or {})
-                wording = before.wording if wish.wording is None else wish.wording
-                moved = replace(
-                    wish,
-                    topics=topics,
-                    locale=locale,
-                    zone=zone,
-                    chosen=chosen,
-                    wording=wording,
-                    muted=before.muted if wish.muted is None else wish.muted,
-                    followed=before.followed if wish.followed is None else wish.followed,
-                )
-                after, _ = self.subscribe(moved)
+                after, _ = self.subscribe(wish.over(before))
                 self.remove(id, remember=False)
                 return after
             packed = self._packed(id)
@@ -312,7 +192,7 @@ class Subscriptions:
         while (packed := self._packed(id)) is not None:
             record = Record.unpack(packed)
             key = self._house.vapid_keys.name(record.vapid_key)
-            kept = self._endpoint(record), record.p256dh, record.auth, key
+            kept = endpoint_of(self._house, record), record.p256dh, record.auth, key
             if self._put(id, Wish(*kept, chosen={"confirmed": True}), packed):
                 return
         raise NotSubscribed
@@ -328,18 +208,17 @@ class Subscriptions:
             if packed is None:
                 raise NotSubscribed
             record = Record.unpack(packed)
-            digest = digest_of(self._endpoint(record).url)
-            clear = [self.bitmap_key(id.partition, "gone"), *self.bitmaps_of(id.partition, record)]
-            clear += [self.bitmap_key(id.partition, "topic", slug) for slug in self._house.topics()]
-            for slug in self._stories.slugs():
-                clear += [story_key(id.partition, kind, slug) for kind in ("muted", "followed")]
+            digest = digest_of(endpoint_of(self._house, record).url)
+            stories = self._stories.slugs()
             removed = self._remove(
                 keys=[
-                    self.records_key(id),
-                    self.index_key(id.partition, digest),
-                    f"{{{id.partition}}}:left",
-                    *self._prepared_keys(id),
-                    *clear,
+                    records_key(id),
+                    index_key(id.partition, digest),
+                    _left_key(id.partition),
+                    *_prepared_keys(id),
+                    bitmap_key(id.partition, "gone"),
+                    *bitmaps_of(id.partition, record),
+                    *bitmaps_chosen(id.partition, self._house.topics(), stories, stories),
                 ],
                 args=[
                     id.number % BUCKET,
@@ -358,29 +237,27 @@ class Subscriptions:
         """Forget that readers left, `LEFT_MEMORY` seconds after they did."""
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in range(self.partitions):
-                pipe.zremrangebyscore(f"{{{partition}}}:left", "-inf", now)
+                pipe.zremrangebyscore(_left_key(partition), "-inf", now)
             pipe.execute()
 
     def _create(self, wish: Wish, digest: bytes, entry: bytes) -> Subscription | None:
         """Store a new subscription; None where the index has another than this entry by now."""
         partition = self.partition_of(digest)
-        record, topics = self.record_of(wish), wish.topics or frozenset()
-        set_keys = self.bitmaps_of(partition, record)
-        set_keys += [self.bitmap_key(partition, "topic", slug) for slug in topics]
-        for kind, slugs in _of_stories(wish):
-            set_keys += [story_key(partition, kind, slug) for slug in slugs or ()]
+        record = record_of(self._house, wish)
+        chosen = [said or frozenset[str]() for said in (wish.topics, wish.muted, wish.followed)]
+        set_keys = [*bitmaps_of(partition, record), *bitmaps_chosen(partition, *chosen)]
         packed = record.pack()
         while True:
             bucket = self._next_bucket[partition]
             number = int(
                 self._create_one(
                     keys=[
-                        self.records_key(SubscriptionId(partition, bucket * BUCKET)),
-                        self.index_key(partition, digest),
-                        f"{{{partition}}}:left",
+                        records_key(SubscriptionId(partition, bucket * BUCKET)),
+                        index_key(partition, digest),
+                        _left_key(partition),
                         f"{{{partition}}}:made",
                         *set_keys,
-                        self.bitmap_key(partition, "gone"),
+                        bitmap_key(partition, "gone"),
                     ],
                     args=[bucket, entry, digest, packed],
                 )
@@ -390,36 +267,33 @@ class Subscriptions:
             self._next_bucket[partition] = number // BUCKET
             if number // BUCKET == bucket:
                 id = SubscriptionId(partition, number)
-                stories = (wish.muted or frozenset(), wish.followed or frozenset())
-                return self._subscription(id, record, topics, *stories)
+                return subscription_of(self._house, id, record, *chosen)
 
     def _put(self, id: SubscriptionId, wish: Wish, packed: bytes) -> bool:
         """Write what is wished over `packed`; False: somebody was first."""
         before = Record.unpack(packed)
-        record = self.record_of(wish, before)
-        set_keys = self.bitmaps_of(id.partition, record)
-        earlier = self.bitmaps_of(id.partition, before)
-        clear_keys = [self.bitmap_key(id.partition, "gone")]
-        clear_keys += [key for key in earlier if key not in set_keys]
-        if wish.topics is not None:
-            set_keys += [self.bitmap_key(id.partition, "topic", slug) for slug in wish.topics]
-            others = set(self._house.topics()) - wish.topics
-            clear_keys += [self.bitmap_key(id.partition, "topic", slug) for slug in others]
-        for kind, slugs in _of_stories(wish):
-            if slugs is not None:
-                set_keys += [story_key(id.partition, kind, slug) for slug in slugs]
-                others = self._stories.slugs() - slugs
-                clear_keys += [story_key(id.partition, kind, slug) for slug in others]
+        record = record_of(self._house, wish, before)
+        set_keys = bitmaps_of(id.partition, record)
+        clear_keys = [bitmap_key(id.partition, "gone")]
+        clear_keys += [key for key in bitmaps_of(id.partition, before) if key not in set_keys]
+        for kind, chosen, known in (
+            ("topic", wish.topics, self._house.topics),
+            ("muted", wish.muted, self._stories.slugs),
+            ("followed", wish.followed, self._stories.slugs),
+        ):
+            if chosen is not None:
+                set_keys += [bitmap_key(id.partition, kind, slug) for slug in chosen]
+                others = set(known()) - chosen
+                clear_keys += [bitmap_key(id.partition, kind, slug) for slug in others]
         digest = digest_of(wish.endpoint.url)
-        index_key = self.index_key(id.partition, digest)
-        entry = self._redis.hget(index_key, digest[2:])
+        entry = self._redis.hget(index_key(id.partition, digest), digest[2:])
         return bool(
             self._write(
                 keys=[
-                    self.records_key(id),
-                    index_key,
-                    f"{{{id.partition}}}:left",
-                    *self._prepared_keys(id),
+                    records_key(id),
+                    index_key(id.partition, digest),
+                    _left_key(id.partition),
+                    *_prepared_keys(id),
                     *set_keys,
                     *clear_keys,
                 ],
@@ -431,46 +305,15 @@ class Subscriptions:
                     digest,
                     entry or b"",
                     len(set_keys),
-                    int(_keys(before) != _keys(record)),
+                    int(keys_of(before) != keys_of(record)),
                 ],
             )
-        )
-
-    def record_of(self, wish: Wish, before: Record | None = None) -> Record:
-        """Return the record of a wish, over what was stored before."""
-        house = self._house
-        kept_zone, kept_locale = (before.zone, before.locale) if before else (0, 0)
-        # A browser that still has the keys it had was not subscribed anew, whichever VAPID key is
-        # today's: the push service goes on to take the one it was made with.
-        if before is not None and _keys(before) == (wish.p256dh, wish.auth):
-            vapid_key = before.vapid_key
-        else:
-            vapid_key = house.vapid_keys.number(wish.vapid_key)
-        choice = Choice.unpack(before.choice) if before else Choice(confirmed=not wish.must_confirm)
-        if wish.chosen:
-            choice = replace(choice, **wish.chosen)
-        wording = before.wording if before else 0
-        base = house.bases.number(wish.endpoint.base)
-        if not base:
-            raise StoreFull("the table of push services is full")
-        return Record(
-            base=base,
-            rest=wish.endpoint.rest,
-            p256dh=wish.p256dh,
-            auth=wish.auth,
-            vapid_key=vapid_key,
-            zone=kept_zone if wish.zone is None else house.zones.number(wish.zone),
-            locale=kept_locale if wish.locale is None else house.locales.number(wish.locale),
-            created=before.created if before else today(),
-            seen=today(),
-            choice=choice.pack(),
-            wording=wording if wish.wording is None else wish.wording,
         )
 
     def forget_topic(self, slug: str) -> None:
         """Drop who followed a topic that is no more."""
         for partition in range(self.partitions):
-            self._redis.unlink(self.bitmap_key(partition, "topic", slug))
+            self._redis.unlink(bitmap_key(partition, "topic", slug))
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -480,51 +323,19 @@ class Subscriptions:
         if packed is None:
             raise NotSubscribed
         record = Record.unpack(packed)
-        slugs, stories = list(self._house.topics()), list(self._stories.slugs())
-        keys = [self.bitmap_key(id.partition, "topic", slug) for slug in slugs]
-        for kind in ("muted", "followed"):
-            keys += [story_key(id.partition, kind, slug) for slug in stories]
+        topics, stories = list(self._house.topics()), list(self._stories.slugs())
+        keys = bitmaps_chosen(id.partition, topics, stories, stories)
         with self._redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.getbit(key, id.number)
             bits = iter(pipe.execute() if keys else [])
         # Whichever are set of the topics, then of the stories muted, then of those followed.
-        chosen = [frozenset(s for s in names if next(bits)) for names in (slugs, stories, stories)]
-        return self._subscription(id, record, *chosen)
-
-    def _subscription(
-        self,
-        id: SubscriptionId,
-        record: Record,
-        topics: frozenset[str],
-        muted: frozenset[str],
-        followed: frozenset[str],
-    ) -> Subscription:
-        return Subscription(
-            id=id,
-            endpoint=self._endpoint(record),
-            p256dh=record.p256dh,
-            auth=record.auth,
-            vapid_key=self._house.vapid_keys.name(record.vapid_key),
-            topics=topics,
-            locale=self._house.locales.name(record.locale),
-            zone=self._house.zones.name(record.zone),
-            created=record.created,
-            seen=record.seen,
-            choice=Choice.unpack(record.choice),
-            wording=record.wording,
-            muted=muted,
-            followed=followed,
-        )
-
-    def auth(self, id: SubscriptionId) -> bytes | None:
-        """Return the auth secret on record, from which the reader's token follows."""
-        packed = self._packed(id)
-        return Record.unpack(packed).auth if packed is not None else None
+        chosen = [frozenset(s for s in names if next(bits)) for names in (topics, stories, stories)]
+        return subscription_of(self._house, id, record, *chosen)
 
     def is_gone(self, id: SubscriptionId) -> bool:
         """Whether its push service called a subscription gone."""
-        return bool(self._redis.getbit(self.bitmap_key(id.partition, "gone"), id.number))
+        return bool(self._redis.getbit(bitmap_key(id.partition, "gone"), id.number))
 
     def choices(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Choice]:
         """Return what these readers chose; those who left are not among them."""
@@ -548,7 +359,7 @@ class Subscriptions:
             buckets.setdefault(number // BUCKET, []).append(number)
         with self._redis.pipeline(transaction=False) as pipe:
             for bucket, wanted in buckets.items():
-                key = self.records_key(SubscriptionId(partition, bucket * BUCKET))
+                key = records_key(SubscriptionId(partition, bucket * BUCKET))
                 pipe.hmget(key, [str(number % BUCKET) for number in wanted])
             rows = pipe.execute() if buckets else []
         for wanted, packed_rows in zip(buckets.values(), rows, strict=True):
@@ -565,19 +376,18 @@ class Subscriptions:
         size = BUCKET // 8
         with self._redis.pipeline(transaction=False) as pipe:
             for kind in ("live", "gone"):
-                key = self.bitmap_key(partition, kind)
+                key = bitmap_key(partition, kind)
                 pipe.getrange(key, buckets.start * size, buckets.stop * size - 1)
             live, gone = (stretch.ljust(len(buckets) * size, b"\0") for stretch in pipe.execute())
         return [
-            int.from_bytes(live[at : at + size], "big")
-            & ~int.from_bytes(gone[at : at + size], "big")
+            without(live[at : at + size], gone[at : at + size])
             for at in range(0, len(buckets) * size, size)
         ]
 
     def count(self, kind: str = "live") -> int:
         """Return how many browsers are subscribed now, or are `gone`, or `unconfirmed`."""
         return sum(
-            self._redis.bitcount(self.bitmap_key(partition, kind))
+            self._redis.bitcount(bitmap_key(partition, kind))
             for partition in range(self.partitions)
         )
 
@@ -585,7 +395,7 @@ class Subscriptions:
         """Return how many subscriptions were made with each VAPID public key."""
         return {
             name: sum(
-                self._redis.bitcount(self.bitmap_key(partition, "key", number))
+                self._redis.bitcount(bitmap_key(partition, "key", number))
                 for partition in range(self.partitions)
             )
             for name, number in self._house.vapid_keys.all().items()
@@ -596,20 +406,23 @@ class Subscriptions:
     ) -> tuple[bytes, tuple[SubscriptionId, bytes] | None]:
         """Return the index entry (empty: none), and id and record if it leads to this endpoint."""
         partition = self.partition_of(digest)
-        entry = cast(
-            "bytes | None", self._redis.hget(self.index_key(partition, digest), digest[2:])
-        )
+        entry = cast("bytes | None", self._redis.hget(index_key(partition, digest), digest[2:]))
         if entry is None:
             return b"", None
         id = SubscriptionId(partition, int(entry))
         packed = self._packed(id)
-        if packed is None or self._endpoint(Record.unpack(packed)) != endpoint:
+        if packed is None or endpoint_of(self._house, Record.unpack(packed)) != endpoint:
             return entry, None
         return entry, (id, packed)
 
     def _packed(self, id: SubscriptionId) -> bytes | None:
         field = str(id.number % BUCKET)
-        return cast("bytes | None", self._redis.hget(self.records_key(id), field))
+        return cast("bytes | None", self._redis.hget(records_key(id), field))
 
-    def _endpoint(self, record: Record) -> Endpoint:
-        return Endpoint(self._house.bases.name(record.base), record.rest)
+
+def _left_key(partition: int) -> str:
+    return f"{{{partition}}}:left"
+
+
+def _prepared_keys(id: SubscriptionId) -> tuple[str, str]:
+    return keys_key(id.partition, id.number // BUCKET), counter_key(id.partition)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.models import Outcome
-from service.store.sending import Result
+from service.store.outcomes import Result
 from service.store.services import Pace
 from tests.api.inputs import NEWS
 from tests.client import API, NOTIFICATIONS, Client, Reader, stored
@@ -104,7 +104,7 @@ def test_progress_adds_up_by_outcome_and_by_push_service(client: Client, token: 
         Result(Outcome.GONE, "google", 1): [2],
         Result(Outcome.ACCEPTED, "apple", 2): [3],
     }
-    sending.record(id, claim.batch, "a worker", 60_000, results)
+    client.runtime.store.outcomes.record(id, claim.batch, "a worker", 60_000, results)
     path = f"{NOTIFICATIONS}/{id}"
     progress = client.call("GET", path, token=token).json["progress"]
     assert (progress["recipients"], progress["done"]) == (5, 4)

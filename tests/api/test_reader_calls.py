@@ -9,7 +9,8 @@ import pytest
 
 from service.app import create_app
 from service.models import Audience, Notification, Outcome, SendAt, State, SubscriptionId
-from service.store.sending import Result
+from service.store.bitmaps import bitmap_key
+from service.store.outcomes import Result
 from service.store.subscriptions import LEFT_MEMORY
 from tests.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
 from tests.house import House, content
@@ -122,7 +123,6 @@ def test_a_test_goes_to_this_browser_alone_and_through_the_real_thing(
     house.over(1)
     (message,) = push.received
     assert message.path == one.endpoint.url.removeprefix(push.origin)
-    client.runtime.store.redis.close()
 
 
 def newest(client: Client) -> Notification:
@@ -178,7 +178,7 @@ def test_a_browser_that_is_gone_is_sent_no_test(client: Client) -> None:
 
 def mark_gone(client: Client, reader: Reader) -> None:
     partition, number = SubscriptionId.parse(reader.id)
-    key = client.runtime.store.subscriptions.bitmap_key(partition, "gone")
+    key = bitmap_key(partition, "gone")
     client.runtime.store.redis.setbit(key, number, 1)
 
 
@@ -204,7 +204,7 @@ def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> No
     claim = runtime.store.sending.claim(sent, 0, "a worker", 60_000)
     assert claim is not None
     result = {Result(Outcome.ACCEPTED, "google", 1, revision=0): [0]}
-    runtime.store.sending.record(sent, claim.batch, "a worker", 60_000, result)
+    runtime.store.outcomes.record(sent, claim.batch, "a worker", 60_000, result)
 
     answer = reader.call("GET", "/export")
     assert answer.headers["Content-Disposition"] == "attachment; filename=alerts.json"

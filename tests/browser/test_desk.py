@@ -85,6 +85,16 @@ def send_to_everyone(page: Page, title: str = TITLE) -> None:
     page.get_by_role("button", name=f"Notify {READERS} browsers").click()
 
 
+def send_slowly(house: House, page: Page, push_service: PushService, delay: float) -> None:
+    """Let an alert to everyone be under way: sixteen at a time, each answered after `delay` s."""
+    house.environment["PUSH_WINDOW"] = "16"
+    house.worker()
+    house.clock()
+    push_service.answer_with(lambda _: Answer(201, delay=delay))
+    sign_in(page)
+    send_to_everyone(page)
+
+
 def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(house: House, desk: Page) -> None:
     house.worker()
     house.clock()
@@ -137,12 +147,7 @@ def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(house: House, de
 def test_the_number_grows_while_it_is_sent_and_cancelling_stops_it(
     house: House, desk: Page, push_service: PushService
 ) -> None:
-    house.environment["PUSH_WINDOW"] = "16"
-    house.worker()
-    house.clock()
-    push_service.answer_with(lambda _: Answer(201, delay=0.3))
-    sign_in(desk)
-    send_to_everyone(desk)
+    send_slowly(house, desk, push_service, 0.3)
     expect(desk.locator(".state")).to_have_text("Being sent")
     big = desk.locator(".big")
     expect(big).not_to_have_text("0", timeout=20_000)
@@ -165,12 +170,7 @@ def test_the_number_grows_while_it_is_sent_and_cancelling_stops_it(
 def test_an_alert_is_paused_corrected_and_resumed_by_keyboard_alone(
     house: House, desk: Page, push_service: PushService
 ) -> None:
-    house.environment["PUSH_WINDOW"] = "16"
-    house.worker()
-    house.clock()
-    push_service.answer_with(lambda _: Answer(201, delay=0.1))
-    sign_in(desk)
-    send_to_everyone(desk)
+    send_slowly(house, desk, push_service, 0.1)
     (sent,) = house.runtime.publishing.latest(1)
     here, keys = f"/desk/alerts/{sent.id}", desk.keyboard
     expect(desk.locator(".big")).not_to_have_text("0", timeout=20_000)

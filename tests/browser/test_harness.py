@@ -167,7 +167,6 @@ def test_a_button_and_a_dismissal_on_the_desktop_reach_the_service_worker(
     desktop.dismiss(desktop.wait_for_notification())
     tab.wait_until("told.some(([event, title]) => event === 'close' && title === 'Two')")
     assert tab.evaluate("told.filter(([event]) => event === 'mute').length") == 1
-    tab.close()
 
 
 def test_firefox_refuses_a_subscription_where_the_reader_said_no(
@@ -180,7 +179,6 @@ def test_firefox_refuses_a_subscription_where_the_reader_said_no(
     )
     tab.click("button")
     assert tab.wait_until("told.length && told") == ["NotAllowedError"]
-    tab.close()
 
 
 def test_firefox_draws_a_page_at_the_size_asked_for(
@@ -191,7 +189,6 @@ def test_firefox_draws_a_page_at_the_size_asked_for(
     assert tab.evaluate("[innerWidth, innerHeight]") == [390, 640]
     tab.screenshot(tmp_path / "firefox.png")
     assert png_size(tmp_path / "firefox.png") == (390, 640)
-    tab.close()
 
 
 def test_chromium_opens_pages_in_the_size_colours_and_direction_asked_for(

@@ -1,13 +1,15 @@
-"""Another VAPID key, and a real browser that still has the old one."""
+"""Another VAPID key, and a real browser or a page that still has the old one."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.keys import VapidKey, b64url
-from tests.browser.firefox import Firefox
+from tests.browser.firefox import Firefox, Tab
+from tests.browser.publisher.site import mended
 from tests.browser.test_first_path import subscribe
 from tests.house import House
 from tests.push_service import PushService
@@ -15,6 +17,23 @@ from tests.push_service import PushService
 pytestmark = pytest.mark.browser
 
 DECRYPTED = 100
+
+
+def change_key(house: House) -> tuple[VapidKey, VapidKey]:
+    """Start the web processes again with another key in front; the old one and the new."""
+    house.end(house.processes[0])
+    old, new = house.vapid, VapidKey.generate()
+    house.environment["VAPID_PRIVATE_KEY"] = f"{new.text},{old.text}"
+    house.web()
+    return old, new
+
+
+def visit_again(tab: Tab, page: str, before: dict[str, Any]) -> dict[str, Any]:
+    """Come back after a while; what the page remembers once it has another subscription."""
+    # A page may keep what it knows of the site for five minutes; as if they were over.
+    tab.evaluate("fetch('/api/v1/site', {cache: 'reload', credentials: 'omit'}).then(() => 0)")
+    tab.go(page)
+    return mended(tab, before)
 
 
 def test_a_reader_moves_to_the_new_key_on_the_next_visit_without_being_asked(
@@ -25,19 +44,9 @@ def test_a_reader_moves_to_the_new_key_on_the_next_visit_without_being_asked(
         firefox.allow_notifications(address)
         tab = firefox.open(f"{address}/demo/")
         first = subscribe(tab)
-        house.end(house.processes[0])
-
-        old, new = house.vapid, VapidKey.generate()
-        house.environment["VAPID_PRIVATE_KEY"] = f"{new.text},{old.text}"
-        house.web()
+        old, new = change_key(house)
         house.worker()
-        # A page may keep what it knows of the site for five minutes; as if they were over.
-        tab.evaluate("fetch('/api/v1/site', {cache: 'reload', credentials: 'omit'}).then(() => 0)")
-        tab.go(f"{address}/demo/swifts-keep-watches")
-        moved = tab.wait_until(
-            f"window.StopPress?.state().id && StopPress.state().id !== {first['id']!r}"
-            " && StopPress.state()"
-        )
+        moved = visit_again(tab, f"{address}/demo/swifts-keep-watches", first)
 
         assert moved["topics"] == first["topics"]
         readers = house.runtime.store.subscriptions.count_by_vapid_key()
@@ -47,3 +56,30 @@ def test_a_reader_moves_to_the_new_key_on_the_next_visit_without_being_asked(
         assert house.outcomes(id) == {"accepted": 1}
         assert push_service.wait_for_ack(timeout=30).code == DECRYPTED
         assert push_service.refusals == []
+
+
+def test_a_reader_who_says_yes_while_the_key_changes_is_reached_and_moves_on_the_next_visit(
+    redis_url: str, push_service: PushService, firefox: Firefox, tmp_path: Path
+) -> None:
+    with House(redis_url, push_service, tmp_path) as house:
+        address = house.web()
+        firefox.allow_notifications(address)
+        tab = firefox.open(f"{address}/demo/")
+        tab.click("button.bell")
+        tab.click('input[value="world"]')  # the panel holds the old key by now
+        old, new = change_key(house)
+        tab.click("button.main")
+        first = tab.wait_until("StopPress.state().subscribed && StopPress.state()")
+
+        count = house.runtime.store.subscriptions.count_by_vapid_key
+        assert count() == {b64url(old.public): 1}
+        house.worker()
+        house.clock()
+        id = house.publish()
+        house.over(id)
+        assert house.outcomes(id) == {"accepted": 1}
+        assert push_service.wait_for_ack(timeout=30).code == DECRYPTED
+        assert push_service.refusals == []
+
+        visit_again(tab, f"{address}/demo/swifts-keep-watches", first)
+        assert count() == {b64url(old.public): 0, b64url(new.public): 1}

@@ -80,7 +80,6 @@ def test_three_steps_lead_from_nothing_to_the_alert_on_this_screen(
     assert push_service.refusals == []
     (sent,) = house.runtime.publishing.latest(10)
     assert house.outcomes(sent.id) == {"accepted": 1}
-    tab.close()
 
 
 def test_when_nothing_comes_for_ten_seconds_the_page_says_why_that_may_be(

@@ -66,7 +66,6 @@ def test_a_firefox_that_shows_the_welcome_is_sent_alerts_from_then_on(
         wait_until(lambda: waiting(house) == 0)
         house.over(house.publish(Audience(topics=("world",)), title="News"))
         assert desktop.wait_for_notification(timeout=20).title == "News"
-        tab.close()
 
 
 def test_a_pressed_welcome_confirms_by_the_page_that_it_opens(paper: House, visit: Visit) -> None:

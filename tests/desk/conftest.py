@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from argon2 import PasswordHasher
 from flask import Flask
@@ -26,8 +24,8 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def app(redis_url: str) -> Iterator[Flask]:
-    made = create_app(
+def app(redis_url: str) -> Flask:
+    return create_app(
         Config.read(
             {
                 "REDIS_URL": redis_url,
@@ -37,8 +35,6 @@ def app(redis_url: str) -> Iterator[Flask]:
             }
         )
     )
-    yield made
-    made.extensions["stoppress"].store.redis.close()
 
 
 @pytest.fixture

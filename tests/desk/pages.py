@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from service.models import Audience, Content, Outcome
 from service.runtime import Runtime
-from service.store.sending import Result
+from service.store.outcomes import Result
 
 EMAIL, PASSWORD = "nora@paper.example", "three quiet words"
 NASTY = '<script>alert(1)</script> & "quotes" \'n all'
@@ -133,5 +133,5 @@ def send_all(runtime: Runtime, id: int, outcomes: dict[tuple[Outcome, str], int]
         ]
         for (outcome, service), n in outcomes.items()
     }
-    sending.record(id, claim.batch, "a test", 60_000, results)
+    runtime.store.outcomes.record(id, claim.batch, "a test", 60_000, results)
     sending.release(id, claim.batch, "a test", wait_ms=0)

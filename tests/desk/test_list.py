@@ -143,7 +143,6 @@ def test_pages_say_plainly_when_redis_is_away() -> None:
             assert answer.status_code == 503
             assert "Redis is away" in answer.text
             Page(answer.text)
-        runtime.store.redis.close()
 
 
 def test_pages_are_well_made(

@@ -155,7 +155,6 @@ def test_over_https_the_session_cookie_never_leaves_unencrypted(redis_url: str) 
     app = create_app(config)
     answer = app.test_client().get("/desk/sign-in", base_url="https://push.paper.example")
     assert "Secure" in answer.headers["Set-Cookie"]
-    app.extensions["stoppress"].store.redis.close()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from service.models import Audience, Content, SubscriptionId
 from service.runtime import Runtime
-from service.store.subscriptions import Wish
+from service.store.records import Wish
 from tests.desk.pages import NASTY, STORY, Page, hidden_fields, post, review, words
 from tests.desk.planned import edit, only, plan
 

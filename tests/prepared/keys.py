@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.models import SubscriptionId
 from service.runtime import Runtime
-from service.store.subscriptions import BUCKET, Wish
+from service.store.records import BUCKET, Wish
 from tests.house import wait_until
 from workers import wire
 from workers.prepare import Filler, Pool

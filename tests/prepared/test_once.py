@@ -21,7 +21,7 @@ import redis
 
 from service.config import Config
 from service.runtime import Runtime
-from service.store.subscriptions import BUCKET
+from service.store.records import BUCKET
 from tests.house import House, wait_until
 from tests.prepared.keys import READERS, fill, publics, take_all
 from tests.redis_server import Proxy, RedisServer
@@ -170,7 +170,6 @@ def test_keys_are_not_stored_again_because_the_answer_was_lost(
         taker.start()
         assert not Pool(other).put_back(0, 0, dict(few))
         taker.join()
-        other.store.redis.close()
     assert taken == [few]
     assert Pool(house.runtime).take(0, 0) == {}
 

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.models import Progress, State, SubscriptionId
-from service.store.subscriptions import BUCKET, Wish
+from service.store.bitmaps import bitmap_key
+from service.store.records import BUCKET, Wish
 from tests.house import House, wait_until
 from tests.prepared.keys import (
     READERS,
@@ -107,7 +108,7 @@ def test_only_those_without_a_key_get_one(
 
 def test_nothing_is_prepared_for_those_who_are_gone(house: House, pool: Pool) -> None:
     store = house.runtime.store
-    store.redis.setbit(store.subscriptions.bitmap_key(0, "gone"), 7, 1)
+    store.redis.setbit(bitmap_key(0, "gone"), 7, 1)
     with filling(house.runtime):
         wait_until(lambda: store.prepared.ready() == READERS - 1)
     assert 7 not in pool.take(0, 0)
@@ -201,7 +202,7 @@ def test_the_record_of_somebody_gone_is_deleted_at_no_cost_to_others(
     house: House, pool: Pool
 ) -> None:
     store = house.runtime.store
-    store.redis.setbit(store.subscriptions.bitmap_key(0, "gone"), 3, 1)
+    store.redis.setbit(bitmap_key(0, "gone"), 3, 1)
     with filling(house.runtime):
         wait_until(lambda: store.prepared.ready() == READERS - 1)
     store.subscriptions.remove(SubscriptionId(0, 3))

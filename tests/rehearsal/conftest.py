@@ -92,8 +92,6 @@ def stage(newsroom: Newsroom) -> Rehearsal:
 
 
 @pytest.fixture
-def theirs(stage: Rehearsal) -> Iterator[Runtime]:
+def theirs(stage: Rehearsal) -> Runtime:
     """The rehearsal's own store, seen from a test."""
-    runtime = Runtime.open(Config.read(stage.environ))
-    yield runtime
-    runtime.store.redis.close()
+    return Runtime.open(Config.read(stage.environ))

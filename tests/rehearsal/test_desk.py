@@ -19,7 +19,7 @@ from service.endpoints import Endpoint
 from service.models import Outcome, State
 from service.rehearsal import Rehearsal
 from service.runtime import Runtime
-from service.store.subscriptions import Wish
+from service.store.records import Wish
 from tests.house import content, wait_until
 from tests.rehearsal.newsroom import (
     DESK,
@@ -156,7 +156,6 @@ def test_behind_a_proxy_that_ends_tls_its_forms_work_as_the_real_ones_do(
     review = fill_in("/rehearsal/desk/new", **STORY, nonce="a-nonce-of-this-test")
     assert review.status_code == 200
     assert "Notify all" in review.text
-    app.extensions["stoppress"].store.redis.close()
 
 
 def test_what_is_over_leads_to_the_page_that_says_so(newsroom: Newsroom, stage: Rehearsal) -> None:

@@ -34,3 +34,9 @@ def address(house: House, publisher: Publisher, firefox: Firefox) -> str:
     address = house.web()
     publisher.worker("/sw.js", f'importScripts("{address}/sw.js");')
     return address
+
+
+@pytest.fixture
+def page(address: str, publisher: Publisher) -> str:
+    """A page of the publisher's that offers world news, and asks only when it is told to."""
+    return publisher.page("/", address, topic="world", ask="manual")

@@ -98,6 +98,15 @@ def subscribe(tab: Tab) -> dict[str, Any]:
     return state
 
 
+def mended(tab: Tab, lost: dict[str, Any]) -> dict[str, Any]:
+    """Wait until the page has another subscription than the one that is lost; what it remembers."""
+    state: dict[str, Any] = tab.wait_until(
+        f"window.StopPress?.state().id && StopPress.state().id !== {lost['id']!r}"
+        " && StopPress.state()"
+    )
+    return state
+
+
 def registrations(tab: Tab) -> dict[str, str]:
     """The service workers of the publisher's origin: path and query of the file, by scope."""
     found: dict[str, str] = tab.evaluate(

@@ -26,12 +26,13 @@ SAID = """[...document.querySelectorAll("*")]
 
 
 @pytest.fixture
-def page(house: House, publisher: Publisher, firefox: Firefox) -> str:
-    """A page whose readers allow alerts."""
-    firefox.allow_notifications(publisher.origin)
-    address = house.web()
-    publisher.worker("/sw.js", f'importScripts("{address}/sw.js");')
-    return publisher.page("/", address, topic="world", ask="manual", bell="")
+def tab(house: House, page: str, firefox: Firefox) -> Tab:
+    """The page, whose reader has said yes; a worker and a clock are there."""
+    house.worker()
+    house.clock()
+    tab = firefox.open(page)
+    subscribe(tab)
+    return tab
 
 
 def readers(house: House) -> int:
@@ -74,8 +75,6 @@ def test_two_tabs_that_find_a_loss_at_once_mend_it_once(
     house.over(house.publish(title="Once"))
     assert desktop.wait_for_notification(timeout=20).title == "Once"
     assert desktop.forget() == []
-    for tab in tabs:
-        tab.close()
 
 
 def test_two_tabs_that_say_yes_at_once_are_one_reader(
@@ -98,8 +97,6 @@ def test_two_tabs_that_say_yes_at_once_are_one_reader(
     states = [tab.evaluate("StopPress.state()") for tab in tabs]
     assert states[0] == states[1]
     assert readers(house) == 1
-    for tab in tabs:
-        tab.close()
 
 
 def test_who_says_yes_while_the_service_is_away_is_told_and_nothing_is_left_half_done(
@@ -118,16 +115,11 @@ def test_who_says_yes_while_the_service_is_away_is_told_and_nothing_is_left_half
     tab.click("button.yes")
     tab.wait_until("StopPress.state().subscribed")
     assert readers(house) == 1
-    tab.close()
 
 
 def test_who_leaves_while_the_service_is_away_gets_nothing_more_and_is_erased_on_the_next_visit(
-    house: House, page: str, firefox: Firefox, desktop: Desktop
+    house: House, page: str, tab: Tab, desktop: Desktop
 ) -> None:
-    house.worker()
-    house.clock()
-    tab = firefox.open(page)
-    subscribe(tab)
     house.end(house.processes[0])
     tab.evaluate("StopPress.leave().then(() => true)")
     assert not tab.evaluate("StopPress.state().subscribed")
@@ -138,17 +130,12 @@ def test_who_leaves_while_the_service_is_away_gets_nothing_more_and_is_erased_on
     tab.go(page)
     assert settled(tab)
     assert tab.evaluate(f"[StopPress.state().subscribed, await {SUBSCRIPTION}]") == [False, None]
-    tab.close()
 
 
 @pytest.mark.parametrize("forgetful", [False, True], ids=["remembers", "storage cleared"])
 def test_who_left_while_the_browser_was_stuck_gets_nothing_more_and_is_never_subscribed_by_mending(
-    house: House, page: str, firefox: Firefox, desktop: Desktop, forgetful: bool
+    house: House, page: str, tab: Tab, desktop: Desktop, forgetful: bool
 ) -> None:
-    house.worker()
-    house.clock()
-    tab = firefox.open(page)
-    subscribe(tab)
     tab.evaluate(STUCK)
     tab.evaluate("StopPress.leave().then(() => true)")
     assert readers(house) == 0
@@ -163,16 +150,11 @@ def test_who_left_while_the_browser_was_stuck_gets_nothing_more_and_is_never_sub
     assert settled(tab)
     assert readers(house) == 0
     assert not tab.evaluate("StopPress.state().subscribed")
-    tab.close()
 
 
 def test_who_left_while_service_and_browser_failed_both_leaves_with_the_next_visit(
-    house: House, page: str, firefox: Firefox, desktop: Desktop
+    house: House, page: str, tab: Tab, desktop: Desktop
 ) -> None:
-    house.worker()
-    house.clock()
-    tab = firefox.open(page)
-    subscribe(tab)
     tab.evaluate(STUCK)
     house.end(house.processes[0])
     assert tab.evaluate("StopPress.leave().then(() => 'left', ({ kind }) => kind)") == "offline"
@@ -182,16 +164,11 @@ def test_who_left_while_service_and_browser_failed_both_leaves_with_the_next_vis
     wait_until(lambda: readers(house) == 0)
     wait_until(lambda: tab.evaluate(SUBSCRIPTION) is None)
     assert nothing_comes(house, desktop)
-    tab.close()
 
 
 def test_a_permission_that_comes_back_brings_no_alerts_without_another_yes(
-    house: House, page: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    house: House, page: str, tab: Tab, publisher: Publisher, firefox: Firefox, desktop: Desktop
 ) -> None:
-    house.worker()
-    house.clock()
-    tab = firefox.open(page)
-    subscribe(tab)
     firefox.allow_notifications(publisher.origin, "denied")
     tab.go(page)
     wait_until(lambda: readers(house) == 0)
@@ -204,16 +181,11 @@ def test_a_permission_that_comes_back_brings_no_alerts_without_another_yes(
     assert nothing_comes(house, desktop)
     subscribe(tab)
     assert readers(house) == 1
-    tab.close()
 
 
 def test_all_of_a_sites_data_cleared_is_the_end_of_the_alerts_and_a_yes_begins_anew(
-    house: House, page: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    house: House, page: str, tab: Tab, publisher: Publisher, desktop: Desktop
 ) -> None:
-    house.worker()
-    house.clock()
-    tab = firefox.open(page)
-    subscribe(tab)
     publisher.headers = {"Clear-Site-Data": '"storage"'}
     tab.go(page)
     publisher.headers = {}
@@ -226,7 +198,6 @@ def test_all_of_a_sites_data_cleared_is_the_end_of_the_alerts_and_a_yes_begins_a
     assert house.outcomes(id) == {"accepted": 1, "gone": 1}
     assert desktop.wait_for_notification(timeout=20).title == "Once"
     assert desktop.forget() == []
-    tab.close()
 
 
 def test_a_subscription_of_somebody_elses_key_is_left_alone_where_nobody_said_yes_to_us(
@@ -244,4 +215,3 @@ def test_a_subscription_of_somebody_elses_key_is_left_alone_where_nobody_said_ye
     assert settled(tab)
     assert tab.evaluate(f"{SUBSCRIPTION}.then(({{ endpoint }}) => endpoint)") == theirs
     assert readers(house) == 0
-    tab.close()

@@ -63,7 +63,6 @@ def test_an_app_keeps_its_worker_and_its_own_push_and_nothing_is_shown_twice(
     assert desktop.wait_for_notification(timeout=30).title == "The app's own: 42 new messages"
     assert desktop.forget() == []
     assert push_service.nacks == []
-    tab.close()
 
 
 def test_a_module_worker_takes_it_in_by_import(
@@ -80,13 +79,12 @@ def test_a_module_worker_takes_it_in_by_import(
     assert desktop.wait_for_notification(timeout=30).title == "By import"
     wait_until(lambda: receipts(house, id) == {"shown": 1})
     assert tab.evaluate("violations") == []
-    tab.close()
 
 
 def test_a_worker_that_ends_itself_takes_the_subscription_along(
-    address: str, publisher: Publisher, firefox: Firefox, push_service: PushService
+    page: str, publisher: Publisher, firefox: Firefox, push_service: PushService
 ) -> None:
-    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+    tab = firefox.open(page)
     subscribe(tab)
     channel = push_service.registrations[-1]
     farewell = """
@@ -102,7 +100,6 @@ def test_a_worker_that_ends_itself_takes_the_subscription_along(
     tab.evaluate(f"{update} ?? true")
     wait_until(lambda: channel.unsubscribed)
     assert registrations(tab) == {}
-    tab.close()
 
 
 def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_comes_to_the_front(
@@ -130,16 +127,14 @@ def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_c
     wait_until(lambda: receipts(house, id) == {"shown": 1, "clicked": 1})
     assert firefox.tabs() == before
     story.wait_until("document.hasFocus()")
-    tab.close()
-    story.close()
 
 
 def test_fewer_alerts_opens_the_page_with_the_panel_and_is_no_click_on_the_story(
-    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    house: House, page: str, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
 ) -> None:
     house.worker()
     story = publisher.page("/ferry", address, ask="manual")
-    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+    tab = firefox.open(page)
     subscribe(tab)
     id = house.publish(url=story)
     shown = desktop.wait_for_notification(timeout=30)
@@ -154,8 +149,6 @@ def test_fewer_alerts_opens_the_page_with_the_panel_and_is_no_click_on_the_story
     opened.wait_until(f"{PANEL}.querySelector('output').textContent.startsWith('No alerts until')")
     assert opened.evaluate("errors") == []
     wait_until(lambda: receipts(house, id) == {"shown": 1})
-    opened.close()
-    tab.close()
 
 
 def test_a_worker_at_our_scope_that_is_not_ours_is_never_replaced(
@@ -168,7 +161,6 @@ def test_a_worker_at_our_scope_that_is_not_ours_is_never_replaced(
     tab.evaluate("StopPress.ask().then(() => true)")
     assert registrations(tab) == {"/": "/app.js"}
     assert tab.evaluate("StopPress.state().subscribed") is False
-    tab.close()
 
 
 # Another provider's readers --------------------------------------------------------------------
@@ -217,7 +209,6 @@ def test_another_providers_reader_moves_over_without_being_asked_again(
     (channel,) = [one for one in push_service.registrations if one.endpoint == old]
     wait_until(lambda: channel.unsubscribed)
     assert tab.evaluate("errors") == []
-    tab.close()
 
 
 def test_while_stop_press_is_down_another_providers_reader_stays_there_and_moves_later(
@@ -239,7 +230,6 @@ def test_while_stop_press_is_down_another_providers_reader_stays_there_and_moves
     tab.go(page)
     tab.wait_until("window.StopPress?.state().subscribed")
     assert registrations(tab) == {"/": "/sw.js"}
-    tab.close()
 
 
 def test_who_left_the_other_provider_is_not_subscribed_by_moving(
@@ -254,4 +244,3 @@ def test_who_left_the_other_provider_is_not_subscribed_by_moving(
     wait_until(lambda: registrations(tab) == {})
     assert tab.evaluate("window.StopPress.state().subscribed") is False
     assert house.runtime.store.subscriptions.count() == 0
-    tab.close()

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox
-from tests.browser.publisher.site import Publisher, receipts, subscribe
+from tests.browser.publisher.site import Publisher, mended, receipts, subscribe
 from tests.browser.served import Served
 from tests.client import make_app
 from tests.house import House, wait_until
@@ -86,15 +86,9 @@ def test_with_stop_press_down_a_page_neither_waits_nor_errs(
 
 
 def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
-    house: House,
-    address: str,
-    publisher: Publisher,
-    firefox: Firefox,
-    desktop: Desktop,
-    push_service: PushService,
+    house: House, page: str, firefox: Firefox, desktop: Desktop, push_service: PushService
 ) -> None:
     house.worker()
-    page = publisher.page("/", address, topic="world", ask="manual")
     tab = firefox.open(page)
     first = subscribe(tab)
     known = len(push_service.registrations)
@@ -105,22 +99,16 @@ def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
     new = push_service.registrations
     wait_until(lambda: house.vapid.public in {one.vapid_public_key for one in new[known:]})
     tab.go(page)
-    mended = tab.wait_until(
-        f"window.StopPress?.state().id && StopPress.state().id !== {first['id']!r}"
-        " && StopPress.state()"
-    )
 
-    assert mended["topics"] == first["topics"]
+    assert mended(tab, first)["topics"] == first["topics"]
     assert house.runtime.store.subscriptions.count() == 1
     house.publish(title="Mended")
     assert desktop.wait_for_notification(timeout=30).title == "Mended"
-    tab.close()
 
 
 def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
-    house: House, address: str, publisher: Publisher, firefox: Firefox
+    house: House, page: str, firefox: Firefox
 ) -> None:
-    page = publisher.page("/", address, topic="world", ask="manual")
     tab = firefox.open(page)
     first = subscribe(tab)
     tab.evaluate(
@@ -128,32 +116,24 @@ def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
         ".then((one) => one.unsubscribe())"
     )
     tab.go(page)
-    mended = tab.wait_until(
-        f"window.StopPress?.state().id && StopPress.state().id !== {first['id']!r}"
-        " && StopPress.state()"
-    )
-    assert mended["topics"] == first["topics"]
+    assert mended(tab, first)["topics"] == first["topics"]
     assert house.runtime.store.subscriptions.count() == 1
-    tab.close()
 
 
 def test_a_reader_who_clears_the_sites_storage_keeps_the_same_subscription(
-    house: House, address: str, publisher: Publisher, firefox: Firefox
+    house: House, page: str, firefox: Firefox
 ) -> None:
-    page = publisher.page("/", address, topic="world", ask="manual")
     tab = firefox.open(page)
     first = subscribe(tab)
     tab.evaluate("localStorage.clear() ?? true")
     tab.go(page)
     assert tab.wait_until("window.StopPress?.state().subscribed && StopPress.state()") == first
     assert house.runtime.store.subscriptions.count() == 1
-    tab.close()
 
 
 def test_a_reader_who_withdraws_the_permission_is_gone_with_the_next_visit(
-    house: House, address: str, publisher: Publisher, firefox: Firefox
+    house: House, page: str, publisher: Publisher, firefox: Firefox
 ) -> None:
-    page = publisher.page("/", address, topic="world", ask="manual")
     tab = firefox.open(page)
     subscribe(tab)
     firefox.allow_notifications(publisher.origin, "denied")
@@ -161,15 +141,14 @@ def test_a_reader_who_withdraws_the_permission_is_gone_with_the_next_visit(
     wait_until(lambda: house.runtime.store.subscriptions.count() == 0)
     state = tab.wait_until("window.StopPress && !StopPress.state().id && StopPress.state()")
     assert (state["subscribed"], state["permission"]) == (False, "denied")
-    tab.close()
 
 
 def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_the_next_alert(
-    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    house: House, page: str, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
 ) -> None:
     house.worker()
     house.clock()
-    tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
+    tab = firefox.open(page)
     subscribe(tab)
     web = house.processes[0]
     house.end(web)
@@ -188,11 +167,11 @@ def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_th
 
     wait_until(lambda: receipts(house, first) == {"shown": 1, "clicked": 1})
     wait_until(lambda: receipts(house, second) == {"shown": 1, "dismissed": 1})
-    tab.close()
 
 
 def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
     house: House,
+    page: str,
     address: str,
     publisher: Publisher,
     desktop: Desktop,
@@ -201,7 +180,6 @@ def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
 ) -> None:
     house.worker()
     house.clock()
-    page = publisher.page("/", address, topic="world", ask="manual")
     profile = tmp_path / "profile"
     profile.mkdir()
     asks = 'user_pref("privacy.globalprivacycontrol.enabled", true);'

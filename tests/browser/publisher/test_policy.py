@@ -39,8 +39,6 @@ def test_two_lines_are_enough_on_another_origin_under_a_strict_policy(
     opened.wait_until("document.readyState === 'complete'")
     assert opened.evaluate("violations") == []
     assert registrations(tab) == {"/": "/sw.js"}
-    opened.close()
-    tab.close()
 
 
 def test_a_policy_of_nonces_and_strict_dynamic_is_enough_too(
@@ -54,7 +52,6 @@ def test_a_policy_of_nonces_and_strict_dynamic_is_enough_too(
     publisher.headers = policy(POLICY, address)
     subscribe(tab)
     assert tab.evaluate("violations") == []
-    tab.close()
 
 
 @pytest.mark.parametrize(
@@ -79,4 +76,3 @@ def test_each_directive_that_the_guide_names_is_needed(
     expected = violated.format(house=address, site=publisher.origin)
     tab.wait_until(f"violations.includes({expected!r})")
     assert tab.evaluate("!window.StopPress?.state().subscribed")
-    tab.close()

@@ -142,4 +142,3 @@ def test_a_reader_is_asked_chooses_catches_up_tries_and_leaves_and_nobody_else_h
     logged = [event["params"] for event in seen if event["method"] == "log.entryAdded"]
     assert [entry["text"] for entry in logged if entry["level"] in ("error", "warn")] == []
     assert tab.evaluate("[violations, errors, document.cookie]") == [[], [], ""]
-    tab.close()
