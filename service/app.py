@@ -6,6 +6,7 @@ import hmac
 import os
 import re
 from collections.abc import Callable
+from functools import cache
 from ipaddress import IPv6Network
 from typing import Any
 
@@ -14,6 +15,7 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, Se
 from flask_wtf import CSRFProtect
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import Rule
 
 from service import (
     api,
@@ -79,8 +81,23 @@ _HEADERS = (
 )
 
 
+class _Rule(Rule):
+    """Compiles what writes its address once one is written: else most of making an application."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        compile_now = super()._compile_builder
+        compiled = cache(lambda: compile_now(append_unknown))
+
+        def build(rule: Rule, /, **values: Any) -> tuple[str, str]:
+            return compiled()(rule, **values)
+
+        return build
+
+
 class _App(Flask):
     """Knows no asynchronous views: none is looked for before each of a dozen calls a request."""
+
+    url_rule_class = _Rule
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function as it is."""
