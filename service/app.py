@@ -114,7 +114,7 @@ class _SessionOfPages(SecureCookieSessionInterface):
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         """Return an empty session to the API, which knows no cookies: there is none to check."""
         if request.path.startswith("/api/"):
-            return self.session_class()
+            return self.null_session_class()
         return super().open_session(app, request)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:

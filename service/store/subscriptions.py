@@ -6,10 +6,10 @@ import hashlib
 import struct
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import date
 from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from redis import Redis
 
@@ -113,8 +113,7 @@ class StoreFull(Exception):
     """A table of the store has no room for another name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What a browser asks for; None leaves a preference as it is.
 
     `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
@@ -136,8 +135,7 @@ class Wish:
     must_confirm: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(NamedTuple):
     """A stored subscription with its names; dates are days since 1970-01-01."""
 
     id: SubscriptionId
@@ -290,8 +288,7 @@ class Subscriptions:
                 zone = before.zone if wish.zone is None else wish.zone
                 chosen = asdict(before.choice) | dict(wish.chosen or {})
                 wording = before.wording if wish.wording is None else wish.wording
-                moved = replace(
-                    wish,
+                moved = wish._replace(
                     topics=topics,
                     locale=locale,
                     zone=zone,
