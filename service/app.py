@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 import re
 from collections.abc import Callable
@@ -33,7 +32,7 @@ from service import (
     start,
 )
 from service.config import Config
-from service.keys import read_secrets
+from service.keys import mac, read_secrets
 from service.problems import Problem
 from service.runtime import Runtime
 from service.store import connect
@@ -168,12 +167,12 @@ def _settings() -> Config:
 
 def _limit_rates(app: Flask, config: Config) -> None:
     """Answer 429 to whoever calls faster than `_RATES`; counted in Redis for all processes."""
-    secret = config.secret_key.encode()
+    key = app.extensions["stoppress"].tokens.address_key
 
     def address() -> str:
         """Return an HMAC of who calls: never the address itself (design, section 5)."""
         network = _network(request.remote_addr or "")
-        return hmac.digest(secret, f"stop-press address {network}".encode(), "sha256").hex()[:32]
+        return mac(key, network.encode()).hex()[:32]
 
     def bearer() -> str:
         token = calls.bearer_token()
