@@ -32,7 +32,7 @@ from pydantic_core import ErrorDetails
 
 from service import moments
 from service.endpoints import Endpoint
-from service.keys import from_b64url
+from service.keys import from_b64url, on_p256
 from service.languages import language_tag
 from service.models import Topic
 from service.problems import FieldError, Problem
@@ -43,11 +43,6 @@ from service.store.subscriptions import Subscription, Wish
 M = TypeVar("M", bound=BaseModel)
 
 LONGEST_PAUSE = 366 * 86_400  # seconds
-
-# P-256: y² = x³ - 3x + b, modulo p (SEC 2, section 2.4.2). OpenSSL takes several times as long to
-# say whether a point is on it, and nothing about it is secret.
-_P = 2**256 - 2**224 + 2**192 + 2**96 - 1
-_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -208,8 +203,7 @@ def _p256dh(value: object) -> bytes:
     point = _bytes(value)
     if len(point) != 65 or point[0] != 4:
         raise ValueError("must be an uncompressed P-256 public key of 65 bytes")
-    x, y = int.from_bytes(point[1:33], "big"), int.from_bytes(point[33:], "big")
-    if x >= _P or y >= _P or (y * y - (x * x - 3) * x - _B) % _P:
+    if not on_p256(point):
         raise ValueError("is not a point on the curve P-256")
     return point
 
