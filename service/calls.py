@@ -60,10 +60,9 @@ def unauthorized(detail: str) -> Problem:
 
 def body(model: type[M]) -> M:
     """Return what was said; a `Problem` where it is not what `model` takes."""
-    call = request._get_current_object()  # type: ignore[attr-defined]
-    if call.mimetype != "application/json":
+    if request.mimetype != "application/json":
         raise Problem(415, "The body must be of Content-Type: application/json.")
-    return validation.parse(model, call.get_data(), runtime())
+    return validation.parse(model, request.get_data(), runtime())
 
 
 def idempotency(caller: Caller) -> Idempotency | None:
