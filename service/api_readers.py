@@ -97,7 +97,7 @@ def subscribe() -> ResponseReturnValue:
 
     wish = said.wish(house.vapid_public_key)
     if house.config.welcome == CONFIRM:
-        wish = dataclasses.replace(wish, must_confirm=True)
+        wish = wish._replace(must_confirm=True)
     subscription, new = house.store.subscriptions.subscribe(
         wish, refresh=said.refresh, is_owner=is_owner
     )

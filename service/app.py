@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 import re
 from collections.abc import Callable
+from functools import cache
 from ipaddress import IPv6Network
 from typing import Any
 
@@ -14,6 +14,7 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, Se
 from flask_wtf import CSRFProtect
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import Rule
 
 from service import (
     api,
@@ -31,7 +32,7 @@ from service import (
     start,
 )
 from service.config import Config
-from service.keys import read_secrets
+from service.keys import mac, read_secrets
 from service.problems import Problem
 from service.runtime import Runtime
 from service.store import connect
@@ -79,8 +80,23 @@ _HEADERS = (
 )
 
 
+class _Rule(Rule):
+    """Compiles what writes its address once one is written: else most of making an application."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        compile_now = super()._compile_builder
+        compiled = cache(lambda: compile_now(append_unknown))
+
+        def build(rule: Rule, /, **values: Any) -> tuple[str, str]:
+            return compiled()(rule, **values)
+
+        return build
+
+
 class _App(Flask):
     """Knows no asynchronous views: none is looked for before each of a dozen calls a request."""
+
+    url_rule_class = _Rule
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function as it is."""
@@ -97,7 +113,7 @@ class _SessionOfPages(SecureCookieSessionInterface):
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         """Return an empty session to the API, which knows no cookies: there is none to check."""
         if request.path.startswith("/api/"):
-            return self.session_class()
+            return self.null_session_class()
         return super().open_session(app, request)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
@@ -151,12 +167,12 @@ def _settings() -> Config:
 
 def _limit_rates(app: Flask, config: Config) -> None:
     """Answer 429 to whoever calls faster than `_RATES`; counted in Redis for all processes."""
-    secret = config.secret_key.encode()
+    key = app.extensions["stoppress"].tokens.address_key
 
     def address() -> str:
         """Return an HMAC of who calls: never the address itself (design, section 5)."""
         network = _network(request.remote_addr or "")
-        return hmac.digest(secret, f"stop-press address {network}".encode(), "sha256").hex()[:32]
+        return mac(key, network.encode()).hex()[:32]
 
     def bearer() -> str:
         token = calls.bearer_token()

@@ -10,7 +10,7 @@ from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from flask import Flask, session
+from flask import Flask, Response, session
 from flask_login import LoginManager, login_user
 
 from service.runtime import Runtime
@@ -53,6 +53,13 @@ class Link:
     has_password: bool
 
 
+class _Manager(LoginManager):  # type: ignore[misc]
+    """Remembers nobody beyond their session, and so looks for nobody in each answer."""
+
+    def _update_remember_cookie(self, response: Response) -> Response:
+        return response
+
+
 def init_app(app: Flask, runtime: Runtime) -> None:
     """Set up sessions: a cookie for this site alone that no script can read."""
     app.secret_key = runtime.config.secret_key
@@ -70,7 +77,7 @@ def init_app(app: Flask, runtime: Runtime) -> None:
         editor = find(runtime, id.partition(" ")[2])
         return editor if editor is not None and editor.get_id() == id else None
 
-    manager = LoginManager(app)
+    manager = _Manager(app)
     manager.user_loader(load)
     manager.login_view = "desk.sign_in"
     manager.login_message = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 MAX_LENGTH = 2048
@@ -72,23 +73,10 @@ class EndpointPolicy:
             raise EndpointError(f"must not be longer than {MAX_LENGTH} characters")
         if not re.fullmatch(r"[!-~]+", url) or "\\" in url:
             raise EndpointError("must be a URL of plain ASCII characters")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise EndpointError("is not a URL") from None
-        if "@" in parts.netloc:
-            raise EndpointError("must not carry a user name or password")
-        origin = f"{parts.scheme}://{parts.netloc}"
-        # A host spelled unusually (capitals, a default port, a trailing dot) is nothing a
-        # browser hands out, and only helps to get past a comparison.
-        if origin not in self.extra_origins:
-            if parts.scheme != "https":
-                raise EndpointError("must begin with https://")
-            if port is not None:
-                raise EndpointError("must use the standard port 443")
-            if self._known(parts.netloc) is None:
-                raise EndpointError("is not at a push service that this site sends to")
+        scheme, _, rest = url.partition("://")
+        origin = f"{scheme}://{rest.partition('/')[0]}"
+        if not self.allows(origin):
+            self._refuse(url)
         if "#" in url or not url.startswith(origin + "/"):
             raise EndpointError("must have a path and no fragment")
         path = url[len(origin) :]
@@ -96,6 +84,25 @@ class EndpointPolicy:
             raise EndpointError("names no subscription")
         prefix = next((p for p in KNOWN_PREFIXES if path.startswith(p) and path != p), "/")
         return Endpoint(origin + prefix, path[len(prefix) :])
+
+    def _refuse(self, url: str) -> NoReturn:
+        """Say why an endpoint is none."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise EndpointError("is not a URL") from None
+        if "@" in parts.netloc:
+            raise EndpointError("must not carry a user name or password")
+        if not parts.path:
+            raise EndpointError("must have a path and no fragment")
+        # A host spelled unusually (capitals, a default port, a trailing dot) is nothing a
+        # browser hands out, and only helps to get past a comparison.
+        if parts.scheme != "https":
+            raise EndpointError("must begin with https://")
+        if port is not None:
+            raise EndpointError("must use the standard port 443")
+        raise EndpointError("is not at a push service that this site sends to")
 
     def allows(self, origin: str) -> bool:
         """Whether messages may be sent to this origin now: asked again at every send."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import struct
 from collections.abc import Sequence
+from hashlib import sha256
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from service.keys import b64url, from_b64url
+from service.keys import b64url, from_b64url, mac
 from service.models import SubscriptionId
 
 # What an API token may do; one without scopes may do everything.
@@ -20,7 +20,7 @@ _MAC = bytes(8)
 
 def digest(token: str) -> str:
     """Return the form in which a secret of 128 bits or more is stored and looked up."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return sha256(token.encode()).hexdigest()
 
 
 class Tokens:
@@ -29,6 +29,7 @@ class Tokens:
     def __init__(self, secret_key: str) -> None:
         self._reader_key = _derive(secret_key, b"stop-press reader token")
         self.preparing_key = _derive(secret_key, b"stop-press prepared keys")
+        self.address_key = _derive(secret_key, b"stop-press address")
         self.topic_key = _derive(secret_key, b"stop-press collapse topic")
         receipt_key = _derive(secret_key, b"stop-press receipt")[:16]
         # One block of AES: eight zero bytes make a forgery as hard as an eight-byte MAC would,
@@ -41,7 +42,7 @@ class Tokens:
     def reader(self, id: SubscriptionId, auth: bytes) -> str:
         """Return the token with which a reader's browser changes or ends its subscription."""
         message = struct.pack(">BI", *id) + auth
-        return b64url(hmac.digest(self._reader_key, message, "sha256")[:16])
+        return b64url(mac(self._reader_key, message)[:16])
 
     def is_reader(self, token: str, id: SubscriptionId, auth: bytes) -> bool:
         """Whether `token` is that of this subscription; in constant time."""

@@ -13,12 +13,10 @@ import re
 import time
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -34,7 +32,7 @@ from pydantic_core import ErrorDetails
 
 from service import moments
 from service.endpoints import Endpoint
-from service.keys import from_b64url
+from service.keys import from_b64url, on_p256
 from service.languages import language_tag
 from service.models import Topic
 from service.problems import FieldError, Problem
@@ -205,10 +203,8 @@ def _p256dh(value: object) -> bytes:
     point = _bytes(value)
     if len(point) != 65 or point[0] != 4:
         raise ValueError("must be an uncompressed P-256 public key of 65 bytes")
-    try:
-        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-    except ValueError:
-        raise ValueError("is not a point on the curve P-256") from None
+    if not on_p256(point):
+        raise ValueError("is not a point on the curve P-256")
     return point
 
 
@@ -324,7 +320,7 @@ class _Preferences(Said):
                 chosen[name] = value
         return chosen
 
-    def _wish(self, browser: PushSubscription, vapid_key: str) -> Wish:
+    def _wish(self, browser: PushSubscription, vapid_key: str, wording: int | None = None) -> Wish:
         return Wish(
             endpoint=browser.endpoint,
             p256dh=browser.keys.p256dh,
@@ -336,6 +332,7 @@ class _Preferences(Said):
             chosen=self.chosen(),
             muted=None if self.muted_stories is None else frozenset(self.muted_stories),
             followed=None if self.followed_stories is None else frozenset(self.followed_stories),
+            wording=wording,
         )
 
 
@@ -351,8 +348,7 @@ class NewSubscription(_Preferences):
 
     def wish(self, vapid_key: str) -> Wish:
         """Return what the store is asked for; `vapid_key` where the browser names none."""
-        wish = self._wish(self.subscription, self.vapid_public_key or vapid_key)
-        return replace(wish, wording=self.wording)
+        return self._wish(self.subscription, self.vapid_public_key or vapid_key, self.wording)
 
 
 class ChangedPreferences(_Preferences):

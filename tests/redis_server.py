@@ -289,14 +289,14 @@ def _pump(source: socket.socket, to: socket.socket, flowing: threading.Event) ->
 def connections_closed() -> Iterator[None]:
     """In the end close every connection to Redis that this process made meanwhile."""
     made: list[redis.Redis] = []
-    from_url = redis.Redis.from_url
+    from_url = redis.Redis.from_url.__func__
 
-    def remembered(url: str, **options: Any) -> redis.Redis:
-        made.append(from_url(url, **options))
+    def remembered(kind: type[redis.Redis], url: str, **options: Any) -> redis.Redis:
+        made.append(from_url(kind, url, **options))
         return made[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(redis.Redis, "from_url", remembered)
+        patch.setattr(redis.Redis, "from_url", classmethod(remembered))
         yield
     for client in made:
         client.close()

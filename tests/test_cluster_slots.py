@@ -97,9 +97,9 @@ def test_from_subscribing_to_the_report_nothing_touches_two_slots(
     ).id
     one = wish(10_003)
     follower, _ = runtime.store.subscriptions.subscribe(
-        replace(one, followed=frozenset({"quake"}), muted=frozenset({"quake"}))
+        one._replace(followed=frozenset({"quake"}), muted=frozenset({"quake"}))
     )
-    assert runtime.store.subscriptions.change(follower.id, replace(one, muted=frozenset())).followed
+    assert runtime.store.subscriptions.change(follower.id, one._replace(muted=frozenset())).followed
     runtime.store.subscriptions.remove(follower.id)
 
     states = {id: clustered.over(id).state for id in (spread, ordinary, breaking, planned)}
@@ -133,7 +133,7 @@ def come_change_and_leave(runtime: Runtime) -> None:
     one = wish(10_000)
     first, new = subscriptions.subscribe(one)
     assert new
-    again = replace(one, topics=frozenset({"sport"}), p256dh=seeding.keys(10_001)[0])
+    again = one._replace(topics=frozenset({"sport"}), p256dh=seeding.keys(10_001)[0])
     same, new = subscriptions.subscribe(again, is_owner=lambda *_: True)
     assert (same.id, new) == (first.id, False)
     moved = subscriptions.change(first.id, wish(10_002))

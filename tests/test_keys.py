@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.config import Config, ConfigError
-from service.keys import VapidKey, b64url
+from service.keys import VapidKey, b64url, on_p256
 from service.models import SubscriptionId
 from service.runtime import KeyRefusal, Runtime
 from service.store.records import Wish
@@ -53,6 +56,33 @@ def stoppress(*command: str, **environment: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
     )
+
+
+def openssl_takes(point: bytes) -> bool:
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError:
+        return False
+    return True
+
+
+@given(st.integers(1, 2**255), st.binary(min_size=64, max_size=64))
+def test_a_point_is_on_the_curve_where_openssl_says_so(number: int, anywhere: bytes) -> None:
+    point = VapidKey(number.to_bytes(32, "big")).public
+    assert on_p256(point)
+    for other in (point[:64] + bytes((point[64] ^ 1,)), b"\x04" + anywhere):
+        assert on_p256(other) == openssl_takes(other)
+
+
+def test_a_point_whose_coordinate_is_not_reduced_is_none() -> None:
+    known = ec.EllipticCurvePublicKey.from_encoded_point(
+        ec.SECP256R1(), b"\x02" + bytes(31) + b"\5"
+    )
+    x, y = known.public_numbers().x, known.public_numbers().y.to_bytes(32, "big")
+    p = 2**256 - 2**224 + 2**192 + 2**96 - 1
+    points = [b"\x04" + same.to_bytes(32, "big") + y for same in (x, x + p)]
+    assert [on_p256(point) for point in points] == [True, False]
+    assert [openssl_takes(point) for point in points] == [True, False]
 
 
 def test_every_reader_is_signed_for_with_the_key_they_subscribed_with(

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from flask import Flask
@@ -22,6 +23,7 @@ from werkzeug.test import TestResponse
 from service import editors
 from service.models import Topic
 from service.runtime import Runtime
+from service.store import connect
 from tests.client import API, Client, browser, make_app, stored
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
@@ -277,6 +279,27 @@ def test_a_send_outlives_a_redis_that_takes_nothing_being(
         time.sleep(HELD)
     assert repeats_of_whole(house, id) <= WINDOW
     assert (workers.poll(), clock.poll()) == (None, None)
+
+
+def test_a_connection_that_redis_closed_meanwhile_is_made_anew(server: RedisServer) -> None:
+    ours, another = connect(server.url), connect(server.url)
+    ours.set("news", "late")
+    assert another.client_kill_filter(_type="normal", skipme=True) == 1
+    assert ours.get("news") == b"late"
+    ours.close()
+    another.close()
+
+
+def test_an_answer_that_nobody_waited_for_reaches_nobody_else(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(server.url)
+    client.mset({"first": "one's own", "second": "another's"})
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(client, "parse_response", Mock(side_effect=KeyboardInterrupt))
+        client.get("first")
+    assert client.get("second") == b"another's"
+    client.close()
 
 
 def test_who_is_told_to_end_while_redis_is_away_does_not_wait_for_it(

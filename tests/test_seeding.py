@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -50,7 +49,7 @@ def test_pretend_readers_are_found_by_their_endpoints_and_follow_the_topics(hous
 
 
 def test_pretend_readers_are_never_mixed_with_real_ones(house: House) -> None:
-    real = replace(wish("a-real-reader"), vapid_key=house.runtime.vapid_public_key)
+    real = wish("a-real-reader")._replace(vapid_key=house.runtime.vapid_public_key)
     house.runtime.store.subscriptions.subscribe(real)
     keys = sorted(house.runtime.store.redis.keys())
     done = stoppress(house, "seed", "10")
@@ -79,7 +78,7 @@ def test_no_pretend_reader_is_put_at_a_real_push_service(house: House) -> None:
 def test_a_reader_who_comes_between_two_helpings_loses_no_bit(house: House) -> None:
     assert stoppress(house, "seed", "5").returncode == 0
     chosen = frozenset({"breaking"})
-    between = replace(wish("x", topics=chosen), vapid_key=house.runtime.vapid_public_key)
+    between = wish("x", topics=chosen)._replace(vapid_key=house.runtime.vapid_public_key)
     reader, _ = house.runtime.store.subscriptions.subscribe(between)
     assert stoppress(house, "seed", "10").returncode == 0
     assert house.runtime.store.subscriptions.get(reader.id).topics == chosen

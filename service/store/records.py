@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
 
 from service.endpoints import Endpoint
 from service.models import Record, SubscriptionId
@@ -24,8 +24,7 @@ class StoreFull(Exception):
     """A table of the store has no room for another name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(NamedTuple):
     """A stored subscription with its names; dates are days since 1970-01-01."""
 
     id: SubscriptionId
@@ -44,8 +43,7 @@ class Subscription:
     followed: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What a browser asks for; None leaves a preference as it is.
 
     `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
@@ -72,7 +70,7 @@ class Wish:
         kept: dict[str, Any] = {
             name: getattr(before, name) for name in names if getattr(self, name) is None
         }
-        return replace(self, **kept, chosen=asdict(before.choice) | dict(self.chosen or {}))
+        return self._replace(**kept, chosen=asdict(before.choice) | dict(self.chosen or {}))
 
 
 def records_key(id: SubscriptionId) -> str:
