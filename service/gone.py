@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 
 from service.endpoints import origin_of
 from service.store import Store
 from service.store.farewells import Farewell
-from service.store.subscriptions import NotSubscribed
 
 # The breaker (design, section 4): so many gone, and that share of all answers, within 60 s.
 WINDOW = 60.0
@@ -94,9 +92,8 @@ class Gone:
                     self._delete(one)
 
     def _delete(self, one: Farewell) -> None:
-        for id in one.ids:
-            with suppress(NotSubscribed):  # they left, or were deleted before this was interrupted
-                self._store.subscriptions.remove(id, remember=False, only_gone=True)
+        # Some left, or were deleted before this was interrupted.
+        self._store.subscriptions.remove_all(one.ids, only_gone=True)
         self._store.farewells.forget(one)
 
     def _waiting_of(self, origin: str) -> list[Farewell]:

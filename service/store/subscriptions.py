@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import cast
+from contextlib import suppress
+from typing import Any, cast
 
 from redis import Redis
 
@@ -207,31 +208,42 @@ class Subscriptions:
             packed = self._packed(id)
             if packed is None:
                 raise NotSubscribed
-            record = Record.unpack(packed)
-            digest = digest_of(endpoint_of(self._house, record).url)
-            stories = self._stories.slugs()
-            removed = self._remove(
-                keys=[
-                    records_key(id),
-                    index_key(id.partition, digest),
-                    _left_key(id.partition),
-                    *_prepared_keys(id),
-                    bitmap_key(id.partition, "gone"),
-                    *bitmaps_of(id.partition, record),
-                    *bitmaps_chosen(id.partition, self._house.topics(), stories, stories),
-                ],
-                args=[
-                    id.number % BUCKET,
-                    packed,
-                    id.number,
-                    digest,
-                    int(time.time()),
-                    LEFT_MEMORY if remember else 0,
-                    int(only_gone),
-                ],
-            )
-            if removed:
+            if self._remove(*self._removal(id, packed, remember, only_gone)):
                 return
+
+    def remove_all(self, ids: Sequence[SubscriptionId], *, only_gone: bool = False) -> None:
+        """Remove them as `remove` does, none remembered; who left already is passed over."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for id in ids:
+                pipe.hget(records_key(id), str(id.number % BUCKET))
+            rows = [(id, packed) for id, packed in zip(ids, pipe.execute(), strict=True) if packed]
+            for id, packed in rows:
+                self._remove(*self._removal(id, packed, False, only_gone), client=pipe)
+            removed = pipe.execute()
+        for (id, _), done in zip(rows, removed, strict=True):
+            if not done:  # the record was another by then
+                with suppress(NotSubscribed):
+                    self.remove(id, remember=False, only_gone=only_gone)
+
+    def _removal(
+        self, id: SubscriptionId, packed: bytes, remember: bool, only_gone: bool
+    ) -> tuple[list[str], list[Any]]:
+        """Return the keys and arguments of the script that removes a record, if it is still this."""
+        record = Record.unpack(packed)
+        digest = digest_of(endpoint_of(self._house, record).url)
+        stories = self._stories.slugs()
+        keys = [
+            records_key(id),
+            index_key(id.partition, digest),
+            _left_key(id.partition),
+            *_prepared_keys(id),
+            bitmap_key(id.partition, "gone"),
+            *bitmaps_of(id.partition, record),
+            *bitmaps_chosen(id.partition, self._house.topics(), stories, stories),
+        ]
+        until = LEFT_MEMORY if remember else 0
+        args = [id.number % BUCKET, packed, id.number, digest, int(time.time()), until]
+        return keys, [*args, int(only_gone)]
 
     def forget_left(self, now: float) -> None:
         """Forget that readers left, `LEFT_MEMORY` seconds after they did."""
