@@ -228,7 +228,7 @@ class Subscriptions:
     def _removal(
         self, id: SubscriptionId, packed: bytes, remember: bool, only_gone: bool
     ) -> tuple[list[str], list[Any]]:
-        """Return the keys and arguments of the script that removes a record, if it is still this."""
+        """Return the keys and arguments for the script to remove a record, if it is still this."""
         record = Record.unpack(packed)
         digest = digest_of(endpoint_of(self._house, record).url)
         stories = self._stories.slugs()
