@@ -100,7 +100,7 @@ class Report:
 
     @property
     def changing(self) -> bool:
-        """Whether its page has something new to show by itself: readers wake also when it is sent."""
+        """Whether its page has more to show by itself: once it is sent, readers may still wake."""
         return self.live or self.held.waiting > 0
 
     @property

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.readers import Visit, bell, panel, subscribe
+from tests.house import House, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -164,16 +165,24 @@ def test_a_browser_without_push_is_told_so_only_when_its_reader_asks(visit: Visi
 @pytest.mark.parametrize(
     "wish", ["globalPrivacyControl: {value: true}", "doNotTrack: {value: '1'}"]
 )
-def test_who_asks_not_to_be_tracked_sends_no_receipts(visit: Visit, wish: str) -> None:
+def test_who_asks_not_to_be_tracked_is_counted_no_more_from_the_next_page_view(
+    paper: House, visit: Visit, wish: str
+) -> None:
     page = visit()
-    page.evaluate(f"Object.defineProperties(navigator, {{ {wish} }})")
-    with page.expect_request("**/api/v1/subscriptions") as sent:
-        subscribe(page)
-    assert sent.value.post_data_json["receipts"] is False
-    other = visit()
-    with other.expect_request("**/api/v1/subscriptions") as sent:
-        subscribe(other)
-    assert sent.value.post_data_json["receipts"] is True
+    id = subscribe(page)
+    store = paper.runtime.store.subscriptions
+    assert store.get(id).choice.receipts
+    page.add_init_script(f"Object.defineProperties(navigator, {{ {wish} }})")
+    page.reload()
+    wait_until(lambda: not store.get(id).choice.receipts)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    page.wait_for_function("window.StopPress")
+    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
+    assert not [url for url in asked if "/subscriptions" in url], "told once"
+    page.evaluate("StopPress.leave()")
+    assert not store.get(subscribe(page)).choice.receipts
 
 
 def test_a_publisher_replaces_texts_by_a_file_of_its_own(visit: Visit) -> None:
