@@ -16,7 +16,8 @@ from service.keys import b64url
 from service.languages import TEST, ours
 from service.models import Audience, Content, Notification, SubscriptionId
 from service.moments import iso
-from service.quiet import Quiet
+from service.quiet import QUARTER, Quiet, day
+from service.store.daily import COUNTS_KEPT
 from service.store.subscriptions import NotSubscribed, Subscription
 from service.welcome import greet
 
@@ -164,8 +165,18 @@ def export(id: str) -> ResponseReturnValue:
         "vapid_public_key": one.vapid_key,
         "called_gone_by_its_push_service": house.store.subscriptions.is_gone(one.id),
         "alerts_handed_over": [_alert(alert) for alert in house.publishing.handed_over(one.id)],
+        "alerts_held": [_alert(alert) for alert in house.publishing.held_for(one.id)],
+        "alerts_counted": _counted(one),
     }
     return said, 200, {"Content-Disposition": "attachment; filename=alerts.json"}
+
+
+def _counted(one: Subscription) -> dict[str, int]:
+    """Return how many alerts count for a reader by their own dates, as far as that is kept."""
+    now, daily = int(time.time()), runtime().store.daily
+    dates = {day(one.zone, (now - ago) // QUARTER) for ago in range(0, COUNTS_KEPT + 1, 86_400)}
+    counts = {date: daily.had(one.id.partition, date, [one.id.number])[0] for date in sorted(dates)}
+    return {f"{date}": count for date, count in counts.items() if count}
 
 
 def _alert(one: Notification) -> dict[str, Any]:

@@ -130,6 +130,8 @@ class Export(Preferences):
     """Everything that is stored about a reader.
 
     `left_to_the_newsroom`: of the preferences those that the newsroom's defaults decide.
+    `alerts_held`: those held until quiet hours end, for two days. `alerts_counted`: how many
+    alerts counted on each of the last days, as 20260329.
     """
 
     left_to_the_newsroom: list[Literal["quiet_hours", "daily_limit"]]
@@ -140,6 +142,8 @@ class Export(Preferences):
     vapid_public_key: str
     called_gone_by_its_push_service: bool
     alerts_handed_over: list[AlertShown]
+    alerts_held: list[AlertShown]
+    alerts_counted: dict[str, int]
 
 
 Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled", "expired"]

@@ -21,6 +21,9 @@ from flask import (
 )
 from rjsmin import jsmin
 
+from service.languages import TEST, days, ours
+from service.store.daily import COUNTS_KEPT
+from service.store.held import HELD_KEPT
 from service.store.sending import ACCEPTED_KEPT
 from service.store.subscriptions import LEFT_MEMORY
 
@@ -89,15 +92,47 @@ def _public(name: str, cache_control: str) -> Response:
     return response
 
 
+@cache
+def _words(folder: str, language: str) -> dict[str, Any]:
+    found = (WEB / "reader" / folder / f"{language}.json").read_text(encoding="utf-8")
+    return dict(json.loads(found))
+
+
 @bp.get("/privacy")
-def privacy() -> str:
+def privacy() -> Response:
     """Say what is stored about a reader, for how long, and how to see, change and erase it."""
-    return render_template(
+    config = current_app.config["STOPPRESS"]
+    language = request.args.get("lang")
+    if language not in TEST:
+        language = request.accept_languages.best_match(TEST, ours(config.site_language))
+    panel = _words("texts", language)
+    kept = {
+        "accepted": ACCEPTED_KEPT // 86_400,
+        "counted": COUNTS_KEPT // 86_400,
+        "held": HELD_KEPT // 86_400,
+        "left": LEFT_MEMORY // 86_400,
+        "receipts": config.receipts_kept_days,
+    }
+    page = render_template(
         "reader/privacy.html",
-        receipts_days=current_app.config["STOPPRESS"].receipts_kept_days,
-        left_days=LEFT_MEMORY // 86_400,
-        accepted_days=ACCEPTED_KEPT // 86_400,
+        t=_words("privacy", language),
+        dir=panel["dir"],
+        language=language,
+        languages={name: _words("privacy", name)["name"] for name in TEST},
+        blanks={
+            "site": config.site_name,
+            "download": panel["download"],
+            "leave": panel["leave"],
+            **{name: days(number, language) for name, number in kept.items()},
+        },
     )
+    response = Response(page)
+    response.headers["Cache-Control"] = _FIVE_MINUTES
+    response.headers["Content-Language"] = language
+    response.headers["Vary"] = "Accept-Language"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
 
 
 @bp.get("/sw.js")

@@ -261,7 +261,7 @@ function topicRows(t, topics, isTicked) {
 
 /** What leaving means, and the way to the page that lists what is stored. */
 function promise(t) {
-  const url = new URL("/privacy", import.meta.url);
+  const url = new URL(`/privacy?lang=${t.lang}`, import.meta.url);
   const link = element("a", { href: url, target: "_blank" }, t.stored);
   return element("p", { class: "small" }, t.promise, " ", link);
 }
