@@ -22,9 +22,6 @@ from service.store.subscriptions import NotSubscribed, Subscription
 from service.welcome import greet
 
 READERS_BODY = 8 * 1024  # bytes; a subscription is less than one
-# What `optin.js` goes by: on the second page view, after 20 s (design, section 5).
-_PROMPT = {"page_views": 2, "delay_seconds": 20}
-
 _TEST_TTL = 600  # seconds: who asks for a test looks for it now
 
 bp = Blueprint("readers", __name__)
@@ -69,13 +66,13 @@ def site() -> ResponseReturnValue:
     """Say what a page needs to know before it asks its reader."""
     # Short: with a key that is no longer ours a browser would subscribe in vain.
     cache = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
-    manners = runtime().config.manners
+    config, manners = runtime().config, runtime().config.manners
     return (
         {
-            "name": runtime().config.site_name,
+            "name": config.site_name,
             "vapid_public_key": runtime().vapid_public_key,
             "topics": list(map(dataclasses.asdict, runtime().store.house.topics().values())),
-            "prompt": _PROMPT,
+            "prompt": {"page_views": config.ask_page_views, "delay_seconds": config.ask_seconds},
             "defaults": {
                 "quiet_hours": _quiet_hours(manners.quiet),
                 "daily_limit": manners.daily_limit or None,
