@@ -116,6 +116,25 @@ def test_nothing_on_the_page_moves_when_bell_and_panel_arrive(visit: Visit) -> N
     assert page.evaluate("window.moved") == 0
 
 
+def test_a_publisher_gives_it_the_sites_own_colours_and_type(visit: Visit) -> None:
+    page = visit(script="data-bell")
+    look = {"paper": "rgb(1, 2, 3)", "ink": "rgb(250, 251, 252)", "muted": "rgb(200, 201, 202)"}
+    look |= {"serif": "Courier", "sans": "Tahoma"}
+    for name, value in look.items():
+        put = "([name, value]) => document.documentElement.style.setProperty(name, value)"
+        page.evaluate(put, [f"--stop-press-{name}", value])
+    bell(page).first.click()
+    seen = """(node) => {
+      const { backgroundColor, color, fontFamily } = getComputedStyle(node);
+      return [backgroundColor, color, fontFamily];
+    }"""
+    assert panel(page).evaluate(seen) == [look["paper"], look["ink"], "Tahoma"]
+    assert panel(page).get_by_role("heading").evaluate(seen)[2] == "Courier"
+    assert panel(page).locator("p.small").first.evaluate(seen)[1] == look["muted"]
+    corner = page.locator("button.corner").evaluate(seen)
+    assert corner == [look["paper"], look["ink"], "Tahoma"]
+
+
 def test_the_panel_slides_in_but_not_for_who_wants_no_motion(visit: Visit) -> None:
     page = visit()
     for motion, name in (("no-preference", "arrive"), ("reduce", "none")):
