@@ -149,7 +149,7 @@ def opt_in() -> Response:
     return _public("optin.js", _FIVE_MINUTES)
 
 
-@bp.get("/<any(links, look, panel, retire):part>.js")
+@bp.get("/<any(home, links, look, panel, retire, story):part>.js")
 def needed(part: str) -> Response:
     """Serve what `optin.js` fetches only where it is needed."""
     return _public(f"{part}.js", _FIVE_MINUTES)

@@ -14,7 +14,8 @@ from service.config import Config
 from service.languages import days
 from service.reader import WEB, articles, bp
 
-SCRIPTS = ["/sw.js", "/optin.js", "/look.js", "/panel.js", "/retire.js"]
+PARTS = ["/home.js", "/links.js", "/look.js", "/panel.js", "/retire.js", "/story.js"]
+SCRIPTS = ["/sw.js", "/optin.js", *PARTS]
 TEXTS = {path.stem: f"/texts/{path.name}" for path in (WEB / "reader" / "texts").iterdir()}
 PAGES = ["/privacy", "/demo/", "/demo/no-such-story", *(f"/demo/{slug}" for slug in articles())]
 # Elements that have no end tag (HTML, section 13.1.2); SVG's are closed by themselves.

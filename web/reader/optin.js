@@ -89,12 +89,12 @@ function alone(run) {
 
 /** Call the service; a `failure` "offline" when there is no answer, otherwise by its status. */
 async function call(method, path, { body, token } = {}) {
-  const headers = {};
-  if (body) headers["Content-Type"] = "application/json";
-  if (token) headers.Authorization = `Bearer ${token}`;
   const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url), {
     method,
-    headers,
+    headers: {
+      ...(body && { "Content-Type": "application/json" }),
+      ...(token && { Authorization: `Bearer ${token}` }),
+    },
     body: body && JSON.stringify(body),
     credentials: "omit",
     signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
@@ -102,8 +102,8 @@ async function call(method, path, { body, token } = {}) {
     throw failure("offline", error);
   });
   const { ok, status } = response;
-  const kind = status === 429 || status >= 500 ? "busy" : "refused";
-  if (!ok) throw failure(kind, `HTTP ${status}`, status);
+  const busy = status === 429 || status >= 500;
+  if (!ok) throw failure(busy ? "busy" : "refused", `HTTP ${status}`, status);
   return status === 204 ? {} : response.json();
 }
 
@@ -116,8 +116,8 @@ function about({ id, token }, method, path = "", body) {
   return call(method, `subscriptions/${id}${path}`, { body, token });
 }
 
-function own(...asked) {
-  return about(recall(SUBSCRIBED), ...asked);
+function own(method, path, body) {
+  return about(recall(SUBSCRIBED), method, path, body);
 }
 
 async function change(preferences) {
@@ -204,16 +204,16 @@ function note({ id, token }, { endpoint }, topics) {
 
     To be called in the handler of a click, before anything is awaited: Firefox and Safari put
     their question only then. */
-async function join(registration, key, topics) {
+async function join(registration, key, wish) {
   const subscription = await subscribeBrowser(registration, key).catch((error) => {
     throw failure(whySubscribeFailed(error), error);
   });
   try {
     await alone(async () => {
-      const body = { ...describe(subscription), topics, wording: WORDING };
+      const body = { ...describe(subscription), ...wish, wording: WORDING };
       const stored = await call("POST", "subscriptions", { body });
       remember(ASKED, {});
-      note(stored, subscription, topics);
+      note(stored, subscription, wish.topics);
     });
   } catch (error) {
     await subscription.unsubscribe().catch(() => {});
@@ -255,12 +255,12 @@ async function reconcile(subscription, kept, seldom) {
   const same = !changed && kept.receipts === receipts;
   if (same && seldom && Date.now() - kept.checked < WEEK_MS) return;
   try {
-    const said = describe(subscription);
+    const body = describe(subscription);
     const { token } = kept; // with which other keys are believed
     const stored =
       changed && kept.id
-        ? await about(kept, "PATCH", "", said)
-        : await call("POST", "subscriptions", { body: { ...said, refresh: true }, token });
+        ? await about(kept, "PATCH", "", body)
+        : await call("POST", "subscriptions", { body: { ...body, refresh: true }, token });
     const { topics } = kept.topics ? kept : await about(stored, "GET");
     note(stored, subscription, topics);
   } catch (error) {
@@ -314,7 +314,7 @@ async function prepare() {
   return {
     ...facts,
     preselected: facts.topics.filter((topic) => topic.default || topic.slug === tag?.dataset.topic),
-    join: (topics) => join(registration, facts.vapid_public_key, topics),
+    join: (wish) => join(registration, facts.vapid_public_key, wish),
   };
 }
 
