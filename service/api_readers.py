@@ -155,7 +155,6 @@ def export(id: str) -> ResponseReturnValue:
     said = {
         **_preferences(one),
         "left_to_the_newsroom": [name for name, chosen in left.items() if chosen is None],
-        "confirmed": choice.confirmed,
         "last_seen_on": _date(one.seen),
         "endpoint": one.endpoint.url,
         "keys": {"p256dh": b64url(one.p256dh), "auth": b64url(one.auth)},
@@ -202,7 +201,8 @@ def report() -> ResponseReturnValue:
 
 def _credentials(subscription: Subscription) -> dict[str, Any]:
     token = runtime().tokens.reader(subscription.id, subscription.auth)
-    return {"id": str(subscription.id), "token": token}
+    confirmed = subscription.choice.confirmed
+    return {"id": str(subscription.id), "token": token, "confirmed": confirmed}
 
 
 def _preferences(subscription: Subscription) -> dict[str, Any]:
@@ -218,6 +218,7 @@ def _preferences(subscription: Subscription) -> dict[str, Any]:
         "allow_breaking": choice.allow_breaking,
         "paused_until": iso(choice.paused_until) if choice.paused_until > time.time() else None,
         "receipts": choice.receipts,
+        "confirmed": choice.confirmed,
         "muted_stories": sorted(subscription.muted),
         "followed_stories": sorted(subscription.followed),
         "wording": subscription.wording,

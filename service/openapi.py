@@ -62,10 +62,15 @@ class Site(_Answer):
 
 
 class Credentials(_Answer):
-    """The id of a subscription, and the token with which its browser changes or ends it."""
+    """The id of a subscription, and the token with which its browser changes or ends it.
+
+    While it is not `confirmed` its reader is sent nothing but the welcome, once a day at most: each
+    time that the browser checks in.
+    """
 
     id: str
     token: str
+    confirmed: bool
 
 
 class Preferences(_Answer):
@@ -84,6 +89,7 @@ class Preferences(_Answer):
     allow_breaking: bool
     paused_until: str | None
     receipts: bool
+    confirmed: bool
     muted_stories: list[str]
     followed_stories: list[str]
     wording: int
@@ -135,7 +141,6 @@ class Export(Preferences):
     """
 
     left_to_the_newsroom: list[Literal["quiet_hours", "daily_limit"]]
-    confirmed: bool
     last_seen_on: str
     endpoint: str
     keys: KeysShown

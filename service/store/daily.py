@@ -91,8 +91,8 @@ class Daily:
     def take_back(self, id: int, partition: int, date: int, numbers: Sequence[int]) -> None:
         """Let an alert not count for these readers."""
         if numbers:
-            args = [pack_numbers(numbers), COUNTS_KEPT]
-            self._take_back(keys=_keys(id, partition, date), args=args)
+            keys = _keys(id, partition, date)
+            self._take_back(keys=keys, args=[pack_numbers(numbers), COUNTS_KEPT])
 
 
 def _keys(id: int, partition: int, date: int) -> list[str]:

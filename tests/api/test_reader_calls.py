@@ -224,7 +224,6 @@ def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> No
     given = browser()
     assert said == {
         "left_to_the_newsroom": ["quiet_hours"],
-        "confirmed": True,
         "endpoint": given["endpoint"],
         "keys": given["keys"],
         "vapid_public_key": client.runtime.vapid_public_key,

@@ -9,7 +9,6 @@
    view compares what is stored here with the browser, and asks the service nothing. */
 
 const DAY_MS = 86_400_000;
-const WEEK_MS = 7 * DAY_MS;
 const CALL_TIMEOUT_MS = 15_000;
 // “Not now” rests this many days the first and the second time; the third is for good.
 const REST_DAYS = [7, 30];
@@ -82,9 +81,10 @@ function settle(value) {
   announce();
 }
 
-/** Run alone among the tabs of this site: what one has begun another does not do again. */
+/** Run alone among the tabs of this site: what one has begun another does not do again. Browsers
+    without locks have no `AbortSignal.timeout` either, so that nothing can be called. */
 function alone(run) {
-  return navigator.locks ? navigator.locks.request(SUBSCRIBED, run) : run();
+  return navigator.locks?.request(SUBSCRIBED, run);
 }
 
 /** Call the service; a `failure` "offline" when there is no answer, otherwise by its status. */
@@ -195,9 +195,10 @@ function whySubscribeFailed(error) {
   return Notification.permission === "denied" ? "blocked" : "unanswered";
 }
 
-/** Note what the service now knows of this browser. */
-function note({ id, token }, { endpoint }, topics) {
-  settle({ id, token, endpoint, topics, receipts, checked: Date.now() });
+/** Note what the service now knows of this browser. While it waits for a confirmation, each page
+    view looks in: the welcome may have been lost. */
+function note({ id, token, confirmed }, { endpoint }, topics) {
+  settle({ id, token, endpoint, topics, receipts, checked: confirmed && Date.now() });
 }
 
 /** Subscribe this browser and store it at the service, both or neither.
@@ -253,7 +254,7 @@ async function reconcile(subscription, kept, seldom) {
   const { endpoint } = subscription;
   const changed = endpoint !== kept.endpoint;
   const same = !changed && kept.receipts === receipts;
-  if (same && seldom && Date.now() - kept.checked < WEEK_MS) return;
+  if (same && seldom && Date.now() - kept.checked < 7 * DAY_MS) return;
   try {
     const body = describe(subscription);
     const { token } = kept; // with which other keys are believed
