@@ -18,6 +18,7 @@ from flask import (
     render_template,
     request,
     send_from_directory,
+    url_for,
 )
 from rjsmin import jsmin
 
@@ -176,6 +177,23 @@ def _masthead() -> dict[str, Any]:
 def front() -> str:
     """Show the demo newspaper's front page."""
     return render_template("demo/front.html", articles=articles(), today=datetime.now())
+
+
+@bp.get("/demo/site.webmanifest")
+def manifest() -> Response:
+    """Let the paper be put on a Home Screen: only there an iPhone shows alerts."""
+    icon = url_for("reader.static", filename="icon.svg")
+    said = {
+        "id": url_for("reader.front"),
+        "name": current_app.config["STOPPRESS"].site_name,
+        "start_url": url_for("reader.front"),
+        "scope": url_for("reader.front"),
+        "display": "standalone",
+        "background_color": "#fcfaf5",
+        "theme_color": "#fcfaf5",
+        "icons": [{"src": icon, "sizes": "any", "type": "image/svg+xml"}],
+    }
+    return Response(json.dumps(said), mimetype="application/manifest+json")
 
 
 @bp.get("/demo/<slug>")

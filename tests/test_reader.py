@@ -270,6 +270,18 @@ def test_days_are_counted_as_each_language_does(language, said):
     assert {number: days(number, language) for number in said} == said
 
 
+def test_the_paper_may_be_put_on_a_home_screen_and_the_guide_says_how(get):
+    answer = get("/demo/site.webmanifest")
+    assert answer.mimetype == "application/manifest+json"
+    guide = (WEB.parent / "docs" / "publishers.md").read_text()
+    (ours,) = re.findall(r"```json\n(\{\n  \"id\".*?)```", guide, re.S)
+    for said in (answer.json, json.loads(ours)):
+        # Without either iOS opens the site in Safari, where there are no alerts.
+        assert said["display"] in ("standalone", "fullscreen")
+        assert said["start_url"].startswith(said["scope"])
+    assert answer.json["name"] == "The Evening <Test>"
+
+
 def test_an_unknown_story_is_not_found_and_the_paper_says_so_itself(get):
     response = get("/demo/no-such-story")
     assert response.status_code == 404

@@ -35,6 +35,9 @@ def test_a_page_is_whole_and_without_fault(
 ) -> None:
     page = chromium_page(width, 800, dark=dark)
     page.goto(site.origin + path)
+    manifest = page.context.new_cdp_session(page).send("Page.getAppManifest")
+    assert manifest["errors"] == []
+    assert manifest["url"].endswith("/demo/site.webmanifest") == path.startswith("/demo/")
     found = Axe().run(page).response["violations"]
     assert [f"{rule['id']}: {rule['nodes']}" for rule in found] == []
     for narrower in (768, 390, 320):
