@@ -38,9 +38,9 @@ def test_a_page_learns_the_name_the_key_the_topics_and_when_to_ask(client: Clien
 
 
 def test_the_newsroom_says_when_its_readers_are_asked(redis_url: str) -> None:
-    client = Client(make_app(redis_url, ASK_PAGE_VIEWS="5", ASK_SECONDS="0"))
+    client = Client(make_app(redis_url, ASK_PAGE_VIEWS="5", ASK_SECONDS="90"))
     site = client.call("GET", f"{API}/site").json
-    assert site["prompt"] == {"page_views": 5, "delay_seconds": 0}
+    assert site["prompt"] == {"page_views": 5, "delay_seconds": 90}
     client.runtime.store.redis.close()
 
 

@@ -21,6 +21,10 @@ from tests.push_service import PushService
 
 Visit = Callable[..., Page]
 
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.4 Mobile/15E148 Safari/604.1"
+)
 BROWSER = """
 (() => {
   const given = %s;

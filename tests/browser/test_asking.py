@@ -5,16 +5,12 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.readers import Visit, bell, panel, subscribe
+from tests.browser.readers import IPHONE, Visit, bell, panel, subscribe
 from tests.house import House, wait_until
 
 pytestmark = pytest.mark.browser
 
 DAY_MS = 24 * 60 * 60 * 1000
-IPHONE = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 "
-    "(KHTML, like Gecko) Version/18.4 Mobile/15E148 Safari/604.1"
-)
 # An iPad calls itself a Mac, which has no screen to touch.
 IPAD = """Object.defineProperties(navigator, {
   platform: { value: "MacIntel" }, maxTouchPoints: { value: 5 },

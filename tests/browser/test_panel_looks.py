@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.readers import Visit, bell, newspaper, panel, tab_to
+from tests.browser.readers import IPHONE, Visit, bell, newspaper, panel, tab_to
 from tests.house import House
 from tests.push_service import PushService
 from tests.redis_server import RedisServer, connections_closed
@@ -27,6 +27,7 @@ LOOKS = {
     "zoomed to 200 %, in French": {"width": 640, "height": 450, "lang": "fr"},
     "forced colours": {"width": 1280, "height": 900, "forced_colors": "active"},
 }
+PART = '<div data-stop-press="preferences"></div>'
 IN_VIEW = """
 (box) => {
   const { left, right, top, bottom } = box.getBoundingClientRect();
@@ -97,6 +98,25 @@ def test_the_panel_is_whole_and_without_fault_in_every_state(
         assert faults(page, ".bell") == [], state
         for button in panel(page).get_by_role("button").all():
             assert button.bounding_box()["height"] >= 44, state
+
+
+def test_what_few_see_and_what_is_a_part_of_the_page_is_whole_and_without_fault_too(
+    visit: Visit,
+) -> None:
+    phone = visit(390, 844, lang="ar", user_agent=IPHONE, push=False)
+    bell(phone).click()
+    expect(panel(phone).get_by_role("listitem")).to_have_count(3)
+    assert panel(phone).evaluate(IN_VIEW)
+    assert faults(phone, "body > div:last-of-type") == []
+    page = visit(320, 800, dark=True, main=f"<h1>Alerts</h1>{PART}{PART}")
+    parts = page.locator("section.panel")
+    parts.first.get_by_label("World").check()
+    parts.first.locator("button.yes").click()
+    expect(parts.last.locator("button.save")).to_be_visible()
+    assert faults(page, "#news") == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    parts.last.locator("button.leave").click()
+    expect(parts.first).to_contain_text("You have left")
 
 
 def test_nothing_on_the_page_moves_when_bell_and_panel_arrive(visit: Visit) -> None:

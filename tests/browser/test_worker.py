@@ -298,6 +298,13 @@ def test_what_cannot_be_reported_goes_with_the_next(site: Site, worker: Callable
     ]
 
 
+def test_an_alert_is_on_the_screen_before_anything_is_reported_which_ends_in_time(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    apart = {"keepalive": True, "credentials": "omit", "referrerPolicy": "no-referrer"}
+    assert worker("order", document(site)) == ["shown", {**apart, "ends": True}]
+
+
 def test_what_is_refused_is_not_reported_again(site: Site, worker: Callable[..., Any]) -> None:
     site.answers = [422]
     worker("push", document(site, "first"))
