@@ -89,6 +89,15 @@ def test_who_has_yet_to_confirm_looks_in_with_each_page_view_and_then_weekly(
     paper.runtime.store.subscriptions.confirm(id)
     assert looks_in()
     assert not looks_in()
+    page.evaluate(
+        """() => {
+          const kept = JSON.parse(localStorage["stop-press"]);
+          const checked = Date.now() - 7.01 * 86_400_000;
+          localStorage["stop-press"] = JSON.stringify({ ...kept, checked });
+        }"""
+    )
+    assert looks_in()
+    assert not looks_in()
 
 
 def test_a_pressed_welcome_confirms_by_the_page_that_it_opens(paper: House, visit: Visit) -> None:

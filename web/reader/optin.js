@@ -251,8 +251,7 @@ function leave() {
 
 /** Tell the service what differs, and that this browser is still here; only weekly if `seldom`. */
 async function reconcile(subscription, kept, seldom) {
-  const { endpoint } = subscription;
-  const changed = endpoint !== kept.endpoint;
+  const changed = subscription.endpoint !== kept.endpoint;
   const same = !changed && kept.receipts === receipts;
   if (same && seldom && Date.now() - kept.checked < 7 * DAY_MS) return;
   try {
@@ -268,7 +267,7 @@ async function reconcile(subscription, kept, seldom) {
     if (error.status === 410) return quit(); // this reader left, perhaps in another way
     if (!UNKNOWN.includes(error.status)) throw error;
     // The panel may ask again; unless another tab, whose writing this one saw too late, mended it.
-    if (recall(SUBSCRIBED).id === kept.id) settle({ endpoint, checked: Date.now() });
+    if (recall(SUBSCRIBED).id === kept.id) note({ confirmed: true }, subscription);
   }
 }
 
