@@ -119,6 +119,11 @@ def test_a_subscriber_follows_with_one_click_also_what_was_muted_and_stops_with_
     expect(panel(page).get_by_role("status")).to_have_text("Saved.")
     assert reader(quake, page).muted == set()
 
+    quake.runtime.store.subscriptions.remove(reader(quake, page).id)
+    panel(page).get_by_role("button", name="Close").click()
+    story_bell(page).click()
+    expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
+
 
 @pytest.mark.parametrize("script", ["story", "home"])
 def test_what_few_come_to_has_its_words_in_every_language(script: str) -> None:

@@ -88,10 +88,13 @@ function sayFollowing(panel, story) {
 
 /** Follow at once: that is what was pressed. */
 async function follow(panel, story) {
-  const { t } = panel;
+  const { reader, t } = panel;
   try {
     await orEnded(() => choose(panel, story, true));
   } catch (error) {
+    // The service may not know this browser any more.
+    if (error.kind === "refused") await reader.refresh().catch(console.warn);
+    if (!reader.state().subscribed) return fill(panel);
     return panel.say("", t.follow, t[error.kind] ?? t.refused);
   }
   sayFollowing(panel, story);
