@@ -56,10 +56,15 @@ class Site(_Answer):
 
 
 class Credentials(_Answer):
-    """The id of a subscription, and the token with which its browser changes or ends it."""
+    """The id of a subscription, and the token with which its browser changes or ends it.
+
+    While it is not `confirmed` its reader is sent nothing but the welcome, once a day at most: each
+    time that the browser checks in.
+    """
 
     id: str
     token: str
+    confirmed: bool
 
 
 class Preferences(_Answer):
@@ -78,6 +83,7 @@ class Preferences(_Answer):
     allow_breaking: bool
     paused_until: str | None
     receipts: bool
+    confirmed: bool
     muted_stories: list[str]
     followed_stories: list[str]
     wording: int
@@ -124,16 +130,19 @@ class Export(Preferences):
     """Everything that is stored about a reader.
 
     `left_to_the_newsroom`: of the preferences those that the newsroom's defaults decide.
+    `alerts_held`: those held until quiet hours end, for two days. `alerts_counted`: how many
+    alerts counted on each of the last days, as 20260329.
     """
 
     left_to_the_newsroom: list[Literal["quiet_hours", "daily_limit"]]
-    confirmed: bool
     last_seen_on: str
     endpoint: str
     keys: KeysShown
     vapid_public_key: str
     called_gone_by_its_push_service: bool
     alerts_handed_over: list[AlertShown]
+    alerts_held: list[AlertShown]
+    alerts_counted: dict[str, int]
 
 
 Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled", "expired"]

@@ -16,15 +16,13 @@ from service.keys import b64url
 from service.languages import TEST, ours
 from service.models import Audience, Content, Notification, SubscriptionId
 from service.moments import iso
-from service.quiet import Quiet
+from service.quiet import QUARTER, Quiet, day
+from service.store.daily import COUNTS_KEPT
 from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
 from service.welcome import greet
 
 READERS_BODY = 8 * 1024  # bytes; a subscription is less than one
-# What `optin.js` goes by: on the second page view, after 20 s (design, section 5).
-_PROMPT = {"page_views": 2, "delay_seconds": 20}
-
 _TEST_TTL = 600  # seconds: who asks for a test looks for it now
 
 bp = Blueprint("readers", __name__)
@@ -69,13 +67,13 @@ def site() -> ResponseReturnValue:
     """Say what a page needs to know before it asks its reader."""
     # Short: with a key that is no longer ours a browser would subscribe in vain.
     cache = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
-    manners = runtime().config.manners
+    config, manners = runtime().config, runtime().config.manners
     return (
         {
-            "name": runtime().config.site_name,
+            "name": config.site_name,
             "vapid_public_key": runtime().vapid_public_key,
             "topics": list(map(dataclasses.asdict, runtime().store.house.topics().values())),
-            "prompt": _PROMPT,
+            "prompt": {"page_views": config.ask_page_views, "delay_seconds": config.ask_seconds},
             "defaults": {
                 "quiet_hours": _quiet_hours(manners.quiet),
                 "daily_limit": manners.daily_limit or None,
@@ -158,15 +156,24 @@ def export(id: str) -> ResponseReturnValue:
     said = {
         **_preferences(one),
         "left_to_the_newsroom": [name for name, chosen in left.items() if chosen is None],
-        "confirmed": choice.confirmed,
         "last_seen_on": _date(one.seen),
         "endpoint": one.endpoint.url,
         "keys": {"p256dh": b64url(one.p256dh), "auth": b64url(one.auth)},
         "vapid_public_key": one.vapid_key,
         "called_gone_by_its_push_service": house.store.subscriptions.is_gone(one.id),
         "alerts_handed_over": [_alert(alert) for alert in house.publishing.handed_over(one.id)],
+        "alerts_held": [_alert(alert) for alert in house.publishing.held_for(one.id)],
+        "alerts_counted": _counted(one),
     }
     return said, 200, {"Content-Disposition": "attachment; filename=alerts.json"}
+
+
+def _counted(one: Subscription) -> dict[str, int]:
+    """Return how many alerts count for a reader by their own dates, as far as that is kept."""
+    now, daily = int(time.time()), runtime().store.daily
+    dates = {day(one.zone, (now - ago) // QUARTER) for ago in range(0, COUNTS_KEPT + 1, 86_400)}
+    counts = {date: daily.had(one.id.partition, date, [one.id.number])[0] for date in sorted(dates)}
+    return {f"{date}": count for date, count in counts.items() if count}
 
 
 def _alert(one: Notification) -> dict[str, Any]:
@@ -195,7 +202,8 @@ def report() -> ResponseReturnValue:
 
 def _credentials(subscription: Subscription) -> dict[str, Any]:
     token = runtime().tokens.reader(subscription.id, subscription.auth)
-    return {"id": str(subscription.id), "token": token}
+    confirmed = subscription.choice.confirmed
+    return {"id": str(subscription.id), "token": token, "confirmed": confirmed}
 
 
 def _preferences(subscription: Subscription) -> dict[str, Any]:
@@ -211,6 +219,7 @@ def _preferences(subscription: Subscription) -> dict[str, Any]:
         "allow_breaking": choice.allow_breaking,
         "paused_until": iso(choice.paused_until) if choice.paused_until > time.time() else None,
         "receipts": choice.receipts,
+        "confirmed": choice.confirmed,
         "muted_stories": sorted(subscription.muted),
         "followed_stories": sorted(subscription.followed),
         "wording": subscription.wording,

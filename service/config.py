@@ -162,6 +162,12 @@ class Config:
     site_origins: tuple[str, ...] = _setting(
         _origins, "", "the publisher's sites, whose pages may subscribe readers"
     )
+    ask_page_views: int = _setting(
+        _whole(1, 1000), "2", "the page view on which a reader is asked unasked, at the earliest"
+    )
+    ask_seconds: int = _setting(
+        _whole(1, 3600), "20", "and how many seconds of it are left to them before"
+    )
     vapid_private_key: tuple[str, ...] = _setting(
         _words, "", "one key or several, base64url; new subscriptions use the first"
     )

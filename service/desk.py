@@ -154,7 +154,7 @@ def report_of(notification: Notification, *, receipts: bool = True) -> Report:
         ),
         now=time.time(),
         limits=publishing.limits(notification) if receipts else [],
-        held=publishing.held(notification) if receipts and notification.finished_at else Held(),
+        held=publishing.held(notification) if notification.finished_at else Held(),
     )
 
 
@@ -221,7 +221,7 @@ def progress(id: int) -> ResponseReturnValue:
     one = runtime().publishing.get(id)
     report = report_of(one)
     same = request.args.get("stage", report.stage) == report.stage
-    headers = {} if report.live and same else {"HX-Refresh": "true"}
+    headers = {} if report.changing and same else {"HX-Refresh": "true"}
     if one.planned:
         return render_template("desk/planned_state.html", **_planned(one)), headers
     return render_template("desk/progress.html", report=report), headers

@@ -45,6 +45,16 @@ PRESS = {
     "ar": "اضغطوا هنا لتأكيد تنبيهات {}.",
 }
 
+# So many days, as one says for how long: one form for each plural of the language.
+_DAYS = {
+    "en": ("{} day", "{} days"),
+    "es": ("{} día", "{} días"),
+    "fr": ("{} jour", "{} jours"),
+    "de": ("{} Tag", "{} Tage"),
+    "ru": ("{} день", "{} дня", "{} дней"),
+    "ar": ("يوم واحد", "يومين", "{} أيام", "{} يومًا", "{} يوم"),
+}
+
 
 @lru_cache(maxsize=1024)
 def language_tag(text: str) -> str:
@@ -64,6 +74,21 @@ def right_to_left(tag: str) -> bool:
     language, *subtags = tag.split("-")
     script = next((subtag for subtag in subtags[:1] if len(subtag) == 4 and subtag.isalpha()), None)
     return script in _RIGHT_TO_LEFT_SCRIPTS if script else language in _RIGHT_TO_LEFT
+
+
+def days(number: int, language: str) -> str:
+    """Return that number of days, at least one, in one of the languages that are ours."""
+    return _DAYS[language][_plural(number, language)].format(number)
+
+
+def _plural(number: int, language: str) -> int:
+    """Return which of a language's forms goes with a number (CLDR, cardinal plurals)."""
+    tens, ones = number % 100, number % 10
+    if language == "ar":
+        return number - 1 if number < 3 else 2 if 3 <= tens <= 10 else 3 if tens > 10 else 4
+    if language == "ru":
+        return 2 if 11 <= tens <= 14 else 0 if ones == 1 else 1 if 2 <= ones <= 4 else 2
+    return int(number != 1)
 
 
 def ours(locale: str) -> str:

@@ -337,6 +337,12 @@ class Publishing:
                 break
         return found
 
+    def held_for(self, reader: SubscriptionId) -> list[Notification]:
+        """Return which of the latest alerts are, or were, held for them until they wake."""
+        latest = {one.id: one for one in self._store.notifications.started(_LOOKED_THROUGH)}
+        found = self._store.held.of(reader.partition, [reader.number], latest)
+        return [latest[id] for id in found.get(reader.number, ())]
+
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""
         return self._store.audiences.count(audience)

@@ -18,9 +18,13 @@ from flask import (
     render_template,
     request,
     send_from_directory,
+    url_for,
 )
 from rjsmin import jsmin
 
+from service.languages import TEST, days, ours
+from service.store.daily import COUNTS_KEPT
+from service.store.held import HELD_KEPT
 from service.store.outcomes import ACCEPTED_KEPT
 from service.store.subscriptions import LEFT_MEMORY
 
@@ -89,15 +93,47 @@ def _public(name: str, cache_control: str) -> Response:
     return response
 
 
+@cache
+def _words(folder: str, language: str) -> dict[str, Any]:
+    found = (WEB / "reader" / folder / f"{language}.json").read_text(encoding="utf-8")
+    return dict(json.loads(found))
+
+
 @bp.get("/privacy")
-def privacy() -> str:
+def privacy() -> Response:
     """Say what is stored about a reader, for how long, and how to see, change and erase it."""
-    return render_template(
+    config = current_app.config["STOPPRESS"]
+    language = request.args.get("lang")
+    if language not in TEST:
+        language = request.accept_languages.best_match(TEST, ours(config.site_language))
+    panel = _words("texts", language)
+    kept = {
+        "accepted": ACCEPTED_KEPT // 86_400,
+        "counted": COUNTS_KEPT // 86_400,
+        "held": HELD_KEPT // 86_400,
+        "left": LEFT_MEMORY // 86_400,
+        "receipts": config.receipts_kept_days,
+    }
+    page = render_template(
         "reader/privacy.html",
-        receipts_days=current_app.config["STOPPRESS"].receipts_kept_days,
-        left_days=LEFT_MEMORY // 86_400,
-        accepted_days=ACCEPTED_KEPT // 86_400,
+        t=_words("privacy", language),
+        dir=panel["dir"],
+        language=language,
+        languages={name: _words("privacy", name)["name"] for name in TEST},
+        blanks={
+            "site": config.site_name,
+            "download": panel["download"],
+            "leave": panel["leave"],
+            **{name: days(number, language) for name, number in kept.items()},
+        },
     )
+    response = Response(page)
+    response.headers["Cache-Control"] = _FIVE_MINUTES
+    response.headers["Content-Language"] = language
+    response.headers["Vary"] = "Accept-Language"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
 
 
 @bp.get("/sw.js")
@@ -114,7 +150,7 @@ def opt_in() -> Response:
     return _public("optin.js", _FIVE_MINUTES)
 
 
-@bp.get("/<any(links, look, panel, retire):part>.js")
+@bp.get("/<any(home, links, look, panel, retire, story):part>.js")
 def needed(part: str) -> Response:
     """Serve what `optin.js` fetches only where it is needed."""
     return _public(f"{part}.js", _FIVE_MINUTES)
@@ -141,6 +177,23 @@ def _masthead() -> dict[str, Any]:
 def front() -> str:
     """Show the demo newspaper's front page."""
     return render_template("demo/front.html", articles=articles(), today=datetime.now())
+
+
+@bp.get("/demo/site.webmanifest")
+def manifest() -> Response:
+    """Let the paper be put on a Home Screen: only there an iPhone shows alerts."""
+    icon = url_for("reader.static", filename="icon.svg")
+    said = {
+        "id": url_for("reader.front"),
+        "name": current_app.config["STOPPRESS"].site_name,
+        "start_url": url_for("reader.front"),
+        "scope": url_for("reader.front"),
+        "display": "standalone",
+        "background_color": "#fcfaf5",
+        "theme_color": "#fcfaf5",
+        "icons": [{"src": icon, "sizes": "any", "type": "image/svg+xml"}],
+    }
+    return Response(json.dumps(said), mimetype="application/manifest+json")
 
 
 @bp.get("/demo/<slug>")

@@ -99,6 +99,11 @@ class Report:
         return self.notification.finished_at is None
 
     @property
+    def changing(self) -> bool:
+        """Whether its page has more to show by itself: once it is sent, readers may still wake."""
+        return self.live or self.held.waiting > 0
+
+    @property
     def stopping(self) -> bool:
         """Whether it was stopped and what was under way is being counted."""
         return self.live and self.notification.over

@@ -15,8 +15,9 @@ KB = 1024
 # Compressed: what every page view loads, the worker, and what comes only when it is shown: bell,
 # panel and preferences, with the texts of one language.
 EVERY_VIEW, WORKER, SHOWN = 4 * KB, 3 * KB, 8 * KB
-# And beside that what few come to: a pressed “Fewer alerts”, another provider's reader.
-RARE = {"/links.js": 2.5 * KB, "/retire.js": 1 * KB}
+# And beside that what few come to: a pressed “Fewer alerts”, a story followed alone, a reader of
+# an iPhone or of another provider.
+RARE = {"/links.js": 2.5 * KB, "/story.js": 2 * KB, "/home.js": 1.5 * KB, "/retire.js": 1 * KB}
 PARTS = ["/look.js", "/panel.js"]
 TEXTS = [f"/texts/{path.stem}.json" for path in sorted((WEB / "reader" / "texts").iterdir())]
 ALL = ["/optin.js", "/sw.js", *RARE, *PARTS, *TEXTS]

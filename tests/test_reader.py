@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
@@ -10,9 +11,11 @@ import pytest
 from flask import Flask
 
 from service.config import Config
+from service.languages import days
 from service.reader import WEB, articles, bp
 
-SCRIPTS = ["/sw.js", "/optin.js", "/look.js", "/panel.js", "/retire.js"]
+PARTS = ["/home.js", "/links.js", "/look.js", "/panel.js", "/retire.js", "/story.js"]
+SCRIPTS = ["/sw.js", "/optin.js", *PARTS]
 TEXTS = {path.stem: f"/texts/{path.name}" for path in (WEB / "reader" / "texts").iterdir()}
 PAGES = ["/privacy", "/demo/", "/demo/no-such-story", *(f"/demo/{slug}" for slug in articles())]
 # Elements that have no end tag (HTML, section 13.1.2); SVG's are closed by themselves.
@@ -179,16 +182,104 @@ def test_the_paper_bears_the_newsrooms_name_as_plain_text(get):
     assert "<Test>" not in html
 
 
+# What is stored about a reader ------------------------------------------------------------------
+
+
+def privacy(settings=None, query="", **headers):
+    app = Flask(__name__, static_folder=None)
+    app.config["STOPPRESS"] = Config.read(settings or {})
+    app.register_blueprint(bp)
+    return app.test_client().get(f"/privacy{query}", headers=headers)
+
+
 @pytest.mark.parametrize(("days", "said"), [("1", "1 day after"), ("45", "45 days after")])
 def test_readers_learn_how_long_what_is_stored_is_kept(days, said):
-    app = Flask(__name__, static_folder=None)
-    app.config["STOPPRESS"] = Config.read({"RECEIPTS_KEPT_DAYS": days})
-    app.register_blueprint(bp)
-    page = Page("/privacy", app.test_client().get("/privacy").text)
+    page = Page("/privacy", privacy({"RECEIPTS_KEPT_DAYS": days}).text)
     assert said in page.text
     assert "for 30 days, so that no page subscribes you again" in page.text
-    assert "That is kept for 7 days." in page.text
+    assert "that is kept for 7 days." in page.text
     assert "The Daily Example" in page.text
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("lv,ru;q=0.7,en;q=0.5", "ru"),
+        ("ar-EG", "ar"),
+        ("lv", "fr"),  # the newspaper's own
+        ("", "fr"),
+        ("~*;;q=x", "fr"),
+    ],
+)
+def test_what_is_stored_is_said_in_the_readers_language(accepted, language):
+    answer = privacy({"SITE_LANGUAGE": "fr-CA"}, **{"Accept-Language": accepted})
+    direction = "rtl" if language == "ar" else "ltr"
+    assert f'<html lang="{language}" dir="{direction}">' in answer.text
+    assert answer.headers["Content-Language"] == language
+    assert answer.headers["Vary"] == "Accept-Language"
+    assert answer.headers["Cache-Control"].startswith("public, max-age=300,")
+    again = {"If-None-Match": answer.headers["ETag"], "Accept-Language": accepted}
+    assert privacy({"SITE_LANGUAGE": "fr-CA"}, **again).status_code == 304
+
+
+def test_a_reader_may_choose_another_language_by_a_link(load):
+    links = [urlsplit(link).query for link in load("/privacy").links]
+    assert {f"lang={language}" for language in TEXTS} - set(links) == {"lang=en"}
+    for language in TEXTS:
+        assert f'<html lang="{language}"' in privacy(query=f"?lang={language}").text
+    assert '<html lang="en"' in privacy(query="?lang=../en").text
+
+
+def shape(said):
+    """The same for texts that say the same: names, numbers of parts, blanks."""
+    if isinstance(said, str):
+        assert said.strip() == said != ""
+        return sorted(re.findall("{.*?}", said))
+    if isinstance(said, list):
+        return [shape(part) for part in said]
+    return {name: shape(part) for name, part in said.items()}
+
+
+def test_what_is_stored_is_the_same_in_every_language():
+    folder = WEB / "reader" / "privacy"
+    texts = {path.stem: json.loads(path.read_text()) for path in folder.iterdir()}
+    assert set(texts) == set(TEXTS)
+    for language, said in texts.items():
+        assert shape(said) == shape(texts["en"]), language
+
+
+@pytest.mark.parametrize("language", TEXTS)
+def test_what_is_said_of_buttons_is_what_stands_on_them(get, language):
+    page, panel = privacy(query=f"?lang={language}").text, get(TEXTS[language]).json
+    for name in ("download", "leave"):
+        assert panel[name] in page
+    assert "{" not in page
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", {1: "1 day", 2: "2 days"}),
+        ("fr", {1: "1 jour", 30: "30 jours"}),
+        ("ru", {1: "1 день", 3: "3 дня", 11: "11 дней", 21: "21 день", 30: "30 дней"}),
+        ("ar", {1: "يوم واحد", 2: "يومين", 7: "7 أيام", 30: "30 يومًا", 101: "101 يوم"}),
+    ],
+)
+def test_days_are_counted_as_each_language_does(language, said):
+    assert {number: days(number, language) for number in said} == said
+
+
+def test_the_paper_may_be_put_on_a_home_screen_and_the_guide_says_how(get):
+    answer = get("/demo/site.webmanifest")
+    assert answer.mimetype == "application/manifest+json"
+    guide = (WEB.parent / "docs" / "publishers.md").read_text()
+    (ours,) = re.findall(r"```json\n(\{\n  \"id\".*?)```", guide, re.S)
+    for said in (answer.json, json.loads(ours)):
+        # Without either iOS opens the site in Safari, where there are no alerts.
+        assert said["display"] in ("standalone", "fullscreen")
+        assert said["start_url"].startswith(said["scope"])
+    assert answer.json["name"] == "The Evening <Test>"
 
 
 def test_an_unknown_story_is_not_found_and_the_paper_says_so_itself(get):

@@ -15,7 +15,7 @@ from redis import Redis
 
 from service.store.bitmaps import pack_numbers
 
-_KEPT = 3 * 86_400  # seconds
+COUNTS_KEPT = 3 * 86_400  # seconds
 _COUNTED_KEPT = 86_400  # seconds; what is known after a kill of a worker
 
 # KEYS: counts of a date, bitmap of those counted. ARGV: numbers, packed; how many each may have, a
@@ -78,7 +78,7 @@ class Daily:
         """Count an alert once for each reader who had fewer than their limit; for whom it is."""
         answer = self._count(
             keys=_keys(id, partition, date),
-            args=[pack_numbers(numbers), bytes(limits), _KEPT, _COUNTED_KEPT],
+            args=[pack_numbers(numbers), bytes(limits), COUNTS_KEPT, _COUNTED_KEPT],
         )
         return [bool(fits) for fits in cast(bytes, answer)]
 
@@ -91,7 +91,8 @@ class Daily:
     def take_back(self, id: int, partition: int, date: int, numbers: Sequence[int]) -> None:
         """Let an alert not count for these readers."""
         if numbers:
-            self._take_back(keys=_keys(id, partition, date), args=[pack_numbers(numbers), _KEPT])
+            keys = _keys(id, partition, date)
+            self._take_back(keys=keys, args=[pack_numbers(numbers), COUNTS_KEPT])
 
 
 def _keys(id: int, partition: int, date: int) -> list[str]:

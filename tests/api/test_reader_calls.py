@@ -9,11 +9,13 @@ import pytest
 
 from service.app import create_app
 from service.models import Audience, Notification, Outcome, SendAt, State, SubscriptionId
+from service.quiet import QUARTER, day
 from service.store.bitmaps import bitmap_key
 from service.store.outcomes import Result
 from service.store.subscriptions import LEFT_MEMORY
 from tests.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
 from tests.house import House, content
+from tests.night import hold
 from tests.push_service import PushService
 
 pytestmark = pytest.mark.redis
@@ -205,6 +207,9 @@ def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> No
     assert claim is not None
     result = {Result(Outcome.ACCEPTED, "google", 1, revision=0): [0]}
     runtime.store.outcomes.record(sent, claim.batch, "a worker", 60_000, result)
+    hold(runtime, publish(client, "Held", Audience(topics=("world",))), {1 << 22: 1})
+    today = day("Europe/Riga", int(time.time()) // QUARTER)
+    runtime.store.daily.count(sent, 0, today, [0], [9])
 
     answer = reader.call("GET", "/export")
     assert answer.headers["Content-Disposition"] == "attachment; filename=alerts.json"
@@ -212,11 +217,13 @@ def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> No
     assert {name: said.pop(name) for name in chosen} == chosen
     (alert,) = said.pop("alerts_handed_over")
     assert alert["title"] == "Handed over"
+    (alert,) = said.pop("alerts_held")
+    assert alert["title"] == "Held"
+    assert said.pop("alerts_counted") == {f"{today}": 1}
     assert said.pop("last_seen_on") >= chosen["subscribed_on"]
     given = browser()
     assert said == {
         "left_to_the_newsroom": ["quiet_hours"],
-        "confirmed": True,
         "endpoint": given["endpoint"],
         "keys": given["keys"],
         "vapid_public_key": client.runtime.vapid_public_key,
@@ -225,6 +232,40 @@ def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> No
     assert VAPID.text not in answer.text
     mark_gone(client, reader)
     assert reader.call("GET", "/export").json["called_gone_by_its_push_service"]
+
+
+# With which words `/privacy` lists what the file has.
+LISTED = {
+    "alerts_counted": "how many alerts you had on a day",
+    "alerts_handed_over": "that the push service took it",
+    "alerts_held": "What waits until your quiet hours end",
+    "allow_breaking": "whether breaking news may pass",
+    "called_gone_by_its_push_service": "has told us that your browser is gone",
+    "confirmed": "whether you have yet to confirm",
+    "daily_limit": "the most alerts you want in a day",
+    "endpoint": "an address for us at its maker’s push service",
+    "followed_stories": "the running stories you follow",
+    "id": "under a number",
+    "keys": "two keys",
+    "last_seen_on": "the day on which your browser last looked in",
+    "left_to_the_newsroom": "your quiet hours",
+    "locale": "the language",
+    "muted_stories": "have muted",
+    "paused_until": "a pause and when it ends",
+    "quiet_hours": "your quiet hours",
+    "receipts": "whether you want nothing counted",
+    "subscribed_on": "the day on which you subscribed",
+    "timezone": "the time zone of your browser",
+    "topics": "the subjects you follow",
+    "vapid_public_key": "which key of ours signs for them",
+    "wording": "the wording with which you were asked",
+}
+
+
+def test_readers_are_told_of_all_that_they_are_handed(client: Client) -> None:
+    page = client.app.test_client().get("/privacy").text
+    assert set(Reader(client).call("GET", "/export").json) == set(LISTED)
+    assert [name for name, words in LISTED.items() if words not in page] == []
 
 
 def held(client: Client) -> dict[str, Any]:

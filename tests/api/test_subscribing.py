@@ -37,6 +37,13 @@ def test_a_page_learns_the_name_the_key_the_topics_and_when_to_ask(client: Clien
     assert answer.headers["Cache-Control"].startswith("public, max-age=300, stale-while-revalidate")
 
 
+def test_the_newsroom_says_when_its_readers_are_asked(redis_url: str) -> None:
+    client = Client(make_app(redis_url, ASK_PAGE_VIEWS="5", ASK_SECONDS="90"))
+    site = client.call("GET", f"{API}/site").json
+    assert site["prompt"] == {"page_views": 5, "delay_seconds": 90}
+    client.runtime.store.redis.close()
+
+
 def test_what_a_reader_chose_is_kept_in_its_usual_spelling(client: Client) -> None:
     reader = Reader(client, topics=["world", "sport"], locale="zh-hant-tw", timezone="Europe/Riga")
     shown = reader.call("GET").json

@@ -21,6 +21,10 @@ from tests.push_service import PushService
 
 Visit = Callable[..., Page]
 
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.4 Mobile/15E148 Safari/604.1"
+)
 BROWSER = """
 (() => {
   const given = %s;
@@ -48,10 +52,10 @@ BROWSER = """
 
 @contextmanager
 def newspaper(redis_url: str, push_service: PushService, folder: Path) -> Iterator[House]:
-    """Run the house of a newspaper, its web processes with the defaults that readers see."""
+    """Run the house of a newspaper, one web process with the defaults that readers see."""
     manners = {"QUIET_HOURS": "22:00-07:00", "DAILY_LIMIT": "10"}
-    name = "The Daily Example"
-    with House(redis_url, push_service, folder, SITE_NAME=name, **manners) as house:
+    few = {"SITE_NAME": "The Daily Example", "WEB_CONCURRENCY": "1"}
+    with House(redis_url, push_service, folder, **few, **manners) as house:
         house.web()
         yield house
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.readers import Visit, bell, panel, subscribe
+from tests.browser.readers import IPHONE, Visit, bell, panel, subscribe
+from tests.house import House, wait_until
 
 pytestmark = pytest.mark.browser
 
 DAY_MS = 24 * 60 * 60 * 1000
-IPHONE = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 "
-    "(KHTML, like Gecko) Version/18.4 Mobile/15E148 Safari/604.1"
-)
+# An iPad calls itself a Mac, which has no screen to touch.
+IPAD = """Object.defineProperties(navigator, {
+  platform: { value: "MacIntel" }, maxTouchPoints: { value: 5 },
+})"""
 FOLLOW = 'data-ask="click" data-ask-on=".kicker"'
 # Consent managers as they stand on pages, and one that nobody has heard of.
 IN_THE_WAY = {
@@ -150,6 +151,28 @@ def test_on_an_iphone_nobody_is_asked_but_who_wants_alerts_is_shown_how(visit: V
     bell(page).click()
     expect(panel(page).get_by_role("heading")).to_have_text("First add us to your Home Screen")
     assert panel(page).get_by_role("listitem").count() == 3
+    tablet = visit(push=False)
+    bell(tablet).click()
+    expect(panel(tablet)).to_contain_text("This browser cannot show alerts")
+    tablet.add_init_script(IPAD)
+    tablet.reload()
+    bell(tablet).click()
+    expect(panel(tablet).get_by_role("heading")).to_have_text("First add us to your Home Screen")
+
+
+def test_after_the_browsers_own_no_nobody_is_asked_but_told_how_to_take_it_back(
+    visit: Visit,
+) -> None:
+    page = visit(script=FOLLOW)
+    page.add_init_script("Object.defineProperty(Notification, 'permission', {value: 'denied'})")
+    page.reload()
+    assert page.evaluate("StopPress.state().permission") == "denied"
+    page.locator(".kicker").first.click()
+    page.wait_for_timeout(500)
+    expect(panel(page)).to_have_count(0)
+    bell(page).click()
+    expect(panel(page)).to_contain_text("Alerts are blocked for this site.")
+    expect(panel(page).get_by_role("button", name="Yes, alert me")).to_have_count(0)
 
 
 def test_a_browser_without_push_is_told_so_only_when_its_reader_asks(visit: Visit) -> None:
@@ -164,16 +187,24 @@ def test_a_browser_without_push_is_told_so_only_when_its_reader_asks(visit: Visi
 @pytest.mark.parametrize(
     "wish", ["globalPrivacyControl: {value: true}", "doNotTrack: {value: '1'}"]
 )
-def test_who_asks_not_to_be_tracked_sends_no_receipts(visit: Visit, wish: str) -> None:
+def test_who_asks_not_to_be_tracked_is_counted_no_more_from_the_next_page_view(
+    paper: House, visit: Visit, wish: str
+) -> None:
     page = visit()
-    page.evaluate(f"Object.defineProperties(navigator, {{ {wish} }})")
-    with page.expect_request("**/api/v1/subscriptions") as sent:
-        subscribe(page)
-    assert sent.value.post_data_json["receipts"] is False
-    other = visit()
-    with other.expect_request("**/api/v1/subscriptions") as sent:
-        subscribe(other)
-    assert sent.value.post_data_json["receipts"] is True
+    id = subscribe(page)
+    store = paper.runtime.store.subscriptions
+    assert store.get(id).choice.receipts
+    page.add_init_script(f"Object.defineProperties(navigator, {{ {wish} }})")
+    page.reload()
+    wait_until(lambda: not store.get(id).choice.receipts)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    page.wait_for_function("window.StopPress")
+    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
+    assert not [url for url in asked if "/subscriptions" in url], "told once"
+    page.evaluate("StopPress.leave()")
+    assert not store.get(subscribe(page)).choice.receipts
 
 
 def test_a_publisher_replaces_texts_by_a_file_of_its_own(visit: Visit) -> None:

@@ -136,11 +136,18 @@ def test_a_reader_whom_the_service_knows_no_more_may_say_yes_again(
     paper: House, visit: Visit
 ) -> None:
     page = visit()
-    paper.runtime.store.subscriptions.remove(subscribe(page))
+    paper.runtime.store.subscriptions.remove(subscribe(page), remember=False)
     bell(page).click()
     expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
     expect(bell(page)).to_have_text("Alerts")
     panel(page).get_by_role("button", name="Not now").click()
+    # What the service does not know is not asked about on each page view.
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.method))
+    page.reload()
+    expect(bell(page)).to_have_text("Alerts")
+    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
+    assert "POST" not in asked
     subscribe(page)
     assert paper.runtime.store.subscriptions.count() == 1
 

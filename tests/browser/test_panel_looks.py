@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.readers import Visit, bell, newspaper, panel, tab_to
+from tests.browser.readers import IPHONE, Visit, bell, newspaper, panel, tab_to
 from tests.house import House
 from tests.push_service import PushService
 from tests.redis_server import RedisServer, connections_closed
@@ -27,6 +27,7 @@ LOOKS = {
     "zoomed to 200 %, in French": {"width": 640, "height": 450, "lang": "fr"},
     "forced colours": {"width": 1280, "height": 900, "forced_colors": "active"},
 }
+PART = '<div data-stop-press="preferences"></div>'
 IN_VIEW = """
 (box) => {
   const { left, right, top, bottom } = box.getBoundingClientRect();
@@ -99,6 +100,25 @@ def test_the_panel_is_whole_and_without_fault_in_every_state(
             assert button.bounding_box()["height"] >= 44, state
 
 
+def test_what_few_see_and_what_is_a_part_of_the_page_is_whole_and_without_fault_too(
+    visit: Visit,
+) -> None:
+    phone = visit(390, 844, lang="ar", user_agent=IPHONE, push=False)
+    bell(phone).click()
+    expect(panel(phone).get_by_role("listitem")).to_have_count(3)
+    assert panel(phone).evaluate(IN_VIEW)
+    assert faults(phone, "body > div:last-of-type") == []
+    page = visit(320, 800, dark=True, main=f"<h1>Alerts</h1>{PART}{PART}")
+    parts = page.locator("section.panel")
+    parts.first.get_by_label("World").check()
+    parts.first.locator("button.yes").click()
+    expect(parts.last.locator("button.save")).to_be_visible()
+    assert faults(page, "#news") == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    parts.last.locator("button.leave").click()
+    expect(parts.first).to_contain_text("You have left")
+
+
 def test_nothing_on_the_page_moves_when_bell_and_panel_arrive(visit: Visit) -> None:
     page = visit(390, 844, script="data-bell")
     page.add_init_script(
@@ -114,6 +134,25 @@ def test_nothing_on_the_page_moves_when_bell_and_panel_arrive(visit: Visit) -> N
     expect(panel(page)).to_be_visible()
     page.wait_for_timeout(500)
     assert page.evaluate("window.moved") == 0
+
+
+def test_a_publisher_gives_it_the_sites_own_colours_and_type(visit: Visit) -> None:
+    page = visit(script="data-bell")
+    look = {"paper": "rgb(1, 2, 3)", "ink": "rgb(250, 251, 252)", "muted": "rgb(200, 201, 202)"}
+    look |= {"serif": "Courier", "sans": "Tahoma"}
+    for name, value in look.items():
+        put = "([name, value]) => document.documentElement.style.setProperty(name, value)"
+        page.evaluate(put, [f"--stop-press-{name}", value])
+    bell(page).first.click()
+    seen = """(node) => {
+      const { backgroundColor, color, fontFamily } = getComputedStyle(node);
+      return [backgroundColor, color, fontFamily];
+    }"""
+    assert panel(page).evaluate(seen) == [look["paper"], look["ink"], "Tahoma"]
+    assert panel(page).get_by_role("heading").evaluate(seen)[2] == "Courier"
+    assert panel(page).locator("p.small").first.evaluate(seen)[1] == look["muted"]
+    corner = page.locator("button.corner").evaluate(seen)
+    assert corner == [look["paper"], look["ink"], "Tahoma"]
 
 
 def test_the_panel_slides_in_but_not_for_who_wants_no_motion(visit: Visit) -> None:

@@ -68,6 +68,37 @@ def test_a_firefox_that_shows_the_welcome_is_sent_alerts_from_then_on(
         assert desktop.wait_for_notification(timeout=20).title == "News"
 
 
+def test_who_has_yet_to_confirm_looks_in_with_each_page_view_and_then_weekly(
+    paper: House, visit: Visit
+) -> None:
+    page = visit()
+    id = subscribe(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.method))
+
+    def looks_in() -> bool:
+        asked.clear()
+        page.reload()
+        page.wait_for_function("window.StopPress")
+        page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
+        return "POST" in asked
+
+    assert looks_in()
+    assert looks_in()
+    paper.runtime.store.subscriptions.confirm(id)
+    assert looks_in()
+    assert not looks_in()
+    page.evaluate(
+        """() => {
+          const kept = JSON.parse(localStorage["stop-press"]);
+          const checked = Date.now() - 7.01 * 86_400_000;
+          localStorage["stop-press"] = JSON.stringify({ ...kept, checked });
+        }"""
+    )
+    assert looks_in()
+    assert not looks_in()
+
+
 def test_a_pressed_welcome_confirms_by_the_page_that_it_opens(paper: House, visit: Visit) -> None:
     page = visit()
     id = subscribe(page)

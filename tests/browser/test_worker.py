@@ -74,6 +74,30 @@ def test_an_alert_is_shown_as_it_was_written(site: Site, worker: Callable[..., A
     assert kept["links"][1:] == [["0", "https://paper.example/live"], ["1", f"{site.origin}/"]]
 
 
+def test_a_click_on_an_action_opens_its_own_link(site: Site, worker: Callable[..., Any]) -> None:
+    live = {"action": "0", "title": "Live", "navigate": "https://paper.example/live"}
+    worker("push", document(site, actions=[live]))
+    assert worker("click", "0")["opened"] == ["https://paper.example/live"]
+    assert site.receipts[-1] == [{"token": "r1", "event": "clicked"}]
+
+
+def test_a_link_that_is_not_safe_to_open_leads_to_the_front_page(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    front = f"{site.origin}/"
+    for link, opened in {
+        "javascript:alert(1)": front,
+        "data:text/html,<script>alert(1)</script>": front,
+        "http://paper.example/ferry": front,
+        "https://somebody:secret@paper.example/": front,
+        "https://": front,
+        "/ferry": f"{front}ferry",
+        "http://127.0.0.1:9/ferry": "http://127.0.0.1:9/ferry",
+    }.items():
+        (shown,) = worker("push", document(site, navigate=link))
+        assert shown["data"]["stopPress"]["navigate"] == opened, link
+
+
 @pytest.mark.parametrize(
     ("lang", "fewer"), [("fr-CA", "Moins d’alertes"), ("ar", "تنبيهات أقل"), ("lv", "Fewer alerts")]
 )
@@ -272,6 +296,13 @@ def test_what_cannot_be_reported_goes_with_the_next(site: Site, worker: Callable
         {"token": "second", "event": "shown"},
         {"token": "third", "event": "shown"},
     ]
+
+
+def test_an_alert_is_on_the_screen_before_anything_is_reported_which_ends_in_time(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    apart = {"keepalive": True, "credentials": "omit", "referrerPolicy": "no-referrer"}
+    assert worker("order", document(site)) == ["shown", {**apart, "ends": True}]
 
 
 def test_what_is_refused_is_not_reported_again(site: Site, worker: Callable[..., Any]) -> None:

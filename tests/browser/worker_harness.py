@@ -65,6 +65,20 @@ const does = {
     for (const one of await registration.getNotifications()) one.close();
     return counts;
   },
+  async order(text) {
+    const order = [];
+    const show = registration.showNotification.bind(registration);
+    registration.showNotification = async (...all) => { await show(...all); order.push("shown"); };
+    const call = self.fetch;
+    self.fetch = (url, options) => {
+      const { keepalive, credentials, referrerPolicy, signal } = options;
+      order.push({ keepalive, credentials, referrerPolicy, ends: signal instanceof AbortSignal });
+      return call(url, options);
+    };
+    await happen("push", { data: data(text) });
+    self.fetch = call;
+    return order;
+  },
   async pushTo(settings, text) {
     self.stopPress = settings;
     const stopped = await happen("push", { data: data(text) });

@@ -41,6 +41,29 @@ def test_the_page_of_what_is_sent_says_who_waits_until_when(editor: FlaskClient,
     assert re.search(r"held until their quiet hours end 40 ", said)
 
 
+def test_the_list_says_how_many_wait_until_when(editor: FlaskClient, held: int) -> None:
+    assert f"sent 40 held until {clock(LATE)} 100 60 " in words(editor.get("/desk/").text)
+
+
+def test_while_readers_wake_the_page_follows_and_is_loaded_anew_when_nobody_waits_any_more(
+    editor: FlaskClient, runtime: Runtime, held: int
+) -> None:
+    page = editor.get(f"/desk/alerts/{held}").text
+    found = re.search(r'hx-get="([^"]+)"\s+hx-trigger="every 20s"', page)
+    assert found
+    progress = editor.get(found[1])
+    assert "40 browsers still wait" in words(progress.text)
+    assert "HX-Refresh" not in progress.headers
+    bring(runtime, EARLY, held)
+    progress = editor.get(found[1])
+    assert "10 browsers still wait" in words(progress.text)
+    assert "HX-Refresh" not in progress.headers
+    bring(runtime, LATE, held)
+    assert editor.get(found[1]).headers["HX-Refresh"] == "true"
+    assert "hx-trigger" not in editor.get(f"/desk/alerts/{held}").text
+    assert "held until" not in words(editor.get("/desk/").text)
+
+
 def test_in_the_morning_it_says_what_came_of_them_and_all_of_it_adds_up(
     editor: FlaskClient, runtime: Runtime, held: int
 ) -> None:
@@ -83,7 +106,7 @@ def test_what_is_held_is_withdrawn_by_two_clicks_and_the_page_says_so(
 ) -> None:
     page = f"/desk/alerts/{held}"
     said = words(editor.get(page).text)
-    assert "The 40 browsers for which it is held never get it; those that have it keep it." in said
+    assert "Browsers for which it is still held never get it; those that have it keep it." in said
     assert "Withdraw this alert" in said
     assert "Pause" not in said
     assert post(editor, f"{page}/cancel", page=page).location == page

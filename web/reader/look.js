@@ -2,7 +2,8 @@
    colours, how elements are made; and the bell, a small permanent control that opens the panel and
    says whether alerts are on:
 
-     <div data-stop-press="bell"></div>      in its place on the page, or
+     <div data-stop-press="bell"></div>      in its place on the page,
+       … data-story="quake"                  one by which a running story is followed, or
      <script … data-bell>                    in the page's lower corner
 
    Everything lives in shadow roots with constructed style sheets, so that neither the page's styles
@@ -165,7 +166,8 @@ const BELL = [
 /** Put a bell into `place`; the one in the corner of the page is small and round. */
 function ring(reader, place, t) {
   const bell = element("button", { type: "button", lang: t.lang, dir: t.dir });
-  const corner = place.dataset.stopPress === "corner";
+  const { stopPress: kind, story } = place.dataset;
+  const corner = kind === "corner";
   bell.className = corner ? "bell corner" : "bell";
   bell.ariaHasPopup = "dialog";
   bell.append(outline(...BELL));
@@ -173,11 +175,16 @@ function ring(reader, place, t) {
   if (!corner) bell.append(label);
   const show = () => {
     const { subscribed } = reader.state();
-    bell.classList.toggle("on", subscribed);
-    label.textContent = subscribed ? t.bellOn : t.bell;
+    bell.classList.toggle("on", subscribed && !story);
+    label.textContent = story ? t.follow : subscribed ? t.bellOn : t.bell;
     if (corner) bell.ariaLabel = bell.title = label.textContent;
   };
-  bell.addEventListener("click", () => reader.ask().catch(console.warn));
+  const press = async () => {
+    if (!story) return reader.ask();
+    const { pressed } = await import("./story.js");
+    return pressed(reader, story);
+  };
+  bell.addEventListener("click", () => press().catch(console.warn));
   follow(place, show);
   show();
   root(place, BELL_STYLE).append(bell);

@@ -9,7 +9,6 @@
    view compares what is stored here with the browser, and asks the service nothing. */
 
 const DAY_MS = 86_400_000;
-const CHECK_EVERY_MS = 7 * DAY_MS;
 const CALL_TIMEOUT_MS = 15_000;
 // “Not now” rests this many days the first and the second time; the third is for good.
 const REST_DAYS = [7, 30];
@@ -19,7 +18,8 @@ const ASKED_BY_ALERT = "#stop-press="; // how the fragment begins with which an 
 // The service does not know this id, or not with this token; or its reader left.
 const UNKNOWN = [401, 403, 404, 410];
 
-const SUBSCRIBED = "stop-press"; // {id, token, endpoint, topics, checked}, or {leaving: {id, token}}
+// {id, token, endpoint, topics, receipts, checked}, or {leaving: {id, token}}
+const SUBSCRIBED = "stop-press";
 const ASKED = "stop-press-asked"; // {views, refusals, until}
 
 const DIALOGS = "dialog[open], [role$=dialog], [aria-modal=true]";
@@ -36,6 +36,8 @@ const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), document.bas
 const apple =
   /iP(hone|ad|od)/.test(navigator.userAgent) ||
   (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
+// Whoever asks not to be tracked is sent no receipt tokens.
+const receipts = !navigator.globalPrivacyControl && navigator.doNotTrack !== "1";
 const corner = document.createElement("div");
 corner.dataset.stopPress = "corner";
 const supported =
@@ -43,11 +45,8 @@ const supported =
 
 /** A failure the panel has words for: `kind` names them; `cause` is for the console, `status` the
     service's answer where it refused. */
-class Trouble extends Error {
-  constructor(kind, cause, status) {
-    super(kind, { cause });
-    Object.assign(this, { kind, status });
-  }
+function failure(kind, cause, status) {
+  return Object.assign(new Error(kind, { cause }), { kind, status });
 }
 
 function recall(name) {
@@ -82,29 +81,29 @@ function settle(value) {
   announce();
 }
 
-/** Run alone among the tabs of this site: what one has begun another does not do again. */
+/** Run alone among the tabs of this site: what one has begun another does not do again. Browsers
+    without locks have no `AbortSignal.timeout` either, so that nothing can be called. */
 function alone(run) {
-  return navigator.locks ? navigator.locks.request(SUBSCRIBED, run) : run();
+  return navigator.locks?.request(SUBSCRIBED, run);
 }
 
-/** Call the service; `Trouble` "offline" when there is no answer, otherwise by its status. */
+/** Call the service; a `failure` "offline" when there is no answer, otherwise by its status. */
 async function call(method, path, { body, token } = {}) {
-  const headers = {};
-  if (body) headers["Content-Type"] = "application/json";
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const request = {
+  const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url), {
     method,
-    headers,
+    headers: {
+      ...(body && { "Content-Type": "application/json" }),
+      ...(token && { Authorization: `Bearer ${token}` }),
+    },
     body: body && JSON.stringify(body),
     credentials: "omit",
     signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
-  };
-  const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url), request).catch((error) => {
-    throw new Trouble("offline", error);
+  }).catch((error) => {
+    throw failure("offline", error);
   });
   const { ok, status } = response;
-  const kind = status === 429 || status >= 500 ? "busy" : "refused";
-  if (!ok) throw new Trouble(kind, `HTTP ${status}`, status);
+  const busy = status === 429 || status >= 500;
+  if (!ok) throw failure(busy ? "busy" : "refused", `HTTP ${status}`, status);
   return status === 204 ? {} : response.json();
 }
 
@@ -112,10 +111,13 @@ function site() {
   return call("GET", "site");
 }
 
-/** Call about this reader's own subscription. */
-function own(method, path = "", body) {
-  const { id, token } = recall(SUBSCRIBED);
+/** Call about the subscription whose `id` and `token` these are. */
+function about({ id, token }, method, path = "", body) {
   return call(method, `subscriptions/${id}${path}`, { body, token });
+}
+
+function own(method, path, body) {
+  return about(recall(SUBSCRIBED), method, path, body);
 }
 
 async function change(preferences) {
@@ -184,8 +186,7 @@ function describe(subscription) {
     vapid_public_key: applicationServerKey(subscription) || null,
     locale: navigator.language,
     timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
-    // Whoever asks not to be tracked is sent no receipt tokens.
-    receipts: !navigator.globalPrivacyControl && navigator.doNotTrack !== "1",
+    receipts,
   };
 }
 
@@ -194,20 +195,26 @@ function whySubscribeFailed(error) {
   return Notification.permission === "denied" ? "blocked" : "unanswered";
 }
 
+/** Note what the service now knows of this browser. While it waits for a confirmation, each page
+    view looks in: the welcome may have been lost. */
+function note({ id, token, confirmed }, { endpoint }, topics) {
+  settle({ id, token, endpoint, topics, receipts, checked: confirmed && Date.now() });
+}
+
 /** Subscribe this browser and store it at the service, both or neither.
 
     To be called in the handler of a click, before anything is awaited: Firefox and Safari put
     their question only then. */
-async function join(registration, key, topics) {
+async function join(registration, key, wish) {
   const subscription = await subscribeBrowser(registration, key).catch((error) => {
-    throw new Trouble(whySubscribeFailed(error), error);
+    throw failure(whySubscribeFailed(error), error);
   });
   try {
     await alone(async () => {
-      const body = { ...describe(subscription), topics, wording: WORDING };
-      const { id, token } = await call("POST", "subscriptions", { body });
+      const body = { ...describe(subscription), ...wish, wording: WORDING };
+      const stored = await call("POST", "subscriptions", { body });
       remember(ASKED, {});
-      settle({ id, token, endpoint: subscription.endpoint, topics, checked: Date.now() });
+      note(stored, subscription, wish.topics);
     });
   } catch (error) {
     await subscription.unsubscribe().catch(() => {});
@@ -215,8 +222,8 @@ async function join(registration, key, topics) {
   }
 }
 
-async function erase({ id, token }) {
-  await call("DELETE", `subscriptions/${id}`, { token }).catch((error) => {
+async function erase(leaving) {
+  await about(leaving, "DELETE").catch((error) => {
     if (!UNKNOWN.includes(error.status)) throw error;
   });
 }
@@ -244,23 +251,23 @@ function leave() {
 
 /** Tell the service what differs, and that this browser is still here; only weekly if `seldom`. */
 async function reconcile(subscription, kept, seldom) {
-  const { endpoint } = subscription;
-  const changed = endpoint !== kept.endpoint;
-  if (!changed && seldom && Date.now() - kept.checked < CHECK_EVERY_MS) return;
+  const changed = subscription.endpoint !== kept.endpoint;
+  const same = !changed && kept.receipts === receipts;
+  if (same && seldom && Date.now() - kept.checked < 7 * DAY_MS) return;
   try {
-    const [method, path, more] =
-      changed && kept.id ? ["PATCH", `/${kept.id}`, {}] : ["POST", "", { refresh: true }];
-    const { id, token } = await call(method, `subscriptions${path}`, {
-      body: { ...describe(subscription), ...more },
-      token: kept.token, // with which other keys are believed
-    });
-    const { topics } = kept.topics ? kept : await call("GET", `subscriptions/${id}`, { token });
-    settle({ id, token, endpoint, topics, checked: Date.now() });
+    const body = describe(subscription);
+    const { token } = kept; // with which other keys are believed
+    const stored =
+      changed && kept.id
+        ? await about(kept, "PATCH", "", body)
+        : await call("POST", "subscriptions", { body: { ...body, refresh: true }, token });
+    const { topics } = kept.topics ? kept : await about(stored, "GET");
+    note(stored, subscription, topics);
   } catch (error) {
     if (error.status === 410) return quit(); // this reader left, perhaps in another way
     if (!UNKNOWN.includes(error.status)) throw error;
     // The panel may ask again; unless another tab, whose writing this one saw too late, mended it.
-    if (recall(SUBSCRIBED).id === kept.id) settle({ endpoint, checked: Date.now() });
+    if (recall(SUBSCRIBED).id === kept.id) note({ confirmed: true }, subscription);
   }
 }
 
@@ -301,13 +308,13 @@ async function prepare() {
   const [facts, registration] = await Promise.all([
     site(),
     activeRegistration().catch((error) => {
-      throw new Trouble("worker", error);
+      throw failure("worker", error);
     }),
   ]);
   return {
     ...facts,
     preselected: facts.topics.filter((topic) => topic.default || topic.slug === tag?.dataset.topic),
-    join: (topics) => join(registration, facts.vapid_public_key, topics),
+    join: (wish) => join(registration, facts.vapid_public_key, wish),
   };
 }
 

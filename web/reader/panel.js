@@ -4,7 +4,7 @@
 
    It does nothing by itself: optin.js hands it, as `reader`, what is known and what can be done. */
 
-import { element, follow, outline, root, texts } from "./look.js";
+import { element, follow, root, texts } from "./look.js";
 
 const MOST_A_DAY = 14;
 const HOUR_MS = 60 * 60 * 1000;
@@ -97,9 +97,6 @@ label + .small, .choices + .small { margin: 0.6em 0 0; }
   dialog { animation: arrive 0.25s; }
 }
 `;
-
-// Apple's sign for sharing.
-const SHARE = ["M8 10H5v11h14V10h-3M12 15V3m-4 4 4-4 4 4"];
 
 /** A row of buttons, the first of which is the one that most will want. */
 function choices(...buttons) {
@@ -242,8 +239,8 @@ class Panel {
 
 let dialog = null; // the one that is open
 
-/** The topics as boxes to tick: `value()` is those ticked, `missing()` that none is. */
-function topicRows(t, topics, isTicked) {
+/** Topics as boxes to tick: `value()` is those ticked, `missing()` that none is. */
+function topicRows(title, topics, isTicked = () => true) {
   const rows = topics.map((topic) => {
     const box = element("input", { type: "checkbox", value: topic.slug });
     box.checked = isTicked(topic);
@@ -253,25 +250,25 @@ function topicRows(t, topics, isTicked) {
   });
   const ticked = () => rows.map((row) => row.firstChild).filter((box) => box.checked);
   return {
-    fieldset: element("fieldset", {}, element("legend", {}, t.about), ...rows),
+    fieldset: element("fieldset", {}, element("legend", {}, title), ...rows),
     value: () => ticked().map((box) => box.value),
     missing: () => rows.length > 0 && !ticked().length,
   };
 }
 
 /** What leaving means, and the way to the page that lists what is stored. */
-function promise(t) {
-  const url = new URL("/privacy", import.meta.url);
+export function promise(t) {
+  const url = new URL(`/privacy?lang=${t.lang}`, import.meta.url);
   const link = element("a", { href: url, target: "_blank" }, t.stored);
   return element("p", { class: "small" }, t.promise, " ", link);
 }
 
 function showQuestion(panel, facts) {
   const { reader, t } = panel;
-  const topics = topicRows(t, facts.topics, (topic) => facts.preselected.includes(topic));
+  const topics = topicRows(t.about, facts.topics, (topic) => facts.preselected.includes(topic));
   const yes = panel.button("yes", async () => {
     if (topics.missing()) return panel.tell(t.tick);
-    await facts.join(topics.value());
+    await facts.join({ topics: topics.value() });
     panel.say(facts.name, t.thanks, t.promise, panel.button("more", () => fill(panel)));
   });
   const buttons = [yes];
@@ -396,16 +393,23 @@ async function showPreferences(panel) {
     if (!reader.state().subscribed) return fill(panel);
     return panel.say("", t.yours, t[error.kind], leaving(panel, ""));
   }
-  const topics = topicRows(t, site.topics, ({ slug }) => chosen.topics.includes(slug));
+  const topics = topicRows(t.about, site.topics, ({ slug }) => chosen.topics.includes(slug));
+  const [followed, muted] = [
+    [t.followedStories, chosen.followed_stories],
+    [t.mutedStories, chosen.muted_stories],
+  ].map(([title, slugs]) => topicRows(title, slugs.map((slug) => ({ slug, name: slug }))));
+  const lists = [topics, followed, muted].map(({ fieldset }) => fieldset);
   const quiet = quietHours(t, chosen.quiet_hours);
   const most = limit(t, chosen.daily_limit);
   const breaking = element("input", { type: "checkbox" });
   breaking.checked = chosen.allow_breaking;
   const rest = pause(t, chosen.paused_until);
   const save = async () => {
-    if (topics.missing()) return panel.tell(t.tick);
+    if (topics.missing() && !followed.value().length) return panel.tell(t.tick);
     await reader.change({
       topics: topics.value(),
+      followed_stories: followed.value(),
+      muted_stories: muted.value(),
       quiet_hours: quiet.value(),
       daily_limit: most.value(),
       allow_breaking: breaking.checked,
@@ -424,7 +428,7 @@ async function showPreferences(panel) {
   };
   panel.show(
     { paper: site.name, heading: t.yours },
-    topics.fieldset,
+    ...lists.filter((list) => list.children[1]),
     quiet.fieldset,
     element("fieldset", {}, most.label, rest.label, element("label", {}, breaking, t.breaking)),
     choices(panel.button("save", save), ...panel.closing()),
@@ -440,14 +444,6 @@ async function showPreferences(panel) {
   );
 }
 
-function showHomeScreen(panel) {
-  const { t } = panel;
-  const share = element("li", {}, t.homeShare, outline(...SHARE));
-  const steps = element("ol", {}, share, element("li", {}, t.homeAdd), element("li", {}, t.homeOpen));
-  const why = element("p", {}, t.homeWhy);
-  panel.show({ paper: "", heading: t.home }, why, steps, choices(...panel.closing()));
-}
-
 /** Show what fits this reader; `facts` are what a click on “Yes” needs, where it was prepared. */
 export async function fill(panel, facts) {
   const { reader, t } = panel;
@@ -457,7 +453,7 @@ export async function fill(panel, facts) {
   }
   const found = facts ?? (await prepared(reader));
   const trouble = reader.whyNot() ?? found.kind;
-  if (trouble === "home") showHomeScreen(panel);
+  if (trouble === "home") (await import("./home.js")).showHomeScreen(panel);
   else if (trouble) panel.say("", t.noAlerts, t[trouble] ?? t.refused);
   else showQuestion(panel, found);
 }

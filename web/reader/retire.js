@@ -16,7 +16,7 @@ export async function retire(retired, { runs, site, prepare, mayAsk }) {
   await old?.unregister();
   if (localStorage[MOVING] && Notification.permission === "granted" && mayAsk()) {
     const { join } = await prepare();
-    await join(topics.filter((topic) => topic.default).map((topic) => topic.slug));
+    await join({ topics: topics.filter((topic) => topic.default).map((topic) => topic.slug) });
   }
   localStorage.removeItem(MOVING);
 }

@@ -23,7 +23,8 @@ def publisher() -> Iterator[Publisher]:
 def house(
     redis_url: str, push_service: PushService, publisher: Publisher, tmp_path: Path
 ) -> Iterator[House]:
-    with House(redis_url, push_service, tmp_path, SITE_ORIGINS=publisher.origin) as house:
+    settings = {"SITE_ORIGINS": publisher.origin, "WEB_CONCURRENCY": "1"}
+    with House(redis_url, push_service, tmp_path, **settings) as house:
         yield house
 
 

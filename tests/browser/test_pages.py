@@ -1,0 +1,45 @@
+"""Our own pages for readers, on every kind of screen: in a real Chromium, judged by axe-core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from tests.browser.worker_harness import Site
+
+pytestmark = pytest.mark.browser
+
+OVERFLOWS = "document.documentElement.scrollWidth > innerWidth"
+# Of each page what differs is seen at least once: which way it runs, its colours, its columns.
+LOOKS = [
+    ("/privacy?lang=ar", 390, False),
+    ("/privacy?lang=ru", 1280, True),
+    ("/demo/", 390, True),
+    ("/demo/night-ferry", 1280, False),
+    ("/demo/no-such-story", 390, False),
+]
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as site:
+        yield site
+
+
+@pytest.mark.parametrize(("path", "width", "dark"), LOOKS)
+def test_a_page_is_whole_and_without_fault(
+    site: Site, chromium_page: Callable[..., Page], path: str, width: int, dark: bool
+) -> None:
+    page = chromium_page(width, 800, dark=dark)
+    page.goto(site.origin + path)
+    manifest = page.context.new_cdp_session(page).send("Page.getAppManifest")
+    assert manifest["errors"] == []
+    assert manifest["url"].endswith("/demo/site.webmanifest") == path.startswith("/demo/")
+    found = Axe().run(page).response["violations"]
+    assert [f"{rule['id']}: {rule['nodes']}" for rule in found] == []
+    for narrower in (768, 390, 320):
+        page.set_viewport_size({"width": narrower, "height": 800})
+        assert not page.evaluate(OVERFLOWS), narrower

@@ -1,0 +1,134 @@
+"""One running story followed alone, from a bell of its own on the page: in a real Chromium."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from service.models import Audience, SubscriptionId
+from service.reader import WEB
+from tests.browser.readers import Visit, panel, subscribe
+from tests.browser.test_panel_looks import IN_VIEW, faults
+from tests.house import House
+
+pytestmark = pytest.mark.browser
+
+MAIN = '<h1>Quake</h1><div data-stop-press="bell" data-story="quake"></div>'
+
+
+@pytest.fixture
+def quake(paper: House) -> House:
+    """The newspaper with a story that runs."""
+    paper.publish(Audience(topics=("world",), story="quake"))
+    return paper
+
+
+def story_bell(page: Page) -> Locator:
+    return page.locator("#news button.bell")
+
+
+def says(page: Page, *words: str) -> None:
+    for text in words:
+        expect(panel(page)).to_contain_text(text)
+
+
+def reader(paper: House, page: Page) -> Any:
+    id = SubscriptionId.parse(page.evaluate("StopPress.state().id"))
+    return paper.runtime.store.subscriptions.get(id)
+
+
+def reached(paper: House) -> int:
+    """How many an alert of the story has that is for topics which nobody here follows."""
+    return paper.runtime.publishing.reach(Audience(topics=("sport",), story="quake"))
+
+
+def test_who_is_no_subscriber_follows_the_story_alone_until_it_ends(
+    quake: House, visit: Visit
+) -> None:
+    page = visit(390, 844, main=MAIN)
+    expect(story_bell(page)).to_have_text("Follow this story")
+    story_bell(page).click()
+    says(page, "Alerts about this story until it ends")
+    expect(panel(page).get_by_role("heading")).to_be_focused()
+    assert panel(page).evaluate(IN_VIEW)
+    assert faults(page, "body > div:last-of-type") == []
+    panel(page).get_by_role("button", name="Yes, alert me").click()
+    says(page, "You follow this story.")
+    kept = reader(quake, page)
+    assert (kept.topics, kept.followed) == (frozenset(), {"quake"})
+    assert reached(quake) == 1
+    assert faults(page, "body > div:last-of-type") == []
+
+    # Other choices need no topic beside it.
+    panel(page).get_by_role("button", name="Quiet hours and more").click()
+    expect(panel(page).get_by_role("checkbox", name="quake")).to_be_checked()
+    panel(page).get_by_role("button", name="Save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    assert reader(quake, page).followed == {"quake"}
+
+    quake.runtime.store.stories.close("quake")
+    assert reader(quake, page).followed == set()
+    page.reload()
+    story_bell(page).click()
+    says(page, "This story has ended")
+
+
+def test_who_says_yes_to_a_story_that_has_just_ended_is_not_subscribed(
+    quake: House, visit: Visit
+) -> None:
+    page = visit(main=MAIN)
+    story_bell(page).click()
+    quake.runtime.store.stories.close("quake")
+    panel(page).get_by_role("button", name="Yes, alert me").click()
+    expect(panel(page).get_by_role("alert")).to_contain_text("This story has ended")
+    assert not page.evaluate("StopPress.state().subscribed")
+    assert quake.runtime.store.subscriptions.count() == 0
+
+
+def test_a_subscriber_follows_with_one_click_also_what_was_muted_and_stops_with_another(
+    quake: House, visit: Visit
+) -> None:
+    quake.publish(Audience(everyone=True, story="storm"))
+    ordinary = visit()
+    subscribe(ordinary)
+    page = visit(main=MAIN, context=ordinary.context)
+    page.evaluate(
+        """() => {
+          const { id, token } = JSON.parse(localStorage.getItem("stop-press"));
+          const headers = { "Content-Type": "application/json", Authorization: `Bearer ${token}` };
+          const body = JSON.stringify({ muted_stories: ["quake", "storm"] });
+          return fetch(`/api/v1/subscriptions/${id}`, { method: "PATCH", headers, body });
+        }"""
+    )
+    story_bell(page).click()
+    says(page, "You follow this story.")
+    kept = reader(quake, page)
+    assert (kept.topics, kept.followed, kept.muted) == ({"world"}, {"quake"}, {"storm"})
+    panel(page).get_by_role("button", name="Follow no more").click()
+    says(page, "You follow this story no more.")
+    assert reader(quake, page).followed == set()
+
+    # What is muted can be seen, and taken back, in the preferences.
+    panel(page).get_by_role("button", name="Close").click()
+    page.locator("header button.bell").click()
+    panel(page).get_by_role("checkbox", name="storm").uncheck()
+    panel(page).get_by_role("button", name="Save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    assert reader(quake, page).muted == set()
+
+    quake.runtime.store.subscriptions.remove(reader(quake, page).id)
+    panel(page).get_by_role("button", name="Close").click()
+    story_bell(page).click()
+    expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
+
+
+@pytest.mark.parametrize("script", ["story", "home"])
+def test_what_few_come_to_has_its_words_in_every_language(script: str) -> None:
+    text = (WEB / "reader" / f"{script}.js").read_text()
+    found = dict(re.findall(r"^  ([a-z]{2}): \{\n(.*?)^  \},", text, re.M | re.S))
+    assert set(found) == {path.stem for path in (WEB / "reader" / "texts").iterdir()}
+    names = {language: re.findall(r"^    (\w+):", rows, re.M) for language, rows in found.items()}
+    assert {tuple(row) for row in names.values()} == {tuple(names["en"])}
