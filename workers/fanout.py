@@ -131,7 +131,8 @@ class FanOut:
             lease.outdated = lease.outdated or lease.paced != self._health.paced
         wanted = {one.id: (one, due) for one, due in self._dispatch.sending()}
         for id, send in self._sends.items():
-            send.going_on = id in wanted
+            # What was paused or cancelled may still have batches that are due.
+            send.going_on, send.due = id in wanted, False
         for id, (notification, due) in wanted.items():
             send = self._sends.get(id) or Send(self._runtime, notification)
             send.read(notification)
