@@ -140,6 +140,10 @@ class FanOut:
             self._sends[id] = send
         busy = {lease.send.id for lease in self._leases}
         self._sends = {id: s for id, s in self._sends.items() if id in wanted or id in busy}
+        for message in self._transport.withdraw(_is_outdated):
+            message.lease.under_way -= 1
+            self._under_way -= 1
+            self._put_back(message)
 
     def _next_lease(self) -> Lease | None:
         """Return a lease with somebody to start with: breaking alerts before all others."""
@@ -306,10 +310,20 @@ class FanOut:
 
     def _start(self, lease: Lease, rows: Rows) -> None:
         for message in self._messages.make(lease, rows):
+            if time.monotonic() >= lease.until:
+                # Making them took that long: Redis was away, or the process was stopped.
+                lease.lost = True
+                self._put_back(message)
+                continue
             base, path = message.base, message.base.path + message.record.rest
             self._transport.start(message, base.origin, path, message.headers, message.body)
             lease.under_way += 1
             self._under_way += 1
+
+    def _put_back(self, message: Message) -> None:
+        """Let a message not leave that was made; its recipient gets another one."""
+        self._health.not_started(message.base.service)
+        message.lease.ready.append((message.number, message.record))
 
     # -- answers ---------------------------------------------------------------------------------
 
@@ -401,3 +415,9 @@ class FanOut:
         lease.send.leases -= 1
         if wait is None and not lease.send.leases:
             self._dispatch.advance(lease.send.id)
+
+
+def _is_outdated(message: Message) -> bool:
+    """Whether a message must not leave any more: stopped, corrected, or another worker's by now."""
+    lease = message.lease
+    return lease.lost or not lease.send.going_on or message.revision != lease.send.revision
