@@ -48,7 +48,7 @@ class Dispatch:
         sending, recipients, id = self._store.sending, self._store.recipients, notification.id
         root = self._store.notifications.get(notification.corrects or 0)
         # Until then somebody may still get the text that is corrected, and then the correction.
-        settled = root is None or self._settled(notification, root)
+        settled = root is None or self._is_settled(notification, root)
         for partition in sending.partitions:
             if root is None:
                 count = recipients.freeze(id, partition, notification.audience)
@@ -59,10 +59,12 @@ class Dispatch:
             batches = cut(partition, undone, count, spread_ms)
             sending.lay_out(id, partition, batches, final=settled)
 
-    @staticmethod
-    def _settled(correction: Notification, root: Notification) -> bool:
+    def _is_settled(self, correction: Notification, root: Notification) -> bool:
         started = correction.started_at or correction.created_at
-        return root.finished_at is not None or time.time() > started + _UNDER_WAY
+        if time.time() > started + _UNDER_WAY:
+            return True
+        active = self._store.notifications.all(self._store.notifications.active())
+        return root.finished_at is not None and not any(one.wave for one in active)
 
     def sending(self) -> list[tuple[Notification, bool]]:
         """Return what is being sent, and whether batches of it are due; plans what is not yet."""
