@@ -12,6 +12,8 @@ from service.models import Notification, State
 from service.quiet import QUARTER
 from service.store import Store
 
+_DAY = 86_400  # seconds
+
 
 class Wave(NamedTuple):
     """What a wave brought of one alert: `alone` as it was, `together` with others as one message.
@@ -54,6 +56,15 @@ class Held:
         return sum(wave.together for wave in self.waves)
 
 
+def may_bring(quarter: int, notification: Notification) -> bool:
+    """Whether it can be held until that quarter hour: quiet hours end within a day.
+
+    What a wave did not bring in time is still marked as held, and too old for the next night's.
+    """
+    over_at = notification.finished_at
+    return over_at is None or quarter * QUARTER <= over_at + _DAY
+
+
 def held(store: Store, notification: Notification) -> Held:
     """Return who waits for a notification as of now, and what came of those who did."""
     running = [
@@ -74,7 +85,8 @@ def held(store: Store, notification: Notification) -> Held:
     if notification.state is State.CANCELLED or _replaced(store, notification):
         return Held(waves=waves)
     quarters = {*store.held.pending(), *(one.audience.waking or 0 for one in running)}
-    waiting = store.held.waiting(notification.id, sorted(quarters))
+    to_come = [quarter for quarter in sorted(quarters) if may_bring(quarter, notification)]
+    waiting = store.held.waiting(notification.id, to_come)
     return Held(
         waiting=sum(waiting.values()),
         first_at=min(waiting) * QUARTER if waiting else None,

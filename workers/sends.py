@@ -15,6 +15,7 @@ from service.payload import Payload, digest
 from service.quiet import Choice
 from service.runtime import Runtime
 from service.store.held import Brought
+from service.waves import may_bring
 from workers import wire
 from workers.health import Health, Service
 
@@ -93,7 +94,12 @@ class Digest:
             return
         self._read_at, self._made, self._newest = time.monotonic(), {}, {}
         latest = self._runtime.publishing.started(_MOST_HELD)
-        self._alerts = {one.id: one for one in latest if one.state is not State.CANCELLED}
+        quarter = self._wave.audience.waking or 0
+        self._alerts = {
+            one.id: one
+            for one in latest
+            if one.state is not State.CANCELLED and may_bring(quarter, one)
+        }
         for one in latest:
             if one.story and not one.corrects:
                 self._newest.setdefault(one.story, one.id)
