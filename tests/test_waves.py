@@ -13,6 +13,8 @@ from service.models import Audience, Content, Outcome, State, SubscriptionId
 from service.publishing import Conflict
 from service.quiet import NO_QUIET, QUARTER
 from service.runtime import Runtime
+from service.store.held import Brought
+from service.store.sending import Result
 from tests.client import API, Client, make_app
 from tests.house import House, wait_until
 from tests.night import bring, hold
@@ -20,6 +22,7 @@ from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
 from tests.seeded import around_now, choose, reader_of, shown
 from tests.test_courtesy import READERS, said, wake
+from workers.sends import Digest
 
 pytestmark = pytest.mark.redis
 
@@ -341,3 +344,67 @@ def test_who_changed_their_quiet_hours_in_the_night_waits_once(client: Client) -
         (now + 20) * QUARTER,
         (now + 24) * QUARTER,
     )
+
+
+# In time ----------------------------------------------------------------------------------------
+
+
+def test_what_no_wave_brought_in_time_does_not_come_a_day_later(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(client, 10)
+    runtime, now = client.runtime, int(time.time()) // QUARTER
+    old = publish(runtime)
+    hold(runtime, old, {now + 1: 4})
+    late = (now + 1) * QUARTER + 4 * 3600
+    runtime.publishing.wake_readers(late, "https://paper.example")
+    assert not runtime.publishing.waves(9)
+    monkeypatch.setattr(time, "time", lambda: (now + 90) * QUARTER)
+    new = publish(runtime)
+    hold(runtime, new, {now + 98: 4})
+    assert runtime.publishing.held(runtime.publishing.get(old)).waiting == 0
+    assert runtime.publishing.held(runtime.publishing.get(new)).waiting == 4
+    runtime.publishing.wake_readers((now + 98) * QUARTER, "https://paper.example")
+    (wave,) = runtime.publishing.waves(9)
+    assert Digest(runtime, wave).held(0, range(10)) == {number: [new] for number in range(4)}
+
+
+def test_who_has_the_old_words_from_a_wave_under_way_gets_the_correction(client: Client) -> None:
+    seed(client, 10)
+    runtime, morning = client.runtime, int(time.time()) // QUARTER + 20
+    publishing = runtime.publishing
+    id = publish(runtime)
+    hold(runtime, id, {morning: 4})
+    publishing.wake_readers(morning * QUARTER, "https://paper.example")
+    (wave,) = publishing.waves(9)
+    runtime.dispatch.plan(wave)
+    under_way = runtime.store.sending.claim(wave.id, 0, "a test ", 60_000)
+    assert under_way is not None
+    correction = publishing.correct(
+        id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
+    ).id
+    hold(runtime, correction, {})
+    assert publishing.progress(correction).of(Outcome.ACCEPTED) == 6
+    brought = Brought(((id, 0),), (id,), (id,))
+    came = {Result(Outcome.ACCEPTED, "google", 1, 0, brought=brought): under_way.pending}
+    runtime.store.sending.record(wave.id, under_way.batch, "a test ", 60_000, came)
+    runtime.store.sending.release(wave.id, under_way.batch, "a test ", wait_ms=None)
+    runtime.dispatch.advance(wave.id)
+    hold(runtime, correction, {})
+    assert publishing.progress(correction).of(Outcome.ACCEPTED) == 10
+    runtime.dispatch.advance(correction)
+    assert publishing.get(correction).state is State.SENT
+
+
+def test_who_is_held_by_a_worker_that_redis_kept_waiting_wakes_in_a_quarter_to_come(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(client, 4)
+    runtime, now = client.runtime, time.time()
+    id = publish(runtime)
+    # As of the worker, who has asked Redis to write it down half an hour ago.
+    monkeypatch.setattr(time, "time", lambda: now - 1800)
+    hold(runtime, id, {int(now // QUARTER) - 1: 4})
+    (quarter,) = runtime.store.held.pending()
+    assert quarter > now // QUARTER
+    assert runtime.publishing.held(runtime.publishing.get(id)).waiting == 4
