@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from service import seeding
-from service.models import Audience, Content, Outcome, State, SubscriptionId
+from service.models import Audience, Content, Outcome, SendAt, State, SubscriptionId
 from service.publishing import Conflict
 from service.quiet import NO_QUIET, QUARTER
 from service.runtime import Runtime
@@ -206,6 +206,32 @@ def test_the_newer_of_two_alerts_of_a_story_comes_in_the_morning_though_the_olde
     came = wake(reading, push)
     assert [text.partition("|")[0] for text in said(came)] == ["Ferry home"]
     assert len(came) == 50
+
+
+def test_a_story_goes_on_from_its_latest_alert_that_was_not_cancelled(client: Client) -> None:
+    seed(client, 10)
+    runtime, morning = client.runtime, int(time.time()) // QUARTER + 20
+    publishing, ferry = runtime.publishing, Audience(everyone=True, story="ferry")
+    words = Content(title="Ferry late", url="https://paper.example/story")
+    held = publishing.publish(words, ferry, by="a test").id
+    hold(runtime, held, {morning: 4})
+    planned = SendAt(time.time() + 3600)
+    for later in (None, planned):
+        publishing.cancel(publishing.publish(words, ferry, by="a test", send_at=later).id)
+    assert publishing.held(publishing.get(held)).waiting == 4
+    publishing.wake_readers(morning * QUARTER, "https://paper.example")
+    (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
+    assert record is not None
+    said = Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
+    assert said is not None
+    assert said[0].told == (held,)
+    newer = publishing.publish(words, ferry, by="a test").id
+    assert publishing.held(publishing.get(held)).waiting == 0
+    assert (
+        Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
+        is None
+    )
+    assert runtime.store.stories.open()["ferry"].latest == newer
 
 
 # Withdrawing ------------------------------------------------------------------------------------
