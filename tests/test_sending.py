@@ -140,6 +140,22 @@ def test_whom_nobody_planned_for_in_time_is_counted_as_expired(
     assert counts(store, id) == {"expired": 1000}
 
 
+def test_of_a_correction_that_nobody_planned_in_time_only_those_count_who_were_to_get_it(
+    store: Store, publishing: Publishing, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
+    reached = {Result(Outcome.ACCEPTED, "google", 1, revision=0): list(range(300))}
+    store.sending.record(id, batch, "worker", LEASE_MS, reached)
+    words = {"title": "Good news", "body": None, "url": None}
+    correction = publishing.correct(id, **words, replace=True, by="a test").id  # type: ignore[arg-type]
+    later = time.time() + 5 * 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    dispatch.advance(correction)
+    assert publishing.get(correction).state is State.EXPIRED
+    assert counts(store, correction) == {"expired": 300}
+
+
 def test_a_finished_send_leaves_its_counts_and_no_bitmap(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
