@@ -9,11 +9,12 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import ConnectionError
 
 from service import seeding
 from service.dispatch import BATCH_RECIPIENTS, Dispatch, cut
 from service.models import Audience, Batch, Content, Notification, Outcome, State
-from service.publishing import Publishing
+from service.publishing import Conflict, Publishing
 from service.store import Store, connect
 from service.store.sending import Claim, Result, Retry
 
@@ -125,6 +126,27 @@ def test_what_was_cancelled_never_ends_as_sent(
     assert publishing.get(id).state is State.CANCELLED
 
 
+def test_whoever_cancels_again_what_was_cut_off_stops_its_corrections(
+    store: Store, publishing: Publishing, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = planned(publishing, dispatch)
+    correction = publishing.correct(
+        id, title="Good news", body=None, url=None, replace=True, by="a test"
+    ).id
+    with monkeypatch.context() as cut_off:
+
+        def gone(*_: object) -> None:
+            raise ConnectionError("Redis went away")
+
+        cut_off.setattr(store.notifications, "all", gone)
+        with pytest.raises(ConnectionError):
+            publishing.cancel(id)
+    assert publishing.get(id).state is State.CANCELLED
+    with pytest.raises(Conflict, match="already cancelled"):
+        publishing.cancel(id)
+    assert publishing.get(correction).state is State.CANCELLED
+
+
 def test_whom_nobody_planned_for_in_time_is_counted_as_expired(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
@@ -147,8 +169,9 @@ def test_of_a_correction_that_nobody_planned_in_time_only_those_count_who_were_t
     batch = claimed(store, id, "worker", LEASE_MS).batch
     reached = {Result(Outcome.ACCEPTED, "google", 1, revision=0): list(range(300))}
     store.sending.record(id, batch, "worker", LEASE_MS, reached)
-    words = {"title": "Good news", "body": None, "url": None}
-    correction = publishing.correct(id, **words, replace=True, by="a test").id  # type: ignore[arg-type]
+    correction = publishing.correct(
+        id, title="Good news", body=None, url=None, replace=True, by="a test"
+    ).id
     later = time.time() + 5 * 3600
     monkeypatch.setattr(time, "time", lambda: later)
     dispatch.advance(correction)
