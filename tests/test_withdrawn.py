@@ -42,20 +42,23 @@ def fan_out(house: House) -> Iterator[FanOut]:
     fan_out.close()
 
 
-def test_what_waits_for_a_connection_when_an_alert_is_paused_does_not_leave(
-    house: House, fan_out: FanOut, silent: str
+@pytest.mark.parametrize("ending", [False, True])
+def test_what_waits_for_a_connection_does_not_leave_when_its_alert_is_paused_or_the_worker_ends(
+    house: House, fan_out: FanOut, silent: str, ending: bool
 ) -> None:
     house.seed(10, origins=[silent])
     id = house.publish()
     looks = itertools.count()
 
-    def paused_at_the_second_look() -> bool:
+    def goes_on() -> bool:
         if next(looks) == 1:
             assert fan_out._transport.free < 256
+            if ending:
+                return False
             house.runtime.publishing.pause(id)
         return True
 
-    fan_out.run(paused_at_the_second_look)
+    fan_out.run(goes_on)
     assert fan_out._transport.free == 256
     assert house.runtime.publishing.progress(id).done == 0
     assert house.runtime.store.sending.look(id, 0).due == 1, "nobody was tried in vain"

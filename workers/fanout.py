@@ -125,6 +125,7 @@ class FanOut:
         self._checked_at = now
         self._going_on = self._going_on and may_go_on()
         if not self._going_on:
+            self._withdraw(lambda _: True)
             return
         self._health.refresh()
         for lease in self._leases:
@@ -140,10 +141,7 @@ class FanOut:
             self._sends[id] = send
         busy = {lease.send.id for lease in self._leases}
         self._sends = {id: s for id, s in self._sends.items() if id in wanted or id in busy}
-        for message in self._transport.withdraw(_is_outdated):
-            message.lease.under_way -= 1
-            self._under_way -= 1
-            self._put_back(message)
+        self._withdraw(_is_outdated)
 
     def _next_lease(self) -> Lease | None:
         """Return a lease with somebody to start with: breaking alerts before all others."""
@@ -319,6 +317,13 @@ class FanOut:
             self._transport.start(message, base.origin, path, message.headers, message.body)
             lease.under_way += 1
             self._under_way += 1
+
+    def _withdraw(self, unwanted: Callable[[Message], bool]) -> None:
+        """Take back what still waits for a connection, and is unwanted."""
+        for message in self._transport.withdraw(unwanted):
+            message.lease.under_way -= 1
+            self._under_way -= 1
+            self._put_back(message)
 
     def _put_back(self, message: Message) -> None:
         """Let a message not leave that was made; its recipient gets another one."""
