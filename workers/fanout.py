@@ -36,7 +36,8 @@ CHECKPOINT = 64  # answers that are recorded together
 SMALLEST = 64  # or that part of the window, where it is full
 LINGER = 0.2  # seconds an answer may wait to be recorded
 READ_AHEAD = 128  # records read at once
-MOST_LEASES = 8  # of one worker; more only wait for a slow push service
+# Of one worker; more only wait for a slow push service. Of breaking alerts as many beside others.
+MOST_LEASES = 8
 TOO_SOON = 0.02  # seconds between two looks for more where a pace allows little
 # Messages that are started together: of the places that are free a fourth, so that where answers
 # come at once many are, and where they are late what is ready soon leaves; but no fewer than this.
@@ -174,7 +175,8 @@ class FanOut:
     def _claim(self, urgent: bool | None = None) -> Lease | None:
         """Lease another batch, of the alert of which this worker holds the fewest."""
         due = [s for s in self._sends.values() if s.due and urgent in (None, s.urgent)]
-        if due and not urgent and len(self._leases) >= MOST_LEASES and not self._park():
+        held = sum(lease.send.urgent or not urgent for lease in self._leases)
+        if due and held >= MOST_LEASES and not self._park():
             return None
         for send in sorted(due, key=lambda send: (not send.urgent, send.leases)):
             for partition in self._sending.partitions:
