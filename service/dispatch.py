@@ -45,24 +45,30 @@ class Dispatch:
 
     def plan(self, notification: Notification) -> None:
         """Freeze the audience and cut it into batches, whatever of it was not done before."""
-        sending, recipients, id = self._store.sending, self._store.recipients, notification.id
+        sending, id = self._store.sending, notification.id
         root = self._store.notifications.get(notification.corrects or 0)
         # Until then somebody may still get the text that is corrected, and then the correction.
-        settled = root is None or self._settled(notification, root)
+        settled = root is None or self._is_settled(notification, root)
         for partition in sending.partitions:
-            if root is None:
-                count = recipients.freeze(id, partition, notification.audience)
-            else:
-                count = recipients.freeze_reached(id, partition, root.id, root.revision)
-            undone = recipients.undone(id, partition)
+            count = self._freeze(notification, root, partition)
+            undone = self._store.recipients.undone(id, partition)
             spread_ms = min(notification.spread_minutes * 60_000, _time_left_ms(notification))
             batches = cut(partition, undone, count, spread_ms)
             sending.lay_out(id, partition, batches, final=settled)
 
-    @staticmethod
-    def _settled(correction: Notification, root: Notification) -> bool:
+    def _freeze(self, notification: Notification, root: Notification | None, partition: int) -> int:
+        """Fix who will receive a notification, a correction of `root` perhaps; return how many."""
+        recipients, id = self._store.recipients, notification.id
+        if root is None:
+            return recipients.freeze(id, partition, notification.audience)
+        return recipients.freeze_reached(id, partition, root.id, root.revision)
+
+    def _is_settled(self, correction: Notification, root: Notification) -> bool:
         started = correction.started_at or correction.created_at
-        return root.finished_at is not None or time.time() > started + _UNDER_WAY
+        if time.time() > started + _UNDER_WAY:
+            return True
+        active = self._store.notifications.all(self._store.notifications.active())
+        return root.finished_at is not None and not any(one.wave for one in active)
 
     def sending(self) -> list[tuple[Notification, bool]]:
         """Return what is being sent, and whether batches of it are due; plans what is not yet."""
@@ -120,9 +126,10 @@ class Dispatch:
         undone = Outcome.CANCELLED if stopped else Outcome.EXPIRED if expired else None
         if undone or all(look.planned for look in looks.values()):
             if expired and not stopped:
+                root = self._store.notifications.get(notification.corrects or 0)
                 for partition in (p for p, look in looks.items() if not look.planned):
                     # Nobody was there to plan it in time: whom it missed is counted all the same.
-                    self._store.recipients.freeze(id, partition, notification.audience)
+                    self._freeze(notification, root, partition)
             if undone is None and any(look.open and not look.batches for look in looks.values()):
                 self.plan(notification)
             idle = [p for p, look in looks.items() if undone or not look.batches]

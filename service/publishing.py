@@ -358,11 +358,20 @@ class Publishing:
             if self._store.notifications.change(one, cancelled, _now()):
                 self._dispatch.advance(id)
                 return
-        self._move(id, State.CANCELLED, self._stoppable(one), "cancelled")
-        for correction in self._store.notifications.all(self.get(id).corrections):
+        try:
+            self._move(id, State.CANCELLED, self._stoppable(one), "cancelled")
+        finally:  # also after a call that was cut off between the two, and now is a conflict
+            self._cancel_corrections(id)
+        self._dispatch.advance(id)
+
+    def _cancel_corrections(self, id: int) -> None:
+        """Stop the corrections of a notification, if it was stopped itself."""
+        root = self.get(id)
+        if root.state is not State.CANCELLED:
+            return
+        for correction in self._store.notifications.all(root.corrections):
             possible = self._stoppable(correction)
             self._store.notifications.move(correction.id, State.CANCELLED, possible_from=possible)
-        self._dispatch.advance(id)
 
     def _stoppable(self, notification: Notification) -> list[State]:
         """Return the states in which something of it may still come."""

@@ -5,12 +5,16 @@ What was held comes by waves, one for each quarter hour in which readers wake (d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from service.models import Notification, State
 from service.quiet import QUARTER
 from service.store import Store
+
+MOST_HELD = 100  # alerts that are looked through
+_DAY = 86_400  # seconds
 
 
 class Wave(NamedTuple):
@@ -54,6 +58,27 @@ class Held:
         return sum(wave.together for wave in self.waves)
 
 
+def may_bring(quarter: int, notification: Notification) -> bool:
+    """Whether it can be held until that quarter hour: quiet hours end within a day.
+
+    What a wave did not bring in time is still marked as held, and too old for the next night's.
+    """
+    over_at = notification.finished_at
+    return over_at is None or quarter * QUARTER <= over_at + _DAY
+
+
+def newest_of_stories(latest: Iterable[Notification]) -> dict[str, int]:
+    """Return by story which of these alerts, the latest first, comes instead of all others.
+
+    What was cancelled replaces nothing: it may have reached nobody.
+    """
+    newest: dict[str, int] = {}
+    for one in latest:
+        if one.story and not one.corrects and one.state is not State.CANCELLED:
+            newest.setdefault(one.story, one.id)
+    return newest
+
+
 def held(store: Store, notification: Notification) -> Held:
     """Return who waits for a notification as of now, and what came of those who did."""
     running = [
@@ -74,7 +99,8 @@ def held(store: Store, notification: Notification) -> Held:
     if notification.state is State.CANCELLED or _replaced(store, notification):
         return Held(waves=waves)
     quarters = {*store.held.pending(), *(one.audience.waking or 0 for one in running)}
-    waiting = store.held.waiting(notification.id, sorted(quarters))
+    to_come = [quarter for quarter in sorted(quarters) if may_bring(quarter, notification)]
+    waiting = store.held.waiting(notification.id, to_come)
     return Held(
         waiting=sum(waiting.values()),
         first_at=min(waiting) * QUARTER if waiting else None,
@@ -85,5 +111,8 @@ def held(store: Store, notification: Notification) -> Held:
 
 def _replaced(store: Store, notification: Notification) -> bool:
     """Whether a newer alert of its story comes instead of it."""
-    running = store.stories.open().get(notification.story) if notification.story else None
-    return running is not None and running.latest != (notification.corrects or notification.id)
+    root = notification.corrects or notification.id
+    if not notification.story:
+        return False
+    newest = newest_of_stories(store.notifications.started(MOST_HELD))
+    return newest.get(notification.story, root) != root

@@ -6,9 +6,13 @@ import time
 
 import pytest
 
-from service.models import Audience, SubscriptionId
+from service.models import Audience, Batch, SubscriptionId
+from service.store.sending import Sending
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
+from tests.seeded import around_now, choose
+from workers import jobs
+from workers.fanout import MOST_LEASES
 from workers.prepare import Pool
 
 WINDOW = 256
@@ -108,3 +112,26 @@ def test_a_breaking_alert_comes_before_whatever_of_a_large_one_was_not_started_y
     started = sum(published_at < at < urgent[0] for at in others)
     assert started <= 2 * WINDOW, "a window of each worker's"
     assert len(others) < 50_000
+
+
+def test_a_breaking_alert_for_which_all_sleep_is_written_down_as_it_goes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a million sleepers the first batches would else be another worker's before that."""
+    house.seed(160)
+    choose(house, range(160), quiet=around_now())
+    id, sending = house.publish(kind="breaking"), house.runtime.store.sending
+    house.runtime.store.recipients.freeze(id, 0, Audience(everyone=True))
+    sending.lay_out(id, 0, [(Batch(0, at, at + 7), 0) for at in range(0, 160, 8)])
+    fan_out = jobs._new_fan_out(house.runtime)
+    leases = []
+
+    def record(*args: object) -> bool:
+        leases.append(len(fan_out._leases))
+        return Sending.record(sending, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sending, "record", record)
+    fan_out.run(lambda: True)
+    fan_out.close()
+    assert max(leases) == MOST_LEASES
+    assert house.outcomes(id) == {"skipped": 160}

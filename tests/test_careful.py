@@ -6,6 +6,9 @@ import time
 import zlib
 from collections import Counter
 
+import pytest
+
+from service import dispatch
 from service.models import Audience, Content, Notification, State
 from tests.house import House, content, wait_until
 from tests.push_service import Answer, Message, PushService
@@ -113,13 +116,16 @@ def test_a_spread_send_goes_out_evenly(house: House, push: PushService) -> None:
 
 
 def test_a_paused_send_stops_within_a_second_and_goes_on_where_it_was(
-    house: House, push: PushService
+    house: House, push: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.seed(3000)
     push.answer_with(lambda _message: Answer(201, delay=0.1))
+    id = house.publish()
+    # Many batches are due when it is paused, as of a large audience.
+    monkeypatch.setattr(dispatch, "BATCH_RECIPIENTS", 128)
+    house.runtime.dispatch.plan(house.runtime.publishing.get(id))
     house.worker()
     house.clock()
-    id = house.publish()
     push.wait_for(500, timeout=30)
     notifications = house.runtime.store.notifications
     assert notifications.move(id, State.PAUSED, possible_from=[State.SENDING])

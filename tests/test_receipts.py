@@ -15,6 +15,7 @@ from service.publishing import reporting
 from service.reports import Estimate, estimate_words, estimates
 from service.seeding import seed
 from service.store import Store
+from service.tokens import Tokens
 from tests.client import API, Client
 from tests.house import content
 
@@ -154,3 +155,11 @@ def test_the_error_is_that_of_sampling_and_that_of_counting() -> None:
     assert count == 40_000
     assert error == pytest.approx((346.41**2 + 324**2) ** 0.5, rel=1e-4)
     assert estimates({"dismissed": 10_000}, 0.25)["dismissed"] == Estimate(count, error)
+
+
+def test_there_are_receipts_for_billions_of_alerts_of_which_each_welcome_is_one() -> None:
+    tokens, reader = Tokens("a secret of at least 32 characters"), SubscriptionId(1, 300)
+    # Made when there were three bytes for an alert's id: it is with a browser still.
+    assert tokens.open_receipt("8BpcDn-RE3vLxLd1qU8GkA") == (70_000, reader)
+    for id in (70_000, 1 << 24, (1 << 32) - 1):
+        assert tokens.open_receipt(tokens.receipt(id, reader)) == (id, reader)

@@ -8,11 +8,12 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import ConnectionError
 
 from service import seeding
 from service.dispatch import BATCH_RECIPIENTS, Dispatch, cut
 from service.models import Audience, Batch, Content, Notification, Outcome, State
-from service.publishing import Publishing
+from service.publishing import Conflict, Publishing
 from service.store import Store, connect
 from service.store.outcomes import Result
 from service.store.sending import Claim, Retry
@@ -123,6 +124,27 @@ def test_what_was_cancelled_never_ends_as_sent(
     assert publishing.get(id).state is State.CANCELLED
 
 
+def test_whoever_cancels_again_what_was_cut_off_stops_its_corrections(
+    store: Store, publishing: Publishing, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = planned(publishing, dispatch)
+    correction = publishing.correct(
+        id, title="Good news", body=None, url=None, replace=True, by="a test"
+    ).id
+    with monkeypatch.context() as cut_off:
+
+        def gone(*_: object) -> None:
+            raise ConnectionError("Redis went away")
+
+        cut_off.setattr(store.notifications, "all", gone)
+        with pytest.raises(ConnectionError):
+            publishing.cancel(id)
+    assert publishing.get(id).state is State.CANCELLED
+    with pytest.raises(Conflict, match="already cancelled"):
+        publishing.cancel(id)
+    assert publishing.get(correction).state is State.CANCELLED
+
+
 def test_whom_nobody_planned_for_in_time_is_counted_as_expired(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
@@ -136,6 +158,23 @@ def test_whom_nobody_planned_for_in_time_is_counted_as_expired(
     dispatch.advance(id)
     assert publishing.get(id).state is State.EXPIRED
     assert counts(store, id) == {"expired": 1000}
+
+
+def test_of_a_correction_that_nobody_planned_in_time_only_those_count_who_were_to_get_it(
+    store: Store, publishing: Publishing, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
+    reached = {Result(Outcome.ACCEPTED, "google", 1, revision=0): list(range(300))}
+    store.outcomes.record(id, batch, "worker", LEASE_MS, reached)
+    correction = publishing.correct(
+        id, title="Good news", body=None, url=None, replace=True, by="a test"
+    ).id
+    later = time.time() + 5 * 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    dispatch.advance(correction)
+    assert publishing.get(correction).state is State.EXPIRED
+    assert counts(store, correction) == {"expired": 300}
 
 
 def test_a_finished_send_leaves_its_counts_and_no_bitmap(

@@ -8,16 +8,19 @@ from collections import Counter
 import pytest
 
 from service import seeding
-from service.models import Audience, Content, Outcome, State, SubscriptionId
+from service.models import Audience, Content, Outcome, SendAt, State, SubscriptionId
 from service.publishing import Conflict
 from service.quiet import NO_QUIET, QUARTER
 from service.runtime import Runtime
+from service.store.held import Brought
+from service.store.sending import Result
 from tests.client import API, Client, make_app
 from tests.house import House, wait_until
 from tests.night import bring, hold
 from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
 from tests.seeded import FRONT, around_now, choose, reader_of, said, shown, wake, waking
+from workers.sends import Digest
 
 EVERYONE = Audience(everyone=True)
 
@@ -181,6 +184,32 @@ def test_the_newer_of_two_alerts_of_a_story_comes_in_the_morning_though_the_olde
     assert len(came) == 50
 
 
+def test_a_story_goes_on_from_its_latest_alert_that_was_not_cancelled(client: Client) -> None:
+    seed(client, 10)
+    runtime, morning = client.runtime, int(time.time()) // QUARTER + 20
+    publishing, ferry = runtime.publishing, Audience(everyone=True, story="ferry")
+    words = Content(title="Ferry late", url="https://paper.example/story")
+    held = publishing.publish(words, ferry, by="a test").id
+    hold(runtime, held, {morning: 4})
+    planned = SendAt(time.time() + 3600)
+    for later in (None, planned):
+        publishing.cancel(publishing.publish(words, ferry, by="a test", send_at=later).id)
+    assert publishing.held(publishing.get(held)).waiting == 4
+    publishing.wake_readers(morning * QUARTER, "https://paper.example")
+    (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
+    assert record is not None
+    said = Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
+    assert said is not None
+    assert said[0].told == (held,)
+    newer = publishing.publish(words, ferry, by="a test").id
+    assert publishing.held(publishing.get(held)).waiting == 0
+    assert (
+        Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
+        is None
+    )
+    assert runtime.store.stories.open()["ferry"].latest == newer
+
+
 # Withdrawing ------------------------------------------------------------------------------------
 
 
@@ -307,3 +336,67 @@ def test_who_changed_their_quiet_hours_in_the_night_waits_once(client: Client) -
         (now + 20) * QUARTER,
         (now + 24) * QUARTER,
     )
+
+
+# In time ----------------------------------------------------------------------------------------
+
+
+def test_what_no_wave_brought_in_time_does_not_come_a_day_later(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(client, 10)
+    runtime, now = client.runtime, int(time.time()) // QUARTER
+    old = publish(runtime)
+    hold(runtime, old, {now + 1: 4})
+    late = (now + 1) * QUARTER + 4 * 3600
+    runtime.publishing.wake_readers(late, "https://paper.example")
+    assert not runtime.publishing.waves(9)
+    monkeypatch.setattr(time, "time", lambda: (now + 90) * QUARTER)
+    new = publish(runtime)
+    hold(runtime, new, {now + 98: 4})
+    assert runtime.publishing.held(runtime.publishing.get(old)).waiting == 0
+    assert runtime.publishing.held(runtime.publishing.get(new)).waiting == 4
+    runtime.publishing.wake_readers((now + 98) * QUARTER, "https://paper.example")
+    (wave,) = runtime.publishing.waves(9)
+    assert Digest(runtime, wave).held(0, range(10)) == {number: [new] for number in range(4)}
+
+
+def test_who_has_the_old_words_from_a_wave_under_way_gets_the_correction(client: Client) -> None:
+    seed(client, 10)
+    runtime, morning = client.runtime, int(time.time()) // QUARTER + 20
+    publishing = runtime.publishing
+    id = publish(runtime)
+    hold(runtime, id, {morning: 4})
+    publishing.wake_readers(morning * QUARTER, "https://paper.example")
+    (wave,) = publishing.waves(9)
+    runtime.dispatch.plan(wave)
+    under_way = runtime.store.sending.claim(wave.id, 0, "a test ", 60_000)
+    assert under_way is not None
+    correction = publishing.correct(
+        id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
+    ).id
+    hold(runtime, correction, {})
+    assert publishing.progress(correction).of(Outcome.ACCEPTED) == 6
+    brought = Brought(((id, 0),), (id,), (id,))
+    came = {Result(Outcome.ACCEPTED, "google", 1, 0, brought=brought): under_way.pending}
+    runtime.store.outcomes.record(wave.id, under_way.batch, "a test ", 60_000, came)
+    runtime.store.sending.release(wave.id, under_way.batch, "a test ", wait_ms=None)
+    runtime.dispatch.advance(wave.id)
+    hold(runtime, correction, {})
+    assert publishing.progress(correction).of(Outcome.ACCEPTED) == 10
+    runtime.dispatch.advance(correction)
+    assert publishing.get(correction).state is State.SENT
+
+
+def test_who_is_held_by_a_worker_that_redis_kept_waiting_wakes_in_a_quarter_to_come(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(client, 4)
+    runtime, now = client.runtime, time.time()
+    id = publish(runtime)
+    # As of the worker, who has asked Redis to write it down half an hour ago.
+    monkeypatch.setattr(time, "time", lambda: now - 1800)
+    hold(runtime, id, {int(now // QUARTER) - 1: 4})
+    (quarter,) = runtime.store.held.pending()
+    assert quarter > now // QUARTER
+    assert runtime.publishing.held(runtime.publishing.get(id)).waiting == 4

@@ -36,7 +36,8 @@ CHECKPOINT = 64  # answers that are recorded together
 SMALLEST = 64  # or that part of the window, where it is full
 LINGER = 0.2  # seconds an answer may wait to be recorded
 READ_AHEAD = 128  # records read at once
-MOST_LEASES = 8  # of one worker; more only wait for a slow push service
+# Of one worker; more only wait for a slow push service. Of breaking alerts as many beside others.
+MOST_LEASES = 8
 TOO_SOON = 0.02  # seconds between two looks for more where a pace allows little
 # Messages that are started together: of the places that are free a fourth, so that where answers
 # come at once many are, and where they are late what is ready soon leaves; but no fewer than this.
@@ -126,13 +127,15 @@ class FanOut:
         self._checked_at = now
         self._going_on = self._going_on and may_go_on()
         if not self._going_on:
+            self._withdraw(lambda _: True)
             return
         self._health.refresh()
         for lease in self._leases:
             lease.outdated = lease.outdated or lease.paced != self._health.paced
         wanted = {one.id: (one, due) for one, due in self._dispatch.sending()}
         for id, send in self._sends.items():
-            send.going_on = id in wanted
+            # What was paused or cancelled may still have batches that are due.
+            send.going_on, send.due = id in wanted, False
         for id, (notification, due) in wanted.items():
             send = self._sends.get(id) or Send(self._runtime, notification)
             send.read(notification)
@@ -140,6 +143,7 @@ class FanOut:
             self._sends[id] = send
         busy = {lease.send.id for lease in self._leases}
         self._sends = {id: s for id, s in self._sends.items() if id in wanted or id in busy}
+        self._withdraw(_is_outdated)
 
     def _next_lease(self) -> Lease | None:
         """Return a lease with somebody to start with: breaking alerts before all others."""
@@ -172,7 +176,8 @@ class FanOut:
     def _claim(self, urgent: bool | None = None) -> Lease | None:
         """Lease another batch, of the alert of which this worker holds the fewest."""
         due = [s for s in self._sends.values() if s.due and urgent in (None, s.urgent)]
-        if due and not urgent and len(self._leases) >= MOST_LEASES and not self._park():
+        held = sum(lease.send.urgent or not urgent for lease in self._leases)
+        if due and held >= MOST_LEASES and not self._park():
             return None
         for send in sorted(due, key=lambda send: (not send.urgent, send.leases)):
             for partition in self._sending.partitions:
@@ -306,10 +311,27 @@ class FanOut:
 
     def _start(self, lease: Lease, rows: Rows) -> None:
         for message in self._messages.make(lease, rows):
+            if time.monotonic() >= lease.until:
+                # Making them took that long: Redis was away, or the process was stopped.
+                lease.lost = True
+                self._put_back(message)
+                continue
             base, path = message.base, message.base.path + message.record.rest
             self._transport.start(message, base.origin, path, message.headers, message.body)
             lease.under_way += 1
             self._under_way += 1
+
+    def _withdraw(self, unwanted: Callable[[Message], bool]) -> None:
+        """Take back what still waits for a connection, and is unwanted."""
+        for message in self._transport.withdraw(unwanted):
+            message.lease.under_way -= 1
+            self._under_way -= 1
+            self._put_back(message)
+
+    def _put_back(self, message: Message) -> None:
+        """Let a message not leave that was made; its recipient gets another one."""
+        self._health.not_started(message.base.service)
+        message.lease.ready.append((message.number, message.record))
 
     # -- answers ---------------------------------------------------------------------------------
 
@@ -401,3 +423,9 @@ class FanOut:
         lease.send.leases -= 1
         if wait is None and not lease.send.leases:
             self._dispatch.advance(lease.send.id)
+
+
+def _is_outdated(message: Message) -> bool:
+    """Whether a message must not leave any more: stopped, corrected, or another worker's by now."""
+    lease = message.lease
+    return lease.lost or not lease.send.going_on or message.revision != lease.send.revision

@@ -15,11 +15,11 @@ from service.payload import Payload, digest
 from service.quiet import Choice
 from service.runtime import Runtime
 from service.store.held import Brought
+from service.waves import MOST_HELD, may_bring, newest_of_stories
 from workers import wire
 from workers.health import Health, Service
 
 _READ_AGAIN = 1.0  # seconds
-_MOST_HELD = 100  # alerts that are looked through
 _MOST_HEADERS = 1000  # of as many origins, keys and ends of readers' days
 
 
@@ -71,7 +71,7 @@ def _of_story(runtime: Runtime, notification: Notification) -> list[Notification
         return []
     return [
         one
-        for one in runtime.publishing.started(_MOST_HELD)
+        for one in runtime.publishing.started(MOST_HELD)
         if one.story == notification.story and one.id < notification.id and not one.urgent
     ]
 
@@ -91,12 +91,15 @@ class Digest:
         """Take over what was corrected or cancelled within the last second."""
         if time.monotonic() - self._read_at < _READ_AGAIN:
             return
-        self._read_at, self._made, self._newest = time.monotonic(), {}, {}
-        latest = self._runtime.publishing.started(_MOST_HELD)
-        self._alerts = {one.id: one for one in latest if one.state is not State.CANCELLED}
-        for one in latest:
-            if one.story and not one.corrects:
-                self._newest.setdefault(one.story, one.id)
+        self._read_at, self._made = time.monotonic(), {}
+        latest = self._runtime.publishing.started(MOST_HELD)
+        self._newest = newest_of_stories(latest)
+        quarter = self._wave.audience.waking or 0
+        self._alerts = {
+            one.id: one
+            for one in latest
+            if one.state is not State.CANCELLED and may_bring(quarter, one)
+        }
 
     def held(self, partition: int, numbers: Sequence[int]) -> dict[int, list[int]]:
         """Return which alerts are held for each of these readers."""

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timezone
@@ -203,6 +204,14 @@ class Transport:
                 break
         answers, self._answers = self._answers, []
         return answers
+
+    def withdraw(self, unwanted: Callable[[Any], bool]) -> list[Any]:
+        """Forget requests that wait for a connection and whose keys are `unwanted`; those keys."""
+        waiting = [request for request in self._under_way if request.connection is None]
+        withdrawn = [request for request in waiting if unwanted(request.key)]
+        for request in withdrawn:
+            del self._under_way[request]
+        return [request.key for request in withdrawn]
 
     def close(self) -> None:
         """Give up what is under way and close all connections."""

@@ -39,7 +39,7 @@ local function enter()
     redis.call('HSET', KEYS[1], 'started_at', string.format('%.3f', ARGV[3] / 1000))
     redis.call('SADD', KEYS[2], ARGV[1])
     redis.call('ZADD', KEYS[3], ARGV[3] + ARGV[1] % 1000 / 1000, ARGV[1])
-    if ARGV[4] ~= '' then
+    if ARGV[4] ~= '' and ARGV[2] ~= 'cancelled' then
       redis.call('HSET', KEYS[5], ARGV[4], string.format('%s %.0f', ARGV[1], ARGV[3]))
     end
   end

@@ -30,14 +30,21 @@ FAREWELL = 60.0  # seconds between a push service's "gone" and the record's end
 # bit]..., further fields that count them...], then the numbers of each, packed. What is held is
 # marked only for those who had no outcome yet.
 # Counts only bits not yet set, whoever brings them; a send that was closed takes none.
-# Returns 1 while the worker still holds its lease. The first write frees or overwrites.
+# Returns 1 while the worker still holds its lease. Where somebody would be held until a quarter
+# hour whose wave may be on its way, nothing is written: returns the next. The first write frees or
+# overwrites.
 _RECORD = (
     NOW
+    + f"local next_quarter = math.floor(now / {QUARTER * 1000}) + 1"
     + """
 local held = redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2]
 redis.call('ZREM', KEYS[1], '')
 if redis.call('HEXISTS', KEYS[3], 'closed') == 1 then return 0 end
-for i, said in ipairs(cjson.decode(ARGV[5])) do
+local results = cjson.decode(ARGV[5])
+for _, said in ipairs(results) do
+  if said[4] > 0 and said[4] < next_quarter then return next_quarter end
+end
+for i, said in ipairs(results) do
   local field, outcome, base, wakes, marks, tallies = unpack(said)
   local bitmaps = outcome == 'gone' and {KEYS[5]} or {}
   for j, mark in ipairs(marks) do bitmaps[j] = KEYS[8 + mark[1]] end
@@ -107,6 +114,21 @@ class Outcomes:
 
         Outcomes count even then, but only for those who had none yet.
         """
+        next_quarter = 0
+        # Whoever was slow to write it down must not wake readers in the past.
+        while (said := self._write_down(id, batch, worker, lease_ms, results, next_quarter)) > 1:
+            next_quarter = said
+        return said == 1
+
+    def _write_down(
+        self,
+        id: int,
+        batch: Batch,
+        worker: str,
+        lease_ms: int,
+        results: Results,
+        next_quarter: int,
+    ) -> int:
         part = batch.partition
         keys = [part_key(part, id, what) for what in ("batches", "leases", "", "done")]
         keys += [
@@ -115,7 +137,6 @@ class Outcomes:
             f"{{{part}}}:farewell",
             wakes_key(part),
         ]
-        next_quarter = int(time.time() // QUARTER) + 1
         bitmaps: dict[str, int] = {}
 
         def marks(result: Result, wakes: int) -> list[tuple[int, int, int]]:
@@ -134,7 +155,6 @@ class Outcomes:
 
         said = []
         for r in results:
-            # Whoever was slow to write it down must not wake readers in the past.
             wakes = max(r.wakes, next_quarter) if r.wakes else 0
             name = f"{r.outcome.value} {r.service}"
             tallies = r.brought.tallies
@@ -142,7 +162,7 @@ class Outcomes:
         keys += bitmaps
         args: list[EncodableT] = [str(batch), worker, lease_ms, int(FAREWELL * 1000)]
         args += [json.dumps(said), *(pack_numbers(group) for group in results.values())]
-        return bool(self._record(keys=keys, args=args))
+        return cast(int, self._record(keys=keys, args=args))
 
     def forget(self, id: int) -> None:
         """Let the counts go, once they are in the report and no answer can come late any more."""
