@@ -13,7 +13,7 @@ from service.publishing import Conflict
 from service.quiet import NO_QUIET, QUARTER
 from service.runtime import Runtime
 from service.store.held import Brought
-from service.store.sending import Result
+from service.store.outcomes import Result
 from tests.client import API, Client, make_app
 from tests.house import House, wait_until
 from tests.night import bring, hold
