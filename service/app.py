@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import cache
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 
 from flask import Flask, Request, Response, request
@@ -209,7 +209,9 @@ def _network(address: str) -> str:
     if ":" not in address:
         return address  # a socket has none
     try:
-        return str(IPv6Network(f"{address}/64", strict=False))
+        # How a server that listens on IPv6 for both sees the callers of IPv4: all of one network.
+        mapped = IPv6Address(address).ipv4_mapped
+        return str(mapped or IPv6Network(f"{address}/64", strict=False))
     except ValueError:
         return address
 

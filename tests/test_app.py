@@ -169,6 +169,16 @@ def test_nor_does_asking_what_a_tool_may_do(client: Client) -> None:
         assert browser.options(f"{API}/topics").status_code == 200
 
 
+def test_callers_of_ipv4_are_told_apart_where_the_server_listens_on_ipv6_for_both(
+    client: Client,
+) -> None:
+    for _ in range(61):
+        client.call("POST", f"{API}/subscriptions", {}, address="::ffff:192.0.2.1")
+    for address, status in (("192.0.2.1", 429), ("::ffff:192.0.2.2", 422)):
+        answer = client.call("POST", f"{API}/subscriptions", {}, address=address)
+        assert answer.status_code == status
+
+
 def test_an_ipv6_network_is_one_caller(client: Client) -> None:
     for number in range(60):
         address = f"2001:db8:0:1::{number:x}"
