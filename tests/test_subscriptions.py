@@ -23,7 +23,7 @@ from service.models import Audience, Record, SubscriptionId, Topic
 from service.quiet import Choice, Quiet
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
-from service.store.records import Wish, digest_of, index_key, records_key
+from service.store.records import Subscription, Wish, digest_of, index_key, records_key
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.redis_server import RedisServer
 
@@ -130,6 +130,41 @@ def test_another_endpoint_takes_over_what_was_chosen_and_the_old_one_ends(store:
     # Not left: the page that mends may still find the old endpoint unknown, never "left".
     with pytest.raises(NotSubscribed):
         store.subscriptions.subscribe(wish("old0"), refresh=True)
+
+
+def test_who_leaves_while_the_browser_moves_has_left_wherever_it_moved(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = store.subscriptions.subscribe(wish("here"))
+    subscribe = store.subscriptions.subscribe
+
+    def too_late(moved: Wish) -> tuple[Subscription, bool]:
+        store.subscriptions.remove(before.id)
+        return subscribe(moved)
+
+    monkeypatch.setattr(store.subscriptions, "subscribe", too_late)
+    with pytest.raises(NotSubscribed):
+        store.subscriptions.change(before.id, wish("there"))
+    assert store.subscriptions.count() == 0
+    with pytest.raises(HasLeft):
+        subscribe(wish("there"), refresh=True)
+
+
+def test_a_browser_that_moves_twice_at_once_stays_subscribed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = store.subscriptions.subscribe(wish("here"))
+    subscribe = store.subscriptions.subscribe
+
+    def second(moved: Wish) -> tuple[Subscription, bool]:
+        monkeypatch.undo()
+        store.subscriptions.change(before.id, wish("there"))
+        return subscribe(moved)
+
+    monkeypatch.setattr(store.subscriptions, "subscribe", second)
+    after = store.subscriptions.change(before.id, wish("there"))
+    assert store.subscriptions.get(after.id) == after
+    assert store.subscriptions.count() == 1
 
 
 def test_an_index_entry_counts_only_if_the_record_is_of_that_endpoint(store: Store) -> None:

@@ -169,8 +169,7 @@ class Subscriptions:
                 if self._put(id, wish, packed):
                     return self.get(id), False
             elif refresh:
-                left = self._redis.zscore(_left_key(self.partition_of(digest)), digest)
-                raise HasLeft if left is not None and left > time.time() else NotSubscribed
+                raise HasLeft if self._has_left(digest) else NotSubscribed
 
     def change(self, id: SubscriptionId, wish: Wish) -> Subscription:
         """Give a subscription other preferences, keys or endpoint; NotSubscribed.
@@ -182,7 +181,13 @@ class Subscriptions:
             before = self.get(id)
             if wish.endpoint != before.endpoint:
                 after, _ = self.subscribe(wish.over(before))
-                self.remove(id, remember=False)
+                try:
+                    self.remove(id, remember=False)
+                except NotSubscribed:
+                    # Another call moved it too, or its reader left: then this one came too late.
+                    if self._has_left(digest_of(before.endpoint.url)):
+                        self.remove(after.id)
+                        raise
                 return after
             packed = self._packed(id)
             if packed is not None and self._put(id, wish, packed):
@@ -244,6 +249,10 @@ class Subscriptions:
         until = LEFT_MEMORY if remember else 0
         args = [id.number % BUCKET, packed, id.number, digest, int(time.time()), until]
         return keys, [*args, int(only_gone)]
+
+    def _has_left(self, digest: bytes) -> bool:
+        until = self._redis.zscore(_left_key(self.partition_of(digest)), digest)
+        return until is not None and until > time.time()
 
     def forget_left(self, now: float) -> None:
         """Forget that readers left, `LEFT_MEMORY` seconds after they did."""
