@@ -16,6 +16,7 @@ from service.keys import b64url
 from service.languages import TEST, ours
 from service.models import Audience, Content, Notification, SubscriptionId
 from service.moments import iso
+from service.problems import Problem
 from service.quiet import QUARTER, Quiet, day
 from service.store.daily import COUNTS_KEPT
 from service.store.records import Subscription
@@ -24,6 +25,9 @@ from service.welcome import greet
 
 READERS_BODY = 8 * 1024  # bytes; a subscription is less than one
 _TEST_TTL = 600  # seconds: who asks for a test looks for it now
+# Alerts under way beside which no test is begun: half as many as for welcomes, so that tests to a
+# push service that does not answer keep nobody from being welcomed.
+_MOST_UNDER_WAY = 50
 
 bp = Blueprint("readers", __name__)
 
@@ -139,6 +143,8 @@ def missed(id: str) -> ResponseReturnValue:
 def send_test(id: str) -> ResponseReturnValue:
     """Send this browser alone an alert that says that it is a test."""
     subscription, config = _own_subscription(id), runtime().config
+    if len(runtime().store.notifications.active()) >= _MOST_UNDER_WAY:
+        raise Problem(429, "Many alerts are on their way just now: try again in a minute.")
     lang = ours(subscription.locale)
     title, text = TEST[lang]
     body = text.format(config.site_name)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from heapq import nlargest
 from typing import Any, cast
 
 from redis import Redis
@@ -319,17 +320,15 @@ class Notifications:
         """Return up to `limit` notifications, newest first, those older than id `before`.
 
         What readers asked for, to try their browsers, is neither here nor among `started`, nor is
-        what brought what was held.
+        what brought what was held: neither is looked at, there may be one for each reader.
         """
-        newest = int(cast("bytes | None", self._redis.get("{g}:n")) or 0)
-        upto = newest if before is None else min(newest, before - 1)
-        found: list[Notification] = []
-        while upto > 0 and len(found) < limit:
-            # An id is passed over where publishing it was refused.
-            some = self.all(range(upto, max(0, upto - limit), -1))
-            found += [one for one in some if not (one.by_reader or one.wave)]
-            upto -= limit
-        return found[:limit]
+        with self._redis.pipeline(transaction=False) as pipe:
+            # In this order: what is started between the two is in both, not in neither.
+            pipe.zrange(_SCHEDULED, 0, -1)
+            pipe.zrange(_STARTED, 0, -1)
+            ids = {int(id) for found in pipe.execute() for id in found}
+        some = ids if before is None else (id for id in ids if id < before)
+        return self.all(nlargest(limit, some))
 
     def started(self, limit: int, before: int | None = None) -> list[Notification]:
         """Return up to `limit` that are or were sent, latest start first, those below `before`."""

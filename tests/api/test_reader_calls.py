@@ -172,6 +172,30 @@ def test_editors_see_nothing_of_readers_tests_and_the_store_forgets_them(client:
     assert redis.ttl(f"{{g}}:n:{id}") == -1
 
 
+def test_what_is_listed_costs_the_same_however_many_tests_readers_asked_for(
+    client: Client,
+) -> None:
+    id, draft = publish(client, "News"), publish(client, "Later", draft=True)
+    redis = client.runtime.store.redis
+    redis.incrby("{g}:n", 10_000)  # as many welcomes, long forgotten
+    newer = publish(client, "More news")
+    before = redis.info("stats")["total_commands_processed"]
+    latest = client.runtime.publishing.latest
+    assert [one.id for one in latest(2)] == [newer, draft]
+    assert [one.id for one in latest(2, before=newer)] == [draft, id]
+    assert redis.info("stats")["total_commands_processed"] - before < 20
+
+
+def test_readers_tests_give_way_to_alerts(client: Client) -> None:
+    reader = Reader(client)
+    ids = [publish(client, "News") for _ in range(50)]
+    refused = reader.call("POST", "/test")
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"]
+    client.runtime.publishing.cancel(ids[0])
+    assert reader.call("POST", "/test").status_code == 202
+
+
 def test_a_browser_that_is_gone_is_sent_no_test(client: Client) -> None:
     reader = Reader(client)
     mark_gone(client, reader)
