@@ -23,6 +23,8 @@ KNOWN_HOSTS = (
     ("*.push.apple.com", "apple"),
     ("*.notify.windows.com", "microsoft"),
 )
+# Those of a wildcard's hosts that are in every browser of their kind.
+_USUAL_HOSTS = ("updates.push.services.mozilla.com", "web.push.apple.com")
 OTHER = "other"
 # Paths with which the endpoints of a service begin: ten bytes less in each of a million records.
 KNOWN_PREFIXES = ("/fcm/send/", "/wp/", "/wpush/v2/", "/wpush/v1/", "/w/?token=")
@@ -54,6 +56,13 @@ def origin_of(base: str) -> str:
     """Return the origin with which a base begins."""
     scheme, _, rest = base.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}"
+
+
+def any_may_name(origin: str) -> bool:
+    """Whether an origin is one of the many that a wildcard lets through, there or not."""
+    host = origin.partition("://")[2]
+    wild = any(known[0] == "*" and host.endswith(known[1:]) for known, _ in KNOWN_HOSTS)
+    return wild and host not in _USUAL_HOSTS
 
 
 class EndpointPolicy:

@@ -115,6 +115,7 @@ def _store_refuses(error: RedisError) -> SansIOResponse | HTTPException:
 
 
 def _store_full(error: StoreFull) -> SansIOResponse | HTTPException:
+    current_app.logger.error("%s: nothing was stored: %s", request.endpoint, error)
     return respond(Problem(503, f"Nothing was stored: {error}."))
 
 

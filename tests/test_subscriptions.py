@@ -229,6 +229,34 @@ def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_aft
     assert not elsewhere.has_topics(chosen)
 
 
+def test_what_anybody_may_name_is_soon_enough_and_no_reader_pays_for_it(store: Store) -> None:
+    """Each name is a bitmap as long as the highest id: 125 KB among a million readers."""
+    redis, house = store.redis, store.house
+    made_up = {f"https://a{n}.notify.windows.com/w/?token=": n + 1 for n in range(500)}
+    redis.hset("{g}:names:bases", mapping=made_up)
+    redis.hset("{g}:names:locales", mapping={f"en-x-{n}": n + 1 for n in range(500)})
+    parse = EndpointPolicy(("https://push.example",)).parse
+    assert not house.base(parse("https://a500.notify.windows.com/w/?token=x"))
+    assert house.base(parse("https://a499.notify.windows.com/w/?token=x"))
+    assert house.base(parse("https://web.push.apple.com/x"))
+    assert house.base(parse("https://updates.push.services.mozilla.com/wpush/v2/x"))
+    assert house.base(parse("https://fcm.googleapis.com/fcm/send/x"))
+    assert house.base(parse("https://push.example/x"))
+    assert not house.locale("enx-LV")
+    german, _ = store.subscriptions.subscribe(wish("german", locale="de-AT"))
+    assert german.locale == "de"
+    in_german = Audience(everyone=True, locales=("de",))
+    assert store.audiences.count(in_german) == 1
+
+
+def test_an_audience_in_many_locales_is_exact(store: Store) -> None:
+    for n in range(50):
+        store.subscriptions.subscribe(wish(n, locale=f"en-x-{n}"))
+    store.subscriptions.subscribe(wish("other", locale="lv"))
+    assert store.audiences.count(Audience(everyone=True, locales=("en",))) == 50
+    assert store.audiences.count(Audience(everyone=True, locales=("en", "lv"))) == 51
+
+
 def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) -> None:
     endpoint = "x" * 152
     reader, _ = store.subscriptions.subscribe(wish(endpoint))

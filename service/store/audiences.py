@@ -22,7 +22,8 @@ _BLOCK = 32  # bytes of a bitmap in which somebody who was drawn is looked for
 # KEYS from `first`: scratch, destination, live, gone, unconfirmed, topics, locales, exclusions, and
 # where there is a story who followed it, who muted it. ARGV from `arg`: everyone or not, how many
 # topics, locales and exclusions, one number or '', a story or not.
-# AND with NOT is done as XOR: BITOP NOT reaches only as far as its operand.
+# AND with NOT is done as XOR: BITOP NOT reaches only as far as its operand. Locales are as many as
+# strangers name: of more than sixteen at once BITOP takes a byte of each in turn, seconds long.
 SELECT = """
 local function select_audience(first, arg)
   local scratch, destination, live, gone, unconfirmed = unpack(KEYS, first, first + 4)
@@ -44,7 +45,11 @@ local function select_audience(first, arg)
   end
   at = at + counts[1]
   if counts[2] > 0 then
-    redis.call('BITOP', 'OR', scratch, unpack(KEYS, at, at + counts[2] - 1))
+    local last = at + counts[2] - 1
+    redis.call('BITOP', 'OR', scratch, unpack(KEYS, at, math.min(at + 15, last)))
+    for i = at + 16, last, 15 do
+      redis.call('BITOP', 'OR', scratch, scratch, unpack(KEYS, i, math.min(i + 14, last)))
+    end
     redis.call('BITOP', 'AND', destination, destination, scratch)
   end
   at = at + counts[2]

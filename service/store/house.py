@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
+from service.endpoints import Endpoint, any_may_name
 from service.models import Topic
 
 _LAYOUT = "{g}:layout"
@@ -56,12 +57,15 @@ class Names:
         self._names: dict[int, str] = {}
         self._lock = threading.Lock()
 
-    def number(self, name: str) -> int:
-        """Return the number of `name`, given one if it is new; 0 for an empty name or no room."""
+    def number(self, name: str, most: int | None = None) -> int:
+        """Return the number of `name`, given one if it is new; 0 for an empty name or no room.
+
+        There is room for a new one where fewer than `most` are there.
+        """
         if not name:
             return 0
         if name not in self._numbers:
-            number = int(cast(int, self._script(keys=[self._key], args=[name, self._most])))
+            number = int(cast(int, self._script(keys=[self._key], args=[name, most or self._most])))
             if not number:
                 return 0
             with self._lock:
@@ -109,6 +113,22 @@ class House:
         self.zones = Names(redis, "zones", 2_000)
         self.locales = Names(redis, "locales", 2_000)
         self.vapid_keys = Names(redis, "vapid", 255)
+
+    def base(self, endpoint: Endpoint) -> int:
+        """Return the number of an endpoint's base; 0 where there is no room for it.
+
+        Of hosts that anybody may invent under a wildcard 500 at most: each is a bitmap.
+        """
+        most = 500 if any_may_name(endpoint.origin) else None
+        return self.bases.number(endpoint.base, most)
+
+    def locale(self, tag: str) -> int:
+        """Return the number of a locale, or of its language alone; 0 for none or no room.
+
+        Anybody may name what nobody speaks: 500 at most, and the 676 languages of two letters.
+        """
+        language = tag[:2] if tag[2:3] in ("", "-") else ""
+        return self.locales.number(tag, 500) or self.locales.number(language)
 
     def lead(self, name: str, lease_ms: int) -> bool:
         """Whether the clock called `name` leads for that long; one of several does."""

@@ -107,7 +107,7 @@ def record_of(house: House, wish: Wish, before: Record | None = None) -> Record:
     if wish.chosen:
         choice = replace(choice, **wish.chosen)
     wording = before.wording if before else 0
-    base = house.bases.number(wish.endpoint.base)
+    base = house.base(wish.endpoint)
     if not base:
         raise StoreFull("the table of push services is full")
     return Record(
@@ -117,7 +117,7 @@ def record_of(house: House, wish: Wish, before: Record | None = None) -> Record:
         auth=wish.auth,
         vapid_key=vapid_key,
         zone=kept_zone if wish.zone is None else house.zones.number(wish.zone),
-        locale=kept_locale if wish.locale is None else house.locales.number(wish.locale),
+        locale=kept_locale if wish.locale is None else house.locale(wish.locale),
         created=before.created if before else today,
         seen=today,
         choice=choice.pack(),
