@@ -41,16 +41,19 @@ from service.tokens import digest
 
 _LARGEST_BODY = 64 * 1024  # bytes; an alert is at most four thousand
 
-# How often in a minute one caller, known by an address, may ask for a change; the views of a row
-# share it.
+# How often in a minute one caller, known by an address, may ask for a change, or for what costs
+# more than most; the views of a row share it.
 _RATES = {
     ("api.readers.subscribe",): 60,
     ("api.readers.change_preferences", "api.readers.unsubscribe"): 60,
     ("api.readers.report",): 600,
     ("api.readers.send_test",): 30,
+    ("api.readers.missed",): 300,
+    ("api.readers.export",): 30,
     ("desk.sign_in", "desk.welcome"): 10,
 }
-# The same of one reader, known by their token: what costs more than most.
+# The same of one reader, known by their token: what costs more than most. Whoever makes tokens by
+# subscribing has the rate of an address.
 _RATES_OF_READERS = {
     "api.readers.send_test": 3,
     "api.readers.missed": 30,
@@ -192,9 +195,10 @@ def _limit_rates(app: Flask, config: Config) -> None:
     @app.before_request
     def not_too_fast() -> None:
         name, slow_enough = request.endpoint or "", True
-        if name in limits and request.method in _CHANGES:
+        costly = name in _RATES_OF_READERS and request.method != "OPTIONS"
+        if name in limits and (costly or request.method in _CHANGES):
             slow_enough = fits(*limits[name], address())
-        if name in _RATES_OF_READERS and request.method != "OPTIONS":
+        if costly:
             slow_enough = slow_enough and fits(
                 f"{name} by token", _RATES_OF_READERS[name], bearer()
             )

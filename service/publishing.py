@@ -328,11 +328,10 @@ class Publishing:
         before, since = None, time.time() - ACCEPTED_KEPT
         while page := self._store.notifications.started(_LOOKED_THROUGH, before):
             before = page[-1].id
-            for one in page:
-                if one.finished_at is not None and one.finished_at < since:
-                    continue
-                if self._store.recipients.accepted_any(one.id, one.revision, [reader]):
-                    found.append(one)
+            # Of what was over before then it is forgotten.
+            known = [one for one in page if one.finished_at is None or one.finished_at >= since]
+            accepted = self._store.recipients.accepted(known, reader)
+            found += [one for one, was in zip(known, accepted, strict=True) if was]
             if (page[-1].started_at or 0.0) < since - MAX_TTL:
                 break
         return found

@@ -15,7 +15,7 @@ from service.app import create_app
 from service.config import Config, ConfigError
 from service.keys import VapidKey, b64url, make_secrets
 from service.models import SubscriptionId
-from tests.client import API, SITE, VAPID, Client, browser, make_app, stored
+from tests.client import API, SITE, VAPID, Client, Reader, browser, make_app, stored
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -177,6 +177,15 @@ def test_callers_of_ipv4_are_told_apart_where_the_server_listens_on_ipv6_for_bot
     for address, status in (("192.0.2.1", 429), ("::ffff:192.0.2.2", 422)):
         answer = client.call("POST", f"{API}/subscriptions", {}, address=address)
         assert answer.status_code == status
+
+
+def test_what_costs_much_is_limited_however_many_readers_an_address_invents(
+    client: Client,
+) -> None:
+    readers = [Reader(client, number) for number in range(4)]
+    asked = [readers[n % 4].call("GET", "/export", address="192.0.2.1") for n in range(31)]
+    assert [answer.status_code for answer in asked] == [200] * 30 + [429]
+    assert readers[0].call("GET", "/export", address="192.0.2.2").status_code == 200
 
 
 def test_an_ipv6_network_is_one_caller(client: Client) -> None:

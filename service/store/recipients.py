@@ -133,6 +133,16 @@ class Recipients:
         }
         return marked(self._redis, bitmaps, numbers)
 
+    def accepted(self, alerts: Sequence[Notification], reader: SubscriptionId) -> list[bool]:
+        """Return for each alert whether a push service took a text of it for this reader."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for one in alerts:
+                for revision in range(one.revision + 1):
+                    key = part_key(reader.partition, one.id, f"accepted:{revision}")
+                    pipe.getbit(key, reader.number)
+            bits = iter(pipe.execute())
+        return [sum(next(bits) for _ in range(one.revision + 1)) > 0 for one in alerts]
+
     def accepted_any(self, id: int, revisions: int, ids: Iterable[SubscriptionId]) -> bool:
         """Whether a push service took a text of this notification for any of these."""
         with self._redis.pipeline(transaction=False) as pipe:
