@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flask import Flask, current_app, request
+from gunicorn.http.errors import ParseException
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response as SansIOResponse
@@ -79,6 +80,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, respond)
     app.register_error_handler(RedisError, _store_refuses)
     app.register_error_handler(StoreFull, _store_full)
+    app.register_error_handler(ParseException, _garbled)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -117,6 +119,11 @@ def _store_refuses(error: RedisError) -> SansIOResponse | HTTPException:
 def _store_full(error: StoreFull) -> SansIOResponse | HTTPException:
     current_app.logger.error("%s: nothing was stored: %s", request.endpoint, error)
     return respond(Problem(503, f"Nothing was stored: {error}."))
+
+
+def _garbled(_: Exception) -> SansIOResponse | HTTPException:
+    # gunicorn reads chunks (RFC 9112 section 7.1) only when a view reads its body.
+    return respond(Problem(400, "The body is not in chunks as its head says."))
 
 
 def _unexpected(error: Exception) -> SansIOResponse | HTTPException:

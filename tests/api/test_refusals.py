@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from gunicorn.http.errors import InvalidChunkSize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -176,6 +177,29 @@ def test_a_reader_says_at_most_eight_kib(
     )
     assert over.status_code == status
     assert longest.status_code < 300
+
+
+class Garbled:
+    """As gunicorn hands on a body whose chunks are none."""
+
+    def read(self, _: Any = None) -> bytes:
+        raise InvalidChunkSize(b"ZZ")
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_body_in_chunks_that_are_none_is_refused(refusing: Doorstep, route: str) -> None:
+    before = stored(refusing.client)
+    answer = refusing.call(
+        route,
+        content_type="application/json",
+        environ_overrides={
+            "wsgi.input": Garbled(),
+            "wsgi.input_terminated": True,
+            "HTTP_TRANSFER_ENCODING": "chunked",
+        },
+    )
+    assert answer.status_code == 400
+    assert stored(refusing.client) == before
 
 
 JSON = st.recursive(
