@@ -5,7 +5,7 @@ What was held comes by waves, one for each quarter hour in which readers wake (d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,16 +67,25 @@ def may_bring(quarter: int, notification: Notification) -> bool:
     return over_at is None or quarter * QUARTER <= over_at + _DAY
 
 
-def newest_of_stories(latest: Iterable[Notification]) -> dict[str, int]:
-    """Return by story which of these alerts, the latest first, comes instead of all others.
+def newer_of_story(one: Notification, latest: Sequence[Notification]) -> list[Notification]:
+    """Return those of the latest alerts, the latest first, of which any comes instead of this one.
 
-    What was cancelled replaces nothing: it may have reached nobody.
+    What was cancelled replaces nothing: it may have reached nobody. A correction is as old as what
+    it corrects.
     """
-    newest: dict[str, int] = {}
-    for one in latest:
-        if one.story and not one.corrects and one.state is not State.CANCELLED:
-            newest.setdefault(one.story, one.id)
-    return newest
+    if not one.story:
+        return []
+    places = {alert.id: place for place, alert in enumerate(latest)}
+
+    def place(alert: Notification) -> int:
+        return places.get(alert.corrects or alert.id, len(latest))
+
+    of_story = [alert for alert in latest if alert.story == one.story]
+    return [
+        alert
+        for alert in of_story
+        if alert.state is not State.CANCELLED and place(alert) < place(one)
+    ]
 
 
 def held(store: Store, notification: Notification) -> Held:
@@ -96,23 +105,16 @@ def held(store: Store, notification: Notification) -> Held:
         for one in [*running, *store.notifications.all(id for id, _, _ in notification.waves)]
     }
     waves = tuple(Wave(id, ended[id], *brought[id]) for id in sorted(brought))
-    if notification.state is State.CANCELLED or _replaced(store, notification):
+    if notification.state is State.CANCELLED:
         return Held(waves=waves)
     quarters = {*store.held.pending(), *(one.audience.waking or 0 for one in running)}
     to_come = [quarter for quarter in sorted(quarters) if may_bring(quarter, notification)]
-    waiting = store.held.waiting(notification.id, to_come)
+    newer = newer_of_story(notification, store.notifications.started(MOST_HELD))
+    instead = [(one.id, one.revision) for one in newer]
+    waiting = store.held.waiting(notification.id, to_come, instead)
     return Held(
         waiting=sum(waiting.values()),
         first_at=min(waiting) * QUARTER if waiting else None,
         last_at=max(waiting) * QUARTER if waiting else None,
         waves=waves,
     )
-
-
-def _replaced(store: Store, notification: Notification) -> bool:
-    """Whether a newer alert of its story comes instead of it."""
-    root = notification.corrects or notification.id
-    if not notification.story:
-        return False
-    newest = newest_of_stories(store.notifications.started(MOST_HELD))
-    return newest.get(notification.story, root) != root

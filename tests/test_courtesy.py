@@ -150,6 +150,25 @@ def test_what_a_newer_alert_of_its_story_has_replaced_does_not_come_in_the_morni
     assert skipped(reading, wave.id) == {"over": 50}
 
 
+def test_of_a_story_each_reader_gets_the_latest_that_is_for_them(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    late = reading.publish(replace(EVERYONE, story="ferry"), title="Ferry late")
+    race = reading.publish(Audience(topics=("sport",), story="ferry"), title="Ferry race")
+    for id in (late, race):
+        reading.over(id)
+    fans = skipped(reading, race)["quiet"]
+    assert 0 < fans < 50
+    publishing, body = reading.runtime.publishing, content().body
+    waiting = [publishing.held(publishing.get(id)).waiting for id in (late, race)]
+    assert waiting == [50 - fans, fans]
+    assert said(wake(reading, push)) == {
+        f"Ferry late|{body}": 50 - fans,
+        f"Ferry race|{body}": fans,
+    }
+
+
 def test_what_is_held_has_the_words_that_hold_in_the_morning(
     reading: House, push: PushService
 ) -> None:

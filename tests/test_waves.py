@@ -202,11 +202,16 @@ def test_a_story_goes_on_from_its_latest_alert_that_was_not_cancelled(client: Cl
     assert said is not None
     assert said[0].told == (held,)
     newer = publishing.publish(words, ferry, by="a test").id
+    assert publishing.held(publishing.get(held)).waiting == 4, "who has it, or waits for it?"
+    hold(runtime, newer, {morning: 3})
     assert publishing.held(publishing.get(held)).waiting == 0
-    assert (
-        Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
-        is None
-    )
+    digest = Digest(runtime, publishing.waves(1)[0])
+    both = sorted(digest.held(0, range(10))[1])
+    assert both == [held, newer]
+    assert 3 not in digest.held(0, range(10)), "it has the newer one"
+    said = digest.message(SubscriptionId(0, 1), both, record)
+    assert said is not None
+    assert said[0].told == (newer,)
     assert runtime.store.stories.open()["ferry"].latest == newer
 
 

@@ -15,7 +15,7 @@ from service.payload import Payload, digest
 from service.quiet import Choice
 from service.runtime import Runtime
 from service.store.held import Brought
-from service.waves import MOST_HELD, may_bring, newest_of_stories
+from service.waves import MOST_HELD, may_bring, newer_of_story
 from workers import wire
 from workers.health import Health, Service
 
@@ -83,7 +83,8 @@ class Digest:
         self._runtime = runtime
         self._wave = wave
         self._alerts: dict[int, Notification] = {}
-        self._newest: dict[str, int] = {}  # by story
+        # By alert those that come instead of it.
+        self._newer: dict[int, dict[int, Notification]] = {}
         self._made: dict[tuple[tuple[int, ...], str], Payload] = {}
         self._read_at = -math.inf
 
@@ -93,30 +94,43 @@ class Digest:
             return
         self._read_at, self._made = time.monotonic(), {}
         latest = self._runtime.publishing.started(MOST_HELD)
-        self._newest = newest_of_stories(latest)
         quarter = self._wave.audience.waking or 0
         self._alerts = {
             one.id: one
             for one in latest
             if one.state is not State.CANCELLED and may_bring(quarter, one)
         }
+        self._newer = {
+            id: {newer.id: newer for newer in newer_of_story(one, latest)}
+            for id, one in self._alerts.items()
+        }
 
     def held(self, partition: int, numbers: Sequence[int]) -> dict[int, list[int]]:
-        """Return which alerts are held for each of these readers."""
+        """Return which alerts are held for each of these readers, if any is.
+
+        Not those instead of which a newer one of the story came by itself.
+        """
         self._read()
-        return self._runtime.store.held.of(partition, numbers, self._alerts)
+        store = self._runtime.store
+        held = store.held.of(partition, numbers, self._alerts)
+        newer = [self._newer[id] for id in {id for ids in held.values() for id in ids}]
+        some = {id: one for these in newer for id, one in these.items()}
+        for number, alerts in store.recipients.told(partition, [*held], some.values()).items():
+            had = {one.id for one in alerts}
+            held[number] = [id for id in held[number] if not had & self._newer[id].keys()]
+        return {number: ids for number, ids in held.items() if ids}
 
     def _brings(self, held: Sequence[int]) -> dict[int, int]:
         """Return which alerts are shown of those held, each with the one that was held.
 
         A correction and what it corrects are one, with the words that hold now; of a story there is
-        only the latest, which may have come by itself.
+        only the latest.
         """
         self._read()
         found: dict[int, int] = {}
         for id in sorted(id for id in held if id in self._alerts):
             root = self._alerts.get(self._alerts[id].corrects or id, self._alerts[id])
-            if not root.story or self._newest.get(root.story, root.id) == root.id:
+            if self._newer[id].keys().isdisjoint(held):
                 found[root.id] = id
         return dict(sorted(found.items()))
 

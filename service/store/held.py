@@ -14,23 +14,23 @@ from typing import NamedTuple, cast
 from redis import Redis
 
 from service.store.bitmaps import bitmap_key, marked
+from service.store.sending import part_key
 
-# KEYS: scratch, who still waits, held, live, gone, then the bitmap of each quarter hour. Returns
-# how many of those for whom it is held wake in each; who is in several counts in the first. Nothing
-# where it is held for nobody. The first write frees: what is held can be withdrawn under
-# `maxmemory`.
+# KEYS: scratch, who still waits, held, live, then bitmaps of those who do not wait for it, then
+# that of each quarter hour. ARGV: how many the former are. Returns how many of those for whom it is
+# held wake in each; who is in several counts in the first. Nothing where it is held for nobody. The
+# first write frees: what is held can be withdrawn under `maxmemory`.
 _WAITING = """
-local scratch, left, held, live, gone = unpack(KEYS, 1, 5)
+local scratch, left, held, live = unpack(KEYS, 1, 4)
+local last = 4 + ARGV[1]
 redis.call('DEL', scratch, left)
 if redis.call('EXISTS', held) == 0 then return {} end
 redis.call('BITOP', 'AND', left, held, live)
-redis.call('BITOP', 'AND', scratch, left, gone)
-redis.call('BITOP', 'XOR', left, left, scratch)
 local found = {}
-for i = 6, #KEYS do
+for i = 5, #KEYS do
   redis.call('BITOP', 'AND', scratch, left, KEYS[i])
-  found[i - 5] = redis.call('BITCOUNT', scratch)
-  if found[i - 5] > 0 then redis.call('BITOP', 'XOR', left, left, scratch) end
+  if i > last then found[i - last] = redis.call('BITCOUNT', scratch) end
+  redis.call('BITOP', 'XOR', left, left, scratch)
 end
 redis.call('DEL', scratch, left)
 return found
@@ -89,15 +89,26 @@ class Held:
         """Return all quarter hours until which something is held, also those to come."""
         return self.due(_NEVER)
 
-    def waiting(self, id: int, quarters: Sequence[int]) -> dict[int, int]:
-        """Return how many wait for a notification, by those of these quarter hours they wake in."""
+    def waiting(
+        self, id: int, quarters: Sequence[int], instead: Iterable[tuple[int, int]] = ()
+    ) -> dict[int, int]:
+        """Return how many wait for a notification, by those of these quarter hours they wake in.
+
+        Not those who have, or wait for, one that comes `instead`: ids and their last revisions.
+        """
         found: dict[int, int] = {}
         for partition in self._partitions:
             scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
             keys = [scratch, scratch + ":left", held_key(partition, id)]
-            keys += [bitmap_key(partition, kind) for kind in ("live", "gone")]
-            keys += [bitmap_key(partition, "wake", quarter) for quarter in quarters]
-            counts = cast("list[int]", self._waiting(keys=keys))
+            keys.append(bitmap_key(partition, "live"))
+            without = [bitmap_key(partition, "gone")]
+            for one, revision in instead:
+                without.append(held_key(partition, one))
+                without += [part_key(partition, one, f"accepted:{r}") for r in range(revision + 1)]
+            wakes = [bitmap_key(partition, "wake", quarter) for quarter in quarters]
+            counts = cast(
+                "list[int]", self._waiting(keys=[*keys, *without, *wakes], args=[len(without)])
+            )
             for quarter, count in zip(quarters, counts):  # noqa: B905 - perhaps none
                 if count:
                     found[quarter] = found.get(quarter, 0) + count
