@@ -7,7 +7,7 @@ import time
 import pytest
 
 from service.models import Audience, Batch, SubscriptionId
-from service.store.sending import Sending
+from service.store.outcomes import Outcomes
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
 from tests.seeded import around_now, choose
@@ -128,9 +128,9 @@ def test_a_breaking_alert_for_which_all_sleep_is_written_down_as_it_goes(
 
     def record(*args: object) -> bool:
         leases.append(len(fan_out._leases))
-        return Sending.record(sending, *args)  # type: ignore[arg-type]
+        return Outcomes.record(house.runtime.store.outcomes, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sending, "record", record)
+    monkeypatch.setattr(house.runtime.store.outcomes, "record", record)
     fan_out.run(lambda: True)
     fan_out.close()
     assert max(leases) == MOST_LEASES
