@@ -213,30 +213,40 @@ class Subscriptions:
             packed = self._packed(id)
             if packed is None:
                 raise NotSubscribed
-            if self._remove(*self._removal(id, packed, remember, only_gone)):
+            if self._remove(*self._removal(id, packed, remember, only_gone, *self._names())):
                 return
 
     def remove_all(self, ids: Sequence[SubscriptionId], *, only_gone: bool = False) -> None:
         """Remove them as `remove` does, none remembered; who left already is passed over."""
+        names = self._names()
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
                 pipe.hget(records_key(id), str(id.number % BUCKET))
             rows = [(id, packed) for id, packed in zip(ids, pipe.execute(), strict=True) if packed]
             for id, packed in rows:
-                self._remove(*self._removal(id, packed, False, only_gone), client=pipe)
+                self._remove(*self._removal(id, packed, False, only_gone, *names), client=pipe)
             removed = pipe.execute()
         for (id, _), done in zip(rows, removed, strict=True):
             if not done:  # the record was another by then
                 with suppress(NotSubscribed):
                     self.remove(id, remember=False, only_gone=only_gone)
 
+    def _names(self) -> tuple[Collection[str], Collection[str]]:
+        """Return the topics and the stories of which readers may have chosen some."""
+        return self._house.topics(), self._stories.slugs()
+
     def _removal(
-        self, id: SubscriptionId, packed: bytes, remember: bool, only_gone: bool
+        self,
+        id: SubscriptionId,
+        packed: bytes,
+        remember: bool,
+        only_gone: bool,
+        topics: Collection[str],
+        stories: Collection[str],
     ) -> tuple[list[str], list[Any]]:
         """Return the keys and arguments for the script to remove a record, if it is still this."""
         record = Record.unpack(packed)
         digest = digest_of(endpoint_of(self._house, record).url)
-        stories = self._stories.slugs()
         keys = [
             records_key(id),
             index_key(id.partition, digest),
@@ -244,7 +254,7 @@ class Subscriptions:
             *_prepared_keys(id),
             bitmap_key(id.partition, "gone"),
             *bitmaps_of(id.partition, record),
-            *bitmaps_chosen(id.partition, self._house.topics(), stories, stories),
+            *bitmaps_chosen(id.partition, topics, stories, stories),
         ]
         until = LEFT_MEMORY if remember else 0
         args = [id.number % BUCKET, packed, id.number, digest, int(time.time()), until]
