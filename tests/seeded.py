@@ -100,6 +100,7 @@ def waking(house: House, push: PushService) -> Iterator[list[Message]]:
     wait_until(house.runtime.store.services.resting)
     taken: list[Message] = []
     yield taken
+    time.sleep(2)  # what was changed meanwhile, each worker knows within a second
     push.answer_with(lambda _: Answer(201))
     (wave,) = house.runtime.publishing.waves(9)
     house.over(wave.id)

@@ -7,6 +7,7 @@ answers `subscribe()` with keys and an endpoint of our strict one.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
 from service import seeding
 from service.keys import b64url
 from service.models import SubscriptionId
-from tests.house import House
+from tests.house import House, wait_until
 from tests.push_service import PushService
 
 Visit = Callable[..., Page]
@@ -118,13 +119,27 @@ def visitors(chromium: Browser, address: str, push_service: PushService) -> Iter
 
         page.route("**/demo/", answer)
         page.goto(f"{address}/demo/")
-        page.wait_for_function("window.StopPress")
+        wait_for_page(page, "window.StopPress")
         return page
 
     yield open_page
     for context in contexts:
         context.close()
     assert raised == []
+
+
+def wait_for_page(page: Page, expression: str) -> None:
+    """Wait until something is true on a page.
+
+    Playwright's own way asks again by `eval`, which our pages' policy forbids.
+    """
+    wait_until(lambda: page.evaluate(f"Boolean({expression})"))
+
+
+def stop_clock(page: Page) -> None:
+    """Let no timer of a page run but as the test says, by `page.clock.run_for`."""
+    page.clock.install()
+    page.clock.pause_at(time.time() + 1)
 
 
 def bell(page: Page) -> Locator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.readers import IPHONE, Visit, bell, panel, subscribe
+from tests.browser.readers import IPHONE, Visit, bell, panel, stop_clock, subscribe, wait_for_page
 from tests.house import House, wait_until
 
 pytestmark = pytest.mark.browser
@@ -57,11 +57,11 @@ def asked(page: Page) -> bool:
 
 def test_a_reader_is_asked_on_the_second_page_view_after_twenty_seconds(visit: Visit) -> None:
     page = visit()
-    page.clock.install()
-    page.wait_for_function("localStorage.getItem('stop-press-asked')")
+    stop_clock(page)
+    wait_for_page(page, "localStorage.getItem('stop-press-asked')")
     assert not asked(page)
     page.reload()
-    page.wait_for_function("JSON.parse(localStorage.getItem('stop-press-asked')).views === 2")
+    wait_for_page(page, "JSON.parse(localStorage.getItem('stop-press-asked')).views === 2")
     page.wait_for_load_state("networkidle")
     page.clock.run_for(10_000)
     page.wait_for_timeout(500)
@@ -200,7 +200,7 @@ def test_who_asks_not_to_be_tracked_is_counted_no_more_from_the_next_page_view(
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
-    page.wait_for_function("window.StopPress")
+    wait_for_page(page, "window.StopPress")
     page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
     assert not [url for url in asked if "/subscriptions" in url], "told once"
     page.evaluate("StopPress.leave()")

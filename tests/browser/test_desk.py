@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from service import editors
 from service.models import Audience, State
 from service.quiet import QUARTER
+from tests.browser.readers import wait_for_page
 from tests.house import House, wait_until
 from tests.night import bring, hold
 from tests.push_service import Answer, PushService
@@ -152,7 +153,7 @@ def test_the_number_grows_while_it_is_sent_and_cancelling_stops_it(
     big = desk.locator(".big")
     expect(big).not_to_have_text("0", timeout=20_000)
     first = int(big.inner_text())
-    desk.wait_for_function("n => +document.querySelector('.big').innerText > n", arg=first)
+    wait_for_page(desk, f"+document.querySelector('.big').innerText > {first}")
     assert re.fullmatch(r"\d+ % · .+", desk.title())
 
     desk.get_by_text("Cancel…").click()

@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from service.models import Audience, SubscriptionId
 from service.reader import WEB
-from tests.browser.readers import Visit, bell, panel, subscribe, tab_to
+from tests.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
 from tests.browser.test_panel_looks import IN_VIEW, LOOKS, faults
 from tests.house import House
 
@@ -172,7 +172,7 @@ def test_who_is_not_subscribed_here_is_asked_instead(visit: Visit) -> None:
     expect(box.get_by_role("button", name="Yes, alert me")).to_be_visible()
     box.locator("button.later").click()
     page.reload()
-    page.wait_for_function("window.StopPress")
+    wait_for_page(page, "window.StopPress")
     expect(bell(page)).to_be_visible()
     expect(panel(page)).to_have_count(0)
 

@@ -12,7 +12,16 @@ from playwright.sync_api import Route, expect
 from service import seeding
 from service.keys import b64url
 from service.models import Audience, SubscriptionId
-from tests.browser.readers import Visit, bell, choice, choose, panel, subscribe, tab_to
+from tests.browser.readers import (
+    Visit,
+    bell,
+    choice,
+    choose,
+    panel,
+    subscribe,
+    tab_to,
+    wait_for_page,
+)
 from tests.house import House, wait_until
 from tests.push_service import PushService
 
@@ -125,10 +134,10 @@ def test_leaving_offline_is_finished_on_the_next_visit(paper: House, visit: Visi
     page.context.set_offline(False)
     page.reload()
     wait_until(lambda: paper.runtime.store.subscriptions.count() == 0)
-    page.wait_for_function("localStorage.getItem('stop-press') === '{}'")
+    wait_for_page(page, "localStorage.getItem('stop-press') === '{}'")
     assert page.evaluate("localStorage.getItem('test-push')") is None
     page.reload()
-    page.wait_for_function("window.StopPress")
+    wait_for_page(page, "window.StopPress")
     assert not page.evaluate("StopPress.refresh().then(() => StopPress.state().subscribed)")
 
 

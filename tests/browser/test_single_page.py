@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
-from tests.browser.readers import Visit, bell, panel, subscribe
+from tests.browser.readers import Visit, bell, panel, stop_clock, subscribe, wait_for_page
 from tests.house import wait_until
 
 pytestmark = pytest.mark.browser
@@ -27,10 +27,7 @@ def views(page: Page) -> int:
 
 
 def wait_for_views(page: Page, count: int) -> None:
-    page.wait_for_function(
-        "(count) => JSON.parse(localStorage['stop-press-asked'] ?? '{}').views === count",
-        arg=count,
-    )
+    wait_for_page(page, f"JSON.parse(localStorage['stop-press-asked'] ?? '{{}}').views === {count}")
     page.wait_for_timeout(500)  # what the service says of asking is in the cache
 
 
@@ -105,7 +102,7 @@ def test_another_body_in_the_place_of_the_first_has_its_bell_and_its_panel(visit
 def test_another_path_is_another_page_view_with_its_own_section(visit: Visit) -> None:
     page = visit(main="<h1>News</h1>")
     page.evaluate(FIND)
-    page.clock.install()
+    stop_clock(page)
     wait_for_views(page, 1)
     page.evaluate("history.replaceState({}, '', '#comments')")
     page.evaluate("history.pushState({}, '', '?page=2')")

@@ -13,6 +13,7 @@ from playwright.sync_api import Page, Route, expect
 from service import editors
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox
+from tests.browser.readers import stop_clock
 from tests.house import House
 from tests.push_service import Answer, PushService
 
@@ -89,7 +90,7 @@ def test_when_nothing_comes_for_ten_seconds_the_page_says_why_that_may_be(
     page = chromium_page(1280, 800)
     sign_in(page, house)
     pretend_subscribed(page, house)
-    page.clock.install()
+    stop_clock(page)
     page.get_by_role("button", name="Send to this browser").click()
     expect(page.locator("#arrival")).to_have_text("On its way…")
     page.clock.run_for(9_000)

@@ -12,7 +12,7 @@ from service.models import Audience
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox
 from tests.browser.publisher.site import Publisher
-from tests.browser.readers import Visit, panel, subscribe
+from tests.browser.readers import Visit, panel, subscribe, wait_for_page
 from tests.house import House, wait_until
 from tests.push_service import PushService
 
@@ -79,7 +79,7 @@ def test_who_has_yet_to_confirm_looks_in_with_each_page_view_and_then_weekly(
     def looks_in() -> bool:
         asked.clear()
         page.reload()
-        page.wait_for_function("window.StopPress")
+        wait_for_page(page, "window.StopPress")
         page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
         return "POST" in asked
 

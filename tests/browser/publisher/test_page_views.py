@@ -12,6 +12,7 @@ from playwright.sync_api import Browser
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox
 from tests.browser.publisher.site import Publisher, mended, receipts, subscribe
+from tests.browser.readers import wait_for_page
 from tests.browser.served import Served
 from tests.client import make_app
 from tests.house import House, wait_until
@@ -44,18 +45,18 @@ def test_an_ordinary_page_view_asks_stop_press_nothing_and_never_sends_a_cookie(
         first = publisher.page("/", stop_press.address, topic="world")
         second = publisher.page("/ferry", stop_press.address, topic="world")
         page.goto(first)
-        page.wait_for_function("window.StopPress")
+        wait_for_page(page, "window.StopPress")
         # What a page view may need is kept by the browser for five minutes.
-        page.wait_for_function("localStorage['stop-press-asked']")
+        wait_for_page(page, "localStorage['stop-press-asked']")
         page.wait_for_load_state("networkidle")
         assert {path for path, _ in stop_press.asked} <= {"/optin.js", "/api/v1/site"}
         page.goto(second)  # the second view, the one that may ask for the panel's terms
-        page.wait_for_function("window.StopPress")
+        wait_for_page(page, "window.StopPress")
         page.wait_for_load_state("networkidle")
         before = len(stop_press.asked)
         for path in (first, second):
             page.goto(path)
-            page.wait_for_function("window.StopPress")
+            wait_for_page(page, "window.StopPress")
             page.wait_for_load_state("networkidle")
         assert stop_press.asked[before:] == []
         assert {path for path, _ in stop_press.asked} == {"/optin.js", "/api/v1/site"}
