@@ -197,6 +197,7 @@ def test_who_asks_not_to_be_tracked_is_counted_no_more_from_the_next_page_view(
     page.add_init_script(f"Object.defineProperties(navigator, {{ {wish} }})")
     page.reload()
     wait_until(lambda: not store.get(id).choice.receipts)
+    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # it knows that, too
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
