@@ -22,17 +22,36 @@ _BLOCK = 32  # bytes of a bitmap in which somebody who was drawn is looked for
 # KEYS from `first`: scratch, destination, live, gone, unconfirmed, topics, locales, exclusions, and
 # where there is a story who followed it, who muted it. ARGV from `arg`: everyone or not, how many
 # topics, locales and exclusions, one number or '', a story or not.
-# AND with NOT is done as XOR: BITOP NOT reaches only as far as its operand. Locales are as many as
-# strangers name: of more than sixteen at once BITOP takes a byte of each in turn, seconds long.
+# AND with NOT is done as XOR: BITOP NOT reaches only as far as its operand. Beyond the shortest of
+# its operands, and of more than sixteen, BITOP takes a byte of each in turn, ten times as long: so
+# bitmaps that are not there are left out, and of others (locales are as many as strangers name) few
+# are put together at once.
 SELECT = """
 local function select_audience(first, arg)
-  local scratch, destination, live, gone, unconfirmed = unpack(KEYS, first, first + 4)
+  local scratch, destination, live = unpack(KEYS, first, first + 2)
   local counts = {tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2]), tonumber(ARGV[arg + 3])}
   local at = first + 5
-  local function without(...)
-    redis.call('BITOP', 'OR', scratch, ...)
-    redis.call('BITOP', 'AND', scratch, scratch, destination)
-    redis.call('BITOP', 'XOR', destination, destination, scratch)
+  local function there(from, count)
+    local found = {}
+    for i = from, from + count - 1 do
+      if redis.call('EXISTS', KEYS[i]) == 1 then found[#found + 1] = KEYS[i] end
+    end
+    return found
+  end
+  local function among(keys)
+    redis.call('DEL', scratch)
+    for i = 1, #keys, 15 do
+      local some = {unpack(keys, i, math.min(i + 14, #keys))}
+      if i > 1 then some[#some + 1] = scratch end
+      redis.call('BITOP', 'OR', scratch, unpack(some))
+    end
+    redis.call('BITOP', 'AND', destination, destination, scratch)
+  end
+  local function without(keys)
+    for _, key in ipairs(keys) do
+      redis.call('BITOP', 'AND', scratch, destination, key)
+      redis.call('BITOP', 'XOR', destination, destination, scratch)
+    end
   end
   redis.call('BITOP', 'AND', destination, live, live)
   if ARGV[arg + 4] ~= '' then
@@ -40,28 +59,20 @@ local function select_audience(first, arg)
     redis.call('DEL', destination)
     if there == 1 then redis.call('SETBIT', destination, ARGV[arg + 4], 1) end
   elseif ARGV[arg] ~= '1' then
-    redis.call('BITOP', 'OR', scratch, scratch, unpack(KEYS, at, at + counts[1] - 1))
-    redis.call('BITOP', 'AND', destination, destination, scratch)
+    among(there(at, counts[1]))
   end
   at = at + counts[1]
-  if counts[2] > 0 then
-    local last = at + counts[2] - 1
-    redis.call('BITOP', 'OR', scratch, unpack(KEYS, at, math.min(at + 15, last)))
-    for i = at + 16, last, 15 do
-      redis.call('BITOP', 'OR', scratch, scratch, unpack(KEYS, i, math.min(i + 14, last)))
-    end
-    redis.call('BITOP', 'AND', destination, destination, scratch)
-  end
+  if counts[2] > 0 then among(there(at, counts[2])) end
   at = at + counts[2]
   if ARGV[arg + 5] == '1' then
-    local followed, muted = unpack(KEYS, at + counts[3], at + counts[3] + 1)
-    if counts[3] > 0 then without(unpack(KEYS, at, at + counts[3] - 1)) end
-    redis.call('BITOP', 'AND', scratch, followed, live)
+    without(there(at, counts[3]))
+    redis.call('BITOP', 'AND', scratch, KEYS[at + counts[3]], live)
     redis.call('BITOP', 'OR', destination, destination, scratch)
-    without(gone, unconfirmed, muted)
+    without(there(at + counts[3] + 1, 1))
   else
-    without(gone, unconfirmed, unpack(KEYS, at, at + counts[3] - 1))
+    without(there(at, counts[3]))
   end
+  without(there(first + 3, 2))
   redis.call('DEL', scratch)
   return redis.call('BITCOUNT', destination)
 end

@@ -28,9 +28,13 @@ if redis.call('EXISTS', held) == 0 then return {} end
 redis.call('BITOP', 'AND', left, held, live)
 local found = {}
 for i = 5, #KEYS do
-  redis.call('BITOP', 'AND', scratch, left, KEYS[i])
-  if i > last then found[i - last] = redis.call('BITCOUNT', scratch) end
-  redis.call('BITOP', 'XOR', left, left, scratch)
+  local count = 0
+  if redis.call('EXISTS', KEYS[i]) == 1 then
+    redis.call('BITOP', 'AND', scratch, left, KEYS[i])
+    redis.call('BITOP', 'XOR', left, left, scratch)
+    count = redis.call('BITCOUNT', scratch)
+  end
+  if i > last then found[i - last] = count end
 end
 redis.call('DEL', scratch, left)
 return found
