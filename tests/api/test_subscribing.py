@@ -6,6 +6,7 @@ import pytest
 
 from service.keys import VapidKey, b64url
 from service.models import SubscriptionId
+from service.tokens import Tokens
 from tests.api.inputs import NEWS
 from tests.client import (
     API,
@@ -181,7 +182,9 @@ def test_a_receipt_counts_a_browser_once_and_a_forgery_never(client: Client, tok
     sent = client.call("POST", NOTIFICATIONS, NEWS, token=token)
     receipt = client.runtime.tokens.receipt(int(sent.json["id"]), SubscriptionId.parse(reader.id))
     unknown = client.runtime.tokens.receipt(77, SubscriptionId(0, 0))
-    for one in (receipt, receipt, "x" * 22, "é", "", unknown):
+    foreign = Tokens("the secret of another house than this").receipt(1, SubscriptionId(0, 1))
+    assert sent.json["id"] == "1"
+    for one in (receipt, receipt, "x" * 22, "é", "", unknown, foreign):
         for event in ("shown", "clicked"):
             answer = client.call("POST", f"{API}/receipts", {"token": one, "event": event})
             assert answer.status_code == 204
