@@ -109,8 +109,9 @@ def held(store: Store, notification: Notification) -> Held:
         return Held(waves=waves)
     quarters = {*store.held.pending(), *(one.audience.waking or 0 for one in running)}
     to_come = [quarter for quarter in sorted(quarters) if may_bring(quarter, notification)]
-    newer = newer_of_story(notification, store.notifications.started(MOST_HELD))
-    instead = [(one.id, one.revision) for one in newer]
+    # A list of alerts asks this of each: only those of a story need the others to be read.
+    latest = store.notifications.started(MOST_HELD) if notification.story else []
+    instead = [(one.id, one.revision) for one in newer_of_story(notification, latest)]
     waiting = store.held.waiting(notification.id, to_come, instead)
     return Held(
         waiting=sum(waiting.values()),

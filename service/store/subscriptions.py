@@ -213,25 +213,25 @@ class Subscriptions:
             packed = self._packed(id)
             if packed is None:
                 raise NotSubscribed
-            if self._remove(*self._removal(id, packed, remember, only_gone, *self._names())):
+            if self._remove(*self._removal(id, packed, remember, only_gone, *self._slugs())):
                 return
 
     def remove_all(self, ids: Sequence[SubscriptionId], *, only_gone: bool = False) -> None:
         """Remove them as `remove` does, none remembered; who left already is passed over."""
-        names = self._names()
+        slugs = self._slugs()
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
                 pipe.hget(records_key(id), str(id.number % BUCKET))
             rows = [(id, packed) for id, packed in zip(ids, pipe.execute(), strict=True) if packed]
             for id, packed in rows:
-                self._remove(*self._removal(id, packed, False, only_gone, *names), client=pipe)
+                self._remove(*self._removal(id, packed, False, only_gone, *slugs), client=pipe)
             removed = pipe.execute()
         for (id, _), done in zip(rows, removed, strict=True):
             if not done:  # the record was another by then
                 with suppress(NotSubscribed):
                     self.remove(id, remember=False, only_gone=only_gone)
 
-    def _names(self) -> tuple[Collection[str], Collection[str]]:
+    def _slugs(self) -> tuple[Collection[str], Collection[str]]:
         """Return the topics and the stories of which readers may have chosen some."""
         return self._house.topics(), self._stories.slugs()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,58 +29,63 @@ def change_key(house: House) -> tuple[VapidKey, VapidKey]:
     return old, new
 
 
-def visit_again(tab: Tab, page: str, before: dict[str, Any]) -> dict[str, Any]:
+def visit_again(tab: Tab, house: House, before: dict[str, Any]) -> dict[str, Any]:
     """Come back after a while; what the page remembers once it has another subscription."""
     # A page may keep what it knows of the site for five minutes; as if they were over.
     tab.evaluate("fetch('/api/v1/site', {cache: 'reload', credentials: 'omit'}).then(() => 0)")
-    tab.go(page)
+    tab.go(f"http://localhost:{house.port}/demo/swifts-keep-watches")
     return mended(tab, before)
 
 
-def test_a_reader_moves_to_the_new_key_on_the_next_visit_without_being_asked(
-    redis_url: str, push_service: PushService, firefox: Firefox, tmp_path: Path
-) -> None:
+@pytest.fixture
+def house(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
     with House(redis_url, push_service, tmp_path) as house:
-        address = house.web()
-        firefox.allow_notifications(address)
-        tab = firefox.open(f"{address}/demo/")
-        first = subscribe(tab)
-        old, new = change_key(house)
-        house.worker()
-        moved = visit_again(tab, f"{address}/demo/swifts-keep-watches", first)
+        house.web()
+        yield house
 
-        assert moved["topics"] == first["topics"]
-        readers = house.runtime.store.subscriptions.count_by_vapid_key()
-        assert readers == {b64url(old.public): 0, b64url(new.public): 1}
-        id = house.publish()
-        house.over(id)
-        assert house.outcomes(id) == {"accepted": 1}
-        assert push_service.wait_for_ack(timeout=30).code == DECRYPTED
-        assert push_service.refusals == []
+
+@pytest.fixture
+def tab(house: House, firefox: Firefox) -> Tab:
+    address = f"http://localhost:{house.port}"
+    firefox.allow_notifications(address)
+    return firefox.open(f"{address}/demo/")
+
+
+def reached(house: House, push_service: PushService) -> None:
+    """Publish; the reader's browser takes the alert and can read it."""
+    id = house.publish()
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 1}
+    assert push_service.wait_for_ack(timeout=30).code == DECRYPTED
+    assert push_service.refusals == []
+
+
+def test_a_reader_moves_to_the_new_key_on_the_next_visit_without_being_asked(
+    house: House, tab: Tab, push_service: PushService
+) -> None:
+    first = subscribe(tab)
+    old, new = change_key(house)
+    house.worker()
+    assert visit_again(tab, house, first)["topics"] == first["topics"]
+    readers = house.runtime.store.subscriptions.count_by_vapid_key()
+    assert readers == {b64url(old.public): 0, b64url(new.public): 1}
+    reached(house, push_service)
 
 
 def test_a_reader_who_says_yes_while_the_key_changes_is_reached_and_moves_on_the_next_visit(
-    redis_url: str, push_service: PushService, firefox: Firefox, tmp_path: Path
+    house: House, tab: Tab, push_service: PushService
 ) -> None:
-    with House(redis_url, push_service, tmp_path) as house:
-        address = house.web()
-        firefox.allow_notifications(address)
-        tab = firefox.open(f"{address}/demo/")
-        tab.click("button.bell")
-        tab.click('input[value="world"]')  # the panel holds the old key by now
-        old, new = change_key(house)
-        tab.click("button.main")
-        first = tab.wait_until("StopPress.state().subscribed && StopPress.state()")
+    tab.click("button.bell")
+    tab.click('input[value="world"]')  # the panel holds the old key by now
+    old, new = change_key(house)
+    tab.click("button.main")
+    first = tab.wait_until("StopPress.state().subscribed && StopPress.state()")
 
-        count = house.runtime.store.subscriptions.count_by_vapid_key
-        assert count() == {b64url(old.public): 1}
-        house.worker()
-        house.clock()
-        id = house.publish()
-        house.over(id)
-        assert house.outcomes(id) == {"accepted": 1}
-        assert push_service.wait_for_ack(timeout=30).code == DECRYPTED
-        assert push_service.refusals == []
+    count = house.runtime.store.subscriptions.count_by_vapid_key
+    assert count() == {b64url(old.public): 1}
+    house.worker()
+    house.clock()
+    reached(house, push_service)
 
-        visit_again(tab, f"{address}/demo/swifts-keep-watches", first)
-        assert count() == {b64url(old.public): 0, b64url(new.public): 1}
+    visit_again(tab, house, first)
+    assert count() == {b64url(old.public): 0, b64url(new.public): 1}
