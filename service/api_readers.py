@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from service import validation
+from service import history, validation
 from service.calls import bearer_token, body, runtime, unauthorized
 from service.config import CONFIRM
 from service.keys import b64url
@@ -135,7 +135,7 @@ def unsubscribe(id: str) -> ResponseReturnValue:
 @bp.get("/subscriptions/<id>/alerts")
 def missed(id: str) -> ResponseReturnValue:
     """List the last alerts that went to an audience in which this reader is now."""
-    alerts = runtime().publishing.missed(_own_subscription(id))
+    alerts = history.missed(runtime().store, _own_subscription(id))
     return {"alerts": [_alert(one) for one in alerts]}, 200
 
 
@@ -167,8 +167,8 @@ def export(id: str) -> ResponseReturnValue:
         "keys": {"p256dh": b64url(one.p256dh), "auth": b64url(one.auth)},
         "vapid_public_key": one.vapid_key,
         "called_gone_by_its_push_service": house.store.subscriptions.is_gone(one.id),
-        "alerts_handed_over": [_alert(alert) for alert in house.publishing.handed_over(one.id)],
-        "alerts_held": [_alert(alert) for alert in house.publishing.held_for(one.id)],
+        "alerts_handed_over": [_alert(alert) for alert in history.handed_over(house.store, one.id)],
+        "alerts_held": [_alert(alert) for alert in history.held_for(house.store, one.id)],
         "alerts_counted": _counted(one),
     }
     return said, 200, {"Content-Disposition": "attachment; filename=alerts.json"}

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -17,7 +16,6 @@ from service.dispatch import Dispatch
 from service.languages import SLEPT
 from service.limits import Limit, limits
 from service.models import (
-    MAX_TTL,
     MOST_LATE,
     QUIET,
     Audience,
@@ -31,16 +29,12 @@ from service.models import (
 from service.quiet import QUARTER
 from service.store import Store
 from service.store.notifications import Memory
-from service.store.outcomes import ACCEPTED_KEPT
-from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
 from service.waves import Held, held
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
 WAVE_TTL = 4 * 3600  # seconds for which what was held at night is good in the morning
-_LOOKED_THROUGH = 200  # alerts read at once
-_MOST_MISSED = 10
 # Browsers: a million that report within seconds that they have shown an alert are a load of their
 # own. Of more than this about as many do.
 MOST_REPORTING = 250_000
@@ -304,43 +298,6 @@ class Publishing:
             for (slug, (id, _)), count in zip(found.items(), followers, strict=True)
             if id in latest
         ]
-
-    def missed(self, reader: Subscription) -> list[Notification]:
-        """Return the last alerts that went to an audience in which this reader is now."""
-        going_out = (State.SENDING, State.PAUSED, State.SENT)
-        sent = (
-            one
-            for one in self._store.notifications.started(_LOOKED_THROUGH)
-            if one.corrects is None and one.state in going_out
-        )
-        theirs = (
-            one
-            for one in sent
-            if one.audience.includes(
-                reader.topics, reader.locale, followed=reader.followed, muted=reader.muted
-            )
-        )
-        return list(islice(theirs, _MOST_MISSED))
-
-    def handed_over(self, reader: SubscriptionId) -> list[Notification]:
-        """Return the alerts of which the store still knows that they were handed over for them."""
-        found: list[Notification] = []
-        before, since = None, time.time() - ACCEPTED_KEPT
-        while page := self._store.notifications.started(_LOOKED_THROUGH, before):
-            before = page[-1].id
-            # Of what was over before then it is forgotten.
-            known = [one for one in page if one.finished_at is None or one.finished_at >= since]
-            accepted = self._store.recipients.accepted(known, reader)
-            found += [one for one, was in zip(known, accepted, strict=True) if was]
-            if (page[-1].started_at or 0.0) < since - MAX_TTL:
-                break
-        return found
-
-    def held_for(self, reader: SubscriptionId) -> list[Notification]:
-        """Return which of the latest alerts are, or were, held for them until they wake."""
-        latest = {one.id: one for one in self._store.notifications.started(_LOOKED_THROUGH)}
-        found = self._store.held.of(reader.partition, [reader.number], latest)
-        return [latest[id] for id in found.get(reader.number, ())]
 
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""
