@@ -61,6 +61,8 @@ def complaints_of(page: Page) -> list[str]:
 
 def tab_to(page: Page, selector: str, *, back: bool = False) -> None:
     """Press Tab until the focus is there, as somebody without a mouse does."""
+    page.wait_for_load_state()  # what it does by itself it does from now on
+    page.locator(selector).first.wait_for()
     for _ in range(40):
         if page.evaluate("s => document.activeElement.matches(s)", selector):
             outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
