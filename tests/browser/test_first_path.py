@@ -13,6 +13,7 @@ import pytest
 from service.models import State
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox, Tab
+from tests.browser.publisher.site import receipts
 from tests.house import House, wait_until
 from tests.push_service import PushService
 
@@ -88,8 +89,7 @@ def test_a_reader_who_says_yes_gets_the_alert_on_screen_and_lands_on_the_story(
 
     article = firefox.wait_for_tab("/demo/night-ferry")
     assert article.wait_until("document.readyState === 'complete' && document.title")
-    wait_until(lambda: house.runtime.publishing.receipts(id)["clicked"] == 1)
-    assert house.runtime.publishing.receipts(id)["shown"] == 1
+    wait_until(lambda: receipts(house, id) == {"shown": 1, "clicked": 1})
     assert desktop.forget() == []
 
 
