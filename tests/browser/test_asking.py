@@ -83,6 +83,19 @@ def test_a_reader_is_asked_on_the_second_page_view_after_twenty_seconds(visit: V
     assert page.evaluate("document.activeElement === document.body")
 
 
+def test_what_appears_unasked_is_said_by_screen_readers_and_stays_where_it_is(visit: Visit) -> None:
+    page = visit(script=FOLLOW)
+    stop_clock(page)
+    page.locator(".kicker").first.click()
+    button = panel(page).get_by_role("button", name="Not now")
+    expect(panel(page).get_by_role("status")).to_be_empty()
+    before = button.bounding_box()
+    run_clock(page, 100, timer=100)
+    expect(panel(page).get_by_role("status")).to_contain_text("Get the latest")
+    # A button that moves as it is pressed has not been clicked.
+    assert button.bounding_box() == before
+
+
 def test_not_now_rests_a_week_then_a_month_and_then_for_good(visit: Visit) -> None:
     page = visit(script=FOLLOW)
     for days in (7, 30):
