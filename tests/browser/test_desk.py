@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from service import editors
 from service.models import Audience, State
@@ -230,6 +230,21 @@ def test_a_double_click_sends_one_alert(house: House, desk: Page) -> None:
     desk.get_by_role("button", name=f"Notify {READERS} browsers").dblclick()
     expect(desk.locator(".state")).to_have_text("Being sent")
     assert len(house.runtime.publishing.latest(10)) == 1
+
+
+def test_a_topic_that_is_ticked_before_the_scripts_are_there_is_counted_too(
+    house: House, desk: Page
+) -> None:
+    sign_in(desk)
+
+    def tick_first(route: Route) -> None:
+        desk.get_by_label("World").check()
+        route.continue_()
+
+    desk.route("**/htmx*", tick_first)
+    desk.goto(f"{desk.url.split('/desk')[0]}/desk/new")
+    world = house.runtime.publishing.reach(Audience(topics=("world",)))
+    expect(desk.locator("#reach strong")).to_have_text(str(world))
 
 
 def test_numbers_that_stand_still_are_said_to(
