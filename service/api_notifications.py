@@ -15,7 +15,7 @@ from service.limits import Limit
 from service.models import SKIPPED, Audience, Notification, Outcome
 from service.moments import iso
 from service.publishing import Published
-from service.reports import estimates
+from service.receipts import estimates
 from service.waves import Held
 
 _PAGE = 20  # notifications of a list, unless asked for more

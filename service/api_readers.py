@@ -11,7 +11,6 @@ from flask.typing import ResponseReturnValue
 
 from service import history, validation
 from service.calls import bearer_token, body, runtime, unauthorized
-from service.config import CONFIRM
 from service.keys import b64url
 from service.languages import TEST, ours
 from service.models import Audience, Content, Notification, SubscriptionId
@@ -21,7 +20,6 @@ from service.quiet import QUARTER, Quiet, day
 from service.store.daily import COUNTS_KEPT
 from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
-from service.welcome import greet
 
 READERS_BODY = 8 * 1024  # bytes; a subscription is less than one
 _TEST_TTL = 600  # seconds: who asks for a test looks for it now
@@ -98,12 +96,12 @@ def subscribe() -> ResponseReturnValue:
         return token is not None and house.tokens.is_reader(token, id, auth)
 
     wish = said.wish(house.vapid_public_key)
-    if house.config.welcome == CONFIRM:
+    if house.welcome.must_confirm:
         wish = wish._replace(must_confirm=True)
     subscription, new = house.store.subscriptions.subscribe(
         wish, refresh=said.refresh, is_owner=is_owner
     )
-    greet(house, subscription, new=new)
+    house.welcome.send(subscription, new=new)
     return _credentials(subscription), 201 if new else 200
 
 
@@ -121,7 +119,7 @@ def change_preferences(id: str) -> ResponseReturnValue:
     wish = said.wish(before, runtime().vapid_public_key)
     after = runtime().store.subscriptions.change(before.id, wish)
     if after.id != before.id:
-        greet(runtime(), after, new=False)
+        runtime().welcome.send(after, new=False)
     return _preferences(after) | _credentials(after), 200
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from functools import cache
 from ipaddress import IPv6Address, IPv6Network
-from typing import Any
 
-from flask import Flask, Request, Response, request
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from flask import Flask, Response, request
 from flask_wtf import CSRFProtect
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.routing import Rule
 
 from service import (
     api,
@@ -22,9 +17,9 @@ from service import (
     api_readers,
     calls,
     desk,
+    desk_session,
     desk_stories,  # noqa: F401 - its pages are the desk's
     desk_writing,  # noqa: F401
-    editors,
     metrics,
     problems,
     reader,
@@ -83,48 +78,6 @@ _HEADERS = (
 )
 
 
-class _Rule(Rule):
-    """Compiles what writes its address once one is written: else most of making an application."""
-
-    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-        compile_now = super()._compile_builder
-        compiled = cache(lambda: compile_now(append_unknown))
-
-        def build(rule: Rule, /, **values: Any) -> tuple[str, str]:
-            return compiled()(rule, **values)
-
-        return build
-
-
-class _App(Flask):
-    """Knows no asynchronous views: none is looked for before each of a dozen calls a request."""
-
-    url_rule_class = _Rule
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function as it is."""
-        return func
-
-
-class _SessionOfPages(SecureCookieSessionInterface):
-    """Sessions for the pages that people sign in to.
-
-    Flask-Login looks into the session at every answer: all of them would vary by cookie, and
-    nothing that readers' browsers fetch could be cached for all.
-    """
-
-    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """Return an empty session to the API, which knows no cookies: there is none to check."""
-        if request.path.startswith("/api/"):
-            return self.null_session_class()
-        return super().open_session(app, request)
-
-    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Set the cookie and say that the page depends on it."""
-        if request.blueprint in (desk.bp.name, start.bp.name):
-            super().save_session(app, session, response)
-
-
 def create_app(config: Config | None = None, *, beside: Runtime | None = None) -> Flask:
     """Make the application, in the process that will serve it; `ConfigError`.
 
@@ -133,14 +86,13 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     """
     config = config or _settings()
     runtime = Runtime.open(config)
-    app = _App(__name__, static_folder=None)
+    app = Flask(__name__, static_folder=None)
     app.config["STOPPRESS"] = config
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime
     app.extensions["stoppress.metrics"] = metrics.House(runtime)
-    app.session_interface = _SessionOfPages()
     problems.init_app(app)
-    editors.init_app(app, beside or runtime)
+    desk_session.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)
     # The API knows no cookies, so that there is nothing to forge.
     for blueprint in (api.bp, api_readers.bp, api_notifications.bp):

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from service import embedded, key_commands, rehearsal, service_commands, trial_commands
 from service.config import Config, ConfigError
-from service.editors import EditorError, signin_link
+from service.editors import EditorError
 from service.endpoints import EndpointPolicy
 from service.keys import VapidKey, b64url, make_secrets, read_secrets
 from service.models import Topic
@@ -179,7 +179,7 @@ def up() -> None:
         runtime = Runtime.open(config)  # one line says what every process would say at length
         _first_topics(runtime)
         _start_processes(supervisor, config, environ)
-        _welcome(config, signin_link(runtime))
+        _welcome(config, runtime.editors.signin_link())
         supervisor.run()
 
 
@@ -355,7 +355,7 @@ def add_editor(email: str) -> None:
     """Print a one-time sign-in link for EMAIL, good for a day."""
     runtime = Runtime.open(settings())
     try:
-        click.echo(signin_link(runtime, email))
+        click.echo(runtime.editors.signin_link(email))
     except EditorError as error:
         raise click.BadParameter(str(error), param_hint="EMAIL") from None
 
@@ -460,7 +460,7 @@ def _open_its_desk(supervisor: Supervisor, config: Config, number: int) -> None:
     supervisor.start(Child("web", [sys.executable, "-m", "service.cli", "web"], environ))
     config = Config.read(environ)
     supervisor.wait(lambda: _ready(config), timeout=_READY_WITHIN)
-    link = signin_link(Runtime.open(config))
+    link = Runtime.open(config).editors.signin_link()
     console = Console(highlight=False)
     console.print()
     console.print(Text.assemble(("STOP PRESS", "bold"), f" rehearses: {number:,} pretend readers"))

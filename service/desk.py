@@ -22,17 +22,19 @@ from flask import (
     url_for,
 )
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, logout_user
 from flask_wtf.csrf import CSRFError
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException, NotFound
 
-from service import desk_forms, editors, submissions, validation
+from service import desk_forms, submissions, validation
 from service.calls import runtime
 from service.desk_forms import CorrectionForm
+from service.desk_session import current_editor, end_session, signed_in, start_session
+from service.editors import SHORTEST_PASSWORD, EditorError
 from service.models import Audience, Notification
 from service.publishing import Conflict, Idempotency, UnknownNotification
-from service.reports import FILTERS, Report, describe, estimates, service_name
+from service.receipts import estimates
+from service.reports import FILTERS, Report, describe, service_name
 from service.waves import Held
 
 _PAGE = 30  # alerts on one page of the list
@@ -60,7 +62,7 @@ _OPEN_TO_ALL = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
 
 @bp.before_request
 def _only_editors() -> ResponseReturnValue | None:
-    if request.endpoint in _OPEN_TO_ALL or current_user.is_authenticated:
+    if request.endpoint in _OPEN_TO_ALL or current_editor() is not None:
         return None
     if "HX-Request" in request.headers:
         # A page whose session ended is loaded anew, which leads to the sign-in.
@@ -87,28 +89,28 @@ def sign_in() -> ResponseReturnValue:
     if request.method == "GET":
         return render_template("desk/sign_in.html", email="", error=None)
     email = request.form.get("email", "")
-    editor = editors.check_password(runtime(), email, request.form.get("password", ""))
+    editor = runtime().editors.check_password(email, request.form.get("password", ""))
     if editor is None:
         error = "That e-mail address and password do not belong together."
         return render_template("desk/sign_in.html", email=email, error=error), 422
-    editors.start_session(editor)
+    start_session(editor)
     return redirect(_local(request.args.get("next", "")), 303)
 
 
 @bp.route("/welcome/<token>", methods=["GET", "POST"])
 def welcome(token: str) -> ResponseReturnValue:
     """Let in whoever holds a one-time link. Looking does not use it up: mail programs do look."""
-    link = editors.find_link(runtime(), token)
+    link = runtime().editors.find_link(token)
     error, status = None, 200
     if link is not None and request.method == "POST":
         given = (request.form.get("email", ""), request.form.get("password", ""))
         try:
-            editor = editors.use_link(runtime(), link, *given)
-        except editors.EditorError as problem:
+            editor = runtime().editors.use_link(link, *given)
+        except EditorError as problem:
             error, status = str(problem), 422
         else:
             if editor is not None:
-                editors.start_session(editor)
+                start_session(editor)
                 first = not runtime().publishing.latest(1)
                 return redirect(url_for("start.start" if first else "desk.alerts"), 303)
             link = None
@@ -124,7 +126,7 @@ def welcome(token: str) -> ResponseReturnValue:
         link=link,
         email=request.form.get("email", ""),
         error=error,
-        shortest=editors.SHORTEST_PASSWORD,
+        shortest=SHORTEST_PASSWORD,
     )
     return page, status
 
@@ -132,7 +134,7 @@ def welcome(token: str) -> ResponseReturnValue:
 @bp.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
     """End the session."""
-    logout_user()
+    end_session()
     return redirect(url_for("desk.sign_in"), 303)
 
 
@@ -273,7 +275,7 @@ def correct(id: int) -> ResponseReturnValue:
         notice = "By now it is over: whoever gets it has the old words. They can only be replaced."
         return correction_page(root, form, notice=notice), 409
     said = json.dumps(asdict(form)).encode()
-    key = Idempotency(f"desk {current_user.email}", nonce, f"correct {root.id} ".encode() + said)
+    key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + said)
     try:
         wanted = validation.parse(submissions.Correction, said, runtime())
         published = runtime().publishing.correct(
@@ -282,7 +284,7 @@ def correct(id: int) -> ResponseReturnValue:
             body=wanted.body,
             url=wanted.url,
             replace=wanted.reached == "replace",
-            by=current_user.email,
+            by=signed_in().email,
             idempotency=key,
             check=lambda root: wanted.check(root, runtime()),
         )

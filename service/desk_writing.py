@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user
 
 from service import desk_forms, submissions, validation
 from service.calls import runtime
 from service.desk import bp, correction_page, describe_audience, report_of
 from service.desk_forms import CorrectionForm, Form
+from service.desk_session import signed_in
 from service.forecast import forecast
 from service.models import Audience, Notification, State
 from service.publishing import Conflict, Idempotency, RunningStory, UnknownNotification
@@ -61,7 +61,7 @@ def send() -> ResponseReturnValue:
     """Take it, once however often this arrives: the form's nonce stands for the intention."""
     form, nonce = Form.read(), desk_forms.nonce()
     body = json.dumps(form.as_json(), sort_keys=True).encode()
-    key = Idempotency(f"desk {current_user.email}", nonce, body)
+    key = Idempotency(f"desk {signed_in().email}", nonce, body)
     try:
         published = runtime().publishing.answered(key)
         if published is None:
@@ -71,7 +71,7 @@ def send() -> ResponseReturnValue:
             published = runtime().publishing.publish(
                 wanted.content,
                 wanted.audience,
-                by=current_user.email,
+                by=signed_in().email,
                 spread_minutes=wanted.spread_minutes,
                 send_at=wanted.send_at,
                 draft=wanted.draft,

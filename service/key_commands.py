@@ -53,7 +53,7 @@ def backup(settings: Callable[[], Config]) -> None:
     if not config.vapid_private_key:
         raise ConfigError("VAPID_PRIVATE_KEY: not set")
     click.echo(f"SECRET_KEY={config.secret_key}")
-    click.echo(f"VAPID_PRIVATE_KEY={','.join(config.vapid_private_key)}")
+    click.echo(f"VAPID_PRIVATE_KEY={','.join(key.text for key in config.vapid_private_key)}")
     try:
         Runtime.open(config).note_backup()
     except (ConfigError, RedisError) as error:

@@ -13,8 +13,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from service.config import ConfigError
-
 # P-256: y² = x³ - 3x + b, modulo p (SEC 2, section 2.4.2).
 _P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
@@ -68,16 +66,15 @@ class VapidKey:
 
     @classmethod
     def read(cls, text: str) -> VapidKey:
-        """Read a key as `stoppress keys` prints it: base64url of 32 bytes; `ConfigError`."""
+        """Read a key as `stoppress keys` prints it: base64url of 32 bytes; `ValueError`."""
         try:
             key = cls(from_b64url(text.rstrip("=")))
             if len(key.private) != 32:
                 raise ValueError
             _ = key.public
         except ValueError:
-            raise ConfigError(
-                "VAPID_PRIVATE_KEY: each key must be base64url of 32 bytes, as `stoppress keys`"
-                " prints it"
+            raise ValueError(
+                "each key must be base64url of 32 bytes, as `stoppress keys` prints it"
             ) from None
         return key
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from service.forecast import Forecast
@@ -24,9 +23,9 @@ from service.models import (
     State,
     Topic,
 )
+from service.receipts import Estimate
 from service.waves import Held
 
-_COUNTING_ERROR = 0.0081  # of a HyperLogLog as Redis keeps it, at any number (PFCOUNT)
 _LATE = 5.0  # seconds after which an alert that has not begun needs somebody's attention
 
 _SERVICES = {"google": "Google", "apple": "Apple", "mozilla": "Mozilla", "microsoft": "Microsoft"}
@@ -55,30 +54,6 @@ _WHY_SKIPPED = {
     PAUSED: "paused by the reader",
     OVER: "what was held for them is over",
 }
-
-
-class Estimate(NamedTuple):
-    """How many browsers did something, by what they report; `error` is the standard error."""
-
-    browsers: int
-    error: float
-
-
-def estimates(reported: dict[str, int], reporting: float) -> dict[str, Estimate]:
-    """Return how many browsers it was, by event, where each reports with this probability.
-
-    A click is reported by every browser. The error is that of sampling and that of counting.
-    """
-    shares = {"clicked": 1.0}
-    return {
-        event: _estimate(count, shares.get(event, reporting)) for event, count in reported.items()
-    }
-
-
-def _estimate(reported: int, share: float) -> Estimate:
-    sampling = reported * (1 - share)  # variance of a binomial distribution
-    counting = (_COUNTING_ERROR * reported) ** 2
-    return Estimate(round(reported / share), math.sqrt(sampling + counting) / share)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
-from flask_login import current_user
 from redis.exceptions import RedisError
 
 from service import submissions, validation
 from service.calls import runtime
 from service.desk import redis_away
+from service.desk_session import current_editor
 from service.models import Audience, Outcome, SubscriptionId
 from service.publishing import UnknownNotification
 from service.reports import outcome_words
@@ -26,8 +26,7 @@ def start() -> ResponseReturnValue:
 @bp.post("/start/alerts")
 def send() -> ResponseReturnValue:
     """Send the alert of step 2 to the browser that asks, and to no other."""
-    if not current_user.is_authenticated:
-        abort(401)
+    editor = current_editor() or abort(401)
     try:
         only = SubscriptionId.parse(request.form.get("subscription", ""))
     except ValueError:
@@ -46,14 +45,14 @@ def send() -> ResponseReturnValue:
     audience = Audience(subscription=only)
     if not runtime().publishing.reach(audience):
         return {"detail": "This browser is no longer subscribed: subscribe it again."}, 409
-    published = runtime().publishing.publish(content, audience, by=current_user.email)
+    published = runtime().publishing.publish(content, audience, by=editor.email)
     return {"id": published.id}, 202
 
 
 @bp.get("/start/alerts/<int:id>")
 def follow(id: int) -> ResponseReturnValue:
     """Say how far that alert has come; `seconds` from the click to its end, None before it."""
-    if not current_user.is_authenticated:
+    if current_editor() is None:
         abort(401)
     publishing = runtime().publishing
     notification = publishing.get(id)

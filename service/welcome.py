@@ -1,65 +1,101 @@
-"""The welcome: an alert to who has just subscribed, which can also confirm that they have."""
+"""The welcome: an alert to a new subscriber, which can also confirm the subscription."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from service.config import CONFIRM, WELCOME
-from service.endpoints import origin_of
+from service.endpoints import EndpointPolicy, origin_of
 from service.languages import GREETING, PRESS, TEST, ours
 from service.models import Audience, Content
-from service.publishing import Idempotency
-from service.runtime import Runtime
+from service.publishing import Idempotency, Publishing
+from service.store import Store
 from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
+from service.tokens import Tokens
 
-_TTL = 600  # seconds: who has just said yes is there
-# Alerts under way beside which none is begun: each look at what is to be sent goes through all, and
-# a push service that is down would make the welcomes of its readers pile up before breaking news.
+NONE, WELCOME, CONFIRM = "no", "yes", "confirm"  # what `WELCOME` may be
+
+_TTL = 600  # seconds: a new subscriber still has the page open
+# No welcome is sent beside this many active alerts. Each look for work goes through all of them,
+# so that the welcomes of a push service that is down would delay breaking news.
 _MOST_UNDER_WAY = 100
 
 
-def greet(house: Runtime, reader: Subscription, *, new: bool) -> None:
-    """Send a welcome to a reader who is new, or has yet to confirm: at most one a day.
+@dataclass(frozen=True, slots=True)
+class WelcomeSettings:
+    """What the newsroom set: `mode` is NONE, WELCOME or CONFIRM; empty words mean our own."""
 
-    Where nobody has to confirm any more, whoever had to is confirmed. What keeps a welcome from
-    being sent does not undo the subscription: who has yet to confirm is sent one on another visit.
-    """
-    waits, wanted = not reader.choice.confirmed, house.config.welcome
-    with suppress(RedisError):
-        if waits and wanted != CONFIRM:
-            with suppress(NotSubscribed):
-                house.store.subscriptions.confirm(reader.id)
-        elif waits or (new and wanted == WELCOME):
-            _send(house, reader)
+    mode: str
+    title: str
+    body: str
+    site_name: str
+    site_language: str
+    front_page: str
 
 
-def _send(house: Runtime, reader: Subscription) -> None:
-    if len(house.store.notifications.active()) >= _MOST_UNDER_WAY:
-        return
-    once = Idempotency("welcome", str(reader.id), b"")
-    only = Audience(subscription=reader.id)
-    house.publishing.publish(_content(house, reader), only, by="", idempotency=once)
+class Welcome:
+    """Sends welcomes, and confirms subscribers where no confirmation is asked for any more."""
 
+    def __init__(
+        self,
+        store: Store,
+        publishing: Publishing,
+        tokens: Tokens,
+        endpoints: EndpointPolicy,
+        settings: WelcomeSettings,
+    ) -> None:
+        self._store = store
+        self._publishing = publishing
+        self._tokens = tokens
+        self._endpoints = endpoints
+        self._settings = settings
 
-def _content(house: Runtime, reader: Subscription) -> Content:
-    config, lang = house.config, ours(reader.locale)
-    own = config.welcome_title or config.welcome_body
-    words, url = TEST[lang][1], config.front_page
-    if not reader.choice.confirmed:
-        # The page that opens reports the press itself: Safari does not, nor a worker that is to
-        # count nothing. The token is that of no alert, so that nothing is counted by it.
-        token = house.tokens.receipt(0, reader.id)
-        url += f"#stop-press=welcome&receipt={token}"
-        silent = house.endpoints.service(origin_of(reader.endpoint.url)) == "apple"
-        if silent or not reader.choice.receipts:
-            words = PRESS[lang]
-    return Content(
-        title=config.welcome_title or GREETING[lang],
-        body=config.welcome_body or words.format(config.site_name),
-        url=url,
-        ttl=_TTL,
-        lang=(config.site_language or None) if own else lang,
-    )
+    @property
+    def must_confirm(self) -> bool:
+        """Whether a new subscriber gets no other alert before they pressed the welcome."""
+        return self._settings.mode == CONFIRM
+
+    def send(self, reader: Subscription, *, new: bool) -> None:
+        """Send a welcome to a new or unconfirmed subscriber, at most one a day.
+
+        Where `WELCOME` asks for no confirmation any more, an unconfirmed subscriber is confirmed.
+        A welcome that cannot be sent does not undo the subscription: an unconfirmed subscriber
+        gets one on another visit.
+        """
+        unconfirmed, mode = not reader.choice.confirmed, self._settings.mode
+        with suppress(RedisError):
+            if unconfirmed and mode != CONFIRM:
+                with suppress(NotSubscribed):
+                    self._store.subscriptions.confirm(reader.id)
+            elif unconfirmed or (new and mode == WELCOME):
+                self._publish(reader)
+
+    def _publish(self, reader: Subscription) -> None:
+        if len(self._store.notifications.active()) >= _MOST_UNDER_WAY:
+            return
+        once = Idempotency("welcome", str(reader.id), b"")
+        only = Audience(subscription=reader.id)
+        self._publishing.publish(self._content(reader), only, by="", idempotency=once)
+
+    def _content(self, reader: Subscription) -> Content:
+        settings, lang = self._settings, ours(reader.locale)
+        own = settings.title or settings.body
+        words, url = TEST[lang][1], settings.front_page
+        if not reader.choice.confirmed:
+            # The page that opens reports the press itself, because neither Safari nor a worker
+            # that must not count does. The token names alert 0, so that nothing is counted by it.
+            token = self._tokens.receipt(0, reader.id)
+            url += f"#stop-press=welcome&receipt={token}"
+            silent = self._endpoints.service(origin_of(reader.endpoint.url)) == "apple"
+            if silent or not reader.choice.receipts:
+                words = PRESS[lang]
+        return Content(
+            title=settings.title or GREETING[lang],
+            body=settings.body or words.format(settings.site_name),
+            url=url,
+            ttl=_TTL,
+            lang=(settings.site_language or None) if own else lang,
+        )

@@ -370,7 +370,7 @@ def test_the_application_starts_from_the_environment_over_the_keys_in_data_dir(
     assert isinstance(app, Flask)
     config = app.config["STOPPRESS"]
     assert config.secret_key == kept["SECRET_KEY"]
-    assert config.vapid_private_key == (VAPID.text,)
+    assert config.vapid_private_key == (VAPID,)
 
 
 @pytest.mark.parametrize("missing", ["REDIS_URL", "SECRET_KEY", "VAPID_PRIVATE_KEY"])

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service import editors, seeding
+from service import seeding
 from service.app import create_app
 from service.models import State, SubscriptionId
 from service.store import Store
@@ -182,7 +182,7 @@ def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_unti
         services.limited(push.origin, now - ago, now - ago + 30)
     client = Client(create_app(house.config))
     token, desk = client.add_token(), client.app.test_client()
-    link = urlsplit(editors.signin_link(house.runtime, EMAIL))
+    link = urlsplit(house.runtime.editors.signin_link(EMAIL))
     assert post(desk, link.path, password=PASSWORD).status_code == 303
     for _ in range(2):
         house.worker()

@@ -12,7 +12,8 @@ from service import publishing
 from service.models import MAX_PLAINTEXT, Audience, SendAt, SubscriptionId
 from service.payload import Payload
 from service.publishing import reporting
-from service.reports import Estimate, estimate_words, estimates
+from service.receipts import Estimate, estimates
+from service.reports import estimate_words
 from service.seeding import seed
 from service.store import Store
 from service.tokens import Tokens

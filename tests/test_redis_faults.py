@@ -20,7 +20,6 @@ from flask import Flask
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from service import editors
 from service.models import Topic
 from service.runtime import Runtime
 from service.store import connect
@@ -98,7 +97,7 @@ class Callers:
         self.id, self.reader = said["id"], said["token"]
         self.alert = self.publish().json["id"]
         self.desk = self.app.test_client()
-        link = editors.signin_link(self.runtime, "nora@paper.example")
+        link = self.runtime.editors.signin_link("nora@paper.example")
         path = link.removeprefix("http://localhost:8000")
         password = {
             "csrf_token": field_in(self.desk.get(path), "csrf_token"),

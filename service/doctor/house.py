@@ -18,7 +18,6 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
 from service import embedded
-from service.config import CONFIRM
 from service.dispatch import QUEUE
 from service.doctor.findings import Finding, Level
 from service.models import Audience
@@ -246,7 +245,7 @@ class Examination:
 
     def confirmation(self) -> Iterator[Finding]:
         """Look at how many see the welcome before which they are sent nothing."""
-        if self.runtime.config.welcome != CONFIRM:
+        if not self.runtime.welcome.must_confirm:
             return
         subscriptions = self.runtime.store.subscriptions
         waiting, all_ = subscriptions.count("unconfirmed"), subscriptions.count()

@@ -70,7 +70,7 @@ def stranger(app: Flask) -> FlaskClient:
 def editor(app: Flask, runtime: Runtime) -> FlaskClient:
     """An editor who is signed in."""
     client = app.test_client()
-    link = path_of(editors.signin_link(runtime, EMAIL))
+    link = path_of(runtime.editors.signin_link(EMAIL))
     assert post(client, link, password=PASSWORD).status_code == 303
     return client
 

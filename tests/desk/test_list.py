@@ -8,7 +8,6 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service import editors
 from service.app import create_app
 from service.config import Config
 from service.keys import VapidKey
@@ -135,7 +134,7 @@ def test_pages_say_plainly_when_redis_is_away() -> None:
         app = create_app(Config.read(environment))
         runtime = app.extensions["stoppress"]
         client = app.test_client()
-        link = path_of(editors.signin_link(runtime, EMAIL))
+        link = path_of(runtime.editors.signin_link(EMAIL))
         assert post(client, link, password=PASSWORD).status_code == 303
         server.stop()
         for path in ("/desk/", "/desk/new", "/desk/alerts/1", "/"):
@@ -171,8 +170,8 @@ def test_pages_are_well_made(
         editor.get("/").text,
         stranger.get("/").text,
         stranger.get("/desk/sign-in").text,
-        stranger.get(path_of(editors.signin_link(runtime, "new@paper.example"))).text,
-        stranger.get(path_of(editors.signin_link(runtime, EMAIL))).text,
+        stranger.get(path_of(runtime.editors.signin_link("new@paper.example"))).text,
+        stranger.get(path_of(runtime.editors.signin_link(EMAIL))).text,
     ]
     for text in pages:
         assert Page(text).headings == 1
