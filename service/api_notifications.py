@@ -12,8 +12,8 @@ from flask.typing import ResponseReturnValue
 from service import submissions
 from service.calls import body, caller, idempotency, query_number, runtime
 from service.limits import Limit
-from service.models import SKIPPED, Audience, Notification, Outcome
-from service.moments import iso
+from service.model.notifications import SKIPPED, Audience, Notification, Outcome
+from service.model.times import iso
 from service.publishing import Published
 from service.receipts import estimates
 from service.waves import Held

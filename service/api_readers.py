@@ -11,12 +11,12 @@ from flask.typing import ResponseReturnValue
 
 from service import history, validation
 from service.calls import bearer_token, body, runtime, unauthorized
-from service.keys import b64url
-from service.languages import TEST, ours
-from service.models import Audience, Content, Notification, SubscriptionId
-from service.moments import iso
+from service.model.keys import b64url
+from service.model.languages import TEST, ours
+from service.model.notifications import Audience, Content, Notification, SubscriptionId
+from service.model.preferences import QUARTER, Quiet, day
+from service.model.times import iso
 from service.problems import Problem
-from service.quiet import QUARTER, Quiet, day
 from service.store.daily import COUNTS_KEPT
 from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed

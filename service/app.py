@@ -27,12 +27,12 @@ from service import (
     start,
 )
 from service.config import Config
-from service.keys import mac, read_secrets
+from service.model.keys import mac, read_secrets
+from service.model.tokens import digest
 from service.problems import Problem
 from service.runtime import Runtime
 from service.store import connect
 from service.store.rates import Rates
-from service.tokens import digest
 
 _LARGEST_BODY = 64 * 1024  # bytes; an alert is at most four thousand
 

@@ -10,10 +10,10 @@ from flask import current_app, request
 from pydantic import BaseModel
 
 from service import validation
+from service.model.tokens import digest
 from service.problems import FieldError, Problem
 from service.publishing import Idempotency
 from service.runtime import Runtime
-from service.tokens import digest
 
 M = TypeVar("M", bound=BaseModel)
 

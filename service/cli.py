@@ -26,12 +26,12 @@ from rich.text import Text
 from service import embedded, key_commands, rehearsal, service_commands, trial_commands
 from service.config import Config, ConfigError
 from service.editors import EditorError
-from service.endpoints import EndpointPolicy
-from service.keys import VapidKey, b64url, make_secrets, read_secrets
-from service.models import Topic
+from service.model.endpoints import EndpointPolicy
+from service.model.keys import VapidKey, b64url, make_secrets, read_secrets
+from service.model.notifications import Topic
+from service.model.tokens import SCOPES, digest
 from service.processes import Child, ChildEnded, Supervisor
 from service.runtime import Runtime
-from service.tokens import SCOPES, digest
 
 # Seconds that web, workers and clock have to come up; they need two on two slow cores.
 _READY_WITHIN = 60

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.keys import VapidKey
-from service.languages import language_tag
-from service.quiet import MOST_A_DAY, NO_QUIET, UNLIMITED, Manners, Quiet
+from service.model.keys import VapidKey
+from service.model.languages import language_tag
+from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Manners, Quiet
 
 
 class ConfigError(Exception):

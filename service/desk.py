@@ -31,7 +31,7 @@ from service.calls import runtime
 from service.desk_forms import CorrectionForm
 from service.desk_session import current_editor, end_session, signed_in, start_session
 from service.editors import SHORTEST_PASSWORD, EditorError
-from service.models import Audience, Notification
+from service.model.notifications import Audience, Notification
 from service.publishing import Conflict, Idempotency, UnknownNotification
 from service.receipts import estimates
 from service.reports import FILTERS, Report, describe, service_name

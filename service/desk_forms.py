@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 from flask import abort, request
 
-from service import moments
-from service.models import ROUND_THE_WORLD, Content, Notification, SendAt, State
+from service.model import times
+from service.model.notifications import ROUND_THE_WORLD, Content, Notification, SendAt, State
 from service.validation import Invalid
 
 # Over how long an alert may be spread: what the form sends, and the minutes that it means.
@@ -131,7 +131,7 @@ class Form:
         # The form's time is by the minute, and says nothing of a clock that shows it twice.
         before = planned.send_at if planned.state is State.SCHEDULED else None
         if self.when == "at" and before and self._is_at(before):
-            said["send_at"] = moments.write(before)
+            said["send_at"] = times.write(before)
         return said
 
     @property
@@ -146,7 +146,7 @@ class Form:
     def _moment(self) -> float | None:
         """The time in seconds since 1970 UTC; None where it is no time."""
         try:
-            read = moments.read_wall if self.local else moments.read
+            read = times.read_wall if self.local else times.read
             return read(self._send_at).at
         except ValueError:
             return None

@@ -16,8 +16,8 @@ from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
-from service.endpoints import origin_of
-from service.models import Batch, Notification, Outcome, State, SubscriptionId
+from service.model.endpoints import origin_of
+from service.model.notifications import Batch, Notification, Outcome, State, SubscriptionId
 from service.store import Store
 from service.store.records import BUCKET
 

@@ -10,8 +10,8 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
+from service.model.tokens import digest
 from service.store import Store
-from service.tokens import digest
 
 LINK_KEPT = 24 * 3600  # seconds
 SHORTEST_PASSWORD = 12  # characters; NIST SP 800-63B asks for 8, and for no other rule

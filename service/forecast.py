@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from service.manners import Courtesy
-from service.models import (
+from service.model.delivery_rules import Courtesy
+from service.model.notifications import (
     LIMIT,
     PAUSED,
     QUIET,
@@ -24,7 +24,7 @@ from service.models import (
     State,
     SubscriptionId,
 )
-from service.quiet import Manners, moment
+from service.model.preferences import Manners, moment
 from service.store import Store
 
 # Of as many a share is known to 1.6 in a hundred (standard error), which is as exact as it is said.

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from service.endpoints import origin_of
+from service.model.endpoints import origin_of
 from service.store import Store
 from service.store.farewells import Farewell
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from itertools import islice
 
-from service.models import MAX_TTL, Notification, State, SubscriptionId
+from service.model.notifications import MAX_TTL, Notification, State, SubscriptionId
 from service.store import Store
 from service.store.outcomes import ACCEPTED_KEPT
 from service.store.records import Subscription

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from service.endpoints import EndpointPolicy, origin_of
-from service.models import Notification
+from service.model.endpoints import EndpointPolicy, origin_of
+from service.model.notifications import Notification
 from service.store import Store
 
 

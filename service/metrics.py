@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from service.models import Notification, Outcome, Progress
+from service.model.notifications import Notification, Outcome, Progress
 from service.runtime import Runtime
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 
 from service.dispatch import Dispatch
-from service.languages import SLEPT
 from service.limits import Limit, limits
-from service.models import (
+from service.model.languages import SLEPT
+from service.model.notifications import (
     MOST_LATE,
     QUIET,
     Audience,
@@ -26,7 +26,7 @@ from service.models import (
     State,
     SubscriptionId,
 )
-from service.quiet import QUARTER
+from service.model.preferences import QUARTER
 from service.store import Store
 from service.store.notifications import Memory
 from service.store.subscriptions import NotSubscribed

@@ -22,7 +22,7 @@ from flask import (
 )
 from rjsmin import jsmin
 
-from service.languages import TEST, days, ours
+from service.model.languages import TEST, days, ours
 from service.store.daily import COUNTS_KEPT
 from service.store.held import HELD_KEPT
 from service.store.outcomes import ACCEPTED_KEPT

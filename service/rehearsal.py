@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from service.config import Config, settings
-from service.models import Topic
+from service.model.notifications import Topic
 from service.processes import runs
 
 READERS = 200_000

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from service.forecast import Forecast
 from service.limits import Limit
-from service.models import (
+from service.model.notifications import (
     LIMIT,
     OVER,
     PAUSED,

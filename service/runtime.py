@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from service.config import Config, ConfigError
 from service.dispatch import Dispatch
 from service.editors import Editors
-from service.endpoints import EndpointPolicy
 from service.gone import Gone
-from service.keys import VapidKey, b64url
+from service.model.endpoints import EndpointPolicy
+from service.model.keys import VapidKey, b64url
+from service.model.tokens import Tokens
 from service.publishing import Publishing
 from service.store import LayoutError, Store, connect
 from service.store.house import Backup
-from service.tokens import Tokens
 from service.welcome import Welcome, WelcomeSettings
 
 KEY_NAME = 20  # characters

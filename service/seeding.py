@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from service.endpoints import Endpoint, EndpointPolicy
-from service.quiet import NO_QUIET, UNLIMITED
+from service.model.endpoints import Endpoint, EndpointPolicy
+from service.model.preferences import NO_QUIET, UNLIMITED
 from service.store import Store
 from service.store.bitmaps import bitmap_key
 from service.store.records import Wish, digest_of

@@ -10,7 +10,7 @@ from service import submissions, validation
 from service.calls import runtime
 from service.desk import redis_away
 from service.desk_session import current_editor
-from service.models import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome, SubscriptionId
 from service.publishing import UnknownNotification
 from service.reports import outcome_words
 

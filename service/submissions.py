@@ -17,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from service import moments
-from service.models import (
+from service.model import times
+from service.model.notifications import (
     MAX_PLAINTEXT,
     MAX_TTL,
     MIN_TTL,
@@ -31,7 +31,7 @@ from service.models import (
     State,
     SubscriptionId,
 )
-from service.payload import Payload
+from service.model.payload import Payload
 from service.problems import FieldError
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
@@ -63,8 +63,8 @@ def read(said: dict[str, object], runtime: Runtime) -> Wanted:
 
 
 def _moment(text: str) -> str:
-    if not moments.is_wall(text):
-        moments.read(text)
+    if not times.is_wall(text):
+        times.read(text)
     return text
 
 
@@ -204,7 +204,7 @@ class NewNotification(_AlertSaid):
 
     def _moment(self, text: str) -> SendAt:
         try:
-            return moments.read_wall(text) if self.local_time else moments.read(text)
+            return times.read_wall(text) if self.local_time else times.read(text)
         except ValueError as error:
             detail = f"{str(error)[0].upper()}{str(error)[1:]}."
             raise Invalid([FieldError("send_at", detail)]) from None
@@ -261,7 +261,7 @@ def _as_said(one: Notification) -> dict[str, object]:
         "audience": one.audience.as_json(),
         "story": one.story or None,
         "spread_minutes": one.spread_minutes or None,
-        "send_at": moments.write(at) if at else None,
+        "send_at": times.write(at) if at else None,
         "late": "send" if at and at.however_late else "draft",
         "local_time": bool(at and at.wall),
         "draft": one.state is State.DRAFT,

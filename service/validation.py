@@ -30,13 +30,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from service import moments
-from service.endpoints import Endpoint
-from service.keys import from_b64url, on_p256
-from service.languages import language_tag
-from service.models import Topic
+from service.model import times
+from service.model.endpoints import Endpoint
+from service.model.keys import from_b64url, on_p256
+from service.model.languages import language_tag
+from service.model.notifications import Topic
+from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
 from service.problems import FieldError, Problem
-from service.quiet import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
 from service.runtime import Runtime
 from service.store.records import Subscription, Wish
 
@@ -182,7 +182,7 @@ def _pause(text: str) -> str:
 
     One that has passed is no pause: it may have while the reader was looking at it.
     """
-    moment = moments.read(text)
+    moment = times.read(text)
     if moment.zone:
         raise ValueError("must be a time with an offset, such as 2026-03-29T18:00:00+02:00")
     if moment.at - time.time() > LONGEST_PAUSE:
@@ -229,7 +229,7 @@ def line(most: int) -> StringConstraints:
 
 Link = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_link)]
 Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(language_tag)]
-Zone = Annotated[str, AfterValidator(moments.zone)]
+Zone = Annotated[str, AfterValidator(times.zone)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Topics = Annotated[list[str], Field(max_length=100), AfterValidator(_topics)]
 Stories = Annotated[list[str], Field(max_length=50), AfterValidator(_stories)]
@@ -313,7 +313,7 @@ class _Preferences(Said):
         if "daily_limit" in said:
             chosen["daily_limit"] = self.daily_limit or UNLIMITED
         if "paused_until" in said:
-            until = moments.read(self.paused_until).at if self.paused_until else 0
+            until = times.read(self.paused_until).at if self.paused_until else 0
             chosen["paused_until"] = int(until) if until > time.time() else 0
         for name in ("allow_breaking", "receipts"):
             if (value := getattr(self, name)) is not None:

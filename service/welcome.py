@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from service.endpoints import EndpointPolicy, origin_of
-from service.languages import GREETING, PRESS, TEST, ours
-from service.models import Audience, Content
+from service.model.endpoints import EndpointPolicy, origin_of
+from service.model.languages import GREETING, PRESS, TEST, ours
+from service.model.notifications import Audience, Content
+from service.model.tokens import Tokens
 from service.publishing import Idempotency, Publishing
 from service.store import Store
 from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
-from service.tokens import Tokens
 
 NONE, WELCOME, CONFIRM = "no", "yes", "confirm"  # what `WELCOME` may be
 

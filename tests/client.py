@@ -14,10 +14,10 @@ from werkzeug.test import TestResponse
 from service import answers, openapi, seeding
 from service.app import create_app
 from service.config import Config
-from service.keys import VapidKey, b64url
-from service.models import Topic
+from service.model.keys import VapidKey, b64url
+from service.model.notifications import Topic
+from service.model.tokens import digest
 from service.runtime import Runtime
-from service.tokens import digest
 
 VAPID = VapidKey.generate()
 SITE = "https://paper.example"

@@ -13,8 +13,8 @@ from typing import Any
 import http_ece
 
 from service import seeding
-from service.models import SubscriptionId
-from service.quiet import NO_QUIET, QUARTER, Quiet
+from service.model.notifications import SubscriptionId
+from service.model.preferences import NO_QUIET, QUARTER, Quiet
 from service.store.records import Wish
 from tests.house import House, wait_until
 from tests.push_service import Answer, Message, PushService

@@ -13,8 +13,8 @@ from flask import Flask, request
 
 from service.app import create_app
 from service.config import Config, ConfigError
-from service.keys import VapidKey, b64url, make_secrets
-from service.models import SubscriptionId
+from service.model.keys import VapidKey, b64url, make_secrets
+from service.model.notifications import SubscriptionId
 from tests.client import API, SITE, VAPID, Client, Reader, browser, make_app, stored
 from tests.redis_server import RedisServer
 

@@ -19,7 +19,7 @@ import requests
 from click.testing import CliRunner
 
 from service import seeding
-from service.models import Audience
+from service.model.notifications import Audience
 from service.store import Store
 from tests.house import House, wait_until
 from tests.test_processes import alive

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from service.models import Audience, Batch, SubscriptionId
+from service.model.notifications import Audience, Batch, SubscriptionId
 from service.store.outcomes import Outcomes
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService

@@ -15,8 +15,8 @@ import pytest
 import redis
 
 from service import seeding
-from service.endpoints import Endpoint
-from service.models import Audience, SendAt, State, SubscriptionId
+from service.model.endpoints import Endpoint
+from service.model.notifications import Audience, SendAt, State, SubscriptionId
 from service.runtime import Runtime
 from service.store.outcomes import FAREWELL
 from service.store.records import Wish

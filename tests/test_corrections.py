@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from service.models import Audience, State, SubscriptionId
+from service.model.notifications import Audience, State, SubscriptionId
 from service.publishing import Conflict
 from service.store.records import Wish
 from tests.house import House, wait_until

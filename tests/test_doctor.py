@@ -15,8 +15,8 @@ from service import seeding
 from service.config import Config
 from service.doctor import examine
 from service.doctor.findings import Finding
-from service.keys import VapidKey
-from service.models import SubscriptionId
+from service.model.keys import VapidKey
+from service.model.notifications import SubscriptionId
 from service.runtime import Runtime
 from service.store.records import Wish
 from service.store.services import Rest

@@ -25,7 +25,7 @@ from service.embedded import (
     find_servers,
     running_url,
 )
-from service.keys import make_secrets
+from service.model.keys import make_secrets
 from service.processes import spawn
 from tests.house import wait_for
 

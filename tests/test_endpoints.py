@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.endpoints import (
+from service.model.endpoints import (
     KNOWN_PREFIXES,
     MAX_LENGTH,
     Endpoint,

@@ -16,7 +16,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from service.dispatch import QUEUE
-from service.models import Audience, Notification, Outcome, State, SubscriptionId
+from service.model.notifications import Audience, Notification, Outcome, State, SubscriptionId
 from service.store.records import BUCKET, records_key
 from tests.house import TOPICS, House, content, wait_until
 from tests.push_service import Answer, Message, PushService
@@ -120,7 +120,7 @@ def test_the_work_of_a_killed_worker_is_taken_up_by_another(
 KILLED_BEFORE_WAKING = """
 import os, signal
 from service.config import Config
-from service.models import Audience, Content
+from service.model.notifications import Audience, Content
 from service.runtime import Runtime
 runtime = Runtime.open(Config.read(os.environ))
 runtime.dispatch.wake = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)

@@ -11,8 +11,8 @@ import pytest
 
 from service import forecast as forecasts
 from service.forecast import Forecast, forecast
-from service.models import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
-from service.quiet import NO_QUIET, QUARTER, UNLIMITED, Manners, day
+from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
+from service.model.preferences import NO_QUIET, QUARTER, UNLIMITED, Manners, day
 from service.reports import forecast_words
 from service.store import Store, connect
 from tests.house import House, content

@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Callable
 
-from service.models import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome, SubscriptionId
 from service.store.outcomes import FAREWELL
 from tests.house import House, wait_until
 from tests.push_service import Answer, Message, PushService

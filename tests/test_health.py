@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from service.models import Outcome, SubscriptionId
+from service.model.notifications import Outcome, SubscriptionId
 from service.store import Store
 from service.store.services import Pace
 from tests.house import wait_until

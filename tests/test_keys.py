@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config import Config, ConfigError
-from service.keys import VapidKey, b64url, on_p256
-from service.models import SubscriptionId
+from service.model.keys import VapidKey, b64url, on_p256
+from service.model.notifications import SubscriptionId
 from service.runtime import KeyRefusal, Runtime
 from service.store.records import Wish
 from tests.client import API, VAPID, Client, browser, make_app

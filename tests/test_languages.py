@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.languages import language_tag, right_to_left
-from service.models import MAX_PLAINTEXT, Audience, Notification, State
-from service.payload import Payload, digest
+from service.model.languages import language_tag, right_to_left
+from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, State
+from service.model.payload import Payload, digest
 from tests.client import API, Client, browser, make_app
 from tests.house import content
 

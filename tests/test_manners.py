@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from service.manners import Courtesy
-from service.models import Audience, Content, Notification, Outcome, Record, SendAt, State
-from service.quiet import Choice, Manners, Quiet
+from service.model.delivery_rules import Courtesy
+from service.model.notifications import (
+    Audience,
+    Content,
+    Notification,
+    Outcome,
+    Record,
+    SendAt,
+    State,
+)
+from service.model.preferences import Choice, Manners, Quiet
 
 NIGHT = Quiet.parse("22:00-07:00")
 MORNING = datetime(2026, 6, 2, 7, 0, tzinfo=timezone.utc).timestamp()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import moments
-from service.models import SendAt
+from service.model import times
+from service.model.notifications import SendAt
 
 ZONES = (
     *("Europe/Berlin", "Europe/Dublin", "America/New_York", "America/St_Johns", "Asia/Kolkata"),
@@ -49,7 +49,7 @@ def test_a_moment_is_read_as_the_clocks_there_show_it(said: str, means: str) -> 
     expected = datetime.fromisoformat(
         means.replace("Z", "0000+00:00" if "." in means else "+00:00")
     )
-    assert moments.read(said).at == expected.timestamp()
+    assert times.read(said).at == expected.timestamp()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_moment_is_read_as_the_clocks_there_show_it(said: str, means: str) -> 
 )
 def test_what_is_no_moment_is_refused_in_words(said: str) -> None:
     with pytest.raises(ValueError, match=r"^(must|is|has) "):
-        moments.read(said)
+        times.read(said)
 
 
 @given(
@@ -78,7 +78,7 @@ def test_a_wall_clocks_time_is_the_first_moment_that_it_shows_or_is_moved_forwar
 ) -> None:
     wall = wall.replace(microsecond=0)
 
-    moment = datetime.fromtimestamp(moments.read(f"{wall.isoformat()}[{zone}]").at, timezone.utc)
+    moment = datetime.fromtimestamp(times.read(f"{wall.isoformat()}[{zone}]").at, timezone.utc)
 
     shown = moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
     before = (moment - timedelta(days=1)).astimezone(ZoneInfo(zone))
@@ -95,4 +95,4 @@ def test_a_wall_clocks_time_is_the_first_moment_that_it_shows_or_is_moved_forwar
 
 @given(st.integers(0, 7_000_000_000), st.sampled_from(("", *ZONES)))
 def test_what_is_written_is_read_as_the_same(at: int, zone: str) -> None:
-    assert moments.read(moments.write(SendAt(at, zone))) == SendAt(at, zone)
+    assert times.read(times.write(SendAt(at, zone))) == SendAt(at, zone)

@@ -11,7 +11,7 @@ import pytest
 
 from service import seeding
 from service.app import create_app
-from service.models import State, SubscriptionId
+from service.model.notifications import State, SubscriptionId
 from service.store import Store
 from service.store.bitmaps import bitmap_key, month_of
 from service.store.sending import Recent

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.models import Outcome
+from service.model.notifications import Outcome
 from workers.policy import Verdict, judge, pause
 from workers.transport import Answer
 

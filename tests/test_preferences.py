@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.models import Audience, Content, SubscriptionId
+from service.model.notifications import Audience, Content, SubscriptionId
 from tests.client import API, SUBSCRIPTIONS, Client, Reader, browser
 
 pytestmark = pytest.mark.redis

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.quiet import (
+from service.model.preferences import (
     MOST_A_DAY,
     NO_QUIET,
     QUARTER,

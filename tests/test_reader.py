@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from service.config import Config
-from service.languages import days
+from service.model.languages import days
 from service.reader import WEB, articles, bp
 
 PARTS = ["/home.js", "/links.js", "/look.js", "/panel.js", "/retire.js", "/story.js"]

@@ -9,14 +9,14 @@ import re
 import pytest
 
 from service import publishing
-from service.models import MAX_PLAINTEXT, Audience, SendAt, SubscriptionId
-from service.payload import Payload
+from service.model.notifications import MAX_PLAINTEXT, Audience, SendAt, SubscriptionId
+from service.model.payload import Payload
+from service.model.tokens import Tokens
 from service.publishing import reporting
 from service.receipts import Estimate, estimates
 from service.reports import estimate_words
 from service.seeding import seed
 from service.store import Store
-from service.tokens import Tokens
 from tests.client import API, Client
 from tests.house import content
 

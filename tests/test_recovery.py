@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from service.config import ConfigError
-from service.keys import VapidKey, b64url
-from service.models import Audience, State
+from service.model.keys import VapidKey, b64url
+from service.model.notifications import Audience, State
 from service.runtime import Runtime
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService

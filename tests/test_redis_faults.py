@@ -20,7 +20,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from service.models import Topic
+from service.model.notifications import Topic
 from service.runtime import Runtime
 from service.store import connect
 from tests.client import API, Client, browser, make_app, stored

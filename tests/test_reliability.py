@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.models import Audience, SubscriptionId
+from service.model.notifications import Audience, SubscriptionId
 from tests.client import API, Client
 from tests.forked import Forked
 from tests.house import House, content, wait_until

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.keys import VapidKey, b64url
-from service.models import SubscriptionId
+from service.model.keys import VapidKey, b64url
+from service.model.notifications import SubscriptionId
 from tests.client import API, VAPID, Client, browser, make_app, stored
 
 pytestmark = pytest.mark.redis

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from service import seeding
-from service.models import Audience, SubscriptionId
+from service.model.notifications import Audience, SubscriptionId
 from service.store import Store, connect
 from service.store.records import digest_of, index_key
 from tests.house import TOPICS, House

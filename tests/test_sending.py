@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError
 
 from service import seeding
 from service.dispatch import BATCH_RECIPIENTS, Dispatch, cut
-from service.models import Audience, Batch, Content, Notification, Outcome, State
+from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
 from service.publishing import Conflict, Publishing
 from service.store import Store, connect
 from service.store.outcomes import Result

@@ -18,9 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.endpoints import EndpointPolicy
-from service.models import Audience, Record, SubscriptionId, Topic
-from service.quiet import Choice, Quiet
+from service.model.endpoints import EndpointPolicy
+from service.model.notifications import Audience, Record, SubscriptionId, Topic
+from service.model.preferences import Choice, Quiet
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
 from service.store.records import Subscription, Wish, digest_of, index_key, records_key

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from service.models import Audience, Notification, State, SubscriptionId
-from service.payload import Payload
-from service.quiet import NO_QUIET, QUARTER
+from service.model.notifications import Audience, Notification, State, SubscriptionId
+from service.model.payload import Payload
+from service.model.preferences import NO_QUIET, QUARTER
 from tests.house import House, content
 from tests.push_service import Message, PushService
 from tests.seeded import around_now, choose, reader_of, shown

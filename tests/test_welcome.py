@@ -11,9 +11,9 @@ import pytest
 
 from service import seeding
 from service.app import create_app
-from service.languages import GREETING, PRESS, SLEPT, TEST
-from service.models import MAX_PLAINTEXT, Audience, Notification, SubscriptionId
-from service.payload import Payload
+from service.model.languages import GREETING, PRESS, SLEPT, TEST
+from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, SubscriptionId
+from service.model.payload import Payload
 from tests.client import API, Client, browser, make_app
 from tests.house import House, content, wait_until
 from tests.push_service import PushService

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pywebpush import WebPusher
 
-from service.keys import VapidKey, b64url, from_b64url, mac
-from service.models import MAX_PLAINTEXT
+from service.model.keys import VapidKey, b64url, from_b64url, mac
+from service.model.notifications import MAX_PLAINTEXT
 from workers import wire
 
 NOW = 1_790_000_000.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.models import Batch
+from service.model.notifications import Batch
 from service.store.sending import part_key
 from tests.house import House
 from tests.push_service import PushService

@@ -6,8 +6,8 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from service.manners import OVER, Timing
-from service.models import LIMIT, Outcome
+from service.model.delivery_rules import OVER, Timing
+from service.model.notifications import LIMIT, Outcome
 from service.runtime import Runtime
 from workers.leases import Lease
 from workers.sends import Digest, Rows

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from service.models import Outcome, Record, SubscriptionId
+from service.model.notifications import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.held import NOTHING
 from service.store.recent import NewestFirst

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from service.models import SubscriptionId
+from service.model.notifications import SubscriptionId
 from service.store.services import AHEAD, LIMITED, Pace, Rest, Services
 from workers import policy
 

@@ -12,7 +12,7 @@ import time
 import uuid
 
 from service.config import Config
-from service.keys import b64url
+from service.model.keys import b64url
 from service.runtime import Runtime
 from workers import wire
 from workers.fanout import FanOut

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from service.manners import Timing
-from service.models import Batch, Outcome, Record
+from service.model.delivery_rules import Timing
+from service.model.notifications import Batch, Outcome, Record
 from service.store.held import NOTHING, Brought
 from service.store.outcomes import Result
 from service.store.recent import NewestFirst

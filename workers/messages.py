@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from service.manners import OVER
-from service.models import Outcome, Record, SubscriptionId
+from service.model.delivery_rules import OVER
+from service.model.notifications import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.held import NOTHING, Brought
 from service.store.records import BUCKET

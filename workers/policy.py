@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from service.models import Outcome
+from service.model.notifications import Outcome
 
 if TYPE_CHECKING:
     from workers.transport import Answer

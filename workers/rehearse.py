@@ -23,8 +23,8 @@ from redis.exceptions import RedisError
 
 from service import embedded, rehearsal, seeding
 from service.config import Config, ConfigError
-from service.keys import VapidKey
-from service.models import Topic
+from service.model.keys import VapidKey
+from service.model.notifications import Topic
 from service.processes import Child, ChildEnded, Supervisor, runs
 from service.rehearsal import Rehearsal, RehearsalError
 from service.runtime import Runtime

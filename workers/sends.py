@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from service.endpoints import origin_of
-from service.manners import Courtesy
-from service.models import Notification, Record, State, SubscriptionId
-from service.payload import Payload, digest
-from service.quiet import Choice
+from service.model.delivery_rules import Courtesy
+from service.model.endpoints import origin_of
+from service.model.notifications import Notification, Record, State, SubscriptionId
+from service.model.payload import Payload, digest
+from service.model.preferences import Choice
 from service.runtime import Runtime
 from service.store.held import Brought
 from service.waves import MOST_HELD, may_bring, newer_of_story

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from service.keys import VapidKey, b64url, mac
-from service.models import MAX_PLAINTEXT, MAX_TTL, MIN_TTL
+from service.model.keys import VapidKey, b64url, mac
+from service.model.notifications import MAX_PLAINTEXT, MAX_TTL, MIN_TTL
 
 # RFC 8292 section 2 allows 24 h, which a service whose clock is a little behind ours refuses.
 VAPID_LIFETIME: Final = 12 * 3600

@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 from service import embedded
 from service.dispatch import QUEUE
 from service.doctor.findings import Finding, Level
-from service.models import Audience
+from service.model.notifications import Audience
 from service.runtime import Runtime
 from service.store import connect
 from service.store.services import Rest

@@ -8,9 +8,9 @@ import requests
 from pywebpush import WebPushException, webpush
 
 from service.doctor.findings import Finding
-from service.keys import b64url
-from service.models import Audience, Content, Notification, State, SubscriptionId
-from service.payload import Payload
+from service.model.keys import b64url
+from service.model.notifications import Audience, Content, Notification, State, SubscriptionId
+from service.model.payload import Payload
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 

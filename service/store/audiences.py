@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from service.models import Audience, SubscriptionId
+from service.model.notifications import Audience, SubscriptionId
 from service.store.bitmaps import bitmap_key
 from service.store.house import House
 

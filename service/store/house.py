@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
-from service.endpoints import Endpoint, any_may_name
-from service.models import Topic
+from service.model.endpoints import Endpoint, any_may_name
+from service.model.notifications import Topic
 
 _LAYOUT = "{g}:layout"
 _KEYS = "{g}:keys"

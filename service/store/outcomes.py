@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias, cast
 from redis import Redis
 from redis.typing import EncodableT
 
-from service.models import Batch, Outcome, Progress
-from service.quiet import QUARTER
+from service.model.notifications import Batch, Outcome, Progress
+from service.model.preferences import QUARTER
 from service.store.bitmaps import bitmap_key, pack_numbers
 from service.store.farewells import answers_key
 from service.store.held import HELD_KEPT, NOTHING, Brought, held_key, wakes_key

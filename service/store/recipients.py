@@ -11,7 +11,7 @@ from typing import cast
 
 from redis import Redis
 
-from service.models import Audience, Notification, SubscriptionId
+from service.model.notifications import Audience, Notification, SubscriptionId
 from service.store.audiences import SELECT, Audiences
 from service.store.bitmaps import bitmap_key, marked, without
 from service.store.sending import part_key

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from redis import Redis
 from redis.typing import EncodableT
 
-from service.models import SubscriptionId
+from service.model.notifications import SubscriptionId
 from service.store.bitmaps import bitmap_key, bitmaps_of
 from service.store.house import House
 from service.store.records import BUCKET, Wish, digest_of, index_key, record_of, records_key

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, cast
 from redis import Redis
 from redis.typing import EncodableT
 
-from service.models import Batch, Outcome
+from service.model.notifications import Batch, Outcome
 from service.store.bitmaps import numbers_in, without
 
 # For scripts that need the time: `now`, in ms.

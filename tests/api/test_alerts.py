@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.models import Outcome
+from service.model.notifications import Outcome
 from service.store.outcomes import Result
 from service.store.services import Pace
 from tests.api.inputs import NEWS

@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.models import Audience, Notification, Outcome, SendAt, State, SubscriptionId
-from service.quiet import QUARTER, day
+from service.model.notifications import (
+    Audience,
+    Notification,
+    Outcome,
+    SendAt,
+    State,
+    SubscriptionId,
+)
+from service.model.preferences import QUARTER, day
 from service.store.bitmaps import bitmap_key
 from service.store.outcomes import Result
 from service.store.subscriptions import LEFT_MEMORY

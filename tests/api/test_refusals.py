@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service import openapi
-from service.models import Audience, Content
+from service.model.notifications import Audience, Content
 from tests.api.inputs import BAD, GOOD, NEWS, ROUTES
 from tests.client import API, Client, Reader, open_client, stored
 from tests.redis_server import RedisServer, connections_closed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from service.keys import VapidKey, b64url
-from service.models import SubscriptionId
-from service.tokens import Tokens
+from service.model.keys import VapidKey, b64url
+from service.model.notifications import SubscriptionId
+from service.model.tokens import Tokens
 from tests.api.inputs import NEWS
 from tests.client import (
     API,

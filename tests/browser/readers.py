@@ -15,8 +15,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
 
 from service import seeding
-from service.keys import b64url
-from service.models import SubscriptionId
+from service.model.keys import b64url
+from service.model.notifications import SubscriptionId
 from tests.house import House, wait_until
 from tests.push_service import PushService
 

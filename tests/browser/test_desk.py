@@ -12,8 +12,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from service.models import Audience, State
-from service.quiet import QUARTER
+from service.model.notifications import Audience, State
+from service.model.preferences import QUARTER
 from tests.browser.readers import wait_for_page
 from tests.house import House, wait_until
 from tests.night import bring, hold

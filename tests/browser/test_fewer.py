@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from service.models import Audience, SubscriptionId
+from service.model.notifications import Audience, SubscriptionId
 from service.reader import WEB
 from tests.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
 from tests.browser.test_panel_looks import IN_VIEW, LOOKS, faults

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.models import State
+from service.model.notifications import State
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox, Tab
 from tests.house import House, wait_until

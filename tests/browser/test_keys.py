@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.keys import VapidKey, b64url
+from service.model.keys import VapidKey, b64url
 from tests.browser.firefox import Firefox, Tab
 from tests.browser.publisher.site import mended
 from tests.browser.test_first_path import subscribe

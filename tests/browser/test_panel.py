@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from service import seeding
-from service.keys import b64url
-from service.models import Audience, SubscriptionId
+from service.model.keys import b64url
+from service.model.notifications import Audience, SubscriptionId
 from tests.browser.readers import (
     Visit,
     bell,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from service.models import Audience, SubscriptionId
+from service.model.notifications import Audience, SubscriptionId
 from service.reader import WEB
 from tests.browser.readers import Visit, panel, subscribe
 from tests.browser.test_panel_looks import IN_VIEW, faults

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from service.models import Audience
+from service.model.notifications import Audience
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox
 from tests.browser.publisher.site import Publisher

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from service import editors, seeding
 from service.app import create_app
 from service.config import Config
-from service.keys import VapidKey
-from service.models import Audience, Outcome, Topic
+from service.model.keys import VapidKey
+from service.model.notifications import Audience, Outcome, Topic
 from service.runtime import Runtime
 from tests.desk.pages import EMAIL, PASSWORD, path_of, post, publish, send_all
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.models import Audience, Content, Outcome
+from service.model.notifications import Audience, Content, Outcome
 from service.runtime import Runtime
 from service.store.outcomes import Result
 

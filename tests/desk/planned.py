@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.models import Audience, Content, Notification, SendAt
+from service.model.notifications import Audience, Content, Notification, SendAt
 from service.publishing import MOST_LATE
 from service.runtime import Runtime
 from tests.desk.pages import filled, hidden_fields

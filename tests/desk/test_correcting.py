@@ -8,7 +8,7 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import Audience, Content, SubscriptionId
+from service.model.notifications import Audience, Content, SubscriptionId
 from service.runtime import Runtime
 from tests.desk.pages import EMAIL, correct, filled, publish, words
 

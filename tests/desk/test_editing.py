@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service.models import Action, Audience, Content, Notification, SendAt, State
+from service.model.notifications import Action, Audience, Content, Notification, SendAt, State
 from service.reports import FILTERS
 from service.runtime import Runtime
 from tests.desk.pages import (

@@ -8,8 +8,8 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import State
-from service.quiet import QUARTER
+from service.model.notifications import State
+from service.model.preferences import QUARTER
 from service.reports import FILTERS
 from service.runtime import Runtime
 from tests.desk.pages import Page, correct, filled, post, publish, words

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.config import Config
-from service.keys import VapidKey
-from service.models import Audience, Outcome
+from service.model.keys import VapidKey
+from service.model.notifications import Audience, Outcome
 from service.runtime import Runtime
 from tests.desk.pages import (
     EMAIL,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import SendAt, State
+from service.model.notifications import SendAt, State
 from service.runtime import Runtime
 from tests.desk.pages import Page, hidden_fields, review, words
 from tests.desk.planned import confirmed, edit, only, opened

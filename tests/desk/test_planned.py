@@ -8,7 +8,7 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import Content, SendAt, State
+from service.model.notifications import Content, SendAt, State
 from service.reports import FILTERS
 from service.runtime import Runtime
 from tests.desk.pages import (

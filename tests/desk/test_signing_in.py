@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.config import Config
-from service.keys import VapidKey
-from service.models import State
+from service.model.keys import VapidKey
+from service.model.notifications import State
 from service.runtime import Runtime
 from tests.desk.pages import EMAIL, PASSWORD, STORY, path_of, post, publish, token_in
 

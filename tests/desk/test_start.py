@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.models import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome, SubscriptionId
 from service.runtime import Runtime
 from tests.desk.pages import publish, send_all, token_in
 

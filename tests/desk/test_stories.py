@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import Audience, Content, SubscriptionId
+from service.model.notifications import Audience, Content, SubscriptionId
 from service.runtime import Runtime
 from service.store.records import Wish
 from tests.desk.pages import NASTY, STORY, Page, hidden_fields, post, review, words

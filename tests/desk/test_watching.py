@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service import publishing
-from service.models import Outcome, State, SubscriptionId
+from service.model.notifications import Outcome, State, SubscriptionId
 from service.reports import FILTERS
 from service.runtime import Runtime
 from service.store.services import Pace, Rest

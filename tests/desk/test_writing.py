@@ -7,7 +7,7 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import Audience, Topic
+from service.model.notifications import Audience, Topic
 from service.runtime import Runtime
 from tests.desk.pages import (
     EMAIL,

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from service.models import SubscriptionId
+from service.model.notifications import SubscriptionId
 from service.runtime import Runtime
 from service.store.records import BUCKET, Wish
 from tests.house import wait_until

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from service.models import Progress, State, SubscriptionId
+from service.model.notifications import Progress, State, SubscriptionId
 from service.store.bitmaps import bitmap_key
 from service.store.records import BUCKET, Wish
 from tests.house import House, wait_until

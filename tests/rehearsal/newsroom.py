@@ -12,7 +12,7 @@ import requests
 from argon2 import PasswordHasher
 
 from service import rehearsal
-from service.models import Audience
+from service.model.notifications import Audience
 from service.rehearsal import Rehearsal
 from service.runtime import Runtime
 from tests.house import House, wait_until

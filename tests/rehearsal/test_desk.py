@@ -15,8 +15,8 @@ from werkzeug.test import TestResponse
 from service import rehearsal, seeding
 from service.app import create_app
 from service.config import Config
-from service.endpoints import Endpoint
-from service.models import Outcome, State
+from service.model.endpoints import Endpoint
+from service.model.notifications import Outcome, State
 from service.rehearsal import Rehearsal
 from service.runtime import Runtime
 from service.store.records import Wish

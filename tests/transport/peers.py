@@ -23,7 +23,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamEnded
 
-from service.keys import VapidKey
+from service.model.keys import VapidKey
 from workers import wire
 from workers.transport import Answer, Transport
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from service import seeding
-from service.models import LIMIT, PAUSED, QUIET, Audience, Outcome
-from service.quiet import NO_QUIET, UNLIMITED, Quiet
+from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, Outcome
+from service.model.preferences import NO_QUIET, UNLIMITED, Quiet
 from workers.bench.figures import Bench, Figure
 from workers.bench.house import TOPICS, House, house
 from workers.sink import any_sink

@@ -23,11 +23,11 @@ from service import seeding
 from service.config import Config, settings
 from service.dispatch import QUEUE
 from service.embedded import answers, embedded_redis
-from service.keys import VapidKey
-from service.models import Audience, Content, Outcome, Progress, Topic
+from service.model.keys import VapidKey
+from service.model.notifications import Audience, Content, Outcome, Progress, Topic
+from service.model.tokens import digest
 from service.publishing import Conflict
 from service.runtime import Runtime
-from service.tokens import digest
 from workers.bench.figures import Bench, BenchError, Step
 from workers.sink import Sink, running
 

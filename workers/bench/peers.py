@@ -16,9 +16,9 @@ from py_vapid import Vapid
 from pywebpush import webpush
 
 from service import seeding
-from service.keys import b64url
-from service.models import SubscriptionId
-from service.payload import Payload
+from service.model.keys import b64url
+from service.model.notifications import SubscriptionId
+from service.model.payload import Payload
 from workers.bench.figures import Bench, BenchError
 from workers.bench.house import CONTENT, SUBJECT, House
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from service.models import Audience
+from service.model.notifications import Audience
 from workers.bench import peers
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.house import (

@@ -12,8 +12,8 @@ from http.client import HTTPConnection
 
 from service import seeding
 from service.embedded import Server, answers, find_servers, server_argv, socket_url
-from service.keys import VapidKey, b64url
-from service.models import Audience, SubscriptionId, Topic
+from service.model.keys import VapidKey, b64url
+from service.model.notifications import Audience, SubscriptionId, Topic
 from service.store import Store, connect
 from workers.bench.clients import ask_all
 from workers.bench.figures import Bench, Figure

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.keys import VapidKey
+from service.model.keys import VapidKey
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox, Tab
 from tests.browser.publisher.site import Publisher, subscribe

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import pywebpush
 
-from service.keys import VapidKey, b64url
-from service.models import Topic
+from service.model.keys import VapidKey, b64url
+from service.model.notifications import Topic
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox, Tab
 from tests.browser.publisher.site import (

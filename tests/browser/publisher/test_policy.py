@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.models import Audience
+from service.model.notifications import Audience
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox
 from tests.browser.publisher.site import (

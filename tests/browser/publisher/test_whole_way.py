@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.models import Audience, SubscriptionId
+from service.model.notifications import Audience, SubscriptionId
 from service.reader import WEB
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox, Tab

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
-from service.quiet import Choice, of_six_bytes
+from service.model.preferences import Choice, of_six_bytes
 
 # Seconds: "kick-off in ten minutes" must not go out at night because nobody was there at kick-off.
 MOST_LATE = 15 * 60.0

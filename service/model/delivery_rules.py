@@ -10,9 +10,17 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from service import models
-from service.models import MIN_TTL, MOST_LATE, PAUSED, QUIET, Notification, Outcome, Record
-from service.quiet import QUARTER, Choice, Manners, day, hours, moment
+from service.model import notifications
+from service.model.notifications import (
+    MIN_TTL,
+    MOST_LATE,
+    PAUSED,
+    QUIET,
+    Notification,
+    Outcome,
+    Record,
+)
+from service.model.preferences import QUARTER, Choice, Manners, day, hours, moment
 
 # Seconds before quiet hours end in which it is waited for that. What is held is written down before
 # those who wake are looked for.
@@ -38,7 +46,7 @@ class Timing(NamedTuple):
 
 
 # In a wave, for whom nothing of what was held is left.
-OVER = Timing(0.0, Outcome.SKIPPED, models.OVER)
+OVER = Timing(0.0, Outcome.SKIPPED, notifications.OVER)
 
 
 class Courtesy:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.languages import SLEPT, right_to_left
-from service.models import Notification
+from service.model.languages import SLEPT, right_to_left
+from service.model.notifications import Notification
 
 _RECEIPT = '"receipt":""'
 _RECEIPT_LENGTH = 22

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import TypeAdapter, ValidationError
 
-from service.models import SendAt
+from service.model.notifications import SendAt
 
 _MOMENT = (
     r"(?P<wall>\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)"
