@@ -17,7 +17,7 @@ from service.model.notifications import Audience, Content, Notification, Subscri
 from service.model.preferences import QUARTER, Quiet, day
 from service.model.times import iso
 from service.problems import Problem
-from service.store.daily import COUNTS_KEPT
+from service.store.daily_counts import COUNTS_KEPT
 from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
 

@@ -32,7 +32,7 @@ from service.model.tokens import digest
 from service.problems import Problem
 from service.runtime import Runtime
 from service.store import connect
-from service.store.rates import Rates
+from service.store.rate_counters import Rates
 
 _LARGEST_BODY = 64 * 1024  # bytes; an alert is at most four thousand
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from service.model.endpoints import origin_of
 from service.store import Store
-from service.store.farewells import Farewell
+from service.store.gone import Farewell
 
 # The breaker (design, section 4): so many gone, and that share of all answers, within 60 s.
 WINDOW = 60.0

@@ -23,8 +23,8 @@ from flask import (
 from rjsmin import jsmin
 
 from service.model.languages import TEST, days, ours
-from service.store.daily import COUNTS_KEPT
-from service.store.held import HELD_KEPT
+from service.store.daily_counts import COUNTS_KEPT
+from service.store.held_alerts import HELD_KEPT
 from service.store.outcomes import ACCEPTED_KEPT
 from service.store.subscriptions import LEFT_MEMORY
 

@@ -14,7 +14,7 @@ from service.model.keys import VapidKey, b64url
 from service.model.tokens import Tokens
 from service.publishing import Publishing
 from service.store import LayoutError, Store, connect
-from service.store.house import Backup
+from service.store.installation import Backup
 from service.welcome import Welcome, WelcomeSettings
 
 KEY_NAME = 20  # characters

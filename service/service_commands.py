@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.runtime import Runtime
-from service.store.services import Rest
+from service.store.push_services import Rest
 from service.words import lasting
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from service.model.notifications import Outcome
 from service.model.preferences import QUARTER
 from service.runtime import Runtime
-from service.store.held import Brought
+from service.store.held_alerts import Brought
 from service.store.outcomes import Result
 
 _WORKER = "a test "

@@ -28,7 +28,7 @@ from redis.retry import Retry
 from service.embedded import Server, answers, find_servers, server_argv, socket_url
 from service.processes import spawn
 from service.store import Store
-from service.store.rates import Rates
+from service.store.rate_counters import Rates
 from tests.house import wait_for, wait_until
 
 # Writing beyond the largest size a file may have is to be an error, as on a full disk; by default

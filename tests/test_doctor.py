@@ -18,8 +18,8 @@ from service.doctor.findings import Finding
 from service.model.keys import VapidKey
 from service.model.notifications import SubscriptionId
 from service.runtime import Runtime
+from service.store.push_services import Rest
 from service.store.records import Wish
-from service.store.services import Rest
 from tests.house import House, free_port, wait_until
 from tests.push_service import Answer, PushService, Subscription
 from tests.redis_server import RedisServer

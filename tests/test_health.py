@@ -7,7 +7,7 @@ import time
 
 from service.model.notifications import Outcome, SubscriptionId
 from service.store import Store
-from service.store.services import Pace
+from service.store.push_services import Pace
 from tests.house import wait_until
 from workers import policy
 from workers.health import Health, Service

@@ -16,7 +16,7 @@ from rq.utils import now, utcformat
 from service import metrics
 from service.app import create_app
 from service.model.keys import VapidKey, b64url
-from service.store.services import Pace, Rest
+from service.store.push_services import Pace, Rest
 from tests.client import Client, browser, make_app, stored
 from tests.house import House, wait_until
 from tests.push_service import Answer, Message, PushService

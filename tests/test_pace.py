@@ -13,9 +13,9 @@ from service import seeding
 from service.app import create_app
 from service.model.notifications import State, SubscriptionId
 from service.store import Store
+from service.store.batches import Recent
 from service.store.bitmaps import bitmap_key, month_of
-from service.store.sending import Recent
-from service.store.services import Pace
+from service.store.push_services import Pace
 from tests.client import API, Client
 from tests.desk.pages import EMAIL, PASSWORD, post
 from tests.house import House, wait_until

@@ -15,8 +15,8 @@ from service.dispatch import BATCH_RECIPIENTS, Dispatch, cut
 from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
 from service.publishing import Conflict, Publishing
 from service.store import Store, connect
+from service.store.batches import Claim, Retry
 from service.store.outcomes import Result
-from service.store.sending import Claim, Retry
 
 pytestmark = pytest.mark.redis
 

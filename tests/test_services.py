@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service.store.sending import Retry, part_key
-from service.store.services import Pace, Rest
+from service.store.batches import Retry, part_key
+from service.store.push_services import Pace, Rest
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.model.notifications import Audience, Notification
-from service.store.sending import part_key
+from service.store.batches import part_key
 from tests.house import House, content, wait_until
 from tests.push_service import PushService
 

@@ -225,7 +225,7 @@ def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_aft
     here.remove_topic("culture")
     assert not here.has_topics(chosen)
     now = time.monotonic()
-    monkeypatch.setattr("service.store.house.time.monotonic", lambda: now + 1.1)
+    monkeypatch.setattr("service.store.installation.time.monotonic", lambda: now + 1.1)
     assert not elsewhere.has_topics(chosen)
 
 

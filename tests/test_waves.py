@@ -12,7 +12,7 @@ from service.model.notifications import Audience, Content, Outcome, SendAt, Stat
 from service.model.preferences import NO_QUIET, QUARTER
 from service.publishing import Conflict
 from service.runtime import Runtime
-from service.store.held import Brought
+from service.store.held_alerts import Brought
 from service.store.outcomes import Result
 from tests.client import API, Client, make_app
 from tests.house import House, wait_until

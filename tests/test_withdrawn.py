@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.model.notifications import Batch
-from service.store.sending import part_key
+from service.store.batches import part_key
 from tests.house import House
 from tests.push_service import PushService
 from workers import jobs

@@ -16,9 +16,9 @@ from contextlib import suppress
 
 from service.model.notifications import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
-from service.store.held import NOTHING
-from service.store.recent import NewestFirst
-from service.store.sending import Recent
+from service.store.batches import Recent
+from service.store.held_alerts import NOTHING
+from service.store.newest_first import NewestFirst
 from workers import policy, wire
 from workers.admission import Admission
 from workers.health import Health

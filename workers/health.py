@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from service.model.notifications import SubscriptionId
-from service.store.services import AHEAD, LIMITED, Pace, Rest, Services
+from service.store.push_services import AHEAD, LIMITED, Pace, Rest, Services
 from workers import policy
 
 _FIRST: Final = 16  # messages under way at a push service that has not answered yet

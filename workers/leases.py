@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from service.model.delivery_rules import Timing
 from service.model.notifications import Batch, Outcome, Record
-from service.store.held import NOTHING, Brought
+from service.store.batches import Retry
+from service.store.held_alerts import NOTHING, Brought
+from service.store.newest_first import NewestFirst
 from service.store.outcomes import Result
-from service.store.recent import NewestFirst
 from service.store.records import BUCKET
-from service.store.sending import Retry
 from workers import wire
 from workers.sends import Base, Send
 

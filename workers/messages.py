@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from service.model.delivery_rules import OVER
 from service.model.notifications import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
-from service.store.held import NOTHING, Brought
+from service.store.held_alerts import NOTHING, Brought
 from service.store.records import BUCKET
 from workers import wire
 from workers.health import Health

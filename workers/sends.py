@@ -14,7 +14,7 @@ from service.model.notifications import Notification, Record, State, Subscriptio
 from service.model.payload import Payload, digest
 from service.model.preferences import Choice
 from service.runtime import Runtime
-from service.store.held import Brought
+from service.store.held_alerts import Brought
 from service.waves import MOST_HELD, may_bring, newer_of_story
 from workers import wire
 from workers.health import Health, Service

@@ -23,7 +23,7 @@ from service.doctor.findings import Finding, Level
 from service.model.notifications import Audience
 from service.runtime import Runtime
 from service.store import connect
-from service.store.services import Rest
+from service.store.push_services import Rest
 from service.words import GB, lasting, size
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead

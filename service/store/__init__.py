@@ -14,17 +14,17 @@ from redis.connection import Connection
 from redis.retry import Retry
 
 from service.store.audiences import Audiences
-from service.store.daily import Daily
-from service.store.farewells import Farewells
-from service.store.held import Held
-from service.store.house import House
+from service.store.batches import Sending
+from service.store.daily_counts import Daily
+from service.store.gone import Farewells
+from service.store.held_alerts import Held
+from service.store.installation import House
 from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
-from service.store.prepared import Prepared
+from service.store.prepared_keys import Prepared
+from service.store.push_services import Services
 from service.store.recipients import Recipients
 from service.store.seeds import Seeds
-from service.store.sending import Sending
-from service.store.services import Services
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from service.model.endpoints import Endpoint
 from service.model.notifications import Record, SubscriptionId
 from service.model.preferences import Choice
-from service.store.house import House
+from service.store.installation import House
 
 BUCKET = 256  # records in one hash
 

@@ -11,7 +11,7 @@ import pytest
 
 from service.model.notifications import Outcome
 from service.store.outcomes import Result
-from service.store.services import Pace
+from service.store.push_services import Pace
 from tests.api.inputs import NEWS
 from tests.client import API, NOTIFICATIONS, Client, Reader, stored
 

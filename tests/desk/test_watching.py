@@ -12,7 +12,7 @@ from service import publishing
 from service.model.notifications import Outcome, State, SubscriptionId
 from service.reports import FILTERS
 from service.runtime import Runtime
-from service.store.services import Pace, Rest
+from service.store.push_services import Pace, Rest
 from tests.desk.pages import correct, post, publish, send_all, words
 
 

@@ -13,8 +13,8 @@ from typing import cast
 
 from redis import Redis
 
+from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, month_of, without
-from service.store.sending import part_key
 
 _MONTHS = 12  # looked at one by one; who was last seen before them comes after
 _STRETCH = 65_536  # bytes of a bitmap read at once

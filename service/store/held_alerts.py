@@ -13,8 +13,8 @@ from typing import NamedTuple, cast
 
 from redis import Redis
 
+from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked
-from service.store.sending import part_key
 
 # KEYS: scratch, who still waits, held, live, then bitmaps of those who do not wait for it, then
 # that of each quarter hour. ARGV: how many the former are. Returns how many of those for whom it is
