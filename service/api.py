@@ -12,11 +12,11 @@ from flask.typing import ResponseReturnValue
 
 from service import api_notifications, api_readers, openapi, submissions, validation
 from service.calls import body, caller, runtime
+from service.domain.publishing import Conflict, RunningStory, UnknownNotification
 from service.metrics import CONTENT_TYPE, House
 from service.model.notifications import Topic
 from service.model.times import iso
 from service.problems import Problem, respond
-from service.publishing import Conflict, RunningStory, UnknownNotification
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")

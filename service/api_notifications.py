@@ -11,12 +11,12 @@ from flask.typing import ResponseReturnValue
 
 from service import submissions
 from service.calls import body, caller, idempotency, query_number, runtime
-from service.limits import Limit
+from service.domain.publishing import Published
+from service.domain.push_services import Limit
+from service.domain.receipts import estimates
+from service.domain.waves import Held
 from service.model.notifications import SKIPPED, Audience, Notification, Outcome
 from service.model.times import iso
-from service.publishing import Published
-from service.receipts import estimates
-from service.waves import Held
 
 _PAGE = 20  # notifications of a list, unless asked for more
 _LONGEST_PAGE = 100

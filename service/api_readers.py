@@ -9,8 +9,9 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from service import history, validation
+from service import validation
 from service.calls import bearer_token, body, runtime, unauthorized
+from service.domain import history
 from service.model.keys import b64url
 from service.model.languages import TEST, ours
 from service.model.notifications import Audience, Content, Notification, SubscriptionId

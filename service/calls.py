@@ -10,9 +10,9 @@ from flask import current_app, request
 from pydantic import BaseModel
 
 from service import validation
+from service.domain.publishing import Idempotency
 from service.model.tokens import digest
 from service.problems import FieldError, Problem
-from service.publishing import Idempotency
 from service.runtime import Runtime
 
 M = TypeVar("M", bound=BaseModel)

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from service import embedded, key_commands, rehearsal, service_commands, trial_commands
 from service.config import Config, ConfigError
-from service.editors import EditorError
+from service.domain.editors import EditorError
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import VapidKey, b64url, make_secrets, read_secrets
 from service.model.notifications import Topic

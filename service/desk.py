@@ -30,12 +30,12 @@ from service import desk_forms, submissions, validation
 from service.calls import runtime
 from service.desk_forms import CorrectionForm
 from service.desk_session import current_editor, end_session, signed_in, start_session
-from service.editors import SHORTEST_PASSWORD, EditorError
+from service.domain.editors import SHORTEST_PASSWORD, EditorError
+from service.domain.publishing import Conflict, Idempotency, UnknownNotification
+from service.domain.receipts import estimates
+from service.domain.waves import Held
 from service.model.notifications import Audience, Notification
-from service.publishing import Conflict, Idempotency, UnknownNotification
-from service.receipts import estimates
 from service.reports import FILTERS, Report, describe, service_name
-from service.waves import Held
 
 _PAGE = 30  # alerts on one page of the list
 _HTMX = "htmx-2.0.11.min.js"

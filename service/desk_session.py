@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from flask import Flask, current_app, g, session
 
-from service.editors import Editor
+from service.domain.editors import Editor
 from service.runtime import Runtime
 
 _SESSION_KEPT = timedelta(days=7)  # without a visit

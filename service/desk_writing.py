@@ -17,9 +17,9 @@ from service.calls import runtime
 from service.desk import bp, correction_page, describe_audience, report_of
 from service.desk_forms import CorrectionForm, Form
 from service.desk_session import signed_in
-from service.forecast import forecast
+from service.domain.forecast import forecast
+from service.domain.publishing import Conflict, Idempotency, RunningStory, UnknownNotification
 from service.model.notifications import Audience, Notification, State
-from service.publishing import Conflict, Idempotency, RunningStory, UnknownNotification
 from service.submissions import Wanted
 
 _USED = (

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
 
-from service.forecast import Forecast
-from service.limits import Limit
+from service.domain.forecast import Forecast
+from service.domain.push_services import Limit
+from service.domain.receipts import Estimate
+from service.domain.waves import Held
 from service.model.notifications import (
     LIMIT,
     OVER,
@@ -23,8 +25,6 @@ from service.model.notifications import (
     State,
     Topic,
 )
-from service.receipts import Estimate
-from service.waves import Held
 
 _LATE = 5.0  # seconds after which an alert that has not begun needs somebody's attention
 

@@ -6,16 +6,16 @@ import time
 from dataclasses import dataclass
 
 from service.config import Config, ConfigError
-from service.dispatch import Dispatch
-from service.editors import Editors
-from service.gone import Gone
+from service.domain.editors import Editors
+from service.domain.gone import Gone
+from service.domain.planning import Dispatch
+from service.domain.publishing import Publishing
+from service.domain.welcome import Welcome, WelcomeSettings
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import VapidKey, b64url
 from service.model.tokens import Tokens
-from service.publishing import Publishing
 from service.store import LayoutError, Store, connect
 from service.store.installation import Backup
-from service.welcome import Welcome, WelcomeSettings
 
 KEY_NAME = 20  # characters
 

@@ -10,8 +10,8 @@ from service import submissions, validation
 from service.calls import runtime
 from service.desk import redis_away
 from service.desk_session import current_editor
+from service.domain.publishing import UnknownNotification
 from service.model.notifications import Audience, Outcome, SubscriptionId
-from service.publishing import UnknownNotification
 from service.reports import outcome_words
 
 bp = Blueprint("start", __name__, template_folder="../web")

@@ -16,10 +16,10 @@ from typing import TypeVar
 from service import seeding
 from service.cli import web_argv
 from service.config import Config
+from service.domain.publishing import Published
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Content, Notification, Outcome, Topic
 from service.model.tokens import digest
-from service.publishing import Published
 from service.runtime import Runtime
 from tests.forked import Forked
 from tests.push_service import PushService

@@ -8,7 +8,6 @@ from collections import Counter
 
 import pytest
 
-from service import dispatch
 from service.model.notifications import Audience, Content, Notification, State
 from tests.house import House, content, wait_until
 from tests.push_service import Answer, Message, PushService

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from service.domain.publishing import Conflict
 from service.model.notifications import Audience, State, SubscriptionId
-from service.publishing import Conflict
 from service.store.records import Wish
 from tests.house import House, wait_until
 from tests.push_service import Answer, PushService

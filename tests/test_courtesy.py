@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from service.domain.publishing import Conflict
 from service.model.notifications import Audience, SendAt, State, SubscriptionId
 from service.model.payload import SLEPT
 from service.model.preferences import NO_QUIET, QUARTER, day
-from service.publishing import Conflict
 from service.store import Store, connect
 from tests.house import House, content, wait_until
 from tests.push_service import Answer, PushService

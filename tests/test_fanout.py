@@ -15,7 +15,7 @@ import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from service.dispatch import QUEUE
+from service.domain.planning import QUEUE
 from service.model.notifications import Audience, Notification, Outcome, State, SubscriptionId
 from service.store.records import BUCKET, records_key
 from tests.house import TOPICS, House, content, wait_until

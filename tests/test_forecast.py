@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from service import forecast as forecasts
-from service.forecast import Forecast, forecast
+from service.domain import forecast as forecasts
+from service.domain.forecast import Forecast, forecast
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
 from service.model.preferences import NO_QUIET, QUARTER, UNLIMITED, Manners, day
 from service.reports import forecast_words

@@ -47,7 +47,7 @@ def test_imports_point_one_way(path: Path) -> None:
         assert not found & pages
         assert not within(found, "flask")
     if path.parent.name == "store" or path.stem in ("models", "endpoints", "config", "keys"):
-        assert not found & {"service.publishing", "service.runtime"}
+        assert not found & {"service.domain.publishing", "service.runtime"}
 
 
 def test_no_module_leads_back_to_itself() -> None:

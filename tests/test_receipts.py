@@ -8,12 +8,12 @@ import re
 
 import pytest
 
-from service import publishing
+from service.domain import publishing
+from service.domain.publishing import reporting
+from service.domain.receipts import Estimate, estimates
 from service.model.notifications import MAX_PLAINTEXT, Audience, SendAt, SubscriptionId
 from service.model.payload import Payload
 from service.model.tokens import Tokens
-from service.publishing import reporting
-from service.receipts import Estimate, estimates
 from service.reports import estimate_words
 from service.seeding import seed
 from service.store import Store

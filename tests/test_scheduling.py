@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
+from service.domain.publishing import MOST_LATE, Conflict
 from service.model.notifications import Audience, Notification, SendAt, State
-from service.publishing import MOST_LATE, Conflict
 from tests.client import API, Client, stored
 from tests.house import House, content, wait_until
 from tests.push_service import PushService

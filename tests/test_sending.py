@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from redis.exceptions import ConnectionError
 
 from service import seeding
-from service.dispatch import BATCH_RECIPIENTS, Dispatch, cut
+from service.domain.planning import BATCH_RECIPIENTS, Dispatch, cut
+from service.domain.publishing import Conflict, Publishing
 from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
-from service.publishing import Conflict, Publishing
 from service.store import Store, connect
 from service.store.batches import Claim, Retry
 from service.store.outcomes import Result
@@ -266,7 +266,7 @@ def test_the_deadline_of_a_short_alert_leaves_time_to_send_it() -> None:
 def test_alerts_that_begin_in_the_same_millisecond_are_listed_in_their_order(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.publishing._now", lambda: 1_790_000_000.123)
+    monkeypatch.setattr("service.domain.publishing._now", lambda: 1_790_000_000.123)
     said = Content(title="Ferry aground", url="https://paper.example/ferry")
     ids = [publishing.publish(said, Audience(everyone=True), by="a test").id for _ in range(12)]
     assert [one.id for one in publishing.started(12)] == sorted(ids, reverse=True)

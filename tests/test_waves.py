@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from service import seeding
+from service.domain.publishing import Conflict
 from service.model.notifications import Audience, Content, Outcome, SendAt, State, SubscriptionId
 from service.model.preferences import NO_QUIET, QUARTER
-from service.publishing import Conflict
 from service.runtime import Runtime
 from service.store.held_alerts import Brought
 from service.store.outcomes import Result

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from service.domain.waves import MOST_HELD, may_bring, newer_of_story
 from service.model.delivery_rules import Courtesy
 from service.model.endpoints import origin_of
 from service.model.notifications import Notification, Record, State, SubscriptionId
@@ -15,7 +16,6 @@ from service.model.payload import Payload, digest
 from service.model.preferences import Choice
 from service.runtime import Runtime
 from service.store.held_alerts import Brought
-from service.waves import MOST_HELD, may_bring, newer_of_story
 from workers import wire
 from workers.health import Health, Service
 

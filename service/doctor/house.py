@@ -18,8 +18,8 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
 from service import embedded
-from service.dispatch import QUEUE
 from service.doctor.findings import Finding, Level
+from service.domain.planning import QUEUE
 from service.model.notifications import Audience
 from service.runtime import Runtime
 from service.store import connect

@@ -7,9 +7,10 @@ from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service import editors, seeding
+from service import seeding
 from service.app import create_app
 from service.config import Config
+from service.domain import editors
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Outcome, Topic
 from service.runtime import Runtime

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from service.domain.publishing import MOST_LATE
 from service.model.notifications import Audience, Content, Notification, SendAt
-from service.publishing import MOST_LATE
 from service.runtime import Runtime
 from tests.desk.pages import filled, hidden_fields
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service import publishing
+from service.domain import publishing
 from service.model.notifications import Outcome, State, SubscriptionId
 from service.reports import FILTERS
 from service.runtime import Runtime

@@ -21,12 +21,12 @@ from rq import Queue, Worker
 
 from service import seeding
 from service.config import Config, settings
-from service.dispatch import QUEUE
+from service.domain.planning import QUEUE
+from service.domain.publishing import Conflict
 from service.embedded import answers, embedded_redis
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Content, Outcome, Progress, Topic
 from service.model.tokens import digest
-from service.publishing import Conflict
 from service.runtime import Runtime
 from workers.bench.figures import Bench, BenchError, Step
 from workers.sink import Sink, running

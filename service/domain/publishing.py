@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from service.dispatch import Dispatch
-from service.limits import Limit, limits
+from service.domain.planning import Dispatch
+from service.domain.push_services import Limit, limits
+from service.domain.waves import Held, held
 from service.model.languages import SLEPT
 from service.model.notifications import (
     MOST_LATE,
@@ -30,7 +31,6 @@ from service.model.preferences import QUARTER
 from service.store import Store
 from service.store.notifications import Memory
 from service.store.subscriptions import NotSubscribed
-from service.waves import Held, held
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
+from service.domain.publishing import Idempotency, Publishing
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.languages import GREETING, PRESS, TEST, ours
 from service.model.notifications import Audience, Content
 from service.model.tokens import Tokens
-from service.publishing import Idempotency, Publishing
 from service.store import Store
 from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
