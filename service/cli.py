@@ -23,14 +23,15 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from service import embedded, key_commands, rehearsal, service_commands, trial_commands
+from service import key_commands, service_commands, trial_commands
 from service.config import Config, ConfigError
 from service.domain.editors import EditorError
+from service.local import redis_server, rehearsal
+from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import VapidKey, b64url, make_secrets, read_secrets
 from service.model.notifications import Topic
 from service.model.tokens import SCOPES, digest
-from service.processes import Child, ChildEnded, Supervisor
 from service.runtime import Runtime
 
 # Seconds that web, workers and clock have to come up; they need two on two slow cores.
@@ -73,7 +74,7 @@ def environment() -> dict[str, str]:
     """
     config = Config.read(os.environ)
     kept = read_secrets(config.data_dir)
-    if not config.redis_url and (url := embedded.running_url(config.data_dir)):
+    if not config.redis_url and (url := redis_server.running_url(config.data_dir)):
         kept["REDIS_URL"] = url
     return _over(kept)
 
@@ -166,8 +167,8 @@ def up() -> None:
     with ExitStack() as stack:
         redis = None
         if not config.redis_url:
-            redis = stack.enter_context(embedded.embedded_redis(config.data_dir))
-        elif not embedded.answers(config.redis_url):
+            redis = stack.enter_context(redis_server.embedded_redis(config.data_dir))
+        elif not redis_server.answers(config.redis_url):
             raise ConfigError("REDIS_URL: no Redis answers there")
         _check_port(config)
         environ = _over(make_secrets(config.data_dir))
@@ -214,12 +215,12 @@ def _check_port(config: Config) -> None:
             ) from None
 
 
-def _start_redis(supervisor: Supervisor, redis: embedded.EmbeddedRedis, config: Config) -> None:
+def _start_redis(supervisor: Supervisor, redis: redis_server.EmbeddedRedis, config: Config) -> None:
     """Start the embedded Redis and wait until it has loaded its data."""
     # It needs nothing of our environment, secrets least of all; a wrong locale would end it.
     supervisor.start(Child("Redis", redis.argv, {"LC_ALL": "C"}, keep=[redis.lock]))
     try:
-        supervisor.wait(lambda: embedded.answers(redis.url))
+        supervisor.wait(lambda: redis_server.answers(redis.url))
     except ChildEnded as error:
         raise click.ClickException(f"{error}; {config.data_dir}/redis.log says why") from None
 

@@ -17,11 +17,11 @@ from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 from werkzeug.wrappers import Response
 
-from service import rehearsal
 from service.calls import runtime
 from service.config import Config, ConfigError
 from service.desk import bp
-from service.rehearsal import LONGEST, MOST_READERS, READERS, Rehearsal, RehearsalError
+from service.local import rehearsal
+from service.local.rehearsal import LONGEST, MOST_READERS, READERS, Rehearsal, RehearsalError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

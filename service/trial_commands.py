@@ -8,9 +8,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from service import rehearsal, seeding
 from service.config import Config
-from service.processes import Supervisor
+from service.local import pretend_readers, rehearsal
+from service.local.supervisor import Supervisor
 from service.runtime import Runtime
 
 
@@ -24,11 +24,11 @@ def seed(config: Config, number: int, origins: tuple[str, ...]) -> None:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("Storing pretend readers", total=number)
             public = runtime.vapid_public_key
-            for stored in seeding.seed(
+            for stored in pretend_readers.seed(
                 runtime.store, number, origins=origins, vapid_key=public, topics=topics
             ):
                 progress.update(task, completed=stored)
-    except seeding.RealReadersError as error:
+    except pretend_readers.RealReadersError as error:
         raise click.ClickException(str(error)) from None
     took, memory = time.monotonic() - start, redis.info("memory")["used_memory"] - before
     click.echo(f"{number:,} pretend readers in {took:.1f} s, {memory / number:.0f} bytes each")

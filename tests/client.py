@@ -11,9 +11,10 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from service import answers, openapi, seeding
+from service import answers, openapi
 from service.app import create_app
 from service.config import Config
+from service.local import pretend_readers
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Topic
 from service.model.tokens import digest
@@ -41,9 +42,9 @@ def make_app(redis_url: str, **settings: str) -> Flask:
 
 def browser(number: int = 0, *, keys: int | None = None) -> dict[str, Any]:
     """What `PushSubscription.toJSON()` gives in a browser, by default with its own keys."""
-    p256dh, auth = seeding.keys(number if keys is None else keys)
+    p256dh, auth = pretend_readers.keys(number if keys is None else keys)
     return {
-        "endpoint": "https://fcm.googleapis.com" + seeding.path(number),
+        "endpoint": "https://fcm.googleapis.com" + pretend_readers.path(number),
         "expirationTime": None,
         "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
     }

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from service.processes import follow_parent
+from service.local.supervisor import follow_parent
 
 _context = multiprocessing.get_context("forkserver")
 # What the processes import; but not `workers.jobs`, which names the process that it is loaded in.

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from service import seeding
 from service.cli import web_argv
 from service.config import Config
 from service.domain.publishing import Published
+from service.local import pretend_readers
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Content, Notification, Outcome, Topic
 from service.model.tokens import digest
@@ -170,7 +170,7 @@ class House:
     ) -> None:
         """Store pretend readers at our push services in turn, which will know them."""
         list(
-            seeding.seed(
+            pretend_readers.seed(
                 self.runtime.store,
                 count,
                 origins=origins or [service.origin for service in self.services],

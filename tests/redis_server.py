@@ -25,8 +25,8 @@ from redis.backoff import NoBackoff
 from redis.commands.core import Script
 from redis.retry import Retry
 
-from service.embedded import Server, answers, find_servers, server_argv, socket_url
-from service.processes import spawn
+from service.local.redis_server import Server, answers, find_servers, server_argv, socket_url
+from service.local.supervisor import spawn
 from service.store import Store
 from service.store.rate_counters import Rates
 from tests.house import wait_for, wait_until

@@ -12,7 +12,7 @@ from typing import Any
 
 import http_ece
 
-from service import seeding
+from service.local import pretend_readers
 from service.model.notifications import SubscriptionId
 from service.model.preferences import NO_QUIET, QUARTER, Quiet
 from service.store.records import Wish
@@ -42,7 +42,7 @@ def around_now(before: int = 2 * HOUR, after: int = 6 * HOUR) -> Quiet:
 
 @lru_cache(maxsize=1)
 def _numbers() -> dict[str, int]:
-    return {seeding.path(number): number for number in range(_MOST)}
+    return {pretend_readers.path(number): number for number in range(_MOST)}
 
 
 def reader_of(message: Message) -> int:
@@ -55,8 +55,8 @@ def shown(message: Message) -> dict[str, Any]:
     number = reader_of(message)
     clear = http_ece.decrypt(
         message.body,
-        private_key=seeding.private_key(number),
-        auth_secret=seeding.keys(number)[1],
+        private_key=pretend_readers.private_key(number),
+        auth_secret=pretend_readers.keys(number)[1],
         version="aes128gcm",
     )
     notification: dict[str, Any] = json.loads(clear)["notification"]

@@ -18,7 +18,7 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from service import seeding
+from service.local import pretend_readers
 from service.model.notifications import Audience
 from service.store import Store
 from tests.house import House, wait_until
@@ -219,7 +219,7 @@ def test_a_section_that_fails_says_why_and_keeps_no_other_from_its_end(
 def test_ids_that_are_bits_alone_are_live_and_follow_the_topics_in_turn(house: House) -> None:
     store = Store(house.runtime.store.redis)
     house.seed(21)
-    seeding.stretch(store, 21, 1600)
+    pretend_readers.stretch(store, 21, 1600)
     # The byte in which the real ones end is left alone.
     beyond = 1600 - 24
     assert store.audiences.count(Audience(everyone=True)) == 21 + beyond

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from service import seeding
+from service.local import pretend_readers
 from service.model.endpoints import Endpoint
 from service.model.notifications import Audience, SendAt, State, SubscriptionId
 from service.runtime import Runtime
@@ -27,7 +27,7 @@ from tests.redis_server import RedisServer
 
 EVERYONE = Audience(everyone=True)
 TOPICS = Audience(topics=("world", "sport"), exclude=("culture",))
-GONE = {seeding.path(number) for number in range(100, 110)}
+GONE = {pretend_readers.path(number) for number in range(100, 110)}
 
 
 class ClusterNode(RedisServer):
@@ -133,7 +133,7 @@ def come_change_and_leave(runtime: Runtime) -> None:
     one = wish(10_000)
     first, new = subscriptions.subscribe(one)
     assert new
-    again = one._replace(topics=frozenset({"sport"}), p256dh=seeding.keys(10_001)[0])
+    again = one._replace(topics=frozenset({"sport"}), p256dh=pretend_readers.keys(10_001)[0])
     same, new = subscriptions.subscribe(again, is_owner=lambda *_: True)
     assert (same.id, new) == (first.id, False)
     moved = subscriptions.change(first.id, wish(10_002))
@@ -147,6 +147,6 @@ def come_change_and_leave(runtime: Runtime) -> None:
 
 
 def wish(number: int) -> Wish:
-    p256dh, auth = seeding.keys(number)
-    endpoint = Endpoint("https://fcm.googleapis.com/fcm/send/", seeding.path(number)[10:])
+    p256dh, auth = pretend_readers.keys(number)
+    endpoint = Endpoint("https://fcm.googleapis.com/fcm/send/", pretend_readers.path(number)[10:])
     return Wish(endpoint, p256dh, auth, "a key", frozenset({"world"}), "en-GB", "Europe/Riga")

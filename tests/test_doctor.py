@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from service import seeding
 from service.config import Config
 from service.doctor import examine
 from service.doctor.findings import Finding
+from service.local import pretend_readers
 from service.model.keys import VapidKey
 from service.model.notifications import SubscriptionId
 from service.runtime import Runtime
@@ -263,8 +263,10 @@ def test_a_welcome_that_hardly_anybody_sees_is_said(
     runtime = Runtime.open(Config.read(environment))
     store, key = runtime.store, runtime.vapid_public_key
     for number in range(waiting):
-        endpoint = runtime.endpoints.parse(f"https://fcm.googleapis.com{seeding.path(number)}")
-        wish = Wish(endpoint, *seeding.keys(number), key, must_confirm=True)
+        endpoint = runtime.endpoints.parse(
+            f"https://fcm.googleapis.com{pretend_readers.path(number)}"
+        )
+        wish = Wish(endpoint, *pretend_readers.keys(number), key, must_confirm=True)
         store.subscriptions.subscribe(wish)
     found = one(environment | {"WELCOME": "confirm"}, "Welcome")
     assert found.level == level

@@ -17,7 +17,7 @@ import redis
 
 from service import cli
 from service.config import ConfigError, settings
-from service.embedded import (
+from service.local.redis_server import (
     EmbeddedRedis,
     Server,
     answers,
@@ -25,8 +25,8 @@ from service.embedded import (
     find_servers,
     running_url,
 )
+from service.local.supervisor import spawn
 from service.model.keys import make_secrets
-from service.processes import spawn
 from tests.house import wait_for
 
 

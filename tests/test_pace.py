@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service import seeding
 from service.app import create_app
+from service.local import pretend_readers
 from service.model.notifications import State, SubscriptionId
 from service.store import Store
 from service.store.batches import Recent
@@ -225,7 +225,10 @@ def test_who_was_seen_last_is_sent_to_first(house: House, push: PushService) -> 
     id = house.publish()
     house.over(id)
     assert house.outcomes(id) == {"accepted": 300}
-    group = {seeding.path(number): 0 if number >= 200 else 2 - number % 2 for number in range(300)}
+    group = {
+        pretend_readers.path(number): 0 if number >= 200 else 2 - number % 2
+        for number in range(300)
+    }
     order = [group[one.path] for one in push.received]
     assert Counter(order) == {0: 100, 1: 100, 2: 100}
     assert order == sorted(order)

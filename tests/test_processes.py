@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.processes import Child, ChildEnded, Supervisor, next_delay
+from service.local.supervisor import Child, ChildEnded, Supervisor, next_delay
 from tests.house import wait_until
 
 # A child writes its process id to a file of its name, and a line when it is asked to finish.
@@ -34,7 +34,7 @@ while True:
 # The supervisor is a process of its own, as it is in life.
 PARENT = """
 import sys
-from service.processes import Child, Supervisor
+from service.local.supervisor import Child, Supervisor
 def child(name, *more):
     return Child(name, [sys.executable, "-c", sys.argv[1], name, *more])
 with Supervisor() as supervisor:

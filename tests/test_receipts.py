@@ -11,11 +11,11 @@ import pytest
 from service.domain import publishing
 from service.domain.publishing import reporting
 from service.domain.receipts import Estimate, estimates
+from service.local.pretend_readers import seed
 from service.model.notifications import MAX_PLAINTEXT, Audience, SendAt, SubscriptionId
 from service.model.payload import Payload
 from service.model.tokens import Tokens
 from service.reports import estimate_words
-from service.seeding import seed
 from service.store import Store
 from tests.client import API, Client
 from tests.house import content

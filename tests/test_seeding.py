@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from service import seeding
+from service.local import pretend_readers
 from service.model.notifications import Audience, SubscriptionId
 from service.store import Store, connect
 from service.store.records import digest_of, index_key
@@ -38,8 +38,8 @@ def test_pretend_readers_are_found_by_their_endpoints_and_follow_the_topics(hous
     assert house.runtime.publishing.reach(Audience(topics=TOPICS)) == 5000
     for number in (0, 255, 256, 4095, 4096, 4999):
         reader = subscriptions.get(SubscriptionId(0, number))
-        assert reader.endpoint.url == house.push.origin + seeding.path(number)
-        assert (reader.p256dh, reader.auth) == seeding.keys(number)
+        assert reader.endpoint.url == house.push.origin + pretend_readers.path(number)
+        assert (reader.p256dh, reader.auth) == pretend_readers.keys(number)
         digest = digest_of(reader.endpoint.url)
         entry = house.runtime.store.redis.hget(index_key(0, digest), digest[2:])
         assert entry == str(number).encode()
@@ -88,7 +88,11 @@ def test_a_reader_who_comes_between_two_helpings_loses_no_bit(house: House) -> N
 def test_with_several_partitions_each_is_where_its_endpoint_says(redis_url: str) -> None:
     redis = connect(redis_url)
     store = Store(redis, 3)
-    list(seeding.seed(store, 1000, origins=["https://127.0.0.1:8443"], vapid_key="k", topics=()))
+    list(
+        pretend_readers.seed(
+            store, 1000, origins=["https://127.0.0.1:8443"], vapid_key="k", topics=()
+        )
+    )
     assert store.subscriptions.count() == 1000
     for partition in range(3):
         reader = store.subscriptions.get(SubscriptionId(partition, 5))

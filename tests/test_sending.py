@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError
 
-from service import seeding
 from service.domain.planning import BATCH_RECIPIENTS, Dispatch, cut
 from service.domain.publishing import Conflict, Publishing
+from service.local import pretend_readers
 from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
 from service.store import Store, connect
 from service.store.batches import Claim, Retry
@@ -26,7 +26,9 @@ LEASE_MS = 400
 @pytest.fixture
 def store(redis_url: str) -> Store:
     store = Store(connect(redis_url))
-    list(seeding.seed(store, 1000, origins=["https://127.0.0.1:9"], vapid_key="k", topics=()))
+    list(
+        pretend_readers.seed(store, 1000, origins=["https://127.0.0.1:9"], vapid_key="k", topics=())
+    )
     return store
 
 
@@ -215,7 +217,7 @@ def test_planning_twice_changes_nothing(
         id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): [0, 1, 2]}
     )
     list(
-        seeding.seed(
+        pretend_readers.seed(
             store, 50, origins=["https://127.0.0.1:9"], vapid_key="k", topics=(), first=1000
         )
     )

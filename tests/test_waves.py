@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from service import seeding
 from service.domain.publishing import Conflict
+from service.local import pretend_readers
 from service.model.notifications import Audience, Content, Outcome, SendAt, State, SubscriptionId
 from service.model.preferences import NO_QUIET, QUARTER
 from service.runtime import Runtime
@@ -266,7 +266,7 @@ def test_a_wave_that_is_under_way_brings_nothing_more_of_what_is_withdrawn(
 def seed(client: Client, count: int) -> None:
     runtime = client.runtime
     origins, key = ["https://push.example"], runtime.vapid_public_key
-    list(seeding.seed(runtime.store, count, origins=origins, vapid_key=key, topics=[]))
+    list(pretend_readers.seed(runtime.store, count, origins=origins, vapid_key=key, topics=[]))
 
 
 @pytest.mark.redis

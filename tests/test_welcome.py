@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from service import seeding
 from service.app import create_app
+from service.local import pretend_readers
 from service.model.languages import GREETING, PRESS, SLEPT, TEST
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, SubscriptionId
 from service.model.payload import Payload
@@ -311,11 +311,11 @@ def test_only_who_saw_the_welcome_gets_what_comes_after_it(
     client = Client(create_app(confirming.config))
     for number in range(3):
         given = browser(number)
-        given["endpoint"] = push.origin + seeding.path(number)
+        given["endpoint"] = push.origin + pretend_readers.path(number)
         assert client.call("POST", SUBSCRIPTIONS, {"subscription": given}).status_code == 201
     push.wait_for(3, timeout=30)
     by_path = {message.path: message for message in push.received}
-    greetings = [shown(by_path[seeding.path(number)]) for number in range(3)]
+    greetings = [shown(by_path[pretend_readers.path(number)]) for number in range(3)]
     assert {one["title"] for one in greetings} == {"Welcome"}
     nobodys = confirming.publish()
     confirming.over(nobodys)
@@ -328,5 +328,5 @@ def test_only_who_saw_the_welcome_gets_what_comes_after_it(
     confirming.over(id)
 
     assert confirming.outcomes(id) == {"accepted": 1}
-    assert [message.path for message in push.received[before:]] == [seeding.path(1)]
+    assert [message.path for message in push.received[before:]] == [pretend_readers.path(1)]
     wait_until(lambda: not client.runtime.store.notifications.active())

@@ -2,7 +2,7 @@
 
 Its Redis, its push service (the benchmarks' sink), its workers and its clock live in a folder in
 `DATA_DIR` and are gone with this process: on SIGTERM or Ctrl-C, when the process to `--follow` has
-ended, and after half an hour at the latest. How far it is, `service/rehearsal.py` finds there.
+ended, and after half an hour at the latest. How far it is, `service/local/rehearsal.py` finds there.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from service import embedded, rehearsal, seeding
 from service.config import Config, ConfigError
+from service.local import pretend_readers, redis_server, rehearsal
+from service.local.rehearsal import Rehearsal, RehearsalError
+from service.local.supervisor import Child, ChildEnded, Supervisor, runs
 from service.model.keys import VapidKey
 from service.model.notifications import Topic
-from service.processes import Child, ChildEnded, Supervisor, runs
-from service.rehearsal import Rehearsal, RehearsalError
 from service.runtime import Runtime
 from workers.sink import Sink, SinkError, own_sink
 
@@ -42,7 +42,7 @@ def run(folder: Path, readers: int, workers: int, topics: list[Topic]) -> None:
     with (
         Supervisor(_GRACE) as supervisor,
         own_sink(folder, _ANSWERS_AFTER) as sink,
-        embedded.embedded_redis(folder) as redis,
+        redis_server.embedded_redis(folder) as redis,
     ):
         told = Rehearsal(
             pid=os.getpid(),
@@ -75,7 +75,7 @@ def _settings(folder: Path, redis_url: str, sink: Sink) -> dict[str, str]:
 
 def _open(
     supervisor: Supervisor,
-    redis: embedded.EmbeddedRedis,
+    redis: redis_server.EmbeddedRedis,
     told: Rehearsal,
     workers: int,
     topics: list[Topic],
@@ -84,7 +84,7 @@ def _open(
     # Nothing of it is to last.
     argv = [*redis.argv, "--appendonly", "no"]
     supervisor.start(Child("Redis", argv, {"LC_ALL": "C"}, keep=[redis.lock]))
-    _wait(supervisor, lambda: embedded.answers(redis.url))
+    _wait(supervisor, lambda: redis_server.answers(redis.url))
     runtime = Runtime.open(Config.read(told.environ))
     for topic in topics:
         runtime.store.house.add_topic(topic)
@@ -110,7 +110,7 @@ def _wait(supervisor: Supervisor, ready: Callable[[], bool]) -> None:
 
 def _seed(supervisor: Supervisor, runtime: Runtime, told: Rehearsal, topics: list[str]) -> None:
     """Store the pretend readers, telling how many there are; a signal is heard meanwhile."""
-    chunks = seeding.seed(
+    chunks = pretend_readers.seed(
         runtime.store,
         told.readers,
         origins=runtime.config.push_services,

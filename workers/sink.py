@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from service.processes import spawn
+from service.local.supervisor import spawn
 
 _HOST = "127.0.0.1"
 _READY_WITHIN = 20.0  # seconds

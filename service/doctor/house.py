@@ -17,9 +17,9 @@ from rq import Queue
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
-from service import embedded
 from service.doctor.findings import Finding, Level
 from service.domain.planning import QUEUE
+from service.local import redis_server
 from service.model.notifications import Audience
 from service.runtime import Runtime
 from service.store import connect
@@ -280,7 +280,7 @@ class Examination:
         if not config.data_dir.is_dir():
             return
         free = shutil.disk_usage(config.data_dir).free
-        ours = embedded.running_url(config.data_dir) == config.redis_url
+        ours = redis_server.running_url(config.data_dir) == config.redis_url
         used = self.runtime.store.redis.info("memory")["used_memory"] if ours else 0
         said = f"{size(free)} free in {config.data_dir}."
         if free < max(GB // 10, used):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
 
-from service import seeding
+from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.notifications import SubscriptionId
 from tests.house import House, wait_until
@@ -75,9 +75,9 @@ def visitors(chromium: Browser, address: str, push_service: PushService) -> Iter
     def open_context(options: dict[str, object]) -> BrowserContext:
         context = chromium.new_context(reduced_motion="reduce", **options)
         context.grant_permissions(["notifications"], origin=address)
-        p256dh, auth = seeding.keys(len(contexts))
+        p256dh, auth = pretend_readers.keys(len(contexts))
         given = {
-            "endpoint": push_service.origin + seeding.path(len(contexts)),
+            "endpoint": push_service.origin + pretend_readers.path(len(contexts)),
             "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
         }
         context.add_init_script(BROWSER % json.dumps(given))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route, expect
 
-from service import seeding
+from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.notifications import Audience, SubscriptionId
 from tests.browser.readers import (
@@ -287,7 +287,7 @@ def test_keys_that_changed_under_the_same_address_are_mended_with_the_readers_to
 ) -> None:
     page = visit()
     id = subscribe(page)
-    p256dh, auth = seeding.keys(4711)
+    p256dh, auth = pretend_readers.keys(4711)
     page.evaluate(
         """(keys) => {
           const found = PushManager.prototype.getSubscription;

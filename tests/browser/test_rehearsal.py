@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from service import rehearsal
+from service.local import rehearsal
 from tests.browser.test_desk import EMAIL, FAINT, PASSWORD, complaints_of, tab_to
 from tests.house import House
 from tests.push_service import PushService

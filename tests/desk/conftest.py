@@ -7,10 +7,10 @@ from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service import seeding
 from service.app import create_app
 from service.config import Config
 from service.domain import editors
+from service.local import pretend_readers
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Outcome, Topic
 from service.runtime import Runtime
@@ -51,7 +51,7 @@ def runtime(app: Flask) -> Runtime:
 def readers(runtime: Runtime) -> int:
     """The reach of World among 100 readers."""
     list(
-        seeding.seed(
+        pretend_readers.seed(
             runtime.store,
             100,
             origins=["https://push.example"],

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from service import rehearsal
 from service.config import Config
-from service.rehearsal import Rehearsal
+from service.local import rehearsal
+from service.local.rehearsal import Rehearsal
 from service.runtime import Runtime
 from tests.house import House
 from tests.push_service import PushService

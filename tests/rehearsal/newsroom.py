@@ -11,9 +11,9 @@ from pathlib import Path
 import requests
 from argon2 import PasswordHasher
 
-from service import rehearsal
+from service.local import rehearsal
+from service.local.rehearsal import Rehearsal
 from service.model.notifications import Audience
-from service.rehearsal import Rehearsal
 from service.runtime import Runtime
 from tests.house import House, wait_until
 

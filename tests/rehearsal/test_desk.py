@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from werkzeug.test import TestResponse
 
-from service import rehearsal, seeding
 from service.app import create_app
 from service.config import Config
+from service.local import pretend_readers, rehearsal
+from service.local.rehearsal import Rehearsal
 from service.model.endpoints import Endpoint
 from service.model.notifications import Outcome, State
-from service.rehearsal import Rehearsal
 from service.runtime import Runtime
 from service.store.records import Wish
 from tests.house import content, wait_until
@@ -234,7 +234,7 @@ def test_its_workers_send_to_its_own_push_service_and_believe_no_other(
     assert stage.environ["PUSH_SERVICES"].startswith("https://127.0.0.1:")
     trusted = Path(stage.environ["PUSH_CA_BUNDLE"]).read_text()
     assert trusted.count("BEGIN CERTIFICATE") == 1
-    keys = seeding.keys(7)
+    keys = pretend_readers.keys(7)
     stray = Endpoint(f"{newsroom.house.push.origin}/", "stray")
     theirs.store.seeds.store(
         0, [Wish(stray, *keys, theirs.vapid_public_key, frozenset(), "en-GB", "Europe/Riga")]

@@ -9,8 +9,8 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from service import rehearsal
-from service.rehearsal import Rehearsal
+from service.local import rehearsal
+from service.local.rehearsal import Rehearsal
 from tests.house import House, wait_until
 from tests.push_service import PushService
 from tests.rehearsal.newsroom import (

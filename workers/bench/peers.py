@@ -15,7 +15,7 @@ import requests
 from py_vapid import Vapid
 from pywebpush import webpush
 
-from service import seeding
+from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.notifications import SubscriptionId
 from service.model.payload import Payload
@@ -161,9 +161,9 @@ def payload(house: House) -> bytes:
 
 def _subscription(house: House, number: int) -> dict[str, Any]:
     """Return a pretend subscription as a browser hands it out."""
-    p256dh, auth = seeding.keys(number)
+    p256dh, auth = pretend_readers.keys(number)
     keys = {"p256dh": b64url(p256dh), "auth": b64url(auth)}
-    return {"endpoint": house.sinks[0].origin + seeding.path(number), "keys": keys}
+    return {"endpoint": house.sinks[0].origin + pretend_readers.path(number), "keys": keys}
 
 
 def pywebpush_session(house: House, bench: Bench) -> Measure:

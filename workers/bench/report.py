@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from service.embedded import find_servers
+from service.local.redis_server import find_servers
 from workers.bench.figures import Step
 from workers.bench.house import heed_signals
 from workers.bench.peers import WEB_PUSH_VERSION, WEBPUSH_GO_VERSION

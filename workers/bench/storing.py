@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from http.client import HTTPConnection
 
-from service import seeding
-from service.embedded import Server, answers, find_servers, server_argv, socket_url
+from service.local import pretend_readers
+from service.local.redis_server import Server, answers, find_servers, server_argv, socket_url
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, SubscriptionId, Topic
 from service.store import Store, connect
@@ -36,7 +36,7 @@ def publish(bench: Bench) -> Iterator[Figure]:
     with any_sink(bench.folder) as sink, house(bench, [sink], PREPARE_KEYS="no") as ours:
         records = min(_RECORDS, bench.recipients, bench.ids)
         ours.seed(records)
-        seeding.stretch(ours.runtime.store, records, bench.ids)
+        pretend_readers.stretch(ours.runtime.store, records, bench.ids)
         token = ours.api_token()
         with ours.web(WEB_CONCURRENCY="1") as web, ours.workers(bench.workers):
             connection = HTTPConnection("127.0.0.1", web.port, timeout=60)
@@ -137,7 +137,7 @@ def _remove(bench: Bench, store: Store, numbers: list[int]) -> None:
 def _seed(bench: Bench, store: Store, count: int, what: str, first: int = 0) -> None:
     public = b64url(VapidKey.generate().public)
     with bench.bar(what, count) as step:
-        for stored in seeding.seed(
+        for stored in pretend_readers.seed(
             store, count, origins=[_ORIGIN], vapid_key=public, topics=TOPICS, first=first
         ):
             step(stored)
@@ -188,10 +188,10 @@ def _subscriptions(count: int) -> list[bytes]:
     """Return so many requests for new subscriptions, each from another address."""
     requests = []
     for number in range(count):
-        p256dh, auth = seeding.keys(number)
+        p256dh, auth = pretend_readers.keys(number)
         said = {
             "subscription": {
-                "endpoint": _ORIGIN + seeding.path(number),
+                "endpoint": _ORIGIN + pretend_readers.path(number),
                 "expirationTime": None,
                 "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
             },

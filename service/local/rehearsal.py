@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import IO
 
 from service.config import Config, settings
+from service.local.supervisor import runs
 from service.model.notifications import Topic
-from service.processes import runs
 
 READERS = 200_000
 MOST_READERS = 1_000_000  # about 300 MB in its Redis
