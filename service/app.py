@@ -11,25 +11,12 @@ from flask_wtf import CSRFProtect
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from service import (
-    api,
-    api_notifications,
-    api_readers,
-    calls,
-    desk,
-    desk_session,
-    desk_stories,  # noqa: F401 - its pages are the desk's
-    desk_writing,  # noqa: F401
-    metrics,
-    problems,
-    reader,
-    rehearsal_pages,
-    start,
-)
+from service import desk, desk_session, reader, rehearsal_pages, start
+from service.api import auth, monitoring, notifications, problems, readers, topics
+from service.api.problems import Problem
 from service.config import Config
 from service.model.keys import mac, read_secrets
 from service.model.tokens import digest
-from service.problems import Problem
 from service.runtime import Runtime
 from service.store import connect
 from service.store.rate_counters import Rates
@@ -90,14 +77,14 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     app.config["STOPPRESS"] = config
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime
-    app.extensions["stoppress.metrics"] = metrics.House(runtime)
+    app.extensions["stoppress.metrics"] = monitoring.House(runtime)
     problems.init_app(app)
     desk_session.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)
     # The API knows no cookies, so that there is nothing to forge.
-    for blueprint in (api.bp, api_readers.bp, api_notifications.bp):
+    for blueprint in (topics.bp, readers.bp, notifications.bp):
         csrf.exempt(blueprint)
-    for blueprint in (api.bp, api.health, reader.bp, desk.bp, start.bp):
+    for blueprint in (topics.bp, topics.health, reader.bp, desk.bp, start.bp):
         app.register_blueprint(blueprint)
     _limit_rates(app, config)
     app.after_request(_finish)
@@ -130,7 +117,7 @@ def _limit_rates(app: Flask, config: Config) -> None:
         return mac(key, network.encode()).hex()[:32]
 
     def bearer() -> str:
-        token = calls.bearer_token()
+        token = auth.bearer_token()
         return digest(token)[:32] if token else address()
 
     rates = Rates(connect(config.redis_url))

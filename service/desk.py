@@ -26,8 +26,9 @@ from flask_wtf.csrf import CSRFError
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException, NotFound
 
-from service import desk_forms, submissions, validation
-from service.calls import runtime
+from service import desk_forms
+from service.api import notification_requests, reader_requests
+from service.api.auth import runtime
 from service.desk_forms import CorrectionForm
 from service.desk_session import current_editor, end_session, signed_in, start_session
 from service.domain.editors import SHORTEST_PASSWORD, EditorError
@@ -277,7 +278,7 @@ def correct(id: int) -> ResponseReturnValue:
     said = json.dumps(asdict(form)).encode()
     key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + said)
     try:
-        wanted = validation.parse(submissions.Correction, said, runtime())
+        wanted = reader_requests.parse(notification_requests.Correction, said, runtime())
         published = runtime().publishing.correct(
             root.id,
             title=wanted.title,
@@ -288,7 +289,7 @@ def correct(id: int) -> ResponseReturnValue:
             idempotency=key,
             check=lambda root: wanted.check(root, runtime()),
         )
-    except validation.Invalid as invalid:
+    except reader_requests.Invalid as invalid:
         return correction_page(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
     except Conflict as conflict:
         used = runtime().store.notifications.remembered(key.digest) is not None

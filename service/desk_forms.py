@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 from flask import abort, request
 
+from service.api.reader_requests import Invalid
 from service.model import times
 from service.model.notifications import ROUND_THE_WORLD, Content, Notification, SendAt, State
-from service.validation import Invalid
 
 # Over how long an alert may be spread: what the form sends, and the minutes that it means.
 SPREADS: dict[str, int | None] = {"": None, "10": 10, "30": 30, "60": 60, "120": 120}

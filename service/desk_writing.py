@@ -12,15 +12,16 @@ from dataclasses import replace
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service import desk_forms, submissions, validation
-from service.calls import runtime
+from service import desk_forms
+from service.api import notification_requests, reader_requests
+from service.api.auth import runtime
+from service.api.notification_requests import Wanted
 from service.desk import bp, correction_page, describe_audience, report_of
 from service.desk_forms import CorrectionForm, Form
 from service.desk_session import signed_in
 from service.domain.forecast import forecast
 from service.domain.publishing import Conflict, Idempotency, RunningStory, UnknownNotification
 from service.model.notifications import Audience, Notification, State
-from service.submissions import Wanted
 
 _USED = (
     "This form has made an alert already, with other words; it is in the list of alerts. Nothing"
@@ -169,7 +170,7 @@ def _overtaken(id: int, form: Form) -> ResponseReturnValue:
 def _is_done(form: Form, one: Notification) -> bool:
     try:
         wanted = _changed(form, one)
-    except validation.Invalid:
+    except reader_requests.Invalid:
         return False
     said = (wanted.content, wanted.audience, wanted.spread_minutes)
     if said != (one.content, one.audience, one.spread_minutes):
@@ -266,10 +267,10 @@ def _check(form: Form, before: Notification | None = None) -> Wanted | dict[str,
     """Return what can be sent, now or later, or what is wrong with which field."""
     try:
         if before is None:
-            wanted = submissions.read(form.as_json(), runtime())
+            wanted = notification_requests.read(form.as_json(), runtime())
         else:
             wanted = _changed(form, before)
-    except validation.Invalid as invalid:
+    except reader_requests.Invalid as invalid:
         return form.complaints(invalid)
     if form.names_two_stories:
         return {"story": _TWO_STORIES}
@@ -280,7 +281,7 @@ def _check(form: Form, before: Notification | None = None) -> Wanted | dict[str,
 
 def _changed(form: Form, before: Notification) -> Wanted:
     said = json.dumps(form.change_of(before)).encode()
-    change = validation.parse(submissions.ChangedNotification, said, runtime())
+    change = reader_requests.parse(notification_requests.ChangedNotification, said, runtime())
     return change.accepted(before, runtime())
 
 

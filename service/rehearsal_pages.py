@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 from werkzeug.wrappers import Response
 
-from service.calls import runtime
+from service.api.auth import runtime
 from service.config import Config, ConfigError
 from service.desk import bp
 from service.local import rehearsal

@@ -6,8 +6,8 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 
-from service import submissions, validation
-from service.calls import runtime
+from service.api import notification_requests, reader_requests
+from service.api.auth import runtime
 from service.desk import redis_away
 from service.desk_session import current_editor
 from service.domain.publishing import UnknownNotification
@@ -39,8 +39,8 @@ def send() -> ResponseReturnValue:
         "audience": {"everyone": True},
     }
     try:
-        content = submissions.read(said, runtime()).content
-    except validation.Invalid as invalid:
+        content = notification_requests.read(said, runtime()).content
+    except reader_requests.Invalid as invalid:
         return {"detail": invalid.errors[0].detail}, 422
     audience = Audience(subscription=only)
     if not runtime().publishing.reach(audience):

@@ -11,7 +11,7 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from service import answers, openapi
+from service.api import openapi, responses
 from service.app import create_app
 from service.config import Config
 from service.local import pretend_readers
@@ -104,14 +104,14 @@ class Client:
             model = operation.gives[status]
             if model is None:
                 assert response.data == b""
-            elif model is answers.Metrics:
+            elif model is responses.Metrics:
                 assert response.mimetype == "text/plain"
             else:
                 assert response.mimetype == "application/json"
                 model.model_validate_json(response.data)
         else:
             assert response.mimetype == "application/problem+json"
-            problem = answers.ProblemShown.model_validate_json(response.data)
+            problem = responses.ProblemShown.model_validate_json(response.data)
             assert problem.status == status
             assert bool(problem.errors) == (status == 422)
 

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from service.domain import planning
 from service.model.notifications import Audience, Content, Notification, State
 from tests.house import House, content, wait_until
 from tests.push_service import Answer, Message, PushService
@@ -121,7 +122,7 @@ def test_a_paused_send_stops_within_a_second_and_goes_on_where_it_was(
     push.answer_with(lambda _message: Answer(201, delay=0.1))
     id = house.publish()
     # Many batches are due when it is paused, as of a large audience.
-    monkeypatch.setattr(dispatch, "BATCH_RECIPIENTS", 128)
+    monkeypatch.setattr(planning, "BATCH_RECIPIENTS", 128)
     house.runtime.dispatch.plan(house.runtime.publishing.get(id))
     house.worker()
     house.clock()

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rq.utils import now, utcformat
 
-from service import metrics
+from service.api import monitoring
 from service.app import create_app
 from service.model.keys import VapidKey, b64url
 from service.store.push_services import Pace, Rest
@@ -143,7 +143,7 @@ def test_outcomes_are_forgotten_after_a_day_but_never_those_of_an_alert_still_be
     assert figure(scrape(client), "outcomes_last_day", "cancelled", "none") == 3
 
     tomorrow = SimpleNamespace(time=lambda: time.time() + 86_400)
-    monkeypatch.setattr(metrics, "time", tomorrow)
+    monkeypatch.setattr(monitoring, "time", tomorrow)
     figures = scrape(client)
     assert figure(figures, "outcomes_last_day", "cancelled", "none") == 0
     assert figure(figures, "recipients_left") == 3

@@ -107,7 +107,7 @@ def test_a_pause_that_is_over_is_no_pause(client: Client, monkeypatch: Any) -> N
     reader = Reader(client, paused_until=soon(hours=2).isoformat())
     assert reader.sees("paused_until") != (None,)
     later = soon(hours=4).timestamp()
-    monkeypatch.setattr("service.api_readers.time.time", lambda: later)
+    monkeypatch.setattr("service.api.readers.time.time", lambda: later)
     assert reader.sees("paused_until") == (None,)
 
 

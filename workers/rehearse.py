@@ -2,7 +2,7 @@
 
 Its Redis, its push service (the benchmarks' sink), its workers and its clock live in a folder in
 `DATA_DIR` and are gone with this process: on SIGTERM or Ctrl-C, when the process to `--follow` has
-ended, and after half an hour at the latest. How far it is, `service/local/rehearsal.py` finds there.
+ended, and after half an hour at the latest. `service/local/rehearsal.py` finds there how far it is.
 """
 
 from __future__ import annotations

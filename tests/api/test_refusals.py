@@ -13,7 +13,7 @@ from gunicorn.http.errors import InvalidChunkSize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import openapi
+from service.api import openapi
 from service.model.notifications import Audience, Content
 from tests.api.inputs import BAD, GOOD, NEWS, ROUTES
 from tests.client import API, Client, Reader, open_client, stored

@@ -17,6 +17,19 @@ from pydantic import (
     model_validator,
 )
 
+from service.api.problems import FieldError
+from service.api.reader_requests import (
+    Invalid,
+    Link,
+    Locale,
+    Said,
+    Slug,
+    Topics,
+    characters,
+    line,
+    lines,
+    refusal,
+)
 from service.model import times
 from service.model.notifications import (
     MAX_PLAINTEXT,
@@ -32,21 +45,8 @@ from service.model.notifications import (
     SubscriptionId,
 )
 from service.model.payload import Payload
-from service.problems import FieldError
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
-from service.validation import (
-    Invalid,
-    Link,
-    Locale,
-    Said,
-    Slug,
-    Topics,
-    characters,
-    line,
-    lines,
-    refusal,
-)
 
 _DEFAULT_TTL = {"news": 4 * 3600, "breaking": 12 * 3600}  # seconds
 _LONGEST_ID = 2**24 - 1  # what a receipt has room for; the widest an alert's id gets

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Blueprint, url_for
 from flask.typing import ResponseReturnValue
 
-from service import submissions
-from service.calls import body, caller, idempotency, query_number, runtime
+from service.api import notification_requests
+from service.api.auth import body, caller, idempotency, query_number, runtime
 from service.domain.publishing import Published
 from service.domain.push_services import Limit
 from service.domain.receipts import estimates
@@ -33,7 +33,7 @@ def publish() -> ResponseReturnValue:
     # What was taken once is not judged again: by now its `send_at` may have passed.
     if (before := runtime().publishing.answered(key)) is not None:
         return _published(before)
-    wanted = body(submissions.NewNotification).accepted(runtime())
+    wanted = body(notification_requests.NewNotification).accepted(runtime())
     return _published(
         runtime().publishing.publish(
             wanted.content,
@@ -84,7 +84,7 @@ def change(id: int) -> ResponseReturnValue:
     """Change a draft, or an alert that is scheduled; what is missing stays."""
     caller("send")
     before = runtime().publishing.to_change(id)
-    wanted = body(submissions.ChangedNotification).accepted(before, runtime())
+    wanted = body(notification_requests.ChangedNotification).accepted(before, runtime())
     published = runtime().publishing.change(
         before,
         wanted.content,
@@ -140,7 +140,7 @@ def resume(id: int) -> ResponseReturnValue:
 def correct(id: int) -> ResponseReturnValue:
     """Give an alert another text, for those not reached yet and, as it is asked, for the others."""
     who = caller("send")
-    said = body(submissions.Correction)
+    said = body(notification_requests.Correction)
     return _published(
         runtime().publishing.correct(
             id,
@@ -159,7 +159,7 @@ def correct(id: int) -> ResponseReturnValue:
 def test(id: int) -> ResponseReturnValue:
     """Send the text of an alert to one browser."""
     who = caller("send")
-    to = body(submissions.TestTo).subscription(runtime())
+    to = body(notification_requests.TestTo).subscription(runtime())
     text = runtime().publishing.get(id).text
     return _published(
         runtime().publishing.publish(

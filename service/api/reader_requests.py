@@ -30,13 +30,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from service.api.problems import FieldError, Problem
 from service.model import times
 from service.model.endpoints import Endpoint
 from service.model.keys import from_b64url, on_p256
 from service.model.languages import language_tag
 from service.model.notifications import Topic
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
-from service.problems import FieldError, Problem
 from service.runtime import Runtime
 from service.store.records import Subscription, Wish
 

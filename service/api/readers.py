@@ -9,15 +9,15 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from service import validation
-from service.calls import bearer_token, body, runtime, unauthorized
+from service.api import reader_requests
+from service.api.auth import bearer_token, body, runtime, unauthorized
+from service.api.problems import Problem
 from service.domain import history
 from service.model.keys import b64url
 from service.model.languages import TEST, ours
 from service.model.notifications import Audience, Content, Notification, SubscriptionId
 from service.model.preferences import QUARTER, Quiet, day
 from service.model.times import iso
-from service.problems import Problem
 from service.store.daily_counts import COUNTS_KEPT
 from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
@@ -90,7 +90,7 @@ def site() -> ResponseReturnValue:
 @bp.post("/subscriptions")
 def subscribe() -> ResponseReturnValue:
     """Store a browser's consent, or note that it checked in; a welcome may follow."""
-    said, house = body(validation.NewSubscription), runtime()
+    said, house = body(reader_requests.NewSubscription), runtime()
 
     def is_owner(id: SubscriptionId, auth: bytes) -> bool:
         token = bearer_token()
@@ -116,7 +116,7 @@ def preferences(id: str) -> ResponseReturnValue:
 def change_preferences(id: str) -> ResponseReturnValue:
     """Change what a reader chose; with another endpoint, id and token are new ones."""
     before = _own_subscription(id)
-    said = body(validation.ChangedPreferences)
+    said = body(reader_requests.ChangedPreferences)
     wish = said.wish(before, runtime().vapid_public_key)
     after = runtime().store.subscriptions.change(before.id, wish)
     if after.id != before.id:
@@ -196,7 +196,7 @@ def report() -> ResponseReturnValue:
     """Count what a browser reports of alerts; a forgery counts nothing and is answered alike."""
     opened = (
         (runtime().tokens.open_receipt(one.token), one.event)
-        for one in body(validation.NewReceipts).all()
+        for one in body(reader_requests.NewReceipts).all()
     )
     runtime().publishing.count_receipts(
         [(*who, event) for who, event in opened if who is not None],

@@ -10,13 +10,13 @@ from typing import Any, cast
 from flask import Blueprint, Response, current_app, url_for
 from flask.typing import ResponseReturnValue
 
-from service import api_notifications, api_readers, openapi, submissions, validation
-from service.calls import body, caller, runtime
+from service.api import notification_requests, notifications, openapi, reader_requests, readers
+from service.api.auth import body, caller, runtime
+from service.api.monitoring import CONTENT_TYPE, House
+from service.api.problems import Problem, respond
 from service.domain.publishing import Conflict, RunningStory, UnknownNotification
-from service.metrics import CONTENT_TYPE, House
 from service.model.notifications import Topic
 from service.model.times import iso
-from service.problems import Problem, respond
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -36,7 +36,7 @@ def _not_kept(response: Response) -> Response:
 def audience() -> ResponseReturnValue:
     """Count the browsers that an audience has at this moment."""
     caller("read", "send")
-    wanted = body(submissions.AudienceCounted).audience()
+    wanted = body(notification_requests.AudienceCounted).audience()
     return {"recipients": runtime().publishing.reach(wanted)}, 200
 
 
@@ -58,7 +58,7 @@ def topic(slug: str) -> ResponseReturnValue:
 def add_topic() -> ResponseReturnValue:
     """Offer readers a new topic."""
     caller("topics")
-    new = body(validation.NewTopic).topic()
+    new = body(reader_requests.NewTopic).topic()
     if not runtime().store.house.add_topic(new):
         raise Problem(409, "There is a topic with that slug already; PATCH changes its words.")
     return _topic(new), 201, {"Location": url_for("api.topic", slug=new.slug)}
@@ -68,7 +68,7 @@ def add_topic() -> ResponseReturnValue:
 def change_topic(slug: str) -> ResponseReturnValue:
     """Change the words of a topic."""
     caller("topics")
-    changed = body(validation.ChangedTopic).topic(_known_topic(slug))
+    changed = body(reader_requests.ChangedTopic).topic(_known_topic(slug))
     runtime().store.house.change_topic(changed)
     return _topic(changed), 200
 
@@ -192,5 +192,5 @@ def _conflict(error: Conflict) -> ResponseReturnValue:
 for _kind in _REFUSALS:
     bp.register_error_handler(_kind, _refuse)
 bp.register_error_handler(Conflict, _conflict)
-bp.register_blueprint(api_readers.bp)
-bp.register_blueprint(api_notifications.bp)
+bp.register_blueprint(readers.bp)
+bp.register_blueprint(notifications.bp)

@@ -9,10 +9,10 @@ from typing import TypeVar, cast
 from flask import current_app, request
 from pydantic import BaseModel
 
-from service import validation
+from service.api import reader_requests
+from service.api.problems import FieldError, Problem
 from service.domain.publishing import Idempotency
 from service.model.tokens import digest
-from service.problems import FieldError, Problem
 from service.runtime import Runtime
 
 M = TypeVar("M", bound=BaseModel)
@@ -62,7 +62,7 @@ def body(model: type[M]) -> M:
     """Return what was said; a `Problem` where it is not what `model` takes."""
     if request.mimetype != "application/json":
         raise Problem(415, "The body must be of Content-Type: application/json.")
-    return validation.parse(model, request.get_data(), runtime())
+    return reader_requests.parse(model, request.get_data(), runtime())
 
 
 def idempotency(caller: Caller) -> Idempotency | None:
@@ -82,5 +82,5 @@ def query_number(name: str, default: int, *, most: int) -> int:
     text = request.args.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,16}", text) or not 1 <= int(text) <= most:
         detail = f"Must be a whole number from 1 to {most}."
-        raise validation.Invalid([FieldError(name, detail)])
+        raise reader_requests.Invalid([FieldError(name, detail)])
     return int(text)

@@ -13,7 +13,8 @@ from flask import Flask
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service import answers, submissions, validation
+from service.api import notification_requests, reader_requests
+from service.api import responses as answers
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ OPERATIONS = {
     "api.readers.site": Operation({200: answers.Site}),
     "api.readers.subscribe": Operation(
         {200: answers.Credentials, 201: answers.Credentials},
-        validation.NewSubscription,
+        reader_requests.NewSubscription,
         (*_WITH_BODY, 404, 409, 410),
     ),
     "api.readers.preferences": Operation(
@@ -51,7 +52,7 @@ OPERATIONS = {
     ),
     "api.readers.change_preferences": Operation(
         {200: answers.PreferencesChanged},
-        validation.ChangedPreferences,
+        reader_requests.ChangedPreferences,
         (*_WITH_BODY, *_OF_READERS, 409),
         "reader",
     ),
@@ -67,10 +68,10 @@ OPERATIONS = {
     "api.readers.export": Operation(
         {200: answers.Export}, problems=(*_OF_READERS, 429), security="reader"
     ),
-    "api.readers.report": Operation({204: None}, validation.NewReceipts, _WITH_BODY),
+    "api.readers.report": Operation({204: None}, reader_requests.NewReceipts, _WITH_BODY),
     "api.notifications.publish": Operation(
         {202: answers.Published},
-        submissions.NewNotification,
+        notification_requests.NewNotification,
         (*_WITH_BODY, *_OF_EDITORS, 409),
         "editor",
         (_IDEMPOTENCY,),
@@ -92,7 +93,7 @@ OPERATIONS = {
     },
     "api.notifications.change": Operation(
         {200: answers.NotificationShown},
-        submissions.ChangedNotification,
+        notification_requests.ChangedNotification,
         (*_WITH_BODY, *_OF_EDITORS, 404, 409),
         "editor",
     ),
@@ -101,31 +102,37 @@ OPERATIONS = {
     ),
     "api.notifications.correct": Operation(
         {202: answers.Published},
-        submissions.Correction,
+        notification_requests.Correction,
         (*_WITH_BODY, *_OF_EDITORS, 404, 409),
         "editor",
         (_IDEMPOTENCY,),
     ),
     "api.notifications.test": Operation(
         {202: answers.Published},
-        submissions.TestTo,
+        notification_requests.TestTo,
         (*_WITH_BODY, *_OF_EDITORS, 404, 409),
         "editor",
         (_IDEMPOTENCY,),
     ),
     "api.audience": Operation(
-        {200: answers.Reach}, submissions.AudienceCounted, (*_WITH_BODY, *_OF_EDITORS), "editor"
+        {200: answers.Reach},
+        notification_requests.AudienceCounted,
+        (*_WITH_BODY, *_OF_EDITORS),
+        "editor",
     ),
     "api.topics": Operation({200: answers.TopicList}, problems=_OF_EDITORS, security="editor"),
     "api.topic": Operation(
         {200: answers.TopicShown}, problems=(*_OF_EDITORS, 404), security="editor"
     ),
     "api.add_topic": Operation(
-        {201: answers.TopicShown}, validation.NewTopic, (*_WITH_BODY, *_OF_EDITORS, 409), "editor"
+        {201: answers.TopicShown},
+        reader_requests.NewTopic,
+        (*_WITH_BODY, *_OF_EDITORS, 409),
+        "editor",
     ),
     "api.change_topic": Operation(
         {200: answers.TopicShown},
-        validation.ChangedTopic,
+        reader_requests.ChangedTopic,
         (*_WITH_BODY, *_OF_EDITORS, 404),
         "editor",
     ),
