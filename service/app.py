@@ -11,10 +11,11 @@ from flask_wtf import CSRFProtect
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from service import desk, desk_session, reader, rehearsal_pages, start
+from service import reader
 from service.api import auth, monitoring, notifications, problems, readers, topics
 from service.api.problems import Problem
 from service.config import Config
+from service.desk import alerts, rehearsal, session, start
 from service.model.keys import mac, read_secrets
 from service.model.tokens import digest
 from service.runtime import Runtime
@@ -79,18 +80,18 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     app.extensions["stoppress"] = runtime
     app.extensions["stoppress.metrics"] = monitoring.House(runtime)
     problems.init_app(app)
-    desk_session.init_app(app, beside or runtime)
+    session.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)
     # The API knows no cookies, so that there is nothing to forge.
     for blueprint in (topics.bp, readers.bp, notifications.bp):
         csrf.exempt(blueprint)
-    for blueprint in (topics.bp, topics.health, reader.bp, desk.bp, start.bp):
+    for blueprint in (topics.bp, topics.health, reader.bp, alerts.bp, start.bp):
         app.register_blueprint(blueprint)
     _limit_rates(app, config)
     app.after_request(_finish)
-    rehearsal_pages.init_app(app, mounted=beside is not None)
+    rehearsal.init_app(app, mounted=beside is not None)
     if beside is None:
-        app.wsgi_app = rehearsal_pages.Mount(  # type: ignore[method-assign]
+        app.wsgi_app = rehearsal.Mount(  # type: ignore[method-assign]
             app, lambda config: create_app(config, beside=runtime)
         )
     if config.trusted_proxies:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from service.desk.report import forecast_words
 from service.domain import forecast as forecasts
 from service.domain.forecast import Forecast, forecast
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
 from service.model.preferences import NO_QUIET, QUARTER, UNLIMITED, Manners, day
-from service.reports import forecast_words
 from service.store import Store, connect
 from tests.house import House, content
 from tests.push_service import PushService

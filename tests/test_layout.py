@@ -41,7 +41,7 @@ def test_imports_point_one_way(path: Path) -> None:
         assert not within(found, "workers")
     else:
         assert not within(found, "flask")
-    pages = {"service.app", "service.api", "service.desk", "service.start", "service.cli"}
+    pages = {"service.app", "service.api", "service.desk", "service.desk.start", "service.cli"}
     inner = ("store", "publishing", "models", "config", "keys", "tokens", "payload", "endpoints")
     if path.parent.name == "store" or path.stem in inner:
         assert not found & pages

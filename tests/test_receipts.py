@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from service.desk.report import estimate_words
 from service.domain import publishing
 from service.domain.publishing import reporting
 from service.domain.receipts import Estimate, estimates
@@ -15,7 +16,6 @@ from service.local.pretend_readers import seed
 from service.model.notifications import MAX_PLAINTEXT, Audience, SendAt, SubscriptionId
 from service.model.payload import Payload
 from service.model.tokens import Tokens
-from service.reports import estimate_words
 from service.store import Store
 from tests.client import API, Client
 from tests.house import content

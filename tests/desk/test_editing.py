@@ -14,8 +14,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from service.desk.report import FILTERS
 from service.model.notifications import Action, Audience, Content, Notification, SendAt, State
-from service.reports import FILTERS
 from service.runtime import Runtime
 from tests.desk.pages import (
     filled,

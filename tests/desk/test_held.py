@@ -8,9 +8,9 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
+from service.desk.report import FILTERS
 from service.model.notifications import State
 from service.model.preferences import QUARTER
-from service.reports import FILTERS
 from service.runtime import Runtime
 from tests.desk.pages import Page, correct, filled, post, publish, words
 from tests.night import bring, hold

@@ -8,8 +8,8 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
+from service.desk.report import FILTERS
 from service.model.notifications import Content, SendAt, State
-from service.reports import FILTERS
 from service.runtime import Runtime
 from tests.desk.pages import (
     EMAIL,

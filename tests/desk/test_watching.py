@@ -8,9 +8,9 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
+from service.desk.report import FILTERS
 from service.domain import publishing
 from service.model.notifications import Outcome, State, SubscriptionId
-from service.reports import FILTERS
 from service.runtime import Runtime
 from service.store.push_services import Pace, Rest
 from tests.desk.pages import correct, post, publish, send_all, words

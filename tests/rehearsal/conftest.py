@@ -21,7 +21,7 @@ from tests.rehearsal.newsroom import Newsroom, Spawn, environment
 
 RUN = """
 import sys
-from service import rehearsal
+from service.local import rehearsal
 rehearsal.LONGEST = float(sys.argv.pop(1))
 from workers import rehearse
 sys.exit(rehearse.main())

@@ -8,13 +8,13 @@ from redis.exceptions import RedisError
 
 from service.api import notification_requests, reader_requests
 from service.api.auth import runtime
-from service.desk import redis_away
-from service.desk_session import current_editor
+from service.desk.alerts import redis_away
+from service.desk.report import outcome_words
+from service.desk.session import current_editor
 from service.domain.publishing import UnknownNotification
 from service.model.notifications import Audience, Outcome, SubscriptionId
-from service.reports import outcome_words
 
-bp = Blueprint("start", __name__, template_folder="../web")
+bp = Blueprint("start", __name__, template_folder="../../web")
 
 
 @bp.get("/")

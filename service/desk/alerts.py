@@ -26,17 +26,17 @@ from flask_wtf.csrf import CSRFError
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException, NotFound
 
-from service import desk_forms
 from service.api import notification_requests, reader_requests
 from service.api.auth import runtime
-from service.desk_forms import CorrectionForm
-from service.desk_session import current_editor, end_session, signed_in, start_session
+from service.desk import forms
+from service.desk.forms import CorrectionForm
+from service.desk.report import FILTERS, Report, describe, service_name
+from service.desk.session import current_editor, end_session, signed_in, start_session
 from service.domain.editors import SHORTEST_PASSWORD, EditorError
 from service.domain.publishing import Conflict, Idempotency, UnknownNotification
 from service.domain.receipts import estimates
 from service.domain.waves import Held
 from service.model.notifications import Audience, Notification
-from service.reports import FILTERS, Report, describe, service_name
 
 _PAGE = 30  # alerts on one page of the list
 _HTMX = "htmx-2.0.11.min.js"
@@ -45,8 +45,8 @@ bp = Blueprint(
     "desk",
     __name__,
     url_prefix="/desk",
-    template_folder="../web",
-    static_folder="../web/desk/static",
+    template_folder="../../web",
+    static_folder="../../web/desk/static",
 )
 
 for _name, _filter in FILTERS.items():
@@ -270,7 +270,7 @@ def write_correction(id: int) -> ResponseReturnValue:
 @bp.post("/alerts/<int:id>/correct")
 def correct(id: int) -> ResponseReturnValue:
     """Correct it, once however often this arrives: the form's nonce stands for the intention."""
-    form, nonce = CorrectionForm.read(), desk_forms.nonce()
+    form, nonce = CorrectionForm.read(), forms.nonce()
     root = runtime().publishing.root(id)
     if form.reached == "leave" and root.over and not runtime().publishing.held(root).waiting:
         notice = "By now it is over: whoever gets it has the old words. They can only be replaced."

@@ -12,13 +12,13 @@ from dataclasses import replace
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service import desk_forms
 from service.api import notification_requests, reader_requests
 from service.api.auth import runtime
 from service.api.notification_requests import Wanted
-from service.desk import bp, correction_page, describe_audience, report_of
-from service.desk_forms import CorrectionForm, Form
-from service.desk_session import signed_in
+from service.desk import forms
+from service.desk.alerts import bp, correction_page, describe_audience, report_of
+from service.desk.forms import CorrectionForm, Form
+from service.desk.session import signed_in
 from service.domain.forecast import forecast
 from service.domain.publishing import Conflict, Idempotency, RunningStory, UnknownNotification
 from service.model.notifications import Audience, Notification, State
@@ -60,7 +60,7 @@ def review() -> ResponseReturnValue:
 @bp.post("/alerts")
 def send() -> ResponseReturnValue:
     """Take it, once however often this arrives: the form's nonce stands for the intention."""
-    form, nonce = Form.read(), desk_forms.nonce()
+    form, nonce = Form.read(), forms.nonce()
     body = json.dumps(form.as_json(), sort_keys=True).encode()
     key = Idempotency(f"desk {signed_in().email}", nonce, body)
     try:
@@ -203,7 +203,7 @@ def _back() -> bool:
 
 
 def _review(form: Form, before: Notification | None = None) -> ResponseReturnValue:
-    nonce = desk_forms.nonce() if request.method == "POST" else ""
+    nonce = forms.nonce() if request.method == "POST" else ""
     if _back():
         return _compose(form, nonce=nonce, before=before)
     wanted = _check(form, before)
@@ -255,7 +255,7 @@ def _compose(
         errors=errors or {},
         notice=notice,
         topics=runtime().store.house.topics().values(),
-        spreads=desk_forms.spreads(before),
+        spreads=forms.spreads(before),
         stories=runtime().publishing.stories(),
         reach=_reach(
             form.audience == "everyone", form.topics, form.new_story or form.story, before

@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response
 
 from service.api.auth import runtime
 from service.config import Config, ConfigError
-from service.desk import bp
+from service.desk.alerts import bp
 from service.local import rehearsal
 from service.local.rehearsal import LONGEST, MOST_READERS, READERS, Rehearsal, RehearsalError
 
