@@ -11,13 +11,20 @@ from flask_wtf import CSRFProtect
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from service import reader
 from service.api import auth, monitoring, notifications, problems, readers, topics
 from service.api.problems import Problem
 from service.config import Config
-from service.desk import alerts, rehearsal, session, start
+from service.desk import (
+    alerts,
+    rehearsal,
+    session,
+    start,
+    stories,  # noqa: F401 - its pages are the desk's
+    writing,  # noqa: F401
+)
 from service.model.keys import mac, read_secrets
 from service.model.tokens import digest
+from service.reader import scripts
 from service.runtime import Runtime
 from service.store import connect
 from service.store.rate_counters import Rates
@@ -85,7 +92,7 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     # The API knows no cookies, so that there is nothing to forge.
     for blueprint in (topics.bp, readers.bp, notifications.bp):
         csrf.exempt(blueprint)
-    for blueprint in (topics.bp, topics.health, reader.bp, alerts.bp, start.bp):
+    for blueprint in (topics.bp, topics.health, scripts.bp, alerts.bp, start.bp):
         app.register_blueprint(blueprint)
     _limit_rates(app, config)
     app.after_request(_finish)

@@ -94,7 +94,7 @@ def _host(address: str) -> str:
 def web_argv(config: Config) -> list[str]:
     """Return the command that serves a house."""
     options = {
-        "config": "python:service.web",
+        "config": "python:service.preload",
         "worker-class": "gthread",
         "threads": "4",  # docs/decisions.md, 15
         "workers": str(config.web_concurrency),

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from service.config import Config
-from service.reader import WEB, bp
+from service.reader.scripts import WEB, bp
 
 KB = 1024
 # Compressed: what every page view loads, the worker, and what comes only when it is shown: bell,

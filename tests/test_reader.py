@@ -12,7 +12,7 @@ from flask import Flask
 
 from service.config import Config
 from service.model.languages import days
-from service.reader import WEB, articles, bp
+from service.reader.scripts import WEB, articles, bp
 
 PARTS = ["/home.js", "/links.js", "/look.js", "/panel.js", "/retire.js", "/story.js"]
 SCRIPTS = ["/sw.js", "/optin.js", *PARTS]

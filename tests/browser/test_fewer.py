@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from service.model.notifications import Audience, SubscriptionId
-from service.reader import WEB
+from service.reader.scripts import WEB
 from tests.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
 from tests.browser.test_panel_looks import IN_VIEW, LOOKS, faults
 from tests.house import House

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask, request
 
 from service.config import Config
-from service.reader import bp
+from service.reader.scripts import bp
 from tests.browser.served import Served
 
 # The worker under test, and a page's way to let its events happen: a page cannot make trusted ones.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from service.model.notifications import Audience, SubscriptionId
-from service.reader import WEB
+from service.reader.scripts import WEB
 from tests.browser.desktop import Desktop
 from tests.browser.firefox import Firefox, Tab
 from tests.browser.publisher.site import POLICY, Publisher, policy

@@ -28,7 +28,7 @@ from service.store.held_alerts import HELD_KEPT
 from service.store.outcomes import ACCEPTED_KEPT
 from service.store.subscriptions import LEFT_MEMORY
 
-WEB = Path(__file__).resolve().parent.parent / "web"
+WEB = Path(__file__).resolve().parents[2] / "web"
 
 # A publisher's page loads these on every view: stale is better than late (design, section 5).
 _FIVE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
