@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from service.cli.doctor import examine
+from service.cli.doctor.findings import Finding
 from service.config import Config
-from service.doctor import examine
-from service.doctor.findings import Finding
 from service.local import pretend_readers
 from service.model.keys import VapidKey
 from service.model.notifications import SubscriptionId

@@ -17,14 +17,14 @@ from rq import Queue
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
-from service.doctor.findings import Finding, Level
+from service.cli.doctor.findings import Finding, Level
+from service.cli.terminal import GB, lasting, size
 from service.domain.planning import QUEUE
 from service.local import redis_server
 from service.model.notifications import Audience
 from service.runtime import Runtime
 from service.store import connect
 from service.store.push_services import Rest
-from service.words import GB, lasting, size
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
 _MOST_NAMED = 5  # push services

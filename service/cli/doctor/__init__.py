@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.doctor.findings import Finding
+from service.cli.doctor.installation import Examination
+from service.cli.doctor.redis import look_at_redis
+from service.cli.doctor.send import send_one
 from service.config import Config, ConfigError
-from service.doctor.findings import Finding
-from service.doctor.house import Examination
-from service.doctor.redis import look_at_redis
-from service.doctor.send import send_one
 from service.runtime import Runtime
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}

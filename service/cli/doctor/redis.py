@@ -8,10 +8,10 @@ from typing import Any
 
 from redis import Redis, RedisError
 
+from service.cli.doctor.findings import Finding, Level
+from service.cli.terminal import lasting, size
 from service.config import Config
-from service.doctor.findings import Finding, Level
 from service.store import connect
-from service.words import lasting, size
 
 _OLDEST_REDIS = (6, 2)
 _PACKED = 512  # bytes: records up to this stay packed in their bucket

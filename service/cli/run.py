@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from service import key_commands, service_commands, trial_commands
+from service.cli import keys as key_commands
+from service.cli import push_services, trials
 from service.config import Config, ConfigError
 from service.domain.editors import EditorError
 from service.local import redis_server, rehearsal
@@ -323,21 +324,21 @@ def retire(public_key: str) -> None:
 def services(ctx: click.Context) -> None:
     """Show which push services rest, limit us, or are not believed."""
     if ctx.invoked_subcommand is None:
-        service_commands.show(Runtime.open(settings()))
+        push_services.show(Runtime.open(settings()))
 
 
 @services.command()
 @click.argument("origin")
 def release(origin: str) -> None:
     """Send to ORIGIN again at once, whatever it answered before."""
-    service_commands.release(Runtime.open(settings()), origin.rstrip("/"))
+    push_services.release(Runtime.open(settings()), origin.rstrip("/"))
 
 
 @main.command("doctor")
 @click.option("--send", metavar="SUBSCRIPTION_ID", help="Send that browser one test message.")
 def examine(send: str | None) -> None:
     """Check the whole installation and say what to do; 1 where something fails."""
-    from service import doctor  # pywebpush takes longer to load than most commands to run
+    from service.cli import doctor
 
     sys.exit(doctor.run(settings, send))
 
@@ -410,7 +411,7 @@ def seed(number: int, origins: tuple[str, ...]) -> None:
             f"{real[0]} is a real push service, which the next alert would call for each of them",
             param_hint="--origin",
         )
-    trial_commands.seed(config, number, origins)
+    trials.seed(config, number, origins)
 
 
 @main.command()
@@ -432,7 +433,7 @@ def rehearse(number: int) -> None:
         argv = rehearsal.command(config, number, _FIRST_TOPICS)
         supervisor.start(Child("rehearsal", argv, rehearsal.foreign_environment()))
         try:
-            trial_commands.show_readers_coming(supervisor, config, number)
+            trials.show_readers_coming(supervisor, config, number)
             _open_its_desk(supervisor, config, number)
             supervisor.wait(lambda: False)
         except ChildEnded as error:
@@ -482,7 +483,3 @@ def _open_its_desk(supervisor: Supervisor, config: Config, number: int) -> None:
 def bench(arguments: tuple[str, ...]) -> None:
     """How fast is this machine, with peers beside it."""
     _become([sys.executable, "-m", "workers.bench", *arguments], os.environ)
-
-
-if __name__ == "__main__":
-    main()

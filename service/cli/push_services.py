@@ -9,9 +9,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from service.cli.terminal import lasting
 from service.runtime import Runtime
 from service.store.push_services import Rest
-from service.words import lasting
 
 
 def show(runtime: Runtime) -> None:

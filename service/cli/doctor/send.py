@@ -7,7 +7,7 @@ import time
 import requests
 from pywebpush import WebPushException, webpush
 
-from service.doctor.findings import Finding
+from service.cli.doctor.findings import Finding
 from service.model.keys import b64url
 from service.model.notifications import Audience, Content, Notification, State, SubscriptionId
 from service.model.payload import Payload
