@@ -21,7 +21,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
         *(__name__, "service.app", "gunicorn.app.wsgiapp", "gunicorn.workers.gthread"),
-        *("rq", "workers.fanout", "workers.prepare"),
+        *("rq", "workers.sending.fanout", "workers.sending.prepared_keys"),
     ]
 )
 

@@ -28,7 +28,7 @@ from workers.bench import peers, report
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.house import House as Measured
 from workers.bench.limits import flood
-from workers.sink import Sink, own_sink
+from workers.trials.push_service import Sink, own_sink
 
 UNITS = {"µs", "ms", "s", "bytes", "MB", "%", "×", "/s", ""}
 

@@ -12,8 +12,8 @@ from tests.house import House, wait_until
 from tests.push_service import Answer, PushService
 from tests.seeded import around_now, choose
 from workers import jobs
-from workers.fanout import MOST_LEASES
-from workers.prepare import Pool
+from workers.sending.fanout import MOST_LEASES
+from workers.sending.prepared_keys import Pool
 
 WINDOW = 256
 

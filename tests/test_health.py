@@ -9,8 +9,8 @@ from service.model.notifications import Outcome, SubscriptionId
 from service.store import Store
 from service.store.push_services import Pace
 from tests.house import wait_until
-from workers import policy
-from workers.health import Health, Service
+from workers.sending import policy
+from workers.sending.health import Health, Service
 
 ORIGIN = "https://web.push.apple.com"
 OTHER = "https://updates.push.services.mozilla.com"

@@ -62,7 +62,7 @@ def test_no_module_leads_back_to_itself() -> None:
 
 def test_the_policy_and_the_wire_know_nothing_of_store_or_network() -> None:
     for name, allowed in (
-        ("policy", {"service.model.notifications", "workers.transport"}),
+        ("policy", {"service.model.notifications", "workers.http.transport"}),
         ("wire", {"service.model.keys", "service.model.notifications"}),
     ):
         ours = imports(ROOT / "workers" / f"{name}.py")

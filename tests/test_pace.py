@@ -20,8 +20,8 @@ from tests.client import API, Client
 from tests.desk.pages import EMAIL, PASSWORD, post
 from tests.house import House, wait_until
 from tests.push_service import Answer, Message, PushService, Rule
-from workers import policy
-from workers.health import Health
+from workers.sending import policy
+from workers.sending.health import Health
 
 ORIGIN = "https://fcm.googleapis.com"
 LIMITED = policy.Verdict(None, service_failed=True, retry_after=0.01, limited=True)

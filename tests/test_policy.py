@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.model.notifications import Outcome
-from workers.policy import Verdict, judge, pause
-from workers.transport import Answer
+from workers.http.transport import Answer
+from workers.sending.policy import Verdict, judge, pause
 
 ACCEPTED, GONE, REFUSED = (Verdict(o) for o in (Outcome.ACCEPTED, Outcome.GONE, Outcome.REFUSED))
 AT_ONCE = Verdict(None, at_once=True)

@@ -20,7 +20,7 @@ from tests.night import bring, hold
 from tests.push_service import Answer, Message, PushService
 from tests.redis_server import RedisServer
 from tests.seeded import FRONT, around_now, choose, reader_of, said, shown, wake, waking
-from workers.sends import Digest
+from workers.sending.send import Digest
 
 EVERYONE = Audience(everyone=True)
 

@@ -20,7 +20,7 @@ from pywebpush import WebPusher
 
 from service.model.keys import VapidKey, b64url, from_b64url, mac
 from service.model.notifications import MAX_PLAINTEXT
-from workers import wire
+from workers.sending import wire
 
 NOW = 1_790_000_000.0
 ORIGIN = "https://push.example"

@@ -15,8 +15,8 @@ from service.store.batches import part_key
 from tests.house import House
 from tests.push_service import PushService
 from workers import jobs
-from workers.fanout import LEASE, FanOut
-from workers.messages import Messages
+from workers.sending.fanout import LEASE, FanOut
+from workers.sending.messages import Messages
 
 pytestmark = pytest.mark.redis
 

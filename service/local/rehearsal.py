@@ -1,7 +1,7 @@
 """A rehearsal: the whole show with pretend readers, in a house of its own beside the real one.
 
 That house is a folder in `DATA_DIR`, with a Redis, a push service, keys, workers and a clock of its
-own, run by `python -m workers.rehearse`. Here is how it is started, found and ended. It is told
+own, run by `python -m workers.trials.rehearsal`. This module starts, finds and ends it. It is told
 nothing of the real house but its name: no Redis, no key, no push service.
 """
 
@@ -73,7 +73,7 @@ def foreign_environment() -> dict[str, str]:
 def command(config: Config, readers: int, topics: Iterable[Topic]) -> list[str]:
     """Return the command that runs a rehearsal; it needs nothing of our environment."""
     return [
-        *(sys.executable, "-m", "workers.rehearse"),
+        *(sys.executable, "-m", "workers.trials.rehearsal"),
         *(str(config.data_dir), str(readers), str(config.worker_concurrency)),
         json.dumps([asdict(topic) for topic in topics]),
     ]

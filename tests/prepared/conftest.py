@@ -11,14 +11,14 @@ from tests.house import House
 from tests.prepared.keys import READERS
 from tests.push_service import PushService
 from tests.redis_server import RedisServer
-from workers import prepare
-from workers.prepare import Pool
+from workers.sending import prepared_keys
+from workers.sending.prepared_keys import Pool
 
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "_REST", 0.02)
-    monkeypatch.setattr(prepare, "_LEAST_REST", 0)
+    monkeypatch.setattr(prepared_keys, "_REST", 0.02)
+    monkeypatch.setattr(prepared_keys, "_LEAST_REST", 0)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from service.model.notifications import SubscriptionId
 from service.runtime import Runtime
 from service.store.records import BUCKET, Wish
 from tests.house import wait_until
-from workers import wire
-from workers.prepare import Filler, Pool
-from workers.wire import PreparedKey
+from workers.sending import wire
+from workers.sending.prepared_keys import Filler, Pool
+from workers.sending.wire import PreparedKey
 
 READERS = 2 * BUCKET
 

@@ -25,8 +25,8 @@ from service.store.records import BUCKET
 from tests.house import House, wait_until
 from tests.prepared.keys import READERS, fill, publics, take_all
 from tests.redis_server import Proxy, RedisServer
-from workers.prepare import Filler, Pool
-from workers.wire import PreparedKey
+from workers.sending.prepared_keys import Filler, Pool
+from workers.sending.wire import PreparedKey
 
 
 def use_keys(into: Path) -> None:

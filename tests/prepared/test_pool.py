@@ -26,8 +26,8 @@ from tests.prepared.keys import (
     watch_derivations,
 )
 from tests.redis_server import RedisServer
-from workers import wire
-from workers.prepare import Filler, Pool
+from workers.sending import wire
+from workers.sending.prepared_keys import Filler, Pool
 
 pytestmark = pytest.mark.redis
 

@@ -110,7 +110,9 @@ def push_service_of(stage: Rehearsal) -> int:
     """The process that plays the push service in a rehearsal."""
     said = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
     rows = [line.split(maxsplit=1) for line in said.stdout.splitlines()]
-    found = {int(pid) for pid, args in rows if "nginx" in args or "workers.sink" in args}
+    found = {
+        int(pid) for pid, args in rows if "nginx" in args or "workers.trials.push_service" in args
+    }
     (sink,) = found & family(stage.pid)
     return sink
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.push_service import PushService
 from tests.transport.peers import KEY, WAIT
-from workers.transport import Transport
+from workers.http.transport import Transport
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from workers.exchange import Exchange, Headers
-from workers.http2 import Connection
+from workers.http.exchange import Exchange, Headers
+from workers.http.http2 import Connection
 
 HEADERS: Headers = (
     ("ttl", "3600"),

@@ -24,8 +24,8 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamEnded
 
 from service.model.keys import VapidKey
-from workers import wire
-from workers.transport import Answer, Transport
+from workers.http.transport import Answer, Transport
+from workers.sending import wire
 
 KEY = VapidKey.generate()
 SIGNER = wire.VapidSigner(KEY, "mailto:push@newsroom.example")

@@ -24,7 +24,7 @@ from tests.transport.peers import (
     saying,
     send,
 )
-from workers.transport import Answer, Transport
+from workers.http.transport import Answer, Transport
 
 
 def test_a_late_answer_is_waited_for_without_holding_up_the_others(

@@ -15,9 +15,9 @@ from tests.house import wait_until
 from tests.push_service import Answer as Reply
 from tests.push_service import Message, PushService, every
 from tests.transport.peers import KEY, WAIT, GoawayServer, answers, one, send
-from workers import http1
-from workers.exchange import Exchange
-from workers.transport import Transport
+from workers.http import http1
+from workers.http.exchange import Exchange
+from workers.http.transport import Transport
 
 
 def test_messages_share_a_few_http_2_connections(push: PushService, transport: Transport) -> None:
@@ -264,7 +264,7 @@ def test_http_1_1_without_an_answer_is_not_used_again() -> None:
 def test_connections_unused_for_longest_are_closed_when_there_are_many(
     push: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.transport._MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("workers.http.transport._MAX_CONNECTIONS", 2)
     with PushService() as second, PushService() as third:
         both = push.ca_file.read_text() + second.ca_file.read_text() + third.ca_file.read_text()
         bundle = push.ca_file.parent / "all.pem"

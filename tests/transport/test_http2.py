@@ -30,8 +30,8 @@ from tests.transport.frames import (
     raw,
     sent,
 )
-from workers.exchange import Headers
-from workers.http2 import Connection
+from workers.http.exchange import Headers
+from workers.http.http2 import Connection
 
 # -- requests ----------------------------------------------------------------------------------
 

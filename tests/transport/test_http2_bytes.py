@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.transport.frames import HEADERS, SETTINGS, SETTINGS_ACK, Post, posting, raw
-from workers.http2 import Connection
+from workers.http.http2 import Connection
 
 # -- any bytes ---------------------------------------------------------------------------------
 

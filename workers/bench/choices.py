@@ -21,7 +21,7 @@ from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, Outcome
 from service.model.preferences import NO_QUIET, UNLIMITED, Quiet
 from workers.bench.figures import Bench, Figure
 from workers.bench.house import TOPICS, House, house
-from workers.sink import any_sink
+from workers.trials.push_service import any_sink
 
 _NIGHT: Final = "22:00-07:00"
 _ZONES: Final = sorted(zone for zone in available_timezones() if zone.count("/") == 1)

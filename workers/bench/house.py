@@ -29,7 +29,7 @@ from service.model.notifications import Audience, Content, Outcome, Progress, To
 from service.model.tokens import digest
 from service.runtime import Runtime
 from workers.bench.figures import Bench, BenchError, Step
-from workers.sink import Sink, running
+from workers.trials.push_service import Sink, running
 
 TOPICS = ("world", "sport", "culture", "science")
 SUBJECT = "mailto:bench@newsroom.example"

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.local import pretend_readers
-from workers import wire
 from workers.bench.figures import Bench, BenchError, Figure, Step
 from workers.bench.house import cpu_seconds, heed_signals
-from workers.sink import Sink, any_sink
+from workers.sending import wire
+from workers.trials.push_service import Sink, any_sink
 
 PAYLOAD = 365  # bytes; what a browser receives of the alert that the benchmark sends
 _ONE_CORE = 0.5  # seconds for which one core is asked what it can do

@@ -21,7 +21,7 @@ from workers.bench.house import (
     look_again,
     most_resident,
 )
-from workers.sink import any_sink, own_sink
+from workers.trials.push_service import any_sink, own_sink
 
 LATE = 0.1  # seconds
 BREAKING = replace(CONTENT, kind="breaking")

@@ -18,7 +18,7 @@ from service.store import Store, connect
 from workers.bench.clients import ask_all
 from workers.bench.figures import Bench, Figure
 from workers.bench.house import CONTENT, TOPICS, House, Web, free_port, heed_signals, house, wait
-from workers.sink import any_sink, running
+from workers.trials.push_service import any_sink, running
 
 _TIMES = 9  # what is measured once by chance is measured so often
 _RECORDS = 20_000  # real ones at the beginning; of the other ids only the bits are there

@@ -12,11 +12,11 @@ from service.model.notifications import Outcome, Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.held_alerts import NOTHING, Brought
 from service.store.records import BUCKET
-from workers import wire
-from workers.health import Health
-from workers.leases import Lease
-from workers.prepare import Pool
-from workers.sends import Base, Bases, Rows
+from workers.sending import wire
+from workers.sending.health import Health
+from workers.sending.lease import Lease
+from workers.sending.prepared_keys import Pool
+from workers.sending.send import Base, Bases, Rows
 
 
 @dataclass(slots=True)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from workers import http1, http2
-from workers.connecting import CannotConnect, Channel, connect
-from workers.exchange import Exchange, Headers
+from workers.http import http1, http2
+from workers.http.channel import CannotConnect, Channel, connect
+from workers.http.exchange import Exchange, Headers
 
 __all__ = ["Answer", "Headers", "Transport"]
 

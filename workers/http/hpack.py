@@ -7,7 +7,7 @@ from typing import Final
 
 import hpack
 
-from workers.exchange import Headers
+from workers.http.exchange import Headers
 
 _TABLE_SIZE: Final = 4096  # bytes; the peer may set less, and more would not help
 _LARGEST_HEADERS: Final = 65_536  # bytes of an answer's headers when decoded

@@ -17,7 +17,7 @@ from typing import Final
 
 from service.model.notifications import SubscriptionId
 from service.store.push_services import AHEAD, LIMITED, Pace, Rest, Services
-from workers import policy
+from workers.sending import policy
 
 _FIRST: Final = 16  # messages under way at a push service that has not answered yet
 _PROBES: Final = 1  # at one that has rested

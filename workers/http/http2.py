@@ -9,8 +9,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, Generic, TypeVar
 
-from workers.exchange import MAX_ANSWER, Exchange
-from workers.hpack_blocks import AnswerDecoder, RequestEncoder
+from workers.http.exchange import MAX_ANSWER, Exchange
+from workers.http.hpack import AnswerDecoder, RequestEncoder
 
 E = TypeVar("E", bound=Exchange)
 

@@ -1,4 +1,4 @@
-"""The house of a rehearsal: `python -m workers.rehearse DATA_DIR READERS WORKERS TOPICS`.
+"""The house of a rehearsal: `python -m workers.trials.rehearsal DATA_DIR READERS WORKERS TOPICS`.
 
 Its Redis, its push service (the benchmarks' sink), its workers and its clock live in a folder in
 `DATA_DIR` and are gone with this process: on SIGTERM or Ctrl-C, when the process to `--follow` has
@@ -28,7 +28,7 @@ from service.local.supervisor import Child, ChildEnded, Supervisor, runs
 from service.model.keys import VapidKey
 from service.model.notifications import Topic
 from service.runtime import Runtime
-from workers.sink import Sink, SinkError, own_sink
+from workers.trials.push_service import Sink, SinkError, own_sink
 
 _READY_WITHIN = 60  # seconds that Redis and the workers have to come up
 _GRACE = 5.0  # seconds that they have to end
@@ -151,7 +151,7 @@ def _ended_when(over: Callable[[], bool]) -> Iterator[None]:
 
 def main() -> int:
     """Run until the end; 0 then, 1 with one line where it cannot begin or go on."""
-    parser = argparse.ArgumentParser(prog="python -m workers.rehearse")
+    parser = argparse.ArgumentParser(prog="python -m workers.trials.rehearsal")
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("readers", type=int)
     parser.add_argument("workers", type=int)

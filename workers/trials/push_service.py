@@ -1,7 +1,7 @@
 """What a benchmark sends to: a server on 127.0.0.1 that takes every push and forgets it.
 
-nginx where it is installed, else our own below (`python -m workers.sink`); both speak HTTP/2 and
-HTTP/1.1 over TLS 1.3 and are one process, so that their CPU is easily told.
+nginx where it is installed, else our own below (`python -m workers.trials.push_service`). Both
+speak HTTP/2 and HTTP/1.1 over TLS 1.3 and are one process, so that their CPU is easily told.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def nginx_sink(folder: Path, nginx: Nginx) -> Iterator[Sink]:
 def own_sink(folder: Path, delay: float | None = 0.0) -> Iterator[Sink]:
     """Run our own server, which answers after `delay` seconds, or never (None); `SinkError`."""
     ca_file, port = _certificate(folder), _free_port()
-    argv = [sys.executable, "-m", "workers.sink", str(port), str(ca_file)]
+    argv = [sys.executable, "-m", "workers.trials.push_service", str(port), str(ca_file)]
     with running([*argv, "never" if delay is None else str(delay)]) as process:
         _wait_for(process, port)
         name = "our own in Python, since nginx is not installed"

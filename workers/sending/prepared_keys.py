@@ -24,8 +24,8 @@ from redis import RedisError
 from service.runtime import Runtime
 from service.store.bitmaps import numbers_in
 from service.store.records import BUCKET
-from workers import wire
-from workers.wire import PreparedKey
+from workers.sending import wire
+from workers.sending.wire import PreparedKey
 
 _STRETCH: Final = 64  # buckets that a worker looks at in one go; the next one takes others
 _REST: Final = 3.0  # seconds until it is looked again whether there is something to derive

@@ -15,8 +15,8 @@ from service.store.held_alerts import NOTHING, Brought
 from service.store.newest_first import NewestFirst
 from service.store.outcomes import Result
 from service.store.records import BUCKET
-from workers import wire
-from workers.sends import Base, Send
+from workers.sending import wire
+from workers.sending.send import Base, Send
 
 # Recipients in a bucket, on average, from which on its prepared keys are taken: taking them, and
 # putting back what is left over, costs as much as deriving seven (measured).

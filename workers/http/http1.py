@@ -1,6 +1,6 @@
 """HTTP/1.1 for a client that only POSTs, by h11: one request at a time, the connection kept.
 
-The same interface as `workers.http2.Connection`, for push services that do not speak HTTP/2.
+The same interface as `workers.http.http2.Connection`, for push services that do not speak HTTP/2.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import h11
 
-from workers.exchange import MAX_ANSWER, Exchange
+from workers.http.exchange import MAX_ANSWER, Exchange
 
 E = TypeVar("E", bound=Exchange)
 

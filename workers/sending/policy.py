@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from service.model.notifications import Outcome
 
 if TYPE_CHECKING:
-    from workers.transport import Answer
+    from workers.http.transport import Answer
 
 # Google and Microsoft limit the sender, the others each subscription.
 _LIMITS_SENDER: Final = ("google", "microsoft")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from service.model.delivery_rules import OVER, Timing
 from service.model.notifications import LIMIT, Outcome
 from service.runtime import Runtime
-from workers.leases import Lease
-from workers.sends import Digest, Rows
+from workers.sending.lease import Lease
+from workers.sending.send import Digest, Rows
 
 
 class Admission:

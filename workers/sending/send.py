@@ -16,8 +16,8 @@ from service.model.payload import Payload, digest
 from service.model.preferences import Choice
 from service.runtime import Runtime
 from service.store.held_alerts import Brought
-from workers import wire
-from workers.health import Health, Service
+from workers.sending import wire
+from workers.sending.health import Health, Service
 
 _READ_AGAIN = 1.0  # seconds
 _MOST_HEADERS = 1000  # of as many origins, keys and ends of readers' days

@@ -19,13 +19,13 @@ from service.runtime import Runtime
 from service.store.batches import Recent
 from service.store.held_alerts import NOTHING
 from service.store.newest_first import NewestFirst
-from workers import policy, wire
-from workers.admission import Admission
-from workers.health import Health
-from workers.leases import Lease, is_sparse
-from workers.messages import Message, Messages
-from workers.sends import Base, Bases, Rows, Send
-from workers.transport import Answer, Transport
+from workers.http.transport import Answer, Transport
+from workers.sending import policy, wire
+from workers.sending.admission import Admission
+from workers.sending.health import Health
+from workers.sending.lease import Lease, is_sparse
+from workers.sending.messages import Message, Messages
+from workers.sending.send import Base, Bases, Rows, Send
 
 _log = logging.getLogger(__name__)
 
