@@ -15,8 +15,8 @@ from service.app import create_app
 from service.config import Config, ConfigError
 from service.model.keys import VapidKey, b64url, make_secrets
 from service.model.notifications import SubscriptionId
-from tests.client import API, SITE, VAPID, Client, Reader, browser, make_app, stored
-from tests.redis_server import RedisServer
+from tests.support.client import API, SITE, VAPID, Client, Reader, browser, make_app, stored
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from service.local import pretend_readers
 from service.model.notifications import Audience
 from service.store import Store
-from tests.house import House, wait_until
+from tests.support.installation import House, wait_until
 from tests.test_processes import alive
 from workers.bench import __main__ as command
 from workers.bench import peers, report

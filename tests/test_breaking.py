@@ -8,9 +8,9 @@ import pytest
 
 from service.model.notifications import Audience, Batch, SubscriptionId
 from service.store.outcomes import Outcomes
-from tests.house import House, wait_until
-from tests.push_service import Answer, PushService
-from tests.seeded import around_now, choose
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, PushService
+from tests.support.seeded import around_now, choose
 from workers import jobs
 from workers.sending.fanout import MOST_LEASES
 from workers.sending.prepared_keys import Pool

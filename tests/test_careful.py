@@ -10,8 +10,8 @@ import pytest
 
 from service.domain import planning
 from service.model.notifications import Audience, Content, Notification, State
-from tests.house import House, content, wait_until
-from tests.push_service import Answer, Message, PushService
+from tests.support.installation import House, content, wait_until
+from tests.support.push_service import Answer, Message, PushService
 
 
 def part(message: Message) -> int:

@@ -21,9 +21,9 @@ from service.runtime import Runtime
 from service.store.outcomes import FAREWELL
 from service.store.records import Wish
 from service.store.subscriptions import HasLeft
-from tests.house import House, content, free_port, wait_for, wait_until
-from tests.push_service import Answer, Message, PushService
-from tests.redis_server import RedisServer
+from tests.support.installation import House, content, free_port, wait_for, wait_until
+from tests.support.push_service import Answer, Message, PushService
+from tests.support.redis_server import RedisServer
 
 EVERYONE = Audience(everyone=True)
 TOPICS = Audience(topics=("world", "sport"), exclude=("culture",))

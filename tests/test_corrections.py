@@ -10,8 +10,8 @@ import pytest
 from service.domain.publishing import Conflict
 from service.model.notifications import Audience, State, SubscriptionId
 from service.store.records import Wish
-from tests.house import House, wait_until
-from tests.push_service import Answer, PushService
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, PushService
 
 
 def topics(push: PushService) -> set[str]:

@@ -16,10 +16,10 @@ from service.model.notifications import Audience, SendAt, State, SubscriptionId
 from service.model.payload import SLEPT
 from service.model.preferences import NO_QUIET, QUARTER, day
 from service.store import Store, connect
-from tests.house import House, content, wait_until
-from tests.push_service import Answer, PushService
-from tests.redis_server import RedisServer
-from tests.seeded import FRONT, READERS, around_now, choose, reader_of, said, wake, waking
+from tests.support.installation import House, content, wait_until
+from tests.support.push_service import Answer, PushService
+from tests.support.redis_server import RedisServer
+from tests.support.seeded import FRONT, READERS, around_now, choose, reader_of, said, wake, waking
 
 EVERYONE = Audience(everyone=True)
 

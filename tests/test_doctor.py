@@ -20,9 +20,10 @@ from service.model.notifications import SubscriptionId
 from service.runtime import Runtime
 from service.store.push_services import Rest
 from service.store.records import Wish
-from tests.house import House, free_port, wait_until
-from tests.push_service import Answer, PushService, Subscription
-from tests.redis_server import RedisServer
+from tests.support import ROOT
+from tests.support.installation import House, free_port, wait_until
+from tests.support.push_service import Answer, PushService, Subscription
+from tests.support.redis_server import RedisServer
 
 KEY = VapidKey.generate()
 
@@ -63,7 +64,7 @@ def doctor(environment: dict[str, str], *options: str) -> subprocess.CompletedPr
     return subprocess.run(
         [sys.executable, "-m", "service.cli", "doctor", *options],
         env={"PATH": "/usr/bin:/bin", "COLUMNS": "80", **environment},
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )
@@ -168,7 +169,7 @@ def test_a_backup_is_asked_for_until_it_was_made(environment: dict[str, str]) ->
     subprocess.run(
         [sys.executable, "-m", "service.cli", "keys", "backup"],
         env={"PATH": "/usr/bin:/bin", **environment},
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         check=True,
     )

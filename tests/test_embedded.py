@@ -27,7 +27,8 @@ from service.local.redis_server import (
 )
 from service.local.supervisor import spawn
 from service.model.keys import make_secrets
-from tests.house import wait_for
+from tests.support import ROOT
+from tests.support.installation import wait_for
 
 
 @contextmanager
@@ -209,7 +210,7 @@ def stoppress(command: str, **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, "-m", "service.cli", command],
         env={"PATH": os.environ["PATH"], **environment},
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

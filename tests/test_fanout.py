@@ -18,8 +18,8 @@ from rq.serializers import JSONSerializer
 from service.domain.planning import QUEUE
 from service.model.notifications import Audience, Notification, Outcome, State, SubscriptionId
 from service.store.records import BUCKET, records_key
-from tests.house import TOPICS, House, content, wait_until
-from tests.push_service import Answer, Message, PushService
+from tests.support.installation import TOPICS, House, content, wait_until
+from tests.support.push_service import Answer, Message, PushService
 
 WINDOW = 256
 

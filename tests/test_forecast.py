@@ -15,9 +15,9 @@ from service.domain.forecast import Forecast, forecast
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
 from service.model.preferences import NO_QUIET, QUARTER, UNLIMITED, Manners, day
 from service.store import Store, connect
-from tests.house import House, content
-from tests.push_service import PushService
-from tests.seeded import around_now, choose
+from tests.support.installation import House, content
+from tests.support.push_service import PushService
+from tests.support.seeded import around_now, choose
 from tests.test_subscriptions import wish
 
 EVERYONE = Audience(everyone=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from service.model.notifications import Audience, Outcome, SubscriptionId
 from service.store.outcomes import FAREWELL
-from tests.house import House, wait_until
-from tests.push_service import Answer, Message, PushService
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, Message, PushService
 
 EVERYONE = Audience(everyone=True)
 

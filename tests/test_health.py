@@ -8,7 +8,7 @@ import time
 from service.model.notifications import Outcome, SubscriptionId
 from service.store import Store
 from service.store.push_services import Pace
-from tests.house import wait_until
+from tests.support.installation import wait_until
 from workers.sending import policy
 from workers.sending.health import Health, Service
 

@@ -17,10 +17,11 @@ from service.model.keys import VapidKey, b64url, on_p256
 from service.model.notifications import SubscriptionId
 from service.runtime import KeyRefusal, Runtime
 from service.store.records import Wish
-from tests.client import API, VAPID, Client, browser, make_app
-from tests.house import House
-from tests.push_service import PushService
-from tests.redis_server import RedisServer
+from tests.support import ROOT
+from tests.support.client import API, VAPID, Client, browser, make_app
+from tests.support.installation import House
+from tests.support.push_service import PushService
+from tests.support.redis_server import RedisServer
 
 OLD, NEW = VAPID, VapidKey.generate()
 
@@ -52,7 +53,7 @@ def stoppress(*command: str, **environment: str) -> subprocess.CompletedProcess[
     return subprocess.run(
         [sys.executable, "-m", "service.cli", *command],
         env={"PATH": "/usr/bin:/bin", "DATA_DIR": "/nowhere", **environment},
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

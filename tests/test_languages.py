@@ -11,8 +11,8 @@ import pytest
 from service.model.languages import language_tag, right_to_left
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, State
 from service.model.payload import Payload, digest
-from tests.client import API, Client, browser, make_app
-from tests.house import content
+from tests.support.client import API, Client, browser, make_app
+from tests.support.installation import content
 
 NOTIFICATIONS = f"{API}/notifications"
 NEWS = {

@@ -17,10 +17,10 @@ from service.api import monitoring
 from service.app import create_app
 from service.model.keys import VapidKey, b64url
 from service.store.push_services import Pace, Rest
-from tests.client import Client, browser, make_app, stored
-from tests.house import House, wait_until
-from tests.push_service import Answer, Message, PushService
-from tests.redis_server import RedisServer
+from tests.support.client import Client, browser, make_app, stored
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, Message, PushService
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 

@@ -16,10 +16,10 @@ from service.store import Store
 from service.store.batches import Recent
 from service.store.bitmaps import bitmap_key, month_of
 from service.store.push_services import Pace
-from tests.client import API, Client
-from tests.desk.pages import EMAIL, PASSWORD, post
-from tests.house import House, wait_until
-from tests.push_service import Answer, Message, PushService, Rule
+from tests.support.client import API, Client
+from tests.support.desk_pages import EMAIL, PASSWORD, post
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, Message, PushService, Rule
 from workers.sending import policy
 from workers.sending.health import Health
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from service.model.payload import Payload
-from tests.client import NOTIFICATIONS, Client
+from tests.support.client import NOTIFICATIONS, Client
 
 # What Safari 18.4 takes (webkit.org/blog/16535), and of which type; it shows nothing else.
 KNOWN = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.model.notifications import Audience, Content, SubscriptionId
-from tests.client import API, SUBSCRIPTIONS, Client, Reader, browser
+from tests.support.client import API, SUBSCRIPTIONS, Client, Reader, browser
 
 pytestmark = pytest.mark.redis
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from service.local.supervisor import Child, ChildEnded, Supervisor, next_delay
-from tests.house import wait_until
+from tests.support import ROOT
+from tests.support.installation import wait_until
 
 # A child writes its process id to a file of its name, and a line when it is asked to finish.
 CHILD = """
@@ -52,7 +53,7 @@ class House:
         self.supervisor = subprocess.Popen(
             [sys.executable, "-c", PARENT, CHILD, *more],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )

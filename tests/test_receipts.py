@@ -17,8 +17,8 @@ from service.model.notifications import MAX_PLAINTEXT, Audience, SendAt, Subscri
 from service.model.payload import Payload
 from service.model.tokens import Tokens
 from service.store import Store
-from tests.client import API, Client
-from tests.house import content
+from tests.support.client import API, Client
+from tests.support.installation import content
 
 pytestmark = pytest.mark.redis
 

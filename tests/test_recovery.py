@@ -15,9 +15,9 @@ from service.config import ConfigError
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, State
 from service.runtime import Runtime
-from tests.house import House, wait_until
-from tests.push_service import Answer, PushService
-from tests.redis_server import RedisServer
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, PushService
+from tests.support.redis_server import RedisServer
 
 WINDOW = 256
 

@@ -23,10 +23,10 @@ from werkzeug.test import TestResponse
 from service.model.notifications import Topic
 from service.runtime import Runtime
 from service.store import connect
-from tests.client import API, Client, browser, make_app, stored
-from tests.house import House, wait_until
-from tests.push_service import Answer, PushService
-from tests.redis_server import Proxy, RedisServer
+from tests.support.client import API, Client, browser, make_app, stored
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, PushService
+from tests.support.redis_server import Proxy, RedisServer
 
 WINDOW = 256
 AWAY = 6.0  # seconds

@@ -20,10 +20,10 @@ import pytest
 
 from service.app import create_app
 from service.model.notifications import Audience, SubscriptionId
-from tests.client import API, Client
-from tests.forked import Forked
-from tests.house import House, content, wait_until
-from tests.push_service import Answer, PushService, Rule, every
+from tests.support.client import API, Client
+from tests.support.forked import Forked
+from tests.support.installation import House, content, wait_until
+from tests.support.push_service import Answer, PushService, Rule, every
 
 READERS = 700  # of each push service
 LATE = Answer(delay=0.5)

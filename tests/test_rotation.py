@@ -6,7 +6,7 @@ import pytest
 
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import SubscriptionId
-from tests.client import API, VAPID, Client, browser, make_app, stored
+from tests.support.client import API, VAPID, Client, browser, make_app, stored
 
 pytestmark = pytest.mark.redis
 

@@ -14,10 +14,10 @@ from redis.exceptions import ResponseError
 
 from service.domain.publishing import MOST_LATE, Conflict
 from service.model.notifications import Audience, Notification, SendAt, State
-from tests.client import API, Client, stored
-from tests.house import House, content, wait_until
-from tests.push_service import PushService
-from tests.redis_server import RedisServer
+from tests.support.client import API, Client, stored
+from tests.support.installation import House, content, wait_until
+from tests.support.push_service import PushService
+from tests.support.redis_server import RedisServer
 
 EVERYONE = Audience(everyone=True)
 NEWS = {

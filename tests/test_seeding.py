@@ -11,7 +11,7 @@ from service.local import pretend_readers
 from service.model.notifications import Audience, SubscriptionId
 from service.store import Store, connect
 from service.store.records import digest_of, index_key
-from tests.house import TOPICS, House
+from tests.support.installation import TOPICS, House
 from tests.test_subscriptions import wish
 
 pytestmark = pytest.mark.redis

@@ -6,14 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
 from service.store.batches import Retry, part_key
 from service.store.push_services import Pace, Rest
-from tests.house import House, wait_until
-from tests.push_service import Answer, PushService
+from tests.support import ROOT
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, PushService
 
 GOOGLE = "https://fcm.googleapis.com"
 APPLE = "https://web.push.apple.com"
@@ -25,7 +25,7 @@ def stoppress(house: House, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "service.cli", "services", *command],
         env=environment,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

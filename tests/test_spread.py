@@ -10,8 +10,8 @@ import pytest
 
 from service.model.notifications import Audience, Notification
 from service.store.batches import part_key
-from tests.house import House, content, wait_until
-from tests.push_service import PushService
+from tests.support.installation import House, content, wait_until
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.redis
 

@@ -25,7 +25,7 @@ from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
 from service.store.records import Subscription, Wish, digest_of, index_key, records_key
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 

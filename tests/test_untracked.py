@@ -10,9 +10,9 @@ import pytest
 from service.model.notifications import Audience, Notification, State, SubscriptionId
 from service.model.payload import Payload
 from service.model.preferences import NO_QUIET, QUARTER
-from tests.house import House, content
-from tests.push_service import Message, PushService
-from tests.seeded import around_now, choose, reader_of, shown
+from tests.support.installation import House, content
+from tests.support.push_service import Message, PushService
+from tests.support.seeded import around_now, choose, reader_of, shown
 
 READERS = 40
 UNTRACKED = range(0, READERS, 3)

@@ -14,12 +14,12 @@ from service.model.preferences import NO_QUIET, QUARTER
 from service.runtime import Runtime
 from service.store.held_alerts import Brought
 from service.store.outcomes import Result
-from tests.client import API, Client, make_app
-from tests.house import House, wait_until
-from tests.night import bring, hold
-from tests.push_service import Answer, Message, PushService
-from tests.redis_server import RedisServer
-from tests.seeded import FRONT, around_now, choose, reader_of, said, shown, wake, waking
+from tests.support.client import API, Client, make_app
+from tests.support.installation import House, wait_until
+from tests.support.night import bring, hold
+from tests.support.push_service import Answer, Message, PushService
+from tests.support.redis_server import RedisServer
+from tests.support.seeded import FRONT, around_now, choose, reader_of, said, shown, wake, waking
 from workers.sending.send import Digest
 
 EVERYONE = Audience(everyone=True)

@@ -14,11 +14,11 @@ from service.local import pretend_readers
 from service.model.languages import GREETING, PRESS, SLEPT, TEST
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, SubscriptionId
 from service.model.payload import Payload
-from tests.client import API, Client, browser, make_app
-from tests.house import House, content, wait_until
-from tests.push_service import PushService
-from tests.redis_server import RedisServer
-from tests.seeded import shown
+from tests.support.client import API, Client, browser, make_app
+from tests.support.installation import House, content, wait_until
+from tests.support.push_service import PushService
+from tests.support.redis_server import RedisServer
+from tests.support.seeded import shown
 
 pytestmark = pytest.mark.redis
 

@@ -12,8 +12,8 @@ import pytest
 
 from service.model.notifications import Batch
 from service.store.batches import part_key
-from tests.house import House
-from tests.push_service import PushService
+from tests.support.installation import House
+from tests.support.push_service import PushService
 from workers import jobs
 from workers.sending.fanout import LEASE, FanOut
 from workers.sending.messages import Messages

@@ -12,8 +12,8 @@ import pytest
 from service.model.notifications import Outcome
 from service.store.outcomes import Result
 from service.store.push_services import Pace
-from tests.api.inputs import NEWS
-from tests.client import API, NOTIFICATIONS, Client, Reader, stored
+from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
+from tests.support.inputs import NEWS
 
 pytestmark = pytest.mark.redis
 

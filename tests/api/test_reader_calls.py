@@ -20,10 +20,10 @@ from service.model.preferences import QUARTER, day
 from service.store.bitmaps import bitmap_key
 from service.store.outcomes import Result
 from service.store.subscriptions import LEFT_MEMORY
-from tests.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
-from tests.house import House, content
-from tests.night import hold
-from tests.push_service import PushService
+from tests.support.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
+from tests.support.installation import House, content
+from tests.support.night import hold
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.redis
 

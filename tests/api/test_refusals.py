@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from service.api import openapi
 from service.model.notifications import Audience, Content
-from tests.api.inputs import BAD, GOOD, NEWS, ROUTES
-from tests.client import API, Client, Reader, open_client, stored
-from tests.redis_server import RedisServer, connections_closed
+from tests.support.client import API, Client, Reader, open_client, stored
+from tests.support.inputs import BAD, GOOD, NEWS, ROUTES
+from tests.support.redis_server import RedisServer, connections_closed
 
 
 class Doorstep:

@@ -14,11 +14,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from service.model.notifications import Audience, State
 from service.model.preferences import QUARTER
-from tests.browser.readers import wait_for_page
-from tests.house import House, wait_until
-from tests.night import bring, hold
-from tests.push_service import Answer, PushService
-from tests.redis_server import RedisServer
+from tests.support.browser.readers import wait_for_page
+from tests.support.installation import House, wait_until
+from tests.support.night import bring, hold
+from tests.support.push_service import Answer, PushService
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.browser
 

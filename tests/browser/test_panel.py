@@ -12,7 +12,7 @@ from playwright.sync_api import Route, expect
 from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.notifications import Audience, SubscriptionId
-from tests.browser.readers import (
+from tests.support.browser.readers import (
     Visit,
     bell,
     choice,
@@ -22,8 +22,8 @@ from tests.browser.readers import (
     tab_to,
     wait_for_page,
 )
-from tests.house import House, wait_until
-from tests.push_service import PushService
+from tests.support.installation import House, wait_until
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 

@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from service.local import rehearsal
 from tests.browser.test_desk import EMAIL, FAINT, PASSWORD, complaints_of, tab_to
-from tests.house import House
-from tests.push_service import PushService
+from tests.support.installation import House
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 

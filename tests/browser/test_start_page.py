@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox
-from tests.browser.readers import stop_clock
-from tests.house import House
-from tests.push_service import Answer, PushService
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox
+from tests.support.browser.readers import stop_clock
+from tests.support.installation import House
+from tests.support.push_service import Answer, PushService
 
 pytestmark = pytest.mark.browser
 

@@ -14,7 +14,7 @@ from service.local import pretend_readers
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Outcome, Topic
 from service.runtime import Runtime
-from tests.desk.pages import EMAIL, PASSWORD, path_of, post, publish, send_all
+from tests.support.desk_pages import EMAIL, PASSWORD, path_of, post, publish, send_all
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from service.config import Config
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Outcome
 from service.runtime import Runtime
-from tests.desk.pages import (
+from tests.support.desk_pages import (
     EMAIL,
     PASSWORD,
     Page,
@@ -25,7 +25,7 @@ from tests.desk.pages import (
     send_all,
     words,
 )
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from werkzeug.test import TestResponse
 
 from service.model.notifications import Audience, Outcome, SubscriptionId
 from service.runtime import Runtime
-from tests.desk.pages import publish, send_all, token_in
+from tests.support.desk_pages import publish, send_all, token_in
 
 
 def send_to_one(client: FlaskClient, **fields: str) -> TestResponse:

@@ -13,7 +13,7 @@ from service.domain import publishing
 from service.model.notifications import Outcome, State, SubscriptionId
 from service.runtime import Runtime
 from service.store.push_services import Pace, Rest
-from tests.desk.pages import correct, post, publish, send_all, words
+from tests.support.desk_pages import correct, post, publish, send_all, words
 
 
 def test_while_it_is_sent_the_page_follows_it_and_when_it_is_over_it_loads_the_report(

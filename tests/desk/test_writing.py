@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from service.model.notifications import Audience, Topic
 from service.runtime import Runtime
-from tests.desk.pages import (
+from tests.support.desk_pages import (
     EMAIL,
     NASTY,
     STORY,

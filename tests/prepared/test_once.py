@@ -22,9 +22,9 @@ import redis
 from service.config import Config
 from service.runtime import Runtime
 from service.store.records import BUCKET
-from tests.house import House, wait_until
-from tests.prepared.keys import READERS, fill, publics, take_all
-from tests.redis_server import Proxy, RedisServer
+from tests.support.installation import House, wait_until
+from tests.support.prepared_keys import READERS, fill, publics, take_all
+from tests.support.redis_server import Proxy, RedisServer
 from workers.sending.prepared_keys import Filler, Pool
 from workers.sending.wire import PreparedKey
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from service.model.notifications import Progress, State, SubscriptionId
 from service.store.bitmaps import bitmap_key
 from service.store.records import BUCKET, Wish
-from tests.house import House, wait_until
-from tests.prepared.keys import (
+from tests.support.installation import House, wait_until
+from tests.support.prepared_keys import (
     READERS,
     end,
     fill,
@@ -25,7 +25,7 @@ from tests.prepared.keys import (
     take_all,
     watch_derivations,
 )
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 from workers.sending import wire
 from workers.sending.prepared_keys import Filler, Pool
 

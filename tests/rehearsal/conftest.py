@@ -14,10 +14,10 @@ from service.config import Config
 from service.local import rehearsal
 from service.local.rehearsal import Rehearsal
 from service.runtime import Runtime
-from tests.house import House
-from tests.push_service import PushService
-from tests.redis_server import RedisServer
-from tests.rehearsal.newsroom import Newsroom, Spawn, environment
+from tests.support.installation import House
+from tests.support.newsroom import Newsroom, Spawn, environment
+from tests.support.push_service import PushService
+from tests.support.redis_server import RedisServer
 
 RUN = """
 import sys

@@ -20,8 +20,8 @@ from service.model.endpoints import Endpoint
 from service.model.notifications import Outcome, State
 from service.runtime import Runtime
 from service.store.records import Wish
-from tests.house import content, wait_until
-from tests.rehearsal.newsroom import (
+from tests.support.installation import content, wait_until
+from tests.support.newsroom import (
     DESK,
     EMAIL,
     EVERYONE,

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from service.local import rehearsal
 from service.local.rehearsal import Rehearsal
-from tests.house import House, wait_until
-from tests.push_service import PushService
-from tests.rehearsal.newsroom import (
+from tests.support.installation import House, wait_until
+from tests.support.newsroom import (
     EMAIL,
     PASSWORD,
     READERS,
@@ -26,6 +25,7 @@ from tests.rehearsal.newsroom import (
     running,
     said_by,
 )
+from tests.support.push_service import PushService
 
 # Its end ----------------------------------------------------------------------------------------
 

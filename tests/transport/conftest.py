@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.push_service import PushService
-from tests.transport.peers import KEY, WAIT
+from tests.support.peers import KEY, WAIT
+from tests.support.push_service import PushService
 from workers.http.transport import Transport
 
 

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.push_service import Answer as Reply
-from tests.push_service import PushService, every
-from tests.transport.peers import (
+from tests.support.peers import (
     WAIT,
     GoawayServer,
     answers,
@@ -24,6 +22,8 @@ from tests.transport.peers import (
     saying,
     send,
 )
+from tests.support.push_service import Answer as Reply
+from tests.support.push_service import PushService, every
 from workers.http.transport import Answer, Transport
 
 

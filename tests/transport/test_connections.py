@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import wait_until
-from tests.push_service import Answer as Reply
-from tests.push_service import Message, PushService, every
-from tests.transport.peers import KEY, WAIT, GoawayServer, answers, one, send
+from tests.support.installation import wait_until
+from tests.support.peers import KEY, WAIT, GoawayServer, answers, one, send
+from tests.support.push_service import Answer as Reply
+from tests.support.push_service import Message, PushService, every
 from workers.http import http1
 from workers.http.exchange import Exchange
 from workers.http.transport import Transport

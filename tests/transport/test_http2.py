@@ -19,7 +19,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from tests.transport.frames import (
+from tests.support.frames import (
     HEADERS,
     SETTINGS,
     SETTINGS_ACK,

@@ -6,9 +6,9 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from tests.browser.firefox import Tab
-from tests.browser.served import Served
-from tests.house import House
+from tests.support.browser.firefox import Tab
+from tests.support.browser.served import Served
+from tests.support.installation import House
 
 HTML, JAVASCRIPT = "text/html", "text/javascript"
 

@@ -19,7 +19,7 @@ import h11
 from hyperframe.frame import GoAwayFrame
 
 if TYPE_CHECKING:
-    from tests.push_service.service import PushService
+    from tests.support.push_service.service import PushService
 
 LINGER = 1.0  # seconds
 

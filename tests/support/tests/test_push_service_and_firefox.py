@@ -19,8 +19,8 @@ from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tests.push_service import Answer, Message, PushService, Subscription
-from tests.push_service.senders import (
+from tests.support.push_service import Answer, Message, PushService, Subscription
+from tests.support.push_service.senders import (
     ANOTHER,
     OURS,
     TEXT,

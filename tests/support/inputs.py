@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.client import browser
+from tests.support.client import browser
 
 NEWS = {
     "title": "Ferry aground",

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.push_service import Subscription
-from tests.push_service.messages import b64url
+from tests.support.push_service import Subscription
+from tests.support.push_service.messages import b64url
 
 TEXT = "Eilmeldung: Ünïcode – 速報".encode()
 

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 from service.domain.publishing import MOST_LATE
 from service.model.notifications import Audience, Content, Notification, SendAt
 from service.runtime import Runtime
-from tests.desk.pages import filled, hidden_fields
+from tests.support.desk_pages import filled, hidden_fields
 
 RIGA = ZoneInfo("Europe/Riga")
 WORLD = Audience(topics=("world",))

@@ -16,8 +16,8 @@ from service.local import pretend_readers
 from service.model.notifications import SubscriptionId
 from service.model.preferences import NO_QUIET, QUARTER, Quiet
 from service.store.records import Wish
-from tests.house import House, wait_until
-from tests.push_service import Answer, Message, PushService
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, Message, PushService
 
 READERS = 300  # of the house called `reading`
 FRONT = "https://paper.example"

@@ -22,7 +22,7 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusDict, DBusInt32, DBusSignature, DBusStr, DBusUInt32
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_signal
 
-from tests.browser import programs
+from tests.support.browser import programs
 
 # Unlike the session bus of the system it starts no services on demand: a browser that asks for
 # an accessibility bus or a keyring would leave their processes behind.

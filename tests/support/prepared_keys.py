@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from service.model.notifications import SubscriptionId
 from service.runtime import Runtime
 from service.store.records import BUCKET, Wish
-from tests.house import wait_until
+from tests.support.installation import wait_until
 from workers.sending import wire
 from workers.sending.prepared_keys import Filler, Pool
 from workers.sending.wire import PreparedKey

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from websockets.sync.client import connect
 
-from tests.browser import programs
+from tests.support.browser import programs
 
 _LOG_NAME = "firefox.log"
 

@@ -1,6 +1,6 @@
 """Pages in a real Chromium, and pictures of them for the docs.
 
-`python -m tests.browser.screenshots URL FILE.png --width 390 --full`
+`python -m tests.support.browser.screenshots URL FILE.png --width 390 --full`
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser import programs
+from tests.support.browser import programs
 
 # Of several such lists Chromium heeds the last: Playwright's own are here as well. The last three
 # draw what drops from the address bar, two processes for each reader: two thirds of what one costs.

@@ -16,7 +16,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from tests.push_service.messages import Answer, Message, Registration, from_b64url, from_point
+from tests.support.push_service.messages import (
+    Answer,
+    Message,
+    Registration,
+    from_b64url,
+    from_point,
+)
 
 MAX_BODY = 4096  # bytes, RFC 8030 section 7.2
 MAX_TOKEN_AGE = 24 * 3600  # seconds, RFC 8292 section 2

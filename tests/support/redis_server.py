@@ -1,7 +1,7 @@
 """A real, throwaway Redis with an append-only file, for tests that stop, kill or starve it.
 
-`python -m tests.redis_server COMMAND…` runs a command with `REDIS_URL` naming a throwaway one that
-is reached over TCP and configured as Redis comes: the tests, say, against such a server too.
+`python -m tests.support.redis_server COMMAND…` runs a command, such as the tests, with `REDIS_URL`
+naming a throwaway server that listens on TCP and has Redis' own default configuration.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from service.local.redis_server import Server, answers, find_servers, server_arg
 from service.local.supervisor import spawn
 from service.store import Store
 from service.store.rate_counters import Rates
-from tests.house import wait_for, wait_until
+from tests.support.installation import wait_for, wait_until
 
 # Writing beyond the largest size a file may have is to be an error, as on a full disk; by default
 # it is a signal that kills.

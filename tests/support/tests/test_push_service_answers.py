@@ -15,9 +15,9 @@ import h2.errors
 import h2.events
 import pytest
 
-from tests.push_service import Answer, Message, PushService, Subscription, every
-from tests.push_service.certificates import Certificate
-from tests.push_service.senders import OURS, Draft, Http2, connected_to, message_to, send
+from tests.support.push_service import Answer, Message, PushService, Subscription, every
+from tests.support.push_service.certificates import Certificate
+from tests.support.push_service.senders import OURS, Draft, Http2, connected_to, message_to, send
 
 
 def test_a_rule_chooses_the_answer_and_the_judgement_the_rest(

@@ -17,10 +17,10 @@ from playwright.sync_api import Page
 from py_vapid import Vapid02
 from pywebpush import webpush
 
-from tests.browser import programs
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox, Tab
-from tests.push_service import PushService
+from tests.support.browser import programs
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox, Tab
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 
@@ -209,7 +209,7 @@ def test_chromium_opens_pages_in_the_size_colours_and_direction_asked_for(
 @pytest.mark.usefixtures("chromium")
 def test_the_screenshot_command_takes_a_whole_page(newspaper: str, tmp_path: Path) -> None:
     picture = tmp_path / "page.png"
-    command = [sys.executable, "-m", "tests.browser.screenshots", newspaper, str(picture)]
+    command = [sys.executable, "-m", "tests.support.browser.screenshots", newspaper, str(picture)]
     subprocess.run([*command, "--width", "390", "--dark", "--full"], check=True, timeout=60)
     assert png_size(picture) == (390, 2000)
 

@@ -21,10 +21,10 @@ from h2.errors import ErrorCodes
 from websockets.asyncio.server import serve
 from websockets.typing import Subprotocol
 
-from tests.push_service.autopush import Autopush
-from tests.push_service.certificates import HOST, Certificate, make_certificates
-from tests.push_service.judge import Judge, Refusal
-from tests.push_service.messages import (
+from tests.support.push_service.autopush import Autopush
+from tests.support.push_service.certificates import HOST, Certificate, make_certificates
+from tests.support.push_service.judge import Judge, Refusal
+from tests.support.push_service.messages import (
     Ack,
     Answer,
     Channel,
@@ -34,7 +34,7 @@ from tests.push_service.messages import (
     Rule,
     Subscription,
 )
-from tests.push_service.transports import ByAlpn, Connection, Http1, Request
+from tests.support.push_service.transports import ByAlpn, Connection, Http1, Request
 
 MAX_TTL = 30 * 24 * 3600  # seconds that Mozilla grants at most
 

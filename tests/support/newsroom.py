@@ -15,7 +15,7 @@ from service.local import rehearsal
 from service.local.rehearsal import Rehearsal
 from service.model.notifications import Audience
 from service.runtime import Runtime
-from tests.house import House, wait_until
+from tests.support.installation import House, wait_until
 
 READERS = 500
 DESK = "/rehearsal"  # the rehearsal's, before the path on the real desk

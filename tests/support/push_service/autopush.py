@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
-from tests.push_service.messages import Ack, Channel, Message, Nack, b64url, from_b64url, from_point
+from tests.support.push_service.messages import (
+    Ack,
+    Channel,
+    Message,
+    Nack,
+    b64url,
+    from_b64url,
+    from_point,
+)
 
 if TYPE_CHECKING:
-    from tests.push_service.service import PushService
+    from tests.support.push_service.service import PushService
 
 
 @dataclass(slots=True)

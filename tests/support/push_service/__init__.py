@@ -20,9 +20,9 @@ another status, an answer too late or too large, none at all, the stream or conn
 time it came. What HTTP/2 says was not (a refused stream, one beyond a GOAWAY) is in `disowned`.
 """
 
-from tests.push_service.messages import Answer as Answer
-from tests.push_service.messages import Message as Message
-from tests.push_service.messages import Rule as Rule
-from tests.push_service.messages import Subscription as Subscription
-from tests.push_service.messages import every as every
-from tests.push_service.service import PushService as PushService
+from tests.support.push_service.messages import Answer as Answer
+from tests.support.push_service.messages import Message as Message
+from tests.support.push_service.messages import Rule as Rule
+from tests.support.push_service.messages import Subscription as Subscription
+from tests.support.push_service.messages import every as every
+from tests.support.push_service.service import PushService as PushService

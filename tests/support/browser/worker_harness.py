@@ -9,7 +9,7 @@ from flask import Flask, request
 
 from service.config import Config
 from service.reader.scripts import bp
-from tests.browser.served import Served
+from tests.support.browser.served import Served
 
 # The worker under test, and a page's way to let its events happen: a page cannot make trusted ones.
 HARNESS = """

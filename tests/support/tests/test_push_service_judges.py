@@ -13,8 +13,8 @@ import pytest
 import pywebpush
 import requests
 
-from tests.push_service import PushService, Subscription
-from tests.push_service.senders import (
+from tests.support.push_service import PushService, Subscription
+from tests.support.push_service.senders import (
     ANOTHER,
     OURS,
     TEXT,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.push_service import PushService, Subscription
-from tests.push_service.senders import OURS, Http2
+from tests.support.push_service import PushService, Subscription
+from tests.support.push_service.senders import OURS, Http2
 
 
 @pytest.fixture

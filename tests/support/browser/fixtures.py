@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import programs
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox
-from tests.browser.readers import Visit, newspaper, visitors
-from tests.browser.screenshots import open_chromium, open_page
-from tests.house import House
-from tests.push_service import PushService
+from tests.support.browser import programs
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox
+from tests.support.browser.readers import Visit, newspaper, visitors
+from tests.support.browser.screenshots import open_chromium, open_page
+from tests.support.installation import House
+from tests.support.push_service import PushService
 
 # Its own five seconds are too few where other tests start their browsers meanwhile.
 expect.set_options(timeout=30_000)

@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
 from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.notifications import SubscriptionId
-from tests.house import House, wait_until
-from tests.push_service import PushService
+from tests.support.installation import House, wait_until
+from tests.support.push_service import PushService
 
 Visit = Callable[..., Page]
 

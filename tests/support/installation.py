@@ -21,8 +21,8 @@ from service.model.keys import VapidKey
 from service.model.notifications import Audience, Content, Notification, Outcome, Topic
 from service.model.tokens import digest
 from service.runtime import Runtime
-from tests.forked import Forked
-from tests.push_service import PushService
+from tests.support.forked import Forked
+from tests.support.push_service import PushService
 
 T = TypeVar("T")
 TOPICS = ("world", "sport", "culture", "science", "breaking")
