@@ -11,8 +11,8 @@ from service.local import pretend_readers
 from service.model.notifications import Audience, SubscriptionId
 from service.store import Store, connect
 from service.store.records import digest_of, index_key
+from tests.store.test_subscriptions import wish
 from tests.support.installation import TOPICS, House
-from tests.test_subscriptions import wish
 
 pytestmark = pytest.mark.redis
 

@@ -15,10 +15,10 @@ from service.model.payload import Payload
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
 from service.store.stories import MOST_OPEN
+from tests.store.test_subscriptions import wish
 from tests.support.client import API, Client, browser, open_client
 from tests.support.installation import House, content
 from tests.support.push_service import PushService
-from tests.test_subscriptions import wish
 
 pytestmark = pytest.mark.redis
 

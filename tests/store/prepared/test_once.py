@@ -53,7 +53,7 @@ def test_no_two_messages_have_the_same_key_though_workers_are_killed(
 ) -> None:
     files = [tmp_path / f"used-{n}" for n in range(8)]
     for number, file in enumerate(files):
-        house.start("tests.prepared.test_once", str(file))
+        house.start("tests.store.prepared.test_once", str(file))
         if number >= 3:
             wait_until(lambda at=number - 3: files[at].exists() and files[at].stat().st_size > 6400)
             house.end(house.processes[0], signal.SIGKILL)

@@ -15,10 +15,10 @@ from service.domain.forecast import Forecast, forecast
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
 from service.model.preferences import NO_QUIET, QUARTER, UNLIMITED, Manners, day
 from service.store import Store, connect
+from tests.store.test_subscriptions import wish
 from tests.support.installation import House, content
 from tests.support.push_service import PushService
 from tests.support.seeded import around_now, choose
-from tests.test_subscriptions import wish
 
 EVERYONE = Audience(everyone=True)
 MANNERS = Manners(NO_QUIET, UNLIMITED)

@@ -21,8 +21,8 @@ from click.testing import CliRunner
 from service.local import pretend_readers
 from service.model.notifications import Audience
 from service.store import Store
+from tests.local.test_supervisor import alive
 from tests.support.installation import House, wait_until
-from tests.test_processes import alive
 from workers.bench import __main__ as command
 from workers.bench import peers, report
 from workers.bench.figures import Bench, BenchError, Figure
