@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.readers import (
+from tests.support.browser.readers import (
     ASKED_AFTER_MS,
     IPHONE,
     Visit,
@@ -17,7 +17,7 @@ from tests.browser.readers import (
     timers,
     wait_for_page,
 )
-from tests.house import House, wait_until
+from tests.support.installation import House, wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
-from tests.browser.readers import (
+from tests.support.browser.readers import (
     ASKED_AFTER_MS,
     Visit,
     bell,
@@ -16,7 +16,7 @@ from tests.browser.readers import (
     timers,
     wait_for_page,
 )
-from tests.house import wait_until
+from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.browser
 
