@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.local import pretend_readers
 from workers.bench.figures import Bench, BenchError, Figure, Step
-from workers.bench.house import cpu_seconds, heed_signals
+from workers.bench.installation import cpu_seconds, heed_signals
 from workers.sending import wire
 from workers.trials.push_service import Sink, any_sink
 

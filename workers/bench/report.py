@@ -22,7 +22,7 @@ from rich.table import Table
 
 from service.local.redis_server import find_servers
 from workers.bench.figures import Step
-from workers.bench.house import heed_signals
+from workers.bench.installation import heed_signals
 from workers.bench.peers import WEB_PUSH_VERSION, WEBPUSH_GO_VERSION
 from workers.trials.push_service import find_nginx
 
