@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from service.cli import web_argv
+from service.cli.run import web_argv
 from service.config import Config
 from service.domain.publishing import Published
 from service.local import pretend_readers
