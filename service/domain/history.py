@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from itertools import islice
 
-from service.model.notifications import MAX_TTL, Notification, State, SubscriptionId
+from service.model.notifications import MAX_TTL, Notification, State
 from service.model.retention import ACCEPTED_KEPT
+from service.model.subscriptions import Subscription, SubscriptionId
 from service.store import Store
-from service.store.records import Subscription
 
 _LOOKED_THROUGH = 200  # alerts read at once
 _MOST_MISSED = 10

@@ -17,8 +17,9 @@ from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
 from service.model.endpoints import origin_of
-from service.model.notifications import Batch, Notification, Outcome, State, SubscriptionId
+from service.model.notifications import Batch, Notification, Outcome, State
 from service.model.retention import FAILED_JOB_KEPT, PACE_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.records import BUCKET
 

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from service.domain.planning import Dispatch
 from service.domain.push_services import Limit, limits
 from service.domain.waves import Held, held
+from service.model.clocks import QUARTER
 from service.model.languages import SLEPT
 from service.model.notifications import (
     MOST_LATE,
@@ -25,10 +26,9 @@ from service.model.notifications import (
     Progress,
     SendAt,
     State,
-    SubscriptionId,
 )
-from service.model.preferences import QUARTER
 from service.model.retention import IDEMPOTENCY_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.notifications import IdempotencyRecord
 from service.store.subscriptions import NotSubscribed

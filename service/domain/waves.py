@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from service.model.clocks import QUARTER
 from service.model.notifications import Notification, State
-from service.model.preferences import QUARTER
 from service.store import Store
 
 MOST_HELD = 100  # alerts that are looked through

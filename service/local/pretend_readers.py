@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.model.endpoints import Endpoint, EndpointPolicy
 from service.model.preferences import NO_QUIET, UNLIMITED
+from service.model.subscriptions import SubscriptionRequest
 from service.store import Store
 from service.store.bitmaps import bitmap_key
-from service.store.records import SubscriptionRequest, digest_of
+from service.store.records import digest_of
 
 KEY_PAIRS = 1024
 CHUNK = 4096  # subscriptions written at once

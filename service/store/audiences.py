@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from redis import Redis
 
-from service.model.notifications import Audience, SubscriptionId
+from service.model.notifications import Audience
+from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
 from service.store.installation import Installation
 

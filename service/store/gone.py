@@ -17,7 +17,7 @@ from typing import cast
 
 from redis import Redis
 
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
 
 _SLOT = 10  # seconds of answers that are counted together

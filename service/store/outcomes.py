@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias, cast
 from redis import Redis
 from redis.typing import EncodableT
 
+from service.model.clocks import QUARTER
 from service.model.notifications import Batch, Outcome, Progress
-from service.model.preferences import QUARTER
 from service.model.retention import (
     ACCEPTED_KEPT,
     ANSWERS_KEPT,

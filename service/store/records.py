@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
 
 from service.model.endpoints import Endpoint
-from service.model.notifications import Record, SubscriptionId
 from service.model.preferences import Preferences
+from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
 from service.store.installation import Installation
 
 BUCKET = 256  # records in one hash
@@ -22,55 +20,6 @@ BUCKET = 256  # records in one hash
 
 class StoreFull(Exception):
     """A table of the store has no room for another name."""
-
-
-class Subscription(NamedTuple):
-    """A stored subscription with its names; dates are days since 1970-01-01."""
-
-    id: SubscriptionId
-    endpoint: Endpoint
-    p256dh: bytes
-    auth: bytes
-    vapid_key: str
-    topics: frozenset[str]
-    locale: str
-    zone: str
-    created: int
-    seen: int
-    preferences: Preferences = Preferences()
-    wording: int = 0
-    muted: frozenset[str] = frozenset()
-    followed: frozenset[str] = frozenset()
-
-
-class SubscriptionRequest(NamedTuple):
-    """What a browser asks for; None leaves a preference as it is.
-
-    `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
-    which the reader was asked. `muted` and `followed` are running stories. One that is new
-    `must_confirm` before anything but tests is sent to it.
-    """
-
-    endpoint: Endpoint
-    p256dh: bytes
-    auth: bytes
-    vapid_key: str
-    topics: frozenset[str] | None = None
-    locale: str | None = None
-    zone: str | None = None
-    chosen: Mapping[str, Any] | None = None
-    wording: int | None = None
-    muted: frozenset[str] | None = None
-    followed: frozenset[str] | None = None
-    must_confirm: bool = False
-
-    def over(self, before: Subscription) -> SubscriptionRequest:
-        """Return the same wish where what it leaves as it is was chosen `before`, elsewhere."""
-        names = ("topics", "locale", "zone", "wording", "muted", "followed")
-        kept: dict[str, Any] = {
-            name: getattr(before, name) for name in names if getattr(self, name) is None
-        }
-        return self._replace(**kept, chosen=asdict(before.preferences) | dict(self.chosen or {}))
 
 
 def records_key(id: SubscriptionId) -> str:

@@ -9,17 +9,10 @@ from collections.abc import Iterable, Sequence
 from redis import Redis
 from redis.typing import EncodableT
 
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import bitmap_key, bitmaps_of
 from service.store.installation import Installation
-from service.store.records import (
-    BUCKET,
-    SubscriptionRequest,
-    digest_of,
-    index_key,
-    record_of,
-    records_key,
-)
+from service.store.records import BUCKET, digest_of, index_key, record_of, records_key
 
 # KEYS: an index bucket for each of a row of numbers. ARGV: what is left of their digests, eight
 # bytes each; the first number. Almost every one has a bucket of its own: as single commands they

@@ -16,16 +16,14 @@ from typing import Any, cast
 from redis import Redis
 
 from service.model.endpoints import Endpoint
-from service.model.notifications import Record, SubscriptionId
 from service.model.preferences import Preferences
 from service.model.retention import LEFT_KEPT
+from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, without
 from service.store.installation import Installation
 from service.store.prepared_keys import DROP, counter_key, keys_key
 from service.store.records import (
     BUCKET,
-    Subscription,
-    SubscriptionRequest,
     digest_of,
     endpoint_of,
     index_key,

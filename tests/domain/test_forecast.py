@@ -12,8 +12,9 @@ import pytest
 from service.desk.report import forecast_words
 from service.domain import forecast as forecasts
 from service.domain.forecast import Forecast, forecast
+from service.model.clocks import QUARTER, day
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
-from service.model.preferences import NO_QUIET, QUARTER, UNLIMITED, NewsroomDefaults, day
+from service.model.preferences import NO_QUIET, UNLIMITED, NewsroomDefaults
 from service.store import Store, connect
 from tests.store.test_subscriptions import requested
 from tests.support.installation import Installation, content

@@ -6,8 +6,9 @@ import time
 import zlib
 from collections.abc import Callable
 
-from service.model.notifications import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome
 from service.model.retention import GONE_KEPT
+from service.model.subscriptions import SubscriptionId
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.model.notifications import Audience, SendAt, SubscriptionId, Topic
+from service.model.notifications import Audience, SendAt, Topic
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
 from service.store.stories import MOST_OPEN

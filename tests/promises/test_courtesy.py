@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from service.domain.publishing import Conflict
-from service.model.notifications import Audience, SendAt, State, SubscriptionId
+from service.model.clocks import QUARTER, day
+from service.model.notifications import Audience, SendAt, State
 from service.model.payload import SLEPT
-from service.model.preferences import NO_QUIET, QUARTER, day
+from service.model.preferences import NO_QUIET
+from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService

@@ -9,8 +9,10 @@ import pytest
 
 from service.domain.publishing import Conflict
 from service.local import pretend_readers
-from service.model.notifications import Audience, Content, Outcome, SendAt, State, SubscriptionId
-from service.model.preferences import NO_QUIET, QUARTER
+from service.model.clocks import QUARTER
+from service.model.notifications import Audience, Content, Outcome, SendAt, State
+from service.model.preferences import NO_QUIET
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.held_alerts import Brought
 from service.store.outcomes import Result

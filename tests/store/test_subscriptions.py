@@ -19,17 +19,12 @@ from hypothesis.stateful import (
 )
 
 from service.model.endpoints import EndpointPolicy
-from service.model.notifications import Audience, Record, SubscriptionId, Topic
+from service.model.notifications import Audience, Topic
 from service.model.preferences import Preferences, Quiet
+from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
-from service.store.records import (
-    Subscription,
-    SubscriptionRequest,
-    digest_of,
-    index_key,
-    records_key,
-)
+from service.store.records import digest_of, index_key, records_key
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.support.redis_server import RedisServer
 

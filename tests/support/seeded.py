@@ -13,9 +13,9 @@ from typing import Any
 import http_ece
 
 from service.local import pretend_readers
-from service.model.notifications import SubscriptionId
-from service.model.preferences import NO_QUIET, QUARTER, Quiet
-from service.store.records import SubscriptionRequest
+from service.model.clocks import QUARTER
+from service.model.preferences import NO_QUIET, Quiet
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 

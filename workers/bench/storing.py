@@ -13,7 +13,8 @@ from http.client import HTTPConnection
 from service.local import pretend_readers
 from service.local.redis_server import Server, answers, find_servers, server_argv, socket_url
 from service.model.keys import VapidKey, b64url
-from service.model.notifications import Audience, SubscriptionId, Topic
+from service.model.notifications import Audience, Topic
+from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from workers.bench.clients import ask_all
 from workers.bench.figures import Bench, Figure

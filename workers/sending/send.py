@@ -11,9 +11,9 @@ from typing import TypeAlias
 from service.domain.waves import MOST_HELD, may_bring, newer_of_story
 from service.model.delivery_rules import DeliveryRules
 from service.model.endpoints import origin_of
-from service.model.notifications import Notification, Record, State, SubscriptionId
-from service.model.payload import Payload, digest
-from service.model.preferences import Preferences
+from service.model.notifications import Notification, State
+from service.model.payload import Payload, combined
+from service.model.subscriptions import Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.held_alerts import Brought
 from workers.sending import wire
@@ -58,11 +58,6 @@ class Bases(dict[int, Base]):
 
 
 Rows: TypeAlias = Sequence[tuple[int, Record]]
-
-
-def is_counted(record: Record) -> bool:
-    """Whether a reader's browser may report what it shows: else it gets nothing to report with."""
-    return Preferences.unpack(record.preferences).receipts
 
 
 def _of_story(runtime: Runtime, notification: Notification) -> list[Notification]:
@@ -149,12 +144,12 @@ class Digest:
         key = tuple(shown), language
         if key not in self._made:
             texts = [self._alerts[one] for one in shown]
-            self._made[key] = digest(self._wave, texts, language, self._runtime.config.public_url)
+            self._made[key] = combined(self._wave, texts, language, self._runtime.config.public_url)
         # Who is shown a single alert reports of that one; of several, of the wave.
         about = told[0] if len(told) == 1 else self._wave.id
         alerts = tuple((one, self._alerts[one].revision) for one in shown)
         brought = Brought(alerts, tuple(held), told)
-        receipt = self._runtime.tokens.receipt(about, id) if is_counted(record) else None
+        receipt = self._runtime.tokens.receipt(about, id) if record.may_report else None
         return brought, self._made[key].carrying(receipt)
 
 
@@ -214,7 +209,7 @@ class Send:
 
     def message(self, receipt: str, record: Record) -> bytes:
         """Return what a browser is to receive, but in a wave: that is `digest`'s."""
-        return self._payload.carrying(receipt if is_counted(record) else None)
+        return self._payload.carrying(receipt if record.may_report else None)
 
     def headers(
         self, origin: str, signer: wire.VapidSigner, now: float, expires: float
