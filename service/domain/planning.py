@@ -24,7 +24,7 @@ from service.store import Store
 from service.store.records import BUCKET
 
 QUEUE = "stoppress"
-BATCH_RECIPIENTS = 2048  # measured: docs/decisions.md, 5
+BATCH_RECIPIENTS = 2048  # measured: decision 5
 _LATEST = 20  # alerts looked through for who was accepted recently
 # Seconds after which no message is under way any more that was started before: a push service's
 # 15 to answer, a worker's half to notice, and as much again for a machine that is too busy.

@@ -173,7 +173,7 @@ class Subscriptions:
     def change(self, id: SubscriptionId, requested: SubscriptionRequest) -> Subscription:
         """Give a subscription other preferences, keys or endpoint; NotSubscribed.
 
-        Another endpoint is another subscription (docs/decisions.md, 3): it gets an id of its own,
+        Another endpoint is another subscription (decision 3): it gets an id of its own,
         with what was chosen before, and the old one ends.
         """
         while True:
