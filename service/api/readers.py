@@ -76,7 +76,7 @@ def site() -> ResponseReturnValue:
         {
             "name": config.site_name,
             "vapid_public_key": runtime().vapid_public_key,
-            "topics": list(map(dataclasses.asdict, runtime().store.installation.topics().values())),
+            "topics": list(map(dataclasses.asdict, runtime().store.topics.all().values())),
             "prompt": {"page_views": config.ask_page_views, "delay_seconds": config.ask_seconds},
             "defaults": {
                 "quiet_hours": _quiet_hours(defaults.quiet),

@@ -66,11 +66,11 @@ def forecast(
     alert = Notification(
         0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
     )
-    rules = DeliveryRules(alert, defaults, store.installation.zones.name)
+    rules = DeliveryRules(alert, defaults, store.names.zones.name)
     found: Counter[str] = Counter()
     limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
     for partition, number, record in _records(store, drawn):
-        zone = store.installation.zones.name(record.zone)
+        zone = store.names.zones.name(record.zone)
         ruling = rules.of(record, moment(zone, alert.wall) if alert.wall else began)
         found["late" if ruling.outcome is Outcome.EXPIRED else ruling.why] += 1
         # Whether a story was told today already, and counts no more, is not looked up.

@@ -50,5 +50,5 @@ def handed_over(store: Store, reader: SubscriptionId) -> list[Notification]:
 def held_for(store: Store, reader: SubscriptionId) -> list[Notification]:
     """Return which of the latest alerts are, or were, held for them until they wake."""
     latest = {one.id: one for one in store.notifications.started(_LOOKED_THROUGH)}
-    found = store.held.of(reader.partition, [reader.number], latest)
+    found = store.held_alerts.of(reader.partition, [reader.number], latest)
     return [latest[id] for id in found.get(reader.number, ())]

@@ -212,12 +212,12 @@ class Publishing:
         Where nobody was there to do it for hours, it is too late for what was new at night. Editors
         see a wave as an alert that leads to `front`.
         """
-        for quarter in self._store.held.due(int(now // QUARTER)):
+        for quarter in self._store.held_alerts.due(int(now // QUARTER)):
             if now - quarter * QUARTER < WAVE_TTL:
                 wave = Content(title=SLEPT["en"], url=front, ttl=WAVE_TTL)
                 once = Idempotency("waking", str(quarter), b"")
                 self.publish(wave, Audience(waking=quarter), by="quiet hours", idempotency=once)
-            self._store.held.forget(quarter)
+            self._store.held_alerts.forget(quarter)
 
     # -- what was sent ---------------------------------------------------------------------------
 

@@ -140,7 +140,7 @@ def stretch(store: Store, records: int, ids: int) -> None:
     for kind in ("live", "gone"):
         bits = b"\xff" if kind == "live" else b"\0"
         store.redis.setrange(bitmap_key(0, kind), first, bits * beyond)
-    topics = list(store.installation.topics())
+    topics = list(store.topics.all())
     for number, slug in enumerate(topics):
         period = bytearray(len(topics))
         for bit in range(number, 8 * len(topics), len(topics)):

@@ -95,7 +95,7 @@ def store(redis_url: str) -> Store:
     """Readers of two topics in two partitions, some of whom left or are gone."""
     store = Store(connect(redis_url), 2)
     for slug in ("world", "sport"):
-        store.installation.add_topic(Topic(slug, slug))
+        store.topics.add(Topic(slug, slug))
     for number in range(700):
         topic = "world" if number % 5 else "sport"
         store.subscriptions.subscribe(requested(number, topics=frozenset({topic})))

@@ -262,7 +262,7 @@ def test_what_is_said_of_one_reader_is_what_the_store_counts(redis_url: str) -> 
         redis.flushdb()
         store = Store(redis, 2)
         for slug in SLUGS:
-            store.installation.add_topic(Topic(slug, slug))
+            store.topics.add(Topic(slug, slug))
         for number, (of, locale, followed, muted) in enumerate(readers):
             wanted = requested(number, topics=of, locale=locale, followed=followed, muted=muted)
             store.subscriptions.subscribe(wanted)

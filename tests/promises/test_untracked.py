@@ -66,7 +66,7 @@ def test_nor_does_what_was_held_while_they_slept(reading: Installation, push: Pu
         reading.over(id)
     assert push.received == [], "all of it is held"
     choose(reading, range(READERS), quiet=NO_QUIET)
-    (quarter,) = reading.runtime.store.held.due(1 << 40)
+    (quarter,) = reading.runtime.store.held_alerts.due(1 << 40)
     reading.runtime.publishing.wake_readers(quarter * QUARTER, "https://paper.example")
     (wave,) = reading.runtime.publishing.waves(9)
     reading.over(wave.id)

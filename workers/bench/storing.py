@@ -118,7 +118,7 @@ def _memory(bench: Bench, server: Server, ours: bool, name: str) -> Iterator[Fig
         store = Store(connect(url))
         stack.callback(store.redis.close)
         for slug in TOPICS:
-            store.installation.add_topic(Topic(slug, slug.title()))
+            store.topics.add(Topic(slug, slug.title()))
         empty = _used(store)
         _seed(bench, store, bench.recipients, f"seeding {name}")
         # Of fewer, the index has as many buckets, each with less in it.

@@ -39,13 +39,13 @@ class Bases(dict[int, Base]):
 
     def __init__(self, runtime: Runtime, health: Health) -> None:
         super().__init__()
-        self._installation = runtime.store.installation
+        self._names = runtime.store.names
         self._endpoints = runtime.endpoints
         self._health = health
 
     def __missing__(self, number: int) -> Base:
         """Look a base up."""
-        url = self._installation.bases.name(number)
+        url = self._names.bases.name(number)
         origin = origin_of(url)
         service = self._health.of(origin, self._endpoints.service(origin))
         allowed = self._endpoints.allows(origin)
@@ -54,7 +54,7 @@ class Bases(dict[int, Base]):
 
     def vapid_key(self, number: int) -> str:
         """Return the public VAPID key with that number in the store."""
-        return self._installation.vapid_keys.name(number)
+        return self._names.vapid_keys.name(number)
 
 
 Rows: TypeAlias = Sequence[tuple[int, Record]]
@@ -107,7 +107,7 @@ class Digest:
         """
         self._read()
         store = self._runtime.store
-        held = store.held.of(partition, numbers, self._alerts)
+        held = store.held_alerts.of(partition, numbers, self._alerts)
         newer = [self._newer[id] for id in {id for ids in held.values() for id in ids}]
         some = {id: one for these in newer for id, one in these.items()}
         for number, alerts in store.recipients.told(partition, [*held], some.values()).items():
@@ -139,7 +139,7 @@ class Digest:
         shown = self._brings(held)
         if not shown:
             return None
-        language = self._runtime.store.installation.locales.name(record.locale)[:2]
+        language = self._runtime.store.names.locales.name(record.locale)[:2]
         told = tuple(shown.values())
         key = tuple(shown), language
         if key not in self._made:
@@ -166,8 +166,9 @@ class Send:
         self.due = False
         self.going_on = True
         self.leases = 0
-        house = runtime.store.installation
-        self.rules = DeliveryRules(notification, runtime.config.defaults, house.zones.name)
+        self.rules = DeliveryRules(
+            notification, runtime.config.defaults, runtime.store.names.zones.name
+        )
         self._recipients = runtime.store.recipients
         self._of_story = _of_story(runtime, notification)
         self._tokens = runtime.tokens
