@@ -22,7 +22,8 @@ from service.desk import (
     stories,  # noqa: F401 - its pages are the desk's
     writing,  # noqa: F401
 )
-from service.model.keys import mac, read_secrets
+from service.local.secrets_file import read_secrets
+from service.model.keys import mac
 from service.model.tokens import digest
 from service.reader import scripts
 from service.runtime import Runtime

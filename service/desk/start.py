@@ -12,7 +12,8 @@ from service.desk.alerts import redis_away
 from service.desk.report import outcome_words
 from service.desk.session import current_editor
 from service.domain.publishing import UnknownNotification
-from service.model.notifications import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome
+from service.model.subscriptions import SubscriptionId
 
 bp = Blueprint("start", __name__, template_folder="../../web")
 

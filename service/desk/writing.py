@@ -254,7 +254,7 @@ def _compose(
         exceptions=before and describe_audience(before.audience),
         errors=errors or {},
         notice=notice,
-        topics=runtime().store.installation.topics().values(),
+        topics=runtime().store.topics.all().values(),
         spreads=forms.spreads(before),
         stories=runtime().publishing.stories(),
         reach=_reach(
@@ -289,7 +289,7 @@ def _reach(
     everyone: bool, slugs: Sequence[str], story: str, before: Notification | None
 ) -> int | None:
     """Return how many browsers that is; None where nobody was chosen."""
-    known = runtime().store.installation.topics()
+    known = runtime().store.topics.all()
     topics = tuple(slug for slug in dict.fromkeys(slugs) if slug in known)
     if not (everyone or topics):
         return None

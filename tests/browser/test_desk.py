@@ -12,8 +12,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
+from service.model.clocks import QUARTER
 from service.model.notifications import Audience, State
-from service.model.preferences import QUARTER
 from service.store.batches import part_key
 from tests.support.browser.readers import wait_for_page
 from tests.support.installation import Installation, wait_until

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
 
 from service.local import pretend_readers
 from service.model.keys import b64url
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
