@@ -6,11 +6,17 @@ import time
 from dataclasses import dataclass
 
 from service.config import Config, ConfigError
+from service.domain.api_tokens import ApiTokens
 from service.domain.editors import Editors
+from service.domain.forecast import Forecaster
 from service.domain.gone import Gone
+from service.domain.history import History
 from service.domain.planning import Dispatch
 from service.domain.publishing import Publishing
-from service.domain.welcome import Welcome, WelcomeSettings
+from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
+from service.domain.stories import Stories
+from service.domain.subscriptions import Subscriptions
+from service.domain.topics import Topics
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import VapidKey, b64url
 from service.model.tokens import Tokens
@@ -54,7 +60,13 @@ class Runtime:
     tokens: Tokens
     endpoints: EndpointPolicy
     editors: Editors
-    welcome: Welcome
+    api_tokens: ApiTokens
+    topics: Topics
+    stories: Stories
+    reader_alerts: ReaderAlerts
+    subscriptions: Subscriptions
+    history: History
+    forecaster: Forecaster
 
     @classmethod
     def open(cls, config: Config, *, patient: bool = False) -> Runtime:
@@ -84,6 +96,7 @@ class Runtime:
             site_language=config.site_language,
             front_page=config.front_page,
         )
+        reader_alerts = ReaderAlerts(store, publishing, tokens, endpoints, welcome)
         runtime = cls(
             config=config,
             store=store,
@@ -93,7 +106,13 @@ class Runtime:
             tokens=tokens,
             endpoints=endpoints,
             editors=Editors(store, config.public_url),
-            welcome=Welcome(store, publishing, tokens, endpoints, welcome),
+            api_tokens=ApiTokens(store),
+            topics=Topics(store),
+            stories=Stories(store),
+            reader_alerts=reader_alerts,
+            subscriptions=Subscriptions(store, tokens, reader_alerts),
+            history=History(store),
+            forecaster=Forecaster(store, config.defaults),
         )
         try:
             store.prepare(config.store_partitions)
@@ -101,6 +120,11 @@ class Runtime:
             raise ConfigError(str(error)) from None
         runtime.check_keys()
         return runtime
+
+    @property
+    def welcome(self) -> ReaderAlerts:
+        """The same as `reader_alerts`."""
+        return self.reader_alerts
 
     @property
     def vapid_keys(self) -> tuple[VapidKey, ...]:

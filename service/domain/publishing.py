@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
 from service.domain.planning import Dispatch
 from service.domain.push_services import Limit, limits
+from service.domain.stories import RunningStory as RunningStory
+from service.domain.stories import Stories
 from service.domain.waves import Held, held
 from service.model.languages import SLEPT
 from service.model.notifications import (
@@ -47,7 +48,11 @@ class UnknownNotification(Exception):
 
 
 class Conflict(Exception):
-    """What is asked does not fit what was asked before; the message says how."""
+    """The alert's state does not allow what is asked; the message says why."""
+
+
+class KeyReused(Conflict):
+    """An idempotency key that was used before with another body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +62,6 @@ class Published:
     id: int
     recipients: int
     state: State = State.SENDING
-
-
-class RunningStory(NamedTuple):
-    """A story that is open, its latest alert, and how many browsers follow it."""
-
-    slug: str
-    latest: Notification
-    followers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,17 +284,8 @@ class Publishing:
                 )
 
     def stories(self) -> list[RunningStory]:
-        """Return the stories that are open, the one with the latest alert first."""
-        found = self._store.stories.open()
-        followers = self._store.stories.followers(list(found))
-        latest = {
-            one.id: one for one in self._store.notifications.all(i for i, _ in found.values())
-        }
-        return [
-            RunningStory(slug, latest[id], count)
-            for (slug, (id, _)), count in zip(found.items(), followers, strict=True)
-            if id in latest
-        ]
+        """Return what `Stories.running` does."""
+        return Stories(self._store).running()
 
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""
@@ -457,7 +445,7 @@ def _memory(published: Published, idempotency: Idempotency | None) -> Idempotenc
 
 def _same_answer(before: dict[str, object], idempotency: Idempotency) -> Published:
     if before["body"] != idempotency.body_digest:
-        raise Conflict("This Idempotency-Key was used before, with another body.")
+        raise KeyReused("This Idempotency-Key was used before, with another body.")
     return Published(
         int(str(before["id"])), int(str(before["recipients"])), State(str(before["state"]))
     )

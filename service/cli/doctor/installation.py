@@ -245,10 +245,10 @@ class Examination:
 
     def confirmation(self) -> Iterator[Finding]:
         """Look at how many see the welcome before which they are sent nothing."""
-        if not self.runtime.welcome.must_confirm:
+        if not self.runtime.reader_alerts.must_confirm:
             return
-        subscriptions = self.runtime.store.subscriptions
-        waiting, all_ = subscriptions.count("unconfirmed"), subscriptions.count()
+        subscriptions = self.runtime.subscriptions
+        waiting, all_ = subscriptions.count_unconfirmed(), subscriptions.count()
         if waiting < _FEW or 2 * waiting < all_:
             says = f"{waiting:,} of {all_:,} readers have yet to see their welcome."
             yield Finding("ok", "Welcome", says)

@@ -21,8 +21,8 @@ def send_one(runtime: Runtime, id: str) -> Finding:
     """Send one message by pywebpush, which shares no code with ours."""
     what = "pywebpush"
     try:
-        subscription = runtime.store.subscriptions.get(SubscriptionId.parse(id))
-    except (ValueError, NotSubscribed):
+        subscription = runtime.subscriptions.get(id)
+    except NotSubscribed:
         return Finding(
             "fail",
             what,
