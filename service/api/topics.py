@@ -172,7 +172,7 @@ def metrics() -> ResponseReturnValue:
 
 _REFUSALS: dict[type[Exception], tuple[int, str]] = {
     HasLeft: (410, "This reader left, and is not subscribed again without being asked."),
-    # 404, not 410: nobody left, there is nothing to check in for (docs/decisions.md, 8).
+    # 404, not 410: nobody left, there is nothing to check in for (decision 8).
     NotSubscribed: (404, "There is no such subscription, or this is not its token."),
     KnownWithOtherKeys: (
         409,

@@ -95,7 +95,7 @@ def web_argv(config: Config) -> list[str]:
     options = {
         "config": "python:service.preload",
         "worker-class": "gthread",
-        "threads": "4",  # docs/decisions.md, 15
+        "threads": "4",  # decision 15
         "workers": str(config.web_concurrency),
         "bind": f"{_host(config.bind)}:{config.port}",
         "graceful-timeout": "20",  # seconds; less than a supervisor's or systemd's patience

@@ -1,6 +1,6 @@
 """What became of an alert that is held for readers until their quiet hours end.
 
-What was held comes by waves, one for each quarter hour in which readers wake (docs/decisions.md).
+What was held comes by waves, one for each quarter hour in which readers wake (decision 27).
 """
 
 from __future__ import annotations

@@ -367,7 +367,7 @@ class Notification:
 
     @property
     def urgent(self) -> bool:
-        """Whether it overtakes what is being sent (docs/decisions.md, 4)."""
+        """Whether it overtakes what is being sent (decision 4)."""
         return self.content.kind == "breaking"
 
     @property

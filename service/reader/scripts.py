@@ -23,10 +23,7 @@ from flask import (
 from rjsmin import jsmin
 
 from service.model.languages import TEST, days, ours
-from service.store.daily_counts import COUNTS_KEPT
-from service.store.held_alerts import HELD_KEPT
-from service.store.outcomes import ACCEPTED_KEPT
-from service.store.subscriptions import LEFT_MEMORY
+from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT, HELD_KEPT, LEFT_KEPT
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 
@@ -111,7 +108,7 @@ def privacy() -> Response:
         "accepted": ACCEPTED_KEPT // 86_400,
         "counted": COUNTS_KEPT // 86_400,
         "held": HELD_KEPT // 86_400,
-        "left": LEFT_MEMORY // 86_400,
+        "left": LEFT_KEPT // 86_400,
         "receipts": config.receipts_kept_days,
     }
     page = render_template(
