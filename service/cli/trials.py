@@ -23,7 +23,7 @@ def seed(config: Config, number: int, origins: tuple[str, ...]) -> None:
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("Storing pretend readers", total=number)
-            public = runtime.vapid_public_key
+            public = runtime.keys.current
             for stored in pretend_readers.seed(
                 runtime.store, number, origins=origins, vapid_key=public, topics=topics
             ):

@@ -8,40 +8,27 @@ workers call it when they have finished something, the clock calls it every seco
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
-from typing import cast
+from collections.abc import Iterator
 
-from redis import Redis
-from rq import Queue, Worker
-from rq.serializers import JSONSerializer
-from rq.utils import utcparse
-
-from service.model.endpoints import origin_of
-from service.model.notifications import Batch, Notification, Outcome, State, SubscriptionId
-from service.model.retention import FAILED_JOB_KEPT, PACE_KEPT
+from service.domain.job_queue import JobQueue
+from service.domain.push_services import UNDER_WAY
+from service.model.notifications import Batch, Notification, Outcome, State
 from service.store import Store
 from service.store.records import BUCKET
 
-QUEUE = "stoppress"
 BATCH_RECIPIENTS = 2048  # measured: decision 5
-_LATEST = 20  # alerts looked through for who was accepted recently
-# Seconds after which no message is under way any more that was started before: a push service's
-# 15 to answer, a worker's half to notice, and as much again for a machine that is too busy.
-_UNDER_WAY = 30.0
 # Seconds by which a spread send may come late before the rest of it is put off by as much. Another
 # clock takes four to take over.
 _LATE = 5.0
 _TO_SPARE = 5.0  # seconds between the last batch of a spread send and its deadline
-_SILENT = 20.0  # seconds without a sign of life after which a worker counts as dead
-_JOB_TIMEOUT = 600  # seconds; a job gives its place up long before
 
 
 class Dispatch:
     """What workers and the clock do with notifications that are being sent."""
 
-    def __init__(self, store: Store, queue: Redis) -> None:
+    def __init__(self, store: Store, jobs: JobQueue) -> None:
         self._store = store
-        self._queue = Queue(QUEUE, connection=queue, serializer=JSONSerializer)
+        self._jobs = jobs
 
     def plan(self, notification: Notification) -> None:
         """Freeze the audience and cut it into batches, whatever of it was not done before."""
@@ -65,7 +52,7 @@ class Dispatch:
 
     def _is_settled(self, correction: Notification, root: Notification) -> bool:
         started = correction.started_at or correction.created_at
-        if time.time() > started + _UNDER_WAY:
+        if time.time() > started + UNDER_WAY:
             return True
         active = self._store.notifications.all(self._store.notifications.active())
         return root.finished_at is not None and not any(one.wave for one in active)
@@ -97,23 +84,6 @@ class Dispatch:
                 notification.id, partition, late_ms=int(_LATE * 1000), within_ms=within_ms
             )
 
-    def accepted_recently(self, ids: Collection[SubscriptionId]) -> bool:
-        """Whether any of these subscriptions took one of the latest alerts."""
-        return any(
-            self._store.recipients.accepted_any(one.id, one.revision, ids)
-            for one in self._store.notifications.started(_LATEST)
-        )
-
-    def answers_in_a_minute(self, origin: str) -> int:
-        """Return how many recipients have got their outcome at an origin in the last minute."""
-        bases = self._bases(origin)
-        answers = self._store.farewells.answers(time.time()).items()
-        return sum(n for base, (n, _) in answers if base in bases)
-
-    def _bases(self, origin: str) -> list[int]:
-        bases = self._store.installation.bases.all()
-        return [number for url, number in bases.items() if origin_of(url) == origin]
-
     def advance(self, id: int) -> None:
         """Do the next thing there is to do for a notification; safe to call at any time."""
         sending = self._store.sending
@@ -139,60 +109,12 @@ class Dispatch:
                 return
         if undone is None and notification.state is State.SENDING:
             work = sum(look.due if look.planned else 1 for look in looks.values())
-            self.wake(work, at_front=notification.urgent)
-
-    def end_paces(self, now: float) -> None:
-        """Stop keeping to a pace that has not been exceeded for a day: Chrome's least penalty."""
-        since = now - PACE_KEPT
-        for origin, pace in self._store.services.paced().items():
-            if pace.since < since:
-                self._store.services.unpace(origin, since)
+            self._jobs.wake(work, at_front=notification.urgent)
 
     def advance_all(self) -> None:
         """Look after every notification that is not finished: what the clock does each second."""
-        self._try_released(time.time())
         for id in self._store.notifications.active():
             self.advance(id)
-
-    def _try_released(self, now: float) -> None:
-        """Let nobody wait for push services that a person released.
-
-        Again and again for a while: some are in a worker's hands, who gives them back to wait.
-        """
-        services = self._store.services
-        for origin, at in services.released().items():
-            if now > at + _UNDER_WAY or origin in services.resting():
-                services.forget_release(origin)
-                continue
-            for id in self._store.notifications.active():
-                for partition in self._store.sending.partitions:
-                    self._store.sending.try_now(id, partition, self._bases(origin))
-
-    def wake(self, work: int, *, at_front: bool) -> None:
-        """Let as many jobs wait as there are workers to take them, and pieces of work."""
-        # All that are registered: to send fast must not hang on hosts whose time is right.
-        workers = max(1, Worker.count(queue=self._queue))
-        for _ in range(min(work, workers) - self.queued()):
-            self._queue.enqueue(
-                "workers.jobs.send",
-                at_front=at_front,
-                job_timeout=_JOB_TIMEOUT,
-                result_ttl=0,
-                failure_ttl=FAILED_JOB_KEPT,
-            )
-
-    def workers(self) -> int:
-        """Return how many workers gave a sign of life lately."""
-        with self._queue.connection.pipeline(transaction=False) as pipe:
-            for key in Worker.all_keys(queue=self._queue):
-                pipe.hget(key, "last_heartbeat")
-            rows = cast("list[bytes | None]", pipe.execute())
-        since = time.time() - _SILENT
-        return sum(utcparse(row.decode()).timestamp() > since for row in rows if row)
-
-    def queued(self) -> int:
-        """Return how many jobs wait for a worker."""
-        return self._queue.connection.llen(self._queue.key)
 
     def _finish(self, notification: Notification) -> None:
         progress = self._store.outcomes.progress(notification.id)

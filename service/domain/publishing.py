@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
+from service.domain.job_queue import JobQueue
 from service.domain.planning import Dispatch
-from service.domain.push_services import Limit, limits
+from service.domain.push_services import PushServices, SlowService
+from service.domain.receipts import Receipts, reporting
 from service.domain.stories import RunningStory as RunningStory
 from service.domain.stories import Stories
 from service.domain.waves import Held, held
@@ -32,14 +34,8 @@ from service.model.preferences import QUARTER
 from service.model.retention import IDEMPOTENCY_KEPT
 from service.store import Store
 from service.store.notifications import IdempotencyRecord
-from service.store.subscriptions import NotSubscribed
 
-EVENTS = ("shown", "clicked", "dismissed")
 WAVE_TTL = 4 * 3600  # seconds for which what was held at night is good in the morning
-# Browsers: a million that report within seconds that they have shown an alert are a load of their
-# own. Of more than this about as many do.
-MOST_REPORTING = 250_000
-_LEAST_REPORTING = 0.0001
 _MOST_PLANNED = 200  # drafts and scheduled notifications that are listed
 
 
@@ -86,9 +82,10 @@ class Idempotency:
 class Publishing:
     """What an editor can do with a notification, at the desk or through the API."""
 
-    def __init__(self, store: Store, dispatch: Dispatch) -> None:
+    def __init__(self, store: Store, dispatch: Dispatch, jobs: JobQueue) -> None:
         self._store = store
         self._dispatch = dispatch
+        self._jobs = jobs
 
     def publish(
         self,
@@ -137,7 +134,7 @@ class Publishing:
     def _wake(self, notification: Notification) -> None:
         if notification.state is State.SENDING:
             with suppress(RedisError):  # stored is stored: the clock wakes whoever was not woken
-                self._dispatch.wake(1, at_front=notification.urgent)
+                self._jobs.wake(1, at_front=notification.urgent)
                 if notification.story:
                     self._store.stories.close_silent()
 
@@ -245,9 +242,9 @@ class Publishing:
         """Return how far a notification has come."""
         return self._store.notifications.report(id) or self._store.outcomes.progress(id)
 
-    def limits(self, notification: Notification) -> list[Limit]:
-        """Return which push services keep its readers waiting."""
-        return limits(self._store, notification, time.time())
+    def limits(self, notification: Notification) -> list[SlowService]:
+        """Return what `PushServices.slowing` does."""
+        return PushServices(self._store).slowing(notification)
 
     def held(self, notification: Notification) -> Held:
         """Return who waits for it until their quiet hours end, and what came of others who did."""
@@ -256,32 +253,14 @@ class Publishing:
         return held(self._store, notification)
 
     def receipts(self, id: int) -> dict[str, int]:
-        """Return what browsers reported, each counted once (`reports.estimates`: what it means)."""
-        return self._store.notifications.receipts(id, EVENTS)
+        """Return what `Receipts.of` does."""
+        return Receipts(self._store).of(id)
 
     def count_receipts(
         self, receipts: Collection[tuple[int, SubscriptionId, str]], *, kept_days: int
     ) -> None:
-        """Count what browsers report of notifications that we know; another counts nothing.
-
-        Nor does what is reported of a reader who left, or wants nothing counted. One who has yet to
-        confirm has by now: whatever it was, it came and was seen.
-        """
-        known: dict[int, bool] = {}
-        choices = self._store.subscriptions.choices({one for _, one, _ in receipts})
-        seen = {one for _, one, event in receipts if event in ("shown", "clicked")}
-        for subscription in seen & choices.keys():
-            if not choices[subscription].confirmed:
-                with suppress(NotSubscribed):
-                    self._store.subscriptions.confirm(subscription)
-        for id, subscription, event in receipts:
-            if id not in known:
-                known[id] = self._store.notifications.state(id) is not None
-            willing = subscription in choices and choices[subscription].receipts
-            if known[id] and willing and event in EVENTS:
-                self._store.notifications.count_receipt(
-                    id, event, str(subscription), kept_days * 86_400
-                )
+        """Do what `Receipts.count` does."""
+        Receipts(self._store).count(receipts, kept_days=kept_days)
 
     def stories(self) -> list[RunningStory]:
         """Return what `Stories.running` does."""
@@ -414,15 +393,6 @@ class Publishing:
 def _now() -> float:
     """Return the time as it is stored and said: to the millisecond, the rest cut off."""
     return int(time.time() * 1000) / 1000
-
-
-def reporting(recipients: int) -> float:
-    """Return with which probability each of so many browsers is to report what it shows.
-
-    In steps of a ten-thousandth, which is what the payload has room for.
-    """
-    share = round(MOST_REPORTING / max(recipients, MOST_REPORTING), 4)
-    return max(share, _LEAST_REPORTING)
 
 
 def _state(send_at: SendAt | None, draft: bool) -> State:

@@ -31,7 +31,7 @@ def send_one(runtime: Runtime, id: str) -> Finding:
         )
     whose = runtime.endpoints.service(subscription.endpoint.origin)
     name = subscription.endpoint.origin if whose == "other" else whose.title()
-    key = next((k for k in runtime.vapid_keys if b64url(k.public) == subscription.vapid_key), None)
+    key = next((k for k in runtime.keys.vapid if b64url(k.public) == subscription.vapid_key), None)
     if key is None or not runtime.endpoints.allows(subscription.endpoint.origin):
         return Finding("fail", what, f"{name} is not ours to send to: see PUSH_SERVICES.")
     with requests.Session() as session:
