@@ -1,8 +1,7 @@
 """From a published notification to its end: plan it, find what is due, wake workers, finish it.
 
-The truth is in the store; a queued job only says that there is work, so that a lost, doubled or
-late one costs nothing. `advance` looks at a notification and does the next thing there is to do:
-workers call it when they have finished something, the clock calls it every second.
+All state is in the store. `advance` reads the state of a notification and does the next step:
+workers call it when they have finished something, and the clock calls it every second.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ from service.store import Store
 from service.store.records import BUCKET
 
 BATCH_RECIPIENTS = 2048  # measured: decision 5
-# Seconds by which a spread send may come late before the rest of it is put off by as much. Another
-# clock takes four to take over.
+# Seconds. If a spread send is later than this, its other batches are put off by as much. Another
+# clock needs four seconds to take over, which must not count as late.
 _LATE = 5.0
 _TO_SPARE = 5.0  # seconds between the last batch of a spread send and its deadline
 
 
 class Dispatch:
-    """What workers and the clock do with notifications that are being sent."""
+    """What workers and the clock do with notifications that are sent."""
 
     def __init__(self, store: Store, jobs: JobQueue) -> None:
         self._store = store
         self._jobs = jobs
 
     def plan(self, notification: Notification) -> None:
-        """Freeze the audience and cut it into batches, whatever of it was not done before."""
+        """Freeze the audience and cut it into batches; what was done before stays as it is."""
         sending, id = self._store.sending, notification.id
         root = self._store.notifications.get(notification.corrects or 0)
-        # Until then somebody may still get the text that is corrected, and then the correction.
+        # Until then a reader may still get the old text, and must get the correction after it.
         settled = root is None or self._is_settled(notification, root)
         for partition in sending.partitions:
             count = self._freeze(notification, root, partition)
@@ -44,7 +43,7 @@ class Dispatch:
             sending.lay_out(id, partition, batches, final=settled)
 
     def _freeze(self, notification: Notification, root: Notification | None, partition: int) -> int:
-        """Fix who will receive a notification, a correction of `root` perhaps; return how many."""
+        """Freeze the audience of a notification, or of a correction of `root`; return its size."""
         recipients, id = self._store.recipients, notification.id
         if root is None:
             return recipients.freeze(id, partition, notification.audience)
@@ -58,7 +57,7 @@ class Dispatch:
         return root.finished_at is not None and not any(one.wave for one in active)
 
     def sending(self) -> list[tuple[Notification, bool]]:
-        """Return what is being sent, and whether batches of it are due; plans what is not yet."""
+        """Return what is being sent, planned by now, and whether batches of it are due."""
         found = []
         sending = self._store.sending
         for id in self._store.notifications.active():
@@ -66,7 +65,7 @@ class Dispatch:
             if notification is None or notification.state is not State.SENDING:
                 continue
             if time.time() > notification.last_start:
-                continue  # whoever is left has run out of time, and `advance` counts them
+                continue  # `advance` counts the recipients that are left as expired
             if notification.spread_minutes:
                 self._keep_even(notification)
             looks = [sending.look(id, partition) for partition in sending.partitions]
@@ -77,7 +76,7 @@ class Dispatch:
         return found
 
     def _keep_even(self, notification: Notification) -> None:
-        """After a pause, or an hour without workers, go on at the same pace."""
+        """Keep the pace of a spread send after a pause, or after an hour without workers."""
         within_ms = _time_left_ms(notification)
         for partition in self._store.sending.partitions:
             self._store.sending.put_off(
@@ -85,7 +84,7 @@ class Dispatch:
             )
 
     def advance(self, id: int) -> None:
-        """Do the next thing there is to do for a notification; safe to call at any time."""
+        """Do the next step for a notification; safe to call at any time."""
         sending = self._store.sending
         notification = self._store.notifications.get(id)
         if notification is None:
@@ -98,7 +97,7 @@ class Dispatch:
             if expired and not stopped:
                 root = self._store.notifications.get(notification.corrects or 0)
                 for partition in (p for p, look in looks.items() if not look.planned):
-                    # Nobody was there to plan it in time: whom it missed is counted all the same.
+                    # No worker planned it in time: its recipients are counted as expired.
                     self._freeze(notification, root, partition)
             if undone is None and any(look.open and not look.batches for look in looks.values()):
                 self.plan(notification)
@@ -112,7 +111,7 @@ class Dispatch:
             self._jobs.wake(work, at_front=notification.urgent)
 
     def advance_all(self) -> None:
-        """Look after every notification that is not finished: what the clock does each second."""
+        """Do the next step for each unfinished notification: what the clock does every second."""
         for id in self._store.notifications.active():
             self.advance(id)
 
@@ -134,10 +133,10 @@ def _time_left_ms(notification: Notification) -> int:
 def cut(
     partition: int, audience: bytes, recipients: int, spread_ms: int = 0
 ) -> Iterator[tuple[Batch, int]]:
-    """Cut a frozen audience of so many recipients into batches, each with its ms until due.
+    """Cut a frozen audience of so many recipients into batches, each with the ms until it is due.
 
-    Of about `BATCH_RECIPIENTS` each and in whole buckets, all due at once; or over `spread_ms`,
-    then smaller ones, a second apart.
+    A batch is whole buckets with about `BATCH_RECIPIENTS`, and due at once. With `spread_ms`,
+    batches are smaller and due one after the other, about a second apart.
     """
     step, most = BUCKET // 8, BATCH_RECIPIENTS
     if spread_ms:
