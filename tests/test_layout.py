@@ -22,7 +22,7 @@ TABLE = {
     "service/model": "babel cryptography pydantic",
     "service/store": "service.model redis",
     "service/domain": "service.model service.store argon2 redis",
-    "service/domain/planning.py": "rq",
+    "service/domain/job_queue.py": "rq",
     "service/local": "service.config service.model service.store cryptography redis",
     "service/api": "service.domain service.model service.runtime service.store"
     " flask pydantic pydantic_core redis werkzeug",

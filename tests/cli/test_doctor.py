@@ -76,8 +76,8 @@ def test_a_house_in_which_all_runs_has_no_fault_and_fits_80_columns(
     installation.clock()
     installation.web()
     wait_until(lambda: installation.runtime.store.installation.clock_age() < 10)
-    wait_until(installation.runtime.dispatch.workers)
-    installation.runtime.note_backup()
+    wait_until(installation.runtime.job_queue.workers)
+    installation.runtime.keys.note_backup()
     said = doctor(installation.environment)
     assert (said.returncode, said.stderr) == (0, ""), said.stdout
     lines = said.stdout.splitlines()

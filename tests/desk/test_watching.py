@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.desk.words import FILTERS
-from service.domain import publishing
+from service.domain import receipts
 from service.model.notifications import Outcome, State
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
@@ -74,7 +74,7 @@ def test_every_outcome_is_said_in_plain_words_and_they_add_up(
 def test_of_a_large_audience_what_was_shown_is_said_with_how_sure_it_is(
     editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "MOST_REPORTING", 25)
+    monkeypatch.setattr(receipts, "MOST_REPORTING", 25)
     id = publish(runtime)
     send_all(runtime, id, {(Outcome.ACCEPTED, "google"): readers})
     for number in range(10):
