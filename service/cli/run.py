@@ -26,9 +26,10 @@ from service.cli import push_services, trials
 from service.config import Config, ConfigError
 from service.domain.editors import EditorError
 from service.local import redis_server, rehearsal
+from service.local.secrets_file import make_secrets, read_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.endpoints import EndpointPolicy
-from service.model.keys import VapidKey, b64url, make_secrets, read_secrets
+from service.model.keys import VapidKey, b64url
 from service.model.notifications import Topic
 from service.model.tokens import SCOPES
 from service.runtime import Runtime

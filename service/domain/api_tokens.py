@@ -28,11 +28,11 @@ class ApiTokens:
     """The API tokens of one installation."""
 
     def __init__(self, store: Store) -> None:
-        self._installation = store.installation
+        self._access = store.access
 
     def find(self, token: str) -> ApiToken | None:
         """Return what is stored of a token; None for an unknown one."""
-        found = self._installation.token(digest(token))
+        found = self._access.token(digest(token))
         if found is None:
             return None
         return ApiToken(found["name"], frozenset(found["scopes"]), digest(token))
@@ -40,5 +40,5 @@ class ApiTokens:
     def add(self, name: str, scopes: Iterable[str] = ()) -> str:
         """Make a token and return it; the store keeps only its digest."""
         token = f"sp_{secrets.token_urlsafe(32)}"
-        self._installation.add_token(digest(token), name, scopes, time.time())
+        self._access.add_token(digest(token), name, scopes, time.time())
         return token

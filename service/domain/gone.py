@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from service.model.endpoints import origin_of
 from service.store import Store
-from service.store.gone import Farewell
+from service.store.gone import GoneRow
 
 # A push service is doubted if it reports this many readers as gone within the window, and if they
 # are this share of all its answers.
@@ -51,7 +51,7 @@ class Gone:
         if not doubted:
             return []
         waiting: Counter[str] = Counter()
-        for one in self._store.farewells.waiting():
+        for one in self._store.gone.waiting():
             waiting[self._origin(one.base)] += len(one.numbers)
         return [Doubt(origin, since, waiting[origin]) for origin, since in sorted(doubted.items())]
 
@@ -59,18 +59,18 @@ class Gone:
         """Decide that the readers of a push service are gone: their records are deleted soon."""
         self._store.services.believe(origin, time.time())
         for one in self._waiting_of(origin):
-            self._store.farewells.let_go(one)
+            self._store.gone.confirm(one)
 
     def take_back(self, origin: str) -> None:
         """Decide that a push service was wrong: its readers belong to audiences again."""
         for one in self._waiting_of(origin):
-            self._store.farewells.take_back(one)
+            self._store.gone.take_back(one)
         self._store.services.believe(origin, time.time())
 
     def _doubt(self, now: float) -> None:
         answers: Counter[str] = Counter()
         gone: Counter[str] = Counter()
-        for base, (n, n_gone) in self._store.farewells.answers(now).items():
+        for base, (n, n_gone) in self._store.gone.responses(now).items():
             answers[self._origin(base)] += n
             gone[self._origin(base)] += n_gone
         for origin, n in gone.items():
@@ -82,23 +82,23 @@ class Gone:
     def _delete_due(self, now: float) -> None:
         doubted = self._store.services.doubted()
         until = time.monotonic() + _PATIENCE
-        while rows := self._store.farewells.due(now, _AT_ONCE):
+        while rows := self._store.gone.due(now, _AT_ONCE):
             for one in rows:
                 if time.monotonic() > until:
                     return
                 if self._origin(one.base) in doubted:
-                    self._store.farewells.hold(one)
+                    self._store.gone.doubt(one)
                 else:
                     self._delete(one)
 
-    def _delete(self, one: Farewell) -> None:
+    def _delete(self, one: GoneRow) -> None:
         # Some may have left meanwhile, or were deleted by a call that was interrupted here.
         self._store.subscriptions.remove_all(one.ids, only_gone=True)
-        self._store.farewells.forget(one)
+        self._store.gone.forget(one)
 
-    def _waiting_of(self, origin: str) -> list[Farewell]:
-        rows = self._store.farewells.waiting()
+    def _waiting_of(self, origin: str) -> list[GoneRow]:
+        rows = self._store.gone.waiting()
         return [one for one in rows if self._origin(one.base) == origin]
 
     def _origin(self, base: int) -> str:
-        return origin_of(self._store.installation.bases.name(base))
+        return origin_of(self._store.names.bases.name(base))

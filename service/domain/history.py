@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from itertools import islice
 
-from service.model.notifications import MAX_TTL, Notification, State, SubscriptionId
-from service.model.preferences import QUARTER, day
+from service.model.clocks import QUARTER, day
+from service.model.notifications import MAX_TTL, Notification, State
 from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT
+from service.model.subscriptions import Subscription, SubscriptionId
 from service.store import Store
-from service.store.records import Subscription
 
 _LOOKED_THROUGH = 200  # alerts read at once
 _MOST_MISSED = 10
@@ -55,7 +55,7 @@ class History:
     def held(self, reader: SubscriptionId) -> list[Notification]:
         """Return the latest alerts that wait or waited until this reader's quiet hours end."""
         latest = {one.id: one for one in self._store.notifications.started(_LOOKED_THROUGH)}
-        found = self._store.held.of(reader.partition, [reader.number], latest)
+        found = self._store.held_alerts.of(reader.partition, [reader.number], latest)
         return [latest[id] for id in found.get(reader.number, ())]
 
     def counted(self, reader: Subscription) -> dict[int, int]:

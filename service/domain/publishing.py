@@ -18,6 +18,7 @@ from service.domain.receipts import Receipts, reporting
 from service.domain.stories import RunningStory as RunningStory
 from service.domain.stories import Stories
 from service.domain.waves import HeldSummary, held_summary
+from service.model.clocks import QUARTER
 from service.model.languages import SLEPT
 from service.model.notifications import (
     MOST_LATE,
@@ -28,10 +29,9 @@ from service.model.notifications import (
     Progress,
     SendAt,
     State,
-    SubscriptionId,
 )
-from service.model.preferences import QUARTER
 from service.model.retention import IDEMPOTENCY_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.notifications import IdempotencyRecord
 
@@ -208,12 +208,12 @@ class Publishing:
         If no clock ran for `WAVE_TTL`, the alerts of the night are too old and are not sent.
         `front` is the link of the wave, which editors see as an alert.
         """
-        for quarter in self._store.held.due(int(now // QUARTER)):
+        for quarter in self._store.held_alerts.due(int(now // QUARTER)):
             if now - quarter * QUARTER < WAVE_TTL:
                 wave = Content(title=SLEPT["en"], url=front, ttl=WAVE_TTL)
                 once = Idempotency("waking", str(quarter), b"")
                 self.publish(wave, Audience(waking=quarter), by="quiet hours", idempotency=once)
-            self._store.held.forget(quarter)
+            self._store.held_alerts.forget(quarter)
 
     # -- notifications that were sent ------------------------------------------------------------
 

@@ -8,8 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from service.model.endpoints import EndpointPolicy, origin_of
-from service.model.notifications import Notification, SubscriptionId
+from service.model.notifications import Notification
 from service.model.retention import PACE_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.push_services import Pace, Rest
 
@@ -63,7 +64,7 @@ class PushServices:
         if notification.over or not slow:
             return []
         bases: defaultdict[str, list[int]] = defaultdict(list)
-        for url, number in self._store.installation.bases.all().items():
+        for url, number in self._store.names.bases.all().items():
             if origin_of(url) in slow:
                 bases[origin_of(url)].append(number)
         found = []
@@ -96,7 +97,7 @@ class PushServices:
     def answers_in_a_minute(self, origin: str) -> int:
         """Return how many recipients at an origin have got their outcome in the last minute."""
         bases = self._bases(origin)
-        answers = self._store.farewells.answers(time.time()).items()
+        answers = self._store.gone.responses(time.time()).items()
         return sum(n for base, (n, _) in answers if base in bases)
 
     def end_paces(self, now: float) -> None:
@@ -121,5 +122,5 @@ class PushServices:
                     self._store.sending.try_now(id, partition, self._bases(origin))
 
     def _bases(self, origin: str) -> list[int]:
-        bases = self._store.installation.bases.all()
+        bases = self._store.names.bases.all()
         return [number for url, number in bases.items() if origin_of(url) == origin]

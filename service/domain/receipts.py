@@ -7,8 +7,8 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
-from service.model.notifications import SubscriptionId
 from service.model.retention import DAY
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.subscriptions import NotSubscribed
 

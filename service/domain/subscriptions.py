@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from service.domain.reader_alerts import ReaderAlerts
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
 from service.model.tokens import Tokens
 from service.store import Store
-from service.store.records import Subscription, SubscriptionRequest
 from service.store.subscriptions import NotSubscribed
 
 

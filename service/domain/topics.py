@@ -16,12 +16,12 @@ class Topics:
     """The topics of one installation."""
 
     def __init__(self, store: Store) -> None:
-        self._installation = store.installation
+        self._topics = store.topics
         self._subscriptions = store.subscriptions
 
     def all(self) -> dict[str, Topic]:
         """Return the topics by slug, the oldest first."""
-        return self._installation.topics()
+        return self._topics.all()
 
     def get(self, slug: str) -> Topic:
         """Return one topic; `UnknownTopic`."""
@@ -35,19 +35,19 @@ class Topics:
 
         For up to a second the answer may still name a topic that another process has removed.
         """
-        return self._installation.has_topics(slugs)
+        return self._topics.has(slugs)
 
     def add(self, topic: Topic) -> bool:
         """Store a new topic; False if the slug is taken."""
-        return self._installation.add_topic(topic)
+        return self._topics.add(topic)
 
     def change(self, topic: Topic) -> None:
         """Replace the name, the description and the default of a topic with the same slug."""
-        self._installation.change_topic(topic)
+        self._topics.change(topic)
 
     def remove(self, slug: str) -> None:
         """Remove a topic and forget which readers followed it; `UnknownTopic`."""
-        known = self._installation.remove_topic(slug)
+        known = self._topics.remove(slug)
         # Forget the followers of an unknown topic too: an earlier call may have been cut off here.
         self._subscriptions.forget_topic(slug)
         if not known:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from service.model.clocks import QUARTER
 from service.model.notifications import Notification, State
-from service.model.preferences import QUARTER
 from service.model.retention import DAY
 from service.store import Store
 
@@ -105,12 +105,12 @@ def held_summary(store: Store, notification: Notification) -> HeldSummary:
     waves = tuple(Wave(id, ended[id], *brought[id]) for id in sorted(brought))
     if notification.state is State.CANCELLED:
         return HeldSummary(waves=waves)
-    quarters = {*store.held.pending(), *(one.audience.waking or 0 for one in running)}
+    quarters = {*store.held_alerts.pending(), *(one.audience.waking or 0 for one in running)}
     to_come = [quarter for quarter in sorted(quarters) if may_bring(quarter, notification)]
     # The latest alerts are read only for one of a story, because a list asks this for each alert.
     latest = store.notifications.started(MOST_HELD) if notification.story else []
     instead = [(one.id, one.revision) for one in newer_of_story(notification, latest)]
-    waiting = store.held.waiting(notification.id, to_come, instead)
+    waiting = store.held_alerts.waiting(notification.id, to_come, instead)
     return HeldSummary(
         waiting=sum(waiting.values()),
         first_at=min(waiting) * QUARTER if waiting else None,

@@ -22,7 +22,7 @@ from flask import (
 )
 from rjsmin import jsmin
 
-from service.model.languages import TEST, days, ours
+from service.model.languages import TEST, days, supported_language
 from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT, HELD_KEPT, LEFT_KEPT
 
 WEB = Path(__file__).resolve().parents[2] / "web"
@@ -102,7 +102,9 @@ def privacy() -> Response:
     config = current_app.config["STOPPRESS"]
     language = request.args.get("lang")
     if language not in TEST:
-        language = request.accept_languages.best_match(TEST, ours(config.site_language))
+        language = request.accept_languages.best_match(
+            TEST, supported_language(config.site_language)
+        )
     panel = _words("texts", language)
     kept = {
         "accepted": ACCEPTED_KEPT // 86_400,
