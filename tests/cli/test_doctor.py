@@ -247,7 +247,7 @@ def stored(
     runtime = Runtime.open(Config.read(environment))
     made = push.subscribe(key.public)
     endpoint = runtime.endpoints.parse(made.endpoint)
-    requested = SubscriptionRequest(endpoint, made.p256dh, made.auth, runtime.vapid_public_key)
+    requested = SubscriptionRequest(endpoint, made.p256dh, made.auth, runtime.keys.current)
     subscription, _ = runtime.store.subscriptions.subscribe(requested)
     return subscription.id, made
 
@@ -263,7 +263,7 @@ def test_a_welcome_that_hardly_anybody_sees_is_said(
 ) -> None:
     assert "Welcome" not in findings(environment)
     runtime = Runtime.open(Config.read(environment))
-    store, key = runtime.store, runtime.vapid_public_key
+    store, key = runtime.store, runtime.keys.current
     for number in range(waiting):
         endpoint = runtime.endpoints.parse(
             f"https://fcm.googleapis.com{pretend_readers.path(number)}"

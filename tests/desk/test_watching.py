@@ -52,7 +52,7 @@ def test_every_outcome_is_said_in_plain_words_and_they_add_up(
     }
     send_all(runtime, id, outcomes)
     for number in range(30):
-        runtime.publishing.count_receipts([(id, SubscriptionId(0, number), "shown")], kept_days=1)
+        runtime.receipts.count([(id, SubscriptionId(0, number), "shown")], kept_days=1)
     page = editor.get(f"/desk/alerts/{id}").text
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td[^>]*>([\d,]+)</td>', page))
     assert rows == {
@@ -80,7 +80,7 @@ def test_of_a_large_audience_what_was_shown_is_said_with_how_sure_it_is(
     for number in range(10):
         for event in ("shown", "clicked"):
             receipt = (id, SubscriptionId(0, number), event)
-            runtime.publishing.count_receipts([receipt], kept_days=1)
+            runtime.receipts.count([receipt], kept_days=1)
     page = re.sub(r"<[^>]+>", "", editor.get(f"/desk/alerts/{id}").text)
     assert "Shown by about 40 (± 20) browsers, clicked in 10" in page
     assert "Of so many, 25&nbsp;% tell what they showed" in page

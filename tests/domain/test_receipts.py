@@ -29,7 +29,7 @@ def readers(client: Client, count: int) -> Store:
     """Store so many pretend readers."""
     runtime = client.runtime
     origins = ["https://push.example"]
-    key = runtime.vapid_public_key
+    key = runtime.keys.current
     list(seed(runtime.store, count, origins=origins, vapid_key=key, topics=[]))
     return runtime.store
 

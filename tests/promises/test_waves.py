@@ -271,7 +271,7 @@ def test_a_wave_that_is_under_way_brings_nothing_more_of_what_is_withdrawn(
 
 def seed(client: Client, count: int) -> None:
     runtime = client.runtime
-    origins, key = ["https://push.example"], runtime.vapid_public_key
+    origins, key = ["https://push.example"], runtime.keys.current
     list(pretend_readers.seed(runtime.store, count, origins=origins, vapid_key=key, topics=[]))
 
 
