@@ -19,7 +19,7 @@ MODULES = sorted([*ROOT.glob("service/**/*.py"), *ROOT.glob("workers/**/*.py")])
 # and modules of ours, and projects of others. What no row allows is refused. A file may have a row
 # of its own, which adds to that of its folder.
 TABLE = {
-    "service/model": "cryptography pydantic",
+    "service/model": "babel cryptography pydantic",
     "service/store": "service.model redis",
     "service/domain": "service.model service.store argon2 redis",
     "service/domain/planning.py": "rq",
@@ -29,7 +29,7 @@ TABLE = {
     "service/api/monitoring.py": "prometheus_client",
     "service/api/problems.py": "gunicorn",
     "service/desk": "service.api service.config service.domain service.local service.model"
-    " service.runtime flask flask_wtf redis werkzeug",
+    " service.runtime babel flask flask_wtf redis werkzeug",
     "service/reader": "service.model service.store flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",

@@ -28,7 +28,7 @@ def come(page: Page, fragment: str = "#stop-press=fewer&story=quake") -> Locator
     where = page.url
     page.goto("about:blank")
     page.goto(where + fragment)
-    expect(panel(page)).to_be_visible()
+    expect(panel(page).get_by_role("heading").first).to_be_visible()  # it is filled
     return panel(page)
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.desk.report import FILTERS
+from service.desk.words import FILTERS
 from service.domain import publishing
 from service.model.notifications import Outcome, State
 from service.model.subscriptions import SubscriptionId

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.desk.report import forecast_words
+from service.desk.words import forecast_words
 from service.domain import forecast as forecasts
 from service.domain.forecast import Forecast, forecast
 from service.model.clocks import QUARTER, day

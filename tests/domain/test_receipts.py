@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from service.desk.report import estimate_words
+from service.desk.words import estimate_words
 from service.domain import publishing
 from service.domain.publishing import reporting
 from service.domain.receipts import Estimate, estimates
