@@ -77,9 +77,10 @@ def read(text: str) -> SendAt:
 
 def _wall(found: re.Match[str]) -> datetime:
     """Return what a clock shows; nanoseconds are dropped."""
-    *parts, second, fraction = found.groups()[:7]
+    year, month, day, hour, minute, second, fraction = found.groups()[:7]
     microsecond = int((fraction or "")[:6].ljust(6, "0"))
-    return datetime(*map(int, parts), int(second or 0), microsecond)  # type: ignore[arg-type]
+    whole = int(year), int(month), int(day), int(hour), int(minute), int(second or 0)
+    return datetime(*whole, microsecond)
 
 
 def _offset(text: str) -> timezone:
