@@ -26,8 +26,8 @@ from flask_wtf.csrf import CSRFError
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException, NotFound
 
-from service.api import notification_requests, reader_requests
-from service.api.auth import runtime
+from service.api import fields, notification_requests
+from service.current import runtime
 from service.desk import forms
 from service.desk.forms import CorrectionForm
 from service.desk.report import FILTERS, Report, describe, service_name
@@ -278,7 +278,7 @@ def correct(id: int) -> ResponseReturnValue:
     said = json.dumps(asdict(form)).encode()
     key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + said)
     try:
-        wanted = reader_requests.parse(notification_requests.Correction, said, runtime())
+        wanted = fields.parse(notification_requests.Correction, said, runtime())
         published = runtime().publishing.correct(
             root.id,
             title=wanted.title,
@@ -289,7 +289,7 @@ def correct(id: int) -> ResponseReturnValue:
             idempotency=key,
             check=lambda root: wanted.check(root, runtime()),
         )
-    except reader_requests.Invalid as invalid:
+    except fields.Invalid as invalid:
         return correction_page(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
     except Conflict as conflict:
         used = runtime().store.notifications.remembered(key.digest) is not None

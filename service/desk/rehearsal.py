@@ -17,8 +17,8 @@ from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 from werkzeug.wrappers import Response
 
-from service.api.auth import runtime
 from service.config import Config, ConfigError
+from service.current import runtime
 from service.desk.alerts import bp
 from service.local import rehearsal
 from service.local.rehearsal import LONGEST, MOST_READERS, READERS, Rehearsal, RehearsalError
