@@ -8,17 +8,11 @@ from flask import Flask, Response
 from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from service import desk
 from service.api import blueprint, monitoring, problems, rate_limits
 from service.config import Config
-from service.desk import (
-    alerts,
-    rehearsal,
-    session,
-    start,
-    stories,  # noqa: F401 - its pages are the desk's
-    writing,  # noqa: F401
-)
-from service.model.keys import read_secrets
+from service.desk import rehearsal_desk, session
+from service.local.secrets_file import read_secrets
 from service.reader import scripts
 from service.runtime import Runtime
 from service.store import connect
@@ -65,12 +59,13 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     rates = Rates(connect(config.redis_url))
     rate_limits.Limits(rates.fits, runtime.tokens.address_key).init_app(app)
     monitoring.init_app(app)
-    for bp in (blueprint.bp, scripts.bp, alerts.bp, start.bp):
+    for bp in (blueprint.bp, scripts.bp):
         app.register_blueprint(bp)
+    desk.init_app(app)
     app.after_request(_add_headers)
-    rehearsal.init_app(app, mounted=beside is not None)
+    rehearsal_desk.init_app(app, mounted=beside is not None)
     if beside is None:
-        app.wsgi_app = rehearsal.Mount(  # type: ignore[method-assign]
+        app.wsgi_app = rehearsal_desk.Mount(  # type: ignore[method-assign]
             app, lambda config: create_app(config, beside=runtime)
         )
     if config.trusted_proxies:

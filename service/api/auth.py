@@ -10,9 +10,8 @@ from flask import g
 from service.api.problems import Problem
 from service.api.rate_limits import Rate, bearer_token, per_token
 from service.current import runtime
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import Subscription, SubscriptionId
 from service.model.tokens import digest
-from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
 
 
@@ -63,7 +62,7 @@ def own_subscription(id: str) -> Subscription:
 def identify_tool(scopes: tuple[str, ...]) -> None:
     """Check the API token of the current request, for `calling_tool`; `Problem` 401 or 403."""
     token = bearer_token()
-    known = runtime().store.installation.token(digest(token)) if token else None
+    known = runtime().store.access.token(digest(token)) if token else None
     if not token or known is None:
         raise _unauthorized("Send an API token (`stoppress token add NAME` makes one)")
     if known["scopes"] and not set(scopes) & set(known["scopes"]):

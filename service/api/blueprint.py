@@ -17,7 +17,7 @@ for _part in PARTS:
 
 _REFUSALS: dict[type[Exception], tuple[int, str]] = {
     HasLeft: (410, "This reader has unsubscribed. Ask before you subscribe this browser again."),
-    # 404, not 410: nobody has left (docs/decisions/008).
+    # 404, not 410: nobody has left (decision 8).
     NotSubscribed: (404, "There is no such subscription, or the token is not its own."),
     KnownWithOtherKeys: (
         409,

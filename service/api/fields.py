@@ -168,7 +168,7 @@ def _slug(text: str) -> str:
 def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
     if len(set(slugs)) != len(slugs):
         raise ValueError("must not name a topic twice")
-    if not installation(info).store.installation.has_topics(set(slugs)):
+    if not installation(info).store.topics.has(set(slugs)):
         raise ValueError("names a topic that this site does not have")
     return slugs
 

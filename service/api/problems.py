@@ -75,11 +75,6 @@ class Problem(HTTPException):
         return [*super().get_headers(environ, scope), *self.headers.items()]
 
 
-def too_many(detail: str) -> Problem:
-    """Return the error of a caller who must wait; every rate is by the minute."""
-    return Problem(429, detail, headers={"Retry-After": "60"})
-
-
 def init_app(app: Flask) -> None:
     """Answer every error in words; no response contains a traceback."""
     app.register_error_handler(HTTPException, respond)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
 from typing import Literal
 
-from flask import Flask, current_app, request
+from flask import Flask, Response, current_app, request
 from redis import RedisError
 
-from service.api.problems import too_many
+from service.api.problems import Problem
 from service.model.keys import mac
 from service.model.tokens import digest
 
@@ -51,6 +51,7 @@ class Limits:
     def init_app(self, app: Flask) -> None:
         """Let the routes of an application count here."""
         app.extensions["stoppress.limits"] = self
+        app.after_request(_say_when_to_retry)
 
     def fits(self, rate: Rate) -> bool:
         """Count the current request; whether it is within the rate."""
@@ -74,7 +75,7 @@ def check(*rates: Rate) -> None:
     """Count the current request; `Problem` 429 if it exceeds one of the rates."""
     limits: Limits = current_app.extensions["stoppress.limits"]
     if not all(limits.fits(rate) for rate in rates):
-        raise too_many("Too many requests. Try again in a minute.")
+        raise Problem(429, "Too many requests. Try again in a minute.")
 
 
 def bearer_token() -> str | None:
@@ -83,6 +84,12 @@ def bearer_token() -> str | None:
     if given is None or given.type != "bearer":
         return None
     return given.token or None
+
+
+def _say_when_to_retry(response: Response) -> Response:
+    if response.status_code == 429:
+        response.headers.setdefault("Retry-After", "60")  # seconds; every rate is by the minute
+    return response
 
 
 def _network(address: str) -> str:

@@ -25,7 +25,7 @@ from service.model import times
 from service.model.endpoints import Endpoint
 from service.model.keys import from_b64url, on_p256
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
-from service.store.records import Subscription, SubscriptionRequest
+from service.model.subscriptions import Subscription, SubscriptionRequest
 
 LONGEST_PAUSE = 366 * 86_400  # seconds
 

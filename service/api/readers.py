@@ -10,19 +10,20 @@ from flask import Blueprint, Response, request
 from service.api import responses
 from service.api.auth import READER
 from service.api.calls import call
-from service.api.problems import too_many
+from service.api.problems import Problem
 from service.api.rate_limits import bearer_token, per_address, per_token
 from service.api.reader_requests import ChangedPreferences, NewReceipts, NewSubscription
 from service.api.responses import AlertShown, Credentials, QuietHoursShown, TopicShown
 from service.current import runtime
 from service.domain import history
+from service.model.clocks import QUARTER, day
 from service.model.keys import b64url
-from service.model.languages import TEST, ours
-from service.model.notifications import Audience, Content, Notification, SubscriptionId
-from service.model.preferences import QUARTER, Preferences, Quiet, day
+from service.model.languages import TEST, supported_language
+from service.model.notifications import Audience, Content, Notification
+from service.model.preferences import Preferences, Quiet
+from service.model.retention import COUNTS_KEPT
+from service.model.subscriptions import Subscription, SubscriptionId
 from service.model.times import iso
-from service.store.daily_counts import COUNTS_KEPT
-from service.store.records import Subscription
 
 READERS_BODY = 8 * 1024  # bytes; a subscription has less than one thousand
 _TEST_TTL = 600  # seconds: a reader who asks for a test is watching for it
@@ -60,7 +61,7 @@ def site() -> tuple[responses.Site, dict[str, str]]:
     # Not for long: with a key that is no longer ours a browser would subscribe in vain.
     headers = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
     config, defaults = runtime().config, runtime().config.defaults
-    topics = runtime().store.installation.topics().values()
+    topics = runtime().store.topics.all().values()
     return responses.Site(
         name=config.site_name,
         vapid_public_key=runtime().vapid_public_key,
@@ -149,8 +150,8 @@ def send_test(reader: Subscription) -> responses.TestSent:
     """Send this browser alone an alert that says that it is a test."""
     config = runtime().config
     if len(runtime().store.notifications.active()) >= _MOST_UNDER_WAY:
-        raise too_many("Many alerts are being sent at the moment. Try again in a minute.")
-    lang = ours(reader.locale)
+        raise Problem(429, "Many alerts are being sent at the moment. Try again in a minute.")
+    lang = supported_language(reader.locale)
     title, text = TEST[lang]
     body = text.format(config.site_name)
     content = Content(title=title, body=body, url=config.front_page, ttl=_TEST_TTL, lang=lang)

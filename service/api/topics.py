@@ -73,7 +73,7 @@ class ChangedTopic(RequestModel):
 @call(by=tools("read", "send", "topics"), gives={200: responses.TopicList})
 def topics() -> responses.TopicList:
     """List the topics that readers can follow."""
-    known = runtime().store.installation.topics().values()
+    known = runtime().store.topics.all().values()
     return responses.TopicList(topics=[_shown(topic) for topic in known])
 
 
@@ -89,7 +89,7 @@ def topic(slug: str) -> TopicShown:
 def add_topic(requested: NewTopic) -> tuple[TopicShown, dict[str, str]]:
     """Add a topic that readers can follow."""
     new = requested.topic()
-    if not runtime().store.installation.add_topic(new):
+    if not runtime().store.topics.add(new):
         raise Problem(409, "There is a topic with this slug already. PATCH changes it.")
     return _shown(new), {"Location": url_for("api.topics.topic", slug=new.slug)}
 
@@ -99,7 +99,7 @@ def add_topic(requested: NewTopic) -> tuple[TopicShown, dict[str, str]]:
 def change_topic(requested: ChangedTopic, slug: str) -> TopicShown:
     """Change a topic's name, its description, or whether it is ticked beforehand."""
     changed = requested.topic(_known_topic(slug))
-    runtime().store.installation.change_topic(changed)
+    runtime().store.topics.change(changed)
     return _shown(changed)
 
 
@@ -107,7 +107,7 @@ def change_topic(requested: ChangedTopic, slug: str) -> TopicShown:
 @call(by=tools("topics"), gives={204: None}, problems=(404,))
 def remove_topic(slug: str) -> None:
     """Delete a topic, and forget who followed it."""
-    known = runtime().store.installation.remove_topic(slug)
+    known = runtime().store.topics.remove(slug)
     # Also of an unknown topic: an earlier call may have been cut off between these two steps.
     runtime().store.subscriptions.forget_topic(slug)
     if not known:
@@ -115,7 +115,7 @@ def remove_topic(slug: str) -> None:
 
 
 def _known_topic(slug: str) -> Topic:
-    known = runtime().store.installation.topics().get(slug)
+    known = runtime().store.topics.all().get(slug)
     if known is None:
         raise _no_topic()
     return known

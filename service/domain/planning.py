@@ -17,12 +17,14 @@ from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
 from service.model.endpoints import origin_of
-from service.model.notifications import Batch, Notification, Outcome, State, SubscriptionId
+from service.model.notifications import Batch, Notification, Outcome, State
+from service.model.retention import FAILED_JOB_KEPT, PACE_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.records import BUCKET
 
 QUEUE = "stoppress"
-BATCH_RECIPIENTS = 2048  # measured: docs/decisions.md, 5
+BATCH_RECIPIENTS = 2048  # measured: decision 5
 _LATEST = 20  # alerts looked through for who was accepted recently
 # Seconds after which no message is under way any more that was started before: a push service's
 # 15 to answer, a worker's half to notice, and as much again for a machine that is too busy.
@@ -31,7 +33,6 @@ _UNDER_WAY = 30.0
 # clock takes four to take over.
 _LATE = 5.0
 _TO_SPARE = 5.0  # seconds between the last batch of a spread send and its deadline
-_PACE_KEPT = 86_400.0  # seconds
 _SILENT = 20.0  # seconds without a sign of life after which a worker counts as dead
 _JOB_TIMEOUT = 600  # seconds; a job gives its place up long before
 
@@ -107,11 +108,11 @@ class Dispatch:
     def answers_in_a_minute(self, origin: str) -> int:
         """Return how many recipients have got their outcome at an origin in the last minute."""
         bases = self._bases(origin)
-        answers = self._store.farewells.answers(time.time()).items()
+        answers = self._store.gone.responses(time.time()).items()
         return sum(n for base, (n, _) in answers if base in bases)
 
     def _bases(self, origin: str) -> list[int]:
-        bases = self._store.installation.bases.all()
+        bases = self._store.names.bases.all()
         return [number for url, number in bases.items() if origin_of(url) == origin]
 
     def advance(self, id: int) -> None:
@@ -143,7 +144,7 @@ class Dispatch:
 
     def end_paces(self, now: float) -> None:
         """Stop keeping to a pace that has not been exceeded for a day: Chrome's least penalty."""
-        since = now - _PACE_KEPT
+        since = now - PACE_KEPT
         for origin, pace in self._store.services.paced().items():
             if pace.since < since:
                 self._store.services.unpace(origin, since)
@@ -178,7 +179,7 @@ class Dispatch:
                 at_front=at_front,
                 job_timeout=_JOB_TIMEOUT,
                 result_ttl=0,
-                failure_ttl=24 * 3600,
+                failure_ttl=FAILED_JOB_KEPT,
             )
 
     def workers(self) -> int:

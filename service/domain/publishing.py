@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from service.domain.planning import Dispatch
 from service.domain.push_services import Limit, limits
 from service.domain.waves import Held, held
+from service.model.clocks import QUARTER
 from service.model.languages import SLEPT
 from service.model.notifications import (
     MOST_LATE,
@@ -25,14 +26,13 @@ from service.model.notifications import (
     Progress,
     SendAt,
     State,
-    SubscriptionId,
 )
-from service.model.preferences import QUARTER
+from service.model.retention import IDEMPOTENCY_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.notifications import IdempotencyRecord
 from service.store.subscriptions import NotSubscribed
 
-IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
 WAVE_TTL = 4 * 3600  # seconds for which what was held at night is good in the morning
 # Browsers: a million that report within seconds that they have shown an alert are a load of their
@@ -212,12 +212,12 @@ class Publishing:
         Where nobody was there to do it for hours, it is too late for what was new at night. Editors
         see a wave as an alert that leads to `front`.
         """
-        for quarter in self._store.held.due(int(now // QUARTER)):
+        for quarter in self._store.held_alerts.due(int(now // QUARTER)):
             if now - quarter * QUARTER < WAVE_TTL:
                 wave = Content(title=SLEPT["en"], url=front, ttl=WAVE_TTL)
                 once = Idempotency("waking", str(quarter), b"")
                 self.publish(wave, Audience(waking=quarter), by="quiet hours", idempotency=once)
-            self._store.held.forget(quarter)
+            self._store.held_alerts.forget(quarter)
 
     # -- what was sent ---------------------------------------------------------------------------
 

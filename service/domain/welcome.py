@@ -9,11 +9,11 @@ from redis.exceptions import RedisError
 
 from service.domain.publishing import Idempotency, Publishing
 from service.model.endpoints import EndpointPolicy, origin_of
-from service.model.languages import GREETING, PRESS, TEST, ours
+from service.model.languages import GREETING, PRESS, TEST, supported_language
 from service.model.notifications import Audience, Content
+from service.model.subscriptions import Subscription
 from service.model.tokens import Tokens
 from service.store import Store
-from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
 
 NONE, WELCOME, CONFIRM = "no", "yes", "confirm"  # what `WELCOME` may be
@@ -81,7 +81,7 @@ class Welcome:
         self._publishing.publish(self._content(reader), only, by="", idempotency=once)
 
     def _content(self, reader: Subscription) -> Content:
-        settings, lang = self._settings, ours(reader.locale)
+        settings, lang = self._settings, supported_language(reader.locale)
         own = settings.title or settings.body
         words, url = TEST[lang][1], settings.front_page
         if not reader.preferences.confirmed:

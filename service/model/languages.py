@@ -91,7 +91,7 @@ def _plural(number: int, language: str) -> int:
     return int(number != 1)
 
 
-def ours(locale: str) -> str:
+def supported_language(locale: str) -> str:
     """Return in which of the languages that we have words in a reader is spoken to."""
     language = locale.partition("-")[0]
     return language if language in TEST else "en"

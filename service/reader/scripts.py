@@ -22,11 +22,8 @@ from flask import (
 )
 from rjsmin import jsmin
 
-from service.model.languages import TEST, days, ours
-from service.store.daily_counts import COUNTS_KEPT
-from service.store.held_alerts import HELD_KEPT
-from service.store.outcomes import ACCEPTED_KEPT
-from service.store.subscriptions import LEFT_MEMORY
+from service.model.languages import TEST, days, supported_language
+from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT, HELD_KEPT, LEFT_KEPT
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 
@@ -105,13 +102,15 @@ def privacy() -> Response:
     config = current_app.config["STOPPRESS"]
     language = request.args.get("lang")
     if language not in TEST:
-        language = request.accept_languages.best_match(TEST, ours(config.site_language))
+        language = request.accept_languages.best_match(
+            TEST, supported_language(config.site_language)
+        )
     panel = _words("texts", language)
     kept = {
         "accepted": ACCEPTED_KEPT // 86_400,
         "counted": COUNTS_KEPT // 86_400,
         "held": HELD_KEPT // 86_400,
-        "left": LEFT_MEMORY // 86_400,
+        "left": LEFT_KEPT // 86_400,
         "receipts": config.receipts_kept_days,
     }
     page = render_template(

@@ -273,7 +273,7 @@ def test_days_are_counted_as_each_language_does(language, said):
 def test_the_paper_may_be_put_on_a_home_screen_and_the_guide_says_how(get):
     answer = get("/demo/site.webmanifest")
     assert answer.mimetype == "application/manifest+json"
-    guide = (WEB.parent / "docs" / "publishers.md").read_text()
+    guide = (WEB.parent / "docs" / "site.md").read_text()
     (ours,) = re.findall(r"```json\n(\{\n  \"id\".*?)```", guide, re.S)
     for said in (answer.json, json.loads(ours)):
         # Without either iOS opens the site in Safari, where there are no alerts.

@@ -175,8 +175,7 @@ class Panel {
   }
 
   say(paper, heading, text, ...buttons) {
-    const words = element("p", {}, text);
-    this.show({ paper, heading }, words, choices(...this.closing(), ...buttons));
+    this.show({ paper, heading }, element("p", {}, text), choices(...this.closing(), ...buttons));
   }
 
   /** The button of that name. While its handler's promise is pending further clicks do nothing;
@@ -214,9 +213,11 @@ class Panel {
     this.#box.querySelector("h2").focus();
   }
 
-  /** Have screen readers say what has appeared unasked, when they next pause. */
+  /** Have screen readers say what has appeared unasked, when they next pause. Nobody sees it: a
+      button that moves while it is pressed is not clicked. */
   announce(text) {
-    const status = element("p", { role: "status", class: "small" });
+    const status = element("p", { role: "status" });
+    status.style.font = "0/0 a";
     this.#box.append(status);
     // A live region speaks only of what changes after it is there.
     setTimeout(() => status.append(text), 100);
@@ -258,8 +259,8 @@ function topicRows(title, topics, isTicked = () => true) {
 
 /** What leaving means, and the way to the page that lists what is stored. */
 export function promise(t) {
-  const url = new URL(`/privacy?lang=${t.lang}`, import.meta.url);
-  const link = element("a", { href: url, target: "_blank" }, t.stored);
+  const href = new URL(`/privacy?lang=${t.lang}`, import.meta.url);
+  const link = element("a", { href, target: "_blank" }, t.stored);
   return element("p", { class: "small" }, t.promise, " ", link);
 }
 
@@ -447,10 +448,7 @@ async function showPreferences(panel) {
 /** Show what fits this reader; `facts` are what a click on “Yes” needs, where it was prepared. */
 export async function fill(panel, facts) {
   const { reader, t } = panel;
-  if (reader.state().subscribed) {
-    await showPreferences(panel);
-    return;
-  }
+  if (reader.state().subscribed) return showPreferences(panel);
   const found = facts ?? (await prepared(reader));
   const trouble = reader.whyNot() ?? found.kind;
   if (trouble === "home") (await import("./home.js")).showHomeScreen(panel);
@@ -467,10 +465,7 @@ function prepared(reader) {
     Unasked, it appears only when everything it offers will work, and leaves the focus alone.
     `show` fills it. */
 export async function open(reader, unasked, show = fill) {
-  if (dialog?.shown) {
-    dialog.focus();
-    return;
-  }
+  if (dialog?.shown) return dialog.focus();
   dialog?.close(); // the page has put another in the place of its body
   const able = !reader.state().subscribed;
   const [t, facts] = await Promise.all([texts(reader.tag), able ? prepared(reader) : undefined]);
