@@ -37,7 +37,7 @@ CALLS = [("GET", "/alerts"), ("POST", "/test"), ("GET", "/export")]
 
 
 @pytest.mark.parametrize(("method", "what"), CALLS)
-def test_only_the_readers_own_token_opens_anything(client: Client, method: str, what: str) -> None:
+def test_only_the_readers_own_token_is_accepted(client: Client, method: str, what: str) -> None:
     reader, other = Reader(client, 0), Reader(client, 1)
     before = client.runtime.publishing.latest(10)
     assert reader.call(method, what, token=None).status_code == 401
@@ -50,18 +50,18 @@ def test_only_the_readers_own_token_opens_anything(client: Client, method: str, 
 
 
 @pytest.mark.parametrize(("method", "what"), CALLS)
-def test_pages_of_the_publisher_may_call_it(client: Client, method: str, what: str) -> None:
+def test_the_publishers_pages_may_call_it(client: Client, method: str, what: str) -> None:
     headers = {"Origin": "https://paper.example"}
-    answer = Reader(client).call(method, what, headers=headers)
-    assert answer.status_code in (200, 202)
-    assert answer.headers["Access-Control-Allow-Origin"] == "https://paper.example"
-    assert answer.headers["Cache-Control"] == "no-store"
+    response = Reader(client).call(method, what, headers=headers)
+    assert response.status_code in (200, 202)
+    assert response.headers["Access-Control-Allow-Origin"] == "https://paper.example"
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 # What was missed --------------------------------------------------------------------------------
 
 
-def test_what_was_missed_are_the_alerts_that_the_reader_would_get_now(client: Client) -> None:
+def test_missed_alerts_are_those_that_the_reader_would_get_now(client: Client) -> None:
     topics = Audience(topics=("world",))
     reader, other = Reader(client, 0, topics=["world"], locale="fr-CA"), Reader(client, 1)
     publish(client, "everyone")
@@ -81,7 +81,7 @@ def test_what_was_missed_are_the_alerts_that_the_reader_would_get_now(client: Cl
     assert missed(reader) == ["paused", "in French", "not world", "sport", "everyone"]
 
 
-def test_stories_followed_and_muted_are_missed_accordingly(client: Client) -> None:
+def test_followed_and_muted_stories_decide_which_alerts_were_missed(client: Client) -> None:
     reader = Reader(client)
     publish(client, "quake", Audience(topics=("world",), story="quake"))
     publish(client, "storm", Audience(everyone=True, story="storm"))
@@ -92,7 +92,7 @@ def test_stories_followed_and_muted_are_missed_accordingly(client: Client) -> No
     assert shown["story"] == "quake"
 
 
-def test_the_last_ten_are_shown_newest_first_with_the_words_as_corrected(client: Client) -> None:
+def test_the_last_ten_missed_alerts_are_shown_with_corrected_texts(client: Client) -> None:
     reader = Reader(client)
     ids = [publish(client, f"{number}") for number in range(12)]
     client.runtime.publishing.correct(
@@ -111,7 +111,7 @@ def test_the_last_ten_are_shown_newest_first_with_the_words_as_corrected(client:
 # A test -----------------------------------------------------------------------------------------
 
 
-def test_a_test_goes_to_this_browser_alone_and_through_the_real_thing(
+def test_a_test_reaches_this_browser_alone_by_its_push_service(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(5)
@@ -120,8 +120,8 @@ def test_a_test_goes_to_this_browser_alone_and_through_the_real_thing(
     client = Client(create_app(installation.config))
     one = installation.runtime.store.subscriptions.get(SubscriptionId(0, 3))
     token = installation.runtime.tokens.reader(one.id, one.auth)
-    answer = client.call("POST", f"{SUBSCRIPTIONS}/{one.id}/test", token=token)
-    assert (answer.status_code, answer.json) == (202, {"status": "sending", "recipients": 1})
+    response = client.call("POST", f"{SUBSCRIPTIONS}/{one.id}/test", token=token)
+    assert (response.status_code, response.json) == (202, {"status": "sending", "recipients": 1})
     push.wait_for(1, timeout=30)
     installation.over(1)
     (message,) = push.received
@@ -136,7 +136,7 @@ def newest(client: Client) -> Notification:
 @pytest.mark.parametrize(
     ("locale", "title"), [("en-GB", "This is a test"), ("fr", "Ceci est un essai"), ("lv", "This")]
 )
-def test_a_test_says_what_it_is_in_the_readers_language(
+def test_a_test_is_written_in_the_readers_language(
     client: Client, locale: str, title: str
 ) -> None:
     reader = Reader(client, locale=locale)
@@ -148,7 +148,7 @@ def test_a_test_says_what_it_is_in_the_readers_language(
     assert one.audience == Audience(subscription=SubscriptionId.parse(reader.id))
 
 
-def test_three_tests_a_minute_are_enough_for_one_reader(client: Client) -> None:
+def test_a_reader_gets_at_most_three_tests_a_minute(client: Client) -> None:
     reader, other = Reader(client, 0), Reader(client, 1)
     assert [reader.call("POST", "/test").status_code for _ in range(4)] == [202, 202, 202, 429]
     refused = reader.call("POST", "/test")
@@ -157,7 +157,7 @@ def test_three_tests_a_minute_are_enough_for_one_reader(client: Client) -> None:
     assert other.call("POST", "/test").status_code == 202
 
 
-def test_editors_see_nothing_of_readers_tests_and_the_store_forgets_them(client: Client) -> None:
+def test_readers_tests_are_in_no_list_of_alerts_and_expire(client: Client) -> None:
     reader, publishing = Reader(client), client.runtime.publishing
     id = publish(client, "News")
     reader.call("POST", "/test")
@@ -173,7 +173,7 @@ def test_editors_see_nothing_of_readers_tests_and_the_store_forgets_them(client:
     assert redis.ttl(f"{{g}}:n:{id}") == -1
 
 
-def test_what_is_listed_costs_the_same_however_many_tests_readers_asked_for(
+def test_the_cost_of_a_list_does_not_grow_with_readers_tests(
     client: Client,
 ) -> None:
     id, draft = publish(client, "News"), publish(client, "Later", draft=True)
@@ -187,7 +187,7 @@ def test_what_is_listed_costs_the_same_however_many_tests_readers_asked_for(
     assert redis.info("stats")["total_commands_processed"] - before < 20
 
 
-def test_readers_tests_give_way_to_alerts(client: Client) -> None:
+def test_no_test_is_sent_while_many_alerts_are_active(client: Client) -> None:
     reader = Reader(client)
     ids = [publish(client, "News") for _ in range(50)]
     refused = reader.call("POST", "/test")
@@ -197,7 +197,7 @@ def test_readers_tests_give_way_to_alerts(client: Client) -> None:
     assert reader.call("POST", "/test").status_code == 202
 
 
-def test_a_browser_that_is_gone_is_sent_no_test(client: Client) -> None:
+def test_a_gone_browser_gets_no_test(client: Client) -> None:
     reader = Reader(client)
     mark_gone(client, reader)
     assert reader.call("POST", "/test").json["recipients"] == 0
@@ -212,7 +212,7 @@ def mark_gone(client: Client, reader: Reader) -> None:
 # Everything stored ------------------------------------------------------------------------------
 
 
-def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> None:
+def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client) -> None:
     publish(client, "opens", Audience(everyone=True, story="quake"))
     reader = Reader(
         client,
@@ -236,9 +236,9 @@ def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> No
     today = day("Europe/Riga", int(time.time()) // QUARTER)
     runtime.store.daily.count(sent, 0, today, [0], [9])
 
-    answer = reader.call("GET", "/export")
-    assert answer.headers["Content-Disposition"] == "attachment; filename=alerts.json"
-    said, chosen = answer.json, reader.call("GET").json
+    response = reader.call("GET", "/export")
+    assert response.headers["Content-Disposition"] == "attachment; filename=alerts.json"
+    said, chosen = response.json, reader.call("GET").json
     assert {name: said.pop(name) for name in chosen} == chosen
     (alert,) = said.pop("alerts_handed_over")
     assert alert["title"] == "Handed over"
@@ -254,7 +254,7 @@ def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> No
         "vapid_public_key": client.runtime.keys.current,
         "called_gone_by_its_push_service": False,
     }
-    assert VAPID.text not in answer.text
+    assert VAPID.text not in response.text
     mark_gone(client, reader)
     assert reader.call("GET", "/export").json["called_gone_by_its_push_service"]
 
@@ -287,7 +287,7 @@ LISTED = {
 }
 
 
-def test_readers_are_told_of_all_that_they_are_handed(client: Client) -> None:
+def test_the_privacy_page_lists_every_field_of_the_export(client: Client) -> None:
     page = client.app.test_client().get("/privacy").text
     assert set(Reader(client).call("GET", "/export").json) == set(LISTED)
     assert [name for name, words in LISTED.items() if words not in page] == []
@@ -310,7 +310,7 @@ def held(client: Client) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def test_who_leaves_leaves_nothing_but_a_digest_for_thirty_days(client: Client) -> None:
+def test_a_reader_who_leaves_leaves_only_a_digest_for_thirty_days(client: Client) -> None:
     everything: dict[str, Any] = {
         "topics": ["world", "sport"],
         "locale": "lv",

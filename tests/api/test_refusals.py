@@ -60,11 +60,11 @@ def open_doorstep(redis_url: str) -> Doorstep:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_what_the_bad_inputs_spoil_is_taken_as_it_is(doorstep: Doorstep, route: str) -> None:
+def test_the_good_inputs_are_accepted(doorstep: Doorstep, route: str) -> None:
     assert doorstep.call(route, said=GOOD[route]).status_code < 300
 
 
-def test_every_call_with_a_body_is_among_those_that_are_tried(client: Client) -> None:
+def test_every_call_that_takes_a_body_is_in_the_table(client: Client) -> None:
     calls = map(call_of, client.app.view_functions.values())
     taking = [call for call in calls if call is not None and call.takes]
     assert len(taking) == len(ROUTES)
@@ -88,25 +88,25 @@ def test_a_wrong_field_is_named_and_nothing_is_stored(
     else:
         within[last] = value
     before = stored(refusing.client)
-    answer = refusing.call(route, said=said)
-    assert answer.status_code == 422
-    assert [row["field"] for row in answer.json["errors"]] == [named]
-    assert all(row["detail"].endswith(".") for row in answer.json["errors"])
+    response = refusing.call(route, said=said)
+    assert response.status_code == 422
+    assert [row["field"] for row in response.json["errors"]] == [named]
+    assert all(row["detail"].endswith(".") for row in response.json["errors"])
     assert stored(refusing.client) == before
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-def test_an_alert_may_lead_to_this_machine_without_tls(doorstep: Doorstep, host: str) -> None:
+def test_an_alert_may_link_to_this_machine_without_tls(doorstep: Doorstep, host: str) -> None:
     said = {**NEWS, "url": f"http://{host}:8000/demo/"}
     assert doorstep.call("publish", said=said).status_code == 202
 
 
 @pytest.mark.parametrize("url", ["https://пример.рф/новость?ü=1#x", "https://paper.example:8443"])
-def test_an_alert_may_lead_to_any_page_over_https(doorstep: Doorstep, url: str) -> None:
+def test_an_alert_may_link_to_any_page_over_https(doorstep: Doorstep, url: str) -> None:
     assert doorstep.call("publish", said={**NEWS, "url": url}).status_code == 202
 
 
-def test_an_alert_is_as_long_as_a_push_can_carry_to_the_byte(doorstep: Doorstep) -> None:
+def test_an_alert_may_be_as_long_as_a_push_allows_to_the_byte(doorstep: Doorstep) -> None:
     icon = "https://paper.example/".ljust(2000, "x")
     over = doorstep.call("publish", said={**NEWS, "icon": icon, "body": "é" * 1000})
     assert over.status_code == 422
@@ -135,21 +135,21 @@ def test_an_alert_is_as_long_as_a_push_can_carry_to_the_byte(doorstep: Doorstep)
         (b"{}".ljust(65_537), 413),
     ],
 )
-def test_what_is_no_json_object_is_refused(
+def test_a_body_that_is_no_json_object_is_refused(
     refusing: Doorstep, route: str, body: bytes, status: int
 ) -> None:
     before = stored(refusing.client)
-    answer = refusing.call(route, data=body, content_type="application/json")
-    assert answer.status_code == status
+    response = refusing.call(route, data=body, content_type="application/json")
+    assert response.status_code == status
     assert stored(refusing.client) == before
 
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("type", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_json_must_be_called_json(refusing: Doorstep, route: str, type: str | None) -> None:
+def test_a_body_of_another_content_type_is_refused(refusing: Doorstep, route: str, type: str | None) -> None:
     before = stored(refusing.client)
-    answer = refusing.call(route, data=json.dumps(GOOD[route]), content_type=type)
-    assert answer.status_code == 415
+    response = refusing.call(route, data=json.dumps(GOOD[route]), content_type=type)
+    assert response.status_code == 415
     assert stored(refusing.client) == before
 
 
@@ -163,7 +163,7 @@ def test_json_must_be_called_json(refusing: Doorstep, route: str, type: str | No
     ],
     ids=["announced", "in chunks"],
 )
-def test_a_reader_says_at_most_eight_kib(
+def test_a_readers_body_may_have_at_most_8_kib(
     doorstep: Doorstep, route: str, environ: dict[str, Any], status: int
 ) -> None:
     said = json.dumps(GOOD[route]).encode()
@@ -188,9 +188,9 @@ class Garbled:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_body_in_chunks_that_are_none_is_refused(refusing: Doorstep, route: str) -> None:
+def test_a_body_with_invalid_chunks_is_refused(refusing: Doorstep, route: str) -> None:
     before = stored(refusing.client)
-    answer = refusing.call(
+    response = refusing.call(
         route,
         content_type="application/json",
         environ_overrides={
@@ -199,7 +199,7 @@ def test_a_body_in_chunks_that_are_none_is_refused(refusing: Doorstep, route: st
             "HTTP_TRANSFER_ENCODING": "chunked",
         },
     )
-    assert answer.status_code == 400
+    assert response.status_code == 400
     assert stored(refusing.client) == before
 
 
@@ -222,7 +222,7 @@ def spoilt(draw: st.DrawFn, good: Any) -> Any:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_nothing_that_can_be_said_is_a_surprise(doorstep: Doorstep, route: str) -> None:
+def test_no_body_causes_an_unexpected_error(doorstep: Doorstep, route: str) -> None:
     bodies = st.one_of(
         st.binary(max_size=200),
         JSON.map(lambda said: json.dumps(said).encode()),
@@ -233,9 +233,9 @@ def test_nothing_that_can_be_said_is_a_surprise(doorstep: Doorstep, route: str) 
     @given(bodies)
     def say(body: bytes) -> None:
         before = stored(doorstep.client)
-        answer = doorstep.call(route, data=body, content_type="application/json")
-        assert answer.status_code < 500
-        if answer.status_code >= 400:
+        response = doorstep.call(route, data=body, content_type="application/json")
+        assert response.status_code < 500
+        if response.status_code >= 400:
             assert stored(doorstep.client) == before
 
     say()
