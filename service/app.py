@@ -24,7 +24,7 @@ from service.desk import (
 )
 from service.model.keys import mac, read_secrets
 from service.model.tokens import digest
-from service.reader import scripts
+from service.reader import demo, privacy, scripts
 from service.runtime import Runtime
 from service.store import connect
 from service.store.rate_counters import Rates
@@ -92,7 +92,8 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     # The API knows no cookies, so that there is nothing to forge.
     for blueprint in (topics.bp, readers.bp, notifications.bp):
         csrf.exempt(blueprint)
-    for blueprint in (topics.bp, topics.health, scripts.bp, alerts.bp, start.bp):
+    pages = (scripts.bp, privacy.bp, demo.bp, alerts.bp, start.bp)
+    for blueprint in (topics.bp, topics.health, *pages):
         app.register_blueprint(blueprint)
     _limit_rates(app, config)
     app.after_request(_finish)

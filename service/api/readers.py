@@ -14,7 +14,7 @@ from service.api.auth import bearer_token, body, runtime, unauthorized
 from service.api.problems import Problem
 from service.domain import history
 from service.model.keys import b64url
-from service.model.languages import TEST, ours
+from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content, Notification, SubscriptionId
 from service.model.preferences import QUARTER, Quiet, day
 from service.model.times import iso
@@ -144,10 +144,12 @@ def send_test(id: str) -> ResponseReturnValue:
     subscription, config = _own_subscription(id), runtime().config
     if len(runtime().store.notifications.active()) >= _MOST_UNDER_WAY:
         raise Problem(429, "Many alerts are on their way just now: try again in a minute.")
-    lang = ours(subscription.locale)
-    title, text = TEST[lang]
-    body = text.format(config.site_name)
-    content = Content(title=title, body=body, url=config.front_page, ttl=_TEST_TTL, lang=lang)
+    lang = supported_language(subscription.locale)
+    ours = texts(lang)["alerts"]
+    body = ours["shown"].format(site=config.site_name)
+    content = Content(
+        title=ours["test"], body=body, url=config.front_page, ttl=_TEST_TTL, lang=lang
+    )
     sent = runtime().publishing.publish(content, Audience(subscription=subscription.id), by="")
     return {"status": sent.state.value, "recipients": sent.recipients}, 202
 

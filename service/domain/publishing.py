@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from service.domain.planning import Dispatch
 from service.domain.push_services import Limit, limits
 from service.domain.waves import Held, held
-from service.model.languages import SLEPT
+from service.model.languages import texts
 from service.model.notifications import (
     MOST_LATE,
     QUIET,
@@ -214,7 +214,7 @@ class Publishing:
         """
         for quarter in self._store.held.due(int(now // QUARTER)):
             if now - quarter * QUARTER < WAVE_TTL:
-                wave = Content(title=SLEPT["en"], url=front, ttl=WAVE_TTL)
+                wave = Content(title=texts("en")["alerts"]["slept"], url=front, ttl=WAVE_TTL)
                 once = Idempotency("waking", str(quarter), b"")
                 self.publish(wave, Audience(waking=quarter), by="quiet hours", idempotency=once)
             self._store.held.forget(quarter)
