@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import ast
 import graphlib
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
-from service.cli import main
-from service.config import Config, ConfigError, settings
+from service.config import Config, ConfigError
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted([*ROOT.glob("service/**/*.py"), *ROOT.glob("workers/**/*.py")])
@@ -33,7 +30,7 @@ TABLE = {
     "service/api/problems.py": "gunicorn",
     "service/desk": "service.api service.config service.domain service.local service.model"
     " service.runtime flask flask_wtf redis werkzeug",
-    "service/reader": "service.model service.store flask rjsmin",
+    "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",
     "service/cli/doctor/send.py": "pywebpush requests",
@@ -128,27 +125,6 @@ def test_the_policy_and_the_wire_know_nothing_of_store_or_network() -> None:
 def test_a_worker_loads_no_flask(module: str) -> None:
     code = f"import sys, {module}; sys.exit('flask' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-def test_the_readme_has_every_setting_with_its_default_and_meaning() -> None:
-    rows = re.findall(
-        r"^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$", (ROOT / "README.md").read_text(), re.M
-    )
-    assert rows == [
-        (
-            row.name.upper(),
-            f"`{row.metadata['default']}`" if row.metadata["default"] else "",
-            row.metadata["meaning"],
-        )
-        for row in settings()
-    ]
-
-
-def test_the_readme_has_every_command() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert isinstance(main, click.Group)
-    missing = [name for name in main.commands if f"stoppress {name}" not in readme]
-    assert missing == []
 
 
 @pytest.mark.parametrize(

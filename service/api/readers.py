@@ -17,8 +17,8 @@ from service.model.keys import b64url
 from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content, Notification, SubscriptionId
 from service.model.preferences import QUARTER, Quiet, day
+from service.model.retention import COUNTS_KEPT
 from service.model.times import iso
-from service.store.daily_counts import COUNTS_KEPT
 from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
 

@@ -10,10 +10,10 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
+from service.model.retention import SIGN_IN_LINK_KEPT
 from service.model.tokens import digest
 from service.store import Store
 
-LINK_KEPT = 24 * 3600  # seconds
 SHORTEST_PASSWORD = 12  # characters; NIST SP 800-63B asks for 8, and for no other rule
 LONGEST_PASSWORD = 200
 
@@ -82,7 +82,7 @@ class Editors:
             if self._installation.password_hash(email) is None:
                 self._installation.set_password_hash(email, "")
         token = secrets.token_urlsafe(24)
-        self._installation.keep_signin(digest(token), email, LINK_KEPT)
+        self._installation.keep_signin(digest(token), email, SIGN_IN_LINK_KEPT)
         return f"{self._public_url}/desk/welcome/{token}"
 
     def find_link(self, token: str) -> Link | None:

@@ -6,8 +6,8 @@ import time
 from itertools import islice
 
 from service.model.notifications import MAX_TTL, Notification, State, SubscriptionId
+from service.model.retention import ACCEPTED_KEPT
 from service.store import Store
-from service.store.outcomes import ACCEPTED_KEPT
 from service.store.records import Subscription
 
 _LOOKED_THROUGH = 200  # alerts read at once

@@ -18,6 +18,7 @@ from rq.utils import utcparse
 
 from service.model.endpoints import origin_of
 from service.model.notifications import Batch, Notification, Outcome, State, SubscriptionId
+from service.model.retention import FAILED_JOB_KEPT, PACE_KEPT
 from service.store import Store
 from service.store.records import BUCKET
 
@@ -31,7 +32,6 @@ _UNDER_WAY = 30.0
 # clock takes four to take over.
 _LATE = 5.0
 _TO_SPARE = 5.0  # seconds between the last batch of a spread send and its deadline
-_PACE_KEPT = 86_400.0  # seconds
 _SILENT = 20.0  # seconds without a sign of life after which a worker counts as dead
 _JOB_TIMEOUT = 600  # seconds; a job gives its place up long before
 
@@ -143,7 +143,7 @@ class Dispatch:
 
     def end_paces(self, now: float) -> None:
         """Stop keeping to a pace that has not been exceeded for a day: Chrome's least penalty."""
-        since = now - _PACE_KEPT
+        since = now - PACE_KEPT
         for origin, pace in self._store.services.paced().items():
             if pace.since < since:
                 self._store.services.unpace(origin, since)
@@ -178,7 +178,7 @@ class Dispatch:
                 at_front=at_front,
                 job_timeout=_JOB_TIMEOUT,
                 result_ttl=0,
-                failure_ttl=24 * 3600,
+                failure_ttl=FAILED_JOB_KEPT,
             )
 
     def workers(self) -> int:

@@ -28,11 +28,11 @@ from service.model.notifications import (
     SubscriptionId,
 )
 from service.model.preferences import QUARTER
+from service.model.retention import IDEMPOTENCY_KEPT
 from service.store import Store
 from service.store.notifications import IdempotencyRecord
 from service.store.subscriptions import NotSubscribed
 
-IDEMPOTENCY_KEPT = 24 * 3600  # seconds
 EVENTS = ("shown", "clicked", "dismissed")
 WAVE_TTL = 4 * 3600  # seconds for which what was held at night is good in the morning
 # Browsers: a million that report within seconds that they have shown an alert are a load of their

@@ -25,7 +25,7 @@ from service.model.preferences import QUARTER, NewsroomDefaults, Preferences, da
 # Seconds before quiet hours end in which it is waited for that. What is held is written down before
 # those who wake are looked for.
 _SOON = 60.0
-_MOST_KEPT = 10_000  # answers for as many zones and choices
+_MOST_CACHED = 10_000  # answers for as many zones and choices
 
 
 class Ruling(NamedTuple):
@@ -69,7 +69,7 @@ class DeliveryRules:
         if now >= until:
             preferences, zone = Preferences.unpack(record.preferences), self._zone(record.zone)
             ruling = self._judge(preferences, zone, now)
-            if len(self._known) >= _MOST_KEPT:
+            if len(self._known) >= _MOST_CACHED:
                 self._known.clear()
             self._known[key] = self._good_until(ruling, preferences, now), ruling
         return ruling

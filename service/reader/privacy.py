@@ -5,13 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, Response, current_app, render_template, request
 
 from service.model.languages import LANGUAGES, right_to_left, span, supported_language, texts
+from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT, DAY, HELD_KEPT, LEFT_KEPT
 from service.reader.scripts import FIVE_MINUTES, WEB
-from service.store.daily_counts import COUNTS_KEPT
-from service.store.held_alerts import HELD_KEPT
-from service.store.outcomes import ACCEPTED_KEPT
-from service.store.subscriptions import LEFT_MEMORY
-
-_DAY = 86_400  # seconds
 
 bp = Blueprint("privacy", __name__, template_folder=str(WEB))
 
@@ -29,8 +24,8 @@ def privacy() -> Response:
         "accepted": ACCEPTED_KEPT,
         "counted": COUNTS_KEPT,
         "held": HELD_KEPT,
-        "left": LEFT_MEMORY,
-        "receipts": config.receipts_kept_days * _DAY,
+        "left": LEFT_KEPT,
+        "receipts": config.receipts_kept_days * DAY,
     }
     page = render_template(
         "reader/privacy.html",

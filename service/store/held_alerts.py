@@ -40,7 +40,6 @@ redis.call('DEL', scratch, left)
 return found
 """
 
-HELD_KEPT = 2 * 86_400  # seconds
 _NEVER = 1 << 40  # a quarter hour that nobody will see
 
 

@@ -28,11 +28,11 @@ from service.model.notifications import (
     SendAt,
     State,
 )
+from service.model.retention import READERS_TEST_KEPT
 from service.store.stories import STORIES
 
 _ACTIVE, _STARTED, _SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
 _WAVES = "{g}:waves"
-_READERS_TEST_KEPT = 86_400  # seconds
 _FIELDS = (
     *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
     *("missed", "changes", "waves"),
@@ -380,7 +380,7 @@ class Notifications:
             "brought": [[alert, *counts] for alert, counts in progress.brought.items()],
         }
         keys = [self._key(id), _ACTIVE, *map(self._key, progress.brought)]
-        args = [id, state.value, repr(at), json.dumps(report), _READERS_TEST_KEPT]
+        args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT]
         args += [count for counts in progress.brought.values() for count in counts]
         return bool(self._finish(keys=keys, args=args))
 

@@ -18,6 +18,7 @@ from redis import Redis
 from service.model.endpoints import Endpoint
 from service.model.notifications import Record, SubscriptionId
 from service.model.preferences import Preferences
+from service.model.retention import LEFT_KEPT
 from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, without
 from service.store.installation import Installation
 from service.store.prepared_keys import DROP, counter_key, keys_key
@@ -34,8 +35,6 @@ from service.store.records import (
     subscription_of,
 )
 from service.store.stories import Stories
-
-LEFT_MEMORY = 30 * 86_400  # seconds for which a reader who left is not mended back
 
 # Each script writes one subscription: its record, its index entry, its bits.
 #
@@ -258,7 +257,7 @@ class Subscriptions:
             *bitmaps_of(id.partition, record),
             *bitmaps_chosen(id.partition, topics, stories, stories),
         ]
-        until = LEFT_MEMORY if remember else 0
+        until = LEFT_KEPT if remember else 0
         args = [id.number % BUCKET, packed, id.number, digest, int(time.time()), until]
         return keys, [*args, int(only_gone)]
 
@@ -267,7 +266,7 @@ class Subscriptions:
         return until is not None and until > time.time()
 
     def forget_left(self, now: float) -> None:
-        """Forget that readers left, `LEFT_MEMORY` seconds after they did."""
+        """Forget that readers left, `LEFT_KEPT` seconds after they did."""
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in range(self.partitions):
                 pipe.zremrangebyscore(_left_key(partition), "-inf", now)

@@ -17,9 +17,9 @@ from service.model.notifications import (
     SubscriptionId,
 )
 from service.model.preferences import QUARTER, day
+from service.model.retention import LEFT_KEPT
 from service.store.bitmaps import bitmap_key
 from service.store.outcomes import Result
-from service.store.subscriptions import LEFT_MEMORY
 from tests.support.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
 from tests.support.installation import Installation, content
 from tests.support.night import hold
@@ -345,7 +345,7 @@ def test_who_leaves_leaves_nothing_but_a_digest_for_thirty_days(client: Client) 
     redis = client.runtime.store.redis
     ((digest, until),) = redis.zrange("{0}:left", 0, -1, withscores=True)
     assert len(digest) == 10
-    assert abs(until - time.time() - LEFT_MEMORY) < 60
+    assert abs(until - time.time() - LEFT_KEPT) < 60
     client.runtime.gone.look_after(until - 60)
     assert redis.exists("{0}:left")
     client.runtime.gone.look_after(until)

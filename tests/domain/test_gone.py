@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 
 from service.model.notifications import Audience, Outcome, SubscriptionId
-from service.store.outcomes import FAREWELL
+from service.model.retention import GONE_KEPT
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
@@ -49,7 +49,7 @@ def test_the_record_of_a_gone_reader_is_deleted_a_minute_later(
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone, "they left every audience at once"
     runtime.gone.look_after(time.time())
     assert runtime.store.subscriptions.count() == 1000, "their records are there for a minute"
-    say_farewell(installation, time.time() + FAREWELL)
+    say_farewell(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000 - gone
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone
 
@@ -61,7 +61,7 @@ def test_a_push_service_that_calls_half_its_readers_gone_is_not_believed_until_a
     push.answer_with(gone_of(0.5))
     gone, runtime = send(installation)["gone"], installation.runtime
     runtime.gone.look_after(time.time())
-    runtime.gone.look_after(time.time() + FAREWELL)
+    runtime.gone.look_after(time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000, "no record is deleted"
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone
     (doubt,) = runtime.gone.doubts()
@@ -82,13 +82,13 @@ def test_readers_wrongly_called_gone_are_counted_in_again(
     send(installation)
     runtime = installation.runtime
     runtime.gone.look_after(time.time())
-    runtime.gone.look_after(time.time() + FAREWELL)
+    runtime.gone.look_after(time.time() + GONE_KEPT)
 
     runtime.gone.take_back(push.origin)
 
     assert runtime.gone.doubts() == []
     assert runtime.publishing.reach(EVERYONE) == 1000
-    runtime.gone.look_after(time.time() + 2 * FAREWELL)
+    runtime.gone.look_after(time.time() + 2 * GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000
 
 
@@ -100,7 +100,7 @@ def test_a_reader_who_came_back_within_the_minute_is_not_deleted(
     gone, runtime = send(installation)["gone"], installation.runtime
     back = runtime.store.farewells.waiting()[0].ids[0]
     runtime.store.redis.setbit("{0}:gone", back.number, 0)
-    say_farewell(installation, time.time() + FAREWELL)
+    say_farewell(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.get(back).id == back
     assert runtime.store.subscriptions.count() == 1000 - gone + 1
 
@@ -113,7 +113,7 @@ def test_a_deletion_that_was_interrupted_is_finished_later(
     gone, runtime = send(installation)["gone"], installation.runtime
     for id in runtime.store.farewells.waiting()[0].ids[:3]:
         runtime.store.subscriptions.remove(SubscriptionId(*id), remember=False)
-    say_farewell(installation, time.time() + FAREWELL)
+    say_farewell(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000 - gone
 
 

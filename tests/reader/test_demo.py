@@ -121,7 +121,7 @@ def test_the_paper_shows_the_newsrooms_name_as_plain_text(get: Get) -> None:
 def test_the_paper_can_be_added_to_a_home_screen_as_the_guide_says(get: Get) -> None:
     answer = get("/demo/site.webmanifest")
     assert answer.mimetype == "application/manifest+json"
-    guide = (WEB.parent / "docs" / "publishers.md").read_text()
+    guide = (WEB.parent / "docs" / "site.md").read_text()
     (example,) = re.findall(r"```json\n(\{\n  \"id\".*?)```", guide, re.S)
     for manifest in (answer.json, json.loads(example)):
         # Without either iOS opens the site in Safari, where there are no alerts.
