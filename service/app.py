@@ -11,18 +11,13 @@ from flask_wtf import CSRFProtect
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from service import desk
 from service.api import auth, monitoring, notifications, problems, readers, topics
 from service.api.problems import Problem
 from service.config import Config
-from service.desk import (
-    alerts,
-    rehearsal,
-    session,
-    start,
-    stories,  # noqa: F401 - its pages are the desk's
-    writing,  # noqa: F401
-)
-from service.model.keys import mac, read_secrets
+from service.desk import rehearsal_desk, session
+from service.local.secrets_file import read_secrets
+from service.model.keys import mac
 from service.model.tokens import digest
 from service.reader import demo, privacy, scripts
 from service.runtime import Runtime
@@ -92,14 +87,14 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     # The API knows no cookies, so that there is nothing to forge.
     for blueprint in (topics.bp, readers.bp, notifications.bp):
         csrf.exempt(blueprint)
-    pages = (scripts.bp, privacy.bp, demo.bp, alerts.bp, start.bp)
-    for blueprint in (topics.bp, topics.health, *pages):
+    for blueprint in (topics.bp, topics.health, scripts.bp, privacy.bp, demo.bp):
         app.register_blueprint(blueprint)
+    desk.init_app(app)
     _limit_rates(app, config)
     app.after_request(_finish)
-    rehearsal.init_app(app, mounted=beside is not None)
+    rehearsal_desk.init_app(app, mounted=beside is not None)
     if beside is None:
-        app.wsgi_app = rehearsal.Mount(  # type: ignore[method-assign]
+        app.wsgi_app = rehearsal_desk.Mount(  # type: ignore[method-assign]
             app, lambda config: create_app(config, beside=runtime)
         )
     if config.trusted_proxies:

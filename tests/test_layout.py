@@ -29,15 +29,15 @@ TABLE = {
     "service/api/monitoring.py": "prometheus_client",
     "service/api/problems.py": "gunicorn",
     "service/desk": "service.api service.config service.domain service.local service.model"
-    " service.runtime flask flask_wtf redis werkzeug",
+    " service.runtime babel flask flask_wtf redis werkzeug",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",
     "service/cli/doctor/send.py": "pywebpush requests",
     "service/config.py": "service.model",
     "service/runtime.py": "service.config service.domain service.model service.store",
-    "service/app.py": "service.api service.config service.desk service.model service.reader"
-    " service.runtime service.store flask flask_wtf redis werkzeug",
+    "service/app.py": "service.api service.config service.desk service.local.secrets_file"
+    " service.model service.reader service.runtime service.store flask flask_wtf redis werkzeug",
     "service/preload.py": "service.app",
     "workers/http": "h11 hpack",
     "workers/sending": "service.domain service.model service.runtime service.store workers.http"

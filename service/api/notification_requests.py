@@ -42,9 +42,9 @@ from service.model.notifications import (
     Notification,
     SendAt,
     State,
-    SubscriptionId,
 )
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 

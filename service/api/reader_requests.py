@@ -37,8 +37,8 @@ from service.model.keys import from_b64url, on_p256
 from service.model.languages import language_tag
 from service.model.notifications import Topic
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
+from service.model.subscriptions import Subscription, SubscriptionRequest
 from service.runtime import Runtime
-from service.store.records import Subscription, SubscriptionRequest
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -149,7 +149,7 @@ def _slug(text: str) -> str:
 def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
     if len(set(slugs)) != len(slugs):
         raise ValueError("must not name a topic twice")
-    if not _installation(info).store.installation.has_topics(set(slugs)):
+    if not _installation(info).store.topics.has(set(slugs)):
         raise ValueError("names a topic that this site does not have")
     return slugs
 

@@ -13,13 +13,14 @@ from service.api import reader_requests
 from service.api.auth import bearer_token, body, runtime, unauthorized
 from service.api.problems import Problem
 from service.domain import history
+from service.model.clocks import QUARTER, day
 from service.model.keys import b64url
 from service.model.languages import supported_language, texts
-from service.model.notifications import Audience, Content, Notification, SubscriptionId
-from service.model.preferences import QUARTER, Quiet, day
+from service.model.notifications import Audience, Content, Notification
+from service.model.preferences import Quiet
 from service.model.retention import COUNTS_KEPT
+from service.model.subscriptions import Subscription, SubscriptionId
 from service.model.times import iso
-from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
 
 READERS_BODY = 8 * 1024  # bytes; a subscription is less than one
@@ -75,7 +76,7 @@ def site() -> ResponseReturnValue:
         {
             "name": config.site_name,
             "vapid_public_key": runtime().vapid_public_key,
-            "topics": list(map(dataclasses.asdict, runtime().store.installation.topics().values())),
+            "topics": list(map(dataclasses.asdict, runtime().store.topics.all().values())),
             "prompt": {"page_views": config.ask_page_views, "delay_seconds": config.ask_seconds},
             "defaults": {
                 "quiet_hours": _quiet_hours(defaults.quiet),

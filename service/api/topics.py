@@ -44,9 +44,7 @@ def audience() -> ResponseReturnValue:
 def topics() -> ResponseReturnValue:
     """List the topics that readers can follow."""
     caller("read", "send", "topics")
-    return {
-        "topics": [_topic(topic) for topic in runtime().store.installation.topics().values()]
-    }, 200
+    return {"topics": [_topic(topic) for topic in runtime().store.topics.all().values()]}, 200
 
 
 @bp.get("/topics/<slug>")
@@ -61,7 +59,7 @@ def add_topic() -> ResponseReturnValue:
     """Offer readers a new topic."""
     caller("topics")
     new = body(reader_requests.NewTopic).topic()
-    if not runtime().store.installation.add_topic(new):
+    if not runtime().store.topics.add(new):
         raise Problem(409, "There is a topic with that slug already; PATCH changes its words.")
     return _topic(new), 201, {"Location": url_for("api.topic", slug=new.slug)}
 
@@ -71,7 +69,7 @@ def change_topic(slug: str) -> ResponseReturnValue:
     """Change the words of a topic."""
     caller("topics")
     changed = body(reader_requests.ChangedTopic).topic(_known_topic(slug))
-    runtime().store.installation.change_topic(changed)
+    runtime().store.topics.change(changed)
     return _topic(changed), 200
 
 
@@ -79,7 +77,7 @@ def change_topic(slug: str) -> ResponseReturnValue:
 def remove_topic(slug: str) -> ResponseReturnValue:
     """Take a topic away, and forget who followed it."""
     caller("topics")
-    known = runtime().store.installation.remove_topic(slug)
+    known = runtime().store.topics.remove(slug)
     # Of an unknown one too: an earlier call may have been cut off between the two.
     runtime().store.subscriptions.forget_topic(slug)
     if not known:
@@ -88,7 +86,7 @@ def remove_topic(slug: str) -> ResponseReturnValue:
 
 
 def _known_topic(slug: str) -> Topic:
-    known = runtime().store.installation.topics().get(slug)
+    known = runtime().store.topics.all().get(slug)
     if known is None:
         raise _no_topic()
     return known

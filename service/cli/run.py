@@ -28,9 +28,10 @@ from service.cli import push_services, trials
 from service.config import Config, ConfigError
 from service.domain.editors import EditorError
 from service.local import redis_server, rehearsal
+from service.local.secrets_file import make_secrets, read_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.endpoints import EndpointPolicy
-from service.model.keys import VapidKey, b64url, make_secrets, read_secrets
+from service.model.keys import VapidKey, b64url
 from service.model.notifications import Topic
 from service.model.tokens import SCOPES, digest
 from service.runtime import Runtime
@@ -196,10 +197,10 @@ _FIRST_TOPICS = (
 
 def _first_topics(runtime: Runtime) -> None:
     """Give a new house the topics of the demo newspaper, so that there is something to follow."""
-    house = runtime.store.installation
-    if not house.topics() and not runtime.store.subscriptions.count():
+    topics = runtime.store.topics
+    if not topics.all() and not runtime.store.subscriptions.count():
         for topic in _FIRST_TOPICS:
-            house.add_topic(topic)
+            topics.add(topic)
 
 
 def _check_port(config: Config) -> None:
@@ -378,9 +379,9 @@ def token() -> None:
 )
 def add_token(name: str, scopes: tuple[str, ...]) -> None:
     """Make an API token called NAME and print it: this once, only its digest is kept."""
-    house = Runtime.open(settings()).store.installation
+    access = Runtime.open(settings()).store.access
     made = f"sp_{secrets.token_urlsafe(32)}"
-    house.add_token(digest(made), name, scopes, time.time())
+    access.add_token(digest(made), name, scopes, time.time())
     click.echo(made)
 
 

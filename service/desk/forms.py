@@ -32,7 +32,7 @@ def spreads(planned: Notification | None) -> dict[str, int | None]:
     return SPREADS | ({str(minutes): minutes} if minutes else {})
 
 
-def nonce() -> str:
+def read_nonce() -> str:
     """Return what stands for the intention behind a form, however often that arrives."""
     given = request.form.get("nonce", "")
     return given if re.fullmatch(r"[\w-]{16,64}", given, re.ASCII) else abort(400)

@@ -8,11 +8,12 @@ from redis.exceptions import RedisError
 
 from service.api import notification_requests, reader_requests
 from service.api.auth import runtime
-from service.desk.alerts import redis_away
-from service.desk.report import outcome_words
+from service.desk.blueprint import redis_away
 from service.desk.session import current_editor
+from service.desk.words import outcome_words
 from service.domain.publishing import UnknownNotification
-from service.model.notifications import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome
+from service.model.subscriptions import SubscriptionId
 
 bp = Blueprint("start", __name__, template_folder="../../web")
 

@@ -6,7 +6,7 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from service.api.auth import runtime
-from service.desk.alerts import bp
+from service.desk.blueprint import bp
 
 
 @bp.get("/stories")

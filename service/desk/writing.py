@@ -15,9 +15,10 @@ from flask.typing import ResponseReturnValue
 from service.api import notification_requests, reader_requests
 from service.api.auth import runtime
 from service.api.notification_requests import CheckedAlert
-from service.desk import forms
-from service.desk.alerts import bp, correction_page, describe_audience, report_of
-from service.desk.forms import CorrectionForm, Form
+from service.desk.alerts import describe_audience, report_of
+from service.desk.blueprint import bp
+from service.desk.correcting import correction_page
+from service.desk.forms import CorrectionForm, Form, read_nonce, spreads
 from service.desk.session import signed_in
 from service.domain.forecast import forecast
 from service.domain.publishing import Conflict, Idempotency, RunningStory, UnknownNotification
@@ -60,7 +61,7 @@ def review() -> ResponseReturnValue:
 @bp.post("/alerts")
 def send() -> ResponseReturnValue:
     """Take it, once however often this arrives: the form's nonce stands for the intention."""
-    form, nonce = Form.read(), forms.nonce()
+    form, nonce = Form.read(), read_nonce()
     body = json.dumps(form.as_json(), sort_keys=True).encode()
     key = Idempotency(f"desk {signed_in().email}", nonce, body)
     try:
@@ -203,7 +204,7 @@ def _back() -> bool:
 
 
 def _review(form: Form, before: Notification | None = None) -> ResponseReturnValue:
-    nonce = forms.nonce() if request.method == "POST" else ""
+    nonce = read_nonce() if request.method == "POST" else ""
     if _back():
         return _compose(form, nonce=nonce, before=before)
     wanted = _check(form, before)
@@ -254,8 +255,8 @@ def _compose(
         exceptions=before and describe_audience(before.audience),
         errors=errors or {},
         notice=notice,
-        topics=runtime().store.installation.topics().values(),
-        spreads=forms.spreads(before),
+        topics=runtime().store.topics.all().values(),
+        spreads=spreads(before),
         stories=runtime().publishing.stories(),
         reach=_reach(
             form.audience == "everyone", form.topics, form.new_story or form.story, before
@@ -289,7 +290,7 @@ def _reach(
     everyone: bool, slugs: Sequence[str], story: str, before: Notification | None
 ) -> int | None:
     """Return how many browsers that is; None where nobody was chosen."""
-    known = runtime().store.installation.topics()
+    known = runtime().store.topics.all()
     topics = tuple(slug for slug in dict.fromkeys(slugs) if slug in known)
     if not (everyone or topics):
         return None

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from service.model.clocks import moment
 from service.model.delivery_rules import DeliveryRules
 from service.model.notifications import (
     LIMIT,
@@ -19,12 +20,11 @@ from service.model.notifications import (
     Content,
     Notification,
     Outcome,
-    Record,
     SendAt,
     State,
-    SubscriptionId,
 )
-from service.model.preferences import NewsroomDefaults, moment
+from service.model.preferences import NewsroomDefaults
+from service.model.subscriptions import Record, SubscriptionId
 from service.store import Store
 
 # Of as many a share is known to 1.6 in a hundred (standard error), which is as exact as it is said.
@@ -66,11 +66,11 @@ def forecast(
     alert = Notification(
         0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
     )
-    rules = DeliveryRules(alert, defaults, store.installation.zones.name)
+    rules = DeliveryRules(alert, defaults, store.names.zones.name)
     found: Counter[str] = Counter()
     limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
     for partition, number, record in _records(store, drawn):
-        zone = store.installation.zones.name(record.zone)
+        zone = store.names.zones.name(record.zone)
         ruling = rules.of(record, moment(zone, alert.wall) if alert.wall else began)
         found["late" if ruling.outcome is Outcome.EXPIRED else ruling.why] += 1
         # Whether a story was told today already, and counts no more, is not looked up.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from service.model.endpoints import origin_of
 from service.store import Store
-from service.store.gone import Farewell
+from service.store.gone import GoneRow
 
 # The breaker (design, section 4): so many gone, and that share of all answers, within 60 s.
 WINDOW = 60.0
@@ -41,7 +41,7 @@ class Gone:
     def look_after(self, now: float) -> None:
         """Doubt what is to be doubted; delete what is left of those who have been gone for long."""
         self._doubt(now)
-        self._bid_farewell(now)
+        self._delete_due(now)
         self._store.subscriptions.forget_left(now)
 
     def doubts(self) -> list[Doubt]:
@@ -50,7 +50,7 @@ class Gone:
         if not doubted:
             return []
         waiting: Counter[str] = Counter()
-        for one in self._store.farewells.waiting():
+        for one in self._store.gone.waiting():
             waiting[self._origin(one.base)] += len(one.numbers)
         return [Doubt(origin, since, waiting[origin]) for origin, since in sorted(doubted.items())]
 
@@ -58,18 +58,18 @@ class Gone:
         """Believe that those of a push service are gone: their records are deleted now."""
         self._store.services.believe(origin, time.time())
         for one in self._waiting_of(origin):
-            self._store.farewells.let_go(one)
+            self._store.gone.confirm(one)
 
     def take_back(self, origin: str) -> None:
         """Count those of a push service in again: it was wrong about them."""
         for one in self._waiting_of(origin):
-            self._store.farewells.take_back(one)
+            self._store.gone.take_back(one)
         self._store.services.believe(origin, time.time())
 
     def _doubt(self, now: float) -> None:
         answers: Counter[str] = Counter()
         gone: Counter[str] = Counter()
-        for base, (n, n_gone) in self._store.farewells.answers(now).items():
+        for base, (n, n_gone) in self._store.gone.responses(now).items():
             answers[self._origin(base)] += n
             gone[self._origin(base)] += n_gone
         for origin, n in gone.items():
@@ -78,27 +78,27 @@ class Gone:
             if too_many and self._store.services.believed_since(origin) < now - WINDOW:
                 self._store.services.doubt(origin, now)
 
-    def _bid_farewell(self, now: float) -> None:
+    def _delete_due(self, now: float) -> None:
         """Delete what is due, for a moment of the clock's at most."""
         doubted = self._store.services.doubted()
         until = time.monotonic() + _PATIENCE
-        while rows := self._store.farewells.due(now, _AT_ONCE):
+        while rows := self._store.gone.due(now, _AT_ONCE):
             for one in rows:
                 if time.monotonic() > until:
                     return
                 if self._origin(one.base) in doubted:
-                    self._store.farewells.hold(one)
+                    self._store.gone.doubt(one)
                 else:
                     self._delete(one)
 
-    def _delete(self, one: Farewell) -> None:
+    def _delete(self, one: GoneRow) -> None:
         # Some left, or were deleted before this was interrupted.
         self._store.subscriptions.remove_all(one.ids, only_gone=True)
-        self._store.farewells.forget(one)
+        self._store.gone.forget(one)
 
-    def _waiting_of(self, origin: str) -> list[Farewell]:
-        rows = self._store.farewells.waiting()
+    def _waiting_of(self, origin: str) -> list[GoneRow]:
+        rows = self._store.gone.waiting()
         return [one for one in rows if self._origin(one.base) == origin]
 
     def _origin(self, base: int) -> str:
-        return origin_of(self._store.installation.bases.name(base))
+        return origin_of(self._store.names.bases.name(base))

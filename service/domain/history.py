@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from itertools import islice
 
-from service.model.notifications import MAX_TTL, Notification, State, SubscriptionId
+from service.model.notifications import MAX_TTL, Notification, State
 from service.model.retention import ACCEPTED_KEPT
+from service.model.subscriptions import Subscription, SubscriptionId
 from service.store import Store
-from service.store.records import Subscription
 
 _LOOKED_THROUGH = 200  # alerts read at once
 _MOST_MISSED = 10
@@ -50,5 +50,5 @@ def handed_over(store: Store, reader: SubscriptionId) -> list[Notification]:
 def held_for(store: Store, reader: SubscriptionId) -> list[Notification]:
     """Return which of the latest alerts are, or were, held for them until they wake."""
     latest = {one.id: one for one in store.notifications.started(_LOOKED_THROUGH)}
-    found = store.held.of(reader.partition, [reader.number], latest)
+    found = store.held_alerts.of(reader.partition, [reader.number], latest)
     return [latest[id] for id in found.get(reader.number, ())]

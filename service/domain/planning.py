@@ -17,8 +17,9 @@ from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
 from service.model.endpoints import origin_of
-from service.model.notifications import Batch, Notification, Outcome, State, SubscriptionId
+from service.model.notifications import Batch, Notification, Outcome, State
 from service.model.retention import FAILED_JOB_KEPT, PACE_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.records import BUCKET
 
@@ -107,11 +108,11 @@ class Dispatch:
     def answers_in_a_minute(self, origin: str) -> int:
         """Return how many recipients have got their outcome at an origin in the last minute."""
         bases = self._bases(origin)
-        answers = self._store.farewells.answers(time.time()).items()
+        answers = self._store.gone.responses(time.time()).items()
         return sum(n for base, (n, _) in answers if base in bases)
 
     def _bases(self, origin: str) -> list[int]:
-        bases = self._store.installation.bases.all()
+        bases = self._store.names.bases.all()
         return [number for url, number in bases.items() if origin_of(url) == origin]
 
     def advance(self, id: int) -> None:

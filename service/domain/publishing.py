@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from service.domain.planning import Dispatch
 from service.domain.push_services import Limit, limits
 from service.domain.waves import Held, held
+from service.model.clocks import QUARTER
 from service.model.languages import texts
 from service.model.notifications import (
     MOST_LATE,
@@ -25,10 +26,9 @@ from service.model.notifications import (
     Progress,
     SendAt,
     State,
-    SubscriptionId,
 )
-from service.model.preferences import QUARTER
 from service.model.retention import IDEMPOTENCY_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.notifications import IdempotencyRecord
 from service.store.subscriptions import NotSubscribed
@@ -212,12 +212,12 @@ class Publishing:
         Where nobody was there to do it for hours, it is too late for what was new at night. Editors
         see a wave as an alert that leads to `front`.
         """
-        for quarter in self._store.held.due(int(now // QUARTER)):
+        for quarter in self._store.held_alerts.due(int(now // QUARTER)):
             if now - quarter * QUARTER < WAVE_TTL:
                 wave = Content(title=texts("en")["alerts"]["slept"], url=front, ttl=WAVE_TTL)
                 once = Idempotency("waking", str(quarter), b"")
                 self.publish(wave, Audience(waking=quarter), by="quiet hours", idempotency=once)
-            self._store.held.forget(quarter)
+            self._store.held_alerts.forget(quarter)
 
     # -- what was sent ---------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from service.model.clocks import QUARTER
 from service.model.notifications import Notification, State
-from service.model.preferences import QUARTER
 from service.store import Store
 
 MOST_HELD = 100  # alerts that are looked through
@@ -107,12 +107,12 @@ def held(store: Store, notification: Notification) -> Held:
     waves = tuple(Wave(id, ended[id], *brought[id]) for id in sorted(brought))
     if notification.state is State.CANCELLED:
         return Held(waves=waves)
-    quarters = {*store.held.pending(), *(one.audience.waking or 0 for one in running)}
+    quarters = {*store.held_alerts.pending(), *(one.audience.waking or 0 for one in running)}
     to_come = [quarter for quarter in sorted(quarters) if may_bring(quarter, notification)]
     # A list of alerts asks this of each: only those of a story need the others to be read.
     latest = store.notifications.started(MOST_HELD) if notification.story else []
     instead = [(one.id, one.revision) for one in newer_of_story(notification, latest)]
-    waiting = store.held.waiting(notification.id, to_come, instead)
+    waiting = store.held_alerts.waiting(notification.id, to_come, instead)
     return Held(
         waiting=sum(waiting.values()),
         first_at=min(waiting) * QUARTER if waiting else None,

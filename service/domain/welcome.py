@@ -11,9 +11,9 @@ from service.domain.publishing import Idempotency, Publishing
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content
+from service.model.subscriptions import Subscription
 from service.model.tokens import Tokens
 from service.store import Store
-from service.store.records import Subscription
 from service.store.subscriptions import NotSubscribed
 
 NONE, WELCOME, CONFIRM = "no", "yes", "confirm"  # what `WELCOME` may be

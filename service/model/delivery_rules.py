@@ -11,16 +11,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from service.model import notifications
-from service.model.notifications import (
-    MIN_TTL,
-    MOST_LATE,
-    PAUSED,
-    QUIET,
-    Notification,
-    Outcome,
-    Record,
-)
-from service.model.preferences import QUARTER, NewsroomDefaults, Preferences, day, hours, moment
+from service.model.clocks import QUARTER, day, moment, quiet_times
+from service.model.notifications import MIN_TTL, MOST_LATE, PAUSED, QUIET, Notification, Outcome
+from service.model.preferences import NewsroomDefaults, Preferences
+from service.model.subscriptions import Record
 
 # Seconds before quiet hours end in which it is waited for that. What is held is written down before
 # those who wake are looked for.
@@ -103,9 +97,9 @@ class DeliveryRules:
         if notification.urgent and preferences.allow_breaking:
             return Ruling(expires)
         quiet, quarter = self._defaults.quiet_of(preferences), int(now // QUARTER)
-        there = hours(zone, quiet, quarter)
+        there = quiet_times(zone, quiet, quarter)
         if there.quiet_from and there.quiet_from - now < MIN_TTL:
-            there = hours(zone, quiet, quarter + 1)  # it would arrive in quiet time
+            there = quiet_times(zone, quiet, quarter + 1)  # it would arrive in quiet time
         if there.quiet_until and there.quiet_until - now < _SOON:
             return Ruling(expires, waits_until=there.quiet_until)
         if there.quiet_until:

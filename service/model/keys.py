@@ -1,14 +1,11 @@
-"""VAPID key pairs (RFC 8292) and the file in which `stoppress up` keeps a house's secrets."""
+"""VAPID key pairs (RFC 8292), and the primitives that encryption and tokens share."""
 
 from __future__ import annotations
 
 import base64
-import os
-import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -96,35 +93,3 @@ class VapidKey:
 
     def __repr__(self) -> str:
         return f"VapidKey(public={b64url(self.public)})"
-
-
-def secrets_file(data_dir: Path) -> Path:
-    """Where `stoppress up` keeps the keys it made: lines of NAME=value, readable by us alone."""
-    return data_dir / "keys.env"
-
-
-def read_secrets(data_dir: Path) -> dict[str, str]:
-    """Return the settings kept in `data_dir`; empty where `stoppress up` never ran."""
-    try:
-        lines = secrets_file(data_dir).read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-
-
-def make_secrets(data_dir: Path) -> dict[str, str]:
-    """Make the keys of a new house and keep them; those already there are never replaced."""
-    kept = read_secrets(data_dir)
-    if kept:
-        return kept
-    made = {"SECRET_KEY": secrets.token_urlsafe(32), "VAPID_PRIVATE_KEY": VapidKey.generate().text}
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = secrets_file(data_dir).with_suffix(".new")
-    text = "# Keep a copy: without these keys every reader is lost (stoppress keys backup)\n"
-    text += "".join(f"{name}={value}\n" for name, value in made.items())
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(secrets_file(data_dir))
-    return made

@@ -8,21 +8,16 @@ own alerts, and the page `/privacy`.
 from __future__ import annotations
 
 import json
-import math
 import re
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_timedelta
 
 _FOLDER = Path(__file__).resolve().parents[2] / "web" / "reader" / "languages"
 
 LANGUAGES = tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
-
-_Unit = Literal["day", "hour", "minute", "second"]
-_UNITS: dict[_Unit, int] = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 
 
 @cache
@@ -60,9 +55,3 @@ def right_to_left(tag: str) -> bool:
         return Locale.parse(named).text_direction == "rtl"
     except UnknownLocaleError:
         return False
-
-
-def span(seconds: int, language: str) -> str:
-    """Return a length of time in words, `30 days`, in the largest unit that leaves no rest."""
-    unit = next(name for name, length in _UNITS.items() if seconds % length == 0)
-    return format_timedelta(seconds, granularity=unit, threshold=math.inf, locale=language)

@@ -77,7 +77,7 @@ _LINES = 5  # titles that are shown
 _LINE = 120  # characters of each
 
 
-def digest(
+def combined(
     wave: Notification, alerts: Sequence[Notification], language: str, public_url: str
 ) -> Payload:
     """Return one document for all that was held for some readers, oldest first."""

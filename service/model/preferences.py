@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime, timezone
 from functools import lru_cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-QUARTER = 900  # seconds; every zone in use is whole quarter hours from UTC
 _DAY = 96  # quarter hours
 _HOUR = 3600  # seconds
-_LONGEST_DAY = 26 * 4  # quarter hours, where clocks are put back by two
 # Hours since then, in 16 bits: until June 2033.
 _PAUSES_FROM = int(datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()) // _HOUR
 MOST_PAUSED = (1 << 16) - 1
@@ -134,56 +131,3 @@ class NewsroomDefaults:
     def limit_of(self, preferences: Preferences) -> int:
         """Return how many alerts a day a reader wants at most, or `UNLIMITED`."""
         return self.daily_limit if preferences.daily_limit is None else preferences.daily_limit
-
-
-class Hours(NamedTuple):
-    """What a reader's clock says at a moment; in seconds since 1970, 0 for never.
-
-    `quiet_until`: it is quiet, and until when; `quiet_from`: when it will be next.
-    """
-
-    quiet_until: int
-    quiet_from: int
-
-
-@lru_cache(maxsize=512)
-def _zone(name: str) -> tzinfo:
-    try:
-        return ZoneInfo(name) if name else timezone.utc
-    except (ZoneInfoNotFoundError, ValueError):
-        return timezone.utc  # of a newer list of zones than this machine's
-
-
-@lru_cache(maxsize=65_536)
-def hours(zone: str, quiet: Quiet, quarter: int) -> Hours:
-    """Return what holds in the quarter hour `quarter`, counted from 1970, for a reader in `zone`.
-
-    It is looked up quarter hour by quarter hour, so that a change of clocks in between is right.
-    """
-    if quiet.start == quiet.end:
-        return Hours(0, 0)
-    states = [quiet.covers(_quarter_there(zone, quarter + n)) for n in range(2 * _LONGEST_DAY)]
-    until = states.index(False) if states[0] else 0
-    after = states.index(True, until)
-    return Hours(until and (quarter + until) * QUARTER, (quarter + after) * QUARTER)
-
-
-def _quarter_there(zone: str, quarter: int) -> int:
-    there = datetime.fromtimestamp(quarter * QUARTER, _zone(zone))
-    return there.hour * 4 + there.minute // 15
-
-
-@lru_cache(maxsize=4096)
-def day(zone: str, quarter: int) -> int:
-    """Return the date there, as a number: 20260329."""
-    there = datetime.fromtimestamp(quarter * QUARTER, _zone(zone))
-    return there.year * 10_000 + there.month * 100 + there.day
-
-
-@lru_cache(maxsize=4096)
-def moment(zone: str, wall: str) -> float:
-    """Return when a clock in `zone` says `wall` (ISO 8601, without an offset).
-
-    A time that does not exist moves forward, of a doubled one the first is meant (PEP 495).
-    """
-    return datetime.fromisoformat(wall).replace(tzinfo=_zone(zone)).timestamp()

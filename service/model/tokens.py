@@ -10,7 +10,7 @@ from hashlib import sha256
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from service.model.keys import b64url, from_b64url, mac
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId
 
 # What an API token may do; one without scopes may do everything.
 SCOPES = ("send", "read", "topics")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, render_template, request
 
-from service.model.languages import LANGUAGES, right_to_left, span, supported_language, texts
+from service.model.languages import LANGUAGES, right_to_left, supported_language, texts
 from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT, DAY, HELD_KEPT, LEFT_KEPT
+from service.model.spans import span
 from service.reader.scripts import FIVE_MINUTES, WEB
 
 bp = Blueprint("privacy", __name__, template_folder=str(WEB))

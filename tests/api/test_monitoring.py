@@ -219,11 +219,11 @@ def test_monitors_are_answered_while_redis_is_full_and_told_when_it_is_away() ->
 def test_the_clock_goes_on_while_redis_is_full_and_says_how_long_ago_it_did() -> None:
     with RedisServer() as server:
         client = Client(make_app(server.url))
-        kept = client.runtime.store.installation
-        assert kept.clock_age() == math.inf
+        stored = client.runtime.store.installation
+        assert stored.clock_age() == math.inf
         with server.full():
-            assert kept.lead("one", 4000)
-            assert not kept.lead("another", 4000)
-        before = kept.clock_age()
+            assert stored.lead("one", 4000)
+            assert not stored.lead("another", 4000)
+        before = stored.clock_age()
         assert math.isfinite(before)
-        wait_until(lambda: kept.clock_age() > before)
+        wait_until(lambda: stored.clock_age() > before)

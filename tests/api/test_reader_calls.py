@@ -8,16 +8,10 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.model.notifications import (
-    Audience,
-    Notification,
-    Outcome,
-    SendAt,
-    State,
-    SubscriptionId,
-)
-from service.model.preferences import QUARTER, day
+from service.model.clocks import QUARTER, day
+from service.model.notifications import Audience, Notification, Outcome, SendAt, State
 from service.model.retention import LEFT_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
 from service.store.outcomes import Result
 from tests.support.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser

@@ -16,10 +16,9 @@ from service.cli.doctor.findings import Finding
 from service.config import Config
 from service.local import pretend_readers
 from service.model.keys import VapidKey
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from service.store.push_services import Rest
-from service.store.records import SubscriptionRequest
 from tests.support import ROOT
 from tests.support.installation import Installation, free_port, wait_until
 from tests.support.push_service import Answer, PushService, Subscription

@@ -8,7 +8,7 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.desk.report import FILTERS
+from service.desk.words import FILTERS
 from service.model.notifications import Content, SendAt, State
 from service.runtime import Runtime
 from tests.support.desk_pages import (

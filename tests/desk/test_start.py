@@ -6,7 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.model.notifications import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from tests.support.desk_pages import publish, send_all, token_in
 

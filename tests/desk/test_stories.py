@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from service.model.notifications import Audience, Content, SubscriptionId
+from service.model.notifications import Audience, Content
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
-from service.store.records import SubscriptionRequest
 from tests.support.desk_pages import NASTY, STORY, Page, hidden_fields, post, review, words
 from tests.support.planned import edit, only, plan
 

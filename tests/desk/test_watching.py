@@ -8,9 +8,10 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.desk.report import FILTERS
+from service.desk.words import FILTERS
 from service.domain import publishing
-from service.model.notifications import Outcome, State, SubscriptionId
+from service.model.notifications import Outcome, State
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.push_services import Pace, Rest
 from tests.support.desk_pages import correct, post, publish, send_all, words

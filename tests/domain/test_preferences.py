@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.model.notifications import Audience, Content, SubscriptionId
+from service.model.notifications import Audience, Content
+from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, SUBSCRIPTIONS, Client, Reader, browser
 
 pytestmark = pytest.mark.redis

@@ -8,13 +8,14 @@ import re
 
 import pytest
 
-from service.desk.report import estimate_words
+from service.desk.words import estimate_words
 from service.domain import publishing
 from service.domain.publishing import reporting
 from service.domain.receipts import Estimate, estimates
 from service.local.pretend_readers import seed
-from service.model.notifications import MAX_PLAINTEXT, Audience, SendAt, SubscriptionId
+from service.model.notifications import MAX_PLAINTEXT, Audience, SendAt
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from service.model.tokens import Tokens
 from service.store import Store
 from tests.support.client import API, Client

@@ -12,8 +12,9 @@ import pytest
 from service.app import create_app
 from service.local import pretend_readers
 from service.model.languages import texts
-from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, SubscriptionId
+from service.model.notifications import MAX_PLAINTEXT, Audience, Notification
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, Client, browser, make_app
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from service.model.languages import language_tag, right_to_left, span
+from service.model.languages import language_tag, right_to_left
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, State
-from service.model.payload import Payload, digest
+from service.model.payload import Payload, combined
 from tests.support.client import API, Client, browser, make_app
 from tests.support.installation import content
 
-DAY = 86_400  # seconds
 NOTIFICATIONS = f"{API}/notifications"
 NEWS = {
     "title": "BBC: العبّارة عائمة",
@@ -95,7 +94,7 @@ def test_the_readers_test_is_in_the_language_of_its_words(client: Client) -> Non
 def test_what_was_held_comes_in_the_language_of_its_headlines() -> None:
     one = Notification(1, content(lang="he"), Audience(everyone=True), State.SENT, 0.0, "a test")
     wave = replace(one, id=3, content=content("While you slept"), audience=Audience(waking=1))
-    made = digest(wave, [one, replace(one, id=2)], "en", "https://push.example")
+    made = combined(wave, [one, replace(one, id=2)], "en", "https://push.example")
     said = json.loads(made.carrying("r" * 22))["notification"]
     assert (said["lang"], said["dir"]) == ("he", "rtl")
 
@@ -145,18 +144,3 @@ def test_a_language_tag_is_kept_in_its_usual_spelling(tag: str, usual: str) -> N
 )
 def test_a_language_is_written_from_right_to_left_or_not(tag: str, rtl: bool) -> None:
     assert right_to_left(tag) is rtl
-
-
-@pytest.mark.parametrize(
-    ("language", "spans"),
-    [
-        ("en", {60: "1 minute", DAY: "1 day", 2 * DAY: "2 days", 36 * 3600: "36 hours"}),
-        ("fr", {DAY: "1\xa0jour", 30 * DAY: "30\xa0jours"}),
-        ("ru", {3 * DAY: "3 дня", 11 * DAY: "11 дней", 21 * DAY: "21 день", 30 * DAY: "30 дней"}),
-        ("ar", {2 * DAY: "يومان", 7 * DAY: "7 أيام", 30 * DAY: "30 يومًا", 101 * DAY: "101 يوم"}),
-    ],
-)
-def test_a_span_of_time_is_written_as_the_language_counts(
-    language: str, spans: dict[int, str]
-) -> None:
-    assert {seconds: span(seconds, language) for seconds in spans} == spans

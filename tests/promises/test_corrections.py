@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from service.domain.publishing import Conflict
-from service.model.notifications import Audience, State, SubscriptionId
-from service.store.records import SubscriptionRequest
+from service.model.notifications import Audience, State
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 

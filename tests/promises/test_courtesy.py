@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from service.domain.publishing import Conflict
-from service.model.notifications import Audience, SendAt, State, SubscriptionId
-from service.model.preferences import NO_QUIET, QUARTER, day
+from service.model.clocks import QUARTER, day
+from service.model.notifications import Audience, SendAt, State
+from service.model.preferences import NO_QUIET
+from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
@@ -226,7 +228,7 @@ def test_who_has_an_alert_since_the_morning_gets_its_correction_and_nothing_twic
     correction = reading.correct(id, "Nobody dead")
     reading.over(correction.id)
     assert reading.outcomes(correction.id) == {"accepted": READERS}
-    held = reading.runtime.store.held.of(0, range(READERS), [id])
+    held = reading.runtime.store.held_alerts.of(0, range(READERS), [id])
     assert held == {}, "another wave brings nothing of it again"
 
 
@@ -246,9 +248,9 @@ def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     reading.over(reading.publish())
-    (quarter,) = reading.runtime.store.held.due(1 << 40)
+    (quarter,) = reading.runtime.store.held_alerts.due(1 << 40)
     reading.runtime.publishing.wake_readers(quarter * QUARTER + 4 * 3600, FRONT)
-    assert reading.runtime.store.held.due(1 << 40) == []
+    assert reading.runtime.store.held_alerts.due(1 << 40) == []
     assert not reading.runtime.publishing.waves(9)
 
 

@@ -92,7 +92,7 @@ class Callers:
         self.runtime: Runtime = self.app.extensions["stoppress"]
         self.api = Client(self.app)
         self.token = self.api.add_token()
-        self.runtime.store.installation.add_topic(Topic("world", "World"))
+        self.runtime.store.topics.add(Topic("world", "World"))
         said = self.subscribe(0).json
         self.id, self.reader = said["id"], said["token"]
         self.alert = self.publish().json["id"]

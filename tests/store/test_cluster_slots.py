@@ -16,10 +16,10 @@ import redis
 
 from service.local import pretend_readers
 from service.model.endpoints import Endpoint
-from service.model.notifications import Audience, SendAt, State, SubscriptionId
+from service.model.notifications import Audience, SendAt, State
 from service.model.retention import GONE_KEPT
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
-from service.store.records import SubscriptionRequest
 from service.store.subscriptions import HasLeft
 from tests.support.installation import Installation, content, free_port, wait_for, wait_until
 from tests.support.push_service import Answer, Message, PushService

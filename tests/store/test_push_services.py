@@ -118,7 +118,7 @@ def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(
     assert claim is not None
     assert services.release(installation.push.origin, time.time())
     dispatch.advance_all()
-    (base,) = store.installation.bases.all().values()
+    (base,) = store.names.bases.all().values()
     in_an_hour = int(now * 1000) + 3_600_000
     retries = {base: Retry(2, in_an_hour), base + 1: Retry(5, in_an_hour)}
     store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries)

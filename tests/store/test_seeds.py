@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from service.local import pretend_readers
-from service.model.notifications import Audience, SubscriptionId
+from service.model.notifications import Audience
+from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.records import digest_of, index_key
 from tests.store.test_subscriptions import requested

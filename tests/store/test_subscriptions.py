@@ -19,17 +19,12 @@ from hypothesis.stateful import (
 )
 
 from service.model.endpoints import EndpointPolicy
-from service.model.notifications import Audience, Record, SubscriptionId, Topic
+from service.model.notifications import Audience, Topic
 from service.model.preferences import Preferences, Quiet
+from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
-from service.store.records import (
-    Subscription,
-    SubscriptionRequest,
-    digest_of,
-    index_key,
-    records_key,
-)
+from service.store.records import digest_of, index_key, records_key
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.support.redis_server import RedisServer
 
@@ -50,7 +45,7 @@ def requested(name: object, keys: int = 0, **preferences: object) -> Subscriptio
 def store(redis_url: str, request: pytest.FixtureRequest) -> Store:
     store = Store(connect(redis_url), request.param)
     for slug in ("world", "sport"):
-        store.installation.add_topic(Topic(slug, slug.title()))
+        store.topics.add(Topic(slug, slug.title()))
     return store
 
 
@@ -221,34 +216,34 @@ def test_however_many_processes_subscribe_at_once_every_id_is_given_to_one_endpo
 def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_after_it_was_removed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, elsewhere = store.installation, Store(store.redis).installation
+    here, elsewhere = store.topics, Store(store.redis).topics
     chosen = {"world", "culture"}
-    assert not here.has_topics(chosen)
-    assert not elsewhere.has_topics(chosen)
-    here.add_topic(Topic("culture", "Culture"))
-    assert here.has_topics(chosen)
-    assert elsewhere.has_topics(chosen)
-    here.remove_topic("culture")
-    assert not here.has_topics(chosen)
+    assert not here.has(chosen)
+    assert not elsewhere.has(chosen)
+    here.add(Topic("culture", "Culture"))
+    assert here.has(chosen)
+    assert elsewhere.has(chosen)
+    here.remove("culture")
+    assert not here.has(chosen)
     now = time.monotonic()
-    monkeypatch.setattr("service.store.installation.time.monotonic", lambda: now + 1.1)
-    assert not elsewhere.has_topics(chosen)
+    monkeypatch.setattr("service.store.topics.time.monotonic", lambda: now + 1.1)
+    assert not elsewhere.has(chosen)
 
 
 def test_what_anybody_may_name_is_soon_enough_and_no_reader_pays_for_it(store: Store) -> None:
     """Each name is a bitmap as long as the highest id: 125 KB among a million readers."""
-    redis, installation = store.redis, store.installation
+    redis, names = store.redis, store.names
     made_up = {f"https://a{n}.notify.windows.com/w/?token=": n + 1 for n in range(500)}
     redis.hset("{g}:names:bases", mapping=made_up)
     redis.hset("{g}:names:locales", mapping={f"en-x-{n}": n + 1 for n in range(500)})
     parse = EndpointPolicy(("https://push.example",)).parse
-    assert not installation.base(parse("https://a500.notify.windows.com/w/?token=x"))
-    assert installation.base(parse("https://a499.notify.windows.com/w/?token=x"))
-    assert installation.base(parse("https://web.push.apple.com/x"))
-    assert installation.base(parse("https://updates.push.services.mozilla.com/wpush/v2/x"))
-    assert installation.base(parse("https://fcm.googleapis.com/fcm/send/x"))
-    assert installation.base(parse("https://push.example/x"))
-    assert not installation.locale("enx-LV")
+    assert not names.base(parse("https://a500.notify.windows.com/w/?token=x"))
+    assert names.base(parse("https://a499.notify.windows.com/w/?token=x"))
+    assert names.base(parse("https://web.push.apple.com/x"))
+    assert names.base(parse("https://updates.push.services.mozilla.com/wpush/v2/x"))
+    assert names.base(parse("https://fcm.googleapis.com/fcm/send/x"))
+    assert names.base(parse("https://push.example/x"))
+    assert not names.locale("enx-LV")
     german, _ = store.subscriptions.subscribe(requested("german", locale="de-AT"))
     assert german.locale == "de"
     in_german = Audience(everyone=True, locales=("de",))
@@ -309,7 +304,7 @@ class Audiences(RuleBasedStateMachine):
         self.redis.flushdb()
         self.store = Store(self.redis, 2)
         for slug in ("world", "sport", "culture"):
-            self.store.installation.add_topic(Topic(slug, slug.title()))
+            self.store.topics.add(Topic(slug, slug.title()))
         self.readers: dict[str, tuple[SubscriptionId, frozenset[str], str]] = {}
         self.gone: set[str] = set()
 

@@ -171,8 +171,7 @@ export class Panel {
   }
 
   say(paper, heading, text, ...buttons) {
-    const words = element("p", {}, text);
-    this.show({ paper, heading }, words, choices(...this.closing(), ...buttons));
+    this.show({ paper, heading }, element("p", {}, text), choices(...this.closing(), ...buttons));
   }
 
   /** Return the button of that name. Clicks do nothing while its handler is at work. If the handler
@@ -210,9 +209,11 @@ export class Panel {
     this.#box.querySelector("h2").focus();
   }
 
-  /** Have screen readers read out `text` when they next pause. */
+  /** Have screen readers read out `text` when they next pause. Its element has no size, because a
+      button that moves while it is pressed is not clicked. */
   announce(text) {
-    const status = element("p", { role: "status", class: "small" });
+    const status = element("p", { role: "status" });
+    status.style.font = "0/0 a";
     this.#box.append(status);
     // A live region announces only changes after it exists.
     setTimeout(() => status.append(text), 100);
@@ -252,7 +253,7 @@ export function topicRows(title, topics, isTicked = () => true) {
 
 /** What leaving means, and a link to the page that lists what is stored. */
 export function promise(t) {
-  const url = new URL(`/privacy?lang=${t.lang}`, import.meta.url);
-  const link = element("a", { href: url, target: "_blank" }, t.stored);
+  const href = new URL(`/privacy?lang=${t.lang}`, import.meta.url);
+  const link = element("a", { href, target: "_blank" }, t.stored);
   return element("p", { class: "small" }, t.promise, " ", link);
 }

@@ -46,10 +46,7 @@ function prepared(reader) {
     If the reader did not ask for it (`unasked`), it appears only when all that it offers will work,
     and it leaves the focus alone. */
 export async function open(reader, unasked, show = fill) {
-  if (Panel.open?.shown) {
-    Panel.open.focus();
-    return;
-  }
+  if (Panel.open?.shown) return Panel.open.focus();
   Panel.open?.close(); // the page has replaced its body
   const able = !reader.state().subscribed;
   const [t, facts] = await Promise.all([texts(reader.tag), able ? prepared(reader) : undefined]);

@@ -207,7 +207,7 @@ class BenchInstallation:
     def api_token(self) -> str:
         """Make an API token that may do everything."""
         token = f"sp_{secrets.token_urlsafe(32)}"
-        self.runtime.store.installation.add_token(digest(token), "bench", (), time.time())
+        self.runtime.store.access.add_token(digest(token), "bench", (), time.time())
         return token
 
     # -- sending ---------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def installation(
         runtime = Runtime.open(Config.read(ours))
         stack.callback(runtime.store.redis.close)
         for slug in TOPICS:
-            runtime.store.installation.add_topic(Topic(slug, slug.title()))
+            runtime.store.topics.add(Topic(slug, slug.title()))
         yield BenchInstallation(bench, runtime, environ, server.pid, list(sinks))
 
 

@@ -17,8 +17,8 @@ from pywebpush import webpush
 
 from service.local import pretend_readers
 from service.model.keys import b64url
-from service.model.notifications import SubscriptionId
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from workers.bench.figures import Bench, BenchError
 from workers.bench.installation import CONTENT, SUBJECT, BenchInstallation
 

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from service.model.notifications import Outcome, Record, SubscriptionId
+from service.model.notifications import Outcome
+from service.model.subscriptions import Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.batches import Recent
 from service.store.held_alerts import NOTHING

@@ -9,8 +9,9 @@ from pywebpush import WebPushException, webpush
 
 from service.cli.doctor.findings import Finding
 from service.model.keys import b64url
-from service.model.notifications import Audience, Content, Notification, State, SubscriptionId
+from service.model.notifications import Audience, Content, Notification, State
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 
