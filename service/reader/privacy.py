@@ -5,7 +5,15 @@ from __future__ import annotations
 from flask import Blueprint, Response, current_app, render_template, request
 
 from service.model.languages import LANGUAGES, right_to_left, supported_language, texts
-from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT, DAY, HELD_KEPT, LEFT_KEPT
+from service.model.retention import (
+    ACCEPTED_KEPT,
+    COUNTS_KEPT,
+    DAY,
+    HELD_KEPT,
+    LEFT_KEPT,
+    RATE_KEPT,
+    READERS_TEST_KEPT,
+)
 from service.model.spans import span
 from service.reader.scripts import FIVE_MINUTES, WEB
 
@@ -26,6 +34,8 @@ def privacy() -> Response:
         "counted": COUNTS_KEPT,
         "held": HELD_KEPT,
         "left": LEFT_KEPT,
+        "rate": RATE_KEPT,
+        "test": READERS_TEST_KEPT,
         "receipts": config.receipts_kept_days * DAY,
     }
     page = render_template(
@@ -36,8 +46,7 @@ def privacy() -> Response:
         languages={name: texts(name)["name"] for name in LANGUAGES},
         blanks={
             "site": config.site_name,
-            "download": panel["download"],
-            "leave": panel["leave"],
+            **{name: panel[name] for name in ("download", "later", "leave")},
             **{name: span(seconds, language) for name, seconds in kept.items()},
         },
     )

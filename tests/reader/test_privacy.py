@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -9,7 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 from flask.testing import FlaskClient
 
+from service.model import retention
 from service.model.languages import LANGUAGES, texts
+from service.model.spans import span
 from tests.reader.conftest import Get
 
 ClientWith = Callable[..., FlaskClient]
@@ -20,8 +23,19 @@ def test_the_page_says_how_long_data_is_kept(client_with: ClientWith, days: str,
     page = client_with(RECEIPTS_KEPT_DAYS=days).get("/privacy").text
     assert span in page
     assert "for 30 days, so that no page subscribes you again" in page
-    assert "that is kept for 7 days." in page
+    assert "We keep this for 7 days." in page
     assert "The Daily Example" in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_names_every_lifetime_of_data_about_a_reader(get: Get, language: str) -> None:
+    source = inspect.getsource(retention)
+    about_a_reader = source.partition("about one reader")[2].partition("about editors")[0]
+    names = re.findall(r"^(\w+_KEPT) =", about_a_reader, re.M)
+    assert len(names) == 8
+    page = get(f"/privacy?lang={language}").text
+    for name in names:
+        assert span(getattr(retention, name), language) in page, name
 
 
 @pytest.mark.parametrize(
@@ -60,6 +74,6 @@ def test_a_reader_chooses_another_language_by_a_link(get: Get) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_page_calls_buttons_by_the_words_on_them(get: Get, language: str) -> None:
     page, panel = get(f"/privacy?lang={language}").text, texts(language)["panel"]
-    for name in ("download", "leave"):
+    for name in ("download", "later", "leave"):
         assert panel[name] in page
     assert "{" not in page
