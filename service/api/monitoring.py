@@ -119,9 +119,9 @@ class Figures(Collector):
         return known
 
     def _processes(self) -> Iterator[Metric]:
-        dispatch = self._runtime.dispatch
-        yield _gauge("queue_jobs", "Jobs that wait for a worker.", dispatch.queued())
-        yield _gauge("workers", "Workers that gave a sign of life lately.", dispatch.workers())
+        queue = self._runtime.job_queue
+        yield _gauge("queue_jobs", "Jobs that wait for a worker.", queue.queued())
+        yield _gauge("workers", "Workers that gave a sign of life lately.", queue.workers())
         yield _gauge(
             "clock_age_seconds",
             "Seconds since a clock last did its work; +Inf: none ever did.",

@@ -154,7 +154,7 @@ def alive() -> ResponseReturnValue:
 def ready() -> ResponseReturnValue:
     """Say that Redis takes what is new, and how many workers there are; 503 where it does not."""
     runtime().store.check_writable()
-    return {"status": "ready", "workers": runtime().dispatch.workers()}, 200
+    return {"status": "ready", "workers": runtime().job_queue.workers()}, 200
 
 
 @health.get("/metrics")

@@ -154,7 +154,7 @@ def test_the_welcome_confirms_where_it_was_seen_and_changes_nothing_else(
     reader.reports(event, one.id)
     assert reader.confirmed is confirms
     assert reader.call("GET").json == {**before, "confirmed": confirms}
-    assert client.runtime.publishing.receipts(one.id)[event] == 1
+    assert client.runtime.receipts.of(one.id)[event] == 1
 
 
 def test_neither_a_forgery_nor_somebody_elses_welcome_confirms(client_with: ClientWith) -> None:
@@ -188,8 +188,8 @@ def test_a_press_confirms_by_the_page_it_opens_and_counts_nothing(client_with: C
     said = {"token": token, "event": "clicked"}
     assert client.call("POST", RECEIPTS, said).status_code == 204
     assert reader.confirmed
-    assert set(client.runtime.publishing.receipts(one.id).values()) == {0}
-    assert set(client.runtime.publishing.receipts(0).values()) == {0}
+    assert set(client.runtime.receipts.of(one.id).values()) == {0}
+    assert set(client.runtime.receipts.of(0).values()) == {0}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The welcome: an alert to a new subscriber, which can also confirm the subscription."""
+"""Alerts in our own words to one reader: the welcome after subscribing, and the test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from service.domain.publishing import Idempotency, Publishing
+from service.domain.publishing import Idempotency, Published, Publishing
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content
@@ -18,26 +18,32 @@ from service.store.subscriptions import NotSubscribed
 
 NONE, WELCOME, CONFIRM = "no", "yes", "confirm"  # what `WELCOME` may be
 
-_TTL = 600  # seconds: a new subscriber still has the page open
-# No welcome is sent beside this many active alerts. Each look for work goes through all of them,
-# so that the welcomes of a push service that is down would delay breaking news.
-_MOST_UNDER_WAY = 100
+_TTL = 600  # seconds: the reader still has the page open
+# With this many active alerts no further one of its kind is sent. Each look for work goes through
+# all active alerts: those to a push service that is down would delay breaking news. The limit for
+# tests is the lower one, so that tests never keep a new subscriber from the welcome.
+_MOST_WITH_WELCOMES = 100
+_MOST_WITH_TESTS = 50
+
+
+class TooManyActive(Exception):
+    """So many alerts are active that no test is sent now."""
 
 
 @dataclass(frozen=True, slots=True)
 class WelcomeSettings:
-    """What the newsroom set: `mode` is NONE, WELCOME or CONFIRM; empty words mean our own."""
+    """What the newsroom set."""
 
-    mode: str
-    title: str
+    mode: str  # NONE, WELCOME or CONFIRM
+    title: str  # empty: our own words, here and below
     body: str
     site_name: str
     site_language: str
     front_page: str
 
 
-class Welcome:
-    """Sends welcomes, and confirms subscribers where no confirmation is asked for any more."""
+class ReaderAlerts:
+    """Sends welcomes and tests; confirms readers where confirmation is no longer required."""
 
     def __init__(
         self,
@@ -55,15 +61,15 @@ class Welcome:
 
     @property
     def must_confirm(self) -> bool:
-        """Whether a new subscriber gets no other alert before they pressed the welcome."""
+        """Whether a new subscriber gets no other alert before confirming by the welcome."""
         return self._settings.mode == CONFIRM
 
-    def send(self, reader: Subscription, *, new: bool) -> None:
-        """Send a welcome to a new or unconfirmed subscriber, at most one a day.
+    def send_welcome(self, reader: Subscription, *, new: bool) -> None:
+        """Send the welcome to a new or unconfirmed subscriber, at most once a day.
 
-        Where `WELCOME` asks for no confirmation any more, an unconfirmed subscriber is confirmed.
+        If `WELCOME` no longer asks for confirmation, confirm an unconfirmed subscriber instead.
         A welcome that cannot be sent does not undo the subscription: an unconfirmed subscriber
-        gets one on another visit.
+        gets it on the next visit.
         """
         unconfirmed, mode = not reader.preferences.confirmed, self._settings.mode
         with suppress(RedisError):
@@ -71,16 +77,36 @@ class Welcome:
                 with suppress(NotSubscribed):
                     self._store.subscriptions.confirm(reader.id)
             elif unconfirmed or (new and mode == WELCOME):
-                self._publish(reader)
+                self._publish_welcome(reader)
 
-    def _publish(self, reader: Subscription) -> None:
-        if len(self._store.notifications.active()) >= _MOST_UNDER_WAY:
+    send = send_welcome
+
+    def send_test(self, reader: Subscription) -> Published:
+        """Send a test to one browser; `TooManyActive`."""
+        if self._active() >= _MOST_WITH_TESTS:
+            raise TooManyActive
+        settings, lang = self._settings, supported_language(reader.locale)
+        title, body = TEST[lang]
+        content = Content(
+            title=title,
+            body=body.format(settings.site_name),
+            url=settings.front_page,
+            ttl=_TTL,
+            lang=lang,
+        )
+        return self._publishing.publish(content, Audience(subscription=reader.id), by="")
+
+    def _publish_welcome(self, reader: Subscription) -> None:
+        if self._active() >= _MOST_WITH_WELCOMES:
             return
         once = Idempotency("welcome", str(reader.id), b"")
         only = Audience(subscription=reader.id)
-        self._publishing.publish(self._content(reader), only, by="", idempotency=once)
+        self._publishing.publish(self._welcome(reader), only, by="", idempotency=once)
 
-    def _content(self, reader: Subscription) -> Content:
+    def _active(self) -> int:
+        return len(self._store.notifications.active())
+
+    def _welcome(self, reader: Subscription) -> Content:
         settings, lang = self._settings, supported_language(reader.locale)
         ours = texts(lang)["alerts"]
         own = settings.title or settings.body
