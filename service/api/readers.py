@@ -18,7 +18,7 @@ from service.current import runtime
 from service.domain import history
 from service.model.clocks import QUARTER, day
 from service.model.keys import b64url
-from service.model.languages import TEST, supported_language
+from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content, Notification
 from service.model.preferences import Preferences, Quiet
 from service.model.retention import COUNTS_KEPT
@@ -152,9 +152,11 @@ def send_test(reader: Subscription) -> responses.TestSent:
     if len(runtime().store.notifications.active()) >= _MOST_UNDER_WAY:
         raise Problem(429, "Many alerts are being sent at the moment. Try again in a minute.")
     lang = supported_language(reader.locale)
-    title, text = TEST[lang]
-    body = text.format(config.site_name)
-    content = Content(title=title, body=body, url=config.front_page, ttl=_TEST_TTL, lang=lang)
+    ours = texts(lang)["alerts"]
+    body = ours["shown"].format(site=config.site_name)
+    content = Content(
+        title=ours["test"], body=body, url=config.front_page, ttl=_TEST_TTL, lang=lang
+    )
     sent = runtime().publishing.publish(content, Audience(subscription=reader.id), by="")
     return responses.TestSent(status="sending", recipients=sent.recipients)
 
