@@ -13,7 +13,7 @@ from service.api import blueprint, monitoring, problems, rate_limits
 from service.config import Config
 from service.desk import rehearsal_desk, session
 from service.local.secrets_file import read_secrets
-from service.reader import scripts
+from service.reader import demo, privacy, scripts
 from service.runtime import Runtime
 from service.store import connect
 from service.store.rate_counters import Rates
@@ -59,7 +59,7 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     rates = Rates(connect(config.redis_url))
     rate_limits.Limits(rates.fits, runtime.tokens.address_key).init_app(app)
     monitoring.init_app(app)
-    for bp in (blueprint.bp, scripts.bp):
+    for bp in (blueprint.bp, scripts.bp, privacy.bp, demo.bp):
         app.register_blueprint(bp)
     desk.init_app(app)
     app.after_request(_add_headers)

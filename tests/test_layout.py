@@ -31,7 +31,7 @@ TABLE = {
     "service/api/problems.py": "service.store.records gunicorn werkzeug",
     "service/desk": "service.api service.config service.current service.domain service.local"
     " service.model service.runtime babel flask flask_wtf redis werkzeug",
-    "service/reader": "service.model service.store flask rjsmin",
+    "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",
     "service/cli/doctor/send.py": "pywebpush requests",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.model.languages import SLEPT, right_to_left
+from service.model.languages import right_to_left, supported_language, texts
 from service.model.notifications import Notification
 
 _AS_IT_IS = ("lang", "icon", "image")  # fields of `Content` with the same name in the document
@@ -86,7 +86,7 @@ def combined(
     parts = urlsplit(alerts[-1].text.url)
     content = replace(
         wave.content,
-        title=SLEPT.get(language, SLEPT["en"]),
+        title=texts(supported_language(language))["alerts"]["slept"],
         body="\n".join(lines),
         url=f"{parts.scheme}://{parts.netloc}/",  # the front page
         lang=alerts[-1].text.lang,

@@ -122,7 +122,9 @@ def test_progress_adds_up_by_outcome_and_by_push_service(client: Client, token: 
     assert sum(outcomes.values()) == shown["progress"]["recipients"]
 
 
-def test_cancelling_a_cancelled_alert_is_409_and_an_unknown_one_404(client: Client, token: str) -> None:
+def test_cancelling_a_cancelled_alert_is_409_and_an_unknown_one_404(
+    client: Client, token: str
+) -> None:
     location = client.call("POST", NOTIFICATIONS, NEWS, token=token).headers["Location"]
     assert client.call("POST", f"{location}/cancel", token=token).status_code == 202
     assert client.call("POST", f"{location}/cancel", token=token).status_code == 409

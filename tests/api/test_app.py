@@ -53,7 +53,9 @@ def test_the_publishers_pages_may_read_every_response_for_readers(
 
 
 @pytest.mark.parametrize("path", READERS_CALLS)
-def test_a_preflight_request_names_the_methods_and_headers_allowed(client: Client, path: str) -> None:
+def test_a_preflight_request_names_the_methods_and_headers_allowed(
+    client: Client, path: str
+) -> None:
     asked = {
         "Origin": SITE,
         "Access-Control-Request-Method": "POST",
@@ -70,7 +72,9 @@ def test_a_preflight_request_names_the_methods_and_headers_allowed(client: Clien
     "origin", ["https://evil.example", "http://paper.example", f"{SITE}.evil.example", "null", ""]
 )
 @pytest.mark.parametrize("path", READERS_CALLS)
-def test_pages_of_other_sites_may_not_read_responses_for_readers(client: Client, path: str, origin: str) -> None:
+def test_pages_of_other_sites_may_not_read_responses_for_readers(
+    client: Client, path: str, origin: str
+) -> None:
     for method in ("OPTIONS", READERS_CALLS[path][0]):
         response = client.app.test_client().open(
             API + path, method=method, headers={"Origin": origin}
@@ -375,7 +379,9 @@ def test_settings_of_the_environment_go_before_the_keys_in_data_dir(
 
 
 @pytest.mark.parametrize("missing", ["REDIS_URL", "SECRET_KEY", "VAPID_PRIVATE_KEY"])
-def test_the_application_does_not_start_without_a_required_setting(redis_url: str, missing: str) -> None:
+def test_the_application_does_not_start_without_a_required_setting(
+    redis_url: str, missing: str
+) -> None:
     environment = {
         "REDIS_URL": redis_url,
         "SECRET_KEY": "a secret of at least 32 characters",

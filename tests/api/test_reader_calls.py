@@ -1,4 +1,4 @@
-"""What a reader's browser asks with its own token: what was missed, a test, everything stored."""
+"""Calls with a reader's own token: missed alerts, a test, everything that is stored."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_publishers_pages_may_call_it(client: Client, method: str, what: str
     assert response.headers["Cache-Control"] == "no-store"
 
 
-# What was missed --------------------------------------------------------------------------------
+# Missed alerts ----------------------------------------------------------------------------------
 
 
 def test_missed_alerts_are_those_that_the_reader_would_get_now(client: Client) -> None:
@@ -77,7 +77,7 @@ def test_missed_alerts_are_those_that_the_reader_would_get_now(client: Client) -
     client.runtime.publishing.pause(publish(client, "paused"))
     assert missed(reader) == ["paused", "in French", "world", "everyone"]
     assert missed(other) == ["paused", "not world", "everyone"]
-    reader.call("PATCH", said={"topics": ["sport"]})
+    reader.call("PATCH", json={"topics": ["sport"]})
     assert missed(reader) == ["paused", "in French", "not world", "sport", "everyone"]
 
 
@@ -86,7 +86,7 @@ def test_followed_and_muted_stories_decide_which_alerts_were_missed(client: Clie
     publish(client, "quake", Audience(topics=("world",), story="quake"))
     publish(client, "storm", Audience(everyone=True, story="storm"))
     assert missed(reader) == ["storm"]
-    reader.call("PATCH", said={"followed_stories": ["quake"], "muted_stories": ["storm"]})
+    reader.call("PATCH", json={"followed_stories": ["quake"], "muted_stories": ["storm"]})
     assert missed(reader) == ["quake"]
     (shown,) = reader.call("GET", "/alerts").json["alerts"]
     assert shown["story"] == "quake"
@@ -104,8 +104,8 @@ def test_the_last_ten_missed_alerts_are_shown_with_corrected_texts(client: Clien
         *(str(n) for n in range(10, 1, -1)),
     ]
     assert alerts[0].pop("sent_at").endswith("Z")
-    said = content()
-    assert alerts[0] == {"title": "Corrected", "body": said.body, "url": said.url, "story": None}
+    given = content()
+    assert alerts[0] == {"title": "Corrected", "body": given.body, "url": given.url, "story": None}
 
 
 # A test -----------------------------------------------------------------------------------------
@@ -136,9 +136,7 @@ def newest(client: Client) -> Notification:
 @pytest.mark.parametrize(
     ("locale", "title"), [("en-GB", "This is a test"), ("fr", "Ceci est un essai"), ("lv", "This")]
 )
-def test_a_test_is_written_in_the_readers_language(
-    client: Client, locale: str, title: str
-) -> None:
+def test_a_test_is_written_in_the_readers_language(client: Client, locale: str, title: str) -> None:
     reader = Reader(client, locale=locale)
     reader.call("POST", "/test")
     one = newest(client)
@@ -178,7 +176,7 @@ def test_the_cost_of_a_list_does_not_grow_with_readers_tests(
 ) -> None:
     id, draft = publish(client, "News"), publish(client, "Later", draft=True)
     redis = client.runtime.store.redis
-    redis.incrby("{g}:n", 10_000)  # as many welcomes, long forgotten
+    redis.incrby("{g}:n", 10_000)  # as if so many welcomes had expired
     newer = publish(client, "More news")
     before = redis.info("stats")["total_commands_processed"]
     latest = client.runtime.publishing.latest
@@ -238,16 +236,16 @@ def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client)
 
     response = reader.call("GET", "/export")
     assert response.headers["Content-Disposition"] == "attachment; filename=alerts.json"
-    said, chosen = response.json, reader.call("GET").json
-    assert {name: said.pop(name) for name in chosen} == chosen
-    (alert,) = said.pop("alerts_handed_over")
+    exported, chosen = response.json, reader.call("GET").json
+    assert {name: exported.pop(name) for name in chosen} == chosen
+    (alert,) = exported.pop("alerts_handed_over")
     assert alert["title"] == "Handed over"
-    (alert,) = said.pop("alerts_held")
+    (alert,) = exported.pop("alerts_held")
     assert alert["title"] == "Held"
-    assert said.pop("alerts_counted") == {f"{today}": 1}
-    assert said.pop("last_seen_on") >= chosen["subscribed_on"]
+    assert exported.pop("alerts_counted") == {f"{today}": 1}
+    assert exported.pop("last_seen_on") >= chosen["subscribed_on"]
     given = browser()
-    assert said == {
+    assert exported == {
         "left_to_the_newsroom": ["quiet_hours"],
         "endpoint": given["endpoint"],
         "keys": given["keys"],
@@ -259,7 +257,7 @@ def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client)
     assert reader.call("GET", "/export").json["called_gone_by_its_push_service"]
 
 
-# With which words `/privacy` lists what the file has.
+# The words with which `/privacy` lists the fields of the export.
 LISTED = {
     "alerts_counted": "how many alerts you had on a day",
     "alerts_handed_over": "that the push service took it",
@@ -294,7 +292,7 @@ def test_the_privacy_page_lists_every_field_of_the_export(client: Client) -> Non
 
 
 def held(client: Client) -> dict[str, Any]:
-    """What the store holds; bitmaps as numbers, so that only their bits count."""
+    """Return what the store holds; bitmaps as numbers, so that only their bits count."""
     redis = client.runtime.store.redis
     found: dict[str, Any] = {}
     for key in redis.scan_iter():
@@ -325,7 +323,7 @@ def test_a_reader_who_leaves_leaves_only_a_digest_for_thirty_days(client: Client
     }
     for story in ("quake", "storm"):
         publish(client, story, Audience(everyone=True, story=story))
-    Reader(client, 0, **everything)  # of whom things are kept, so that all there can be is there
+    Reader(client, 0, **everything)  # makes every key that a subscription can make
     before = held(client)
     reader = Reader(client, 1, **everything)
     mark_gone(client, reader)

@@ -1,4 +1,4 @@
-"""How a browser subscribes, changes what its reader chose and leaves; what it reports back."""
+"""How a browser subscribes, changes its preferences, unsubscribes and sends receipts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def test_a_page_gets_the_sites_name_key_topics_and_prompt(client: Client) -> Non
         "prompt": {"page_views": 2, "delay_seconds": 20},
         "defaults": {"quiet_hours": None, "daily_limit": None},
     }
-    assert response.headers["Cache-Control"].startswith("public, max-age=300, stale-while-revalidate")
+    assert response.headers["Cache-Control"].startswith(
+        "public, max-age=300, stale-while-revalidate"
+    )
 
 
 def test_settings_decide_when_a_page_asks_its_reader(redis_url: str) -> None:
@@ -53,7 +55,7 @@ def test_preferences_are_stored_in_their_usual_spelling(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("given", "stored_as"),
     [
         ("en", "en"),
         ("EN-gb", "en-GB"),
@@ -64,9 +66,9 @@ def test_preferences_are_stored_in_their_usual_spelling(client: Client) -> None:
     ],
 )
 def test_a_language_is_stored_in_the_spelling_of_rfc_5646(
-    client: Client, said: str, kept: str
+    client: Client, given: str, stored_as: str
 ) -> None:
-    assert Reader(client, locale=said).call("GET").json["locale"] == kept
+    assert Reader(client, locale=given).call("GET").json["locale"] == stored_as
 
 
 def test_a_known_browser_gets_the_same_id_and_token(client: Client) -> None:
@@ -83,12 +85,12 @@ def test_a_known_browser_gets_the_same_id_and_token(client: Client) -> None:
 
 def test_new_keys_for_a_known_endpoint_need_the_readers_token(client: Client) -> None:
     reader, other = Reader(client, 0, topics=["world"]), Reader(client, 1)
-    said = {"subscription": browser(0, keys=2), "topics": []}
+    body = {"subscription": browser(0, keys=2), "topics": []}
     before = stored(client)
     for wrong in (None, "", other.token, reader.token[:-1]):
-        assert client.call("POST", SUBSCRIPTIONS, said, token=wrong).status_code == 409
+        assert client.call("POST", SUBSCRIPTIONS, body, token=wrong).status_code == 409
     assert stored(client) == before
-    response = client.call("POST", SUBSCRIPTIONS, said, token=reader.token)
+    response = client.call("POST", SUBSCRIPTIONS, body, token=reader.token)
     assert response.status_code == 200
     assert response.json["id"] == reader.id
     assert response.json["token"] != reader.token
@@ -97,15 +99,15 @@ def test_new_keys_for_a_known_endpoint_need_the_readers_token(client: Client) ->
 
 
 def test_refresh_never_subscribes(client: Client) -> None:
-    said = {"subscription": browser(), "refresh": True}
+    body = {"subscription": browser(), "refresh": True}
     before = stored(client)
-    assert client.call("POST", SUBSCRIPTIONS, said).status_code == 404
+    assert client.call("POST", SUBSCRIPTIONS, body).status_code == 404
     assert stored(client) == before
     reader = Reader(client)
-    assert client.call("POST", SUBSCRIPTIONS, said).json == reader.credentials
+    assert client.call("POST", SUBSCRIPTIONS, body).json == reader.credentials
     assert reader.call("DELETE").status_code == 204
     before = stored(client)
-    assert client.call("POST", SUBSCRIPTIONS, said).status_code == 410
+    assert client.call("POST", SUBSCRIPTIONS, body).status_code == 410
     assert stored(client) == before
     assert Reader(client).id != reader.id
 
@@ -113,14 +115,14 @@ def test_refresh_never_subscribes(client: Client) -> None:
 def test_a_change_leaves_missing_fields_as_they_are(client: Client) -> None:
     reader = Reader(client, topics=["world"], locale="lv", timezone="Europe/Riga")
     before = reader.call("GET").json
-    response = reader.call("PATCH", said={"topics": ["sport"], "locale": None})
+    response = reader.call("PATCH", json={"topics": ["sport"], "locale": None})
     assert response.json == {**before, **reader.credentials, "topics": ["sport"]}
-    assert reader.call("PATCH", said={"topics": []}).json["topics"] == []
+    assert reader.call("PATCH", json={"topics": []}).json["topics"] == []
 
 
 def test_preferences_survive_a_change_of_endpoint(client: Client) -> None:
     reader = Reader(client, 0, topics=["world"], locale="lv")
-    response = reader.call("PATCH", said={"subscription": browser(1)}).json
+    response = reader.call("PATCH", json={"subscription": browser(1)}).json
     assert response["id"] != reader.id
     assert (response["topics"], response["locale"]) == (["world"], "lv")
     assert reader.call("GET").status_code == 404
@@ -132,7 +134,7 @@ def test_preferences_survive_a_change_of_endpoint(client: Client) -> None:
 def test_a_reader_cannot_take_over_another_readers_endpoint(client: Client) -> None:
     reader, victim = Reader(client, 0), Reader(client, 1)
     before = stored(client)
-    response = reader.call("PATCH", said={"subscription": browser(1, keys=0)})
+    response = reader.call("PATCH", json={"subscription": browser(1, keys=0)})
     assert response.status_code == 409
     assert stored(client) == before
     assert victim.call("GET").status_code == 200
@@ -141,12 +143,12 @@ def test_a_reader_cannot_take_over_another_readers_endpoint(client: Client) -> N
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 def test_a_wrong_token_and_an_unknown_id_cannot_be_told_apart(client: Client, method: str) -> None:
     reader, other = Reader(client, 0), Reader(client, 1)
-    said = {"topics": []} if method == "PATCH" else None
+    body = {"topics": []} if method == "PATCH" else None
     before = stored(client)
     responses = {
         (response.status_code, response.data)
         for response in (
-            client.call(method, f"{SUBSCRIPTIONS}/{id}", said, token=token)
+            client.call(method, f"{SUBSCRIPTIONS}/{id}", body, token=token)
             for id, token in (
                 (reader.id, other.token),
                 (reader.id, "x"),
