@@ -20,6 +20,7 @@ from service.endpoints import origin_of
 from service.models import Batch, Notification, Outcome, State, SubscriptionId
 from service.store import Store
 from service.store.records import BUCKET
+from service.store.sending import Look
 
 QUEUE = "stoppress"
 BATCH_RECIPIENTS = 2048  # measured: docs/decisions.md, 5
@@ -44,7 +45,7 @@ class Dispatch:
         self._queue = Queue(QUEUE, connection=queue, serializer=JSONSerializer)
 
     def plan(self, notification: Notification) -> None:
-        """Freeze the audience and cut it into batches, whatever of it was not done before."""
+        """Freeze the audience, and cut into batches whatever of it is not done and in none."""
         sending, id = self._store.sending, notification.id
         root = self._store.notifications.get(notification.corrects or 0)
         # Until then somebody may still get the text that is corrected, and then the correction.
@@ -120,7 +121,7 @@ class Dispatch:
         notification = self._store.notifications.get(id)
         if notification is None:
             return
-        looks = {partition: sending.look(id, partition) for partition in sending.partitions}
+        looks = self._looks(id)
         stopped = notification.state is State.CANCELLED
         expired = time.time() > notification.last_start
         undone = Outcome.CANCELLED if stopped else Outcome.EXPIRED if expired else None
@@ -130,16 +131,24 @@ class Dispatch:
                 for partition in (p for p, look in looks.items() if not look.planned):
                     # Nobody was there to plan it in time: whom it missed is counted all the same.
                     self._freeze(notification, root, partition)
-            if undone is None and any(look.open and not look.batches for look in looks.values()):
-                self.plan(notification)
+            history = self._store.notifications.history()
             idle = [p for p, look in looks.items() if undone or not look.batches]
-            closed = [p for p in idle if sending.close(id, p, undone)]
-            if len(closed) == len(looks):
-                self._finish(notification)
+            left = [p for p in idle if not sending.close(id, p, undone)]
+            if left and undone is None:
+                # Its audience may still grow, or somebody has no outcome and is in no batch.
+                self.plan(notification)
+                left = [p for p in left if not sending.close(id, p, undone)]
+                looks = self._looks(id)
+            if len(idle) == len(looks) and not left:
+                self._finish(notification, history)
                 return
         if undone is None and notification.state is State.SENDING:
             work = sum(look.due if look.planned else 1 for look in looks.values())
             self.wake(work, at_front=notification.urgent)
+
+    def _looks(self, id: int) -> dict[int, Look]:
+        sending = self._store.sending
+        return {partition: sending.look(id, partition) for partition in sending.partitions}
 
     def end_paces(self, now: float) -> None:
         """Stop keeping to a pace that has not been exceeded for a day: Chrome's least penalty."""
@@ -194,14 +203,15 @@ class Dispatch:
         """Return how many jobs wait for a worker."""
         return self._queue.connection.llen(self._queue.key)
 
-    def _finish(self, notification: Notification) -> None:
+    def _finish(self, notification: Notification, history: bytes) -> None:
         progress = self._store.outcomes.progress(notification.id)
         state = notification.state
         if state is not State.CANCELLED:
             missed = progress.of(Outcome.EXPIRED) and not progress.of(Outcome.ACCEPTED)
             state = State.EXPIRED if missed else State.SENT
-        self._store.notifications.finish(notification.id, state, time.time(), progress)
-        self._store.outcomes.forget(notification.id)
+        id = notification.id
+        if self._store.notifications.finish(id, state, time.time(), progress, history):
+            self._store.outcomes.forget(id)
 
 
 def _time_left_ms(notification: Notification) -> int:

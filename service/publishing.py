@@ -203,8 +203,9 @@ class Publishing:
     def send_due(self) -> None:
         """Send what is scheduled for now, each once, however many ask: what the clock does."""
         for id in self._store.notifications.due():
-            if self._store.notifications.start(id, MOST_LATE):
-                self._wake(self.get(id))
+            started = self._store.notifications.start(id, MOST_LATE)
+            if started and (one := self._store.notifications.get(id)) is not None:
+                self._wake(one)
 
     def wake_readers(self, now: float, front: str) -> None:
         """Send what was held for those whose quiet hours have ended: what the clock does.

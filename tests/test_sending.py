@@ -120,7 +120,8 @@ def test_what_was_cancelled_never_ends_as_sent(
     store.notifications.move(id, State.CANCELLED, possible_from=[State.SENDING])
     store.sending.close(id, 0, Outcome.CANCELLED)
     # A clock that had read the state a moment before finishes what it takes for sent.
-    store.notifications.finish(id, State.SENT, time.time(), store.outcomes.progress(id))
+    progress, history = store.outcomes.progress(id), store.notifications.history()
+    store.notifications.finish(id, State.SENT, time.time(), progress, history)
     assert publishing.get(id).state is State.CANCELLED
 
 
@@ -199,7 +200,7 @@ def test_a_batch_given_back_comes_up_again_when_it_is_due_with_its_retries(
     id = planned(publishing, dispatch)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     retry = {3: Retry(attempts=2, at=int(time.time() * 1000) + 200)}
-    store.sending.release(id, batch, "worker", wait_ms=200, retries=retry)
+    store.sending.release(id, batch, "worker", wait_ms=200, retries=retry, undone=1000)
     assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
     time.sleep(0.25)
     again = claimed(store, id, "other", LEASE_MS)

@@ -115,7 +115,7 @@ def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(house: House
     (base,) = store.house.bases.all().values()
     in_an_hour = int(now * 1000) + 3_600_000
     retries = {base: Retry(2, in_an_hour), base + 1: Retry(5, in_an_hour)}
-    store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries)
+    store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries, undone=10)
     assert store.sending.claim(id, 0, "two", 5000) is None
     dispatch.advance_all()
     again = store.sending.claim(id, 0, "two", 5000)

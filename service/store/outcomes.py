@@ -24,12 +24,14 @@ REPORT_KEPT = 7 * 86_400  # seconds for which a late answer still finds the send
 ACCEPTED_KEPT = 7 * 86_400  # seconds for which a correction finds those it was handed over for
 FAREWELL = 60.0  # seconds between a push service's "gone" and the record's end
 
-# KEYS: batches, leases, state, done, gone, answers, farewell, wakes, then further bitmaps to mark.
+# KEYS: batches, leases, state, done, gone, answers, farewell, wakes, audience, then further bitmaps
+# to mark.
 # ARGV: batch, worker, lease in ms, ms until a record may be deleted, outcomes as [field, outcome,
 # base, quarter hour until which they are held or 0, [bitmap, seconds for which it is kept,
 # bit]..., further fields that count them...], then the numbers of each, packed. What is held is
 # marked only for those who had no outcome yet.
-# Counts only bits not yet set, whoever brings them; a send that was closed takes none.
+# Counts only bits of the audience not yet set, whoever brings them. A send that was closed takes
+# none, nor does one without an audience: Redis has forgotten it, perhaps with the alert itself.
 # Returns 1 while the worker still holds its lease. Where somebody would be held until a quarter
 # hour whose wave may be on its way, nothing is written: returns the next. The first write frees or
 # overwrites.
@@ -39,7 +41,8 @@ _RECORD = (
     + """
 local held = redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2]
 redis.call('ZREM', KEYS[1], '')
-if redis.call('HEXISTS', KEYS[3], 'closed') == 1 then return 0 end
+local known = redis.call('HMGET', KEYS[3], 'closed', 'recipients')
+if known[1] or not known[2] then return 0 end
 local results = cjson.decode(ARGV[5])
 for _, said in ipairs(results) do
   if said[4] > 0 and said[4] < next_quarter then return next_quarter end
@@ -47,11 +50,12 @@ end
 for i, said in ipairs(results) do
   local field, outcome, base, wakes, marks, tallies = unpack(said)
   local bitmaps = outcome == 'gone' and {KEYS[5]} or {}
-  for j, mark in ipairs(marks) do bitmaps[j] = KEYS[8 + mark[1]] end
+  for j, mark in ipairs(marks) do bitmaps[j] = KEYS[9 + mark[1]] end
   local numbers, new, fresh = ARGV[5 + i], 0, {}
   for at = 1, #numbers, 4 do
     local number = struct.unpack('>I4', numbers, at)
-    if redis.call('SETBIT', KEYS[4], number, 1) == 0 then
+    local meant = redis.call('GETBIT', KEYS[9], number) == 1
+    if meant and redis.call('SETBIT', KEYS[4], number, 1) == 0 then
       new = new + 1
       fresh[new] = string.sub(numbers, at, at + 3)
     end
@@ -136,6 +140,7 @@ class Outcomes:
             answers_key(part, time.time()),
             f"{{{part}}}:farewell",
             wakes_key(part),
+            part_key(part, id, "audience"),
         ]
         bitmaps: dict[str, int] = {}
 
