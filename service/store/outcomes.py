@@ -30,8 +30,9 @@ FAREWELL = 60.0  # seconds between a push service's "gone" and the record's end
 # base, quarter hour until which they are held or 0, [bitmap, seconds for which it is kept,
 # bit]..., further fields that count them...], then the numbers of each, packed. What is held is
 # marked only for those who had no outcome yet.
-# Counts only bits of the audience not yet set, whoever brings them. A send that was closed takes
-# none, nor does one without an audience: Redis has forgotten it, perhaps with the alert itself.
+# Counts only bits not yet set, whoever brings them, and only of the audience: where Redis has
+# forgotten a lease, another audience may have been frozen since. A send that was closed takes none,
+# nor does one without an audience: Redis has forgotten it, perhaps with the alert itself.
 # Returns 1 while the worker still holds its lease. Where somebody would be held until a quarter
 # hour whose wave may be on its way, nothing is written: returns the next. The first write frees or
 # overwrites.
@@ -54,7 +55,7 @@ for i, said in ipairs(results) do
   local numbers, new, fresh = ARGV[5 + i], 0, {}
   for at = 1, #numbers, 4 do
     local number = struct.unpack('>I4', numbers, at)
-    local meant = redis.call('GETBIT', KEYS[9], number) == 1
+    local meant = held or redis.call('GETBIT', KEYS[9], number) == 1
     if meant and redis.call('SETBIT', KEYS[4], number, 1) == 0 then
       new = new + 1
       fresh[new] = string.sub(numbers, at, at + 3)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import socket
 import sys
@@ -72,16 +71,11 @@ def test_a_copy_of_redis_files_from_before_brings_no_key_back(
     own_redis: tuple[RedisServer, House],
 ) -> None:
     server, house = own_redis
-    directory, copy = server.socket.parent / "redis", server.socket.parent / "copy"
     pool = Pool(house.runtime)
     house.runtime.store.redis.config_set("appendfsync", "always")
     fill(house.runtime)
-    shutil.copytree(directory, copy)
-    used = publics(take_all(pool))
-    server.kill()
-    shutil.rmtree(directory)
-    copy.rename(directory)
-    server.start()
+    with server.losing_power():
+        used = publics(take_all(pool))
     prepared = house.runtime.store.prepared
     assert house.runtime.store.redis.exists("{0}:k:0", "{0}:k:1") == 2
     assert prepared.ready() == 0
