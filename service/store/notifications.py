@@ -20,7 +20,15 @@ from typing import Any, cast
 
 from redis import Redis
 
-from service.models import Audience, Content, Notification, Outcome, Progress, SendAt, State
+from service.model.notifications import (
+    Audience,
+    Content,
+    Notification,
+    Outcome,
+    Progress,
+    SendAt,
+    State,
+)
 from service.store.history import HISTORY
 from service.store.stories import STORIES
 

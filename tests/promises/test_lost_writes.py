@@ -1,0 +1,274 @@
+"""Redis forgets its last moments in mid-send: the alert ends, adds up, and can be corrected.
+
+Workers and clock live through it and remember more than Redis does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from service.domain import planning
+from service.domain.planning import QUEUE
+from service.model.notifications import Outcome, State
+from service.runtime import Runtime
+from service.store.batches import Claim, part_key
+from service.store.outcomes import Result
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, PushService
+from tests.support.redis_server import Proxy, RedisServer
+
+WINDOW = 256
+WORKERS = 2
+READERS = 4000
+FORGOTTEN = 0.1  # seconds
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of this test's own, since it kills it."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(redis: RedisServer) -> Iterator[Proxy]:
+    """The address at which Redis is found, whichever it is."""
+    with Proxy(redis) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def house(proxy: Proxy, push: PushService, tmp_path: Path) -> Iterator[House]:
+    with House(proxy.url, push, tmp_path) as house:
+        yield house
+
+
+class Send:
+    """An alert to 4,000 readers, sent by two workers; it counts what Redis may have forgotten."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._push = house.push
+        self._lost = 0
+        house.seed(READERS)
+        self._push.answer_with(lambda _message: Answer(201, delay=0.1))
+        for _ in range(WORKERS):
+            house.worker()
+        house.clock()
+        self.id = house.publish()
+
+    def reach(self, answered: int) -> None:
+        """Wait until so many readers' messages were answered."""
+        self._push.wait_for(answered, timeout=60)
+
+    def loses_from_now_on(self) -> None:
+        self._lost -= len(self._push.received)
+
+    def loses_no_more(self) -> None:
+        self._lost += len(self._push.received)
+
+    def check(self) -> None:
+        """Ask what must be true in the end, and that a correction reaches all readers."""
+        over = self._house.over(self.id)
+        assert over.state is State.SENT
+        assert self._house.outcomes(self.id) == {"accepted": READERS}
+        assert self._house.runtime.publishing.progress(self.id).recipients == READERS
+        copies = Counter(message.path for message in self._push.received)
+        assert len(copies) == READERS
+        assert copies.total() - READERS <= self._lost + WORKERS * WINDOW
+        assert all(process.poll() is None for process in self._house.processes)
+        self._push.begin_anew()
+        correction = self._house.correct(self.id, "Nobody dead")
+        assert correction.recipients == READERS
+        self._house.over(correction.id)
+        assert self._house.outcomes(correction.id) == {"accepted": READERS}
+        assert len({message.path for message in self._push.received}) == READERS
+
+
+@pytest.mark.parametrize("answered", [200, 2000, 3900])
+def test_a_send_survives_a_power_cut(house: House, redis: RedisServer, answered: int) -> None:
+    """What Redis wrote to its file in the last tenth of a second never reached the disk."""
+    send = Send(house)
+    send.reach(answered)
+    send.loses_from_now_on()
+    with redis.losing_power():
+        time.sleep(FORGOTTEN)
+    send.loses_no_more()
+    send.check()
+
+
+@pytest.mark.parametrize("answered", [300, 3000])
+def test_a_send_survives_a_kill_of_redis(house: House, redis: RedisServer, answered: int) -> None:
+    send = Send(house)
+    send.reach(answered)
+    send.loses_from_now_on()
+    redis.kill()
+    redis.start()
+    send.loses_no_more()
+    send.check()
+
+
+@pytest.mark.parametrize("answered", [1000, 3900])
+def test_a_send_survives_a_failover_to_a_replica_that_lags(
+    house: House, redis: RedisServer, proxy: Proxy, answered: int
+) -> None:
+    with ExitStack() as stack:
+        replica = stack.enter_context(RedisServer())
+        link = stack.enter_context(Proxy(redis))
+        replica.follow(link)
+        send = Send(house)
+        send.reach(answered)
+        send.loses_from_now_on()
+        with link.frozen():
+            time.sleep(FORGOTTEN)
+            with proxy.cut():
+                redis.kill()
+                replica.promote()
+                proxy.lead_to(replica)
+        send.loses_no_more()
+        send.check()
+
+
+def test_a_worker_that_redis_has_forgotten_is_known_again(house: House) -> None:
+    house.worker()
+    wait_until(lambda: house.runtime.dispatch.workers() == 1)
+    house.runtime.store.redis.delete("rq:workers", f"rq:workers:{QUEUE}")
+    assert house.runtime.dispatch.workers() == 0
+    wait_until(lambda: house.runtime.dispatch.workers() == 1)
+
+
+def test_the_id_of_an_alert_that_redis_has_forgotten_is_not_given_to_another(
+    house: House, redis: RedisServer
+) -> None:
+    first = house.publish()
+    with redis.losing_power():
+        forgotten = [house.publish() for _ in range(3)]
+    assert forgotten[0] == first + 1
+    assert house.runtime.store.notifications.get(forgotten[0]) is None
+    assert house.publish() > max(forgotten)
+
+
+# Every pair of moments -------------------------------------------------------------------------
+
+
+class Memory:
+    """What a Redis holds, to be put back as a start on older files would."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        with server.client() as admin, admin.pipeline(transaction=False) as pipe:
+            keys = list(admin.scan_iter(count=1000))
+            for key in keys:
+                pipe.dump(key)
+            self._kept = dict(zip(keys, pipe.execute(), strict=True))
+
+    def put_back(self) -> None:
+        with self._server.client() as admin, admin.pipeline(transaction=False) as pipe:
+            pipe.flushall()
+            for key, dumped in self._kept.items():
+                pipe.restore(key, 0, dumped)
+            pipe.execute()
+            admin.replicaof("127.0.0.1", "1")
+            admin.replicaof("NO", "ONE")  # the data has another history now
+
+
+def one_send(runtime: Runtime, id: int) -> Iterator[None]:
+    """Two workers send an alert in three batches, and a clock ends it; yields after each step."""
+    store, dispatch = runtime.store, runtime.dispatch
+
+    def claim(worker: str) -> Claim | None:
+        return store.sending.claim(id, 0, worker, 60_000)
+
+    def record(worker: str, claim: Claim | None, numbers: slice) -> None:
+        if claim is not None:
+            accepted = {Result(Outcome.ACCEPTED, "google", 1, 0): claim.pending[numbers]}
+            store.outcomes.record(id, claim.batch, worker, 60_000, accepted)
+
+    def release(worker: str, claim: Claim | None, wait_ms: int | None, undone: int) -> None:
+        if claim is not None:
+            store.sending.release(id, claim.batch, worker, wait_ms=wait_ms, undone=undone)
+
+    planning.plan(runtime.publishing.get(id))
+    yield
+    first = claim("one:1 ")
+    yield
+    second = claim("two:1 ")
+    yield
+    record("one:1 ", first, slice(100))
+    yield
+    record("two:1 ", second, slice(None))
+    yield
+    record("one:1 ", first, slice(100, None))
+    yield
+    release("two:1 ", second, None, 0)
+    yield
+    third = claim("two:2 ")
+    yield
+    record("two:2 ", third, slice(50))
+    yield
+    release("one:1 ", first, None, 0)
+    yield
+    release("two:2 ", third, 0, len(third.pending[50:]) if third else 0)
+    yield
+    third = claim("one:2 ")
+    yield
+    record("one:2 ", third, slice(None))
+    yield
+    release("one:2 ", third, None, 0)
+    yield
+    history = store.notifications.history()
+    if store.sending.close(id, 0, None):
+        yield
+        planning._finish(runtime.publishing.get(id), history)
+    yield
+
+
+def finish(runtime: Runtime, id: int) -> None:
+    """Send what is left, once all leases have run out."""
+    store, sending = runtime.store, runtime.store.sending
+    for _ in range(20):
+        runtime.dispatch.sending()
+        runtime.dispatch.advance(id)
+        if runtime.publishing.get(id).finished_at is not None:
+            return
+        batches = part_key(0, id, "batches")
+        for batch in store.redis.zrange(batches, 0, -1):
+            store.redis.zadd(batches, {batch: 0}, xx=True)
+        while (claim := sending.claim(id, 0, "three ", 60_000)) is not None:
+            accepted = {Result(Outcome.ACCEPTED, "google", 1, 0): claim.pending}
+            store.outcomes.record(id, claim.batch, "three ", 60_000, accepted)
+            sending.release(id, claim.batch, "three ", wait_ms=None)
+    raise AssertionError("it does not end")
+
+
+def test_whatever_redis_forgets_and_when_every_recipient_has_one_outcome(
+    redis: RedisServer, push: PushService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "BATCH_RECIPIENTS", 256)
+    with House(redis.url, push, tmp_path) as house:
+        house.seed(700)
+        runtime = house.runtime
+        steps = sum(1 for _ in one_send(runtime, house.publish()))
+        assert steps == 16
+        moments = itertools.combinations(range(steps), 2)
+        for since, until in ((a, b) for a, b in moments if b - a in (1, 2, 4, 8)):
+            id = house.publish()
+            before = Memory(redis)
+            for step, _ in enumerate(one_send(runtime, id)):
+                if step == since:
+                    before = Memory(redis)
+                elif step == until:
+                    before.put_back()
+            finish(runtime, id)
+            case = f"all since step {since} was forgotten after step {until}"
+            assert house.outcomes(id) == {"accepted": 700}, case
+            assert runtime.publishing.progress(id).recipients == 700, case
+            assert runtime.store.recipients.reached(id, 1) == 700, case
+            assert list(runtime.store.redis.scan_iter(f"*:n:{id}:done")) == [], case
