@@ -20,7 +20,7 @@ from service.model.notifications import Outcome, State
 from service.runtime import Runtime
 from service.store.batches import Claim, part_key
 from service.store.outcomes import Result
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import Proxy, RedisServer
 
@@ -45,24 +45,24 @@ def proxy(redis: RedisServer) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def house(proxy: Proxy, push: PushService, tmp_path: Path) -> Iterator[House]:
-    with House(proxy.url, push, tmp_path) as house:
-        yield house
+def installation(proxy: Proxy, push: PushService, tmp_path: Path) -> Iterator[Installation]:
+    with Installation(proxy.url, push, tmp_path) as installation:
+        yield installation
 
 
 class Send:
     """An alert to 4,000 readers, sent by two workers; it counts what Redis may have forgotten."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._push = house.push
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._push = installation.push
         self._lost = 0
-        house.seed(READERS)
+        installation.seed(READERS)
         self._push.answer_with(lambda _message: Answer(201, delay=0.1))
         for _ in range(WORKERS):
-            house.worker()
-        house.clock()
-        self.id = house.publish()
+            installation.worker()
+        installation.clock()
+        self.id = installation.publish()
 
     def reach(self, answered: int) -> None:
         """Wait until so many readers' messages were answered."""
@@ -76,26 +76,28 @@ class Send:
 
     def check(self) -> None:
         """Ask what must be true in the end, and that a correction reaches all readers."""
-        over = self._house.over(self.id)
+        over = self._installation.over(self.id)
         assert over.state is State.SENT
-        assert self._house.outcomes(self.id) == {"accepted": READERS}
-        assert self._house.runtime.publishing.progress(self.id).recipients == READERS
+        assert self._installation.outcomes(self.id) == {"accepted": READERS}
+        assert self._installation.runtime.publishing.progress(self.id).recipients == READERS
         copies = Counter(message.path for message in self._push.received)
         assert len(copies) == READERS
         assert copies.total() - READERS <= self._lost + WORKERS * WINDOW
-        assert all(process.poll() is None for process in self._house.processes)
+        assert all(process.poll() is None for process in self._installation.processes)
         self._push.begin_anew()
-        correction = self._house.correct(self.id, "Nobody dead")
+        correction = self._installation.correct(self.id, "Nobody dead")
         assert correction.recipients == READERS
-        self._house.over(correction.id)
-        assert self._house.outcomes(correction.id) == {"accepted": READERS}
+        self._installation.over(correction.id)
+        assert self._installation.outcomes(correction.id) == {"accepted": READERS}
         assert len({message.path for message in self._push.received}) == READERS
 
 
 @pytest.mark.parametrize("answered", [200, 2000, 3900])
-def test_a_send_survives_a_power_cut(house: House, redis: RedisServer, answered: int) -> None:
+def test_a_send_survives_a_power_cut(
+    installation: Installation, redis: RedisServer, answered: int
+) -> None:
     """What Redis wrote to its file in the last tenth of a second never reached the disk."""
-    send = Send(house)
+    send = Send(installation)
     send.reach(answered)
     send.loses_from_now_on()
     with redis.losing_power():
@@ -105,8 +107,10 @@ def test_a_send_survives_a_power_cut(house: House, redis: RedisServer, answered:
 
 
 @pytest.mark.parametrize("answered", [300, 3000])
-def test_a_send_survives_a_kill_of_redis(house: House, redis: RedisServer, answered: int) -> None:
-    send = Send(house)
+def test_a_send_survives_a_kill_of_redis(
+    installation: Installation, redis: RedisServer, answered: int
+) -> None:
+    send = Send(installation)
     send.reach(answered)
     send.loses_from_now_on()
     redis.kill()
@@ -117,13 +121,13 @@ def test_a_send_survives_a_kill_of_redis(house: House, redis: RedisServer, answe
 
 @pytest.mark.parametrize("answered", [1000, 3900])
 def test_a_send_survives_a_failover_to_a_replica_that_lags(
-    house: House, redis: RedisServer, proxy: Proxy, answered: int
+    installation: Installation, redis: RedisServer, proxy: Proxy, answered: int
 ) -> None:
     with ExitStack() as stack:
         replica = stack.enter_context(RedisServer())
         link = stack.enter_context(Proxy(redis))
         replica.follow(link)
-        send = Send(house)
+        send = Send(installation)
         send.reach(answered)
         send.loses_from_now_on()
         with link.frozen():
@@ -136,23 +140,23 @@ def test_a_send_survives_a_failover_to_a_replica_that_lags(
         send.check()
 
 
-def test_a_worker_that_redis_has_forgotten_is_known_again(house: House) -> None:
-    house.worker()
-    wait_until(lambda: house.runtime.dispatch.workers() == 1)
-    house.runtime.store.redis.delete("rq:workers", f"rq:workers:{QUEUE}")
-    assert house.runtime.dispatch.workers() == 0
-    wait_until(lambda: house.runtime.dispatch.workers() == 1)
+def test_a_worker_that_redis_has_forgotten_is_known_again(installation: Installation) -> None:
+    installation.worker()
+    wait_until(lambda: installation.runtime.dispatch.workers() == 1)
+    installation.runtime.store.redis.delete("rq:workers", f"rq:workers:{QUEUE}")
+    assert installation.runtime.dispatch.workers() == 0
+    wait_until(lambda: installation.runtime.dispatch.workers() == 1)
 
 
 def test_the_id_of_an_alert_that_redis_has_forgotten_is_not_given_to_another(
-    house: House, redis: RedisServer
+    installation: Installation, redis: RedisServer
 ) -> None:
-    first = house.publish()
+    first = installation.publish()
     with redis.losing_power():
-        forgotten = [house.publish() for _ in range(3)]
+        forgotten = [installation.publish() for _ in range(3)]
     assert forgotten[0] == first + 1
-    assert house.runtime.store.notifications.get(forgotten[0]) is None
-    assert house.publish() > max(forgotten)
+    assert installation.runtime.store.notifications.get(forgotten[0]) is None
+    assert installation.publish() > max(forgotten)
 
 
 # Every pair of moments -------------------------------------------------------------------------
@@ -252,14 +256,14 @@ def test_whatever_redis_forgets_and_when_every_recipient_has_one_outcome(
     redis: RedisServer, push: PushService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "BATCH_RECIPIENTS", 256)
-    with House(redis.url, push, tmp_path) as house:
-        house.seed(700)
-        runtime = house.runtime
-        steps = sum(1 for _ in one_send(runtime, house.publish()))
+    with Installation(redis.url, push, tmp_path) as installation:
+        installation.seed(700)
+        runtime = installation.runtime
+        steps = sum(1 for _ in one_send(runtime, installation.publish()))
         assert steps == 16
         moments = itertools.combinations(range(steps), 2)
         for since, until in ((a, b) for a, b in moments if b - a in (1, 2, 4, 8)):
-            id = house.publish()
+            id = installation.publish()
             before = Memory(redis)
             for step, _ in enumerate(one_send(runtime, id)):
                 if step == since:
@@ -268,7 +272,7 @@ def test_whatever_redis_forgets_and_when_every_recipient_has_one_outcome(
                     before.put_back()
             finish(runtime, id)
             case = f"all since step {since} was forgotten after step {until}"
-            assert house.outcomes(id) == {"accepted": 700}, case
+            assert installation.outcomes(id) == {"accepted": 700}, case
             assert runtime.publishing.progress(id).recipients == 700, case
             assert runtime.store.recipients.reached(id, 1) == 700, case
             assert list(runtime.store.redis.scan_iter(f"*:n:{id}:done")) == [], case
