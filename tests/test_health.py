@@ -21,7 +21,9 @@ READER = SubscriptionId(0, 1)
 
 def worker(store: Store) -> Health:
     """One worker's view; another call is another worker."""
-    return Health(store.services, WINDOW, lambda _ids: False, lambda _origin: 0)
+    return Health(
+        store.services, WINDOW, lambda _origin: 9999, lambda _ids: False, lambda _origin: 0
+    )
 
 
 def start(one: Health, service: Service, most: int = 1000) -> int:

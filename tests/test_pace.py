@@ -29,7 +29,9 @@ ROW = policy.Verdict(None, limited=True)
 
 
 def health(store: Store, allowed: int = 0) -> Health:
-    return Health(store.services, 256, lambda _ids: False, lambda _origin: allowed)
+    return Health(
+        store.services, 256, lambda _origin: 9999, lambda _ids: False, lambda _origin: allowed
+    )
 
 
 def test_what_is_over_within_a_minute_is_no_pace(store: Store) -> None:

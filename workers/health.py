@@ -39,7 +39,7 @@ class Service:
     limit: int = _FIRST
     under_way: int = 0
     room: int = 0  # at its connections, less what was started since they were asked
-    room_asked: int = 0  # in which look for work that was: see `Health.look_again`
+    room_asked: int = -1  # in which look for work that was: see `Health.look_again`
     begun: bool = False  # something, since the last `refresh`
     failed_in_a_row: int = 0
     lost_in_a_row: int = 0
