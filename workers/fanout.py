@@ -112,6 +112,7 @@ class FanOut:
         while True:
             self._look_up(may_go_on)
             more = self._fill_window()
+            self._health.ask_for_more()
             if self._transport.is_busy:
                 for answer in self._transport.poll(0.0 if more else 0.05):
                     self._take(answer)

@@ -78,6 +78,7 @@ class Health:
         self._window = window
         self._room = room
         self._looks = 0
+        self._short: set[str] = set()
         self._accepted_recently = accepted_recently
         self._answers_in_a_minute = answers_in_a_minute
         self._services: dict[str, Service] = {}
@@ -120,8 +121,14 @@ class Health:
         return rest.until if rest is not None and rest.until > time.time() else 0.0
 
     def look_again(self) -> None:
-        """Ask the connections for room anew: where there is none they are asked once a look."""
+        """Ask the connections for room anew: in each look for work they are asked once."""
         self._looks += 1
+
+    def ask_for_more(self) -> None:
+        """Have further connections made where what was started has taken all the room."""
+        for origin in self._short:
+            self._room(origin)
+        self._short.clear()
 
     def has_room(self, service: Service) -> bool:
         """Whether another message may be started there: ask with one at hand."""
@@ -129,6 +136,8 @@ class Health:
             return False
         if service.room_asked != self._looks:
             service.room, service.room_asked = self._room(service.origin), self._looks
+        elif service.room <= 0:
+            self._short.add(service.origin)
         if service.room <= 0:
             return False
         pace = self._paces.get(service.origin)

@@ -66,6 +66,13 @@ def hand_over(transport: Transport) -> None:
                 transport.start(*request)
                 continue
         waiting.append(request)
+    for origin in {request[1] for request in waiting}:
+        transport.room(origin)  # none is left: another connection is made
+
+
+def waiting(transport: Transport) -> int:
+    """How many messages have not been started yet."""
+    return len(_waiting.get(transport, ()))
 
 
 def answers(transport: Transport, n: int) -> list[Answer[int]]:
@@ -219,6 +226,54 @@ class GoawayConnection(socketserver.BaseRequestHandler):
                     if not left:
                         h2.close_connection(last_stream_id=event.stream_id)
             tls.sendall(h2.data_to_send())
+
+
+class BareServer(socketserver.ThreadingTCPServer):
+    """TLS that agrees on HTTP/2 after `wait` seconds, says something, and then runs `serve`.
+
+    `connections` counts those that were accepted.
+    """
+
+    allow_reuse_address = True
+
+    def __init__(
+        self,
+        folder: Path,
+        serve: Callable[[ssl.SSLSocket], None],
+        *,
+        saying: bytes = b"",
+        wait: float = 0.0,
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), BareConnection)
+        self.certificate = make_certificate(folder, "127.0.0.1")
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.load_cert_chain(self.certificate)
+        self.context.set_alpn_protocols(["h2"])
+        self.serve, self.saying, self.wait = serve, saying, wait
+        self.connections = 0
+        self.origin = f"https://127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> BareServer:
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class BareConnection(socketserver.BaseRequestHandler):
+    server: BareServer
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        self.request.settimeout(WAIT)
+        time.sleep(self.server.wait)
+        with suppress(OSError), self.server.context.wrap_socket(self.request, True) as tls:
+            tls.sendall(self.server.saying)
+            self.server.serve(tls)
 
 
 def answers_of(transport: Transport, is_last: Callable[[Answer[int]], bool]) -> list[Answer[int]]:
