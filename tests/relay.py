@@ -11,7 +11,8 @@ from contextlib import suppress
 class Relay:
     """Passes connections on to an origin's port; with `wait`, so many seconds after it took them.
 
-    Its own `origin` is known before its `with` begins, and refuses connections until then.
+    Its own `origin` is known before its `with` begins, and refuses connections until then. `taken`
+    counts them. Where the other port refuses one, it is ended.
     """
 
     def __init__(self, origin: str, *, wait: float = 0.0) -> None:
@@ -21,6 +22,7 @@ class Relay:
         self._listener.bind(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
+        self.taken = 0
         self.origin = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Relay:
@@ -52,12 +54,17 @@ class Relay:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self.taken += 1
                 self._sockets.append(client)
                 self._start(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:
         time.sleep(self._wait)
-        server = socket.create_connection(self._target)
+        try:
+            server = socket.create_connection(self._target)
+        except ConnectionRefusedError:
+            client.shutdown(socket.SHUT_RDWR)
+            return
         self._sockets.append(server)
         self._start(self._pass, server, client)
         self._pass(client, server)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.keys import b64url
-from tests.house import House, wait_until
+from tests.house import House, free_port, wait_until
 from tests.push_service import Answer, Message, PushService
 from tests.relay import Relay
 from workers import wire
@@ -140,6 +140,23 @@ def test_what_is_not_reached_rests_longer_each_time_and_then_gets_each_message_o
     assert house.outcomes(id) == {"accepted": 300}
     assert answered(push) == {1: 300}
     assert relay.origin not in rests()
+
+
+def test_what_rests_because_it_was_not_reached_is_not_connected_to_meanwhile(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    with Relay(f"https://127.0.0.1:{free_port()}") as relay:
+        services = f"{push.origin} {relay.origin}"
+        with House(redis_url, push, tmp_path, PUSH_SERVICES=services) as house:
+            house.seed(300, origins=[push.origin, relay.origin])
+            house.worker()
+            house.clock()
+            rests = house.runtime.store.services.resting
+            id = house.publish()
+            wait_until(lambda: relay.origin in rests() and rests()[relay.origin].attempts >= 3)
+            attempts = rests()[relay.origin].attempts
+            assert relay.taken == attempts, "once for each rest"
+            assert house.outcomes(id) == {"accepted": 150}
 
 
 def test_a_name_that_does_not_exist_rests_and_its_readers_are_tried_until_the_end(

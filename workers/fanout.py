@@ -165,8 +165,12 @@ class FanOut:
             lease.ready
             or lease.todo
             or lease.may_find_more
-            or any(self._has_room(self._bases[base]) for base in lease.held_back)
+            or any(self._may_leave(lease, self._bases[base]) for base in lease.held_back)
         )
+
+    def _may_leave(self, lease: Lease, base: Base) -> bool:
+        """Whether recipients at `base` that were held back may be sent to, or put off, now."""
+        return self._waits_until(lease, base) > 0 or self._has_room(base)
 
     def _may_claim(self, urgent: bool) -> bool:
         """Whether to look for more while some wait for their push service's next answer.

@@ -211,6 +211,7 @@ class Transport:
                     request = _Request(key, path, headers, body)
                     request.connection, request.at = connection, now
                     connection.has_carried = True
+                    self._awaited.pop(connection, None)
                     self._under_way[request] = None
                     self._unwritten[connection] = None
                     connection.http.request(request)
@@ -238,7 +239,7 @@ class Transport:
             self._expire(now)
             if not self.is_busy:
                 self._wait(0)  # those unused may have been closed
-            if self._answers or not self.is_busy:
+            if self._answers or self._has_news or not self.is_busy:
                 break
             self._wait(min(until, self._next_deadline()) - now)
             # Whoever does not want to wait has other work.
@@ -253,9 +254,10 @@ class Transport:
         return answers
 
     def unreachable(self) -> dict[str, str]:
-        """Return the origins to which no connection was made since the last call, and why.
+        """Return the origins to which a connection could not be made since the last call, and why.
 
-        Also those that end each connection, or give it no room, before it has carried a request.
+        Only where that was the last one. Also those that end a connection before it has carried a
+        request, or give one that is idle no room in a request's time.
         """
         unreachable, self._unreachable = self._unreachable, {}
         return unreachable
