@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from service.keys import b64url
 from tests.house import House, free_port, wait_until
 from tests.push_service import Answer, Message, PushService
 from tests.relay import Relay
-from workers import wire
+from workers import jobs
 from workers.fanout import FanOut
-from workers.transport import Transport
 
 
 class Watched:
@@ -68,21 +66,21 @@ def test_an_http_1_1_service_that_takes_a_second_for_each_message_gets_each_once
         assert watched.rests == set(), "it is not called one that gives no answer"
 
 
+@pytest.mark.long
 def test_an_http_2_service_slower_than_its_streams_gets_each_message_once(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
-    # As with answers after 4 to 6 s and the 15 s of a worker, in a tenth of the time: 200 streams
-    # are taken, and a window five times as large would wait for longer than that.
+    # It has 200 streams in two connections, so that a fifth of this window is taken at a time.
     with House(redis_url, push, tmp_path, PUSH_WINDOW="1024") as house:
-        house.seed(3000)
-        push.answer_with(lambda _message: Answer(delay=random.uniform(0.4, 0.6)))
-        fan_out = in_this_process(house, timeout=1.5)
+        house.seed(1500)
+        push.answer_with(lambda _message: Answer(delay=random.uniform(4.0, 6.0)))
+        house.worker()
+        house.clock()
         with Watched(house) as watched:
             id = house.publish()
-            send_all(house, fan_out, id)
-        fan_out.close()
-        assert house.outcomes(id) == {"accepted": 3000}
-        assert answered(push) == {1: 3000}
+            house.over(id, timeout=150)
+        assert house.outcomes(id) == {"accepted": 1500}
+        assert answered(push) == {1: 1500}
         assert watched.rests == set()
 
 
@@ -103,7 +101,7 @@ def test_a_slow_handshake_holds_up_only_that_service_and_keeps_no_processor_busy
     house: House, push: PushService, relay: Relay
 ) -> None:
     house.seed(300, origins=[push.origin, relay.origin])
-    fan_out = in_this_process(house)
+    fan_out = jobs._new_fan_out(house.runtime)
     with relay, Watched(house) as watched:
         id = house.publish()
         began, used = time.monotonic(), time.thread_time()
@@ -206,15 +204,6 @@ def test_of_a_connection_that_dies_only_what_was_not_answered_is_sent_again(
     assert len(silent) == 60
     assert answered(push) == {1: 300}
     assert {path for path, times in seen.items() if times > 1} == silent
-
-
-def in_this_process(house: House, timeout: float = 15.0) -> FanOut:
-    """A worker's fan-out, with another time-out perhaps."""
-    config = house.runtime.config
-    window, trusted = config.push_window, config.push_ca_bundle
-    transport = Transport(streams=window, ca_bundle=trusted, timeout=timeout)
-    signer = wire.VapidSigner(house.vapid, house.runtime.vapid_subject)
-    return FanOut("a test", house.runtime, transport, {b64url(house.vapid.public): signer})
 
 
 def send_all(house: House, fan_out: FanOut, id: int) -> None:

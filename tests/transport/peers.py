@@ -70,11 +70,6 @@ def hand_over(transport: Transport) -> None:
         transport.room(origin)  # none is left: another connection is made
 
 
-def waiting(transport: Transport) -> int:
-    """How many messages have not been started yet."""
-    return len(_waiting.get(transport, ()))
-
-
 def answers(transport: Transport, n: int) -> list[Answer[int]]:
     """Wait for n answers; there must be no more."""
     came: list[Answer[int]] = []

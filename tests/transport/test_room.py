@@ -23,12 +23,10 @@ from tests.transport.peers import (
     WAIT,
     BareServer,
     answers,
-    hand_over,
     one,
     room,
     send,
     unreachable,
-    waiting,
 )
 from workers.transport import NoRoom, Transport
 
@@ -43,21 +41,28 @@ def old_push() -> Iterator[PushService]:
         yield service
 
 
-def until_full(transport: Transport, origin: str, body: bytes = b"") -> int:
-    """Start requests until there are all connections and none has room; how many."""
+def fill(transport: Transport, origin: str, body: bytes = b"", most: int = 1000) -> int:
+    """Start requests, a few at a time, until none of the connections has room; how many."""
     started = 0
-    while room := transport.room(origin):
+    while (room := transport.room(origin)) and started < most:
         for _ in range(min(room, 10)):
             with suppress(NoRoom):
                 transport.start(started, origin, f"/push/{started}", (), body)
                 started += 1
         assert transport.poll(0.0) == []
-    deadline = time.monotonic() + 0.5
-    while time.monotonic() < deadline:
-        assert transport.poll(0.1) == []
-        if transport.room(origin):
-            return started + until_full(transport, origin, body)
     return started
+
+
+def assert_takes(transport: Transport, origin: str, n: int, body: bytes = b"") -> None:
+    """Start exactly so many requests; no more has room, however long one waits."""
+    started, deadline = 0, time.monotonic() + WAIT
+    while started < n:
+        assert time.monotonic() < deadline, f"{started} of {n}"
+        started += fill(transport, origin, body)
+        assert transport.poll(0.1) == []
+    time.sleep(0.3)
+    assert transport.poll(0.1) == []
+    assert started + fill(transport, origin, body) == n
 
 
 # Nothing waits in the transport ------------------------------------------------------------------
@@ -66,7 +71,7 @@ def until_full(transport: Transport, origin: str, body: bytes = b"") -> int:
 def test_http_1_1_has_room_for_one_request_for_each_connection(old_push: PushService) -> None:
     transport = Transport(ca_bundle=old_push.ca_file, connections=1)
     old_push.answer_with(lambda _message: Reply(hang=True))
-    assert until_full(transport, old_push.origin) == 8
+    assert_takes(transport, old_push.origin, 8)
     with pytest.raises(NoRoom):
         transport.start(8, old_push.origin, "/push/8", (), b"")
     assert transport.free == 256 - 8
@@ -78,16 +83,16 @@ def test_http_2_has_room_for_as_many_requests_as_its_connections_have_streams(
 ) -> None:
     transport = Transport(ca_bundle=push.ca_file)
     push.answer_with(lambda _message: Reply(hang=True))
-    assert until_full(transport, push.origin) == 200
+    assert_takes(transport, push.origin, 200)
     with pytest.raises(NoRoom):
         transport.start(200, push.origin, "/push/200", (), b"")
     transport.close()
 
 
 def test_a_slow_http_1_1_service_has_the_whole_time_for_each_request(old_push: PushService) -> None:
-    # Five rounds of 0.4 s, but a second for each request.
-    transport = Transport(ca_bundle=old_push.ca_file, connections=1, timeout=1.0)
-    old_push.answer_with(lambda _message: Reply(delay=0.4))
+    # Five rounds of a second, but three for each request.
+    transport = Transport(ca_bundle=old_push.ca_file, connections=1, timeout=3.0)
+    old_push.answer_with(lambda _message: Reply(delay=1.0))
     send(transport, old_push.origin, range(40))
     assert {answer.status for answer in answers(transport, 40)} == {201}
     transport.close()
@@ -95,35 +100,35 @@ def test_a_slow_http_1_1_service_has_the_whole_time_for_each_request(old_push: P
 
 
 def test_a_slow_http_2_service_has_the_whole_time_for_each_request(push: PushService) -> None:
-    transport = Transport(streams=1000, ca_bundle=push.ca_file, connections=1, timeout=1.5)
-    push.answer_with(lambda _message: Reply(delay=random.uniform(0.4, 0.6)))
-    send(transport, push.origin, range(600))
-    assert {answer.status for answer in answers(transport, 600)} == {201}
+    transport = Transport(streams=1000, ca_bundle=push.ca_file, connections=1, timeout=3.0)
+    push.answer_with(lambda _message: Reply(delay=random.uniform(0.8, 1.2)))
+    send(transport, push.origin, range(500))
+    assert {answer.status for answer in answers(transport, 500)} == {201}
     transport.close()
-    assert Counter(m.path for m in push.received) == Counter(f"/push/{n}" for n in range(600))
+    assert Counter(m.path for m in push.received) == Counter(f"/push/{n}" for n in range(500))
 
 
 def test_an_answer_that_came_in_time_counts_when_it_is_read_too_late(push: PushService) -> None:
-    transport = Transport(ca_bundle=push.ca_file, timeout=1.0)
-    push.answer_with(lambda _message: Reply(500, body=bytes(8192), delay=0.1))
-    send(transport, push.origin, range(200))
-    while not push.received:
-        hand_over(transport)
-        assert transport.poll(0.0) == []
+    transport = Transport(ca_bundle=push.ca_file, timeout=4.0)
+    push.answer_with(lambda _message: Reply(500, body=bytes(4000)))
+    assert room(transport, push.origin) == 100
+    for key in range(100):
+        transport.start(key, push.origin, f"/push/{key}", (), b"")
+    transport.flush()
     # This process does something else meanwhile: it waits for Redis, say.
-    push.wait_for(200 - waiting(transport), WAIT)
-    time.sleep(1.5)
-    came = answers(transport, 200)
+    push.wait_for(100, WAIT)
+    time.sleep(4.5)
+    came = answers(transport, 100)
     transport.close()
-    assert Counter(answer.status for answer in came) == {500: 200}
+    assert Counter(answer.status for answer in came) == {500: 100}
 
 
 def test_a_connection_that_was_made_in_time_counts_when_it_is_looked_at_too_late(
     push: PushService,
 ) -> None:
-    transport = Transport(ca_bundle=push.ca_file, connect_timeout=1.0)
+    transport = Transport(ca_bundle=push.ca_file, connect_timeout=2.0)
     assert transport.room(push.origin) == 0
-    time.sleep(1.5)
+    time.sleep(2.5)
     assert transport.poll(0.0) == []
     assert transport.unreachable() == {}
     assert transport.room(push.origin) == 100
@@ -272,7 +277,7 @@ def test_there_is_no_room_for_bodies_that_the_peers_window_does_not_take(tmp_pat
         transport = Transport(ca_bundle=server.certificate)
         wait_until(lambda: transport.poll(0.1) == [] and transport.room(server.origin))
         # Of 65,535 bytes in each of two connections, as much as is whole.
-        assert until_full(transport, server.origin, bytes(4096)) == 2 * 15
+        assert_takes(transport, server.origin, 2 * 15, bytes(4096))
         with pytest.raises(NoRoom):
             transport.start(30, server.origin, "/push/30", (), bytes(5000))
         transport.start(30, server.origin, "/push/30", (), bytes(1000))
@@ -297,7 +302,7 @@ def test_a_peer_that_reads_nothing_is_given_no_more_than_its_socket_takes(tmp_pa
     with BareServer(tmp_path, lambda _tls: ended.wait(WAIT) and None, saying=wide) as server:
         transport = Transport(ca_bundle=server.certificate, connections=1)
         wait_until(lambda: transport.poll(0.1) == [] and transport.room(server.origin) == 256)
-        started = until_full(transport, server.origin, bytes(1 << 20))
+        started = fill(transport, server.origin, bytes(1 << 20))
         ended.set()
         transport.close()
     assert 1 <= started < 50
