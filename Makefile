@@ -36,7 +36,7 @@ test: debian-packages .venv/for-test
 	$(BIN)/pytest $(AT_ONCE) -m "not alone"
 	@# Once more on a Redis that is reached as REDIS_URL says, over TCP and configured as it comes:
 	@# enough of them that it runs each of our scripts.
-	$(BIN)/python -m tests.redis_server --all-scripts \
+	$(BIN)/python -m tests.support.redis_server --all-scripts \
 		$(BIN)/pytest $(AT_ONCE) -m "redis and not long"
 
 lock:

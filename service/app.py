@@ -4,40 +4,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from functools import cache
 from ipaddress import IPv6Address, IPv6Network
-from typing import Any
 
-from flask import Flask, Request, Response, request
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from flask import Flask, Response, request
 from flask_wtf import CSRFProtect
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.routing import Rule
 
-from service import (
-    api,
-    api_notifications,
-    api_readers,
-    calls,
-    desk,
-    desk_stories,  # noqa: F401 - its pages are the desk's
-    desk_writing,  # noqa: F401
-    editors,
-    metrics,
-    problems,
-    reader,
-    rehearsal_pages,
-    start,
-)
+from service.api import auth, monitoring, notifications, problems, readers, topics
+from service.api.problems import Problem
 from service.config import Config
-from service.keys import mac, read_secrets
-from service.problems import Problem
+from service.desk import (
+    alerts,
+    rehearsal,
+    session,
+    start,
+    stories,  # noqa: F401 - its pages are the desk's
+    writing,  # noqa: F401
+)
+from service.model.keys import mac, read_secrets
+from service.model.tokens import digest
+from service.reader import scripts
 from service.runtime import Runtime
 from service.store import connect
-from service.store.rates import Rates
-from service.tokens import digest
+from service.store.rate_counters import Rates
 
 _LARGEST_BODY = 64 * 1024  # bytes; an alert is at most four thousand
 
@@ -83,48 +73,6 @@ _HEADERS = (
 )
 
 
-class _Rule(Rule):
-    """Compiles what writes its address once one is written: else most of making an application."""
-
-    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-        compile_now = super()._compile_builder
-        compiled = cache(lambda: compile_now(append_unknown))
-
-        def build(rule: Rule, /, **values: Any) -> tuple[str, str]:
-            return compiled()(rule, **values)
-
-        return build
-
-
-class _App(Flask):
-    """Knows no asynchronous views: none is looked for before each of a dozen calls a request."""
-
-    url_rule_class = _Rule
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function as it is."""
-        return func
-
-
-class _SessionOfPages(SecureCookieSessionInterface):
-    """Sessions for the pages that people sign in to.
-
-    Flask-Login looks into the session at every answer: all of them would vary by cookie, and
-    nothing that readers' browsers fetch could be cached for all.
-    """
-
-    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """Return an empty session to the API, which knows no cookies: there is none to check."""
-        if request.path.startswith("/api/"):
-            return self.null_session_class()
-        return super().open_session(app, request)
-
-    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Set the cookie and say that the page depends on it."""
-        if request.blueprint in (desk.bp.name, start.bp.name):
-            super().save_session(app, session, response)
-
-
 def create_app(config: Config | None = None, *, beside: Runtime | None = None) -> Flask:
     """Make the application, in the process that will serve it; `ConfigError`.
 
@@ -133,25 +81,24 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     """
     config = config or _settings()
     runtime = Runtime.open(config)
-    app = _App(__name__, static_folder=None)
+    app = Flask(__name__, static_folder=None)
     app.config["STOPPRESS"] = config
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime
-    app.extensions["stoppress.metrics"] = metrics.House(runtime)
-    app.session_interface = _SessionOfPages()
+    app.extensions["stoppress.metrics"] = monitoring.House(runtime)
     problems.init_app(app)
-    editors.init_app(app, beside or runtime)
+    session.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)
     # The API knows no cookies, so that there is nothing to forge.
-    for blueprint in (api.bp, api_readers.bp, api_notifications.bp):
+    for blueprint in (topics.bp, readers.bp, notifications.bp):
         csrf.exempt(blueprint)
-    for blueprint in (api.bp, api.health, reader.bp, desk.bp, start.bp):
+    for blueprint in (topics.bp, topics.health, scripts.bp, alerts.bp, start.bp):
         app.register_blueprint(blueprint)
     _limit_rates(app, config)
     app.after_request(_finish)
-    rehearsal_pages.init_app(app, mounted=beside is not None)
+    rehearsal.init_app(app, mounted=beside is not None)
     if beside is None:
-        app.wsgi_app = rehearsal_pages.Mount(  # type: ignore[method-assign]
+        app.wsgi_app = rehearsal.Mount(  # type: ignore[method-assign]
             app, lambda config: create_app(config, beside=runtime)
         )
     if config.trusted_proxies:
@@ -178,7 +125,7 @@ def _limit_rates(app: Flask, config: Config) -> None:
         return mac(key, network.encode()).hex()[:32]
 
     def bearer() -> str:
-        token = calls.bearer_token()
+        token = auth.bearer_token()
         return digest(token)[:32] if token else address()
 
     rates = Rates(connect(config.redis_url))

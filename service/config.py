@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.languages import language_tag
-from service.quiet import MOST_A_DAY, NO_QUIET, UNLIMITED, Manners, Quiet
+from service.model.keys import VapidKey
+from service.model.languages import language_tag
+from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Manners, Quiet
 
 
 class ConfigError(Exception):
     """A setting that cannot be used; the message is one line that says which and why."""
-
-
-WELCOME, CONFIRM = "yes", "confirm"  # what `WELCOME` may be beside "no"
 
 
 def _text(value: str) -> str:
@@ -44,6 +42,10 @@ def _optional_path(value: str) -> Path | None:
 
 def _words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
+
+
+def _vapid_keys(value: str) -> tuple[VapidKey, ...]:
+    return tuple(VapidKey.read(word) for word in _words(value))
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
@@ -168,8 +170,8 @@ class Config:
     ask_seconds: int = _setting(
         _whole(1, 3600), "20", "and how many seconds of it are left to them before"
     )
-    vapid_private_key: tuple[str, ...] = _setting(
-        _words, "", "one key or several, base64url; new subscriptions use the first"
+    vapid_private_key: tuple[VapidKey, ...] = _setting(
+        _vapid_keys, "", "one key or several, base64url; new subscriptions use the first"
     )
     vapid_subject: str = _setting(
         _subject, "", "mailto: or https: address a push service can write to (RFC 8292)"
@@ -200,7 +202,7 @@ class Config:
         _limit, "10", "alerts a day, breaking ones aside, for readers who chose no number; or none"
     )
     welcome: str = _setting(
-        _one_of("no", WELCOME, CONFIRM),
+        _one_of("no", "yes", "confirm"),
         "no",
         "whether a new reader is sent a welcome; confirm: and nothing else before that was seen",
     )

@@ -6,14 +6,16 @@ import time
 from dataclasses import dataclass
 
 from service.config import Config, ConfigError
-from service.dispatch import Dispatch
-from service.endpoints import EndpointPolicy
-from service.gone import Gone
-from service.keys import VapidKey, b64url
-from service.publishing import Publishing
-from service.store import Store, connect
-from service.store.house import Backup
-from service.tokens import Tokens
+from service.domain.editors import Editors
+from service.domain.gone import Gone
+from service.domain.planning import Dispatch
+from service.domain.publishing import Publishing
+from service.domain.welcome import Welcome, WelcomeSettings
+from service.model.endpoints import EndpointPolicy
+from service.model.keys import VapidKey, b64url
+from service.model.tokens import Tokens
+from service.store import LayoutError, Store, connect
+from service.store.installation import Backup
 
 KEY_NAME = 20  # characters
 
@@ -51,7 +53,8 @@ class Runtime:
     gone: Gone
     tokens: Tokens
     endpoints: EndpointPolicy
-    vapid_keys: tuple[VapidKey, ...]
+    editors: Editors
+    welcome: Welcome
 
     @classmethod
     def open(cls, config: Config, *, patient: bool = False) -> Runtime:
@@ -71,19 +74,38 @@ class Runtime:
         stored = connect(config.store_url, patient=patient) if config.store_url else queue
         store = Store(stored, config.store_partitions)
         dispatch = Dispatch(store, queue)
+        publishing = Publishing(store, dispatch)
+        tokens, endpoints = Tokens(config.secret_key), EndpointPolicy(config.push_services)
+        welcome = WelcomeSettings(
+            mode=config.welcome,
+            title=config.welcome_title,
+            body=config.welcome_body,
+            site_name=config.site_name,
+            site_language=config.site_language,
+            front_page=config.front_page,
+        )
         runtime = cls(
             config=config,
             store=store,
             dispatch=dispatch,
-            publishing=Publishing(store, dispatch),
+            publishing=publishing,
             gone=Gone(store),
-            tokens=Tokens(config.secret_key),
-            endpoints=EndpointPolicy(config.push_services),
-            vapid_keys=tuple(VapidKey.read(text) for text in config.vapid_private_key),
+            tokens=tokens,
+            endpoints=endpoints,
+            editors=Editors(store, config.public_url),
+            welcome=Welcome(store, publishing, tokens, endpoints, welcome),
         )
-        store.prepare(config.store_partitions)
+        try:
+            store.prepare(config.store_partitions)
+        except LayoutError as error:
+            raise ConfigError(str(error)) from None
         runtime.check_keys()
         return runtime
+
+    @property
+    def vapid_keys(self) -> tuple[VapidKey, ...]:
+        """The VAPID keys that are set, the current one first."""
+        return self.config.vapid_private_key
 
     @property
     def vapid_public_key(self) -> str:

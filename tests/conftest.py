@@ -12,11 +12,14 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from service.store import Store, connect
-from tests.client import Client, make_app, open_client
-from tests.house import House
-from tests.push_service import PushService
-from tests.redis_server import RedisServer, connections_closed
-from tests.seeded import READERS
+from tests.support.client import Client, make_app, open_client
+from tests.support.installation import House
+from tests.support.push_service import PushService
+from tests.support.redis_server import RedisServer, connections_closed
+from tests.support.seeded import READERS
+
+# What tests in browsers use; the harness has tests in browsers of its own.
+pytest_plugins = ["tests.support.browser.fixtures"]
 
 BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
 

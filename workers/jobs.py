@@ -12,11 +12,11 @@ import time
 import uuid
 
 from service.config import Config
-from service.keys import b64url
+from service.model.keys import b64url
 from service.runtime import Runtime
-from workers import wire
-from workers.fanout import FanOut
-from workers.transport import Transport
+from workers.http.transport import Transport
+from workers.sending import wire
+from workers.sending.fanout import FanOut
 
 JOB = 240.0  # seconds after which a job gives its place up, however much is left
 

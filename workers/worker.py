@@ -21,10 +21,10 @@ from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 
 from service.config import ConfigError
-from service.dispatch import QUEUE
+from service.domain.planning import QUEUE
 from service.store import connect
 from workers import jobs
-from workers.prepare import Filler
+from workers.sending.prepared_keys import Filler
 
 BEAT = 5.0  # seconds between two signs of life
 

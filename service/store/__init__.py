@@ -13,23 +13,26 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.connection import Connection
 from redis.retry import Retry
 
-from service.config import ConfigError
 from service.store.audiences import Audiences
-from service.store.daily import Daily
-from service.store.farewells import Farewells
-from service.store.held import Held
-from service.store.house import House
+from service.store.batches import Sending
+from service.store.daily_counts import Daily
+from service.store.gone import Farewells
+from service.store.held_alerts import Held
+from service.store.installation import House
 from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
-from service.store.prepared import Prepared
+from service.store.prepared_keys import Prepared
+from service.store.push_services import Services
 from service.store.recipients import Recipients
 from service.store.seeds import Seeds
-from service.store.sending import Sending
-from service.store.services import Services
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 
 VERSION = 1
+
+
+class LayoutError(Exception):
+    """A store that this code cannot work on; the message is one line that says why."""
 
 
 class _Client(Redis):
@@ -100,11 +103,11 @@ class Store:
         self.redis.set("{g}:writable", "", px=1)
 
     def prepare(self, partitions: int) -> None:
-        """Mark an empty store as ours, or check that this code may work on what is there."""
+        """Mark an empty store as ours, or check that this code can work on it; `LayoutError`."""
         version, kept = self.house.remember_layout(VERSION, partitions)
         if version != VERSION:
-            raise ConfigError(f"the store has version {version}, this code knows {VERSION}")
+            raise LayoutError(f"the store has version {version}, this code knows {VERSION}")
         if kept != partitions:
-            raise ConfigError(
+            raise LayoutError(
                 f"STORE_PARTITIONS: the store was made with {kept} and cannot be changed"
             )

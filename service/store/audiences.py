@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from redis import Redis
 
-from service.models import Audience, SubscriptionId
+from service.model.notifications import Audience, SubscriptionId
 from service.store.bitmaps import bitmap_key
-from service.store.house import House
+from service.store.installation import House
 
 _BLOCK = 32  # bytes of a bitmap in which somebody who was drawn is looked for
 

@@ -18,8 +18,8 @@ from typing import TypeVar, cast
 
 from redis import Redis
 
-from service.models import Record
-from service.quiet import Choice
+from service.model.notifications import Record
+from service.model.preferences import Choice
 
 T = TypeVar("T")
 

@@ -19,7 +19,15 @@ from typing import Any, cast
 
 from redis import Redis
 
-from service.models import Audience, Content, Notification, Outcome, Progress, SendAt, State
+from service.model.notifications import (
+    Audience,
+    Content,
+    Notification,
+    Outcome,
+    Progress,
+    SendAt,
+    State,
+)
 from service.store.stories import STORIES
 
 _ACTIVE, _STARTED, _SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"

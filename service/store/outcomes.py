@@ -13,12 +13,12 @@ from typing import NamedTuple, TypeAlias, cast
 from redis import Redis
 from redis.typing import EncodableT
 
-from service.models import Batch, Outcome, Progress
-from service.quiet import QUARTER
+from service.model.notifications import Batch, Outcome, Progress
+from service.model.preferences import QUARTER
+from service.store.batches import NOW, part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
-from service.store.farewells import answers_key
-from service.store.held import HELD_KEPT, NOTHING, Brought, held_key, wakes_key
-from service.store.sending import NOW, part_key
+from service.store.gone import answers_key
+from service.store.held_alerts import HELD_KEPT, NOTHING, Brought, held_key, wakes_key
 
 REPORT_KEPT = 7 * 86_400  # seconds for which a late answer still finds the send closed
 ACCEPTED_KEPT = 7 * 86_400  # seconds for which a correction finds those it was handed over for

@@ -11,10 +11,10 @@ from typing import cast
 
 from redis import Redis
 
-from service.models import Audience, Notification, SubscriptionId
+from service.model.notifications import Audience, Notification, SubscriptionId
 from service.store.audiences import SELECT, Audiences
+from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked, without
-from service.store.sending import part_key
 
 # KEYS: state, then those of select_audience. ARGV: those of select_audience. Only once.
 _FREEZE = (

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from service.endpoints import Endpoint
-from service.models import Record, SubscriptionId
-from service.quiet import Choice
-from service.store.house import House
+from service.model.endpoints import Endpoint
+from service.model.notifications import Record, SubscriptionId
+from service.model.preferences import Choice
+from service.store.installation import House
 
 BUCKET = 256  # records in one hash
 

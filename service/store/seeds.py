@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from redis import Redis
 from redis.typing import EncodableT
 
-from service.models import SubscriptionId
+from service.model.notifications import SubscriptionId
 from service.store.bitmaps import bitmap_key, bitmaps_of
-from service.store.house import House
+from service.store.installation import House
 from service.store.records import BUCKET, Wish, digest_of, index_key, record_of, records_key
 
 # KEYS: an index bucket for each of a row of numbers. ARGV: what is left of their digests, eight

@@ -15,12 +15,12 @@ from typing import Any, cast
 
 from redis import Redis
 
-from service.endpoints import Endpoint
-from service.models import Record, SubscriptionId
-from service.quiet import Choice
+from service.model.endpoints import Endpoint
+from service.model.notifications import Record, SubscriptionId
+from service.model.preferences import Choice
 from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, without
-from service.store.house import House
-from service.store.prepared import DROP, counter_key, keys_key
+from service.store.installation import House
+from service.store.prepared_keys import DROP, counter_key, keys_key
 from service.store.records import (
     BUCKET,
     Subscription,

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.client import Client
+from tests.support.client import Client
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from service.models import Outcome
+from service.model.notifications import Outcome
 from service.store.outcomes import Result
-from service.store.services import Pace
-from tests.api.inputs import NEWS
-from tests.client import API, NOTIFICATIONS, Client, Reader, stored
+from service.store.push_services import Pace
+from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
+from tests.support.inputs import NEWS
 
 pytestmark = pytest.mark.redis
 

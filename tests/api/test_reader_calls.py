@@ -8,15 +8,22 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.models import Audience, Notification, Outcome, SendAt, State, SubscriptionId
-from service.quiet import QUARTER, day
+from service.model.notifications import (
+    Audience,
+    Notification,
+    Outcome,
+    SendAt,
+    State,
+    SubscriptionId,
+)
+from service.model.preferences import QUARTER, day
 from service.store.bitmaps import bitmap_key
 from service.store.outcomes import Result
 from service.store.subscriptions import LEFT_MEMORY
-from tests.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
-from tests.house import House, content
-from tests.night import hold
-from tests.push_service import PushService
+from tests.support.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
+from tests.support.installation import House, content
+from tests.support.night import hold
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.redis
 

@@ -13,11 +13,11 @@ from gunicorn.http.errors import InvalidChunkSize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import openapi
-from service.models import Audience, Content
-from tests.api.inputs import BAD, GOOD, NEWS, ROUTES
-from tests.client import API, Client, Reader, open_client, stored
-from tests.redis_server import RedisServer, connections_closed
+from service.api import openapi
+from service.model.notifications import Audience, Content
+from tests.support.client import API, Client, Reader, open_client, stored
+from tests.support.inputs import BAD, GOOD, NEWS, ROUTES
+from tests.support.redis_server import RedisServer, connections_closed
 
 
 class Doorstep:

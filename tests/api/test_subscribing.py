@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from service.keys import VapidKey, b64url
-from service.models import SubscriptionId
-from service.tokens import Tokens
-from tests.api.inputs import NEWS
-from tests.client import (
+from service.model.keys import VapidKey, b64url
+from service.model.notifications import SubscriptionId
+from service.model.tokens import Tokens
+from tests.support.client import (
     API,
     NOTIFICATIONS,
     SUBSCRIPTIONS,
@@ -19,6 +18,7 @@ from tests.client import (
     make_app,
     stored,
 )
+from tests.support.inputs import NEWS
 
 pytestmark = pytest.mark.redis
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.readers import IPHONE, Visit, bell, panel, stop_clock, subscribe, wait_for_page
-from tests.house import House, wait_until
+from tests.support.browser.readers import (
+    IPHONE,
+    Visit,
+    bell,
+    panel,
+    stop_clock,
+    subscribe,
+    wait_for_page,
+)
+from tests.support.installation import House, wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -12,14 +12,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from service import editors
-from service.models import Audience, State
-from service.quiet import QUARTER
-from tests.browser.readers import wait_for_page
-from tests.house import House, wait_until
-from tests.night import bring, hold
-from tests.push_service import Answer, PushService
-from tests.redis_server import RedisServer
+from service.model.notifications import Audience, State
+from service.model.preferences import QUARTER
+from tests.support.browser.readers import wait_for_page
+from tests.support.installation import House, wait_until
+from tests.support.night import bring, hold
+from tests.support.push_service import Answer, PushService
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.browser
 
@@ -43,7 +42,7 @@ def desk(house: House, chromium_page: OpenPage) -> Iterator[Page]:
     address = house.web()
     page = chromium_page(1280, 800)
     complaints = complaints_of(page)
-    page.goto(address + editors.signin_link(house.runtime).removeprefix(house.config.public_url))
+    page.goto(address + house.runtime.editors.signin_link().removeprefix(house.config.public_url))
     yield page
     assert complaints == []
 
@@ -239,7 +238,7 @@ def test_numbers_that_stand_still_are_said_to(
         house.seed(READERS)
         address = house.web()
         page = chromium_page(1280, 800)
-        page.goto(address + "/desk/welcome/" + editors.signin_link(house.runtime).split("/")[-1])
+        page.goto(address + "/desk/welcome/" + house.runtime.editors.signin_link().split("/")[-1])
         sign_in(page)
         send_to_everyone(page)
         away = page.locator("#away")
@@ -311,7 +310,7 @@ def test_without_scripts_an_alert_is_sent_all_the_same(house: House, chromium: B
     address = house.web()
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(address + "/desk/welcome/" + editors.signin_link(house.runtime).split("/")[-1])
+    page.goto(address + "/desk/welcome/" + house.runtime.editors.signin_link().split("/")[-1])
     sign_in(page)
     send_to_everyone(page)
     expect(page.locator(".state")).to_have_text("Being sent")

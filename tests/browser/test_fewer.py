@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from service.models import Audience, SubscriptionId
-from service.reader import WEB
-from tests.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
+from service.model.notifications import Audience, SubscriptionId
+from service.reader.scripts import WEB
 from tests.browser.test_panel_looks import IN_VIEW, LOOKS, faults
-from tests.house import House
+from tests.support.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
+from tests.support.installation import House
 
 pytestmark = pytest.mark.browser
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from service.models import State
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox, Tab
-from tests.house import House, wait_until
-from tests.push_service import PushService
+from service.model.notifications import State
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox, Tab
+from tests.support.installation import House, wait_until
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from service.keys import VapidKey, b64url
-from tests.browser.firefox import Firefox, Tab
-from tests.browser.publisher.site import mended
+from service.model.keys import VapidKey, b64url
 from tests.browser.test_first_path import subscribe
-from tests.house import House
-from tests.push_service import PushService
+from tests.support.browser.firefox import Firefox, Tab
+from tests.support.browser.publisher_site import mended
+from tests.support.installation import House
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 

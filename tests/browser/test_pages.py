@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from tests.browser.worker_harness import Site
+from tests.support.browser.worker_harness import Site
 
 pytestmark = pytest.mark.browser
 

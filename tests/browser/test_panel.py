@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route, expect
 
-from service import seeding
-from service.keys import b64url
-from service.models import Audience, SubscriptionId
-from tests.browser.readers import (
+from service.local import pretend_readers
+from service.model.keys import b64url
+from service.model.notifications import Audience, SubscriptionId
+from tests.support.browser.readers import (
     Visit,
     bell,
     choice,
@@ -22,8 +22,8 @@ from tests.browser.readers import (
     tab_to,
     wait_for_page,
 )
-from tests.house import House, wait_until
-from tests.push_service import PushService
+from tests.support.installation import House, wait_until
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 
@@ -287,7 +287,7 @@ def test_keys_that_changed_under_the_same_address_are_mended_with_the_readers_to
 ) -> None:
     page = visit()
     id = subscribe(page)
-    p256dh, auth = seeding.keys(4711)
+    p256dh, auth = pretend_readers.keys(4711)
     page.evaluate(
         """(keys) => {
           const found = PushManager.prototype.getSubscription;

@@ -8,10 +8,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.readers import IPHONE, Visit, bell, newspaper, panel, tab_to
-from tests.house import House
-from tests.push_service import PushService
-from tests.redis_server import RedisServer, connections_closed
+from tests.support.browser.readers import IPHONE, Visit, bell, newspaper, panel, tab_to
+from tests.support.installation import House
+from tests.support.push_service import PushService
+from tests.support.redis_server import RedisServer, connections_closed
 
 pytestmark = pytest.mark.browser
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from service import editors, rehearsal
+from service.local import rehearsal
 from tests.browser.test_desk import EMAIL, FAINT, PASSWORD, complaints_of, tab_to
-from tests.house import House
-from tests.push_service import PushService
+from tests.support.installation import House
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 
@@ -36,7 +36,7 @@ def test_a_rehearsal_is_played_from_the_start_page_to_its_end_by_keyboard_alone(
         address = house.web()
         page = chromium_page(1280, 800)
         complaints = complaints_of(page)
-        page.goto(editors.signin_link(house.runtime, EMAIL))
+        page.goto(house.runtime.editors.signin_link(EMAIL))
         tab_to(page, "#password")
         page.keyboard.type(PASSWORD)
         press(page, "main button", then="first alert")

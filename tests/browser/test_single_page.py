@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
-from tests.browser.readers import Visit, bell, panel, stop_clock, subscribe, wait_for_page
-from tests.house import wait_until
+from tests.support.browser.readers import Visit, bell, panel, stop_clock, subscribe, wait_for_page
+from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from service import editors
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox
-from tests.browser.readers import stop_clock
-from tests.house import House
-from tests.push_service import Answer, PushService
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox
+from tests.support.browser.readers import stop_clock
+from tests.support.installation import House
+from tests.support.push_service import Answer, PushService
 
 pytestmark = pytest.mark.browser
 
@@ -30,7 +29,7 @@ def house(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator
 
 
 def sign_in_link(house: House) -> str:
-    return editors.signin_link(house.runtime, "nora@paper.example")
+    return house.runtime.editors.signin_link("nora@paper.example")
 
 
 def sign_in(page: Page, house: House) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from service.models import Audience, SubscriptionId
-from service.reader import WEB
-from tests.browser.readers import Visit, panel, subscribe
+from service.model.notifications import Audience, SubscriptionId
+from service.reader.scripts import WEB
 from tests.browser.test_panel_looks import IN_VIEW, faults
-from tests.house import House
+from tests.support.browser.readers import Visit, panel, subscribe
+from tests.support.installation import House
 
 pytestmark = pytest.mark.browser
 

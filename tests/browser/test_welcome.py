@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from service.models import Audience
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox
-from tests.browser.publisher.site import Publisher
-from tests.browser.readers import Visit, panel, subscribe, wait_for_page
-from tests.house import House, wait_until
-from tests.push_service import PushService
+from service.model.notifications import Audience
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox
+from tests.support.browser.publisher_site import Publisher
+from tests.support.browser.readers import Visit, panel, subscribe, wait_for_page
+from tests.support.installation import House, wait_until
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 

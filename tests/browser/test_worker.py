@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.worker_harness import CALL, Site, document
+from tests.support.browser.worker_harness import CALL, Site, document
 
 pytestmark = pytest.mark.browser
 

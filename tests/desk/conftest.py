@@ -7,13 +7,14 @@ from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service import editors, seeding
 from service.app import create_app
 from service.config import Config
-from service.keys import VapidKey
-from service.models import Audience, Outcome, Topic
+from service.domain import editors
+from service.local import pretend_readers
+from service.model.keys import VapidKey
+from service.model.notifications import Audience, Outcome, Topic
 from service.runtime import Runtime
-from tests.desk.pages import EMAIL, PASSWORD, path_of, post, publish, send_all
+from tests.support.desk_pages import EMAIL, PASSWORD, path_of, post, publish, send_all
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,7 @@ def runtime(app: Flask) -> Runtime:
 def readers(runtime: Runtime) -> int:
     """The reach of World among 100 readers."""
     list(
-        seeding.seed(
+        pretend_readers.seed(
             runtime.store,
             100,
             origins=["https://push.example"],
@@ -70,7 +71,7 @@ def stranger(app: Flask) -> FlaskClient:
 def editor(app: Flask, runtime: Runtime) -> FlaskClient:
     """An editor who is signed in."""
     client = app.test_client()
-    link = path_of(editors.signin_link(runtime, EMAIL))
+    link = path_of(runtime.editors.signin_link(EMAIL))
     assert post(client, link, password=PASSWORD).status_code == 303
     return client
 

@@ -8,9 +8,9 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import Audience, Content, SubscriptionId
+from service.model.notifications import Audience, Content, SubscriptionId
 from service.runtime import Runtime
-from tests.desk.pages import EMAIL, correct, filled, publish, words
+from tests.support.desk_pages import EMAIL, correct, filled, publish, words
 
 
 def test_a_correction_begins_with_what_readers_have_and_says_how_many_that_is(

@@ -14,16 +14,16 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service.models import Action, Audience, Content, Notification, SendAt, State
-from service.reports import FILTERS
+from service.desk.report import FILTERS
+from service.model.notifications import Action, Audience, Content, Notification, SendAt, State
 from service.runtime import Runtime
-from tests.desk.pages import (
+from tests.support.desk_pages import (
     filled,
     hidden_fields,
     review,
     words,
 )
-from tests.desk.planned import (
+from tests.support.planned import (
     RIGA,
     WORLD,
     confirmed,

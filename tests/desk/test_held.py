@@ -8,12 +8,12 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import State
-from service.quiet import QUARTER
-from service.reports import FILTERS
+from service.desk.report import FILTERS
+from service.model.notifications import State
+from service.model.preferences import QUARTER
 from service.runtime import Runtime
-from tests.desk.pages import Page, correct, filled, post, publish, words
-from tests.night import bring, hold
+from tests.support.desk_pages import Page, correct, filled, post, publish, words
+from tests.support.night import bring, hold
 
 EARLY = int(time.time()) // QUARTER + 20
 LATE = EARLY + 8

@@ -8,13 +8,12 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service import editors
 from service.app import create_app
 from service.config import Config
-from service.keys import VapidKey
-from service.models import Audience, Outcome
+from service.model.keys import VapidKey
+from service.model.notifications import Audience, Outcome
 from service.runtime import Runtime
-from tests.desk.pages import (
+from tests.support.desk_pages import (
     EMAIL,
     PASSWORD,
     Page,
@@ -26,7 +25,7 @@ from tests.desk.pages import (
     send_all,
     words,
 )
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -135,7 +134,7 @@ def test_pages_say_plainly_when_redis_is_away() -> None:
         app = create_app(Config.read(environment))
         runtime = app.extensions["stoppress"]
         client = app.test_client()
-        link = path_of(editors.signin_link(runtime, EMAIL))
+        link = path_of(runtime.editors.signin_link(EMAIL))
         assert post(client, link, password=PASSWORD).status_code == 303
         server.stop()
         for path in ("/desk/", "/desk/new", "/desk/alerts/1", "/"):
@@ -171,8 +170,8 @@ def test_pages_are_well_made(
         editor.get("/").text,
         stranger.get("/").text,
         stranger.get("/desk/sign-in").text,
-        stranger.get(path_of(editors.signin_link(runtime, "new@paper.example"))).text,
-        stranger.get(path_of(editors.signin_link(runtime, EMAIL))).text,
+        stranger.get(path_of(runtime.editors.signin_link("new@paper.example"))).text,
+        stranger.get(path_of(runtime.editors.signin_link(EMAIL))).text,
     ]
     for text in pages:
         assert Page(text).headings == 1

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import SendAt, State
+from service.model.notifications import SendAt, State
 from service.runtime import Runtime
-from tests.desk.pages import Page, hidden_fields, review, words
-from tests.desk.planned import confirmed, edit, only, opened
+from tests.support.desk_pages import Page, hidden_fields, review, words
+from tests.support.planned import confirmed, edit, only, opened
 
 
 def wall(ahead: float) -> str:

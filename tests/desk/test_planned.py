@@ -8,10 +8,10 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import Content, SendAt, State
-from service.reports import FILTERS
+from service.desk.report import FILTERS
+from service.model.notifications import Content, SendAt, State
 from service.runtime import Runtime
-from tests.desk.pages import (
+from tests.support.desk_pages import (
     EMAIL,
     NASTY,
     STORY,
@@ -21,7 +21,7 @@ from tests.desk.pages import (
     review,
     words,
 )
-from tests.desk.planned import (
+from tests.support.planned import (
     WORLD,
     confirmed,
     edit,

@@ -8,13 +8,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service import editors
 from service.app import create_app
 from service.config import Config
-from service.keys import VapidKey
-from service.models import State
+from service.model.keys import VapidKey
+from service.model.notifications import State
 from service.runtime import Runtime
-from tests.desk.pages import EMAIL, PASSWORD, STORY, path_of, post, publish, token_in
+from tests.support.desk_pages import EMAIL, PASSWORD, STORY, path_of, post, publish, token_in
 
 OPEN = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
 
@@ -22,7 +21,7 @@ OPEN = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
 def test_looking_at_a_sign_in_link_does_not_use_it_up_and_a_second_use_lets_nobody_in(
     app: Flask, runtime: Runtime
 ) -> None:
-    link = path_of(editors.signin_link(runtime))
+    link = path_of(runtime.editors.signin_link())
     for _ in range(2):
         assert app.test_client().get(link).status_code == 200
     first, second = app.test_client(), app.test_client()
@@ -37,7 +36,7 @@ def test_looking_at_a_sign_in_link_does_not_use_it_up_and_a_second_use_lets_nobo
 
 
 def test_the_store_knows_a_sign_in_link_only_by_its_digest(runtime: Runtime) -> None:
-    token = editors.signin_link(runtime, EMAIL).rpartition("/")[2].encode()
+    token = runtime.editors.signin_link(EMAIL).rpartition("/")[2].encode()
     redis = runtime.store.redis
     kept = [key + (redis.dump(key) or b"") for key in redis.scan_iter()]
     assert kept
@@ -69,7 +68,7 @@ def test_a_link_that_was_never_made_says_how_to_get_another(
 def test_what_cannot_be_signed_in_with_is_refused_in_words_and_the_link_stays_good(
     stranger: FlaskClient, runtime: Runtime, email: str, password: str, complaint: str
 ) -> None:
-    link = path_of(editors.signin_link(runtime))
+    link = path_of(runtime.editors.signin_link())
     answer = post(stranger, link, email=email, password=password)
     assert answer.status_code == 422
     assert complaint in answer.text
@@ -81,7 +80,7 @@ def test_a_link_for_an_editor_with_a_password_signs_in_with_one_button(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
     before = runtime.store.house.password_hash(EMAIL)
-    link = path_of(editors.signin_link(runtime, EMAIL.upper()))
+    link = path_of(runtime.editors.signin_link(EMAIL.upper()))
     assert post(stranger, link).status_code == 303
     assert stranger.get("/desk/").status_code == 200
     assert runtime.store.house.password_hash(EMAIL) == before
@@ -90,8 +89,8 @@ def test_a_link_for_an_editor_with_a_password_signs_in_with_one_button(
 def test_an_open_link_cannot_take_an_editors_place(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
-    editors.signin_link(runtime, "second@paper.example")
-    link = path_of(editors.signin_link(runtime))
+    runtime.editors.signin_link("second@paper.example")
+    link = path_of(runtime.editors.signin_link())
     answer = post(stranger, link, email=EMAIL, password="another three words")
     assert answer.status_code == 422
     assert stranger.get("/desk/").status_code == 302
@@ -100,13 +99,13 @@ def test_an_open_link_cannot_take_an_editors_place(
 def test_a_link_without_an_address_is_for_the_only_editor_there_is(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
-    assert EMAIL in stranger.get(path_of(editors.signin_link(runtime))).text
+    assert EMAIL in stranger.get(path_of(runtime.editors.signin_link())).text
 
 
 def test_a_wrong_password_and_an_unknown_address_are_answered_alike(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
-    editors.signin_link(runtime, "new@paper.example")  # an editor without a password yet
+    runtime.editors.signin_link("new@paper.example")  # an editor without a password yet
     pages = set()
     for email in (EMAIL, "nobody@paper.example", "new@paper.example"):
         answer = post(stranger, "/desk/sign-in", email=email, password="")
@@ -128,7 +127,7 @@ def test_the_right_password_signs_in_and_signing_out_ends_it(
 def test_another_password_ends_the_sessions_before_it(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
-    link = path_of(editors.signin_link(runtime, EMAIL))
+    link = path_of(runtime.editors.signin_link(EMAIL))
     assert post(stranger, link, password="three louder words").status_code == 303
     assert stranger.get("/desk/").status_code == 200
     assert editor.get("/desk/").status_code == 302
@@ -137,7 +136,7 @@ def test_another_password_ends_the_sessions_before_it(
 def test_the_session_cookie_is_for_this_site_alone_and_for_no_script(
     stranger: FlaskClient, runtime: Runtime
 ) -> None:
-    link = path_of(editors.signin_link(runtime, EMAIL))
+    link = path_of(runtime.editors.signin_link(EMAIL))
     cookie = post(stranger, link, password=PASSWORD).headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie

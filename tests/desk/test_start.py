@@ -6,9 +6,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.models import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome, SubscriptionId
 from service.runtime import Runtime
-from tests.desk.pages import publish, send_all, token_in
+from tests.support.desk_pages import publish, send_all, token_in
 
 
 def send_to_one(client: FlaskClient, **fields: str) -> TestResponse:

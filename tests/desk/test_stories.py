@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import Audience, Content, SubscriptionId
+from service.model.notifications import Audience, Content, SubscriptionId
 from service.runtime import Runtime
 from service.store.records import Wish
-from tests.desk.pages import NASTY, STORY, Page, hidden_fields, post, review, words
-from tests.desk.planned import edit, only, plan
+from tests.support.desk_pages import NASTY, STORY, Page, hidden_fields, post, review, words
+from tests.support.planned import edit, only, plan
 
 
 def begin(runtime: Runtime, story: str, title: str = "First of it") -> int:

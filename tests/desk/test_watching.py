@@ -8,12 +8,12 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service import publishing
-from service.models import Outcome, State, SubscriptionId
-from service.reports import FILTERS
+from service.desk.report import FILTERS
+from service.domain import publishing
+from service.model.notifications import Outcome, State, SubscriptionId
 from service.runtime import Runtime
-from service.store.services import Pace, Rest
-from tests.desk.pages import correct, post, publish, send_all, words
+from service.store.push_services import Pace, Rest
+from tests.support.desk_pages import correct, post, publish, send_all, words
 
 
 def test_while_it_is_sent_the_page_follows_it_and_when_it_is_over_it_loads_the_report(

@@ -7,9 +7,9 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from service.models import Audience, Topic
+from service.model.notifications import Audience, Topic
 from service.runtime import Runtime
-from tests.desk.pages import (
+from tests.support.desk_pages import (
     EMAIL,
     NASTY,
     STORY,

@@ -16,8 +16,8 @@ from redis import RedisError
 from service.config import ConfigError
 from workers.bench import choices, limits, report, sending, storing
 from workers.bench.figures import Bench, BenchError, Section
-from workers.bench.house import end, quietly
-from workers.sink import SinkError, find_nginx
+from workers.bench.installation import end, quietly
+from workers.trials.push_service import SinkError, find_nginx
 
 # Name, what it is about, and what measures it; in the order of the table.
 SECTIONS: dict[str, tuple[str, Section]] = {

@@ -16,12 +16,12 @@ from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from service import seeding
-from service.models import LIMIT, PAUSED, QUIET, Audience, Outcome
-from service.quiet import NO_QUIET, UNLIMITED, Quiet
+from service.local import pretend_readers
+from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, Outcome
+from service.model.preferences import NO_QUIET, UNLIMITED, Quiet
 from workers.bench.figures import Bench, Figure
-from workers.bench.house import TOPICS, House, house
-from workers.sink import any_sink
+from workers.bench.installation import TOPICS, House, house
+from workers.trials.push_service import any_sink
 
 _NIGHT: Final = "22:00-07:00"
 _ZONES: Final = sorted(zone for zone in available_timezones() if zone.count("/") == 1)
@@ -76,7 +76,7 @@ def choices(bench: Bench) -> Iterator[Figure]:
     """Send two alerts to readers of all zones; the second meets those who want one a day."""
     menu = _choices(time.time())
 
-    def choose(number: int) -> seeding.Chosen:
+    def choose(number: int) -> pretend_readers.Chosen:
         zone, more = number % len(_ZONES), number // len(_ZONES)
         return _ZONES[zone], menu[more % len(menu)]
 
@@ -118,7 +118,7 @@ def _expected(
         return _UNDECIDED
     if True in is_quiet:
         return QUIET
-    if chosen.get("daily_limit") == 1 and TOPICS[0] in seeding.follows(number, TOPICS):
+    if chosen.get("daily_limit") == 1 and TOPICS[0] in pretend_readers.follows(number, TOPICS):
         # Nothing is quiet for them, so the first alert came, if that was on the same day.
         return LIMIT if len(first.dates(zone) | second.dates(zone)) == 1 else _UNDECIDED
     return "accepted"

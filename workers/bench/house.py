@@ -19,17 +19,17 @@ from typing import Any
 
 from rq import Queue, Worker
 
-from service import seeding
 from service.config import Config, settings
-from service.dispatch import QUEUE
-from service.embedded import answers, embedded_redis
-from service.keys import VapidKey
-from service.models import Audience, Content, Outcome, Progress, Topic
-from service.publishing import Conflict
+from service.domain.planning import QUEUE
+from service.domain.publishing import Conflict
+from service.local import pretend_readers
+from service.local.redis_server import answers, embedded_redis
+from service.model.keys import VapidKey
+from service.model.notifications import Audience, Content, Outcome, Progress, Topic
+from service.model.tokens import digest
 from service.runtime import Runtime
-from service.tokens import digest
 from workers.bench.figures import Bench, BenchError, Step
-from workers.sink import Sink, running
+from workers.trials.push_service import Sink, running
 
 TOPICS = ("world", "sport", "culture", "science")
 SUBJECT = "mailto:bench@newsroom.example"
@@ -143,7 +143,7 @@ class House:
         count: int,
         sink: Sink | None = None,
         topics: Sequence[str] = TOPICS,
-        choose: Callable[[int], seeding.Chosen] = seeding.undisturbed,
+        choose: Callable[[int], pretend_readers.Chosen] = pretend_readers.undisturbed,
     ) -> None:
         """Add pretend readers at one sink, the first unless told otherwise."""
         with self._bench.bar("seeding", count) as step:
@@ -155,10 +155,10 @@ class House:
         sink: Sink,
         topics: Sequence[str],
         step: Step = lambda _: None,
-        choose: Callable[[int], seeding.Chosen] = seeding.undisturbed,
+        choose: Callable[[int], pretend_readers.Chosen] = pretend_readers.undisturbed,
     ) -> None:
         """Add pretend readers without a bar of their own."""
-        for stored in seeding.seed(
+        for stored in pretend_readers.seed(
             self.runtime.store,
             count,
             origins=[sink.origin],

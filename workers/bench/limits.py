@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from service import seeding
-from workers import wire
+from service.local import pretend_readers
 from workers.bench.figures import Bench, BenchError, Figure, Step
-from workers.bench.house import cpu_seconds, heed_signals
-from workers.sink import Sink, any_sink
+from workers.bench.installation import cpu_seconds, heed_signals
+from workers.sending import wire
+from workers.trials.push_service import Sink, any_sink
 
 PAYLOAD = 365  # bytes; what a browser receives of the alert that the benchmark sends
 _ONE_CORE = 0.5  # seconds for which one core is asked what it can do
@@ -31,10 +31,10 @@ _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 def limits(bench: Bench) -> Iterator[Figure]:
     """One core: the key agreement that RFC 8291 wants, all of encryption; and the sink alone."""
     curve, agreement = ec.SECP256R1(), ec.ECDH()
-    theirs = seeding.private_key(0).public_key()
+    theirs = pretend_readers.private_key(0).public_key()
     ecdh = _each(lambda _: ec.generate_private_key(curve).exchange(agreement, theirs))
     payload = bytes(PAYLOAD)
-    readers = [seeding.keys(number) for number in range(256)]
+    readers = [pretend_readers.keys(number) for number in range(256)]
     encrypt = _each(lambda n: wire.seal(payload, wire.derive(*readers[n % 256])))
     keys = [wire.derive(*reader) for reader in readers]
     seal = _each(lambda n: wire.seal(payload, keys[n % 256]))
@@ -93,7 +93,7 @@ class _Connection:
             (
                 b"\x83\x87",  # POST, https: HPACK's static table (RFC 7541, A)
                 _literal(b"\x01", parts.netloc.encode()),  # :authority
-                _literal(b"\x04", seeding.path(0).encode()),  # :path
+                _literal(b"\x04", pretend_readers.path(0).encode()),  # :path
                 _literal(b"\x00" + _string(b"ttl"), b"14400"),
                 _literal(b"\x00" + _string(b"urgency"), b"high"),
                 _literal(b"\x00" + _string(b"content-encoding"), b"aes128gcm"),

@@ -15,12 +15,12 @@ import requests
 from py_vapid import Vapid
 from pywebpush import webpush
 
-from service import seeding
-from service.keys import b64url
-from service.models import SubscriptionId
-from service.payload import Payload
+from service.local import pretend_readers
+from service.model.keys import b64url
+from service.model.notifications import SubscriptionId
+from service.model.payload import Payload
 from workers.bench.figures import Bench, BenchError
-from workers.bench.house import CONTENT, SUBJECT, House
+from workers.bench.installation import CONTENT, SUBJECT, House
 
 PYWEBPUSH_MESSAGES = 1000
 WEB_PUSH_VERSION = "3.6.7"
@@ -161,9 +161,9 @@ def payload(house: House) -> bytes:
 
 def _subscription(house: House, number: int) -> dict[str, Any]:
     """Return a pretend subscription as a browser hands it out."""
-    p256dh, auth = seeding.keys(number)
+    p256dh, auth = pretend_readers.keys(number)
     keys = {"p256dh": b64url(p256dh), "auth": b64url(auth)}
-    return {"endpoint": house.sinks[0].origin + seeding.path(number), "keys": keys}
+    return {"endpoint": house.sinks[0].origin + pretend_readers.path(number), "keys": keys}
 
 
 def pywebpush_session(house: House, bench: Bench) -> Measure:

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from service.embedded import find_servers
+from service.local.redis_server import find_servers
 from workers.bench.figures import Step
-from workers.bench.house import heed_signals
+from workers.bench.installation import heed_signals
 from workers.bench.peers import WEB_PUSH_VERSION, WEBPUSH_GO_VERSION
-from workers.sink import find_nginx
+from workers.trials.push_service import find_nginx
 
 # Libraries on which the figures depend, where they are among our dependencies.
 _MATTER = {

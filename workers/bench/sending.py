@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from service.models import Audience
+from service.model.notifications import Audience
 from workers.bench import peers
 from workers.bench.figures import Bench, BenchError, Figure
-from workers.bench.house import (
+from workers.bench.installation import (
     CONTENT,
     EVERYONE,
     House,
@@ -21,7 +21,7 @@ from workers.bench.house import (
     look_again,
     most_resident,
 )
-from workers.sink import any_sink, own_sink
+from workers.trials.push_service import any_sink, own_sink
 
 LATE = 0.1  # seconds
 BREAKING = replace(CONTENT, kind="breaking")

@@ -10,15 +10,24 @@ from contextlib import ExitStack
 from dataclasses import replace
 from http.client import HTTPConnection
 
-from service import seeding
-from service.embedded import Server, answers, find_servers, server_argv, socket_url
-from service.keys import VapidKey, b64url
-from service.models import Audience, SubscriptionId, Topic
+from service.local import pretend_readers
+from service.local.redis_server import Server, answers, find_servers, server_argv, socket_url
+from service.model.keys import VapidKey, b64url
+from service.model.notifications import Audience, SubscriptionId, Topic
 from service.store import Store, connect
 from workers.bench.clients import ask_all
 from workers.bench.figures import Bench, Figure
-from workers.bench.house import CONTENT, TOPICS, House, Web, free_port, heed_signals, house, wait
-from workers.sink import any_sink, running
+from workers.bench.installation import (
+    CONTENT,
+    TOPICS,
+    House,
+    Web,
+    free_port,
+    heed_signals,
+    house,
+    wait,
+)
+from workers.trials.push_service import any_sink, running
 
 _TIMES = 9  # what is measured once by chance is measured so often
 _RECORDS = 20_000  # real ones at the beginning; of the other ids only the bits are there
@@ -36,7 +45,7 @@ def publish(bench: Bench) -> Iterator[Figure]:
     with any_sink(bench.folder) as sink, house(bench, [sink], PREPARE_KEYS="no") as ours:
         records = min(_RECORDS, bench.recipients, bench.ids)
         ours.seed(records)
-        seeding.stretch(ours.runtime.store, records, bench.ids)
+        pretend_readers.stretch(ours.runtime.store, records, bench.ids)
         token = ours.api_token()
         with ours.web(WEB_CONCURRENCY="1") as web, ours.workers(bench.workers):
             connection = HTTPConnection("127.0.0.1", web.port, timeout=60)
@@ -137,7 +146,7 @@ def _remove(bench: Bench, store: Store, numbers: list[int]) -> None:
 def _seed(bench: Bench, store: Store, count: int, what: str, first: int = 0) -> None:
     public = b64url(VapidKey.generate().public)
     with bench.bar(what, count) as step:
-        for stored in seeding.seed(
+        for stored in pretend_readers.seed(
             store, count, origins=[_ORIGIN], vapid_key=public, topics=TOPICS, first=first
         ):
             step(stored)
@@ -188,10 +197,10 @@ def _subscriptions(count: int) -> list[bytes]:
     """Return so many requests for new subscriptions, each from another address."""
     requests = []
     for number in range(count):
-        p256dh, auth = seeding.keys(number)
+        p256dh, auth = pretend_readers.keys(number)
         said = {
             "subscription": {
-                "endpoint": _ORIGIN + seeding.path(number),
+                "endpoint": _ORIGIN + pretend_readers.path(number),
                 "expirationTime": None,
                 "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
             },

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.firefox import Firefox
-from tests.browser.publisher.site import Publisher
-from tests.house import House
-from tests.push_service import PushService
+from tests.support.browser.firefox import Firefox
+from tests.support.browser.publisher_site import Publisher
+from tests.support.installation import House
+from tests.support.push_service import PushService
 
 
 @pytest.fixture

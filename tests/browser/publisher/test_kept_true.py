@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pytest
 
-from service.keys import VapidKey
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox, Tab
-from tests.browser.publisher.site import Publisher, subscribe
-from tests.house import House, wait_until
-from tests.push_service import PushService
+from service.model.keys import VapidKey
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox, Tab
+from tests.support.browser.publisher_site import Publisher, subscribe
+from tests.support.installation import House, wait_until
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 

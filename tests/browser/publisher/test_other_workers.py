@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import pywebpush
 
-from service.keys import VapidKey, b64url
-from service.models import Topic
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox, Tab
-from tests.browser.publisher.site import (
+from service.model.keys import VapidKey, b64url
+from service.model.notifications import Topic
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox, Tab
+from tests.support.browser.publisher_site import (
     POLICY,
     Publisher,
     policy,
@@ -17,8 +17,8 @@ from tests.browser.publisher.site import (
     registrations,
     subscribe,
 )
-from tests.house import House, wait_until
-from tests.push_service import PushService
+from tests.support.installation import House, wait_until
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 

@@ -9,14 +9,14 @@ import pytest
 from flask import request
 from playwright.sync_api import Browser
 
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox
-from tests.browser.publisher.site import Publisher, mended, receipts, subscribe
-from tests.browser.readers import wait_for_page
-from tests.browser.served import Served
-from tests.client import make_app
-from tests.house import House, wait_until
-from tests.push_service import PushService
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox
+from tests.support.browser.publisher_site import Publisher, mended, receipts, subscribe
+from tests.support.browser.readers import wait_for_page
+from tests.support.browser.served import Served
+from tests.support.client import make_app
+from tests.support.installation import House, wait_until
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from service.models import Audience
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox
-from tests.browser.publisher.site import (
+from service.model.notifications import Audience
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox
+from tests.support.browser.publisher_site import (
     POLICY,
     STRICT_DYNAMIC,
     Publisher,
@@ -16,7 +16,7 @@ from tests.browser.publisher.site import (
     registrations,
     subscribe,
 )
-from tests.house import House, wait_until
+from tests.support.installation import House, wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.models import Audience, SubscriptionId
-from service.reader import WEB
-from tests.browser.desktop import Desktop
-from tests.browser.firefox import Firefox, Tab
-from tests.browser.publisher.site import POLICY, Publisher, policy
-from tests.house import House, wait_until
-from tests.push_service import PushService
+from service.model.notifications import Audience, SubscriptionId
+from service.reader.scripts import WEB
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox, Tab
+from tests.support.browser.publisher_site import POLICY, Publisher, policy
+from tests.support.installation import House, wait_until
+from tests.support.push_service import PushService
 
 pytestmark = [pytest.mark.browser, pytest.mark.alone]
 

@@ -1,0 +1,75 @@
+"""`stoppress doctor`: looks at the whole installation and says, line by line, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from redis import RedisError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.doctor.findings import Finding
+from service.cli.doctor.installation import Examination
+from service.cli.doctor.redis import look_at_redis
+from service.cli.doctor.send import send_one
+from service.config import Config, ConfigError
+from service.runtime import Runtime
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+_WIDEST = 100  # columns: a longer line is harder to read
+
+
+def run(settings: Callable[[], Config], send: str | None = None) -> int:
+    """Print every finding as it comes; 0 where nothing fails, else 1.
+
+    With `send`, a subscription's id, that browser is sent one message by pywebpush.
+    """
+    console = Console(highlight=False)
+    console.width = min(console.width, _WIDEST)
+    counts = dict.fromkeys(_STYLES, 0)
+    for finding in examine(settings, send):
+        counts[finding.level] += 1
+        row = Table.grid(padding=(0, 2))
+        row.add_column(width=4)
+        row.add_column(width=13)
+        row.add_column()
+        row.add_row(
+            Text(finding.level, _STYLES[finding.level]), Text(finding.what), Text(finding.says)
+        )
+        console.print(row)
+    console.print()
+    console.print(_summary(counts["fail"], counts["warn"]))
+    return 1 if counts["fail"] else 0
+
+
+def _summary(faults: int, warnings: int) -> Text:
+    if not faults and not warnings:
+        return Text("All is well.", "green")
+    parts = [f"{n} to {what}" for n, what in ((faults, "mend"), (warnings, "look at")) if n]
+    return Text(f"{', '.join(parts)}.", _STYLES["fail" if faults else "warn"])
+
+
+def examine(settings: Callable[[], Config], send: str | None = None) -> Iterator[Finding]:
+    """Look at one thing after another; ends early where the rest cannot be seen."""
+    try:
+        config = settings()
+        if not config.redis_url:
+            raise ConfigError(
+                f"REDIS_URL is not set, and no `stoppress up` is running in {config.data_dir}"
+            )
+    except ConfigError as error:
+        yield Finding("fail", "Settings", f"{error}.")
+        return
+    try:
+        yield from look_at_redis(config)
+        runtime = Runtime.open(config)
+        yield from Examination(runtime).findings()
+        if send is not None:
+            yield send_one(runtime, send)
+    except ConfigError as error:
+        yield Finding("fail", "Keys", f"{error}.")
+    except RedisError as error:
+        # Its kind alone: what it says may repeat an address with its password.
+        why = f"It does not answer as it should ({type(error).__name__}): see its log."
+        yield Finding("fail", "Redis", f"{why} The rest cannot be seen without it.")

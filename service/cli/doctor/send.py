@@ -1,0 +1,102 @@
+"""One message by pywebpush, which shares no code with ours: tells whose a fault is."""
+
+from __future__ import annotations
+
+import time
+
+import requests
+from pywebpush import WebPushException, webpush
+
+from service.cli.doctor.findings import Finding
+from service.model.keys import b64url
+from service.model.notifications import Audience, Content, Notification, State, SubscriptionId
+from service.model.payload import Payload
+from service.runtime import Runtime
+from service.store.subscriptions import NotSubscribed
+
+_ANSWER = 10.0  # seconds that a push service has to answer
+
+
+def send_one(runtime: Runtime, id: str) -> Finding:
+    """Send one message by pywebpush, which shares no code with ours."""
+    what = "pywebpush"
+    try:
+        subscription = runtime.store.subscriptions.get(SubscriptionId.parse(id))
+    except (ValueError, NotSubscribed):
+        return Finding(
+            "fail",
+            what,
+            "There is no such subscription; StopPress.state().id in the browser's console, on a"
+            " page of the site, says which it has.",
+        )
+    whose = runtime.endpoints.service(subscription.endpoint.origin)
+    name = subscription.endpoint.origin if whose == "other" else whose.title()
+    key = next((k for k in runtime.vapid_keys if b64url(k.public) == subscription.vapid_key), None)
+    if key is None or not runtime.endpoints.allows(subscription.endpoint.origin):
+        return Finding("fail", what, f"{name} is not ours to send to: see PUSH_SERVICES.")
+    with requests.Session() as session:
+        if runtime.config.push_ca_bundle:
+            session.verify = str(runtime.config.push_ca_bundle)
+            session.trust_env = False  # or REQUESTS_CA_BUNDLE would win
+        try:
+            status = webpush(
+                subscription_info={
+                    "endpoint": subscription.endpoint.url,
+                    "keys": {
+                        "p256dh": b64url(subscription.p256dh),
+                        "auth": b64url(subscription.auth),
+                    },
+                },
+                data=_test_message(runtime, subscription.id).decode(),
+                vapid_private_key=key.text,
+                vapid_claims={"sub": runtime.vapid_subject},
+                ttl=60,
+                headers={"Urgency": "high"},
+                timeout=_ANSWER,
+                requests_session=session,
+            ).status_code
+        except WebPushException as error:
+            return Finding("fail", what, _refused(name, error, subscription.endpoint.url))
+        except requests.RequestException as error:
+            why = type(error).__name__
+            return Finding(
+                "fail", what, f"{name} cannot be reached from here ({why}): see to the network."
+            )
+    return Finding(
+        "ok",
+        what,
+        f"{name} took its message ({status}): keys and subject are right. If that browser gets"
+        " no alert all the same, the fault is ours.",
+    )
+
+
+def _test_message(runtime: Runtime, id: SubscriptionId) -> bytes:
+    config = runtime.config
+    content = Content(
+        title=f"A test of {config.site_name}",
+        body="Sent by stoppress doctor.",
+        url=config.site_origins[0] if config.site_origins else config.public_url,
+        lang="en",
+    )
+    one = Notification(
+        id=0,  # no alert's, so that its receipt counts nothing
+        content=content,
+        audience=Audience(subscription=id),
+        state=State.SENDING,
+        created_at=time.time(),
+        created_by="doctor",
+    )
+    return Payload(one, config.public_url).carrying(runtime.tokens.receipt(0, id))
+
+
+def _refused(name: str, error: WebPushException, endpoint: str) -> str:
+    """Say what a push service answered; it may repeat the endpoint, which nobody should read."""
+    status, response = error.status_code, error.response
+    if status in (404, 410):
+        return f"{name} says that this browser is gone ({status}): subscribe it again."
+    said = " ".join((response.text if response is not None else "").split())[:200]
+    said = said.replace(endpoint, "…").replace(endpoint.rpartition("/")[2], "…")
+    todo = "keys, subject or time are at fault, not our sending"
+    if status == 429 or (status or 0) >= 500:
+        todo = "it is at fault itself; try again later"
+    return f"{name} answers {status}: {todo}.{said and f' It says: {said}'}"

@@ -1,0 +1,85 @@
+"""The start page: the first five minutes, until an alert is on this browser's screen."""
+
+from __future__ import annotations
+
+from flask import Blueprint, abort, render_template, request
+from flask.typing import ResponseReturnValue
+from redis.exceptions import RedisError
+
+from service.api import notification_requests, reader_requests
+from service.api.auth import runtime
+from service.desk.alerts import redis_away
+from service.desk.report import outcome_words
+from service.desk.session import current_editor
+from service.domain.publishing import UnknownNotification
+from service.model.notifications import Audience, Outcome, SubscriptionId
+
+bp = Blueprint("start", __name__, template_folder="../../web")
+
+
+@bp.get("/")
+def start() -> ResponseReturnValue:
+    """Show the three steps."""
+    return render_template("desk/start.html")
+
+
+@bp.post("/start/alerts")
+def send() -> ResponseReturnValue:
+    """Send the alert of step 2 to the browser that asks, and to no other."""
+    editor = current_editor() or abort(401)
+    try:
+        only = SubscriptionId.parse(request.form.get("subscription", ""))
+    except ValueError:
+        return {"detail": "Subscribe this browser first."}, 422
+    said = {
+        "title": request.form.get("title", ""),
+        "body": request.form.get("body", ""),
+        "url": f"{runtime().config.public_url}/demo/",
+        "ttl": 600,
+        "audience": {"everyone": True},
+    }
+    try:
+        content = notification_requests.read(said, runtime()).content
+    except reader_requests.Invalid as invalid:
+        return {"detail": invalid.errors[0].detail}, 422
+    audience = Audience(subscription=only)
+    if not runtime().publishing.reach(audience):
+        return {"detail": "This browser is no longer subscribed: subscribe it again."}, 409
+    published = runtime().publishing.publish(content, audience, by=editor.email)
+    return {"id": published.id}, 202
+
+
+@bp.get("/start/alerts/<int:id>")
+def follow(id: int) -> ResponseReturnValue:
+    """Say how far that alert has come; `seconds` from the click to its end, None before it."""
+    if current_editor() is None:
+        abort(401)
+    publishing = runtime().publishing
+    notification = publishing.get(id)
+    if notification.audience.subscription is None:
+        raise UnknownNotification
+    ends = [kind for kind, n in publishing.progress(id).outcomes.items() if n]
+    finished = notification.finished_at
+    return {
+        "seconds": None if finished is None else finished - notification.created_at,
+        "accepted": any(outcome is Outcome.ACCEPTED for outcome, _ in ends),
+        "outcome": outcome_words(*ends[0]) if ends else None,
+        "shown": publishing.receipts(id)["shown"] > 0,
+    }
+
+
+@bp.errorhandler(401)
+def _signed_out(_: Exception) -> ResponseReturnValue:
+    return {"detail": "You are signed out: reload this page and sign in."}, 401
+
+
+@bp.errorhandler(UnknownNotification)
+def _unknown(_: Exception) -> ResponseReturnValue:
+    return {"detail": "There is no such alert."}, 404
+
+
+@bp.errorhandler(RedisError)
+def _away(error: RedisError) -> ResponseReturnValue:
+    if request.endpoint == "start.start":
+        return redis_away(error)
+    return {"detail": "Redis is away: nothing can be sent just now."}, 503

@@ -1,0 +1,92 @@
+"""Who of an audience would have an alert at once, who later and who not, before it is sent.
+
+Readers are judged as a worker judges when a message is about to leave; of a large audience only
+some, drawn at random.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from service.model.delivery_rules import Courtesy
+from service.model.notifications import (
+    LIMIT,
+    PAUSED,
+    QUIET,
+    Audience,
+    Content,
+    Notification,
+    Outcome,
+    Record,
+    SendAt,
+    State,
+    SubscriptionId,
+)
+from service.model.preferences import Manners, moment
+from service.store import Store
+
+# Of as many a share is known to 1.6 in a hundred (standard error), which is as exact as it is said.
+MOST_ASKED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Of `recipients` browsers so many were `asked` for, and what would become of these.
+
+    `held` until their quiet hours end, `paused`, or had as many today as they want (`full`).
+    `late`: their clock showed the alert's local time too long ago.
+    """
+
+    recipients: int
+    asked: int
+    held: int
+    paused: int
+    full: int
+    late: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is of all."""
+        return self.asked == self.recipients
+
+
+def forecast(
+    store: Store,
+    manners: Manners,
+    content: Content,
+    audience: Audience,
+    send_at: SendAt | None,
+    now: float,
+) -> Forecast:
+    """Return what an alert would meet now, or at its time, with whoever is meant now."""
+    recipients, drawn = store.audiences.draw(audience, MOST_ASKED)
+    began = max(now, send_at.at) if send_at else now
+    alert = Notification(
+        0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
+    )
+    courtesy = Courtesy(alert, manners, store.house.zones.name)
+    found: Counter[str] = Counter()
+    limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+    for partition, number, record in _records(store, drawn):
+        zone = store.house.zones.name(record.zone)
+        timing = courtesy.of(record, moment(zone, alert.wall) if alert.wall else began)
+        found["late" if timing.outcome is Outcome.EXPIRED else timing.why] += 1
+        # Whether a story was told today already, and counts no more, is not looked up.
+        if timing.limit and not audience.story:
+            limits[partition, timing.day][number] = timing.limit
+    for (partition, date), wanted in limits.items():
+        had = store.daily.had(partition, date, list(wanted))
+        found[LIMIT] += sum(n >= most for n, most in zip(had, wanted.values(), strict=True))
+    return Forecast(
+        recipients, len(drawn), found[QUIET], found[PAUSED], found[LIMIT], found["late"]
+    )
+
+
+def _records(store: Store, drawn: Sequence[SubscriptionId]) -> Iterator[tuple[int, int, Record]]:
+    for partition in {one.partition for one in drawn}:
+        numbers = [number for where, number in drawn if where == partition]
+        for number, record in store.subscriptions.records(partition, numbers):
+            if record is not None:
+                yield partition, number, record

@@ -1,0 +1,148 @@
+"""Pretend subscriptions, for trials and benchmarks: valid keys, endpoints of Google's shape.
+
+Everything about number n follows from n, so that whoever plays the push service can decrypt.
+1,024 key pairs take turns: making a million would take longer than storing them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from service.model.endpoints import Endpoint, EndpointPolicy
+from service.model.preferences import NO_QUIET, UNLIMITED
+from service.store import Store
+from service.store.bitmaps import bitmap_key
+from service.store.records import Wish, digest_of
+
+KEY_PAIRS = 1024
+CHUNK = 4096  # subscriptions written at once
+# A reader's zone, and the fields of `Choice` that are set.
+Chosen: TypeAlias = "tuple[str, Mapping[str, Any]]"
+
+
+class RealReadersError(Exception):
+    """The store has readers who are not pretended."""
+
+
+@lru_cache(maxsize=KEY_PAIRS)
+def private_key(number: int) -> ec.EllipticCurvePrivateKey:
+    """Return the private key behind `p256dh` of subscription `number`."""
+    scalar = hashlib.sha256(b"stop-press pretend %d" % (number % KEY_PAIRS)).digest()
+    return ec.derive_private_key(int.from_bytes(scalar, "big") >> 1 or 1, ec.SECP256R1())
+
+
+@lru_cache(maxsize=KEY_PAIRS)
+def _p256dh(pair: int) -> bytes:
+    public = private_key(pair).public_key()
+    return public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def keys(number: int) -> tuple[bytes, bytes]:
+    """Return `p256dh` and `auth` of subscription `number`."""
+    return _p256dh(number % KEY_PAIRS), hashlib.sha256(b"auth %d" % number).digest()[:16]
+
+
+def path(number: int) -> str:
+    """Return an endpoint's path of the length and shape of Google's: 162 characters."""
+    seed = b"endpoint %d" % number
+    text = base64.urlsafe_b64encode(hashlib.shake_128(seed).digest(114)).decode()
+    return f"/fcm/send/{text[:11]}:{text[11:151]}"
+
+
+def undisturbed(_number: int) -> Chosen:
+    """Choose nothing that holds an alert back: a trial at night, or a day's eleventh, is alike."""
+    return "Europe/Riga", {"quiet": NO_QUIET, "daily_limit": UNLIMITED}
+
+
+def seed(
+    store: Store,
+    count: int,
+    *,
+    origins: Sequence[str],
+    vapid_key: str,
+    topics: Sequence[str],
+    first: int = 0,
+    choose: Callable[[int], Chosen] = undisturbed,
+) -> Iterator[int]:
+    """Store `count` pretend subscriptions; yields how many are stored, after each chunk.
+
+    They are spread over `origins` in turn; each follows one of `topics`, every third a second, and
+    chose what `choose` says of its number.
+    `RealReadersError` where that would mix them with real ones.
+    """
+    if store.subscriptions.count() and not store.house.synthetic():
+        raise RealReadersError("this store has real readers; pretend ones would be sent to as well")
+    store.house.mark_synthetic()
+    bases = [EndpointPolicy((origin,)).parse(origin + "/fcm/send/x").base for origin in origins]
+    partitions = store.subscriptions.partitions
+    chunks: list[list[Wish]] = [[] for _ in range(partitions)]
+    stored = 0
+    for number in range(first, first + count):
+        wish = _wish(number, bases, vapid_key, topics, choose(number))
+        partition = 0
+        if partitions > 1:
+            partition = store.subscriptions.partition_of(digest_of(wish.endpoint.url))
+        chunks[partition].append(wish)
+        if len(chunks[partition]) == CHUNK:
+            store.seeds.store(partition, chunks[partition])
+            chunks[partition] = []
+            yield (stored := stored + CHUNK)
+    for partition, rest in enumerate(chunks):
+        if rest:
+            store.seeds.store(partition, rest)
+    yield count
+
+
+def follows(number: int, topics: Sequence[str]) -> frozenset[str]:
+    """Return which of `topics` subscription `number` follows."""
+    followed = {topics[number % len(topics)]} if topics else set()
+    if topics and number % 3 == 0:
+        followed.add(topics[number // 3 % len(topics)])
+    return frozenset(followed)
+
+
+def _wish(
+    number: int, bases: Sequence[str], vapid_key: str, topics: Sequence[str], chosen: Chosen
+) -> Wish:
+    endpoint = Endpoint(bases[number % len(bases)], path(number)[len("/fcm/send/") :])
+    p256dh, auth = keys(number)
+    zone, choices = chosen
+    return Wish(
+        endpoint,
+        p256dh,
+        auth,
+        vapid_key,
+        follows(number, topics),
+        "en-GB",
+        zone,
+        chosen=choices,
+    )
+
+
+def stretch(store: Store, records: int, ids: int) -> None:
+    """Make a store of `records` pretend subscriptions look as if it had `ids`: bitmaps alone.
+
+    The other ids are live and follow the topics in turn; they have no records, which is what
+    readers look like who left after an audience was frozen.
+    """
+    first = -(-records // 8)  # the byte with which they begin
+    beyond = ids // 8 - first
+    if beyond <= 0:
+        return
+    for kind in ("live", "gone"):
+        bits = b"\xff" if kind == "live" else b"\0"
+        store.redis.setrange(bitmap_key(0, kind), first, bits * beyond)
+    topics = list(store.house.topics())
+    for number, slug in enumerate(topics):
+        period = bytearray(len(topics))
+        for bit in range(number, 8 * len(topics), len(topics)):
+            period[bit // 8] |= 0x80 >> bit % 8
+        pattern = bytes(period) * -(-beyond // len(topics))
+        store.redis.setrange(bitmap_key(0, "topic", slug), first, pattern[:beyond])

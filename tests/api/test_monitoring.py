@@ -1,0 +1,224 @@
+"""What Prometheus is told: true to the store, the same from every process, and no secret in it."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from rq.utils import now, utcformat
+
+from service.api import monitoring
+from service.app import create_app
+from service.model.keys import VapidKey, b64url
+from service.store.push_services import Pace, Rest
+from tests.support.client import Client, browser, make_app, stored
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, Message, PushService
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+
+Series = tuple[str, frozenset[str]]
+
+
+def scrape(client: Client) -> dict[Series, float]:
+    """Every figure, by its name and the values of its labels."""
+    answer = client.call("GET", "/metrics", token=client.add_token("Prometheus", ["read"]))
+    assert answer.status_code == 200
+    return {
+        (sample.name.removeprefix("stoppress_"), frozenset(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def figure(figures: dict[Series, float], name: str, *labels: str) -> float:
+    return figures[name, frozenset(labels)]
+
+
+def test_the_figures_follow_from_what_became_of_an_alert(house: House, push: PushService) -> None:
+    house.seed(40)
+    asked: list[str] = []
+
+    def every_fourth_is_gone(message: Message) -> Answer | None:
+        asked.append(message.path)
+        return Answer(410) if len(asked) % 4 == 0 else None
+
+    push.answer_with(every_fourth_is_gone)
+    house.worker()
+    house.clock()
+    id = house.publish()
+    house.over(id)
+    client = Client(create_app(house.config))
+    wait_until(lambda: math.isfinite(figure(scrape(client), "clock_age_seconds")))
+
+    figures = scrape(client)
+    assert figure(figures, "subscriptions") == 40
+    assert figure(figures, "subscriptions_gone") == 10
+    assert figure(figures, "vapid_key_subscriptions", b64url(house.vapid.public)[:20], "1") == 40
+    assert figure(figures, "outcomes_last_day", "accepted", "other") == 30
+    assert figure(figures, "outcomes_last_day", "gone", "other") == 10
+    assert figure(figures, "outcomes_last_day", "refused", "none") == 0
+    assert figure(figures, "recipients_left") == 0
+    assert figure(figures, "workers") == 1
+    assert figure(figures, "queue_jobs") == 0
+    assert figure(figures, "prepared_keys_enabled") == 1
+    assert not [labels for name, labels in figures if name == "notifications_active"]
+
+
+def test_an_alert_that_nobody_sends_shows_as_work_left(house: House) -> None:
+    house.seed(7)
+    client = Client(create_app(house.config))
+    notification = client.runtime.publishing.get(house.publish())
+    client.runtime.dispatch.plan(notification)
+
+    figures = scrape(client)
+    assert figure(figures, "notifications_active", "sending") == 1
+    assert figure(figures, "recipients_left") == 7
+    assert figure(figures, "queue_jobs") == 1
+    assert figure(figures, "workers") == 0
+    assert figure(figures, "clock_age_seconds") == math.inf
+
+    client.runtime.publishing.cancel(notification.id)
+    client.runtime.dispatch.advance(notification.id)
+    figures = scrape(client)
+    assert figure(figures, "outcomes_last_day", "cancelled", "none") == 7
+    assert figure(figures, "recipients_left") == 0
+
+
+def test_a_worker_that_was_killed_is_soon_not_counted_any_more(house: House) -> None:
+    dispatch, redis = house.runtime.dispatch, house.runtime.store.redis
+    worker, other = house.worker(), house.worker()
+    wait_until(lambda: dispatch.workers() == 2)
+    (key,) = (k for k in redis.keys("rq:worker:*") if b".%d." % worker.pid in k)
+    house.end(worker, signal.SIGKILL)
+    redis.hset(key, "last_heartbeat", utcformat(now() - timedelta(seconds=30)))
+    client = Client(create_app(house.config))
+    assert other.poll() is None
+    assert figure(scrape(client), "workers") == 1
+    assert client.call("GET", "/readyz").json == {"status": "ready", "workers": 1}
+
+
+def test_a_worker_gives_signs_of_life_while_it_waits_and_while_it_works(
+    house: House, push: PushService
+) -> None:
+    house.seed(1)
+    asked = threading.Event()
+
+    def late(_message: Message) -> Answer:
+        asked.set()
+        return Answer(201, delay=14)
+
+    push.answer_with(late)
+    house.worker()
+    redis = house.runtime.store.redis
+    (key,) = wait_until(lambda: redis.keys("rq:worker:*"))
+
+    def gives_another() -> bool:
+        before = redis.hget(key, "last_heartbeat")
+        return bool(wait_until(lambda: redis.hget(key, "last_heartbeat") != before))
+
+    assert gives_another()
+    house.publish()
+    assert asked.wait(30)
+    assert gives_another()
+    assert redis.hget(key, "state") == b"busy", "and not only when a job begins or ends"
+
+
+def test_outcomes_are_forgotten_after_a_day_but_never_those_of_an_alert_still_being_sent(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.seed(3)
+    client = Client(create_app(house.config))
+    over, active = house.publish(), house.publish()
+    for id in (over, active):
+        client.runtime.dispatch.plan(client.runtime.publishing.get(id))
+    client.runtime.publishing.cancel(over)
+    assert figure(scrape(client), "outcomes_last_day", "cancelled", "none") == 3
+
+    tomorrow = SimpleNamespace(time=lambda: time.time() + 86_400)
+    monkeypatch.setattr(monitoring, "time", tomorrow)
+    figures = scrape(client)
+    assert figure(figures, "outcomes_last_day", "cancelled", "none") == 0
+    assert figure(figures, "recipients_left") == 3
+
+
+def test_every_process_says_the_same_and_asking_changes_nothing(client: Client) -> None:
+    for number in range(3):
+        client.call("POST", "/api/v1/subscriptions", {"subscription": browser(number)})
+    token = client.add_token("Prometheus", ["read"])
+    before = stored(client)
+    other = Client(make_app(client.runtime.config.redis_url))
+    pages = [one.call("GET", "/metrics", token=token).text for one in (client, other, client)]
+    assert stored(client) == before
+    # Redis' own memory is another from one moment to the next.
+    assert len({page.partition("# HELP stoppress_redis_memory")[0] for page in pages}) == 1
+
+
+def test_push_services_are_told_apart_by_name_however_many_hosts_they_have(client: Client) -> None:
+    services, now = client.runtime.store.services, time.time()
+    for host in ("a.notify.windows.com", "b.notify.windows.com", "web.push.apple.com"):
+        services.rest(f"https://{host}", Rest(1, now, now + 60, "503"))
+    services.rest("https://fcm.googleapis.com", Rest(1, now, now + 60, "credentials"))
+    services.doubt("https://fcm.googleapis.com", now)
+    services.pace("https://fcm.googleapis.com", Pace(1000, now))
+    figures = scrape(client)
+    assert figure(figures, "push_service_origins_resting", "microsoft", "503") == 2
+    assert figure(figures, "push_service_origins_resting", "apple", "503") == 1
+    assert figure(figures, "push_service_origins_resting", "google", "credentials") == 1
+    assert figure(figures, "push_service_origins_doubted", "google") == 1
+    assert figure(figures, "push_service_origins_paced", "google") == 1
+    assert not [labels for _, labels in figures if "windows" in str(labels)]
+
+
+def test_no_endpoint_key_or_secret_is_told(client: Client) -> None:
+    reader = browser()
+    client.call("POST", "/api/v1/subscriptions", {"subscription": reader})
+    token = client.add_token("Prometheus", ["read"])
+    page = client.call("GET", "/metrics", token=token).text
+    (key,) = client.runtime.vapid_keys
+    config = client.runtime.config
+    for secret in (key.text, config.secret_key, reader["keys"]["auth"], "fcm.googleapis", token):
+        assert secret not in page
+
+
+def test_a_key_that_is_not_set_any_more_shows_while_readers_depend_on_it(client: Client) -> None:
+    client.call("POST", "/api/v1/subscriptions", {"subscription": browser()})
+    old, new = client.runtime.vapid_keys[0], VapidKey.generate()
+    both = Client(
+        make_app(client.runtime.config.redis_url, VAPID_PRIVATE_KEY=f"{new.text} {old.text}")
+    )
+    figures = scrape(both)
+    assert figure(figures, "vapid_key_subscriptions", b64url(new.public)[:20], "1") == 0
+    assert figure(figures, "vapid_key_subscriptions", b64url(old.public)[:20], "2") == 1
+
+
+def test_monitors_are_answered_while_redis_is_full_and_told_when_it_is_away() -> None:
+    with RedisServer() as server:
+        client = Client(make_app(server.url))
+        token = client.add_token("Prometheus", ["read"])
+        with server.full():
+            page = client.call("GET", "/metrics", token=token)
+            assert page.status_code == 200
+            assert "stoppress_redis_memory_max_bytes 1.0" in page.text
+        server.stop()
+        assert client.call("GET", "/metrics", token=token).status_code == 503
+
+
+def test_the_clock_goes_on_while_redis_is_full_and_says_how_long_ago_it_did() -> None:
+    with RedisServer() as server:
+        client = Client(make_app(server.url))
+        kept = client.runtime.store.house
+        assert kept.clock_age() == math.inf
+        with server.full():
+            assert kept.lead("one", 4000)
+            assert not kept.lead("another", 4000)
+        before = kept.clock_age()
+        assert math.isfinite(before)
+        wait_until(lambda: kept.clock_age() > before)

@@ -1,0 +1,339 @@
+"""The benchmark runs, its figures have their shape and add up; how fast is not asserted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import requests
+from click.testing import CliRunner
+from workers.bench.installation import House as Measured
+
+from service.local import pretend_readers
+from service.model.notifications import Audience
+from service.store import Store
+from tests.local.test_supervisor import alive
+from tests.support.installation import House, wait_until
+from workers.bench import __main__ as command
+from workers.bench import peers, report
+from workers.bench.figures import Bench, BenchError, Figure
+from workers.bench.limits import flood
+from workers.trials.push_service import Sink, own_sink
+
+UNITS = {"µs", "ms", "s", "bytes", "MB", "%", "×", "/s", ""}
+
+
+def bench(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", "bench", *arguments],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+def measured(section: str, recipients: int = 600, **environ: str) -> dict[str, Any]:
+    """Run one section; its figures by name, those that were not measured left out."""
+    tiny = ("--recipients", str(recipients), "--ids", "30000", "--json")
+    done = bench(section, *tiny, **environ)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert list(document["sections"]) == [section]
+    assert document["recipients"] == recipients
+    assert document["machine"]["cores"] >= 1
+    assert document["versions"]["cryptography"] == version("cryptography")
+    for figure in document["figures"]:
+        assert set(figure) == {"section", "name", "value", "unit", "most", "least", "absent"}
+        assert figure["section"] == section
+        assert figure["unit"] in UNITS
+        assert (figure["value"] is None) == bool(figure["absent"])
+        assert figure["value"] is None or figure["value"] >= 0
+    values = {one["name"].strip(): one["value"] for one in document["figures"]}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+# Each section ------------------------------------------------------------------------------------
+
+
+def test_what_the_machine_can_do_at_most_is_stated_as_time_and_as_rate() -> None:
+    found = measured("limits")
+    assert found["our whole encryption"] > found["new key pair and key agreement (ECDH)"]
+    assert found["our encryption, key derived before"] < found["our whole encryption"]
+    assert found["the sink alone"] > 0
+
+
+def test_what_readers_chose_is_honoured_for_every_one_of_them() -> None:
+    found = measured("choices", 6000)
+    assert found["otherwise than counted one by one"] == 0
+    held, had = found["held until their quiet hours end"], found["had their one of the day"]
+    alerted = next(value for name, value in found.items() if name.endswith("alerted"))
+    assert held and had and alerted, "some of each kind"
+    assert alerted + held + had + found["paused"] == 6000
+
+
+def test_the_ordinary_path_is_measured_beside_the_peers_that_are_here(tmp_path: Path) -> None:
+    # A machine with a Redis, without node and go.
+    if server := shutil.which("redis-server"):
+        (tmp_path / "redis-server").symlink_to(server)
+    found = measured("fanout", PATH=str(tmp_path))
+    total = found["CPU a message: workers and Redis"]
+    assert total == pytest.approx(found["workers"] + found["Redis"])
+    peer = found["pywebpush, one session: CPU a message"]
+    assert found["to ours"] == pytest.approx(peer / total)
+    assert found["2 workers to 1"] == pytest.approx(
+        found["rate, 2 workers"] / found["rate, 1 worker"]
+    )
+    assert found["600 readers"] >= found["a worker's memory, 60 readers"] > 10
+    assert "web-push for Node, keep-alive: CPU a message" not in found
+    assert "webpush-go, one HTTP/2 client: CPU a message" not in found
+
+
+@pytest.mark.parametrize(
+    ("peer", "tools", "why"),
+    [
+        (peers.web_push, (), "node and npm are not both installed"),
+        (peers.web_push, ("node", "npm"), "npm could not install it"),
+        (peers.webpush_go, (), "go is not installed"),
+        (peers.webpush_go, ("go",), "go could not fetch and build it"),
+    ],
+)
+def test_a_peer_that_cannot_be_had_says_why(
+    peer: Callable[[Measured, Bench], peers.Measure],
+    tools: tuple[str, ...],
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for tool in tools:
+        (tmp_path / tool).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    nobody = cast(Measured, None)  # it is not asked for before the peer is there
+    with pytest.raises(peers.Absent, match=f"^{why}$"):
+        peer(nobody, Bench(tmp_path, 600, 1, 600, True, False, report.bar))
+
+
+def test_late_answers_are_measured_beside_the_same_at_once() -> None:
+    found = measured("latency")
+    assert found["window ÷ delay"] == 256 / 0.1
+    most = min(found["window ÷ delay"], found["answers at once, 1 worker"])
+    share = found["to the smaller of at once and that"]
+    assert share == pytest.approx(100 * found["answers 100 ms late"] / most)
+
+
+def test_the_others_are_measured_beside_a_push_service_that_never_answers() -> None:
+    found = measured("slow")
+    alone, beside = found["rate of the others, alone"], found["beside one that never answers"]
+    assert found["beside to alone"] == pytest.approx(100 * beside / alone)
+
+
+def test_a_breaking_alert_goes_by_the_keys_that_idle_workers_prepared() -> None:
+    # So many that Redis' other memory does not matter beside their keys.
+    found = measured("breaking", recipients=6000)
+    # Idle workers may have refilled a bucket before it was counted.
+    assert 0 < found["of them with prepared keys"] <= 100
+    assert 0 < found["6,000 readers, all recorded"] < 60
+    assert found["a prepared key in Redis"] > 80
+
+
+def test_breaking_alerts_are_published_amid_an_ordinary_one() -> None:
+    done = bench("overtaking", "--recipients", "20000", "--json")
+    assert done.returncode == 0, done.stderr
+    worst, median = json.loads(done.stdout)["figures"]
+    assert worst["value"] >= median["value"] > 0
+    assert worst["most"] == 1000
+
+
+def test_publishing_is_measured_through_the_api_with_ids_that_are_bits_alone() -> None:
+    found = measured("publish")
+    assert found["publishing answered, median of 9"] > 0
+    assert found["first push recorded, median"] > found["publishing answered, median of 9"]
+    assert found["audience: 3 topics, 1 excluded"] > 0
+
+
+def test_memory_is_stated_for_each_redis_and_after_most_readers_have_left() -> None:
+    done = bench("memory", "--recipients", "600", "--churn", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)["figures"]
+    names = [figure["name"] for figure in figures]
+    assert names[0].endswith("as `stoppress up` has it")
+    assert names[3].endswith("as it comes")
+    assert names[0].split(" as ")[0] == names[3].split(" as ")[0]
+    for one, after_churn, left_behind in zip(*(figures[n::3] for n in range(3)), strict=True):
+        assert one["most"] is None, "the budget is for a million"
+        assert after_churn["value"] > 245, "less than a record of Google's shape"
+        # Of so few, Redis' own tables are most of it; records would be more.
+        assert left_behind["value"] < one["value"]
+
+
+def test_every_new_subscription_that_is_counted_was_stored() -> None:
+    found = measured("subscribe")
+    assert found["subscriptions stored"] == 600
+    ours, nothing = (
+        found["new subscriptions, 1 web process"],
+        found["an empty Flask JSON route there"],
+    )
+    assert found["subscribing to that"] == pytest.approx(100 * ours / nothing)
+
+
+def test_a_section_that_fails_says_why_and_keeps_no_other_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_: Bench) -> Iterator[Figure]:
+        yield Figure("found before", 1)
+        raise BenchError("the house fell down")
+
+    def sound(_: Bench) -> Iterator[Figure]:
+        yield Figure("found after", 2)
+
+    title = "what this machine can do at most"
+    monkeypatch.setitem(command.SECTIONS, "limits", (title, broken))
+    monkeypatch.setitem(command.SECTIONS, "fanout", (title, sound))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        done = CliRunner().invoke(command.main, ["limits", "fanout", "--json"])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert done.exit_code == 1
+    assert "limits: the house fell down" in done.stderr
+    figures = json.loads(done.stdout)["figures"]
+    assert [figure["name"] for figure in figures] == ["found before", "found after"]
+
+
+# What they are made of ---------------------------------------------------------------------------
+
+
+def test_ids_that_are_bits_alone_are_live_and_follow_the_topics_in_turn(house: House) -> None:
+    store = Store(house.runtime.store.redis)
+    house.seed(21)
+    pretend_readers.stretch(store, 21, 1600)
+    # The byte in which the real ones end is left alone.
+    beyond = 1600 - 24
+    assert store.audiences.count(Audience(everyone=True)) == 21 + beyond
+    for slug in ("world", "breaking"):
+        before = sum(n % 4 == 0 for n in range(21)) if slug == "world" else 0
+        found = store.audiences.count(Audience(topics=(slug,)))
+        assert found - before in range(beyond // 5, beyond // 5 + 9)
+    every = tuple(store.house.topics())
+    assert store.audiences.count(Audience(topics=every)) == 21 + beyond
+    assert store.audiences.count(Audience(topics=every[:4], exclude=every[4:])) < 21 + beyond
+
+
+def test_our_own_sink_takes_every_message(tmp_path: Path) -> None:
+    with own_sink(tmp_path) as sink:
+        flood(sink, 1234)
+
+
+def test_a_sink_that_answers_anything_but_201_is_noticed(tmp_path: Path) -> None:
+    with own_sink(tmp_path) as sink:
+        other = Sink("another", sink.origin.replace("127.0.0.1", "localhost"), sink.ca_file, 0)
+        with pytest.raises(OSError, match="localhost"):
+            flood(other, 1)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2])
+def test_our_own_sink_serves_senders_without_http2_too(tmp_path: Path, delay: float) -> None:
+    with own_sink(tmp_path, delay) as sink, requests.Session() as session:
+        session.trust_env = False
+        session.verify = str(sink.ca_file)
+        for body in (b"", b"x" * 400, b"y" * 100_000):
+            answer = session.post(f"{sink.origin}/push/1", data=body, timeout=10)
+            assert answer.status_code == 201
+            assert answer.elapsed.total_seconds() >= delay
+
+
+def test_a_sink_that_never_answers_takes_connections_all_the_same(tmp_path: Path) -> None:
+    with own_sink(tmp_path, None) as sink, requests.Session() as session:
+        session.trust_env = False
+        session.verify = str(sink.ca_file)
+        with pytest.raises(requests.ReadTimeout):
+            session.post(f"{sink.origin}/push/1", data=b"x", timeout=0.5)
+
+
+def test_the_table_fits_eighty_columns_and_says_what_was_not_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    figures = [
+        Figure("a figure", 1234.5, "µs", most=2000),
+        Figure("  a share of something with a rather long name", 93.2, "%", least=90),
+        Figure("a peer", absent="not present: node and npm are not both installed"),
+        Figure("a ratio", 1.234, "×", least=1.8),
+        Figure("a count", 1_000_000),
+    ]
+    report.table(
+        {
+            "recipients": 100_000,
+            "workers": 2,
+            "sections": {"limits": "what this machine can do at most, told at some length"},
+            "figures": [figure.as_json("limits") for figure in figures],
+            "sink": "nginx 1.22.1",
+            "machine": {"cpu": "AMD EPYC 9V74 80-Core Processor at no known speed", "cores": 2},
+            "versions": report.versions(),
+        }
+    )
+    said = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in said.splitlines())
+    assert "…" not in said
+    for words in ("1,234 µs", "≤ 2,000 µs", "≥ 90 %", "≥ 1.8 ×", "1,000,000"):
+        assert words in said
+    assert "a peer: not present: node and npm are not both installed." in said
+
+
+# Its end -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_everything_the_benchmark_started_and_removes_its_files(
+    number: signal.Signals,
+) -> None:
+    # Not in tmp_path, whose name is too long for a socket.
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers.bench", "fanout", "--recipients", "1000000"],
+            env={**os.environ, "TMPDIR": folder},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            # Sink, Redis, two workers and the clock.
+            wait_until(lambda: len(children(process.pid)) == 5)
+            started = children(process.pid)
+            process.send_signal(number)
+            said = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+            process.communicate()
+        assert process.returncode == 1
+        assert "Traceback" not in said
+        # One that was being started at that very moment follows its parent by itself.
+        wait_until(lambda: not any(alive(pid) for pid in started))
+        assert not list(Path(folder).iterdir())
+
+
+def children(pid: int) -> set[int]:
+    """Return the processes that a process has started and not yet seen end."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["fanout", "--recipients", "0"], ["fanout", "--workers", "x"], ["nothing"]]
+)
+def test_a_wrong_argument_is_refused_in_words(arguments: list[str]) -> None:
+    done = bench(*arguments)
+    assert done.returncode == 2
+    assert "Error: " in done.stderr
+    assert "Traceback" not in done.stderr

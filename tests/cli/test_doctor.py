@@ -1,0 +1,337 @@
+"""What `stoppress doctor` says of a house, and that it says what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.cli.doctor import examine
+from service.cli.doctor.findings import Finding
+from service.config import Config
+from service.local import pretend_readers
+from service.model.keys import VapidKey
+from service.model.notifications import SubscriptionId
+from service.runtime import Runtime
+from service.store.push_services import Rest
+from service.store.records import Wish
+from tests.support import ROOT
+from tests.support.installation import House, free_port, wait_until
+from tests.support.push_service import Answer, PushService, Subscription
+from tests.support.redis_server import RedisServer
+
+KEY = VapidKey.generate()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A Redis whose configuration the tests may spoil."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
+    server.flush()
+    return {
+        "REDIS_URL": server.url,
+        "SECRET_KEY": "a secret of at least 32 characters",
+        "VAPID_PRIVATE_KEY": KEY.text,
+        "DATA_DIR": str(tmp_path),
+        "PORT": str(free_port()),
+    }
+
+
+def findings(environment: dict[str, str], send: str | None = None) -> dict[str, list[Finding]]:
+    """What the doctor says, by what it is about."""
+    said: dict[str, list[Finding]] = {}
+    for finding in examine(lambda: Config.read(environment), send):
+        said.setdefault(finding.what, []).append(finding)
+    return said
+
+
+def one(environment: dict[str, str], what: str) -> Finding:
+    (finding,) = findings(environment)[what]
+    return finding
+
+
+def doctor(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", "doctor", *options],
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "80", **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_house_in_which_all_runs_has_no_fault_and_fits_80_columns(house: House) -> None:
+    house.worker()
+    house.clock()
+    house.web()
+    wait_until(lambda: house.runtime.store.house.clock_age() < 10)
+    wait_until(house.runtime.dispatch.workers)
+    house.runtime.note_backup()
+    said = doctor(house.environment)
+    assert (said.returncode, said.stderr) == (0, ""), said.stdout
+    lines = said.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    levels = {line[6:21].strip(): line[:4].strip() for line in lines if line[:4].strip()}
+    for what in ("Redis", "Time", "Keys", "Backup", "Web", "Workers", "Queue", "Clock"):
+        assert levels[what] == "ok", said.stdout
+
+
+def test_what_does_not_run_is_said_with_the_command_that_starts_it(
+    environment: dict[str, str],
+) -> None:
+    said = doctor(environment)
+    assert said.returncode == 1
+    for command in ("stoppress worker", "stoppress clock", "stoppress web"):
+        assert f"start {command}" in " ".join(said.stdout.split())
+    assert "to mend" in said.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what", "level", "todo"),
+    [
+        ("appendonly", "no", "Durability", "fail", "appendonly yes"),
+        ("maxmemory-policy", "allkeys-lru", "Memory", "fail", "noeviction"),
+        ("hash-max-ziplist-value", "64", "Record size", "warn", "hash-max-listpack-value 512"),
+        ("hash-max-ziplist-entries", "128", "Record size", "warn", "hash-max-listpack-entries"),
+    ],
+)
+def test_a_redis_set_up_wrongly_is_said_with_the_line_that_mends_it(
+    server: RedisServer,
+    environment: dict[str, str],
+    option: str,
+    value: str,
+    what: str,
+    level: str,
+    todo: str,
+) -> None:
+    assert one(environment, what).level == "ok"
+    with server.client() as admin:
+        before = admin.config_get(option)[option]
+        admin.config_set(option, value)
+        try:
+            finding = one(environment, what)
+        finally:
+            admin.config_set(option, before)
+    assert finding.level == level
+    assert todo in finding.says
+
+
+def test_memory_that_runs_out_is_said_before_and_after_it_has(
+    server: RedisServer, environment: dict[str, str]
+) -> None:
+    with server.client() as admin:
+        for share, level in ((0.5, "ok"), (0.88, "warn"), (1.2, "fail")):
+            one(environment, "Memory")  # what a look takes itself is counted
+            used = admin.info("memory")["used_memory"]
+            admin.config_set("maxmemory", str(int(used / share)))
+            try:
+                assert one(environment, "Memory").level == level
+            finally:
+                admin.config_set("maxmemory", "0")
+
+
+def test_settings_that_cannot_be_read_are_a_finding_and_no_trace(
+    environment: dict[str, str],
+) -> None:
+    for spoilt, what in (
+        ({"PORT": "eighty"}, "Settings"),
+        ({"REDIS_URL": ""}, "Settings"),
+        ({"VAPID_PRIVATE_KEY": ""}, "Keys"),
+        ({"REDIS_URL": f"unix://{environment['DATA_DIR']}/no.sock"}, "Redis"),
+    ):
+        said = doctor({**environment, **spoilt})
+        assert said.returncode == 1
+        assert said.stderr == ""
+        assert f"\nfail  {what} " in f"\n{said.stdout}"
+
+
+def test_a_lost_key_is_named_with_how_many_readers_need_it(
+    environment: dict[str, str], push: PushService
+) -> None:
+    stored(environment, push, KEY)
+    finding = one({**environment, "VAPID_PRIVATE_KEY": VapidKey.generate().text}, "Keys")
+    assert finding.level == "fail"
+    assert "1 subscriptions need the key" in finding.says
+
+
+def test_a_backup_is_asked_for_until_it_was_made(environment: dict[str, str]) -> None:
+    assert one(environment, "Backup").level == "warn"
+    subprocess.run(
+        [sys.executable, "-m", "service.cli", "keys", "backup"],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    assert one(environment, "Backup").level == "ok"
+    another = f"{VapidKey.generate().text} {KEY.text}"
+    assert one({**environment, "VAPID_PRIVATE_KEY": another}, "Backup").level == "warn"
+
+
+@pytest.mark.parametrize(
+    ("subject", "level"),
+    [
+        ("mailto:push@newsroom.org", "ok"),
+        ("https://newsroom.org/contact", "ok"),
+        ("mailto:push@localhost", "fail"),
+        ("mailto:push@paper.example", "fail"),
+        ("mailto:push@example.com", "fail"),
+        ("https://192.0.2.1/", "fail"),
+        ("", "fail"),
+    ],
+)
+def test_a_subject_that_apple_refuses_is_a_fault_of_a_real_site(
+    environment: dict[str, str], subject: str, level: str
+) -> None:
+    spoilt = {**environment, "VAPID_SUBJECT": subject, "SITE_URL": "https://127.0.0.2:1"}
+    assert one(spoilt, "VAPID_SUBJECT").level == level
+    trial = {**environment, "VAPID_SUBJECT": subject}
+    assert one(trial, "VAPID_SUBJECT").level == ("ok" if level == "ok" else "warn")
+
+
+def test_a_real_site_must_be_https_and_name_its_pages(environment: dict[str, str]) -> None:
+    spoilt = {**environment, "SITE_URL": "http://127.0.0.2:1", "SITE_ORIGINS": ""}
+    assert one(spoilt, "SITE_URL").level == "fail"
+    assert one(spoilt, "SITE_ORIGINS").level == "fail"
+    plain = {**spoilt, "SITE_ORIGINS": "https://paper.example http://paper.example"}
+    assert one(plain, "SITE_ORIGINS") == Finding(
+        "warn", "SITE_ORIGINS", "http://paper.example is not https: nobody can be subscribed there."
+    )
+
+
+def test_a_web_process_that_still_has_another_key_is_told_apart(house: House) -> None:
+    house.web()
+    new = f"{VapidKey.generate().text} {house.vapid.text}"
+    assert one(house.environment, "Web").level == "ok"
+    finding = one({**house.environment, "VAPID_PRIVATE_KEY": new}, "Web")
+    assert finding.level == "fail"
+    assert "another VAPID key" in finding.says
+
+
+def test_push_services_at_rest_or_in_doubt_are_named(environment: dict[str, str]) -> None:
+    environment["SITE_URL"] = "https://127.0.0.2:1"
+    runtime = Runtime.open(Config.read(environment))
+    services, now = runtime.store.services, time.time()
+    assert one(environment, "Push services").level == "ok"
+    services.rest("https://fcm.googleapis.com", Rest(1, now - 300, now + 60, "credentials"))
+    services.rest("https://web.push.apple.com", Rest(1, now - 300, now + 60, "503"))
+    services.doubt("https://updates.push.services.mozilla.com", now)
+    google, apple, mozilla = findings(environment)["Push services"]
+    assert (google.level, apple.level, mozilla.level) == ("fail", "warn", "warn")
+    assert "fcm.googleapis.com has refused our signature for 5 min" in google.says
+    assert "web.push.apple.com has failed for 5 min (503)" in apple.says
+    assert "updates.push.services.mozilla.com called so many readers gone" in mozilla.says
+    assert mozilla.says.endswith(" https://127.0.0.2:1/desk/"), "where that is decided"
+
+
+# One message by pywebpush -----------------------------------------------------------------------
+
+
+def stored(
+    environment: dict[str, str], push: PushService, key: VapidKey
+) -> tuple[SubscriptionId, Subscription]:
+    """Let a pretend browser subscribe with a key."""
+    origins = {"PUSH_SERVICES": push.origin, "PUSH_CA_BUNDLE": str(push.ca_file)}
+    environment.update(origins)
+    runtime = Runtime.open(Config.read(environment))
+    made = push.subscribe(key.public)
+    endpoint = runtime.endpoints.parse(made.endpoint)
+    wish = Wish(endpoint, made.p256dh, made.auth, runtime.vapid_public_key)
+    subscription, _ = runtime.store.subscriptions.subscribe(wish)
+    return subscription.id, made
+
+
+def sent(environment: dict[str, str], id: object) -> Finding:
+    (finding,) = findings(environment, str(id))["pywebpush"]
+    return finding
+
+
+@pytest.mark.parametrize(("waiting", "level"), [(19, "ok"), (20, "warn")])
+def test_a_welcome_that_hardly_anybody_sees_is_said(
+    environment: dict[str, str], waiting: int, level: str
+) -> None:
+    assert "Welcome" not in findings(environment)
+    runtime = Runtime.open(Config.read(environment))
+    store, key = runtime.store, runtime.vapid_public_key
+    for number in range(waiting):
+        endpoint = runtime.endpoints.parse(
+            f"https://fcm.googleapis.com{pretend_readers.path(number)}"
+        )
+        wish = Wish(endpoint, *pretend_readers.keys(number), key, must_confirm=True)
+        store.subscriptions.subscribe(wish)
+    found = one(environment | {"WELCOME": "confirm"}, "Welcome")
+    assert found.level == level
+    assert f"{waiting} of {waiting} readers" in found.says
+
+
+def test_one_message_is_sent_by_pywebpush_and_its_browser_can_show_it(
+    environment: dict[str, str], push: PushService
+) -> None:
+    id, browser = stored(environment, push, KEY)
+    finding = sent(environment, id)
+    assert finding.level == "ok"
+    assert finding.says.startswith(f"{push.origin} took its message (201)")
+    (message,) = push.received
+    document = json.loads(browser.decrypt(message.body))
+    assert document["notification"]["title"] == "A test of The Daily Example"
+    assert push.refusals == []
+
+
+def test_a_push_service_that_refuses_is_quoted_without_the_endpoint(
+    environment: dict[str, str], push: PushService
+) -> None:
+    id, browser = stored(environment, push, VapidKey.generate())
+    secret = browser.endpoint.rpartition("/")[2]
+    finding = sent(environment, id)
+    assert finding.level == "fail"
+    assert f"{push.origin} answers 4" in finding.says
+    for said in (browser.endpoint, f"/wpush/v2/{secret}", secret):
+        push.answer_with(lambda _, said=said: Answer(403, body=f"BadJwtToken of {said}.".encode()))
+        finding = sent(environment, id)
+        assert "BadJwtToken" in finding.says
+        assert secret not in finding.says
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(410, "this browser is gone"), (429, "it is at fault itself"), (503, "it is at fault itself")],
+)
+def test_whose_fault_it_is_follows_from_the_answer(
+    environment: dict[str, str], push: PushService, status: int, says: str
+) -> None:
+    id, _ = stored(environment, push, KEY)
+    push.answer_with(lambda _: Answer(status))
+    finding = sent(environment, id)
+    assert finding.level == "fail"
+    assert says in finding.says
+
+
+def test_a_push_service_that_cannot_be_reached_or_trusted_is_said_to_be(
+    environment: dict[str, str], push: PushService
+) -> None:
+    id, browser = stored(environment, push, KEY)
+    push.present("not trusted")
+    finding = sent(environment, id)
+    assert finding.level == "fail"
+    assert "cannot be reached from here (SSLError)" in finding.says
+    assert browser.endpoint not in finding.says
+
+
+@pytest.mark.parametrize("id", ["", "nobody", "0-77", "9-0", "0-99999999999"])
+def test_nobody_is_sent_anything_under_an_unknown_id(
+    environment: dict[str, str], push: PushService, id: str
+) -> None:
+    finding = sent(environment, id)
+    assert finding.level == "fail"
+    assert "no such subscription" in finding.says
+    assert push.received == []

@@ -1,0 +1,97 @@
+"""Rehearsals: started at the desk of a real newsroom, in a shell, or by themselves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from service.config import Config
+from service.local import rehearsal
+from service.local.rehearsal import Rehearsal
+from service.runtime import Runtime
+from tests.support.installation import House
+from tests.support.newsroom import Newsroom, Spawn, environment
+from tests.support.push_service import PushService
+from tests.support.redis_server import RedisServer
+
+RUN = """
+import sys
+from service.local import rehearsal
+rehearsal.LONGEST = float(sys.argv.pop(1))
+from workers import rehearse
+sys.exit(rehearse.main())
+"""
+
+
+@pytest.fixture
+def spawn() -> Iterator[Spawn]:
+    """Start processes of ours, what one says on one stream; ended with all that is theirs."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*argv: str, **settings: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, *argv],
+            env=environment(**settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.fixture
+def stoppress(spawn: Spawn) -> Spawn:
+    """Run a command of ours in a shell."""
+    return partial(spawn, "-m", "service.cli")
+
+
+@pytest.fixture
+def run(spawn: Spawn, tmp_path: Path) -> Spawn:
+    """Run a rehearsal's own process in `tmp_path`, as the desk and the terminal do."""
+
+    def start(readers: int = 100, longest: float = 600) -> subprocess.Popen[str]:
+        topics = '[{"slug": "world", "name": "World"}]'
+        return spawn("-c", RUN, str(longest), str(tmp_path), str(readers), "1", topics)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def newsroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsroom]:
+    """A real newsroom, with no rehearsal left at the end."""
+    folder = tmp_path_factory.mktemp("newsroom")
+    with (
+        RedisServer() as redis,
+        PushService() as push,
+        House(redis.url, push, folder, WORKER_CONCURRENCY="2") as house,
+    ):
+        made = Newsroom(house)
+        yield made
+        rehearsal.end(folder)
+        assert rehearsal.find(folder) is None
+
+
+@pytest.fixture
+def stage(newsroom: Newsroom) -> Rehearsal:
+    """A rehearsal that is running in that newsroom."""
+    return newsroom.rehearse()
+
+
+@pytest.fixture
+def theirs(stage: Rehearsal) -> Runtime:
+    """The rehearsal's own store, seen from a test."""
+    return Runtime.open(Config.read(stage.environ))

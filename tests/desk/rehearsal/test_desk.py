@@ -1,0 +1,248 @@
+"""What an editor sees of a rehearsal, and that nobody real is touched."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+from werkzeug.test import TestResponse
+
+from service.app import create_app
+from service.config import Config
+from service.local import pretend_readers, rehearsal
+from service.local.rehearsal import Rehearsal
+from service.model.endpoints import Endpoint
+from service.model.notifications import Outcome, State
+from service.runtime import Runtime
+from service.store.records import Wish
+from tests.support.installation import content, wait_until
+from tests.support.newsroom import (
+    DESK,
+    EMAIL,
+    EVERYONE,
+    PASSWORD,
+    READERS,
+    STORY,
+    Newsroom,
+    Spawn,
+    Visitor,
+    family,
+    over,
+    push_service_of,
+    said_by,
+)
+
+# What an editor sees ----------------------------------------------------------------------------
+
+
+def test_an_editor_sends_and_watches_an_alert_and_nobody_real_is_touched(
+    newsroom: Newsroom,
+) -> None:
+    before = newsroom.stored()
+    newsroom.rehearse()
+    editor = newsroom.editor
+
+    form = editor.get("/rehearsal/desk/new")
+    assert "World" in form.text, "the newsroom's own topics"
+    assert 'action="/rehearsal/desk/new"' in form.text
+    fields = {**STORY, "nonce": "a-nonce-of-this-test-" + os.urandom(4).hex()}
+    question = editor.post("/rehearsal/desk/new", "/rehearsal/desk/new", **fields)
+    assert re.search(rf"Notify all .*{READERS}.* browsers", question.text)
+    report = editor.post("/rehearsal/desk/new", "/rehearsal/desk/alerts", **fields)
+    assert report.url.startswith(f"{newsroom.address}/rehearsal/desk/alerts/")
+    path = report.url.removeprefix(newsroom.address)
+
+    wait_until(lambda: "Sent in" in editor.get(f"{path}/progress").text)
+    said = unescape(editor.get(path).text)
+    assert re.search(rf'class="big figures">{READERS}<', said)
+    assert "another push service" in said
+
+    assert newsroom.end().status_code == 200
+    assert newsroom.stored() == before
+    assert newsroom.house.push.received == []
+    assert newsroom.house.push.refusals == []
+
+
+def test_an_alert_that_is_cancelled_on_its_desk_is_stopped(
+    newsroom: Newsroom, stage: Rehearsal, theirs: Runtime
+) -> None:
+    sink = push_service_of(stage)
+    os.kill(sink, signal.SIGSTOP)
+    try:
+        id = theirs.publishing.publish(content(), EVERYONE, by=EMAIL).id
+        path = f"/rehearsal/desk/alerts/{id}"
+        assert "Being sent" in newsroom.editor.get(path).text
+        newsroom.editor.post(path, f"{path}/cancel")
+    finally:
+        os.kill(sink, signal.SIGCONT)
+    wait_until(lambda: over(theirs, id))
+    assert theirs.publishing.get(id).state is State.CANCELLED
+    assert "Cancelled" in newsroom.editor.get(path).text
+
+
+def test_every_page_of_a_rehearsal_says_so_and_no_page_of_the_real_desk_does(
+    newsroom: Newsroom, stage: Rehearsal
+) -> None:
+    band = f"<strong>Rehearsal:</strong> {READERS} pretend readers. Nobody real is alerted."
+    for path in ("/desk/", "/desk/new", "/desk/nowhere", "/desk/alerts/999"):
+        rehearsed, real = (newsroom.editor.get(prefix + path).text for prefix in (DESK, ""))
+        assert band in rehearsed, path
+        assert "<title>Rehearsal: " in rehearsed, path
+        assert "This is the real desk" not in rehearsed, path
+        assert band not in real, path
+        assert "<title>Rehearsal: " not in real, path
+        assert "This is the real desk" in real, path
+    newsroom.end()
+    assert "This is the real desk" not in newsroom.editor.get("/desk/").text
+
+
+def test_every_address_on_a_rehearsals_pages_leads_to_it_or_to_the_page_that_ends_it(
+    newsroom: Newsroom, theirs: Runtime
+) -> None:
+    id = theirs.publishing.publish(content(), EVERYONE, by=EMAIL).id
+    for path in ("/desk/", "/desk/new", f"/desk/alerts/{id}"):
+        page = newsroom.editor.get(DESK + path).text
+        links = set(re.findall(r'(?:href|src|hx-get)="(/[^"]*)"', page))
+        forms = set(re.findall(r'(?:action|formaction)="(/[^"]*)"', page))
+        assert len(links) > 3
+        assert forms
+        assert {at for at in links | forms if not at.startswith("/rehearsal/")} == {
+            "/desk/rehearsal"
+        }
+        for link in links:
+            assert newsroom.editor.get(link).status_code == 200, link
+
+
+def test_nobody_gets_in_who_is_not_signed_in_at_the_real_desk(
+    newsroom: Newsroom, stage: Rehearsal
+) -> None:
+    stranger = Visitor(newsroom.address)
+    asked = stranger.get("/rehearsal/desk/new")
+    assert asked.url == f"{newsroom.address}/desk/sign-in?next=/rehearsal/desk/"
+    refused = stranger.get("/rehearsal/desk/reach", headers={"HX-Request": "true"})
+    assert refused.status_code == 401
+    inside = stranger.sign_in("/rehearsal/desk/")
+    assert inside.url == f"{newsroom.address}/rehearsal/desk/"
+    assert EMAIL in inside.text
+
+
+def test_behind_a_proxy_that_ends_tls_its_forms_work_as_the_real_ones_do(
+    newsroom: Newsroom, stage: Rehearsal
+) -> None:
+    public = {"SITE_URL": "https://push.example", "TRUSTED_PROXIES": "1"}
+    app = create_app(Config.read({**newsroom.house.environment, **public}))
+    client = app.test_client()
+
+    def call(path: str, **form: str) -> TestResponse:
+        return client.open(
+            path,
+            method="POST" if form else "GET",
+            data=form,
+            base_url="https://push.example",
+            headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.77"},
+            environ_overrides={"HTTP_REFERER": "https://push.example/", "wsgi.url_scheme": "http"},
+        )
+
+    def fill_in(path: str, **form: str) -> TestResponse:
+        (token,) = set(re.findall(r'name="csrf_token" value="([^"]+)"', call(path).text))
+        return call(path, csrf_token=token, **form)
+
+    assert fill_in("/desk/sign-in", email=EMAIL, password=PASSWORD).status_code == 303
+    review = fill_in("/rehearsal/desk/new", **STORY, nonce="a-nonce-of-this-test")
+    assert review.status_code == 200
+    assert "Notify all" in review.text
+
+
+def test_what_is_over_leads_to_the_page_that_says_so(newsroom: Newsroom, stage: Rehearsal) -> None:
+    newsroom.end()
+    page = newsroom.editor.get("/rehearsal/desk/alerts/1")
+    assert page.url == f"{newsroom.address}/desk/rehearsal"
+    assert "Start the rehearsal" in page.text
+    part = newsroom.editor.get("/rehearsal/desk/alerts/1/progress", headers={"HX-Request": "true"})
+    assert part.headers["HX-Redirect"] == "/desk/rehearsal"
+
+
+@pytest.mark.parametrize("readers", ["", "many", "0", "99", "1000001", "-5", "١٢٣٤"])
+def test_a_number_of_readers_that_cannot_be_is_refused(newsroom: Newsroom, readers: str) -> None:
+    page = newsroom.editor.post("/desk/rehearsal", "/desk/rehearsal", readers=readers)
+    assert page.status_code == 422
+    assert "100 to 1,000,000" in page.text
+
+
+def test_one_rehearsal_runs_at_a_time_and_the_second_is_shown_the_first(
+    newsroom: Newsroom, stage: Rehearsal, stoppress: Spawn
+) -> None:
+    again = newsroom.editor.post("/desk/rehearsal", "/desk/rehearsal", readers="100")
+    assert again.status_code == 409
+    assert "running already" in again.text
+    assert "/rehearsal/desk/" in again.text
+    shell = stoppress("rehearse", "100", DATA_DIR=str(newsroom.data_dir))
+    assert shell.wait(30) == 1
+    assert "running already" in said_by(shell)
+    assert rehearsal.find(newsroom.data_dir) == stage
+
+
+def test_a_rehearsal_that_cannot_start_says_why(newsroom: Newsroom) -> None:
+    rehearsal.end(newsroom.data_dir)
+    in_the_way = newsroom.data_dir / "rehearsal"
+    in_the_way.write_text("a file where the folder should be")
+    page = newsroom.editor.post("/desk/rehearsal", "/desk/rehearsal", readers="100")
+    in_the_way.unlink()
+    assert page.status_code == 409
+    assert "File exists" in page.text
+    assert "Start the rehearsal" in page.text
+
+
+# Nobody real ------------------------------------------------------------------------------------
+
+
+def test_no_browser_can_subscribe_to_a_rehearsal(
+    newsroom: Newsroom, stage: Rehearsal, theirs: Runtime
+) -> None:
+    visitor = Visitor(newsroom.address)
+    for path in ("/optin.js", "/sw.js", "/demo/", "/api/v1/site", "/api/v1/notifications"):
+        assert visitor.get(f"/rehearsal{path}").status_code == 404, path
+    said = visitor.session.post(f"{newsroom.address}/rehearsal/api/v1/subscriptions", json={})
+    assert said.status_code == 404
+    assert newsroom.editor.get("/rehearsal/").url == f"{newsroom.address}/rehearsal/desk/"
+    assert theirs.store.subscriptions.count() == READERS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_no_process_of_a_rehearsal_knows_the_real_house(
+    newsroom: Newsroom, stage: Rehearsal
+) -> None:
+    real = newsroom.house.environment
+    secrets = [real[name] for name in ("REDIS_URL", "SECRET_KEY", "VAPID_PRIVATE_KEY")]
+    processes = family(stage.pid)
+    assert len(processes) >= 6, "runner, Redis, push service, clock and two workers"
+    for pid in processes:
+        known = "".join(Path(f"/proc/{pid}/{name}").read_text() for name in ("environ", "cmdline"))
+        found = [name for name in (*secrets, newsroom.house.push.origin) if name in known]
+        assert found == [], Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def test_its_workers_send_to_its_own_push_service_and_believe_no_other(
+    newsroom: Newsroom, stage: Rehearsal, theirs: Runtime
+) -> None:
+    """Even a reader of the real push service that somehow got in would not be alerted."""
+    assert stage.environ["PUSH_SERVICES"].startswith("https://127.0.0.1:")
+    trusted = Path(stage.environ["PUSH_CA_BUNDLE"]).read_text()
+    assert trusted.count("BEGIN CERTIFICATE") == 1
+    keys = pretend_readers.keys(7)
+    stray = Endpoint(f"{newsroom.house.push.origin}/", "stray")
+    theirs.store.seeds.store(
+        0, [Wish(stray, *keys, theirs.vapid_public_key, frozenset(), "en-GB", "Europe/Riga")]
+    )
+    id = theirs.publishing.publish(content(), EVERYONE, by=EMAIL).id
+    wait_until(lambda: over(theirs, id))
+    progress = theirs.publishing.progress(id)
+    assert progress.of(Outcome.ACCEPTED) == READERS
+    assert progress.recipients == READERS + 1
+    assert newsroom.house.push.received == []
+    newsroom.end()  # with its stray

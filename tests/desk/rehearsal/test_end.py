@@ -1,0 +1,139 @@
+"""A rehearsal ends, with all that is its own; and one in a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+from service.local import rehearsal
+from service.local.rehearsal import Rehearsal
+from tests.support.installation import House, wait_until
+from tests.support.newsroom import (
+    EMAIL,
+    PASSWORD,
+    READERS,
+    Newsroom,
+    Spawn,
+    Visitor,
+    family,
+    gone,
+    ready,
+    running,
+    said_by,
+)
+from tests.support.push_service import PushService
+
+# Its end ----------------------------------------------------------------------------------------
+
+
+def test_ending_it_on_the_desk_leaves_nothing_behind(newsroom: Newsroom, stage: Rehearsal) -> None:
+    processes = family(stage.pid)
+    page = newsroom.end()
+    assert "Start the rehearsal" in page.text
+    assert "could not go on" not in page.text
+    wait_until(lambda: gone(newsroom.data_dir, processes))
+
+
+def test_it_ends_with_the_server_it_was_started_from(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    with House(redis_url, push, tmp_path, WORKER_CONCURRENCY="1") as house:
+        newsroom = Newsroom(house)
+        processes = family(newsroom.rehearse().pid)
+        house.end(house.processes[0])
+        wait_until(lambda: gone(tmp_path, processes))
+
+
+def test_it_ends_by_itself_after_its_longest_time(run: Spawn, tmp_path: Path) -> None:
+    runner = run(longest=2)
+    processes = family(runner.pid)
+    assert runner.wait(60) == 0
+    assert gone(tmp_path, processes)
+
+
+def test_one_that_is_killed_takes_all_with_it_and_the_next_one_sweeps(
+    run: Spawn, tmp_path: Path
+) -> None:
+    runner = run()
+    wait_until(lambda: ready(tmp_path))
+    processes = family(runner.pid)
+    runner.kill()
+    runner.wait()
+    assert rehearsal.find(tmp_path) is None
+    wait_until(lambda: not running(processes))
+    next_one = run()
+    found = wait_until(lambda: ready(tmp_path))
+    assert found.pid == next_one.pid
+    rehearsal.end(tmp_path)
+    assert next_one.wait(30) == 0
+    assert gone(tmp_path, family(next_one.pid))
+
+
+def test_what_a_killed_one_left_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    left = Rehearsal(killed.pid, READERS, READERS, ready=True, ends_at=0.0, environ={})
+    with rehearsal.hold(tmp_path) as folder:
+        rehearsal.tell(folder, left)
+        assert rehearsal.find(tmp_path) is None
+        rehearsal.tell(folder, replace(left, pid=os.getpid()))
+        assert rehearsal.find(tmp_path) is not None
+
+
+def test_ctrl_c_is_heard_while_readers_are_being_stored(run: Spawn, tmp_path: Path) -> None:
+    runner = run(readers=1_000_000)
+    wait_until(lambda: (found := rehearsal.find(tmp_path)) and found.stored)
+    processes = family(runner.pid)
+    runner.send_signal(signal.SIGINT)
+    assert runner.wait(30) == 0
+    assert gone(tmp_path, processes)
+
+
+# In a terminal ----------------------------------------------------------------------------------
+
+
+def test_in_a_terminal_it_prints_where_to_click_and_ends_with_ctrl_c(
+    stoppress: Spawn, tmp_path: Path
+) -> None:
+    shell = stoppress("rehearse", "300", DATA_DIR=str(tmp_path), WORKER_CONCURRENCY="1")
+    output = ""
+
+    def link() -> str | None:
+        nonlocal output
+        assert shell.stdout is not None
+        output += shell.stdout.readline()
+        found = re.search(r"(http://localhost:\d+)(/desk/welcome/\S+)", output)
+        return found and (found[1], found[2])
+
+    address, path = wait_until(link)
+    while "Ctrl-C" not in output:
+        output += shell.stdout.readline()
+    assert "300 pretend readers" in output
+    assert "Nobody real is alerted" in output
+    visitor = Visitor(address)
+    desk = visitor.post(path, path, email=EMAIL, password=PASSWORD)
+    assert desk.url == f"{address}/desk/"
+    assert "Ctrl-C where it was started" in desk.text
+    # Cookies know no ports: the real desk beside it keeps its own.
+    assert visitor.session.cookies.keys() == ["stoppress-rehearsal"]
+    for path in ("/desk/rehearsal", "/api/v1/site", "/demo/"):
+        assert visitor.get(path).status_code == 404
+
+    processes = family(shell.pid)
+    shell.send_signal(signal.SIGINT)
+    assert shell.wait(30) == 0
+    assert said_by(shell) == "\n"
+    assert gone(tmp_path, processes)
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(
+    newsroom: Newsroom, stoppress: Spawn, tmp_path: Path
+) -> None:
+    shell = stoppress("rehearse", DATA_DIR=str(tmp_path), PORT=str(newsroom.house.port))
+    assert shell.wait(30) == 2
+    assert "set another PORT" in said_by(shell)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,153 @@
+"""What a reader chooses about when to be alerted: kept, shown as it holds, and honoured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from service.model.notifications import Audience, Content, SubscriptionId
+from tests.support.client import API, SUBSCRIPTIONS, Client, Reader, browser
+
+pytestmark = pytest.mark.redis
+
+CHOSEN = {
+    "quiet_hours": {"from": "23:15", "to": "06:45"},
+    "daily_limit": 3,
+    "allow_breaking": True,
+    "receipts": False,
+}
+
+
+@pytest.fixture
+def client(open_house: Callable[..., Client]) -> Client:
+    return open_house()
+
+
+def soon(**ahead: int) -> datetime:
+    return datetime.now(timezone(timedelta(hours=2))) + timedelta(**ahead)
+
+
+def test_what_is_chosen_when_subscribing_is_what_is_shown(client: Client) -> None:
+    reader = Reader(client, wording=7, **CHOSEN)
+    shown = reader.sees()
+    assert {name: shown[name] for name in CHOSEN} == CHOSEN
+    assert (shown["paused_until"], shown["wording"]) == (None, 7)
+    today = datetime.now(timezone.utc).date()
+    assert date_of(shown) in (today, today - timedelta(days=1))
+
+
+def date_of(shown: dict[str, str]) -> Any:
+    return datetime.fromisoformat(shown["subscribed_on"]).date()
+
+
+def test_who_chose_nothing_sees_what_the_newsroom_decided_even_later(
+    open_house: Callable[..., Client],
+) -> None:
+    reader = Reader(open_house(QUIET_HOURS="22:00-07:00", DAILY_LIMIT="10"))
+    names = ("quiet_hours", "daily_limit", "allow_breaking", "receipts")
+    assert reader.sees(*names) == ({"from": "22:00", "to": "07:00"}, 10, False, True)
+    reader.client = open_house(QUIET_HOURS="none", DAILY_LIMIT="none")
+    assert reader.sees(*names) == (None, None, False, True)
+    site = reader.client.call("GET", f"{API}/site").json
+    assert site["defaults"] == {"quiet_hours": None, "daily_limit": None}
+    reader.change(daily_limit=14)
+    reader.client = open_house(QUIET_HOURS="21:30-08:00", DAILY_LIMIT="4")
+    assert reader.sees(*names[:2]) == ({"from": "21:30", "to": "08:00"}, 14)
+    site = reader.client.call("GET", f"{API}/site").json
+    assert site["defaults"] == {"quiet_hours": {"from": "21:30", "to": "08:00"}, "daily_limit": 4}
+
+
+def test_null_is_none_and_what_is_missing_stays(client: Client) -> None:
+    reader = Reader(client, **CHOSEN)
+    before = reader.sees()
+    assert reader.change(topics=[]) == {**before, "token": reader.token}
+    assert reader.change(quiet_hours=None)["quiet_hours"] is None
+    assert reader.change(daily_limit=None)["daily_limit"] is None
+    # What can be yes or no alone has no third meaning.
+    assert reader.change(allow_breaking=None, receipts=None)["allow_breaking"] is True
+    after = {**before, "quiet_hours": None, "daily_limit": None}
+    assert reader.sees() == after
+
+
+def test_checking_in_leaves_what_was_chosen(client: Client) -> None:
+    reader = Reader(client, wording=7, **CHOSEN)
+    before = reader.sees()
+    client.call("POST", SUBSCRIPTIONS, {"subscription": browser(), "refresh": True})
+    assert reader.sees() == before
+
+
+def test_a_new_endpoint_takes_along_what_was_chosen(client: Client) -> None:
+    reader = Reader(client, wording=7, **CHOSEN)
+    before = reader.sees()
+    moved = reader.change(subscription=browser(1), daily_limit=4)
+    assert moved["id"] != before["id"]
+    kept = {**before, "daily_limit": 4, "id": moved["id"], "token": moved["token"]}
+    assert moved == kept
+
+
+def test_a_pause_lasts_to_the_end_of_its_hour_and_is_ended_by_null(client: Client) -> None:
+    reader = Reader(client)
+    until = soon(days=3)
+    shown = reader.change(paused_until=until.isoformat())["paused_until"]
+    rounded = datetime.fromisoformat(shown.replace("Z", "+00:00"))
+    assert timedelta() <= rounded - until < timedelta(hours=1)
+    assert (rounded.minute, rounded.second) == (0, 0)
+    # What is shown can be said again.
+    assert reader.change(paused_until=shown)["paused_until"] == shown
+    assert reader.change(daily_limit=2)["paused_until"] == shown
+    assert reader.change(paused_until=None)["paused_until"] is None
+    reader.change(paused_until=shown)
+    assert reader.change(paused_until="2020-01-01T00:00:00Z")["paused_until"] is None
+
+
+def test_a_pause_that_is_over_is_no_pause(client: Client, monkeypatch: Any) -> None:
+    reader = Reader(client, paused_until=soon(hours=2).isoformat())
+    assert reader.sees("paused_until") != (None,)
+    later = soon(hours=4).timestamp()
+    monkeypatch.setattr("service.api.readers.time.time", lambda: later)
+    assert reader.sees("paused_until") == (None,)
+
+
+def test_a_pause_is_at_most_a_year(client: Client) -> None:
+    reader = Reader(client)
+    reader.change(paused_until=soon(days=365).isoformat())
+    said = {"paused_until": soon(days=368).isoformat()}
+    answer = reader.call("PATCH", said=said)
+    assert answer.status_code == 422
+    assert [row["field"] for row in answer.json["errors"]] == ["paused_until"]
+
+
+@pytest.mark.parametrize("willing", [True, False])
+def test_nothing_is_counted_of_who_wants_no_receipts(client: Client, willing: bool) -> None:
+    reader, publishing = Reader(client, receipts=not willing), client.runtime.publishing
+    id = publishing.publish(
+        Content("Late news", "https://paper.example/"), Audience(everyone=True), by="a test"
+    ).id
+    receipt = client.runtime.tokens.receipt(id, SubscriptionId.parse(reader.id))
+    reader.change(receipts=willing)
+    said = {"receipts": [{"token": receipt, "event": event} for event in ("shown", "clicked")]}
+    assert client.call("POST", f"{API}/receipts", said).status_code == 204
+    counted = {"shown": int(willing), "clicked": int(willing), "dismissed": 0}
+    assert publishing.receipts(id) == counted
+    reader.change(receipts=True)
+    reader.call("DELETE")
+    client.call("POST", f"{API}/receipts", said)
+    assert publishing.receipts(id) == counted, "who left is not counted either"
+
+
+def test_receipts_are_kept_as_long_as_the_newsroom_says(
+    open_house: Callable[..., Client],
+) -> None:
+    client = open_house(RECEIPTS_KEPT_DAYS="2")
+    reader = Reader(client)
+    id = client.runtime.publishing.publish(
+        Content("Late news", "https://paper.example/"), Audience(everyone=True), by="a test"
+    ).id
+    receipt = client.runtime.tokens.receipt(id, SubscriptionId.parse(reader.id))
+    client.call("POST", f"{API}/receipts", {"token": receipt, "event": "shown"})
+    redis = client.runtime.store.redis
+    (key,) = [key for key in redis.scan_iter() if key.endswith(b":shown")]
+    assert 86_400 < redis.ttl(key) <= 2 * 86_400

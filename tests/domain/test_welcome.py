@@ -1,0 +1,332 @@
+"""The welcome after subscribing; with `WELCOME=confirm` nothing else comes before it was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from service.app import create_app
+from service.local import pretend_readers
+from service.model.languages import GREETING, PRESS, SLEPT, TEST
+from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, SubscriptionId
+from service.model.payload import Payload
+from tests.support.client import API, Client, browser, make_app
+from tests.support.installation import House, content, wait_until
+from tests.support.push_service import PushService
+from tests.support.redis_server import RedisServer
+from tests.support.seeded import shown
+
+pytestmark = pytest.mark.redis
+
+SUBSCRIPTIONS, RECEIPTS = f"{API}/subscriptions", f"{API}/receipts"
+EVERYONE = Audience(everyone=True)
+OpenHouse = Callable[..., Client]
+
+
+class Reader:
+    """One browser, with its own token."""
+
+    def __init__(self, client: Client, number: int = 0, **preferences: Any) -> None:
+        self.client, self.number = client, number
+        answer = self.subscribe(**preferences)
+        assert answer.status_code == 201
+        self.token = answer.json["token"]
+        self.id = SubscriptionId.parse(answer.json["id"])
+
+    def subscribe(self, **more: Any) -> Any:
+        said = {"subscription": browser(self.number), **more}
+        return self.client.call("POST", SUBSCRIPTIONS, said)
+
+    def call(self, method: str, what: str = "", **more: Any) -> Any:
+        path = f"{SUBSCRIPTIONS}/{self.id}{what}"
+        return self.client.call(method, path, token=self.token, **more)
+
+    def reports(self, event: str = "shown", notification: int = 0) -> None:
+        token = self.client.runtime.tokens.receipt(notification, self.id)
+        said = {"token": token, "event": event}
+        assert self.client.call("POST", RECEIPTS, said).status_code == 204
+
+    @property
+    def confirmed(self) -> bool:
+        return bool(self.call("GET", "/export").json["confirmed"])
+
+
+def welcomes(client: Client) -> list[Notification]:
+    """What goes out to single readers."""
+    active = client.runtime.store.notifications.active()
+    return [one for one in map(client.runtime.publishing.get, active) if one.by_reader]
+
+
+def asked(one: Notification) -> dict[str, list[str]]:
+    """What the fragment of a welcome asks of the page."""
+    return parse_qs(urlsplit(one.text.url).fragment)
+
+
+# Only a greeting --------------------------------------------------------------------------------
+
+
+def test_nobody_is_greeted_unless_the_newsroom_wants_it(open_house: OpenHouse) -> None:
+    client = open_house()
+    reader = Reader(client)
+    assert welcomes(client) == []
+    assert reader.confirmed
+
+
+def test_a_new_reader_is_greeted_once_and_takes_part_in_everything(open_house: OpenHouse) -> None:
+    client = open_house(WELCOME="yes")
+    reader = Reader(client, locale="fr-CA")
+    (one,) = welcomes(client)
+    assert one.audience == Audience(subscription=reader.id)
+    assert (one.text.title, one.text.lang) == ("Bienvenue", "fr")
+    assert one.text.body == "Les alertes de The Daily Example auront cet aspect."
+    assert one.text.url == "https://paper.example/"
+    assert client.runtime.publishing.latest(10) == [], "no editor's business"
+    assert client.runtime.publishing.reach(EVERYONE) == 1
+    for more in ({}, {"refresh": True}, {"topics": []}):
+        assert reader.subscribe(**more).status_code == 200
+    assert welcomes(client) == [one]
+
+
+def test_the_newsrooms_own_words_are_said_in_its_own_language(open_house: OpenHouse) -> None:
+    words = {"WELCOME_TITLE": "Sveiki!", "WELCOME_BODY": "Labi, ka esat ar mums: {}."}
+    client = open_house(WELCOME="yes", SITE_LANGUAGE="lv", **words)
+    Reader(client, locale="fr")
+    (one,) = welcomes(client)
+    assert (one.text.title, one.text.body, one.text.lang) == (*words.values(), "lv")
+
+
+def test_what_we_say_ourselves_is_there_in_the_same_languages_and_fits() -> None:
+    assert set(GREETING) == set(PRESS) == set(TEST) == set(SLEPT)
+    for words in [*PRESS.values(), *(text for _, text in TEST.values())]:
+        assert words.count("{}") == 1
+
+
+# Confirmation -----------------------------------------------------------------------------------
+
+
+def reach(client: Client, **audience: Any) -> int:
+    return client.runtime.publishing.reach(Audience(**audience))
+
+
+def test_who_has_yet_to_confirm_is_in_no_audience(open_house: OpenHouse) -> None:
+    client = open_house(WELCOME="confirm", STORE_PARTITIONS="2")
+    house = client.runtime.store
+    token = client.add_token()
+    for slug in ("world", "sport"):
+        client.call("POST", f"{API}/topics", {"slug": slug, "name": slug.title()}, token=token)
+    opens = Audience(everyone=True, story="quake")
+    client.runtime.publishing.publish(content(), opens, by="a test")
+    chosen = {"topics": ["world"], "locale": "en", "followed_stories": ["quake"]}
+    reader, other = Reader(client, 0, **chosen), Reader(client, 1, **chosen)
+    audiences: list[dict[str, Any]] = [
+        {"everyone": True},
+        {"topics": ("world",)},
+        {"everyone": True, "exclude": ("sport",)},
+        {"everyone": True, "locales": ("en",)},
+        {"topics": ("sport",), "story": "quake"},
+        {"topics": ("sport",), "exclude": ("world",), "story": "quake"},
+    ]
+    assert [reach(client, **one) for one in audiences] == [0] * 6
+    assert (house.subscriptions.count(), house.subscriptions.count("unconfirmed")) == (2, 2)
+    assert reach(client, subscription=reader.id) == 1, "a test, and the welcome itself"
+
+    reader.reports()
+
+    assert [reach(client, **one) for one in audiences] == [1] * 6
+    assert house.subscriptions.count("unconfirmed") == 1
+    assert (reader.confirmed, other.confirmed) == (True, False)
+    other.call("DELETE")
+    assert house.subscriptions.count("unconfirmed") == 0
+
+
+@pytest.mark.parametrize(
+    ("event", "confirms"), [("shown", True), ("clicked", True), ("dismissed", False)]
+)
+def test_the_welcome_confirms_where_it_was_seen_and_changes_nothing_else(
+    open_house: OpenHouse, event: str, confirms: bool
+) -> None:
+    client = open_house(WELCOME="confirm")
+    reader = Reader(client, topics=[], timezone="Europe/Riga", daily_limit=3, wording=7)
+    before = reader.call("GET").json
+    (one,) = welcomes(client)
+    reader.reports(event, one.id)
+    assert reader.confirmed is confirms
+    assert reader.call("GET").json == {**before, "confirmed": confirms}
+    assert client.runtime.publishing.receipts(one.id)[event] == 1
+
+
+def test_neither_a_forgery_nor_somebody_elses_welcome_confirms(open_house: OpenHouse) -> None:
+    client = open_house(WELCOME="confirm")
+    reader, other = Reader(client, 0), Reader(client, 1)
+    said = {"token": "x" * 22, "event": "shown"}
+    assert client.call("POST", RECEIPTS, said).status_code == 204
+    other.reports("clicked")
+    assert (reader.confirmed, other.confirmed) == (False, True)
+    reader.call("PATCH", said={"topics": [], "daily_limit": 3})
+    assert not reader.confirmed, "choosing is not seeing"
+
+
+def test_who_left_before_the_welcome_was_seen_stays_away(open_house: OpenHouse) -> None:
+    client = open_house(WELCOME="confirm")
+    reader = Reader(client)
+    reader.call("DELETE")
+    reader.reports("clicked")
+    assert client.runtime.store.subscriptions.count() == 0
+    assert client.runtime.store.subscriptions.count("unconfirmed") == 0
+    assert reach(client, everyone=True) == 0
+
+
+def test_a_press_confirms_by_the_page_it_opens_and_counts_nothing(open_house: OpenHouse) -> None:
+    client = open_house(WELCOME="confirm")
+    reader = Reader(client, receipts=False)
+    (one,) = welcomes(client)
+    assert one.text.url.startswith("https://paper.example/#")
+    assert asked(one)["stop-press"] == ["welcome"]
+    (token,) = asked(one)["receipt"]
+    said = {"token": token, "event": "clicked"}
+    assert client.call("POST", RECEIPTS, said).status_code == 204
+    assert reader.confirmed
+    assert set(client.runtime.publishing.receipts(one.id).values()) == {0}
+    assert set(client.runtime.publishing.receipts(0).values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "receipts", "press"),
+    [
+        (None, True, False),
+        (None, False, True),
+        ("https://web.push.apple.com/QGx1", True, True),
+    ],
+)
+def test_who_can_confirm_by_a_press_only_is_told_to_press(
+    open_house: OpenHouse, endpoint: str | None, receipts: bool, press: bool
+) -> None:
+    client = open_house(WELCOME="confirm")
+    given = browser()
+    given["endpoint"] = endpoint or given["endpoint"]
+    said = {"subscription": given, "receipts": receipts, "locale": "de"}
+    assert client.call("POST", SUBSCRIPTIONS, said).status_code == 201
+    (one,) = welcomes(client)
+    words = PRESS["de"] if press else TEST["de"][1]
+    assert one.text.body == words.format("The Daily Example")
+    assert Payload(one, "https://push.example").size < MAX_PLAINTEXT
+
+
+def test_there_is_one_welcome_a_day_however_often_a_page_comes(open_house: OpenHouse) -> None:
+    client = open_house(WELCOME="confirm")
+    reader = Reader(client)
+    for more in ({}, {"refresh": True}, {"topics": []}):
+        answer = reader.subscribe(**more)
+        assert (answer.status_code, answer.json["confirmed"]) == (200, False)
+    assert len(welcomes(client)) == 1
+    redis = client.runtime.store.redis
+    (memory,) = [key for key in redis.scan_iter() if b":idempotency:" in key]
+    assert 0 < redis.ttl(memory) <= 86_400
+    redis.delete(memory)  # a day later
+    reader.subscribe(refresh=True)
+    assert len(welcomes(client)) == 2
+    reader.reports()
+    redis.delete(*[key for key in redis.scan_iter() if b":idempotency:" in key])
+    assert reader.subscribe(refresh=True).json["confirmed"]
+    assert len(welcomes(client)) == 2
+
+
+def test_a_browser_that_moves_takes_along_whether_it_confirmed(open_house: OpenHouse) -> None:
+    client = open_house(WELCOME="confirm")
+    waiting, sure = Reader(client, 0), Reader(client, 1)
+    sure.reports()
+    for number, reader in enumerate((waiting, sure), 2):
+        answer = reader.call("PATCH", said={"subscription": browser(number)})
+        reader.id, reader.token = SubscriptionId.parse(answer.json["id"]), answer.json["token"]
+    assert (waiting.confirmed, sure.confirmed) == (False, True)
+    assert reach(client, everyone=True) == 1
+    greeted = [one.audience.subscription for one in welcomes(client)]
+    assert greeted.count(waiting.id) == 1
+    assert sure.id not in greeted
+
+
+def test_where_the_newsroom_asks_no_more_the_next_visit_confirms(open_house: OpenHouse) -> None:
+    reader = Reader(open_house(WELCOME="confirm"))
+    assert not reader.confirmed
+    reader.client = open_house(WELCOME="yes")
+    assert reach(reader.client, everyone=True) == 0
+    reader.subscribe(refresh=True)
+    assert reader.confirmed
+    assert reach(reader.client, everyone=True) == 1
+
+
+def test_who_was_there_before_the_newsroom_asked_is_asked_nothing(open_house: OpenHouse) -> None:
+    reader = Reader(open_house())
+    reader.client = open_house(WELCOME="confirm")
+    reader.subscribe(refresh=True)
+    reader.subscribe()
+    assert reader.confirmed
+    assert welcomes(reader.client) == []
+
+
+def test_welcomes_give_way_to_alerts_and_come_on_another_visit(open_house: OpenHouse) -> None:
+    client = open_house(WELCOME="confirm")
+    ids = [client.runtime.publishing.publish(content(), EVERYONE, by="").id for _ in range(100)]
+    reader = Reader(client)
+    assert welcomes(client) == []
+    client.runtime.publishing.cancel(ids[0])
+    assert reader.subscribe(refresh=True).status_code == 200
+    assert len(welcomes(client)) == 1
+
+
+# When Redis takes nothing -----------------------------------------------------------------------
+
+
+def test_in_a_full_redis_nothing_is_stored_and_nobody_greeted() -> None:
+    with RedisServer() as server:
+        client = Client(make_app(server.url, WELCOME="confirm"))
+        with server.full():
+            said = {"subscription": browser()}
+            assert client.call("POST", SUBSCRIPTIONS, said).status_code == 503
+        assert client.runtime.store.subscriptions.count() == 0
+        assert client.runtime.store.subscriptions.count("unconfirmed") == 0
+        assert client.runtime.store.notifications.active() == []
+
+
+# Through the real thing -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def confirming(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[House]:
+    """A house that wants to be confirmed, with a worker and a clock."""
+    with House(redis_url, push, tmp_path, WELCOME="confirm") as house:
+        push.accept_any(house.vapid.public)
+        house.worker()
+        house.clock()
+        yield house
+
+
+def test_only_who_saw_the_welcome_gets_what_comes_after_it(
+    confirming: House, push: PushService
+) -> None:
+    client = Client(create_app(confirming.config))
+    for number in range(3):
+        given = browser(number)
+        given["endpoint"] = push.origin + pretend_readers.path(number)
+        assert client.call("POST", SUBSCRIPTIONS, {"subscription": given}).status_code == 201
+    push.wait_for(3, timeout=30)
+    by_path = {message.path: message for message in push.received}
+    greetings = [shown(by_path[pretend_readers.path(number)]) for number in range(3)]
+    assert {one["title"] for one in greetings} == {"Welcome"}
+    nobodys = confirming.publish()
+    confirming.over(nobodys)
+    assert confirming.outcomes(nobodys) == {}
+    receipt = greetings[1]["data"]["receipt"]
+    client.call("POST", RECEIPTS, {"token": receipt, "event": "shown"})
+
+    before = len(push.received)
+    id = confirming.publish(title="News")
+    confirming.over(id)
+
+    assert confirming.outcomes(id) == {"accepted": 1}
+    assert [message.path for message in push.received[before:]] == [pretend_readers.path(1)]
+    wait_until(lambda: not client.runtime.store.notifications.active())

@@ -1,0 +1,313 @@
+"""Which connections the transport makes, shares, keeps and closes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import wait_until
+from tests.support.peers import (
+    KEY,
+    WAIT,
+    GoawayServer,
+    answers,
+    hand_over,
+    one,
+    room,
+    send,
+    unreachable,
+)
+from tests.support.push_service import Answer as Reply
+from tests.support.push_service import Message, PushService, every
+from workers.http import http1
+from workers.http.exchange import Exchange
+from workers.http.transport import NoRoom, Transport
+
+
+def test_messages_share_a_few_http_2_connections(push: PushService, transport: Transport) -> None:
+    send(transport, push.origin, range(200))
+    came = answers(transport, 200)
+    assert sorted(answer.key for answer in came) == list(range(200))
+    assert {answer.status for answer in came} == {201}
+    received = push.wait_for(200, WAIT)
+    assert {message.http_version for message in received} == {"2"}
+    assert len({message.connection for message in received}) <= 4
+    assert push.refusals == []
+
+
+def test_a_few_messages_at_once_wait_for_one_connection(
+    push: PushService, transport: Transport
+) -> None:
+    send(transport, push.origin, range(20))
+    answers(transport, 20)
+    assert {message.connection for message in push.wait_for(20, WAIT)} == {1}
+    assert len(push.connections) == 1
+
+
+def test_no_more_connections_are_made_than_were_allowed(push: PushService) -> None:
+    transport = Transport(streams=150, connections=1, ca_bundle=push.ca_file)
+    # From its first answer on it is known that this service takes 100 streams of a connection.
+    one(transport, push.origin)
+    push.answer_with(lambda message: Reply(delay=0.5))
+    send(transport, push.origin, range(150))
+    answers(transport, 150)
+    transport.close()
+    assert {message.connection for message in push.wait_for(151, WAIT)} == {1}
+
+
+def test_connections_are_kept_from_message_to_message(
+    push: PushService, transport: Transport
+) -> None:
+    for _ in range(3):
+        one(transport, push.origin)
+    assert len({message.connection for message in push.wait_for(3, WAIT)}) == 1
+
+
+def test_no_more_requests_are_taken_than_there_are_streams(push: PushService) -> None:
+    transport = Transport(streams=3, ca_bundle=push.ca_file)
+    assert room(transport, push.origin) == 3
+    send(transport, push.origin, range(3))
+    assert transport.free == 0
+    assert transport.room(push.origin) == 0
+    with pytest.raises(NoRoom):
+        transport.start(3, push.origin, "/push/3", (), b"")
+    answers(transport, 3)
+    assert transport.free == 3
+    transport.close()
+
+
+def test_polling_comes_back_at_once_when_nothing_is_under_way(transport: Transport) -> None:
+    assert transport.poll(3600) == []
+
+
+def test_a_server_whose_certificate_nobody_vouches_for_is_sent_nothing(push: PushService) -> None:
+    transport = Transport()
+    why = unreachable(transport, push.origin)
+    transport.close()
+    assert "certificate" in why
+    assert push.received == []
+
+
+def test_a_server_whose_certificate_is_for_another_name_is_sent_nothing(tmp_path: Path) -> None:
+    with GoawayServer(tmp_path, streams=1, name="localhost") as server:
+        transport = Transport(ca_bundle=server.certificate)
+        why = unreachable(transport, server.origin)
+        transport.close()
+    assert "certificate" in why
+    assert not server.taken
+
+
+def test_http_is_refused(push: PushService, transport: Transport) -> None:
+    for origin in ("http://push.example", push.plain_origin, "ftp://push.example"):
+        with pytest.raises(ValueError, match="https only"):
+            transport.room(origin)
+        with pytest.raises(ValueError, match="https only"):
+            transport.start(1, origin, "/1", (), b"")
+    assert transport.free == 256
+
+
+def test_http_is_spoken_to_an_origin_that_is_listed_for_it(push: PushService) -> None:
+    transport = Transport(plain_origins=frozenset([push.plain_origin]))
+    assert one(transport, push.plain_origin).status == 201
+    with pytest.raises(ValueError, match="https only"):
+        transport.start(1, "http://push.example", "/1", (), b"")
+    transport.close()
+    assert [message.http_version for message in push.received] == ["1.1"]
+    assert push.refusals == []
+
+
+def test_a_closed_port_and_an_unknown_name_are_unreachable() -> None:
+    transport = Transport()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    # A label of 64 characters exists nowhere, which the resolver knows without asking the network.
+    for host, why in ((f"127.0.0.1:{port}", "refused"), ("x" * 64 + ".invalid", "unknown")):
+        assert why in unreachable(transport, f"https://{host}")
+    assert not transport.is_busy
+    transport.close()
+
+
+def test_a_forked_process_is_refused_and_does_no_harm(
+    push: PushService, transport: Transport
+) -> None:
+    def is_refused(use: Callable[[], object]) -> bool:
+        try:
+            use()
+        except RuntimeError as error:
+            return "another process" in str(error)
+        return False
+
+    uses = (lambda: send(transport, push.origin, [1]), lambda: transport.poll(0), transport.close)
+    one(transport, push.origin)
+    child = os.fork()
+    if child == 0:
+        os._exit(sum(map(is_refused, uses)))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert one(transport, push.origin).status == 201
+    assert {message.connection for message in push.wait_for(2, WAIT)} == {1}
+
+
+def test_closing_gives_up_what_is_under_way_and_leaves_no_connection(push: PushService) -> None:
+    transport = Transport(ca_bundle=push.ca_file)
+    arrived = threading.Event()
+
+    def rule(message: Message) -> Reply:
+        arrived.set()
+        return Reply(delay=WAIT)
+
+    push.answer_with(rule)
+    send(transport, push.origin, range(5))
+    while not arrived.is_set():
+        hand_over(transport)
+        assert transport.poll(0.1) == []
+    transport.close()
+    wait_until(lambda: not push.connections)
+
+
+def test_a_second_connection_is_made_only_when_the_first_is_full(push: PushService) -> None:
+    transport = Transport(streams=200, ca_bundle=push.ca_file)
+    one(transport, push.origin)
+    push.answer_with(lambda message: Reply(delay=0.3))
+    send(transport, push.origin, range(100))
+    answers(transport, 100)
+    assert {message.connection for message in push.received} == {1}
+    send(transport, push.origin, range(150))
+    answers(transport, 150)
+    transport.close()
+    assert {message.connection for message in push.received} == {1, 2}
+
+
+def test_a_connection_that_was_closed_while_idle_costs_no_message(
+    push: PushService, transport: Transport
+) -> None:
+    one(transport, push.origin)
+    push.present("good")  # all connections are cut
+    wait_until(lambda: not push.connections)
+    send(transport, push.origin, range(20))
+    assert {answer.status for answer in answers(transport, 20)} == {201}
+    assert {message.connection for message in push.received} == {1, 2}
+
+
+def test_a_name_that_takes_long_to_resolve_holds_up_no_other(
+    push: PushService, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    resolve = socket.getaddrinfo
+
+    def slow(host: str, *rest: object, **named: object) -> object:
+        if host.endswith(".invalid"):
+            released.wait(WAIT)
+            raise socket.gaierror
+        return resolve(host, *rest, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    unknown = [f"https://{n}.invalid" for n in range(20)]
+    assert not any(map(transport.room, unknown))
+    send(transport, push.origin, range(20))
+    assert {answer.status for answer in answers(transport, 20)} == {201}
+    released.set()
+    found: dict[str, str] = {}
+    while len(found) < 20:
+        assert transport.poll(1.0) == []
+        found |= transport.unreachable()
+    assert found == dict.fromkeys(unknown, "host name unknown")
+
+
+def test_of_several_addresses_one_that_answers_is_taken(
+    push: PushService, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        refusing = closed.getsockname()
+    # One that never answers: its queue of connections is full.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            with suppress(BlockingIOError):
+                filler.connect(full.getsockname())
+            fillers.append(filler)
+        port = int(push.origin.rpartition(":")[2])
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        wheres = [full.getsockname(), refusing, ("127.0.0.1", port)]
+        addresses = [(*kind, where) for where in wheres]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+        assert one(transport, push.origin).status == 201
+        for filler in fillers:
+            filler.close()
+
+
+def test_http_1_1_over_tls_keeps_its_connections() -> None:
+    with PushService(http2=False) as push:
+        push.accept_any(KEY.public)
+        transport = Transport(ca_bundle=push.ca_file)
+        for _ in range(3):
+            send(transport, push.origin, range(50))
+            assert {answer.status for answer in answers(transport, 50)} == {201}
+        push.answer_with(lambda message: Reply(delay=0.2))
+        send(transport, push.origin, range(50))
+        answers(transport, 50)
+        assert 2 < len({message.connection for message in push.received}) <= 16
+        push.answer_with(every(5, Reply(goaway=True)))
+        send(transport, push.origin, range(50))
+        came = answers(transport, 50)
+        assert all(answer.status == 201 or answer.untouched for answer in came)
+        transport.close()
+        assert {message.http_version for message in push.received} == {"1.1"}
+        assert push.refusals == []
+
+
+def test_http_1_1_without_an_answer_is_not_used_again() -> None:
+    connection = http1.Connection[Exchange]("push.example")
+    given_up = Exchange("/push/1", (), b"Stop press")
+    connection.request(given_up)
+    assert connection.receive(b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\nbut") == []
+    connection.cancel(given_up)
+    assert (connection.failure, connection.room) == (
+        "connection lost: a request was given up",
+        0,
+    )
+
+
+def test_connections_unused_for_longest_are_closed_when_there_are_many(
+    push: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.http.transport._MAX_CONNECTIONS", 2)
+    with PushService() as second, PushService() as third:
+        both = push.ca_file.read_text() + second.ca_file.read_text() + third.ca_file.read_text()
+        bundle = push.ca_file.parent / "all.pem"
+        bundle.write_text(both)
+        transport = Transport(ca_bundle=bundle)
+        for service in (push, second, third):
+            service.accept_any(KEY.public)
+            assert one(transport, service.origin).status == 201
+        wait_until(lambda: not push.connections)
+        assert second.connections
+        assert third.connections
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    ("origin", "path"),
+    [
+        ("https://", "/"),
+        ("https://push.example/path", "/"),
+        ("https://push.example:port", "/"),
+        ("https://push.example", ""),
+        ("https://push.example", "push"),
+        ("https://push.example", "/a b"),
+        ("https://push.example", "/a\r\nx: y"),
+        ("https://push.example", "/\u00e9"),
+    ],
+)
+def test_what_is_no_url_is_refused(transport: Transport, origin: str, path: str) -> None:
+    with pytest.raises(ValueError, match=r"none|[Pp]ort"):
+        transport.start(1, origin, path, (), b"")
+    assert transport.free == 256
+    assert transport.poll(3600) == []

@@ -1,0 +1,184 @@
+"""The supervisor: what it starts, starts again, and never leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.local.supervisor import Child, ChildEnded, Supervisor, next_delay
+from tests.support import ROOT
+from tests.support.installation import wait_until
+
+# A child writes its process id to a file of its name, and a line when it is asked to finish.
+CHILD = """
+import os, pathlib, signal, sys, time
+name, stubborn = sys.argv[1], len(sys.argv) > 2
+def finish(*_):
+    with open("finished", "a") as file:
+        print(name, file=file)
+    if not stubborn:
+        sys.exit()
+signal.signal(signal.SIGTERM, finish)
+new = pathlib.Path(name + ".new")
+new.write_text(str(os.getpid()))
+new.rename(name)
+while True:
+    time.sleep(60)
+"""
+
+# The supervisor is a process of its own, as it is in life.
+PARENT = """
+import sys
+from service.local.supervisor import Child, Supervisor
+def child(name, *more):
+    return Child(name, [sys.executable, "-c", sys.argv[1], name, *more])
+with Supervisor() as supervisor:
+    supervisor.start(child("redis"))
+    supervisor.start(child("web"), child("worker", *sys.argv[2:]))
+    supervisor.run()
+"""
+
+
+class House:
+    """A supervisor over three children in `folder`."""
+
+    def __init__(self, folder: Path, *more: str) -> None:
+        self.folder = folder
+        self.supervisor = subprocess.Popen(
+            [sys.executable, "-c", PARENT, CHILD, *more],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def pid(self, name: str) -> int:
+        """The process id of a child, as soon as it has one."""
+        wait_until((self.folder / name).exists)
+        return int((self.folder / name).read_text())
+
+    def pids(self) -> list[int]:
+        return [self.pid(name) for name in ("redis", "web", "worker")]
+
+    def finished(self) -> list[str]:
+        """The children that were asked to finish, in that order."""
+        return (self.folder / "finished").read_text().split()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    """Start houses, and leave none of their processes behind, whatever a test finds."""
+    houses: list[House] = []
+
+    def start(*more: str) -> House:
+        houses.append(House(tmp_path, *more))
+        return houses[-1]
+
+    yield start
+    for one in houses:
+        one.supervisor.kill()
+        one.supervisor.wait()
+        for name in ("redis", "web", "worker"):
+            if (tmp_path / name).exists() and alive(one.pid(name)):
+                os.kill(one.pid(name), signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_killed_child_is_started_again_and_the_others_stay(house: Callable[..., House]) -> None:
+    running = house()
+    redis, web, worker = running.pids()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: running.pid("worker") != worker)
+    assert alive(running.pid("worker"))
+    assert running.pid("redis") == redis
+    assert running.pid("web") == web
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_stops_all_children_the_first_started_last(
+    house: Callable[..., House], number: signal.Signals
+) -> None:
+    running = house()
+    pids = running.pids()
+    running.supervisor.send_signal(number)
+    assert running.supervisor.wait() == 0
+    assert not any(alive(pid) for pid in pids)
+    assert sorted(running.finished()) == ["redis", "web", "worker"]
+    assert running.finished()[-1] == "redis"
+
+
+def test_ctrl_c_in_the_terminal_reaches_no_child_but_through_the_supervisor(
+    house: Callable[..., House],
+) -> None:
+    running = house()
+    for pid in running.pids():
+        assert os.getsid(pid) == pid
+    os.killpg(running.supervisor.pid, signal.SIGINT)
+    assert running.supervisor.wait() == 0
+    assert sorted(running.finished()) == ["redis", "web", "worker"]
+
+
+def test_a_second_signal_ends_a_child_that_will_not_finish(house: Callable[..., House]) -> None:
+    running = house("stubborn")
+    pids = running.pids()
+    running.supervisor.send_signal(signal.SIGINT)
+    wait_until(lambda: (running.folder / "finished").exists() and "worker" in running.finished())
+    assert running.supervisor.poll() is None
+    running.supervisor.send_signal(signal.SIGINT)
+    assert running.supervisor.wait() == 0
+    assert not any(alive(pid) for pid in pids)
+    assert running.finished()[-1] == "redis"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of the death")
+def test_no_child_outlives_a_supervisor_that_is_killed(house: Callable[..., House]) -> None:
+    running = house()
+    pids = running.pids()
+    running.supervisor.kill()
+    running.supervisor.wait()
+    wait_until(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_a_child_that_ends_before_all_is_ready_stops_the_start() -> None:
+    with Supervisor() as supervisor, pytest.raises(ChildEnded) as ended:
+        supervisor.start(Child("web", [sys.executable, "-c", "raise SystemExit(3)"]))
+        supervisor.wait(lambda: False)
+    assert str(ended.value) == "web ended with exit code 3"
+
+
+def test_waiting_ends_when_all_is_ready_and_gives_up_in_time() -> None:
+    with Supervisor() as supervisor:
+        supervisor.start(Child("web", [sys.executable, "-c", "import time; time.sleep(60)"]))
+        supervisor.wait(lambda: True)
+        with pytest.raises(TimeoutError):
+            supervisor.wait(lambda: False, timeout=0)
+
+
+def test_a_signal_while_waiting_leaves_the_block_and_stops_what_was_started() -> None:
+    reached = False
+    with Supervisor() as supervisor:
+        supervisor.start(Child("web", [sys.executable, "-c", "import time; time.sleep(60)"]))
+        supervisor.wait(lambda: os.kill(os.getpid(), signal.SIGTERM) is not None)
+        reached = True
+    assert not reached
+
+
+def test_a_child_that_keeps_dying_is_started_ever_more_rarely_until_it_has_lived_well() -> None:
+    delays = [0.0]
+    for _ in range(7):
+        delays.append(next_delay(delays[-1], lived=1))
+    assert delays[1:] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert next_delay(5.0, lived=10) == 0.2

@@ -1,0 +1,370 @@
+"""What readers chose holds when an alert would reach them, and what was held comes afterwards."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from service.domain.publishing import Conflict
+from service.model.notifications import Audience, SendAt, State, SubscriptionId
+from service.model.payload import SLEPT
+from service.model.preferences import NO_QUIET, QUARTER, day
+from service.store import Store, connect
+from tests.support.installation import House, content, wait_until
+from tests.support.push_service import Answer, PushService
+from tests.support.redis_server import RedisServer
+from tests.support.seeded import FRONT, READERS, around_now, choose, reader_of, said, wake, waking
+
+EVERYONE = Audience(everyone=True)
+
+
+def skipped(house: House, id: int) -> dict[str, int]:
+    progress = house.runtime.publishing.progress(id)
+    return {why: n for (outcome, why), n in progress.outcomes.items() if outcome == "skipped"}
+
+
+def reached(push: PushService) -> set[int]:
+    """The numbers of those whose push service got something."""
+    return {reader_of(message) for message in push.received}
+
+
+# Quiet hours and pauses -------------------------------------------------------------------------
+
+
+def test_an_alert_is_held_for_those_in_whose_zone_it_is_night(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(100), quiet=around_now())
+    id = reading.publish()
+    assert reading.over(id).state is State.SENT
+    assert reading.outcomes(id) == {"accepted": 200, "skipped": 100}
+    assert skipped(reading, id) == {"quiet": 100}
+    assert reached(push) == set(range(100, READERS))
+
+
+def test_the_newsrooms_quiet_hours_hold_for_those_who_chose_none(
+    redis_url: str, push: PushService, tmp_path: Any
+) -> None:
+    with House(redis_url, push, tmp_path, QUIET_HOURS=str(around_now())) as house:
+        house.seed(READERS)
+        choose(house, range(100), quiet=None)
+        house.worker()
+        id = house.publish()
+        house.runtime.dispatch.advance(id)
+        wait_until(lambda: house.runtime.publishing.progress(id).done == READERS)
+        assert skipped(house, id) == {"quiet": 100}
+
+
+def test_a_breaking_alert_wakes_only_those_who_allow_it(reading: House, push: PushService) -> None:
+    choose(reading, range(100), quiet=around_now())
+    choose(reading, range(40), allow_breaking=True)
+    id = reading.publish(kind="breaking")
+    reading.over(id)
+    assert skipped(reading, id) == {"quiet": 60}
+    assert set(range(40)) <= reached(push)
+
+
+def test_who_paused_is_left_alone_until_the_pause_is_over(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(100), paused_until=int(time.time()) + 3 * 3600)
+    choose(reading, range(100, 150), paused_until=int(time.time()) - 2 * 3600)
+    id = reading.publish(kind="breaking")
+    reading.over(id)
+    assert skipped(reading, id) == {"paused": 100}
+    assert reached(push) == set(range(100, READERS))
+
+
+def test_a_push_service_is_never_asked_to_keep_an_alert_into_quiet_hours(
+    reading: House, push: PushService
+) -> None:
+    soon = around_now(before=-2, after=30)  # in 15 to 30 minutes
+    choose(reading, range(READERS), quiet=soon)
+    id = reading.publish()
+    reading.over(id)
+    begins = (int(time.time()) // QUARTER + 2) * QUARTER
+    assert reading.outcomes(id) == {"accepted": READERS}
+    for message in push.received:
+        assert 60 <= int(message.headers["ttl"]) <= begins - time.time() + 60
+
+
+def test_quiet_hours_that_begin_while_an_alert_waits_are_kept(
+    reading: House, push: PushService
+) -> None:
+    """A push service that answers later finds its readers asleep."""
+    push.answer_with(lambda _: Answer(429, {"retry-after": "2"}))
+    id = reading.publish()
+    push.wait_for(1, timeout=20)
+    choose(reading, range(READERS), quiet=around_now())
+    push.answer_with(lambda _: Answer(201))
+    reading.over(id)
+    assert reading.outcomes(id).get("accepted", 0) < READERS / 2
+    assert skipped(reading, id)["quiet"] > READERS / 2
+
+
+def test_a_test_to_ones_own_browser_comes_at_any_hour(reading: House, push: PushService) -> None:
+    choose(reading, range(1), quiet=around_now(), paused_until=int(time.time()) + 9000)
+    id = reading.publish(Audience(subscription=SubscriptionId(0, 0)))
+    reading.over(id)
+    assert reading.outcomes(id) == {"accepted": 1}
+
+
+# While you slept --------------------------------------------------------------------------------
+
+
+@pytest.mark.redis
+def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(100), quiet=around_now())
+    choose(reading, range(40), allow_breaking=True)
+    ferry = replace(EVERYONE, story="ferry")
+    reading.over(reading.publish(ferry, title="Of the same story"))
+    reading.over(reading.publish(ferry, title="First"))
+    reading.over(reading.publish(title="Second", kind="breaking"))
+    came = wake(reading, push)
+    assert len({message.path for message in came}) == len(came) == 100
+    body = content().body
+    assert said(came) == {
+        f"First|{body}": 40,
+        f"{SLEPT['en']}|Second\nFirst": 60,
+    }
+
+
+def test_what_a_newer_alert_of_its_story_has_replaced_does_not_come_in_the_morning(
+    reading: House, push: PushService
+) -> None:
+    ferry = replace(EVERYONE, story="ferry")
+    choose(reading, range(50), quiet=around_now())
+    reading.over(reading.publish(ferry, title="Ferry late"))
+    choose(reading, range(50), quiet=NO_QUIET)
+    reading.over(reading.publish(ferry, title="Ferry home"))
+    assert wake(reading, push) == []
+    (wave,) = reading.runtime.publishing.waves(9)
+    assert skipped(reading, wave.id) == {"over": 50}
+
+
+def test_of_a_story_each_reader_gets_the_latest_that_is_for_them(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    late = reading.publish(replace(EVERYONE, story="ferry"), title="Ferry late")
+    race = reading.publish(Audience(topics=("sport",), story="ferry"), title="Ferry race")
+    for id in (late, race):
+        reading.over(id)
+    fans = skipped(reading, race)["quiet"]
+    assert 0 < fans < 50
+    publishing, body = reading.runtime.publishing, content().body
+    waiting = [publishing.held(publishing.get(id)).waiting for id in (late, race)]
+    assert waiting == [50 - fans, fans]
+    assert said(wake(reading, push)) == {
+        f"Ferry late|{body}": 50 - fans,
+        f"Ferry race|{body}": fans,
+    }
+
+
+def test_what_is_held_has_the_words_that_hold_in_the_morning(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    wrong, gone = (reading.publish(title=title) for title in ("Ten dead", "Never mind"))
+    for id in (wrong, gone):
+        reading.over(id)
+    correction = reading.correct(wrong, "Nobody dead")
+    reading.over(correction.id)
+    came = wake(reading, push)
+    assert said(came) == {
+        f"{SLEPT['en']}|Never mind\nNobody dead": 50,
+    }
+
+
+def test_what_was_cancelled_in_the_night_does_not_come_in_the_morning(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    push.answer_with(lambda _: Answer(503, {"retry-after": "60"}))
+    id = reading.publish()
+    wait_until(lambda: skipped(reading, id).get("quiet") == 50)
+    reading.runtime.publishing.cancel(id)
+    reading.over(id)
+    push.answer_with(lambda _: Answer(201))
+    assert wake(reading, push) == []
+    (wave,) = reading.runtime.publishing.waves(9)
+    assert skipped(reading, wave.id) == {"over": 50}
+
+
+def test_an_alert_that_is_held_for_all_can_be_corrected_before_anybody_has_it(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(READERS), quiet=around_now())
+    id = reading.publish(title="Ten dead")
+    reading.over(id)
+    reading.correct(id, "Nobody dead")
+    assert said(wake(reading, push)) == {f"Nobody dead|{content().body}": READERS}
+
+
+def test_who_has_an_alert_since_the_morning_gets_its_correction_and_nothing_twice(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    id = reading.publish(title="Ten dead")
+    reading.over(id)
+    assert len(wake(reading, push)) == 50
+    publishing = reading.runtime.publishing
+    (wave,) = publishing.waves(9)
+    with pytest.raises(Conflict, match="correct the alerts themselves"):
+        reading.correct(wave.id, "x")
+    correction = reading.correct(id, "Nobody dead")
+    reading.over(correction.id)
+    assert reading.outcomes(correction.id) == {"accepted": READERS}
+    held = reading.runtime.store.held.of(0, range(READERS), [id])
+    assert held == {}, "another wave brings nothing of it again"
+
+
+def test_what_is_corrected_while_it_is_being_brought_comes_corrected(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    id = reading.publish(title="Ten dead")
+    reading.over(id)
+    with waking(reading, push) as taken:
+        reading.correct(id, "Nobody dead", replace=False)
+    assert said(taken) == {f"Nobody dead|{content().body}": 50}
+
+
+def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    reading.over(reading.publish())
+    (quarter,) = reading.runtime.store.held.due(1 << 40)
+    reading.runtime.publishing.wake_readers(quarter * QUARTER + 4 * 3600, FRONT)
+    assert reading.runtime.store.held.due(1 << 40) == []
+    assert not reading.runtime.publishing.waves(9)
+
+
+# So many a day ----------------------------------------------------------------------------------
+
+
+@pytest.mark.redis
+def test_nobody_gets_more_alerts_a_day_than_they_want_though_many_are_sent_at_once(
+    reading: House, push: PushService
+) -> None:
+    reading.worker()
+    choose(reading, range(100), daily_limit=2)
+    choose(reading, range(100, 200), daily_limit=5)
+    ids = [reading.publish() for _ in range(7)]
+    for id in ids:
+        reading.over(id)
+    times = Counter(message.path for message in push.received)
+    assert Counter(times.values()) == {2: 100, 5: 100, 7: 100}
+    assert sum(skipped(reading, id).get("limit", 0) for id in ids) == 100 * 5 + 100 * 2
+
+
+@pytest.mark.redis
+def test_an_alert_counts_once_though_its_worker_is_killed(house: House, push: PushService) -> None:
+    house.seed(READERS)
+    choose(house, range(READERS), daily_limit=1)
+    push.answer_with(lambda _: Answer(201, delay=0.5))
+    worker = house.worker()
+    house.clock()
+    id = house.publish()
+    push.wait_for(20, timeout=20)
+    house.end(worker, signal.SIGKILL)
+    house.worker()
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": READERS}
+
+
+def test_what_was_counted_is_taken_back_in_a_full_redis_too() -> None:
+    with RedisServer() as server:
+        daily = Store(connect(server.url)).daily
+        assert daily.count(1, 0, 20260329, [3, 4], [1, 1]) == [True, True]
+        with server.full():
+            daily.take_back(1, 0, 20260329, [3])
+        assert daily.count(2, 0, 20260329, [3, 4], [1, 1]) == [True, False]
+        assert daily.count(2, 0, 20260329, [3, 4], [1, 1]) == [True, False], "asked again"
+
+
+def test_breaking_alerts_and_corrections_do_not_count(reading: House, push: PushService) -> None:
+    choose(reading, range(READERS), daily_limit=1)
+    for _ in range(2):
+        reading.over(reading.publish(kind="breaking"))
+    first = reading.publish()
+    reading.over(first)
+    correction = reading.correct(first, "Corrected")
+    reading.over(correction.id)
+    assert reading.outcomes(correction.id) == {"accepted": READERS}
+    last = reading.publish()
+    reading.over(last)
+    assert skipped(reading, last) == {"limit": READERS}
+
+
+def test_a_story_counts_once_a_day(reading: House, push: PushService) -> None:
+    choose(reading, range(READERS), daily_limit=1)
+    ferry = replace(EVERYONE, story="ferry")
+    for audience in (ferry, ferry, ferry, EVERYONE):
+        reading.over(reading.publish(audience))
+    kinds = [reading.outcomes(one.id) for one in reading.runtime.publishing.latest(4)]
+    assert kinds == [{"skipped": READERS}, *[{"accepted": READERS}] * 3]
+
+
+@pytest.mark.redis
+def test_what_was_not_accepted_does_not_count(reading: House, push: PushService) -> None:
+    choose(reading, range(READERS), daily_limit=1)
+    push.answer_with(lambda _: Answer(413))
+    refused = reading.publish()
+    reading.over(refused)
+    assert reading.outcomes(refused) == {"refused": READERS}
+    push.answer_with(lambda _: Answer(201))
+    id = reading.publish()
+    reading.over(id)
+    assert reading.outcomes(id) == {"accepted": READERS}
+
+
+def test_each_reader_is_counted_by_the_date_of_their_own_clock(
+    reading: House, push: PushService
+) -> None:
+    east, west = "Pacific/Kiritimati", "Pacific/Pago_Pago"  # 25 hours apart
+    quarter = int(time.time()) // QUARTER
+    assert day(east, quarter) != day(west, quarter)
+    choose(reading, range(100), zone=east, daily_limit=1)
+    choose(reading, range(100, 200), zone=west, daily_limit=1)
+    reading.over(reading.publish())
+    daily = reading.runtime.store.daily
+    numbers, ones = range(200), [1] * 200
+    another = 9
+    found = daily.count(another, 0, day(east, quarter), numbers, ones)
+    assert found == [False] * 100 + [True] * 100
+    assert daily.count(another, 0, day(west, quarter), numbers, [2] * 200) == [True] * 200
+
+
+# By each reader's clock -------------------------------------------------------------------------
+
+
+def test_an_alert_by_local_time_comes_when_each_readers_clock_says_so(
+    reading: House, push: PushService
+) -> None:
+    now = datetime.now(timezone.utc)
+    wall = (now + timedelta(hours=2, seconds=4)).replace(tzinfo=None).isoformat()
+    choose(reading, range(100), zone="Etc/GMT-2")  # two hours ahead: in four seconds
+    choose(reading, range(100, 200), zone="UTC")  # in two hours
+    choose(reading, range(200, READERS), zone="Etc/GMT-9")  # seven hours ago
+    id = reading.runtime.publishing.publish(
+        content(), EVERYONE, by="a test", send_at=SendAt(time.time(), wall=wall)
+    ).id
+    progress = reading.runtime.publishing.progress
+    wait_until(lambda: progress(id).done == 200, timeout=40)
+    assert reading.outcomes(id) == {"accepted": 100, "expired": 100}
+    assert reached(push) == set(range(100))
+    first = time.time() - (time.monotonic() - min(message.at for message in push.received))
+    assert first >= (now + timedelta(seconds=4)).timestamp(), "never early"
+    reading.runtime.publishing.cancel(id)
+    reading.over(id)
+    assert reading.outcomes(id)["cancelled"] == 100

@@ -1,0 +1,381 @@
+"""The fan-out's promises, with real workers in processes of their own and a strict push service."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections import Counter
+
+import pytest
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from service.domain.planning import QUEUE
+from service.model.notifications import Audience, Notification, Outcome, State, SubscriptionId
+from service.store.records import BUCKET, records_key
+from tests.support.installation import TOPICS, House, content, wait_until
+from tests.support.push_service import Answer, Message, PushService
+
+WINDOW = 256
+
+
+class Mixed:
+    """Answers of every kind, each following from the endpoint; says what must come of it."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def fate(path: str) -> int:
+        return zlib.crc32(path.encode()) % 100
+
+    def outcome(self, path: str) -> Outcome:
+        fate = self.fate(path)
+        return Outcome.GONE if fate < 4 else Outcome.REFUSED if fate < 6 else Outcome.ACCEPTED
+
+    def __call__(self, message: Message) -> Answer | None:
+        fate = self.fate(message.path)
+        with self._lock:
+            self._seen[message.path] += 1
+            first = self._seen[message.path] == 1
+        if fate < 6:
+            return Answer((404, 404, 410, 410, 413, 400)[fate])
+        if fate < 8 and first:
+            return Answer(429, {"retry-after": "1"})
+        if fate < 10 and first:
+            return Answer(500)
+        if fate == 10:
+            return Answer(201, delay=0.2)
+        return None
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_every_recipient_has_exactly_one_outcome_though_workers_are_killed_ten_times(
+    house: House, push: PushService
+) -> None:
+    recipients, kills = 50_000, 10
+    house.seed(recipients)
+    mixed = Mixed()
+    push.answer_with(mixed)
+    workers = [house.worker() for _ in range(2)]
+    house.clock()
+    id = house.publish()
+    for kill in range(kills):
+        push.wait_for(recipients * (kill + 1) // (kills + 2), timeout=120)
+        time.sleep(random.random() / 5)
+        house.end(workers.pop(random.randrange(2)), signal.SIGKILL)
+        workers.append(house.worker())
+
+    over = house.over(id, timeout=240)
+
+    assert over.state is State.SENT
+    assert push.refusals == []
+    asked = {message.path for message in push.received}
+    assert len(asked) == recipients
+    expected = Counter(mixed.outcome(path).value for path in asked)
+    assert house.outcomes(id) == dict(expected)
+    assert sum(house.outcomes(id).values()) == recipients
+    accepted = Counter(m.path for m in push.received if m.status and 200 <= m.status < 300)
+    assert set(accepted) == {path for path in asked if mixed.outcome(path) is Outcome.ACCEPTED}
+    assert sum(times - 1 for times in accepted.values()) <= WINDOW * kills
+    # The gone left every audience, and nobody else did.
+    still = recipients - expected["gone"]
+    reach = house.runtime.publishing.reach
+    assert reach(Audience(everyone=True)) == still
+    assert reach(Audience(topics=TOPICS[:4])) == still
+
+
+@pytest.mark.redis
+def test_the_work_of_a_killed_worker_is_taken_up_by_another(
+    house: House, push: PushService
+) -> None:
+    house.seed(600)
+    push.answer_with(lambda _message: Answer(201, delay=0.5))
+    doomed = house.worker()
+    id = house.publish()
+    push.wait_for(WINDOW // 2, timeout=30)
+    house.end(doomed, signal.SIGKILL)
+    killed_at = time.monotonic()
+    sent_before = len(push.received)
+    house.worker()
+    house.clock()
+
+    house.over(id)
+
+    assert house.outcomes(id) == {"accepted": 600}
+    resumed = [message.at for message in push.received[sent_before:] if message.at > killed_at]
+    assert min(resumed) - killed_at < 15, "the design's promise, with machines as slow as this"
+    repeats = Counter(message.path for message in push.received)
+    assert sum(times - 1 for times in repeats.values()) <= WINDOW
+
+
+# A process that publishes as the web does, and is killed where it would wake a worker.
+KILLED_BEFORE_WAKING = """
+import os, signal
+from service.config import Config
+from service.model.notifications import Audience, Content
+from service.runtime import Runtime
+runtime = Runtime.open(Config.read(os.environ))
+runtime.dispatch.wake = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+content = Content("Stored, then silence", "https://paper.example/story")
+runtime.publishing.publish(content, Audience(everyone=True), by="a test")
+"""
+
+
+def test_what_a_web_process_stored_before_it_died_is_sent_all_the_same(
+    house: House, push: PushService
+) -> None:
+    house.seed(10)
+    argv = [sys.executable, "-c", KILLED_BEFORE_WAKING]
+    died = subprocess.run(argv, env=house.environment, timeout=60, check=False)
+    assert died.returncode == -signal.SIGKILL
+    (stored,) = house.runtime.publishing.latest(10)
+    assert house.runtime.dispatch.queued() == 0, "nobody was woken"
+    house.worker()
+    house.clock()
+    house.over(stored.id)
+    assert house.outcomes(stored.id) == {"accepted": 10}
+
+
+def test_a_job_that_the_queue_delivers_many_times_sends_nothing_twice(
+    house: House, push: PushService
+) -> None:
+    house.seed(3000)
+    push.answer_with(lambda _message: Answer(201, delay=0.05))
+    id = house.publish()
+    queue = Queue(QUEUE, connection=house.runtime.store.redis, serializer=JSONSerializer)
+    for _ in range(20):
+        queue.enqueue("workers.jobs.send")
+    for _ in range(2):
+        house.worker()
+    house.clock()
+    house.over(id)
+    for _ in range(5):
+        queue.enqueue("workers.jobs.send")
+    wait_until(lambda: not house.runtime.dispatch.queued())
+    time.sleep(0.5)
+    assert house.outcomes(id) == {"accepted": 3000}
+    assert len(push.received) == len({message.path for message in push.received}) == 3000
+
+
+def test_a_worker_told_to_end_finishes_its_checkpoint_and_exits_with_0(
+    house: House, push: PushService
+) -> None:
+    house.seed(3000)
+    push.answer_with(lambda _message: Answer(201, delay=0.1))
+    worker = house.worker()
+    id = house.publish()
+    push.wait_for(500, timeout=30)
+
+    assert house.end(worker) == 0
+
+    answered = {message.path for message in push.received}
+    assert 500 <= len(answered) < 3000
+    assert house.outcomes(id) == {"accepted": len(answered)}
+    house.worker()
+    house.clock()
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 3000}
+    assert len(push.received) == 3000, "nobody twice, since nothing was lost on the way"
+
+
+@pytest.mark.redis
+def test_a_cancelled_alert_stops_and_counts_those_it_did_not_reach(
+    house: House, push: PushService
+) -> None:
+    house.seed(5000)
+    push.answer_with(lambda _message: Answer(201, delay=0.1))
+    house.worker()
+    house.clock()
+    id = house.publish()
+    push.wait_for(500, timeout=30)
+    house.runtime.publishing.cancel(id)
+
+    over = house.over(id)
+
+    assert over.state is State.CANCELLED
+    counts = house.outcomes(id)
+    assert counts["accepted"] + counts["cancelled"] == 5000
+    assert counts["accepted"] == len(push.received)
+    seen = len(push.received)
+    time.sleep(1)
+    assert len(push.received) == seen
+
+
+def test_429_and_503_are_retried_when_the_push_service_asked_for_it(
+    house: House, push: PushService
+) -> None:
+    house.seed(200)
+    asked_at: dict[str, list[float]] = {}
+
+    def busy_at_first(message: Message) -> Answer | None:
+        times = asked_at.setdefault(message.path, [])
+        times.append(message.at)
+        if len(times) > 1:
+            return None
+        return Answer((429, 503)[len(message.path) % 2], {"retry-after": "2"})
+
+    push.answer_with(busy_at_first)
+    house.worker()
+    house.clock()
+    id = house.publish()
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 200}
+    again = [times for times in asked_at.values() if len(times) > 1]
+    assert again
+    for times in again:
+        assert len(times) == 2
+        assert times[1] - times[0] >= 2
+
+
+def test_what_cannot_be_sent_before_its_deadline_ends_as_expired(
+    house: House, push: PushService
+) -> None:
+    house.seed(40)
+    push.answer_with(lambda _message: Answer(503))
+    house.worker()
+    house.clock()
+    notifications = house.runtime.store.notifications
+    id = notifications.new_id()
+    notifications.publish(
+        Notification(
+            id=id,
+            content=content("Too late", ttl=60),
+            audience=Audience(everyone=True),
+            state=State.SENDING,
+            created_at=time.time() - 24,  # six seconds are left to start it
+            created_by="a test",
+        )
+    )
+    over = house.over(id)
+    assert house.outcomes(id) == {"expired": 40}
+    assert over.state is State.EXPIRED
+    assert push.received
+
+
+def test_a_refused_reader_is_kept_and_one_at_fault_alone_pauses_nobody(
+    house: House, push: PushService
+) -> None:
+    house.seed(300)
+    planted = set()
+
+    def rule(message: Message) -> Answer | None:
+        if Mixed.fate(message.path) < 5:
+            planted.add(message.path)
+            return Answer(401)
+        return None
+
+    push.answer_with(rule)
+    house.worker()
+    house.clock()
+    id = house.publish()
+    house.over(id)
+    assert planted
+    assert house.outcomes(id) == {"accepted": 300 - len(planted), "refused": len(planted)}
+    assert house.runtime.publishing.reach(Audience(everyone=True)) == 300
+    times = Counter(message.path for message in push.received)
+    assert {times[path] for path in planted} == {3}
+
+
+def test_a_breaking_alert_overtakes_what_is_being_sent(house: House, push: PushService) -> None:
+    house.seed(6000)
+    push.answer_with(lambda _message: Answer(201, delay=0.02))
+    house.worker()
+    house.clock()
+    large = house.publish()
+    push.wait_for(500, timeout=30)
+    breaking = house.publish(Audience(topics=("world",)), title="Breaking", kind="breaking")
+    house.over(breaking)
+    assert house.runtime.publishing.get(large).finished_at is None
+    house.over(large)
+    assert house.outcomes(large) == {"accepted": 6000}
+
+
+def test_a_job_that_fails_records_what_was_under_way_and_repeats_none_of_it(
+    house: House, push: PushService
+) -> None:
+    house.seed(2000)
+    redis = house.runtime.store.redis
+    push.answer_with(lambda _message: Answer(201, delay=0.1))
+    house.worker()
+    house.clock()
+    id = house.publish()
+    push.wait_for(200, timeout=30)
+    redis.set("{g}:resting", "what no worker can read")
+    time.sleep(3)  # several tries, each of which meets it
+    stopped_at = len(push.received)
+    assert stopped_at < 2000
+    redis.delete("{g}:resting")
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 2000}
+    assert len(push.received) == 2000, "nobody was sent it twice"
+
+
+def test_records_that_nobody_can_send_to_are_refused_by_id_and_keep_nobody_else_from_the_alert(
+    house: House, push: PushService
+) -> None:
+    house.seed(600)
+    store = house.runtime.store
+    newer, broken = SubscriptionId(0, 300), SubscriptionId(0, 301)
+    records = dict(store.subscriptions.records(0, [newer.number, broken.number]))
+    of_a_version_to_come = b"\x09" + records[newer.number].pack()[1:]
+    off_the_curve = records[broken.number]._replace(p256dh=b"\x04" + bytes(64)).pack()
+    for one, packed in ((newer, of_a_version_to_come), (broken, off_the_curve)):
+        store.redis.hset(records_key(one), str(one.number % BUCKET), packed)
+    house.worker()
+    house.clock()
+    id = house.publish()
+    assert house.over(id).state is State.SENT
+    assert house.outcomes(id) == {"accepted": 598, "refused": 2}
+
+
+def test_a_reader_who_leaves_while_an_alert_is_sent_is_counted_as_gone(
+    house: House, push: PushService
+) -> None:
+    house.seed(50)
+    id = house.publish()
+    house.runtime.dispatch.plan(house.runtime.publishing.get(id))
+    house.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
+    house.worker()
+    house.clock()
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 49, "gone": 1}
+
+
+def test_who_subscribes_after_the_freeze_is_not_in_the_audience(
+    house: House, push: PushService
+) -> None:
+    house.seed(50)
+    id = house.publish()
+    house.runtime.dispatch.plan(house.runtime.publishing.get(id))
+    house.seed(5, first=50)
+    house.worker()
+    house.clock()
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 50}
+
+
+def test_an_alert_to_one_browser_reaches_that_one(house: House, push: PushService) -> None:
+    house.seed(20)
+    house.worker()
+    house.clock()
+    id = house.publish(Audience(subscription=SubscriptionId(0, 3)))
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 1}
+    assert len(push.received) == 1
+
+
+@pytest.mark.redis
+def test_an_audience_of_nobody_is_sent_at_once(house: House, push: PushService) -> None:
+    house.worker()
+    house.clock()
+    id = house.publish()
+    assert house.over(id).state is State.SENT
+    assert house.outcomes(id) == {}

@@ -1,0 +1,258 @@
+"""A push service that goes on limiting us: at its pace, newest readers first, nobody twice."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import pytest
+
+from service.app import create_app
+from service.local import pretend_readers
+from service.model.notifications import State, SubscriptionId
+from service.store import Store
+from service.store.batches import Recent
+from service.store.bitmaps import bitmap_key, month_of
+from service.store.push_services import Pace
+from tests.support.client import API, Client
+from tests.support.desk_pages import EMAIL, PASSWORD, post
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, Message, PushService, Rule
+from workers.sending import policy
+from workers.sending.health import Health
+
+ORIGIN = "https://fcm.googleapis.com"
+LIMITED = policy.Verdict(None, service_failed=True, retry_after=0.01, limited=True)
+ROW = policy.Verdict(None, limited=True)
+
+
+def health(store: Store, allowed: int = 0) -> Health:
+    return Health(
+        store.services, 256, lambda _origin: 9999, lambda _ids: False, lambda _origin: allowed
+    )
+
+
+def test_what_is_over_within_a_minute_is_no_pace(store: Store) -> None:
+    now = time.time()
+    limits = [store.services.limited(ORIGIN, now + at, now + at + 1) for at in (0, 3, 6, 9)]
+    assert [limit.times for limit in limits] == [1, 2, 3, 4]
+    one = health(store)
+    google = one.of(ORIGIN, "google")
+    one.answered(google, SubscriptionId(0, 1), LIMITED, 429)
+    assert [rest.why for rest in store.services.resting().values()] == ["429"]
+    assert store.services.paced() == {}
+
+
+@pytest.mark.parametrize(("allowed", "pace"), [(0, 1000), (290_000, 290_000)])
+def test_a_limit_that_lasts_is_a_pace_what_it_let_through_in_a_minute_and_no_less_than_1000(
+    store: Store, allowed: int, pace: int
+) -> None:
+    now = time.time()
+    for ago in (90, 45):
+        store.services.limited(ORIGIN, now - ago, now - ago + 30)
+    one = health(store, allowed)
+    one.answered(one.of(ORIGIN, "google"), SubscriptionId(0, 1), LIMITED, 429)
+    assert store.services.paced()[ORIGIN].per_minute == pace
+
+
+def test_after_a_good_spell_the_count_begins_anew(store: Store) -> None:
+    store.services.limited(ORIGIN, 1000.0, 1010.0)
+    assert store.services.limited(ORIGIN, 1069.0, 1080.0).times == 2
+    assert store.services.limited(ORIGIN, 1141.0, 1150.0) == (1, 1141.0, 1150.0)
+
+
+def test_elsewhere_only_many_recipients_make_a_limit_for_us(store: Store) -> None:
+    one = health(store)
+    apple = one.of("https://web.push.apple.com", "apple")
+    for _ in range(80):
+        one.answered(apple, SubscriptionId(0, 1), ROW, 429)
+    assert store.services.resting() == {}, "it limits one recipient"
+    for number in range(49):
+        one.answered(apple, SubscriptionId(0, number), ROW, 429)
+    assert store.services.resting() == {}
+    one.answered(apple, SubscriptionId(0, 49), ROW, 429)
+    assert [rest.why for rest in store.services.resting().values()] == ["429"]
+
+
+@pytest.mark.redis
+def test_all_workers_together_get_what_a_pace_allows(store: Store) -> None:
+    pace = Pace(630, 0.0)  # ten a second, as kept
+    begun = time.monotonic()
+    taken = 0
+    while (passed := time.monotonic() - begun) < 2.0:
+        taken += store.services.take(ORIGIN, pace)
+        time.sleep(0.02)
+    assert 15 <= taken <= 1 + 10 * passed + 1
+
+
+@pytest.mark.redis
+def test_a_pace_ends_only_when_it_was_not_exceeded_since(store: Store) -> None:
+    store.services.pace(ORIGIN, Pace(1000, 100.0))
+    assert not store.services.pace(ORIGIN, Pace(5000, 200.0)), "the first worker's word counts"
+    store.services.limited(ORIGIN, 500.0, 510.0)
+    assert not store.services.unpace(ORIGIN, since=505.0)
+    assert store.services.paced() == {ORIGIN: Pace(1000, 100.0)}
+    assert store.services.unpace(ORIGIN, since=511.0)
+    assert store.services.paced() == {}
+
+
+def test_nobody_is_in_two_hands_while_workers_know_other_paces(house: House) -> None:
+    house.seed(5000)
+    sending, dispatch = house.runtime.store.sending, house.runtime.dispatch
+    id = house.publish()
+    dispatch.sending()
+    first = sending.claim(id, 0, "one:1 ", 5000)
+    second = sending.claim(id, 0, f"two:1 {ORIGIN}", 5000)
+    assert first is not None
+    assert second is not None
+    assert sending.release(id, second.batch, f"two:1 {ORIGIN}", wait_ms=60_000, left=True)
+    third = sending.claim(id, 0, f"two:2 {ORIGIN}", 5000)
+    assert third is not None
+    assert not isinstance(third.batch, Recent), "the first may be sending to those of it"
+    assert sending.release(id, first.batch, "one:1 ", wait_ms=0)
+    recent = sending.claim(id, 0, f"two:3 {ORIGIN}", 5000)
+    assert recent is not None
+    assert isinstance(recent.batch, Recent)
+    assert sending.claim(id, 0, "one:2 ", 5000) is None, "who does not know of the pace waits"
+    assert sending.claim(id, 0, f"two:4 {ORIGIN}", 5000) is not None
+    assert sending.release(id, recent.batch, f"two:3 {ORIGIN}", wait_ms=None)
+    again = sending.claim(id, 0, "one:3 ", 5000)
+    assert again is not None
+    assert again.batch == second.batch, "what was left to it is due again"
+
+
+def test_the_clock_ends_a_pace_that_was_not_exceeded_for_a_day(store: Store, house: House) -> None:
+    now = time.time()
+    day = 86_400
+    for name, since, limited in (("a", 2, 1.5), ("b", 2, 0.5), ("c", 0.5, 0.5)):
+        store.services.pace(name, Pace(1000, now - since * day))
+        store.services.limited(name, now - limited * day, now - limited * day)
+    house.clock()
+    assert wait_until(lambda: len(store.services.paced()) == 2)
+    time.sleep(1.5)
+    assert set(store.services.paced()) == {"b", "c"}
+
+
+def test_a_paced_push_service_gets_no_more_than_it_allows_and_the_others_are_not_slowed(
+    house: House, push: PushService
+) -> None:
+    house.seed(400, origins=[push.origin, push.plain_origin])
+    per_second = 20
+    house.runtime.store.services.pace(push.origin, Pace(63 * per_second, time.time()))
+    for _ in range(2):
+        house.worker()
+    house.clock()
+    id = house.publish()
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 400}
+    assert len(push.received) == 400, "nobody twice"
+    slow = [one.at for one in push.received if one.endpoint.startswith(push.origin)]
+    others = [one.at for one in push.received if not one.endpoint.startswith(push.origin)]
+    assert len(slow) == len(others) == 200
+    assert max(others) < slow[0] + 0.5 * (slow[-1] - slow[0]), "they did not wait"
+    for window in (1.0, 3.0, 6.0):
+        most = max(sum(at <= other < at + window for other in slow) for at in slow)
+        # Two seconds' worth may be saved up, one be asked for ahead.
+        assert most <= per_second * (window + 3)
+
+
+def at_most(per_second: int) -> Rule:
+    """Answer 429 to whatever comes faster, two seconds' worth of which may come at once."""
+    left, at = 2.0 * per_second, time.monotonic()
+
+    def rule(message: Message) -> Answer | None:
+        nonlocal left, at
+        left = min(2.0 * per_second, left + (message.at - at) * per_second)
+        at = message.at
+        if left < 1:
+            return Answer(429, {"retry-after": "2"})
+        left -= 1
+        return None
+
+    return rule
+
+
+def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_until_when(
+    house: House, push: PushService
+) -> None:
+    house.seed(160)
+    push.answer_with(at_most(25))
+    now, services = time.time(), house.runtime.store.services
+    for ago in (90, 45):  # so that the test need not go on for a minute
+        services.limited(push.origin, now - ago, now - ago + 30)
+    client = Client(create_app(house.config))
+    token, desk = client.add_token(), client.app.test_client()
+    link = urlsplit(house.runtime.editors.signin_link(EMAIL))
+    assert post(desk, link.path, password=PASSWORD).status_code == 303
+    for _ in range(2):
+        house.worker()
+    house.clock()
+    id = house.publish()
+    pace = wait_until(lambda: services.paced().get(push.origin))
+    since = time.monotonic() - (time.time() - pace.since)
+    wait_until(lambda: push.received[-1].status == 201 and push.received[-1].at > since + 2)
+
+    said = client.call("GET", f"{API}/notifications/{id}", token=token).json
+    (limit,) = said["progress"]["limits"]
+    assert (limit["service"], limit["why"], limit["per_minute"]) == ("other", "429", 1000)
+    last_reader_at = datetime.fromisoformat(limit["last_reader_at"].replace("Z", "+00:00"))
+    page = desk.get(f"/desk/alerts/{id}/progress").text
+    assert "Another push service takes 1,000 a minute from us at present." in page
+    assert "the last one has it about" in page
+
+    over = house.over(id)
+    assert house.outcomes(id) == {"accepted": 160}
+    # Two seconds' worth may be saved up, one be asked for ahead.
+    assert over.finished_at >= last_reader_at.timestamp() - 4
+    assert sum(one.status == 201 for one in push.received) == 160, "nobody twice"
+    limited = [one.at for one in push.received if one.status == 429]
+    assert max(limited) < since + 2, "at its pace it limits us no more"
+
+
+def test_who_was_seen_last_is_sent_to_first(house: House, push: PushService) -> None:
+    house.seed(300)
+    redis = house.runtime.store.redis
+    (this_month,) = redis.keys(bitmap_key(0, "seen", "*"))
+    days = int(time.time() // 86_400)
+    earlier = bitmap_key(0, "seen", month_of(days - 62))
+    for number in range(200):  # of whom every second has no month at all
+        redis.setbit(this_month, number, 0)
+        if number % 2:
+            redis.setbit(earlier, number, 1)
+    house.runtime.store.services.pace(push.origin, Pace(63 * 60, time.time()))
+    house.worker()
+    house.clock()
+    id = house.publish()
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 300}
+    group = {
+        pretend_readers.path(number): 0 if number >= 200 else 2 - number % 2
+        for number in range(300)
+    }
+    order = [group[one.path] for one in push.received]
+    assert Counter(order) == {0: 100, 1: 100, 2: 100}
+    assert order == sorted(order)
+
+
+def test_when_a_pace_begins_and_ends_in_the_middle_nobody_is_lost_or_sent_to_twice(
+    house: House, push: PushService
+) -> None:
+    house.seed(6000)
+    services = house.runtime.store.services
+    for _ in range(2):
+        house.worker()
+    house.clock()
+    id = house.publish()
+    push.wait_for(500, timeout=30)
+    services.pace(push.origin, Pace(63 * 50, time.time()))
+    time.sleep(1.5)
+    held = len(push.received)
+    assert held < 6000
+    time.sleep(1)
+    assert 10 <= len(push.received) - held <= 250
+    services.unpace(push.origin, since=time.time())
+    assert house.over(id).state is State.SENT
+    assert house.outcomes(id) == {"accepted": 6000}
+    assert wait_until(lambda: len(push.received)) == 6000, "nobody twice"

@@ -1,0 +1,329 @@
+"""Redis full, read-only, stuck, loading or cut off: what is refused, and what goes on all the same.
+
+Redis is a real one, and so is what befalls it. Where a promise speaks of 20 seconds without Redis,
+these tests take six: workers try again up to 30 times, at most two seconds apart, so that twenty
+seconds are more turns of the same loop.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from service.model.notifications import Topic
+from service.runtime import Runtime
+from service.store import connect
+from tests.support.client import API, Client, browser, make_app, stored
+from tests.support.installation import House, wait_until
+from tests.support.push_service import Answer, PushService
+from tests.support.redis_server import Proxy, RedisServer
+
+WINDOW = 256
+AWAY = 6.0  # seconds
+HELD = 2.0  # seconds, where Redis answers all the while
+
+Fault = Callable[[RedisServer, Proxy], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A Redis of the test's own, since it makes it suffer."""
+    with RedisServer() as server:
+        yield server
+
+
+# What is asked of it ----------------------------------------------------------------------------
+
+
+@contextmanager
+def stopped(server: RedisServer) -> Iterator[None]:
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+# What is done to Redis, a word of the reason that is given, and whether reading goes on.
+REFUSALS: dict[str, tuple[Callable[[RedisServer], AbstractContextManager[None]], str, bool]] = {
+    "out of memory": (RedisServer.full, "full", True),
+    "its disk full": (RedisServer.disk_full, "disk", True),
+    "read-only": (RedisServer.read_only, "read-only", True),
+    "stuck in a script": (RedisServer.stuck, "busy", False),
+    "loading": (RedisServer.loading, "loading", False),
+    "stopped": (stopped, "cannot be reached", False),
+}
+NEWS = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
+# What calls say; the rest says nothing.
+SAID = {
+    ("api.notifications.publish", "POST"): NEWS,
+    ("api.audience", "POST"): {"everyone": True},
+    ("api.add_topic", "POST"): {"slug": "new", "name": "New"},
+    ("api.change_topic", "PATCH"): {"name": "Globe"},
+    ("api.readers.subscribe", "POST"): {"subscription": browser(1)},
+    ("api.readers.change_preferences", "PATCH"): {"topics": []},
+    ("api.readers.report", "POST"): {"token": "x" * 22, "event": "shown"},
+}
+FEW = {"api.readers.site", "api.notifications.publish", "desk.alerts"}
+DESK_FORM = {
+    "title": "Ferry aground",
+    "body": "All aboard are safe.",
+    "url": "https://paper.example/ferry",
+    "audience": "everyone",
+    "kind": "news",
+}
+
+
+class Callers:
+    """Everybody who may call: a reader, a tool with a token, an editor at the desk."""
+
+    def __init__(self, url: str) -> None:
+        self.app = make_app(url)
+        self.runtime: Runtime = self.app.extensions["stoppress"]
+        self.api = Client(self.app)
+        self.token = self.api.add_token()
+        self.runtime.store.house.add_topic(Topic("world", "World"))
+        said = self.subscribe(0).json
+        self.id, self.reader = said["id"], said["token"]
+        self.alert = self.publish().json["id"]
+        self.desk = self.app.test_client()
+        link = self.runtime.editors.signin_link("nora@paper.example")
+        path = link.removeprefix("http://localhost:8000")
+        password = {
+            "csrf_token": field_in(self.desk.get(path), "csrf_token"),
+            "password": "three quiet words",
+        }
+        assert self.desk.post(path, data=password).status_code == 303
+        form = self.desk.get("/desk/new")
+        self.hidden = {name: field_in(form, name) for name in ("csrf_token", "nonce")}
+
+    def subscribe(self, number: int) -> TestResponse:
+        said = {"subscription": browser(number), "topics": ["world"], "locale": "lv"}
+        return self.api.call("POST", f"{API}/subscriptions", said)
+
+    def publish(self) -> TestResponse:
+        return self.api.call("POST", f"{API}/notifications", NEWS, token=self.token)
+
+    def leave(self) -> TestResponse:
+        return self.api.call("DELETE", f"{API}/subscriptions/{self.id}", token=self.reader)
+
+    def send_from_desk(self) -> TestResponse:
+        return self.desk.post("/desk/alerts", data={**self.hidden, **DESK_FORM})
+
+    def stored(self) -> dict[bytes, bytes | None]:
+        return stored(self.api)
+
+
+def field_in(page: TestResponse, name: str) -> str:
+    found = re.search(f'name="{name}" value="([^"]+)"', page.text)
+    assert found
+    return found[1]
+
+
+@pytest.fixture
+def callers(server: RedisServer) -> Callers:
+    return Callers(server.url)
+
+
+def refused_with(answer: TestResponse, word: str) -> bool:
+    """Whether that is a 503 whose words give the reason, and when to try again."""
+    assert answer.mimetype == "application/problem+json"
+    return answer.status_code == 503 and word in answer.json["detail"]
+
+
+@pytest.mark.parametrize("what", ["out of memory", "its disk full", "read-only"])
+def test_nothing_new_is_taken_and_nothing_half_written_by_a_redis_that_is(
+    what: str, callers: Callers, server: RedisServer
+) -> None:
+    befall, word, _ = REFUSALS[what]
+    api, token, reader = callers.api, callers.token, callers.reader
+    own = f"{API}/subscriptions/{callers.id}"
+    with befall(server):
+        before = callers.stored()
+        for answer in (
+            callers.subscribe(1),
+            callers.publish(),
+            api.call("PATCH", own, {"topics": []}, token=reader),
+            api.call("PATCH", own, {"timezone": "Europe/Riga"}, token=reader),
+            api.call("PATCH", own, {"subscription": browser(2)}, token=reader),
+            api.call("POST", f"{API}/topics", {"slug": "new", "name": "New"}, token=token),
+            api.call("PATCH", f"{API}/topics/world", {"name": "Globe"}, token=token),
+        ):
+            assert refused_with(answer, word)
+            assert answer.headers["Retry-After"]
+        assert callers.send_from_desk().status_code == 503
+        assert callers.stored() == before
+        assert api.call("GET", own, token=reader).status_code == 200
+        assert refused_with(api.call("GET", "/readyz"), word)
+    assert callers.subscribe(1).status_code == 201
+    assert callers.publish().status_code == 202
+    assert callers.send_from_desk().status_code == 303
+
+
+def test_readers_leave_and_alerts_are_stopped_while_redis_is_full(
+    callers: Callers, server: RedisServer
+) -> None:
+    with server.full():
+        assert callers.leave().status_code == 204
+        stop = f"{API}/notifications/{callers.alert}/cancel"
+        assert callers.api.call("POST", stop, token=callers.token).status_code == 202
+        assert callers.runtime.store.subscriptions.count() == 0
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_no_call_ends_in_a_surprise_or_a_trace_with_a_redis_that_is(
+    what: str, callers: Callers, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every route there is, as whoever may call it would."""
+    befall, word, reading_goes_on = REFUSALS[what]
+    secrets = (callers.token, callers.reader, *browser(0)["keys"].values())
+    refused = 0
+    with befall(server):
+        for rule, method in routes(callers.app, few=what == "loading"):
+            with call(callers, rule, method) as answer:
+                assert answer.status_code < 500 or answer.status_code == 503, rule
+                assert "Traceback" not in answer.text
+                assert "redis.exceptions" not in answer.text
+                if rule.endpoint.startswith("api.") and answer.status_code == 503:
+                    assert refused_with(answer, word)
+                refused += answer.status_code == 503
+                if reading_goes_on and method == "GET" and rule.endpoint != "health.ready":
+                    assert answer.status_code != 503, rule
+    assert refused >= (1 if what == "loading" else 5)
+    assert not [secret for secret in secrets if secret in caplog.text]
+    assert callers.publish().status_code == 202, "and afterwards all is well"
+
+
+def routes(app: Flask, *, few: bool) -> Iterator[tuple[Rule, str]]:
+    """Every route and method; or only a few, where each call takes long."""
+    for rule in app.url_map.iter_rules():
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            # Rehearsals start and end processes of their own, far from this Redis.
+            if rule.endpoint in FEW or not (few or "rehears" in rule.endpoint):
+                yield rule, method
+
+
+def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
+    """Call a route with what it wants."""
+    own = rule.endpoint.startswith("api.readers.")
+    given = {"id": callers.id if own else callers.alert, "slug": "world", "token": "x"}
+    given |= {"filename": "x", "_rest": "x"}
+    path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: given[name[1]], rule.rule)
+    if rule.endpoint.split(".")[0] not in ("api", "health"):
+        fields = {**callers.hidden, **DESK_FORM} if method == "POST" else None
+        return callers.desk.open(path, method=method, data=fields)
+    token = callers.reader if own else callers.token
+    return callers.api.call(method, path, SAID.get((rule.endpoint, method)), token=token)
+
+
+# What is being sent -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[Proxy]:
+    with Proxy(server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def house(server: RedisServer, proxy: Proxy, push: PushService, tmp_path: Path) -> Iterator[House]:
+    """A house whose processes reach Redis through the proxy; the test itself does not."""
+    with House(server.url, push, tmp_path) as house:
+        house.environment["REDIS_URL"] = proxy.url
+        yield house
+
+
+FAULTS: dict[str, tuple[Fault, float]] = {
+    "killed and slow to load": (lambda server, _: server.loading(), 0),
+    "cut off": (lambda _, proxy: proxy.cut(), AWAY),
+    "frozen": (lambda _, proxy: proxy.frozen(), AWAY),
+    "lost without a word": (lambda _, proxy: proxy.lost(), AWAY),
+}
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_a_send_outlives_a_redis_that_is(
+    what: str, house: House, server: RedisServer, proxy: Proxy, push: PushService
+) -> None:
+    push.answer_with(lambda _message: Answer(201, delay=0.1))
+    worker, clock = house.worker(), house.clock()
+    fault, seconds = FAULTS[what]
+    id = begin(house)
+    with fault(server, proxy):
+        time.sleep(seconds)
+    assert repeats_of_whole(house, id) <= WINDOW
+    assert (worker.poll(), clock.poll()) == (None, None), "neither had to be started again"
+
+
+@pytest.mark.parametrize("what", ["out of memory", "its disk full", "read-only"])
+def test_a_send_outlives_a_redis_that_takes_nothing_being(
+    what: str, house: House, server: RedisServer, push: PushService
+) -> None:
+    """RQ ends where Redis refuses to count its jobs: then `stoppress worker` starts it again."""
+    push.answer_with(lambda _message: Answer(201, delay=0.1))
+    workers, clock = house.worker(), house.clock()
+    befall, _, _ = REFUSALS[what]
+    id = begin(house)
+    with befall(server):
+        time.sleep(HELD)
+    assert repeats_of_whole(house, id) <= WINDOW
+    assert (workers.poll(), clock.poll()) == (None, None)
+
+
+def test_a_connection_that_redis_closed_meanwhile_is_made_anew(server: RedisServer) -> None:
+    ours, another = connect(server.url), connect(server.url)
+    ours.set("news", "late")
+    assert another.client_kill_filter(_type="normal", skipme=True) == 1
+    assert ours.get("news") == b"late"
+    ours.close()
+    another.close()
+
+
+def test_an_answer_that_nobody_waited_for_reaches_nobody_else(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(server.url)
+    client.mset({"first": "one's own", "second": "another's"})
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(client, "parse_response", Mock(side_effect=KeyboardInterrupt))
+        client.get("first")
+    assert client.get("second") == b"another's"
+    client.close()
+
+
+def test_who_is_told_to_end_while_redis_is_away_does_not_wait_for_it(
+    house: House, server: RedisServer
+) -> None:
+    worker, clock = house.worker(), house.clock()
+    wait_until(lambda: house.runtime.dispatch.workers() == 1)
+    wait_until(lambda: house.runtime.store.house.clock_age() < HELD)
+    with stopped(server):
+        time.sleep(HELD)  # by then both have noticed
+        assert (house.end(worker), house.end(clock)) == (0, 0)
+
+
+def begin(house: House) -> int:
+    """Publish to 3,000, and return when 500 have answered."""
+    house.seed(3000)
+    id = house.publish()
+    house.push.wait_for(500, timeout=30)
+    return id
+
+
+def repeats_of_whole(house: House, id: int) -> int:
+    """Wait for the end, where all are accepted; return how many messages came too many."""
+    house.over(id)
+    assert house.outcomes(id) == {"accepted": 3000}
+    came = Counter(message.path for message in house.push.received)
+    assert len(came) == 3000
+    return came.total() - 3000

@@ -1,0 +1,404 @@
+"""Alerts that wait: drafts, and what real clocks send later, never early and never twice."""
+
+from __future__ import annotations
+
+import calendar
+import signal
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from service.domain.publishing import MOST_LATE, Conflict
+from service.model.notifications import Audience, Notification, SendAt, State
+from tests.support.client import API, Client, stored
+from tests.support.installation import House, content, wait_until
+from tests.support.push_service import PushService
+from tests.support.redis_server import RedisServer
+
+EVERYONE = Audience(everyone=True)
+NEWS = {
+    "title": "Kick-off",
+    "body": "In ten minutes.",
+    "url": "https://paper.example/match",
+    "audience": {"everyone": True},
+}
+
+
+def plan(house: House, ahead: float, *, however_late: bool = False, **options: Any) -> int:
+    """Schedule an alert so many seconds from now; its id."""
+    send_at = SendAt(time.time() + ahead, however_late=however_late)
+    publishing = house.runtime.publishing
+    return publishing.publish(content(**options), EVERYONE, by="a test", send_at=send_at).id
+
+
+# By real clocks ---------------------------------------------------------------------------------
+
+
+def test_each_is_sent_once_and_never_early_though_three_clocks_run_and_the_leader_is_killed(
+    house: House, push: PushService
+) -> None:
+    house.seed(20)
+    house.worker()
+    clocks = [house.clock() for _ in range(3)]
+    wait_until(lambda: house.runtime.store.house.clock_age() < 2)
+    leader = (house.runtime.store.redis.get("{g}:clock") or b"").decode().split(":")[1]
+    ids = [plan(house, 2 + number / 4, title=f"Alert {number}") for number in range(6)]
+    (doomed,) = [clock for clock in clocks if clock.pid == int(leader)]
+    house.end(doomed, signal.SIGKILL)
+
+    over = [house.over(id) for id in ids]
+
+    for one in over:
+        assert one.state is State.SENT
+        assert one.started_at is not None
+        assert one.send_at is not None
+        assert one.started_at >= int(one.send_at.at * 1000) / 1000
+        assert house.outcomes(one.id) == {"accepted": 20}
+    assert set(Counter(message.path for message in push.received).values()) == {6}
+    assert push.refusals == []
+
+
+def test_what_a_clock_that_was_down_finds_is_sent_while_it_is_hardly_late_or_is_a_draft_again(
+    house: House, push: PushService
+) -> None:
+    house.seed(10)
+    house.worker()
+    hardly = plan(house, 60 - MOST_LATE)
+    much = plan(house, -60 - MOST_LATE)
+    however = plan(house, -60 - MOST_LATE, however_late=True)
+    house.clock()
+
+    assert house.over(hardly).state is State.SENT
+    assert house.over(however).state is State.SENT
+    missed = house.runtime.publishing.get(much)
+    assert (missed.state, missed.missed) == (State.DRAFT, True)
+    assert missed.started_at is None
+    assert len(push.received) == 20
+    # It is the editor's now, who may still send it.
+    house.runtime.publishing.send(much)
+    over = house.over(much)
+    assert (over.state, over.missed) == (State.SENT, False)
+
+
+def test_the_time_of_an_alert_runs_from_when_it_is_sent(house: House) -> None:
+    house.seed(10)
+    house.worker()
+    id = plan(house, -600, ttl=60)  # longer ago than it is good for
+    house.clock()
+
+    over = house.over(id)
+
+    assert house.outcomes(id) == {"accepted": 10}
+    assert over.deadline > time.time()
+
+
+def test_it_is_redis_that_says_when_it_is_time_and_to_one_of_many_who_ask(house: House) -> None:
+    notifications = house.runtime.store.notifications
+    early, due = plan(house, 600), plan(house, -1)
+    started: list[int] = []
+
+    def ask() -> None:
+        started.extend(id for id in (early, due) if notifications.start(id, MOST_LATE))
+
+    many = [threading.Thread(target=ask) for _ in range(16)]
+    for one in many:
+        one.start()
+    for one in many:
+        one.join()
+
+    assert started == [due]
+    assert notifications.due() == []
+    assert house.runtime.publishing.get(early).state is State.SCHEDULED
+
+
+def test_what_redis_takes_too_late_because_it_is_full_is_not_sent_at_night(
+    redis_server: RedisServer, house: House
+) -> None:
+    if house.config.redis_url != redis_server.url:
+        pytest.skip("not a Redis of our own")
+    house.seed(10)
+    id, much = plan(house, -1), plan(house, -1 - MOST_LATE)
+    with redis_server.full():
+        house.clock()
+        wait_until(lambda: house.runtime.store.house.clock_age() < 1)
+        for one in (id, much):
+            with pytest.raises(ResponseError):
+                house.runtime.store.notifications.start(one, MOST_LATE)
+            assert house.runtime.publishing.get(one).state is State.SCHEDULED
+    house.worker()
+
+    assert house.over(id).state is State.SENT
+    assert house.runtime.publishing.get(much).missed
+
+
+# Through the API --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def editor(client: Client) -> str:
+    return client.add_token("a CMS")
+
+
+def ahead(minutes: float) -> str:
+    """A moment, as a CMS would write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60 * minutes))
+
+
+def make(client: Client, editor: str, **more: Any) -> str:
+    """Publish; the id."""
+    answer = client.call("POST", f"{API}/notifications", NEWS | more, token=editor)
+    assert answer.status_code == 202
+    return str(answer.json["id"])  # type: ignore[index]
+
+
+def shown(client: Client, editor: str, id: str) -> dict[str, Any]:
+    answer = client.call("GET", f"{API}/notifications/{id}", token=editor)
+    assert answer.status_code == 200
+    return dict(answer.json or {})
+
+
+def test_a_draft_waits_until_it_is_sent(client: Client, editor: str) -> None:
+    id = make(client, editor, draft=True)
+    said = shown(client, editor, id)
+    assert said["status"] == "draft"
+    assert (said["send_at"], said["progress"]["started_at"]) == (None, None)
+    assert client.runtime.store.notifications.active() == []
+
+    answer = client.call("POST", f"{API}/notifications/{id}/send", token=editor)
+
+    assert (answer.status_code, answer.json) == (202, {"id": id, "status": "sending"})
+    said = shown(client, editor, id)
+    assert said["progress"]["started_at"] is not None
+    again = client.call("POST", f"{API}/notifications/{id}/send", token=editor)
+    assert again.status_code == 409
+
+
+def test_a_time_may_be_said_with_the_zone_of_its_wall_clock(client: Client, editor: str) -> None:
+    day = time.gmtime(time.time() + 20 * 86_400)
+    wall = time.strftime("%Y-%m-%dT12:00[Pacific/Kiritimati]", day)
+
+    said = shown(client, editor, make(client, editor, send_at=wall, late="send"))
+
+    assert said["status"] == "scheduled"
+    assert said["send_at"] == time.strftime(
+        "%Y-%m-%dT22:00:00.000Z", time.gmtime(time.time() + 19 * 86_400)
+    )
+    assert (said["time_zone"], said["late"]) == ("Pacific/Kiritimati", "send")
+
+
+def test_by_local_time_it_begins_when_the_first_clock_on_earth_shows_it(
+    client: Client, editor: str
+) -> None:
+    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 20 * 86_400))
+    wall = f"{day}T07:00:00"
+    id = make(client, editor, send_at=wall, local_time=True)
+
+    said = shown(client, editor, id)
+    assert (said["status"], said["send_at"], said["local_time"]) == ("scheduled", wall, True)
+    send_at = client.runtime.publishing.get(int(id)).send_at
+    assert send_at is not None
+    assert send_at.at == calendar.timegm(time.strptime(wall, "%Y-%m-%dT%H:%M:%S")) - 14 * 3600
+    changed = client.call("PATCH", f"{API}/notifications/{id}", {"title": "x"}, token=editor)
+    assert changed.json == said | {
+        "title": "x",
+        "text_now": said["text_now"] | {"title": "x"},
+    }
+    draft = {"send_at": None}
+    changed = client.call("PATCH", f"{API}/notifications/{id}", draft, token=editor)
+    assert (changed.json or {})["local_time"] is False
+
+
+def test_a_local_time_that_has_passed_by_some_clocks_only_is_taken_now(
+    client: Client, editor: str
+) -> None:
+    wall = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    send_at = client.runtime.publishing.get(
+        int(make(client, editor, send_at=wall, local_time=True))
+    ).send_at
+    assert send_at is not None
+    assert 0 < send_at.at - time.time() + 5 < 10
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"send_at": "2020-01-01T07:00", "local_time": True}, "send_at"),
+        ({"send_at": ahead(60), "local_time": True}, "send_at"),
+        ({"send_at": "2026-13-01T07:00", "local_time": True}, "send_at"),
+        ({"send_at": "2099-01-01T07:00", "local_time": True}, "send_at"),
+        ({"local_time": True}, "local_time"),
+        ({"local_time": True, "draft": True, "send_at": "2099-01-01T07:00"}, "send_at"),
+    ],
+)
+def test_what_is_no_local_time_is_refused(
+    client: Client, editor: str, more: dict[str, Any], field: str
+) -> None:
+    answer = client.call("POST", f"{API}/notifications", NEWS | more, token=editor)
+    assert answer.status_code == 422
+    assert [error["field"] for error in (answer.json or {})["errors"]] == [field]
+
+
+def test_readers_clocks_are_spread_enough(client: Client, editor: str) -> None:
+    day = time.strftime("%Y-%m-%dT07:00", time.gmtime(time.time() + 9 * 86_400))
+    more = {"send_at": day, "local_time": True, "spread_minutes": 30}
+    answer = client.call("POST", f"{API}/notifications", NEWS | more, token=editor)
+    assert [error["field"] for error in (answer.json or {})["errors"]] == ["spread_minutes"]
+
+
+def test_what_is_planned_can_be_changed_part_by_part(client: Client, editor: str) -> None:
+    id = make(client, editor, send_at=ahead(60), kind="breaking", late="send")
+    path = f"{API}/notifications/{id}"
+    before = shown(client, editor, id)
+
+    answer = client.call("PATCH", path, {"title": "Kick-off delayed"}, token=editor)
+
+    assert answer.status_code == 200
+    assert answer.json == before | {
+        "title": "Kick-off delayed",
+        "text_now": before["text_now"] | {"title": "Kick-off delayed"},
+    }
+    later = {"send_at": "2026-11-25T00:00:00Z"} | {"send_at": ahead(120)}
+    changed = client.call("PATCH", path, later, token=editor).json
+    assert changed is not None
+    assert (changed["status"], changed["late"]) == ("scheduled", "send")
+    assert changed["send_at"] > before["send_at"]
+    changed = client.call("PATCH", path, {"send_at": None}, token=editor).json
+    assert changed is not None
+    assert (changed["status"], changed["send_at"]) == ("draft", None)
+    changed = client.call("PATCH", path, {"send_at": ahead(5)}, token=editor).json
+    assert changed is not None
+    assert (changed["status"], changed["missed"]) == ("scheduled", False)
+    changed = client.call("PATCH", path, {"draft": True}, token=editor).json
+    assert changed is not None
+    assert changed["status"] == "draft"
+    # What it is good for follows its kind, unless that was said.
+    assert changed["ttl"] == 12 * 3600
+    changed = client.call("PATCH", path, {"kind": "news"}, token=editor).json
+    assert changed is not None
+    assert changed["ttl"] == 4 * 3600
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"title": ""}, "title"),
+        ({"title": None, "url": "ferry"}, "url"),
+        ({"audience": {}}, "audience"),
+        ({"send_at": "2020-01-01T00:00:00Z"}, "send_at"),
+        ({"send_at": ahead(60), "draft": True}, "send_at"),
+        ({"send_at": None, "draft": False}, "draft"),
+        ({"draft": True, "late": "send"}, "late"),
+        ({"spread_minutes": 600}, "spread_minutes"),
+        ({"status": "sent"}, "status"),
+    ],
+)
+def test_a_change_that_cannot_be_changes_nothing(
+    client: Client, editor: str, said: dict[str, Any], field: str
+) -> None:
+    id = make(client, editor, send_at=ahead(60))
+    before = stored(client)
+
+    answer = client.call("PATCH", f"{API}/notifications/{id}", said, token=editor)
+
+    assert answer.status_code == 422
+    assert field in [error["field"] for error in answer.json["errors"]]  # type: ignore[index]
+    assert stored(client) == before
+
+
+def test_what_is_planned_can_be_deleted_and_nothing_of_it_is_left(
+    client: Client, editor: str
+) -> None:
+    before = {key for key in stored(client) if key != b"{g}:n"}
+    for more in ({"draft": True}, {"send_at": ahead(1)}):
+        id = make(client, editor, **more)
+        path = f"{API}/notifications/{id}"
+        assert client.call("DELETE", path, token=editor).status_code == 204
+        assert client.call("GET", path, token=editor).status_code == 404
+        assert client.call("DELETE", path, token=editor).status_code == 404
+        assert client.call("PATCH", path, {"title": "No"}, token=editor).status_code == 404
+        assert client.call("POST", f"{path}/send", token=editor).status_code == 404
+    assert {key for key in stored(client) if key != b"{g}:n"} == before
+
+
+def test_what_is_being_sent_is_neither_changed_nor_deleted(client: Client, editor: str) -> None:
+    path = f"{API}/notifications/{make(client, editor)}"
+    before = stored(client)
+    assert client.call("PATCH", path, {"title": "No"}, token=editor).status_code == 409
+    assert client.call("DELETE", path, token=editor).status_code == 409
+    assert client.call("POST", f"{path}/send", token=editor).status_code == 409
+    assert stored(client) == before
+
+
+def test_what_is_planned_can_be_cancelled_but_not_paused_or_corrected(
+    client: Client, editor: str
+) -> None:
+    id = make(client, editor, send_at=ahead(1))
+    path = f"{API}/notifications/{id}"
+    assert client.call("POST", f"{path}/pause", token=editor).status_code == 409
+    said = {"title": "Another"}
+    assert client.call("POST", f"{path}/correct", said, token=editor).status_code == 409
+
+    assert client.call("POST", f"{path}/cancel", token=editor).status_code == 202
+
+    said = shown(client, editor, id)
+    assert said["status"] == "cancelled"
+    assert said["progress"]["finished_at"] is not None
+    assert client.runtime.publishing.planned() == []
+    draft = make(client, editor, draft=True)
+    answer = client.call("POST", f"{API}/notifications/{draft}/cancel", token=editor)
+    assert answer.status_code == 409
+
+
+def test_the_same_wish_again_is_answered_the_same_though_its_time_has_come(
+    client: Client, editor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = {"Idempotency-Key": "match-1"}
+    said = NEWS | {"send_at": ahead(1)}
+    path = f"{API}/notifications"
+    first = client.call("POST", path, said, token=editor, headers=key)
+    late = time.time() + 120
+    monkeypatch.setattr(time, "time", lambda: late)
+
+    again = client.call("POST", path, said, token=editor, headers=key)
+
+    assert (again.status_code, again.json) == (202, first.json)
+    other = client.call("POST", path, said | {"title": "No"}, token=editor, headers=key)
+    assert other.status_code == 409
+    assert client.call("POST", path, said, token=editor).status_code == 422
+    assert len(client.runtime.publishing.planned()) == 1
+
+
+def test_of_two_who_change_the_same_alert_the_second_is_told(client: Client, editor: str) -> None:
+    publishing = client.runtime.publishing
+    before = publishing.get(int(make(client, editor, draft=True)))
+    publishing.change(before, content("Mine"), EVERYONE, draft=True)
+
+    with pytest.raises(Conflict, match="Somebody else"):
+        publishing.change(before, content("No, mine"), EVERYONE)
+
+    assert publishing.get(before.id).content.title == "Mine"
+    assert publishing.get(before.id).state is State.DRAFT
+
+
+def test_what_is_sent_today_is_on_top_of_the_list_though_it_was_written_before(
+    client: Client, editor: str
+) -> None:
+    draft = make(client, editor, draft=True)
+    later = make(client, editor, send_at=ahead(60))
+    soon = make(client, editor, send_at=ahead(30))
+    sent = make(client, editor)
+    publishing = client.runtime.publishing
+
+    def ids(found: list[Notification]) -> list[str]:
+        return [str(one.id) for one in found]
+
+    assert ids(publishing.planned()) == [soon, later, draft]
+    assert ids(publishing.started(10)) == [sent]
+    publishing.send(int(draft))
+    assert ids(publishing.started(10)) == [draft, sent]
+    assert ids(publishing.started(10, before=int(draft))) == [sent]
+    assert ids(publishing.latest(10)) == [sent, soon, later, draft]

@@ -1,0 +1,82 @@
+"""Who asks not to be tracked is sent nothing to report with: Safari, which shows an alert by
+itself, and whoever else has the message, could not count them if they wanted to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from service.model.notifications import Audience, Notification, State, SubscriptionId
+from service.model.payload import Payload
+from service.model.preferences import NO_QUIET, QUARTER
+from tests.support.installation import House, content
+from tests.support.push_service import Message, PushService
+from tests.support.seeded import around_now, choose, reader_of, shown
+
+READERS = 40
+UNTRACKED = range(0, READERS, 3)
+
+
+@pytest.fixture
+def reading(house: House) -> House:
+    """A house with readers, some of whom want nothing counted, a worker and a clock."""
+    house.seed(READERS)
+    choose(house, UNTRACKED, receipts=False)
+    house.worker()
+    house.clock()
+    return house
+
+
+def reporting(messages: list[Message]) -> dict[int, object]:
+    """With what each browser is to report."""
+    found = {reader_of(message): shown(message)["data"]["receipt"] for message in messages}
+    assert len(found) == len(messages)
+    return found
+
+
+def assert_only_the_others_report(house: House, messages: list[Message], *ids: int) -> None:
+    reports = reporting(messages)
+    assert set(reports) == set(range(READERS))
+    for number, token in reports.items():
+        if number in UNTRACKED:
+            assert token is None
+        else:
+            opened = house.runtime.tokens.open_receipt(str(token))
+            assert opened is not None
+            assert opened[0] in ids
+            assert opened[1] == SubscriptionId(0, number)
+
+
+def test_an_alert_gives_them_no_token(reading: House, push: PushService) -> None:
+    id = reading.publish()
+    reading.over(id)
+    assert reading.outcomes(id) == {"accepted": READERS}
+    assert_only_the_others_report(reading, push.received, id)
+
+
+def test_nor_does_what_was_held_while_they_slept(reading: House, push: PushService) -> None:
+    choose(reading, range(READERS), quiet=around_now())
+    ids = [reading.publish(title=title) for title in ("One", "Two")]
+    for id in ids:
+        reading.over(id)
+    assert push.received == [], "all of it is held"
+    choose(reading, range(READERS), quiet=NO_QUIET)
+    (quarter,) = reading.runtime.store.held.due(1 << 40)
+    reading.runtime.publishing.wake_readers(quarter * QUARTER, "https://paper.example")
+    (wave,) = reading.runtime.publishing.waves(9)
+    reading.over(wave.id)
+    assert_only_the_others_report(reading, push.received, wave.id)
+
+
+def test_the_document_without_a_token_is_otherwise_the_same() -> None:
+    quote = 'He said: "receipt":"" and "receipt":null'
+    one = Notification(
+        7, content(quote, lang="en"), Audience(everyone=True), State.SENT, 0.0, "", reporting=0.5
+    )
+    payload = Payload(one, "https://push.example")
+    bare, whole = (json.loads(payload.carrying(token)) for token in (None, "r" * 22))
+    assert bare["notification"]["data"].pop("receipt") is None
+    assert whole["notification"]["data"].pop("receipt") == "r" * 22
+    assert bare == whole
+    assert whole["notification"]["title"] == quote

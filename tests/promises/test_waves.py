@@ -1,0 +1,407 @@
+"""What is held for the night: nobody's list is full of it, it adds up, and it can be withdrawn."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+
+from service.domain.publishing import Conflict
+from service.local import pretend_readers
+from service.model.notifications import Audience, Content, Outcome, SendAt, State, SubscriptionId
+from service.model.preferences import NO_QUIET, QUARTER
+from service.runtime import Runtime
+from service.store.held_alerts import Brought
+from service.store.outcomes import Result
+from tests.support.client import API, Client, make_app
+from tests.support.installation import House, wait_until
+from tests.support.night import bring, hold
+from tests.support.push_service import Answer, Message, PushService
+from tests.support.redis_server import RedisServer
+from tests.support.seeded import FRONT, around_now, choose, reader_of, said, shown, wake, waking
+from workers.sending.send import Digest
+
+EVERYONE = Audience(everyone=True)
+
+
+def publish(runtime: Runtime, title: str = "Late news") -> int:
+    words = Content(title=title, url="https://paper.example/story")
+    return runtime.publishing.publish(words, EVERYONE, by="a test").id
+
+
+def make_waves(runtime: Runtime, count: int) -> None:
+    """Publish so many waves, as the clock does."""
+    for quarter in range(count):
+        words = Content(title="While you slept", url="https://paper.example/")
+        runtime.publishing.publish(words, Audience(waking=quarter), by="quiet hours")
+
+
+# In the lists -----------------------------------------------------------------------------------
+
+
+def test_however_many_waves_there_were_the_latest_alerts_are_editors_own(client: Client) -> None:
+    runtime = client.runtime
+    first = publish(runtime)
+    make_waves(runtime, 120)
+    second = publish(runtime)
+    make_waves(runtime, 120)
+    assert [one.id for one in runtime.publishing.started(20)] == [second, first]
+    assert [one.id for one in runtime.publishing.latest(20)] == [second, first]
+    assert len(runtime.publishing.waves(500)) == 240
+    token = client.add_token()
+    listed = client.call("GET", f"{API}/notifications?limit=1", token=token).json
+    assert [one["id"] for one in listed["notifications"]] == [str(second)]
+    older = f"{API}/notifications?limit=1&cursor={listed['next_cursor']}"
+    listed = client.call("GET", older, token=token).json
+    assert [one["id"] for one in listed["notifications"]] == [str(first)]
+    wave = runtime.publishing.waves(1)[0].id
+    assert client.call("GET", f"{API}/notifications/{wave}", token=token).status_code == 200
+
+
+def test_who_took_the_last_alert_is_known_after_a_morning_of_waves(house: House) -> None:
+    house.seed(2)
+    house.worker()
+    house.clock()
+    house.over(house.publish())
+    make_waves(house.runtime, 40)
+    dispatch = house.runtime.dispatch
+    assert dispatch.accepted_recently([SubscriptionId(0, 1)])
+    assert not dispatch.accepted_recently([SubscriptionId(0, 2)])
+
+
+def test_an_alert_that_is_sent_at_once_began_when_it_was_made_to_the_millisecond(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = int(time.time())
+    for fraction in (0.0006, 0.1239, 0.9999):
+        monkeypatch.setattr(time, "time", lambda fraction=fraction: begun + fraction)
+        id = publish(client.runtime)
+        shown = client.call("GET", f"{API}/notifications/{id}", token=client.add_token()).json
+        assert shown["created_at"] == shown["progress"]["started_at"]
+
+
+# Adding up --------------------------------------------------------------------------------------
+
+
+def receipts(house: House, messages: list[Message]) -> Counter[int]:
+    """How many browsers would report to which alert."""
+    found: Counter[int] = Counter()
+    for message in messages:
+        token = shown(message)["data"]["receipt"]
+        opened = house.runtime.tokens.open_receipt(token)
+        assert opened is not None
+        assert opened[1].number == reader_of(message)
+        found[opened[0]] += 1
+    return found
+
+
+def test_whoever_reports_to_an_alert_was_counted_for_it_and_nobody_twice(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(100), quiet=around_now())
+    choose(reading, range(40), paused_until=int(time.time()) + 7200)
+    ten = reading.publish(title="Ten dead")
+    reading.over(ten)
+    choose(reading, range(40), paused_until=0)
+    ferry = reading.publish(title="Ferry aground")
+    reading.over(ferry)
+    publishing = reading.runtime.publishing
+    before = publishing.held(publishing.get(ten))
+    assert (before.waiting, before.brought, before.waves) == (60, 0, ())
+    assert before.first_at == before.last_at
+    (quarter,) = reading.runtime.store.held.pending()
+    assert before.first_at == quarter * QUARTER
+
+    wake(reading, push)
+
+    reported = receipts(reading, push.received)
+    (wave,) = publishing.waves(9)
+    assert publishing.progress(wave.id).brought == {ten: (0, 60), ferry: (40, 60)}
+    for id, alone, together in ((ten, 0, 60), (ferry, 40, 60)):
+        held = publishing.held(publishing.get(id))
+        assert (held.waiting, held.alone, held.together) == (0, alone, together)
+        assert (held.first_at, held.last_at) == (None, None)
+        assert [(one.id, one.at) for one in held.waves] == [(wave.id, quarter * QUARTER)]
+        accepted = publishing.progress(id).of(Outcome.ACCEPTED)
+        assert reported[id] == accepted + held.alone
+        assert publishing.progress(id).skipped("quiet") == held.brought
+    assert reported[wave.id] == 60
+    assert publishing.progress(wave.id).of(Outcome.ACCEPTED) == 100
+
+
+def test_what_a_wave_has_brought_so_far_is_said_while_it_is_under_way(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(100), quiet=around_now())
+    id = reading.publish()
+    reading.over(id)
+    sleepers = iter(range(30))
+    push.answer_with(lambda _: Answer(201) if next(sleepers, None) is not None else Answer(503, {}))
+    (quarter,) = reading.runtime.store.held.pending()
+    choose(reading, range(100), quiet=NO_QUIET)
+    publishing = reading.runtime.publishing
+    publishing.wake_readers(quarter * QUARTER, FRONT)
+
+    def brought() -> int:
+        return publishing.held(publishing.get(id)).brought
+
+    wait_until(lambda: brought() == 30)
+    held = publishing.held(publishing.get(id))
+    assert (held.waiting, held.alone) == (70, 30)
+    push.answer_with(lambda _: Answer(201))
+    reading.over(publishing.waves(1)[0].id)
+    held = publishing.held(publishing.get(id))
+    assert (held.waiting, held.alone) == (0, 100)
+
+
+def test_a_correction_that_was_held_reports_to_itself(reading: House, push: PushService) -> None:
+    id = reading.publish(title="Ten dead")
+    reading.over(id)
+    choose(reading, range(50), quiet=around_now())
+    publishing = reading.runtime.publishing
+    correction = reading.correct(id, "Nobody dead").id
+    reading.over(correction)
+    came = wake(reading, push)
+    assert list(said(came)) == ["Nobody dead|It has just come in."]
+    assert receipts(reading, came) == {correction: 50}
+    assert publishing.held(publishing.get(correction)).alone == 50
+    assert publishing.held(publishing.get(id)).brought == 0
+
+
+def test_the_newer_of_two_alerts_of_a_story_comes_in_the_morning_though_the_older_was_corrected(
+    reading: House, push: PushService
+) -> None:
+    story = Audience(everyone=True, story="ferry")
+    older = reading.publish(story, title="Ferry late")
+    reading.over(older)
+    choose(reading, range(50), quiet=around_now())
+    newer = reading.publish(story, title="Ferry home")
+    reading.over(newer)
+    reading.over(reading.correct(older, "Ferry early").id)
+    came = wake(reading, push)
+    assert [text.partition("|")[0] for text in said(came)] == ["Ferry home"]
+    assert len(came) == 50
+
+
+def test_a_story_goes_on_from_its_latest_alert_that_was_not_cancelled(client: Client) -> None:
+    seed(client, 10)
+    runtime, morning = client.runtime, int(time.time()) // QUARTER + 20
+    publishing, ferry = runtime.publishing, Audience(everyone=True, story="ferry")
+    words = Content(title="Ferry late", url="https://paper.example/story")
+    held = publishing.publish(words, ferry, by="a test").id
+    hold(runtime, held, {morning: 4})
+    planned = SendAt(time.time() + 3600)
+    for later in (None, planned):
+        publishing.cancel(publishing.publish(words, ferry, by="a test", send_at=later).id)
+    assert publishing.held(publishing.get(held)).waiting == 4
+    publishing.wake_readers(morning * QUARTER, "https://paper.example")
+    (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
+    assert record is not None
+    said = Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
+    assert said is not None
+    assert said[0].told == (held,)
+    newer = publishing.publish(words, ferry, by="a test").id
+    assert publishing.held(publishing.get(held)).waiting == 4, "who has it, or waits for it?"
+    hold(runtime, newer, {morning: 3})
+    assert publishing.held(publishing.get(held)).waiting == 0
+    digest = Digest(runtime, publishing.waves(1)[0])
+    both = sorted(digest.held(0, range(10))[1])
+    assert both == [held, newer]
+    assert 3 not in digest.held(0, range(10)), "it has the newer one"
+    said = digest.message(SubscriptionId(0, 1), both, record)
+    assert said is not None
+    assert said[0].told == (newer,)
+    assert runtime.store.stories.open()["ferry"].latest == newer
+
+
+# Withdrawing ------------------------------------------------------------------------------------
+
+
+def test_what_is_held_can_be_withdrawn_and_who_has_it_keeps_it(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    id = reading.publish()
+    assert reading.over(id).state is State.SENT
+    publishing = reading.runtime.publishing
+    outcomes = reading.outcomes(id)
+    publishing.cancel(id)
+    assert publishing.get(id).state is State.CANCELLED
+    assert publishing.held(publishing.get(id)).waiting == 0
+    assert wake(reading, push) == []
+    assert reading.outcomes(id) == outcomes == {"accepted": 250, "skipped": 50}
+    with pytest.raises(Conflict, match="already cancelled"):
+        publishing.cancel(id)
+
+
+def test_with_an_alert_its_correction_is_withdrawn_that_is_held_too(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(50), quiet=around_now())
+    id = reading.publish(title="Ten dead")
+    reading.over(id)
+    choose(reading, range(50, 80), quiet=around_now())
+    publishing = reading.runtime.publishing
+    correction = reading.correct(id, "Nobody dead").id
+    reading.over(correction)
+    assert publishing.held(publishing.get(correction)).waiting == 30
+    publishing.cancel(id)
+    assert publishing.get(correction).state is State.CANCELLED
+    assert wake(reading, push) == []
+
+
+def test_a_wave_that_is_under_way_brings_nothing_more_of_what_is_withdrawn(
+    reading: House, push: PushService
+) -> None:
+    choose(reading, range(100), quiet=around_now())
+    withdrawn, other = (reading.publish(title=title) for title in ("Ten dead", "Ferry home"))
+    for id in (withdrawn, other):
+        reading.over(id)
+    with waking(reading, push) as taken:
+        reading.runtime.publishing.cancel(withdrawn)
+    assert said(taken) == {"Ferry home|It has just come in.": 100}
+
+
+def seed(client: Client, count: int) -> None:
+    runtime = client.runtime
+    origins, key = ["https://push.example"], runtime.vapid_public_key
+    list(pretend_readers.seed(runtime.store, count, origins=origins, vapid_key=key, topics=[]))
+
+
+@pytest.mark.redis
+def test_the_api_says_who_waits_and_withdraws_it_once(client: Client) -> None:
+    seed(client, 10)
+    token, morning = client.add_token(), int(time.time()) // QUARTER + 20
+    id = publish(client.runtime)
+    hold(client.runtime, id, {morning: 4})
+    path = f"{API}/notifications/{id}"
+    shown = client.call("GET", path, token=token).json
+    at = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(morning * QUARTER))
+    assert (shown["status"], shown["progress"]["skipped"]["quiet"]) == ("sent", 4)
+    assert shown["progress"]["held"] == {
+        "waiting": 4,
+        "first_at": at,
+        "last_at": at,
+        "alone": 0,
+        "together": 0,
+        "waves": [],
+    }
+    answer = client.call("POST", f"{path}/cancel", token=token)
+    assert (answer.status_code, answer.json["status"]) == (202, "cancelled")
+    shown = client.call("GET", path, token=token).json
+    assert (shown["status"], shown["progress"]["held"]["waiting"]) == ("cancelled", 0)
+    assert shown["progress"]["outcomes"]["accepted"] == 6
+    assert client.call("POST", f"{path}/cancel", token=token).status_code == 409
+
+
+def test_what_everybody_has_or_nobody_waits_for_any_more_is_not_cancelled(client: Client) -> None:
+    seed(client, 4)
+    token, morning = client.add_token(), int(time.time()) // QUARTER + 20
+    all_have_it, brought = publish(client.runtime), publish(client.runtime)
+    runtime = client.runtime
+    hold(runtime, all_have_it, {})
+    hold(runtime, brought, {morning: 4})
+    wave = bring(runtime, morning, brought)
+    for id in (all_have_it, brought):
+        answer = client.call("POST", f"{API}/notifications/{id}/cancel", token=token)
+        assert (answer.status_code, "already sent" in answer.json["detail"]) == (409, True)
+    assert runtime.publishing.get(brought).waves == ((wave, 4, 0),)
+
+
+def test_what_is_held_can_be_withdrawn_while_redis_is_full() -> None:
+    with RedisServer() as server:
+        client = Client(make_app(server.url))
+        seed(client, 10)
+        id = publish(client.runtime)
+        hold(client.runtime, id, {int(time.time()) // QUARTER + 20: 4})
+        assert client.runtime.publishing.get(id).state is State.SENT
+        with server.full():
+            client.runtime.publishing.cancel(id)
+        assert client.runtime.publishing.get(id).state is State.CANCELLED
+
+
+@pytest.mark.redis
+def test_who_changed_their_quiet_hours_in_the_night_waits_once(client: Client) -> None:
+    seed(client, 10)
+    first, second = publish(client.runtime), publish(client.runtime)
+    now = int(time.time()) // QUARTER
+    hold(client.runtime, first, {now + 20: 4})
+    hold(client.runtime, second, {now + 24: 6})
+    publishing = client.runtime.publishing
+    held = publishing.held(publishing.get(first))
+    assert (held.waiting, held.first_at, held.last_at) == (
+        4,
+        (now + 20) * QUARTER,
+        (now + 20) * QUARTER,
+    )
+    held = publishing.held(publishing.get(second))
+    assert (held.waiting, held.first_at, held.last_at) == (
+        6,
+        (now + 20) * QUARTER,
+        (now + 24) * QUARTER,
+    )
+
+
+# In time ----------------------------------------------------------------------------------------
+
+
+def test_what_no_wave_brought_in_time_does_not_come_a_day_later(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(client, 10)
+    runtime, now = client.runtime, int(time.time()) // QUARTER
+    old = publish(runtime)
+    hold(runtime, old, {now + 1: 4})
+    late = (now + 1) * QUARTER + 4 * 3600
+    runtime.publishing.wake_readers(late, "https://paper.example")
+    assert not runtime.publishing.waves(9)
+    monkeypatch.setattr(time, "time", lambda: (now + 90) * QUARTER)
+    new = publish(runtime)
+    hold(runtime, new, {now + 98: 4})
+    assert runtime.publishing.held(runtime.publishing.get(old)).waiting == 0
+    assert runtime.publishing.held(runtime.publishing.get(new)).waiting == 4
+    runtime.publishing.wake_readers((now + 98) * QUARTER, "https://paper.example")
+    (wave,) = runtime.publishing.waves(9)
+    assert Digest(runtime, wave).held(0, range(10)) == {number: [new] for number in range(4)}
+
+
+def test_who_has_the_old_words_from_a_wave_under_way_gets_the_correction(client: Client) -> None:
+    seed(client, 10)
+    runtime, morning = client.runtime, int(time.time()) // QUARTER + 20
+    publishing = runtime.publishing
+    id = publish(runtime)
+    hold(runtime, id, {morning: 4})
+    publishing.wake_readers(morning * QUARTER, "https://paper.example")
+    (wave,) = publishing.waves(9)
+    runtime.dispatch.plan(wave)
+    under_way = runtime.store.sending.claim(wave.id, 0, "a test ", 60_000)
+    assert under_way is not None
+    correction = publishing.correct(
+        id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
+    ).id
+    hold(runtime, correction, {})
+    assert publishing.progress(correction).of(Outcome.ACCEPTED) == 6
+    brought = Brought(((id, 0),), (id,), (id,))
+    came = {Result(Outcome.ACCEPTED, "google", 1, 0, brought=brought): under_way.pending}
+    runtime.store.outcomes.record(wave.id, under_way.batch, "a test ", 60_000, came)
+    runtime.store.sending.release(wave.id, under_way.batch, "a test ", wait_ms=None)
+    runtime.dispatch.advance(wave.id)
+    hold(runtime, correction, {})
+    assert publishing.progress(correction).of(Outcome.ACCEPTED) == 10
+    runtime.dispatch.advance(correction)
+    assert publishing.get(correction).state is State.SENT
+
+
+def test_who_is_held_by_a_worker_that_redis_kept_waiting_wakes_in_a_quarter_to_come(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(client, 4)
+    runtime, now = client.runtime, time.time()
+    id = publish(runtime)
+    # As of the worker, who has asked Redis to write it down half an hour ago.
+    monkeypatch.setattr(time, "time", lambda: now - 1800)
+    hold(runtime, id, {int(now // QUARTER) - 1: 4})
+    (quarter,) = runtime.store.held.pending()
+    assert quarter > now // QUARTER
+    assert runtime.publishing.held(runtime.publishing.get(id)).waiting == 4

@@ -1,0 +1,266 @@
+"""How a worker judges each push service, alone and with another worker beside it."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from service.model.notifications import Outcome, SubscriptionId
+from service.store import Store
+from service.store.push_services import Pace
+from tests.support.installation import wait_until
+from workers.sending import policy
+from workers.sending.health import Health, Service
+
+ORIGIN = "https://web.push.apple.com"
+OTHER = "https://updates.push.services.mozilla.com"
+WINDOW = 256
+ACCEPTED = policy.Verdict(Outcome.ACCEPTED)
+READER = SubscriptionId(0, 1)
+
+
+def worker(store: Store) -> Health:
+    """One worker's view; another call is another worker."""
+    return Health(
+        store.services, WINDOW, lambda _origin: 9999, lambda _ids: False, lambda _origin: 0
+    )
+
+
+def start(one: Health, service: Service, most: int = 1000) -> int:
+    """Start messages while there is room; how many."""
+    for started in range(most):
+        if not one.has_room(service):
+            return started
+        one.started(service)
+    return most
+
+
+def answer(one: Health, service: Service, times: int) -> None:
+    for _ in range(times):
+        one.answered(service, READER, ACCEPTED, 201)
+
+
+def fail(one: Health, service: Service, times: int, retry_after: float | None = None) -> None:
+    failed = policy.Verdict(None, service_failed=True, retry_after=retry_after)
+    for _ in range(times):
+        one.answered(service, READER, failed, 503)
+
+
+def well_known(one: Health, origin: str) -> Service:
+    """Return a push service that has answered a whole window of messages; none is under way."""
+    service = one.of(origin, "a name")
+    while service.limit < WINDOW:
+        answer(one, service, start(one, service))
+    one.refresh()
+    one.refresh()  # nothing was started since the last
+    return service
+
+
+def let_fail(one: Health, service: Service) -> None:
+    """Fail it until it rests, for as short a time as it may."""
+    started = start(one, service, policy.FAILURES_IN_A_ROW)
+    fail(one, service, started)
+    assert one.rests_until(service) > time.time()
+
+
+def wait_for_the_end_of(one: Health, service: Service) -> None:
+    wait_until(lambda: not one.rests_until(service), every=0.005)
+
+
+# The window -------------------------------------------------------------------------------------
+
+
+def test_a_push_service_starts_with_16_messages_and_gets_one_more_for_each_answer(
+    store: Store,
+) -> None:
+    one = worker(store)
+    service = one.of(ORIGIN, "apple")
+    assert start(one, service) == 16
+    answer(one, service, 10)
+    assert start(one, service) == 20
+    assert service.under_way == 26
+
+
+def test_its_limit_grows_no_further_than_the_window(store: Store) -> None:
+    one = worker(store)
+    assert start(one, well_known(one, ORIGIN)) == WINDOW
+
+
+def test_while_another_has_work_neither_takes_more_than_half(store: Store) -> None:
+    one = worker(store)
+    first, second = well_known(one, ORIGIN), well_known(one, OTHER)
+    start(one, first, 1)
+    start(one, second, 1)
+    one.refresh()
+    assert start(one, first) == start(one, second) == WINDOW // 2 - 1
+
+
+def test_what_another_cannot_take_is_left_to_those_that_can(store: Store) -> None:
+    one = worker(store)
+    well, silent = well_known(one, ORIGIN), one.of(OTHER, "mozilla")
+    assert start(one, silent) == 16
+    one.refresh()
+    assert start(one, well) == WINDOW - 16
+
+
+def test_one_that_fell_silent_holds_no_more_than_half_while_another_has_work(store: Store) -> None:
+    one = worker(store)
+    well, silent = well_known(one, ORIGIN), well_known(one, OTHER)
+    start(one, well, 1)
+    start(one, silent, 1)
+    for _ in range(3):
+        one.refresh()
+        start(one, silent)
+        answer(one, well, start(one, well))
+    assert silent.under_way == WINDOW // 2
+
+
+def test_one_without_work_any_more_leaves_the_whole_window_to_the_other(store: Store) -> None:
+    one = worker(store)
+    first, second = well_known(one, ORIGIN), well_known(one, OTHER)
+    start(one, second, 1)
+    answer(one, second, 1)
+    one.refresh()
+    assert start(one, first) == WINDOW // 2, "it had some a moment ago"
+    one.refresh()
+    assert start(one, first) == WINDOW // 2
+
+
+# Rests ------------------------------------------------------------------------------------------
+
+
+def test_eight_failures_in_a_row_let_it_rest_and_fewer_do_not(store: Store) -> None:
+    one = worker(store)
+    service = one.of(ORIGIN, "apple")
+    for _ in range(3):
+        start(one, service, 8)
+        fail(one, service, 7)
+        assert store.services.resting() == {}
+        answer(one, service, 1)
+    let_fail(one, service)
+    assert store.services.resting()[ORIGIN].why == "503"
+    assert one.rests_until(one.of(OTHER, "mozilla")) == 0, "the others go on"
+
+
+def test_one_that_no_connection_reaches_rests_at_once_and_longer_each_time(store: Store) -> None:
+    one, two = worker(store), worker(store)
+    service = one.of(ORIGIN, "apple")
+    for attempts in range(1, 4):
+        one.unreachable(ORIGIN)
+        one.unreachable(ORIGIN)  # while it rests another failure says nothing new
+        rest = store.services.resting()[ORIGIN]
+        assert (rest.attempts, rest.why) == (attempts, "no answer")
+        wait_for_the_end_of(one, service)
+    assert two.of(ORIGIN, "apple").rest is not None, "for all workers"
+    one.unreachable("https://nobody.example")  # of an alert that is over
+
+
+def test_it_takes_no_more_than_its_connections_and_these_are_asked_once_a_look(
+    store: Store,
+) -> None:
+    asked: list[str] = []
+
+    def room(origin: str) -> int:
+        asked.append(origin)
+        return 3
+
+    one = Health(store.services, WINDOW, room, lambda _ids: False, lambda _origin: 0)
+    service = one.of(ORIGIN, "apple")
+    assert start(one, service) == 3
+    assert asked == [ORIGIN]
+    one.ask_for_more()
+    one.ask_for_more()
+    assert asked == [ORIGIN] * 2, "for another connection, since three were too few"
+    one.look_again()
+    assert start(one, service, 2) == 2
+    one.found_no_room(service)
+    assert not one.has_room(service)
+    one.look_again()
+    assert one.has_room(service)
+
+
+def test_one_failure_that_names_a_time_lets_it_rest_that_long(store: Store) -> None:
+    one = worker(store)
+    service = one.of(ORIGIN, "apple")
+    start(one, service, 1)
+    fail(one, service, 1, retry_after=100)
+    assert time.time() + 90 < one.rests_until(service) < time.time() + 101
+
+
+def test_a_rest_is_seen_by_another_worker_and_by_one_that_comes_later(store: Store) -> None:
+    one, two = worker(store), worker(store)
+    mine, theirs = one.of(ORIGIN, "apple"), two.of(ORIGIN, "apple")
+    let_fail(one, mine)
+    assert two.rests_until(theirs) == 0
+    two.refresh()
+    assert two.rests_until(theirs) == one.rests_until(mine)
+    late = worker(store)
+    assert late.rests_until(late.of(ORIGIN, "apple")) == one.rests_until(mine)
+
+
+def test_what_fails_while_it_rests_does_not_lengthen_the_rest(store: Store) -> None:
+    one, two = worker(store), worker(store)
+    mine, theirs = one.of(ORIGIN, "apple"), two.of(ORIGIN, "apple")
+    start(one, mine)
+    start(two, theirs)
+    fail(one, mine, 16)
+    until = one.rests_until(mine)
+    fail(two, theirs, 16)
+    assert one.rests_until(mine) == until
+    rest = store.services.resting()[ORIGIN]
+    assert (rest.attempts, rest.until) == (1, until), "the first worker's word counts"
+
+
+def test_after_a_rest_it_is_tried_with_one_message_at_a_time(store: Store) -> None:
+    one = worker(store)
+    service = well_known(one, ORIGIN)
+    let_fail(one, service)
+    wait_for_the_end_of(one, service)
+    assert start(one, service) == 1
+    fail(one, service, 1)
+    assert one.rests_until(service) > time.time(), "one failure is enough now"
+    assert store.services.resting()[ORIGIN].attempts == 2
+
+
+def test_one_answer_ends_a_rest_for_all_workers_who_start_with_a_few_again(store: Store) -> None:
+    one, two = worker(store), worker(store)
+    mine, theirs = well_known(one, ORIGIN), well_known(two, ORIGIN)
+    let_fail(one, mine)
+    two.refresh()
+    wait_for_the_end_of(one, mine)
+    assert start(two, theirs) == 1
+    answer(two, theirs, 1)
+    assert store.services.resting() == {}
+    one.refresh()
+    two.refresh()
+    assert start(one, mine) == 16
+    assert start(two, theirs) == 2, "it has one answer"
+    for health, service in ((one, mine), (two, theirs)):
+        fail(health, service, 1)
+        assert health.rests_until(service) == 0, "one failure is an accident again"
+
+
+# Paces ------------------------------------------------------------------------------------------
+
+
+def test_a_pace_is_shared_by_two_workers_and_never_exceeded(store: Store) -> None:
+    pace = Pace(1260, time.time())  # twenty a second, as kept
+    store.services.pace(ORIGIN, pace)
+    workers = [worker(store), worker(store)]
+    services = [one.of(ORIGIN, "apple") for one in workers]
+    begun, started = time.monotonic(), [0, 0]
+    for one in workers:
+        one.refresh()
+        assert one.paced == {ORIGIN}
+    while (passed := time.monotonic() - begun) < 2.0:
+        number = random.randrange(2)
+        one, service = workers[number], services[number]
+        if one.has_room(service):
+            one.started(service)
+            answer(one, service, 1)
+            started[number] += 1
+        allowed = 1 + pace.per_second * (time.monotonic() - begun)
+        assert sum(started) <= allowed
+        time.sleep(0.001)
+    assert sum(started) > pace.per_second * passed / 2
+    assert min(started) > 0

@@ -1,0 +1,36 @@
+"""Houses with two full buckets of readers, and a filler in a hurry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import House
+from tests.support.prepared_keys import READERS
+from tests.support.push_service import PushService
+from tests.support.redis_server import RedisServer
+from workers.sending import prepared_keys
+from workers.sending.prepared_keys import Pool
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared_keys, "_REST", 0.02)
+    monkeypatch.setattr(prepared_keys, "_LEAST_REST", 0)
+
+
+@pytest.fixture
+def pool(house: House) -> Pool:
+    """The pool of a house with two full buckets of readers."""
+    house.seed(READERS)
+    return Pool(house.runtime)
+
+
+@pytest.fixture
+def own_redis(push: PushService, tmp_path: Path) -> Iterator[tuple[RedisServer, House]]:
+    """A house with two full buckets of readers and a Redis that the test may do anything to."""
+    with RedisServer() as server, House(server.url, push, tmp_path) as house:
+        house.seed(READERS)
+        yield server, house

@@ -1,0 +1,274 @@
+"""What the store promises of a send: every bit counted once, whoever brings it, however late."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import ConnectionError
+
+from service.domain.planning import BATCH_RECIPIENTS, Dispatch, cut
+from service.domain.publishing import Conflict, Publishing
+from service.local import pretend_readers
+from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
+from service.store import Store, connect
+from service.store.batches import Claim, Retry
+from service.store.outcomes import Result
+
+pytestmark = pytest.mark.redis
+
+LEASE_MS = 400
+
+
+@pytest.fixture
+def store(redis_url: str) -> Store:
+    store = Store(connect(redis_url))
+    list(
+        pretend_readers.seed(store, 1000, origins=["https://127.0.0.1:9"], vapid_key="k", topics=())
+    )
+    return store
+
+
+@pytest.fixture
+def dispatch(store: Store) -> Dispatch:
+    return Dispatch(store, store.redis)
+
+
+@pytest.fixture
+def publishing(store: Store, dispatch: Dispatch) -> Publishing:
+    return Publishing(store, dispatch)
+
+
+def planned(publishing: Publishing, dispatch: Dispatch) -> int:
+    """Publish to everyone and plan it; nobody sends."""
+    content = Content("Late news", "https://paper.example/")
+    id = publishing.publish(content, Audience(everyone=True), by="a test").id
+    dispatch.plan(publishing.get(id))
+    return id
+
+
+def claimed(store: Store, id: int, worker: str, lease_ms: int) -> Claim:
+    claim = store.sending.claim(id, 0, worker, lease_ms)
+    assert claim is not None
+    return claim
+
+
+def counts(store: Store, id: int) -> dict[str, int]:
+    return {outcome.value: n for (outcome, _), n in store.outcomes.progress(id).outcomes.items()}
+
+
+def test_a_batch_is_held_by_one_worker_until_its_lease_ends(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    claim = store.sending.claim(id, 0, "first", LEASE_MS)
+    assert claim is not None
+    batch = claim.batch
+    assert store.sending.claim(id, 0, "second", LEASE_MS) is None
+    time.sleep(LEASE_MS / 1000 + 0.05)
+    assert claimed(store, id, "second", LEASE_MS).batch == batch
+    assert not store.outcomes.record(id, batch, "first", LEASE_MS, {})
+    assert store.outcomes.record(id, batch, "second", LEASE_MS, {})
+    assert not store.sending.release(id, batch, "first", wait_ms=None)
+    assert store.sending.release(id, batch, "second", wait_ms=None)
+
+
+def test_a_late_checkpoint_counts_but_only_who_had_no_outcome_yet(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "first", 50).batch
+    time.sleep(0.1)
+    store.sending.claim(id, 0, "second", LEASE_MS)
+    accepted, gone = (Result(outcome, "google", 1) for outcome in (Outcome.ACCEPTED, Outcome.GONE))
+    store.outcomes.record(id, batch, "second", LEASE_MS, {accepted: list(range(500))})
+    store.outcomes.record(
+        id, batch, "first", LEASE_MS, {accepted: list(range(400, 600)), gone: [600, 0]}
+    )
+    assert counts(store, id) == {"accepted": 600, "gone": 1}
+    store.sending.release(id, batch, "second", wait_ms=0)
+    assert claimed(store, id, "third", LEASE_MS).pending == list(range(601, 1000))
+
+
+def test_nothing_is_closed_under_a_live_lease_and_nothing_is_counted_after_closing(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
+    publishing.cancel(id)
+    assert publishing.get(id).finished_at is None, "what is under way is still counted"
+    result = {Result(Outcome.ACCEPTED, "google", 1): list(range(300))}
+    store.outcomes.record(id, batch, "worker", LEASE_MS, result)
+    store.sending.release(id, batch, "worker", wait_ms=0)
+    dispatch.advance(id)
+    final = {"accepted": 300, "cancelled": 700}
+    assert counts(store, id) == final
+    assert publishing.get(id).finished_at is not None
+    assert not store.outcomes.record(
+        id, batch, "worker", LEASE_MS, {Result(Outcome.GONE, "", 0): [999]}
+    )
+    assert counts(store, id) == final
+    assert store.audiences.count(Audience(everyone=True)) == 1000
+    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+
+
+def test_what_was_cancelled_never_ends_as_sent(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    store.notifications.move(id, State.CANCELLED, possible_from=[State.SENDING])
+    store.sending.close(id, 0, Outcome.CANCELLED)
+    # A clock that had read the state a moment before finishes what it takes for sent.
+    store.notifications.finish(id, State.SENT, time.time(), store.outcomes.progress(id))
+    assert publishing.get(id).state is State.CANCELLED
+
+
+def test_whoever_cancels_again_what_was_cut_off_stops_its_corrections(
+    store: Store, publishing: Publishing, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = planned(publishing, dispatch)
+    correction = publishing.correct(
+        id, title="Good news", body=None, url=None, replace=True, by="a test"
+    ).id
+    with monkeypatch.context() as cut_off:
+
+        def gone(*_: object) -> None:
+            raise ConnectionError("Redis went away")
+
+        cut_off.setattr(store.notifications, "all", gone)
+        with pytest.raises(ConnectionError):
+            publishing.cancel(id)
+    assert publishing.get(id).state is State.CANCELLED
+    with pytest.raises(Conflict, match="already cancelled"):
+        publishing.cancel(id)
+    assert publishing.get(correction).state is State.CANCELLED
+
+
+def test_whom_nobody_planned_for_in_time_is_counted_as_expired(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = store.notifications.new_id()
+    content = Content("Late news", "https://paper.example/", ttl=60)
+    long_ago = time.time() - 100
+    everyone = Audience(everyone=True)
+    store.notifications.publish(
+        Notification(id, content, everyone, State.SENDING, long_ago, "a test")
+    )
+    dispatch.advance(id)
+    assert publishing.get(id).state is State.EXPIRED
+    assert counts(store, id) == {"expired": 1000}
+
+
+def test_of_a_correction_that_nobody_planned_in_time_only_those_count_who_were_to_get_it(
+    store: Store, publishing: Publishing, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
+    reached = {Result(Outcome.ACCEPTED, "google", 1, revision=0): list(range(300))}
+    store.outcomes.record(id, batch, "worker", LEASE_MS, reached)
+    correction = publishing.correct(
+        id, title="Good news", body=None, url=None, replace=True, by="a test"
+    ).id
+    later = time.time() + 5 * 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    dispatch.advance(correction)
+    assert publishing.get(correction).state is State.EXPIRED
+    assert counts(store, correction) == {"expired": 300}
+
+
+def test_a_finished_send_leaves_its_counts_and_no_bitmap(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    apple = Result(Outcome.ACCEPTED, "apple", 1)
+    while (claim := store.sending.claim(id, 0, "worker", LEASE_MS)) is not None:
+        store.outcomes.record(id, claim.batch, "worker", LEASE_MS, {apple: claim.pending})
+        store.sending.release(id, claim.batch, "worker", wait_ms=None)
+    dispatch.advance(id)
+    dispatch.advance(id)
+    assert publishing.get(id).state is State.SENT
+    assert counts(store, id) == {"accepted": 1000}
+    assert store.notifications.active() == []
+    assert list(store.redis.scan_iter(f"*:n:{id}:*")) == []
+
+
+def test_a_batch_given_back_comes_up_again_when_it_is_due_with_its_retries(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
+    retry = {3: Retry(attempts=2, at=int(time.time() * 1000) + 200)}
+    store.sending.release(id, batch, "worker", wait_ms=200, retries=retry)
+    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+    time.sleep(0.25)
+    again = claimed(store, id, "other", LEASE_MS)
+    assert (again.batch, again.retries) == (batch, retry)
+
+
+def test_planning_twice_changes_nothing(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
+    store.outcomes.record(
+        id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): [0, 1, 2]}
+    )
+    list(
+        pretend_readers.seed(
+            store, 50, origins=["https://127.0.0.1:9"], vapid_key="k", topics=(), first=1000
+        )
+    )
+    dispatch.plan(publishing.get(id))
+    assert store.outcomes.progress(id).recipients == 1000
+    assert counts(store, id) == {"accepted": 3}
+    assert store.sending.claim(id, 0, "other", LEASE_MS) is None
+
+
+def test_what_was_cancelled_before_it_was_planned_is_never_planned(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    content = Content("Late news", "https://paper.example/")
+    id = publishing.publish(content, Audience(everyone=True), by="a test").id
+    publishing.cancel(id)
+    dispatch.plan(publishing.get(id))
+    assert publishing.get(id).state is State.CANCELLED
+    assert store.outcomes.progress(id).recipients == 0
+    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+
+
+@given(st.lists(st.integers(0, 40_000), unique=True, max_size=400), st.integers(0, 5000))
+def test_batches_hold_every_recipient_once_and_no_more_than_they_may(
+    scattered: list[int], dense: int
+) -> None:
+    recipients = sorted({*scattered, *range(10_000, 10_000 + dense)})
+    bits = bytearray(5001)
+    for number in recipients:
+        bits[number // 8] |= 0x80 >> number % 8
+    batches = [batch for batch, _ in cut(0, bytes(bits), len(recipients))]
+    held = [[n for n in recipients if batch.start <= n <= batch.end] for batch in batches]
+    assert [n for group in held for n in group] == recipients
+    assert all(0 < len(group) <= BATCH_RECIPIENTS for group in held)
+    assert all(earlier.end < later.start for earlier, later in itertools.pairwise(batches))
+    assert all(Batch.parse(0, str(batch)) == batch for batch in batches)
+
+
+def test_the_deadline_of_a_short_alert_leaves_time_to_send_it() -> None:
+    def alert(ttl: int) -> Notification:
+        content = Content("Late news", "https://paper.example/", ttl=ttl)
+        return Notification(1, content, Audience(everyone=True), State.SENDING, 1000.0, "a test")
+
+    assert alert(60).last_start == 1030
+    assert alert(120).last_start == 1060
+    assert alert(3600).last_start == 4540
+
+
+def test_alerts_that_begin_in_the_same_millisecond_are_listed_in_their_order(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.domain.publishing._now", lambda: 1_790_000_000.123)
+    said = Content(title="Ferry aground", url="https://paper.example/ferry")
+    ids = [publishing.publish(said, Audience(everyone=True), by="a test").id for _ in range(12)]
+    assert [one.id for one in publishing.started(12)] == sorted(ids, reverse=True)

@@ -1,0 +1,152 @@
+"""The layout of keys is ready for a Redis Cluster: a real Redis in cluster mode refuses nothing.
+
+One node has all slots, so that any client will do; it refuses all the same whatever touches two
+slots at once. Running on several nodes is not promised yet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+from service.local import pretend_readers
+from service.model.endpoints import Endpoint
+from service.model.notifications import Audience, SendAt, State, SubscriptionId
+from service.runtime import Runtime
+from service.store.outcomes import FAREWELL
+from service.store.records import Wish
+from service.store.subscriptions import HasLeft
+from tests.support.installation import House, content, free_port, wait_for, wait_until
+from tests.support.push_service import Answer, Message, PushService
+from tests.support.redis_server import RedisServer
+
+EVERYONE = Audience(everyone=True)
+TOPICS = Audience(topics=("world", "sport"), exclude=("culture",))
+GONE = {pretend_readers.path(number) for number in range(100, 110)}
+
+
+class ClusterNode(RedisServer):
+    """A Redis that is a whole cluster."""
+
+    def start(self) -> None:
+        port = free_port()
+        while port > 55_535:  # its bus is 10,000 above
+            port = free_port()
+        process = self._spawn("--port", str(port), "--cluster-enabled", "yes")
+        with self.client() as client:
+            wait_for(process, lambda: self._answers(client))
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
+            wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+
+    @staticmethod
+    def _answers(client: redis.Redis) -> bool:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+@pytest.fixture
+def clustered(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[House]:
+    """A house of two partitions whose store is in cluster mode; the queue is elsewhere."""
+    with (
+        ClusterNode() as node,
+        House(redis_url, push, tmp_path, STORE_URL=node.url, STORE_PARTITIONS="2") as house,
+    ):
+        yield house
+
+
+def test_such_a_redis_refuses_what_touches_two_slots(clustered: House) -> None:
+    store = clustered.runtime.store.redis
+    assert store.eval("return 1", 2, "{0}:live", "{0}:gone") == 1
+    with pytest.raises(redis.RedisError, match="slot"):
+        store.eval("return 1", 2, "{0}:live", "{g}:n")
+    with pytest.raises(redis.RedisError, match="slot"), store.pipeline() as pipe:
+        pipe.set("{0}:a", 1).set("{1}:a", 1).execute()
+
+
+def test_from_subscribing_to_the_report_nothing_touches_two_slots(
+    clustered: House, push: PushService
+) -> None:
+    runtime = clustered.runtime
+    clustered.seed(2000)
+    come_change_and_leave(runtime)
+    left = 1999
+    clustered.clock()
+    clustered.worker()
+    wait_until(lambda: runtime.store.prepared.ready() == left, timeout=60)
+
+    push.answer_with(ten_are_gone)
+    spread = runtime.publishing.publish(content(), EVERYONE, by="a test", spread_minutes=60).id
+    runtime.publishing.cancel(spread)
+    ordinary = clustered.publish(replace(TOPICS, story="quake"))
+    breaking = clustered.publish(kind="breaking")
+    runtime.publishing.pause(breaking)
+    runtime.publishing.resume(breaking)
+    correction = clustered.correct(breaking, "Corrected").id
+    planned = runtime.publishing.publish(
+        content(),
+        replace(EVERYONE, story="storm"),
+        by="a test",
+        send_at=SendAt(time.time() + 1, "Europe/Riga"),
+    ).id
+    one = wish(10_003)
+    follower, _ = runtime.store.subscriptions.subscribe(
+        one._replace(followed=frozenset({"quake"}), muted=frozenset({"quake"}))
+    )
+    assert runtime.store.subscriptions.change(follower.id, one._replace(muted=frozenset())).followed
+    runtime.store.subscriptions.remove(follower.id)
+
+    states = {id: clustered.over(id).state for id in (spread, ordinary, breaking, planned)}
+    assert states.pop(spread) is State.CANCELLED
+    assert set(states.values()) == {State.SENT}
+    assert clustered.over(correction).state is State.SENT
+    reached = clustered.outcomes(breaking)
+    assert sum(reached.values()) == runtime.publishing.progress(breaking).recipients
+    assert reached["gone"] >= 1
+    assert [(story.slug, story.followers) for story in runtime.publishing.stories()] == [
+        ("storm", 0),
+        ("quake", 0),
+    ]
+    assert runtime.store.stories.close("quake")
+
+    def all_gone_are_deleted() -> bool:
+        runtime.gone.look_after(time.time() + FAREWELL)  # for a moment at a time
+        return runtime.store.subscriptions.count() == left - 10
+
+    wait_until(all_gone_are_deleted)
+    assert runtime.publishing.reach(EVERYONE) == left - 10
+
+
+def ten_are_gone(message: Message) -> Answer:
+    return Answer(410 if message.path in GONE else 201, delay=0.02)
+
+
+def come_change_and_leave(runtime: Runtime) -> None:
+    """One new reader who chooses again, gets other keys, moves to another browser, and leaves."""
+    subscriptions = runtime.store.subscriptions
+    one = wish(10_000)
+    first, new = subscriptions.subscribe(one)
+    assert new
+    again = one._replace(topics=frozenset({"sport"}), p256dh=pretend_readers.keys(10_001)[0])
+    same, new = subscriptions.subscribe(again, is_owner=lambda *_: True)
+    assert (same.id, new) == (first.id, False)
+    moved = subscriptions.change(first.id, wish(10_002))
+    subscriptions.remove(moved.id)
+    with pytest.raises(HasLeft):
+        subscriptions.subscribe(wish(10_002), refresh=True)
+    subscriptions.remove(SubscriptionId(0, 0))
+    assert [subscriptions.count(kind) for kind in ("live", "gone")] == [1999, 0]
+    ids = {subscriptions.get(SubscriptionId(partition, 7)).id for partition in (0, 1)}
+    assert len(ids) == 2, "both partitions have readers"
+
+
+def wish(number: int) -> Wish:
+    p256dh, auth = pretend_readers.keys(number)
+    endpoint = Endpoint("https://fcm.googleapis.com/fcm/send/", pretend_readers.path(number)[10:])
+    return Wish(endpoint, p256dh, auth, "a key", frozenset({"world"}), "en-GB", "Europe/Riga")

@@ -1,0 +1,385 @@
+"""The store's subscriptions: known endpoints, refresh, leaving, and who is in which audience."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.model.endpoints import EndpointPolicy
+from service.model.notifications import Audience, Record, SubscriptionId, Topic
+from service.model.preferences import Choice, Quiet
+from service.store import Store, connect
+from service.store.bitmaps import bitmap_key
+from service.store.records import Subscription, Wish, digest_of, index_key, records_key
+from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+
+KEY = "the public half of a VAPID key"
+
+
+def wish(name: object, keys: int = 0, **preferences: object) -> Wish:
+    """What browser `name` asks for, with its n-th pair of keys."""
+    url = f"https://fcm.googleapis.com/fcm/send/{name}"
+    p256dh = b"\x04" + hashlib.sha512(f"{name} {keys}".encode()).digest()
+    auth = hashlib.md5(f"{name} {keys}".encode()).digest()
+    return Wish(EndpointPolicy().parse(url), p256dh, auth, KEY, **preferences)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=[1, 3], ids=["one partition", "three partitions"])
+def store(redis_url: str, request: pytest.FixtureRequest) -> Store:
+    store = Store(connect(redis_url), request.param)
+    for slug in ("world", "sport"):
+        store.house.add_topic(Topic(slug, slug.title()))
+    return store
+
+
+def keys_of(store: Store) -> set[bytes]:
+    return set(store.redis.keys())
+
+
+def test_a_known_endpoint_with_the_same_keys_keeps_its_id_and_what_it_did_not_mention(
+    store: Store,
+) -> None:
+    first, new = store.subscriptions.subscribe(
+        wish("a", topics=frozenset({"world"}), zone="Asia/Aden")
+    )
+    again, new_again = store.subscriptions.subscribe(wish("a", locale="lv"))
+    assert (new, new_again) == (True, False)
+    assert again.id == first.id
+    assert (again.topics, again.zone, again.locale) == (frozenset({"world"}), "Asia/Aden", "lv")
+    assert store.subscriptions.count() == 1
+
+
+def test_a_known_endpoint_is_signed_for_with_the_key_it_was_made_with(store: Store) -> None:
+    first, _ = store.subscriptions.subscribe(wish("a"))
+    newer = wish("a")._replace(vapid_key="the next VAPID key")
+    assert store.subscriptions.subscribe(newer)[0].vapid_key == first.vapid_key == KEY
+    assert store.subscriptions.count_by_vapid_key() == {KEY: 1, "the next VAPID key": 0}
+    anew = wish("a", keys=1)._replace(vapid_key="the next VAPID key")
+    after, _ = store.subscriptions.subscribe(anew, is_owner=lambda _id, _auth: True)
+    assert after.vapid_key == "the next VAPID key"
+    assert store.subscriptions.count_by_vapid_key() == {KEY: 0, "the next VAPID key": 1}
+
+
+def test_other_keys_for_a_known_endpoint_change_nothing_unless_the_owner_asks(store: Store) -> None:
+    before, _ = store.subscriptions.subscribe(wish("a", topics=frozenset({"world"})))
+    with pytest.raises(KnownWithOtherKeys):
+        store.subscriptions.subscribe(wish("a", keys=1, topics=frozenset()))
+    assert store.subscriptions.get(before.id) == before
+    after, new = store.subscriptions.subscribe(
+        wish("a", keys=1), is_owner=lambda id, auth: (id, auth) == (before.id, before.auth)
+    )
+    assert not new
+    assert after == before._replace(p256dh=after.p256dh, auth=after.auth)
+    assert after.auth == wish("a", keys=1).auth
+
+
+def test_refresh_never_creates_not_even_for_somebody_who_left(store: Store) -> None:
+    with pytest.raises(NotSubscribed):
+        store.subscriptions.subscribe(wish("a"), refresh=True)
+    reader, _ = store.subscriptions.subscribe(wish("a"))
+    assert store.subscriptions.subscribe(wish("a"), refresh=True)[0].id == reader.id
+    store.subscriptions.remove(reader.id)
+    before = keys_of(store)
+    with pytest.raises(HasLeft):
+        store.subscriptions.subscribe(wish("a"), refresh=True)
+    assert keys_of(store) == before
+    assert store.subscriptions.count() == 0
+
+
+def test_somebody_who_left_may_ask_again_and_gets_a_new_id(store: Store) -> None:
+    first, _ = store.subscriptions.subscribe(wish("a", topics=frozenset({"world"})))
+    store.subscriptions.remove(first.id)
+    second, new = store.subscriptions.subscribe(wish("a"))
+    assert new
+    assert second.id != first.id
+    assert second.topics == frozenset()
+    with pytest.raises(NotSubscribed):
+        store.subscriptions.get(first.id)
+
+
+def test_another_endpoint_takes_over_what_was_chosen_and_the_old_one_ends(store: Store) -> None:
+    for name in range(5):
+        before, _ = store.subscriptions.subscribe(
+            wish(f"old{name}", topics=frozenset({"sport"}), locale="fr", zone="Europe/Paris")
+        )
+        after = store.subscriptions.change(before.id, wish(f"new{name}", topics=None))
+        assert (after.topics, after.locale, after.zone) == (
+            before.topics,
+            before.locale,
+            before.zone,
+        )
+        with pytest.raises(NotSubscribed):
+            store.subscriptions.get(before.id)
+    assert store.subscriptions.count() == 5
+    # Not left: the page that mends may still find the old endpoint unknown, never "left".
+    with pytest.raises(NotSubscribed):
+        store.subscriptions.subscribe(wish("old0"), refresh=True)
+
+
+def test_who_leaves_while_the_browser_moves_has_left_wherever_it_moved(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = store.subscriptions.subscribe(wish("here"))
+    subscribe = store.subscriptions.subscribe
+
+    def too_late(moved: Wish) -> tuple[Subscription, bool]:
+        store.subscriptions.remove(before.id)
+        return subscribe(moved)
+
+    monkeypatch.setattr(store.subscriptions, "subscribe", too_late)
+    with pytest.raises(NotSubscribed):
+        store.subscriptions.change(before.id, wish("there"))
+    assert store.subscriptions.count() == 0
+    with pytest.raises(HasLeft):
+        subscribe(wish("there"), refresh=True)
+
+
+def test_a_browser_that_moves_twice_at_once_stays_subscribed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = store.subscriptions.subscribe(wish("here"))
+    subscribe = store.subscriptions.subscribe
+
+    def second(moved: Wish) -> tuple[Subscription, bool]:
+        monkeypatch.undo()
+        store.subscriptions.change(before.id, wish("there"))
+        return subscribe(moved)
+
+    monkeypatch.setattr(store.subscriptions, "subscribe", second)
+    after = store.subscriptions.change(before.id, wish("there"))
+    assert store.subscriptions.get(after.id) == after
+    assert store.subscriptions.count() == 1
+
+
+def test_an_index_entry_counts_only_if_the_record_is_of_that_endpoint(store: Store) -> None:
+    subscriptions = store.subscriptions
+    reader, _ = subscriptions.subscribe(wish("a"))
+    # As after a collision of digests: b's entry leads to a's record.
+    digest = digest_of(wish("b").endpoint.url)
+    key = index_key(subscriptions.partition_of(digest), digest)
+    store.redis.hset(key, digest[2:], reader.id.number)
+    other, new = subscriptions.subscribe(wish("b"))
+    assert new
+    assert other.id != reader.id
+    assert subscriptions.subscribe(wish("a"))[0].id == reader.id
+
+
+def test_however_many_processes_subscribe_at_once_every_id_is_given_to_one_endpoint(
+    store: Store, redis_url: str
+) -> None:
+    """Over the edge of a bucket, where there is one partition; all ask for every endpoint."""
+    partitions = store.subscriptions.partitions
+    clients = [connect(redis_url) for _ in range(4)]
+    names = [f"reader{number}" for number in range(300)]
+
+    def ask(n: int) -> dict[str, tuple[SubscriptionId, bool]]:
+        subscriptions = Store(clients[n], partitions).subscriptions
+        answers = {}
+        for name in names if n % 2 else reversed(names):
+            reader, new = subscriptions.subscribe(wish(name))
+            answers[name] = (reader.id, new)
+        return answers
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(4)))
+    ids = {name: id for name, (id, _) in answers[0].items()}
+    assert len(set(ids.values())) == len(names)
+    for name, id in ids.items():
+        assert [answer[name][0] for answer in answers] == [id] * 4
+        assert sum(answer[name][1] for answer in answers) == 1
+        assert store.subscriptions.get(id).endpoint == wish(name).endpoint
+    for partition in range(partitions):
+        numbers = sorted(id.number for id in ids.values() if id.partition == partition)
+        assert numbers == list(range(len(numbers)))  # dense: none was lost on the way
+    assert store.subscriptions.count() == len(names)
+    for client in clients:
+        client.close()
+
+
+def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_after_it_was_removed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = store.house, Store(store.redis).house
+    chosen = {"world", "culture"}
+    assert not here.has_topics(chosen)
+    assert not elsewhere.has_topics(chosen)
+    here.add_topic(Topic("culture", "Culture"))
+    assert here.has_topics(chosen)
+    assert elsewhere.has_topics(chosen)
+    here.remove_topic("culture")
+    assert not here.has_topics(chosen)
+    now = time.monotonic()
+    monkeypatch.setattr("service.store.installation.time.monotonic", lambda: now + 1.1)
+    assert not elsewhere.has_topics(chosen)
+
+
+def test_what_anybody_may_name_is_soon_enough_and_no_reader_pays_for_it(store: Store) -> None:
+    """Each name is a bitmap as long as the highest id: 125 KB among a million readers."""
+    redis, house = store.redis, store.house
+    made_up = {f"https://a{n}.notify.windows.com/w/?token=": n + 1 for n in range(500)}
+    redis.hset("{g}:names:bases", mapping=made_up)
+    redis.hset("{g}:names:locales", mapping={f"en-x-{n}": n + 1 for n in range(500)})
+    parse = EndpointPolicy(("https://push.example",)).parse
+    assert not house.base(parse("https://a500.notify.windows.com/w/?token=x"))
+    assert house.base(parse("https://a499.notify.windows.com/w/?token=x"))
+    assert house.base(parse("https://web.push.apple.com/x"))
+    assert house.base(parse("https://updates.push.services.mozilla.com/wpush/v2/x"))
+    assert house.base(parse("https://fcm.googleapis.com/fcm/send/x"))
+    assert house.base(parse("https://push.example/x"))
+    assert not house.locale("enx-LV")
+    german, _ = store.subscriptions.subscribe(wish("german", locale="de-AT"))
+    assert german.locale == "de"
+    in_german = Audience(everyone=True, locales=("de",))
+    assert store.audiences.count(in_german) == 1
+
+
+def test_an_audience_in_many_locales_is_exact(store: Store) -> None:
+    for n in range(50):
+        store.subscriptions.subscribe(wish(n, locale=f"en-x-{n}"))
+    store.subscriptions.subscribe(wish("other", locale="lv"))
+    assert store.audiences.count(Audience(everyone=True, locales=("en",))) == 50
+    assert store.audiences.count(Audience(everyone=True, locales=("en", "lv"))) == 51
+
+
+def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) -> None:
+    endpoint = "x" * 152
+    reader, _ = store.subscriptions.subscribe(wish(endpoint))
+    packed = store.redis.hget(records_key(reader.id), "0")
+    assert packed is not None
+    assert len(packed) == 249
+
+
+def test_records_survive_packing_and_those_of_earlier_versions_are_read() -> None:
+    keys = b"\x04" + bytes(range(64)), bytes(16)
+    record = Record(3, "rest/of%2Fit", *keys, 2, 2000, 1999, 20000, 20001)
+    assert Record.unpack(record.pack()) == record
+    # Of the first version, which knew no choice.
+    before = struct.pack(">HBHHHH", 3, 2, 2000, 1999, 20000, 20001)
+    after = keys[0][1:] + keys[1] + b"rest/of%2Fit"
+    assert Record.unpack(b"\x01" + before + after) == record
+    # Of the second, in which that took six bytes.
+    assert Record.unpack(b"\x02" + before + bytes([255, 255, 255, 0, 0, 0, 0]) + after) == record
+    chosen = Choice(Quiet(88, 28), 3, allow_breaking=True, paused_until=1_795_644_000)
+    hours = (1_795_644_000 - 1_767_225_600) // 3600
+    six = struct.pack(">BBBBH", 88, 28, 3, 1, hours)
+    read = Record.unpack(b"\x02" + before + six + b"\x07" + after)
+    assert (Choice.unpack(read.choice), read.wording) == (chosen, 7)
+    with pytest.raises(ValueError, match="version 9"):
+        Record.unpack(b"\x09" + record.pack()[1:])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "0--1", "0-01", "a-1", "0-4294967296", "256-0", "٣-1"]
+)
+def test_what_is_not_a_subscription_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a subscription id"):
+        SubscriptionId.parse(text)
+
+
+class Audiences(RuleBasedStateMachine):
+    """Whatever happens, in whatever order, every audience counts exactly who belongs to it."""
+
+    server: RedisServer
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.redis = connect(self.server.url)
+        self.redis.flushdb()
+        self.store = Store(self.redis, 2)
+        for slug in ("world", "sport", "culture"):
+            self.store.house.add_topic(Topic(slug, slug.title()))
+        self.readers: dict[str, tuple[SubscriptionId, frozenset[str], str]] = {}
+        self.gone: set[str] = set()
+
+    def teardown(self) -> None:
+        self.redis.close()
+
+    names = st.sampled_from("abcdefghij")
+    topics = st.frozensets(st.sampled_from(["world", "sport", "culture"]))
+    locales = st.sampled_from(["en-GB", "en-US", "fr", "fr-CA", ""])
+
+    @rule(name=names, topics=topics, locale=locales)
+    def subscribe(self, name: str, topics: frozenset[str], locale: str) -> None:
+        reader, new = self.store.subscriptions.subscribe(wish(name, topics=topics, locale=locale))
+        assert new == (name not in self.readers)
+        self.readers[name] = (reader.id, topics, locale)
+        self.gone.discard(name)
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.readers)))
+        self.store.subscriptions.remove(self.readers.pop(name)[0])
+        self.gone.discard(name)
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data(), topics=topics)
+    def change_topics(self, data: st.DataObject, topics: frozenset[str]) -> None:
+        name = data.draw(st.sampled_from(sorted(self.readers)))
+        id, _, locale = self.readers[name]
+        self.store.subscriptions.change(id, wish(name, topics=topics))
+        self.readers[name] = (id, topics, locale)
+        self.gone.discard(name)
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def push_service_says_gone(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.readers)))
+        partition, number = self.readers[name][0]
+        key = bitmap_key(partition, "gone")
+        self.redis.setbit(key, number, 1)
+        self.gone.add(name)
+
+    @rule(
+        topics=topics, exclude=topics, locales=st.frozensets(st.sampled_from(["en", "fr-CA", "lv"]))
+    )
+    def count(
+        self, topics: frozenset[str], exclude: frozenset[str], locales: frozenset[str]
+    ) -> None:
+        audience = Audience(not topics, tuple(topics), tuple(exclude), tuple(locales))
+        there = [row for name, row in self.readers.items() if name not in self.gone]
+        expected = sum(
+            bool(not topics or followed & topics)
+            and not followed & exclude
+            and (not locales or any(f"{locale}-".startswith(f"{x}-") for x in locales))
+            for _, followed, locale in there
+        )
+        assert self.store.audiences.count(audience) == expected
+
+    @invariant()
+    def every_reader_is_as_they_wished(self) -> None:
+        assert self.store.subscriptions.count() == len(self.readers)
+        for name, (id, topics, locale) in self.readers.items():
+            reader = self.store.subscriptions.get(id)
+            assert (reader.topics, reader.locale) == (topics, locale)
+            only = self.store.audiences.count(Audience(subscription=id))
+            assert only == (name not in self.gone)
+
+
+def test_every_audience_is_exact_after_any_sequence_of_events(redis_server: RedisServer) -> None:
+    Audiences.server = redis_server
+    run_state_machine_as_test(
+        Audiences,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

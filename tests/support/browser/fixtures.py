@@ -1,0 +1,111 @@
+"""Real browsers as fixtures.
+
+Each lives as long as the tests' process, since a Firefox takes three seconds to start. Tests keep
+apart by serving their pages on ports of their own: consent and subscriptions belong to an origin.
+What was sent, shown and opened before a test is forgotten when it begins.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.browser import programs
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox
+from tests.support.browser.readers import Visit, newspaper, visitors
+from tests.support.browser.screenshots import open_chromium, open_page
+from tests.support.installation import House
+from tests.support.push_service import PushService
+
+# Its own five seconds are too few where other tests start their browsers meanwhile.
+expect.set_options(timeout=30_000)
+
+
+@contextmanager
+def _skipped_where_missing() -> Iterator[None]:
+    """Skip what needs a program that is not installed; in CI nothing may be skipped so."""
+    try:
+        yield
+    except programs.MissingProgramError as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def running_push_service() -> Iterator[PushService]:
+    with PushService() as running:
+        yield running
+
+
+@pytest.fixture
+def push_service(running_push_service: PushService) -> PushService:
+    running_push_service.begin_anew()
+    return running_push_service
+
+
+@pytest.fixture(scope="session")
+def running_desktop() -> Iterator[Desktop]:
+    with _skipped_where_missing(), Desktop() as running:
+        yield running
+
+
+@pytest.fixture
+def desktop(running_desktop: Desktop) -> Desktop:
+    running_desktop.forget()
+    return running_desktop
+
+
+@pytest.fixture(scope="session")
+def running_firefox(
+    running_push_service: PushService, running_desktop: Desktop
+) -> Iterator[Firefox]:
+    where = {"push_url": running_push_service.websocket_url}
+    with (
+        _skipped_where_missing(),
+        Firefox(**where, bus_address=running_desktop.address) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def firefox(running_firefox: Firefox) -> Iterator[Firefox]:
+    yield running_firefox
+    running_firefox.close_tabs()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with _skipped_where_missing(), open_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
+    """A newspaper without readers."""
+    with newspaper(redis_url, push_service, tmp_path) as house:
+        yield house
+
+
+@pytest.fixture
+def visit(paper: House, chromium: Browser, push_service: PushService) -> Iterator[Visit]:
+    """Open that newspaper as its readers do."""
+    with visitors(chromium, f"http://localhost:{paper.port}", push_service) as visit:
+        yield visit
+
+
+@pytest.fixture
+def chromium_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """Open pages as `open_page` does, each for a new reader, until the test ends."""
+    with ExitStack() as contexts:
+
+        def open_one(width: int, height: int, dark: bool = False, rtl: bool = False) -> Page:
+            page = open_page(chromium, width, height, dark=dark, rtl=rtl)
+            contexts.callback(page.context.close)
+            return page
+
+        yield open_one

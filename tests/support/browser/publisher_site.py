@@ -1,0 +1,122 @@
+"""A publisher's own site, on another origin than Stop Press: pages, workers, response headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response, request
+
+from tests.support.browser.firefox import Tab
+from tests.support.browser.served import Served
+from tests.support.installation import House
+
+HTML, JAVASCRIPT = "text/html", "text/javascript"
+
+# The publisher's page. Its own script is a file, since a strict policy has no inline scripts.
+PAGE = """<!doctype html>
+<html lang="{lang}" dir="{direction}"><title>{title}</title>
+<script src="/page.js"></script>
+{script}
+<h1>{title}</h1>
+"""
+PAGE_SCRIPT = """
+window.violations = [];
+window.errors = [];
+window.told = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  violations.push(`${event.effectiveDirective} ${event.blockedURI}`);
+});
+addEventListener("error", (event) => errors.push(`${event.message}`));
+addEventListener("unhandledrejection", (event) => errors.push(`${event.reason}`));
+navigator.serviceWorker.addEventListener("message", ({ data }) => told.push(data));
+navigator.serviceWorker.startMessages();
+"""
+
+
+class Publisher(Served):
+    """The site; a context manager. `files` may be added to while it runs."""
+
+    def __init__(self) -> None:
+        app = Flask(__name__, static_folder=None)
+        app.add_url_rule("/", "file", self._answer, defaults={"path": ""})
+        app.add_url_rule("/<path:path>", "file", self._answer)
+        super().__init__(app)
+        self.origin = f"http://127.0.0.1:{self.port}"
+        self.headers: dict[str, str] = {}
+        self.files = {"/page.js": (JAVASCRIPT, PAGE_SCRIPT)}  # by path: type, text
+        self.asked: list[str] = []  # paths, queries included
+
+    def page(
+        self, path: str, stop_press: str, title: str = "Paper", lang: str = "en", **data: str
+    ) -> str:
+        """Add a page with the script of Stop Press, `data` its attributes; return its address."""
+        attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
+        nonce = (
+            'nonce="n4711"' if "nonce" in self.headers.get("Content-Security-Policy", "") else ""
+        )
+        script = f'<script type="module" async src="{stop_press}/optin.js" {attributes} {nonce}>'
+        direction = "rtl" if lang == "ar" else "ltr"
+        text = PAGE.format(title=title, script=f"{script}</script>", lang=lang, direction=direction)
+        if nonce:
+            text = text.replace("<script src", f"<script {nonce} src")
+        self.files[path] = (HTML, text)
+        return self.origin + path
+
+    def worker(self, path: str, text: str) -> None:
+        """Add a service worker's file."""
+        self.files[path] = (JAVASCRIPT, text)
+
+    def _answer(self, path: str) -> Response:
+        self.asked.append(request.full_path.rstrip("?"))
+        if (found := self.files.get(f"/{path}")) is None:
+            return Response("There is nothing here.", 404, self.headers)
+        kind, text = found
+        return Response(text, 200, {"Cache-Control": "no-cache", **self.headers}, mimetype=kind)
+
+
+# The directives that docs/publishers.md names, beside what the publisher's own page needs.
+POLICY = {
+    "script-src": "'self' {house}",
+    "connect-src": "{house}",
+    "worker-src": "'self'",
+}
+OWN = {"default-src": "'none'", "img-src": "'self'"}
+STRICT_DYNAMIC = {**POLICY, "script-src": "'nonce-n4711' 'strict-dynamic'"}
+
+
+def policy(directives: dict[str, str], address: str) -> dict[str, str]:
+    said = "; ".join(f"{name} {value}" for name, value in {**OWN, **directives}.items())
+    return {"Content-Security-Policy": said.format(house=address)}
+
+
+def subscribe(tab: Tab) -> dict[str, Any]:
+    """Say yes on the panel; return what the page remembers."""
+    tab.wait_until("window.StopPress && true")
+    tab.evaluate("(StopPress.ask(), true)")
+    tab.click("button.main")
+    state: dict[str, Any] = tab.wait_until("StopPress.state().subscribed && StopPress.state()")
+    return state
+
+
+def mended(tab: Tab, lost: dict[str, Any]) -> dict[str, Any]:
+    """Wait until the page has another subscription than the one that is lost; what it remembers."""
+    state: dict[str, Any] = tab.wait_until(
+        f"window.StopPress?.state().id && StopPress.state().id !== {lost['id']!r}"
+        " && StopPress.state()"
+    )
+    return state
+
+
+def registrations(tab: Tab) -> dict[str, str]:
+    """The service workers of the publisher's origin: path and query of the file, by scope."""
+    found: dict[str, str] = tab.evaluate(
+        "navigator.serviceWorker.getRegistrations().then((all) => Object.fromEntries(all.map("
+        "({ scope, active, waiting, installing }) => [new URL(scope).pathname,"
+        " (active ?? waiting ?? installing).scriptURL.replace(location.origin, '')])))"
+    )
+    return found
+
+
+def receipts(house: House, id: int) -> dict[str, int]:
+    counts = house.runtime.publishing.receipts(id)
+    return {event: count for event, count in counts.items() if count}

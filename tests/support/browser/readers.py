@@ -1,0 +1,181 @@
+"""The demo newspaper as its readers meet it, in Chromium against the real service.
+
+Only the browser's own push is a stand-in, since Chromium reaches no push service in a test: it
+answers `subscribe()` with keys and an endpoint of our strict one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
+
+from service.local import pretend_readers
+from service.model.keys import b64url
+from service.model.notifications import SubscriptionId
+from tests.support.installation import House, wait_until
+from tests.support.push_service import PushService
+
+Visit = Callable[..., Page]
+
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.4 Mobile/15E148 Safari/604.1"
+)
+BROWSER = """
+(() => {
+  const given = %s;
+  const kept = () => JSON.parse(localStorage.getItem("test-push"));
+  const bytes = (text) => Uint8Array.from(
+    atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)).buffer;
+  const subscription = (key) => ({
+    endpoint: given.endpoint,
+    options: { applicationServerKey: bytes(key) },
+    toJSON: () => given,
+    unsubscribe: async () => {
+      if (window.testStuck) throw new Error("stuck");
+      localStorage.removeItem("test-push");
+      return true;
+    },
+  });
+  PushManager.prototype.getSubscription = async () => kept() && subscription(kept());
+  PushManager.prototype.subscribe = async ({ applicationServerKey: key }) => {
+    localStorage.setItem("test-push", JSON.stringify(key));
+    return subscription(key);
+  };
+})();
+"""
+
+
+@contextmanager
+def newspaper(redis_url: str, push_service: PushService, folder: Path) -> Iterator[House]:
+    """Run the house of a newspaper, one web process with the defaults that readers see."""
+    manners = {"QUIET_HOURS": "22:00-07:00", "DAILY_LIMIT": "10"}
+    few = {"SITE_NAME": "The Daily Example", "WEB_CONCURRENCY": "1"}
+    with House(redis_url, push_service, folder, **few, **manners) as house:
+        house.web()
+        yield house
+
+
+@contextmanager
+def visitors(chromium: Browser, address: str, push_service: PushService) -> Iterator[Visit]:
+    """Open the demo newspaper, by default as a reader who may be sent alerts and was never asked.
+
+    `push=False` takes the browser's push away. `lang` is the page's language, `script` further
+    attributes of its script tag, `main` what stands in the page's main part; `context` is that of
+    a page before, to open another of its tabs.
+    """
+    contexts: list[BrowserContext] = []
+    raised: list[str] = []
+
+    def open_context(options: dict[str, object]) -> BrowserContext:
+        context = chromium.new_context(reduced_motion="reduce", **options)
+        context.grant_permissions(["notifications"], origin=address)
+        p256dh, auth = pretend_readers.keys(len(contexts))
+        given = {
+            "endpoint": push_service.origin + pretend_readers.path(len(contexts)),
+            "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
+        }
+        context.add_init_script(BROWSER % json.dumps(given))
+        contexts.append(context)
+        return context
+
+    def open_page(
+        width: int = 1280,
+        height: int = 900,
+        *,
+        lang: str = "en",
+        dark: bool = False,
+        script: str = "",
+        main: str | None = None,
+        context: BrowserContext | None = None,
+        push: bool = True,
+        **options: object,
+    ) -> Page:
+        scheme = {"color_scheme": "dark" if dark else "light"}
+        size = {"viewport": {"width": width, "height": height}}
+        page = (context or open_context({**scheme, **size, **options})).new_page()
+        page.set_default_timeout(30_000)
+        if not push:
+            page.add_init_script("delete window.PushManager; delete window.Notification;")
+        page.on("pageerror", lambda error: raised.append(str(error)))
+        direction = "rtl" if lang == "ar" else "ltr"
+
+        def edit(html: str) -> str:
+            html = html.replace('<html lang="en">', f'<html lang="{lang}" dir="{direction}">')
+            html = html.replace("data-topic=", f"{script} data-topic=")
+            if main is not None:
+                head, rest = html.split('<main id="news">')
+                html = f'{head}<main id="news">{main}{rest[rest.index("</main>") :]}'
+            return html
+
+        def answer(route: Route) -> None:
+            response = route.fetch()
+            route.fulfill(response=response, body=edit(response.text()))
+
+        page.route("**/demo/", answer)
+        page.goto(f"{address}/demo/")
+        wait_for_page(page, "window.StopPress")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert raised == []
+
+
+def wait_for_page(page: Page, expression: str) -> None:
+    """Wait until something is true on a page.
+
+    Playwright's own way asks again by `eval`, which our pages' policy forbids.
+    """
+    wait_until(lambda: page.evaluate(f"Boolean({expression})"))
+
+
+def stop_clock(page: Page) -> None:
+    """Let no timer of a page run but as the test says, by `page.clock.run_for`."""
+    page.clock.install()
+    page.clock.pause_at(time.time() + 1)
+
+
+def bell(page: Page) -> Locator:
+    return page.locator("button.bell")
+
+
+def panel(page: Page) -> Locator:
+    return page.locator("dialog.panel")
+
+
+def subscribe(page: Page) -> SubscriptionId:
+    """Say yes to world news on the panel and close it; return who the service knows."""
+    bell(page).click()
+    panel(page).locator("input[value=world]").check()
+    panel(page).locator("button.yes").click()
+    panel(page).locator("button.close").click()
+    return SubscriptionId.parse(page.evaluate("StopPress.state().id"))
+
+
+def choice(page: Page, name: str) -> Locator:
+    return panel(page).get_by_role("combobox", name=name, exact=True)
+
+
+def choose(page: Page, name: str, option: str) -> None:
+    choice(page, name).select_option(option)
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until the focus, which must be seen, is there: shadow roots are looked into."""
+    look = """(s) => {
+      let node = document.activeElement;
+      while (node.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
+      return node.matches(s) && getComputedStyle(node).outlineStyle !== "none";
+    }"""
+    for _ in range(60):
+        if page.evaluate(look, selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab never comes to {selector}")

@@ -1,0 +1,178 @@
+"""A site on which a page can let anything happen to the service worker under test."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Flask, request
+
+from service.config import Config
+from service.reader.scripts import bp
+from tests.support.browser.served import Served
+
+# The worker under test, and a page's way to let its events happen: a page cannot make trusted ones.
+HARNESS = """
+const handlers = {};
+const listen = self.addEventListener.bind(self);
+self.addEventListener = (type, handler) => { handlers[type] = handler; };
+const later = self.setTimeout;
+self.setTimeout = (run) => later(run, 0); // the clock is the only thing that is not real
+importScripts("/sw.js");
+
+// Whether the site's own listeners, which come later, would not hear of it.
+async function happen(type, event) {
+  const promises = [];
+  let stopped = false;
+  handlers[type]({
+    ...event,
+    waitUntil: (promise) => promises.push(promise),
+    stopImmediatePropagation: () => { stopped = true; },
+  });
+  await Promise.all(promises);
+  return stopped;
+}
+
+function data(text) {
+  return text === null ? null : { text: () => text };
+}
+
+async function shown() {
+  const found = await registration.getNotifications();
+  return found.map((one) => ({
+    ...{ title: one.title, body: one.body, tag: one.tag, icon: one.icon, dir: one.dir },
+    ...{ lang: one.lang, timestamp: one.timestamp, data: one.data, image: one.image },
+    ...{ badge: one.badge, renotify: one.renotify },
+    actions: one.actions.map(({ action, title }) => ({ action, title })),
+  }));
+}
+
+const does = {
+  async push(text) {
+    await happen("push", { data: data(text) });
+    return shown();
+  },
+  async pushAll(texts) {
+    let count = 0;
+    const show = registration.showNotification.bind(registration);
+    registration.showNotification = async (...all) => { await show(...all); count += 1; };
+    const counts = [];
+    for (const text of texts) {
+      count = 0;
+      await happen("push", { data: data(text) });
+      counts.push(count);
+    }
+    for (const one of await registration.getNotifications()) one.close();
+    return counts;
+  },
+  async order(text) {
+    const order = [];
+    const show = registration.showNotification.bind(registration);
+    registration.showNotification = async (...all) => { await show(...all); order.push("shown"); };
+    const call = self.fetch;
+    self.fetch = (url, options) => {
+      const { keepalive, credentials, referrerPolicy, signal } = options;
+      order.push({ keepalive, credentials, referrerPolicy, ends: signal instanceof AbortSignal });
+      return call(url, options);
+    };
+    await happen("push", { data: data(text) });
+    self.fetch = call;
+    return order;
+  },
+  async pushTo(settings, text) {
+    self.stopPress = settings;
+    const stopped = await happen("push", { data: data(text) });
+    self.stopPress = undefined;
+    return { stopped, shown: await shown() };
+  },
+  async click(action) {
+    const opened = [];
+    clients.openWindow = async (url) => { opened.push(url); }; // it needs a trusted event
+    const [notification] = await registration.getNotifications();
+    const stopped = await happen("notificationclick", { notification, action });
+    return { stopped, opened, left: (await shown()).length };
+  },
+  async clickOthers() {
+    await registration.showNotification("The site's own", { data: { theirs: true } });
+    const [notification] = await registration.getNotifications();
+    const stopped = await happen("notificationclick", { notification, action: "" });
+    return { stopped, left: (await shown()).length };
+  },
+  async private(wish) {
+    Object.defineProperty(navigator, "globalPrivacyControl", { value: wish, configurable: true });
+  },
+  async lost(event) {
+    const asked = [];
+    const { pushManager } = registration; // Chromium's own does not answer in a private window
+    pushManager.subscribe = async (options) => { asked.push(options); };
+    await happen("pushsubscriptionchange", event);
+    return asked;
+  },
+  async close() {
+    for (const notification of await registration.getNotifications()) {
+      notification.close();
+      await happen("notificationclose", { notification });
+    }
+  },
+  async waiting() {
+    const keys = await (await caches.open("stop-press-receipts")).keys();
+    return keys.map(({ url }) => new URL(url).pathname);
+  },
+};
+
+listen("install", () => self.skipWaiting());
+listen("activate", (event) => event.waitUntil(clients.claim()));
+listen("message", async ({ data: [what, ...given], ports: [port] }) => {
+  try {
+    port.postMessage([await does[what](...given), null]);
+  } catch (error) {
+    port.postMessage([null, `${error}`]);
+  }
+});
+"""
+CALL = """
+async ([what, ...given]) => {
+  const registration = await navigator.serviceWorker.register("/harness.js", { scope: "/" });
+  await navigator.serviceWorker.ready;
+  const channel = new MessageChannel();
+  const answer = new Promise((resolve) => { channel.port1.onmessage = resolve; });
+  registration.active.postMessage([what, ...given], [channel.port2]);
+  const { data: [value, error] } = await answer;
+  if (error) throw new Error(error);
+  return value;
+}
+"""
+
+
+class Site(Served):
+    """A newspaper's site whose own worker is the harness; it takes receipts, or refuses them."""
+
+    def __init__(self) -> None:
+        self.receipts: list[list[dict[str, str]]] = []
+        self.answers: list[int] = []
+        app = Flask(__name__, static_folder=None)
+        app.config["STOPPRESS"] = Config.read({})
+        app.register_blueprint(bp)
+        app.add_url_rule("/", view_func=lambda: "<!doctype html><title>Paper</title>", endpoint="/")
+        javascript = {"Content-Type": "text/javascript"}
+        app.add_url_rule("/harness.js", view_func=lambda: (HARNESS, 200, javascript), endpoint="h")
+        app.add_url_rule("/api/v1/receipts", view_func=self._take, methods=["POST"])
+        super().__init__(app)
+        self.origin = f"http://localhost:{self.port}"
+
+    def _take(self) -> tuple[str, int]:
+        self.receipts.append(request.get_json()["receipts"])
+        return "", self.answers.pop(0) if self.answers else 204
+
+
+def document(site: Site, receipt: str = "r1", **more: Any) -> str:
+    """What the service pushes."""
+    notification = {
+        "title": "Ferry afloat",
+        "body": "Since this morning.",
+        "navigate": "https://paper.example/ferry",
+        "tag": f"stop-press-{receipt}",
+        "data": {"api": site.origin, "receipt": receipt},
+        **more,
+    }
+    return json.dumps({"web_push": 8030, "notification": notification})

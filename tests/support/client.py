@@ -1,0 +1,180 @@
+"""A client of the whole application that holds every answer against the API's own description."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+from werkzeug.test import TestResponse
+
+from service.api import openapi, responses
+from service.app import create_app
+from service.config import Config
+from service.local import pretend_readers
+from service.model.keys import VapidKey, b64url
+from service.model.notifications import Topic
+from service.model.tokens import digest
+from service.runtime import Runtime
+
+VAPID = VapidKey.generate()
+SITE = "https://paper.example"
+API = "/api/v1"
+SUBSCRIPTIONS, NOTIFICATIONS = f"{API}/subscriptions", f"{API}/notifications"
+
+
+def make_app(redis_url: str, **settings: str) -> Flask:
+    """The application of a house whose newspaper is at `SITE`."""
+    environment = {
+        "REDIS_URL": redis_url,
+        "SECRET_KEY": "a secret of at least 32 characters",
+        "VAPID_PRIVATE_KEY": VAPID.text,
+        "SITE_ORIGINS": SITE,
+        "QUIET_HOURS": "none",
+        "DAILY_LIMIT": "none",
+        **settings,
+    }
+    return create_app(Config.read(environment))
+
+
+def browser(number: int = 0, *, keys: int | None = None) -> dict[str, Any]:
+    """What `PushSubscription.toJSON()` gives in a browser, by default with its own keys."""
+    p256dh, auth = pretend_readers.keys(number if keys is None else keys)
+    return {
+        "endpoint": "https://fcm.googleapis.com" + pretend_readers.path(number),
+        "expirationTime": None,
+        "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
+    }
+
+
+class Client:
+    """Calls from a new address each time, so that rates are met only where a test wants it."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.runtime: Runtime = app.extensions["stoppress"]
+        self._client = app.test_client()
+        self._addresses = itertools.count(1)
+
+    def add_token(self, name: str = "a test", scopes: Sequence[str] = ()) -> str:
+        """Make an API token."""
+        token = f"the token of {name}".replace(" ", "-")
+        self.runtime.store.house.add_token(digest(token), name, scopes, time.time())
+        return token
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        said: Any = None,
+        *,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+        address: str | None = None,
+        **more: Any,
+    ) -> TestResponse:
+        """Call the API and check that the answer is one that its description names."""
+        given = dict(headers or {})
+        if token is not None:
+            given["Authorization"] = f"Bearer {token}"
+        if said is not None:
+            more["json"] = said
+        number = next(self._addresses)
+        more.setdefault("environ_base", {})["REMOTE_ADDR"] = (
+            address or f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        )
+        response = self._client.open(path, method=method, headers=given, **more)
+        self._check(method, path, response)
+        return response
+
+    def _check(self, method: str, path: str, response: TestResponse) -> None:
+        status = response.status_code
+        try:
+            endpoint, _ = self.app.url_map.bind("localhost").match(path.split("?")[0], method)
+        except HTTPException as error:
+            assert status == error.code
+            operation = openapi.Operation({})
+        else:
+            operation = openapi.OPERATIONS[endpoint]
+            assert status in (*operation.gives, *operation.problems, 500, 503)
+        if status in operation.gives:
+            model = operation.gives[status]
+            if model is None:
+                assert response.data == b""
+            elif model is responses.Metrics:
+                assert response.mimetype == "text/plain"
+            else:
+                assert response.mimetype == "application/json"
+                model.model_validate_json(response.data)
+        else:
+            assert response.mimetype == "application/problem+json"
+            problem = responses.ProblemShown.model_validate_json(response.data)
+            assert problem.status == status
+            assert bool(problem.errors) == (status == 422)
+
+
+def open_client(redis_url: str, **settings: str) -> Client:
+    """Call a house with two topics."""
+    client = Client(make_app(redis_url, **settings))
+    for slug in ("world", "sport"):
+        client.runtime.store.house.add_topic(Topic(slug, slug.title()))
+    return client
+
+
+class Reader:
+    """One browser that subscribed, with its own token."""
+
+    def __init__(self, client: Client, number: int = 0, **preferences: Any) -> None:
+        said = {"subscription": browser(number), **preferences}
+        answer = client.call("POST", SUBSCRIPTIONS, said)
+        assert answer.status_code == 201
+        self.client = client
+        self.credentials: dict[str, str] = dict(answer.json or {})
+
+    @classmethod
+    def known(cls, client: Client, credentials: dict[str, Any]) -> Reader:
+        """Whoever an answer's `id` and `token` belong to."""
+        reader = cls.__new__(cls)
+        reader.client, reader.credentials = client, credentials
+        return reader
+
+    @property
+    def id(self) -> str:
+        return self.credentials["id"]
+
+    @property
+    def token(self) -> str:
+        return self.credentials["token"]
+
+    def call(self, method: str, what: str = "", said: Any = None, **more: Any) -> TestResponse:
+        """Call what is theirs, `/alerts` say, by default with their token."""
+        more.setdefault("token", self.token)
+        return self.client.call(method, f"{SUBSCRIPTIONS}/{self.id}{what}", said, **more)
+
+    def sees(self, *names: str) -> Any:
+        """What is stored of their preferences: those named, else all."""
+        shown = self.call("GET").json or {}
+        return tuple(shown[name] for name in names) if names else shown
+
+    def change(self, **said: Any) -> Any:
+        answer = self.call("PATCH", said=said)
+        assert answer.status_code == 200
+        return answer.json
+
+
+def stored(client: Client) -> dict[bytes, Any]:
+    """Everything that the store holds, but for the counting of rates."""
+    redis = client.runtime.store.redis
+    keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
+    with redis.pipeline(transaction=False) as pipe:
+        # Read one by one: Redis may change the order within them on its own, and with it their
+        # dump.
+        unordered = {b"hash": pipe.hgetall, b"set": pipe.smembers}
+        for key in keys:
+            pipe.type(key)
+        for key, kind in zip(keys, pipe.execute(), strict=True):
+            unordered.get(kind, pipe.dump)(key)
+        return dict(zip(keys, pipe.execute(), strict=True))

@@ -1,0 +1,137 @@
+"""What a test does with the desk's pages: send forms, read what they say."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from service.model.notifications import Audience, Content, Outcome
+from service.runtime import Runtime
+from service.store.outcomes import Result
+
+EMAIL, PASSWORD = "nora@paper.example", "three quiet words"
+NASTY = '<script>alert(1)</script> & "quotes" \'n all'
+VOID = {"meta", "link", "img", "br", "hr", "input"}  # elements without an end tag
+STORY = {
+    "title": "Ferry aground",
+    "body": "All aboard are safe.",
+    "url": "https://paper.example/ferry",
+    "audience": "topics",
+    "topic": ["world"],
+    "kind": "news",
+}
+
+
+class Page(HTMLParser):
+    """A page whose elements nest properly, whose fields have labels, with nothing inline."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.labels: list[str] = []
+        self.fields: list[str] = []
+        self.headings = 0
+        self.feed(html)
+        self.close()
+        assert self.open == []
+        assert len(set(self.ids)) == len(self.ids)
+        assert [name for name in self.fields if name not in self.labels] == []
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        assert "style" not in given and tag != "style", "styles are in style sheets"
+        assert tag != "script" or "src" in given, "scripts are in files"
+        assert not [name for name in given if name.startswith("on")]
+        if tag in ("input", "select", "textarea") and given.get("type") != "hidden":
+            # A tick has its label around it, a text its label before it.
+            self.fields += [] if "label" in self.open else [given["id"]]
+        if tag == "label" and "for" in given:
+            self.labels.append(given["for"])
+        if "id" in given:
+            self.ids.append(given["id"])
+        self.headings += tag == "h1"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def path_of(link: str) -> str:
+    return link.removeprefix("http://localhost:8000")
+
+
+def token_in(page: str) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert found, "the page has no form"
+    return found[1]
+
+
+def post(client: FlaskClient, path: str, *, page: str = "", **fields: object) -> TestResponse:
+    """Send a form as a browser does that has opened `page`, or else `path` itself."""
+    form = client.get(page or path)
+    return client.post(path, data={"csrf_token": token_in(form.text), **fields})
+
+
+def review(client: FlaskClient, **changes: object) -> TestResponse:
+    form = client.get("/desk/new")
+    nonce = re.search(r'name="nonce" value="([^"]+)"', form.text)
+    assert nonce
+    hidden = {"csrf_token": token_in(form.text), "nonce": nonce[1]}
+    return client.post("/desk/new", data={**hidden, **STORY, **changes})
+
+
+def hidden_fields(page: str) -> dict[str, list[str]]:
+    """What the form of a confirmation page sends."""
+    fields: dict[str, list[str]] = {}
+    form = page[page.rindex("<form") :]
+    for name, value in re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form):
+        fields.setdefault(name, []).append(value)
+    return fields
+
+
+def correct(client: FlaskClient, id: int, **changes: str) -> TestResponse:
+    """Open the form for a correction, change what is given, and send it."""
+    page = f"/desk/alerts/{id}/correct"
+    return client.post(page, data={**filled(client.get(page).text), **changes})
+
+
+def filled(page: str) -> dict[str, str]:
+    """What the form of a correction sends, with another title."""
+    said = {name: value[0] for name, value in hidden_fields(page).items()}
+    body = re.search(r"<textarea[^>]*>\n?([^<]*)</textarea>", page)
+    url = re.search(r'name="url"[^>]* value="([^"]*)"', page)
+    assert body and url
+    return {**said, "title": "Ferry afloat", "body": body[1], "url": url[1]}
+
+
+def words(page: str) -> str:
+    """What a page says, without its markup."""
+    spaced = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    return re.sub(r" ([.,:;])", r"\1", spaced)
+
+
+def publish(runtime: Runtime, **content: str) -> int:
+    given = {"title": "Late news", "url": "https://paper.example/", **content}
+    return runtime.publishing.publish(Content(**given), Audience(everyone=True), by="a test").id
+
+
+def send_all(runtime: Runtime, id: int, outcomes: dict[tuple[Outcome, str], int]) -> None:
+    """Do what workers do, with these outcomes."""
+    sending = runtime.store.sending
+    runtime.dispatch.plan(runtime.publishing.get(id))
+    claim = sending.claim(id, 0, "a test", 60_000)
+    assert claim is not None
+    numbers = iter(claim.pending)
+    results = {
+        Result(outcome, service, 1, 0 if outcome is Outcome.ACCEPTED else None): [
+            next(numbers) for _ in range(n)
+        ]
+        for (outcome, service), n in outcomes.items()
+    }
+    runtime.store.outcomes.record(id, claim.batch, "a test", 60_000, results)
+    sending.release(id, claim.batch, "a test", wait_ms=0)

@@ -1,0 +1,74 @@
+"""Real processes of a house that start at once: forked from one that has imported all they need.
+
+Anew, a worker takes half a second of a processor for that, and the web processes nearly two: it
+would be most of what the suite takes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from service.local.supervisor import follow_parent
+
+_context = multiprocessing.get_context("forkserver")
+# What the processes import; but not `workers.jobs`, which names the process that it is loaded in.
+_context.set_forkserver_preload(
+    [
+        *(__name__, "service.app", "gunicorn.app.wsgiapp", "gunicorn.workers.gthread"),
+        *("rq", "workers.sending.fanout", "workers.sending.prepared_keys"),
+    ]
+)
+
+
+class Forked:
+    """A process that runs what Python runs with these `args`; used like a `subprocess.Popen`."""
+
+    def __init__(self, args: Sequence[str], environ: Mapping[str, str]) -> None:
+        self.args = args
+        self._process = _context.Process(target=_run, args=([*args], {**environ}), daemon=True)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.poll()
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired(list(self.args), timeout or 0.0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _run(args: list[str], environ: dict[str, str]) -> None:
+    """Be the process that `python ARGS` would be in this environment."""
+    os.setsid()
+    # With what it inherits, who forked it would wait for its end, not it for theirs.
+    os.closerange(3, 4096)
+    follow_parent(os.getppid())
+    os.environ.clear()
+    os.environ.update(environ)
+    option, what, *more = args
+    sys.argv[:] = [option, *more]
+    if option == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        exec(what, {"__name__": "__main__"})

@@ -1,0 +1,50 @@
+"""What workers do at night and in the morning, for a test without any: hold alerts, bring them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from service.model.notifications import Outcome
+from service.model.preferences import QUARTER
+from service.runtime import Runtime
+from service.store.held_alerts import Brought
+from service.store.outcomes import Result
+
+_WORKER = "a test "
+
+
+def hold(runtime: Runtime, id: int, sleepers: Mapping[int, int]) -> None:
+    """Send an alert, but hold it for so many readers until each of these quarter hours."""
+
+    def results(pending: Sequence[int]) -> dict[Result, Sequence[int]]:
+        found: dict[Result, Sequence[int]] = {}
+        at = 0
+        for quarter, count in sleepers.items():
+            asleep = Result(Outcome.SKIPPED, "quiet", 0, wakes=quarter, is_held=True)
+            found[asleep] = pending[at : at + count]
+            at += count
+        found[Result(Outcome.ACCEPTED, "google", 1, 0)] = pending[at:]
+        return found
+
+    _work(runtime, id, results)
+
+
+def bring(runtime: Runtime, quarter: int, *alerts: int) -> int:
+    """Let it be that quarter hour, and its wave bring these alerts to all who wake; its id."""
+    runtime.publishing.wake_readers(quarter * QUARTER, "https://paper.example")
+    wave = runtime.publishing.waves(1)[0].id
+    brought = Brought(tuple((id, 0) for id in alerts), alerts, alerts)
+    came = Result(Outcome.ACCEPTED, "google", 1, 0, brought=brought)
+    _work(runtime, wave, lambda pending: {came: pending})
+    return wave
+
+
+def _work(
+    runtime: Runtime, id: int, results: Callable[[list[int]], Mapping[Result, Sequence[int]]]
+) -> None:
+    sending = runtime.store.sending
+    runtime.dispatch.plan(runtime.publishing.get(id))
+    while claim := sending.claim(id, 0, _WORKER, 60_000):
+        runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))
+        sending.release(id, claim.batch, _WORKER, wait_ms=None)
+    runtime.dispatch.advance(id)

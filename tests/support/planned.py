@@ -1,0 +1,93 @@
+"""What a test does with drafts and alerts for later, by the API and at the desk."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from service.domain.publishing import MOST_LATE
+from service.model.notifications import Audience, Content, Notification, SendAt
+from service.runtime import Runtime
+from tests.support.desk_pages import filled, hidden_fields
+
+RIGA = ZoneInfo("Europe/Riga")
+WORLD = Audience(topics=("world",))
+
+
+def wall(ahead: float) -> str:
+    """What a clock in Riga shows so many seconds from now, as a browser sends it."""
+    return (datetime.now(RIGA) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M")
+
+
+def moment(wall: str) -> float:
+    return datetime.fromisoformat(wall).replace(tzinfo=RIGA).timestamp()
+
+
+def later(ahead: float = 8000) -> dict[str, str]:
+    """The fields of an alert for later."""
+    return {"when": "at", "at": wall(ahead), "zone": "Europe/Riga"}
+
+
+def plan(runtime: Runtime, ahead: float | None = None, **content: Any) -> int:
+    """Plan an alert as the API does: for so many seconds from now, or as a draft; its id."""
+    given = {"title": "Kick-off", "url": "https://paper.example/match", **content}
+    send_at = None if ahead is None else SendAt(time.time() + ahead)
+    publishing = runtime.publishing
+    published = publishing.publish(
+        Content(**given), WORLD, by="a CMS", send_at=send_at, draft=send_at is None
+    )
+    return published.id
+
+
+def miss(runtime: Runtime, **content: Any) -> int:
+    """Plan one that nobody was there to send."""
+    id = plan(runtime, -60 - MOST_LATE, **content)
+    assert not runtime.store.notifications.start(id, MOST_LATE)
+    assert runtime.publishing.get(id).missed
+    return id
+
+
+def only(runtime: Runtime) -> Notification:
+    """The one alert there is."""
+    (found,) = runtime.publishing.latest(10)
+    return found
+
+
+def opened(editor: FlaskClient, id: int) -> dict[str, Any]:
+    """What the form of a planned alert sends when nothing is changed in it."""
+    page = editor.get(f"/desk/alerts/{id}/edit").text
+    form = page[page.rindex("<form") :]
+    ticked = dict(re.findall(r'type="radio" name="(\w+)" value="(\w+)" checked', form))
+    at = re.search(r'name="at" type="datetime-local" value="([^"]*)"', form)
+    spread = re.search(r'<option value="(\d*)" selected', form)
+    title = re.search(r'name="title" value="([^"]*)"', form)
+    stories = form[form.index('<select id="story"') : form.index('name="new_story"')]
+    assert at and spread and title
+    return {
+        **filled(page),
+        **ticked,
+        "title": html.unescape(title[1]),
+        "topic": re.findall(r'name="topic" value="(\w+)" checked', form),
+        "at": at[1],
+        "story": "".join(re.findall(r'value="([^"]+)" selected', stories)),
+        "local": "".join(re.findall(r'name="local" value="(yes)" checked', form)),
+        "spread": spread[1],
+    }
+
+
+def edit(editor: FlaskClient, id: int, **changes: Any) -> TestResponse:
+    """Open the form of a planned alert, change what is given, and send it."""
+    return editor.post(f"/desk/alerts/{id}/edit", data={**opened(editor, id), **changes})
+
+
+def confirmed(editor: FlaskClient, id: int, page: TestResponse) -> TestResponse:
+    """Press the button of the page that asks."""
+    assert page.status_code == 200
+    return editor.post(f"/desk/alerts/{id}", data=hidden_fields(page.text))

@@ -1,0 +1,356 @@
+"""A real, throwaway Redis with an append-only file, for tests that stop, kill or starve it.
+
+`python -m tests.support.redis_server COMMAND…` runs a command, such as the tests, with `REDIS_URL`
+naming a throwaway server that listens on TCP and has Redis' own default configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.commands.core import Script
+from redis.retry import Retry
+
+from service.local.redis_server import Server, answers, find_servers, server_argv, socket_url
+from service.local.supervisor import spawn
+from service.store import Store
+from service.store.rate_counters import Rates
+from tests.support.installation import wait_for, wait_until
+
+# Writing beyond the largest size a file may have is to be an error, as on a full disk; by default
+# it is a signal that kills.
+IGNORING_SIGXFSZ = ("sh", "-c", 'trap "" XFSZ; exec "$@"', "redis")
+
+
+class RedisServer:
+    """Started and removed by `with`; its data is kept from one `start` to the next."""
+
+    def __init__(self, server: Server | None = None) -> None:
+        self.server = server or find_servers()[0]
+        self._folder = tempfile.TemporaryDirectory(prefix="stoppress-test-")
+        self.socket = Path(self._folder.name) / "redis.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = socket_url(self.socket)
+
+    def __enter__(self) -> RedisServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._folder.cleanup()
+
+    def start(self) -> None:
+        """Start it and wait until it has loaded its data."""
+        wait_for(self._spawn(), lambda: answers(self.url))
+
+    def _spawn(self, *options: str) -> subprocess.Popen[bytes]:
+        directory = Path(self._folder.name) / "redis"
+        directory.mkdir(exist_ok=True)
+        argv = server_argv(self.server, directory, self.socket)
+        self._process = spawn([*IGNORING_SIGXFSZ, *argv, *options])
+        return self._process
+
+    def stop(self) -> None:
+        """Let it finish its file and exit."""
+        if self._process:
+            self._process.terminate()
+            self._process.wait()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def restart(self) -> None:
+        """Stop it and start it on the same data."""
+        self.stop()
+        self.start()
+
+    def flush(self) -> None:
+        """Empty it."""
+        with self.client() as client:
+            client.flushall()
+
+    def client(self) -> redis.Redis:
+        """Return a client that is in no hurry and never tries again."""
+        return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), socket_timeout=None)
+
+    # What may befall it, for as long as the `with` lasts.
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Out of memory: every command that might need more is refused."""
+        with self.client() as admin:
+            admin.config_set("maxmemory", "1")
+            try:
+                yield
+            finally:
+                admin.config_set("maxmemory", "0")
+
+    @contextmanager
+    def disk_full(self) -> Iterator[None]:
+        """No room on the disk under the append-only file: every write is refused.
+
+        It is a limit to the size of its files, which takes no rights and no disk of its own.
+        """
+        assert self._process is not None
+        no_limit = resource.RLIM_INFINITY
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (0, no_limit))
+        try:
+            with self.client() as admin, suppress(redis.ResponseError):
+                while True:  # until it notices
+                    admin.setrange("not on disk", 0, "")
+                    admin.delete("not on disk")
+                    admin.set("not on disk", "", px=1)
+                    time.sleep(0.01)
+            yield
+        finally:
+            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (no_limit, no_limit))
+            self._wait_until_writable()
+
+    def _wait_until_writable(self) -> None:
+        with self.client() as admin:
+            wait_until(lambda: admin.info("persistence")["aof_last_write_status"] == "ok")
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """The replica of a Redis that is away, as after half a failover."""
+        with self.client() as admin:
+            admin.replicaof("127.0.0.1", "1")
+            try:
+                yield
+            finally:
+                admin.replicaof("NO", "ONE")
+
+    @contextmanager
+    def stuck(self) -> Iterator[None]:
+        """Busy with a script that does not end."""
+
+        def run_for_ever() -> None:
+            with self.client() as client, suppress(redis.ResponseError):
+                client.eval("while true do end", 0)
+
+        caller = threading.Thread(target=run_for_ever)
+        with self.client() as admin:
+            admin.config_set("lua-time-limit", "10")
+            caller.start()
+            try:
+                wait_until(lambda: not answers(self.url))
+                yield
+            finally:
+                admin.script_kill()
+                caller.join()
+
+    @contextmanager
+    def loading(self, seconds: float = 3.0) -> Iterator[None]:
+        """Killed and started again, with so much to load that it answers LOADING for a while."""
+        delay = 100  # µs for each command; after 1,024 of them it looks whether somebody asks
+        with self.client() as admin:
+            with admin.pipeline(transaction=False) as pipe:
+                for _ in range(int(seconds * 1e6 / delay)):
+                    pipe.lpush("to be loaded", "")
+                pipe.delete("to be loaded")
+                pipe.execute()
+            time.sleep(1.1)  # `everysec`: now it is in the file
+            self.kill()
+            process = self._spawn("--key-load-delay", str(delay))
+            wait_for(process, self._is_loading)
+            yield
+            wait_for(process, lambda: answers(self.url))
+            admin.config_set("key-load-delay", "0")
+
+    def _is_loading(self) -> bool:
+        try:
+            with self.client() as client:
+                client.ping()
+        except redis.BusyLoadingError:
+            return True
+        except redis.RedisError:
+            return False
+        raise RuntimeError("Redis has loaded its data already")
+
+
+class Proxy:
+    """A TCP address in front of a Redis, whose connections can be cut, frozen or lost."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._flowing = threading.Event()
+        self._lost: list[threading.Event] = []
+        self._cut = True
+        self._port = 0
+
+    def __enter__(self) -> Proxy:
+        self._listen()
+        self.url = f"redis://127.0.0.1:{self._port}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hang_up()
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Every connection ended, and no new one taken."""
+        self._hang_up()
+        try:
+            yield
+        finally:
+            self._listen()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing goes through, and afterwards all of it does."""
+        self._flowing.clear()
+        try:
+            yield
+        finally:
+            self._flowing.set()
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        """Nothing goes through, and afterwards only on new connections: nobody is told."""
+        self._flowing.clear()
+        self._lost.append(self._flowing)
+        try:
+            yield
+        finally:
+            self._flowing = threading.Event()
+            self._flowing.set()
+
+    def _listen(self) -> None:
+        self._cut = False
+        self._flowing.set()
+        self._listening = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listening.getsockname()[1]
+        self._start(self._accept, self._listening)
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, name="proxy", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _hang_up(self) -> None:
+        self._cut = True
+        for one in (self._listening, *self._open):
+            with suppress(OSError):  # its other end may be gone
+                one.shutdown(socket.SHUT_RDWR)
+        for flowing in (self._flowing, *self._lost):
+            flowing.set()
+        while self._threads:
+            self._threads.pop().join()
+
+    def _accept(self, listening: socket.socket) -> None:
+        with listening, suppress(OSError):  # shut down
+            while True:
+                self._start(self._connect, listening.accept()[0], self._flowing)
+
+    def _connect(self, client: socket.socket, flowing: threading.Event) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(str(self._server.socket))
+            self._open |= {client, server}
+            if not self._cut:
+                back = threading.Thread(target=_pump, args=(server, client, flowing), name="proxy")
+                back.start()
+                _pump(client, server, flowing)
+                back.join()
+            self._open -= {client, server}
+
+
+def _pump(source: socket.socket, to: socket.socket, flowing: threading.Event) -> None:
+    """Pass on what comes, until either end hangs up."""
+    with suppress(OSError):
+        while data := source.recv(65536):
+            flowing.wait()
+            to.sendall(data)
+    for one in (source, to):
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def connections_closed() -> Iterator[None]:
+    """In the end close every connection to Redis that this process made meanwhile."""
+    made: list[redis.Redis] = []
+    from_url = redis.Redis.from_url.__func__
+
+    def remembered(kind: type[redis.Redis], url: str, **options: Any) -> redis.Redis:
+        made.append(from_url(kind, url, **options))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis.Redis, "from_url", classmethod(remembered))
+        yield
+    for client in made:
+        client.close()
+        client.connection_pool.disconnect()
+
+
+class _Noting(redis.Redis):
+    """Remembers every script that the store has."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.scripts: list[Script] = []
+
+    def register_script(self, script: Any) -> Script:
+        self.scripts.append(super().register_script(script))
+        return self.scripts[-1]
+
+
+def _never_run(url: str) -> list[str]:
+    """The scripts of ours that a Redis was not asked to run since its start."""
+    with _Noting.from_url(url) as client:
+        Store(client)
+        Rates(client)
+        known = client.script_exists(*(script.sha for script in client.scripts))
+        return [script.script for script, run in zip(client.scripts, known, strict=True) if not run]
+
+
+def main(command: list[str]) -> int:
+    """Run a command beside a Redis over TCP, the least preferred of those installed.
+
+    With `--all-scripts` in front of it, it is a failure if that Redis was not asked to run each of
+    the store's scripts.
+    """
+    all_scripts = command[0] == "--all-scripts"
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    url = f"redis://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="stoppress-test-") as folder:
+        options = ("--port", port, "--bind", "127.0.0.1", "--dir", folder, "--appendonly", "yes")
+        quiet = ("--logfile", str(Path(folder) / "redis.log"))
+        server = spawn([find_servers()[-1].binary, *options, *quiet])
+        try:
+            wait_for(server, lambda: answers(url))
+            code = subprocess.run(
+                command[all_scripts:], env={**os.environ, "REDIS_URL": url}, check=False
+            ).returncode
+            if all_scripts and not code and (missing := _never_run(url)):
+                print("Mark what runs these too as `redis`:", *missing, sep="\n")
+                return 1
+            return code
+        finally:
+            server.terminate()
+            server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

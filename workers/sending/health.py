@@ -1,0 +1,274 @@
+"""How each push service fares in this worker: how much of the window it may take, when it rests.
+
+A push service starts with a few messages and gets one more for each answer; one that fails as a
+whole rests, for all workers alike, and is then tried with a few again. So one that hangs holds
+little of a window, and costs the others nothing. One that goes on limiting us has a pace, which
+all workers share.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from service.model.notifications import SubscriptionId
+from service.store.push_services import AHEAD, LIMITED, Pace, Rest, Services
+from workers.sending import policy
+
+_FIRST: Final = 16  # messages under way at a push service that has not answered yet
+_PROBES: Final = 1  # at one that has rested
+_ASK_AGAIN: Final = 1.0  # seconds between two looks at who was accepted recently
+_ASK_FOR_MORE: Final = 0.1  # seconds, about, between two looks whether a pace lets us go on
+CREDENTIALS: Final = "credentials"
+_NO_ANSWER: Final = "no answer"
+# Seconds; a fault of ours is mended by a person.
+_CREDENTIALS_PAUSE: Final = 10.0
+
+
+@dataclass(slots=True)
+class Service:
+    """One push service, as far as this worker knows it; `name` as `EndpointPolicy` says it."""
+
+    origin: str
+    name: str
+    share: int
+    limit: int = _FIRST
+    under_way: int = 0
+    room: int = 0  # at its connections, less what was started since they were asked
+    room_asked: int = -1  # in which look for work that was: see `Health.look_again`
+    begun: bool = False  # something, since the last `refresh`
+    failed_in_a_row: int = 0
+    lost_in_a_row: int = 0
+    rest: Rest | None = None
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=policy.LAST_ANSWERS))
+    rejected: dict[SubscriptionId, None] = field(default_factory=dict)
+    limited: dict[SubscriptionId, None] = field(default_factory=dict)
+    asked_at: float = 0.0
+    tokens: int = 0
+    tokens_until: float = 0.0
+    more_at: float = 0.0
+
+    @property
+    def rests_for_credentials(self) -> bool:
+        """Whether our signature is what it does not take."""
+        return self.rest is not None and self.rest.why == CREDENTIALS
+
+
+class Health:
+    """All push services that this worker has sent to.
+
+    `room` says how many messages an origin's connections take now, `accepted_recently` whether any
+    of some subscriptions took an alert within the last days, `answers_in_a_minute` what an origin
+    has let through.
+    """
+
+    def __init__(
+        self,
+        shared: Services,
+        window: int,
+        room: Callable[[str], int],
+        accepted_recently: Callable[[Collection[SubscriptionId]], bool],
+        answers_in_a_minute: Callable[[str], int],
+    ) -> None:
+        self._shared = shared
+        self._window = window
+        self._room = room
+        self._looks = 0
+        self._short: set[str] = set()
+        self._accepted_recently = accepted_recently
+        self._answers_in_a_minute = answers_in_a_minute
+        self._services: dict[str, Service] = {}
+        self._paces: dict[str, Pace] = {}
+
+    @property
+    def paced(self) -> frozenset[str]:
+        """The origins to which messages are sent at the pace that they allow."""
+        return frozenset(self._paces)
+
+    def of(self, origin: str, name: str) -> Service:
+        """Return a push service; a new one knows what other workers have found out."""
+        service = self._services.get(origin)
+        if service is None:
+            service = self._services[origin] = Service(origin, name, self._window)
+            self._learn(service, self._shared.resting().get(origin))
+        return service
+
+    def refresh(self) -> None:
+        """Take over what other workers found out, and see who has work."""
+        resting = self._shared.resting()
+        self._paces = self._shared.paced()
+        for service in self._services.values():
+            self._learn(service, resting.get(service.origin))
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Leave to each push service what the others cannot use: half of the window at least."""
+        half = self._window // 2
+        services = self._services.values()
+        wanted = {s.origin: min(s.limit, half) if s.begun or s.under_way else 0 for s in services}
+        for service in services:
+            others = sum(wanted.values()) - wanted[service.origin]
+            service.share = max(half, self._window - others)
+            service.begun = False
+
+    def rests_until(self, service: Service) -> float:
+        """Return until when it is left in peace, in seconds since 1970; 0 where it is not."""
+        rest = service.rest
+        return rest.until if rest is not None and rest.until > time.time() else 0.0
+
+    def look_again(self) -> None:
+        """Ask the connections for room anew: in each look for work they are asked once."""
+        self._looks += 1
+
+    def ask_for_more(self) -> None:
+        """Have further connections made where what was started has taken all the room."""
+        for origin in self._short:
+            self._room(origin)
+        self._short.clear()
+
+    def has_room(self, service: Service) -> bool:
+        """Whether another message may be started there: ask with one at hand."""
+        if service.under_way >= min(service.limit, service.share):
+            return False
+        if service.room_asked != self._looks:
+            service.room, service.room_asked = self._room(service.origin), self._looks
+        elif service.room <= 0:
+            self._short.add(service.origin)
+        if service.room <= 0:
+            return False
+        pace = self._paces.get(service.origin)
+        return pace is None or self._in_pace(service, pace)
+
+    def _in_pace(self, service: Service, pace: Pace) -> bool:
+        """Whether its pace allows another message now: what was not used in time is lost."""
+        now = time.monotonic()
+        if service.tokens > 0 and now < service.tokens_until:
+            return True
+        if now < service.more_at:
+            return False
+        # Of two workers that ask in step the second would never find anything.
+        service.more_at = now + _ASK_FOR_MORE * random.uniform(0.5, 1.5)  # noqa: S311
+        service.tokens = self._shared.take(service.origin, pace)
+        service.tokens_until = now + AHEAD
+        return service.tokens > 0
+
+    def started(self, service: Service) -> None:
+        """Count a message that is under way."""
+        service.under_way += 1
+        service.room -= 1
+        service.tokens -= 1
+        service.begun = True
+
+    def not_started(self, service: Service) -> None:
+        """Take back what was counted of a message that is not sent after all."""
+        service.under_way -= 1
+        service.room += 1
+        service.tokens += 1
+
+    def found_no_room(self, service: Service) -> None:
+        """Note that its connections do not take what they had room for: one was lost."""
+        service.room = 0
+
+    def unreachable(self, origin: str) -> None:
+        """Let a push service rest to which no connection could be made: all wait for it."""
+        if (service := self._services.get(origin)) is not None:
+            service.failed_in_a_row += 1
+            self._let_rest(service, _NO_ANSWER, None)
+
+    def answered(
+        self, service: Service, id: SubscriptionId, verdict: policy.Verdict, status: int
+    ) -> None:
+        """Take an answer for what it says of the push service as a whole."""
+        service.under_way -= 1
+        if verdict.at_once:
+            service.lost_in_a_row += 1
+            if service.lost_in_a_row >= self._window:
+                self._let_rest(service, _NO_ANSWER, None)
+        elif verdict.rejected:
+            self._rejected(service, id)
+        elif verdict.limited:
+            self._limited(service, id, verdict)
+        elif verdict.service_failed:
+            service.failed_in_a_row += 1
+            often = service.failed_in_a_row >= policy.FAILURES_IN_A_ROW or service.rest is not None
+            if often or verdict.retry_after is not None:
+                self._let_rest(service, str(status or _NO_ANSWER), verdict.retry_after)
+        elif verdict.outcome is not None:
+            self._well(service)
+
+    def _well(self, service: Service) -> None:
+        service.failed_in_a_row = service.lost_in_a_row = 0
+        service.last.append("")
+        if service.limit < self._window:
+            service.limit += 1
+        if service.rest is not None:
+            service.rest = None
+            service.rejected.clear()
+            service.limited.clear()
+            service.last.clear()
+            self._shared.recovered(service.origin)
+
+    def _rejected(self, service: Service, id: SubscriptionId) -> None:
+        """See whether it is a fault of ours, or a few subscriptions made with another key."""
+        service.last.append(CREDENTIALS)
+        service.rejected[id] = None
+        if service.rests_for_credentials:
+            self._let_rest(service, CREDENTIALS, _CREDENTIALS_PAUSE)
+            return
+        often = service.last.count(CREDENTIALS) >= policy.REJECTED
+        many = often and len(service.rejected) >= policy.REJECTED
+        now = time.monotonic()
+        if many and now - service.asked_at >= _ASK_AGAIN:
+            service.asked_at = now
+            if self._accepted_recently(service.rejected):
+                self._let_rest(service, CREDENTIALS, _CREDENTIALS_PAUSE)
+            while len(service.rejected) > policy.LAST_ANSWERS:
+                del service.rejected[next(iter(service.rejected))]
+
+    def _limited(self, service: Service, id: SubscriptionId, verdict: policy.Verdict) -> None:
+        """See whether it limits us, or only a few recipients."""
+        service.last.append(LIMITED)
+        service.limited[id] = None
+        if len(service.limited) > policy.LAST_ANSWERS:
+            del service.limited[next(iter(service.limited))]
+        often = service.last.count(LIMITED) >= policy.LIMITED
+        us = often and len(service.limited) >= policy.LIMITED
+        if verdict.service_failed:
+            service.failed_in_a_row += 1
+            in_a_row = service.failed_in_a_row >= policy.FAILURES_IN_A_ROW
+            us = us or in_a_row or verdict.retry_after is not None
+        if us or (service.rest is not None and service.rest.why == LIMITED):
+            self._let_rest(service, LIMITED, verdict.retry_after)
+
+    def _let_rest(self, service: Service, why: str, wait: float | None) -> None:
+        now = time.time()
+        before = service.rest
+        if before is not None and before.until > now:
+            return  # an answer to what was under way when the rest began
+        attempts = before.attempts if before is not None else 0
+        until = now + policy.pause(attempts, wait, random.random)
+        rest = Rest(attempts + 1, before.since if before else now, until, why)
+        self._learn(service, rest)
+        if self._shared.rest(service.origin, rest) and why == LIMITED:
+            self._keep_pace(service.origin, rest)
+
+    def _keep_pace(self, origin: str, rest: Rest) -> None:
+        """Send at the pace that it allows from now on, if it limits us again and again."""
+        now = time.time()
+        limit = self._shared.limited(origin, now, rest.until)
+        if limit.times >= policy.LIMITED_IN_A_ROW and now - limit.since >= policy.LIMITED_FOR:
+            allowed = max(policy.LEAST_PACE, self._answers_in_a_minute(origin))
+            self._shared.pace(origin, Pace(allowed, now))
+
+    @staticmethod
+    def _learn(service: Service, rest: Rest | None) -> None:
+        if rest is not None and rest != service.rest:
+            service.limit = _PROBES
+            service.failed_in_a_row = service.lost_in_a_row = 0
+        elif rest is None and service.rest is not None:
+            service.limit = _FIRST
+        service.rest = rest

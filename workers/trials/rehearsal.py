@@ -1,0 +1,178 @@
+"""The house of a rehearsal: `python -m workers.trials.rehearsal DATA_DIR READERS WORKERS TOPICS`.
+
+Its Redis, its push service (the benchmarks' sink), its workers and its clock live in a folder in
+`DATA_DIR` and are gone with this process: on SIGTERM or Ctrl-C, when the process to `--follow` has
+ended, and after half an hour at the latest. `service/local/rehearsal.py` finds there how far it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from service.config import Config, ConfigError
+from service.local import pretend_readers, redis_server, rehearsal
+from service.local.rehearsal import Rehearsal, RehearsalError
+from service.local.supervisor import Child, ChildEnded, Supervisor, runs
+from service.model.keys import VapidKey
+from service.model.notifications import Topic
+from service.runtime import Runtime
+from workers.trials.push_service import Sink, SinkError, own_sink
+
+_READY_WITHIN = 60  # seconds that Redis and the workers have to come up
+_GRACE = 5.0  # seconds that they have to end
+_ANSWERS_AFTER = 0.1  # seconds; over the internet a push service takes as long
+_NICE = 10  # whatever is really sent on this machine goes first
+_STEP = 1.0  # seconds of storing readers between two looks at whether to end
+
+
+def run(folder: Path, readers: int, workers: int, topics: list[Topic]) -> None:
+    """Run a rehearsal in `folder` until a signal comes."""
+    with (
+        Supervisor(_GRACE) as supervisor,
+        own_sink(folder, _ANSWERS_AFTER) as sink,
+        redis_server.embedded_redis(folder) as redis,
+    ):
+        told = Rehearsal(
+            pid=os.getpid(),
+            readers=readers,
+            stored=0,
+            ready=False,
+            ends_at=time.time() + rehearsal.LONGEST,
+            environ=_settings(folder, redis.url, sink),
+        )
+        rehearsal.tell(folder, told)
+        try:
+            _open(supervisor, redis, told, workers, topics)
+            supervisor.run()
+        finally:
+            rehearsal.tell_its_end(folder)
+
+
+def _settings(folder: Path, redis_url: str, sink: Sink) -> dict[str, str]:
+    return {
+        "REDIS_URL": redis_url,
+        "SECRET_KEY": secrets.token_urlsafe(32),
+        "VAPID_PRIVATE_KEY": VapidKey.generate().text,
+        "VAPID_SUBJECT": "mailto:rehearsal@example.com",
+        "PUSH_SERVICES": sink.origin,
+        # Its readers are at the sink; nobody else's certificate would be believed either.
+        "PUSH_CA_BUNDLE": str(sink.ca_file),
+        "DATA_DIR": str(folder),
+    }
+
+
+def _open(
+    supervisor: Supervisor,
+    redis: redis_server.EmbeddedRedis,
+    told: Rehearsal,
+    workers: int,
+    topics: list[Topic],
+) -> None:
+    """Start everything, store the readers, and tell when all is ready."""
+    # Nothing of it is to last.
+    argv = [*redis.argv, "--appendonly", "no"]
+    supervisor.start(Child("Redis", argv, {"LC_ALL": "C"}, keep=[redis.lock]))
+    _wait(supervisor, lambda: redis_server.answers(redis.url))
+    runtime = Runtime.open(Config.read(told.environ))
+    for topic in topics:
+        runtime.store.house.add_topic(topic)
+    _seed(supervisor, runtime, told, [topic.slug for topic in topics])
+    environ = rehearsal.foreign_environment() | told.environ
+    supervisor.start(
+        Child("clock", [sys.executable, "-m", "workers.clock"], environ),
+        *(
+            Child(f"worker {n}", [sys.executable, "-m", "workers.worker"], environ)
+            for n in range(1, workers + 1)
+        ),
+    )
+    _wait(supervisor, lambda: runtime.dispatch.workers() >= workers)
+    rehearsal.tell(runtime.config.data_dir, replace(told, stored=told.readers, ready=True))
+
+
+def _wait(supervisor: Supervisor, ready: Callable[[], bool]) -> None:
+    try:
+        supervisor.wait(ready, timeout=_READY_WITHIN)
+    except TimeoutError:
+        raise RehearsalError(f"Its processes were not ready within {_READY_WITHIN} s.") from None
+
+
+def _seed(supervisor: Supervisor, runtime: Runtime, told: Rehearsal, topics: list[str]) -> None:
+    """Store the pretend readers, telling how many there are; a signal is heard meanwhile."""
+    chunks = pretend_readers.seed(
+        runtime.store,
+        told.readers,
+        origins=runtime.config.push_services,
+        vapid_key=runtime.vapid_public_key,
+        topics=topics,
+    )
+
+    def all_stored() -> bool:
+        until = time.monotonic() + _STEP
+        for stored in chunks:
+            rehearsal.tell(runtime.config.data_dir, replace(told, stored=stored))
+            if time.monotonic() >= until:
+                return False
+        return True
+
+    supervisor.wait(all_stored)
+
+
+# Its end ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _ended_when(over: Callable[[], bool]) -> Iterator[None]:
+    """Look each second whether to end, and do as on SIGTERM then, whatever is going on."""
+
+    def look(*_: object) -> None:
+        if over():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def main() -> int:
+    """Run until the end; 0 then, 1 with one line where it cannot begin or go on."""
+    parser = argparse.ArgumentParser(prog="python -m workers.trials.rehearsal")
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("readers", type=int)
+    parser.add_argument("workers", type=int)
+    parser.add_argument("topics", help="JSON: a list of topics")
+    parser.add_argument("--follow", type=int, metavar="PID", help="end when this process has")
+    given = parser.parse_args()
+    deadline = time.monotonic() + rehearsal.LONGEST
+
+    def over() -> bool:
+        return time.monotonic() > deadline or bool(given.follow and not runs(given.follow))
+
+    os.nice(_NICE)
+    topics = [Topic(**topic) for topic in json.loads(given.topics)]
+    try:
+        with rehearsal.hold(given.data_dir) as folder, _ended_when(over):
+            run(folder, given.readers, given.workers, topics)
+    except (RehearsalError, ConfigError, SinkError, ChildEnded, RedisError, OSError) as error:
+        print(f"rehearsal: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
