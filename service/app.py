@@ -85,7 +85,7 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     app.config["STOPPRESS"] = config
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime
-    app.extensions["stoppress.metrics"] = monitoring.House(runtime)
+    app.extensions["stoppress.metrics"] = monitoring.Figures(runtime)
     problems.init_app(app)
     session.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)

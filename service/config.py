@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from service.model.keys import VapidKey
 from service.model.languages import language_tag
-from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Manners, Quiet
+from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
 
 
 class ConfigError(Exception):
@@ -228,9 +228,9 @@ class Config:
         return cls(**values)
 
     @property
-    def manners(self) -> Manners:
+    def defaults(self) -> NewsroomDefaults:
         """What holds for readers who chose nothing else."""
-        return Manners(self.quiet_hours, self.daily_limit)
+        return NewsroomDefaults(self.quiet_hours, self.daily_limit)
 
     @property
     def public_url(self) -> str:

@@ -117,7 +117,7 @@ class Runtime:
         if public == self.vapid_public_key:
             return True
         ours = {b64url(key.public) for key in self.vapid_keys}
-        return public in ours and public not in self.store.house.retired_vapid_keys()
+        return public in ours and public not in self.store.installation.retired_vapid_keys()
 
     @property
     def vapid_subject(self) -> str:
@@ -133,7 +133,7 @@ class Runtime:
     def key_uses(self) -> list[KeyUse]:
         """Return the VAPID keys that are set, the current one first, then those that once were."""
         readers = self.store.subscriptions.count_by_vapid_key()
-        retired = self.store.house.retired_vapid_keys()
+        retired = self.store.installation.retired_vapid_keys()
         set_ = [b64url(key.public) for key in self.vapid_keys]
         places = {public: place for place, public in reversed(list(enumerate(set_)))}
         return [
@@ -160,17 +160,17 @@ class Runtime:
                 f"{use.readers:,} readers depend on it; each moves to the current key on the next"
                 " visit to the site"
             )
-        self.store.house.retire_vapid_key(use.public)
+        self.store.installation.retire_vapid_key(use.public)
         return use
 
     def note_backup(self) -> None:
         """Remember that the keys of this process were written down."""
         publics = [b64url(key.public) for key in self.vapid_keys]
-        self.store.house.note_backup(Backup(time.time(), self.tokens.fingerprint, publics))
+        self.store.installation.note_backup(Backup(time.time(), self.tokens.fingerprint, publics))
 
     def backed_up_at(self) -> float | None:
         """Return when all keys of this process were written down; None: some never were."""
-        kept = self.store.house.backup()
+        kept = self.store.installation.backup()
         ours = {b64url(key.public) for key in self.vapid_keys}
         if kept is None or kept.secret != self.tokens.fingerprint or not ours <= {*kept.vapid}:
             return None
@@ -181,7 +181,7 @@ class Runtime:
 
         Readers lost with a key come back only one by one, by asking each of them again.
         """
-        if self.vapid_public_key in self.store.house.retired_vapid_keys():
+        if self.vapid_public_key in self.store.installation.retired_vapid_keys():
             raise ConfigError(
                 f"VAPID_PRIVATE_KEY: the first key ({self.vapid_public_key[:KEY_NAME]}…) was"
                 " retired; put another in front of it"
@@ -194,7 +194,7 @@ class Runtime:
                     f" is {public}, and it is not among those set; restore it from your backup"
                 )
         fingerprint = self.tokens.fingerprint
-        kept = self.store.house.remember_secret(fingerprint)
+        kept = self.store.installation.remember_secret(fingerprint)
         if kept != fingerprint:
             readers = self.store.subscriptions.count()
             if readers:
@@ -203,4 +203,4 @@ class Runtime:
                     f" another one (fingerprint {kept}, this one is {fingerprint});"
                     " restore it from your backup"
                 )
-            self.store.house.replace_secret(fingerprint)
+            self.store.installation.replace_secret(fingerprint)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from service.store import Store, connect
 from tests.support.client import Client, make_app, open_client
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer, connections_closed
 from tests.support.seeded import READERS
@@ -79,23 +79,23 @@ def push() -> Iterator[PushService]:
 
 
 @pytest.fixture
-def house(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[House]:
+def installation(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[Installation]:
     """A house whose processes the test starts as it needs them."""
-    with House(redis_url, push, tmp_path) as house:
-        yield house
+    with Installation(redis_url, push, tmp_path) as installation:
+        yield installation
 
 
 @pytest.fixture
-def reading(house: House) -> House:
+def reading(installation: Installation) -> Installation:
     """A house with readers, a worker and a clock."""
-    house.seed(READERS)
-    house.worker()
-    house.clock()
-    return house
+    installation.seed(READERS)
+    installation.worker()
+    installation.clock()
+    return installation
 
 
 @pytest.fixture
-def open_house(redis_url: str) -> Callable[..., Client]:
+def client_with(redis_url: str) -> Callable[..., Client]:
     """Open the house with these settings, in this process; without topics."""
     return lambda **settings: Client(make_app(redis_url, **settings))
 

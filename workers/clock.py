@@ -33,7 +33,7 @@ def run(runtime: Runtime) -> NoReturn:
     while True:
         time.sleep(TICK)
         with _patience():
-            if not runtime.store.house.lead(name, int(LEAD * 1000)):
+            if not runtime.store.installation.lead(name, int(LEAD * 1000)):
                 continue
         for do in _duties(runtime):
             with _patience():

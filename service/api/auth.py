@@ -45,7 +45,7 @@ def caller(*scopes: str) -> Caller:
     A token without scopes may do everything.
     """
     token = bearer_token()
-    known = runtime().store.house.token(digest(token)) if token else None
+    known = runtime().store.installation.token(digest(token)) if token else None
     if not token or known is None:
         raise unauthorized("This needs an API token: stoppress token add NAME makes one.")
     if known["scopes"] and not set(scopes) & set(known["scopes"]):

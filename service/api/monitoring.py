@@ -24,7 +24,7 @@ _DAY = 86_400.0  # seconds
 _LATEST = 100  # alerts looked through for those of the last day
 
 
-class House(Collector):
+class Figures(Collector):
     """The figures of one house."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -125,7 +125,7 @@ class House(Collector):
         yield _gauge(
             "clock_age_seconds",
             "Seconds since a clock last did its work; +Inf: none ever did.",
-            self._store.house.clock_age(),
+            self._store.installation.clock_age(),
         )
         yield _gauge(
             "prepared_keys_enabled",

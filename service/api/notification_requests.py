@@ -53,7 +53,7 @@ _LONGEST_ID = 2**24 - 1  # what a receipt has room for; the widest an alert's id
 _LONGEST_AHEAD = 366 * 86_400  # seconds
 
 
-def read(said: dict[str, object], runtime: Runtime) -> Wanted:
+def read(said: dict[str, object], runtime: Runtime) -> CheckedAlert:
     """Check an alert that comes from one of our own pages, in the API's words; `Invalid`."""
     try:
         wanted = NewNotification.model_validate(said, context=runtime)
@@ -68,7 +68,7 @@ def _moment(text: str) -> str:
     return text
 
 
-class AudienceWanted(Said):
+class AudienceRequest(Said):
     """Whom an alert is for: `{"everyone": true}`, or any of `topics`."""
 
     everyone: bool | None = None
@@ -77,7 +77,7 @@ class AudienceWanted(Said):
     locales: list[Locale] = Field(default_factory=list, max_length=100)
 
     @model_validator(mode="after")
-    def _said(self) -> AudienceWanted:
+    def _said(self) -> AudienceRequest:
         # Never implied: neither `false` nor nothing at all means anybody.
         if (self.everyone, self.topics is None) not in ((True, True), (None, False)):
             raise ValueError('must say either "everyone": true or "topics"')
@@ -93,7 +93,7 @@ class AudienceWanted(Said):
         )
 
 
-class AudienceCounted(AudienceWanted):
+class AudienceCounted(AudienceRequest):
     """An audience to be counted; with a running `story`, also its followers, but none who muted it.
 
     Of an alert the story is said beside the audience.
@@ -125,7 +125,7 @@ Moment = Annotated[str, StringConstraints(max_length=100), AfterValidator(_momen
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CheckedAlert:
     """An alert as somebody wants it published: now, or later as `send_at` and `draft` say."""
 
     content: Content
@@ -165,9 +165,9 @@ class NewNotification(_AlertSaid):
 
     title: Title
     url: Link
-    audience: AudienceWanted
+    audience: AudienceRequest
 
-    def accepted(self, runtime: Runtime) -> Wanted:
+    def accepted(self, runtime: Runtime) -> CheckedAlert:
         """Return the alert in the house's words; `Invalid` where it cannot be sent like that."""
         content = self._content(runtime.config.site_language)
         spread, send_at = self.spread_minutes or 0, self._send_at()
@@ -179,7 +179,7 @@ class NewNotification(_AlertSaid):
             detail = "The alert would run out of time (`ttl`) before the last reader has it."
             raise Invalid([FieldError("spread_minutes", detail)])
         audience = replace(self.audience.audience(), story=self.story or "")
-        return Wanted(content, audience, spread, send_at, self.draft)
+        return CheckedAlert(content, audience, spread, send_at, self.draft)
 
     def _send_at(self) -> SendAt | None:
         if self.send_at is None:
@@ -232,9 +232,9 @@ class ChangedNotification(_AlertSaid):
 
     title: Title | None = None
     url: Link | None = None
-    audience: AudienceWanted | None = None
+    audience: AudienceRequest | None = None
 
-    def accepted(self, before: Notification, runtime: Runtime) -> Wanted:
+    def accepted(self, before: Notification, runtime: Runtime) -> CheckedAlert:
         """Return the alert as it will be; `Invalid` where it cannot be sent like that."""
         given = self.model_dump(exclude_unset=True)
         said = _as_said(before) | given

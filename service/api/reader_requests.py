@@ -38,7 +38,7 @@ from service.model.languages import language_tag
 from service.model.notifications import Topic
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
 from service.runtime import Runtime
-from service.store.records import Subscription, Wish
+from service.store.records import Subscription, SubscriptionRequest
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -99,7 +99,7 @@ def _field_error(row: ErrorDetails) -> FieldError:
     return FieldError(".".join(map(str, row["loc"])), f"{words[0].upper()}{words[1:]}.")
 
 
-def _house(info: ValidationInfo) -> Runtime:
+def _installation(info: ValidationInfo) -> Runtime:
     return cast(Runtime, info.context)
 
 
@@ -149,7 +149,7 @@ def _slug(text: str) -> str:
 def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
     if len(set(slugs)) != len(slugs):
         raise ValueError("must not name a topic twice")
-    if not _house(info).store.house.has_topics(set(slugs)):
+    if not _installation(info).store.installation.has_topics(set(slugs)):
         raise ValueError("names a topic that this site does not have")
     return slugs
 
@@ -157,13 +157,13 @@ def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
 def _stories(slugs: list[str], info: ValidationInfo) -> list[str]:
     if len(set(slugs)) != len(slugs):
         raise ValueError("must not name a story twice")
-    if not set(slugs) <= _house(info).store.stories.slugs():
+    if not set(slugs) <= _installation(info).store.stories.slugs():
         raise ValueError("names a story that is not running")
     return slugs
 
 
 def _endpoint(value: object, info: ValidationInfo) -> Endpoint:
-    return _house(info).endpoints.parse(_text(value))
+    return _installation(info).endpoints.parse(_text(value))
 
 
 def _text(value: object) -> str:
@@ -217,7 +217,7 @@ def _auth(value: object) -> bytes:
 
 def _vapid_key(text: str, info: ValidationInfo) -> str:
     public = text.rstrip("=")
-    if not _house(info).takes_key(public):
+    if not _installation(info).takes_key(public):
         raise ValueError("is no key of this site: subscribe with the one that /api/v1/site says")
     return public
 
@@ -320,8 +320,10 @@ class _Preferences(Said):
                 chosen[name] = value
         return chosen
 
-    def _wish(self, browser: PushSubscription, vapid_key: str, wording: int | None = None) -> Wish:
-        return Wish(
+    def _wish(
+        self, browser: PushSubscription, vapid_key: str, wording: int | None = None
+    ) -> SubscriptionRequest:
+        return SubscriptionRequest(
             endpoint=browser.endpoint,
             p256dh=browser.keys.p256dh,
             auth=browser.keys.auth,
@@ -346,7 +348,7 @@ class NewSubscription(_Preferences):
     wording: Annotated[int, Field(ge=0, le=255)] | None = None
     refresh: bool = False
 
-    def wish(self, vapid_key: str) -> Wish:
+    def requested(self, vapid_key: str) -> SubscriptionRequest:
         """Return what the store is asked for; `vapid_key` where the browser names none."""
         return self._wish(self.subscription, self.vapid_public_key or vapid_key, self.wording)
 
@@ -356,7 +358,7 @@ class ChangedPreferences(_Preferences):
 
     subscription: PushSubscription | None = None
 
-    def wish(self, before: Subscription, vapid_key: str) -> Wish:
+    def requested(self, before: Subscription, vapid_key: str) -> SubscriptionRequest:
         """Return what the store is asked for; `vapid_key` where the browser names none."""
         if self.subscription is None:
             kept = PushKeys.model_construct(p256dh=before.p256dh, auth=before.auth)

@@ -70,16 +70,16 @@ def site() -> ResponseReturnValue:
     """Say what a page needs to know before it asks its reader."""
     # Short: with a key that is no longer ours a browser would subscribe in vain.
     cache = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
-    config, manners = runtime().config, runtime().config.manners
+    config, defaults = runtime().config, runtime().config.defaults
     return (
         {
             "name": config.site_name,
             "vapid_public_key": runtime().vapid_public_key,
-            "topics": list(map(dataclasses.asdict, runtime().store.house.topics().values())),
+            "topics": list(map(dataclasses.asdict, runtime().store.installation.topics().values())),
             "prompt": {"page_views": config.ask_page_views, "delay_seconds": config.ask_seconds},
             "defaults": {
-                "quiet_hours": _quiet_hours(manners.quiet),
-                "daily_limit": manners.daily_limit or None,
+                "quiet_hours": _quiet_hours(defaults.quiet),
+                "daily_limit": defaults.daily_limit or None,
             },
         },
         200,
@@ -96,11 +96,11 @@ def subscribe() -> ResponseReturnValue:
         token = bearer_token()
         return token is not None and house.tokens.is_reader(token, id, auth)
 
-    wish = said.wish(house.vapid_public_key)
+    requested = said.requested(house.vapid_public_key)
     if house.welcome.must_confirm:
-        wish = wish._replace(must_confirm=True)
+        requested = requested._replace(must_confirm=True)
     subscription, new = house.store.subscriptions.subscribe(
-        wish, refresh=said.refresh, is_owner=is_owner
+        requested, refresh=said.refresh, is_owner=is_owner
     )
     house.welcome.send(subscription, new=new)
     return _credentials(subscription), 201 if new else 200
@@ -117,8 +117,8 @@ def change_preferences(id: str) -> ResponseReturnValue:
     """Change what a reader chose; with another endpoint, id and token are new ones."""
     before = _own_subscription(id)
     said = body(reader_requests.ChangedPreferences)
-    wish = said.wish(before, runtime().vapid_public_key)
-    after = runtime().store.subscriptions.change(before.id, wish)
+    requested = said.requested(before, runtime().vapid_public_key)
+    after = runtime().store.subscriptions.change(before.id, requested)
     if after.id != before.id:
         runtime().welcome.send(after, new=False)
     return _preferences(after) | _credentials(after), 200
@@ -156,8 +156,8 @@ def send_test(id: str) -> ResponseReturnValue:
 def export(id: str) -> ResponseReturnValue:
     """Hand a reader everything that is stored about them, as a file."""
     one = _own_subscription(id)
-    choice, house = one.choice, runtime()
-    left = {"quiet_hours": choice.quiet, "daily_limit": choice.daily_limit}
+    preferences, house = one.preferences, runtime()
+    left = {"quiet_hours": preferences.quiet, "daily_limit": preferences.daily_limit}
     said = {
         **_preferences(one),
         "left_to_the_newsroom": [name for name, chosen in left.items() if chosen is None],
@@ -207,24 +207,26 @@ def report() -> ResponseReturnValue:
 
 def _credentials(subscription: Subscription) -> dict[str, Any]:
     token = runtime().tokens.reader(subscription.id, subscription.auth)
-    confirmed = subscription.choice.confirmed
+    confirmed = subscription.preferences.confirmed
     return {"id": str(subscription.id), "token": token, "confirmed": confirmed}
 
 
 def _preferences(subscription: Subscription) -> dict[str, Any]:
     """Return what holds for a reader: what was chosen, and else the newsroom's defaults."""
-    manners, choice = runtime().config.manners, subscription.choice
+    defaults, preferences = runtime().config.defaults, subscription.preferences
     return {
         "id": str(subscription.id),
         "topics": sorted(subscription.topics),
         "locale": subscription.locale,
         "timezone": subscription.zone,
-        "quiet_hours": _quiet_hours(manners.quiet_of(choice)),
-        "daily_limit": manners.limit_of(choice) or None,
-        "allow_breaking": choice.allow_breaking,
-        "paused_until": iso(choice.paused_until) if choice.paused_until > time.time() else None,
-        "receipts": choice.receipts,
-        "confirmed": choice.confirmed,
+        "quiet_hours": _quiet_hours(defaults.quiet_of(preferences)),
+        "daily_limit": defaults.limit_of(preferences) or None,
+        "allow_breaking": preferences.allow_breaking,
+        "paused_until": iso(preferences.paused_until)
+        if preferences.paused_until > time.time()
+        else None,
+        "receipts": preferences.receipts,
+        "confirmed": preferences.confirmed,
         "muted_stories": sorted(subscription.muted),
         "followed_stories": sorted(subscription.followed),
         "wording": subscription.wording,

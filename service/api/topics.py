@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from service.api import notification_requests, notifications, openapi, reader_requests, readers
 from service.api.auth import body, caller, runtime
-from service.api.monitoring import CONTENT_TYPE, House
+from service.api.monitoring import CONTENT_TYPE, Figures
 from service.api.problems import Problem, respond
 from service.domain.publishing import Conflict, RunningStory, UnknownNotification
 from service.model.notifications import Topic
@@ -44,7 +44,9 @@ def audience() -> ResponseReturnValue:
 def topics() -> ResponseReturnValue:
     """List the topics that readers can follow."""
     caller("read", "send", "topics")
-    return {"topics": [_topic(topic) for topic in runtime().store.house.topics().values()]}, 200
+    return {
+        "topics": [_topic(topic) for topic in runtime().store.installation.topics().values()]
+    }, 200
 
 
 @bp.get("/topics/<slug>")
@@ -59,7 +61,7 @@ def add_topic() -> ResponseReturnValue:
     """Offer readers a new topic."""
     caller("topics")
     new = body(reader_requests.NewTopic).topic()
-    if not runtime().store.house.add_topic(new):
+    if not runtime().store.installation.add_topic(new):
         raise Problem(409, "There is a topic with that slug already; PATCH changes its words.")
     return _topic(new), 201, {"Location": url_for("api.topic", slug=new.slug)}
 
@@ -69,7 +71,7 @@ def change_topic(slug: str) -> ResponseReturnValue:
     """Change the words of a topic."""
     caller("topics")
     changed = body(reader_requests.ChangedTopic).topic(_known_topic(slug))
-    runtime().store.house.change_topic(changed)
+    runtime().store.installation.change_topic(changed)
     return _topic(changed), 200
 
 
@@ -77,7 +79,7 @@ def change_topic(slug: str) -> ResponseReturnValue:
 def remove_topic(slug: str) -> ResponseReturnValue:
     """Take a topic away, and forget who followed it."""
     caller("topics")
-    known = runtime().store.house.remove_topic(slug)
+    known = runtime().store.installation.remove_topic(slug)
     # Of an unknown one too: an earlier call may have been cut off between the two.
     runtime().store.subscriptions.forget_topic(slug)
     if not known:
@@ -86,7 +88,7 @@ def remove_topic(slug: str) -> ResponseReturnValue:
 
 
 def _known_topic(slug: str) -> Topic:
-    known = runtime().store.house.topics().get(slug)
+    known = runtime().store.installation.topics().get(slug)
     if known is None:
         raise _no_topic()
     return known
@@ -161,7 +163,7 @@ def ready() -> ResponseReturnValue:
 def metrics() -> ResponseReturnValue:
     """Show the state of the house in Prometheus' text format."""
     caller("read")
-    figures = cast(House, current_app.extensions["stoppress.metrics"])
+    figures = cast(Figures, current_app.extensions["stoppress.metrics"])
     return Response(figures.exposition(), content_type=CONTENT_TYPE)
 
 

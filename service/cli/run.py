@@ -196,7 +196,7 @@ _FIRST_TOPICS = (
 
 def _first_topics(runtime: Runtime) -> None:
     """Give a new house the topics of the demo newspaper, so that there is something to follow."""
-    house = runtime.store.house
+    house = runtime.store.installation
     if not house.topics() and not runtime.store.subscriptions.count():
         for topic in _FIRST_TOPICS:
             house.add_topic(topic)
@@ -378,7 +378,7 @@ def token() -> None:
 )
 def add_token(name: str, scopes: tuple[str, ...]) -> None:
     """Make an API token called NAME and print it: this once, only its digest is kept."""
-    house = Runtime.open(settings()).store.house
+    house = Runtime.open(settings()).store.installation
     made = f"sp_{secrets.token_urlsafe(32)}"
     house.add_token(digest(made), name, scopes, time.time())
     click.echo(made)

@@ -17,7 +17,7 @@ from service.runtime import Runtime
 def seed(config: Config, number: int, origins: tuple[str, ...]) -> None:
     """Store pretend readers, and say what they take."""
     runtime = Runtime.open(config)
-    redis, topics = runtime.store.redis, list(runtime.store.house.topics())
+    redis, topics = runtime.store.redis, list(runtime.store.installation.topics())
     before, start = redis.info("memory")["used_memory"], time.monotonic()
     try:
         console = Console(stderr=True)

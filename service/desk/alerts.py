@@ -163,7 +163,7 @@ def report_of(notification: Notification, *, receipts: bool = True) -> Report:
 
 def describe_audience(audience: Audience) -> str:
     """Say whom an audience means."""
-    return describe(audience, runtime().store.house.topics())
+    return describe(audience, runtime().store.installation.topics())
 
 
 @bp.get("/")

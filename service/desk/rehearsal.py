@@ -53,7 +53,7 @@ def start_rehearsal() -> ResponseReturnValue:
     readers = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
     if not _FEWEST <= readers <= MOST_READERS:
         return _page(f"Choose from {_FEWEST} to {MOST_READERS:,} pretend readers."), 422
-    topics = runtime().store.house.topics().values()
+    topics = runtime().store.installation.topics().values()
     try:
         rehearsal.start(runtime().config, readers, topics)
     except RehearsalError as error:

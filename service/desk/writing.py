@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 
 from service.api import notification_requests, reader_requests
 from service.api.auth import runtime
-from service.api.notification_requests import Wanted
+from service.api.notification_requests import CheckedAlert
 from service.desk import forms
 from service.desk.alerts import bp, correction_page, describe_audience, report_of
 from service.desk.forms import CorrectionForm, Form
@@ -67,7 +67,7 @@ def send() -> ResponseReturnValue:
         published = runtime().publishing.answered(key)
         if published is None:
             wanted = _check(form)
-            if not isinstance(wanted, Wanted):
+            if not isinstance(wanted, CheckedAlert):
                 return _compose(form, nonce=nonce, errors=wanted), 422
             published = runtime().publishing.publish(
                 wanted.content,
@@ -111,7 +111,7 @@ def save(id: int) -> ResponseReturnValue:
     if before is None:
         return _overtaken(id, form)
     wanted = _check(form, before)
-    if not isinstance(wanted, Wanted):
+    if not isinstance(wanted, CheckedAlert):
         return _compose(form, before=before, errors=wanted), 422
     try:
         runtime().publishing.change(
@@ -207,7 +207,7 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
     if _back():
         return _compose(form, nonce=nonce, before=before)
     wanted = _check(form, before)
-    if not isinstance(wanted, Wanted):
+    if not isinstance(wanted, CheckedAlert):
         return _compose(form, nonce=nonce, before=before, errors=wanted), 422
     now = time.time()
     story = _running(wanted.audience.story)
@@ -224,7 +224,7 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
         reach=runtime().publishing.reach(wanted.audience),
         forecast=forecast(
             runtime().store,
-            runtime().config.manners,
+            runtime().config.defaults,
             wanted.content,
             wanted.audience,
             wanted.send_at,
@@ -254,7 +254,7 @@ def _compose(
         exceptions=before and describe_audience(before.audience),
         errors=errors or {},
         notice=notice,
-        topics=runtime().store.house.topics().values(),
+        topics=runtime().store.installation.topics().values(),
         spreads=forms.spreads(before),
         stories=runtime().publishing.stories(),
         reach=_reach(
@@ -263,7 +263,7 @@ def _compose(
     )
 
 
-def _check(form: Form, before: Notification | None = None) -> Wanted | dict[str, str]:
+def _check(form: Form, before: Notification | None = None) -> CheckedAlert | dict[str, str]:
     """Return what can be sent, now or later, or what is wrong with which field."""
     try:
         if before is None:
@@ -279,7 +279,7 @@ def _check(form: Form, before: Notification | None = None) -> Wanted | dict[str,
     return wanted
 
 
-def _changed(form: Form, before: Notification) -> Wanted:
+def _changed(form: Form, before: Notification) -> CheckedAlert:
     said = json.dumps(form.change_of(before)).encode()
     change = reader_requests.parse(notification_requests.ChangedNotification, said, runtime())
     return change.accepted(before, runtime())
@@ -289,7 +289,7 @@ def _reach(
     everyone: bool, slugs: Sequence[str], story: str, before: Notification | None
 ) -> int | None:
     """Return how many browsers that is; None where nobody was chosen."""
-    known = runtime().store.house.topics()
+    known = runtime().store.installation.topics()
     topics = tuple(slug for slug in dict.fromkeys(slugs) if slug in known)
     if not (everyone or topics):
         return None

@@ -50,12 +50,12 @@ class Editors:
     """The editors of one installation; `public_url` is where their sign-in links lead."""
 
     def __init__(self, store: Store, public_url: str) -> None:
-        self._house = store.house
+        self._installation = store.installation
         self._public_url = public_url
 
     def find(self, email: str) -> Editor | None:
         """Return the editor with this e-mail address, spelled exactly as it is stored."""
-        password_hash = self._house.password_hash(email)
+        password_hash = self._installation.password_hash(email)
         return None if password_hash is None else Editor(email, password_hash)
 
     def check_password(self, email: str, password: str) -> Editor | None:
@@ -75,19 +75,19 @@ class Editors:
         or else for a new one. `EditorError` for what is not an e-mail address.
         """
         if email is None:
-            editors = self._house.editors()
+            editors = self._installation.editors()
             email = editors[0] if len(editors) == 1 else ""
         else:
             email = _checked_email(email)
-            if self._house.password_hash(email) is None:
-                self._house.set_password_hash(email, "")
+            if self._installation.password_hash(email) is None:
+                self._installation.set_password_hash(email, "")
         token = secrets.token_urlsafe(24)
-        self._house.keep_signin(digest(token), email, LINK_KEPT)
+        self._installation.keep_signin(digest(token), email, LINK_KEPT)
         return f"{self._public_url}/desk/welcome/{token}"
 
     def find_link(self, token: str) -> Link | None:
         """Return a link without using it up; None for one that was used, is too old or unknown."""
-        email = self._house.signin(digest(token))
+        email = self._installation.signin(digest(token))
         if email is None:
             return None
         editor = self.find(email) if email else None
@@ -99,16 +99,16 @@ class Editors:
         `EditorError`, with the link still good, for an address or password that cannot be taken.
         """
         email = link.email or _checked_email(email)
-        if not link.email and self._house.password_hash(email) is not None:
+        if not link.email and self._installation.password_hash(email) is not None:
             raise EditorError(
                 f"{email} is an editor already: sign in, or ask for a link of your own."
             )
         keep = link.has_password and not password
         new_hash = "" if keep else _hash_of_new(password, email)
-        if not self._house.use_signin(digest(link.token)):
+        if not self._installation.use_signin(digest(link.token)):
             return None
         if not keep:
-            self._house.set_password_hash(email, new_hash)
+            self._installation.set_password_hash(email, new_hash)
         return self.find(email)
 
     def of_session(self, session_id: str) -> Editor | None:

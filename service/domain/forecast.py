@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from service.model.delivery_rules import Courtesy
+from service.model.delivery_rules import DeliveryRules
 from service.model.notifications import (
     LIMIT,
     PAUSED,
@@ -24,7 +24,7 @@ from service.model.notifications import (
     State,
     SubscriptionId,
 )
-from service.model.preferences import Manners, moment
+from service.model.preferences import NewsroomDefaults, moment
 from service.store import Store
 
 # Of as many a share is known to 1.6 in a hundred (standard error), which is as exact as it is said.
@@ -54,7 +54,7 @@ class Forecast:
 
 def forecast(
     store: Store,
-    manners: Manners,
+    defaults: NewsroomDefaults,
     content: Content,
     audience: Audience,
     send_at: SendAt | None,
@@ -66,16 +66,16 @@ def forecast(
     alert = Notification(
         0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
     )
-    courtesy = Courtesy(alert, manners, store.house.zones.name)
+    rules = DeliveryRules(alert, defaults, store.installation.zones.name)
     found: Counter[str] = Counter()
     limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
     for partition, number, record in _records(store, drawn):
-        zone = store.house.zones.name(record.zone)
-        timing = courtesy.of(record, moment(zone, alert.wall) if alert.wall else began)
-        found["late" if timing.outcome is Outcome.EXPIRED else timing.why] += 1
+        zone = store.installation.zones.name(record.zone)
+        ruling = rules.of(record, moment(zone, alert.wall) if alert.wall else began)
+        found["late" if ruling.outcome is Outcome.EXPIRED else ruling.why] += 1
         # Whether a story was told today already, and counts no more, is not looked up.
-        if timing.limit and not audience.story:
-            limits[partition, timing.day][number] = timing.limit
+        if ruling.limit and not audience.story:
+            limits[partition, ruling.day][number] = ruling.limit
     for (partition, date), wanted in limits.items():
         had = store.daily.had(partition, date, list(wanted))
         found[LIMIT] += sum(n >= most for n, most in zip(had, wanted.values(), strict=True))

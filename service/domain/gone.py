@@ -101,4 +101,4 @@ class Gone:
         return [one for one in rows if self._origin(one.base) == origin]
 
     def _origin(self, base: int) -> str:
-        return origin_of(self._store.house.bases.name(base))
+        return origin_of(self._store.installation.bases.name(base))

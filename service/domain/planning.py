@@ -111,7 +111,7 @@ class Dispatch:
         return sum(n for base, (n, _) in answers if base in bases)
 
     def _bases(self, origin: str) -> list[int]:
-        bases = self._store.house.bases.all()
+        bases = self._store.installation.bases.all()
         return [number for url, number in bases.items() if origin_of(url) == origin]
 
     def advance(self, id: int) -> None:

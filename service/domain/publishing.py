@@ -29,7 +29,7 @@ from service.model.notifications import (
 )
 from service.model.preferences import QUARTER
 from service.store import Store
-from service.store.notifications import Memory
+from service.store.notifications import IdempotencyRecord
 from service.store.subscriptions import NotSubscribed
 
 IDEMPOTENCY_KEPT = 24 * 3600  # seconds
@@ -443,7 +443,7 @@ def _state(send_at: SendAt | None, draft: bool) -> State:
     return State.SCHEDULED if send_at is not None else State.SENDING
 
 
-def _memory(published: Published, idempotency: Idempotency | None) -> Memory | None:
+def _memory(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
     if idempotency is None:
         return None
     answer = {
@@ -452,7 +452,7 @@ def _memory(published: Published, idempotency: Idempotency | None) -> Memory | N
         "state": published.state.value,
         "body": idempotency.body_digest,
     }
-    return Memory(idempotency.digest, answer, IDEMPOTENCY_KEPT)
+    return IdempotencyRecord(idempotency.digest, answer, IDEMPOTENCY_KEPT)
 
 
 def _same_answer(before: dict[str, object], idempotency: Idempotency) -> Published:

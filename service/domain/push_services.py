@@ -35,7 +35,7 @@ def limits(store: Store, notification: Notification, now: float) -> list[Limit]:
     if notification.over or not slow:
         return []
     bases: defaultdict[str, list[int]] = defaultdict(list)
-    for url, number in store.house.bases.all().items():
+    for url, number in store.installation.bases.all().items():
         if origin_of(url) in slow:
             bases[origin_of(url)].append(number)
     found = []

@@ -65,7 +65,7 @@ class Welcome:
         A welcome that cannot be sent does not undo the subscription: an unconfirmed subscriber
         gets one on another visit.
         """
-        unconfirmed, mode = not reader.choice.confirmed, self._settings.mode
+        unconfirmed, mode = not reader.preferences.confirmed, self._settings.mode
         with suppress(RedisError):
             if unconfirmed and mode != CONFIRM:
                 with suppress(NotSubscribed):
@@ -84,13 +84,13 @@ class Welcome:
         settings, lang = self._settings, ours(reader.locale)
         own = settings.title or settings.body
         words, url = TEST[lang][1], settings.front_page
-        if not reader.choice.confirmed:
+        if not reader.preferences.confirmed:
             # The page that opens reports the press itself, because neither Safari nor a worker
             # that must not count does. The token names alert 0, so that nothing is counted by it.
             token = self._tokens.receipt(0, reader.id)
             url += f"#stop-press=welcome&receipt={token}"
             silent = self._endpoints.service(origin_of(reader.endpoint.url)) == "apple"
-            if silent or not reader.choice.receipts:
+            if silent or not reader.preferences.receipts:
                 words = PRESS[lang]
         return Content(
             title=settings.title or GREETING[lang],

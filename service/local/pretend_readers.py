@@ -19,7 +19,7 @@ from service.model.endpoints import Endpoint, EndpointPolicy
 from service.model.preferences import NO_QUIET, UNLIMITED
 from service.store import Store
 from service.store.bitmaps import bitmap_key
-from service.store.records import Wish, digest_of
+from service.store.records import SubscriptionRequest, digest_of
 
 KEY_PAIRS = 1024
 CHUNK = 4096  # subscriptions written at once
@@ -77,19 +77,19 @@ def seed(
     chose what `choose` says of its number.
     `RealReadersError` where that would mix them with real ones.
     """
-    if store.subscriptions.count() and not store.house.synthetic():
+    if store.subscriptions.count() and not store.installation.synthetic():
         raise RealReadersError("this store has real readers; pretend ones would be sent to as well")
-    store.house.mark_synthetic()
+    store.installation.mark_synthetic()
     bases = [EndpointPolicy((origin,)).parse(origin + "/fcm/send/x").base for origin in origins]
     partitions = store.subscriptions.partitions
-    chunks: list[list[Wish]] = [[] for _ in range(partitions)]
+    chunks: list[list[SubscriptionRequest]] = [[] for _ in range(partitions)]
     stored = 0
     for number in range(first, first + count):
-        wish = _wish(number, bases, vapid_key, topics, choose(number))
+        requested = _wish(number, bases, vapid_key, topics, choose(number))
         partition = 0
         if partitions > 1:
-            partition = store.subscriptions.partition_of(digest_of(wish.endpoint.url))
-        chunks[partition].append(wish)
+            partition = store.subscriptions.partition_of(digest_of(requested.endpoint.url))
+        chunks[partition].append(requested)
         if len(chunks[partition]) == CHUNK:
             store.seeds.store(partition, chunks[partition])
             chunks[partition] = []
@@ -110,11 +110,11 @@ def follows(number: int, topics: Sequence[str]) -> frozenset[str]:
 
 def _wish(
     number: int, bases: Sequence[str], vapid_key: str, topics: Sequence[str], chosen: Chosen
-) -> Wish:
+) -> SubscriptionRequest:
     endpoint = Endpoint(bases[number % len(bases)], path(number)[len("/fcm/send/") :])
     p256dh, auth = keys(number)
     zone, choices = chosen
-    return Wish(
+    return SubscriptionRequest(
         endpoint,
         p256dh,
         auth,
@@ -139,7 +139,7 @@ def stretch(store: Store, records: int, ids: int) -> None:
     for kind in ("live", "gone"):
         bits = b"\xff" if kind == "live" else b"\0"
         store.redis.setrange(bitmap_key(0, kind), first, bits * beyond)
-    topics = list(store.house.topics())
+    topics = list(store.installation.topics())
     for number, slug in enumerate(topics):
         period = bytearray(len(topics))
         for bit in range(number, 8 * len(topics), len(topics)):

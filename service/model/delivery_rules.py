@@ -20,7 +20,7 @@ from service.model.notifications import (
     Outcome,
     Record,
 )
-from service.model.preferences import QUARTER, Choice, Manners, day, hours, moment
+from service.model.preferences import QUARTER, Preferences, NewsroomDefaults, day, hours, moment
 
 # Seconds before quiet hours end in which it is waited for that. What is held is written down before
 # those who wake are looked for.
@@ -28,7 +28,7 @@ _SOON = 60.0
 _MOST_KEPT = 10_000  # answers for as many zones and choices
 
 
-class Timing(NamedTuple):
+class Ruling(NamedTuple):
     """What holds for some readers; times in seconds since 1970.
 
     `outcome` and `why`: it is not sent to them. `waits_until`: not yet. `expires`: until when a
@@ -46,77 +46,77 @@ class Timing(NamedTuple):
 
 
 # In a wave, for whom nothing of what was held is left.
-OVER = Timing(0.0, Outcome.SKIPPED, notifications.OVER)
+OVER = Ruling(0.0, Outcome.SKIPPED, notifications.OVER)
 
 
-class Courtesy:
+class DeliveryRules:
     """What readers chose, as it applies to one notification."""
 
     def __init__(
-        self, notification: Notification, manners: Manners, zone: Callable[[int], str]
+        self, notification: Notification, defaults: NewsroomDefaults, zone: Callable[[int], str]
     ) -> None:
         self._notification = notification
         # Seconds that must be left: a `ttl` of a minute has half of it to start in.
         self._least = min(MIN_TTL, notification.content.ttl / 2)
-        self._manners = manners
+        self._defaults = defaults
         self._zone = zone
-        self._known: dict[tuple[int, bytes], tuple[float, Timing]] = {}
+        self._known: dict[tuple[int, bytes], tuple[float, Ruling]] = {}
 
-    def of(self, record: Record, now: float) -> Timing:
+    def of(self, record: Record, now: float) -> Ruling:
         """Return what holds for the reader of `record` at this moment."""
-        key = record.zone, record.choice
-        until, timing = self._known.get(key, (0.0, _NONE))
+        key = record.zone, record.preferences
+        until, ruling = self._known.get(key, (0.0, _NONE))
         if now >= until:
-            choice, zone = Choice.unpack(record.choice), self._zone(record.zone)
-            timing = self._judge(choice, zone, now)
+            preferences, zone = Preferences.unpack(record.preferences), self._zone(record.zone)
+            ruling = self._judge(preferences, zone, now)
             if len(self._known) >= _MOST_KEPT:
                 self._known.clear()
-            self._known[key] = self._good_until(timing, choice, now), timing
-        return timing
+            self._known[key] = self._good_until(ruling, preferences, now), ruling
+        return ruling
 
     def date(self, record: Record, at: float) -> int:
         """Return the date on a reader's clock at that moment, as `Timing.day` has it."""
         return day(self._zone(record.zone), int(at // QUARTER))
 
-    def _good_until(self, timing: Timing, choice: Choice, now: float) -> float:
+    def _good_until(self, ruling: Ruling, preferences: Preferences, now: float) -> float:
         """Return when to look again: clocks and quiet hours go by quarter hours."""
-        ends = [timing.expires - least for least in (MIN_TTL, self._least)]
-        wakes = timing.wakes * QUARTER - _SOON
-        changes = (timing.waits_until, choice.paused_until, wakes, *ends)
+        ends = [ruling.expires - least for least in (MIN_TTL, self._least)]
+        wakes = ruling.wakes * QUARTER - _SOON
+        changes = (ruling.waits_until, preferences.paused_until, wakes, *ends)
         return min([(now // QUARTER + 1) * QUARTER, *(at for at in changes if at > now)])
 
-    def _judge(self, choice: Choice, zone: str, now: float) -> Timing:
+    def _judge(self, preferences: Preferences, zone: str, now: float) -> Ruling:
         notification = self._notification
         expires = notification.deadline
         if notification.audience.subscription is not None:
-            return Timing(expires)  # a test, which its reader waits for
+            return Ruling(expires)  # a test, which its reader waits for
         if notification.wall:
             begins = moment(zone, notification.wall)
             expires = begins + notification.content.ttl
             if begins > now:
-                return Timing(expires, waits_until=begins)
+                return Ruling(expires, waits_until=begins)
             started = notification.started_at or notification.created_at
             if begins < started - MOST_LATE or expires - now < self._least:
-                return Timing(expires, Outcome.EXPIRED)
-        if choice.paused_until > now:
-            return Timing(expires, Outcome.SKIPPED, PAUSED)
-        if notification.urgent and choice.allow_breaking:
-            return Timing(expires)
-        quiet, quarter = self._manners.quiet_of(choice), int(now // QUARTER)
+                return Ruling(expires, Outcome.EXPIRED)
+        if preferences.paused_until > now:
+            return Ruling(expires, Outcome.SKIPPED, PAUSED)
+        if notification.urgent and preferences.allow_breaking:
+            return Ruling(expires)
+        quiet, quarter = self._defaults.quiet_of(preferences), int(now // QUARTER)
         there = hours(zone, quiet, quarter)
         if there.quiet_from and there.quiet_from - now < MIN_TTL:
             there = hours(zone, quiet, quarter + 1)  # it would arrive in quiet time
         if there.quiet_until and there.quiet_until - now < _SOON:
-            return Timing(expires, waits_until=there.quiet_until)
+            return Ruling(expires, waits_until=there.quiet_until)
         if there.quiet_until:
             wakes = there.quiet_until // QUARTER
-            return Timing(expires, Outcome.SKIPPED, QUIET, wakes=wakes)
+            return Ruling(expires, Outcome.SKIPPED, QUIET, wakes=wakes)
         limited = not (notification.urgent or notification.corrects)
-        return Timing(
+        return Ruling(
             min(expires, there.quiet_from or math.inf),
-            limit=self._manners.limit_of(choice) if limited else 0,
+            limit=self._defaults.limit_of(preferences) if limited else 0,
             day=day(zone, quarter),
         )
 
 
-_NONE = Timing(0.0)
+_NONE = Ruling(0.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
-from service.model.preferences import Choice, of_six_bytes
+from service.model.preferences import Preferences, of_six_bytes
 
 # Seconds: "kick-off in ten minutes" must not go out at night because nobody was there at kick-off.
 MOST_LATE = 15 * 60.0
@@ -79,7 +79,7 @@ _RECORD_VERSION = 3
 # The second version had more bytes for the same, the first neither choice nor wording.
 _RECORD_2 = struct.Struct(">BHBHHHH6sB64s16s")
 _RECORD_1 = struct.Struct(">BHBHHHH64s16s")
-_NO_CHOICE = Choice().pack()
+_NO_CHOICE = Preferences().pack()
 
 
 # A tuple, since one is made for every message: a frozen dataclass takes five times as long.
@@ -101,7 +101,7 @@ class Record(NamedTuple):
     locale: int
     created: int
     seen: int
-    choice: bytes = _NO_CHOICE
+    preferences: bytes = _NO_CHOICE
     wording: int = 0
 
     def pack(self) -> bytes:
@@ -114,7 +114,7 @@ class Record(NamedTuple):
                 (self.zone << 12 | self.locale).to_bytes(3, "big"),
                 self.created,
                 self.seen,
-                self.choice,
+                self.preferences,
                 self.wording,
                 self.p256dh[1:],
                 self.auth,
@@ -126,24 +126,34 @@ class Record(NamedTuple):
     def unpack(cls, data: bytes) -> Record:
         """Read a stored record; `ValueError` for one of another version."""
         if data[0] == _RECORD_VERSION:
-            _, base, key, names, created, seen, choice, wording, p256dh, auth = _RECORD.unpack_from(
-                data
+            _, base, key, names, created, seen, preferences, wording, p256dh, auth = (
+                _RECORD.unpack_from(data)
             )
             zone, locale = divmod(int.from_bytes(names, "big"), 1 << 12)
             rest = data[_RECORD.size :]
         elif data[0] == 2:
-            _, base, key, zone, locale, created, seen, choice, wording, p256dh, auth = (
+            _, base, key, zone, locale, created, seen, preferences, wording, p256dh, auth = (
                 _RECORD_2.unpack_from(data)
             )
-            rest, choice = data[_RECORD_2.size :], of_six_bytes(choice)
+            rest, preferences = data[_RECORD_2.size :], of_six_bytes(preferences)
         elif data[0] == 1:
             _, base, key, zone, locale, created, seen, p256dh, auth = _RECORD_1.unpack_from(data)
-            rest, choice, wording = data[_RECORD_1.size :], _NO_CHOICE, 0
+            rest, preferences, wording = data[_RECORD_1.size :], _NO_CHOICE, 0
         else:
             raise ValueError(f"a subscription record of version {data[0]}, newer than this code")
         public = b"\x04" + p256dh
         return cls(
-            base, rest.decode(), public, auth, key, zone, locale, created, seen, choice, wording
+            base,
+            rest.decode(),
+            public,
+            auth,
+            key,
+            zone,
+            locale,
+            created,
+            seen,
+            preferences,
+            wording,
         )
 
 

@@ -63,7 +63,7 @@ def _clock(quarter: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Preferences:
     """What a reader chose; None is left to the newsroom.
 
     `daily_limit` is alerts a day, `UNLIMITED` or up to `MOST_A_DAY`. `paused_until` is in seconds
@@ -94,7 +94,7 @@ class Choice:
 
     @classmethod
     @lru_cache(maxsize=4096)
-    def unpack(cls, data: bytes) -> Choice:
+    def unpack(cls, data: bytes) -> Preferences:
         """Read what `pack` wrote: for most readers the same five bytes."""
         bits = int.from_bytes(data, "big")
         start, end, limit = bits >> 33, bits >> 26 & 127, bits >> 22 & 15
@@ -121,19 +121,19 @@ def of_six_bytes(data: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class NewsroomDefaults:
     """The newsroom's defaults for what readers leave to it."""
 
     quiet: Quiet
     daily_limit: int
 
-    def quiet_of(self, choice: Choice) -> Quiet:
+    def quiet_of(self, preferences: Preferences) -> Quiet:
         """Return a reader's quiet hours."""
-        return self.quiet if choice.quiet is None else choice.quiet
+        return self.quiet if preferences.quiet is None else preferences.quiet
 
-    def limit_of(self, choice: Choice) -> int:
+    def limit_of(self, preferences: Preferences) -> int:
         """Return how many alerts a day a reader wants at most, or `UNLIMITED`."""
-        return self.daily_limit if choice.daily_limit is None else choice.daily_limit
+        return self.daily_limit if preferences.daily_limit is None else preferences.daily_limit
 
 
 class Hours(NamedTuple):

@@ -18,7 +18,7 @@ from service.store.batches import Sending
 from service.store.daily_counts import Daily
 from service.store.gone import Farewells
 from service.store.held_alerts import Held
-from service.store.installation import House
+from service.store.installation import Installation
 from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
 from service.store.prepared_keys import Prepared
@@ -83,11 +83,11 @@ class Store:
 
     def __init__(self, redis: Redis, partitions: int = 1) -> None:
         self.redis = redis
-        self.house = House(redis)
+        self.installation = Installation(redis)
         self.stories = Stories(redis, partitions)
-        self.subscriptions = Subscriptions(redis, partitions, self.house, self.stories)
-        self.seeds = Seeds(redis, self.house)
-        self.audiences = Audiences(redis, partitions, self.house)
+        self.subscriptions = Subscriptions(redis, partitions, self.installation, self.stories)
+        self.seeds = Seeds(redis, self.installation)
+        self.audiences = Audiences(redis, partitions, self.installation)
         self.farewells = Farewells(redis, partitions)
         self.prepared = Prepared(redis, partitions)
         self.notifications = Notifications(redis)
@@ -104,7 +104,7 @@ class Store:
 
     def prepare(self, partitions: int) -> None:
         """Mark an empty store as ours, or check that this code can work on it; `LayoutError`."""
-        version, kept = self.house.remember_layout(VERSION, partitions)
+        version, kept = self.installation.remember_layout(VERSION, partitions)
         if version != VERSION:
             raise LayoutError(f"the store has version {version}, this code knows {VERSION}")
         if kept != partitions:

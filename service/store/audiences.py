@@ -12,7 +12,7 @@ from redis import Redis
 
 from service.model.notifications import Audience, SubscriptionId
 from service.store.bitmaps import bitmap_key
-from service.store.installation import House
+from service.store.installation import Installation
 
 _BLOCK = 32  # bytes of a bitmap in which somebody who was drawn is looked for
 
@@ -103,8 +103,8 @@ return bits or ''
 class Audiences:
     """Counts and freezes audiences."""
 
-    def __init__(self, redis: Redis, partitions: int, house: House) -> None:
-        self._house = house
+    def __init__(self, redis: Redis, partitions: int, installation: Installation) -> None:
+        self._installation = installation
         self._partitions = range(partitions)
         self._count = redis.register_script(_COUNT)
         self._selected = redis.register_script(_SELECTED)
@@ -152,7 +152,9 @@ class Audiences:
             topics = [bitmap_key(partition, "wake", audience.waking)]
         locales = [
             bitmap_key(partition, "locale", number)
-            for name, number in (self._house.locales.all().items() if audience.locales else ())
+            for name, number in (
+                self._installation.locales.all().items() if audience.locales else ()
+            )
             if any(name == asked or name.startswith(asked + "-") for asked in audience.locales)
         ]
         if audience.locales and not locales:

@@ -19,7 +19,7 @@ from typing import TypeVar, cast
 from redis import Redis
 
 from service.model.notifications import Record
-from service.model.preferences import Choice
+from service.model.preferences import Preferences
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def bitmaps_of(partition: int, record: Record) -> list[str]:
     ]
     if record.locale:
         keys.append(bitmap_key(partition, "locale", record.locale))
-    if not Choice.unpack(record.choice).confirmed:
+    if not Preferences.unpack(record.preferences).confirmed:
         keys.append(bitmap_key(partition, "unconfirmed"))
     return keys
 

@@ -102,7 +102,7 @@ class Backup(NamedTuple):
     vapid: list[str]
 
 
-class House:
+class Installation:
     """The small things of the installation, all in the slot of `{g}`."""
 
     def __init__(self, redis: Redis) -> None:

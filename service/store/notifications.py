@@ -195,7 +195,7 @@ return 1
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class IdempotencyRecord:
     """What to answer to the same idempotency key again, and for how many seconds."""
 
     digest: str
@@ -234,7 +234,7 @@ class Notifications:
     def publish(
         self,
         notification: Notification,
-        memory: Memory | None = None,
+        memory: IdempotencyRecord | None = None,
     ) -> dict[str, Any] | None:
         """Store a notification, to be sent as its state says; returns None.
 
@@ -276,7 +276,7 @@ class Notifications:
         return [self._key(id), _ACTIVE, begun, _SCHEDULED, STORIES]
 
     def correct(
-        self, root: Notification, correction: Notification, memory: Memory | None = None
+        self, root: Notification, correction: Notification, memory: IdempotencyRecord | None = None
     ) -> dict[str, Any] | bool:
         """Store a correction, and give its text to those whom `root` has not reached yet.
 

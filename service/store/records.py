@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from service.model.endpoints import Endpoint
 from service.model.notifications import Record, SubscriptionId
-from service.model.preferences import Choice
-from service.store.installation import House
+from service.model.preferences import Preferences
+from service.store.installation import Installation
 
 BUCKET = 256  # records in one hash
 
@@ -37,13 +37,13 @@ class Subscription(NamedTuple):
     zone: str
     created: int
     seen: int
-    choice: Choice = Choice()
+    preferences: Preferences = Preferences()
     wording: int = 0
     muted: frozenset[str] = frozenset()
     followed: frozenset[str] = frozenset()
 
 
-class Wish(NamedTuple):
+class SubscriptionRequest(NamedTuple):
     """What a browser asks for; None leaves a preference as it is.
 
     `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
@@ -64,13 +64,13 @@ class Wish(NamedTuple):
     followed: frozenset[str] | None = None
     must_confirm: bool = False
 
-    def over(self, before: Subscription) -> Wish:
+    def over(self, before: Subscription) -> SubscriptionRequest:
         """Return the same wish where what it leaves as it is was chosen `before`, elsewhere."""
         names = ("topics", "locale", "zone", "wording", "muted", "followed")
         kept: dict[str, Any] = {
             name: getattr(before, name) for name in names if getattr(self, name) is None
         }
-        return self._replace(**kept, chosen=asdict(before.choice) | dict(self.chosen or {}))
+        return self._replace(**kept, chosen=asdict(before.preferences) | dict(self.chosen or {}))
 
 
 def records_key(id: SubscriptionId) -> str:
@@ -93,45 +93,51 @@ def keys_of(record: Record) -> tuple[bytes, bytes]:
     return record.p256dh, record.auth
 
 
-def record_of(house: House, wish: Wish, before: Record | None = None) -> Record:
+def record_of(
+    installation: Installation, requested: SubscriptionRequest, before: Record | None = None
+) -> Record:
     """Return the record of a wish, over what was stored before."""
     today = int(time.time() // 86_400)
     kept_zone, kept_locale = (before.zone, before.locale) if before else (0, 0)
     # A browser that still has the keys it had was not subscribed anew, whichever VAPID key is
     # today's: the push service goes on to take the one it was made with.
-    if before is not None and keys_of(before) == (wish.p256dh, wish.auth):
+    if before is not None and keys_of(before) == (requested.p256dh, requested.auth):
         vapid_key = before.vapid_key
     else:
-        vapid_key = house.vapid_keys.number(wish.vapid_key)
-    choice = Choice.unpack(before.choice) if before else Choice(confirmed=not wish.must_confirm)
-    if wish.chosen:
-        choice = replace(choice, **wish.chosen)
+        vapid_key = installation.vapid_keys.number(requested.vapid_key)
+    preferences = (
+        Preferences.unpack(before.preferences)
+        if before
+        else Preferences(confirmed=not requested.must_confirm)
+    )
+    if requested.chosen:
+        preferences = replace(preferences, **requested.chosen)
     wording = before.wording if before else 0
-    base = house.base(wish.endpoint)
+    base = installation.base(requested.endpoint)
     if not base:
         raise StoreFull("the table of push services is full")
     return Record(
         base=base,
-        rest=wish.endpoint.rest,
-        p256dh=wish.p256dh,
-        auth=wish.auth,
+        rest=requested.endpoint.rest,
+        p256dh=requested.p256dh,
+        auth=requested.auth,
         vapid_key=vapid_key,
-        zone=kept_zone if wish.zone is None else house.zones.number(wish.zone),
-        locale=kept_locale if wish.locale is None else house.locale(wish.locale),
+        zone=kept_zone if requested.zone is None else installation.zones.number(requested.zone),
+        locale=kept_locale if requested.locale is None else installation.locale(requested.locale),
         created=before.created if before else today,
         seen=today,
-        choice=choice.pack(),
-        wording=wording if wish.wording is None else wish.wording,
+        preferences=preferences.pack(),
+        wording=wording if requested.wording is None else requested.wording,
     )
 
 
-def endpoint_of(house: House, record: Record) -> Endpoint:
+def endpoint_of(installation: Installation, record: Record) -> Endpoint:
     """Return the endpoint of a record."""
-    return Endpoint(house.bases.name(record.base), record.rest)
+    return Endpoint(installation.bases.name(record.base), record.rest)
 
 
 def subscription_of(
-    house: House,
+    installation: Installation,
     id: SubscriptionId,
     record: Record,
     topics: frozenset[str],
@@ -141,16 +147,16 @@ def subscription_of(
     """Return a record with its names, and with what only bitmaps know."""
     return Subscription(
         id=id,
-        endpoint=endpoint_of(house, record),
+        endpoint=endpoint_of(installation, record),
         p256dh=record.p256dh,
         auth=record.auth,
-        vapid_key=house.vapid_keys.name(record.vapid_key),
+        vapid_key=installation.vapid_keys.name(record.vapid_key),
         topics=topics,
-        locale=house.locales.name(record.locale),
-        zone=house.zones.name(record.zone),
+        locale=installation.locales.name(record.locale),
+        zone=installation.zones.name(record.zone),
         created=record.created,
         seen=record.seen,
-        choice=Choice.unpack(record.choice),
+        preferences=Preferences.unpack(record.preferences),
         wording=record.wording,
         muted=muted,
         followed=followed,

@@ -11,8 +11,15 @@ from redis.typing import EncodableT
 
 from service.model.notifications import SubscriptionId
 from service.store.bitmaps import bitmap_key, bitmaps_of
-from service.store.installation import House
-from service.store.records import BUCKET, Wish, digest_of, index_key, record_of, records_key
+from service.store.installation import Installation
+from service.store.records import (
+    BUCKET,
+    SubscriptionRequest,
+    digest_of,
+    index_key,
+    record_of,
+    records_key,
+)
 
 # KEYS: an index bucket for each of a row of numbers. ARGV: what is left of their digests, eight
 # bytes each; the first number. Almost every one has a bucket of its own: as single commands they
@@ -27,12 +34,12 @@ end
 class Seeds:
     """Stores pretend subscriptions, much faster than one by one."""
 
-    def __init__(self, redis: Redis, house: House) -> None:
+    def __init__(self, redis: Redis, installation: Installation) -> None:
         self._redis = redis
-        self._house = house
+        self._installation = installation
         self._index_all = redis.register_script(_INDEX_ALL)
 
-    def store(self, partition: int, wishes: Sequence[Wish]) -> None:
+    def store(self, partition: int, wishes: Sequence[SubscriptionRequest]) -> None:
         """Store some thousands of pretend subscriptions at once, new ones all."""
         last = self._redis.incrby(f"{{{partition}}}:made", len(wishes))
         first = last - len(wishes)
@@ -40,15 +47,15 @@ class Seeds:
         index: list[str] = []
         tails: list[bytes] = []
         bits: defaultdict[str, list[int]] = defaultdict(list)
-        for number, wish in enumerate(wishes, first):
-            record = record_of(self._house, wish)
-            digest = digest_of(wish.endpoint.url)
+        for number, requested in enumerate(wishes, first):
+            record = record_of(self._installation, requested)
+            digest = digest_of(requested.endpoint.url)
             buckets[number // BUCKET][number % BUCKET] = record.pack()
             index.append(index_key(partition, digest))
             tails.append(digest[2:])
             for key in bitmaps_of(partition, record):
                 bits[key].append(number)
-            for slug in wish.topics or ():
+            for slug in requested.topics or ():
                 bits[bitmap_key(partition, "topic", slug)].append(number)
         with self._redis.pipeline(transaction=False) as pipe:
             for bucket, rows in buckets.items():

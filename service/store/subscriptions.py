@@ -17,14 +17,14 @@ from redis import Redis
 
 from service.model.endpoints import Endpoint
 from service.model.notifications import Record, SubscriptionId
-from service.model.preferences import Choice
+from service.model.preferences import Preferences
 from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, without
-from service.store.installation import House
+from service.store.installation import Installation
 from service.store.prepared_keys import DROP, counter_key, keys_key
 from service.store.records import (
     BUCKET,
     Subscription,
-    Wish,
+    SubscriptionRequest,
     digest_of,
     endpoint_of,
     index_key,
@@ -123,10 +123,12 @@ class NotSubscribed(Exception):
 class Subscriptions:
     """All subscriptions. Every method that writes is one script, or nothing."""
 
-    def __init__(self, redis: Redis, partitions: int, house: House, stories: Stories) -> None:
+    def __init__(
+        self, redis: Redis, partitions: int, installation: Installation, stories: Stories
+    ) -> None:
         self._redis = redis
         self.partitions = partitions
-        self._house = house
+        self._installation = installation
         self._stories = stories
         self._next_bucket = [0] * partitions  # where the next number was when last seen
         self._create_one = redis.register_script(_CREATE)
@@ -141,7 +143,7 @@ class Subscriptions:
 
     def subscribe(
         self,
-        wish: Wish,
+        requested: SubscriptionRequest,
         *,
         refresh: bool = False,
         is_owner: Callable[[SubscriptionId, bytes], bool] = lambda _id, _auth: False,
@@ -152,26 +154,26 @@ class Subscriptions:
         those of a known endpoint. Raises KnownWithOtherKeys; with `refresh`, which never creates,
         HasLeft or NotSubscribed.
         """
-        digest = digest_of(wish.endpoint.url)
+        digest = digest_of(requested.endpoint.url)
         entry, known = b"", None  # until it is looked up: most are new
         while True:
             if known is None and not refresh:
-                created = self._create(wish, digest, entry)
+                created = self._create(requested, digest, entry)
                 if created is not None:
                     return created, True
-            entry, known = self._find(digest, wish.endpoint)
+            entry, known = self._find(digest, requested.endpoint)
             if known is not None:
                 id, packed = known
                 record = Record.unpack(packed)
-                same_keys = keys_of(record) == (wish.p256dh, wish.auth)
+                same_keys = keys_of(record) == (requested.p256dh, requested.auth)
                 if not same_keys and not is_owner(id, record.auth):
                     raise KnownWithOtherKeys
-                if self._put(id, wish, packed):
+                if self._put(id, requested, packed):
                     return self.get(id), False
             elif refresh:
                 raise HasLeft if self._has_left(digest) else NotSubscribed
 
-    def change(self, id: SubscriptionId, wish: Wish) -> Subscription:
+    def change(self, id: SubscriptionId, requested: SubscriptionRequest) -> Subscription:
         """Give a subscription other preferences, keys or endpoint; NotSubscribed.
 
         Another endpoint is another subscription (docs/decisions.md, 3): it gets an id of its own,
@@ -179,8 +181,8 @@ class Subscriptions:
         """
         while True:
             before = self.get(id)
-            if wish.endpoint != before.endpoint:
-                after, _ = self.subscribe(wish.over(before))
+            if requested.endpoint != before.endpoint:
+                after, _ = self.subscribe(requested.over(before))
                 try:
                     self.remove(id, remember=False)
                 except NotSubscribed:
@@ -190,16 +192,16 @@ class Subscriptions:
                         raise
                 return after
             packed = self._packed(id)
-            if packed is not None and self._put(id, wish, packed):
+            if packed is not None and self._put(id, requested, packed):
                 return self.get(id)
 
     def confirm(self, id: SubscriptionId) -> None:
         """Count a reader who has confirmed in all audiences from now on; NotSubscribed."""
         while (packed := self._packed(id)) is not None:
             record = Record.unpack(packed)
-            key = self._house.vapid_keys.name(record.vapid_key)
-            kept = endpoint_of(self._house, record), record.p256dh, record.auth, key
-            if self._put(id, Wish(*kept, chosen={"confirmed": True}), packed):
+            key = self._installation.vapid_keys.name(record.vapid_key)
+            kept = endpoint_of(self._installation, record), record.p256dh, record.auth, key
+            if self._put(id, SubscriptionRequest(*kept, chosen={"confirmed": True}), packed):
                 return
         raise NotSubscribed
 
@@ -233,7 +235,7 @@ class Subscriptions:
 
     def _slugs(self) -> tuple[Collection[str], Collection[str]]:
         """Return the topics and the stories of which readers may have chosen some."""
-        return self._house.topics(), self._stories.slugs()
+        return self._installation.topics(), self._stories.slugs()
 
     def _removal(
         self,
@@ -246,7 +248,7 @@ class Subscriptions:
     ) -> tuple[list[str], list[Any]]:
         """Return the keys and arguments for the script to remove a record, if it is still this."""
         record = Record.unpack(packed)
-        digest = digest_of(endpoint_of(self._house, record).url)
+        digest = digest_of(endpoint_of(self._installation, record).url)
         keys = [
             records_key(id),
             index_key(id.partition, digest),
@@ -271,11 +273,16 @@ class Subscriptions:
                 pipe.zremrangebyscore(_left_key(partition), "-inf", now)
             pipe.execute()
 
-    def _create(self, wish: Wish, digest: bytes, entry: bytes) -> Subscription | None:
+    def _create(
+        self, requested: SubscriptionRequest, digest: bytes, entry: bytes
+    ) -> Subscription | None:
         """Store a new subscription; None where the index has another than this entry by now."""
         partition = self.partition_of(digest)
-        record = record_of(self._house, wish)
-        chosen = [said or frozenset[str]() for said in (wish.topics, wish.muted, wish.followed)]
+        record = record_of(self._installation, requested)
+        chosen = [
+            said or frozenset[str]()
+            for said in (requested.topics, requested.muted, requested.followed)
+        ]
         set_keys = [*bitmaps_of(partition, record), *bitmaps_chosen(partition, *chosen)]
         packed = record.pack()
         while True:
@@ -298,25 +305,25 @@ class Subscriptions:
             self._next_bucket[partition] = number // BUCKET
             if number // BUCKET == bucket:
                 id = SubscriptionId(partition, number)
-                return subscription_of(self._house, id, record, *chosen)
+                return subscription_of(self._installation, id, record, *chosen)
 
-    def _put(self, id: SubscriptionId, wish: Wish, packed: bytes) -> bool:
+    def _put(self, id: SubscriptionId, requested: SubscriptionRequest, packed: bytes) -> bool:
         """Write what is wished over `packed`; False: somebody was first."""
         before = Record.unpack(packed)
-        record = record_of(self._house, wish, before)
+        record = record_of(self._installation, requested, before)
         set_keys = bitmaps_of(id.partition, record)
         clear_keys = [bitmap_key(id.partition, "gone")]
         clear_keys += [key for key in bitmaps_of(id.partition, before) if key not in set_keys]
         for kind, chosen, known in (
-            ("topic", wish.topics, self._house.topics),
-            ("muted", wish.muted, self._stories.slugs),
-            ("followed", wish.followed, self._stories.slugs),
+            ("topic", requested.topics, self._installation.topics),
+            ("muted", requested.muted, self._stories.slugs),
+            ("followed", requested.followed, self._stories.slugs),
         ):
             if chosen is not None:
                 set_keys += [bitmap_key(id.partition, kind, slug) for slug in chosen]
                 others = set(known()) - chosen
                 clear_keys += [bitmap_key(id.partition, kind, slug) for slug in others]
-        digest = digest_of(wish.endpoint.url)
+        digest = digest_of(requested.endpoint.url)
         entry = self._redis.hget(index_key(id.partition, digest), digest[2:])
         return bool(
             self._write(
@@ -354,7 +361,7 @@ class Subscriptions:
         if packed is None:
             raise NotSubscribed
         record = Record.unpack(packed)
-        topics, stories = list(self._house.topics()), list(self._stories.slugs())
+        topics, stories = list(self._installation.topics()), list(self._stories.slugs())
         keys = bitmaps_chosen(id.partition, topics, stories, stories)
         with self._redis.pipeline(transaction=False) as pipe:
             for key in keys:
@@ -362,20 +369,22 @@ class Subscriptions:
             bits = iter(pipe.execute() if keys else [])
         # Whichever are set of the topics, then of the stories muted, then of those followed.
         chosen = [frozenset(s for s in names if next(bits)) for names in (topics, stories, stories)]
-        return subscription_of(self._house, id, record, *chosen)
+        return subscription_of(self._installation, id, record, *chosen)
 
     def is_gone(self, id: SubscriptionId) -> bool:
         """Whether its push service called a subscription gone."""
         return bool(self._redis.getbit(bitmap_key(id.partition, "gone"), id.number))
 
-    def choices(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Choice]:
+    def choices(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
         """Return what these readers chose; those who left are not among them."""
         found = {}
         for partition in range(self.partitions):
             numbers = [id.number for id in ids if id.partition == partition]
             for number, record in self.records(partition, numbers):
                 if record is not None:
-                    found[SubscriptionId(partition, number)] = Choice.unpack(record.choice)
+                    found[SubscriptionId(partition, number)] = Preferences.unpack(
+                        record.preferences
+                    )
         return found
 
     def records(
@@ -429,7 +438,7 @@ class Subscriptions:
                 self._redis.bitcount(bitmap_key(partition, "key", number))
                 for partition in range(self.partitions)
             )
-            for name, number in self._house.vapid_keys.all().items()
+            for name, number in self._installation.vapid_keys.all().items()
         }
 
     def _find(
@@ -442,7 +451,7 @@ class Subscriptions:
             return b"", None
         id = SubscriptionId(partition, int(entry))
         packed = self._packed(id)
-        if packed is None or endpoint_of(self._house, Record.unpack(packed)) != endpoint:
+        if packed is None or endpoint_of(self._installation, Record.unpack(packed)) != endpoint:
             return entry, None
         return entry, (id, packed)
 

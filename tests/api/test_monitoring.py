@@ -18,7 +18,7 @@ from service.app import create_app
 from service.model.keys import VapidKey, b64url
 from service.store.push_services import Pace, Rest
 from tests.support.client import Client, browser, make_app, stored
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
 
@@ -42,8 +42,10 @@ def figure(figures: dict[Series, float], name: str, *labels: str) -> float:
     return figures[name, frozenset(labels)]
 
 
-def test_the_figures_follow_from_what_became_of_an_alert(house: House, push: PushService) -> None:
-    house.seed(40)
+def test_the_figures_follow_from_what_became_of_an_alert(
+    installation: Installation, push: PushService
+) -> None:
+    installation.seed(40)
     asked: list[str] = []
 
     def every_fourth_is_gone(message: Message) -> Answer | None:
@@ -51,17 +53,20 @@ def test_the_figures_follow_from_what_became_of_an_alert(house: House, push: Pus
         return Answer(410) if len(asked) % 4 == 0 else None
 
     push.answer_with(every_fourth_is_gone)
-    house.worker()
-    house.clock()
-    id = house.publish()
-    house.over(id)
-    client = Client(create_app(house.config))
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
+    installation.over(id)
+    client = Client(create_app(installation.config))
     wait_until(lambda: math.isfinite(figure(scrape(client), "clock_age_seconds")))
 
     figures = scrape(client)
     assert figure(figures, "subscriptions") == 40
     assert figure(figures, "subscriptions_gone") == 10
-    assert figure(figures, "vapid_key_subscriptions", b64url(house.vapid.public)[:20], "1") == 40
+    assert (
+        figure(figures, "vapid_key_subscriptions", b64url(installation.vapid.public)[:20], "1")
+        == 40
+    )
     assert figure(figures, "outcomes_last_day", "accepted", "other") == 30
     assert figure(figures, "outcomes_last_day", "gone", "other") == 10
     assert figure(figures, "outcomes_last_day", "refused", "none") == 0
@@ -72,10 +77,10 @@ def test_the_figures_follow_from_what_became_of_an_alert(house: House, push: Pus
     assert not [labels for name, labels in figures if name == "notifications_active"]
 
 
-def test_an_alert_that_nobody_sends_shows_as_work_left(house: House) -> None:
-    house.seed(7)
-    client = Client(create_app(house.config))
-    notification = client.runtime.publishing.get(house.publish())
+def test_an_alert_that_nobody_sends_shows_as_work_left(installation: Installation) -> None:
+    installation.seed(7)
+    client = Client(create_app(installation.config))
+    notification = client.runtime.publishing.get(installation.publish())
     client.runtime.dispatch.plan(notification)
 
     figures = scrape(client)
@@ -92,23 +97,23 @@ def test_an_alert_that_nobody_sends_shows_as_work_left(house: House) -> None:
     assert figure(figures, "recipients_left") == 0
 
 
-def test_a_worker_that_was_killed_is_soon_not_counted_any_more(house: House) -> None:
-    dispatch, redis = house.runtime.dispatch, house.runtime.store.redis
-    worker, other = house.worker(), house.worker()
+def test_a_worker_that_was_killed_is_soon_not_counted_any_more(installation: Installation) -> None:
+    dispatch, redis = installation.runtime.dispatch, installation.runtime.store.redis
+    worker, other = installation.worker(), installation.worker()
     wait_until(lambda: dispatch.workers() == 2)
     (key,) = (k for k in redis.keys("rq:worker:*") if b".%d." % worker.pid in k)
-    house.end(worker, signal.SIGKILL)
+    installation.end(worker, signal.SIGKILL)
     redis.hset(key, "last_heartbeat", utcformat(now() - timedelta(seconds=30)))
-    client = Client(create_app(house.config))
+    client = Client(create_app(installation.config))
     assert other.poll() is None
     assert figure(scrape(client), "workers") == 1
     assert client.call("GET", "/readyz").json == {"status": "ready", "workers": 1}
 
 
 def test_a_worker_gives_signs_of_life_while_it_waits_and_while_it_works(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(1)
+    installation.seed(1)
     asked = threading.Event()
 
     def late(_message: Message) -> Answer:
@@ -116,8 +121,8 @@ def test_a_worker_gives_signs_of_life_while_it_waits_and_while_it_works(
         return Answer(201, delay=14)
 
     push.answer_with(late)
-    house.worker()
-    redis = house.runtime.store.redis
+    installation.worker()
+    redis = installation.runtime.store.redis
     (key,) = wait_until(lambda: redis.keys("rq:worker:*"))
 
     def gives_another() -> bool:
@@ -125,18 +130,18 @@ def test_a_worker_gives_signs_of_life_while_it_waits_and_while_it_works(
         return bool(wait_until(lambda: redis.hget(key, "last_heartbeat") != before))
 
     assert gives_another()
-    house.publish()
+    installation.publish()
     assert asked.wait(30)
     assert gives_another()
     assert redis.hget(key, "state") == b"busy", "and not only when a job begins or ends"
 
 
 def test_outcomes_are_forgotten_after_a_day_but_never_those_of_an_alert_still_being_sent(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.seed(3)
-    client = Client(create_app(house.config))
-    over, active = house.publish(), house.publish()
+    installation.seed(3)
+    client = Client(create_app(installation.config))
+    over, active = installation.publish(), installation.publish()
     for id in (over, active):
         client.runtime.dispatch.plan(client.runtime.publishing.get(id))
     client.runtime.publishing.cancel(over)
@@ -214,7 +219,7 @@ def test_monitors_are_answered_while_redis_is_full_and_told_when_it_is_away() ->
 def test_the_clock_goes_on_while_redis_is_full_and_says_how_long_ago_it_did() -> None:
     with RedisServer() as server:
         client = Client(make_app(server.url))
-        kept = client.runtime.store.house
+        kept = client.runtime.store.installation
         assert kept.clock_age() == math.inf
         with server.full():
             assert kept.lead("one", 4000)

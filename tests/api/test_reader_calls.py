@@ -21,7 +21,7 @@ from service.store.bitmaps import bitmap_key
 from service.store.outcomes import Result
 from service.store.subscriptions import LEFT_MEMORY
 from tests.support.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
-from tests.support.installation import House, content
+from tests.support.installation import Installation, content
 from tests.support.night import hold
 from tests.support.push_service import PushService
 
@@ -118,18 +118,18 @@ def test_the_last_ten_are_shown_newest_first_with_the_words_as_corrected(client:
 
 
 def test_a_test_goes_to_this_browser_alone_and_through_the_real_thing(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(5)
-    house.worker()
-    house.clock()
-    client = Client(create_app(house.config))
-    one = house.runtime.store.subscriptions.get(SubscriptionId(0, 3))
-    token = house.runtime.tokens.reader(one.id, one.auth)
+    installation.seed(5)
+    installation.worker()
+    installation.clock()
+    client = Client(create_app(installation.config))
+    one = installation.runtime.store.subscriptions.get(SubscriptionId(0, 3))
+    token = installation.runtime.tokens.reader(one.id, one.auth)
     answer = client.call("POST", f"{SUBSCRIPTIONS}/{one.id}/test", token=token)
     assert (answer.status_code, answer.json) == (202, {"status": "sending", "recipients": 1})
     push.wait_for(1, timeout=30)
-    house.over(1)
+    installation.over(1)
     (message,) = push.received
     assert message.path == one.endpoint.url.removeprefix(push.origin)
 

@@ -17,13 +17,13 @@ from typing import Any, cast
 import pytest
 import requests
 from click.testing import CliRunner
-from workers.bench.installation import House as Measured
+from workers.bench.installation import BenchInstallation as Measured
 
 from service.local import pretend_readers
 from service.model.notifications import Audience
 from service.store import Store
 from tests.local.test_supervisor import alive
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from workers.bench import __main__ as command
 from workers.bench import peers, report
 from workers.bench.figures import Bench, BenchError, Figure
@@ -216,9 +216,11 @@ def test_a_section_that_fails_says_why_and_keeps_no_other_from_its_end(
 # What they are made of ---------------------------------------------------------------------------
 
 
-def test_ids_that_are_bits_alone_are_live_and_follow_the_topics_in_turn(house: House) -> None:
-    store = Store(house.runtime.store.redis)
-    house.seed(21)
+def test_ids_that_are_bits_alone_are_live_and_follow_the_topics_in_turn(
+    installation: Installation,
+) -> None:
+    store = Store(installation.runtime.store.redis)
+    installation.seed(21)
     pretend_readers.stretch(store, 21, 1600)
     # The byte in which the real ones end is left alone.
     beyond = 1600 - 24
@@ -227,7 +229,7 @@ def test_ids_that_are_bits_alone_are_live_and_follow_the_topics_in_turn(house: H
         before = sum(n % 4 == 0 for n in range(21)) if slug == "world" else 0
         found = store.audiences.count(Audience(topics=(slug,)))
         assert found - before in range(beyond // 5, beyond // 5 + 9)
-    every = tuple(store.house.topics())
+    every = tuple(store.installation.topics())
     assert store.audiences.count(Audience(topics=every)) == 21 + beyond
     assert store.audiences.count(Audience(topics=every[:4], exclude=every[4:])) < 21 + beyond
 

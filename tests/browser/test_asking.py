@@ -14,7 +14,7 @@ from tests.support.browser.readers import (
     subscribe,
     wait_for_page,
 )
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -196,15 +196,15 @@ def test_a_browser_without_push_is_told_so_only_when_its_reader_asks(visit: Visi
     "wish", ["globalPrivacyControl: {value: true}", "doNotTrack: {value: '1'}"]
 )
 def test_who_asks_not_to_be_tracked_is_counted_no_more_from_the_next_page_view(
-    paper: House, visit: Visit, wish: str
+    paper: Installation, visit: Visit, requested: str
 ) -> None:
     page = visit()
     id = subscribe(page)
     store = paper.runtime.store.subscriptions
-    assert store.get(id).choice.receipts
-    page.add_init_script(f"Object.defineProperties(navigator, {{ {wish} }})")
+    assert store.get(id).preferences.receipts
+    page.add_init_script(f"Object.defineProperties(navigator, {{ {requested} }})")
     page.reload()
-    wait_until(lambda: not store.get(id).choice.receipts)
+    wait_until(lambda: not store.get(id).preferences.receipts)
     page.evaluate("navigator.locks.request('stop-press', () => 0)")  # it knows that, too
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -213,7 +213,7 @@ def test_who_asks_not_to_be_tracked_is_counted_no_more_from_the_next_page_view(
     page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
     assert not [url for url in asked if "/subscriptions" in url], "told once"
     page.evaluate("StopPress.leave()")
-    assert not store.get(subscribe(page)).choice.receipts
+    assert not store.get(subscribe(page)).preferences.receipts
 
 
 def test_a_publisher_replaces_texts_by_a_file_of_its_own(visit: Visit) -> None:

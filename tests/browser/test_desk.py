@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from service.model.notifications import Audience, State
 from service.model.preferences import QUARTER
 from tests.support.browser.readers import wait_for_page
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.night import bring, hold
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer
@@ -29,20 +29,25 @@ OpenPage = Callable[..., Page]
 
 
 @pytest.fixture
-def house(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
+def installation(
+    redis_url: str, push_service: PushService, tmp_path: Path
+) -> Iterator[Installation]:
     """A newsroom with some readers; whatever is sent is taken."""
-    with House(redis_url, push_service, tmp_path) as house:
-        house.seed(READERS)
-        yield house
+    with Installation(redis_url, push_service, tmp_path) as installation:
+        installation.seed(READERS)
+        yield installation
 
 
 @pytest.fixture
-def desk(house: House, chromium_page: OpenPage) -> Iterator[Page]:
+def desk(installation: Installation, chromium_page: OpenPage) -> Iterator[Page]:
     """The page of an editor who has just opened the sign-in link."""
-    address = house.web()
+    address = installation.web()
     page = chromium_page(1280, 800)
     complaints = complaints_of(page)
-    page.goto(address + house.runtime.editors.signin_link().removeprefix(house.config.public_url))
+    page.goto(
+        address
+        + installation.runtime.editors.signin_link().removeprefix(installation.config.public_url)
+    )
     yield page
     assert complaints == []
 
@@ -85,21 +90,25 @@ def send_to_everyone(page: Page, title: str = TITLE) -> None:
     page.get_by_role("button", name=f"Notify {READERS} browsers").click()
 
 
-def send_slowly(house: House, page: Page, push_service: PushService, delay: float) -> None:
+def send_slowly(
+    installation: Installation, page: Page, push_service: PushService, delay: float
+) -> None:
     """Let an alert to everyone be under way: sixteen at a time, each answered after `delay` s."""
-    house.environment["PUSH_WINDOW"] = "16"
-    house.worker()
-    house.clock()
+    installation.environment["PUSH_WINDOW"] = "16"
+    installation.worker()
+    installation.clock()
     push_service.answer_with(lambda _: Answer(201, delay=delay))
     sign_in(page)
     send_to_everyone(page)
 
 
-def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(house: House, desk: Page) -> None:
-    house.worker()
-    house.clock()
-    world = house.runtime.publishing.reach(Audience(topics=("world",)))
-    both = house.runtime.publishing.reach(Audience(topics=("world", "sport")))
+def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(
+    installation: Installation, desk: Page
+) -> None:
+    installation.worker()
+    installation.clock()
+    world = installation.runtime.publishing.reach(Audience(topics=("world",)))
+    both = installation.runtime.publishing.reach(Audience(topics=("world", "sport")))
     assert 0 < world < both < READERS
     keys = desk.keyboard
     tab_to(desk, "#email")
@@ -140,14 +149,14 @@ def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(house: House, de
     expect(desk.locator(".state")).to_contain_text("Sent in", timeout=30_000)
     expect(desk.locator(".big")).to_have_text(str(both))
     expect(heading).to_have_text(TITLE)
-    (sent,) = house.runtime.publishing.latest(10)
-    assert house.outcomes(sent.id) == {"accepted": both}
+    (sent,) = installation.runtime.publishing.latest(10)
+    assert installation.outcomes(sent.id) == {"accepted": both}
 
 
 def test_the_number_grows_while_it_is_sent_and_cancelling_stops_it(
-    house: House, desk: Page, push_service: PushService
+    installation: Installation, desk: Page, push_service: PushService
 ) -> None:
-    send_slowly(house, desk, push_service, 0.3)
+    send_slowly(installation, desk, push_service, 0.3)
     expect(desk.locator(".state")).to_have_text("Being sent")
     big = desk.locator(".big")
     expect(big).not_to_have_text("0", timeout=20_000)
@@ -158,27 +167,27 @@ def test_the_number_grows_while_it_is_sent_and_cancelling_stops_it(
     desk.get_by_text("Cancel…").click()
     desk.get_by_role("button", name="Cancel this alert").click()
     expect(desk.locator(".state")).to_contain_text("Cancelled", timeout=30_000)
-    (sent,) = house.runtime.publishing.latest(10)
-    assert house.over(sent.id).state is State.CANCELLED
+    (sent,) = installation.runtime.publishing.latest(10)
+    assert installation.over(sent.id).state is State.CANCELLED
     desk.reload()
-    outcomes = house.outcomes(sent.id)
+    outcomes = installation.outcomes(sent.id)
     assert sum(outcomes.values()) == READERS
     expect(desk.locator("tr.cancelled td")).to_have_text(str(outcomes["cancelled"]))
     expect(big).to_have_text(str(outcomes["accepted"]))
 
 
 def test_an_alert_is_paused_corrected_and_resumed_by_keyboard_alone(
-    house: House, desk: Page, push_service: PushService
+    installation: Installation, desk: Page, push_service: PushService
 ) -> None:
-    send_slowly(house, desk, push_service, 0.1)
-    (sent,) = house.runtime.publishing.latest(1)
+    send_slowly(installation, desk, push_service, 0.1)
+    (sent,) = installation.runtime.publishing.latest(1)
     here, keys = f"/desk/alerts/{sent.id}", desk.keyboard
     expect(desk.locator(".big")).not_to_have_text("0", timeout=20_000)
     tab_to(desk, f"form[action='{here}/pause'] button")
     keys.press("Enter")
     expect(desk.locator(".state")).to_have_text("Paused")
     expect(desk.locator(".paused")).to_contain_text("Its time runs on: good until")
-    had = settled(lambda: house.outcomes(sent.id).get("accepted", 0))
+    had = settled(lambda: installation.outcomes(sent.id).get("accepted", 0))
     assert 0 < had < READERS
 
     tab_to(desk, f"a[href='{here}/correct']")
@@ -204,7 +213,7 @@ def test_an_alert_is_paused_corrected_and_resumed_by_keyboard_alone(
     tab_to(desk, f"form[action='{here}/resume'] button")
     keys.press("Enter")
     expect(desk.locator(".state")).to_contain_text("Sent in", timeout=30_000)
-    assert house.outcomes(sent.id) == {"accepted": READERS}
+    assert installation.outcomes(sent.id) == {"accepted": READERS}
 
 
 def settled(count: Callable[[], int]) -> int:
@@ -219,7 +228,7 @@ def settled(count: Callable[[], int]) -> int:
     return seen[-1]
 
 
-def test_a_double_click_sends_one_alert(house: House, desk: Page) -> None:
+def test_a_double_click_sends_one_alert(installation: Installation, desk: Page) -> None:
     sign_in(desk)
     desk.get_by_role("link", name="New alert").click()
     desk.get_by_label("Title").fill(TITLE)
@@ -228,17 +237,19 @@ def test_a_double_click_sends_one_alert(house: House, desk: Page) -> None:
     desk.get_by_role("button", name="Review").click()
     desk.get_by_role("button", name=f"Notify {READERS} browsers").dblclick()
     expect(desk.locator(".state")).to_have_text("Being sent")
-    assert len(house.runtime.publishing.latest(10)) == 1
+    assert len(installation.runtime.publishing.latest(10)) == 1
 
 
 def test_numbers_that_stand_still_are_said_to(
     push_service: PushService, tmp_path: Path, chromium_page: OpenPage
 ) -> None:
-    with RedisServer() as redis, House(redis.url, push_service, tmp_path) as house:
-        house.seed(READERS)
-        address = house.web()
+    with RedisServer() as redis, Installation(redis.url, push_service, tmp_path) as installation:
+        installation.seed(READERS)
+        address = installation.web()
         page = chromium_page(1280, 800)
-        page.goto(address + "/desk/welcome/" + house.runtime.editors.signin_link().split("/")[-1])
+        page.goto(
+            address + "/desk/welcome/" + installation.runtime.editors.signin_link().split("/")[-1]
+        )
         sign_in(page)
         send_to_everyone(page)
         away = page.locator("#away")
@@ -251,28 +262,28 @@ def test_numbers_that_stand_still_are_said_to(
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_no_page_is_wider_than_a_phone(
-    house: House, desk: Page, chromium_page: OpenPage, dark: bool
+    installation: Installation, desk: Page, chromium_page: OpenPage, dark: bool
 ) -> None:
     sign_in(desk)
     send_to_everyone(desk, "A-title-of-one-word-without-any-place-to-break-it" * 3)
     desk.set_viewport_size({"width": 390, "height": 800})
     desk.emulate_media(color_scheme="dark" if dark else "light")
-    id = house.runtime.publishing.latest(1)[0].id
+    id = installation.runtime.publishing.latest(1)[0].id
     origin = desk.url.split("/desk")[0]
-    house.runtime.store.services.doubt("https://fcm.googleapis.com", 0.0)
+    installation.runtime.store.services.doubt("https://fcm.googleapis.com", 0.0)
     alert = f"/desk/alerts/{id}"
     for path in ("/", "/desk/", "/desk/new", alert, f"{alert}/correct", "/desk/nowhere"):
         desk.goto(origin + path)
         assert desk.evaluate("document.documentElement.scrollWidth") <= 390, path
 
 
-def test_texts_are_readable_by_day_and_by_night(house: House, desk: Page) -> None:
+def test_texts_are_readable_by_day_and_by_night(installation: Installation, desk: Page) -> None:
     """WCAG 2.2, 1.4.3: at least 4.5 to 1 for every text, on the background that is behind it."""
     sign_in(desk)
     send_to_everyone(desk)
-    id = house.runtime.publishing.latest(1)[0].id
+    id = installation.runtime.publishing.latest(1)[0].id
     origin, correction = desk.url.split("/desk")[0], f"/desk/alerts/{id}/correct"
-    house.runtime.store.services.doubt("https://fcm.googleapis.com", 0.0)
+    installation.runtime.store.services.doubt("https://fcm.googleapis.com", 0.0)
     for scheme in ("light", "dark"):
         desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         for path in ("/", "/desk/", "/desk/new", f"/desk/alerts/{id}", correction):
@@ -306,23 +317,27 @@ FAINT = """() => {
 }"""
 
 
-def test_without_scripts_an_alert_is_sent_all_the_same(house: House, chromium: Browser) -> None:
-    address = house.web()
+def test_without_scripts_an_alert_is_sent_all_the_same(
+    installation: Installation, chromium: Browser
+) -> None:
+    address = installation.web()
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(address + "/desk/welcome/" + house.runtime.editors.signin_link().split("/")[-1])
+    page.goto(
+        address + "/desk/welcome/" + installation.runtime.editors.signin_link().split("/")[-1]
+    )
     sign_in(page)
     send_to_everyone(page)
     expect(page.locator(".state")).to_have_text("Being sent")
-    wait_until(lambda: house.runtime.publishing.latest(1))
+    wait_until(lambda: installation.runtime.publishing.latest(1))
     context.close()
 
 
 def test_an_alert_of_a_story_by_readers_own_clocks_is_written_and_closed_by_keyboard_alone(
-    house: House, desk: Page
+    installation: Installation, desk: Page
 ) -> None:
     sign_in(desk)
-    begin_story(house, "quake")
+    begin_story(installation, "quake")
     keys, heading = desk.keyboard, desk.get_by_role("heading", level=1)
     desk.goto(desk.url.split("/desk")[0] + "/desk/new")
     tab_to(desk, "#title")
@@ -332,7 +347,7 @@ def test_an_alert_of_a_story_by_readers_own_clocks_is_written_and_closed_by_keyb
     tab_to(desk, "[value=world]")
     keys.press("Space")
     reach = desk.locator("#reach strong")
-    world = house.runtime.publishing.reach(Audience(topics=("world",)))
+    world = installation.runtime.publishing.reach(Audience(topics=("world",)))
     expect(reach).to_have_text(str(world))
     tab_to(desk, "#new_story")
     keys.type("Ferry aground")
@@ -356,7 +371,7 @@ def test_an_alert_of_a_story_by_readers_own_clocks_is_written_and_closed_by_keyb
     tab_to(desk, "button.primary")
     keys.press("Enter")
     expect(desk.locator(".planned")).to_contain_text("by each reader’s own clock")
-    (planned,) = house.runtime.publishing.planned()
+    (planned,) = installation.runtime.publishing.planned()
     assert (planned.story, planned.wall) == ("quake", f"{tomorrow:%Y-%m-%dT%H:%M}:00")
 
     tab_to(desk, "a[href='/desk/stories']")
@@ -367,21 +382,21 @@ def test_an_alert_of_a_story_by_readers_own_clocks_is_written_and_closed_by_keyb
     tab_to(desk, "button.urgent")
     keys.press("Enter")
     expect(desk.locator(".lead")).to_contain_text("No story is running")
-    assert house.runtime.publishing.stories() == []
+    assert installation.runtime.publishing.stories() == []
 
 
-def begin_story(house: House, slug: str) -> int:
-    return house.publish(Audience(everyone=True, story=slug), title="The earth shook")
+def begin_story(installation: Installation, slug: str) -> int:
+    return installation.publish(Audience(everyone=True, story=slug), title="The earth shook")
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
 def test_what_the_night_holds_is_shown_without_fault_on_every_screen(
-    house: House, desk: Page, width: int, dark: bool
+    installation: Installation, desk: Page, width: int, dark: bool
 ) -> None:
     sign_in(desk)
-    runtime, morning = house.runtime, int(time.time()) // QUARTER + 20
-    begin_story(house, "quake")
-    brought, held = (house.publish(title=title) for title in (TITLE, "Storm warning"))
+    runtime, morning = installation.runtime, int(time.time()) // QUARTER + 20
+    begin_story(installation, "quake")
+    brought, held = (installation.publish(title=title) for title in (TITLE, "Storm warning"))
     hold(runtime, brought, {morning: 60})
     wave = bring(runtime, morning, brought)
     hold(runtime, held, {morning + 4: 100, morning + 8: 20})
@@ -413,10 +428,12 @@ def faults(page: Page) -> list[str]:
     return [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in found]
 
 
-def test_what_is_held_is_withdrawn_by_keyboard_alone(house: House, desk: Page) -> None:
+def test_what_is_held_is_withdrawn_by_keyboard_alone(
+    installation: Installation, desk: Page
+) -> None:
     sign_in(desk)
-    id = house.publish(title=TITLE)
-    hold(house.runtime, id, {int(time.time()) // QUARTER + 20: 100})
+    id = installation.publish(title=TITLE)
+    hold(installation.runtime, id, {int(time.time()) // QUARTER + 20: 100})
     desk.goto(f"{desk.url.split('/desk')[0]}/desk/alerts/{id}")
     expect(desk.locator(".held")).to_contain_text("100 browsers still wait until")
     tab_to(desk, "summary")
@@ -424,4 +441,4 @@ def test_what_is_held_is_withdrawn_by_keyboard_alone(house: House, desk: Page) -
     tab_to(desk, "button.urgent")
     desk.keyboard.press("Enter")
     expect(desk.locator(".state")).to_contain_text("then withdrawn")
-    assert house.runtime.publishing.get(id).state is State.CANCELLED
+    assert installation.runtime.publishing.get(id).state is State.CANCELLED

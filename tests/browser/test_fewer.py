@@ -15,7 +15,7 @@ from service.model.notifications import Audience, SubscriptionId
 from service.reader.scripts import WEB
 from tests.browser.test_panel_looks import IN_VIEW, LOOKS, faults
 from tests.support.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
-from tests.support.installation import House
+from tests.support.installation import Installation
 
 pytestmark = pytest.mark.browser
 
@@ -32,7 +32,7 @@ def come(page: Page, fragment: str = "#stop-press=fewer&story=quake") -> Locator
 
 
 @pytest.fixture
-def reader(paper: House, visit: Visit) -> Any:
+def reader(paper: Installation, visit: Visit) -> Any:
     """Open the newspaper as a subscriber: the page, and who the service knows."""
 
     def open_one(**options: Any) -> tuple[Page, SubscriptionId]:
@@ -42,15 +42,15 @@ def reader(paper: House, visit: Visit) -> Any:
     return open_one
 
 
-def choice(paper: House, id: SubscriptionId) -> Any:
+def preferences(paper: Installation, id: SubscriptionId) -> Any:
     return paper.runtime.store.subscriptions.get(id)
 
 
-def run_story(paper: House) -> None:
+def run_story(paper: Installation) -> None:
     paper.publish(Audience(everyone=True, story="quake"))
 
 
-def test_quiet_tonight_is_one_click_and_another_undoes_it(paper: House, reader: Any) -> None:
+def test_quiet_tonight_is_one_click_and_another_undoes_it(paper: Installation, reader: Any) -> None:
     page, id = reader(timezone_id="Europe/Riga", locale="en-GB")
     box = come(page)
     expect(box.get_by_role("heading")).to_have_text("Fewer alerts")
@@ -60,7 +60,7 @@ def test_quiet_tonight_is_one_click_and_another_undoes_it(paper: House, reader: 
     box.get_by_role("button", name="Quiet tonight").click()
 
     expect(box.get_by_role("status")).to_contain_text("No alerts until")
-    until = datetime.fromtimestamp(choice(paper, id).choice.paused_until, RIGA)
+    until = datetime.fromtimestamp(preferences(paper, id).preferences.paused_until, RIGA)
     now = datetime.now(RIGA)
     assert (until.hour, until.minute) == (7, 0), "when the newsroom's quiet hours end"
     assert timedelta(hours=0) < until - now < timedelta(hours=25)
@@ -69,30 +69,30 @@ def test_quiet_tonight_is_one_click_and_another_undoes_it(paper: House, reader: 
     expect(undo).to_be_focused()
     undo.click()
     expect(box.get_by_role("status")).to_have_text("Undone.")
-    assert choice(paper, id).choice.paused_until == 0
+    assert preferences(paper, id).preferences.paused_until == 0
     expect(box.get_by_role("button", name="Quiet tonight", exact=True)).to_be_visible()
 
 
 def test_tonight_ends_with_the_readers_own_quiet_hours_and_shortens_no_longer_pause(
-    paper: House, reader: Any
+    paper: Installation, reader: Any
 ) -> None:
     page, id = reader(timezone_id="Europe/Riga")
     page.evaluate(PATCH % json.dumps({"quiet_hours": {"from": "23:00", "to": "09:00"}}))
     box = come(page)
     box.locator("button.tonight").click()
     expect(box.get_by_role("status")).not_to_be_empty()
-    until = datetime.fromtimestamp(choice(paper, id).choice.paused_until, RIGA)
+    until = datetime.fromtimestamp(preferences(paper, id).preferences.paused_until, RIGA)
     assert until.hour == 9
     week = (datetime.now(RIGA) + timedelta(days=7)).replace(microsecond=0)
     page.evaluate(PATCH % json.dumps({"paused_until": week.isoformat()}))
-    before = choice(paper, id).choice.paused_until
+    before = preferences(paper, id).preferences.paused_until
     box = come(page)
     box.locator("button.tonight").click()
     expect(box.get_by_role("status")).not_to_be_empty()
-    assert choice(paper, id).choice.paused_until == before
+    assert preferences(paper, id).preferences.paused_until == before
     box.locator("button.tonight").click()
     expect(box.get_by_role("status")).to_have_text("Undone.")
-    assert choice(paper, id).choice.paused_until == before
+    assert preferences(paper, id).preferences.paused_until == before
 
 
 PATCH = """(() => {
@@ -105,7 +105,7 @@ PATCH = """(() => {
 
 
 def test_a_story_is_muted_with_one_click_beside_those_muted_before(
-    paper: House, reader: Any
+    paper: Installation, reader: Any
 ) -> None:
     for story in ("quake", "storm"):
         paper.publish(Audience(everyone=True, story=story))
@@ -114,14 +114,14 @@ def test_a_story_is_muted_with_one_click_beside_those_muted_before(
     box = come(page)
     box.get_by_role("button", name="Mute this story").click()
     expect(box.get_by_role("status")).to_have_text("No more alerts about this story.")
-    assert choice(paper, id).muted == {"quake", "storm"}
+    assert preferences(paper, id).muted == {"quake", "storm"}
     box.get_by_role("button", name="Undo: Mute this story").click()
     expect(box.get_by_role("status")).to_have_text("Undone.")
-    assert choice(paper, id).muted == {"storm"}
+    assert preferences(paper, id).muted == {"storm"}
 
 
 def test_of_a_story_that_has_ended_meanwhile_the_reader_hears_just_that(
-    paper: House, reader: Any
+    paper: Installation, reader: Any
 ) -> None:
     run_story(paper)
     page, id = reader()
@@ -130,7 +130,7 @@ def test_of_a_story_that_has_ended_meanwhile_the_reader_hears_just_that(
     box.locator("button.mute").click()
     expect(box.get_by_role("status")).to_contain_text("This story has ended")
     expect(box.locator("button.mute")).to_have_text("Mute this story")
-    assert choice(paper, id).muted == set()
+    assert preferences(paper, id).muted == set()
 
 
 def test_an_alert_of_no_story_offers_none_to_mute(reader: Any) -> None:
@@ -141,7 +141,7 @@ def test_an_alert_of_no_story_offers_none_to_mute(reader: Any) -> None:
 
 
 def test_leaving_is_one_click_and_so_is_the_way_to_all_that_can_be_chosen(
-    paper: House, reader: Any
+    paper: Installation, reader: Any
 ) -> None:
     page, _ = reader()
     box = come(page)
@@ -153,13 +153,13 @@ def test_leaving_is_one_click_and_so_is_the_way_to_all_that_can_be_chosen(
     assert paper.runtime.store.subscriptions.count() == 0
 
 
-def test_what_fails_is_said_and_can_be_tried_again(paper: House, reader: Any) -> None:
+def test_what_fails_is_said_and_can_be_tried_again(paper: Installation, reader: Any) -> None:
     page, id = reader()
     box = come(page)
     page.context.set_offline(True)
     box.locator("button.tonight").click()
     expect(box.get_by_role("alert")).to_contain_text("could not be reached")
-    assert choice(paper, id).choice.paused_until == 0
+    assert preferences(paper, id).preferences.paused_until == 0
     page.context.set_offline(False)
     box.locator("button.tonight").click()
     expect(box.get_by_role("status")).to_contain_text("No alerts until")
@@ -177,7 +177,7 @@ def test_who_is_not_subscribed_here_is_asked_instead(visit: Visit) -> None:
     expect(panel(page)).to_have_count(0)
 
 
-def test_a_keyboard_alone_is_enough(paper: House, reader: Any) -> None:
+def test_a_keyboard_alone_is_enough(paper: Installation, reader: Any) -> None:
     run_story(paper)
     page, id = reader()
     box = come(page)
@@ -187,8 +187,8 @@ def test_a_keyboard_alone_is_enough(paper: House, reader: Any) -> None:
     tab_to(page, "button.mute")
     page.keyboard.press("Space")
     expect(box.get_by_role("status")).to_have_text("No more alerts about this story.")
-    kept = choice(paper, id)
-    assert kept.choice.paused_until > 0
+    kept = preferences(paper, id)
+    assert kept.preferences.paused_until > 0
     assert kept.muted == {"quake"}
     page.keyboard.press("Escape")
     expect(panel(page)).to_have_count(0)
@@ -205,7 +205,7 @@ HERE = [
 
 @pytest.mark.parametrize("look", [LOOKS[name] for name in HERE], ids=HERE)
 def test_it_is_whole_and_without_fault_on_every_screen(
-    paper: House, reader: Any, look: dict[str, Any]
+    paper: Installation, reader: Any, look: dict[str, Any]
 ) -> None:
     run_story(paper)
     page, _ = reader(**look)

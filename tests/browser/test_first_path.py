@@ -13,7 +13,7 @@ import pytest
 from service.model.notifications import State
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
@@ -24,9 +24,11 @@ DECRYPTED = 100
 
 
 @pytest.fixture
-def house(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
-    with House(redis_url, push_service, tmp_path) as house:
-        yield house
+def installation(
+    redis_url: str, push_service: PushService, tmp_path: Path
+) -> Iterator[Installation]:
+    with Installation(redis_url, push_service, tmp_path) as installation:
+        yield installation
 
 
 def call(address: str, token: str, body: dict[str, Any], key: str) -> tuple[int, dict[str, Any]]:
@@ -56,19 +58,19 @@ def subscribe(tab: Tab) -> dict[str, Any]:
 
 
 def test_a_reader_who_says_yes_gets_the_alert_on_screen_and_lands_on_the_story(
-    house: House, firefox: Firefox, desktop: Desktop, push_service: PushService
+    installation: Installation, firefox: Firefox, desktop: Desktop, push_service: PushService
 ) -> None:
-    address = house.web()
-    house.worker()
-    house.clock()
+    address = installation.web()
+    installation.worker()
+    installation.clock()
     firefox.allow_notifications(address)
     tab = firefox.open(f"{address}/demo/")
     state = subscribe(tab)
     assert "world" in state["topics"]
-    assert house.runtime.store.subscriptions.count() == 1
+    assert installation.runtime.store.subscriptions.count() == 1
     story = f"{address}/demo/night-ferry"
     body = {"title": TITLE, "body": TEXT, "url": story, "audience": {"topics": ["world"]}}
-    token = house.api_token()
+    token = installation.api_token()
 
     status, published = call(address, token, body, "night-ferry")
 
@@ -79,8 +81,8 @@ def test_a_reader_who_says_yes_gets_the_alert_on_screen_and_lands_on_the_story(
     assert push_service.wait_for_ack(timeout=30).code == DECRYPTED
     assert push_service.refusals == []
     id = int(published["id"])
-    assert house.over(id).state is State.SENT
-    assert house.outcomes(id) == {"accepted": 1}
+    assert installation.over(id).state is State.SENT
+    assert installation.outcomes(id) == {"accepted": 1}
     # The same key again: the same answer, and nothing more on the screen.
     assert call(address, token, body, "night-ferry") == (status, published)
 
@@ -88,17 +90,17 @@ def test_a_reader_who_says_yes_gets_the_alert_on_screen_and_lands_on_the_story(
 
     article = firefox.wait_for_tab("/demo/night-ferry")
     assert article.wait_until("document.readyState === 'complete' && document.title")
-    wait_until(lambda: house.runtime.publishing.receipts(id)["clicked"] == 1)
-    assert house.runtime.publishing.receipts(id)["shown"] == 1
+    wait_until(lambda: installation.runtime.publishing.receipts(id)["clicked"] == 1)
+    assert installation.runtime.publishing.receipts(id)["shown"] == 1
     assert desktop.forget() == []
 
 
 def test_leaving_is_one_click_and_nothing_comes_after_it(
-    house: House, firefox: Firefox, desktop: Desktop, push_service: PushService
+    installation: Installation, firefox: Firefox, desktop: Desktop, push_service: PushService
 ) -> None:
-    address = house.web()
-    house.worker()
-    house.clock()
+    address = installation.web()
+    installation.worker()
+    installation.clock()
     firefox.allow_notifications(address)
     tab = firefox.open(f"{address}/demo/")
     subscribe(tab)
@@ -106,19 +108,19 @@ def test_leaving_is_one_click_and_nothing_comes_after_it(
     tab.click("button.bell")
     tab.click("button.leave")
     tab.wait_until("!window.StopPress.state().subscribed")
-    assert house.runtime.store.subscriptions.count() == 0
+    assert installation.runtime.store.subscriptions.count() == 0
     before = len(push_service.received)
-    id = house.publish()
-    assert house.over(id).state is State.SENT
-    assert house.outcomes(id) == {}
+    id = installation.publish()
+    assert installation.over(id).state is State.SENT
+    assert installation.outcomes(id) == {}
     assert len(push_service.received) == before
     assert desktop.forget() == []
 
 
 def test_coming_back_keeps_the_same_subscription(
-    house: House, firefox: Firefox, push_service: PushService
+    installation: Installation, firefox: Firefox, push_service: PushService
 ) -> None:
-    address = house.web()
+    address = installation.web()
     firefox.allow_notifications(address)
     tab = firefox.open(f"{address}/demo/")
     first = subscribe(tab)
@@ -127,4 +129,4 @@ def test_coming_back_keeps_the_same_subscription(
     assert (again["id"], again["subscribed"]) == (first["id"], True)
     refreshed = tab.evaluate("window.StopPress.refresh().then(() => StopPress.state())")
     assert refreshed["id"] == first["id"]
-    assert house.runtime.store.subscriptions.count() == 1
+    assert installation.runtime.store.subscriptions.count() == 1

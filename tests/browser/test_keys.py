@@ -12,7 +12,7 @@ from service.model.keys import VapidKey, b64url
 from tests.browser.test_first_path import subscribe
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import mended
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
@@ -20,72 +20,74 @@ pytestmark = pytest.mark.browser
 DECRYPTED = 100
 
 
-def change_key(house: House) -> tuple[VapidKey, VapidKey]:
+def change_key(installation: Installation) -> tuple[VapidKey, VapidKey]:
     """Start the web processes again with another key in front; the old one and the new."""
-    house.end(house.processes[0])
-    old, new = house.vapid, VapidKey.generate()
-    house.environment["VAPID_PRIVATE_KEY"] = f"{new.text},{old.text}"
-    house.web()
+    installation.end(installation.processes[0])
+    old, new = installation.vapid, VapidKey.generate()
+    installation.environment["VAPID_PRIVATE_KEY"] = f"{new.text},{old.text}"
+    installation.web()
     return old, new
 
 
-def visit_again(tab: Tab, house: House, before: dict[str, Any]) -> dict[str, Any]:
+def visit_again(tab: Tab, installation: Installation, before: dict[str, Any]) -> dict[str, Any]:
     """Come back after a while; what the page remembers once it has another subscription."""
     # A page may keep what it knows of the site for five minutes; as if they were over.
     tab.evaluate("fetch('/api/v1/site', {cache: 'reload', credentials: 'omit'}).then(() => 0)")
-    tab.go(f"http://localhost:{house.port}/demo/swifts-keep-watches")
+    tab.go(f"http://localhost:{installation.port}/demo/swifts-keep-watches")
     return mended(tab, before)
 
 
 @pytest.fixture
-def house(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
-    with House(redis_url, push_service, tmp_path) as house:
-        house.web()
-        yield house
+def installation(
+    redis_url: str, push_service: PushService, tmp_path: Path
+) -> Iterator[Installation]:
+    with Installation(redis_url, push_service, tmp_path) as installation:
+        installation.web()
+        yield installation
 
 
 @pytest.fixture
-def tab(house: House, firefox: Firefox) -> Tab:
-    address = f"http://localhost:{house.port}"
+def tab(installation: Installation, firefox: Firefox) -> Tab:
+    address = f"http://localhost:{installation.port}"
     firefox.allow_notifications(address)
     return firefox.open(f"{address}/demo/")
 
 
-def reached(house: House, push_service: PushService) -> None:
+def reached(installation: Installation, push_service: PushService) -> None:
     """Publish; the reader's browser takes the alert and can read it."""
-    id = house.publish()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 1}
+    id = installation.publish()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 1}
     assert push_service.wait_for_ack(timeout=30).code == DECRYPTED
     assert push_service.refusals == []
 
 
 def test_a_reader_moves_to_the_new_key_on_the_next_visit_without_being_asked(
-    house: House, tab: Tab, push_service: PushService
+    installation: Installation, tab: Tab, push_service: PushService
 ) -> None:
     first = subscribe(tab)
-    old, new = change_key(house)
-    house.worker()
-    assert visit_again(tab, house, first)["topics"] == first["topics"]
-    readers = house.runtime.store.subscriptions.count_by_vapid_key()
+    old, new = change_key(installation)
+    installation.worker()
+    assert visit_again(tab, installation, first)["topics"] == first["topics"]
+    readers = installation.runtime.store.subscriptions.count_by_vapid_key()
     assert readers == {b64url(old.public): 0, b64url(new.public): 1}
-    reached(house, push_service)
+    reached(installation, push_service)
 
 
 def test_a_reader_who_says_yes_while_the_key_changes_is_reached_and_moves_on_the_next_visit(
-    house: House, tab: Tab, push_service: PushService
+    installation: Installation, tab: Tab, push_service: PushService
 ) -> None:
     tab.click("button.bell")
     tab.click('input[value="world"]')  # the panel holds the old key by now
-    old, new = change_key(house)
+    old, new = change_key(installation)
     tab.click("button.main")
     first = tab.wait_until("StopPress.state().subscribed && StopPress.state()")
 
-    count = house.runtime.store.subscriptions.count_by_vapid_key
+    count = installation.runtime.store.subscriptions.count_by_vapid_key
     assert count() == {b64url(old.public): 1}
-    house.worker()
-    house.clock()
-    reached(house, push_service)
+    installation.worker()
+    installation.clock()
+    reached(installation, push_service)
 
-    visit_again(tab, house, first)
+    visit_again(tab, installation, first)
     assert count() == {b64url(old.public): 0, b64url(new.public): 1}

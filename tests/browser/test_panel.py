@@ -15,20 +15,20 @@ from service.model.notifications import Audience, SubscriptionId
 from tests.support.browser.readers import (
     Visit,
     bell,
-    choice,
+    preferences,
     choose,
     panel,
     subscribe,
     tab_to,
     wait_for_page,
 )
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 
 
-def stored(paper: House, id: SubscriptionId) -> dict[str, object]:
+def stored(paper: Installation, id: SubscriptionId) -> dict[str, object]:
     """What the service holds of a reader's choices, in the API's words."""
     token = paper.runtime.tokens.reader(id, paper.runtime.store.subscriptions.get(id).auth)
     address = f"http://localhost:{paper.port}/api/v1/subscriptions/{id}"
@@ -38,7 +38,7 @@ def stored(paper: House, id: SubscriptionId) -> dict[str, object]:
 
 
 def test_all_that_a_reader_chooses_is_saved_at_once_and_found_again(
-    paper: House, visit: Visit
+    paper: Installation, visit: Visit
 ) -> None:
     page = visit(timezone_id="Europe/Riga", locale="en-GB")
     expect(bell(page)).to_have_text("Alerts")
@@ -70,12 +70,12 @@ def test_all_that_a_reader_chooses_is_saved_at_once_and_found_again(
     bell(page).click()
 
     for label, value in {"From": "23:15", "To": "06:45", "At most": "3"}.items():
-        expect(choice(page, label)).to_have_value(value)
+        expect(preferences(page, label)).to_have_value(value)
     expect(panel(page).get_by_label("Sport")).to_be_checked()
     expect(panel(page).get_by_label("Also wake me")).to_be_checked()
-    expect(choice(page, "Pause").locator("option:checked")).to_contain_text("Until")
+    expect(preferences(page, "Pause").locator("option:checked")).to_contain_text("Until")
     choose(page, "From", "None")
-    expect(choice(page, "To")).to_be_hidden()
+    expect(preferences(page, "To")).to_be_hidden()
     choose(page, "At most", "No limit")
     choose(page, "Pause", "No pause")
     panel(page).get_by_role("button", name="Save").click()
@@ -84,7 +84,9 @@ def test_all_that_a_reader_chooses_is_saved_at_once_and_found_again(
     assert [kept[name] for name in ("quiet_hours", "daily_limit", "paused_until")] == [None] * 3
 
 
-def test_what_cannot_be_saved_is_kept_on_the_panel_and_said(paper: House, visit: Visit) -> None:
+def test_what_cannot_be_saved_is_kept_on_the_panel_and_said(
+    paper: Installation, visit: Visit
+) -> None:
     page = visit()
     id = subscribe(page)
     bell(page).click()
@@ -92,7 +94,7 @@ def test_what_cannot_be_saved_is_kept_on_the_panel_and_said(paper: House, visit:
     page.context.set_offline(True)
     panel(page).get_by_role("button", name="Save").click()
     expect(panel(page).get_by_role("alert")).to_contain_text("Nothing was stored")
-    expect(choice(page, "At most")).to_have_value("3")
+    expect(preferences(page, "At most")).to_have_value("3")
     assert stored(paper, id)["daily_limit"] == 10
     page.context.set_offline(False)
     panel(page).get_by_role("button", name="Save").click()
@@ -106,12 +108,12 @@ def test_quiet_hours_that_end_when_they_begin_cannot_be_chosen(visit: Visit) -> 
     subscribe(page)
     bell(page).click()
     choose(page, "From", "07:00")
-    expect(choice(page, "To")).to_have_value("08:00")
+    expect(preferences(page, "To")).to_have_value("08:00")
     panel(page).get_by_role("button", name="Save").click()
     expect(panel(page).get_by_role("status")).to_have_text("Saved.")
 
 
-def test_leaving_is_one_click_on_what_the_bell_opens(paper: House, visit: Visit) -> None:
+def test_leaving_is_one_click_on_what_the_bell_opens(paper: Installation, visit: Visit) -> None:
     page = visit()
     subscribe(page)
     bell(page).click()
@@ -121,7 +123,7 @@ def test_leaving_is_one_click_on_what_the_bell_opens(paper: House, visit: Visit)
     assert paper.runtime.store.subscriptions.count() == 0
 
 
-def test_leaving_offline_is_finished_on_the_next_visit(paper: House, visit: Visit) -> None:
+def test_leaving_offline_is_finished_on_the_next_visit(paper: Installation, visit: Visit) -> None:
     page = visit()
     subscribe(page)
     bell(page).click()
@@ -142,7 +144,7 @@ def test_leaving_offline_is_finished_on_the_next_visit(paper: House, visit: Visi
 
 
 def test_a_reader_whom_the_service_knows_no_more_may_say_yes_again(
-    paper: House, visit: Visit
+    paper: Installation, visit: Visit
 ) -> None:
     page = visit()
     paper.runtime.store.subscriptions.remove(subscribe(page), remember=False)
@@ -174,7 +176,7 @@ def test_two_tabs_say_the_same(visit: Visit) -> None:
     expect(bell(second)).to_have_text("Alerts")
 
 
-def test_the_preferences_may_be_a_part_of_the_page(paper: House, visit: Visit) -> None:
+def test_the_preferences_may_be_a_part_of_the_page(paper: Installation, visit: Visit) -> None:
     page = visit(main='<h1>Alerts</h1><div data-stop-press="preferences"></div>')
     part = page.locator("section.panel")
     expect(part.get_by_role("heading")).to_contain_text("Get the latest updates")
@@ -195,7 +197,7 @@ def test_the_preferences_may_be_a_part_of_the_page(paper: House, visit: Visit) -
 
 
 def test_a_reader_sees_what_was_missed_and_may_have_a_test_sent(
-    paper: House, push_service: PushService, visit: Visit
+    paper: Installation, push_service: PushService, visit: Visit
 ) -> None:
     page = visit()
     subscribe(page)
@@ -217,7 +219,7 @@ def test_a_reader_sees_what_was_missed_and_may_have_a_test_sent(
     assert paper.runtime.store.subscriptions.count() == 0
 
 
-def test_a_keyboard_alone_subscribes_chooses_and_leaves(paper: House, visit: Visit) -> None:
+def test_a_keyboard_alone_subscribes_chooses_and_leaves(paper: Installation, visit: Visit) -> None:
     page = visit()
     keys = page.keyboard
     tab_to(page, "button.bell")
@@ -233,7 +235,7 @@ def test_a_keyboard_alone_subscribes_chooses_and_leaves(paper: House, visit: Vis
     expect(panel(page).get_by_role("heading").first).to_have_text("Your alerts")
     tab_to(page, "select")
     keys.press("ArrowDown")
-    expect(choice(page, "From")).to_have_value("22:15")
+    expect(preferences(page, "From")).to_have_value("22:15")
     tab_to(page, "button.save")
     keys.press("Enter")
     expect(panel(page).get_by_role("status")).to_have_text("Saved.")
@@ -249,7 +251,7 @@ def test_a_keyboard_alone_subscribes_chooses_and_leaves(paper: House, visit: Vis
 
 
 def test_panel_and_preferences_lead_to_what_is_stored_and_hand_it_over_as_a_file(
-    paper: House, visit: Visit
+    paper: Installation, visit: Visit
 ) -> None:
     page = visit()
     bell(page).click()
@@ -283,7 +285,7 @@ def test_what_cannot_be_handed_over_is_said(visit: Visit) -> None:
 
 
 def test_keys_that_changed_under_the_same_address_are_mended_with_the_readers_token(
-    paper: House, visit: Visit
+    paper: Installation, visit: Visit
 ) -> None:
     page = visit()
     id = subscribe(page)

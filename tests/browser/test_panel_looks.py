@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.support.browser.readers import IPHONE, Visit, bell, newspaper, panel, tab_to
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer, connections_closed
 
@@ -41,15 +41,15 @@ IN_VIEW = """
 @pytest.fixture(scope="module")
 def paper(
     running_push_service: PushService, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
+) -> Iterator[Installation]:
     """One for all looks: only what its pages show matters, and each reader leaves in the end."""
     folder = tmp_path_factory.mktemp("paper")
     with (
         RedisServer() as redis,
         connections_closed(),
-        newspaper(redis.url, running_push_service, folder) as house,
+        newspaper(redis.url, running_push_service, folder) as installation,
     ):
-        yield house
+        yield installation
 
 
 def faults(page: Page, within: str) -> list[str]:

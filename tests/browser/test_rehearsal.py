@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from service.local import rehearsal
 from tests.browser.test_desk import EMAIL, FAINT, PASSWORD, complaints_of, tab_to
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
@@ -32,11 +32,11 @@ def test_a_rehearsal_is_played_from_the_start_page_to_its_end_by_keyboard_alone(
     tmp_path: Path,
     chromium_page: Callable[..., Page],
 ) -> None:
-    with House(redis_url, push_service, tmp_path, WORKER_CONCURRENCY="1") as house:
-        address = house.web()
+    with Installation(redis_url, push_service, tmp_path, WORKER_CONCURRENCY="1") as installation:
+        address = installation.web()
         page = chromium_page(1280, 800)
         complaints = complaints_of(page)
-        page.goto(house.runtime.editors.signin_link(EMAIL))
+        page.goto(installation.runtime.editors.signin_link(EMAIL))
         tab_to(page, "#password")
         page.keyboard.type(PASSWORD)
         press(page, "main button", then="first alert")
@@ -72,7 +72,7 @@ def test_a_rehearsal_is_played_from_the_start_page_to_its_end_by_keyboard_alone(
         press(page, "form[action$='/end'] button", then="Rehearse")
         assert rehearsal.find(tmp_path) is None
         assert complaints == []
-        assert house.runtime.publishing.latest(1) == []
+        assert installation.runtime.publishing.latest(1) == []
         assert push_service.received == []
 
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.readers import stop_clock
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.push_service import Answer, PushService
 
 pytestmark = pytest.mark.browser
@@ -23,43 +23,45 @@ OpenPage = Callable[..., Page]
 
 
 @pytest.fixture
-def house(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
-    with House(redis_url, push_service, tmp_path) as house:
-        yield house
+def installation(
+    redis_url: str, push_service: PushService, tmp_path: Path
+) -> Iterator[Installation]:
+    with Installation(redis_url, push_service, tmp_path) as installation:
+        yield installation
 
 
-def sign_in_link(house: House) -> str:
-    return house.runtime.editors.signin_link("nora@paper.example")
+def sign_in_link(installation: Installation) -> str:
+    return installation.runtime.editors.signin_link("nora@paper.example")
 
 
-def sign_in(page: Page, house: House) -> None:
+def sign_in(page: Page, installation: Installation) -> None:
     """Sign in for the first time, which leads to the start page."""
-    page.goto(sign_in_link(house))
+    page.goto(sign_in_link(installation))
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Set password").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("first alert")
 
 
-def pretend_subscribed(page: Page, house: House) -> None:
+def pretend_subscribed(page: Page, installation: Installation) -> None:
     """Let the page believe that this browser is the first pretend reader.
 
     Chromium reaches no push service here (it would be Google's), so it cannot subscribe.
     """
-    house.seed(1)
-    page.context.grant_permissions(["notifications"], origin=house.config.public_url)
+    installation.seed(1)
+    page.context.grant_permissions(["notifications"], origin=installation.config.public_url)
     kept = json.dumps({"id": "0-0", "token": "x", "endpoint": "x", "topics": [], "checked": 0})
     page.evaluate("kept => localStorage.setItem('stop-press', kept)", kept)
     page.reload()
 
 
 def test_three_steps_lead_from_nothing_to_the_alert_on_this_screen(
-    house: House, firefox: Firefox, desktop: Desktop, push_service: PushService
+    installation: Installation, firefox: Firefox, desktop: Desktop, push_service: PushService
 ) -> None:
-    address = house.web()
-    house.worker()
-    house.clock()
+    address = installation.web()
+    installation.worker()
+    installation.clock()
     firefox.allow_notifications(address)
-    tab = firefox.open(sign_in_link(house))
+    tab = firefox.open(sign_in_link(installation))
     tab.evaluate(f"document.querySelector('#password').value = {json.dumps(PASSWORD)}")
     tab.click("main button.primary")
     tab.wait_until("location.pathname === '/' && Boolean(window.StopPress)")
@@ -78,17 +80,17 @@ def test_three_steps_lead_from_nothing_to_the_alert_on_this_screen(
     assert re.fullmatch(r"Handed over in \d+\.\d s; shown by your browser\.", said)
     assert tab.evaluate("document.querySelector('#why').hidden") is True
     assert push_service.refusals == []
-    (sent,) = house.runtime.publishing.latest(10)
-    assert house.outcomes(sent.id) == {"accepted": 1}
+    (sent,) = installation.runtime.publishing.latest(10)
+    assert installation.outcomes(sent.id) == {"accepted": 1}
 
 
 def test_when_nothing_comes_for_ten_seconds_the_page_says_why_that_may_be(
-    house: House, chromium_page: OpenPage
+    installation: Installation, chromium_page: OpenPage
 ) -> None:
-    house.web()  # and no worker
+    installation.web()  # and no worker
     page = chromium_page(1280, 800)
-    sign_in(page, house)
-    pretend_subscribed(page, house)
+    sign_in(page, installation)
+    pretend_subscribed(page, installation)
     stop_clock(page)
     page.get_by_role("button", name="Send to this browser").click()
     expect(page.locator("#arrival")).to_have_text("On its way…")
@@ -101,23 +103,23 @@ def test_when_nothing_comes_for_ten_seconds_the_page_says_why_that_may_be(
 
 
 def test_an_alert_that_did_not_go_out_is_said_not_to_have(
-    house: House, chromium_page: OpenPage, push_service: PushService
+    installation: Installation, chromium_page: OpenPage, push_service: PushService
 ) -> None:
-    house.web()
-    house.worker()
-    house.clock()
+    installation.web()
+    installation.worker()
+    installation.clock()
     page = chromium_page(1280, 800)
-    sign_in(page, house)
-    pretend_subscribed(page, house)
+    sign_in(page, installation)
+    pretend_subscribed(page, installation)
     push_service.answer_with(lambda _: Answer(410))
     page.get_by_role("button", name="Send to this browser").click()
     expect(page.locator("#arrival")).to_contain_text("no longer subscribed", timeout=20_000)
 
 
 def test_blocked_notifications_are_said_first_with_where_to_unblock_them(
-    house: House, chromium_page: OpenPage
+    installation: Installation, chromium_page: OpenPage
 ) -> None:
-    address = house.web()
+    address = installation.web()
     page = chromium_page(1280, 800)
     # To grant one permission is to deny all others (DevTools protocol, Browser.grantPermissions).
     page.context.grant_permissions(["geolocation"], origin=address)
@@ -130,9 +132,9 @@ def test_blocked_notifications_are_said_first_with_where_to_unblock_them(
 
 
 def test_an_address_that_is_not_secure_is_said_first_with_the_line_to_use(
-    house: House, chromium_page: OpenPage
+    installation: Installation, chromium_page: OpenPage
 ) -> None:
-    address = house.web()
+    address = installation.web()
 
     def fetch(route: Route) -> None:
         route.fulfill(response=route.fetch(url=route.request.url.replace(OUTSIDE, address)))
@@ -141,7 +143,7 @@ def test_an_address_that_is_not_secure_is_said_first_with_the_line_to_use(
     page.route(f"{OUTSIDE}/**", fetch)
     page.goto(f"{OUTSIDE}/")
     assert page.evaluate("isSecureContext") is False
-    line = f"ssh -L {house.port}:localhost:{house.port} you@news.example"
+    line = f"ssh -L {installation.port}:localhost:{installation.port} you@news.example"
     expect(page.locator("#subscribe .command")).to_have_text(line)
     expect(page.get_by_role("button", name="Subscribe")).to_be_disabled()
 
@@ -150,15 +152,15 @@ OUTSIDE = "http://news.example"
 
 
 def test_signed_out_it_asks_for_the_sign_in_link_and_notices_when_it_was_used(
-    house: House, chromium_page: OpenPage
+    installation: Installation, chromium_page: OpenPage
 ) -> None:
-    address = house.web()
+    address = installation.web()
     page = chromium_page(390, 800)
     page.goto(address)
     expect(page.get_by_text("sign-in link printed in the terminal")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     other = page.context.new_page()
-    sign_in(other, house)
+    sign_in(other, installation)
     other.close()
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.get_by_role("button", name="Send to this browser")).to_be_visible()

@@ -12,7 +12,7 @@ from service.model.notifications import Audience, SubscriptionId
 from service.reader.scripts import WEB
 from tests.browser.test_panel_looks import IN_VIEW, faults
 from tests.support.browser.readers import Visit, panel, subscribe
-from tests.support.installation import House
+from tests.support.installation import Installation
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +20,7 @@ MAIN = '<h1>Quake</h1><div data-stop-press="bell" data-story="quake"></div>'
 
 
 @pytest.fixture
-def quake(paper: House) -> House:
+def quake(paper: Installation) -> Installation:
     """The newspaper with a story that runs."""
     paper.publish(Audience(topics=("world",), story="quake"))
     return paper
@@ -35,18 +35,18 @@ def says(page: Page, *words: str) -> None:
         expect(panel(page)).to_contain_text(text)
 
 
-def reader(paper: House, page: Page) -> Any:
+def reader(paper: Installation, page: Page) -> Any:
     id = SubscriptionId.parse(page.evaluate("StopPress.state().id"))
     return paper.runtime.store.subscriptions.get(id)
 
 
-def reached(paper: House) -> int:
+def reached(paper: Installation) -> int:
     """How many an alert of the story has that is for topics which nobody here follows."""
     return paper.runtime.publishing.reach(Audience(topics=("sport",), story="quake"))
 
 
 def test_who_is_no_subscriber_follows_the_story_alone_until_it_ends(
-    quake: House, visit: Visit
+    quake: Installation, visit: Visit
 ) -> None:
     page = visit(390, 844, main=MAIN)
     expect(story_bell(page)).to_have_text("Follow this story")
@@ -77,7 +77,7 @@ def test_who_is_no_subscriber_follows_the_story_alone_until_it_ends(
 
 
 def test_who_says_yes_to_a_story_that_has_just_ended_is_not_subscribed(
-    quake: House, visit: Visit
+    quake: Installation, visit: Visit
 ) -> None:
     page = visit(main=MAIN)
     story_bell(page).click()
@@ -89,7 +89,7 @@ def test_who_says_yes_to_a_story_that_has_just_ended_is_not_subscribed(
 
 
 def test_a_subscriber_follows_with_one_click_also_what_was_muted_and_stops_with_another(
-    quake: House, visit: Visit
+    quake: Installation, visit: Visit
 ) -> None:
     quake.publish(Audience(everyone=True, story="storm"))
     ordinary = visit()

@@ -13,7 +13,7 @@ from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import Publisher
 from tests.support.browser.readers import Visit, panel, subscribe, wait_for_page
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
@@ -26,15 +26,15 @@ def publisher() -> Iterator[Publisher]:
 
 
 @pytest.fixture
-def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
+def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[Installation]:
     """A newspaper whose readers confirm; its web processes are running."""
-    with House(redis_url, push_service, tmp_path, WELCOME="confirm") as house:
-        house.web()
-        yield house
+    with Installation(redis_url, push_service, tmp_path, WELCOME="confirm") as installation:
+        installation.web()
+        yield installation
 
 
-def waiting(house: House) -> int:
-    return house.runtime.store.subscriptions.count("unconfirmed")
+def waiting(installation: Installation) -> int:
+    return installation.runtime.store.subscriptions.count("unconfirmed")
 
 
 def test_a_firefox_that_shows_the_welcome_is_sent_alerts_from_then_on(
@@ -46,8 +46,8 @@ def test_a_firefox_that_shows_the_welcome_is_sent_alerts_from_then_on(
     tmp_path: Path,
 ) -> None:
     settings = {"WELCOME": "confirm", "SITE_ORIGINS": publisher.origin}
-    with House(redis_url, push_service, tmp_path, **settings) as house:
-        address = house.web()
+    with Installation(redis_url, push_service, tmp_path, **settings) as installation:
+        address = installation.web()
         firefox.allow_notifications(publisher.origin)
         publisher.worker("/sw.js", f'importScripts("{address}/sw.js");')
         tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
@@ -55,21 +55,21 @@ def test_a_firefox_that_shows_the_welcome_is_sent_alerts_from_then_on(
         tab.evaluate("(StopPress.ask(), true)")
         tab.click("button.main")
         tab.wait_until("StopPress.state().subscribed")
-        assert waiting(house) == 1
-        assert house.runtime.publishing.reach(Audience(everyone=True)) == 0
+        assert waiting(installation) == 1
+        assert installation.runtime.publishing.reach(Audience(everyone=True)) == 0
 
-        house.worker()
-        house.clock()
+        installation.worker()
+        installation.clock()
 
         shown = desktop.wait_for_notification(timeout=20)
         assert shown.title == "Welcome"
-        wait_until(lambda: waiting(house) == 0)
-        house.over(house.publish(Audience(topics=("world",)), title="News"))
+        wait_until(lambda: waiting(installation) == 0)
+        installation.over(installation.publish(Audience(topics=("world",)), title="News"))
         assert desktop.wait_for_notification(timeout=20).title == "News"
 
 
 def test_who_has_yet_to_confirm_looks_in_with_each_page_view_and_then_weekly(
-    paper: House, visit: Visit
+    paper: Installation, visit: Visit
 ) -> None:
     page = visit()
     id = subscribe(page)
@@ -99,7 +99,9 @@ def test_who_has_yet_to_confirm_looks_in_with_each_page_view_and_then_weekly(
     assert not looks_in()
 
 
-def test_a_pressed_welcome_confirms_by_the_page_that_it_opens(paper: House, visit: Visit) -> None:
+def test_a_pressed_welcome_confirms_by_the_page_that_it_opens(
+    paper: Installation, visit: Visit
+) -> None:
     page = visit()
     id = subscribe(page)
     assert waiting(paper) == 1

@@ -244,9 +244,10 @@ def anything(chance: random.Random, depth: int = 0) -> Any:
     if kind == 3:
         names = ["title", "toString", "__proto__", "length", "action", "navigate", "receipt", "api"]
         return {
-            chance.choice(names): anything(chance, depth + 1) for _ in range(chance.randrange(4))
+            chance.preferences(names): anything(chance, depth + 1)
+            for _ in range(chance.randrange(4))
         }
-    return chance.choice(simple)
+    return chance.preferences(simple)
 
 
 def spoilt(chance: random.Random, text: str) -> str:
@@ -260,7 +261,7 @@ def spoilt(chance: random.Random, text: str) -> str:
     if chance.random() < 0.3:
         notification["title"] = "Still a title"
     if chance.random() < 0.1:
-        said[chance.choice(["web_push", "notification"])] = anything(chance)
+        said[chance.preferences(["web_push", "notification"])] = anything(chance)
     text = json.dumps(said)
     return text[: chance.randrange(len(text))] if chance.random() < 0.1 else text
 

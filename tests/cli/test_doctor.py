@@ -19,9 +19,9 @@ from service.model.keys import VapidKey
 from service.model.notifications import SubscriptionId
 from service.runtime import Runtime
 from service.store.push_services import Rest
-from service.store.records import Wish
+from service.store.records import SubscriptionRequest
 from tests.support import ROOT
-from tests.support.installation import House, free_port, wait_until
+from tests.support.installation import Installation, free_port, wait_until
 from tests.support.push_service import Answer, PushService, Subscription
 from tests.support.redis_server import RedisServer
 
@@ -70,14 +70,16 @@ def doctor(environment: dict[str, str], *options: str) -> subprocess.CompletedPr
     )
 
 
-def test_a_house_in_which_all_runs_has_no_fault_and_fits_80_columns(house: House) -> None:
-    house.worker()
-    house.clock()
-    house.web()
-    wait_until(lambda: house.runtime.store.house.clock_age() < 10)
-    wait_until(house.runtime.dispatch.workers)
-    house.runtime.note_backup()
-    said = doctor(house.environment)
+def test_a_house_in_which_all_runs_has_no_fault_and_fits_80_columns(
+    installation: Installation,
+) -> None:
+    installation.worker()
+    installation.clock()
+    installation.web()
+    wait_until(lambda: installation.runtime.store.installation.clock_age() < 10)
+    wait_until(installation.runtime.dispatch.workers)
+    installation.runtime.note_backup()
+    said = doctor(installation.environment)
     assert (said.returncode, said.stderr) == (0, ""), said.stdout
     lines = said.stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -209,11 +211,11 @@ def test_a_real_site_must_be_https_and_name_its_pages(environment: dict[str, str
     )
 
 
-def test_a_web_process_that_still_has_another_key_is_told_apart(house: House) -> None:
-    house.web()
-    new = f"{VapidKey.generate().text} {house.vapid.text}"
-    assert one(house.environment, "Web").level == "ok"
-    finding = one({**house.environment, "VAPID_PRIVATE_KEY": new}, "Web")
+def test_a_web_process_that_still_has_another_key_is_told_apart(installation: Installation) -> None:
+    installation.web()
+    new = f"{VapidKey.generate().text} {installation.vapid.text}"
+    assert one(installation.environment, "Web").level == "ok"
+    finding = one({**installation.environment, "VAPID_PRIVATE_KEY": new}, "Web")
     assert finding.level == "fail"
     assert "another VAPID key" in finding.says
 
@@ -246,8 +248,8 @@ def stored(
     runtime = Runtime.open(Config.read(environment))
     made = push.subscribe(key.public)
     endpoint = runtime.endpoints.parse(made.endpoint)
-    wish = Wish(endpoint, made.p256dh, made.auth, runtime.vapid_public_key)
-    subscription, _ = runtime.store.subscriptions.subscribe(wish)
+    requested = SubscriptionRequest(endpoint, made.p256dh, made.auth, runtime.vapid_public_key)
+    subscription, _ = runtime.store.subscriptions.subscribe(requested)
     return subscription.id, made
 
 
@@ -267,8 +269,10 @@ def test_a_welcome_that_hardly_anybody_sees_is_said(
         endpoint = runtime.endpoints.parse(
             f"https://fcm.googleapis.com{pretend_readers.path(number)}"
         )
-        wish = Wish(endpoint, *pretend_readers.keys(number), key, must_confirm=True)
-        store.subscriptions.subscribe(wish)
+        requested = SubscriptionRequest(
+            endpoint, *pretend_readers.keys(number), key, must_confirm=True
+        )
+        store.subscriptions.subscribe(requested)
     found = one(environment | {"WELCOME": "confirm"}, "Welcome")
     assert found.level == level
     assert f"{waiting} of {waiting} readers" in found.says

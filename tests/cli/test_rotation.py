@@ -69,7 +69,7 @@ def test_a_key_that_is_not_ours_or_retired_is_refused_by_name_and_nothing_is_sto
     client: Client, said: object
 ) -> None:
     reader = client.call("POST", f"{API}/subscriptions", {"subscription": browser()}).json
-    client.runtime.store.house.retire_vapid_key(public(OLD))
+    client.runtime.store.installation.retire_vapid_key(public(OLD))
     before = stored(client)
     body = {"subscription": browser(1), "vapid_public_key": said}
     path = f"{API}/subscriptions/{reader['id']}"

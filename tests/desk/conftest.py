@@ -43,7 +43,7 @@ def runtime(app: Flask) -> Runtime:
     """A house with two topics."""
     runtime = app.extensions["stoppress"]
     for slug in ("world", "sport"):
-        runtime.store.house.add_topic(Topic(slug, slug.title()))
+        runtime.store.installation.add_topic(Topic(slug, slug.title()))
     return runtime
 
 

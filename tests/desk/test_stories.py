@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from service.model.notifications import Audience, Content, SubscriptionId
 from service.runtime import Runtime
-from service.store.records import Wish
+from service.store.records import SubscriptionRequest
 from tests.support.desk_pages import NASTY, STORY, Page, hidden_fields, post, review, words
 from tests.support.planned import edit, only, plan
 
@@ -27,7 +27,7 @@ def follow(runtime: Runtime, story: str, numbers: range) -> None:
     subscriptions = runtime.store.subscriptions
     for number in numbers:
         one = subscriptions.get(SubscriptionId(0, number))
-        wish = Wish(
+        requested = SubscriptionRequest(
             one.endpoint,
             one.p256dh,
             one.auth,
@@ -35,7 +35,7 @@ def follow(runtime: Runtime, story: str, numbers: range) -> None:
             topics=frozenset(),
             followed=frozenset({story}),
         )
-        subscriptions.change(one.id, wish)
+        subscriptions.change(one.id, requested)
 
 
 @pytest.fixture

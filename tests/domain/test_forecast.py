@@ -13,76 +13,80 @@ from service.desk.report import forecast_words
 from service.domain import forecast as forecasts
 from service.domain.forecast import Forecast, forecast
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
-from service.model.preferences import NO_QUIET, QUARTER, UNLIMITED, Manners, day
+from service.model.preferences import NO_QUIET, QUARTER, UNLIMITED, NewsroomDefaults, day
 from service.store import Store, connect
-from tests.store.test_subscriptions import wish
-from tests.support.installation import House, content
+from tests.store.test_subscriptions import requested
+from tests.support.installation import Installation, content
 from tests.support.push_service import PushService
 from tests.support.seeded import around_now, choose
 
 EVERYONE = Audience(everyone=True)
-MANNERS = Manners(NO_QUIET, UNLIMITED)
+MANNERS = NewsroomDefaults(NO_QUIET, UNLIMITED)
 
 
-def asked(house: House, audience: Audience = EVERYONE, **options: Any) -> Forecast:
+def asked(installation: Installation, audience: Audience = EVERYONE, **options: Any) -> Forecast:
     """What the desk would say now of an alert to these."""
     send_at = options.pop("send_at", None)
-    manners = house.config.manners
+    defaults = installation.config.defaults
     return forecast(
-        house.runtime.store, manners, content(**options), audience, send_at, time.time()
+        installation.runtime.store, defaults, content(**options), audience, send_at, time.time()
     )
 
 
 def test_what_is_said_of_a_few_readers_is_what_becomes_of_them(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(300)
-    choose(house, range(100), quiet=around_now())
-    choose(house, range(60, 100), allow_breaking=True)
-    choose(house, range(100, 130), paused_until=int(time.time()) + 9000)
-    choose(house, range(130, 200), daily_limit=1)
-    house.worker()
-    house.clock()
-    house.over(house.publish())
+    installation.seed(300)
+    choose(installation, range(100), quiet=around_now())
+    choose(installation, range(60, 100), allow_breaking=True)
+    choose(installation, range(100, 130), paused_until=int(time.time()) + 9000)
+    choose(installation, range(130, 200), daily_limit=1)
+    installation.worker()
+    installation.clock()
+    installation.over(installation.publish())
     for options, held, full in (({}, 100, 70), ({"kind": "breaking"}, 60, 0)):
-        said = asked(house, **options)
+        said = asked(installation, **options)
         assert said == Forecast(300, 300, held, 30, full, 0)
-        id = house.publish(**options)
-        house.over(id)
-        progress = house.runtime.publishing.progress(id)
+        id = installation.publish(**options)
+        installation.over(id)
+        progress = installation.runtime.publishing.progress(id)
         became = [progress.skipped(why) for why in (QUIET, PAUSED, LIMIT)]
         assert became == [said.held, said.paused, said.full]
 
 
-def test_an_alert_for_later_is_judged_by_the_readers_clocks_then(house: House) -> None:
-    house.seed(100)
+def test_an_alert_for_later_is_judged_by_the_readers_clocks_then(
+    installation: Installation,
+) -> None:
+    installation.seed(100)
     now = int(time.time()) // QUARTER
-    choose(house, range(40), quiet=around_now(before=-8, after=16))
-    assert asked(house).held == 0
-    assert asked(house, send_at=SendAt((now + 10) * QUARTER)).held == 40
-    assert asked(house, send_at=SendAt((now + 20) * QUARTER)).held == 0
+    choose(installation, range(40), quiet=around_now(before=-8, after=16))
+    assert asked(installation).held == 0
+    assert asked(installation, send_at=SendAt((now + 10) * QUARTER)).held == 40
+    assert asked(installation, send_at=SendAt((now + 20) * QUARTER)).held == 0
 
 
-def test_an_alert_by_local_time_is_judged_where_each_reader_is(house: House) -> None:
-    house.seed(90)
+def test_an_alert_by_local_time_is_judged_where_each_reader_is(installation: Installation) -> None:
+    installation.seed(90)
     shown = datetime.now(timezone.utc) + timedelta(hours=2)
     asleep = around_now(before=-4, after=20)  # on all their clocks when those show that time
-    choose(house, range(30), zone="UTC", quiet=asleep)
-    choose(house, range(30, 60), zone="Asia/Tokyo", quiet=asleep)  # has shown it for hours
-    choose(house, range(60, 90), zone="America/New_York", quiet=NO_QUIET)
+    choose(installation, range(30), zone="UTC", quiet=asleep)
+    choose(installation, range(30, 60), zone="Asia/Tokyo", quiet=asleep)  # has shown it for hours
+    choose(installation, range(60, 90), zone="America/New_York", quiet=NO_QUIET)
     send_at = SendAt(time.time(), wall=shown.replace(tzinfo=None).isoformat(timespec="minutes"))
-    said = asked(house, send_at=send_at)
+    said = asked(installation, send_at=send_at)
     assert (said.held, said.late) == (30, 30)
 
 
-def test_of_a_story_nothing_is_said_of_how_many_alerts_readers_had_today(house: House) -> None:
+def test_of_a_story_nothing_is_said_of_how_many_alerts_readers_had_today(
+    installation: Installation,
+) -> None:
     """It counts once a day: who had one of it already gets this one too."""
-    house.seed(50)
-    choose(house, range(50), daily_limit=1)
+    installation.seed(50)
+    choose(installation, range(50), daily_limit=1)
     date = day("", int(time.time()) // QUARTER)
-    house.runtime.store.daily.count(1, 0, date, range(50), [1] * 50)
-    assert asked(house).full == 50
-    assert asked(house, replace(EVERYONE, story="ferry")).full == 0
+    installation.runtime.store.daily.count(1, 0, date, range(50), [1] * 50)
+    assert asked(installation).full == 50
+    assert asked(installation, replace(EVERYONE, story="ferry")).full == 0
 
 
 @pytest.fixture
@@ -90,10 +94,10 @@ def store(redis_url: str) -> Store:
     """Readers of two topics in two partitions, some of whom left or are gone."""
     store = Store(connect(redis_url), 2)
     for slug in ("world", "sport"):
-        store.house.add_topic(Topic(slug, slug))
+        store.installation.add_topic(Topic(slug, slug))
     for number in range(700):
         topic = "world" if number % 5 else "sport"
-        store.subscriptions.subscribe(wish(number, topics=frozenset({topic})))
+        store.subscriptions.subscribe(requested(number, topics=frozenset({topic})))
     return store
 
 
@@ -119,12 +123,12 @@ def test_drawing_leaves_nothing_behind(store: Store) -> None:
 
 
 def test_of_many_readers_some_are_asked_and_a_share_is_said(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forecasts, "MOST_ASKED", 200)
-    house.seed(1000)
-    choose(house, range(0, 1000, 2), quiet=around_now())
-    said = asked(house)
+    installation.seed(1000)
+    choose(installation, range(0, 1000, 2), quiet=around_now())
+    said = asked(installation)
     assert (said.recipients, said.asked, said.exact) == (1000, 200, False)
     assert 50 < said.held < 150, "half of them: seven standard deviations"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from service.model.notifications import Audience, Outcome, SubscriptionId
 from service.store.outcomes import FAREWELL
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
 EVERYONE = Audience(everyone=True)
@@ -23,43 +23,43 @@ def gone_of(share: float) -> Callable[[Message], Answer | None]:
     return rule
 
 
-def send(house: House) -> dict[str, int]:
-    worker = house.worker()
-    id = house.publish()
-    house.runtime.dispatch.advance(id)
-    wait_until(lambda: house.runtime.publishing.progress(id).done == 1000)
-    house.end(worker)
-    return house.outcomes(id)
+def send(installation: Installation) -> dict[str, int]:
+    worker = installation.worker()
+    id = installation.publish()
+    installation.runtime.dispatch.advance(id)
+    wait_until(lambda: installation.runtime.publishing.progress(id).done == 1000)
+    installation.end(worker)
+    return installation.outcomes(id)
 
 
-def say_farewell(house: House, now: float) -> None:
+def say_farewell(installation: Installation, now: float) -> None:
     """Be the clock until nobody waits: what it does each time may take a quarter of a second."""
-    gone, farewells = house.runtime.gone, house.runtime.store.farewells
+    gone, farewells = installation.runtime.gone, installation.runtime.store.farewells
     wait_until(lambda: gone.look_after(now) or not farewells.waiting())
 
 
 def test_the_record_of_a_gone_reader_is_deleted_a_minute_later(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(1000)
+    installation.seed(1000)
     push.answer_with(gone_of(0.15))
-    outcomes = send(house)
-    gone, runtime = outcomes["gone"], house.runtime
+    outcomes = send(installation)
+    gone, runtime = outcomes["gone"], installation.runtime
     assert 100 < gone < 200
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone, "they left every audience at once"
     runtime.gone.look_after(time.time())
     assert runtime.store.subscriptions.count() == 1000, "their records are there for a minute"
-    say_farewell(house, time.time() + FAREWELL)
+    say_farewell(installation, time.time() + FAREWELL)
     assert runtime.store.subscriptions.count() == 1000 - gone
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone
 
 
 def test_a_push_service_that_calls_half_its_readers_gone_is_not_believed_until_a_person_confirms(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(1000)
+    installation.seed(1000)
     push.answer_with(gone_of(0.5))
-    gone, runtime = send(house)["gone"], house.runtime
+    gone, runtime = send(installation)["gone"], installation.runtime
     runtime.gone.look_after(time.time())
     runtime.gone.look_after(time.time() + FAREWELL)
     assert runtime.store.subscriptions.count() == 1000, "no record is deleted"
@@ -68,17 +68,19 @@ def test_a_push_service_that_calls_half_its_readers_gone_is_not_believed_until_a
     assert (doubt.origin, doubt.browsers) == (push.origin, gone)
 
     runtime.gone.confirm(push.origin)
-    say_farewell(house, time.time())
+    say_farewell(installation, time.time())
 
     assert runtime.gone.doubts() == []
     assert runtime.store.subscriptions.count() == 1000 - gone
 
 
-def test_readers_wrongly_called_gone_are_counted_in_again(house: House, push: PushService) -> None:
-    house.seed(1000)
+def test_readers_wrongly_called_gone_are_counted_in_again(
+    installation: Installation, push: PushService
+) -> None:
+    installation.seed(1000)
     push.answer_with(gone_of(0.5))
-    send(house)
-    runtime = house.runtime
+    send(installation)
+    runtime = installation.runtime
     runtime.gone.look_after(time.time())
     runtime.gone.look_after(time.time() + FAREWELL)
 
@@ -91,25 +93,27 @@ def test_readers_wrongly_called_gone_are_counted_in_again(house: House, push: Pu
 
 
 def test_a_reader_who_came_back_within_the_minute_is_not_deleted(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(1000)
+    installation.seed(1000)
     push.answer_with(gone_of(0.1))
-    gone, runtime = send(house)["gone"], house.runtime
+    gone, runtime = send(installation)["gone"], installation.runtime
     back = runtime.store.farewells.waiting()[0].ids[0]
     runtime.store.redis.setbit("{0}:gone", back.number, 0)
-    say_farewell(house, time.time() + FAREWELL)
+    say_farewell(installation, time.time() + FAREWELL)
     assert runtime.store.subscriptions.get(back).id == back
     assert runtime.store.subscriptions.count() == 1000 - gone + 1
 
 
-def test_a_deletion_that_was_interrupted_is_finished_later(house: House, push: PushService) -> None:
-    house.seed(1000)
+def test_a_deletion_that_was_interrupted_is_finished_later(
+    installation: Installation, push: PushService
+) -> None:
+    installation.seed(1000)
     push.answer_with(gone_of(0.1))
-    gone, runtime = send(house)["gone"], house.runtime
+    gone, runtime = send(installation)["gone"], installation.runtime
     for id in runtime.store.farewells.waiting()[0].ids[:3]:
         runtime.store.subscriptions.remove(SubscriptionId(*id), remember=False)
-    say_farewell(house, time.time() + FAREWELL)
+    say_farewell(installation, time.time() + FAREWELL)
     assert runtime.store.subscriptions.count() == 1000 - gone
 
 
@@ -124,16 +128,16 @@ sys.exit(worker.main())
 
 
 def test_who_ran_out_of_time_does_not_make_the_share_of_those_called_gone_look_smaller(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(1000)
+    installation.seed(1000)
     push.answer_with(gone_of(0.35))
-    gone, runtime = send(house)["gone"], house.runtime
+    gone, runtime = send(installation)["gone"], installation.runtime
     assert 300 < gone < 400
-    house.run(A_DAY_AHEAD)
-    house.clock()
-    id = house.publish()
-    house.over(id)
+    installation.run(A_DAY_AHEAD)
+    installation.clock()
+    id = installation.publish()
+    installation.over(id)
     late = {(Outcome.EXPIRED, "other"): 1000 - gone}
     assert runtime.publishing.progress(id).outcomes == late, "a worker found them late"
     assert gone < 0.3 * (1000 + 1000 - gone), "counted as answers, they would hide it"

@@ -22,8 +22,8 @@ CHOSEN = {
 
 
 @pytest.fixture
-def client(open_house: Callable[..., Client]) -> Client:
-    return open_house()
+def client(client_with: Callable[..., Client]) -> Client:
+    return client_with()
 
 
 def soon(**ahead: int) -> datetime:
@@ -44,17 +44,17 @@ def date_of(shown: dict[str, str]) -> Any:
 
 
 def test_who_chose_nothing_sees_what_the_newsroom_decided_even_later(
-    open_house: Callable[..., Client],
+    client_with: Callable[..., Client],
 ) -> None:
-    reader = Reader(open_house(QUIET_HOURS="22:00-07:00", DAILY_LIMIT="10"))
+    reader = Reader(client_with(QUIET_HOURS="22:00-07:00", DAILY_LIMIT="10"))
     names = ("quiet_hours", "daily_limit", "allow_breaking", "receipts")
     assert reader.sees(*names) == ({"from": "22:00", "to": "07:00"}, 10, False, True)
-    reader.client = open_house(QUIET_HOURS="none", DAILY_LIMIT="none")
+    reader.client = client_with(QUIET_HOURS="none", DAILY_LIMIT="none")
     assert reader.sees(*names) == (None, None, False, True)
     site = reader.client.call("GET", f"{API}/site").json
     assert site["defaults"] == {"quiet_hours": None, "daily_limit": None}
     reader.change(daily_limit=14)
-    reader.client = open_house(QUIET_HOURS="21:30-08:00", DAILY_LIMIT="4")
+    reader.client = client_with(QUIET_HOURS="21:30-08:00", DAILY_LIMIT="4")
     assert reader.sees(*names[:2]) == ({"from": "21:30", "to": "08:00"}, 14)
     site = reader.client.call("GET", f"{API}/site").json
     assert site["defaults"] == {"quiet_hours": {"from": "21:30", "to": "08:00"}, "daily_limit": 4}
@@ -139,9 +139,9 @@ def test_nothing_is_counted_of_who_wants_no_receipts(client: Client, willing: bo
 
 
 def test_receipts_are_kept_as_long_as_the_newsroom_says(
-    open_house: Callable[..., Client],
+    client_with: Callable[..., Client],
 ) -> None:
-    client = open_house(RECEIPTS_KEPT_DAYS="2")
+    client = client_with(RECEIPTS_KEPT_DAYS="2")
     reader = Reader(client)
     id = client.runtime.publishing.publish(
         Content("Late news", "https://paper.example/"), Audience(everyone=True), by="a test"

@@ -15,9 +15,9 @@ from service.model.payload import Payload
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
 from service.store.stories import MOST_OPEN
-from tests.store.test_subscriptions import wish
+from tests.store.test_subscriptions import requested
 from tests.support.client import API, Client, browser, open_client
-from tests.support.installation import House, content
+from tests.support.installation import Installation, content
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.redis
@@ -261,9 +261,9 @@ def test_what_is_said_of_one_reader_is_what_the_store_counts(redis_url: str) -> 
         redis.flushdb()
         store = Store(redis, 2)
         for slug in SLUGS:
-            store.house.add_topic(Topic(slug, slug))
+            store.installation.add_topic(Topic(slug, slug))
         for number, (of, locale, followed, muted) in enumerate(readers):
-            wanted = wish(number, topics=of, locale=locale, followed=followed, muted=muted)
+            wanted = requested(number, topics=of, locale=locale, followed=followed, muted=muted)
             store.subscriptions.subscribe(wanted)
         audience = Audience(
             everyone, () if everyone else tuple(topics), tuple(exclude), tuple(locales), story=story
@@ -280,29 +280,29 @@ def test_what_is_said_of_one_reader_is_what_the_store_counts(redis_url: str) -> 
 
 
 def test_alerts_of_a_story_replace_one_another_and_a_correction_replaces_its_own(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(2, topics=["world"])
-    house.worker()
-    house.clock()
-    publishing = house.runtime.publishing
+    installation.seed(2, topics=["world"])
+    installation.worker()
+    installation.clock()
+    publishing = installation.runtime.publishing
     story = Audience(everyone=True, story="quake")
-    first = house.publish(story)
-    house.over(first)
-    second = house.publish(story)
-    house.over(second)
+    first = installation.publish(story)
+    installation.over(first)
+    second = installation.publish(story)
+    installation.over(second)
     corrected = publishing.correct(
         second, title="It did not shake", body=None, url=None, replace=True, by="a test"
     ).id
-    house.over(corrected)
-    other = house.publish(Audience(everyone=True, story="storm"))
-    house.over(other)
-    alone = house.publish()
-    house.over(alone)
+    installation.over(corrected)
+    other = installation.publish(Audience(everyone=True, story="storm"))
+    installation.over(other)
+    alone = installation.publish()
+    installation.over(alone)
     one_browser = publishing.publish(
         publishing.get(first).text, Audience(subscription=SubscriptionId(0, 0)), by="a test"
     ).id
-    house.over(one_browser)
+    installation.over(one_browser)
 
     topics = [message.headers["topic"] for message in push.received]
     assert len(topics) == 11

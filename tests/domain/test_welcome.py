@@ -15,7 +15,7 @@ from service.model.languages import GREETING, PRESS, SLEPT, TEST
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, SubscriptionId
 from service.model.payload import Payload
 from tests.support.client import API, Client, browser, make_app
-from tests.support.installation import House, content, wait_until
+from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
 from tests.support.seeded import shown
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.redis
 
 SUBSCRIPTIONS, RECEIPTS = f"{API}/subscriptions", f"{API}/receipts"
 EVERYONE = Audience(everyone=True)
-OpenHouse = Callable[..., Client]
+ClientWith = Callable[..., Client]
 
 
 class Reader:
@@ -69,15 +69,15 @@ def asked(one: Notification) -> dict[str, list[str]]:
 # Only a greeting --------------------------------------------------------------------------------
 
 
-def test_nobody_is_greeted_unless_the_newsroom_wants_it(open_house: OpenHouse) -> None:
-    client = open_house()
+def test_nobody_is_greeted_unless_the_newsroom_wants_it(client_with: ClientWith) -> None:
+    client = client_with()
     reader = Reader(client)
     assert welcomes(client) == []
     assert reader.confirmed
 
 
-def test_a_new_reader_is_greeted_once_and_takes_part_in_everything(open_house: OpenHouse) -> None:
-    client = open_house(WELCOME="yes")
+def test_a_new_reader_is_greeted_once_and_takes_part_in_everything(client_with: ClientWith) -> None:
+    client = client_with(WELCOME="yes")
     reader = Reader(client, locale="fr-CA")
     (one,) = welcomes(client)
     assert one.audience == Audience(subscription=reader.id)
@@ -91,9 +91,9 @@ def test_a_new_reader_is_greeted_once_and_takes_part_in_everything(open_house: O
     assert welcomes(client) == [one]
 
 
-def test_the_newsrooms_own_words_are_said_in_its_own_language(open_house: OpenHouse) -> None:
+def test_the_newsrooms_own_words_are_said_in_its_own_language(client_with: ClientWith) -> None:
     words = {"WELCOME_TITLE": "Sveiki!", "WELCOME_BODY": "Labi, ka esat ar mums: {}."}
-    client = open_house(WELCOME="yes", SITE_LANGUAGE="lv", **words)
+    client = client_with(WELCOME="yes", SITE_LANGUAGE="lv", **words)
     Reader(client, locale="fr")
     (one,) = welcomes(client)
     assert (one.text.title, one.text.body, one.text.lang) == (*words.values(), "lv")
@@ -112,9 +112,9 @@ def reach(client: Client, **audience: Any) -> int:
     return client.runtime.publishing.reach(Audience(**audience))
 
 
-def test_who_has_yet_to_confirm_is_in_no_audience(open_house: OpenHouse) -> None:
-    client = open_house(WELCOME="confirm", STORE_PARTITIONS="2")
-    house = client.runtime.store
+def test_who_has_yet_to_confirm_is_in_no_audience(client_with: ClientWith) -> None:
+    client = client_with(WELCOME="confirm", STORE_PARTITIONS="2")
+    installation = client.runtime.store
     token = client.add_token()
     for slug in ("world", "sport"):
         client.call("POST", f"{API}/topics", {"slug": slug, "name": slug.title()}, token=token)
@@ -131,25 +131,28 @@ def test_who_has_yet_to_confirm_is_in_no_audience(open_house: OpenHouse) -> None
         {"topics": ("sport",), "exclude": ("world",), "story": "quake"},
     ]
     assert [reach(client, **one) for one in audiences] == [0] * 6
-    assert (house.subscriptions.count(), house.subscriptions.count("unconfirmed")) == (2, 2)
+    assert (
+        installation.subscriptions.count(),
+        installation.subscriptions.count("unconfirmed"),
+    ) == (2, 2)
     assert reach(client, subscription=reader.id) == 1, "a test, and the welcome itself"
 
     reader.reports()
 
     assert [reach(client, **one) for one in audiences] == [1] * 6
-    assert house.subscriptions.count("unconfirmed") == 1
+    assert installation.subscriptions.count("unconfirmed") == 1
     assert (reader.confirmed, other.confirmed) == (True, False)
     other.call("DELETE")
-    assert house.subscriptions.count("unconfirmed") == 0
+    assert installation.subscriptions.count("unconfirmed") == 0
 
 
 @pytest.mark.parametrize(
     ("event", "confirms"), [("shown", True), ("clicked", True), ("dismissed", False)]
 )
 def test_the_welcome_confirms_where_it_was_seen_and_changes_nothing_else(
-    open_house: OpenHouse, event: str, confirms: bool
+    client_with: ClientWith, event: str, confirms: bool
 ) -> None:
-    client = open_house(WELCOME="confirm")
+    client = client_with(WELCOME="confirm")
     reader = Reader(client, topics=[], timezone="Europe/Riga", daily_limit=3, wording=7)
     before = reader.call("GET").json
     (one,) = welcomes(client)
@@ -159,8 +162,8 @@ def test_the_welcome_confirms_where_it_was_seen_and_changes_nothing_else(
     assert client.runtime.publishing.receipts(one.id)[event] == 1
 
 
-def test_neither_a_forgery_nor_somebody_elses_welcome_confirms(open_house: OpenHouse) -> None:
-    client = open_house(WELCOME="confirm")
+def test_neither_a_forgery_nor_somebody_elses_welcome_confirms(client_with: ClientWith) -> None:
+    client = client_with(WELCOME="confirm")
     reader, other = Reader(client, 0), Reader(client, 1)
     said = {"token": "x" * 22, "event": "shown"}
     assert client.call("POST", RECEIPTS, said).status_code == 204
@@ -170,8 +173,8 @@ def test_neither_a_forgery_nor_somebody_elses_welcome_confirms(open_house: OpenH
     assert not reader.confirmed, "choosing is not seeing"
 
 
-def test_who_left_before_the_welcome_was_seen_stays_away(open_house: OpenHouse) -> None:
-    client = open_house(WELCOME="confirm")
+def test_who_left_before_the_welcome_was_seen_stays_away(client_with: ClientWith) -> None:
+    client = client_with(WELCOME="confirm")
     reader = Reader(client)
     reader.call("DELETE")
     reader.reports("clicked")
@@ -180,8 +183,8 @@ def test_who_left_before_the_welcome_was_seen_stays_away(open_house: OpenHouse) 
     assert reach(client, everyone=True) == 0
 
 
-def test_a_press_confirms_by_the_page_it_opens_and_counts_nothing(open_house: OpenHouse) -> None:
-    client = open_house(WELCOME="confirm")
+def test_a_press_confirms_by_the_page_it_opens_and_counts_nothing(client_with: ClientWith) -> None:
+    client = client_with(WELCOME="confirm")
     reader = Reader(client, receipts=False)
     (one,) = welcomes(client)
     assert one.text.url.startswith("https://paper.example/#")
@@ -203,9 +206,9 @@ def test_a_press_confirms_by_the_page_it_opens_and_counts_nothing(open_house: Op
     ],
 )
 def test_who_can_confirm_by_a_press_only_is_told_to_press(
-    open_house: OpenHouse, endpoint: str | None, receipts: bool, press: bool
+    client_with: ClientWith, endpoint: str | None, receipts: bool, press: bool
 ) -> None:
-    client = open_house(WELCOME="confirm")
+    client = client_with(WELCOME="confirm")
     given = browser()
     given["endpoint"] = endpoint or given["endpoint"]
     said = {"subscription": given, "receipts": receipts, "locale": "de"}
@@ -216,8 +219,8 @@ def test_who_can_confirm_by_a_press_only_is_told_to_press(
     assert Payload(one, "https://push.example").size < MAX_PLAINTEXT
 
 
-def test_there_is_one_welcome_a_day_however_often_a_page_comes(open_house: OpenHouse) -> None:
-    client = open_house(WELCOME="confirm")
+def test_there_is_one_welcome_a_day_however_often_a_page_comes(client_with: ClientWith) -> None:
+    client = client_with(WELCOME="confirm")
     reader = Reader(client)
     for more in ({}, {"refresh": True}, {"topics": []}):
         answer = reader.subscribe(**more)
@@ -235,8 +238,8 @@ def test_there_is_one_welcome_a_day_however_often_a_page_comes(open_house: OpenH
     assert len(welcomes(client)) == 2
 
 
-def test_a_browser_that_moves_takes_along_whether_it_confirmed(open_house: OpenHouse) -> None:
-    client = open_house(WELCOME="confirm")
+def test_a_browser_that_moves_takes_along_whether_it_confirmed(client_with: ClientWith) -> None:
+    client = client_with(WELCOME="confirm")
     waiting, sure = Reader(client, 0), Reader(client, 1)
     sure.reports()
     for number, reader in enumerate((waiting, sure), 2):
@@ -249,27 +252,27 @@ def test_a_browser_that_moves_takes_along_whether_it_confirmed(open_house: OpenH
     assert sure.id not in greeted
 
 
-def test_where_the_newsroom_asks_no_more_the_next_visit_confirms(open_house: OpenHouse) -> None:
-    reader = Reader(open_house(WELCOME="confirm"))
+def test_where_the_newsroom_asks_no_more_the_next_visit_confirms(client_with: ClientWith) -> None:
+    reader = Reader(client_with(WELCOME="confirm"))
     assert not reader.confirmed
-    reader.client = open_house(WELCOME="yes")
+    reader.client = client_with(WELCOME="yes")
     assert reach(reader.client, everyone=True) == 0
     reader.subscribe(refresh=True)
     assert reader.confirmed
     assert reach(reader.client, everyone=True) == 1
 
 
-def test_who_was_there_before_the_newsroom_asked_is_asked_nothing(open_house: OpenHouse) -> None:
-    reader = Reader(open_house())
-    reader.client = open_house(WELCOME="confirm")
+def test_who_was_there_before_the_newsroom_asked_is_asked_nothing(client_with: ClientWith) -> None:
+    reader = Reader(client_with())
+    reader.client = client_with(WELCOME="confirm")
     reader.subscribe(refresh=True)
     reader.subscribe()
     assert reader.confirmed
     assert welcomes(reader.client) == []
 
 
-def test_welcomes_give_way_to_alerts_and_come_on_another_visit(open_house: OpenHouse) -> None:
-    client = open_house(WELCOME="confirm")
+def test_welcomes_give_way_to_alerts_and_come_on_another_visit(client_with: ClientWith) -> None:
+    client = client_with(WELCOME="confirm")
     ids = [client.runtime.publishing.publish(content(), EVERYONE, by="").id for _ in range(100)]
     reader = Reader(client)
     assert welcomes(client) == []
@@ -296,17 +299,17 @@ def test_in_a_full_redis_nothing_is_stored_and_nobody_greeted() -> None:
 
 
 @pytest.fixture
-def confirming(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[House]:
+def confirming(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[Installation]:
     """A house that wants to be confirmed, with a worker and a clock."""
-    with House(redis_url, push, tmp_path, WELCOME="confirm") as house:
-        push.accept_any(house.vapid.public)
-        house.worker()
-        house.clock()
-        yield house
+    with Installation(redis_url, push, tmp_path, WELCOME="confirm") as installation:
+        push.accept_any(installation.vapid.public)
+        installation.worker()
+        installation.clock()
+        yield installation
 
 
 def test_only_who_saw_the_welcome_gets_what_comes_after_it(
-    confirming: House, push: PushService
+    confirming: Installation, push: PushService
 ) -> None:
     client = Client(create_app(confirming.config))
     for number in range(3):

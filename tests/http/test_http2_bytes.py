@@ -171,14 +171,14 @@ class AgainstH2(RuleBasedStateMachine):
 
     @precondition(lambda self: self.open & self.whole)
     @rule(
-        choice=st.integers(0, 1000),
+        preferences=st.integers(0, 1000),
         status=st.sampled_from([201, 410, 429, 500]),
         body=st.integers(0, 5000),
         trailers=st.booleans(),
     )
-    def answer(self, choice: int, status: int, body: int, trailers: bool) -> None:
+    def answer(self, preferences: int, status: int, body: int, trailers: bool) -> None:
         streams = sorted(self.open & self.whole)
-        stream = streams[choice % len(streams)]
+        stream = streams[preferences % len(streams)]
         fields = [(":status", str(status)), ("location", f"/m/{stream}")]
         self.server.send_headers(stream, fields, end_stream=not body and not trailers)
         if body:
@@ -189,21 +189,21 @@ class AgainstH2(RuleBasedStateMachine):
         self.open.discard(stream)
 
     @precondition(lambda self: self.open)
-    @rule(choice=st.integers(0, 1000), refuse=st.booleans())
-    def reset(self, choice: int, refuse: bool) -> None:
+    @rule(preferences=st.integers(0, 1000), refuse=st.booleans())
+    def reset(self, preferences: int, refuse: bool) -> None:
         streams = sorted(self.open)
-        stream = streams[choice % len(streams)]
+        stream = streams[preferences % len(streams)]
         code = ErrorCodes.REFUSED_STREAM if refuse else ErrorCodes.INTERNAL_ERROR
         self.server.reset_stream(stream, code)
         self.open.discard(stream)
         self.expected[stream] = -7 if refuse else 0
 
     @precondition(lambda self: self.open)
-    @rule(choice=st.integers(0, 1000), more=st.integers(1, 5000))
-    def widen(self, choice: int, more: int) -> None:
+    @rule(preferences=st.integers(0, 1000), more=st.integers(1, 5000))
+    def widen(self, preferences: int, more: int) -> None:
         streams = sorted(self.open - self.whole)
         assume(streams)
-        self.server.increment_flow_control_window(more, streams[choice % len(streams)])
+        self.server.increment_flow_control_window(more, streams[preferences % len(streams)])
         self.server.increment_flow_control_window(more)
 
     @rule(
@@ -220,11 +220,11 @@ class AgainstH2(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.made)
-    @rule(choice=st.integers(0, 1000))
-    def cancel(self, choice: int) -> None:
+    @rule(preferences=st.integers(0, 1000))
+    def cancel(self, preferences: int) -> None:
         streams = sorted(self.made.keys() - self.ended.keys())
         assume(streams)
-        stream = streams[choice % len(streams)]
+        stream = streams[preferences % len(streams)]
         self.client.cancel(self.made[stream])
         self.ended[stream] = 0, False
         self.expected.pop(stream, None)

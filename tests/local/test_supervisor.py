@@ -45,7 +45,7 @@ with Supervisor() as supervisor:
 """
 
 
-class House:
+class Installation:
     """A supervisor over three children in `folder`."""
 
     def __init__(self, folder: Path, *more: str) -> None:
@@ -72,16 +72,16 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+def installation(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
     """Start houses, and leave none of their processes behind, whatever a test finds."""
-    houses: list[House] = []
+    installations: list[Installation] = []
 
-    def start(*more: str) -> House:
-        houses.append(House(tmp_path, *more))
-        return houses[-1]
+    def start(*more: str) -> Installation:
+        installations.append(Installation(tmp_path, *more))
+        return installations[-1]
 
     yield start
-    for one in houses:
+    for one in installations:
         one.supervisor.kill()
         one.supervisor.wait()
         for name in ("redis", "web", "worker"):
@@ -97,8 +97,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_killed_child_is_started_again_and_the_others_stay(house: Callable[..., House]) -> None:
-    running = house()
+def test_a_killed_child_is_started_again_and_the_others_stay(
+    installation: Callable[..., Installation],
+) -> None:
+    running = installation()
     redis, web, worker = running.pids()
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: running.pid("worker") != worker)
@@ -109,9 +111,9 @@ def test_a_killed_child_is_started_again_and_the_others_stay(house: Callable[...
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_all_children_the_first_started_last(
-    house: Callable[..., House], number: signal.Signals
+    installation: Callable[..., Installation], number: signal.Signals
 ) -> None:
-    running = house()
+    running = installation()
     pids = running.pids()
     running.supervisor.send_signal(number)
     assert running.supervisor.wait() == 0
@@ -121,9 +123,9 @@ def test_a_signal_stops_all_children_the_first_started_last(
 
 
 def test_ctrl_c_in_the_terminal_reaches_no_child_but_through_the_supervisor(
-    house: Callable[..., House],
+    installation: Callable[..., Installation],
 ) -> None:
-    running = house()
+    running = installation()
     for pid in running.pids():
         assert os.getsid(pid) == pid
     os.killpg(running.supervisor.pid, signal.SIGINT)
@@ -131,8 +133,10 @@ def test_ctrl_c_in_the_terminal_reaches_no_child_but_through_the_supervisor(
     assert sorted(running.finished()) == ["redis", "web", "worker"]
 
 
-def test_a_second_signal_ends_a_child_that_will_not_finish(house: Callable[..., House]) -> None:
-    running = house("stubborn")
+def test_a_second_signal_ends_a_child_that_will_not_finish(
+    installation: Callable[..., Installation],
+) -> None:
+    running = installation("stubborn")
     pids = running.pids()
     running.supervisor.send_signal(signal.SIGINT)
     wait_until(lambda: (running.folder / "finished").exists() and "worker" in running.finished())
@@ -144,8 +148,10 @@ def test_a_second_signal_ends_a_child_that_will_not_finish(house: Callable[..., 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of the death")
-def test_no_child_outlives_a_supervisor_that_is_killed(house: Callable[..., House]) -> None:
-    running = house()
+def test_no_child_outlives_a_supervisor_that_is_killed(
+    installation: Callable[..., Installation],
+) -> None:
+    running = installation()
     pids = running.pids()
     running.supervisor.kill()
     running.supervisor.wait()

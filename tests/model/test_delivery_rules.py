@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from service.model.delivery_rules import Courtesy
+from service.model.delivery_rules import DeliveryRules
 from service.model.notifications import (
     Audience,
     Content,
@@ -14,28 +14,30 @@ from service.model.notifications import (
     SendAt,
     State,
 )
-from service.model.preferences import Choice, Manners, Quiet
+from service.model.preferences import Preferences, NewsroomDefaults, Quiet
 
 NIGHT = Quiet.parse("22:00-07:00")
 MORNING = datetime(2026, 6, 2, 7, 0, tzinfo=timezone.utc).timestamp()
 EVENING = MORNING + 15 * 3600
 
 
-def courtesy(began: float, ttl: int = 4 * 3600, send_at: SendAt | None = None) -> Courtesy:
+def rules(began: float, ttl: int = 4 * 3600, send_at: SendAt | None = None) -> DeliveryRules:
     said = Content(title="Late news", url="https://paper.example/story", ttl=ttl)
     everyone = Audience(everyone=True)
     alert = Notification(
         1, said, everyone, State.SENDING, began, "a test", started_at=began, send_at=send_at
     )
-    return Courtesy(alert, Manners(NIGHT, 0), lambda _zone: "UTC")
+    return DeliveryRules(alert, NewsroomDefaults(NIGHT, 0), lambda _zone: "UTC")
 
 
 def reader(**chosen: object) -> Record:
-    return Record(1, "x", b"\x04" + bytes(64), bytes(16), 1, 1, 1, 1, 1, Choice(**chosen).pack())  # type: ignore[arg-type]
+    return Record(
+        1, "x", b"\x04" + bytes(64), bytes(16), 1, 1, 1, 1, 1, Preferences(**chosen).pack()
+    )  # type: ignore[arg-type]
 
 
 def test_who_is_asleep_is_held_but_for_the_last_minute_in_which_the_alert_waits() -> None:
-    asked = courtesy(MORNING - 300)
+    asked = rules(MORNING - 300)
     before = asked.of(reader(), MORNING - 61)
     assert (before.outcome, before.wakes) == (Outcome.SKIPPED, int(MORNING) // 900)
     assert asked.of(reader(), MORNING - 59).waits_until == MORNING
@@ -44,13 +46,13 @@ def test_who_is_asleep_is_held_but_for_the_last_minute_in_which_the_alert_waits(
 
 
 def test_a_minute_before_it_is_quiet_it_is_quiet_already() -> None:
-    asked = courtesy(EVENING - 300)
+    asked = rules(EVENING - 300)
     assert asked.of(reader(), EVENING - 61).expires == EVENING
     assert asked.of(reader(), EVENING - 59).why == "quiet"
 
 
 def test_a_pause_ends_when_it_ends() -> None:
-    asked, noon = courtesy(MORNING + 4 * 3600), MORNING + 5 * 3600
+    asked, noon = rules(MORNING + 4 * 3600), MORNING + 5 * 3600
     one = reader(paused_until=int(noon))
     assert asked.of(one, noon - 1).why == "paused"
     assert asked.of(one, noon).outcome is None
@@ -58,7 +60,7 @@ def test_a_pause_ends_when_it_ends() -> None:
 
 def test_an_alert_good_for_a_minute_reaches_whose_clock_shows_its_time() -> None:
     send_at = SendAt(MORNING, wall="2026-06-02T12:00:00")
-    asked, noon = courtesy(MORNING, ttl=60, send_at=send_at), MORNING + 5 * 3600
+    asked, noon = rules(MORNING, ttl=60, send_at=send_at), MORNING + 5 * 3600
     assert asked.of(reader(), noon - 1).waits_until == noon
     assert asked.of(reader(), noon + 20).outcome is None
     assert asked.of(reader(), noon + 31).outcome is Outcome.EXPIRED

@@ -16,10 +16,10 @@ from service.config import Config, ConfigError
 from service.model.keys import VapidKey, b64url, on_p256
 from service.model.notifications import SubscriptionId
 from service.runtime import KeyRefusal, Runtime
-from service.store.records import Wish
+from service.store.records import SubscriptionRequest
 from tests.support import ROOT
 from tests.support.client import API, VAPID, Client, browser, make_app
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
 
@@ -90,20 +90,23 @@ def test_every_reader_is_signed_for_with_the_key_they_subscribed_with(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
     both = {"VAPID_PRIVATE_KEY": f"{NEW.text} {OLD.text}"}
-    with House(redis_url, push, tmp_path, **both) as house:
+    with Installation(redis_url, push, tmp_path, **both) as installation:
         key_of = {}
         for number in range(40):
             key = (OLD, NEW)[number % 2]
             made = push.subscribe(key.public)
-            wish = Wish(
-                house.runtime.endpoints.parse(made.endpoint), made.p256dh, made.auth, public(key)
+            requested = SubscriptionRequest(
+                installation.runtime.endpoints.parse(made.endpoint),
+                made.p256dh,
+                made.auth,
+                public(key),
             )
-            house.runtime.store.subscriptions.subscribe(wish)
+            installation.runtime.store.subscriptions.subscribe(requested)
             key_of[made.endpoint] = public(key)
-        house.worker()
-        id = house.publish()
-        house.over(id)
-        assert house.outcomes(id) == {"accepted": 40}
+        installation.worker()
+        id = installation.publish()
+        installation.over(id)
+        assert installation.outcomes(id) == {"accepted": 40}
     assert push.refusals == []
     signed = {m.endpoint: m.headers["authorization"].rpartition("k=")[2] for m in push.received}
     assert signed == key_of
@@ -132,7 +135,7 @@ def test_a_key_is_not_retired_while_readers_depend_on_it(
     runtime = opened(redis_url, NEW, OLD)
     with pytest.raises(KeyRefusal, match=r"^1 readers depend on it"):
         runtime.retire_key(public(OLD))
-    assert runtime.store.house.retired_vapid_keys() == set()
+    assert runtime.store.installation.retired_vapid_keys() == set()
     with pytest.raises(ConfigError, match=f"1 subscriptions need the key .* {public(OLD)}"):
         opened(redis_url, NEW)
 
@@ -158,7 +161,7 @@ def test_neither_the_current_key_nor_an_unknown_one_is_retired(redis_url: str) -
     for unknown in (public(VapidKey.generate()), "", "B", public(OLD)[:19]):
         with pytest.raises(KeyRefusal, match="no such key"):
             runtime.retire_key(unknown)
-    assert runtime.store.house.retired_vapid_keys() == set()
+    assert runtime.store.installation.retired_vapid_keys() == set()
 
 
 def test_the_shell_shows_the_keys_and_retires_one_when_its_last_reader_has_left(

@@ -13,9 +13,9 @@ from service.model.preferences import (
     MOST_A_DAY,
     NO_QUIET,
     QUARTER,
-    Choice,
+    Preferences,
     Hours,
-    Manners,
+    NewsroomDefaults,
     Quiet,
     day,
     hours,
@@ -104,7 +104,7 @@ def test_quiet_hours_are_said_as_they_are_read() -> None:
 
 HOUR = 3600
 CHOICES = st.builds(
-    Choice,
+    Preferences,
     quiet=st.none() | QUIET,
     daily_limit=st.none() | st.integers(0, MOST_A_DAY),
     allow_breaking=st.booleans(),
@@ -115,18 +115,18 @@ CHOICES = st.builds(
 
 
 @given(CHOICES)
-def test_a_choice_is_read_as_it_was_written_in_five_bytes(choice: Choice) -> None:
-    assert len(choice.pack()) == 5
-    assert Choice.unpack(choice.pack()) == choice
+def test_a_choice_is_read_as_it_was_written_in_five_bytes(preferences: Preferences) -> None:
+    assert len(preferences.pack()) == 5
+    assert Preferences.unpack(preferences.pack()) == preferences
 
 
 def test_a_pause_lasts_until_its_hour_has_ended() -> None:
-    paused = Choice(paused_until=1_795_640_401)
-    assert Choice.unpack(paused.pack()).paused_until == 1_795_644_000
+    paused = Preferences(paused_until=1_795_640_401)
+    assert Preferences.unpack(paused.pack()).paused_until == 1_795_644_000
 
 
 def test_what_a_reader_chose_comes_before_what_the_newsroom_has() -> None:
-    manners = Manners(NIGHT, 10)
-    nothing, other = Choice(), Choice(quiet=NO_QUIET, daily_limit=3)
-    assert (manners.quiet_of(nothing), manners.limit_of(nothing)) == (NIGHT, 10)
-    assert (manners.quiet_of(other), manners.limit_of(other)) == (NO_QUIET, 3)
+    defaults = NewsroomDefaults(NIGHT, 10)
+    nothing, other = Preferences(), Preferences(quiet=NO_QUIET, daily_limit=3)
+    assert (defaults.quiet_of(nothing), defaults.limit_of(nothing)) == (NIGHT, 10)
+    assert (defaults.quiet_of(other), defaults.limit_of(other)) == (NO_QUIET, 3)

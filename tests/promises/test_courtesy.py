@@ -16,7 +16,7 @@ from service.model.notifications import Audience, SendAt, State, SubscriptionId
 from service.model.payload import SLEPT
 from service.model.preferences import NO_QUIET, QUARTER, day
 from service.store import Store, connect
-from tests.support.installation import House, content, wait_until
+from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer
 from tests.support.seeded import FRONT, READERS, around_now, choose, reader_of, said, wake, waking
@@ -24,8 +24,8 @@ from tests.support.seeded import FRONT, READERS, around_now, choose, reader_of, 
 EVERYONE = Audience(everyone=True)
 
 
-def skipped(house: House, id: int) -> dict[str, int]:
-    progress = house.runtime.publishing.progress(id)
+def skipped(installation: Installation, id: int) -> dict[str, int]:
+    progress = installation.runtime.publishing.progress(id)
     return {why: n for (outcome, why), n in progress.outcomes.items() if outcome == "skipped"}
 
 
@@ -38,7 +38,7 @@ def reached(push: PushService) -> set[int]:
 
 
 def test_an_alert_is_held_for_those_in_whose_zone_it_is_night(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
     id = reading.publish()
@@ -51,17 +51,19 @@ def test_an_alert_is_held_for_those_in_whose_zone_it_is_night(
 def test_the_newsrooms_quiet_hours_hold_for_those_who_chose_none(
     redis_url: str, push: PushService, tmp_path: Any
 ) -> None:
-    with House(redis_url, push, tmp_path, QUIET_HOURS=str(around_now())) as house:
-        house.seed(READERS)
-        choose(house, range(100), quiet=None)
-        house.worker()
-        id = house.publish()
-        house.runtime.dispatch.advance(id)
-        wait_until(lambda: house.runtime.publishing.progress(id).done == READERS)
-        assert skipped(house, id) == {"quiet": 100}
+    with Installation(redis_url, push, tmp_path, QUIET_HOURS=str(around_now())) as installation:
+        installation.seed(READERS)
+        choose(installation, range(100), quiet=None)
+        installation.worker()
+        id = installation.publish()
+        installation.runtime.dispatch.advance(id)
+        wait_until(lambda: installation.runtime.publishing.progress(id).done == READERS)
+        assert skipped(installation, id) == {"quiet": 100}
 
 
-def test_a_breaking_alert_wakes_only_those_who_allow_it(reading: House, push: PushService) -> None:
+def test_a_breaking_alert_wakes_only_those_who_allow_it(
+    reading: Installation, push: PushService
+) -> None:
     choose(reading, range(100), quiet=around_now())
     choose(reading, range(40), allow_breaking=True)
     id = reading.publish(kind="breaking")
@@ -71,7 +73,7 @@ def test_a_breaking_alert_wakes_only_those_who_allow_it(reading: House, push: Pu
 
 
 def test_who_paused_is_left_alone_until_the_pause_is_over(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), paused_until=int(time.time()) + 3 * 3600)
     choose(reading, range(100, 150), paused_until=int(time.time()) - 2 * 3600)
@@ -82,7 +84,7 @@ def test_who_paused_is_left_alone_until_the_pause_is_over(
 
 
 def test_a_push_service_is_never_asked_to_keep_an_alert_into_quiet_hours(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     soon = around_now(before=-2, after=30)  # in 15 to 30 minutes
     choose(reading, range(READERS), quiet=soon)
@@ -95,7 +97,7 @@ def test_a_push_service_is_never_asked_to_keep_an_alert_into_quiet_hours(
 
 
 def test_quiet_hours_that_begin_while_an_alert_waits_are_kept(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     """A push service that answers later finds its readers asleep."""
     push.answer_with(lambda _: Answer(429, {"retry-after": "2"}))
@@ -108,7 +110,9 @@ def test_quiet_hours_that_begin_while_an_alert_waits_are_kept(
     assert skipped(reading, id)["quiet"] > READERS / 2
 
 
-def test_a_test_to_ones_own_browser_comes_at_any_hour(reading: House, push: PushService) -> None:
+def test_a_test_to_ones_own_browser_comes_at_any_hour(
+    reading: Installation, push: PushService
+) -> None:
     choose(reading, range(1), quiet=around_now(), paused_until=int(time.time()) + 9000)
     id = reading.publish(Audience(subscription=SubscriptionId(0, 0)))
     reading.over(id)
@@ -120,7 +124,7 @@ def test_a_test_to_ones_own_browser_comes_at_any_hour(reading: House, push: Push
 
 @pytest.mark.redis
 def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
     choose(reading, range(40), allow_breaking=True)
@@ -138,7 +142,7 @@ def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
 
 
 def test_what_a_newer_alert_of_its_story_has_replaced_does_not_come_in_the_morning(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     ferry = replace(EVERYONE, story="ferry")
     choose(reading, range(50), quiet=around_now())
@@ -151,7 +155,7 @@ def test_what_a_newer_alert_of_its_story_has_replaced_does_not_come_in_the_morni
 
 
 def test_of_a_story_each_reader_gets_the_latest_that_is_for_them(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     late = reading.publish(replace(EVERYONE, story="ferry"), title="Ferry late")
@@ -170,7 +174,7 @@ def test_of_a_story_each_reader_gets_the_latest_that_is_for_them(
 
 
 def test_what_is_held_has_the_words_that_hold_in_the_morning(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     wrong, gone = (reading.publish(title=title) for title in ("Ten dead", "Never mind"))
@@ -185,7 +189,7 @@ def test_what_is_held_has_the_words_that_hold_in_the_morning(
 
 
 def test_what_was_cancelled_in_the_night_does_not_come_in_the_morning(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     push.answer_with(lambda _: Answer(503, {"retry-after": "60"}))
@@ -200,7 +204,7 @@ def test_what_was_cancelled_in_the_night_does_not_come_in_the_morning(
 
 
 def test_an_alert_that_is_held_for_all_can_be_corrected_before_anybody_has_it(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(READERS), quiet=around_now())
     id = reading.publish(title="Ten dead")
@@ -210,7 +214,7 @@ def test_an_alert_that_is_held_for_all_can_be_corrected_before_anybody_has_it(
 
 
 def test_who_has_an_alert_since_the_morning_gets_its_correction_and_nothing_twice(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     id = reading.publish(title="Ten dead")
@@ -228,7 +232,7 @@ def test_who_has_an_alert_since_the_morning_gets_its_correction_and_nothing_twic
 
 
 def test_what_is_corrected_while_it_is_being_brought_comes_corrected(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     id = reading.publish(title="Ten dead")
@@ -239,7 +243,7 @@ def test_what_is_corrected_while_it_is_being_brought_comes_corrected(
 
 
 def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     reading.over(reading.publish())
@@ -254,7 +258,7 @@ def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
 
 @pytest.mark.redis
 def test_nobody_gets_more_alerts_a_day_than_they_want_though_many_are_sent_at_once(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     reading.worker()
     choose(reading, range(100), daily_limit=2)
@@ -268,18 +272,20 @@ def test_nobody_gets_more_alerts_a_day_than_they_want_though_many_are_sent_at_on
 
 
 @pytest.mark.redis
-def test_an_alert_counts_once_though_its_worker_is_killed(house: House, push: PushService) -> None:
-    house.seed(READERS)
-    choose(house, range(READERS), daily_limit=1)
+def test_an_alert_counts_once_though_its_worker_is_killed(
+    installation: Installation, push: PushService
+) -> None:
+    installation.seed(READERS)
+    choose(installation, range(READERS), daily_limit=1)
     push.answer_with(lambda _: Answer(201, delay=0.5))
-    worker = house.worker()
-    house.clock()
-    id = house.publish()
+    worker = installation.worker()
+    installation.clock()
+    id = installation.publish()
     push.wait_for(20, timeout=20)
-    house.end(worker, signal.SIGKILL)
-    house.worker()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": READERS}
+    installation.end(worker, signal.SIGKILL)
+    installation.worker()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": READERS}
 
 
 def test_what_was_counted_is_taken_back_in_a_full_redis_too() -> None:
@@ -292,7 +298,9 @@ def test_what_was_counted_is_taken_back_in_a_full_redis_too() -> None:
         assert daily.count(2, 0, 20260329, [3, 4], [1, 1]) == [True, False], "asked again"
 
 
-def test_breaking_alerts_and_corrections_do_not_count(reading: House, push: PushService) -> None:
+def test_breaking_alerts_and_corrections_do_not_count(
+    reading: Installation, push: PushService
+) -> None:
     choose(reading, range(READERS), daily_limit=1)
     for _ in range(2):
         reading.over(reading.publish(kind="breaking"))
@@ -306,7 +314,7 @@ def test_breaking_alerts_and_corrections_do_not_count(reading: House, push: Push
     assert skipped(reading, last) == {"limit": READERS}
 
 
-def test_a_story_counts_once_a_day(reading: House, push: PushService) -> None:
+def test_a_story_counts_once_a_day(reading: Installation, push: PushService) -> None:
     choose(reading, range(READERS), daily_limit=1)
     ferry = replace(EVERYONE, story="ferry")
     for audience in (ferry, ferry, ferry, EVERYONE):
@@ -316,7 +324,7 @@ def test_a_story_counts_once_a_day(reading: House, push: PushService) -> None:
 
 
 @pytest.mark.redis
-def test_what_was_not_accepted_does_not_count(reading: House, push: PushService) -> None:
+def test_what_was_not_accepted_does_not_count(reading: Installation, push: PushService) -> None:
     choose(reading, range(READERS), daily_limit=1)
     push.answer_with(lambda _: Answer(413))
     refused = reading.publish()
@@ -329,7 +337,7 @@ def test_what_was_not_accepted_does_not_count(reading: House, push: PushService)
 
 
 def test_each_reader_is_counted_by_the_date_of_their_own_clock(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     east, west = "Pacific/Kiritimati", "Pacific/Pago_Pago"  # 25 hours apart
     quarter = int(time.time()) // QUARTER
@@ -349,7 +357,7 @@ def test_each_reader_is_counted_by_the_date_of_their_own_clock(
 
 
 def test_an_alert_by_local_time_comes_when_each_readers_clock_says_so(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     now = datetime.now(timezone.utc)
     wall = (now + timedelta(hours=2, seconds=4)).replace(tzinfo=None).isoformat()

@@ -18,7 +18,7 @@ from rq.serializers import JSONSerializer
 from service.domain.planning import QUEUE
 from service.model.notifications import Audience, Notification, Outcome, State, SubscriptionId
 from service.store.records import BUCKET, records_key
-from tests.support.installation import TOPICS, House, content, wait_until
+from tests.support.installation import TOPICS, Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
 WINDOW = 256
@@ -58,58 +58,58 @@ class Mixed:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_every_recipient_has_exactly_one_outcome_though_workers_are_killed_ten_times(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
     recipients, kills = 50_000, 10
-    house.seed(recipients)
+    installation.seed(recipients)
     mixed = Mixed()
     push.answer_with(mixed)
-    workers = [house.worker() for _ in range(2)]
-    house.clock()
-    id = house.publish()
+    workers = [installation.worker() for _ in range(2)]
+    installation.clock()
+    id = installation.publish()
     for kill in range(kills):
         push.wait_for(recipients * (kill + 1) // (kills + 2), timeout=120)
         time.sleep(random.random() / 5)
-        house.end(workers.pop(random.randrange(2)), signal.SIGKILL)
-        workers.append(house.worker())
+        installation.end(workers.pop(random.randrange(2)), signal.SIGKILL)
+        workers.append(installation.worker())
 
-    over = house.over(id, timeout=240)
+    over = installation.over(id, timeout=240)
 
     assert over.state is State.SENT
     assert push.refusals == []
     asked = {message.path for message in push.received}
     assert len(asked) == recipients
     expected = Counter(mixed.outcome(path).value for path in asked)
-    assert house.outcomes(id) == dict(expected)
-    assert sum(house.outcomes(id).values()) == recipients
+    assert installation.outcomes(id) == dict(expected)
+    assert sum(installation.outcomes(id).values()) == recipients
     accepted = Counter(m.path for m in push.received if m.status and 200 <= m.status < 300)
     assert set(accepted) == {path for path in asked if mixed.outcome(path) is Outcome.ACCEPTED}
     assert sum(times - 1 for times in accepted.values()) <= WINDOW * kills
     # The gone left every audience, and nobody else did.
     still = recipients - expected["gone"]
-    reach = house.runtime.publishing.reach
+    reach = installation.runtime.publishing.reach
     assert reach(Audience(everyone=True)) == still
     assert reach(Audience(topics=TOPICS[:4])) == still
 
 
 @pytest.mark.redis
 def test_the_work_of_a_killed_worker_is_taken_up_by_another(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(600)
+    installation.seed(600)
     push.answer_with(lambda _message: Answer(201, delay=0.5))
-    doomed = house.worker()
-    id = house.publish()
+    doomed = installation.worker()
+    id = installation.publish()
     push.wait_for(WINDOW // 2, timeout=30)
-    house.end(doomed, signal.SIGKILL)
+    installation.end(doomed, signal.SIGKILL)
     killed_at = time.monotonic()
     sent_before = len(push.received)
-    house.worker()
-    house.clock()
+    installation.worker()
+    installation.clock()
 
-    house.over(id)
+    installation.over(id)
 
-    assert house.outcomes(id) == {"accepted": 600}
+    assert installation.outcomes(id) == {"accepted": 600}
     resumed = [message.at for message in push.received[sent_before:] if message.at > killed_at]
     assert min(resumed) - killed_at < 15, "the design's promise, with machines as slow as this"
     repeats = Counter(message.path for message in push.received)
@@ -130,78 +130,78 @@ runtime.publishing.publish(content, Audience(everyone=True), by="a test")
 
 
 def test_what_a_web_process_stored_before_it_died_is_sent_all_the_same(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(10)
+    installation.seed(10)
     argv = [sys.executable, "-c", KILLED_BEFORE_WAKING]
-    died = subprocess.run(argv, env=house.environment, timeout=60, check=False)
+    died = subprocess.run(argv, env=installation.environment, timeout=60, check=False)
     assert died.returncode == -signal.SIGKILL
-    (stored,) = house.runtime.publishing.latest(10)
-    assert house.runtime.dispatch.queued() == 0, "nobody was woken"
-    house.worker()
-    house.clock()
-    house.over(stored.id)
-    assert house.outcomes(stored.id) == {"accepted": 10}
+    (stored,) = installation.runtime.publishing.latest(10)
+    assert installation.runtime.dispatch.queued() == 0, "nobody was woken"
+    installation.worker()
+    installation.clock()
+    installation.over(stored.id)
+    assert installation.outcomes(stored.id) == {"accepted": 10}
 
 
 def test_a_job_that_the_queue_delivers_many_times_sends_nothing_twice(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(3000)
+    installation.seed(3000)
     push.answer_with(lambda _message: Answer(201, delay=0.05))
-    id = house.publish()
-    queue = Queue(QUEUE, connection=house.runtime.store.redis, serializer=JSONSerializer)
+    id = installation.publish()
+    queue = Queue(QUEUE, connection=installation.runtime.store.redis, serializer=JSONSerializer)
     for _ in range(20):
         queue.enqueue("workers.jobs.send")
     for _ in range(2):
-        house.worker()
-    house.clock()
-    house.over(id)
+        installation.worker()
+    installation.clock()
+    installation.over(id)
     for _ in range(5):
         queue.enqueue("workers.jobs.send")
-    wait_until(lambda: not house.runtime.dispatch.queued())
+    wait_until(lambda: not installation.runtime.dispatch.queued())
     time.sleep(0.5)
-    assert house.outcomes(id) == {"accepted": 3000}
+    assert installation.outcomes(id) == {"accepted": 3000}
     assert len(push.received) == len({message.path for message in push.received}) == 3000
 
 
 def test_a_worker_told_to_end_finishes_its_checkpoint_and_exits_with_0(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(3000)
+    installation.seed(3000)
     push.answer_with(lambda _message: Answer(201, delay=0.1))
-    worker = house.worker()
-    id = house.publish()
+    worker = installation.worker()
+    id = installation.publish()
     push.wait_for(500, timeout=30)
 
-    assert house.end(worker) == 0
+    assert installation.end(worker) == 0
 
     answered = {message.path for message in push.received}
     assert 500 <= len(answered) < 3000
-    assert house.outcomes(id) == {"accepted": len(answered)}
-    house.worker()
-    house.clock()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 3000}
+    assert installation.outcomes(id) == {"accepted": len(answered)}
+    installation.worker()
+    installation.clock()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 3000}
     assert len(push.received) == 3000, "nobody twice, since nothing was lost on the way"
 
 
 @pytest.mark.redis
 def test_a_cancelled_alert_stops_and_counts_those_it_did_not_reach(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(5000)
+    installation.seed(5000)
     push.answer_with(lambda _message: Answer(201, delay=0.1))
-    house.worker()
-    house.clock()
-    id = house.publish()
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
     push.wait_for(500, timeout=30)
-    house.runtime.publishing.cancel(id)
+    installation.runtime.publishing.cancel(id)
 
-    over = house.over(id)
+    over = installation.over(id)
 
     assert over.state is State.CANCELLED
-    counts = house.outcomes(id)
+    counts = installation.outcomes(id)
     assert counts["accepted"] + counts["cancelled"] == 5000
     assert counts["accepted"] == len(push.received)
     seen = len(push.received)
@@ -210,9 +210,9 @@ def test_a_cancelled_alert_stops_and_counts_those_it_did_not_reach(
 
 
 def test_429_and_503_are_retried_when_the_push_service_asked_for_it(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(200)
+    installation.seed(200)
     asked_at: dict[str, list[float]] = {}
 
     def busy_at_first(message: Message) -> Answer | None:
@@ -223,11 +223,11 @@ def test_429_and_503_are_retried_when_the_push_service_asked_for_it(
         return Answer((429, 503)[len(message.path) % 2], {"retry-after": "2"})
 
     push.answer_with(busy_at_first)
-    house.worker()
-    house.clock()
-    id = house.publish()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 200}
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 200}
     again = [times for times in asked_at.values() if len(times) > 1]
     assert again
     for times in again:
@@ -236,13 +236,13 @@ def test_429_and_503_are_retried_when_the_push_service_asked_for_it(
 
 
 def test_what_cannot_be_sent_before_its_deadline_ends_as_expired(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(40)
+    installation.seed(40)
     push.answer_with(lambda _message: Answer(503))
-    house.worker()
-    house.clock()
-    notifications = house.runtime.store.notifications
+    installation.worker()
+    installation.clock()
+    notifications = installation.runtime.store.notifications
     id = notifications.new_id()
     notifications.publish(
         Notification(
@@ -254,16 +254,16 @@ def test_what_cannot_be_sent_before_its_deadline_ends_as_expired(
             created_by="a test",
         )
     )
-    over = house.over(id)
-    assert house.outcomes(id) == {"expired": 40}
+    over = installation.over(id)
+    assert installation.outcomes(id) == {"expired": 40}
     assert over.state is State.EXPIRED
     assert push.received
 
 
 def test_a_refused_reader_is_kept_and_one_at_fault_alone_pauses_nobody(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(300)
+    installation.seed(300)
     planted = set()
 
     def rule(message: Message) -> Answer | None:
@@ -273,109 +273,115 @@ def test_a_refused_reader_is_kept_and_one_at_fault_alone_pauses_nobody(
         return None
 
     push.answer_with(rule)
-    house.worker()
-    house.clock()
-    id = house.publish()
-    house.over(id)
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
+    installation.over(id)
     assert planted
-    assert house.outcomes(id) == {"accepted": 300 - len(planted), "refused": len(planted)}
-    assert house.runtime.publishing.reach(Audience(everyone=True)) == 300
+    assert installation.outcomes(id) == {"accepted": 300 - len(planted), "refused": len(planted)}
+    assert installation.runtime.publishing.reach(Audience(everyone=True)) == 300
     times = Counter(message.path for message in push.received)
     assert {times[path] for path in planted} == {3}
 
 
-def test_a_breaking_alert_overtakes_what_is_being_sent(house: House, push: PushService) -> None:
-    house.seed(6000)
+def test_a_breaking_alert_overtakes_what_is_being_sent(
+    installation: Installation, push: PushService
+) -> None:
+    installation.seed(6000)
     push.answer_with(lambda _message: Answer(201, delay=0.02))
-    house.worker()
-    house.clock()
-    large = house.publish()
+    installation.worker()
+    installation.clock()
+    large = installation.publish()
     push.wait_for(500, timeout=30)
-    breaking = house.publish(Audience(topics=("world",)), title="Breaking", kind="breaking")
-    house.over(breaking)
-    assert house.runtime.publishing.get(large).finished_at is None
-    house.over(large)
-    assert house.outcomes(large) == {"accepted": 6000}
+    breaking = installation.publish(Audience(topics=("world",)), title="Breaking", kind="breaking")
+    installation.over(breaking)
+    assert installation.runtime.publishing.get(large).finished_at is None
+    installation.over(large)
+    assert installation.outcomes(large) == {"accepted": 6000}
 
 
 def test_a_job_that_fails_records_what_was_under_way_and_repeats_none_of_it(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(2000)
-    redis = house.runtime.store.redis
+    installation.seed(2000)
+    redis = installation.runtime.store.redis
     push.answer_with(lambda _message: Answer(201, delay=0.1))
-    house.worker()
-    house.clock()
-    id = house.publish()
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
     push.wait_for(200, timeout=30)
     redis.set("{g}:resting", "what no worker can read")
     time.sleep(3)  # several tries, each of which meets it
     stopped_at = len(push.received)
     assert stopped_at < 2000
     redis.delete("{g}:resting")
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 2000}
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 2000}
     assert len(push.received) == 2000, "nobody was sent it twice"
 
 
 def test_records_that_nobody_can_send_to_are_refused_by_id_and_keep_nobody_else_from_the_alert(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(600)
-    store = house.runtime.store
+    installation.seed(600)
+    store = installation.runtime.store
     newer, broken = SubscriptionId(0, 300), SubscriptionId(0, 301)
     records = dict(store.subscriptions.records(0, [newer.number, broken.number]))
     of_a_version_to_come = b"\x09" + records[newer.number].pack()[1:]
     off_the_curve = records[broken.number]._replace(p256dh=b"\x04" + bytes(64)).pack()
     for one, packed in ((newer, of_a_version_to_come), (broken, off_the_curve)):
         store.redis.hset(records_key(one), str(one.number % BUCKET), packed)
-    house.worker()
-    house.clock()
-    id = house.publish()
-    assert house.over(id).state is State.SENT
-    assert house.outcomes(id) == {"accepted": 598, "refused": 2}
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
+    assert installation.over(id).state is State.SENT
+    assert installation.outcomes(id) == {"accepted": 598, "refused": 2}
 
 
 def test_a_reader_who_leaves_while_an_alert_is_sent_is_counted_as_gone(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(50)
-    id = house.publish()
-    house.runtime.dispatch.plan(house.runtime.publishing.get(id))
-    house.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
-    house.worker()
-    house.clock()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 49, "gone": 1}
+    installation.seed(50)
+    id = installation.publish()
+    installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
+    installation.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
+    installation.worker()
+    installation.clock()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 49, "gone": 1}
 
 
 def test_who_subscribes_after_the_freeze_is_not_in_the_audience(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(50)
-    id = house.publish()
-    house.runtime.dispatch.plan(house.runtime.publishing.get(id))
-    house.seed(5, first=50)
-    house.worker()
-    house.clock()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 50}
+    installation.seed(50)
+    id = installation.publish()
+    installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
+    installation.seed(5, first=50)
+    installation.worker()
+    installation.clock()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 50}
 
 
-def test_an_alert_to_one_browser_reaches_that_one(house: House, push: PushService) -> None:
-    house.seed(20)
-    house.worker()
-    house.clock()
-    id = house.publish(Audience(subscription=SubscriptionId(0, 3)))
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 1}
+def test_an_alert_to_one_browser_reaches_that_one(
+    installation: Installation, push: PushService
+) -> None:
+    installation.seed(20)
+    installation.worker()
+    installation.clock()
+    id = installation.publish(Audience(subscription=SubscriptionId(0, 3)))
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 1}
     assert len(push.received) == 1
 
 
 @pytest.mark.redis
-def test_an_audience_of_nobody_is_sent_at_once(house: House, push: PushService) -> None:
-    house.worker()
-    house.clock()
-    id = house.publish()
-    assert house.over(id).state is State.SENT
-    assert house.outcomes(id) == {}
+def test_an_audience_of_nobody_is_sent_at_once(
+    installation: Installation, push: PushService
+) -> None:
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
+    assert installation.over(id).state is State.SENT
+    assert installation.outcomes(id) == {}

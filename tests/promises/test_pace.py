@@ -18,7 +18,7 @@ from service.store.bitmaps import bitmap_key, month_of
 from service.store.push_services import Pace
 from tests.support.client import API, Client
 from tests.support.desk_pages import EMAIL, PASSWORD, post
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService, Rule
 from workers.sending import policy
 from workers.sending.health import Health
@@ -98,10 +98,10 @@ def test_a_pace_ends_only_when_it_was_not_exceeded_since(store: Store) -> None:
     assert store.services.paced() == {}
 
 
-def test_nobody_is_in_two_hands_while_workers_know_other_paces(house: House) -> None:
-    house.seed(5000)
-    sending, dispatch = house.runtime.store.sending, house.runtime.dispatch
-    id = house.publish()
+def test_nobody_is_in_two_hands_while_workers_know_other_paces(installation: Installation) -> None:
+    installation.seed(5000)
+    sending, dispatch = installation.runtime.store.sending, installation.runtime.dispatch
+    id = installation.publish()
     dispatch.sending()
     first = sending.claim(id, 0, "one:1 ", 5000)
     second = sending.claim(id, 0, f"two:1 {ORIGIN}", 5000)
@@ -123,30 +123,32 @@ def test_nobody_is_in_two_hands_while_workers_know_other_paces(house: House) -> 
     assert again.batch == second.batch, "what was left to it is due again"
 
 
-def test_the_clock_ends_a_pace_that_was_not_exceeded_for_a_day(store: Store, house: House) -> None:
+def test_the_clock_ends_a_pace_that_was_not_exceeded_for_a_day(
+    store: Store, installation: Installation
+) -> None:
     now = time.time()
     day = 86_400
     for name, since, limited in (("a", 2, 1.5), ("b", 2, 0.5), ("c", 0.5, 0.5)):
         store.services.pace(name, Pace(1000, now - since * day))
         store.services.limited(name, now - limited * day, now - limited * day)
-    house.clock()
+    installation.clock()
     assert wait_until(lambda: len(store.services.paced()) == 2)
     time.sleep(1.5)
     assert set(store.services.paced()) == {"b", "c"}
 
 
 def test_a_paced_push_service_gets_no_more_than_it_allows_and_the_others_are_not_slowed(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(400, origins=[push.origin, push.plain_origin])
+    installation.seed(400, origins=[push.origin, push.plain_origin])
     per_second = 20
-    house.runtime.store.services.pace(push.origin, Pace(63 * per_second, time.time()))
+    installation.runtime.store.services.pace(push.origin, Pace(63 * per_second, time.time()))
     for _ in range(2):
-        house.worker()
-    house.clock()
-    id = house.publish()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 400}
+        installation.worker()
+    installation.clock()
+    id = installation.publish()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 400}
     assert len(push.received) == 400, "nobody twice"
     slow = [one.at for one in push.received if one.endpoint.startswith(push.origin)]
     others = [one.at for one in push.received if not one.endpoint.startswith(push.origin)]
@@ -175,21 +177,21 @@ def at_most(per_second: int) -> Rule:
 
 
 def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_until_when(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(160)
+    installation.seed(160)
     push.answer_with(at_most(25))
-    now, services = time.time(), house.runtime.store.services
+    now, services = time.time(), installation.runtime.store.services
     for ago in (90, 45):  # so that the test need not go on for a minute
         services.limited(push.origin, now - ago, now - ago + 30)
-    client = Client(create_app(house.config))
+    client = Client(create_app(installation.config))
     token, desk = client.add_token(), client.app.test_client()
-    link = urlsplit(house.runtime.editors.signin_link(EMAIL))
+    link = urlsplit(installation.runtime.editors.signin_link(EMAIL))
     assert post(desk, link.path, password=PASSWORD).status_code == 303
     for _ in range(2):
-        house.worker()
-    house.clock()
-    id = house.publish()
+        installation.worker()
+    installation.clock()
+    id = installation.publish()
     pace = wait_until(lambda: services.paced().get(push.origin))
     since = time.monotonic() - (time.time() - pace.since)
     wait_until(lambda: push.received[-1].status == 201 and push.received[-1].at > since + 2)
@@ -202,8 +204,8 @@ def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_unti
     assert "Another push service takes 1,000 a minute from us at present." in page
     assert "the last one has it about" in page
 
-    over = house.over(id)
-    assert house.outcomes(id) == {"accepted": 160}
+    over = installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 160}
     # Two seconds' worth may be saved up, one be asked for ahead.
     assert over.finished_at >= last_reader_at.timestamp() - 4
     assert sum(one.status == 201 for one in push.received) == 160, "nobody twice"
@@ -211,9 +213,9 @@ def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_unti
     assert max(limited) < since + 2, "at its pace it limits us no more"
 
 
-def test_who_was_seen_last_is_sent_to_first(house: House, push: PushService) -> None:
-    house.seed(300)
-    redis = house.runtime.store.redis
+def test_who_was_seen_last_is_sent_to_first(installation: Installation, push: PushService) -> None:
+    installation.seed(300)
+    redis = installation.runtime.store.redis
     (this_month,) = redis.keys(bitmap_key(0, "seen", "*"))
     days = int(time.time() // 86_400)
     earlier = bitmap_key(0, "seen", month_of(days - 62))
@@ -221,12 +223,12 @@ def test_who_was_seen_last_is_sent_to_first(house: House, push: PushService) -> 
         redis.setbit(this_month, number, 0)
         if number % 2:
             redis.setbit(earlier, number, 1)
-    house.runtime.store.services.pace(push.origin, Pace(63 * 60, time.time()))
-    house.worker()
-    house.clock()
-    id = house.publish()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 300}
+    installation.runtime.store.services.pace(push.origin, Pace(63 * 60, time.time()))
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 300}
     group = {
         pretend_readers.path(number): 0 if number >= 200 else 2 - number % 2
         for number in range(300)
@@ -237,14 +239,14 @@ def test_who_was_seen_last_is_sent_to_first(house: House, push: PushService) -> 
 
 
 def test_when_a_pace_begins_and_ends_in_the_middle_nobody_is_lost_or_sent_to_twice(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(6000)
-    services = house.runtime.store.services
+    installation.seed(6000)
+    services = installation.runtime.store.services
     for _ in range(2):
-        house.worker()
-    house.clock()
-    id = house.publish()
+        installation.worker()
+    installation.clock()
+    id = installation.publish()
     push.wait_for(500, timeout=30)
     services.pace(push.origin, Pace(63 * 50, time.time()))
     time.sleep(1.5)
@@ -253,6 +255,6 @@ def test_when_a_pace_begins_and_ends_in_the_middle_nobody_is_lost_or_sent_to_twi
     time.sleep(1)
     assert 10 <= len(push.received) - held <= 250
     services.unpace(push.origin, since=time.time())
-    assert house.over(id).state is State.SENT
-    assert house.outcomes(id) == {"accepted": 6000}
+    assert installation.over(id).state is State.SENT
+    assert installation.outcomes(id) == {"accepted": 6000}
     assert wait_until(lambda: len(push.received)) == 6000, "nobody twice"

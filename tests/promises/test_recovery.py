@@ -15,7 +15,7 @@ from service.config import ConfigError
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, State
 from service.runtime import Runtime
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer
 
@@ -30,58 +30,58 @@ def redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def house(redis: RedisServer, push: PushService, tmp_path: Path) -> Iterator[House]:
-    with House(redis.url, push, tmp_path) as house:
-        yield house
+def installation(redis: RedisServer, push: PushService, tmp_path: Path) -> Iterator[Installation]:
+    with Installation(redis.url, push, tmp_path) as installation:
+        yield installation
 
 
 def test_redis_restarted_in_the_middle_loses_no_subscription_and_the_alert_is_finished(
-    house: House, redis: RedisServer, push: PushService
+    installation: Installation, redis: RedisServer, push: PushService
 ) -> None:
-    house.seed(3000)
+    installation.seed(3000)
     push.answer_with(lambda _message: Answer(201, delay=0.1))
-    house.worker()
-    house.clock()
-    id = house.publish()
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
     push.wait_for(500, timeout=30)
 
     redis.restart()
 
-    assert house.runtime.store.subscriptions.count() == 3000
-    assert house.over(id).state is State.SENT
-    assert house.outcomes(id) == {"accepted": 3000}
-    assert house.runtime.publishing.reach(Audience(everyone=True)) == 3000
+    assert installation.runtime.store.subscriptions.count() == 3000
+    assert installation.over(id).state is State.SENT
+    assert installation.outcomes(id) == {"accepted": 3000}
+    assert installation.runtime.publishing.reach(Audience(everyone=True)) == 3000
     repeats = Counter(message.path for message in push.received)
     assert len(repeats) == 3000
     assert sum(times - 1 for times in repeats.values()) <= WINDOW
 
 
 def test_a_redis_away_for_seconds_is_waited_for_by_workers_and_clock(
-    house: House, redis: RedisServer, push: PushService
+    installation: Installation, redis: RedisServer, push: PushService
 ) -> None:
-    house.seed(2000)
+    installation.seed(2000)
     push.answer_with(lambda _message: Answer(201, delay=0.1))
-    worker, clock = house.worker(), house.clock()
-    id = house.publish()
+    worker, clock = installation.worker(), installation.clock()
+    id = installation.publish()
     push.wait_for(300, timeout=30)
     redis.stop()
     time.sleep(6)
     redis.start()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 2000}
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 2000}
     assert (worker.poll(), clock.poll()) == (None, None), "neither had to be started again"
 
 
 @pytest.mark.parametrize("module", ["workers.worker", "workers.clock"])
 def test_a_process_started_without_the_key_its_subscriptions_need_stops_and_says_which(
-    house: House, module: str
+    installation: Installation, module: str
 ) -> None:
-    house.seed(12)
-    needed = b64url(house.vapid.public)
-    house.environment["VAPID_PRIVATE_KEY"] = VapidKey.generate().text
+    installation.seed(12)
+    needed = b64url(installation.vapid.public)
+    installation.environment["VAPID_PRIVATE_KEY"] = VapidKey.generate().text
     done = subprocess.run(
         [sys.executable, "-m", module],
-        env=house.environment,
+        env=installation.environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -94,40 +94,42 @@ def test_a_process_started_without_the_key_its_subscriptions_need_stops_and_says
 
 
 def test_an_old_key_kept_behind_a_new_one_still_signs_for_its_readers(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(12)
+    installation.seed(12)
     newer = VapidKey.generate()
-    house.environment["VAPID_PRIVATE_KEY"] = f"{newer.text} {house.vapid.text}"
-    house.worker()
-    house.clock()
-    id = house.publish()
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 12}
+    installation.environment["VAPID_PRIVATE_KEY"] = f"{newer.text} {installation.vapid.text}"
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 12}
     assert push.refusals == []
 
 
 def test_another_secret_key_is_refused_while_readers_hold_tokens_made_with_the_first(
-    house: House,
+    installation: Installation,
 ) -> None:
-    changed = {**house.environment, "SECRET_KEY": "another secret of at least 32 characters"}
-    Runtime.open(type(house.config).read(changed)).store.redis.close()
-    Runtime.open(house.config).store.redis.close()
-    house.seed(3)
+    changed = {**installation.environment, "SECRET_KEY": "another secret of at least 32 characters"}
+    Runtime.open(type(installation.config).read(changed)).store.redis.close()
+    Runtime.open(installation.config).store.redis.close()
+    installation.seed(3)
     with pytest.raises(ConfigError, match="the 3 subscriptions of this store"):
-        Runtime.open(type(house.config).read(changed))
+        Runtime.open(type(installation.config).read(changed))
 
 
 def test_another_number_of_partitions_than_the_store_was_made_with_is_refused(
-    house: House,
+    installation: Installation,
 ) -> None:
-    changed = {**house.environment, "STORE_PARTITIONS": "2"}
+    changed = {**installation.environment, "STORE_PARTITIONS": "2"}
     with pytest.raises(ConfigError, match="STORE_PARTITIONS: the store was made with 1"):
-        Runtime.open(type(house.config).read(changed))
+        Runtime.open(type(installation.config).read(changed))
 
 
-def test_of_two_clocks_one_leads_and_the_other_takes_over(house: House, push: PushService) -> None:
-    lead = house.runtime.store.house.lead
+def test_of_two_clocks_one_leads_and_the_other_takes_over(
+    installation: Installation, push: PushService
+) -> None:
+    lead = installation.runtime.store.installation.lead
     assert lead("first", 300)
     assert not lead("second", 300)
     assert lead("first", 300)

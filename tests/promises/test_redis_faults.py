@@ -24,7 +24,7 @@ from service.model.notifications import Topic
 from service.runtime import Runtime
 from service.store import connect
 from tests.support.client import API, Client, browser, make_app, stored
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import Proxy, RedisServer
 
@@ -92,7 +92,7 @@ class Callers:
         self.runtime: Runtime = self.app.extensions["stoppress"]
         self.api = Client(self.app)
         self.token = self.api.add_token()
-        self.runtime.store.house.add_topic(Topic("world", "World"))
+        self.runtime.store.installation.add_topic(Topic("world", "World"))
         said = self.subscribe(0).json
         self.id, self.reader = said["id"], said["token"]
         self.alert = self.publish().json["id"]
@@ -236,11 +236,13 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def house(server: RedisServer, proxy: Proxy, push: PushService, tmp_path: Path) -> Iterator[House]:
+def installation(
+    server: RedisServer, proxy: Proxy, push: PushService, tmp_path: Path
+) -> Iterator[Installation]:
     """A house whose processes reach Redis through the proxy; the test itself does not."""
-    with House(server.url, push, tmp_path) as house:
-        house.environment["REDIS_URL"] = proxy.url
-        yield house
+    with Installation(server.url, push, tmp_path) as installation:
+        installation.environment["REDIS_URL"] = proxy.url
+        yield installation
 
 
 FAULTS: dict[str, tuple[Fault, float]] = {
@@ -253,30 +255,30 @@ FAULTS: dict[str, tuple[Fault, float]] = {
 
 @pytest.mark.parametrize("what", FAULTS)
 def test_a_send_outlives_a_redis_that_is(
-    what: str, house: House, server: RedisServer, proxy: Proxy, push: PushService
+    what: str, installation: Installation, server: RedisServer, proxy: Proxy, push: PushService
 ) -> None:
     push.answer_with(lambda _message: Answer(201, delay=0.1))
-    worker, clock = house.worker(), house.clock()
+    worker, clock = installation.worker(), installation.clock()
     fault, seconds = FAULTS[what]
-    id = begin(house)
+    id = begin(installation)
     with fault(server, proxy):
         time.sleep(seconds)
-    assert repeats_of_whole(house, id) <= WINDOW
+    assert repeats_of_whole(installation, id) <= WINDOW
     assert (worker.poll(), clock.poll()) == (None, None), "neither had to be started again"
 
 
 @pytest.mark.parametrize("what", ["out of memory", "its disk full", "read-only"])
 def test_a_send_outlives_a_redis_that_takes_nothing_being(
-    what: str, house: House, server: RedisServer, push: PushService
+    what: str, installation: Installation, server: RedisServer, push: PushService
 ) -> None:
     """RQ ends where Redis refuses to count its jobs: then `stoppress worker` starts it again."""
     push.answer_with(lambda _message: Answer(201, delay=0.1))
-    workers, clock = house.worker(), house.clock()
+    workers, clock = installation.worker(), installation.clock()
     befall, _, _ = REFUSALS[what]
-    id = begin(house)
+    id = begin(installation)
     with befall(server):
         time.sleep(HELD)
-    assert repeats_of_whole(house, id) <= WINDOW
+    assert repeats_of_whole(installation, id) <= WINDOW
     assert (workers.poll(), clock.poll()) == (None, None)
 
 
@@ -302,28 +304,28 @@ def test_an_answer_that_nobody_waited_for_reaches_nobody_else(
 
 
 def test_who_is_told_to_end_while_redis_is_away_does_not_wait_for_it(
-    house: House, server: RedisServer
+    installation: Installation, server: RedisServer
 ) -> None:
-    worker, clock = house.worker(), house.clock()
-    wait_until(lambda: house.runtime.dispatch.workers() == 1)
-    wait_until(lambda: house.runtime.store.house.clock_age() < HELD)
+    worker, clock = installation.worker(), installation.clock()
+    wait_until(lambda: installation.runtime.dispatch.workers() == 1)
+    wait_until(lambda: installation.runtime.store.installation.clock_age() < HELD)
     with stopped(server):
         time.sleep(HELD)  # by then both have noticed
-        assert (house.end(worker), house.end(clock)) == (0, 0)
+        assert (installation.end(worker), installation.end(clock)) == (0, 0)
 
 
-def begin(house: House) -> int:
+def begin(installation: Installation) -> int:
     """Publish to 3,000, and return when 500 have answered."""
-    house.seed(3000)
-    id = house.publish()
-    house.push.wait_for(500, timeout=30)
+    installation.seed(3000)
+    id = installation.publish()
+    installation.push.wait_for(500, timeout=30)
     return id
 
 
-def repeats_of_whole(house: House, id: int) -> int:
+def repeats_of_whole(installation: Installation, id: int) -> int:
     """Wait for the end, where all are accepted; return how many messages came too many."""
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 3000}
-    came = Counter(message.path for message in house.push.received)
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 3000}
+    came = Counter(message.path for message in installation.push.received)
     assert len(came) == 3000
     return came.total() - 3000

@@ -22,7 +22,7 @@ from service.app import create_app
 from service.model.notifications import Audience, SubscriptionId
 from tests.support.client import API, Client
 from tests.support.forked import Forked
-from tests.support.installation import House, content, wait_until
+from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService, Rule, every
 
 READERS = 700  # of each push service
@@ -37,11 +37,13 @@ def sick(request: pytest.FixtureRequest) -> Iterator[PushService]:
 
 
 @pytest.fixture
-def house(redis_url: str, push: PushService, sick: PushService, tmp_path: Path) -> Iterator[House]:
-    with House(redis_url, push, tmp_path, others=[sick]) as house:
+def installation(
+    redis_url: str, push: PushService, sick: PushService, tmp_path: Path
+) -> Iterator[Installation]:
+    with Installation(redis_url, push, tmp_path, others=[sick]) as installation:
         push.answer_with(lambda _message: LATE)
         sick.answer_with(lambda _message: LATE)
-        yield house
+        yield installation
 
 
 def answers(rule: Rule) -> Callable[[PushService], AbstractContextManager[None]]:
@@ -83,28 +85,28 @@ SICK = {
 @pytest.mark.alone
 @pytest.mark.parametrize("what", SICK)
 def test_readers_elsewhere_wait_no_longer_for_a_push_service_that(
-    what: str, house: House, push: PushService, sick: PushService
+    what: str, installation: Installation, push: PushService, sick: PushService
 ) -> None:
-    house.seed(2 * READERS)
-    house.worker()
-    house.clock()
+    installation.seed(2 * READERS)
+    installation.worker()
+    installation.clock()
     ratios: list[float] = []
     # What else the machine does can only slow one of the two down: of three tries the best counts.
     while len(ratios) < 3 and max(ratios, default=0.0) < 0.9:
-        well = rate(house, push)
-        wait_until(lambda: not house.runtime.store.notifications.active(), timeout=60)
+        well = rate(installation, push)
+        wait_until(lambda: not installation.runtime.store.notifications.active(), timeout=60)
         with SICK[what](sick):
-            ratios.append(rate(house, push) / well)
+            ratios.append(rate(installation, push) / well)
     assert max(ratios) >= 0.9
 
 
-def rate(house: House, push: PushService) -> float:
+def rate(installation: Installation, push: PushService) -> float:
     """Publish to everybody; return how many a second the healthy push service then takes.
 
     Without the first quarter, in which connections are made and their windows open.
     """
     before = len(push.received)
-    house.publish()
+    installation.publish()
     push.wait_for(before + READERS, timeout=60)
     came = sorted(message.at for message in push.received[before:])
     start = len(came) // 4
@@ -113,26 +115,28 @@ def rate(house: House, push: PushService) -> float:
 
 @pytest.mark.parametrize("sick", [True, False], indirect=True, ids=["HTTP/2", "HTTP/1.1"])
 def test_bodies_of_ten_megabytes_take_no_memory_and_cost_the_others_readers_nothing(
-    house: House, push: PushService, sick: PushService
+    installation: Installation, push: PushService, sick: PushService
 ) -> None:
     bodies = {status: Answer(status, body=bytes(10_000_000)) for status in (201, 400)}
     sick.answer_with(lambda message: bodies[400 if message.path[-1] in "aeiou" else 201])
     push.answer_with(lambda _message: None)
-    house.seed(200)
-    worker = house.worker()
-    house.clock()
-    house.over(house.publish(Audience(subscription=SubscriptionId(0, 0))))  # to have it warm
+    installation.seed(200)
+    worker = installation.worker()
+    installation.clock()
+    installation.over(
+        installation.publish(Audience(subscription=SubscriptionId(0, 0)))
+    )  # to have it warm
     before = most_memory(worker)
 
-    id = house.publish()
-    house.over(id)
+    id = installation.publish()
+    installation.over(id)
 
     assert len({message.path for message in push.received}) == 100
     answered = {message.path: message.status for message in sick.received}
     assert len(answered) == 100
     refused = sum(status == 400 for status in answered.values())
     assert 0 < refused < 50
-    assert house.outcomes(id) == {"accepted": 200 - refused, "refused": refused}
+    assert installation.outcomes(id) == {"accepted": 200 - refused, "refused": refused}
     assert most_memory(worker) - before < 20_000_000, "two bodies, of the 16 that come together"
 
 
@@ -145,32 +149,32 @@ def most_memory(process: Forked) -> int:
 
 
 def test_a_rest_that_one_worker_found_out_is_kept_by_the_other_and_ends_for_both(
-    house: House, push: PushService, sick: PushService
+    installation: Installation, push: PushService, sick: PushService
 ) -> None:
     push.answer_with(lambda _message: None)
     sick.answer_with(lambda _message: None)
-    house.seed(2 * READERS)
-    first, second = house.worker(), house.worker()
-    house.clock()
+    installation.seed(2 * READERS)
+    first, second = installation.worker(), installation.worker()
+    installation.clock()
     for asleep in (first, second):  # both have sent to both push services
         with stopped(asleep):
-            house.over(house.publish())
+            installation.over(installation.publish())
     sick.answer_with(lambda _message: Answer(503, {"retry-after": "10"}))
-    services = house.runtime.store.services
+    services = installation.runtime.store.services
     with stopped(second):
-        found_out = house.publish()
+        found_out = installation.publish()
         rest = wait_until(lambda: services.resting().get(sick.origin))
         push.wait_for(3 * READERS, timeout=30)
     tried = len(sick.received)
     sick.answer_with(lambda _message: None)
     with stopped(first):
-        kept = house.publish()
+        kept = installation.publish()
         push.wait_for(4 * READERS, timeout=30)
         assert time.time() < rest.until, "it rested while the other worker sent"
         assert len(sick.received) == tried
     for id in (found_out, kept):
-        house.over(id)
-        assert house.outcomes(id) == {"accepted": 2 * READERS}
+        installation.over(id)
+        assert installation.outcomes(id) == {"accepted": 2 * READERS}
     assert services.resting() == {}
     found_by = tried - 2 * READERS
     assert 1 <= found_by <= WINDOW, "what was under way when it was found out, and no more"
@@ -189,17 +193,19 @@ def stopped(process: Forked) -> Iterator[None]:
 
 
 def test_who_watches_an_alert_and_who_watches_the_house_see_a_push_service_rest_and_recover(
-    house: House, sick: PushService
+    installation: Installation, sick: PushService
 ) -> None:
     sick.answer_with(lambda _message: Answer(503, {"retry-after": "1"}))
-    house.seed(200)
-    client = Client(create_app(house.config))
+    installation.seed(200)
+    client = Client(create_app(installation.config))
     token = client.add_token()
-    house.worker()
-    house.clock()
+    installation.worker()
+    installation.clock()
     everyone = Audience(everyone=True)
     # Spread, so that it is far from over when the push service has recovered.
-    id = house.runtime.publishing.publish(content(), everyone, by="a test", spread_minutes=10).id
+    id = installation.runtime.publishing.publish(
+        content(), everyone, by="a test", spread_minutes=10
+    ).id
 
     def limits() -> list[dict[str, Any]]:
         said = client.call("GET", f"{API}/notifications/{id}", token=token).json

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from service.domain.publishing import MOST_LATE, Conflict
 from service.model.notifications import Audience, Notification, SendAt, State
 from tests.support.client import API, Client, stored
-from tests.support.installation import House, content, wait_until
+from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
 
@@ -28,10 +28,12 @@ NEWS = {
 }
 
 
-def plan(house: House, ahead: float, *, however_late: bool = False, **options: Any) -> int:
+def plan(
+    installation: Installation, ahead: float, *, however_late: bool = False, **options: Any
+) -> int:
     """Schedule an alert so many seconds from now; its id."""
     send_at = SendAt(time.time() + ahead, however_late=however_late)
-    publishing = house.runtime.publishing
+    publishing = installation.runtime.publishing
     return publishing.publish(content(**options), EVERYONE, by="a test", send_at=send_at).id
 
 
@@ -39,66 +41,68 @@ def plan(house: House, ahead: float, *, however_late: bool = False, **options: A
 
 
 def test_each_is_sent_once_and_never_early_though_three_clocks_run_and_the_leader_is_killed(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(20)
-    house.worker()
-    clocks = [house.clock() for _ in range(3)]
-    wait_until(lambda: house.runtime.store.house.clock_age() < 2)
-    leader = (house.runtime.store.redis.get("{g}:clock") or b"").decode().split(":")[1]
-    ids = [plan(house, 2 + number / 4, title=f"Alert {number}") for number in range(6)]
+    installation.seed(20)
+    installation.worker()
+    clocks = [installation.clock() for _ in range(3)]
+    wait_until(lambda: installation.runtime.store.installation.clock_age() < 2)
+    leader = (installation.runtime.store.redis.get("{g}:clock") or b"").decode().split(":")[1]
+    ids = [plan(installation, 2 + number / 4, title=f"Alert {number}") for number in range(6)]
     (doomed,) = [clock for clock in clocks if clock.pid == int(leader)]
-    house.end(doomed, signal.SIGKILL)
+    installation.end(doomed, signal.SIGKILL)
 
-    over = [house.over(id) for id in ids]
+    over = [installation.over(id) for id in ids]
 
     for one in over:
         assert one.state is State.SENT
         assert one.started_at is not None
         assert one.send_at is not None
         assert one.started_at >= int(one.send_at.at * 1000) / 1000
-        assert house.outcomes(one.id) == {"accepted": 20}
+        assert installation.outcomes(one.id) == {"accepted": 20}
     assert set(Counter(message.path for message in push.received).values()) == {6}
     assert push.refusals == []
 
 
 def test_what_a_clock_that_was_down_finds_is_sent_while_it_is_hardly_late_or_is_a_draft_again(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(10)
-    house.worker()
-    hardly = plan(house, 60 - MOST_LATE)
-    much = plan(house, -60 - MOST_LATE)
-    however = plan(house, -60 - MOST_LATE, however_late=True)
-    house.clock()
+    installation.seed(10)
+    installation.worker()
+    hardly = plan(installation, 60 - MOST_LATE)
+    much = plan(installation, -60 - MOST_LATE)
+    however = plan(installation, -60 - MOST_LATE, however_late=True)
+    installation.clock()
 
-    assert house.over(hardly).state is State.SENT
-    assert house.over(however).state is State.SENT
-    missed = house.runtime.publishing.get(much)
+    assert installation.over(hardly).state is State.SENT
+    assert installation.over(however).state is State.SENT
+    missed = installation.runtime.publishing.get(much)
     assert (missed.state, missed.missed) == (State.DRAFT, True)
     assert missed.started_at is None
     assert len(push.received) == 20
     # It is the editor's now, who may still send it.
-    house.runtime.publishing.send(much)
-    over = house.over(much)
+    installation.runtime.publishing.send(much)
+    over = installation.over(much)
     assert (over.state, over.missed) == (State.SENT, False)
 
 
-def test_the_time_of_an_alert_runs_from_when_it_is_sent(house: House) -> None:
-    house.seed(10)
-    house.worker()
-    id = plan(house, -600, ttl=60)  # longer ago than it is good for
-    house.clock()
+def test_the_time_of_an_alert_runs_from_when_it_is_sent(installation: Installation) -> None:
+    installation.seed(10)
+    installation.worker()
+    id = plan(installation, -600, ttl=60)  # longer ago than it is good for
+    installation.clock()
 
-    over = house.over(id)
+    over = installation.over(id)
 
-    assert house.outcomes(id) == {"accepted": 10}
+    assert installation.outcomes(id) == {"accepted": 10}
     assert over.deadline > time.time()
 
 
-def test_it_is_redis_that_says_when_it_is_time_and_to_one_of_many_who_ask(house: House) -> None:
-    notifications = house.runtime.store.notifications
-    early, due = plan(house, 600), plan(house, -1)
+def test_it_is_redis_that_says_when_it_is_time_and_to_one_of_many_who_ask(
+    installation: Installation,
+) -> None:
+    notifications = installation.runtime.store.notifications
+    early, due = plan(installation, 600), plan(installation, -1)
     started: list[int] = []
 
     def ask() -> None:
@@ -112,27 +116,27 @@ def test_it_is_redis_that_says_when_it_is_time_and_to_one_of_many_who_ask(house:
 
     assert started == [due]
     assert notifications.due() == []
-    assert house.runtime.publishing.get(early).state is State.SCHEDULED
+    assert installation.runtime.publishing.get(early).state is State.SCHEDULED
 
 
 def test_what_redis_takes_too_late_because_it_is_full_is_not_sent_at_night(
-    redis_server: RedisServer, house: House
+    redis_server: RedisServer, installation: Installation
 ) -> None:
-    if house.config.redis_url != redis_server.url:
+    if installation.config.redis_url != redis_server.url:
         pytest.skip("not a Redis of our own")
-    house.seed(10)
-    id, much = plan(house, -1), plan(house, -1 - MOST_LATE)
+    installation.seed(10)
+    id, much = plan(installation, -1), plan(installation, -1 - MOST_LATE)
     with redis_server.full():
-        house.clock()
-        wait_until(lambda: house.runtime.store.house.clock_age() < 1)
+        installation.clock()
+        wait_until(lambda: installation.runtime.store.installation.clock_age() < 1)
         for one in (id, much):
             with pytest.raises(ResponseError):
-                house.runtime.store.notifications.start(one, MOST_LATE)
-            assert house.runtime.publishing.get(one).state is State.SCHEDULED
-    house.worker()
+                installation.runtime.store.notifications.start(one, MOST_LATE)
+            assert installation.runtime.publishing.get(one).state is State.SCHEDULED
+    installation.worker()
 
-    assert house.over(id).state is State.SENT
-    assert house.runtime.publishing.get(much).missed
+    assert installation.over(id).state is State.SENT
+    assert installation.runtime.publishing.get(much).missed
 
 
 # Through the API --------------------------------------------------------------------------------

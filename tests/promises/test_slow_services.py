@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.installation import House, free_port, wait_until
+from tests.support.installation import Installation, free_port, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.relay import Relay
 from workers import jobs
@@ -21,8 +21,8 @@ from workers.sending.fanout import FanOut
 class Watched:
     """Notes, until its `with` ends, which push services rest, and why."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look)
         self.rests: set[tuple[str, str, int]] = set()  # origin, why, attempts
@@ -37,7 +37,7 @@ class Watched:
 
     def _look(self) -> None:
         while not self._ended.wait(0.05):
-            for origin, rest in self._house.runtime.store.services.resting().items():
+            for origin, rest in self._installation.runtime.store.services.resting().items():
                 self.rests.add((origin, rest.why, rest.attempts))
 
 
@@ -53,15 +53,15 @@ def test_an_http_1_1_service_that_takes_a_second_for_each_message_gets_each_once
 ) -> None:
     # 16 connections take 14 a second: were all 256 of the window handed to the transport, the last
     # would wait for more than the 15 s after which a message is given up.
-    with PushService(http2=False) as push, House(redis_url, push, tmp_path) as house:
-        house.seed(500)
+    with PushService(http2=False) as push, Installation(redis_url, push, tmp_path) as installation:
+        installation.seed(500)
         push.answer_with(lambda _message: Answer(delay=1.1))
-        house.worker()
-        house.clock()
-        with Watched(house) as watched:
-            id = house.publish()
-            house.over(id, timeout=150)
-        assert house.outcomes(id) == {"accepted": 500}
+        installation.worker()
+        installation.clock()
+        with Watched(installation) as watched:
+            id = installation.publish()
+            installation.over(id, timeout=150)
+        assert installation.outcomes(id) == {"accepted": 500}
         assert answered(push) == {1: 500}
         assert watched.rests == set(), "it is not called one that gives no answer"
 
@@ -71,15 +71,15 @@ def test_an_http_2_service_slower_than_its_streams_gets_each_message_once(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
     # It has 200 streams in two connections, so that a fifth of this window is taken at a time.
-    with House(redis_url, push, tmp_path, PUSH_WINDOW="1024") as house:
-        house.seed(1500)
+    with Installation(redis_url, push, tmp_path, PUSH_WINDOW="1024") as installation:
+        installation.seed(1500)
         push.answer_with(lambda _message: Answer(delay=random.uniform(4.0, 6.0)))
-        house.worker()
-        house.clock()
-        with Watched(house) as watched:
-            id = house.publish()
-            house.over(id, timeout=150)
-        assert house.outcomes(id) == {"accepted": 1500}
+        installation.worker()
+        installation.clock()
+        with Watched(installation) as watched:
+            id = installation.publish()
+            installation.over(id, timeout=150)
+        assert installation.outcomes(id) == {"accepted": 1500}
         assert answered(push) == {1: 1500}
         assert watched.rests == set()
 
@@ -91,24 +91,26 @@ def relay(push: PushService) -> Relay:
 
 
 @pytest.fixture
-def house(redis_url: str, push: PushService, relay: Relay, tmp_path: Path) -> Iterator[House]:
+def installation(
+    redis_url: str, push: PushService, relay: Relay, tmp_path: Path
+) -> Iterator[Installation]:
     services = f"{push.origin} {relay.origin}"
-    with House(redis_url, push, tmp_path, PUSH_SERVICES=services) as house:
-        yield house
+    with Installation(redis_url, push, tmp_path, PUSH_SERVICES=services) as installation:
+        yield installation
 
 
 def test_a_slow_handshake_holds_up_only_that_service_and_keeps_no_processor_busy(
-    house: House, push: PushService, relay: Relay
+    installation: Installation, push: PushService, relay: Relay
 ) -> None:
-    house.seed(300, origins=[push.origin, relay.origin])
-    fan_out = jobs._new_fan_out(house.runtime)
-    with relay, Watched(house) as watched:
-        id = house.publish()
+    installation.seed(300, origins=[push.origin, relay.origin])
+    fan_out = jobs._new_fan_out(installation.runtime)
+    with relay, Watched(installation) as watched:
+        id = installation.publish()
         began, used = time.monotonic(), time.thread_time()
-        send_all(house, fan_out, id)
+        send_all(installation, fan_out, id)
         took, used = time.monotonic() - began, time.thread_time() - used
         fan_out.close()
-    assert house.outcomes(id) == {"accepted": 300}
+    assert installation.outcomes(id) == {"accepted": 300}
     assert answered(push) == {1: 300}
     assert watched.rests == set()
     of_relay = [m.at for m in push.received if m.endpoint.startswith(relay.origin)]
@@ -120,22 +122,22 @@ def test_a_slow_handshake_holds_up_only_that_service_and_keeps_no_processor_busy
 
 
 def test_what_is_not_reached_rests_longer_each_time_and_then_gets_each_message_once(
-    house: House, push: PushService, relay: Relay
+    installation: Installation, push: PushService, relay: Relay
 ) -> None:
-    house.seed(300, origins=[push.origin, relay.origin])
-    house.worker()
-    house.clock()
-    rests = house.runtime.store.services.resting
-    id = house.publish()
-    wait_until(lambda: house.outcomes(id) == {"accepted": 150})
+    installation.seed(300, origins=[push.origin, relay.origin])
+    installation.worker()
+    installation.clock()
+    rests = installation.runtime.store.services.resting
+    id = installation.publish()
+    wait_until(lambda: installation.outcomes(id) == {"accepted": 150})
     wait_until(lambda: relay.origin in rests() and rests()[relay.origin].attempts >= 3)
     rest = rests()[relay.origin]
     assert rest.why == "no answer"
     assert rest.until - time.time() > 1.0, "4 s, of which the upper half is chance"
     assert push.origin not in rests()
     with relay:
-        house.over(id)
-    assert house.outcomes(id) == {"accepted": 300}
+        installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 300}
     assert answered(push) == {1: 300}
     assert relay.origin not in rests()
 
@@ -145,16 +147,16 @@ def test_what_rests_because_it_was_not_reached_is_not_connected_to_meanwhile(
 ) -> None:
     with Relay(f"https://127.0.0.1:{free_port()}") as relay:
         services = f"{push.origin} {relay.origin}"
-        with House(redis_url, push, tmp_path, PUSH_SERVICES=services) as house:
-            house.seed(300, origins=[push.origin, relay.origin])
-            house.worker()
-            house.clock()
-            rests = house.runtime.store.services.resting
-            id = house.publish()
+        with Installation(redis_url, push, tmp_path, PUSH_SERVICES=services) as installation:
+            installation.seed(300, origins=[push.origin, relay.origin])
+            installation.worker()
+            installation.clock()
+            rests = installation.runtime.store.services.resting
+            id = installation.publish()
             wait_until(lambda: relay.origin in rests() and rests()[relay.origin].attempts >= 3)
             attempts = rests()[relay.origin].attempts
             assert relay.taken == attempts, "once for each rest"
-            assert house.outcomes(id) == {"accepted": 150}
+            assert installation.outcomes(id) == {"accepted": 150}
 
 
 def test_a_name_that_does_not_exist_rests_and_its_readers_are_tried_until_the_end(
@@ -163,18 +165,18 @@ def test_a_name_that_does_not_exist_rests_and_its_readers_are_tried_until_the_en
     # A label of 64 characters exists nowhere, which the resolver knows without asking anybody.
     nowhere = f"https://{'x' * 64}.invalid"
     services = f"{push.origin} {nowhere}"
-    with House(redis_url, push, tmp_path, PUSH_SERVICES=services) as house:
-        house.seed(40, origins=[push.origin, nowhere])
-        house.worker()
-        house.clock()
-        rests = house.runtime.store.services.resting
-        id = house.publish()
+    with Installation(redis_url, push, tmp_path, PUSH_SERVICES=services) as installation:
+        installation.seed(40, origins=[push.origin, nowhere])
+        installation.worker()
+        installation.clock()
+        rests = installation.runtime.store.services.resting
+        id = installation.publish()
         wait_until(lambda: nowhere in rests() and rests()[nowhere].attempts >= 2)
         assert rests()[nowhere].why == "no answer"
-        assert house.outcomes(id) == {"accepted": 20}
-        house.runtime.publishing.cancel(id)
-        house.over(id)
-        assert house.outcomes(id) == {"accepted": 20, "cancelled": 20}
+        assert installation.outcomes(id) == {"accepted": 20}
+        installation.runtime.publishing.cancel(id)
+        installation.over(id)
+        assert installation.outcomes(id) == {"accepted": 20, "cancelled": 20}
 
 
 def test_of_a_connection_that_dies_only_what_was_not_answered_is_sent_again(
@@ -191,26 +193,26 @@ def test_of_a_connection_that_dies_only_what_was_not_answered_is_sent_again(
             return Answer(hang=True)
         return None
 
-    with relay, House(redis_url, push, tmp_path, PUSH_SERVICES=relay.origin) as house:
-        house.seed(300, origins=[relay.origin])
+    with relay, Installation(redis_url, push, tmp_path, PUSH_SERVICES=relay.origin) as installation:
+        installation.seed(300, origins=[relay.origin])
         push.answer_with(rule)
-        house.worker()
-        house.clock()
-        id = house.publish()
-        wait_until(lambda: house.outcomes(id) == {"accepted": 240})
+        installation.worker()
+        installation.clock()
+        id = installation.publish()
+        wait_until(lambda: installation.outcomes(id) == {"accepted": 240})
         relay.cut()
-        house.over(id)
-        assert house.outcomes(id) == {"accepted": 300}
+        installation.over(id)
+        assert installation.outcomes(id) == {"accepted": 300}
     assert len(silent) == 60
     assert answered(push) == {1: 300}
     assert {path for path, times in seen.items() if times > 1} == silent
 
 
-def send_all(house: House, fan_out: FanOut, id: int) -> None:
+def send_all(installation: Installation, fan_out: FanOut, id: int) -> None:
     """Send until an alert is over."""
     deadline = time.monotonic() + 120
-    while house.runtime.publishing.get(id).finished_at is None:
-        assert time.monotonic() < deadline, house.outcomes(id)
+    while installation.runtime.publishing.get(id).finished_at is None:
+        assert time.monotonic() < deadline, installation.outcomes(id)
         fan_out.run(lambda: True)
-        house.runtime.dispatch.advance_all()
+        installation.runtime.dispatch.advance_all()
         time.sleep(0.05)

@@ -10,7 +10,7 @@ import pytest
 
 from service.model.notifications import Audience, Notification
 from service.store.batches import part_key
-from tests.support.installation import House, content, wait_until
+from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.redis
@@ -21,30 +21,32 @@ FAR = 10**9  # ms
 
 
 @pytest.fixture
-def spread(house: House) -> Iterator[Notification]:
+def spread(installation: Installation) -> Iterator[Notification]:
     """An alert spread over a minute, 20 readers a second, planned and not begun with."""
-    house.seed(READERS)
-    id = publish(house)
-    house.runtime.dispatch.plan(house.runtime.publishing.get(id))
-    yield house.runtime.publishing.get(id)
+    installation.seed(READERS)
+    id = publish(installation)
+    installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
+    yield installation.runtime.publishing.get(id)
 
 
-def publish(house: House, ttl: int = 14_400) -> int:
-    publishing = house.runtime.publishing
+def publish(installation: Installation, ttl: int = 14_400) -> int:
+    publishing = installation.runtime.publishing
     wanted = content(ttl=ttl)
     return publishing.publish(wanted, Audience(everyone=True), by="a test", spread_minutes=1).id
 
 
-def dues(house: House, id: int) -> dict[str, float]:
+def dues(installation: Installation, id: int) -> dict[str, float]:
     """When each batch is due, in ms since 1970."""
-    rows = house.runtime.store.redis.zrange(part_key(0, id, "batches"), 0, -1, withscores=True)
+    rows = installation.runtime.store.redis.zrange(
+        part_key(0, id, "batches"), 0, -1, withscores=True
+    )
     return {name.decode(): due for name, due in rows}
 
 
-def let_pass(house: House, id: int, ms: float) -> None:
+def let_pass(installation: Installation, id: int, ms: float) -> None:
     """Make it so much later for every batch of an alert."""
-    house.runtime.store.redis.zadd(
-        part_key(0, id, "batches"), {name: due - ms for name, due in dues(house, id).items()}
+    installation.runtime.store.redis.zadd(
+        part_key(0, id, "batches"), {name: due - ms for name, due in dues(installation, id).items()}
     )
 
 
@@ -52,42 +54,46 @@ def gaps(dues: dict[str, float]) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(dues.values())]
 
 
-def put_off(house: House, id: int, within_ms: int = FAR) -> bool:
-    return house.runtime.store.sending.put_off(id, 0, late_ms=5000, within_ms=within_ms)
+def put_off(installation: Installation, id: int, within_ms: int = FAR) -> bool:
+    return installation.runtime.store.sending.put_off(id, 0, late_ms=5000, within_ms=within_ms)
 
 
-def test_what_is_hardly_late_stays_as_it_is(house: House, spread: Notification) -> None:
-    let_pass(house, spread.id, 4000)
-    before = dues(house, spread.id)
-    assert not put_off(house, spread.id)
-    assert dues(house, spread.id) == before
+def test_what_is_hardly_late_stays_as_it_is(
+    installation: Installation, spread: Notification
+) -> None:
+    let_pass(installation, spread.id, 4000)
+    before = dues(installation, spread.id)
+    assert not put_off(installation, spread.id)
+    assert dues(installation, spread.id) == before
 
 
 def test_what_is_late_goes_on_from_now_with_the_same_distances(
-    house: House, spread: Notification
+    installation: Installation, spread: Notification
 ) -> None:
-    before = dues(house, spread.id)
+    before = dues(installation, spread.id)
     assert len(before) > 50
-    let_pass(house, spread.id, MINUTE)
+    let_pass(installation, spread.id, MINUTE)
     now = time.time() * 1000
-    assert put_off(house, spread.id)
-    after = dues(house, spread.id)
+    assert put_off(installation, spread.id)
+    after = dues(installation, spread.id)
     assert list(after) == list(before)
     assert gaps(after) == gaps(before)
     assert now - 1 <= min(after.values()) <= time.time() * 1000
-    assert not put_off(house, spread.id), "once is enough"
+    assert not put_off(installation, spread.id), "once is enough"
 
 
-def test_what_was_begun_with_is_not_put_off(house: House, spread: Notification) -> None:
-    let_pass(house, spread.id, MINUTE)
-    sending = house.runtime.store.sending
+def test_what_was_begun_with_is_not_put_off(
+    installation: Installation, spread: Notification
+) -> None:
+    let_pass(installation, spread.id, MINUTE)
+    sending = installation.runtime.store.sending
     held, back = (sending.claim(spread.id, 0, name, MINUTE) for name in ("one", "two"))
     assert held is not None
     assert back is not None
     assert sending.release(spread.id, back.batch, "two", wait_ms=-1000)
-    before = dues(house, spread.id)
-    assert put_off(house, spread.id)
-    after = dues(house, spread.id)
+    before = dues(installation, spread.id)
+    assert put_off(installation, spread.id)
+    after = dues(installation, spread.id)
     begun = {str(held.batch), str(back.batch)}
     assert {name for name in before if after[name] == before[name]} == begun
     left = {name: due for name, due in after.items() if name not in begun}
@@ -95,12 +101,12 @@ def test_what_was_begun_with_is_not_put_off(house: House, spread: Notification) 
 
 
 def test_the_rest_is_drawn_together_where_its_deadline_is_near(
-    house: House, spread: Notification
+    installation: Installation, spread: Notification
 ) -> None:
-    let_pass(house, spread.id, MINUTE)
-    before = dues(house, spread.id)
-    assert put_off(house, spread.id, within_ms=20_000)
-    after = dues(house, spread.id)
+    let_pass(installation, spread.id, MINUTE)
+    before = dues(installation, spread.id)
+    assert put_off(installation, spread.id, within_ms=20_000)
+    after = dues(installation, spread.id)
     assert list(after) == list(before)
     first, last = min(after.values()), max(after.values())
     assert 19_990 <= last - first <= 20_000
@@ -110,32 +116,34 @@ def test_the_rest_is_drawn_together_where_its_deadline_is_near(
     )
 
 
-def test_what_is_planned_late_is_spread_over_the_time_that_is_left(house: House) -> None:
-    house.seed(READERS)
-    id = publish(house, ttl=120)
+def test_what_is_planned_late_is_spread_over_the_time_that_is_left(
+    installation: Installation,
+) -> None:
+    installation.seed(READERS)
+    id = publish(installation, ttl=120)
     key = f"{{g}}:n:{id}"
-    house.runtime.store.redis.hset(key, "started_at", repr(time.time() - 30))
-    alert = house.runtime.publishing.get(id)
-    house.runtime.dispatch.plan(alert)
-    due = dues(house, id).values()
+    installation.runtime.store.redis.hset(key, "started_at", repr(time.time() - 30))
+    alert = installation.runtime.publishing.get(id)
+    installation.runtime.dispatch.plan(alert)
+    due = dues(installation, id).values()
     assert max(due) / 1000 < alert.last_start
     assert max(due) - min(due) > 15_000
 
 
 def test_a_spread_send_that_was_paused_does_not_send_what_was_due_meanwhile_at_once(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(READERS)
-    publishing = house.runtime.publishing
-    id = publish(house)
-    house.worker()
-    house.clock()
+    installation.seed(READERS)
+    publishing = installation.runtime.publishing
+    id = publish(installation)
+    installation.worker()
+    installation.clock()
     push.wait_for(40, timeout=60)
     publishing.pause(id)
-    store = house.runtime.store
+    store = installation.runtime.store
     wait_until(lambda: not store.redis.hlen(part_key(0, id, "leases")))
     before = len(push.received)
-    let_pass(house, id, MINUTE)
+    let_pass(installation, id, MINUTE)
     publishing.resume(id)
     push.wait_for(before + 120, timeout=60)
     arrived = [message.at for message in push.received[before : before + 120]]
@@ -146,5 +154,5 @@ def test_a_spread_send_that_was_paused_does_not_send_what_was_due_meanwhile_at_o
     ]
     assert min(parts) >= 10, "30 in each quarter of the time, had the machine nothing else to do"
     publishing.cancel(id)
-    house.over(id)
+    installation.over(id)
     assert len({message.path for message in push.received}) == len(push.received)

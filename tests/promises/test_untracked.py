@@ -10,7 +10,7 @@ import pytest
 from service.model.notifications import Audience, Notification, State, SubscriptionId
 from service.model.payload import Payload
 from service.model.preferences import NO_QUIET, QUARTER
-from tests.support.installation import House, content
+from tests.support.installation import Installation, content
 from tests.support.push_service import Message, PushService
 from tests.support.seeded import around_now, choose, reader_of, shown
 
@@ -19,13 +19,13 @@ UNTRACKED = range(0, READERS, 3)
 
 
 @pytest.fixture
-def reading(house: House) -> House:
+def reading(installation: Installation) -> Installation:
     """A house with readers, some of whom want nothing counted, a worker and a clock."""
-    house.seed(READERS)
-    choose(house, UNTRACKED, receipts=False)
-    house.worker()
-    house.clock()
-    return house
+    installation.seed(READERS)
+    choose(installation, UNTRACKED, receipts=False)
+    installation.worker()
+    installation.clock()
+    return installation
 
 
 def reporting(messages: list[Message]) -> dict[int, object]:
@@ -35,27 +35,29 @@ def reporting(messages: list[Message]) -> dict[int, object]:
     return found
 
 
-def assert_only_the_others_report(house: House, messages: list[Message], *ids: int) -> None:
+def assert_only_the_others_report(
+    installation: Installation, messages: list[Message], *ids: int
+) -> None:
     reports = reporting(messages)
     assert set(reports) == set(range(READERS))
     for number, token in reports.items():
         if number in UNTRACKED:
             assert token is None
         else:
-            opened = house.runtime.tokens.open_receipt(str(token))
+            opened = installation.runtime.tokens.open_receipt(str(token))
             assert opened is not None
             assert opened[0] in ids
             assert opened[1] == SubscriptionId(0, number)
 
 
-def test_an_alert_gives_them_no_token(reading: House, push: PushService) -> None:
+def test_an_alert_gives_them_no_token(reading: Installation, push: PushService) -> None:
     id = reading.publish()
     reading.over(id)
     assert reading.outcomes(id) == {"accepted": READERS}
     assert_only_the_others_report(reading, push.received, id)
 
 
-def test_nor_does_what_was_held_while_they_slept(reading: House, push: PushService) -> None:
+def test_nor_does_what_was_held_while_they_slept(reading: Installation, push: PushService) -> None:
     choose(reading, range(READERS), quiet=around_now())
     ids = [reading.publish(title=title) for title in ("One", "Two")]
     for id in ids:

@@ -15,7 +15,7 @@ from service.runtime import Runtime
 from service.store.held_alerts import Brought
 from service.store.outcomes import Result
 from tests.support.client import API, Client, make_app
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.night import bring, hold
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
@@ -59,13 +59,15 @@ def test_however_many_waves_there_were_the_latest_alerts_are_editors_own(client:
     assert client.call("GET", f"{API}/notifications/{wave}", token=token).status_code == 200
 
 
-def test_who_took_the_last_alert_is_known_after_a_morning_of_waves(house: House) -> None:
-    house.seed(2)
-    house.worker()
-    house.clock()
-    house.over(house.publish())
-    make_waves(house.runtime, 40)
-    dispatch = house.runtime.dispatch
+def test_who_took_the_last_alert_is_known_after_a_morning_of_waves(
+    installation: Installation,
+) -> None:
+    installation.seed(2)
+    installation.worker()
+    installation.clock()
+    installation.over(installation.publish())
+    make_waves(installation.runtime, 40)
+    dispatch = installation.runtime.dispatch
     assert dispatch.accepted_recently([SubscriptionId(0, 1)])
     assert not dispatch.accepted_recently([SubscriptionId(0, 2)])
 
@@ -84,12 +86,12 @@ def test_an_alert_that_is_sent_at_once_began_when_it_was_made_to_the_millisecond
 # Adding up --------------------------------------------------------------------------------------
 
 
-def receipts(house: House, messages: list[Message]) -> Counter[int]:
+def receipts(installation: Installation, messages: list[Message]) -> Counter[int]:
     """How many browsers would report to which alert."""
     found: Counter[int] = Counter()
     for message in messages:
         token = shown(message)["data"]["receipt"]
-        opened = house.runtime.tokens.open_receipt(token)
+        opened = installation.runtime.tokens.open_receipt(token)
         assert opened is not None
         assert opened[1].number == reader_of(message)
         found[opened[0]] += 1
@@ -97,7 +99,7 @@ def receipts(house: House, messages: list[Message]) -> Counter[int]:
 
 
 def test_whoever_reports_to_an_alert_was_counted_for_it_and_nobody_twice(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
     choose(reading, range(40), paused_until=int(time.time()) + 7200)
@@ -131,7 +133,7 @@ def test_whoever_reports_to_an_alert_was_counted_for_it_and_nobody_twice(
 
 
 def test_what_a_wave_has_brought_so_far_is_said_while_it_is_under_way(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
     id = reading.publish()
@@ -155,7 +157,9 @@ def test_what_a_wave_has_brought_so_far_is_said_while_it_is_under_way(
     assert (held.waiting, held.alone) == (0, 100)
 
 
-def test_a_correction_that_was_held_reports_to_itself(reading: House, push: PushService) -> None:
+def test_a_correction_that_was_held_reports_to_itself(
+    reading: Installation, push: PushService
+) -> None:
     id = reading.publish(title="Ten dead")
     reading.over(id)
     choose(reading, range(50), quiet=around_now())
@@ -170,7 +174,7 @@ def test_a_correction_that_was_held_reports_to_itself(reading: House, push: Push
 
 
 def test_the_newer_of_two_alerts_of_a_story_comes_in_the_morning_though_the_older_was_corrected(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     story = Audience(everyone=True, story="ferry")
     older = reading.publish(story, title="Ferry late")
@@ -219,7 +223,7 @@ def test_a_story_goes_on_from_its_latest_alert_that_was_not_cancelled(client: Cl
 
 
 def test_what_is_held_can_be_withdrawn_and_who_has_it_keeps_it(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     id = reading.publish()
@@ -236,7 +240,7 @@ def test_what_is_held_can_be_withdrawn_and_who_has_it_keeps_it(
 
 
 def test_with_an_alert_its_correction_is_withdrawn_that_is_held_too(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     id = reading.publish(title="Ten dead")
@@ -252,7 +256,7 @@ def test_with_an_alert_its_correction_is_withdrawn_that_is_held_too(
 
 
 def test_a_wave_that_is_under_way_brings_nothing_more_of_what_is_withdrawn(
-    reading: House, push: PushService
+    reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
     withdrawn, other = (reading.publish(title=title) for title in ("Ten dead", "Ferry home"))

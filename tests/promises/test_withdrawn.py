@@ -12,7 +12,7 @@ import pytest
 
 from service.model.notifications import Batch
 from service.store.batches import part_key
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.push_service import PushService
 from workers import jobs
 from workers.sending.fanout import LEASE, FanOut
@@ -29,25 +29,27 @@ def silent() -> Iterator[str]:
 
 
 @pytest.fixture
-def house(redis_url: str, push: PushService, silent: str, tmp_path: Path) -> Iterator[House]:
+def installation(
+    redis_url: str, push: PushService, silent: str, tmp_path: Path
+) -> Iterator[Installation]:
     services = f"{push.origin} {silent}"
-    with House(redis_url, push, tmp_path, PUSH_SERVICES=services) as house:
-        yield house
+    with Installation(redis_url, push, tmp_path, PUSH_SERVICES=services) as installation:
+        yield installation
 
 
 @pytest.fixture
-def fan_out(house: House) -> Iterator[FanOut]:
-    fan_out = jobs._new_fan_out(house.runtime)
+def fan_out(installation: Installation) -> Iterator[FanOut]:
+    fan_out = jobs._new_fan_out(installation.runtime)
     yield fan_out
     fan_out.close()
 
 
 @pytest.mark.parametrize("ending", [False, True])
 def test_readers_without_a_connection_go_back_when_their_alert_is_paused_or_the_worker_ends(
-    house: House, fan_out: FanOut, silent: str, ending: bool
+    installation: Installation, fan_out: FanOut, silent: str, ending: bool
 ) -> None:
-    house.seed(10, origins=[silent])
-    id = house.publish()
+    installation.seed(10, origins=[silent])
+    id = installation.publish()
     looks = itertools.count()
 
     def goes_on() -> bool:
@@ -55,28 +57,28 @@ def test_readers_without_a_connection_go_back_when_their_alert_is_paused_or_the_
             assert fan_out._transport.is_busy
             if ending:
                 return False
-            house.runtime.publishing.pause(id)
+            installation.runtime.publishing.pause(id)
         return True
 
     fan_out.run(goes_on)
-    assert house.runtime.publishing.progress(id).done == 0
-    assert house.runtime.store.services.resting() == {}
-    assert house.runtime.store.sending.look(id, 0).due == 1, "nobody was tried in vain"
+    assert installation.runtime.publishing.progress(id).done == 0
+    assert installation.runtime.store.services.resting() == {}
+    assert installation.runtime.store.sending.look(id, 0).due == 1, "nobody was tried in vain"
 
 
 def test_what_took_longer_to_make_than_the_batch_is_ours_is_left_to_whoever_has_it_now(
-    house: House, fan_out: FanOut, push: PushService, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, fan_out: FanOut, push: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.seed(10, origins=[push.origin])
-    id = house.publish()
-    sending, clock, make = house.runtime.store.sending, time.monotonic, Messages.make
+    installation.seed(10, origins=[push.origin])
+    id = installation.publish()
+    sending, clock, make = installation.runtime.store.sending, time.monotonic, Messages.make
     claims = []
 
     def stopped(*args: object) -> object:
         made = make(*args)  # type: ignore[arg-type]
         monkeypatch.setattr(time, "monotonic", lambda: clock() + LEASE)
-        (batch,) = house.runtime.store.redis.zrange(part_key(0, id, "batches"), 0, -1)
-        house.runtime.store.redis.zadd(part_key(0, id, "batches"), {batch: 0})
+        (batch,) = installation.runtime.store.redis.zrange(part_key(0, id, "batches"), 0, -1)
+        installation.runtime.store.redis.zadd(part_key(0, id, "batches"), {batch: 0})
         claims.append(sending.claim(id, 0, "another ", 60_000))
         return made
 

@@ -19,9 +19,9 @@ from service.model.endpoints import Endpoint
 from service.model.notifications import Audience, SendAt, State, SubscriptionId
 from service.runtime import Runtime
 from service.store.outcomes import FAREWELL
-from service.store.records import Wish
+from service.store.records import SubscriptionRequest
 from service.store.subscriptions import HasLeft
-from tests.support.installation import House, content, free_port, wait_for, wait_until
+from tests.support.installation import Installation, content, free_port, wait_for, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
 
@@ -52,16 +52,18 @@ class ClusterNode(RedisServer):
 
 
 @pytest.fixture
-def clustered(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[House]:
+def clustered(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[Installation]:
     """A house of two partitions whose store is in cluster mode; the queue is elsewhere."""
     with (
         ClusterNode() as node,
-        House(redis_url, push, tmp_path, STORE_URL=node.url, STORE_PARTITIONS="2") as house,
+        Installation(
+            redis_url, push, tmp_path, STORE_URL=node.url, STORE_PARTITIONS="2"
+        ) as installation,
     ):
-        yield house
+        yield installation
 
 
-def test_such_a_redis_refuses_what_touches_two_slots(clustered: House) -> None:
+def test_such_a_redis_refuses_what_touches_two_slots(clustered: Installation) -> None:
     store = clustered.runtime.store.redis
     assert store.eval("return 1", 2, "{0}:live", "{0}:gone") == 1
     with pytest.raises(redis.RedisError, match="slot"):
@@ -71,7 +73,7 @@ def test_such_a_redis_refuses_what_touches_two_slots(clustered: House) -> None:
 
 
 def test_from_subscribing_to_the_report_nothing_touches_two_slots(
-    clustered: House, push: PushService
+    clustered: Installation, push: PushService
 ) -> None:
     runtime = clustered.runtime
     clustered.seed(2000)
@@ -95,7 +97,7 @@ def test_from_subscribing_to_the_report_nothing_touches_two_slots(
         by="a test",
         send_at=SendAt(time.time() + 1, "Europe/Riga"),
     ).id
-    one = wish(10_003)
+    one = requested(10_003)
     follower, _ = runtime.store.subscriptions.subscribe(
         one._replace(followed=frozenset({"quake"}), muted=frozenset({"quake"}))
     )
@@ -130,23 +132,25 @@ def ten_are_gone(message: Message) -> Answer:
 def come_change_and_leave(runtime: Runtime) -> None:
     """One new reader who chooses again, gets other keys, moves to another browser, and leaves."""
     subscriptions = runtime.store.subscriptions
-    one = wish(10_000)
+    one = requested(10_000)
     first, new = subscriptions.subscribe(one)
     assert new
     again = one._replace(topics=frozenset({"sport"}), p256dh=pretend_readers.keys(10_001)[0])
     same, new = subscriptions.subscribe(again, is_owner=lambda *_: True)
     assert (same.id, new) == (first.id, False)
-    moved = subscriptions.change(first.id, wish(10_002))
+    moved = subscriptions.change(first.id, requested(10_002))
     subscriptions.remove(moved.id)
     with pytest.raises(HasLeft):
-        subscriptions.subscribe(wish(10_002), refresh=True)
+        subscriptions.subscribe(requested(10_002), refresh=True)
     subscriptions.remove(SubscriptionId(0, 0))
     assert [subscriptions.count(kind) for kind in ("live", "gone")] == [1999, 0]
     ids = {subscriptions.get(SubscriptionId(partition, 7)).id for partition in (0, 1)}
     assert len(ids) == 2, "both partitions have readers"
 
 
-def wish(number: int) -> Wish:
+def requested(number: int) -> SubscriptionRequest:
     p256dh, auth = pretend_readers.keys(number)
     endpoint = Endpoint("https://fcm.googleapis.com/fcm/send/", pretend_readers.path(number)[10:])
-    return Wish(endpoint, p256dh, auth, "a key", frozenset({"world"}), "en-GB", "Europe/Riga")
+    return SubscriptionRequest(
+        endpoint, p256dh, auth, "a key", frozenset({"world"}), "en-GB", "Europe/Riga"
+    )

@@ -12,7 +12,7 @@ import pytest
 from service.store.batches import Retry, part_key
 from service.store.push_services import Pace, Rest
 from tests.support import ROOT
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 
 GOOGLE = "https://fcm.googleapis.com"
@@ -20,8 +20,12 @@ APPLE = "https://web.push.apple.com"
 MOZILLA = "https://updates.push.services.mozilla.com"
 
 
-def stoppress(house: House, *command: str) -> subprocess.CompletedProcess[str]:
-    environment: Mapping[str, str] = {"PATH": "/usr/bin:/bin", "COLUMNS": "80", **house.environment}
+def stoppress(installation: Installation, *command: str) -> subprocess.CompletedProcess[str]:
+    environment: Mapping[str, str] = {
+        "PATH": "/usr/bin:/bin",
+        "COLUMNS": "80",
+        **installation.environment,
+    }
     return subprocess.run(
         [sys.executable, "-m", "service.cli", "services", *command],
         env=environment,
@@ -38,44 +42,44 @@ def words(said: subprocess.CompletedProcess[str]) -> str:
     return " ".join(said.stdout.split())
 
 
-def test_where_all_is_well_one_line_says_so(house: House) -> None:
-    assert words(stoppress(house)) == "All push services take messages."
+def test_where_all_is_well_one_line_says_so(installation: Installation) -> None:
+    assert words(stoppress(installation)) == "All push services take messages."
 
 
-def test_rests_paces_and_doubts_are_listed_in_plain_words(house: House) -> None:
-    services, now = house.runtime.store.services, time.time()
+def test_rests_paces_and_doubts_are_listed_in_plain_words(installation: Installation) -> None:
+    services, now = installation.runtime.store.services, time.time()
     services.rest(APPLE, Rest(1, now - 600, now + 1000, "503"))
     services.rest(MOZILLA, Rest(1, now - 600, now - 1, "credentials"))
     services.pace(GOOGLE, Pace(1000, now - 7200))
     services.doubt(MOZILLA, now - 7200)
-    said = words(stoppress(house))
+    said = words(stoppress(installation))
     assert f"{GOOGLE} 2 h limiting us: it is sent 1,000 messages a minute" in said
     assert f"{APPLE} 10 min failing (503), and tried again in 17 min" in said
     assert f"{MOZILLA} 10 min refusing our signature, and being tried" in said
-    decide = f"decide at {house.config.public_url}/desk/"
+    decide = f"decide at {installation.config.public_url}/desk/"
     # The address may be broken over two lines.
     assert f"0 readers are gone: {decide}".replace(" ", "") in said.replace(" ", "")
 
 
 @pytest.mark.parametrize("origin", [MOZILLA, "nonsense"])
-def test_only_what_rests_or_has_a_pace_is_released(house: House, origin: str) -> None:
-    services, now = house.runtime.store.services, time.time()
+def test_only_what_rests_or_has_a_pace_is_released(installation: Installation, origin: str) -> None:
+    services, now = installation.runtime.store.services, time.time()
     services.rest(APPLE, Rest(1, now, now + 60, "503"))
     services.doubt(MOZILLA, now)
-    refused = stoppress(house, "release", origin)
+    refused = stoppress(installation, "release", origin)
     assert refused.returncode == 1
     assert refused.stderr.startswith("Error: ")
     assert refused.stderr.endswith("stoppress services shows which do\n")
     assert (list(services.resting()), services.released()) == ([APPLE], {})
 
 
-def test_a_released_push_service_has_every_chance_it_ever_had(house: House) -> None:
-    services, now = house.runtime.store.services, time.time()
+def test_a_released_push_service_has_every_chance_it_ever_had(installation: Installation) -> None:
+    services, now = installation.runtime.store.services, time.time()
     services.rest(GOOGLE, Rest(1, now, now + 3600, "429"))
     services.limited(GOOGLE, now, now + 3600)
     services.pace(GOOGLE, Pace(1000, now))
     services.pace(APPLE, Pace(1000, now))
-    released = stoppress(house, "release", f"{GOOGLE}/")
+    released = stoppress(installation, "release", f"{GOOGLE}/")
     assert released.stdout.startswith(f"{GOOGLE} is sent to again"), released.stderr
     assert services.resting() == {}
     assert list(services.paced()) == [APPLE]
@@ -83,36 +87,38 @@ def test_a_released_push_service_has_every_chance_it_ever_had(house: House) -> N
 
 
 def test_who_waited_for_an_hour_gets_it_at_once_when_the_push_service_is_released(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(3000)
+    installation.seed(3000)
     push.answer_with(lambda _message: Answer(503, {"retry-after": "3600"}))
-    house.worker()
-    house.clock()
-    id = house.publish(ttl=7200)
-    store = house.runtime.store
+    installation.worker()
+    installation.clock()
+    id = installation.publish(ttl=7200)
+    store = installation.runtime.store
     wait_until(store.services.resting)
     wait_until(lambda: not store.redis.hlen(part_key(0, id, "leases")))
     push.answer_with(lambda _message: None)
-    assert stoppress(house, "release", push.origin).returncode == 0
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 3000}
+    assert stoppress(installation, "release", push.origin).returncode == 0
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 3000}
     assert store.services.resting() == {}
 
 
 @pytest.mark.redis
-def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(house: House) -> None:
-    house.seed(10)
-    store, dispatch = house.runtime.store, house.runtime.dispatch
-    id = house.publish()
+def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(
+    installation: Installation,
+) -> None:
+    installation.seed(10)
+    store, dispatch = installation.runtime.store, installation.runtime.dispatch
+    id = installation.publish()
     dispatch.sending()
     services, now = store.services, time.time()
-    services.rest(house.push.origin, Rest(1, now, now + 3600, "503"))
+    services.rest(installation.push.origin, Rest(1, now, now + 3600, "503"))
     claim = store.sending.claim(id, 0, "one", 5000)
     assert claim is not None
-    assert services.release(house.push.origin, time.time())
+    assert services.release(installation.push.origin, time.time())
     dispatch.advance_all()
-    (base,) = store.house.bases.all().values()
+    (base,) = store.installation.bases.all().values()
     in_an_hour = int(now * 1000) + 3_600_000
     retries = {base: Retry(2, in_an_hour), base + 1: Retry(5, in_an_hour)}
     store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries)
@@ -126,28 +132,28 @@ def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(house: House
 
 
 @pytest.mark.redis
-def test_a_release_is_over_when_the_push_service_rests_again(house: House) -> None:
-    services, now = house.runtime.store.services, time.time()
+def test_a_release_is_over_when_the_push_service_rests_again(installation: Installation) -> None:
+    services, now = installation.runtime.store.services, time.time()
     services.rest(GOOGLE, Rest(1, now, now + 3600, "503"))
     assert services.release(GOOGLE, time.time())
-    house.runtime.dispatch.advance_all()
+    installation.runtime.dispatch.advance_all()
     assert list(services.released()) == [GOOGLE]
     services.rest(GOOGLE, Rest(1, now, now + 3600, "503"))
-    house.runtime.dispatch.advance_all()
+    installation.runtime.dispatch.advance_all()
     assert services.released() == {}
 
 
 def test_a_paced_push_service_that_is_released_is_sent_to_as_fast_as_it_answers(
-    house: House, push: PushService
+    installation: Installation, push: PushService
 ) -> None:
-    house.seed(3000)
-    services = house.runtime.store.services
+    installation.seed(3000)
+    services = installation.runtime.store.services
     services.pace(push.origin, Pace(1000, time.time()))  # three minutes for all of them
-    house.worker()
-    house.clock()
-    id = house.publish()
+    installation.worker()
+    installation.clock()
+    id = installation.publish()
     push.wait_for(20, timeout=30)
-    assert stoppress(house, "release", push.origin).returncode == 0
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 3000}
+    assert stoppress(installation, "release", push.origin).returncode == 0
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 3000}
     assert len({message.path for message in push.received}) == len(push.received)

@@ -11,17 +11,17 @@ from service.local import pretend_readers
 from service.model.notifications import Audience, SubscriptionId
 from service.store import Store, connect
 from service.store.records import digest_of, index_key
-from tests.store.test_subscriptions import wish
-from tests.support.installation import TOPICS, House
+from tests.store.test_subscriptions import requested
+from tests.support.installation import TOPICS, Installation
 
 pytestmark = pytest.mark.redis
 
 
-def stoppress(house: House, *arguments: str) -> subprocess.CompletedProcess[str]:
+def stoppress(installation: Installation, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command in this house."""
     return subprocess.run(
         [sys.executable, "-m", "service.cli", *arguments],
-        env=house.environment,
+        env=installation.environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -29,60 +29,64 @@ def stoppress(house: House, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_pretend_readers_are_found_by_their_endpoints_and_follow_the_topics(house: House) -> None:
-    done = stoppress(house, "seed", "5000", "--origin", house.push.origin)
+def test_pretend_readers_are_found_by_their_endpoints_and_follow_the_topics(
+    installation: Installation,
+) -> None:
+    done = stoppress(installation, "seed", "5000", "--origin", installation.push.origin)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("5,000 pretend readers in ")
-    subscriptions = house.runtime.store.subscriptions
+    subscriptions = installation.runtime.store.subscriptions
     assert subscriptions.count() == 5000
-    assert house.runtime.publishing.reach(Audience(topics=TOPICS)) == 5000
+    assert installation.runtime.publishing.reach(Audience(topics=TOPICS)) == 5000
     for number in (0, 255, 256, 4095, 4096, 4999):
         reader = subscriptions.get(SubscriptionId(0, number))
-        assert reader.endpoint.url == house.push.origin + pretend_readers.path(number)
+        assert reader.endpoint.url == installation.push.origin + pretend_readers.path(number)
         assert (reader.p256dh, reader.auth) == pretend_readers.keys(number)
         digest = digest_of(reader.endpoint.url)
-        entry = house.runtime.store.redis.hget(index_key(0, digest), digest[2:])
+        entry = installation.runtime.store.redis.hget(index_key(0, digest), digest[2:])
         assert entry == str(number).encode()
     # A second helping comes after the first.
-    assert stoppress(house, "seed", "7").returncode == 0
+    assert stoppress(installation, "seed", "7").returncode == 0
     assert subscriptions.count() == 5007
 
 
-def test_pretend_readers_are_never_mixed_with_real_ones(house: House) -> None:
-    real = wish("a-real-reader")._replace(vapid_key=house.runtime.vapid_public_key)
-    house.runtime.store.subscriptions.subscribe(real)
-    keys = sorted(house.runtime.store.redis.keys())
-    done = stoppress(house, "seed", "10")
+def test_pretend_readers_are_never_mixed_with_real_ones(installation: Installation) -> None:
+    real = requested("a-real-reader")._replace(vapid_key=installation.runtime.vapid_public_key)
+    installation.runtime.store.subscriptions.subscribe(real)
+    keys = sorted(installation.runtime.store.redis.keys())
+    done = stoppress(installation, "seed", "10")
     assert done.returncode == 1
     assert "this store has real readers" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert sorted(house.runtime.store.redis.keys()) == keys
-    assert house.runtime.store.subscriptions.count() == 1
+    assert sorted(installation.runtime.store.redis.keys()) == keys
+    assert installation.runtime.store.subscriptions.count() == 1
 
 
 @pytest.mark.parametrize("origin", ["localhost", "https://a.example/path", "ftp://a.example"])
-def test_a_wrong_origin_is_refused_in_words(house: House, origin: str) -> None:
-    done = stoppress(house, "seed", "10", "--origin", origin)
+def test_a_wrong_origin_is_refused_in_words(installation: Installation, origin: str) -> None:
+    done = stoppress(installation, "seed", "10", "--origin", origin)
     assert done.returncode == 2
     assert "must be an origin such as" in done.stderr
-    assert house.runtime.store.subscriptions.count() == 0
+    assert installation.runtime.store.subscriptions.count() == 0
 
 
-def test_no_pretend_reader_is_put_at_a_real_push_service(house: House) -> None:
-    done = stoppress(house, "seed", "10", "--origin", "https://fcm.googleapis.com")
+def test_no_pretend_reader_is_put_at_a_real_push_service(installation: Installation) -> None:
+    done = stoppress(installation, "seed", "10", "--origin", "https://fcm.googleapis.com")
     assert done.returncode == 2
     assert "is a real push service" in done.stderr
-    assert house.runtime.store.subscriptions.count() == 0
+    assert installation.runtime.store.subscriptions.count() == 0
 
 
-def test_a_reader_who_comes_between_two_helpings_loses_no_bit(house: House) -> None:
-    assert stoppress(house, "seed", "5").returncode == 0
+def test_a_reader_who_comes_between_two_helpings_loses_no_bit(installation: Installation) -> None:
+    assert stoppress(installation, "seed", "5").returncode == 0
     chosen = frozenset({"breaking"})
-    between = wish("x", topics=chosen)._replace(vapid_key=house.runtime.vapid_public_key)
-    reader, _ = house.runtime.store.subscriptions.subscribe(between)
-    assert stoppress(house, "seed", "10").returncode == 0
-    assert house.runtime.store.subscriptions.get(reader.id).topics == chosen
-    assert house.runtime.store.subscriptions.count() == 16
+    between = requested("x", topics=chosen)._replace(
+        vapid_key=installation.runtime.vapid_public_key
+    )
+    reader, _ = installation.runtime.store.subscriptions.subscribe(between)
+    assert stoppress(installation, "seed", "10").returncode == 0
+    assert installation.runtime.store.subscriptions.get(reader.id).topics == chosen
+    assert installation.runtime.store.subscriptions.count() == 16
 
 
 def test_with_several_partitions_each_is_where_its_endpoint_says(redis_url: str) -> None:

@@ -20,10 +20,16 @@ from hypothesis.stateful import (
 
 from service.model.endpoints import EndpointPolicy
 from service.model.notifications import Audience, Record, SubscriptionId, Topic
-from service.model.preferences import Choice, Quiet
+from service.model.preferences import Preferences, Quiet
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
-from service.store.records import Subscription, Wish, digest_of, index_key, records_key
+from service.store.records import (
+    Subscription,
+    SubscriptionRequest,
+    digest_of,
+    index_key,
+    records_key,
+)
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.support.redis_server import RedisServer
 
@@ -32,19 +38,19 @@ pytestmark = pytest.mark.redis
 KEY = "the public half of a VAPID key"
 
 
-def wish(name: object, keys: int = 0, **preferences: object) -> Wish:
+def requested(name: object, keys: int = 0, **preferences: object) -> SubscriptionRequest:
     """What browser `name` asks for, with its n-th pair of keys."""
     url = f"https://fcm.googleapis.com/fcm/send/{name}"
     p256dh = b"\x04" + hashlib.sha512(f"{name} {keys}".encode()).digest()
     auth = hashlib.md5(f"{name} {keys}".encode()).digest()
-    return Wish(EndpointPolicy().parse(url), p256dh, auth, KEY, **preferences)  # type: ignore[arg-type]
+    return SubscriptionRequest(EndpointPolicy().parse(url), p256dh, auth, KEY, **preferences)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=[1, 3], ids=["one partition", "three partitions"])
 def store(redis_url: str, request: pytest.FixtureRequest) -> Store:
     store = Store(connect(redis_url), request.param)
     for slug in ("world", "sport"):
-        store.house.add_topic(Topic(slug, slug.title()))
+        store.installation.add_topic(Topic(slug, slug.title()))
     return store
 
 
@@ -56,9 +62,9 @@ def test_a_known_endpoint_with_the_same_keys_keeps_its_id_and_what_it_did_not_me
     store: Store,
 ) -> None:
     first, new = store.subscriptions.subscribe(
-        wish("a", topics=frozenset({"world"}), zone="Asia/Aden")
+        requested("a", topics=frozenset({"world"}), zone="Asia/Aden")
     )
-    again, new_again = store.subscriptions.subscribe(wish("a", locale="lv"))
+    again, new_again = store.subscriptions.subscribe(requested("a", locale="lv"))
     assert (new, new_again) == (True, False)
     assert again.id == first.id
     assert (again.topics, again.zone, again.locale) == (frozenset({"world"}), "Asia/Aden", "lv")
@@ -66,46 +72,46 @@ def test_a_known_endpoint_with_the_same_keys_keeps_its_id_and_what_it_did_not_me
 
 
 def test_a_known_endpoint_is_signed_for_with_the_key_it_was_made_with(store: Store) -> None:
-    first, _ = store.subscriptions.subscribe(wish("a"))
-    newer = wish("a")._replace(vapid_key="the next VAPID key")
+    first, _ = store.subscriptions.subscribe(requested("a"))
+    newer = requested("a")._replace(vapid_key="the next VAPID key")
     assert store.subscriptions.subscribe(newer)[0].vapid_key == first.vapid_key == KEY
     assert store.subscriptions.count_by_vapid_key() == {KEY: 1, "the next VAPID key": 0}
-    anew = wish("a", keys=1)._replace(vapid_key="the next VAPID key")
+    anew = requested("a", keys=1)._replace(vapid_key="the next VAPID key")
     after, _ = store.subscriptions.subscribe(anew, is_owner=lambda _id, _auth: True)
     assert after.vapid_key == "the next VAPID key"
     assert store.subscriptions.count_by_vapid_key() == {KEY: 0, "the next VAPID key": 1}
 
 
 def test_other_keys_for_a_known_endpoint_change_nothing_unless_the_owner_asks(store: Store) -> None:
-    before, _ = store.subscriptions.subscribe(wish("a", topics=frozenset({"world"})))
+    before, _ = store.subscriptions.subscribe(requested("a", topics=frozenset({"world"})))
     with pytest.raises(KnownWithOtherKeys):
-        store.subscriptions.subscribe(wish("a", keys=1, topics=frozenset()))
+        store.subscriptions.subscribe(requested("a", keys=1, topics=frozenset()))
     assert store.subscriptions.get(before.id) == before
     after, new = store.subscriptions.subscribe(
-        wish("a", keys=1), is_owner=lambda id, auth: (id, auth) == (before.id, before.auth)
+        requested("a", keys=1), is_owner=lambda id, auth: (id, auth) == (before.id, before.auth)
     )
     assert not new
     assert after == before._replace(p256dh=after.p256dh, auth=after.auth)
-    assert after.auth == wish("a", keys=1).auth
+    assert after.auth == requested("a", keys=1).auth
 
 
 def test_refresh_never_creates_not_even_for_somebody_who_left(store: Store) -> None:
     with pytest.raises(NotSubscribed):
-        store.subscriptions.subscribe(wish("a"), refresh=True)
-    reader, _ = store.subscriptions.subscribe(wish("a"))
-    assert store.subscriptions.subscribe(wish("a"), refresh=True)[0].id == reader.id
+        store.subscriptions.subscribe(requested("a"), refresh=True)
+    reader, _ = store.subscriptions.subscribe(requested("a"))
+    assert store.subscriptions.subscribe(requested("a"), refresh=True)[0].id == reader.id
     store.subscriptions.remove(reader.id)
     before = keys_of(store)
     with pytest.raises(HasLeft):
-        store.subscriptions.subscribe(wish("a"), refresh=True)
+        store.subscriptions.subscribe(requested("a"), refresh=True)
     assert keys_of(store) == before
     assert store.subscriptions.count() == 0
 
 
 def test_somebody_who_left_may_ask_again_and_gets_a_new_id(store: Store) -> None:
-    first, _ = store.subscriptions.subscribe(wish("a", topics=frozenset({"world"})))
+    first, _ = store.subscriptions.subscribe(requested("a", topics=frozenset({"world"})))
     store.subscriptions.remove(first.id)
-    second, new = store.subscriptions.subscribe(wish("a"))
+    second, new = store.subscriptions.subscribe(requested("a"))
     assert new
     assert second.id != first.id
     assert second.topics == frozenset()
@@ -116,9 +122,9 @@ def test_somebody_who_left_may_ask_again_and_gets_a_new_id(store: Store) -> None
 def test_another_endpoint_takes_over_what_was_chosen_and_the_old_one_ends(store: Store) -> None:
     for name in range(5):
         before, _ = store.subscriptions.subscribe(
-            wish(f"old{name}", topics=frozenset({"sport"}), locale="fr", zone="Europe/Paris")
+            requested(f"old{name}", topics=frozenset({"sport"}), locale="fr", zone="Europe/Paris")
         )
-        after = store.subscriptions.change(before.id, wish(f"new{name}", topics=None))
+        after = store.subscriptions.change(before.id, requested(f"new{name}", topics=None))
         assert (after.topics, after.locale, after.zone) == (
             before.topics,
             before.locale,
@@ -129,55 +135,55 @@ def test_another_endpoint_takes_over_what_was_chosen_and_the_old_one_ends(store:
     assert store.subscriptions.count() == 5
     # Not left: the page that mends may still find the old endpoint unknown, never "left".
     with pytest.raises(NotSubscribed):
-        store.subscriptions.subscribe(wish("old0"), refresh=True)
+        store.subscriptions.subscribe(requested("old0"), refresh=True)
 
 
 def test_who_leaves_while_the_browser_moves_has_left_wherever_it_moved(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, _ = store.subscriptions.subscribe(wish("here"))
+    before, _ = store.subscriptions.subscribe(requested("here"))
     subscribe = store.subscriptions.subscribe
 
-    def too_late(moved: Wish) -> tuple[Subscription, bool]:
+    def too_late(moved: SubscriptionRequest) -> tuple[Subscription, bool]:
         store.subscriptions.remove(before.id)
         return subscribe(moved)
 
     monkeypatch.setattr(store.subscriptions, "subscribe", too_late)
     with pytest.raises(NotSubscribed):
-        store.subscriptions.change(before.id, wish("there"))
+        store.subscriptions.change(before.id, requested("there"))
     assert store.subscriptions.count() == 0
     with pytest.raises(HasLeft):
-        subscribe(wish("there"), refresh=True)
+        subscribe(requested("there"), refresh=True)
 
 
 def test_a_browser_that_moves_twice_at_once_stays_subscribed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, _ = store.subscriptions.subscribe(wish("here"))
+    before, _ = store.subscriptions.subscribe(requested("here"))
     subscribe = store.subscriptions.subscribe
 
-    def second(moved: Wish) -> tuple[Subscription, bool]:
+    def second(moved: SubscriptionRequest) -> tuple[Subscription, bool]:
         monkeypatch.undo()
-        store.subscriptions.change(before.id, wish("there"))
+        store.subscriptions.change(before.id, requested("there"))
         return subscribe(moved)
 
     monkeypatch.setattr(store.subscriptions, "subscribe", second)
-    after = store.subscriptions.change(before.id, wish("there"))
+    after = store.subscriptions.change(before.id, requested("there"))
     assert store.subscriptions.get(after.id) == after
     assert store.subscriptions.count() == 1
 
 
 def test_an_index_entry_counts_only_if_the_record_is_of_that_endpoint(store: Store) -> None:
     subscriptions = store.subscriptions
-    reader, _ = subscriptions.subscribe(wish("a"))
+    reader, _ = subscriptions.subscribe(requested("a"))
     # As after a collision of digests: b's entry leads to a's record.
-    digest = digest_of(wish("b").endpoint.url)
+    digest = digest_of(requested("b").endpoint.url)
     key = index_key(subscriptions.partition_of(digest), digest)
     store.redis.hset(key, digest[2:], reader.id.number)
-    other, new = subscriptions.subscribe(wish("b"))
+    other, new = subscriptions.subscribe(requested("b"))
     assert new
     assert other.id != reader.id
-    assert subscriptions.subscribe(wish("a"))[0].id == reader.id
+    assert subscriptions.subscribe(requested("a"))[0].id == reader.id
 
 
 def test_however_many_processes_subscribe_at_once_every_id_is_given_to_one_endpoint(
@@ -192,7 +198,7 @@ def test_however_many_processes_subscribe_at_once_every_id_is_given_to_one_endpo
         subscriptions = Store(clients[n], partitions).subscriptions
         answers = {}
         for name in names if n % 2 else reversed(names):
-            reader, new = subscriptions.subscribe(wish(name))
+            reader, new = subscriptions.subscribe(requested(name))
             answers[name] = (reader.id, new)
         return answers
 
@@ -203,7 +209,7 @@ def test_however_many_processes_subscribe_at_once_every_id_is_given_to_one_endpo
     for name, id in ids.items():
         assert [answer[name][0] for answer in answers] == [id] * 4
         assert sum(answer[name][1] for answer in answers) == 1
-        assert store.subscriptions.get(id).endpoint == wish(name).endpoint
+        assert store.subscriptions.get(id).endpoint == requested(name).endpoint
     for partition in range(partitions):
         numbers = sorted(id.number for id in ids.values() if id.partition == partition)
         assert numbers == list(range(len(numbers)))  # dense: none was lost on the way
@@ -215,7 +221,7 @@ def test_however_many_processes_subscribe_at_once_every_id_is_given_to_one_endpo
 def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_after_it_was_removed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, elsewhere = store.house, Store(store.redis).house
+    here, elsewhere = store.installation, Store(store.redis).installation
     chosen = {"world", "culture"}
     assert not here.has_topics(chosen)
     assert not elsewhere.has_topics(chosen)
@@ -231,19 +237,19 @@ def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_aft
 
 def test_what_anybody_may_name_is_soon_enough_and_no_reader_pays_for_it(store: Store) -> None:
     """Each name is a bitmap as long as the highest id: 125 KB among a million readers."""
-    redis, house = store.redis, store.house
+    redis, installation = store.redis, store.installation
     made_up = {f"https://a{n}.notify.windows.com/w/?token=": n + 1 for n in range(500)}
     redis.hset("{g}:names:bases", mapping=made_up)
     redis.hset("{g}:names:locales", mapping={f"en-x-{n}": n + 1 for n in range(500)})
     parse = EndpointPolicy(("https://push.example",)).parse
-    assert not house.base(parse("https://a500.notify.windows.com/w/?token=x"))
-    assert house.base(parse("https://a499.notify.windows.com/w/?token=x"))
-    assert house.base(parse("https://web.push.apple.com/x"))
-    assert house.base(parse("https://updates.push.services.mozilla.com/wpush/v2/x"))
-    assert house.base(parse("https://fcm.googleapis.com/fcm/send/x"))
-    assert house.base(parse("https://push.example/x"))
-    assert not house.locale("enx-LV")
-    german, _ = store.subscriptions.subscribe(wish("german", locale="de-AT"))
+    assert not installation.base(parse("https://a500.notify.windows.com/w/?token=x"))
+    assert installation.base(parse("https://a499.notify.windows.com/w/?token=x"))
+    assert installation.base(parse("https://web.push.apple.com/x"))
+    assert installation.base(parse("https://updates.push.services.mozilla.com/wpush/v2/x"))
+    assert installation.base(parse("https://fcm.googleapis.com/fcm/send/x"))
+    assert installation.base(parse("https://push.example/x"))
+    assert not installation.locale("enx-LV")
+    german, _ = store.subscriptions.subscribe(requested("german", locale="de-AT"))
     assert german.locale == "de"
     in_german = Audience(everyone=True, locales=("de",))
     assert store.audiences.count(in_german) == 1
@@ -251,15 +257,15 @@ def test_what_anybody_may_name_is_soon_enough_and_no_reader_pays_for_it(store: S
 
 def test_an_audience_in_many_locales_is_exact(store: Store) -> None:
     for n in range(50):
-        store.subscriptions.subscribe(wish(n, locale=f"en-x-{n}"))
-    store.subscriptions.subscribe(wish("other", locale="lv"))
+        store.subscriptions.subscribe(requested(n, locale=f"en-x-{n}"))
+    store.subscriptions.subscribe(requested("other", locale="lv"))
     assert store.audiences.count(Audience(everyone=True, locales=("en",))) == 50
     assert store.audiences.count(Audience(everyone=True, locales=("en", "lv"))) == 51
 
 
 def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) -> None:
     endpoint = "x" * 152
-    reader, _ = store.subscriptions.subscribe(wish(endpoint))
+    reader, _ = store.subscriptions.subscribe(requested(endpoint))
     packed = store.redis.hget(records_key(reader.id), "0")
     assert packed is not None
     assert len(packed) == 249
@@ -275,11 +281,11 @@ def test_records_survive_packing_and_those_of_earlier_versions_are_read() -> Non
     assert Record.unpack(b"\x01" + before + after) == record
     # Of the second, in which that took six bytes.
     assert Record.unpack(b"\x02" + before + bytes([255, 255, 255, 0, 0, 0, 0]) + after) == record
-    chosen = Choice(Quiet(88, 28), 3, allow_breaking=True, paused_until=1_795_644_000)
+    chosen = Preferences(Quiet(88, 28), 3, allow_breaking=True, paused_until=1_795_644_000)
     hours = (1_795_644_000 - 1_767_225_600) // 3600
     six = struct.pack(">BBBBH", 88, 28, 3, 1, hours)
     read = Record.unpack(b"\x02" + before + six + b"\x07" + after)
-    assert (Choice.unpack(read.choice), read.wording) == (chosen, 7)
+    assert (Preferences.unpack(read.preferences), read.wording) == (chosen, 7)
     with pytest.raises(ValueError, match="version 9"):
         Record.unpack(b"\x09" + record.pack()[1:])
 
@@ -303,7 +309,7 @@ class Audiences(RuleBasedStateMachine):
         self.redis.flushdb()
         self.store = Store(self.redis, 2)
         for slug in ("world", "sport", "culture"):
-            self.store.house.add_topic(Topic(slug, slug.title()))
+            self.store.installation.add_topic(Topic(slug, slug.title()))
         self.readers: dict[str, tuple[SubscriptionId, frozenset[str], str]] = {}
         self.gone: set[str] = set()
 
@@ -316,7 +322,9 @@ class Audiences(RuleBasedStateMachine):
 
     @rule(name=names, topics=topics, locale=locales)
     def subscribe(self, name: str, topics: frozenset[str], locale: str) -> None:
-        reader, new = self.store.subscriptions.subscribe(wish(name, topics=topics, locale=locale))
+        reader, new = self.store.subscriptions.subscribe(
+            requested(name, topics=topics, locale=locale)
+        )
         assert new == (name not in self.readers)
         self.readers[name] = (reader.id, topics, locale)
         self.gone.discard(name)
@@ -333,7 +341,7 @@ class Audiences(RuleBasedStateMachine):
     def change_topics(self, data: st.DataObject, topics: frozenset[str]) -> None:
         name = data.draw(st.sampled_from(sorted(self.readers)))
         id, _, locale = self.readers[name]
-        self.store.subscriptions.change(id, wish(name, topics=topics))
+        self.store.subscriptions.change(id, requested(name, topics=topics))
         self.readers[name] = (id, topics, locale)
         self.gone.discard(name)
 

@@ -62,7 +62,7 @@ class Client:
     def add_token(self, name: str = "a test", scopes: Sequence[str] = ()) -> str:
         """Make an API token."""
         token = f"the token of {name}".replace(" ", "-")
-        self.runtime.store.house.add_token(digest(token), name, scopes, time.time())
+        self.runtime.store.installation.add_token(digest(token), name, scopes, time.time())
         return token
 
     def call(
@@ -120,7 +120,7 @@ def open_client(redis_url: str, **settings: str) -> Client:
     """Call a house with two topics."""
     client = Client(make_app(redis_url, **settings))
     for slug in ("world", "sport"):
-        client.runtime.store.house.add_topic(Topic(slug, slug.title()))
+        client.runtime.store.installation.add_topic(Topic(slug, slug.title()))
     return client
 
 

@@ -61,7 +61,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class House:
+class Installation:
     """Workers, clock and web as real processes; ended by `with`, whatever happens."""
 
     def __init__(
@@ -97,10 +97,10 @@ class House:
         self.config = Config.read(self.environment)
         self.runtime = Runtime.open(self.config)
         for slug in TOPICS:
-            self.runtime.store.house.add_topic(Topic(slug, slug.title()))
+            self.runtime.store.installation.add_topic(Topic(slug, slug.title()))
         self.processes: list[Forked] = []
 
-    def __enter__(self) -> House:
+    def __enter__(self) -> Installation:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -150,7 +150,7 @@ class House:
     def api_token(self) -> str:
         """Make an API token that may do everything."""
         token = "sp_" + secrets.token_urlsafe(32)
-        self.runtime.store.house.add_token(digest(token), "a test", (), time.time())
+        self.runtime.store.installation.add_token(digest(token), "a test", (), time.time())
         return token
 
     def end(self, process: Forked, how: int = signal.SIGTERM) -> int:

@@ -15,7 +15,7 @@ from service.local import rehearsal
 from service.local.rehearsal import Rehearsal
 from service.model.notifications import Audience
 from service.runtime import Runtime
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 
 READERS = 500
 DESK = "/rehearsal"  # the rehearsal's, before the path on the real desk
@@ -57,19 +57,19 @@ class Visitor:
 class Newsroom:
     """A real house with readers and an editor, its web process as it is in life."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.data_dir = house.config.data_dir
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        self.data_dir = installation.config.data_dir
         hashed = PasswordHasher(time_cost=1, memory_cost=64).hash(PASSWORD)
-        house.runtime.store.house.set_password_hash(EMAIL, hashed)
-        house.seed(40)
-        self.address = house.web()
+        installation.runtime.store.installation.set_password_hash(EMAIL, hashed)
+        installation.seed(40)
+        self.address = installation.web()
         self.editor = Visitor(self.address)
         assert self.editor.sign_in().status_code == 200
 
     def stored(self) -> dict[bytes, bytes | None]:
         """Everything in the real store, but for the counting of rates."""
-        redis = self.house.runtime.store.redis
+        redis = self.installation.runtime.store.redis
         keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
         return {key: redis.dump(key) for key in keys}
 

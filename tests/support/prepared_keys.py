@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.model.notifications import SubscriptionId
 from service.runtime import Runtime
-from service.store.records import BUCKET, Wish
+from service.store.records import BUCKET, SubscriptionRequest
 from tests.support.installation import wait_until
 from workers.sending import wire
 from workers.sending.prepared_keys import Filler, Pool
@@ -60,8 +60,8 @@ def give_other_keys(runtime: Runtime, number: int) -> None:
     before = runtime.store.subscriptions.get(id)
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     p256dh = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    wish = Wish(before.endpoint, p256dh, os.urandom(16), before.vapid_key)
-    runtime.store.subscriptions.change(id, wish)
+    requested = SubscriptionRequest(before.endpoint, p256dh, os.urandom(16), before.vapid_key)
+    runtime.store.subscriptions.change(id, requested)
 
 
 def watch_derivations(

@@ -15,8 +15,8 @@ import http_ece
 from service.local import pretend_readers
 from service.model.notifications import SubscriptionId
 from service.model.preferences import NO_QUIET, QUARTER, Quiet
-from service.store.records import Wish
-from tests.support.installation import House, wait_until
+from service.store.records import SubscriptionRequest
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
 READERS = 300  # of the house called `reading`
@@ -25,13 +25,17 @@ _MOST = 1000  # readers who are told apart
 HOUR = 4  # quarter hours
 
 
-def choose(house: House, numbers: range, zone: str | None = "UTC", **chosen: Any) -> None:
+def choose(
+    installation: Installation, numbers: range, zone: str | None = "UTC", **chosen: Any
+) -> None:
     """Let some readers live in a zone and choose."""
-    subscriptions = house.runtime.store.subscriptions
+    subscriptions = installation.runtime.store.subscriptions
     for number in numbers:
         one = subscriptions.get(SubscriptionId(0, number))
-        wish = Wish(one.endpoint, one.p256dh, one.auth, one.vapid_key, zone=zone, chosen=chosen)
-        subscriptions.change(one.id, wish)
+        requested = SubscriptionRequest(
+            one.endpoint, one.p256dh, one.auth, one.vapid_key, zone=zone, chosen=chosen
+        )
+        subscriptions.change(one.id, requested)
 
 
 def around_now(before: int = 2 * HOUR, after: int = 6 * HOUR) -> Quiet:
@@ -63,17 +67,17 @@ def shown(message: Message) -> dict[str, Any]:
     return notification
 
 
-def wake(house: House, push: PushService) -> list[Message]:
+def wake(installation: Installation, push: PushService) -> list[Message]:
     """Let everybody's quiet hours be over, in whatever quarter hour; what came then."""
     before = len(push.received)
-    (quarter,) = house.runtime.store.held.due(1 << 40)
-    house.runtime.publishing.wake_readers(quarter * QUARTER - 1, FRONT)
-    assert house.runtime.store.held.due(1 << 40) == [quarter], "not before its time"
-    choose(house, range(READERS), quiet=NO_QUIET)
-    house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
-    house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
-    (wave,) = house.runtime.publishing.waves(9)
-    house.over(wave.id)
+    (quarter,) = installation.runtime.store.held.due(1 << 40)
+    installation.runtime.publishing.wake_readers(quarter * QUARTER - 1, FRONT)
+    assert installation.runtime.store.held.due(1 << 40) == [quarter], "not before its time"
+    choose(installation, range(READERS), quiet=NO_QUIET)
+    installation.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
+    installation.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
+    (wave,) = installation.runtime.publishing.waves(9)
+    installation.over(wave.id)
     return push.received[before:]
 
 
@@ -87,21 +91,21 @@ def said(messages: list[Message]) -> Counter[str]:
 
 
 @contextmanager
-def waking(house: House, push: PushService) -> Iterator[list[Message]]:
+def waking(installation: Installation, push: PushService) -> Iterator[list[Message]]:
     """Let everybody's quiet hours be over, but nothing be taken before the `with` ends; what was.
 
     Until then the wave is under way.
     """
     push.answer_with(lambda _: Answer(503, {"retry-after": "3"}))
-    (quarter,) = house.runtime.store.held.due(1 << 40)
-    choose(house, range(READERS), quiet=NO_QUIET)
+    (quarter,) = installation.runtime.store.held.due(1 << 40)
+    choose(installation, range(READERS), quiet=NO_QUIET)
     before = len(push.received)
-    house.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
-    wait_until(house.runtime.store.services.resting)
+    installation.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
+    wait_until(installation.runtime.store.services.resting)
     taken: list[Message] = []
     yield taken
     time.sleep(2)  # what was changed meanwhile, each worker knows within a second
     push.answer_with(lambda _: Answer(201))
-    (wave,) = house.runtime.publishing.waves(9)
-    house.over(wave.id)
+    (wave,) = installation.runtime.publishing.waves(9)
+    installation.over(wave.id)
     taken += [message for message in push.received[before:] if message.status == 201]

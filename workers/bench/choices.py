@@ -20,7 +20,7 @@ from service.local import pretend_readers
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, Outcome
 from service.model.preferences import NO_QUIET, UNLIMITED, Quiet
 from workers.bench.figures import Bench, Figure
-from workers.bench.installation import TOPICS, House, house
+from workers.bench.installation import TOPICS, BenchInstallation, installation
 from workers.trials.push_service import any_sink
 
 _NIGHT: Final = "22:00-07:00"
@@ -81,7 +81,7 @@ def choices(bench: Bench) -> Iterator[Figure]:
         return _ZONES[zone], menu[more % len(menu)]
 
     settings = {"PREPARE_KEYS": "no", "QUIET_HOURS": _NIGHT, "DAILY_LIMIT": "10"}
-    with any_sink(bench.folder) as sink, house(bench, [sink], **settings) as ours:
+    with any_sink(bench.folder) as sink, installation(bench, [sink], **settings) as ours:
         ours.seed(bench.recipients, choose=choose)
         with ours.workers(bench.workers):
             began = time.time()
@@ -124,7 +124,7 @@ def _expected(
     return "accepted"
 
 
-def _wrongly_held(ours: House, id: int, counted: Sequence[str]) -> int:
+def _wrongly_held(ours: BenchInstallation, id: int, counted: Sequence[str]) -> int:
     """Return for how many readers an alert is held who should have it, or the other way round."""
     wrong = 0
     for start in range(0, len(counted), _SEEN):

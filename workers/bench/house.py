@@ -122,7 +122,7 @@ class Run:
         return (self.workers + self.redis) / self.messages
 
 
-class House:
+class BenchInstallation:
     """A Redis with what belongs to it; workers and web are started as a section needs them."""
 
     def __init__(
@@ -207,7 +207,7 @@ class House:
     def api_token(self) -> str:
         """Make an API token that may do everything."""
         token = f"sp_{secrets.token_urlsafe(32)}"
-        self.runtime.store.house.add_token(digest(token), "bench", (), time.time())
+        self.runtime.store.installation.add_token(digest(token), "bench", (), time.time())
         return token
 
     # -- sending ---------------------------------------------------------------------------------
@@ -285,7 +285,9 @@ def follow(look: Callable[[], int], total: int, step: Step) -> int:
 
 
 @contextmanager
-def house(bench: Bench, sinks: Sequence[Sink] = (), **more: str) -> Iterator[House]:
+def installation(
+    bench: Bench, sinks: Sequence[Sink] = (), **more: str
+) -> Iterator[BenchInstallation]:
     """Start a Redis, and put together what belongs to it; `more` are settings."""
     with ExitStack() as stack:
         redis = stack.enter_context(embedded_redis(bench.folder))
@@ -307,8 +309,8 @@ def house(bench: Bench, sinks: Sequence[Sink] = (), **more: str) -> Iterator[Hou
         runtime = Runtime.open(Config.read(ours))
         stack.callback(runtime.store.redis.close)
         for slug in TOPICS:
-            runtime.store.house.add_topic(Topic(slug, slug.title()))
-        yield House(bench, runtime, environ, server.pid, list(sinks))
+            runtime.store.installation.add_topic(Topic(slug, slug.title()))
+        yield BenchInstallation(bench, runtime, environ, server.pid, list(sinks))
 
 
 def wait(ready: Callable[[], bool], processes: Sequence[subprocess.Popen[bytes]]) -> None:

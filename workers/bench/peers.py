@@ -20,7 +20,7 @@ from service.model.keys import b64url
 from service.model.notifications import SubscriptionId
 from service.model.payload import Payload
 from workers.bench.figures import Bench, BenchError
-from workers.bench.installation import CONTENT, SUBJECT, House
+from workers.bench.installation import CONTENT, SUBJECT, BenchInstallation
 
 PYWEBPUSH_MESSAGES = 1000
 WEB_PUSH_VERSION = "3.6.7"
@@ -152,30 +152,30 @@ class Absent(Exception):
     """A peer that is not here; the message says why."""
 
 
-def payload(house: House) -> bytes:
+def payload(installation: BenchInstallation) -> bytes:
     """Return what a browser receives of the latest alert."""
-    latest = house.runtime.publishing.latest(1)[0]
-    receipt = house.runtime.tokens.receipt(latest.id, SubscriptionId(0, 0))
-    return Payload(latest, house.runtime.config.public_url).carrying(receipt)
+    latest = installation.runtime.publishing.latest(1)[0]
+    receipt = installation.runtime.tokens.receipt(latest.id, SubscriptionId(0, 0))
+    return Payload(latest, installation.runtime.config.public_url).carrying(receipt)
 
 
-def _subscription(house: House, number: int) -> dict[str, Any]:
+def _subscription(installation: BenchInstallation, number: int) -> dict[str, Any]:
     """Return a pretend subscription as a browser hands it out."""
     p256dh, auth = pretend_readers.keys(number)
     keys = {"p256dh": b64url(p256dh), "auth": b64url(auth)}
-    return {"endpoint": house.sinks[0].origin + pretend_readers.path(number), "keys": keys}
+    return {"endpoint": installation.sinks[0].origin + pretend_readers.path(number), "keys": keys}
 
 
-def pywebpush_session(house: House, bench: Bench) -> Measure:
+def pywebpush_session(installation: BenchInstallation, bench: Bench) -> Measure:
     """Make pywebpush's `webpush()` ready; its best case: one requests session, the key read."""
-    vapid = Vapid.from_raw(house.runtime.vapid_keys[0].text.encode())
-    subscriptions = [_subscription(house, number) for number in range(PYWEBPUSH_MESSAGES)]
+    vapid = Vapid.from_raw(installation.runtime.vapid_keys[0].text.encode())
+    subscriptions = [_subscription(installation, number) for number in range(PYWEBPUSH_MESSAGES)]
 
     def measure() -> float:
-        text = payload(house).decode()
+        text = payload(installation).decode()
         with bench.bar("pywebpush", len(subscriptions)) as step, requests.Session() as session:
             session.trust_env = False
-            session.verify = str(house.sinks[0].ca_file)
+            session.verify = str(installation.sinks[0].ca_file)
             cpu = time.thread_time()
             for number, subscription in enumerate(subscriptions, 1):
                 webpush(  # raises for any answer that is not a 2xx
@@ -194,7 +194,7 @@ def pywebpush_session(house: House, bench: Bench) -> Measure:
     return measure
 
 
-def web_push(house: House, bench: Bench) -> Measure:
+def web_push(installation: BenchInstallation, bench: Bench) -> Measure:
     """Make web-push for Node ready, 16 messages at a time; `Absent`."""
     if not (shutil.which("node") and shutil.which("npm")):
         raise Absent("node and npm are not both installed")
@@ -202,10 +202,10 @@ def web_push(house: House, bench: Bench) -> Measure:
     install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", "."]
     folder.mkdir()
     _prepare(folder, [*install, f"web-push@{WEB_PUSH_VERSION}"], why="npm could not install it")
-    return partial(_program, house, folder, ["node", "-e", _WEB_PUSH_SCRIPT])
+    return partial(_program, installation, folder, ["node", "-e", _WEB_PUSH_SCRIPT])
 
 
-def webpush_go(house: House, bench: Bench) -> Measure:
+def webpush_go(installation: BenchInstallation, bench: Bench) -> Measure:
     """Make webpush-go ready, 16 messages at a time; `Absent`.
 
     Its best case: one client, whose HTTP/2 connection stays open, and no padding.
@@ -222,10 +222,10 @@ def webpush_go(house: House, bench: Bench) -> Measure:
         ["go", "build", "-o", "peer", "."],
         why="go could not fetch and build it",
     )
-    return partial(_program, house, folder, ["./peer"])
+    return partial(_program, installation, folder, ["./peer"])
 
 
-PEERS: dict[str, Callable[[House, Bench], Measure]] = {
+PEERS: dict[str, Callable[[BenchInstallation, Bench], Measure]] = {
     "pywebpush, one session": pywebpush_session,
     "web-push for Node, keep-alive": web_push,
     "webpush-go, one HTTP/2 client": webpush_go,
@@ -241,15 +241,17 @@ def _prepare(folder: Path, *commands: list[str], why: str) -> None:
         raise Absent(why) from None
 
 
-def _program(house: House, folder: Path, argv: list[str]) -> float:
+def _program(installation: BenchInstallation, folder: Path, argv: list[str]) -> float:
     """Return the CPU seconds for a message of a program that reads what to send, as JSON."""
-    key = house.runtime.vapid_keys[0]
+    key = installation.runtime.vapid_keys[0]
     asked = {
-        "subscriptions": [_subscription(house, number) for number in range(_WARM_UP + _MESSAGES)],
+        "subscriptions": [
+            _subscription(installation, number) for number in range(_WARM_UP + _MESSAGES)
+        ],
         "warm_up": _WARM_UP,
-        "payload": payload(house).decode(),
+        "payload": payload(installation).decode(),
         "vapid": {"subject": SUBJECT, "publicKey": b64url(key.public), "privateKey": key.text},
-        "ca": house.sinks[0].ca_file.read_text(),
+        "ca": installation.sinks[0].ca_file.read_text(),
     }
     run = subprocess.run(
         argv,

@@ -14,10 +14,10 @@ from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import (
     CONTENT,
     EVERYONE,
-    House,
+    BenchInstallation,
     Run,
     follow,
-    house,
+    installation,
     look_again,
     most_resident,
 )
@@ -45,7 +45,7 @@ def fanout(bench: Bench) -> Iterator[Figure]:
     few = min(_FEW, -(-bench.recipients // 10))
     with (
         any_sink(bench.folder) as sink,
-        house(bench, [sink], PREPARE_KEYS="no") as ours,
+        installation(bench, [sink], PREPARE_KEYS="no") as ours,
     ):
         ours.seed(few)
         with ours.workers(bench.workers) as pids:
@@ -79,11 +79,11 @@ def fanout(bench: Bench) -> Iterator[Figure]:
     yield Figure(f"  {bench.recipients:,} readers", large, "MB", most=150)
 
 
-def _some(ours: House, bench: Bench) -> Run:
+def _some(ours: BenchInstallation, bench: Bench) -> Run:
     return ours.send("sending to some", enough=min(bench.recipients, 2 * _FEW))
 
 
-def _peers(bench: Bench, ours: House) -> tuple[dict[str, peers.Measure], list[Figure]]:
+def _peers(bench: Bench, ours: BenchInstallation) -> tuple[dict[str, peers.Measure], list[Figure]]:
     """Make the other senders ready; figures of those that are not here say why."""
     ready: dict[str, peers.Measure] = {}
     absent = []
@@ -103,7 +103,7 @@ def latency(bench: Bench) -> Iterator[Figure]:
     with (
         own_sink(bench.folder) as at_once,
         own_sink(bench.folder, LATE) as late,
-        house(bench, [at_once, late], PREPARE_KEYS="no") as ours,
+        installation(bench, [at_once, late], PREPARE_KEYS="no") as ours,
     ):
         ours.seed(bench.recipients, at_once, topics=["world"])
         ours.seed(bench.recipients, late, topics=["sport"])
@@ -125,7 +125,7 @@ def slow(bench: Bench) -> Iterator[Figure]:
     with (
         any_sink(bench.folder) as fast,
         own_sink(bench.folder, None) as hanging,
-        house(bench, [fast, hanging], PREPARE_KEYS="no") as ours,
+        installation(bench, [fast, hanging], PREPARE_KEYS="no") as ours,
     ):
         with bench.bar("seeding", count) as step:
             for stored in range(0, count, stretch):
@@ -145,7 +145,7 @@ def slow(bench: Bench) -> Iterator[Figure]:
 
 def breaking(bench: Bench) -> Iterator[Figure]:
     """Measure the breaking path: every key derived in idle time before the alert is published."""
-    with any_sink(bench.folder) as sink, house(bench, [sink]) as ours:
+    with any_sink(bench.folder) as sink, installation(bench, [sink]) as ours:
         ours.seed(bench.recipients)
         store = ours.runtime.store
         with ours.workers(bench.workers) as pids:
@@ -177,7 +177,7 @@ def overtaking(bench: Bench) -> Iterator[Figure]:
     took = []
     with (
         any_sink(bench.folder) as sink,
-        house(bench, [sink], PREPARE_KEYS="no") as ours,
+        installation(bench, [sink], PREPARE_KEYS="no") as ours,
     ):
         ours.seed(bench.recipients)
         publishing = ours.runtime.publishing

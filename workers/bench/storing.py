@@ -20,11 +20,11 @@ from workers.bench.figures import Bench, Figure
 from workers.bench.installation import (
     CONTENT,
     TOPICS,
-    House,
+    BenchInstallation,
     Web,
     free_port,
     heed_signals,
-    house,
+    installation,
     wait,
 )
 from workers.trials.push_service import any_sink, running
@@ -42,7 +42,7 @@ _REQUESTS = 10_000  # of subscribing, at most
 def publish(bench: Bench) -> Iterator[Figure]:
     """Publish to ten million ids through the API; only the first of them have records."""
     answered, first = [], []
-    with any_sink(bench.folder) as sink, house(bench, [sink], PREPARE_KEYS="no") as ours:
+    with any_sink(bench.folder) as sink, installation(bench, [sink], PREPARE_KEYS="no") as ours:
         records = min(_RECORDS, bench.recipients, bench.ids)
         ours.seed(records)
         pretend_readers.stretch(ours.runtime.store, records, bench.ids)
@@ -66,7 +66,9 @@ def publish(bench: Bench) -> Iterator[Figure]:
     yield Figure("audience: 3 topics, 1 excluded", _median_ms(counted), "ms", most=20)
 
 
-def _publish(ours: House, web: Web, connection: HTTPConnection, token: str) -> tuple[float, float]:
+def _publish(
+    ours: BenchInstallation, web: Web, connection: HTTPConnection, token: str
+) -> tuple[float, float]:
     """Publish, wait for the first push, cancel; the seconds until the answer and until the push."""
     body = {"title": CONTENT.title, "url": CONTENT.url, "audience": {"everyone": True}}
     start = time.monotonic()
@@ -77,7 +79,7 @@ def _publish(ours: House, web: Web, connection: HTTPConnection, token: str) -> t
     return answered, first
 
 
-def _seconds(ours: House, audience: Audience) -> float:
+def _seconds(ours: BenchInstallation, audience: Audience) -> float:
     start = time.monotonic()
     ours.runtime.publishing.reach(audience)
     return time.monotonic() - start
@@ -115,7 +117,7 @@ def _memory(bench: Bench, server: Server, ours: bool, name: str) -> Iterator[Fig
         store = Store(connect(url))
         stack.callback(store.redis.close)
         for slug in TOPICS:
-            store.house.add_topic(Topic(slug, slug.title()))
+            store.installation.add_topic(Topic(slug, slug.title()))
         empty = _used(store)
         _seed(bench, store, bench.recipients, f"seeding {name}")
         # Of fewer, the index has as many buckets, each with less in it.
@@ -177,7 +179,7 @@ def subscribe(bench: Bench) -> Iterator[Figure]:
     Each comes from another address, as readers do: a proxy says so, which is trusted.
     """
     requests = min(_REQUESTS, bench.recipients)
-    with house(bench) as ours, ours.web(WEB_CONCURRENCY="1", TRUSTED_PROXIES="1") as web:
+    with installation(bench) as ours, ours.web(WEB_CONCURRENCY="1", TRUSTED_PROXIES="1") as web:
         subscribing = ask_all(bench, "subscribing", web.port, _subscriptions(requests))
         argv, port = web.argv, free_port()
         (bench.folder / "empty.py").write_text(_EMPTY)

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from service.model.delivery_rules import OVER, Timing
+from service.model.delivery_rules import OVER, Ruling
 from service.model.notifications import LIMIT, Outcome
 from service.runtime import Runtime
 from workers.sending.lease import Lease
@@ -21,20 +21,20 @@ class Admission:
 
     def admit(self, lease: Lease, rows: Rows) -> None:
         """Keep those whom the alert may reach now, each counted for their day."""
-        now, courtesy = time.time(), lease.send.courtesy
+        now, rules = time.time(), lease.send.rules
         limited: dict[int, list[tuple[int, int]]] = {}
         told = lease.send.told_on(lease.batch.partition, rows)
         for number, record in rows:
-            timing = courtesy.of(record, now)
-            if lease.pass_over(number, timing):
+            ruling = rules.of(record, now)
+            if lease.pass_over(number, ruling):
                 continue
-            if timing.waits_until:
-                lease.later = min(lease.later, timing.waits_until)
+            if ruling.waits_until:
+                lease.later = min(lease.later, ruling.waits_until)
             else:
                 lease.ready.append((number, record))
                 # A story counts once a day.
-                if timing.limit and timing.day not in told.get(number, ()):
-                    limited.setdefault(timing.day, []).append((number, timing.limit))
+                if ruling.limit and ruling.day not in told.get(number, ()):
+                    limited.setdefault(ruling.day, []).append((number, ruling.limit))
         for date, some in limited.items():
             self._count(lease, date, some)
         if lease.send.digest is not None:
@@ -57,7 +57,7 @@ class Admission:
         counted = self._daily.count(id, partition, date, numbers, limits)
         fits = dict(zip(numbers, counted, strict=True))
         lease.counted |= {number: date for number in numbers if fits[number]}
-        full = Timing(0.0, Outcome.SKIPPED, LIMIT)
+        full = Ruling(0.0, Outcome.SKIPPED, LIMIT)
         for number in (number for number in numbers if not fits[number]):
             lease.pass_over(number, full)
         lease.ready = deque(row for row in lease.ready if fits.get(row[0], True))

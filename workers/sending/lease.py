@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from service.model.delivery_rules import Timing
+from service.model.delivery_rules import Ruling
 from service.model.notifications import Batch, Outcome, Record
 from service.store.batches import Retry
 from service.store.held_alerts import NOTHING, Brought
@@ -99,13 +99,13 @@ class Lease:
             asked = 0  # no answer: it must not make the share of those called gone look smaller
         self._keep(Result(outcome, name, asked, revision, brought=brought), number)
 
-    def pass_over(self, number: int, timing: Timing) -> bool:
+    def pass_over(self, number: int, ruling: Ruling) -> bool:
         """Keep why a reader is not sent it, until that is recorded; False where they are."""
-        if timing.outcome is None:
+        if ruling.outcome is None:
             return False
         # What a wave brings is held already: only when its reader wakes is another time.
-        is_held = bool(timing.wakes) and self.send.digest is None
-        result = Result(timing.outcome, timing.why, 0, wakes=timing.wakes, is_held=is_held)
+        is_held = bool(ruling.wakes) and self.send.digest is None
+        result = Result(ruling.outcome, ruling.why, 0, wakes=ruling.wakes, is_held=is_held)
         self._keep(result, number)
         return True
 

@@ -78,14 +78,14 @@ class Messages:
         """Return what a reader is to receive, or note why nothing."""
         base = self._bases[record.base]
         send = lease.send
-        timing = send.courtesy.of(record, now)
+        ruling = send.rules.of(record, now)
         if now > send.last_start:
             lease.note(number, Outcome.EXPIRED, base)
             return None
-        if lease.pass_over(number, timing):
+        if lease.pass_over(number, ruling):
             return None  # quiet hours have begun since it was read
-        if timing.waits_until:
-            lease.later = min(lease.later, timing.waits_until)
+        if ruling.waits_until:
+            lease.later = min(lease.later, ruling.waits_until)
             return None
         signer = self._signers.get(self._bases.vapid_key(record.vapid_key))
         if signer is None or not base.allowed:
@@ -96,7 +96,7 @@ class Messages:
         if said is None:
             lease.pass_over(number, OVER)
             return None
-        headers = send.headers(base.origin, signer, now, timing.expires)
+        headers = send.headers(base.origin, signer, now, ruling.expires)
         return Message(lease, number, record, base, send.revision, *said, headers)
 
     @staticmethod

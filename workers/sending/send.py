@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from service.domain.waves import MOST_HELD, may_bring, newer_of_story
-from service.model.delivery_rules import Courtesy
+from service.model.delivery_rules import DeliveryRules
 from service.model.endpoints import origin_of
 from service.model.notifications import Notification, Record, State, SubscriptionId
 from service.model.payload import Payload, digest
-from service.model.preferences import Choice
+from service.model.preferences import Preferences
 from service.runtime import Runtime
 from service.store.held_alerts import Brought
 from workers.sending import wire
@@ -39,13 +39,13 @@ class Bases(dict[int, Base]):
 
     def __init__(self, runtime: Runtime, health: Health) -> None:
         super().__init__()
-        self._house = runtime.store.house
+        self._installation = runtime.store.installation
         self._endpoints = runtime.endpoints
         self._health = health
 
     def __missing__(self, number: int) -> Base:
         """Look a base up."""
-        url = self._house.bases.name(number)
+        url = self._installation.bases.name(number)
         origin = origin_of(url)
         service = self._health.of(origin, self._endpoints.service(origin))
         allowed = self._endpoints.allows(origin)
@@ -54,7 +54,7 @@ class Bases(dict[int, Base]):
 
     def vapid_key(self, number: int) -> str:
         """Return the public VAPID key with that number in the store."""
-        return self._house.vapid_keys.name(number)
+        return self._installation.vapid_keys.name(number)
 
 
 Rows: TypeAlias = Sequence[tuple[int, Record]]
@@ -62,7 +62,7 @@ Rows: TypeAlias = Sequence[tuple[int, Record]]
 
 def is_counted(record: Record) -> bool:
     """Whether a reader's browser may report what it shows: else it gets nothing to report with."""
-    return Choice.unpack(record.choice).receipts
+    return Preferences.unpack(record.preferences).receipts
 
 
 def _of_story(runtime: Runtime, notification: Notification) -> list[Notification]:
@@ -144,7 +144,7 @@ class Digest:
         shown = self._brings(held)
         if not shown:
             return None
-        language = self._runtime.store.house.locales.name(record.locale)[:2]
+        language = self._runtime.store.installation.locales.name(record.locale)[:2]
         told = tuple(shown.values())
         key = tuple(shown), language
         if key not in self._made:
@@ -171,8 +171,8 @@ class Send:
         self.due = False
         self.going_on = True
         self.leases = 0
-        house = runtime.store.house
-        self.courtesy = Courtesy(notification, runtime.config.manners, house.zones.name)
+        house = runtime.store.installation
+        self.rules = DeliveryRules(notification, runtime.config.defaults, house.zones.name)
         self._recipients = runtime.store.recipients
         self._of_story = _of_story(runtime, notification)
         self._tokens = runtime.tokens
@@ -192,7 +192,7 @@ class Send:
             return {}
         told = self._recipients.told(partition, list(records), self._of_story)
         return {
-            number: {self.courtesy.date(records[number], one.started_at or 0.0) for one in alerts}
+            number: {self.rules.date(records[number], one.started_at or 0.0) for one in alerts}
             for number, alerts in told.items()
         }
 

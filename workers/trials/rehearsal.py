@@ -87,7 +87,7 @@ def _open(
     _wait(supervisor, lambda: redis_server.answers(redis.url))
     runtime = Runtime.open(Config.read(told.environ))
     for topic in topics:
-        runtime.store.house.add_topic(topic)
+        runtime.store.installation.add_topic(topic)
     _seed(supervisor, runtime, told, [topic.slug for topic in topics])
     environ = rehearsal.foreign_environment() | told.environ
     supervisor.start(

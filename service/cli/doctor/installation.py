@@ -207,7 +207,7 @@ class Examination:
 
     def clock(self) -> Iterator[Finding]:
         """See whether a clock leads."""
-        age = self.runtime.store.house.clock_age()
+        age = self.runtime.store.installation.clock_age()
         if age < _LATE:
             yield Finding("ok", "Clock", "It ticks.")
         elif age == float("inf"):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import Publisher
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.push_service import PushService
 
 
@@ -20,19 +20,19 @@ def publisher() -> Iterator[Publisher]:
 
 
 @pytest.fixture
-def house(
+def installation(
     redis_url: str, push_service: PushService, publisher: Publisher, tmp_path: Path
-) -> Iterator[House]:
+) -> Iterator[Installation]:
     settings = {"SITE_ORIGINS": publisher.origin, "WEB_CONCURRENCY": "1"}
-    with House(redis_url, push_service, tmp_path, **settings) as house:
-        yield house
+    with Installation(redis_url, push_service, tmp_path, **settings) as installation:
+        yield installation
 
 
 @pytest.fixture
-def address(house: House, publisher: Publisher, firefox: Firefox) -> str:
+def address(installation: Installation, publisher: Publisher, firefox: Firefox) -> str:
     """Where Stop Press is; the publisher's readers allow its alerts."""
     firefox.allow_notifications(publisher.origin)
-    address = house.web()
+    address = installation.web()
     publisher.worker("/sw.js", f'importScripts("{address}/sw.js");')
     return address
 

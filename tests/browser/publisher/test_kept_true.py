@@ -12,7 +12,7 @@ from service.model.keys import VapidKey
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import Publisher, subscribe
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
@@ -26,17 +26,17 @@ SAID = """[...document.querySelectorAll("*")]
 
 
 @pytest.fixture
-def tab(house: House, page: str, firefox: Firefox) -> Tab:
+def tab(installation: Installation, page: str, firefox: Firefox) -> Tab:
     """The page, whose reader has said yes; a worker and a clock are there."""
-    house.worker()
-    house.clock()
+    installation.worker()
+    installation.clock()
     tab = firefox.open(page)
     subscribe(tab)
     return tab
 
 
-def readers(house: House) -> int:
-    return house.runtime.store.subscriptions.count()
+def readers(installation: Installation) -> int:
+    return installation.runtime.store.subscriptions.count()
 
 
 def settled(tab: Tab) -> bool:
@@ -45,17 +45,21 @@ def settled(tab: Tab) -> bool:
     return bool(tab.evaluate("navigator.locks.request('stop-press', () => true)"))
 
 
-def nothing_comes(house: House, desktop: Desktop) -> bool:
+def nothing_comes(installation: Installation, desktop: Desktop) -> bool:
     """Whether an alert to everyone reaches nobody's screen."""
-    house.over(house.publish(title="Never to be seen"))
+    installation.over(installation.publish(title="Never to be seen"))
     return desktop.forget() == []
 
 
 def test_two_tabs_that_find_a_loss_at_once_mend_it_once(
-    house: House, page: str, firefox: Firefox, desktop: Desktop, push_service: PushService
+    installation: Installation,
+    page: str,
+    firefox: Firefox,
+    desktop: Desktop,
+    push_service: PushService,
 ) -> None:
-    house.worker()
-    house.clock()
+    installation.worker()
+    installation.clock()
     tabs = [firefox.open(page), firefox.open(page)]
     first = subscribe(tabs[0])
     known = len(push_service.registrations)
@@ -71,14 +75,14 @@ def test_two_tabs_that_find_a_loss_at_once_mend_it_once(
     assert states[0] == states[1]
     assert states[0]["id"] != first["id"]
     assert states[0]["topics"] == first["topics"]
-    assert readers(house) == 1
-    house.over(house.publish(title="Once"))
+    assert readers(installation) == 1
+    installation.over(installation.publish(title="Once"))
     assert desktop.wait_for_notification(timeout=20).title == "Once"
     assert desktop.forget() == []
 
 
 def test_two_tabs_that_say_yes_at_once_are_one_reader(
-    house: House, page: str, firefox: Firefox
+    installation: Installation, page: str, firefox: Firefox
 ) -> None:
     tabs = [firefox.open(page), firefox.open(page)]
     for tab in tabs:
@@ -96,37 +100,37 @@ def test_two_tabs_that_say_yes_at_once_are_one_reader(
         tab.wait_until("StopPress.state().subscribed")
     states = [tab.evaluate("StopPress.state()") for tab in tabs]
     assert states[0] == states[1]
-    assert readers(house) == 1
+    assert readers(installation) == 1
 
 
 def test_who_says_yes_while_the_service_is_away_is_told_and_nothing_is_left_half_done(
-    house: House, page: str, firefox: Firefox, push_service: PushService
+    installation: Installation, page: str, firefox: Firefox, push_service: PushService
 ) -> None:
     tab = firefox.open(page)
     tab.wait_until("window.StopPress && true")
     tab.evaluate("StopPress.ask().then(() => true)")
-    house.end(house.processes[0])
+    installation.end(installation.processes[0])
     tab.click("button.yes")
     assert "Nothing was stored" in tab.wait_until(SAID)
     assert tab.evaluate(SUBSCRIPTION) is None
     assert push_service.registrations[-1].unsubscribed
     assert not tab.evaluate("StopPress.state().subscribed")
-    house.web()
+    installation.web()
     tab.click("button.yes")
     tab.wait_until("StopPress.state().subscribed")
-    assert readers(house) == 1
+    assert readers(installation) == 1
 
 
 def test_who_leaves_while_the_service_is_away_gets_nothing_more_and_is_erased_on_the_next_visit(
-    house: House, page: str, tab: Tab, desktop: Desktop
+    installation: Installation, page: str, tab: Tab, desktop: Desktop
 ) -> None:
-    house.end(house.processes[0])
+    installation.end(installation.processes[0])
     tab.evaluate("StopPress.leave().then(() => true)")
     assert not tab.evaluate("StopPress.state().subscribed")
-    assert nothing_comes(house, desktop)
-    house.web()
+    assert nothing_comes(installation, desktop)
+    installation.web()
     tab.go(page)
-    wait_until(lambda: readers(house) == 0)
+    wait_until(lambda: readers(installation) == 0)
     tab.go(page)
     assert settled(tab)
     assert tab.evaluate(f"[StopPress.state().subscribed, await {SUBSCRIPTION}]") == [False, None]
@@ -134,57 +138,62 @@ def test_who_leaves_while_the_service_is_away_gets_nothing_more_and_is_erased_on
 
 @pytest.mark.parametrize("forgetful", [False, True], ids=["remembers", "storage cleared"])
 def test_who_left_while_the_browser_was_stuck_gets_nothing_more_and_is_never_subscribed_by_mending(
-    house: House, page: str, tab: Tab, desktop: Desktop, forgetful: bool
+    installation: Installation, page: str, tab: Tab, desktop: Desktop, forgetful: bool
 ) -> None:
     tab.evaluate(STUCK)
     tab.evaluate("StopPress.leave().then(() => true)")
-    assert readers(house) == 0
+    assert readers(installation) == 0
     assert tab.evaluate(SUBSCRIPTION) is not None
     tab.evaluate("StopPress.refresh().then(() => true)")
-    assert readers(house) == 0
-    assert nothing_comes(house, desktop)
+    assert readers(installation) == 0
+    assert nothing_comes(installation, desktop)
     if forgetful:
         tab.evaluate("(localStorage.clear(), true)")
     tab.go(page)
     wait_until(lambda: tab.evaluate(SUBSCRIPTION) is None)
     assert settled(tab)
-    assert readers(house) == 0
+    assert readers(installation) == 0
     assert not tab.evaluate("StopPress.state().subscribed")
 
 
 def test_who_left_while_service_and_browser_failed_both_leaves_with_the_next_visit(
-    house: House, page: str, tab: Tab, desktop: Desktop
+    installation: Installation, page: str, tab: Tab, desktop: Desktop
 ) -> None:
     tab.evaluate(STUCK)
-    house.end(house.processes[0])
+    installation.end(installation.processes[0])
     assert tab.evaluate("StopPress.leave().then(() => 'left', ({ kind }) => kind)") == "offline"
     assert not tab.evaluate("StopPress.state().subscribed")
-    house.web()
+    installation.web()
     tab.go(page)
-    wait_until(lambda: readers(house) == 0)
+    wait_until(lambda: readers(installation) == 0)
     wait_until(lambda: tab.evaluate(SUBSCRIPTION) is None)
-    assert nothing_comes(house, desktop)
+    assert nothing_comes(installation, desktop)
 
 
 def test_a_permission_that_comes_back_brings_no_alerts_without_another_yes(
-    house: House, page: str, tab: Tab, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    installation: Installation,
+    page: str,
+    tab: Tab,
+    publisher: Publisher,
+    firefox: Firefox,
+    desktop: Desktop,
 ) -> None:
     firefox.allow_notifications(publisher.origin, "denied")
     tab.go(page)
-    wait_until(lambda: readers(house) == 0)
+    wait_until(lambda: readers(installation) == 0)
     firefox.allow_notifications(publisher.origin)
     for _ in range(2):
         tab.go(page)
         assert settled(tab)
     assert not tab.evaluate("StopPress.state().subscribed")
-    assert readers(house) == 0
-    assert nothing_comes(house, desktop)
+    assert readers(installation) == 0
+    assert nothing_comes(installation, desktop)
     subscribe(tab)
-    assert readers(house) == 1
+    assert readers(installation) == 1
 
 
 def test_all_of_a_sites_data_cleared_is_the_end_of_the_alerts_and_a_yes_begins_anew(
-    house: House, page: str, tab: Tab, publisher: Publisher, desktop: Desktop
+    installation: Installation, page: str, tab: Tab, publisher: Publisher, desktop: Desktop
 ) -> None:
     publisher.headers = {"Clear-Site-Data": '"storage"'}
     tab.go(page)
@@ -193,15 +202,15 @@ def test_all_of_a_sites_data_cleared_is_the_end_of_the_alerts_and_a_yes_begins_a
     assert settled(tab)
     assert tab.evaluate(f"[StopPress.state().subscribed, await {SUBSCRIPTION}]") == [False, None]
     subscribe(tab)
-    id = house.publish(title="Once")
-    house.over(id)
-    assert house.outcomes(id) == {"accepted": 1, "gone": 1}
+    id = installation.publish(title="Once")
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 1, "gone": 1}
     assert desktop.wait_for_notification(timeout=20).title == "Once"
     assert desktop.forget() == []
 
 
 def test_a_subscription_of_somebody_elses_key_is_left_alone_where_nobody_said_yes_to_us(
-    house: House, page: str, firefox: Firefox
+    installation: Installation, page: str, firefox: Firefox
 ) -> None:
     tab = firefox.open(page)
     tab.wait_until("window.StopPress && true")
@@ -214,4 +223,4 @@ def test_a_subscription_of_somebody_elses_key_is_left_alone_where_nobody_said_ye
     tab.go(page)
     assert settled(tab)
     assert tab.evaluate(f"{SUBSCRIPTION}.then(({{ endpoint }}) => endpoint)") == theirs
-    assert readers(house) == 0
+    assert readers(installation) == 0

@@ -17,7 +17,7 @@ from tests.support.browser.publisher_site import (
     registrations,
     subscribe,
 )
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
@@ -34,21 +34,21 @@ self.addEventListener("push", (event) => {
 
 
 def test_an_app_keeps_its_worker_and_its_own_push_and_nothing_is_shown_twice(
-    house: House,
+    installation: Installation,
     address: str,
     publisher: Publisher,
     firefox: Firefox,
     desktop: Desktop,
     push_service: PushService,
 ) -> None:
-    house.worker()
+    installation.worker()
     publisher.worker("/app.js", APP % address)
     tab = firefox.open(publisher.page("/", address, worker="/app.js", topic="world", ask="manual"))
     tab.evaluate("navigator.serviceWorker.register('/app.js?v=3').then(() => true)")
     subscribe(tab)
     assert registrations(tab) == {"/": "/app.js?v=3"}
 
-    house.over(house.publish(title="Ours"))
+    installation.over(installation.publish(title="Ours"))
     assert desktop.wait_for_notification(timeout=30).title == "Ours"
     subscription = tab.evaluate(
         "navigator.serviceWorker.ready.then((all) => all.pushManager.getSubscription())"
@@ -56,7 +56,7 @@ def test_an_app_keeps_its_worker_and_its_own_push_and_nothing_is_shown_twice(
     pywebpush.webpush(
         subscription,
         "42 new messages",
-        vapid_private_key=house.vapid.text,
+        vapid_private_key=installation.vapid.text,
         vapid_claims={"sub": "mailto:push@newsroom.example"},
         ttl=60,
     )
@@ -66,18 +66,22 @@ def test_an_app_keeps_its_worker_and_its_own_push_and_nothing_is_shown_twice(
 
 
 def test_a_module_worker_takes_it_in_by_import(
-    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    installation: Installation,
+    address: str,
+    publisher: Publisher,
+    firefox: Firefox,
+    desktop: Desktop,
 ) -> None:
-    house.worker()
+    installation.worker()
     publisher.headers = policy({**POLICY, "worker-src": "'self' {house}"}, address)
     publisher.worker("/app.js", f'import "{address}/sw.js";')
     tab = firefox.open(publisher.page("/", address, worker="/app.js", topic="world", ask="manual"))
     module = "navigator.serviceWorker.register('/app.js', { type: 'module' }).then(() => true)"
     tab.evaluate(module)
     subscribe(tab)
-    id = house.publish(title="By import")
+    id = installation.publish(title="By import")
     assert desktop.wait_for_notification(timeout=30).title == "By import"
-    wait_until(lambda: receipts(house, id) == {"shown": 1})
+    wait_until(lambda: receipts(installation, id) == {"shown": 1})
     assert tab.evaluate("violations") == []
 
 
@@ -103,9 +107,13 @@ def test_a_worker_that_ends_itself_takes_the_subscription_along(
 
 
 def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_comes_to_the_front(
-    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    installation: Installation,
+    address: str,
+    publisher: Publisher,
+    firefox: Firefox,
+    desktop: Desktop,
 ) -> None:
-    house.worker()
+    installation.worker()
     publisher.worker("/app.js", "self.addEventListener('fetch', () => {});")
     publisher.worker("/stop-press/sw.js", f'importScripts("{address}/sw.js");')
     ours = {"worker": "/stop-press/sw.js", "topic": "world", "ask": "manual"}
@@ -115,7 +123,7 @@ def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_c
 
     subscribe(tab)
     assert registrations(tab) == {"/": "/app.js", "/stop-press/": "/stop-press/sw.js"}
-    id = house.publish(url=f"{publisher.origin}/ferry")
+    id = installation.publish(url=f"{publisher.origin}/ferry")
     shown = desktop.wait_for_notification(timeout=30)
     # Both pages hear of it; the browser is counted once.
     for page in (tab, story):
@@ -124,19 +132,24 @@ def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_c
     assert not story.evaluate("document.hasFocus()")
     desktop.click(shown)
 
-    wait_until(lambda: receipts(house, id) == {"shown": 1, "clicked": 1})
+    wait_until(lambda: receipts(installation, id) == {"shown": 1, "clicked": 1})
     assert firefox.tabs() == before
     story.wait_until("document.hasFocus()")
 
 
 def test_fewer_alerts_opens_the_page_with_the_panel_and_is_no_click_on_the_story(
-    house: House, page: str, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    installation: Installation,
+    page: str,
+    address: str,
+    publisher: Publisher,
+    firefox: Firefox,
+    desktop: Desktop,
 ) -> None:
-    house.worker()
+    installation.worker()
     story = publisher.page("/ferry", address, ask="manual")
     tab = firefox.open(page)
     subscribe(tab)
-    id = house.publish(url=story)
+    id = installation.publish(url=story)
     shown = desktop.wait_for_notification(timeout=30)
     (key,) = [key for key, title in shown.actions.items() if title == "Fewer alerts"]
 
@@ -148,7 +161,7 @@ def test_fewer_alerts_opens_the_page_with_the_panel_and_is_no_click_on_the_story
     opened.click("button.tonight")
     opened.wait_until(f"{PANEL}.querySelector('output').textContent.startsWith('No alerts until')")
     assert opened.evaluate("errors") == []
-    wait_until(lambda: receipts(house, id) == {"shown": 1})
+    wait_until(lambda: receipts(installation, id) == {"shown": 1})
 
 
 def test_a_worker_at_our_scope_that_is_not_ours_is_never_replaced(
@@ -191,14 +204,14 @@ def subscribe_at_another_provider(
 
 @pytest.mark.parametrize("scope", ["/old/", "/"])
 def test_another_providers_reader_moves_over_without_being_asked_again(
-    house: House,
+    installation: Installation,
     address: str,
     publisher: Publisher,
     firefox: Firefox,
     push_service: PushService,
     scope: str,
 ) -> None:
-    house.runtime.store.house.change_topic(Topic("world", "World", default=True))
+    installation.runtime.store.installation.change_topic(Topic("world", "World", default=True))
     tab, old = subscribe_at_another_provider(publisher, firefox, scope)
 
     tab.go(publisher.page("/", address, retire="/old/worker.js"))
@@ -212,12 +225,12 @@ def test_another_providers_reader_moves_over_without_being_asked_again(
 
 
 def test_while_stop_press_is_down_another_providers_reader_stays_there_and_moves_later(
-    house: House, address: str, publisher: Publisher, firefox: Firefox
+    installation: Installation, address: str, publisher: Publisher, firefox: Firefox
 ) -> None:
     page = publisher.page("/", address, retire="/old/worker.js", ask="manual")
     firefox.open(page).close()  # optin.js is in the browser's cache from here on
     tab, _ = subscribe_at_another_provider(publisher, firefox, "/old/")
-    house.end(house.processes[0])
+    installation.end(installation.processes[0])
 
     tab.go(page)
     tab.wait_until("window.StopPress && true")
@@ -226,14 +239,14 @@ def test_while_stop_press_is_down_another_providers_reader_stays_there_and_moves
     assert registrations(tab)["/old/"] == "/old/worker.js?app=77"
     assert tab.evaluate("errors") == []
 
-    house.web()
+    installation.web()
     tab.go(page)
     tab.wait_until("window.StopPress?.state().subscribed")
     assert registrations(tab) == {"/": "/sw.js"}
 
 
 def test_who_left_the_other_provider_is_not_subscribed_by_moving(
-    house: House, address: str, publisher: Publisher, firefox: Firefox
+    installation: Installation, address: str, publisher: Publisher, firefox: Firefox
 ) -> None:
     tab, _ = subscribe_at_another_provider(publisher, firefox, "/old/")
     tab.evaluate(
@@ -243,4 +256,4 @@ def test_who_left_the_other_provider_is_not_subscribed_by_moving(
     tab.go(publisher.page("/", address, retire="/old/worker.js", ask="manual"))
     wait_until(lambda: registrations(tab) == {})
     assert tab.evaluate("window.StopPress.state().subscribed") is False
-    assert house.runtime.store.subscriptions.count() == 0
+    assert installation.runtime.store.subscriptions.count() == 0

@@ -15,7 +15,7 @@ from tests.support.browser.publisher_site import Publisher, mended, receipts, su
 from tests.support.browser.readers import wait_for_page
 from tests.support.browser.served import Served
 from tests.support.client import make_app
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
@@ -87,9 +87,13 @@ def test_with_stop_press_down_a_page_neither_waits_nor_errs(
 
 
 def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
-    house: House, page: str, firefox: Firefox, desktop: Desktop, push_service: PushService
+    installation: Installation,
+    page: str,
+    firefox: Firefox,
+    desktop: Desktop,
+    push_service: PushService,
 ) -> None:
-    house.worker()
+    installation.worker()
     tab = firefox.open(page)
     first = subscribe(tab)
     known = len(push_service.registrations)
@@ -98,17 +102,17 @@ def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
     # The worker is told (`pushsubscriptionchange`) and subscribes again by itself, as those of
     # other tests' sites do.
     new = push_service.registrations
-    wait_until(lambda: house.vapid.public in {one.vapid_public_key for one in new[known:]})
+    wait_until(lambda: installation.vapid.public in {one.vapid_public_key for one in new[known:]})
     tab.go(page)
 
     assert mended(tab, first)["topics"] == first["topics"]
-    assert house.runtime.store.subscriptions.count() == 1
-    house.publish(title="Mended")
+    assert installation.runtime.store.subscriptions.count() == 1
+    installation.publish(title="Mended")
     assert desktop.wait_for_notification(timeout=30).title == "Mended"
 
 
 def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
-    house: House, page: str, firefox: Firefox
+    installation: Installation, page: str, firefox: Firefox
 ) -> None:
     tab = firefox.open(page)
     first = subscribe(tab)
@@ -118,60 +122,65 @@ def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
     )
     tab.go(page)
     assert mended(tab, first)["topics"] == first["topics"]
-    assert house.runtime.store.subscriptions.count() == 1
+    assert installation.runtime.store.subscriptions.count() == 1
 
 
 def test_a_reader_who_clears_the_sites_storage_keeps_the_same_subscription(
-    house: House, page: str, firefox: Firefox
+    installation: Installation, page: str, firefox: Firefox
 ) -> None:
     tab = firefox.open(page)
     first = subscribe(tab)
     tab.evaluate("localStorage.clear() ?? true")
     tab.go(page)
     assert tab.wait_until("window.StopPress?.state().subscribed && StopPress.state()") == first
-    assert house.runtime.store.subscriptions.count() == 1
+    assert installation.runtime.store.subscriptions.count() == 1
 
 
 def test_a_reader_who_withdraws_the_permission_is_gone_with_the_next_visit(
-    house: House, page: str, publisher: Publisher, firefox: Firefox
+    installation: Installation, page: str, publisher: Publisher, firefox: Firefox
 ) -> None:
     tab = firefox.open(page)
     subscribe(tab)
     firefox.allow_notifications(publisher.origin, "denied")
     tab.go(page)
-    wait_until(lambda: house.runtime.store.subscriptions.count() == 0)
+    wait_until(lambda: installation.runtime.store.subscriptions.count() == 0)
     state = tab.wait_until("window.StopPress && !StopPress.state().id && StopPress.state()")
     assert (state["subscribed"], state["permission"]) == (False, "denied")
 
 
 def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_the_next_alert(
-    house: House, page: str, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    installation: Installation,
+    page: str,
+    address: str,
+    publisher: Publisher,
+    firefox: Firefox,
+    desktop: Desktop,
 ) -> None:
-    house.worker()
-    house.clock()
+    installation.worker()
+    installation.clock()
     tab = firefox.open(page)
     subscribe(tab)
-    web = house.processes[0]
-    house.end(web)
-    first = house.publish(title="First", url=publisher.page("/first", address, ask="manual"))
+    web = installation.processes[0]
+    installation.end(web)
+    first = installation.publish(title="First", url=publisher.page("/first", address, ask="manual"))
     desktop.click(desktop.wait_for_notification(timeout=30))
     firefox.wait_for_tab("/first").close()
     tab.wait_until(
         "caches.open('stop-press-receipts').then((all) => all.keys())"
         ".then((all) => all.length === 2)"
     )
-    assert receipts(house, first) == {}
+    assert receipts(installation, first) == {}
 
-    house.web()
-    second = house.publish(title="Second")
+    installation.web()
+    second = installation.publish(title="Second")
     desktop.dismiss(desktop.wait_for_notification(timeout=30))
 
-    wait_until(lambda: receipts(house, first) == {"shown": 1, "clicked": 1})
-    wait_until(lambda: receipts(house, second) == {"shown": 1, "dismissed": 1})
+    wait_until(lambda: receipts(installation, first) == {"shown": 1, "clicked": 1})
+    wait_until(lambda: receipts(installation, second) == {"shown": 1, "dismissed": 1})
 
 
 def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
-    house: House,
+    installation: Installation,
     page: str,
     address: str,
     publisher: Publisher,
@@ -179,8 +188,8 @@ def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
     push_service: PushService,
     tmp_path: Path,
 ) -> None:
-    house.worker()
-    house.clock()
+    installation.worker()
+    installation.clock()
     profile = tmp_path / "profile"
     profile.mkdir()
     asks = 'user_pref("privacy.globalprivacycontrol.enabled", true);'
@@ -191,11 +200,11 @@ def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
         tab = private.open(page)
         assert tab.evaluate("navigator.globalPrivacyControl")
         subscribe(tab)
-        first = house.publish(title="First", url=f"{page}?first")
+        first = installation.publish(title="First", url=f"{page}?first")
         desktop.click(desktop.wait_for_notification(timeout=30))
         private.wait_for_tab("?first")
         # By the time the next is on the screen a click on the first would have been reported.
-        second = house.publish(title="Second")
+        second = installation.publish(title="Second")
         desktop.wait_for_notification(timeout=30)
-        assert (receipts(house, first), receipts(house, second)) == ({}, {})
+        assert (receipts(installation, first), receipts(installation, second)) == ({}, {})
         assert tab.evaluate("caches.keys()") == []

@@ -16,25 +16,29 @@ from tests.support.browser.publisher_site import (
     registrations,
     subscribe,
 )
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 
 
 def test_two_lines_are_enough_on_another_origin_under_a_strict_policy(
-    house: House, address: str, publisher: Publisher, firefox: Firefox, desktop: Desktop
+    installation: Installation,
+    address: str,
+    publisher: Publisher,
+    firefox: Firefox,
+    desktop: Desktop,
 ) -> None:
     publisher.headers = policy(POLICY, address)
-    house.worker()
+    installation.worker()
     story = publisher.page("/ferry", address, "Ferry afloat", topic="world", ask="manual")
     tab = firefox.open(publisher.page("/", address, topic="world", ask="manual"))
 
     assert subscribe(tab)["topics"] == ["world"]
-    id = house.publish(Audience(topics=("world",)), url=story)
+    id = installation.publish(Audience(topics=("world",)), url=story)
     desktop.click(desktop.wait_for_notification(timeout=30))
 
     opened = firefox.wait_for_tab("/ferry")
-    wait_until(lambda: receipts(house, id) == {"shown": 1, "clicked": 1})
+    wait_until(lambda: receipts(installation, id) == {"shown": 1, "clicked": 1})
     assert tab.evaluate("violations") == []
     opened.wait_until("document.readyState === 'complete'")
     assert opened.evaluate("violations") == []
@@ -42,7 +46,7 @@ def test_two_lines_are_enough_on_another_origin_under_a_strict_policy(
 
 
 def test_a_policy_of_nonces_and_strict_dynamic_is_enough_too(
-    house: House, address: str, publisher: Publisher, firefox: Firefox
+    installation: Installation, address: str, publisher: Publisher, firefox: Firefox
 ) -> None:
     publisher.headers = policy(STRICT_DYNAMIC, address)
     page = publisher.page("/", address, topic="world", ask="manual")
@@ -73,6 +77,6 @@ def test_each_directive_that_the_guide_names_is_needed(
     publisher.headers = policy({**POLICY, directive: without}, address)
     tab = firefox.open(publisher.page("/", address, ask="manual"))
     tab.evaluate("(window.StopPress?.ask(), true)")
-    expected = violated.format(house=address, site=publisher.origin)
+    expected = violated.format(installation=address, site=publisher.origin)
     tab.wait_until(f"violations.includes({expected!r})")
     assert tab.evaluate("!window.StopPress?.state().subscribed")

@@ -17,7 +17,7 @@ from service.reader.scripts import WEB
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import POLICY, Publisher, policy
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = [pytest.mark.browser, pytest.mark.alone]
@@ -61,16 +61,16 @@ def requests(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("language", ["de", "ar"])
 def test_a_reader_is_asked_chooses_catches_up_tries_and_leaves_and_nobody_else_hears_of_it(
-    house: House,
+    installation: Installation,
     publisher: Publisher,
     firefox: Firefox,
     desktop: Desktop,
     push_service: PushService,
     language: str,
 ) -> None:
-    address = house.web()
-    house.worker()
-    house.clock()
+    address = installation.web()
+    installation.worker()
+    installation.clock()
     firefox.allow_notifications(publisher.origin)
     publisher.worker("/sw.js", f'importScripts("{address}/sw.js");')
     publisher.headers = policy(POLICY, address)
@@ -91,10 +91,12 @@ def test_a_reader_is_asked_chooses_catches_up_tries_and_leaves_and_nobody_else_h
         reader.presses("yes")
         reader.sees("h2", reader.t["thanks"])
         id = SubscriptionId.parse(tab.wait_until("StopPress.state().id"))
-        assert house.runtime.store.subscriptions.get(id).topics == {"world"}
+        assert installation.runtime.store.subscriptions.get(id).topics == {"world"}
 
         # An alert, and a page view that asks nothing anew.
-        house.over(house.publish(Audience(topics=("world",)), title="Ferry aground", url=story))
+        installation.over(
+            installation.publish(Audience(topics=("world",)), title="Ferry aground", url=story)
+        )
         assert desktop.wait_for_notification(timeout=20).title == "Ferry aground"
         before = heard()
         tab.go(story)
@@ -113,7 +115,7 @@ def test_a_reader_is_asked_chooses_catches_up_tries_and_leaves_and_nobody_else_h
         tab.click('input[value="sport"]')
         reader.presses("save")
         reader.sees("[role=status]", reader.t["saved"])
-        assert house.runtime.store.subscriptions.get(id).topics == {"sport", "world"}
+        assert installation.runtime.store.subscriptions.get(id).topics == {"sport", "world"}
         reader.presses("download")
         later: list[dict[str, Any]] = []
         # Another of the same name would be “alerts(1).json”.
@@ -125,7 +127,7 @@ def test_a_reader_is_asked_chooses_catches_up_tries_and_leaves_and_nobody_else_h
         assert desktop.wait_for_notification(timeout=20).title == "This is a test"
         reader.presses("leave")
         reader.sees("h2", reader.t["left"])
-        assert house.runtime.store.subscriptions.count() == 0
+        assert installation.runtime.store.subscriptions.count() == 0
         assert push_service.registrations[-1].unsubscribed
         kept = tab.evaluate("Object.keys(localStorage).sort()")
         assert kept == ["stop-press", "stop-press-asked"]

@@ -14,7 +14,7 @@ from service.config import Config
 from service.local import rehearsal
 from service.local.rehearsal import Rehearsal
 from service.runtime import Runtime
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.newsroom import Newsroom, Spawn, environment
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
@@ -77,9 +77,9 @@ def newsroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsroom]:
     with (
         RedisServer() as redis,
         PushService() as push,
-        House(redis.url, push, folder, WORKER_CONCURRENCY="2") as house,
+        Installation(redis.url, push, folder, WORKER_CONCURRENCY="2") as installation,
     ):
-        made = Newsroom(house)
+        made = Newsroom(installation)
         yield made
         rehearsal.end(folder)
         assert rehearsal.find(folder) is None

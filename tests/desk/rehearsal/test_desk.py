@@ -19,7 +19,7 @@ from service.local.rehearsal import Rehearsal
 from service.model.endpoints import Endpoint
 from service.model.notifications import Outcome, State
 from service.runtime import Runtime
-from service.store.records import Wish
+from service.store.records import SubscriptionRequest
 from tests.support.installation import content, wait_until
 from tests.support.newsroom import (
     DESK,
@@ -64,8 +64,8 @@ def test_an_editor_sends_and_watches_an_alert_and_nobody_real_is_touched(
 
     assert newsroom.end().status_code == 200
     assert newsroom.stored() == before
-    assert newsroom.house.push.received == []
-    assert newsroom.house.push.refusals == []
+    assert newsroom.installation.push.received == []
+    assert newsroom.installation.push.refusals == []
 
 
 def test_an_alert_that_is_cancelled_on_its_desk_is_stopped(
@@ -135,7 +135,7 @@ def test_behind_a_proxy_that_ends_tls_its_forms_work_as_the_real_ones_do(
     newsroom: Newsroom, stage: Rehearsal
 ) -> None:
     public = {"SITE_URL": "https://push.example", "TRUSTED_PROXIES": "1"}
-    app = create_app(Config.read({**newsroom.house.environment, **public}))
+    app = create_app(Config.read({**newsroom.installation.environment, **public}))
     client = app.test_client()
 
     def call(path: str, **form: str) -> TestResponse:
@@ -217,13 +217,13 @@ def test_no_browser_can_subscribe_to_a_rehearsal(
 def test_no_process_of_a_rehearsal_knows_the_real_house(
     newsroom: Newsroom, stage: Rehearsal
 ) -> None:
-    real = newsroom.house.environment
+    real = newsroom.installation.environment
     secrets = [real[name] for name in ("REDIS_URL", "SECRET_KEY", "VAPID_PRIVATE_KEY")]
     processes = family(stage.pid)
     assert len(processes) >= 6, "runner, Redis, push service, clock and two workers"
     for pid in processes:
         known = "".join(Path(f"/proc/{pid}/{name}").read_text() for name in ("environ", "cmdline"))
-        found = [name for name in (*secrets, newsroom.house.push.origin) if name in known]
+        found = [name for name in (*secrets, newsroom.installation.push.origin) if name in known]
         assert found == [], Path(f"/proc/{pid}/cmdline").read_text()
 
 
@@ -235,14 +235,19 @@ def test_its_workers_send_to_its_own_push_service_and_believe_no_other(
     trusted = Path(stage.environ["PUSH_CA_BUNDLE"]).read_text()
     assert trusted.count("BEGIN CERTIFICATE") == 1
     keys = pretend_readers.keys(7)
-    stray = Endpoint(f"{newsroom.house.push.origin}/", "stray")
+    stray = Endpoint(f"{newsroom.installation.push.origin}/", "stray")
     theirs.store.seeds.store(
-        0, [Wish(stray, *keys, theirs.vapid_public_key, frozenset(), "en-GB", "Europe/Riga")]
+        0,
+        [
+            SubscriptionRequest(
+                stray, *keys, theirs.vapid_public_key, frozenset(), "en-GB", "Europe/Riga"
+            )
+        ],
     )
     id = theirs.publishing.publish(content(), EVERYONE, by=EMAIL).id
     wait_until(lambda: over(theirs, id))
     progress = theirs.publishing.progress(id)
     assert progress.of(Outcome.ACCEPTED) == READERS
     assert progress.recipients == READERS + 1
-    assert newsroom.house.push.received == []
+    assert newsroom.installation.push.received == []
     newsroom.end()  # with its stray

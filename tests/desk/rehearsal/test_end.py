@@ -11,7 +11,7 @@ from pathlib import Path
 
 from service.local import rehearsal
 from service.local.rehearsal import Rehearsal
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.newsroom import (
     EMAIL,
     PASSWORD,
@@ -41,10 +41,10 @@ def test_ending_it_on_the_desk_leaves_nothing_behind(newsroom: Newsroom, stage: 
 def test_it_ends_with_the_server_it_was_started_from(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
-    with House(redis_url, push, tmp_path, WORKER_CONCURRENCY="1") as house:
-        newsroom = Newsroom(house)
+    with Installation(redis_url, push, tmp_path, WORKER_CONCURRENCY="1") as installation:
+        newsroom = Newsroom(installation)
         processes = family(newsroom.rehearse().pid)
-        house.end(house.processes[0])
+        installation.end(installation.processes[0])
         wait_until(lambda: gone(tmp_path, processes))
 
 
@@ -133,7 +133,7 @@ def test_in_a_terminal_it_prints_where_to_click_and_ends_with_ctrl_c(
 def test_a_port_that_is_taken_is_said_before_anything_starts(
     newsroom: Newsroom, stoppress: Spawn, tmp_path: Path
 ) -> None:
-    shell = stoppress("rehearse", DATA_DIR=str(tmp_path), PORT=str(newsroom.house.port))
+    shell = stoppress("rehearse", DATA_DIR=str(tmp_path), PORT=str(newsroom.installation.port))
     assert shell.wait(30) == 2
     assert "set another PORT" in said_by(shell)
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.prepared_keys import READERS
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
@@ -22,15 +22,15 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pool(house: House) -> Pool:
+def pool(installation: Installation) -> Pool:
     """The pool of a house with two full buckets of readers."""
-    house.seed(READERS)
-    return Pool(house.runtime)
+    installation.seed(READERS)
+    return Pool(installation.runtime)
 
 
 @pytest.fixture
-def own_redis(push: PushService, tmp_path: Path) -> Iterator[tuple[RedisServer, House]]:
+def own_redis(push: PushService, tmp_path: Path) -> Iterator[tuple[RedisServer, Installation]]:
     """A house with two full buckets of readers and a Redis that the test may do anything to."""
-    with RedisServer() as server, House(server.url, push, tmp_path) as house:
-        house.seed(READERS)
-        yield server, house
+    with RedisServer() as server, Installation(server.url, push, tmp_path) as installation:
+        installation.seed(READERS)
+        yield server, installation

@@ -22,7 +22,7 @@ import redis
 from service.config import Config
 from service.runtime import Runtime
 from service.store.records import BUCKET
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.prepared_keys import READERS, fill, publics, take_all
 from tests.support.redis_server import Proxy, RedisServer
 from workers.sending.prepared_keys import Filler, Pool
@@ -49,16 +49,16 @@ def use_keys(into: Path) -> None:
 
 
 def test_no_two_messages_have_the_same_key_though_workers_are_killed(
-    house: House, pool: Pool, tmp_path: Path
+    installation: Installation, pool: Pool, tmp_path: Path
 ) -> None:
     files = [tmp_path / f"used-{n}" for n in range(8)]
     for number, file in enumerate(files):
-        house.start("tests.store.prepared.test_once", str(file))
+        installation.start("tests.store.prepared.test_once", str(file))
         if number >= 3:
             wait_until(lambda at=number - 3: files[at].exists() and files[at].stat().st_size > 6400)
-            house.end(house.processes[0], signal.SIGKILL)
-    while house.processes:
-        house.end(house.processes[0], signal.SIGKILL)
+            installation.end(installation.processes[0], signal.SIGKILL)
+    while installation.processes:
+        installation.end(installation.processes[0], signal.SIGKILL)
     used: list[bytes] = []
     for file in files:
         written = file.read_bytes() if file.exists() else b""
@@ -69,31 +69,33 @@ def test_no_two_messages_have_the_same_key_though_workers_are_killed(
 
 
 def test_a_copy_of_redis_files_from_before_brings_no_key_back(
-    own_redis: tuple[RedisServer, House],
+    own_redis: tuple[RedisServer, Installation],
 ) -> None:
-    server, house = own_redis
+    server, installation = own_redis
     directory, copy = server.socket.parent / "redis", server.socket.parent / "copy"
-    pool = Pool(house.runtime)
-    house.runtime.store.redis.config_set("appendfsync", "always")
-    fill(house.runtime)
+    pool = Pool(installation.runtime)
+    installation.runtime.store.redis.config_set("appendfsync", "always")
+    fill(installation.runtime)
     shutil.copytree(directory, copy)
     used = publics(take_all(pool))
     server.kill()
     shutil.rmtree(directory)
     copy.rename(directory)
     server.start()
-    prepared = house.runtime.store.prepared
-    assert house.runtime.store.redis.exists("{0}:k:0", "{0}:k:1") == 2
+    prepared = installation.runtime.store.prepared
+    assert installation.runtime.store.redis.exists("{0}:k:0", "{0}:k:1") == 2
     assert prepared.ready() == 0
     assert prepared.counts(0, range(2)) == [0, 0]
-    fill(house.runtime)
+    fill(installation.runtime)
     again = publics(take_all(pool))
     assert len(again) == READERS
     assert used.isdisjoint(again)
 
 
-def test_a_failover_and_back_brings_no_key_back(own_redis: tuple[RedisServer, House]) -> None:
-    first, house = own_redis
+def test_a_failover_and_back_brings_no_key_back(
+    own_redis: tuple[RedisServer, Installation],
+) -> None:
+    first, installation = own_redis
     with ExitStack() as stack:
         second = stack.enter_context(RedisServer())
         ways = [stack.enter_context(Proxy(server)) for server in (first, second)]
@@ -107,19 +109,19 @@ def test_a_failover_and_back_brings_no_key_back(own_redis: tuple[RedisServer, Ho
             wait_until(lambda: who.info("replication")["master_link_status"] == "up")
 
         follow(admins[1], ports[0])
-        fill(house.runtime)
-        house.runtime.store.redis.wait(1, 0)
+        fill(installation.runtime)
+        installation.runtime.store.redis.wait(1, 0)
         admins[1].replicaof("NO", "ONE")
         # The first does not know yet that it was replaced.
-        used = publics(take_all(Pool(house.runtime)))
+        used = publics(take_all(Pool(installation.runtime)))
         assert len(used) == READERS
-        there = Runtime.open(Config.read({**house.environment, "REDIS_URL": second.url}))
+        there = Runtime.open(Config.read({**installation.environment, "REDIS_URL": second.url}))
         assert admins[1].exists("{0}:k:0") == 1
         assert Pool(there).take(0, 0) == {}
         follow(admins[0], ports[1])
         admins[0].replicaof("NO", "ONE")
         assert admins[0].exists("{0}:k:1") == 1
-        assert Pool(house.runtime).take(0, 1) == {}
+        assert Pool(installation.runtime).take(0, 1) == {}
 
 
 @contextmanager
@@ -153,25 +155,27 @@ def losing_the_first_answer(server: RedisServer, to: bytes) -> Iterator[str]:
 
 
 def test_keys_are_not_stored_again_because_the_answer_was_lost(
-    own_redis: tuple[RedisServer, House],
+    own_redis: tuple[RedisServer, Installation],
 ) -> None:
-    server, house = own_redis
-    fill(house.runtime)
-    keys = Pool(house.runtime).take(0, 0)
+    server, installation = own_redis
+    fill(installation.runtime)
+    keys = Pool(installation.runtime).take(0, 0)
     few = {number: keys[number] for number in range(10)}
     with losing_the_first_answer(server, b"EVAL\r\n") as url:
-        config = Config.read({**house.environment, "REDIS_URL": url})
+        config = Config.read({**installation.environment, "REDIS_URL": url})
         other = Runtime.open(config, patient=True)
         taken: list[dict[int, PreparedKey]] = []
         # A patient client tries again after a moment, in which somebody takes them.
         taker = threading.Thread(
-            target=lambda: taken.append(wait_until(lambda: Pool(house.runtime).take(0, 0), every=0))
+            target=lambda: taken.append(
+                wait_until(lambda: Pool(installation.runtime).take(0, 0), every=0)
+            )
         )
         taker.start()
         assert not Pool(other).put_back(0, 0, dict(few))
         taker.join()
     assert taken == [few]
-    assert Pool(house.runtime).take(0, 0) == {}
+    assert Pool(installation.runtime).take(0, 0) == {}
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.model.notifications import Progress, State, SubscriptionId
 from service.store.bitmaps import bitmap_key
-from service.store.records import BUCKET, Wish
-from tests.support.installation import House, wait_until
+from service.store.records import BUCKET, SubscriptionRequest
+from tests.support.installation import Installation, wait_until
 from tests.support.prepared_keys import (
     READERS,
     end,
@@ -34,46 +34,50 @@ pytestmark = pytest.mark.redis
 # -- what is in the pool -------------------------------------------------------------------------
 
 
-def test_a_browser_reads_what_is_sent_with_a_key_from_the_pool(house: House) -> None:
+def test_a_browser_reads_what_is_sent_with_a_key_from_the_pool(installation: Installation) -> None:
     browser, auth = ec.generate_private_key(ec.SECP256R1()), os.urandom(16)
     p256dh = browser.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    subscriptions = house.runtime.store.subscriptions
-    endpoint = house.runtime.endpoints.parse(f"{house.push.origin}/push/one")
-    wish = Wish(endpoint, p256dh, auth, house.runtime.vapid_public_key)
-    id = subscriptions.subscribe(wish)[0].id
-    fill(house.runtime)
-    key = Pool(house.runtime).take(0, 0)[id.number]
+    subscriptions = installation.runtime.store.subscriptions
+    endpoint = installation.runtime.endpoints.parse(f"{installation.push.origin}/push/one")
+    requested = SubscriptionRequest(endpoint, p256dh, auth, installation.runtime.vapid_public_key)
+    id = subscriptions.subscribe(requested)[0].id
+    fill(installation.runtime)
+    key = Pool(installation.runtime).take(0, 0)[id.number]
     assert key.fits(p256dh, auth)
     body = wire.seal(b"Late news", key)
     assert http_ece.decrypt(body, private_key=browser, auth_secret=auth) == b"Late news"
 
 
-def test_everyone_gets_a_key_and_it_is_handed_out_once(house: House, pool: Pool) -> None:
-    fill(house.runtime)
+def test_everyone_gets_a_key_and_it_is_handed_out_once(
+    installation: Installation, pool: Pool
+) -> None:
+    fill(installation.runtime)
     keys = take_all(pool)
-    records = dict(house.runtime.store.subscriptions.records(0, range(READERS)))
+    records = dict(installation.runtime.store.subscriptions.records(0, range(READERS)))
     assert keys.keys() == records.keys()
     for number, record in records.items():
         assert record is not None
         assert keys[number].fits(record.p256dh, record.auth)
     assert len(publics(keys)) == READERS
     assert take_all(pool) == {}
-    assert house.runtime.store.prepared.ready() == 0
+    assert installation.runtime.store.prepared.ready() == 0
 
 
-def test_what_was_not_used_can_be_put_back_and_is_there_again(house: House, pool: Pool) -> None:
-    fill(house.runtime)
+def test_what_was_not_used_can_be_put_back_and_is_there_again(
+    installation: Installation, pool: Pool
+) -> None:
+    fill(installation.runtime)
     keys = pool.take(0, 1)
     used = keys.pop(300)
     rest = dict(keys)
     assert pool.put_back(0, 1, keys)
-    assert house.runtime.store.prepared.ready() == READERS - 1
+    assert installation.runtime.store.prepared.ready() == READERS - 1
     assert pool.take(0, 1) == rest
     assert used not in rest.values()
 
 
-def test_what_was_put_back_is_not_put_back_again(house: House, pool: Pool) -> None:
-    fill(house.runtime)
+def test_what_was_put_back_is_not_put_back_again(installation: Installation, pool: Pool) -> None:
+    fill(installation.runtime)
     keys = pool.take(0, 1)
     assert pool.put_back(0, 1, keys)
     assert len(pool.take(0, 1)) == BUCKET
@@ -82,45 +86,45 @@ def test_what_was_put_back_is_not_put_back_again(house: House, pool: Pool) -> No
 
 
 def test_nothing_is_put_back_over_keys_that_others_derived_meanwhile(
-    house: House, pool: Pool
+    installation: Installation, pool: Pool
 ) -> None:
-    fill(house.runtime)
+    fill(installation.runtime)
     keys = pool.take(0, 0)
     earlier = publics(keys)
-    fill(house.runtime)
+    fill(installation.runtime)
     assert not pool.put_back(0, 0, keys)
     assert earlier.isdisjoint(publics(pool.take(0, 0)))
 
 
 def test_only_those_without_a_key_get_one(
-    house: House, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(house.runtime)
+    fill(installation.runtime)
     keys = pool.take(0, 0)
     left = {number: keys[number] for number in list(keys)[:200]}
     pool.put_back(0, 0, dict(left))
-    house.seed(3)
+    installation.seed(3)
     derived = watch_derivations(monkeypatch)
-    fill(house.runtime)
+    fill(installation.runtime)
     assert len(derived) == 56 + 3
     assert left.items() <= pool.take(0, 0).items()
 
 
-def test_nothing_is_prepared_for_those_who_are_gone(house: House, pool: Pool) -> None:
-    store = house.runtime.store
+def test_nothing_is_prepared_for_those_who_are_gone(installation: Installation, pool: Pool) -> None:
+    store = installation.runtime.store
     store.redis.setbit(bitmap_key(0, "gone"), 7, 1)
-    with filling(house.runtime):
+    with filling(installation.runtime):
         wait_until(lambda: store.prepared.ready() == READERS - 1)
     assert 7 not in pool.take(0, 0)
 
 
 def test_neither_redis_nor_its_file_ever_sees_a_key(
-    own_redis: tuple[RedisServer, House], monkeypatch: pytest.MonkeyPatch
+    own_redis: tuple[RedisServer, Installation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server, house = own_redis
+    server, installation = own_redis
     derived = watch_derivations(monkeypatch)
-    fill(house.runtime)
-    pool = Pool(house.runtime)
+    fill(installation.runtime)
+    pool = Pool(installation.runtime)
     pool.put_back(0, 0, pool.take(0, 0))
     server.stop()
     written = b"".join(
@@ -134,23 +138,23 @@ def test_neither_redis_nor_its_file_ever_sees_a_key(
         assert key.keying_material not in written
 
 
-def test_keys_open_only_in_their_own_bucket(house: House, pool: Pool) -> None:
-    fill(house.runtime)
-    house.runtime.store.redis.rename("{0}:k:0", "{0}:k:1")
+def test_keys_open_only_in_their_own_bucket(installation: Installation, pool: Pool) -> None:
+    fill(installation.runtime)
+    installation.runtime.store.redis.rename("{0}:k:0", "{0}:k:1")
     assert take_all(pool) == {}
 
 
-def test_keys_sealed_under_another_secret_are_none(house: House, pool: Pool) -> None:
-    fill(house.runtime)
-    house.runtime.tokens.preparing_key = bytes(32)
-    assert Pool(house.runtime).take(0, 0) == {}
+def test_keys_sealed_under_another_secret_are_none(installation: Installation, pool: Pool) -> None:
+    fill(installation.runtime)
+    installation.runtime.tokens.preparing_key = bytes(32)
+    assert Pool(installation.runtime).take(0, 0) == {}
 
 
-def test_a_key_takes_115_bytes_of_redis_at_most(house: House) -> None:
+def test_a_key_takes_115_bytes_of_redis_at_most(installation: Installation) -> None:
     readers = 10 * BUCKET
-    house.seed(readers)
-    fill(house.runtime)
-    redis = house.runtime.store.redis
+    installation.seed(readers)
+    fill(installation.runtime)
+    redis = installation.runtime.store.redis
     used = sum(int(redis.memory_usage(key) or 0) for key in redis.keys("{0}:k*"))
     assert 100 < used / readers <= 115
 
@@ -159,51 +163,57 @@ def test_a_key_takes_115_bytes_of_redis_at_most(house: House) -> None:
 
 
 def test_a_readers_other_keys_drop_what_was_prepared_for_the_first(
-    house: House, pool: Pool
+    installation: Installation, pool: Pool
 ) -> None:
-    fill(house.runtime)
-    give_other_keys(house.runtime, 3)
-    assert house.runtime.store.prepared.ready() == READERS - BUCKET
+    fill(installation.runtime)
+    give_other_keys(installation.runtime, 3)
+    assert installation.runtime.store.prepared.ready() == READERS - BUCKET
     assert pool.take(0, 0) == {}
-    fill(house.runtime)
-    now = house.runtime.store.subscriptions.get(SubscriptionId(0, 3))
+    fill(installation.runtime)
+    now = installation.runtime.store.subscriptions.get(SubscriptionId(0, 3))
     assert pool.take(0, 0)[3].fits(now.p256dh, now.auth)
 
 
-def test_keys_put_back_after_a_reader_changed_theirs_do_not_fit(house: House, pool: Pool) -> None:
-    fill(house.runtime)
+def test_keys_put_back_after_a_reader_changed_theirs_do_not_fit(
+    installation: Installation, pool: Pool
+) -> None:
+    fill(installation.runtime)
     keys = pool.take(0, 0)
-    give_other_keys(house.runtime, 3)
+    give_other_keys(installation.runtime, 3)
     pool.put_back(0, 0, keys)
-    records = house.runtime.store.subscriptions.records(0, range(BUCKET))
+    records = installation.runtime.store.subscriptions.records(0, range(BUCKET))
     keys = pool.take(0, 0)
     unfit = [n for n, r in records if r is None or not keys[n].fits(r.p256dh, r.auth)]
     assert unfit == [3]
 
 
-def test_other_topics_leave_what_was_prepared(house: House, pool: Pool) -> None:
-    fill(house.runtime)
-    subscriptions = house.runtime.store.subscriptions
+def test_other_topics_leave_what_was_prepared(installation: Installation, pool: Pool) -> None:
+    fill(installation.runtime)
+    subscriptions = installation.runtime.store.subscriptions
     one = subscriptions.get(SubscriptionId(0, 3))
-    wish = Wish(one.endpoint, one.p256dh, one.auth, one.vapid_key, frozenset(("sport",)))
-    subscriptions.change(one.id, wish)
+    requested = SubscriptionRequest(
+        one.endpoint, one.p256dh, one.auth, one.vapid_key, frozenset(("sport",))
+    )
+    subscriptions.change(one.id, requested)
     assert len(pool.take(0, 0)) == BUCKET
 
 
-def test_nothing_stays_prepared_for_a_reader_who_leaves(house: House, pool: Pool) -> None:
-    fill(house.runtime)
-    house.runtime.store.subscriptions.remove(SubscriptionId(0, 3))
-    assert house.runtime.store.prepared.ready() == READERS - BUCKET
-    fill(house.runtime)
+def test_nothing_stays_prepared_for_a_reader_who_leaves(
+    installation: Installation, pool: Pool
+) -> None:
+    fill(installation.runtime)
+    installation.runtime.store.subscriptions.remove(SubscriptionId(0, 3))
+    assert installation.runtime.store.prepared.ready() == READERS - BUCKET
+    fill(installation.runtime)
     assert 3 not in pool.take(0, 0)
 
 
 def test_the_record_of_somebody_gone_is_deleted_at_no_cost_to_others(
-    house: House, pool: Pool
+    installation: Installation, pool: Pool
 ) -> None:
-    store = house.runtime.store
+    store = installation.runtime.store
     store.redis.setbit(bitmap_key(0, "gone"), 3, 1)
-    with filling(house.runtime):
+    with filling(installation.runtime):
         wait_until(lambda: store.prepared.ready() == READERS - 1)
     store.subscriptions.remove(SubscriptionId(0, 3))
     assert len(pool.take(0, 0)) == BUCKET - 1
@@ -213,17 +223,17 @@ def test_the_record_of_somebody_gone_is_deleted_at_no_cost_to_others(
 
 
 def test_filling_ends_with_the_bucket_when_an_alert_is_published_and_goes_on_after_it(
-    house: House, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = house.runtime.store
+    store = installation.runtime.store
     published: list[int] = []
 
     def publish(derived: int) -> None:
         if derived == 10:
-            published.append(house.publish())
+            published.append(installation.publish())
 
     derived = watch_derivations(monkeypatch, publish)
-    with filling(house.runtime):
+    with filling(installation.runtime):
         wait_until(lambda: store.prepared.ready() == BUCKET)
         with pytest.raises(AssertionError, match="in vain"):
             wait_until(lambda: len(derived) > BUCKET, timeout=0.5)
@@ -232,9 +242,9 @@ def test_filling_ends_with_the_bucket_when_an_alert_is_published_and_goes_on_aft
 
 
 def test_filling_stops_at_once_for_a_job_and_keeps_what_it_has(
-    house: House, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filler = Filler(house.runtime)
+    filler = Filler(installation.runtime)
     with ExitStack() as job:
 
         def begin(derived: int) -> None:
@@ -243,39 +253,41 @@ def test_filling_stops_at_once_for_a_job_and_keeps_what_it_has(
 
         derived = watch_derivations(monkeypatch, begin)
         filler.start()
-        wait_until(lambda: house.runtime.store.prepared.ready() == 10)
+        wait_until(lambda: installation.runtime.store.prepared.ready() == 10)
         with pytest.raises(AssertionError, match="in vain"):
             wait_until(lambda: len(derived) > 10, timeout=0.5)
-    wait_until(lambda: house.runtime.store.prepared.ready() == READERS)
+    wait_until(lambda: installation.runtime.store.prepared.ready() == READERS)
     assert len(derived) == READERS
     end(filler)
 
 
-def test_filling_begins_anew_when_redis_is_restarted(own_redis: tuple[RedisServer, House]) -> None:
-    server, house = own_redis
-    prepared = house.runtime.store.prepared
-    with filling(house.runtime):
+def test_filling_begins_anew_when_redis_is_restarted(
+    own_redis: tuple[RedisServer, Installation],
+) -> None:
+    server, installation = own_redis
+    prepared = installation.runtime.store.prepared
+    with filling(installation.runtime):
         wait_until(lambda: prepared.ready() == READERS)
         server.stop()
         time.sleep(0.2)
         server.start()
         wait_until(lambda: prepared.ready() == READERS)
-    assert len(take_all(Pool(house.runtime))) == READERS
+    assert len(take_all(Pool(installation.runtime))) == READERS
 
 
 def test_a_full_redis_keeps_its_last_fifth_for_readers(
-    own_redis: tuple[RedisServer, House], monkeypatch: pytest.MonkeyPatch
+    own_redis: tuple[RedisServer, Installation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server, house = own_redis
-    prepared = house.runtime.store.prepared
+    server, installation = own_redis
+    prepared = installation.runtime.store.prepared
     derived = watch_derivations(monkeypatch)
     with server.client() as admin:
         admin.config_set("maxmemory", int(admin.info("memory")["used_memory"] * 1.1))
-        with filling(house.runtime), pytest.raises(AssertionError, match="in vain"):
+        with filling(installation.runtime), pytest.raises(AssertionError, match="in vain"):
             wait_until(lambda: derived, timeout=0.5)
         admin.config_set("maxmemory", "0")
-    fill(house.runtime)
-    pool = Pool(house.runtime)
+    fill(installation.runtime)
+    pool = Pool(installation.runtime)
     with server.full():
         keys = pool.take(0, 0)
         assert len(keys) == BUCKET
@@ -284,13 +296,13 @@ def test_a_full_redis_keeps_its_last_fifth_for_readers(
 
 
 def test_an_idle_worker_fills_the_pool_and_one_told_not_to_gives_the_memory_back(
-    house: House, pool: Pool
+    installation: Installation, pool: Pool
 ) -> None:
-    prepared = house.runtime.store.prepared
-    worker = house.worker()
+    prepared = installation.runtime.store.prepared
+    worker = installation.worker()
     wait_until(lambda: prepared.ready() == READERS)
-    assert house.end(worker) == 0
-    house.environment["PREPARE_KEYS"] = "no"
-    house.worker()
-    redis = house.runtime.store.redis
+    assert installation.end(worker) == 0
+    installation.environment["PREPARE_KEYS"] = "no"
+    installation.worker()
+    redis = installation.runtime.store.redis
     wait_until(lambda: not redis.exists("{0}:k", "{0}:k:0", "{0}:k:1"))

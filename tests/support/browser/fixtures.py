@@ -18,7 +18,7 @@ from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.readers import Visit, newspaper, visitors
 from tests.support.browser.screenshots import open_chromium, open_page
-from tests.support.installation import House
+from tests.support.installation import Installation
 from tests.support.push_service import PushService
 
 # Its own five seconds are too few where other tests start their browsers meanwhile.
@@ -85,14 +85,14 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[House]:
+def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[Installation]:
     """A newspaper without readers."""
-    with newspaper(redis_url, push_service, tmp_path) as house:
-        yield house
+    with newspaper(redis_url, push_service, tmp_path) as installation:
+        yield installation
 
 
 @pytest.fixture
-def visit(paper: House, chromium: Browser, push_service: PushService) -> Iterator[Visit]:
+def visit(paper: Installation, chromium: Browser, push_service: PushService) -> Iterator[Visit]:
     """Open that newspaper as its readers do."""
     with visitors(chromium, f"http://localhost:{paper.port}", push_service) as visit:
         yield visit

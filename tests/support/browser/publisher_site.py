@@ -8,7 +8,7 @@ from flask import Flask, Response, request
 
 from tests.support.browser.firefox import Tab
 from tests.support.browser.served import Served
-from tests.support.installation import House
+from tests.support.installation import Installation
 
 HTML, JAVASCRIPT = "text/html", "text/javascript"
 
@@ -86,7 +86,7 @@ STRICT_DYNAMIC = {**POLICY, "script-src": "'nonce-n4711' 'strict-dynamic'"}
 
 def policy(directives: dict[str, str], address: str) -> dict[str, str]:
     said = "; ".join(f"{name} {value}" for name, value in {**OWN, **directives}.items())
-    return {"Content-Security-Policy": said.format(house=address)}
+    return {"Content-Security-Policy": said.format(installation=address)}
 
 
 def subscribe(tab: Tab) -> dict[str, Any]:
@@ -117,6 +117,6 @@ def registrations(tab: Tab) -> dict[str, str]:
     return found
 
 
-def receipts(house: House, id: int) -> dict[str, int]:
-    counts = house.runtime.publishing.receipts(id)
+def receipts(installation: Installation, id: int) -> dict[str, int]:
+    counts = installation.runtime.publishing.receipts(id)
     return {event: count for event, count in counts.items() if count}

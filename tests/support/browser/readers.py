@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
 from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.notifications import SubscriptionId
-from tests.support.installation import House, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 Visit = Callable[..., Page]
@@ -52,13 +52,13 @@ BROWSER = """
 
 
 @contextmanager
-def newspaper(redis_url: str, push_service: PushService, folder: Path) -> Iterator[House]:
+def newspaper(redis_url: str, push_service: PushService, folder: Path) -> Iterator[Installation]:
     """Run the house of a newspaper, one web process with the defaults that readers see."""
-    manners = {"QUIET_HOURS": "22:00-07:00", "DAILY_LIMIT": "10"}
+    defaults = {"QUIET_HOURS": "22:00-07:00", "DAILY_LIMIT": "10"}
     few = {"SITE_NAME": "The Daily Example", "WEB_CONCURRENCY": "1"}
-    with House(redis_url, push_service, folder, **few, **manners) as house:
-        house.web()
-        yield house
+    with Installation(redis_url, push_service, folder, **few, **defaults) as installation:
+        installation.web()
+        yield installation
 
 
 @contextmanager
@@ -159,12 +159,12 @@ def subscribe(page: Page) -> SubscriptionId:
     return SubscriptionId.parse(page.evaluate("StopPress.state().id"))
 
 
-def choice(page: Page, name: str) -> Locator:
+def preferences(page: Page, name: str) -> Locator:
     return panel(page).get_by_role("combobox", name=name, exact=True)
 
 
 def choose(page: Page, name: str, option: str) -> None:
-    choice(page, name).select_option(option)
+    preferences(page, name).select_option(option)
 
 
 def tab_to(page: Page, selector: str) -> None:
