@@ -20,7 +20,7 @@ from service.model.notifications import (
     Outcome,
     Record,
 )
-from service.model.preferences import QUARTER, Preferences, NewsroomDefaults, day, hours, moment
+from service.model.preferences import QUARTER, NewsroomDefaults, Preferences, day, hours, moment
 
 # Seconds before quiet hours end in which it is waited for that. What is held is written down before
 # those who wake are looked for.

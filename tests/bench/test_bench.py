@@ -17,7 +17,6 @@ from typing import Any, cast
 import pytest
 import requests
 from click.testing import CliRunner
-from workers.bench.installation import BenchInstallation as Measured
 
 from service.local import pretend_readers
 from service.model.notifications import Audience
@@ -27,6 +26,7 @@ from tests.support.installation import Installation, wait_until
 from workers.bench import __main__ as command
 from workers.bench import peers, report
 from workers.bench.figures import Bench, BenchError, Figure
+from workers.bench.installation import BenchInstallation as Measured
 from workers.bench.limits import flood
 from workers.trials.push_service import Sink, own_sink
 

@@ -15,9 +15,9 @@ from service.model.notifications import Audience, SubscriptionId
 from tests.support.browser.readers import (
     Visit,
     bell,
-    preferences,
     choose,
     panel,
+    preferences,
     subscribe,
     tab_to,
     wait_for_page,

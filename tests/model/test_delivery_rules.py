@@ -14,7 +14,7 @@ from service.model.notifications import (
     SendAt,
     State,
 )
-from service.model.preferences import Preferences, NewsroomDefaults, Quiet
+from service.model.preferences import NewsroomDefaults, Preferences, Quiet
 
 NIGHT = Quiet.parse("22:00-07:00")
 MORNING = datetime(2026, 6, 2, 7, 0, tzinfo=timezone.utc).timestamp()
