@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from flask import abort, request
 
-from service.api.reader_requests import Invalid
+from service.api.fields import Invalid
 from service.model import times
 from service.model.notifications import ROUND_THE_WORLD, Content, Notification, SendAt, State
 
@@ -32,7 +32,7 @@ def spreads(planned: Notification | None) -> dict[str, int | None]:
     return SPREADS | ({str(minutes): minutes} if minutes else {})
 
 
-def nonce() -> str:
+def read_nonce() -> str:
     """Return what stands for the intention behind a form, however often that arrives."""
     given = request.form.get("nonce", "")
     return given if re.fullmatch(r"[\w-]{16,64}", given, re.ASCII) else abort(400)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from flask import Flask, current_app, g, session
 
 from service.domain.editors import Editor
+from service.model.retention import SESSION_KEPT
 from service.runtime import Runtime
-
-_SESSION_KEPT = timedelta(days=7)  # without a visit
 
 
 def init_app(app: Flask, runtime: Runtime) -> None:
@@ -20,7 +17,7 @@ def init_app(app: Flask, runtime: Runtime) -> None:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=runtime.config.public_url.startswith("https:"),
-        PERMANENT_SESSION_LIFETIME=_SESSION_KEPT,
+        PERMANENT_SESSION_LIFETIME=SESSION_KEPT,
         # Only pages that look for their editor prolong a session. Flask would do it with every
         # response, and nothing that readers' browsers fetch could be cached for all.
         SESSION_REFRESH_EACH_REQUEST=False,

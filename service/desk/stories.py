@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api.auth import runtime
-from service.desk.alerts import bp
+from service.current import runtime
+from service.desk.blueprint import bp
 
 
 @bp.get("/stories")

@@ -12,12 +12,13 @@ from dataclasses import replace
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api import notification_requests, reader_requests
-from service.api.auth import runtime
+from service.api import fields, notification_requests
 from service.api.notification_requests import CheckedAlert
-from service.desk import forms
-from service.desk.alerts import bp, correction_page, describe_audience, report_of
-from service.desk.forms import CorrectionForm, Form
+from service.current import runtime
+from service.desk.alerts import describe_audience, report_of
+from service.desk.blueprint import bp
+from service.desk.correcting import correction_page
+from service.desk.forms import CorrectionForm, Form, read_nonce, spreads
 from service.desk.session import signed_in
 from service.domain.forecast import forecast
 from service.domain.publishing import Conflict, Idempotency, RunningStory, UnknownNotification
@@ -60,7 +61,7 @@ def review() -> ResponseReturnValue:
 @bp.post("/alerts")
 def send() -> ResponseReturnValue:
     """Take it, once however often this arrives: the form's nonce stands for the intention."""
-    form, nonce = Form.read(), forms.nonce()
+    form, nonce = Form.read(), read_nonce()
     body = json.dumps(form.as_json(), sort_keys=True).encode()
     key = Idempotency(f"desk {signed_in().email}", nonce, body)
     try:
@@ -170,7 +171,7 @@ def _overtaken(id: int, form: Form) -> ResponseReturnValue:
 def _is_done(form: Form, one: Notification) -> bool:
     try:
         wanted = _changed(form, one)
-    except reader_requests.Invalid:
+    except fields.Invalid:
         return False
     said = (wanted.content, wanted.audience, wanted.spread_minutes)
     if said != (one.content, one.audience, one.spread_minutes):
@@ -203,7 +204,7 @@ def _back() -> bool:
 
 
 def _review(form: Form, before: Notification | None = None) -> ResponseReturnValue:
-    nonce = forms.nonce() if request.method == "POST" else ""
+    nonce = read_nonce() if request.method == "POST" else ""
     if _back():
         return _compose(form, nonce=nonce, before=before)
     wanted = _check(form, before)
@@ -254,8 +255,8 @@ def _compose(
         exceptions=before and describe_audience(before.audience),
         errors=errors or {},
         notice=notice,
-        topics=runtime().store.installation.topics().values(),
-        spreads=forms.spreads(before),
+        topics=runtime().store.topics.all().values(),
+        spreads=spreads(before),
         stories=runtime().publishing.stories(),
         reach=_reach(
             form.audience == "everyone", form.topics, form.new_story or form.story, before
@@ -270,7 +271,7 @@ def _check(form: Form, before: Notification | None = None) -> CheckedAlert | dic
             wanted = notification_requests.read(form.as_json(), runtime())
         else:
             wanted = _changed(form, before)
-    except reader_requests.Invalid as invalid:
+    except fields.Invalid as invalid:
         return form.complaints(invalid)
     if form.names_two_stories:
         return {"story": _TWO_STORIES}
@@ -281,7 +282,7 @@ def _check(form: Form, before: Notification | None = None) -> CheckedAlert | dic
 
 def _changed(form: Form, before: Notification) -> CheckedAlert:
     said = json.dumps(form.change_of(before)).encode()
-    change = reader_requests.parse(notification_requests.ChangedNotification, said, runtime())
+    change = fields.parse(notification_requests.ChangedNotification, said, runtime())
     return change.accepted(before, runtime())
 
 
@@ -289,7 +290,7 @@ def _reach(
     everyone: bool, slugs: Sequence[str], story: str, before: Notification | None
 ) -> int | None:
     """Return how many browsers that is; None where nobody was chosen."""
-    known = runtime().store.installation.topics()
+    known = runtime().store.topics.all()
     topics = tuple(slug for slug in dict.fromkeys(slugs) if slug in known)
     if not (everyone or topics):
         return None

@@ -13,10 +13,8 @@ from typing import cast
 
 from redis import Redis
 
+from service.model.retention import COUNTED_KEPT, COUNTS_KEPT
 from service.store.bitmaps import pack_numbers
-
-COUNTS_KEPT = 3 * 86_400  # seconds
-_COUNTED_KEPT = 86_400  # seconds; what is known after a kill of a worker
 
 # KEYS: counts of a date, bitmap of those counted. ARGV: numbers, packed; how many each may have, a
 # byte each; seconds for which the two are kept. Counts one more for each who has fewer and is not
@@ -78,7 +76,7 @@ class Daily:
         """Count an alert once for each reader who had fewer than their limit; for whom it is."""
         answer = self._count(
             keys=_keys(id, partition, date),
-            args=[pack_numbers(numbers), bytes(limits), COUNTS_KEPT, _COUNTED_KEPT],
+            args=[pack_numbers(numbers), bytes(limits), COUNTS_KEPT, COUNTED_KEPT],
         )
         return [bool(fits) for fits in cast(bytes, answer)]
 

@@ -40,7 +40,6 @@ redis.call('DEL', scratch, left)
 return found
 """
 
-HELD_KEPT = 2 * 86_400  # seconds
 _NEVER = 1 << 40  # a quarter hour that nobody will see
 
 
@@ -73,7 +72,7 @@ class Brought(NamedTuple):
 NOTHING = Brought()
 
 
-class Held:
+class HeldAlerts:
     """Who is to get what when their quiet hours are over; outcomes.py writes it down."""
 
     def __init__(self, redis: Redis, partitions: int) -> None:

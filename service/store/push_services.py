@@ -12,6 +12,8 @@ from typing import NamedTuple, cast
 
 from redis import Redis
 
+from service.model.retention import TOKEN_BUCKET_KEPT
+
 LIMITED = "429"  # why a push service rests that says that we send too much
 # Seconds. Not to be within a minute of its limit again is a good spell: limits are per minute.
 GOOD_SPELL = 60.0
@@ -66,8 +68,8 @@ redis.call('HDEL', KEYS[2], ARGV[1])
 return 1
 """
 
-# KEYS: pace. ARGV: messages a second, how many at most now, how many may be saved up. A token
-# bucket: returns how many may be sent now. The first write frees.
+# KEYS: pace. ARGV: messages a second, how many at most now, how many may be saved up, seconds for
+# which that is kept. A token bucket: returns how many may be sent now. The first write frees.
 _TAKE = """
 redis.call('HDEL', KEYS[1], '')
 local time = redis.call('TIME')
@@ -77,7 +79,7 @@ local passed = math.max(0, now - (before[2] or now))
 local left = math.min(tonumber(ARGV[3]), (before[1] or 1) + passed * ARGV[1])
 local taken = math.min(tonumber(ARGV[2]), math.floor(left))
 redis.call('HSET', KEYS[1], 'left', left - taken, 'at', string.format('%.6f', now))
-redis.call('EXPIRE', KEYS[1], 120)
+redis.call('EXPIRE', KEYS[1], ARGV[4])
 return taken
 """
 
@@ -187,7 +189,8 @@ class Services:
         """Return how many messages may be sent within the next `AHEAD` seconds; those are ours."""
         rate = pace.per_second
         most, saved = math.ceil(AHEAD * rate), max(1.0, _SAVED * rate)
-        return int(cast(int, self._take(keys=[f"{{g}}:pace:{origin}"], args=[rate, most, saved])))
+        args = [rate, most, saved, TOKEN_BUCKET_KEPT]
+        return int(cast(int, self._take(keys=[f"{{g}}:pace:{origin}"], args=args)))
 
     def doubted(self) -> dict[str, float]:
         """Return whose "gone" is not believed until a person confirms it, and since when."""

@@ -7,7 +7,8 @@ from typing import cast
 
 from redis import Redis
 
-MINUTE = 60  # seconds
+from service.model.retention import RATE_KEPT
+
 _SHARE = 10  # one part in so many of a rate is given by each process without asking Redis
 
 _MOST_HERE = 50_000  # callers remembered; more of them begin anew
@@ -36,13 +37,13 @@ class Rates:
         unasked = most // _SHARE
         if self._count_here(what, who) <= unasked:
             return True
-        times = self._script(keys=[f"stoppress:rate:{what}:{who}"], args=[MINUTE])
+        times = self._script(keys=[f"stoppress:rate:{what}:{who}"], args=[RATE_KEPT])
         return cast(int, times) <= most - unasked
 
     def _count_here(self, what: str, who: str) -> int:
         now = time.monotonic()
         since, times = self._here.get((what, who), (now, 0))
-        if now - since >= MINUTE:
+        if now - since >= RATE_KEPT:
             since, times = now, 0
         if len(self._here) >= _MOST_HERE:
             self._here.clear()

@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service.desk.report import FILTERS
+from service.desk.words import FILTERS
 from service.model.notifications import Action, Audience, Content, Notification, SendAt, State
 from service.runtime import Runtime
 from tests.support.desk_pages import (

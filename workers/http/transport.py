@@ -30,7 +30,7 @@ _MAX_CONNECTIONS: Final = 256  # above it those unused for longest are closed
 _HTTP1_TIMES: Final = 8
 # Seconds in which answers that trickle in may gather while many are awaited: each waking costs as
 # much as several requests. Measured at 2,450/s: 24 µs of CPU per request with 5 ms, 86 without;
-# but with 3 ms a window is filled less (docs/decisions.md, 23).
+# but with 3 ms a window is filled less (decision 23).
 _GATHER: Final = 0.001
 _MAX_THREADS: Final = 64
 # Seconds until another connection is tried to an origin that has some but refused one more.

@@ -23,8 +23,8 @@ RUN = """
 import sys
 from service.local import rehearsal
 rehearsal.LONGEST = float(sys.argv.pop(1))
-from workers import rehearse
-sys.exit(rehearse.main())
+from workers.trials.rehearsal import main
+sys.exit(main())
 """
 
 

@@ -27,6 +27,16 @@ document.querySelector(".topics")?.addEventListener("input", () => {
   document.querySelector("[name=audience][value=topics]").checked = true;
 });
 
+// What was chosen before htmx listened, or is chosen still after a reload, is counted too. htmx has
+// its own listener by then: its script comes first.
+document.addEventListener("DOMContentLoaded", () => {
+  const audience = document.querySelector("#audience");
+  const boxes = [...(audience?.querySelectorAll("input") ?? [])];
+  if (boxes.some((box) => box.checked !== box.defaultChecked)) {
+    audience.dispatchEvent(new Event("change"));
+  }
+});
+
 // Choosing a time, or whose clocks are to show it, means that it is meant.
 const at = document.querySelector("#at");
 for (const field of document.querySelectorAll("#at, [name=local]")) {
