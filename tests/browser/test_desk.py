@@ -395,7 +395,7 @@ def test_an_alert_of_a_story_by_readers_own_clocks_is_written_and_closed_by_keyb
     tab_to(desk, "button.urgent")
     keys.press("Enter")
     expect(desk.locator(".lead")).to_contain_text("No story is running")
-    assert installation.runtime.publishing.stories() == []
+    assert installation.runtime.stories.running() == []
 
 
 def begin_story(installation: Installation, slug: str) -> int:

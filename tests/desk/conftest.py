@@ -55,7 +55,7 @@ def readers(runtime: Runtime) -> int:
             runtime.store,
             100,
             origins=["https://push.example"],
-            vapid_key=runtime.vapid_public_key,
+            vapid_key=runtime.keys.current,
             topics=("world", "sport"),
         )
     )

@@ -51,7 +51,7 @@ def test_the_first_alert_goes_to_this_browser_and_to_no_other(
     waiting = {"seconds": None, "accepted": False, "outcome": None, "shown": False}
     assert editor.get(follow).json == waiting
     send_all(runtime, id, {(Outcome.ACCEPTED, "mozilla"): 1})
-    runtime.publishing.count_receipts([(id, SubscriptionId(0, 7), "shown")], kept_days=1)
+    runtime.receipts.count([(id, SubscriptionId(0, 7), "shown")], kept_days=1)
     said = editor.get(follow).json
     assert said and (said["accepted"], said["outcome"], said["shown"]) == (
         True,

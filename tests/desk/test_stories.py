@@ -66,7 +66,7 @@ def test_an_alert_goes_on_with_a_running_story_and_its_followers_are_counted_in(
     sent = runtime.publishing.latest(1)[0]
     assert (sent.story, answer.location) == ("quake", f"/desk/alerts/{sent.id}")
     assert "Story quake" in words(editor.get(answer.location).text)
-    (story,) = runtime.publishing.stories()
+    (story,) = runtime.stories.running()
     assert (story.latest.id, story.followers) == (sent.id, 10)
 
 
@@ -77,10 +77,10 @@ def test_a_new_story_is_begun_with_its_name_as_one_would_type_it(
     said = words(page.text)
     assert f"Notify {readers} browsers of World now?" in said
     assert "Story ferry-aground, which begins with this alert" in said
-    assert runtime.publishing.stories() == []
+    assert runtime.stories.running() == []
     editor.post("/desk/alerts", data=hidden_fields(page.text))
     assert only(runtime).story == "ferry-aground"
-    assert [one.slug for one in runtime.publishing.stories()] == ["ferry-aground"]
+    assert [one.slug for one in runtime.stories.running()] == ["ferry-aground"]
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,11 @@ def test_closing_a_story_ends_following_and_a_second_click_does_no_harm(
     for _ in range(2):
         answer = post(editor, "/desk/stories/quake/close", page="/desk/stories")
         assert (answer.status_code, answer.location) == (303, "/desk/stories")
-    assert runtime.publishing.stories() == []
+    assert runtime.stories.running() == []
     said = words(editor.get("/desk/stories").text)
     assert "No story is running." in said
     begin(runtime, "quake")
-    assert runtime.publishing.stories()[0].followers == 0
+    assert runtime.stories.running()[0].followers == 0
 
 
 def test_who_is_not_signed_in_neither_sees_nor_closes_a_story(
@@ -181,7 +181,7 @@ def test_who_is_not_signed_in_neither_sees_nor_closes_a_story(
     assert stranger.get("/desk/stories").location == "/desk/sign-in?next=/desk/stories"
     assert stranger.post("/desk/stories/quake/close").status_code in (302, 400)
     assert editor.post("/desk/stories/quake/close").status_code == 400, "without the form's token"
-    assert len(runtime.publishing.stories()) == 1
+    assert len(runtime.stories.running()) == 1
 
 
 def test_under_the_rehearsals_prefix_every_link_and_form_of_the_stories_stays_there(

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.desk.words import FILTERS
-from service.domain import publishing
+from service.domain import receipts
 from service.model.notifications import Outcome, State
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
@@ -52,7 +52,7 @@ def test_every_outcome_is_said_in_plain_words_and_they_add_up(
     }
     send_all(runtime, id, outcomes)
     for number in range(30):
-        runtime.publishing.count_receipts([(id, SubscriptionId(0, number), "shown")], kept_days=1)
+        runtime.receipts.count([(id, SubscriptionId(0, number), "shown")], kept_days=1)
     page = editor.get(f"/desk/alerts/{id}").text
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td[^>]*>([\d,]+)</td>', page))
     assert rows == {
@@ -74,13 +74,13 @@ def test_every_outcome_is_said_in_plain_words_and_they_add_up(
 def test_of_a_large_audience_what_was_shown_is_said_with_how_sure_it_is(
     editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "MOST_REPORTING", 25)
+    monkeypatch.setattr(receipts, "MOST_REPORTING", 25)
     id = publish(runtime)
     send_all(runtime, id, {(Outcome.ACCEPTED, "google"): readers})
     for number in range(10):
         for event in ("shown", "clicked"):
             receipt = (id, SubscriptionId(0, number), event)
-            runtime.publishing.count_receipts([receipt], kept_days=1)
+            runtime.receipts.count([receipt], kept_days=1)
     page = re.sub(r"<[^>]+>", "", editor.get(f"/desk/alerts/{id}").text)
     assert "Shown by about 40 (± 20) browsers, clicked in 10" in page
     assert "Of so many, 25&nbsp;% tell what they showed" in page

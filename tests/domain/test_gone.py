@@ -122,7 +122,8 @@ def test_a_deletion_that_was_interrupted_is_finished_later(
 A_DAY_AHEAD = """
 import sys, time
 from types import SimpleNamespace
-from workers import messages, worker
+from workers import worker
+from workers.sending import messages
 messages.time = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + 86_400})
 sys.exit(worker.main())
 """

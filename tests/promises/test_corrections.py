@@ -119,7 +119,7 @@ def test_the_new_text_replaces_the_old_one_on_the_screen(
             endpoint=runtime.endpoints.parse(browser.endpoint),
             p256dh=browser.p256dh,
             auth=browser.auth,
-            vapid_key=runtime.vapid_public_key,
+            vapid_key=runtime.keys.current,
         )
     )
     installation.worker()

@@ -14,7 +14,6 @@ import pytest
 from service.domain.publishing import Conflict
 from service.model.clocks import QUARTER, day
 from service.model.notifications import Audience, SendAt, State
-from service.model.payload import SLEPT
 from service.model.preferences import NO_QUIET
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
@@ -139,7 +138,7 @@ def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
     body = content().body
     assert said(came) == {
         f"First|{body}": 40,
-        f"{SLEPT['en']}|Second\nFirst": 60,
+        "While you slept|Second\nFirst": 60,
     }
 
 
@@ -186,7 +185,7 @@ def test_what_is_held_has_the_words_that_hold_in_the_morning(
     reading.over(correction.id)
     came = wake(reading, push)
     assert said(came) == {
-        f"{SLEPT['en']}|Never mind\nNobody dead": 50,
+        "While you slept|Never mind\nNobody dead": 50,
     }
 
 

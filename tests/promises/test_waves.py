@@ -69,9 +69,9 @@ def test_who_took_the_last_alert_is_known_after_a_morning_of_waves(
     installation.clock()
     installation.over(installation.publish())
     make_waves(installation.runtime, 40)
-    dispatch = installation.runtime.dispatch
-    assert dispatch.accepted_recently([SubscriptionId(0, 1)])
-    assert not dispatch.accepted_recently([SubscriptionId(0, 2)])
+    services = installation.runtime.push_services
+    assert services.accepted_recently([SubscriptionId(0, 1)])
+    assert not services.accepted_recently([SubscriptionId(0, 2)])
 
 
 def test_an_alert_that_is_sent_at_once_began_when_it_was_made_to_the_millisecond(
@@ -271,7 +271,7 @@ def test_a_wave_that_is_under_way_brings_nothing_more_of_what_is_withdrawn(
 
 def seed(client: Client, count: int) -> None:
     runtime = client.runtime
-    origins, key = ["https://push.example"], runtime.vapid_public_key
+    origins, key = ["https://push.example"], runtime.keys.current
     list(pretend_readers.seed(runtime.store, count, origins=origins, vapid_key=key, topics=[]))
 
 

@@ -111,7 +111,7 @@ def test_from_subscribing_to_the_report_nothing_touches_two_slots(
     reached = clustered.outcomes(breaking)
     assert sum(reached.values()) == runtime.publishing.progress(breaking).recipients
     assert reached["gone"] >= 1
-    assert [(story.slug, story.followers) for story in runtime.publishing.stories()] == [
+    assert [(story.slug, story.followers) for story in runtime.stories.running()] == [
         ("storm", 0),
         ("quake", 0),
     ]

@@ -174,7 +174,7 @@ class Installation:
                 self.runtime.store,
                 count,
                 origins=origins or [service.origin for service in self.services],
-                vapid_key=self.runtime.vapid_public_key,
+                vapid_key=self.runtime.keys.current,
                 topics=topics,
                 first=first,
             )

@@ -20,7 +20,7 @@ from typing import Any
 from rq import Queue, Worker
 
 from service.config import Config, settings
-from service.domain.planning import QUEUE
+from service.domain.job_queue import QUEUE
 from service.domain.publishing import Conflict
 from service.local import pretend_readers
 from service.local.redis_server import answers, embedded_redis
@@ -162,7 +162,7 @@ class BenchInstallation:
             self.runtime.store,
             count,
             origins=[sink.origin],
-            vapid_key=self.runtime.vapid_public_key,
+            vapid_key=self.runtime.keys.current,
             topics=topics,
             first=self._seeded,
             choose=choose,

@@ -72,8 +72,8 @@ class FanOut:
         self._health = Health(
             runtime.store.services,
             self._window,
-            runtime.dispatch.accepted_recently,
-            runtime.dispatch.answers_in_a_minute,
+            runtime.push_services.accepted_recently,
+            runtime.push_services.answers_in_a_minute,
         )
         self._bases = Bases(runtime, self._health)
         self._messages = Messages(runtime, self._bases, self._health, signers)

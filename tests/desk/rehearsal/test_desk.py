@@ -240,7 +240,7 @@ def test_its_workers_send_to_its_own_push_service_and_believe_no_other(
         0,
         [
             SubscriptionRequest(
-                stray, *keys, theirs.vapid_public_key, frozenset(), "en-GB", "Europe/Riga"
+                stray, *keys, theirs.keys.current, frozenset(), "en-GB", "Europe/Riga"
             )
         ],
     )

@@ -40,7 +40,7 @@ def test_a_browser_reads_what_is_sent_with_a_key_from_the_pool(installation: Ins
     p256dh = browser.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     subscriptions = installation.runtime.store.subscriptions
     endpoint = installation.runtime.endpoints.parse(f"{installation.push.origin}/push/one")
-    requested = SubscriptionRequest(endpoint, p256dh, auth, installation.runtime.vapid_public_key)
+    requested = SubscriptionRequest(endpoint, p256dh, auth, installation.runtime.keys.current)
     id = subscriptions.subscribe(requested)[0].id
     fill(installation.runtime)
     key = Pool(installation.runtime).take(0, 0)[id.number]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from service.config import Config, ConfigError
+from service.domain.keys import KeyRefusal
 from service.model.keys import VapidKey, b64url
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
-from service.runtime import KeyRefusal, Runtime
+from service.runtime import Runtime
 from tests.support import ROOT
 from tests.support.client import API, VAPID, Client, browser, make_app
 from tests.support.installation import Installation
@@ -103,7 +104,7 @@ def test_a_key_is_not_retired_while_readers_depend_on_it(
 ) -> None:
     runtime = opened(redis_url, NEW, OLD)
     with pytest.raises(KeyRefusal, match=r"^1 readers depend on it"):
-        runtime.retire_key(public(OLD))
+        runtime.keys.retire(public(OLD))
     assert runtime.store.installation.retired_vapid_keys() == set()
     with pytest.raises(ConfigError, match=f"1 subscriptions need the key .* {public(OLD)}"):
         opened(redis_url, NEW)
@@ -114,8 +115,8 @@ def test_a_retired_key_may_be_left_out_but_never_be_the_current_one_again(
 ) -> None:
     runtime = opened(redis_url, NEW, OLD)
     runtime.store.subscriptions.remove(SubscriptionId.parse(reader["id"]))
-    assert runtime.retire_key(public(OLD)[:20]).place == 1
-    states = [(use.public, use.place, use.readers, use.retired) for use in runtime.key_uses()]
+    assert runtime.keys.retire(public(OLD)[:20]).place == 1
+    states = [(use.public, use.place, use.readers, use.retired) for use in runtime.keys.uses()]
     assert states == [(public(NEW), 0, 0, False), (public(OLD), 1, 0, True)]
     opened(redis_url, NEW).store.redis.close()
     opened(redis_url, NEW, OLD).store.redis.close()
@@ -126,10 +127,10 @@ def test_a_retired_key_may_be_left_out_but_never_be_the_current_one_again(
 def test_neither_the_current_key_nor_an_unknown_one_is_retired(redis_url: str) -> None:
     runtime = opened(redis_url, NEW, OLD)
     with pytest.raises(KeyRefusal, match="first put another key in front of it"):
-        runtime.retire_key(public(NEW))
+        runtime.keys.retire(public(NEW))
     for unknown in (public(VapidKey.generate()), "", "B", public(OLD)[:19]):
         with pytest.raises(KeyRefusal, match="no such key"):
-            runtime.retire_key(unknown)
+            runtime.keys.retire(unknown)
     assert runtime.store.installation.retired_vapid_keys() == set()
 
 
@@ -167,7 +168,7 @@ def test_a_backup_is_printed_and_remembered_until_there_is_another_key(redis_url
     )
     for keys, kept in (((OLD,), True), ((NEW, OLD), False), ((NEW,), False)):
         runtime = opened(redis_url, *keys)
-        assert (runtime.backed_up_at() is not None) is kept
+        assert (runtime.keys.backed_up_at() is not None) is kept
 
 
 def test_a_backup_is_printed_even_where_it_cannot_be_remembered(tmp_path: Path) -> None:
