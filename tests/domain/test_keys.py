@@ -90,9 +90,9 @@ def test_reader_with_the_old_key_moves_to_the_new_one_on_the_next_visit(
     assert client.call("GET", f"{API}/site").json["vapid_public_key"] == public(NEW)
     assert count() == {public(OLD): 1}
     # `optin.js` sends this when the browser's key is no longer the site's.
-    said = {"subscription": browser(1)}
+    request = {"subscription": browser(1)}
     path = f"{API}/subscriptions/{reader['id']}"
-    moved = client.call("PATCH", path, said, token=reader["token"]).json
+    moved = client.call("PATCH", path, request, token=reader["token"]).json
     assert moved["id"] != reader["id"]
     assert count() == {public(OLD): 0, public(NEW): 1}
     stored = client.runtime.store.subscriptions.get(SubscriptionId.parse(moved["id"]))

@@ -115,8 +115,8 @@ def test_pause_that_is_over_is_not_shown(client: Client, monkeypatch: Any) -> No
 def test_pause_is_at_most_a_year(client: Client) -> None:
     reader = Reader(client)
     reader.change(paused_until=soon(days=365).isoformat())
-    said = {"paused_until": soon(days=368).isoformat()}
-    answer = reader.call("PATCH", said=said)
+    body = {"paused_until": soon(days=368).isoformat()}
+    answer = reader.call("PATCH", said=body)
     assert answer.status_code == 422
     assert [row["field"] for row in answer.json["errors"]] == ["paused_until"]
 
@@ -129,13 +129,13 @@ def test_no_receipt_is_counted_of_a_reader_who_wants_none(client: Client, willin
     ).id
     receipt = client.runtime.tokens.receipt(id, SubscriptionId.parse(reader.id))
     reader.change(receipts=willing)
-    said = {"receipts": [{"token": receipt, "event": event} for event in ("shown", "clicked")]}
-    assert client.call("POST", f"{API}/receipts", said).status_code == 204
+    body = {"receipts": [{"token": receipt, "event": event} for event in ("shown", "clicked")]}
+    assert client.call("POST", f"{API}/receipts", body).status_code == 204
     counted = {"shown": int(willing), "clicked": int(willing), "dismissed": 0}
     assert client.runtime.receipts.of(id) == counted
     reader.change(receipts=True)
     reader.call("DELETE")
-    client.call("POST", f"{API}/receipts", said)
+    client.call("POST", f"{API}/receipts", body)
     assert client.runtime.receipts.of(id) == counted, "a reader who left is not counted either"
 
 

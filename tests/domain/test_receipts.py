@@ -37,8 +37,8 @@ def readers(client: Client, count: int) -> Store:
 def payload(client: Client, id: int) -> dict[str, object]:
     """The `data` of a notification as a browser gets it."""
     one = client.runtime.publishing.get(id)
-    said = json.loads(Payload(one, client.runtime.config.public_url).carrying("r" * 22))
-    data: dict[str, object] = said["notification"]["data"]
+    document = json.loads(Payload(one, client.runtime.config.public_url).carrying("r" * 22))
+    data: dict[str, object] = document["notification"]["data"]
     return data
 
 
@@ -82,7 +82,7 @@ def test_longest_accepted_alert_fits_into_a_message_with_its_share(
     monkeypatch.setattr(receipts, "MOST_REPORTING", 10)
     readers(client, 33)
     token = client.add_token()
-    said = {
+    alert = {
         "title": "Late news",
         "url": "https://paper.example/",
         "audience": {"everyone": True},
@@ -90,10 +90,10 @@ def test_longest_accepted_alert_fits_into_a_message_with_its_share(
         "image": f"https://paper.example/{'i' * 1200}",
     }
     body = "x" * 1000
-    refused = client.call("POST", f"{API}/notifications", {**said, "body": body}, token=token)
+    refused = client.call("POST", f"{API}/notifications", {**alert, "body": body}, token=token)
     over = int(re.search(r"(\d+) bytes too long", refused.json["errors"][0]["detail"])[1])
-    said["body"] = body[:-over]
-    sent = client.call("POST", f"{API}/notifications", said, token=token)
+    alert["body"] = body[:-over]
+    sent = client.call("POST", f"{API}/notifications", alert, token=token)
     assert sent.status_code == 202
     one = client.runtime.publishing.get(int(sent.json["id"]))
     assert one.reporting == 0.303

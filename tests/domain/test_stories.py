@@ -45,8 +45,8 @@ class Newsroom:
         self.token = client.add_token()
         self.readers = 0
 
-    def publish(self, **said: Any) -> Any:
-        answer = self.client.call("POST", f"{API}/notifications", NEWS | said, token=self.token)
+    def publish(self, **fields: Any) -> Any:
+        answer = self.client.call("POST", f"{API}/notifications", NEWS | fields, token=self.token)
         assert answer.status_code == 202
         return answer.json
 
@@ -62,14 +62,14 @@ class Newsroom:
 
     def reader(self, **preferences: Any) -> dict[str, str]:
         self.readers += 1
-        said = {"subscription": browser(self.readers), **preferences}
-        answer = self.client.call("POST", SUBSCRIPTIONS, said)
+        body = {"subscription": browser(self.readers), **preferences}
+        answer = self.client.call("POST", SUBSCRIPTIONS, body)
         assert answer.status_code == 201
         return dict(answer.json)
 
-    def call(self, method: str, reader: dict[str, str], **said: Any) -> Any:
+    def call(self, method: str, reader: dict[str, str], **fields: Any) -> Any:
         path = f"{SUBSCRIPTIONS}/{reader['id']}"
-        return self.client.call(method, path, said or None, token=reader["token"])
+        return self.client.call(method, path, fields or None, token=reader["token"])
 
     def bitmaps(self) -> list[str]:
         """The keys of the bitmaps of followers and of readers who muted."""
@@ -129,8 +129,8 @@ def test_draft_keeps_its_story_until_it_gets_another(newsroom: Newsroom) -> None
     id = newsroom.publish(draft=True)["id"]
     path = f"{API}/notifications/{id}"
 
-    def change(**said: Any) -> Any:
-        return newsroom.client.call("PATCH", path, said, token=newsroom.token).json["story"]
+    def change(**fields: Any) -> Any:
+        return newsroom.client.call("PATCH", path, fields, token=newsroom.token).json["story"]
 
     assert change(title="Other words") == "quake"
     assert change(story="flood") == "flood"
@@ -184,8 +184,8 @@ def test_change_of_followed_or_muted_stories_leaves_the_other_as_it_is(newsroom:
         newsroom.publish(story=slug)
     reader = newsroom.reader(followed_stories=["storm", "quake"], muted_stories=["flood"])
 
-    def change(**said: Any) -> tuple[list[str], list[str]]:
-        shown = newsroom.call("PATCH", reader, **said).json
+    def change(**fields: Any) -> tuple[list[str], list[str]]:
+        shown = newsroom.call("PATCH", reader, **fields).json
         return shown["followed_stories"], shown["muted_stories"]
 
     assert change(topics=[]) == (["quake", "storm"], ["flood"])

@@ -39,8 +39,8 @@ class Reader:
         self.id = SubscriptionId.parse(answer.json["id"])
 
     def subscribe(self, **more: Any) -> Any:
-        said = {"subscription": browser(self.number), **more}
-        return self.client.call("POST", SUBSCRIPTIONS, said)
+        body = {"subscription": browser(self.number), **more}
+        return self.client.call("POST", SUBSCRIPTIONS, body)
 
     def call(self, method: str, what: str = "", **more: Any) -> Any:
         path = f"{SUBSCRIPTIONS}/{self.id}{what}"
@@ -48,8 +48,8 @@ class Reader:
 
     def reports(self, event: str = "shown", notification: int = 0) -> None:
         token = self.client.runtime.tokens.receipt(notification, self.id)
-        said = {"token": token, "event": event}
-        assert self.client.call("POST", RECEIPTS, said).status_code == 204
+        body = {"token": token, "event": event}
+        assert self.client.call("POST", RECEIPTS, body).status_code == 204
 
     @property
     def confirmed(self) -> bool:
@@ -166,8 +166,8 @@ def test_seeing_the_welcome_confirms_and_changes_nothing_else(
 def test_neither_a_forgery_nor_another_readers_welcome_confirms(client_with: ClientWith) -> None:
     client = client_with(WELCOME="confirm")
     reader, other = Reader(client, 0), Reader(client, 1)
-    said = {"token": "x" * 22, "event": "shown"}
-    assert client.call("POST", RECEIPTS, said).status_code == 204
+    body = {"token": "x" * 22, "event": "shown"}
+    assert client.call("POST", RECEIPTS, body).status_code == 204
     other.reports("clicked")
     assert (reader.confirmed, other.confirmed) == (False, True)
     reader.call("PATCH", said={"topics": [], "daily_limit": 3})
@@ -191,8 +191,8 @@ def test_click_confirms_by_the_page_that_opens_and_counts_nothing(client_with: C
     assert one.text.url.startswith("https://paper.example/#")
     assert asked(one)["stop-press"] == ["welcome"]
     (token,) = asked(one)["receipt"]
-    said = {"token": token, "event": "clicked"}
-    assert client.call("POST", RECEIPTS, said).status_code == 204
+    body = {"token": token, "event": "clicked"}
+    assert client.call("POST", RECEIPTS, body).status_code == 204
     assert reader.confirmed
     assert set(client.runtime.receipts.of(one.id).values()) == {0}
     assert set(client.runtime.receipts.of(0).values()) == {0}
@@ -212,8 +212,8 @@ def test_reader_who_can_only_confirm_by_a_click_is_asked_to_click(
     client = client_with(WELCOME="confirm")
     given = browser()
     given["endpoint"] = endpoint or given["endpoint"]
-    said = {"subscription": given, "receipts": receipts, "locale": "de"}
-    assert client.call("POST", SUBSCRIPTIONS, said).status_code == 201
+    body = {"subscription": given, "receipts": receipts, "locale": "de"}
+    assert client.call("POST", SUBSCRIPTIONS, body).status_code == 201
     (one,) = welcomes(client)
     words = PRESS["de"] if press else TEST["de"][1]
     assert one.text.body == words.format("The Daily Example")
@@ -297,8 +297,8 @@ def test_full_redis_stores_no_subscription_and_sends_no_welcome() -> None:
     with RedisServer() as server:
         client = Client(make_app(server.url, WELCOME="confirm"))
         with server.full():
-            said = {"subscription": browser()}
-            assert client.call("POST", SUBSCRIPTIONS, said).status_code == 503
+            body = {"subscription": browser()}
+            assert client.call("POST", SUBSCRIPTIONS, body).status_code == 503
         assert client.runtime.store.subscriptions.count() == 0
         assert client.runtime.store.subscriptions.count("unconfirmed") == 0
         assert client.runtime.store.notifications.active() == []

@@ -129,6 +129,6 @@ def test_new_text_replaces_the_old_one_on_the_screen(
     installation.over(installation.correct(first, "Nobody dead").id)
     shown: defaultdict[str, list[str]] = defaultdict(list)
     for message in wait_until(lambda: push.received[:2] if len(push.received) == 2 else []):
-        said = json.loads(browser.decrypt(message.body))["notification"]
-        shown[said["tag"]].append(said["title"])
+        document = json.loads(browser.decrypt(message.body))["notification"]
+        shown[document["tag"]].append(document["title"])
     assert list(shown.values()) == [["Ten dead", "Nobody dead"]]

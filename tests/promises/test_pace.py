@@ -197,8 +197,8 @@ def test_rate_limited_push_service_gets_a_pace_and_the_desk_says_until_when(
     since = time.monotonic() - (time.time() - pace.since)
     wait_until(lambda: push.received[-1].status == 201 and push.received[-1].at > since + 2)
 
-    said = client.call("GET", f"{API}/notifications/{id}", token=token).json
-    (limit,) = said["progress"]["limits"]
+    alert = client.call("GET", f"{API}/notifications/{id}", token=token).json
+    (limit,) = alert["progress"]["limits"]
     assert (limit["service"], limit["why"], limit["per_minute"]) == ("other", "429", 1000)
     last_reader_at = datetime.fromisoformat(limit["last_reader_at"].replace("Z", "+00:00"))
     page = desk.get(f"/desk/alerts/{id}/progress").text

@@ -209,9 +209,9 @@ def test_api_and_metrics_show_a_push_service_rest_and_recover(
     ).id
 
     def limits() -> list[dict[str, Any]]:
-        said = client.call("GET", f"{API}/notifications/{id}", token=token).json
-        assert said["status"] == "sending"
-        return said["progress"]["limits"]
+        alert = client.call("GET", f"{API}/notifications/{id}", token=token).json
+        assert alert["status"] == "sending"
+        return alert["progress"]["limits"]
 
     def resting() -> list[str]:
         figures = client.call("GET", "/metrics", token=token).text

@@ -167,16 +167,16 @@ def shown(client: Client, editor: str, id: str) -> dict[str, Any]:
 
 def test_draft_waits_until_it_is_sent(client: Client, editor: str) -> None:
     id = make(client, editor, draft=True)
-    said = shown(client, editor, id)
-    assert said["status"] == "draft"
-    assert (said["send_at"], said["progress"]["started_at"]) == (None, None)
+    alert = shown(client, editor, id)
+    assert alert["status"] == "draft"
+    assert (alert["send_at"], alert["progress"]["started_at"]) == (None, None)
     assert client.runtime.store.notifications.active() == []
 
     answer = client.call("POST", f"{API}/notifications/{id}/send", token=editor)
 
     assert (answer.status_code, answer.json) == (202, {"id": id, "status": "sending"})
-    said = shown(client, editor, id)
-    assert said["progress"]["started_at"] is not None
+    alert = shown(client, editor, id)
+    assert alert["progress"]["started_at"] is not None
     again = client.call("POST", f"{API}/notifications/{id}/send", token=editor)
     assert again.status_code == 409
 
@@ -185,13 +185,13 @@ def test_time_may_be_given_with_a_time_zone(client: Client, editor: str) -> None
     day = time.gmtime(time.time() + 20 * 86_400)
     wall = time.strftime("%Y-%m-%dT12:00[Pacific/Kiritimati]", day)
 
-    said = shown(client, editor, make(client, editor, send_at=wall, late="send"))
+    alert = shown(client, editor, make(client, editor, send_at=wall, late="send"))
 
-    assert said["status"] == "scheduled"
-    assert said["send_at"] == time.strftime(
+    assert alert["status"] == "scheduled"
+    assert alert["send_at"] == time.strftime(
         "%Y-%m-%dT22:00:00.000Z", time.gmtime(time.time() + 19 * 86_400)
     )
-    assert (said["time_zone"], said["late"]) == ("Pacific/Kiritimati", "send")
+    assert (alert["time_zone"], alert["late"]) == ("Pacific/Kiritimati", "send")
 
 
 def test_alert_at_a_local_time_begins_in_the_earliest_time_zone(
@@ -201,15 +201,15 @@ def test_alert_at_a_local_time_begins_in_the_earliest_time_zone(
     wall = f"{day}T07:00:00"
     id = make(client, editor, send_at=wall, local_time=True)
 
-    said = shown(client, editor, id)
-    assert (said["status"], said["send_at"], said["local_time"]) == ("scheduled", wall, True)
+    alert = shown(client, editor, id)
+    assert (alert["status"], alert["send_at"], alert["local_time"]) == ("scheduled", wall, True)
     send_at = client.runtime.publishing.get(int(id)).send_at
     assert send_at is not None
     assert send_at.at == calendar.timegm(time.strptime(wall, "%Y-%m-%dT%H:%M:%S")) - 14 * 3600
     changed = client.call("PATCH", f"{API}/notifications/{id}", {"title": "x"}, token=editor)
-    assert changed.json == said | {
+    assert changed.json == alert | {
         "title": "x",
-        "text_now": said["text_now"] | {"title": "x"},
+        "text_now": alert["text_now"] | {"title": "x"},
     }
     draft = {"send_at": None}
     changed = client.call("PATCH", f"{API}/notifications/{id}", draft, token=editor)
@@ -287,7 +287,7 @@ def test_planned_alert_can_be_changed_field_by_field(client: Client, editor: str
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("change", "field"),
     [
         ({"title": ""}, "title"),
         ({"title": None, "url": "ferry"}, "url"),
@@ -301,12 +301,12 @@ def test_planned_alert_can_be_changed_field_by_field(client: Client, editor: str
     ],
 )
 def test_invalid_change_changes_nothing(
-    client: Client, editor: str, said: dict[str, Any], field: str
+    client: Client, editor: str, change: dict[str, Any], field: str
 ) -> None:
     id = make(client, editor, send_at=ahead(60))
     before = stored(client)
 
-    answer = client.call("PATCH", f"{API}/notifications/{id}", said, token=editor)
+    answer = client.call("PATCH", f"{API}/notifications/{id}", change, token=editor)
 
     assert answer.status_code == 422
     assert field in [error["field"] for error in answer.json["errors"]]  # type: ignore[index]
@@ -345,14 +345,14 @@ def test_scheduled_alert_can_be_cancelled_but_not_paused_or_corrected(
     id = make(client, editor, send_at=ahead(1))
     path = f"{API}/notifications/{id}"
     assert client.call("POST", f"{path}/pause", token=editor).status_code == 409
-    said = {"title": "Another"}
-    assert client.call("POST", f"{path}/correct", said, token=editor).status_code == 409
+    text = {"title": "Another"}
+    assert client.call("POST", f"{path}/correct", text, token=editor).status_code == 409
 
     assert client.call("POST", f"{path}/cancel", token=editor).status_code == 202
 
-    said = shown(client, editor, id)
-    assert said["status"] == "cancelled"
-    assert said["progress"]["finished_at"] is not None
+    alert = shown(client, editor, id)
+    assert alert["status"] == "cancelled"
+    assert alert["progress"]["finished_at"] is not None
     assert client.runtime.publishing.planned() == []
     draft = make(client, editor, draft=True)
     answer = client.call("POST", f"{API}/notifications/{draft}/cancel", token=editor)
@@ -363,18 +363,18 @@ def test_repeated_request_gets_the_same_response_after_its_time_has_passed(
     client: Client, editor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = {"Idempotency-Key": "match-1"}
-    said = NEWS | {"send_at": ahead(1)}
+    request = NEWS | {"send_at": ahead(1)}
     path = f"{API}/notifications"
-    first = client.call("POST", path, said, token=editor, headers=key)
+    first = client.call("POST", path, request, token=editor, headers=key)
     late = time.time() + 120
     monkeypatch.setattr(time, "time", lambda: late)
 
-    again = client.call("POST", path, said, token=editor, headers=key)
+    again = client.call("POST", path, request, token=editor, headers=key)
 
     assert (again.status_code, again.json) == (202, first.json)
-    other = client.call("POST", path, said | {"title": "No"}, token=editor, headers=key)
+    other = client.call("POST", path, request | {"title": "No"}, token=editor, headers=key)
     assert other.status_code == 409
-    assert client.call("POST", path, said, token=editor).status_code == 422
+    assert client.call("POST", path, request, token=editor).status_code == 422
     assert len(client.runtime.publishing.planned()) == 1
 
 

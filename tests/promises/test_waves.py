@@ -202,9 +202,9 @@ def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None
     publishing.wake_readers(morning * QUARTER, "https://paper.example")
     (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
     assert record is not None
-    said = Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
-    assert said is not None
-    assert said[0].told == (held,)
+    message = Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
+    assert message is not None
+    assert message[0].told == (held,)
     newer = publishing.publish(words, ferry, by="a test").id
     assert publishing.held(publishing.get(held)).waiting == 4, "the newer one is held for nobody"
     hold(runtime, newer, {morning: 3})
@@ -213,9 +213,9 @@ def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None
     both = sorted(digest.held(0, range(10))[1])
     assert both == [held, newer]
     assert 3 not in digest.held(0, range(10)), "this reader has the newer one"
-    said = digest.message(SubscriptionId(0, 1), both, record)
-    assert said is not None
-    assert said[0].told == (newer,)
+    message = digest.message(SubscriptionId(0, 1), both, record)
+    assert message is not None
+    assert message[0].told == (newer,)
     assert runtime.store.stories.open()["ferry"].latest == newer
 
 
