@@ -59,7 +59,7 @@ def test_removing_again_forgets_followers_that_an_interrupted_call_left(
     topics: Topics, store: Store
 ) -> None:
     store.subscriptions.subscribe(requested("reader", topics=frozenset({"world"})))
-    store.installation.remove_topic("world")  # and then the process was killed
+    store.topics.remove("world")  # and then the process was killed
     with pytest.raises(UnknownTopic):
         topics.remove("world")
     topics.add(WORLD)
