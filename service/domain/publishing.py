@@ -19,7 +19,7 @@ from service.domain.stories import RunningStory as RunningStory
 from service.domain.stories import Stories
 from service.domain.waves import HeldSummary, held_summary
 from service.model.clocks import QUARTER
-from service.model.languages import SLEPT
+from service.model.languages import texts
 from service.model.notifications import (
     MOST_LATE,
     QUIET,
@@ -209,7 +209,7 @@ class Publishing:
         """
         for quarter in self._store.held_alerts.due(int(now // QUARTER)):
             if now - quarter * QUARTER < WAVE_TTL:
-                wave = Content(title=SLEPT["en"], url=front, ttl=WAVE_TTL)
+                wave = Content(title=texts("en")["alerts"]["slept"], url=front, ttl=WAVE_TTL)
                 once = Idempotency("waking", str(quarter), b"")
                 self.publish(wave, Audience(waking=quarter), by="quiet hours", idempotency=once)
             self._store.held_alerts.forget(quarter)

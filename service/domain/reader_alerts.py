@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from service.domain.publishing import Idempotency, Published, Publishing
 from service.model.endpoints import EndpointPolicy, origin_of
-from service.model.languages import GREETING, PRESS, TEST, supported_language
+from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content
 from service.model.subscriptions import Subscription
 from service.model.tokens import Tokens
@@ -86,10 +86,10 @@ class ReaderAlerts:
         if self._active() >= _MOST_WITH_TESTS:
             raise TooManyActive
         settings, lang = self._settings, supported_language(reader.locale)
-        title, body = TEST[lang]
+        ours = texts(lang)["alerts"]
         content = Content(
-            title=title,
-            body=body.format(settings.site_name),
+            title=ours["test"],
+            body=ours["shown"].format(site=settings.site_name),
             url=settings.front_page,
             ttl=_TTL,
             lang=lang,
@@ -108,8 +108,9 @@ class ReaderAlerts:
 
     def _welcome(self, reader: Subscription) -> Content:
         settings, lang = self._settings, supported_language(reader.locale)
+        ours = texts(lang)["alerts"]
         own = settings.title or settings.body
-        words, url = TEST[lang][1], settings.front_page
+        words, url = ours["shown"], settings.front_page
         if not reader.preferences.confirmed:
             # The page that opens reports the press itself, because neither Safari nor a worker
             # that must not count does. The token names alert 0, so that nothing is counted by it.
@@ -117,10 +118,10 @@ class ReaderAlerts:
             url += f"#stop-press=welcome&receipt={token}"
             silent = self._endpoints.service(origin_of(reader.endpoint.url)) == "apple"
             if silent or not reader.preferences.receipts:
-                words = PRESS[lang]
+                words = ours["press"]
         return Content(
-            title=settings.title or GREETING[lang],
-            body=settings.body or words.format(settings.site_name),
+            title=settings.title or ours["welcome"],
+            body=settings.body or words.format(site=settings.site_name),
             url=url,
             ttl=_TTL,
             lang=(settings.site_language or None) if own else lang,

@@ -1,4 +1,4 @@
-"""What a clock says in a time zone: quiet hours, dates, and when a wall clock shows a time."""
+"""Clocks in time zones: when quiet hours begin and end, which date it is, when a time comes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ _LONGEST_DAY = 26 * 4  # quarter hours, where clocks are put back by two
 
 
 class QuietTimes(NamedTuple):
-    """What a reader's clock says at a moment; in seconds since 1970, 0 for never.
+    """When quiet time ends and begins for a reader, in seconds since 1970."""
 
-    `quiet_until`: it is quiet, and until when; `quiet_from`: when it will be next.
-    """
-
-    quiet_until: int
-    quiet_from: int
+    quiet_until: int  # 0: it is not quiet now
+    quiet_from: int  # when it is quiet next; 0: never
 
 
 @lru_cache(maxsize=512)
@@ -28,14 +25,14 @@ def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name) if name else timezone.utc
     except (ZoneInfoNotFoundError, ValueError):
-        return timezone.utc  # of a newer list of zones than this machine's
+        return timezone.utc  # the browser's list of zones is newer than this machine's
 
 
 @lru_cache(maxsize=65_536)
 def quiet_times(zone: str, quiet: Quiet, quarter: int) -> QuietTimes:
-    """Return what holds in the quarter hour `quarter`, counted from 1970, for a reader in `zone`.
+    """Return when it is quiet for a reader in `zone`, as of a quarter hour counted from 1970.
 
-    It is looked up quarter hour by quarter hour, so that a change of clocks in between is right.
+    Each quarter hour is looked at, so that the answer is right when clocks change in between.
     """
     if quiet.start == quiet.end:
         return QuietTimes(0, 0)
@@ -52,15 +49,15 @@ def _quarter_there(zone: str, quarter: int) -> int:
 
 @lru_cache(maxsize=4096)
 def day(zone: str, quarter: int) -> int:
-    """Return the date there, as a number: 20260329."""
+    """Return the date in `zone` as a number, 20260329; `quarter` is counted from 1970."""
     there = datetime.fromtimestamp(quarter * QUARTER, _zone(zone))
     return there.year * 10_000 + there.month * 100 + there.day
 
 
 @lru_cache(maxsize=4096)
 def moment(zone: str, wall: str) -> float:
-    """Return when a clock in `zone` says `wall` (ISO 8601, without an offset).
+    """Return when a clock in `zone` shows `wall` (ISO 8601, no offset), in seconds since 1970.
 
-    A time that does not exist moves forward, of a doubled one the first is meant (PEP 495).
+    A time that does not exist moves forward; of one that comes twice the first counts (PEP 495).
     """
     return datetime.fromisoformat(wall).replace(tzinfo=_zone(zone)).timestamp()

@@ -1,4 +1,4 @@
-"""Subscriptions: the id, the packed record, all that is known of one, and what a browser asks."""
+"""Subscriptions: the public id, the record as it is packed, and what a browser asks for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from service.model.endpoints import Endpoint
-from service.model.preferences import Preferences, of_six_bytes
+from service.model.preferences import Preferences
 
 
 class SubscriptionId(NamedTuple):
@@ -22,7 +22,7 @@ class SubscriptionId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> SubscriptionId:
-        """Read a public id; `ValueError` for anything that is not one."""
+        """Read a public id; `ValueError` for any other text."""
         partition, dash, number = text.partition("-")
         if not (dash and text.isascii() and partition.isdigit() and number.isdigit()):
             raise ValueError("not a subscription id")
@@ -32,37 +32,31 @@ class SubscriptionId(NamedTuple):
         return parsed
 
 
-# Version, base, VAPID key, zone and locale in 12 bits each, day created, day last seen, what was
-# chosen, wording, p256dh without its 0x04, auth.
+# Version, base, VAPID key, zone and locale in 12 bits each, day created, day last seen,
+# preferences, wording, p256dh without its 0x04, auth. Then the rest of the endpoint.
 _RECORD = struct.Struct(">BHB3sHH5sB64s16s")
-_RECORD_VERSION = 3
-# The second version had more bytes for the same, the first neither choice nor wording.
-_RECORD_2 = struct.Struct(">BHBHHHH6sB64s16s")
-_RECORD_1 = struct.Struct(">BHBHHHH64s16s")
-_NO_CHOICE = Preferences().pack()
+_RECORD_VERSION = 3  # versions 1 and 2 are converted at start (service/store/conversion.py)
 
 
 # A tuple, since one is made for every message: a frozen dataclass takes five times as long.
 class Record(NamedTuple):
-    """A subscription as it is stored: names are numbers of the store's tables, 0 for none.
+    """A subscription as it is stored; names are numbers of the store's tables, 0 for none.
 
-    Days are counted from 1970-01-01 UTC. `choice` is a packed `Choice`, `wording` the version of
-    the words with which this reader was asked. FCM's endpoints make it 249 bytes; above that, where
-    buckets are packed, Redis takes the next size of its allocator (measured: 64 bytes more for each
-    subscription).
+    FCM's endpoints make it 249 bytes. One byte more, and Redis, which packs buckets of records,
+    takes the next size of its allocator (measured: 64 bytes more for each subscription).
     """
 
     base: int
-    rest: str
+    rest: str  # of the endpoint, after its base
     p256dh: bytes
     auth: bytes
     vapid_key: int
     zone: int
     locale: int
-    created: int
-    seen: int
-    preferences: bytes = _NO_CHOICE
-    wording: int = 0
+    created: int  # day since 1970-01-01 UTC
+    seen: int  # day of the last visit
+    preferences: bytes = Preferences().pack()
+    wording: int = 0  # version of the words with which this reader was asked
 
     @property
     def may_report(self) -> bool:
@@ -89,28 +83,17 @@ class Record(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> Record:
-        """Read a stored record; `ValueError` for one of another version."""
-        if data[0] == _RECORD_VERSION:
-            _, base, key, names, created, seen, preferences, wording, p256dh, auth = (
-                _RECORD.unpack_from(data)
-            )
-            zone, locale = divmod(int.from_bytes(names, "big"), 1 << 12)
-            rest = data[_RECORD.size :]
-        elif data[0] == 2:
-            _, base, key, zone, locale, created, seen, preferences, wording, p256dh, auth = (
-                _RECORD_2.unpack_from(data)
-            )
-            rest, preferences = data[_RECORD_2.size :], of_six_bytes(preferences)
-        elif data[0] == 1:
-            _, base, key, zone, locale, created, seen, p256dh, auth = _RECORD_1.unpack_from(data)
-            rest, preferences, wording = data[_RECORD_1.size :], _NO_CHOICE, 0
-        else:
-            raise ValueError(f"a subscription record of version {data[0]}, newer than this code")
-        public = b"\x04" + p256dh
+        """Read a stored record; `ValueError` for a version that this code does not know."""
+        if data[0] != _RECORD_VERSION:
+            raise ValueError(f"a subscription record of version {data[0]}, not {_RECORD_VERSION}")
+        _, base, key, names, created, seen, preferences, wording, p256dh, auth = (
+            _RECORD.unpack_from(data)
+        )
+        zone, locale = divmod(int.from_bytes(names, "big"), 1 << 12)
         return cls(
             base,
-            rest.decode(),
-            public,
+            data[_RECORD.size :].decode(),
+            b"\x04" + p256dh,
             auth,
             key,
             zone,
@@ -123,47 +106,42 @@ class Record(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """A stored subscription with its names; dates are days since 1970-01-01."""
+    """A stored subscription with its names."""
 
     id: SubscriptionId
     endpoint: Endpoint
     p256dh: bytes
     auth: bytes
-    vapid_key: str
+    vapid_key: str  # public half, base64url
     topics: frozenset[str]
     locale: str
     zone: str
-    created: int
-    seen: int
+    created: int  # day since 1970-01-01 UTC
+    seen: int  # day of the last visit
     preferences: Preferences = Preferences()
-    wording: int = 0
-    muted: frozenset[str] = frozenset()
-    followed: frozenset[str] = frozenset()
+    wording: int = 0  # version of the words with which this reader was asked
+    muted: frozenset[str] = frozenset()  # running stories
+    followed: frozenset[str] = frozenset()  # running stories
 
 
 class SubscriptionRequest(NamedTuple):
-    """What a browser asks for; None leaves a preference as it is.
-
-    `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
-    which the reader was asked. `muted` and `followed` are running stories. One that is new
-    `must_confirm` before anything but tests is sent to it.
-    """
+    """What a browser asks for; None leaves a preference as it is."""
 
     endpoint: Endpoint
     p256dh: bytes
     auth: bytes
-    vapid_key: str
+    vapid_key: str  # public half, base64url
     topics: frozenset[str] | None = None
     locale: str | None = None
     zone: str | None = None
-    chosen: Mapping[str, Any] | None = None
+    chosen: Mapping[str, Any] | None = None  # fields of `Preferences` with their new values
     wording: int | None = None
     muted: frozenset[str] | None = None
     followed: frozenset[str] | None = None
-    must_confirm: bool = False
+    must_confirm: bool = False  # a new reader gets nothing but tests before confirming
 
     def over(self, before: Subscription) -> SubscriptionRequest:
-        """Return the same wish where what it leaves as it is was chosen `before`, elsewhere."""
+        """Return the same request, with the preferences of `before` where this one has None."""
         names = ("topics", "locale", "zone", "wording", "muted", "followed")
         kept: dict[str, Any] = {
             name: getattr(before, name) for name in names if getattr(self, name) is None

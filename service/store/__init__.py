@@ -16,6 +16,7 @@ from redis.retry import Retry
 from service.store.access import Access
 from service.store.audiences import Audiences
 from service.store.batches import Sending
+from service.store.conversion import convert
 from service.store.daily_counts import Daily
 from service.store.gone import GoneRows
 from service.store.held_alerts import HeldAlerts
@@ -117,3 +118,4 @@ class Store:
             raise LayoutError(
                 f"STORE_PARTITIONS: the store was made with {kept} and cannot be changed"
             )
+        convert(self.redis, partitions)

@@ -209,7 +209,7 @@ def test_a_browser_without_push_is_told_so_only_when_its_reader_asks(visit: Visi
 
 
 @pytest.mark.parametrize(
-    "wish", ["globalPrivacyControl: {value: true}", "doNotTrack: {value: '1'}"]
+    "requested", ["globalPrivacyControl: {value: true}", "doNotTrack: {value: '1'}"]
 )
 def test_who_asks_not_to_be_tracked_is_counted_no_more_from_the_next_page_view(
     paper: Installation, visit: Visit, requested: str

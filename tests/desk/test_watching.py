@@ -10,7 +10,8 @@ from flask.testing import FlaskClient
 
 from service.desk.words import FILTERS
 from service.domain import receipts
-from service.model.notifications import Outcome, State, SubscriptionId
+from service.model.notifications import Outcome, State
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.push_services import Pace, Rest
 from tests.support.desk_pages import correct, post, publish, send_all, words

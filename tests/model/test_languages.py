@@ -142,5 +142,5 @@ def test_a_language_tag_is_kept_in_its_usual_spelling(tag: str, usual: str) -> N
         ("arn", False),
     ],
 )
-def test_which_way_a_language_runs(tag: str, rtl: bool) -> None:
+def test_a_language_is_written_from_right_to_left_or_not(tag: str, rtl: bool) -> None:
     assert right_to_left(tag) is rtl

@@ -16,7 +16,8 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from service.domain.job_queue import QUEUE
-from service.model.notifications import Audience, Notification, Outcome, State, SubscriptionId
+from service.model.notifications import Audience, Notification, Outcome, State
+from service.model.subscriptions import SubscriptionId
 from service.store.records import BUCKET, records_key
 from tests.support.installation import TOPICS, Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService

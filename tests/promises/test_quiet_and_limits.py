@@ -14,7 +14,6 @@ import pytest
 from service.domain.publishing import Conflict
 from service.model.clocks import QUARTER, day
 from service.model.notifications import Audience, SendAt, State
-from service.model.payload import SLEPT
 from service.model.preferences import NO_QUIET
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
@@ -137,7 +136,7 @@ def test_held_alerts_arrive_when_quiet_hours_end_several_as_one_message(
     body = content().body
     assert said(came) == {
         f"First|{body}": 40,
-        f"{SLEPT['en']}|Second\nFirst": 60,
+        "While you slept|Second\nFirst": 60,
     }
 
 
@@ -184,7 +183,7 @@ def test_held_alert_arrives_with_its_corrected_text(
     reading.over(correction.id)
     came = wake(reading, push)
     assert said(came) == {
-        f"{SLEPT['en']}|Never mind\nNobody dead": 50,
+        "While you slept|Never mind\nNobody dead": 50,
     }
 
 

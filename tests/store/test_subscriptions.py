@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,8 +19,7 @@ from hypothesis.stateful import (
 
 from service.model.endpoints import EndpointPolicy
 from service.model.notifications import Audience, Topic
-from service.model.preferences import Preferences, Quiet
-from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
+from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
 from service.store.records import digest_of, index_key, records_key
@@ -264,33 +262,6 @@ def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) ->
     packed = store.redis.hget(records_key(reader.id), "0")
     assert packed is not None
     assert len(packed) == 249
-
-
-def test_records_survive_packing_and_those_of_earlier_versions_are_read() -> None:
-    keys = b"\x04" + bytes(range(64)), bytes(16)
-    record = Record(3, "rest/of%2Fit", *keys, 2, 2000, 1999, 20000, 20001)
-    assert Record.unpack(record.pack()) == record
-    # Of the first version, which knew no choice.
-    before = struct.pack(">HBHHHH", 3, 2, 2000, 1999, 20000, 20001)
-    after = keys[0][1:] + keys[1] + b"rest/of%2Fit"
-    assert Record.unpack(b"\x01" + before + after) == record
-    # Of the second, in which that took six bytes.
-    assert Record.unpack(b"\x02" + before + bytes([255, 255, 255, 0, 0, 0, 0]) + after) == record
-    chosen = Preferences(Quiet(88, 28), 3, allow_breaking=True, paused_until=1_795_644_000)
-    hours = (1_795_644_000 - 1_767_225_600) // 3600
-    six = struct.pack(">BBBBH", 88, 28, 3, 1, hours)
-    read = Record.unpack(b"\x02" + before + six + b"\x07" + after)
-    assert (Preferences.unpack(read.preferences), read.wording) == (chosen, 7)
-    with pytest.raises(ValueError, match="version 9"):
-        Record.unpack(b"\x09" + record.pack()[1:])
-
-
-@pytest.mark.parametrize(
-    "text", ["", "0", "-1", "0--1", "0-01", "a-1", "0-4294967296", "256-0", "٣-1"]
-)
-def test_what_is_not_a_subscription_id_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="not a subscription id"):
-        SubscriptionId.parse(text)
 
 
 class Audiences(RuleBasedStateMachine):
