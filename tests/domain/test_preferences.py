@@ -116,7 +116,7 @@ def test_pause_is_at_most_a_year(client: Client) -> None:
     reader = Reader(client)
     reader.change(paused_until=soon(days=365).isoformat())
     body = {"paused_until": soon(days=368).isoformat()}
-    answer = reader.call("PATCH", said=body)
+    answer = reader.call("PATCH", json=body)
     assert answer.status_code == 422
     assert [row["field"] for row in answer.json["errors"]] == ["paused_until"]
 

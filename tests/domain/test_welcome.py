@@ -164,7 +164,7 @@ def test_neither_a_forgery_nor_another_readers_welcome_confirms(client_with: Cli
     assert client.call("POST", RECEIPTS, body).status_code == 204
     other.reports("clicked")
     assert (reader.confirmed, other.confirmed) == (False, True)
-    reader.call("PATCH", said={"topics": [], "daily_limit": 3})
+    reader.call("PATCH", json={"topics": [], "daily_limit": 3})
     assert not reader.confirmed, "choosing preferences does not confirm"
 
 
@@ -240,7 +240,7 @@ def test_new_endpoint_keeps_whether_the_reader_confirmed(client_with: ClientWith
     waiting, sure = Reader(client, 0), Reader(client, 1)
     sure.reports()
     for number, reader in enumerate((waiting, sure), 2):
-        answer = reader.call("PATCH", said={"subscription": browser(number)})
+        answer = reader.call("PATCH", json={"subscription": browser(number)})
         reader.id, reader.token = SubscriptionId.parse(answer.json["id"]), answer.json["token"]
     assert (waiting.confirmed, sure.confirmed) == (False, True)
     assert reach(client, everyone=True) == 1
