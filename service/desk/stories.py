@@ -1,4 +1,4 @@
-"""The running stories at the desk: what there is, who follows it, and its end."""
+"""The running stories: the list with their followers, and closing one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def stories() -> ResponseReturnValue:
 
 @bp.post("/stories/<slug>/close")
 def close_story(slug: str) -> ResponseReturnValue:
-    """End a story; a second click finds that done."""
+    """Close a story; a second click changes nothing."""
     runtime().store.stories.close(slug)
     return redirect(url_for("desk.stories"), 303)

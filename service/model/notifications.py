@@ -15,6 +15,7 @@ MOST_LATE = 15 * 60.0
 # Seconds from the first clock on Earth that says a time to the last, UTC+14 and UTC-12.
 ROUND_THE_WORLD = 26 * 3600
 MIN_TTL, MAX_TTL = 60, 2_419_200  # seconds: Microsoft refuses 0, Google more than 28 days
+DEFAULT_TTL = {"news": 4 * 3600, "breaking": 12 * 3600}  # seconds, by kind of alert
 # Bytes. Every push service takes a body of 4,096 (RFC 8030 section 7.2); the header takes 86 of
 # them, the delimiter one and the tag 16 (RFC 8291 section 4).
 MAX_PLAINTEXT = 3993
