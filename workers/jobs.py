@@ -65,6 +65,6 @@ def _new_fan_out(runtime: Runtime) -> FanOut:
     )
     signers = {
         b64url(key.public): wire.VapidSigner(key, runtime.vapid_subject)
-        for key in runtime.vapid_keys
+        for key in runtime.keys.vapid
     }
     return FanOut(_name, runtime, transport, signers)

@@ -21,7 +21,7 @@ from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 
 from service.config import ConfigError
-from service.domain.planning import QUEUE
+from service.domain.job_queue import QUEUE
 from service.store import connect
 from workers import jobs
 from workers.sending.prepared_keys import Filler

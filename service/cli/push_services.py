@@ -31,9 +31,9 @@ def show(runtime: Runtime) -> None:
 
 def _standings(runtime: Runtime, now: float) -> Iterator[tuple[str, float, str]]:
     """Return push services, since when, and what keeps alerts from them."""
-    for origin, rest in runtime.store.services.resting().items():
+    for origin, rest in runtime.push_services.resting().items():
         yield origin, rest.since, _rests(rest, now)
-    for origin, pace in runtime.store.services.paced().items():
+    for origin, pace in runtime.push_services.paced().items():
         yield origin, pace.since, f"limiting us: it is sent {pace.per_minute:,} messages a minute"
     for doubt in runtime.gone.doubts():
         decide = f"decide at {runtime.config.public_url}/desk/"
@@ -49,7 +49,7 @@ def _rests(rest: Rest, now: float) -> str:
 
 def release(runtime: Runtime, origin: str) -> None:
     """Let a push service be sent to at once, and as fast as it answers."""
-    if not runtime.store.services.release(origin, time.time()):
+    if not runtime.push_services.release(origin):
         raise click.ClickException(
             f"{origin} neither rests nor has a pace: stoppress services shows which do"
         )

@@ -9,13 +9,13 @@ from typing import Any
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api.auth import runtime
+from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.report import Report
 from service.desk.words import SERVICES, describe
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
-from service.domain.waves import Held
+from service.domain.waves import HeldSummary
 from service.model.notifications import Audience, Notification
 
 _PAGE = 30  # alerts on one page of the list
@@ -30,19 +30,19 @@ def report_of(notification: Notification, *, receipts: bool = True) -> Report:
         audience=audience if notification.corrects else describe_audience(notification.audience),
         progress=publishing.progress(notification.id),
         receipts=(
-            estimates(publishing.receipts(notification.id), notification.reporting)
+            estimates(runtime().receipts.of(notification.id), notification.reporting)
             if receipts
             else {}
         ),
         now=time.time(),
-        limits=publishing.limits(notification) if receipts else [],
-        held=publishing.held(notification) if notification.finished_at else Held(),
+        slowing=runtime().push_services.slowing(notification) if receipts else [],
+        held=publishing.held(notification) if notification.finished_at else HeldSummary(),
     )
 
 
 def describe_audience(audience: Audience) -> str:
     """Describe an audience, with the current names of its topics."""
-    return describe(audience, runtime().store.installation.topics())
+    return describe(audience, runtime().topics.all())
 
 
 @bp.get("/")

@@ -9,12 +9,12 @@ from dataclasses import asdict
 from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api import notification_requests, reader_requests
-from service.api.auth import runtime
+from service.api import fields, notification_requests
+from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.forms import CorrectionForm, read_nonce
 from service.desk.session import signed_in
-from service.domain.publishing import Conflict, Idempotency
+from service.domain.publishing import Conflict, Idempotency, KeyReused
 from service.model.notifications import Notification
 
 _TOO_LATE = "Sending has ended meanwhile, so the old text can only be replaced."
@@ -41,7 +41,7 @@ def correct(id: int) -> ResponseReturnValue:
     body = json.dumps(asdict(form)).encode()
     key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + body)
     try:
-        requested = reader_requests.parse(notification_requests.Correction, body, runtime())
+        requested = fields.parse(notification_requests.Correction, body, runtime())
         published = runtime().publishing.correct(
             root.id,
             title=requested.title,
@@ -52,11 +52,12 @@ def correct(id: int) -> ResponseReturnValue:
             idempotency=key,
             check=lambda root: requested.check(root, runtime()),
         )
-    except reader_requests.Invalid as invalid:
+    except fields.Invalid as invalid:
         return correction_page(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
+    except KeyReused:
+        return correction_page(root, form, notice=_USED), 409
     except Conflict as conflict:
-        used = runtime().store.notifications.remembered(key.digest) is not None
-        return correction_page(root, form, notice=_USED if used else str(conflict)), 409
+        return correction_page(root, form, notice=str(conflict)), 409
     to = root.id if requested.reached == "leave" else published.id
     return redirect(url_for("desk.alert", id=to), 303)
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from flask import abort, request
 
-from service.api.reader_requests import Invalid
+from service.api.fields import Invalid
 from service.model import times
 from service.model.notifications import ROUND_THE_WORLD, Content, Notification, SendAt, State
 
@@ -24,6 +24,9 @@ _EMPTY = {
     "url": "Paste the link to the story.",
     "audience": "Choose at least one topic, or everyone.",
 }
+
+_SPREAD_TWICE = "Each reader’s own time zone already spreads the alert. Choose to send it at once."
+_SPREAD_TOO_LONG = "The alert would run out of time before the last reader gets it. Spread it less."
 
 
 def spreads(planned: Notification | None) -> dict[str, int | None]:
@@ -161,6 +164,8 @@ class Form:
         errors = _complaints(invalid, given)
         if "send_at" in errors:
             errors["send_at"] = self._complaint_of_time()
+        if "spread_minutes" in errors:
+            errors["spread_minutes"] = _SPREAD_TWICE if self.local else _SPREAD_TOO_LONG
         return errors
 
     @property

@@ -7,7 +7,7 @@ import re
 from flask import current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api.auth import runtime
+from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.words import number
 from service.local import rehearsal
@@ -32,7 +32,7 @@ def start_rehearsal() -> ResponseReturnValue:
         return _page(
             f"Choose from {number(_FEWEST)} to {number(MOST_READERS)} pretend readers."
         ), 422
-    topics = runtime().store.installation.topics().values()
+    topics = runtime().topics.all().values()
     try:
         rehearsal.start(runtime().config, readers, topics)
     except RehearsalError as error:

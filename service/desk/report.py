@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from service.desk.words import OUTCOMES, outcome_words
-from service.domain.push_services import Limit
+from service.domain.push_services import SlowService
 from service.domain.receipts import Estimate
-from service.domain.waves import Held
+from service.domain.waves import HeldSummary
 from service.model.notifications import QUIET, Notification, Outcome, Progress, State
 
 _LATE = 5.0  # seconds after which an alert should have started
@@ -33,8 +33,8 @@ class Report:
     progress: Progress
     receipts: dict[str, Estimate]
     now: float
-    limits: list[Limit] = field(default_factory=list)
-    held: Held = field(default_factory=Held)
+    slowing: list[SlowService] = field(default_factory=list)
+    held: HeldSummary = field(default_factory=HeldSummary)
 
     @property
     def live(self) -> bool:

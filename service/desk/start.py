@@ -6,14 +6,15 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 
-from service.api import notification_requests, reader_requests
-from service.api.auth import runtime
+from service.api import fields, notification_requests
+from service.current import runtime
 from service.desk.blueprint import redis_away
 from service.desk.session import current_editor
 from service.desk.words import outcome_words
 from service.domain.publishing import UnknownNotification
-from service.model.notifications import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome
 from service.model.spans import span
+from service.model.subscriptions import SubscriptionId
 
 bp = Blueprint("start", __name__, template_folder="../../web")
 
@@ -41,7 +42,7 @@ def send() -> ResponseReturnValue:
     }
     try:
         content = notification_requests.read(alert, runtime()).content
-    except reader_requests.Invalid as invalid:
+    except fields.Invalid as invalid:
         return {"detail": invalid.errors[0].detail}, 422
     audience = Audience(subscription=only)
     if not runtime().publishing.reach(audience):
@@ -65,7 +66,7 @@ def follow(id: int) -> ResponseReturnValue:
         "took": None if finished is None else span(finished - notification.created_at),
         "accepted": any(outcome is Outcome.ACCEPTED for outcome, _ in ends),
         "outcome": outcome_words(*ends[0]) if ends else None,
-        "shown": publishing.receipts(id)["shown"] > 0,
+        "shown": runtime().receipts.of(id)["shown"] > 0,
     }
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api.auth import runtime
+from service.current import runtime
 from service.desk.blueprint import bp
 
 
 @bp.get("/stories")
 def stories() -> ResponseReturnValue:
     """List the running stories, the one with the latest alert first."""
-    return render_template("desk/stories.html", stories=runtime().publishing.stories())
+    return render_template("desk/stories.html", stories=runtime().stories.running())
 
 
 @bp.post("/stories/<slug>/close")
 def close_story(slug: str) -> ResponseReturnValue:
     """Close a story; a second click changes nothing."""
-    runtime().store.stories.close(slug)
+    runtime().stories.close(slug)
     return redirect(url_for("desk.stories"), 303)

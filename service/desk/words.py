@@ -13,10 +13,12 @@ from babel.lists import format_list
 from babel.numbers import format_decimal
 
 from service.domain.forecast import Forecast
-from service.domain.push_services import Limit
+from service.domain.push_services import SlowService
 from service.domain.receipts import Estimate
 from service.model.notifications import LIMIT, OVER, PAUSED, QUIET, Audience, Outcome, Topic
-from service.model.spans import ENGLISH, span
+from service.model.spans import span
+
+_ENGLISH = Locale("en")
 
 SERVICES = {"google": "Google", "apple": "Apple", "mozilla": "Mozilla", "microsoft": "Microsoft"}
 OUTCOMES = {
@@ -71,12 +73,12 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
 
 
 def _either(names: Iterable[str]) -> str:
-    return format_list([*names], style="or", locale=ENGLISH)
+    return format_list([*names], style="or", locale=_ENGLISH)
 
 
 def _language(tag: str) -> str:
     try:
-        return Locale.parse(tag, sep="-").get_display_name(ENGLISH) or tag
+        return Locale.parse(tag, sep="-").get_display_name(_ENGLISH) or tag
     except (ValueError, UnknownLocaleError):
         return tag
 
@@ -109,26 +111,26 @@ def _share(n: int, forecast: Forecast) -> str:
     return "nearly all" if percent > 99 else f"about {round(percent)} %"
 
 
-def limit_words(limit: Limit) -> str:
+def slowing_words(slow: SlowService) -> str:
     """Say why a push service keeps readers waiting, and for how long if that is known."""
-    name = SERVICES.get(limit.service, "Another push service")
-    n = limit.waiting
+    name = SERVICES.get(slow.service, "Another push service")
+    n = slow.waiting
     waiting = f"{number(n)} {plural(n, 'browser is', 'browsers are')} waiting"
-    if limit.per_minute and limit.last_reader_at:
+    if slow.per_minute and slow.last_reader_at:
         text = (
-            f"{name} accepts {number(limit.per_minute)} messages a minute at the moment."
-            f" {waiting}; the last one gets the alert at about {_clock(limit.last_reader_at)}."
+            f"{name} accepts {number(slow.per_minute)} messages a minute at the moment."
+            f" {waiting}; the last one gets the alert at about {_clock(slow.last_reader_at)}."
         )
-        late = limit.will_expire
+        late = slow.will_expire
         return f"{text} {number(late)} of them will run out of time." if late else text
-    if limit.why == "credentials":
+    if slow.why == "credentials":
         return (
             f"{name} rejects our signature (VAPID). Ask your operator to check the keys."
             f" {waiting}, and none is lost."
         )
-    fault = {"no answer": "does not respond", "429": "asks us to wait"}.get(limit.why)
-    again = f"at {_clock(limit.resting_until)}" if limit.resting_until else "now"
-    return f"{name} {fault or f'responds with error {limit.why}'}. We try again {again}. {waiting}."
+    fault = {"no answer": "does not respond", "429": "asks us to wait"}.get(slow.why)
+    again = f"at {_clock(slow.resting_until)}" if slow.resting_until else "now"
+    return f"{name} {fault or f'responds with error {slow.why}'}. We try again {again}. {waiting}."
 
 
 # Numbers ------------------------------------------------------------------------------------------
@@ -136,12 +138,12 @@ def limit_words(limit: Limit) -> str:
 
 def number(value: float) -> str:
     """Return `12,004`."""
-    return format_decimal(value, locale=ENGLISH)
+    return format_decimal(value, locale=_ENGLISH)
 
 
 def plural(n: int, one: str, other: str) -> str:
     """Return the word that goes with a number: `browser` or `browsers`."""
-    return one if ENGLISH.plural_form(n) == "one" else other
+    return one if _ENGLISH.plural_form(n) == "one" else other
 
 
 def _capital(text: str) -> str:
@@ -187,7 +189,7 @@ def _clock_time(wall: str) -> str:
 
 def _written(moment: datetime, pattern: str) -> str:
     # With `tzinfo` Babel keeps the zone that the time has.
-    return format_datetime(moment, pattern, tzinfo=moment.tzinfo, locale=ENGLISH)
+    return format_datetime(moment, pattern, tzinfo=moment.tzinfo, locale=_ENGLISH)
 
 
 def _ahead(seconds: float) -> str:
@@ -207,7 +209,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "clock_time": _clock_time,
     "ahead": _ahead,
     "span": span,
-    "limit": limit_words,
+    "slowing": slowing_words,
     "forecast": forecast_words,
     "estimate": estimate_words,
 }

@@ -12,16 +12,16 @@ from dataclasses import replace
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api import notification_requests, reader_requests
-from service.api.auth import runtime
+from service.api import fields, notification_requests
 from service.api.notification_requests import CheckedAlert
+from service.current import runtime
 from service.desk.alerts import describe_audience, report_of
 from service.desk.blueprint import bp
 from service.desk.correcting import correction_page
 from service.desk.forms import CorrectionForm, Form, read_nonce, spreads
 from service.desk.session import signed_in
-from service.domain.forecast import forecast
-from service.domain.publishing import Conflict, Idempotency, RunningStory, UnknownNotification
+from service.domain.publishing import Conflict, Idempotency, KeyReused, UnknownNotification
+from service.domain.stories import RunningStory
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, State
 
 _USED = (
@@ -79,7 +79,7 @@ def send() -> ResponseReturnValue:
                 draft=checked.draft,
                 idempotency=key,
             )
-    except Conflict:
+    except KeyReused:
         return _compose(form, notice=_USED), 409
     return redirect(url_for("desk.alert", id=published.id), 303)
 
@@ -171,10 +171,10 @@ def _overtaken(id: int, form: Form) -> ResponseReturnValue:
 def _is_done(form: Form, one: Notification) -> bool:
     try:
         checked = _changed(form, one)
-    except reader_requests.Invalid:
+    except fields.Invalid:
         return False
-    fields = (checked.content, checked.audience, checked.spread_minutes)
-    if fields != (one.content, one.audience, one.spread_minutes):
+    contents = (checked.content, checked.audience, checked.spread_minutes)
+    if contents != (one.content, one.audience, one.spread_minutes):
         return False
     if form.when == "now":
         return not one.planned and one.state is not State.CANCELLED
@@ -223,20 +223,15 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
         audience=describe_audience(known),
         story=story,
         reach=runtime().publishing.reach(checked.audience),
-        forecast=forecast(
-            runtime().store,
-            runtime().config.defaults,
-            checked.content,
-            checked.audience,
-            checked.send_at,
-            now,
+        forecast=runtime().forecaster.forecast(
+            checked.content, checked.audience, checked.send_at, now
         ),
         now=now,
     )
 
 
 def _running(slug: str) -> RunningStory | None:
-    return next((one for one in runtime().publishing.stories() if one.slug == slug), None)
+    return next((one for one in runtime().stories.running() if one.slug == slug), None)
 
 
 def _compose(
@@ -255,10 +250,10 @@ def _compose(
         exceptions=before and describe_audience(before.audience),
         errors=errors or {},
         notice=notice,
-        topics=runtime().store.installation.topics().values(),
+        topics=runtime().topics.all().values(),
         spreads=spreads(before),
         ttl=DEFAULT_TTL,
-        stories=runtime().publishing.stories(),
+        stories=runtime().stories.running(),
         reach=_reach(
             form.audience == "everyone", form.topics, form.new_story or form.story, before
         ),
@@ -272,7 +267,7 @@ def _check(form: Form, before: Notification | None = None) -> CheckedAlert | dic
             checked = notification_requests.read(form.as_json(), runtime())
         else:
             checked = _changed(form, before)
-    except reader_requests.Invalid as invalid:
+    except fields.Invalid as invalid:
         return form.complaints(invalid)
     if form.names_two_stories:
         return {"story": _TWO_STORIES}
@@ -283,7 +278,7 @@ def _check(form: Form, before: Notification | None = None) -> CheckedAlert | dic
 
 def _changed(form: Form, before: Notification) -> CheckedAlert:
     body = json.dumps(form.change_of(before)).encode()
-    change = reader_requests.parse(notification_requests.ChangedNotification, body, runtime())
+    change = fields.parse(notification_requests.ChangedNotification, body, runtime())
     return change.accepted(before, runtime())
 
 
@@ -291,13 +286,13 @@ def _reach(
     everyone: bool, slugs: Sequence[str], story: str, before: Notification | None
 ) -> int | None:
     """Return how many browsers that is; None if neither a topic nor everyone is chosen."""
-    known = runtime().store.installation.topics()
+    known = runtime().topics.all()
     topics = tuple(slug for slug in dict.fromkeys(slugs) if slug in known)
     if not (everyone or topics):
         return None
     audience = before.audience if before else Audience()
     # A new story has no followers, and neither has an impossible name.
-    running = story if story in runtime().store.stories.slugs() else ""
+    running = story if story in runtime().stories.slugs() else ""
     topics = () if everyone else topics
     audience = replace(audience, everyone=everyone, topics=topics, story=running)
     return runtime().publishing.reach(audience)

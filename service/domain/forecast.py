@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from service.model.clocks import moment
 from service.model.delivery_rules import DeliveryRules
 from service.model.notifications import (
     LIMIT,
@@ -19,12 +20,11 @@ from service.model.notifications import (
     Content,
     Notification,
     Outcome,
-    Record,
     SendAt,
     State,
-    SubscriptionId,
 )
-from service.model.preferences import NewsroomDefaults, moment
+from service.model.preferences import NewsroomDefaults
+from service.model.subscriptions import Record, SubscriptionId
 from service.store import Store
 
 # Of as many a share is known to 1.6 in a hundred (standard error), which is as exact as it is said.
@@ -52,6 +52,53 @@ class Forecast:
         return self.asked == self.recipients
 
 
+class Forecaster:
+    """Forecasts under the newsroom's defaults."""
+
+    def __init__(self, store: Store, defaults: NewsroomDefaults) -> None:
+        self._store = store
+        self._defaults = defaults
+
+    def forecast(
+        self, content: Content, audience: Audience, send_at: SendAt | None, now: float
+    ) -> Forecast:
+        """Return what would become of an alert sent now, or at its time, to its audience as of now.
+
+        `now` is in seconds since 1970.
+        """
+        store = self._store
+        recipients, drawn = store.audiences.draw(audience, MOST_ASKED)
+        began = max(now, send_at.at) if send_at else now
+        alert = Notification(
+            0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
+        )
+        zones = store.names.zones
+        rules = DeliveryRules(alert, self._defaults, zones.name)
+        found: Counter[str] = Counter()
+        limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+        for partition, number, record in self._records(drawn):
+            zone = zones.name(record.zone)
+            ruling = rules.of(record, moment(zone, alert.wall) if alert.wall else began)
+            found["late" if ruling.outcome is Outcome.EXPIRED else ruling.why] += 1
+            # Further alerts of a story do not count against the limit. Whether today's first one
+            # was sent already is not looked up, so none is forecast as over the limit.
+            if ruling.limit and not audience.story:
+                limits[partition, ruling.day][number] = ruling.limit
+        for (partition, date), wanted in limits.items():
+            had = store.daily.had(partition, date, list(wanted))
+            found[LIMIT] += sum(n >= most for n, most in zip(had, wanted.values(), strict=True))
+        return Forecast(
+            recipients, len(drawn), found[QUIET], found[PAUSED], found[LIMIT], found["late"]
+        )
+
+    def _records(self, drawn: Sequence[SubscriptionId]) -> Iterator[tuple[int, int, Record]]:
+        for partition in {one.partition for one in drawn}:
+            numbers = [number for where, number in drawn if where == partition]
+            for number, record in self._store.subscriptions.records(partition, numbers):
+                if record is not None:
+                    yield partition, number, record
+
+
 def forecast(
     store: Store,
     defaults: NewsroomDefaults,
@@ -60,33 +107,5 @@ def forecast(
     send_at: SendAt | None,
     now: float,
 ) -> Forecast:
-    """Return what an alert would meet now, or at its time, with whoever is meant now."""
-    recipients, drawn = store.audiences.draw(audience, MOST_ASKED)
-    began = max(now, send_at.at) if send_at else now
-    alert = Notification(
-        0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
-    )
-    rules = DeliveryRules(alert, defaults, store.installation.zones.name)
-    found: Counter[str] = Counter()
-    limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
-    for partition, number, record in _records(store, drawn):
-        zone = store.installation.zones.name(record.zone)
-        ruling = rules.of(record, moment(zone, alert.wall) if alert.wall else began)
-        found["late" if ruling.outcome is Outcome.EXPIRED else ruling.why] += 1
-        # Whether a story was told today already, and counts no more, is not looked up.
-        if ruling.limit and not audience.story:
-            limits[partition, ruling.day][number] = ruling.limit
-    for (partition, date), wanted in limits.items():
-        had = store.daily.had(partition, date, list(wanted))
-        found[LIMIT] += sum(n >= most for n, most in zip(had, wanted.values(), strict=True))
-    return Forecast(
-        recipients, len(drawn), found[QUIET], found[PAUSED], found[LIMIT], found["late"]
-    )
-
-
-def _records(store: Store, drawn: Sequence[SubscriptionId]) -> Iterator[tuple[int, int, Record]]:
-    for partition in {one.partition for one in drawn}:
-        numbers = [number for where, number in drawn if where == partition]
-        for number, record in store.subscriptions.records(partition, numbers):
-            if record is not None:
-                yield partition, number, record
+    """Return what `Forecaster.forecast` does."""
+    return Forecaster(store, defaults).forecast(content, audience, send_at, now)

@@ -13,12 +13,15 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.connection import Connection
 from redis.retry import Retry
 
+from service.store.access import Access
 from service.store.audiences import Audiences
 from service.store.batches import Sending
+from service.store.conversion import convert
 from service.store.daily_counts import Daily
-from service.store.gone import Farewells
-from service.store.held_alerts import Held
+from service.store.gone import GoneRows
+from service.store.held_alerts import HeldAlerts
 from service.store.installation import Installation
+from service.store.names import Names
 from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
 from service.store.prepared_keys import Prepared
@@ -27,6 +30,7 @@ from service.store.recipients import Recipients
 from service.store.seeds import Seeds
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
+from service.store.topics import Topics
 
 VERSION = 1
 
@@ -84,18 +88,21 @@ class Store:
     def __init__(self, redis: Redis, partitions: int = 1) -> None:
         self.redis = redis
         self.installation = Installation(redis)
+        self.access = Access(redis)
+        self.names = Names(redis)
+        self.topics = Topics(redis)
         self.stories = Stories(redis, partitions)
-        self.subscriptions = Subscriptions(redis, partitions, self.installation, self.stories)
-        self.seeds = Seeds(redis, self.installation)
-        self.audiences = Audiences(redis, partitions, self.installation)
-        self.farewells = Farewells(redis, partitions)
+        self.subscriptions = Subscriptions(redis, partitions, self.names, self.topics, self.stories)
+        self.seeds = Seeds(redis, self.names)
+        self.audiences = Audiences(redis, partitions, self.names)
+        self.gone = GoneRows(redis, partitions)
         self.prepared = Prepared(redis, partitions)
         self.notifications = Notifications(redis)
         self.services = Services(redis)
         self.recipients = Recipients(redis, partitions, self.audiences)
         self.sending = Sending(redis, partitions)
         self.outcomes = Outcomes(redis, partitions)
-        self.held = Held(redis, partitions)
+        self.held_alerts = HeldAlerts(redis, partitions)
         self.daily = Daily(redis)
 
     def check_writable(self) -> None:
@@ -111,3 +118,4 @@ class Store:
             raise LayoutError(
                 f"STORE_PARTITIONS: the store was made with {kept} and cannot be changed"
             )
+        convert(self.redis, partitions)

@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from redis import Redis
 
-from service.model.notifications import Audience, SubscriptionId
+from service.model.notifications import Audience
+from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
-from service.store.installation import Installation
+from service.store.names import Names
 
 _BLOCK = 32  # bytes of a bitmap in which somebody who was drawn is looked for
 
@@ -103,8 +104,8 @@ return bits or ''
 class Audiences:
     """Counts and freezes audiences."""
 
-    def __init__(self, redis: Redis, partitions: int, installation: Installation) -> None:
-        self._installation = installation
+    def __init__(self, redis: Redis, partitions: int, names: Names) -> None:
+        self._names = names
         self._partitions = range(partitions)
         self._count = redis.register_script(_COUNT)
         self._selected = redis.register_script(_SELECTED)
@@ -152,9 +153,7 @@ class Audiences:
             topics = [bitmap_key(partition, "wake", audience.waking)]
         locales = [
             bitmap_key(partition, "locale", number)
-            for name, number in (
-                self._installation.locales.all().items() if audience.locales else ()
-            )
+            for name, number in (self._names.locales.all().items() if audience.locales else ())
             if any(name == asked or name.startswith(asked + "-") for asked in audience.locales)
         ]
         if audience.locales and not locales:

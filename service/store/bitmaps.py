@@ -18,8 +18,8 @@ from typing import TypeVar, cast
 
 from redis import Redis
 
-from service.model.notifications import Record
 from service.model.preferences import Preferences
+from service.model.subscriptions import Record
 
 T = TypeVar("T")
 

@@ -72,7 +72,7 @@ class Brought(NamedTuple):
 NOTHING = Brought()
 
 
-class Held:
+class HeldAlerts:
     """Who is to get what when their quiet hours are over; outcomes.py writes it down."""
 
     def __init__(self, redis: Redis, partitions: int) -> None:

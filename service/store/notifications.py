@@ -124,7 +124,7 @@ end
 redis.call('SADD', KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[1], 'state', 'sending', 'started_at', string.format('%.3f', now / 1000))
 redis.call('ZADD', KEYS[3], now + ARGV[1] % 1000 / 1000, ARGV[1])
-if (said.story or '') ~= '' then
+if said.story ~= '' then
   redis.call('HSET', KEYS[5], said.story, string.format('%s %.0f', ARGV[1], now))
 end
 redis.call('ZREM', KEYS[4], ARGV[1])
@@ -374,11 +374,12 @@ class Notifications:
 
     def finish(self, id: int, state: State, at: float, progress: Progress) -> bool:
         """Make the report final, once every partition is closed; True for the call that did."""
-        report = {
+        report: dict[str, Any] = {
             "recipients": progress.recipients,
             "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
-            "brought": [[alert, *counts] for alert, counts in progress.brought.items()],
         }
+        if progress.brought:
+            report["brought"] = [[alert, *counts] for alert, counts in progress.brought.items()]
         keys = [self._key(id), _ACTIVE, *map(self._key, progress.brought)]
         args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT]
         args += [count for counts in progress.brought.values() for count in counts]
@@ -451,8 +452,7 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
     return Notification(
         id=id,
         content=Content.from_json(said["content"]),
-        # Those of before there were stories have none.
-        audience=Audience.from_json(said["audience"] | {"story": said.get("story", "")}),
+        audience=Audience.from_json(said["audience"] | {"story": said["story"]}),
         state=State(cast(bytes, state).decode()),
         created_at=said["created_at"],
         created_by=said["created_by"],
@@ -466,6 +466,6 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         revision=int(revision or 0),
         corrected=Content.from_json(json.loads(corrected)) if corrected else None,
         corrections=tuple(json.loads(corrections)) if corrections else (),
-        reporting=said.get("reporting", 1.0),
+        reporting=said["reporting"],
         waves=tuple((id, alone, together) for id, alone, together in json.loads(waves or b"[]")),
     )

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias, cast
 from redis import Redis
 from redis.typing import EncodableT
 
+from service.model.clocks import QUARTER
 from service.model.notifications import Batch, Outcome, Progress
-from service.model.preferences import QUARTER
 from service.model.retention import (
     ACCEPTED_KEPT,
     ANSWERS_KEPT,
@@ -24,7 +24,7 @@ from service.model.retention import (
 )
 from service.store.batches import NOW, part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
-from service.store.gone import answers_key
+from service.store.gone import due_key, responses_key
 from service.store.held_alerts import NOTHING, Brought, held_key, wakes_key
 
 # KEYS: batches, leases, state, done, gone, answers, farewell, wakes, then further bitmaps to mark.
@@ -137,8 +137,8 @@ class Outcomes:
         keys = [part_key(part, id, what) for what in ("batches", "leases", "", "done")]
         keys += [
             bitmap_key(part, "gone"),
-            answers_key(part, time.time()),
-            f"{{{part}}}:farewell",
+            responses_key(part, time.time()),
+            due_key(part),
             wakes_key(part),
         ]
         bitmaps: dict[str, int] = {}

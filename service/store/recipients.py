@@ -11,7 +11,8 @@ from typing import cast
 
 from redis import Redis
 
-from service.model.notifications import Audience, Notification, SubscriptionId
+from service.model.notifications import Audience, Notification
+from service.model.subscriptions import SubscriptionId
 from service.store.audiences import SELECT, Audiences
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked, without

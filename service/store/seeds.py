@@ -9,17 +9,10 @@ from collections.abc import Iterable, Sequence
 from redis import Redis
 from redis.typing import EncodableT
 
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import bitmap_key, bitmaps_of
-from service.store.installation import Installation
-from service.store.records import (
-    BUCKET,
-    SubscriptionRequest,
-    digest_of,
-    index_key,
-    record_of,
-    records_key,
-)
+from service.store.names import Names
+from service.store.records import BUCKET, digest_of, index_key, record_of, records_key
 
 # KEYS: an index bucket for each of a row of numbers. ARGV: what is left of their digests, eight
 # bytes each; the first number. Almost every one has a bucket of its own: as single commands they
@@ -34,9 +27,9 @@ end
 class Seeds:
     """Stores pretend subscriptions, much faster than one by one."""
 
-    def __init__(self, redis: Redis, installation: Installation) -> None:
+    def __init__(self, redis: Redis, names: Names) -> None:
         self._redis = redis
-        self._installation = installation
+        self._names = names
         self._index_all = redis.register_script(_INDEX_ALL)
 
     def store(self, partition: int, wishes: Sequence[SubscriptionRequest]) -> None:
@@ -48,7 +41,7 @@ class Seeds:
         tails: list[bytes] = []
         bits: defaultdict[str, list[int]] = defaultdict(list)
         for number, requested in enumerate(wishes, first):
-            record = record_of(self._installation, requested)
+            record = record_of(self._names, requested)
             digest = digest_of(requested.endpoint.url)
             buckets[number // BUCKET][number % BUCKET] = record.pack()
             index.append(index_key(partition, digest))

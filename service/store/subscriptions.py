@@ -16,16 +16,14 @@ from typing import Any, cast
 from redis import Redis
 
 from service.model.endpoints import Endpoint
-from service.model.notifications import Record, SubscriptionId
 from service.model.preferences import Preferences
 from service.model.retention import LEFT_KEPT
+from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, without
-from service.store.installation import Installation
+from service.store.names import Names
 from service.store.prepared_keys import DROP, counter_key, keys_key
 from service.store.records import (
     BUCKET,
-    Subscription,
-    SubscriptionRequest,
     digest_of,
     endpoint_of,
     index_key,
@@ -35,6 +33,7 @@ from service.store.records import (
     subscription_of,
 )
 from service.store.stories import Stories
+from service.store.topics import Topics
 
 # Each script writes one subscription: its record, its index entry, its bits.
 #
@@ -123,11 +122,12 @@ class Subscriptions:
     """All subscriptions. Every method that writes is one script, or nothing."""
 
     def __init__(
-        self, redis: Redis, partitions: int, installation: Installation, stories: Stories
+        self, redis: Redis, partitions: int, names: Names, topics: Topics, stories: Stories
     ) -> None:
         self._redis = redis
         self.partitions = partitions
-        self._installation = installation
+        self._names = names
+        self._topics = topics
         self._stories = stories
         self._next_bucket = [0] * partitions  # where the next number was when last seen
         self._create_one = redis.register_script(_CREATE)
@@ -198,8 +198,8 @@ class Subscriptions:
         """Count a reader who has confirmed in all audiences from now on; NotSubscribed."""
         while (packed := self._packed(id)) is not None:
             record = Record.unpack(packed)
-            key = self._installation.vapid_keys.name(record.vapid_key)
-            kept = endpoint_of(self._installation, record), record.p256dh, record.auth, key
+            key = self._names.vapid_keys.name(record.vapid_key)
+            kept = endpoint_of(self._names, record), record.p256dh, record.auth, key
             if self._put(id, SubscriptionRequest(*kept, chosen={"confirmed": True}), packed):
                 return
         raise NotSubscribed
@@ -234,7 +234,7 @@ class Subscriptions:
 
     def _slugs(self) -> tuple[Collection[str], Collection[str]]:
         """Return the topics and the stories of which readers may have chosen some."""
-        return self._installation.topics(), self._stories.slugs()
+        return self._topics.all(), self._stories.slugs()
 
     def _removal(
         self,
@@ -247,7 +247,7 @@ class Subscriptions:
     ) -> tuple[list[str], list[Any]]:
         """Return the keys and arguments for the script to remove a record, if it is still this."""
         record = Record.unpack(packed)
-        digest = digest_of(endpoint_of(self._installation, record).url)
+        digest = digest_of(endpoint_of(self._names, record).url)
         keys = [
             records_key(id),
             index_key(id.partition, digest),
@@ -277,7 +277,7 @@ class Subscriptions:
     ) -> Subscription | None:
         """Store a new subscription; None where the index has another than this entry by now."""
         partition = self.partition_of(digest)
-        record = record_of(self._installation, requested)
+        record = record_of(self._names, requested)
         chosen = [
             said or frozenset[str]()
             for said in (requested.topics, requested.muted, requested.followed)
@@ -304,17 +304,17 @@ class Subscriptions:
             self._next_bucket[partition] = number // BUCKET
             if number // BUCKET == bucket:
                 id = SubscriptionId(partition, number)
-                return subscription_of(self._installation, id, record, *chosen)
+                return subscription_of(self._names, id, record, *chosen)
 
     def _put(self, id: SubscriptionId, requested: SubscriptionRequest, packed: bytes) -> bool:
         """Write what is wished over `packed`; False: somebody was first."""
         before = Record.unpack(packed)
-        record = record_of(self._installation, requested, before)
+        record = record_of(self._names, requested, before)
         set_keys = bitmaps_of(id.partition, record)
         clear_keys = [bitmap_key(id.partition, "gone")]
         clear_keys += [key for key in bitmaps_of(id.partition, before) if key not in set_keys]
         for kind, chosen, known in (
-            ("topic", requested.topics, self._installation.topics),
+            ("topic", requested.topics, self._topics.all),
             ("muted", requested.muted, self._stories.slugs),
             ("followed", requested.followed, self._stories.slugs),
         ):
@@ -360,7 +360,7 @@ class Subscriptions:
         if packed is None:
             raise NotSubscribed
         record = Record.unpack(packed)
-        topics, stories = list(self._installation.topics()), list(self._stories.slugs())
+        topics, stories = list(self._topics.all()), list(self._stories.slugs())
         keys = bitmaps_chosen(id.partition, topics, stories, stories)
         with self._redis.pipeline(transaction=False) as pipe:
             for key in keys:
@@ -368,7 +368,7 @@ class Subscriptions:
             bits = iter(pipe.execute() if keys else [])
         # Whichever are set of the topics, then of the stories muted, then of those followed.
         chosen = [frozenset(s for s in names if next(bits)) for names in (topics, stories, stories)]
-        return subscription_of(self._installation, id, record, *chosen)
+        return subscription_of(self._names, id, record, *chosen)
 
     def is_gone(self, id: SubscriptionId) -> bool:
         """Whether its push service called a subscription gone."""
@@ -437,7 +437,7 @@ class Subscriptions:
                 self._redis.bitcount(bitmap_key(partition, "key", number))
                 for partition in range(self.partitions)
             )
-            for name, number in self._installation.vapid_keys.all().items()
+            for name, number in self._names.vapid_keys.all().items()
         }
 
     def _find(
@@ -450,7 +450,7 @@ class Subscriptions:
             return b"", None
         id = SubscriptionId(partition, int(entry))
         packed = self._packed(id)
-        if packed is None or endpoint_of(self._installation, Record.unpack(packed)) != endpoint:
+        if packed is None or endpoint_of(self._names, Record.unpack(packed)) != endpoint:
             return entry, None
         return entry, (id, packed)
 

@@ -13,8 +13,9 @@ from flask import Flask, request
 
 from service.app import create_app
 from service.config import Config, ConfigError
-from service.model.keys import VapidKey, b64url, make_secrets
-from service.model.notifications import SubscriptionId
+from service.local.secrets_file import make_secrets
+from service.model.keys import VapidKey, b64url
+from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, SITE, VAPID, Client, Reader, browser, make_app, stored
 from tests.support.redis_server import RedisServer
 

@@ -98,9 +98,9 @@ def test_an_alert_that_nobody_sends_shows_as_work_left(installation: Installatio
 
 
 def test_a_worker_that_was_killed_is_soon_not_counted_any_more(installation: Installation) -> None:
-    dispatch, redis = installation.runtime.dispatch, installation.runtime.store.redis
+    queue, redis = installation.runtime.job_queue, installation.runtime.store.redis
     worker, other = installation.worker(), installation.worker()
-    wait_until(lambda: dispatch.workers() == 2)
+    wait_until(lambda: queue.workers() == 2)
     (key,) = (k for k in redis.keys("rq:worker:*") if b".%d." % worker.pid in k)
     installation.end(worker, signal.SIGKILL)
     redis.hset(key, "last_heartbeat", utcformat(now() - timedelta(seconds=30)))
@@ -187,7 +187,7 @@ def test_no_endpoint_key_or_secret_is_told(client: Client) -> None:
     client.call("POST", "/api/v1/subscriptions", {"subscription": reader})
     token = client.add_token("Prometheus", ["read"])
     page = client.call("GET", "/metrics", token=token).text
-    (key,) = client.runtime.vapid_keys
+    (key,) = client.runtime.keys.vapid
     config = client.runtime.config
     for secret in (key.text, config.secret_key, reader["keys"]["auth"], "fcm.googleapis", token):
         assert secret not in page
@@ -195,7 +195,7 @@ def test_no_endpoint_key_or_secret_is_told(client: Client) -> None:
 
 def test_a_key_that_is_not_set_any_more_shows_while_readers_depend_on_it(client: Client) -> None:
     client.call("POST", "/api/v1/subscriptions", {"subscription": browser()})
-    old, new = client.runtime.vapid_keys[0], VapidKey.generate()
+    old, new = client.runtime.keys.vapid[0], VapidKey.generate()
     both = Client(
         make_app(client.runtime.config.redis_url, VAPID_PRIVATE_KEY=f"{new.text} {old.text}")
     )
@@ -219,11 +219,11 @@ def test_monitors_are_answered_while_redis_is_full_and_told_when_it_is_away() ->
 def test_the_clock_goes_on_while_redis_is_full_and_says_how_long_ago_it_did() -> None:
     with RedisServer() as server:
         client = Client(make_app(server.url))
-        kept = client.runtime.store.installation
-        assert kept.clock_age() == math.inf
+        stored = client.runtime.store.installation
+        assert stored.clock_age() == math.inf
         with server.full():
-            assert kept.lead("one", 4000)
-            assert not kept.lead("another", 4000)
-        before = kept.clock_age()
+            assert stored.lead("one", 4000)
+            assert not stored.lead("another", 4000)
+        before = stored.clock_age()
         assert math.isfinite(before)
-        wait_until(lambda: kept.clock_age() > before)
+        wait_until(lambda: stored.clock_age() > before)

@@ -8,16 +8,10 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.model.notifications import (
-    Audience,
-    Notification,
-    Outcome,
-    SendAt,
-    State,
-    SubscriptionId,
-)
-from service.model.preferences import QUARTER, day
+from service.model.clocks import QUARTER, day
+from service.model.notifications import Audience, Notification, Outcome, SendAt, State
 from service.model.retention import LEFT_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
 from service.store.outcomes import Result
 from tests.support.client import SUBSCRIPTIONS, VAPID, Client, Reader, browser
@@ -228,7 +222,7 @@ def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> No
         daily_limit=3,
         wording=7,
         followed_stories=["quake"],
-        vapid_public_key=client.runtime.vapid_public_key,
+        vapid_public_key=client.runtime.keys.current,
     )
     sent = publish(client, "Handed over", Audience(topics=("world",)))
     publish(client, "Not handed over")
@@ -257,7 +251,7 @@ def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> No
         "left_to_the_newsroom": ["quiet_hours"],
         "endpoint": given["endpoint"],
         "keys": given["keys"],
-        "vapid_public_key": client.runtime.vapid_public_key,
+        "vapid_public_key": client.runtime.keys.current,
         "called_gone_by_its_push_service": False,
     }
     assert VAPID.text not in answer.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.model.keys import VapidKey, b64url
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId
 from service.model.tokens import Tokens
 from tests.support.client import (
     API,
@@ -27,7 +27,7 @@ def test_a_page_learns_the_name_the_key_the_topics_and_when_to_ask(client: Clien
     answer = client.call("GET", f"{API}/site")
     assert answer.json == {
         "name": "The Daily Example",
-        "vapid_public_key": client.runtime.vapid_public_key,
+        "vapid_public_key": client.runtime.keys.current,
         "topics": [
             {"slug": "world", "name": "World", "description": "", "default": False},
             {"slug": "sport", "name": "Sport", "description": "", "default": False},

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from service.model.notifications import Audience, SubscriptionId
+from service.model.notifications import Audience
+from service.model.subscriptions import SubscriptionId
 from service.reader.scripts import WEB
 from tests.browser.test_panel_looks import IN_VIEW, LOOKS, faults
 from tests.support.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
@@ -27,7 +28,7 @@ def come(page: Page, fragment: str = "#stop-press=fewer&story=quake") -> Locator
     where = page.url
     page.goto("about:blank")
     page.goto(where + fragment)
-    expect(panel(page)).to_be_visible()
+    expect(panel(page).get_by_role("heading").first).to_be_visible()  # it is filled
     return panel(page)
 
 

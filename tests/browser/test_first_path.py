@@ -13,6 +13,7 @@ import pytest
 from service.model.notifications import State
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
+from tests.support.browser.publisher_site import receipts
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
@@ -90,8 +91,7 @@ def test_a_reader_who_says_yes_gets_the_alert_on_screen_and_lands_on_the_story(
 
     article = firefox.wait_for_tab("/demo/night-ferry")
     assert article.wait_until("document.readyState === 'complete' && document.title")
-    wait_until(lambda: installation.runtime.publishing.receipts(id)["clicked"] == 1)
-    assert installation.runtime.publishing.receipts(id)["shown"] == 1
+    wait_until(lambda: receipts(installation, id) == {"shown": 1, "clicked": 1})
     assert desktop.forget() == []
 
 

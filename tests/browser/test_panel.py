@@ -11,7 +11,8 @@ from playwright.sync_api import Route, expect
 
 from service.local import pretend_readers
 from service.model.keys import b64url
-from service.model.notifications import Audience, SubscriptionId
+from service.model.notifications import Audience
+from service.model.subscriptions import SubscriptionId
 from tests.support.browser.readers import (
     Visit,
     bell,

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
-from tests.support.browser.readers import Visit, bell, panel, stop_clock, subscribe, wait_for_page
+from tests.support.browser.readers import (
+    ASKED_AFTER_MS,
+    Visit,
+    bell,
+    panel,
+    run_clock,
+    stop_clock,
+    subscribe,
+    timers,
+    wait_for_page,
+)
 from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.browser
@@ -28,7 +38,6 @@ def views(page: Page) -> int:
 
 def wait_for_views(page: Page, count: int) -> None:
     wait_for_page(page, f"JSON.parse(localStorage['stop-press-asked'] ?? '{{}}').views === {count}")
-    page.wait_for_timeout(500)  # what the service says of asking is in the cache
 
 
 def test_what_a_page_adds_later_is_filled_too(visit: Visit) -> None:
@@ -108,14 +117,15 @@ def test_another_path_is_another_page_view_with_its_own_section(visit: Visit) ->
     page.evaluate("history.pushState({}, '', '?page=2')")
     page.evaluate(GO, ["/demo/sport/a-draw", "sport"])
     wait_for_views(page, 2)
-    page.clock.run_for(19_000)
+    run_clock(page, 19_000, timer=ASKED_AFTER_MS)
     page.evaluate(GO, ["/demo/culture/a-novel", "culture"])
     wait_for_views(page, 3)
     # Each page is read for twenty seconds before its reader is asked.
-    page.clock.run_for(10_000)
+    run_clock(page, 10_000, timer=ASKED_AFTER_MS, count=2)
     page.wait_for_timeout(500)
     expect(panel(page)).to_have_count(0)
-    page.clock.run_for(10_000)
+    assert timers(page) == [ASKED_AFTER_MS], "that of the second page is over"
+    run_clock(page, 10_000, timer=ASKED_AFTER_MS)
     expect(panel(page)).to_be_visible()
     ticked = panel(page).get_by_role("checkbox", checked=True)
     assert ticked.evaluate_all("(boxes) => boxes.map(({ value }) => value)") == ["culture"]

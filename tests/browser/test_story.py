@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from service.model.notifications import Audience, SubscriptionId
+from service.model.notifications import Audience
+from service.model.subscriptions import SubscriptionId
 from service.reader.scripts import WEB
 from tests.browser.test_panel_looks import IN_VIEW, faults
 from tests.support.browser.readers import Visit, panel, subscribe

@@ -16,10 +16,9 @@ from service.cli.doctor.findings import Finding
 from service.config import Config
 from service.local import pretend_readers
 from service.model.keys import VapidKey
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from service.store.push_services import Rest
-from service.store.records import SubscriptionRequest
 from tests.support import ROOT
 from tests.support.installation import Installation, free_port, wait_until
 from tests.support.push_service import Answer, PushService, Subscription
@@ -77,8 +76,8 @@ def test_a_house_in_which_all_runs_has_no_fault_and_fits_80_columns(
     installation.clock()
     installation.web()
     wait_until(lambda: installation.runtime.store.installation.clock_age() < 10)
-    wait_until(installation.runtime.dispatch.workers)
-    installation.runtime.note_backup()
+    wait_until(installation.runtime.job_queue.workers)
+    installation.runtime.keys.note_backup()
     said = doctor(installation.environment)
     assert (said.returncode, said.stderr) == (0, ""), said.stdout
     lines = said.stdout.splitlines()
@@ -248,7 +247,7 @@ def stored(
     runtime = Runtime.open(Config.read(environment))
     made = push.subscribe(key.public)
     endpoint = runtime.endpoints.parse(made.endpoint)
-    requested = SubscriptionRequest(endpoint, made.p256dh, made.auth, runtime.vapid_public_key)
+    requested = SubscriptionRequest(endpoint, made.p256dh, made.auth, runtime.keys.current)
     subscription, _ = runtime.store.subscriptions.subscribe(requested)
     return subscription.id, made
 
@@ -264,7 +263,7 @@ def test_a_welcome_that_hardly_anybody_sees_is_said(
 ) -> None:
     assert "Welcome" not in findings(environment)
     runtime = Runtime.open(Config.read(environment))
-    store, key = runtime.store, runtime.vapid_public_key
+    store, key = runtime.store, runtime.keys.current
     for number in range(waiting):
         endpoint = runtime.endpoints.parse(
             f"https://fcm.googleapis.com{pretend_readers.path(number)}"

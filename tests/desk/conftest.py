@@ -43,7 +43,7 @@ def runtime(app: Flask) -> Runtime:
     """An installation with two topics."""
     runtime = app.extensions["stoppress"]
     for slug in ("world", "sport"):
-        runtime.store.installation.add_topic(Topic(slug, slug.title()))
+        runtime.store.topics.add(Topic(slug, slug.title()))
     return runtime
 
 
@@ -55,7 +55,7 @@ def readers(runtime: Runtime) -> int:
             runtime.store,
             100,
             origins=["https://push.example"],
-            vapid_key=runtime.vapid_public_key,
+            vapid_key=runtime.keys.current,
             topics=("world", "sport"),
         )
     )

@@ -8,7 +8,8 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.model.notifications import Audience, Content, SubscriptionId
+from service.model.notifications import Audience, Content
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from tests.support.desk_pages import EMAIL, correct, filled, publish, words
 

@@ -88,7 +88,7 @@ def test_a_local_time_is_ignored_for_now_and_for_drafts(
         ({"at": wall(-3 * DAY)}, "send_at", "This time has passed."),
         ({"at": "0001-01-01T00:00"}, "send_at", "This time has passed."),
         ({"at": wall(400 * DAY)}, "send_at", "This time is more than a year away."),
-        ({"spread": "30"}, "spread_minutes", "Readers' own clocks spread it already"),
+        ({"spread": "30"}, "spread_minutes", "Each reader’s own time zone already spreads"),
     ],
 )
 def test_an_invalid_local_time_is_explained_at_its_field_and_kept(

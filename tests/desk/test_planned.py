@@ -290,7 +290,7 @@ def test_an_alert_that_is_being_sent_cannot_be_deleted(
     runtime.publishing.send(id)
     answer = post(editor, f"/desk/alerts/{id}/delete", page=f"/desk/alerts/{id}")
     assert answer.status_code == 409
-    assert "only what was not sent can go" in answer.text
+    assert "only an unsent one can be deleted" in answer.text
     assert runtime.publishing.get(id).state is State.SENDING
 
 

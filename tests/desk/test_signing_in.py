@@ -72,18 +72,18 @@ def test_a_refused_address_or_password_is_explained_and_the_link_still_works(
     answer = post(stranger, link, email=email, password=password)
     assert answer.status_code == 422
     assert complaint in answer.text
-    assert runtime.store.installation.editors() == []
+    assert runtime.store.access.editors() == []
     assert post(stranger, link, email=EMAIL, password=PASSWORD).status_code == 303
 
 
 def test_a_link_for_an_editor_with_a_password_signs_in_with_one_button(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
-    before = runtime.store.installation.password_hash(EMAIL)
+    before = runtime.store.access.password_hash(EMAIL)
     link = path_of(runtime.editors.signin_link(EMAIL.upper()))
     assert post(stranger, link).status_code == 303
     assert stranger.get("/desk/").status_code == 200
-    assert runtime.store.installation.password_hash(EMAIL) == before
+    assert runtime.store.access.password_hash(EMAIL) == before
 
 
 def test_an_open_link_cannot_change_an_editors_password(

@@ -6,7 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.model.notifications import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from tests.support.desk_pages import publish, send_all, token_in
 
@@ -50,7 +51,7 @@ def test_the_first_alert_goes_to_this_browser_and_to_no_other(
     waiting = {"took": None, "accepted": False, "outcome": None, "shown": False}
     assert editor.get(follow).json == waiting
     send_all(runtime, id, {(Outcome.ACCEPTED, "mozilla"): 1})
-    runtime.publishing.count_receipts([(id, SubscriptionId(0, 7), "shown")], kept_days=1)
+    runtime.receipts.count([(id, SubscriptionId(0, 7), "shown")], kept_days=1)
     followed = editor.get(follow).json
     assert followed and (followed["accepted"], followed["outcome"], followed["shown"]) == (
         True,

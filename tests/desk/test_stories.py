@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from service.model.notifications import Audience, Content, SubscriptionId
+from service.model.notifications import Audience, Content
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
-from service.store.records import SubscriptionRequest
 from tests.support.desk_pages import NASTY, STORY, Page, hidden_fields, post, review, words
 from tests.support.planned import edit, only, plan
 
@@ -68,7 +68,7 @@ def test_an_alert_of_a_running_story_also_reaches_its_followers(
     sent = runtime.publishing.latest(1)[0]
     assert (sent.story, answer.location) == ("quake", f"/desk/alerts/{sent.id}")
     assert "Story quake" in words(editor.get(answer.location).text)
-    (story,) = runtime.publishing.stories()
+    (story,) = runtime.stories.running()
     assert (story.latest.id, story.followers) == (sent.id, 10)
 
 
@@ -79,10 +79,10 @@ def test_a_new_story_starts_with_a_name_as_an_editor_types_it(
     text = words(page.text)
     assert f"Notify {readers} browsers (World) now?" in text
     assert "Story ferry-aground, which starts with this alert" in text
-    assert runtime.publishing.stories() == []
+    assert runtime.stories.running() == []
     editor.post("/desk/alerts", data=hidden_fields(page.text))
     assert only(runtime).story == "ferry-aground"
-    assert [one.slug for one in runtime.publishing.stories()] == ["ferry-aground"]
+    assert [one.slug for one in runtime.stories.running()] == ["ferry-aground"]
 
 
 @pytest.mark.parametrize(
@@ -170,11 +170,11 @@ def test_closing_a_story_ends_following_and_a_second_click_does_no_harm(
     for _ in range(2):
         answer = post(editor, "/desk/stories/quake/close", page="/desk/stories")
         assert (answer.status_code, answer.location) == (303, "/desk/stories")
-    assert runtime.publishing.stories() == []
+    assert runtime.stories.running() == []
     text = words(editor.get("/desk/stories").text)
     assert "No story is running." in text
     begin(runtime, "quake")
-    assert runtime.publishing.stories()[0].followers == 0
+    assert runtime.stories.running()[0].followers == 0
 
 
 def test_strangers_can_neither_see_nor_close_stories(
@@ -183,7 +183,7 @@ def test_strangers_can_neither_see_nor_close_stories(
     assert stranger.get("/desk/stories").location == "/desk/sign-in?next=/desk/stories"
     assert stranger.post("/desk/stories/quake/close").status_code in (302, 400)
     assert editor.post("/desk/stories/quake/close").status_code == 400, "without the form's token"
-    assert len(runtime.publishing.stories()) == 1
+    assert len(runtime.stories.running()) == 1
 
 
 def test_under_the_rehearsal_prefix_stories_link_only_there(

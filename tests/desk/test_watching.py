@@ -9,8 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.desk.words import FILTERS
-from service.domain import publishing
-from service.model.notifications import Outcome, State, SubscriptionId
+from service.domain import receipts
+from service.model.notifications import Outcome, State
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.push_services import Pace, Rest
 from tests.support.desk_pages import correct, post, publish, send_all, words
@@ -51,7 +52,7 @@ def test_each_outcome_has_plain_words_and_they_add_up(
     }
     send_all(runtime, id, outcomes)
     for number in range(30):
-        runtime.publishing.count_receipts([(id, SubscriptionId(0, number), "shown")], kept_days=1)
+        runtime.receipts.count([(id, SubscriptionId(0, number), "shown")], kept_days=1)
     page = editor.get(f"/desk/alerts/{id}").text
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td[^>]*>([\d,]+)</td>', page))
     assert rows == {
@@ -73,13 +74,13 @@ def test_each_outcome_has_plain_words_and_they_add_up(
 def test_for_a_large_audience_receipts_are_shown_with_their_error(
     editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "MOST_REPORTING", 25)
+    monkeypatch.setattr(receipts, "MOST_REPORTING", 25)
     id = publish(runtime)
     send_all(runtime, id, {(Outcome.ACCEPTED, "google"): readers})
     for number in range(10):
         for event in ("shown", "clicked"):
             receipt = (id, SubscriptionId(0, number), event)
-            runtime.publishing.count_receipts([receipt], kept_days=1)
+            runtime.receipts.count([receipt], kept_days=1)
     page = words(editor.get(f"/desk/alerts/{id}").text)
     assert "Shown in about 40 (± 20) browsers, clicked in 10" in page
     assert "In an audience of this size, 25&nbsp;% of the browsers report" in page

@@ -146,7 +146,7 @@ def test_the_text_of_an_alert_is_always_escaped(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = publish(runtime, title=NASTY, body=NASTY)
-    runtime.store.installation.add_topic(Topic("nasty", NASTY))
+    runtime.store.topics.add(Topic("nasty", NASTY))
     pages = ["/desk/", f"/desk/alerts/{id}", f"/desk/alerts/{id}/progress", "/desk/new"]
     for text in [*(editor.get(page).text for page in pages), review(editor, title=NASTY).text]:
         assert "<script>" not in text

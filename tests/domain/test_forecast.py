@@ -11,8 +11,9 @@ import pytest
 
 from service.domain import forecast as forecasts
 from service.domain.forecast import Forecast, forecast
+from service.model.clocks import QUARTER, day
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
-from service.model.preferences import NO_QUIET, QUARTER, UNLIMITED, NewsroomDefaults, day
+from service.model.preferences import NO_QUIET, UNLIMITED, NewsroomDefaults
 from service.store import Store, connect
 from tests.store.test_subscriptions import requested
 from tests.support.installation import Installation, content
@@ -93,7 +94,7 @@ def store(redis_url: str) -> Store:
     """Readers of two topics in two partitions, some of whom left or are gone."""
     store = Store(connect(redis_url), 2)
     for slug in ("world", "sport"):
-        store.installation.add_topic(Topic(slug, slug))
+        store.topics.add(Topic(slug, slug))
     for number in range(700):
         topic = "world" if number % 5 else "sport"
         store.subscriptions.subscribe(requested(number, topics=frozenset({topic})))

@@ -6,8 +6,9 @@ import time
 import zlib
 from collections.abc import Callable
 
-from service.model.notifications import Audience, Outcome, SubscriptionId
+from service.model.notifications import Audience, Outcome
 from service.model.retention import GONE_KEPT
+from service.model.subscriptions import SubscriptionId
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
@@ -32,10 +33,10 @@ def send(installation: Installation) -> dict[str, int]:
     return installation.outcomes(id)
 
 
-def say_farewell(installation: Installation, now: float) -> None:
-    """Be the clock until nobody waits: what it does each time may take a quarter of a second."""
-    gone, farewells = installation.runtime.gone, installation.runtime.store.farewells
-    wait_until(lambda: gone.look_after(now) or not farewells.waiting())
+def delete_all_due(installation: Installation, now: float) -> None:
+    """Do what the clock does until no row waits; it works for 0.25 s each time."""
+    gone, rows = installation.runtime.gone, installation.runtime.store.gone
+    wait_until(lambda: gone.look_after(now) or not rows.waiting())
 
 
 def test_the_record_of_a_gone_reader_is_deleted_a_minute_later(
@@ -49,7 +50,7 @@ def test_the_record_of_a_gone_reader_is_deleted_a_minute_later(
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone, "they left every audience at once"
     runtime.gone.look_after(time.time())
     assert runtime.store.subscriptions.count() == 1000, "their records are there for a minute"
-    say_farewell(installation, time.time() + GONE_KEPT)
+    delete_all_due(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000 - gone
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone
 
@@ -68,7 +69,7 @@ def test_a_push_service_that_calls_half_its_readers_gone_is_not_believed_until_a
     assert (doubt.origin, doubt.browsers) == (push.origin, gone)
 
     runtime.gone.confirm(push.origin)
-    say_farewell(installation, time.time())
+    delete_all_due(installation, time.time())
 
     assert runtime.gone.doubts() == []
     assert runtime.store.subscriptions.count() == 1000 - gone
@@ -98,9 +99,9 @@ def test_a_reader_who_came_back_within_the_minute_is_not_deleted(
     installation.seed(1000)
     push.answer_with(gone_of(0.1))
     gone, runtime = send(installation)["gone"], installation.runtime
-    back = runtime.store.farewells.waiting()[0].ids[0]
+    back = runtime.store.gone.waiting()[0].ids[0]
     runtime.store.redis.setbit("{0}:gone", back.number, 0)
-    say_farewell(installation, time.time() + GONE_KEPT)
+    delete_all_due(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.get(back).id == back
     assert runtime.store.subscriptions.count() == 1000 - gone + 1
 
@@ -111,9 +112,9 @@ def test_a_deletion_that_was_interrupted_is_finished_later(
     installation.seed(1000)
     push.answer_with(gone_of(0.1))
     gone, runtime = send(installation)["gone"], installation.runtime
-    for id in runtime.store.farewells.waiting()[0].ids[:3]:
+    for id in runtime.store.gone.waiting()[0].ids[:3]:
         runtime.store.subscriptions.remove(SubscriptionId(*id), remember=False)
-    say_farewell(installation, time.time() + GONE_KEPT)
+    delete_all_due(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000 - gone
 
 
@@ -121,7 +122,8 @@ def test_a_deletion_that_was_interrupted_is_finished_later(
 A_DAY_AHEAD = """
 import sys, time
 from types import SimpleNamespace
-from workers import messages, worker
+from workers import worker
+from workers.sending import messages
 messages.time = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + 86_400})
 sys.exit(worker.main())
 """

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.model.notifications import Audience, Content, SubscriptionId
+from service.model.notifications import Audience, Content
+from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, SUBSCRIPTIONS, Client, Reader, browser
 
 pytestmark = pytest.mark.redis
@@ -131,11 +132,11 @@ def test_nothing_is_counted_of_who_wants_no_receipts(client: Client, willing: bo
     said = {"receipts": [{"token": receipt, "event": event} for event in ("shown", "clicked")]}
     assert client.call("POST", f"{API}/receipts", said).status_code == 204
     counted = {"shown": int(willing), "clicked": int(willing), "dismissed": 0}
-    assert publishing.receipts(id) == counted
+    assert client.runtime.receipts.of(id) == counted
     reader.change(receipts=True)
     reader.call("DELETE")
     client.call("POST", f"{API}/receipts", said)
-    assert publishing.receipts(id) == counted, "who left is not counted either"
+    assert client.runtime.receipts.of(id) == counted, "who left is not counted either"
 
 
 def test_receipts_are_kept_as_long_as_the_newsroom_says(

@@ -8,12 +8,12 @@ import re
 
 import pytest
 
-from service.domain import publishing
-from service.domain.publishing import reporting
-from service.domain.receipts import Estimate, estimates
+from service.domain import receipts
+from service.domain.receipts import Estimate, estimates, reporting
 from service.local.pretend_readers import seed
-from service.model.notifications import MAX_PLAINTEXT, Audience, SendAt, SubscriptionId
+from service.model.notifications import MAX_PLAINTEXT, Audience, SendAt
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from service.model.tokens import Tokens
 from service.store import Store
 from tests.support.client import API, Client
@@ -28,7 +28,7 @@ def readers(client: Client, count: int) -> Store:
     """Store so many pretend readers."""
     runtime = client.runtime
     origins = ["https://push.example"]
-    key = runtime.vapid_public_key
+    key = runtime.keys.current
     list(seed(runtime.store, count, origins=origins, vapid_key=key, topics=[]))
     return runtime.store
 
@@ -54,7 +54,7 @@ def test_up_to_a_quarter_of_a_million_browsers_report_and_of_more_about_as_many(
 def test_a_large_audience_is_told_its_share_at_publishing_and_again_at_each_change(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "MOST_REPORTING", 10)
+    monkeypatch.setattr(receipts, "MOST_REPORTING", 10)
     desk = client.runtime.publishing
     readers(client, 40)
 
@@ -78,7 +78,7 @@ def test_a_large_audience_is_told_its_share_at_publishing_and_again_at_each_chan
 def test_the_longest_alert_that_is_taken_fits_with_its_share(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "MOST_REPORTING", 10)
+    monkeypatch.setattr(receipts, "MOST_REPORTING", 10)
     readers(client, 33)
     token = client.add_token()
     said = {
@@ -103,7 +103,7 @@ def test_the_longest_alert_that_is_taken_fits_with_its_share(
 def test_of_what_some_report_the_report_tells_how_many_there_were_and_how_sure_that_is(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "MOST_REPORTING", 2_000)
+    monkeypatch.setattr(receipts, "MOST_REPORTING", 2_000)
     chance = random.Random(8030)
     store = readers(client, 8_000)
     id = client.runtime.publishing.publish(content(), EVERYONE, by="a test").id

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.model.notifications import Audience, SendAt, SubscriptionId, Topic
+from service.model.notifications import Audience, SendAt, Topic
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
 from service.store.stories import MOST_OPEN
@@ -261,7 +262,7 @@ def test_what_is_said_of_one_reader_is_what_the_store_counts(redis_url: str) -> 
         redis.flushdb()
         store = Store(redis, 2)
         for slug in SLUGS:
-            store.installation.add_topic(Topic(slug, slug))
+            store.topics.add(Topic(slug, slug))
         for number, (of, locale, followed, muted) in enumerate(readers):
             wanted = requested(number, topics=of, locale=locale, followed=followed, muted=muted)
             store.subscriptions.subscribe(wanted)

@@ -11,9 +11,10 @@ import pytest
 
 from service.app import create_app
 from service.local import pretend_readers
-from service.model.languages import GREETING, PRESS, SLEPT, TEST
-from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, SubscriptionId
+from service.model.languages import texts
+from service.model.notifications import MAX_PLAINTEXT, Audience, Notification
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, Client, browser, make_app
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
@@ -99,12 +100,6 @@ def test_the_newsrooms_own_words_are_said_in_its_own_language(client_with: Clien
     assert (one.text.title, one.text.body, one.text.lang) == (*words.values(), "lv")
 
 
-def test_what_we_say_ourselves_is_there_in_the_same_languages_and_fits() -> None:
-    assert set(GREETING) == set(PRESS) == set(TEST) == set(SLEPT)
-    for words in [*PRESS.values(), *(text for _, text in TEST.values())]:
-        assert words.count("{}") == 1
-
-
 # Confirmation -----------------------------------------------------------------------------------
 
 
@@ -159,7 +154,7 @@ def test_the_welcome_confirms_where_it_was_seen_and_changes_nothing_else(
     reader.reports(event, one.id)
     assert reader.confirmed is confirms
     assert reader.call("GET").json == {**before, "confirmed": confirms}
-    assert client.runtime.publishing.receipts(one.id)[event] == 1
+    assert client.runtime.receipts.of(one.id)[event] == 1
 
 
 def test_neither_a_forgery_nor_somebody_elses_welcome_confirms(client_with: ClientWith) -> None:
@@ -193,8 +188,8 @@ def test_a_press_confirms_by_the_page_it_opens_and_counts_nothing(client_with: C
     said = {"token": token, "event": "clicked"}
     assert client.call("POST", RECEIPTS, said).status_code == 204
     assert reader.confirmed
-    assert set(client.runtime.publishing.receipts(one.id).values()) == {0}
-    assert set(client.runtime.publishing.receipts(0).values()) == {0}
+    assert set(client.runtime.receipts.of(one.id).values()) == {0}
+    assert set(client.runtime.receipts.of(0).values()) == {0}
 
 
 @pytest.mark.parametrize(
@@ -214,8 +209,8 @@ def test_who_can_confirm_by_a_press_only_is_told_to_press(
     said = {"subscription": given, "receipts": receipts, "locale": "de"}
     assert client.call("POST", SUBSCRIPTIONS, said).status_code == 201
     (one,) = welcomes(client)
-    words = PRESS["de"] if press else TEST["de"][1]
-    assert one.text.body == words.format("The Daily Example")
+    words = texts("de")["alerts"]["press" if press else "shown"]
+    assert one.text.body == words.format(site="The Daily Example")
     assert Payload(one, "https://push.example").size < MAX_PLAINTEXT
 
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from service.model.delivery_rules import DeliveryRules
-from service.model.notifications import (
-    Audience,
-    Content,
-    Notification,
-    Outcome,
-    Record,
-    SendAt,
-    State,
-)
+from service.model.notifications import Audience, Content, Notification, Outcome, SendAt, State
 from service.model.preferences import NewsroomDefaults, Preferences, Quiet
+from service.model.subscriptions import Record
 
 NIGHT = Quiet.parse("22:00-07:00")
 MORNING = datetime(2026, 6, 2, 7, 0, tzinfo=timezone.utc).timestamp()

@@ -10,7 +10,7 @@ import pytest
 
 from service.model.languages import language_tag, right_to_left
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, State
-from service.model.payload import Payload, digest
+from service.model.payload import Payload, combined
 from tests.support.client import API, Client, browser, make_app
 from tests.support.installation import content
 
@@ -94,7 +94,7 @@ def test_the_readers_test_is_in_the_language_of_its_words(client: Client) -> Non
 def test_what_was_held_comes_in_the_language_of_its_headlines() -> None:
     one = Notification(1, content(lang="he"), Audience(everyone=True), State.SENT, 0.0, "a test")
     wave = replace(one, id=3, content=content("While you slept"), audience=Audience(waking=1))
-    made = digest(wave, [one, replace(one, id=2)], "en", "https://push.example")
+    made = combined(wave, [one, replace(one, id=2)], "en", "https://push.example")
     said = json.loads(made.carrying("r" * 22))["notification"]
     assert (said["lang"], said["dir"]) == ("he", "rtl")
 
@@ -142,5 +142,5 @@ def test_a_language_tag_is_kept_in_its_usual_spelling(tag: str, usual: str) -> N
         ("arn", False),
     ],
 )
-def test_which_way_a_language_runs(tag: str, rtl: bool) -> None:
+def test_a_language_is_written_from_right_to_left_or_not(tag: str, rtl: bool) -> None:
     assert right_to_left(tag) is rtl

@@ -1,9 +1,6 @@
-"""Readers' clocks: quiet hours and dates in any zone, through every change of clocks; pure."""
+"""What a reader chose about when to be alerted: read, packed and unpacked."""
 
 from __future__ import annotations
-
-from datetime import datetime, timezone
-from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import given
@@ -12,81 +9,14 @@ from hypothesis import strategies as st
 from service.model.preferences import (
     MOST_A_DAY,
     NO_QUIET,
-    QUARTER,
-    Hours,
     NewsroomDefaults,
     Preferences,
     Quiet,
-    day,
-    hours,
-    moment,
     quarter_of,
 )
 
-ZONES = st.sampled_from(sorted(available_timezones()))
 QUIET = st.builds(Quiet, st.integers(0, 95), st.integers(0, 95))
-# Two years from the beginning of 2026.
-QUARTERS = st.integers(1_767_225_600 // QUARTER, 1_830_297_600 // QUARTER)
 NIGHT = Quiet.parse("22:00-07:00")
-
-
-def quarter(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()) // QUARTER
-
-
-def utc(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%d %H:%M}"
-
-
-def there(zone: str, at: int) -> int:
-    now = datetime.fromtimestamp(at * QUARTER, ZoneInfo(zone))
-    return now.hour * 4 + now.minute // 15
-
-
-@given(ZONES, QUIET, QUARTERS)
-def test_quiet_hours_are_what_the_readers_clock_says_at_every_quarter_hour(
-    zone: str, quiet: Quiet, at: int
-) -> None:
-    said = hours(zone, quiet, at)
-    if quiet.start == quiet.end:
-        assert said == Hours(0, 0)
-        return
-    assert bool(said.quiet_until) == quiet.covers(there(zone, at))
-    until = said.quiet_until // QUARTER if said.quiet_until else at
-    assert all(quiet.covers(there(zone, one)) for one in range(at, until))
-    assert not quiet.covers(there(zone, until))
-    next = said.quiet_from // QUARTER
-    assert all(not quiet.covers(there(zone, one)) for one in range(until, next))
-    assert quiet.covers(there(zone, next))
-
-
-def test_a_night_in_which_clocks_are_changed_is_an_hour_shorter_or_longer() -> None:
-    # Riga is two hours ahead of UTC in winter, three in summer.
-    spring = hours("Europe/Riga", NIGHT, quarter("2026-03-28T23:00"))
-    assert (utc(spring.quiet_until), utc(spring.quiet_from)) == ("29 04:00", "29 19:00")
-    autumn = hours("Europe/Riga", NIGHT, quarter("2026-10-24T23:00"))
-    assert (utc(autumn.quiet_until), utc(autumn.quiet_from)) == ("25 05:00", "25 20:00")
-
-
-def test_who_named_no_zone_lives_by_utc() -> None:
-    assert utc(hours("", NIGHT, quarter("2026-06-01T23:00")).quiet_until) == "02 07:00"
-    assert day("", quarter("2026-06-01T23:45")) == 20260601
-
-
-def test_who_lives_in_a_zone_that_this_machine_does_not_know_lives_by_utc() -> None:
-    at = quarter("2026-06-01T23:00")
-    assert hours("Mars/Olympus_Mons", NIGHT, at) == hours("", NIGHT, at)
-
-
-def test_a_date_begins_at_midnight_there() -> None:
-    at = quarter("2026-06-01T20:45")
-    assert [day("Europe/Riga", at), day("Europe/Riga", at + 1)] == [20260601, 20260602]
-    assert day("America/Los_Angeles", at) == 20260601
-
-
-def test_a_clocks_time_that_does_not_exist_comes_later_of_a_doubled_one_the_first() -> None:
-    assert moment("Europe/Riga", "2026-03-29T03:30") == quarter("2026-03-29T01:30") * QUARTER
-    assert moment("Europe/Riga", "2026-10-25T03:30") == quarter("2026-10-25T00:30") * QUARTER
 
 
 @pytest.mark.parametrize(

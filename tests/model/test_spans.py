@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from service.model.retention import DAY
 from service.model.spans import span
 
 
@@ -31,3 +32,18 @@ from service.model.spans import span
 )
 def test_a_span_is_said_in_its_two_largest_units(seconds: float, words: str) -> None:
     assert span(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("language", "spans"),
+    [
+        ("en", {60: "1 minute", DAY: "1 day", 2 * DAY: "2 days", DAY // 2: "12 hours"}),
+        ("fr", {DAY: "1\xa0jour", 30 * DAY: "30\xa0jours"}),
+        ("ru", {3 * DAY: "3 дня", 11 * DAY: "11 дней", 21 * DAY: "21 день", 30 * DAY: "30 дней"}),
+        ("ar", {2 * DAY: "يومان", 7 * DAY: "7 أيام", 30 * DAY: "30 يومًا", 101 * DAY: "101 يوم"}),
+    ],
+)
+def test_a_span_of_time_is_written_as_the_language_counts(
+    language: str, spans: dict[int, str]
+) -> None:
+    assert {seconds: span(seconds, language) for seconds in spans} == spans

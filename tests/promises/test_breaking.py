@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from service.model.notifications import Audience, Batch, SubscriptionId
+from service.model.notifications import Audience, Batch
+from service.model.subscriptions import SubscriptionId
 from service.store.outcomes import Outcomes
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService

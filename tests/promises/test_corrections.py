@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from service.domain.publishing import Conflict
-from service.model.notifications import Audience, State, SubscriptionId
-from service.store.records import SubscriptionRequest
+from service.model.notifications import Audience, State
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 
@@ -119,7 +119,7 @@ def test_the_new_text_replaces_the_old_one_on_the_screen(
             endpoint=runtime.endpoints.parse(browser.endpoint),
             p256dh=browser.p256dh,
             auth=browser.auth,
-            vapid_key=runtime.vapid_public_key,
+            vapid_key=runtime.keys.current,
         )
     )
     installation.worker()

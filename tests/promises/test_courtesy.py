@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from service.domain.publishing import Conflict
-from service.model.notifications import Audience, SendAt, State, SubscriptionId
-from service.model.payload import SLEPT
-from service.model.preferences import NO_QUIET, QUARTER, day
+from service.model.clocks import QUARTER, day
+from service.model.notifications import Audience, SendAt, State
+from service.model.preferences import NO_QUIET
+from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
@@ -137,7 +138,7 @@ def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
     body = content().body
     assert said(came) == {
         f"First|{body}": 40,
-        f"{SLEPT['en']}|Second\nFirst": 60,
+        "While you slept|Second\nFirst": 60,
     }
 
 
@@ -184,7 +185,7 @@ def test_what_is_held_has_the_words_that_hold_in_the_morning(
     reading.over(correction.id)
     came = wake(reading, push)
     assert said(came) == {
-        f"{SLEPT['en']}|Never mind\nNobody dead": 50,
+        "While you slept|Never mind\nNobody dead": 50,
     }
 
 
@@ -227,7 +228,7 @@ def test_who_has_an_alert_since_the_morning_gets_its_correction_and_nothing_twic
     correction = reading.correct(id, "Nobody dead")
     reading.over(correction.id)
     assert reading.outcomes(correction.id) == {"accepted": READERS}
-    held = reading.runtime.store.held.of(0, range(READERS), [id])
+    held = reading.runtime.store.held_alerts.of(0, range(READERS), [id])
     assert held == {}, "another wave brings nothing of it again"
 
 
@@ -247,9 +248,9 @@ def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
 ) -> None:
     choose(reading, range(50), quiet=around_now())
     reading.over(reading.publish())
-    (quarter,) = reading.runtime.store.held.due(1 << 40)
+    (quarter,) = reading.runtime.store.held_alerts.due(1 << 40)
     reading.runtime.publishing.wake_readers(quarter * QUARTER + 4 * 3600, FRONT)
-    assert reading.runtime.store.held.due(1 << 40) == []
+    assert reading.runtime.store.held_alerts.due(1 << 40) == []
     assert not reading.runtime.publishing.waves(9)
 
 

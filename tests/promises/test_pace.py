@@ -11,7 +11,8 @@ import pytest
 
 from service.app import create_app
 from service.local import pretend_readers
-from service.model.notifications import State, SubscriptionId
+from service.model.notifications import State
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.batches import Recent
 from service.store.bitmaps import bitmap_key, month_of

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.model.notifications import Audience, SubscriptionId
+from service.model.notifications import Audience
+from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, Client
 from tests.support.forked import Forked
 from tests.support.installation import Installation, content, wait_until

@@ -7,9 +7,11 @@ import json
 
 import pytest
 
-from service.model.notifications import Audience, Notification, State, SubscriptionId
+from service.model.clocks import QUARTER
+from service.model.notifications import Audience, Notification, State
 from service.model.payload import Payload
-from service.model.preferences import NO_QUIET, QUARTER
+from service.model.preferences import NO_QUIET
+from service.model.subscriptions import SubscriptionId
 from tests.support.installation import Installation, content
 from tests.support.push_service import Message, PushService
 from tests.support.seeded import around_now, choose, reader_of, shown
@@ -64,7 +66,7 @@ def test_nor_does_what_was_held_while_they_slept(reading: Installation, push: Pu
         reading.over(id)
     assert push.received == [], "all of it is held"
     choose(reading, range(READERS), quiet=NO_QUIET)
-    (quarter,) = reading.runtime.store.held.due(1 << 40)
+    (quarter,) = reading.runtime.store.held_alerts.due(1 << 40)
     reading.runtime.publishing.wake_readers(quarter * QUARTER, "https://paper.example")
     (wave,) = reading.runtime.publishing.waves(9)
     reading.over(wave.id)

@@ -9,8 +9,10 @@ import pytest
 
 from service.domain.publishing import Conflict
 from service.local import pretend_readers
-from service.model.notifications import Audience, Content, Outcome, SendAt, State, SubscriptionId
-from service.model.preferences import NO_QUIET, QUARTER
+from service.model.clocks import QUARTER
+from service.model.notifications import Audience, Content, Outcome, SendAt, State
+from service.model.preferences import NO_QUIET
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.held_alerts import Brought
 from service.store.outcomes import Result
@@ -67,9 +69,9 @@ def test_who_took_the_last_alert_is_known_after_a_morning_of_waves(
     installation.clock()
     installation.over(installation.publish())
     make_waves(installation.runtime, 40)
-    dispatch = installation.runtime.dispatch
-    assert dispatch.accepted_recently([SubscriptionId(0, 1)])
-    assert not dispatch.accepted_recently([SubscriptionId(0, 2)])
+    services = installation.runtime.push_services
+    assert services.accepted_recently([SubscriptionId(0, 1)])
+    assert not services.accepted_recently([SubscriptionId(0, 2)])
 
 
 def test_an_alert_that_is_sent_at_once_began_when_it_was_made_to_the_millisecond(
@@ -112,7 +114,7 @@ def test_whoever_reports_to_an_alert_was_counted_for_it_and_nobody_twice(
     before = publishing.held(publishing.get(ten))
     assert (before.waiting, before.brought, before.waves) == (60, 0, ())
     assert before.first_at == before.last_at
-    (quarter,) = reading.runtime.store.held.pending()
+    (quarter,) = reading.runtime.store.held_alerts.pending()
     assert before.first_at == quarter * QUARTER
 
     wake(reading, push)
@@ -140,7 +142,7 @@ def test_what_a_wave_has_brought_so_far_is_said_while_it_is_under_way(
     reading.over(id)
     sleepers = iter(range(30))
     push.answer_with(lambda _: Answer(201) if next(sleepers, None) is not None else Answer(503, {}))
-    (quarter,) = reading.runtime.store.held.pending()
+    (quarter,) = reading.runtime.store.held_alerts.pending()
     choose(reading, range(100), quiet=NO_QUIET)
     publishing = reading.runtime.publishing
     publishing.wake_readers(quarter * QUARTER, FRONT)
@@ -269,7 +271,7 @@ def test_a_wave_that_is_under_way_brings_nothing_more_of_what_is_withdrawn(
 
 def seed(client: Client, count: int) -> None:
     runtime = client.runtime
-    origins, key = ["https://push.example"], runtime.vapid_public_key
+    origins, key = ["https://push.example"], runtime.keys.current
     list(pretend_readers.seed(runtime.store, count, origins=origins, vapid_key=key, topics=[]))
 
 
@@ -406,6 +408,6 @@ def test_who_is_held_by_a_worker_that_redis_kept_waiting_wakes_in_a_quarter_to_c
     # As of the worker, who has asked Redis to write it down half an hour ago.
     monkeypatch.setattr(time, "time", lambda: now - 1800)
     hold(runtime, id, {int(now // QUARTER) - 1: 4})
-    (quarter,) = runtime.store.held.pending()
+    (quarter,) = runtime.store.held_alerts.pending()
     assert quarter > now // QUARTER
     assert runtime.publishing.held(runtime.publishing.get(id)).waiting == 4

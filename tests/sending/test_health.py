@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 
-from service.model.notifications import Outcome, SubscriptionId
+from service.model.notifications import Outcome
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.push_services import Pace
 from tests.support.installation import wait_until

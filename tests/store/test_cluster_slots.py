@@ -16,10 +16,10 @@ import redis
 
 from service.local import pretend_readers
 from service.model.endpoints import Endpoint
-from service.model.notifications import Audience, SendAt, State, SubscriptionId
+from service.model.notifications import Audience, SendAt, State
 from service.model.retention import GONE_KEPT
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
-from service.store.records import SubscriptionRequest
 from service.store.subscriptions import HasLeft
 from tests.support.installation import Installation, content, free_port, wait_for, wait_until
 from tests.support.push_service import Answer, Message, PushService
@@ -111,7 +111,7 @@ def test_from_subscribing_to_the_report_nothing_touches_two_slots(
     reached = clustered.outcomes(breaking)
     assert sum(reached.values()) == runtime.publishing.progress(breaking).recipients
     assert reached["gone"] >= 1
-    assert [(story.slug, story.followers) for story in runtime.publishing.stories()] == [
+    assert [(story.slug, story.followers) for story in runtime.stories.running()] == [
         ("storm", 0),
         ("quake", 0),
     ]

@@ -117,13 +117,13 @@ def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(
     claim = store.sending.claim(id, 0, "one", 5000)
     assert claim is not None
     assert services.release(installation.push.origin, time.time())
-    dispatch.advance_all()
-    (base,) = store.installation.bases.all().values()
+    installation.runtime.push_services.try_released(time.time())
+    (base,) = store.names.bases.all().values()
     in_an_hour = int(now * 1000) + 3_600_000
     retries = {base: Retry(2, in_an_hour), base + 1: Retry(5, in_an_hour)}
     store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries)
     assert store.sending.claim(id, 0, "two", 5000) is None
-    dispatch.advance_all()
+    installation.runtime.push_services.try_released(time.time())
     again = store.sending.claim(id, 0, "two", 5000)
     assert again is not None
     assert again.retries[base].attempts == 2
@@ -136,10 +136,10 @@ def test_a_release_is_over_when_the_push_service_rests_again(installation: Insta
     services, now = installation.runtime.store.services, time.time()
     services.rest(GOOGLE, Rest(1, now, now + 3600, "503"))
     assert services.release(GOOGLE, time.time())
-    installation.runtime.dispatch.advance_all()
+    installation.runtime.push_services.try_released(time.time())
     assert list(services.released()) == [GOOGLE]
     services.rest(GOOGLE, Rest(1, now, now + 3600, "503"))
-    installation.runtime.dispatch.advance_all()
+    installation.runtime.push_services.try_released(time.time())
     assert services.released() == {}
 
 

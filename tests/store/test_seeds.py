@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from service.local import pretend_readers
-from service.model.notifications import Audience, SubscriptionId
+from service.model.notifications import Audience
+from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.records import digest_of, index_key
 from tests.store.test_subscriptions import requested
@@ -51,7 +52,7 @@ def test_pretend_readers_are_found_by_their_endpoints_and_follow_the_topics(
 
 
 def test_pretend_readers_are_never_mixed_with_real_ones(installation: Installation) -> None:
-    real = requested("a-real-reader")._replace(vapid_key=installation.runtime.vapid_public_key)
+    real = requested("a-real-reader")._replace(vapid_key=installation.runtime.keys.current)
     installation.runtime.store.subscriptions.subscribe(real)
     keys = sorted(installation.runtime.store.redis.keys())
     done = stoppress(installation, "seed", "10")
@@ -80,9 +81,7 @@ def test_no_pretend_reader_is_put_at_a_real_push_service(installation: Installat
 def test_a_reader_who_comes_between_two_helpings_loses_no_bit(installation: Installation) -> None:
     assert stoppress(installation, "seed", "5").returncode == 0
     chosen = frozenset({"breaking"})
-    between = requested("x", topics=chosen)._replace(
-        vapid_key=installation.runtime.vapid_public_key
-    )
+    between = requested("x", topics=chosen)._replace(vapid_key=installation.runtime.keys.current)
     reader, _ = installation.runtime.store.subscriptions.subscribe(between)
     assert stoppress(installation, "seed", "10").returncode == 0
     assert installation.runtime.store.subscriptions.get(reader.id).topics == chosen

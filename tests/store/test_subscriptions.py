@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,17 +18,11 @@ from hypothesis.stateful import (
 )
 
 from service.model.endpoints import EndpointPolicy
-from service.model.notifications import Audience, Record, SubscriptionId, Topic
-from service.model.preferences import Preferences, Quiet
+from service.model.notifications import Audience, Topic
+from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
-from service.store.records import (
-    Subscription,
-    SubscriptionRequest,
-    digest_of,
-    index_key,
-    records_key,
-)
+from service.store.records import digest_of, index_key, records_key
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.support.redis_server import RedisServer
 
@@ -50,7 +43,7 @@ def requested(name: object, keys: int = 0, **preferences: object) -> Subscriptio
 def store(redis_url: str, request: pytest.FixtureRequest) -> Store:
     store = Store(connect(redis_url), request.param)
     for slug in ("world", "sport"):
-        store.installation.add_topic(Topic(slug, slug.title()))
+        store.topics.add(Topic(slug, slug.title()))
     return store
 
 
@@ -221,34 +214,34 @@ def test_however_many_processes_subscribe_at_once_every_id_is_given_to_one_endpo
 def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_after_it_was_removed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, elsewhere = store.installation, Store(store.redis).installation
+    here, elsewhere = store.topics, Store(store.redis).topics
     chosen = {"world", "culture"}
-    assert not here.has_topics(chosen)
-    assert not elsewhere.has_topics(chosen)
-    here.add_topic(Topic("culture", "Culture"))
-    assert here.has_topics(chosen)
-    assert elsewhere.has_topics(chosen)
-    here.remove_topic("culture")
-    assert not here.has_topics(chosen)
+    assert not here.has(chosen)
+    assert not elsewhere.has(chosen)
+    here.add(Topic("culture", "Culture"))
+    assert here.has(chosen)
+    assert elsewhere.has(chosen)
+    here.remove("culture")
+    assert not here.has(chosen)
     now = time.monotonic()
-    monkeypatch.setattr("service.store.installation.time.monotonic", lambda: now + 1.1)
-    assert not elsewhere.has_topics(chosen)
+    monkeypatch.setattr("service.store.topics.time.monotonic", lambda: now + 1.1)
+    assert not elsewhere.has(chosen)
 
 
 def test_what_anybody_may_name_is_soon_enough_and_no_reader_pays_for_it(store: Store) -> None:
     """Each name is a bitmap as long as the highest id: 125 KB among a million readers."""
-    redis, installation = store.redis, store.installation
+    redis, names = store.redis, store.names
     made_up = {f"https://a{n}.notify.windows.com/w/?token=": n + 1 for n in range(500)}
     redis.hset("{g}:names:bases", mapping=made_up)
     redis.hset("{g}:names:locales", mapping={f"en-x-{n}": n + 1 for n in range(500)})
     parse = EndpointPolicy(("https://push.example",)).parse
-    assert not installation.base(parse("https://a500.notify.windows.com/w/?token=x"))
-    assert installation.base(parse("https://a499.notify.windows.com/w/?token=x"))
-    assert installation.base(parse("https://web.push.apple.com/x"))
-    assert installation.base(parse("https://updates.push.services.mozilla.com/wpush/v2/x"))
-    assert installation.base(parse("https://fcm.googleapis.com/fcm/send/x"))
-    assert installation.base(parse("https://push.example/x"))
-    assert not installation.locale("enx-LV")
+    assert not names.base(parse("https://a500.notify.windows.com/w/?token=x"))
+    assert names.base(parse("https://a499.notify.windows.com/w/?token=x"))
+    assert names.base(parse("https://web.push.apple.com/x"))
+    assert names.base(parse("https://updates.push.services.mozilla.com/wpush/v2/x"))
+    assert names.base(parse("https://fcm.googleapis.com/fcm/send/x"))
+    assert names.base(parse("https://push.example/x"))
+    assert not names.locale("enx-LV")
     german, _ = store.subscriptions.subscribe(requested("german", locale="de-AT"))
     assert german.locale == "de"
     in_german = Audience(everyone=True, locales=("de",))
@@ -271,33 +264,6 @@ def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) ->
     assert len(packed) == 249
 
 
-def test_records_survive_packing_and_those_of_earlier_versions_are_read() -> None:
-    keys = b"\x04" + bytes(range(64)), bytes(16)
-    record = Record(3, "rest/of%2Fit", *keys, 2, 2000, 1999, 20000, 20001)
-    assert Record.unpack(record.pack()) == record
-    # Of the first version, which knew no choice.
-    before = struct.pack(">HBHHHH", 3, 2, 2000, 1999, 20000, 20001)
-    after = keys[0][1:] + keys[1] + b"rest/of%2Fit"
-    assert Record.unpack(b"\x01" + before + after) == record
-    # Of the second, in which that took six bytes.
-    assert Record.unpack(b"\x02" + before + bytes([255, 255, 255, 0, 0, 0, 0]) + after) == record
-    chosen = Preferences(Quiet(88, 28), 3, allow_breaking=True, paused_until=1_795_644_000)
-    hours = (1_795_644_000 - 1_767_225_600) // 3600
-    six = struct.pack(">BBBBH", 88, 28, 3, 1, hours)
-    read = Record.unpack(b"\x02" + before + six + b"\x07" + after)
-    assert (Preferences.unpack(read.preferences), read.wording) == (chosen, 7)
-    with pytest.raises(ValueError, match="version 9"):
-        Record.unpack(b"\x09" + record.pack()[1:])
-
-
-@pytest.mark.parametrize(
-    "text", ["", "0", "-1", "0--1", "0-01", "a-1", "0-4294967296", "256-0", "٣-1"]
-)
-def test_what_is_not_a_subscription_id_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="not a subscription id"):
-        SubscriptionId.parse(text)
-
-
 class Audiences(RuleBasedStateMachine):
     """Whatever happens, in whatever order, every audience counts exactly who belongs to it."""
 
@@ -309,7 +275,7 @@ class Audiences(RuleBasedStateMachine):
         self.redis.flushdb()
         self.store = Store(self.redis, 2)
         for slug in ("world", "sport", "culture"):
-            self.store.installation.add_topic(Topic(slug, slug.title()))
+            self.store.topics.add(Topic(slug, slug.title()))
         self.readers: dict[str, tuple[SubscriptionId, frozenset[str], str]] = {}
         self.gone: set[str] = set()
 

@@ -379,7 +379,7 @@ function askOnClick({ target }) {
 function furnish() {
   if ("bell" in settings && !corner.isConnected) document.body?.append(corner);
   const empty = [...document.querySelectorAll("[data-stop-press]")].filter((one) => !one.shadowRoot);
-  if (empty.length) import("./look.js").then((look) => look.furnish(reader, empty)).catch(trouble);
+  if (empty.length) import("./bell.js").then((bell) => bell.furnish(reader, empty)).catch(trouble);
 }
 
 // With the service down, a page must neither slow nor err: the next visit tries again.

@@ -38,14 +38,7 @@
   const MOST_WAITING = 50;
   // Our own action under each alert where there is room, and the fragment of what it opens.
   const FEWER = "stop-press=fewer";
-  const FEWER_ALERTS = {
-    ar: "تنبيهات أقل",
-    de: "Weniger Meldungen",
-    en: "Fewer alerts",
-    es: "Menos avisos",
-    fr: "Moins d’alertes",
-    ru: "Реже уведомлять",
-  };
+  const FEWER_ALERTS = EACH_LANGUAGE.links.fewer; // service/reader/scripts.py puts them in
   // Firefox tells of closing also when the click closed it, which is no dismissal.
   const clicked = new Set();
 

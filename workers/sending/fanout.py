@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from service.model.notifications import Outcome, Record, SubscriptionId
+from service.model.notifications import Outcome
+from service.model.subscriptions import Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.batches import Recent
 from service.store.held_alerts import NOTHING
@@ -71,8 +72,8 @@ class FanOut:
         self._health = Health(
             runtime.store.services,
             self._window,
-            runtime.dispatch.accepted_recently,
-            runtime.dispatch.answers_in_a_minute,
+            runtime.push_services.accepted_recently,
+            runtime.push_services.answers_in_a_minute,
         )
         self._bases = Bases(runtime, self._health)
         self._messages = Messages(runtime, self._bases, self._health, signers)

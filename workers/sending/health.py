@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId
 from service.store.push_services import AHEAD, LIMITED, Pace, Rest, Services
 from workers.sending import policy
 

@@ -211,7 +211,7 @@ def test_another_providers_reader_moves_over_without_being_asked_again(
     push_service: PushService,
     scope: str,
 ) -> None:
-    installation.runtime.store.installation.change_topic(Topic("world", "World", default=True))
+    installation.runtime.store.topics.change(Topic("world", "World", default=True))
     tab, old = subscribe_at_another_provider(publisher, firefox, scope)
 
     tab.go(publisher.page("/", address, retire="/old/worker.js"))

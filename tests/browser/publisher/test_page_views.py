@@ -12,7 +12,6 @@ from playwright.sync_api import Browser
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import Publisher, mended, receipts, subscribe
-from tests.support.browser.readers import wait_for_page
 from tests.support.browser.served import Served
 from tests.support.client import make_app
 from tests.support.installation import Installation, wait_until
@@ -44,20 +43,19 @@ def test_an_ordinary_page_view_asks_stop_press_nothing_and_never_sends_a_cookie(
         page = context.new_page()
         first = publisher.page("/", stop_press.address, topic="world")
         second = publisher.page("/ferry", stop_press.address, topic="world")
-        page.goto(first)
-        wait_for_page(page, "window.StopPress")
+
+        def view(url: str) -> None:
+            """Open a page, until it has all that it needs: whether to ask comes last."""
+            with page.expect_event("requestfinished", lambda one: one.url.endswith("/site")):
+                page.goto(url)
+
         # What a page view may need is kept by the browser for five minutes.
-        wait_for_page(page, "localStorage['stop-press-asked']")
-        page.wait_for_load_state("networkidle")
+        view(first)
         assert {path for path, _ in stop_press.asked} <= {"/optin.js", "/api/v1/site"}
-        page.goto(second)  # the second view, the one that may ask for the panel's terms
-        wait_for_page(page, "window.StopPress")
-        page.wait_for_load_state("networkidle")
+        view(second)  # the second view, the one that may ask for the panel's terms
         before = len(stop_press.asked)
-        for path in (first, second):
-            page.goto(path)
-            wait_for_page(page, "window.StopPress")
-            page.wait_for_load_state("networkidle")
+        for url in (first, second):
+            view(url)
         assert stop_press.asked[before:] == []
         assert {path for path, _ in stop_press.asked} == {"/optin.js", "/api/v1/site"}
         assert {cookies for _, cookies in stop_press.asked} == {None}

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.model.notifications import Audience, SubscriptionId
+from service.model.notifications import Audience
+from service.model.subscriptions import SubscriptionId
 from service.reader.scripts import WEB
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab

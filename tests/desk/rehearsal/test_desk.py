@@ -18,8 +18,8 @@ from service.local import pretend_readers, rehearsal
 from service.local.rehearsal import Rehearsal
 from service.model.endpoints import Endpoint
 from service.model.notifications import Outcome, State
+from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
-from service.store.records import SubscriptionRequest
 from tests.support.installation import content, wait_until
 from tests.support.newsroom import (
     DESK,
@@ -244,7 +244,7 @@ def test_a_rehearsal_sends_only_to_its_own_push_service(
         0,
         [
             SubscriptionRequest(
-                stray, *keys, theirs.vapid_public_key, frozenset(), "en-GB", "Europe/Riga"
+                stray, *keys, theirs.keys.current, frozenset(), "en-GB", "Europe/Riga"
             )
         ],
     )

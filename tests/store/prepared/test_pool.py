@@ -11,9 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from service.model.notifications import Progress, State, SubscriptionId
+from service.model.notifications import Progress, State
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import bitmap_key
-from service.store.records import BUCKET, SubscriptionRequest
+from service.store.records import BUCKET
 from tests.support.installation import Installation, wait_until
 from tests.support.prepared_keys import (
     READERS,
@@ -39,7 +40,7 @@ def test_a_browser_reads_what_is_sent_with_a_key_from_the_pool(installation: Ins
     p256dh = browser.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     subscriptions = installation.runtime.store.subscriptions
     endpoint = installation.runtime.endpoints.parse(f"{installation.push.origin}/push/one")
-    requested = SubscriptionRequest(endpoint, p256dh, auth, installation.runtime.vapid_public_key)
+    requested = SubscriptionRequest(endpoint, p256dh, auth, installation.runtime.keys.current)
     id = subscriptions.subscribe(requested)[0].id
     fill(installation.runtime)
     key = Pool(installation.runtime).take(0, 0)[id.number]

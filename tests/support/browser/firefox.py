@@ -83,14 +83,15 @@ _KEYS = {
     "ArrowDown": "\ue015",
 }
 
-# The middle of the first element that matches, once it is laid out, else null. Open shadow roots
-# are searched too: a panel on somebody else's page may live in one.
+# The middle of the first element that matches, once it is laid out and the page has loaded, else
+# null: an element is there before the script that makes it work. Open shadow roots are searched
+# too: a panel on somebody else's page may live in one.
 _AIM = """
 (() => {
   const find = (root) => root.querySelector(%(selector)s) ?? [...root.querySelectorAll("*")]
     .filter((element) => element.shadowRoot)
     .reduce((found, element) => found ?? find(element.shadowRoot), null);
-  const element = find(document);
+  const element = document.readyState === "complete" ? find(document) : null;
   element?.scrollIntoView({block: "center", behavior: "instant"});
   const box = element?.getBoundingClientRect();
   return box?.width && box?.height ? [box.x + box.width / 2, box.y + box.height / 2] : null;

@@ -118,5 +118,5 @@ def registrations(tab: Tab) -> dict[str, str]:
 
 
 def receipts(installation: Installation, id: int) -> dict[str, int]:
-    counts = installation.runtime.publishing.receipts(id)
+    counts = installation.runtime.receipts.of(id)
     return {event: count for event, count in counts.items() if count}

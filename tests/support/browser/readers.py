@@ -16,12 +16,13 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
 
 from service.local import pretend_readers
 from service.model.keys import b64url
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 Visit = Callable[..., Page]
 
+ASKED_AFTER_MS = 20_000  # of a page view, unless the newsroom says otherwise
 IPHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 "
     "(KHTML, like Gecko) Version/18.4 Mobile/15E148 Safari/604.1"
@@ -136,10 +137,44 @@ def wait_for_page(page: Page, expression: str) -> None:
     wait_until(lambda: page.evaluate(f"Boolean({expression})"))
 
 
+# Notes on every document the timers that its scripts wait for: their lengths by their numbers.
+_NOTE_TIMERS = """
+(() => {
+  const { setTimeout: set, clearTimeout: clear } = window;
+  window.testTimers = new Map();
+  window.setTimeout = (run, length, ...given) => {
+    const number = set(() => { testTimers.delete(number); run(...given); }, length);
+    testTimers.set(number, length);
+    return number;
+  };
+  window.clearTimeout = (number) => { testTimers.delete(number); clear(number); };
+})();
+"""
+
+
 def stop_clock(page: Page) -> None:
-    """Let no timer of a page run but as the test says, by `page.clock.run_for`."""
-    page.clock.install()
-    page.clock.pause_at(time.time() + 1)
+    """Let no timer that a page sets from now on run but as the test says, by `run_clock`."""
+    now = time.time()
+    # A clock may not go back: on a busy machine the page's own goes on a while between the two.
+    page.clock.install(time=now - 3600)
+    page.clock.pause_at(now)
+    page.evaluate(_NOTE_TIMERS)
+    page.add_init_script(_NOTE_TIMERS)
+
+
+def timers(page: Page) -> list[int]:
+    """The timers that a page with a stopped clock waits for: their lengths in milliseconds."""
+    found: list[int] = page.evaluate("[...testTimers.values()]")
+    return found
+
+
+def run_clock(page: Page, milliseconds: int, *, timer: int, count: int = 1) -> None:
+    """Advance a stopped clock once the page waits for timers of that length, `count` of them.
+
+    A page that is given the time before it has set its timer waits for ever.
+    """
+    wait_until(lambda: timers(page).count(timer) >= count)
+    page.clock.run_for(milliseconds)
 
 
 def bell(page: Page) -> Locator:
@@ -169,6 +204,7 @@ def choose(page: Page, name: str, option: str) -> None:
 
 def tab_to(page: Page, selector: str) -> None:
     """Press Tab until the focus, which must be seen, is there: shadow roots are looked into."""
+    page.locator(selector).first.wait_for()
     look = """(s) => {
       let node = document.activeElement;
       while (node.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;

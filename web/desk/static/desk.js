@@ -27,6 +27,16 @@ document.querySelector(".topics")?.addEventListener("input", () => {
   document.querySelector("[name=audience][value=topics]").checked = true;
 });
 
+// A choice that the editor made before htmx listened, or that the browser kept over a reload, counts
+// too. By now htmx listens, because its script comes first.
+document.addEventListener("DOMContentLoaded", () => {
+  const audience = document.querySelector("#audience");
+  const boxes = [...(audience?.querySelectorAll("input") ?? [])];
+  if (boxes.some((box) => box.checked !== box.defaultChecked)) {
+    audience.dispatchEvent(new Event("change"));
+  }
+});
+
 // Choosing a time, or whose time zone it is in, also chooses “At”.
 const at = document.querySelector("#at");
 for (const field of document.querySelectorAll("#at, [name=local]")) {

@@ -120,11 +120,10 @@ page.querySelector("[data-host]").textContent = location.hostname;
 tailor("browser", browser);
 tailor("system", system);
 const certain = obstacle();
-if (certain) {
-  explain(certain);
-  page.querySelector("#ask").disabled = certain !== "blocked";
-}
-page.querySelector("#ask").addEventListener("click", () => window.StopPress.ask());
+if (certain) explain(certain);
+const ask = page.querySelector("#ask");
+ask.addEventListener("click", () => window.StopPress.ask());
+ask.disabled = certain !== null && certain !== "blocked";
 page.querySelector("#preferences").addEventListener("click", () => window.StopPress.ask());
 window.addEventListener("stoppress:change", ({ detail }) => showSubscription(detail));
 showSubscription(window.StopPress.state());
