@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from service.desk.words import forecast_words
 from service.domain import forecast
 from service.domain.forecast import Forecast
 from service.model.clocks import QUARTER, day
@@ -133,31 +132,3 @@ def test_forecast_of_a_large_audience_comes_from_a_sample(
     expected = forecast_of(installation)
     assert (expected.recipients, expected.asked, expected.exact) == (1000, 200, False)
     assert 50 < expected.held < 150, "half of the sample, within seven standard deviations"
-
-
-@pytest.mark.parametrize(
-    ("expected", "words"),
-    [
-        (Forecast(10, 10, 0, 0, 0, 0), "All as soon as it is sent"),
-        (Forecast(99_999, 1000, 0, 0, 0, 0), "As good as all once it is sent"),
-        (
-            Forecast(1500, 1500, 1200, 0, 0, 0),
-            "300 as soon as it is sent; 1,200 when their quiet hours end",
-        ),
-        (
-            Forecast(99_999, 1000, 287, 12, 6, 0),
-            "About 70 % as soon as it is sent; about 29 % when their quiet hours end;"
-            " about 2 % not at all: they paused, or had as many today as they want"
-            " (from 1,000 of them, drawn at random)",
-        ),
-        (
-            Forecast(99_999, 1000, 997, 0, 0, 3),
-            "Nearly all when their quiet hours end;"
-            " less than 1 % not at all: that time is over by their clocks",
-        ),
-    ],
-)
-def test_desk_shows_a_share_no_more_exactly_than_it_is_known(
-    expected: Forecast, words: str
-) -> None:
-    assert words in forecast_words(expected)

@@ -8,7 +8,6 @@ import re
 
 import pytest
 
-from service.desk.words import estimate_words
 from service.domain import receipts
 from service.domain.receipts import Estimate, estimates, reporting
 from service.local.pretend_readers import seed
@@ -128,26 +127,6 @@ def test_count_is_scaled_up_from_a_sample_and_shown_with_its_error(
     # Every browser reports a click: nothing to scale.
     assert abs(progress["receipts"]["clicked"] - 100) <= 3
     assert progress["receipts_error"]["clicked"] == 1
-
-
-@pytest.mark.parametrize(
-    ("reported", "share", "words"),
-    [
-        (0, 1.0, "0"),
-        (1, 1.0, "1"),
-        (60, 1.0, "60"),
-        (12_004, 1.0, "about 12,000 (± 100)"),
-        (203_086, 0.25, "about 812,000 (± 7,000)"),
-        (1, 0.025, "about 40 (± 40)"),
-        (0, 0.025, "0"),
-    ],
-)
-def test_desk_shows_a_count_no_more_exactly_than_it_is_known(
-    reported: int, share: float, words: str
-) -> None:
-    estimate = estimates({"shown": reported, "clicked": reported}, share)
-    assert estimate_words(estimate["shown"]) == words
-    assert estimate["clicked"].browsers == reported
 
 
 def test_error_is_made_of_sampling_and_counting() -> None:
