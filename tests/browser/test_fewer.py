@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +12,6 @@ from playwright.sync_api import Locator, Page, expect
 
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
-from service.reader.scripts import WEB
 from tests.browser.test_panel_looks import IN_VIEW, LOOKS, faults
 from tests.support.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
 from tests.support.installation import Installation
@@ -114,7 +112,7 @@ def test_a_story_is_muted_with_one_click_beside_those_muted_before(
     page.evaluate(PATCH % json.dumps({"muted_stories": ["storm"]}))
     box = come(page)
     box.get_by_role("button", name="Mute this story").click()
-    expect(box.get_by_role("status")).to_have_text("No more alerts about this story.")
+    expect(box.get_by_role("status")).to_have_text("You will get no more alerts about this story.")
     assert preferences(paper, id).muted == {"quake", "storm"}
     box.get_by_role("button", name="Undo: Mute this story").click()
     expect(box.get_by_role("status")).to_have_text("Undone.")
@@ -187,7 +185,7 @@ def test_a_keyboard_alone_is_enough(paper: Installation, reader: Any) -> None:
     expect(box.get_by_role("status")).to_contain_text("No alerts until")
     tab_to(page, "button.mute")
     page.keyboard.press("Space")
-    expect(box.get_by_role("status")).to_have_text("No more alerts about this story.")
+    expect(box.get_by_role("status")).to_have_text("You will get no more alerts about this story.")
     kept = preferences(paper, id)
     assert kept.preferences.paused_until > 0
     assert kept.muted == {"quake"}
@@ -221,14 +219,7 @@ def test_it_is_whole_and_without_fault_on_every_screen(
             assert button.bounding_box()["height"] >= 44, press
 
 
-def test_its_words_are_there_in_every_language_and_may_be_replaced(visit: Visit) -> None:
-    text = (WEB / "reader" / "links.js").read_text()
-    found = dict(re.findall(r"^  ([a-z]{2}): \{\n(.*?)^  \},", text, re.M | re.S))
-    languages = {path.stem for path in (WEB / "reader" / "texts").iterdir()}
-    assert set(found) == languages
-    names = {language: re.findall(r"^    (\w+):", rows, re.M) for language, rows in found.items()}
-    assert {tuple(row) for row in names.values()} == {tuple(names["en"])}
-    assert all("{when}" in rows for rows in found.values())
+def test_a_publisher_replaces_these_texts_too(visit: Visit) -> None:
     page = visit(script='data-texts="/demo/static/icon.svg"')
     page.route(
         "**/icon.svg", lambda route: route.fulfill(json={"tonight": "Hush", "fewer": "Less"})

@@ -256,18 +256,20 @@ def test_panel_and_preferences_lead_to_what_is_stored_and_hand_it_over_as_a_file
 ) -> None:
     page = visit()
     bell(page).click()
-    expect(panel(page)).to_contain_text("that erases all that is stored")
+    expect(panel(page)).to_contain_text("We then delete your subscription")
     with page.context.expect_page() as opened:
-        panel(page).get_by_role("link", name="What is stored").click()
-    expect(opened.value.get_by_role("heading", level=1)).to_have_text("What our alerts know of you")
+        panel(page).get_by_role("link", name="What we store").click()
+    expect(opened.value.get_by_role("heading", level=1)).to_have_text(
+        "What our alerts store about you"
+    )
     assert opened.value.evaluate("opener") is None
     opened.value.close()
 
     id = subscribe(page)
     bell(page).click()
-    expect(panel(page).get_by_role("link", name="What is stored")).to_be_visible()
+    expect(panel(page).get_by_role("link", name="What we store")).to_be_visible()
     with page.expect_download() as download:
-        panel(page).get_by_role("button", name="Download what is stored").click()
+        panel(page).get_by_role("button", name="Download my data").click()
     assert download.value.suggested_filename == "alerts.json"
     file = json.loads(Path(download.value.path()).read_text())
     assert (file["id"], file["topics"], file["alerts_handed_over"]) == (str(id), ["world"], [])
@@ -281,7 +283,7 @@ def test_what_cannot_be_handed_over_is_said(visit: Visit) -> None:
     bell(page).click()
     expect(panel(page).get_by_role("button", name="Save")).to_be_visible()
     page.context.set_offline(True)
-    panel(page).get_by_role("button", name="Download what is stored").click()
+    panel(page).get_by_role("button", name="Download my data").click()
     expect(panel(page).get_by_role("alert")).to_contain_text("We could not be reached")
 
 

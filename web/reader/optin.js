@@ -45,7 +45,7 @@ corner.dataset.stopPress = "corner";
 const supported =
   "serviceWorker" in navigator && "PushManager" in window && "Notification" in window;
 
-/** An error for which the panel has a text, named by `kind`. `cause` is for the console, and `status`
+/** An error for which the panel has a text, named by `kind`. `cause` is for the console; `status`
     is the service's, if it refused a call. */
 function failure(kind, cause, status) {
   return Object.assign(new Error(kind, { cause }), { kind, status });
@@ -252,7 +252,7 @@ function leave() {
   return alone(quit);
 }
 
-/** Tell the service about changes and, at most weekly if `seldom`, that this browser is still here. */
+/** Tell the service about changes, and (if `seldom`, weekly) that this browser is still here. */
 async function reconcile(subscription, kept, seldom) {
   const changed = subscription.endpoint !== kept.endpoint;
   const same = !changed && kept.receipts === receipts;

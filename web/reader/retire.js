@@ -5,8 +5,7 @@
 // Set while the old subscription has ended and ours is not there yet; the next visit then goes on.
 const MOVING = "stop-press-moving";
 
-/** Unregister the worker at the address `retired`. A reader who was subscribed there gets our default
-    topics. */
+/** Unregister the worker at the address `retired`, and subscribe its reader to our default topics. */
 export async function retire(retired, { runs, site, prepare, mayAsk }) {
   const url = new URL(retired, document.baseURI);
   const all = await navigator.serviceWorker.getRegistrations();

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from service.model.languages import texts
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
-from service.reader.scripts import WEB
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import POLICY, Publisher, policy
@@ -34,7 +34,7 @@ class Reader:
 
     def __init__(self, tab: Tab, language: str) -> None:
         self.tab = tab
-        self.t = json.loads((WEB / "reader" / "texts" / f"{language}.json").read_text())
+        self.t = texts(language)["panel"]
 
     def sees(self, part: str, *texts: str) -> None:
         """Wait until one of the panel's elements `part` says each of these."""
