@@ -24,17 +24,18 @@ TABLE = {
     "service/domain": "service.model service.store argon2 redis",
     "service/domain/job_queue.py": "rq",
     "service/local": "service.config service.model service.store cryptography redis",
-    "service/api": "service.domain service.model service.runtime service.store"
+    "service/api": "service.current service.domain service.model service.runtime service.store"
     " flask pydantic pydantic_core redis werkzeug",
     "service/api/monitoring.py": "prometheus_client",
     "service/api/problems.py": "gunicorn",
-    "service/desk": "service.api service.config service.domain service.local service.model"
-    " service.runtime babel flask flask_wtf redis werkzeug",
+    "service/desk": "service.api service.config service.current service.domain service.local"
+    " service.model service.runtime babel flask flask_wtf redis werkzeug",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",
     "service/cli/doctor/send.py": "pywebpush requests",
     "service/config.py": "service.model",
+    "service/current.py": "service.runtime flask",
     "service/runtime.py": "service.config service.domain service.model service.store",
     "service/app.py": "service.api service.config service.desk service.local.secrets_file"
     " service.model service.reader service.runtime service.store flask flask_wtf redis werkzeug",

@@ -11,17 +11,53 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from flask import Blueprint, Flask, Response, current_app
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from service.api import responses
+from service.api.auth import tools
+from service.api.calls import call
+from service.current import runtime
 from service.model.notifications import Notification, Outcome, Progress
 from service.runtime import Runtime
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 _DAY = 86_400.0  # seconds
 _LATEST = 100  # alerts looked through for those of the last day
+
+
+bp = Blueprint("health", __name__)
+
+
+def init_app(app: Flask) -> None:
+    """Let an application serve its figures."""
+    app.extensions["stoppress.figures"] = Figures(app.extensions["stoppress"])
+    app.register_blueprint(bp)
+
+
+@bp.get("/healthz")
+@call(gives={200: responses.Alive})
+def alive() -> responses.Alive:
+    """Say that this process answers, whatever else is down."""
+    return responses.Alive(status="alive")
+
+
+@bp.get("/readyz")
+@call(gives={200: responses.Ready})
+def ready() -> responses.Ready:
+    """Say that Redis accepts writes, and how many workers there are; 503 where it does not."""
+    runtime().store.check_writable()
+    return responses.Ready(status="ready", workers=runtime().job_queue.workers())
+
+
+@bp.get("/metrics")
+@call(by=tools("read", rates=()), gives={200: responses.Metrics})
+def metrics() -> Response:
+    """Show the state of the installation in Prometheus' text format."""
+    figures: Figures = current_app.extensions["stoppress.figures"]
+    return Response(figures.exposition(), content_type=CONTENT_TYPE_LATEST)
 
 
 class Figures(Collector):

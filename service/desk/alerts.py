@@ -9,7 +9,7 @@ from typing import Any
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api.auth import runtime
+from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.report import Report
 from service.desk.words import describe, service_name

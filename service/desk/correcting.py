@@ -9,8 +9,8 @@ from dataclasses import asdict
 from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api import notification_requests, reader_requests
-from service.api.auth import runtime
+from service.api import fields, notification_requests
+from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.forms import CorrectionForm, read_nonce
 from service.desk.session import signed_in
@@ -41,7 +41,7 @@ def correct(id: int) -> ResponseReturnValue:
     said = json.dumps(asdict(form)).encode()
     key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + said)
     try:
-        wanted = reader_requests.parse(notification_requests.Correction, said, runtime())
+        wanted = fields.parse(notification_requests.Correction, said, runtime())
         published = runtime().publishing.correct(
             root.id,
             title=wanted.title,
@@ -52,7 +52,7 @@ def correct(id: int) -> ResponseReturnValue:
             idempotency=key,
             check=lambda root: wanted.check(root, runtime()),
         )
-    except reader_requests.Invalid as invalid:
+    except fields.Invalid as invalid:
         return correction_page(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
     except Conflict as conflict:
         used = runtime().store.notifications.remembered(key.digest) is not None

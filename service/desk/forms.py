@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from flask import abort, request
 
-from service.api.reader_requests import Invalid
+from service.api.fields import Invalid
 from service.model import times
 from service.model.notifications import ROUND_THE_WORLD, Content, Notification, SendAt, State
 

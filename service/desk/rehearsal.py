@@ -7,7 +7,7 @@ import re
 from flask import current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api.auth import runtime
+from service.current import runtime
 from service.desk.blueprint import bp
 from service.local import rehearsal
 from service.local.rehearsal import LONGEST, MOST_READERS, READERS, Rehearsal, RehearsalError

@@ -7,10 +7,13 @@ import re
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api.auth import runtime
+from service.api import rate_limits
+from service.current import runtime
 from service.desk.blueprint import bp, notice
 from service.desk.session import end_session, start_session
 from service.domain.editors import SHORTEST_PASSWORD, EditorError
+
+_SIGN_INS = rate_limits.per_address(10, "sign-ins")
 
 
 def _local(path: str) -> str:
@@ -25,6 +28,7 @@ def sign_in() -> ResponseReturnValue:
     """Sign an editor in by e-mail and password."""
     if request.method == "GET":
         return render_template("desk/sign_in.html", email="", error=None)
+    rate_limits.check(_SIGN_INS)
     email = request.form.get("email", "")
     editor = runtime().editors.check_password(email, request.form.get("password", ""))
     if editor is None:
@@ -37,6 +41,8 @@ def sign_in() -> ResponseReturnValue:
 @bp.route("/welcome/<token>", methods=["GET", "POST"])
 def welcome(token: str) -> ResponseReturnValue:
     """Let in whoever holds a one-time link. Looking does not use it up: mail programs do look."""
+    if request.method == "POST":
+        rate_limits.check(_SIGN_INS)
     link = runtime().editors.find_link(token)
     error, status = None, 200
     if link is not None and request.method == "POST":

@@ -6,8 +6,8 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 
-from service.api import notification_requests, reader_requests
-from service.api.auth import runtime
+from service.api import fields, notification_requests
+from service.current import runtime
 from service.desk.blueprint import redis_away
 from service.desk.session import current_editor
 from service.desk.words import outcome_words
@@ -41,7 +41,7 @@ def send() -> ResponseReturnValue:
     }
     try:
         content = notification_requests.read(said, runtime()).content
-    except reader_requests.Invalid as invalid:
+    except fields.Invalid as invalid:
         return {"detail": invalid.errors[0].detail}, 422
     audience = Audience(subscription=only)
     if not runtime().publishing.reach(audience):

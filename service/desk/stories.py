@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api.auth import runtime
+from service.current import runtime
 from service.desk.blueprint import bp
 
 

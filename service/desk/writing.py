@@ -12,9 +12,9 @@ from dataclasses import replace
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api import notification_requests, reader_requests
-from service.api.auth import runtime
+from service.api import fields, notification_requests
 from service.api.notification_requests import CheckedAlert
+from service.current import runtime
 from service.desk.alerts import describe_audience, report_of
 from service.desk.blueprint import bp
 from service.desk.correcting import correction_page
@@ -171,7 +171,7 @@ def _overtaken(id: int, form: Form) -> ResponseReturnValue:
 def _is_done(form: Form, one: Notification) -> bool:
     try:
         wanted = _changed(form, one)
-    except reader_requests.Invalid:
+    except fields.Invalid:
         return False
     said = (wanted.content, wanted.audience, wanted.spread_minutes)
     if said != (one.content, one.audience, one.spread_minutes):
@@ -271,7 +271,7 @@ def _check(form: Form, before: Notification | None = None) -> CheckedAlert | dic
             wanted = notification_requests.read(form.as_json(), runtime())
         else:
             wanted = _changed(form, before)
-    except reader_requests.Invalid as invalid:
+    except fields.Invalid as invalid:
         return form.complaints(invalid)
     if form.names_two_stories:
         return {"story": _TWO_STORIES}
@@ -282,7 +282,7 @@ def _check(form: Form, before: Notification | None = None) -> CheckedAlert | dic
 
 def _changed(form: Form, before: Notification) -> CheckedAlert:
     said = json.dumps(form.change_of(before)).encode()
-    change = reader_requests.parse(notification_requests.ChangedNotification, said, runtime())
+    change = fields.parse(notification_requests.ChangedNotification, said, runtime())
     return change.accepted(before, runtime())
 
 

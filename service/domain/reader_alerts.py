@@ -86,10 +86,10 @@ class ReaderAlerts:
         if self._active() >= _MOST_WITH_TESTS:
             raise TooManyActive
         settings, lang = self._settings, supported_language(reader.locale)
-        title, body = TEST[lang]
+        ours = texts(lang)["alerts"]
         content = Content(
-            title=title,
-            body=body.format(settings.site_name),
+            title=ours["test"],
+            body=ours["shown"].format(site=settings.site_name),
             url=settings.front_page,
             ttl=_TTL,
             lang=lang,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -15,8 +15,9 @@ MOST_LATE = 15 * 60.0
 # Seconds from the first clock on Earth that shows a time (UTC+14) to the last (UTC-12).
 ROUND_THE_WORLD = 26 * 3600
 MIN_TTL, MAX_TTL = 60, 2_419_200  # seconds: Microsoft refuses 0, Google more than 28 days
-# Bytes. Every push service takes a body of 4,096 (RFC 8030 section 7.2), of which the header takes
-# 86, the delimiter one and the tag 16 (RFC 8291 section 4).
+DEFAULT_TTL = {"news": 4 * 3600, "breaking": 12 * 3600}  # seconds, by kind of alert
+# Bytes. Every push service takes a body of 4,096 (RFC 8030 section 7.2); the header takes 86 of
+# them, the delimiter one and the tag 16 (RFC 8291 section 4).
 MAX_PLAINTEXT = 3993
 
 
@@ -140,23 +141,12 @@ class Content:
     actions: tuple[Action, ...] = ()
     kind: str = "news"
     urgency: str = "high"
-    ttl: int = 4 * 3600  # seconds
+    ttl: int = DEFAULT_TTL["news"]  # seconds
     lang: str | None = None  # BCP 47 tag of the language in which it is written; None: unknown
 
     def as_json(self) -> dict[str, Any]:
-        """Return the content as the API says it."""
-        return {
-            "title": self.title,
-            "body": self.body,
-            "url": self.url,
-            "icon": self.icon,
-            "image": self.image,
-            "actions": [{"title": a.title, "url": a.url} for a in self.actions],
-            "kind": self.kind,
-            "urgency": self.urgency,
-            "ttl": self.ttl,
-            "lang": self.lang,
-        }
+        """Return the content as it is stored, and as the API shows it."""
+        return asdict(self) | {"actions": [asdict(action) for action in self.actions]}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Content:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from service.model.languages import right_to_left, supported_language, texts
 from service.model.notifications import Notification
 
+_AS_IT_IS = ("lang", "icon", "image")  # fields of `Content` with the same name in the document
 _RECEIPT = '"receipt":""'
 _RECEIPT_LENGTH = 22
 _NO_RECEIPT = '"receipt":null'
@@ -37,12 +38,7 @@ class Payload:
             shown["tag"] = f"stop-press-story-{notification.story}"
             if notification.corrects is None:
                 shown["renotify"] = True
-        if content.lang:
-            shown["lang"] = content.lang
-        if content.icon:
-            shown["icon"] = content.icon
-        if content.image:
-            shown["image"] = content.image
+        shown |= {name: value for name in _AS_IT_IS if (value := getattr(content, name))}
         if content.actions:
             shown["actions"] = [
                 {"action": str(number), "title": action.title, "navigate": action.url}

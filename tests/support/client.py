@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from service.api import openapi, responses
+from service.api import responses
+from service.api.calls import call_of
 from service.app import create_app
 from service.config import Config
 from service.local import pretend_readers
@@ -96,19 +97,21 @@ class Client:
             endpoint, _ = self.app.url_map.bind("localhost").match(path.split("?")[0], method)
         except HTTPException as error:
             assert status == error.code
-            operation = openapi.Operation({})
+            gives: Mapping[int, Any] = {}
         else:
-            operation = openapi.OPERATIONS[endpoint]
-            assert status in (*operation.gives, *operation.problems, 500, 503)
-        if status in operation.gives:
-            model = operation.gives[status]
+            operation = call_of(self.app.view_functions[endpoint])
+            assert operation is not None
+            gives = operation.gives
+            assert status in {*gives, *operation.problems, 500, 503}
+        if status in gives:
+            model = gives[status]
             if model is None:
                 assert response.data == b""
             elif model is responses.Metrics:
                 assert response.mimetype == "text/plain"
             else:
                 assert response.mimetype == "application/json"
-                model.model_validate_json(response.data)
+                model.model_validate_json(response.data, strict=True)
         else:
             assert response.mimetype == "application/problem+json"
             problem = responses.ProblemShown.model_validate_json(response.data)
