@@ -73,7 +73,7 @@ def test_a_module_worker_takes_it_in_by_import(
     desktop: Desktop,
 ) -> None:
     installation.worker()
-    publisher.headers = policy({**POLICY, "worker-src": "'self' {house}"}, address)
+    publisher.headers = policy({**POLICY, "worker-src": "'self' {installation}"}, address)
     publisher.worker("/app.js", f'import "{address}/sw.js";')
     tab = firefox.open(publisher.page("/", address, worker="/app.js", topic="world", ask="manual"))
     module = "navigator.serviceWorker.register('/app.js', { type: 'module' }).then(() => true)"

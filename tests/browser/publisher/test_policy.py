@@ -61,8 +61,8 @@ def test_a_policy_of_nonces_and_strict_dynamic_is_enough_too(
 @pytest.mark.parametrize(
     ("directive", "without", "violated"),
     [
-        ("script-src", "'self'", "script-src-elem {house}/optin.js"),
-        ("connect-src", "'self'", "connect-src {house}/api/v1/site"),
+        ("script-src", "'self'", "script-src-elem {installation}/optin.js"),
+        ("connect-src", "'self'", "connect-src {installation}/api/v1/site"),
         ("worker-src", "'none'", "worker-src {site}/sw.js"),
     ],
 )

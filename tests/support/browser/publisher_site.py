@@ -76,8 +76,8 @@ class Publisher(Served):
 
 # The directives that docs/publishers.md names, beside what the publisher's own page needs.
 POLICY = {
-    "script-src": "'self' {house}",
-    "connect-src": "{house}",
+    "script-src": "'self' {installation}",
+    "connect-src": "{installation}",
     "worker-src": "'self'",
 }
 OWN = {"default-src": "'none'", "img-src": "'self'"}
