@@ -1,4 +1,4 @@
-"""One running story followed alone, from a bell of its own on the page: in a real Chromium."""
+"""The bell of a running story, with which a reader follows that story alone, in a real Chromium."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAIN = '<h1>Quake</h1><div data-stop-press="bell" data-story="quake"></div>'
 
 @pytest.fixture
 def quake(paper: Installation) -> Installation:
-    """The newspaper with a story that runs."""
+    """The newspaper with a running story."""
     paper.publish(Audience(topics=("world",), story="quake"))
     return paper
 
@@ -40,11 +40,11 @@ def reader(paper: Installation, page: Page) -> Any:
 
 
 def reached(paper: Installation) -> int:
-    """How many an alert of the story has that is for topics which nobody here follows."""
+    """How many readers an alert of the story reaches through the story alone."""
     return paper.runtime.publishing.reach(Audience(topics=("sport",), story="quake"))
 
 
-def test_who_is_no_subscriber_follows_the_story_alone_until_it_ends(
+def test_a_new_reader_subscribes_to_one_story_until_it_ends(
     quake: Installation, visit: Visit
 ) -> None:
     page = visit(390, 844, main=MAIN)
@@ -61,7 +61,7 @@ def test_who_is_no_subscriber_follows_the_story_alone_until_it_ends(
     assert reached(quake) == 1
     assert faults(page, "body > div:last-of-type") == []
 
-    # Other choices need no topic beside it.
+    # A followed story is enough to save preferences; no topic is needed.
     panel(page).get_by_role("button", name="Quiet hours and more").click()
     expect(panel(page).get_by_role("checkbox", name="quake")).to_be_checked()
     panel(page).get_by_role("button", name="Save").click()
@@ -75,7 +75,7 @@ def test_who_is_no_subscriber_follows_the_story_alone_until_it_ends(
     says(page, "This story has ended")
 
 
-def test_who_says_yes_to_a_story_that_has_just_ended_is_not_subscribed(
+def test_nobody_is_subscribed_to_a_story_that_has_just_ended(
     quake: Installation, visit: Visit
 ) -> None:
     page = visit(main=MAIN)
@@ -87,7 +87,7 @@ def test_who_says_yes_to_a_story_that_has_just_ended_is_not_subscribed(
     assert quake.runtime.store.subscriptions.count() == 0
 
 
-def test_a_subscriber_follows_with_one_click_also_what_was_muted_and_stops_with_another(
+def test_a_subscriber_follows_and_unfollows_a_muted_story_with_one_click(
     quake: Installation, visit: Visit
 ) -> None:
     quake.publish(Audience(everyone=True, story="storm"))
@@ -110,7 +110,7 @@ def test_a_subscriber_follows_with_one_click_also_what_was_muted_and_stops_with_
     says(page, "You no longer follow this story.")
     assert reader(quake, page).followed == set()
 
-    # What is muted can be seen, and taken back, in the preferences.
+    # The preferences list muted stories and can unmute them.
     panel(page).get_by_role("button", name="Close").click()
     page.locator("header button.bell").click()
     panel(page).get_by_role("checkbox", name="storm").uncheck()
