@@ -1,7 +1,7 @@
-"""The settings, read once at the edge from the environment into one typed object.
+"""The settings, read once at the start from the environment into one typed object.
 
-One field of `Config` is one setting: its name in capitals is the environment variable, its
-metadata the meaning shown in the README (a test compares). A wrong value stops the start with
+Each field of `Config` is a setting. Its name in capitals is the environment variable; its metadata
+has the meaning that docs/operations.md shows (a test compares). A wrong value stops the start with
 one line.
 """
 
@@ -20,7 +20,7 @@ from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomD
 
 
 class ConfigError(Exception):
-    """A setting that cannot be used; the message is one line that says which and why."""
+    """A setting that cannot be used; the message is one line that says which one and why."""
 
 
 def _text(value: str) -> str:
@@ -91,9 +91,9 @@ def _redis_url(value: str) -> str:
 
 
 def _subject(value: str) -> str:
-    """RFC 8292 section 2.1; Apple refuses spaces and angle brackets."""
+    """Check VAPID's `sub` (RFC 8292 section 2.1); Apple refuses spaces and angle brackets."""
     if value and not re.fullmatch(r"mailto:[^\s<>@]+@[^\s<>@]+|https://[^\s<>]+", value):
-        raise ValueError("must be mailto:somebody@your.domain or an https: address")
+        raise ValueError("must be mailto:you@your.domain or an https: address")
     return value
 
 
@@ -133,85 +133,103 @@ def _setting(parse: Callable[[str], Any], default: str, meaning: str) -> Any:
 
 @dataclass(frozen=True)
 class Config:
-    """Every setting; `Config.read` is the only way in."""
+    """Every setting, made by `Config.read`."""
 
     redis_url: str = _setting(
-        _redis_url, "", "Redis for the queue; not set: the one `stoppress up` keeps in `DATA_DIR`"
+        _redis_url, "", "Redis for the queue; not set: `stoppress up` starts its own in `DATA_DIR`"
     )
-    store_url: str = _setting(_redis_url, "", "Redis for everything stored; not set: `REDIS_URL`")
+    store_url: str = _setting(_redis_url, "", "Redis for all other data; not set: `REDIS_URL`")
     store_partitions: int = _setting(
         _whole(1, 255),
         "1",
-        "how many slots subscriptions are spread over; fixed at first start",
+        "into how many parts subscriptions are divided; fixed at the first start",
     )
     secret_key: str = _setting(
-        _text, "", "signs sessions, readers' tokens and receipts; made by `stoppress up`"
+        _text, "", "signs sessions, readers' tokens and receipts; `stoppress up` makes one"
     )
     bind: str = _setting(_text, "127.0.0.1", "the address the web process listens on")
     port: int = _setting(_whole(1, 65535), "8000", "the port the web process listens on")
     trusted_proxies: int = _setting(
-        _whole(0, 10), "0", "how many proxies in front may set X-Forwarded-For and -Proto"
+        _whole(0, 10),
+        "0",
+        "number of proxies in front that set X-Forwarded-For and X-Forwarded-Proto",
     )
-    web_concurrency: int = _setting(_whole(1, 256), "2", "web processes")
-    worker_concurrency: int = _setting(_whole(1, 256), "2", "worker processes; one a core")
-    site_name: str = _setting(_text, "The Daily Example", "the newspaper's name, as readers see it")
+    web_concurrency: int = _setting(_whole(1, 256), "2", "number of web processes")
+    worker_concurrency: int = _setting(
+        _whole(1, 256), "2", "number of worker processes; best one a core"
+    )
+    site_name: str = _setting(
+        _text, "The Daily Example", "the name of the newspaper, as readers see it"
+    )
     site_language: str = _setting(
-        _language, "", "the language of its alerts, as en or ar-EG, so that they are read out well"
+        _language,
+        "",
+        "the language of alerts, such as en or ar-EG; screen readers need it",
     )
     site_url: str = _setting(
-        _optional_origin, "", "where this service is reached; not set: http://localhost:`PORT`"
+        _optional_origin, "", "the address of this service; not set: http://localhost:`PORT`"
     )
     site_origins: tuple[str, ...] = _setting(
-        _origins, "", "the publisher's sites, whose pages may subscribe readers"
+        _origins, "", "the newspaper's sites; browsers on any other page are refused"
     )
     ask_page_views: int = _setting(
-        _whole(1, 1000), "2", "the page view on which a reader is asked unasked, at the earliest"
+        _whole(1, 1000), "2", "show the prompt on this page view at the earliest"
     )
-    ask_seconds: int = _setting(
-        _whole(1, 3600), "20", "and how many seconds of it are left to them before"
-    )
+    ask_seconds: int = _setting(_whole(1, 3600), "20", "and after this many seconds on that page")
     vapid_private_key: tuple[VapidKey, ...] = _setting(
-        _vapid_keys, "", "one key or several, base64url; new subscriptions use the first"
+        _vapid_keys, "", "one key or several (base64url); new subscriptions use the first"
     )
     vapid_subject: str = _setting(
-        _subject, "", "mailto: or https: address a push service can write to (RFC 8292)"
+        _subject, "", "a mailto: or https: address at which push services can reach you (RFC 8292)"
     )
     push_services: tuple[str, ...] = _setting(
-        _origins, "", "further push services to allow, such as https://127.0.0.1:8443 in a test"
+        _origins,
+        "",
+        "origins of further push services to allow, such as https://127.0.0.1:8443 in a test",
     )
     push_ca_bundle: Path | None = _setting(
-        _optional_path, "", "certificates (PEM) to trust for push services instead of the system's"
+        _optional_path,
+        "",
+        "file of certificates (PEM) to trust for push services instead of the system's",
     )
     push_window: int = _setting(
         _whole(8, 4096),
         "256",
-        "messages a worker may have under way or unrecorded: what a `kill -9` can repeat",
+        "most messages of one worker without a recorded result; a `kill -9` can repeat them",
     )
     prepare_keys: bool = _setting(
         _yes_or_no,
         "yes",
-        "whether idle workers derive keys for alerts to come: three times as fast, for 112 bytes "
-        "each",
+        "whether idle workers prepare keys for future alerts, which are then sent three times as "
+        "fast; 112 bytes a reader",
     )
     quiet_hours: Quiet = _setting(
         _quiet,
         "22:00-07:00",
-        "by the reader's clock, for those who chose none; alerts wait until they end; or none",
+        "when alerts wait, by the reader's clock; for readers who chose no hours; may be none",
     )
     daily_limit: int = _setting(
-        _limit, "10", "alerts a day, breaking ones aside, for readers who chose no number; or none"
+        _limit,
+        "10",
+        "most alerts a day, except breaking news; for readers who chose no number; may be none",
     )
     welcome: str = _setting(
         _one_of("no", "yes", "confirm"),
         "no",
-        "whether a new reader is sent a welcome; confirm: and nothing else before that was seen",
+        "whether a new reader gets a welcome; confirm: no other alert until the reader has seen it",
     )
-    welcome_title: str = _setting(_line(200), "", "the welcome's title instead of ours")
-    welcome_body: str = _setting(_line(500), "", "what the welcome says instead of our words")
+    welcome_title: str = _setting(
+        _line(200), "", "the title of the welcome; not set: our own words"
+    )
+    welcome_body: str = _setting(_line(500), "", "the text of the welcome; not set: our own words")
     receipts_kept_days: int = _setting(
-        _whole(1, 366), "30", "days for which reports of shown, clicked and dismissed are kept"
+        _whole(1, 366),
+        "30",
+        "number of days for which counts of shown, clicked and dismissed are kept",
     )
-    data_dir: Path = _setting(_path, "var", "where `stoppress up` keeps its keys and its Redis")
+    data_dir: Path = _setting(
+        _path, "var", "folder in which `stoppress up` keeps its keys and its Redis"
+    )
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Config:
@@ -227,9 +245,28 @@ class Config:
                 raise ConfigError(f"{name}: {error}") from None
         return cls(**values)
 
+    def check_complete(self) -> None:
+        """Raise `ConfigError` if a setting is missing that every process needs."""
+        if not self.redis_url:
+            raise ConfigError("REDIS_URL is not set (`stoppress up` starts a Redis of its own)")
+        if not self.secret_key:
+            raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
+        if len(self.secret_key) < 32:
+            raise ConfigError("SECRET_KEY: must have at least 32 characters")
+        if not self.vapid_private_key:
+            raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
+
+    @property
+    def vapid_contact(self) -> str:
+        """VAPID's `sub`: the setting, or else an address at the host of this service."""
+        host = self.public_url.partition("://")[2].partition(":")[0]
+        # Mozilla and Google take a reserved domain; Apple needs VAPID_SUBJECT to be set.
+        public = "." in host and not host.replace(".", "").isdigit()
+        return self.vapid_subject or f"mailto:push@{host if public else 'example.com'}"
+
     @property
     def defaults(self) -> NewsroomDefaults:
-        """What holds for readers who chose nothing else."""
+        """Quiet hours and daily limit for readers who chose none."""
         return NewsroomDefaults(self.quiet_hours, self.daily_limit)
 
     @property
@@ -239,10 +276,10 @@ class Config:
 
     @property
     def front_page(self) -> str:
-        """Where the newspaper begins, for alerts that are about no story."""
+        """The newspaper's front page: the link of alerts that have no story of their own."""
         return f"{self.site_origins[0]}/" if self.site_origins else f"{self.public_url}/demo/"
 
 
 def settings() -> tuple[Field[Any], ...]:
-    """One row per setting, for the documentation and its test."""
+    """Return the fields of `Config`, from which the docs are tested."""
     return fields(Config)

@@ -1,6 +1,6 @@
-"""What gunicorn is to know that is no option: its processes are to share what they import.
+"""Loaded by gunicorn before it forks, so that its processes share what they import.
 
-Each makes an application of its own once it was forked, since no socket may be shared.
+Each process makes its own application after the fork, since no socket may be shared.
 """
 
-import service.app  # noqa: F401 - here, in the process that forks the others
+import service.app  # noqa: F401

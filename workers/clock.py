@@ -42,12 +42,13 @@ def run(runtime: Runtime) -> NoReturn:
 
 def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     """Return what there is to do each second; what Redis refuses keeps nothing else from it."""
-    dispatch, now = runtime.dispatch, time.time()
+    services, now = runtime.push_services, time.time()
     yield runtime.publishing.send_due
     yield lambda: runtime.publishing.wake_readers(now, runtime.config.public_url)
-    yield dispatch.advance_all
+    yield lambda: services.try_released(now)
+    yield runtime.dispatch.advance_all
     yield lambda: runtime.gone.look_after(now)
-    yield lambda: dispatch.end_paces(now)
+    yield lambda: services.end_paces(now)
 
 
 @contextmanager

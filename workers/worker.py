@@ -1,7 +1,7 @@
 """One worker process: `python -m workers.worker`, or `stoppress worker`.
 
 RQ's SimpleWorker runs jobs in this very process, so that the connections to the push services
-live on from job to job (docs/decisions.md, 6).
+live on from job to job (decision 6).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rq.serializers import JSONSerializer
 from rq.worker_registration import register
 
 from service.config import ConfigError
-from service.domain.planning import QUEUE
+from service.domain.job_queue import QUEUE
 from service.store import connect
 from workers import jobs
 from workers.sending.prepared_keys import Filler

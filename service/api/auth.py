@@ -1,86 +1,65 @@
-"""What every call of the API begins with: who calls, and what is said."""
+"""Who may call a route, by the token that the call carries."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Literal
 
-from flask import current_app, request
-from pydantic import BaseModel
+from flask import g
 
-from service.api import reader_requests
-from service.api.problems import FieldError, Problem
-from service.domain.publishing import Idempotency
-from service.model.tokens import digest
-from service.runtime import Runtime
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def runtime() -> Runtime:
-    """Return the parts of this process."""
-    return cast(Runtime, current_app.extensions["stoppress"])
+from service.api.problems import Problem
+from service.api.rate_limits import Rate, bearer_token, per_token
+from service.current import runtime
+from service.domain.api_tokens import ApiToken
+from service.model.subscriptions import Subscription
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Whose API token a call carries, and the digest by which it is known."""
+class Callers:
+    """Who may call a route."""
 
-    name: str
-    digest: str
-
-
-def bearer_token() -> str | None:
-    """Return the token of an `Authorization: Bearer` header (RFC 6750 section 2.1)."""
-    given = request.authorization
-    if given is None or given.type != "bearer":
-        return None
-    return given.token or None
+    scheme: Literal["reader", "editor"]  # of the API's description
+    problems: tuple[int, ...]  # how a call with another token, or with none, is refused
+    scopes: tuple[str, ...] = ()  # of an API token, which needs one of them
+    rates: tuple[Rate, ...] = ()
 
 
-def caller(*scopes: str) -> Caller:
-    """Return who calls; 401 without a token that we know, 403 where none of `scopes` is its own.
+EACH_TOOL = per_token(600, "tools")  # whatever it calls
 
-    A token without scopes may do everything.
-    """
+# A reader's browser, with the token that it was given when it subscribed.
+READER = Callers("reader", (401, 404))
+
+
+def tools(*scopes: str, rates: tuple[Rate, ...] = (EACH_TOOL,)) -> Callers:
+    """Let tools call whose API token has one of these scopes. One without scopes has them all."""
+    return Callers("editor", (401, 403), scopes, rates)
+
+
+def own_subscription(id: str) -> Subscription:
+    """Return the subscription whose reader calls; `NotSubscribed` for any other token."""
     token = bearer_token()
-    known = runtime().store.installation.token(digest(token)) if token else None
-    if not token or known is None:
-        raise unauthorized("This needs an API token: stoppress token add NAME makes one.")
-    if known["scopes"] and not set(scopes) & set(known["scopes"]):
-        raise Problem(403, f"This token lacks the scope {' or '.join(scopes)}.")
-    return Caller(known["name"], digest(token))
+    if token is None:
+        raise _unauthorized("Send the token that this browser got when it subscribed")
+    return runtime().subscriptions.of_reader(id, token)
 
 
-def unauthorized(detail: str) -> Problem:
-    """Return the refusal of a call without a token that fits."""
+def identify_tool(scopes: tuple[str, ...]) -> None:
+    """Check the API token of the current request, for `calling_tool`; `Problem` 401 or 403."""
+    token = bearer_token()
+    tool = runtime().api_tokens.find(token) if token else None
+    if tool is None:
+        raise _unauthorized("Send an API token (`stoppress token add NAME` makes one)")
+    if not tool.may(scopes):
+        raise Problem(403, f"This API token needs the scope {' or '.join(scopes)}.")
+    g.tool = tool
+
+
+def calling_tool() -> ApiToken:
+    """Return the token of the tool that calls, in a view that only tools may call."""
+    tool: ApiToken = g.tool
+    return tool
+
+
+def _unauthorized(what: str) -> Problem:
+    detail = f"{what}, as `Authorization: Bearer <token>`."
     return Problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
-
-
-def body(model: type[M]) -> M:
-    """Return what was said; a `Problem` where it is not what `model` takes."""
-    if request.mimetype != "application/json":
-        raise Problem(415, "The body must be of Content-Type: application/json.")
-    return reader_requests.parse(model, request.get_data(), runtime())
-
-
-def idempotency(caller: Caller) -> Idempotency | None:
-    """Return the `Idempotency-Key` of this call, if it has one."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    if not re.fullmatch(r"[!-~]{1,255}", key):
-        raise Problem(400, "Idempotency-Key must be 1 to 255 visible ASCII characters.")
-    # The same words to another address are another wish.
-    said = f"{request.method} {request.path}\n".encode() + request.get_data()
-    return Idempotency(caller.digest, key, said)
-
-
-def query_number(name: str, default: int, *, most: int) -> int:
-    """Return a whole number from the query; `Invalid` where it is not one up to `most`."""
-    text = request.args.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,16}", text) or not 1 <= int(text) <= most:
-        detail = f"Must be a whole number from 1 to {most}."
-        raise reader_requests.Invalid([FieldError(name, detail)])
-    return int(text)

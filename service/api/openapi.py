@@ -1,187 +1,67 @@
-"""The description of the API (OpenAPI 3.1), made from its routes and the models of what is said.
-
-`OPERATIONS` says what the routes cannot: what a call takes and gives.
-"""
+"""The description of the API (OpenAPI 3.1), made of what each route says of itself (`calls.py`)."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from flask import Flask
+from flask import Blueprint, Flask, current_app
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.api import notification_requests, reader_requests
-from service.api import responses as answers
+from service.api.auth import EACH_TOOL
+from service.api.calls import Call, call, call_of
+from service.api.responses import Description, Metrics, ProblemShown
 
+bp = Blueprint("openapi", __name__)
 
-@dataclass(frozen=True)
-class Operation:
-    """One call. `gives` is by status; None stands for an empty answer."""
-
-    gives: dict[int, type[BaseModel] | None]
-    takes: type[BaseModel] | None = None
-    problems: tuple[int, ...] = ()
-    security: Literal["reader", "editor"] | None = None
-    parameters: tuple[dict[str, Any], ...] = ()
-
-
-def _parameter(name: str, where: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": where, "required": False, "schema": schema}
-
-
-_MEDIA_TYPES = {answers.ProblemShown: "application/problem+json", answers.Metrics: "text/plain"}
-_WITH_BODY = (400, 413, 415, 422, 429)
-_OF_READERS = (401, 404)
-_OF_EDITORS = (401, 403, 429)
-_IDEMPOTENCY = _parameter("Idempotency-Key", "header", {"type": "string", "maxLength": 255})
-_LIMIT = _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 100})
-_CURSOR = _parameter("cursor", "query", {"type": "string"})
-
-OPERATIONS = {
-    "api.readers.site": Operation({200: answers.Site}),
-    "api.readers.subscribe": Operation(
-        {200: answers.Credentials, 201: answers.Credentials},
-        reader_requests.NewSubscription,
-        (*_WITH_BODY, 404, 409, 410),
-    ),
-    "api.readers.preferences": Operation(
-        {200: answers.Preferences}, problems=_OF_READERS, security="reader"
-    ),
-    "api.readers.change_preferences": Operation(
-        {200: answers.PreferencesChanged},
-        reader_requests.ChangedPreferences,
-        (*_WITH_BODY, *_OF_READERS, 409),
-        "reader",
-    ),
-    "api.readers.unsubscribe": Operation(
-        {204: None}, problems=(*_OF_READERS, 429), security="reader"
-    ),
-    "api.readers.missed": Operation(
-        {200: answers.Missed}, problems=(*_OF_READERS, 429), security="reader"
-    ),
-    "api.readers.send_test": Operation(
-        {202: answers.TestSent}, problems=(*_OF_READERS, 429), security="reader"
-    ),
-    "api.readers.export": Operation(
-        {200: answers.Export}, problems=(*_OF_READERS, 429), security="reader"
-    ),
-    "api.readers.report": Operation({204: None}, reader_requests.NewReceipts, _WITH_BODY),
-    "api.notifications.publish": Operation(
-        {202: answers.Published},
-        notification_requests.NewNotification,
-        (*_WITH_BODY, *_OF_EDITORS, 409),
-        "editor",
-        (_IDEMPOTENCY,),
-    ),
-    "api.notifications.latest": Operation(
-        {200: answers.NotificationList},
-        problems=(*_OF_EDITORS, 422),
-        security="editor",
-        parameters=(_LIMIT, _CURSOR),
-    ),
-    "api.notifications.show": Operation(
-        {200: answers.NotificationShown}, problems=(*_OF_EDITORS, 404), security="editor"
-    ),
-    **{
-        f"api.notifications.{name}": Operation(
-            {202: answers.StateShown}, problems=(*_OF_EDITORS, 404, 409), security="editor"
-        )
-        for name in ("send", "cancel", "pause", "resume")
-    },
-    "api.notifications.change": Operation(
-        {200: answers.NotificationShown},
-        notification_requests.ChangedNotification,
-        (*_WITH_BODY, *_OF_EDITORS, 404, 409),
-        "editor",
-    ),
-    "api.notifications.remove": Operation(
-        {204: None}, problems=(*_OF_EDITORS, 404, 409), security="editor"
-    ),
-    "api.notifications.correct": Operation(
-        {202: answers.Published},
-        notification_requests.Correction,
-        (*_WITH_BODY, *_OF_EDITORS, 404, 409),
-        "editor",
-        (_IDEMPOTENCY,),
-    ),
-    "api.notifications.test": Operation(
-        {202: answers.Published},
-        notification_requests.TestTo,
-        (*_WITH_BODY, *_OF_EDITORS, 404, 409),
-        "editor",
-        (_IDEMPOTENCY,),
-    ),
-    "api.audience": Operation(
-        {200: answers.Reach},
-        notification_requests.AudienceCounted,
-        (*_WITH_BODY, *_OF_EDITORS),
-        "editor",
-    ),
-    "api.topics": Operation({200: answers.TopicList}, problems=_OF_EDITORS, security="editor"),
-    "api.topic": Operation(
-        {200: answers.TopicShown}, problems=(*_OF_EDITORS, 404), security="editor"
-    ),
-    "api.add_topic": Operation(
-        {201: answers.TopicShown},
-        reader_requests.NewTopic,
-        (*_WITH_BODY, *_OF_EDITORS, 409),
-        "editor",
-    ),
-    "api.change_topic": Operation(
-        {200: answers.TopicShown},
-        reader_requests.ChangedTopic,
-        (*_WITH_BODY, *_OF_EDITORS, 404),
-        "editor",
-    ),
-    "api.remove_topic": Operation({204: None}, problems=(*_OF_EDITORS, 404), security="editor"),
-    "api.stories": Operation({200: answers.StoryList}, problems=_OF_EDITORS, security="editor"),
-    "api.close_story": Operation({204: None}, problems=(*_OF_EDITORS, 404), security="editor"),
-    "api.description": Operation({200: answers.Description}),
-    "health.alive": Operation({200: answers.Alive}),
-    "health.ready": Operation({200: answers.Ready}),
-    "health.metrics": Operation({200: answers.Metrics}, problems=(401, 403), security="editor"),
-}
-
+_MEDIA_TYPES = {ProblemShown: "application/problem+json", Metrics: "text/plain"}
 _MEANINGS = {
     200: "Done",
-    201: "Made",
-    202: "Taken on",
+    201: "Created",
+    202: "Accepted",
     204: "Done",
-    400: "Not JSON",
-    401: "No token, or none that is known",
+    400: "The body is not JSON",
+    401: "No token, or an unknown one",
     403: "The token lacks the scope",
     404: "There is no such thing",
-    409: "It does not fit what is there; nothing was changed",
-    410: "This reader left",
+    409: "It conflicts with what is stored; nothing was changed",
+    410: "This reader has unsubscribed",
     413: "The body is too large",
     415: "The body is not of JSON's type",
     422: "A field cannot be accepted; `errors` says which",
-    429: "Too fast; `Retry-After` says how long to wait",
+    429: "Too many requests; `Retry-After` says how long to wait",
     500: "Something went wrong here",
     503: "The store is away or full",
 }
 
 
+@bp.get("/openapi.json")
+@call(gives={200: Description}, rates=(EACH_TOOL,))
+def description() -> Description:
+    """Describe this API (OpenAPI 3.1)."""
+    return Description(document(current_app))
+
+
 def document(app: Flask) -> dict[str, Any]:
-    """Return the description of every route in `OPERATIONS`, with the address it has in `app`."""
-    models: set[type[BaseModel]] = {answers.ProblemShown}
-    for operation in OPERATIONS.values():
-        models.update(model for model in (operation.takes, *operation.gives.values()) if model)
+    """Return the description of every call of `app`, with the address it has there."""
+    models: set[type[BaseModel]] = {ProblemShown}
+    paths: dict[str, dict[str, Any]] = {}
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        if (one := call_of(view)) is not None:
+            models.update(model for model in (one.takes, *one.gives.values()) if model)
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            paths.setdefault(path, {})[method.lower()] = {
+                "operationId": view.__name__,
+                "summary": (view.__doc__ or "").rstrip("."),
+                **_operation(one, sorted(rule.arguments)),
+            }
     _, schemas = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
         ref_template="#/components/schemas/{model}",
     )
-    paths: dict[str, dict[str, Any]] = {}
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint in OPERATIONS:
-            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
-            (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-            summary = app.view_functions[rule.endpoint].__doc__ or ""
-            described = _operation(rule.endpoint, summary, sorted(rule.arguments))
-            paths.setdefault(path, {})[method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {"title": "Stop Press", "version": "1"},
@@ -192,7 +72,7 @@ def document(app: Flask) -> dict[str, Any]:
                 "reader": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The token that was given when this browser subscribed.",
+                    "description": "The token that this browser got when it subscribed.",
                 },
                 "editor": {
                     "type": "http",
@@ -204,29 +84,26 @@ def document(app: Flask) -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: str, summary: str, arguments: list[str]) -> dict[str, Any]:
-    operation = OPERATIONS[endpoint]
+def _operation(one: Call, arguments: list[str]) -> dict[str, Any]:
     in_path = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in arguments
     ]
-    responses: dict[int, type[BaseModel] | None] = {
-        **operation.gives,
-        **dict.fromkeys((*operation.problems, 500, 503), answers.ProblemShown),
+    given: dict[int, type[BaseModel] | None] = {
+        **one.gives,
+        **dict.fromkeys((*one.problems, 500, 503), ProblemShown),
     }
     described: dict[str, Any] = {
-        "operationId": endpoint.rpartition(".")[2],
-        "summary": summary.rstrip("."),
-        "parameters": [*in_path, *operation.parameters],
+        "parameters": [*in_path, *one.parameters],
         "responses": {
             str(status): {"description": _MEANINGS[status], **_content(model)}
-            for status, model in sorted(responses.items())
+            for status, model in sorted(given.items())
         },
     }
-    if operation.takes is not None:
-        described["requestBody"] = {"required": True, **_content(operation.takes)}
-    if operation.security is not None:
-        described["security"] = [{operation.security: []}]
+    if one.takes is not None:
+        described["requestBody"] = {"required": True, **_content(one.takes)}
+    if one.by is not None:
+        described["security"] = [{one.by.scheme: []}]
     return described
 
 

@@ -1,4 +1,4 @@
-"""Refusals as problem documents (RFC 9457), in words that a person can act on."""
+"""Errors as problem documents (RFC 9457); each says what to do about it."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from werkzeug.wrappers import Response
 from service.store.records import StoreFull
 
 CONTENT_TYPE = "application/problem+json"
-_MOST_ERRORS = 20  # of one request; whoever sends more does not read them
+_MOST_ERRORS = 20  # of one request, as many as anybody reads
 
-# What Werkzeug's own refusals say; theirs are for somebody who typed an address.
+# For Werkzeug's own errors, whose words are for people who typed an address.
 _DETAILS = {
-    400: "The request cannot be read.",
-    404: "There is nothing at this address.",
-    405: "This address does not take this method.",
+    400: "The request cannot be read: it is not valid HTTP, or its form is not valid.",
+    404: "There is nothing at this address. /api/v1/openapi.json lists all addresses.",
+    405: "This address does not accept this method. The header Allow lists the methods it accepts.",
     413: "The body is too large.",
 }
 
-# What Redis refuses with, by a sign of it. redis-py has a class for some, with the code taken away;
-# where a script was refused Redis 6.2 has the code somewhere in its message.
+# By a part of Redis' error. redis-py has a class for some of them and drops their code; where a
+# script failed, Redis 6.2 has the code somewhere in its message.
 _STORE = {
-    "OutOfMemory": "is full: it needs more memory before it takes anything new",
-    "OOM": "is full: it needs more memory before it takes anything new",
-    "MISCONF": "cannot write to its disk, which may be full: until it can, it takes nothing new",
-    "ReadOnly": "is a read-only copy of another: it takes nothing new until it leads again",
-    "READONLY": "is a read-only copy of another: it takes nothing new until it leads again",
-    "BusyLoading": "is loading its data; try again in a moment",
-    "BUSY": "is busy with something that does not end; its own log says more",
-    "max number of clients": "has as many connections as it may have; try again in a moment",
-    "NoPermission": "does not let us in: REDIS_URL or STORE_URL needs another user",
-    "Authentication": "does not let us in: REDIS_URL or STORE_URL needs another password",
+    "OutOfMemory": "is full. It needs more memory before it accepts anything new",
+    "OOM": "is full. It needs more memory before it accepts anything new",
+    "MISCONF": "cannot write to its disk, which may be full. Until it can, it accepts nothing new",
+    "ReadOnly": "is a read-only replica. It accepts nothing new until it is the master again",
+    "READONLY": "is a read-only replica. It accepts nothing new until it is the master again",
+    "BusyLoading": "is loading its data. Try again in a moment",
+    "BUSY": "is busy with a script that does not end. Its own log says more",
+    "max number of clients": "has reached its limit of connections. Try again in a moment",
+    "NoPermission": "refuses our user. REDIS_URL or STORE_URL needs a user with more rights",
+    "Authentication": "refuses our password. REDIS_URL or STORE_URL needs the right one",
 }
 
 
 class FieldError(NamedTuple):
-    """What is wrong with one field; `detail` is a sentence without the field's name."""
+    """What is wrong with one field."""
 
     field: str
-    detail: str
+    detail: str  # a sentence without the field's name
 
 
 class Problem(HTTPException):
-    """A refusal; `detail` says what to do about it."""
+    """An error that the caller reads; `detail` says what to do about it."""
 
     def __init__(
         self,
@@ -71,12 +71,12 @@ class Problem(HTTPException):
         environ: Any = None,
         scope: Any = None,
     ) -> list[tuple[str, str]]:
-        """Return the headers of the answer, ours among them."""
+        """Return the headers of the response, ours among them."""
         return [*super().get_headers(environ, scope), *self.headers.items()]
 
 
 def init_app(app: Flask) -> None:
-    """Let every refusal and every failure be answered in words; nothing is answered by a trace."""
+    """Answer every error in words; no response contains a traceback."""
     app.register_error_handler(HTTPException, respond)
     app.register_error_handler(RedisError, _store_refuses)
     app.register_error_handler(StoreFull, _store_full)
@@ -85,7 +85,7 @@ def init_app(app: Flask) -> None:
 
 
 def respond(error: HTTPException) -> SansIOResponse | HTTPException:
-    """Answer an API's caller with a problem document, a person's browser with a plain page."""
+    """Answer callers of the API with a problem document, and browsers with a plain page."""
     if not request.path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
         return error
     response = error.get_response()
@@ -106,12 +106,12 @@ def respond(error: HTTPException) -> SansIOResponse | HTTPException:
 
 
 def _store_refuses(error: RedisError) -> SansIOResponse | HTTPException:
-    said = f"{type(error).__name__} {error}"
-    detail = next((why for sign, why in _STORE.items() if sign in said), None)
+    message = f"{type(error).__name__} {error}"
+    detail = next((why for part, why in _STORE.items() if part in message), None)
     if detail is None and isinstance(error, ConnectionError | TimeoutError):
-        detail = "cannot be reached; try again in a moment"
-    detail = f"The store (Redis) {detail or 'refuses; its own log says why'}."
-    # The message may repeat what was to be stored.
+        detail = "cannot be reached. Try again in a moment"
+    detail = f"The store (Redis) {detail or 'reports an error. Its own log says which'}."
+    # Without Redis' message, which may repeat what was to be stored.
     current_app.logger.error("%s: %s %s", request.endpoint, type(error).__name__, detail)
     return respond(Problem(503, detail, headers={"Retry-After": "5"}))
 
@@ -122,12 +122,12 @@ def _store_full(error: StoreFull) -> SansIOResponse | HTTPException:
 
 
 def _garbled(_: Exception) -> SansIOResponse | HTTPException:
-    # gunicorn reads chunks (RFC 9112 section 7.1) only when a view reads its body.
-    return respond(Problem(400, "The body is not in chunks as its head says."))
+    # gunicorn reads chunks (RFC 9112 section 7.1) only when a view reads the body.
+    return respond(Problem(400, "The body is not sent in chunks, although its header says so."))
 
 
 def _unexpected(error: Exception) -> SansIOResponse | HTTPException:
-    # Where it happened, but not its message: that may repeat an endpoint, a key or a token.
+    # The place, but not the message, which may repeat an endpoint, a key or a token.
     where = "".join(traceback.format_tb(error.__traceback__))
     current_app.logger.error("%s: %s\n%s", request.endpoint, type(error).__name__, where)
-    return respond(Problem(500, "Something went wrong here; the service's log says where."))
+    return respond(Problem(500, "Something went wrong here. The service's log says where."))

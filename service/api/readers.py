@@ -1,49 +1,29 @@
-"""What readers' browsers call (design, section 5): pages of `SITE_ORIGINS`, service workers."""
+"""The API's calls for readers: made by pages of `SITE_ORIGINS` and by service workers."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import Any
 
 from flask import Blueprint, Response, request
-from flask.typing import ResponseReturnValue
 
-from service.api import reader_requests
-from service.api.auth import bearer_token, body, runtime, unauthorized
-from service.api.problems import Problem
-from service.domain import history
+from service.api import responses
+from service.api.auth import READER
+from service.api.calls import call
+from service.api.rate_limits import bearer_token, per_address, per_token
+from service.api.reader_requests import ChangedPreferences, NewReceipts, NewSubscription
+from service.api.responses import AlertShown, Credentials, QuietHoursShown, TopicShown
+from service.current import runtime
 from service.model.keys import b64url
-from service.model.languages import TEST, ours
-from service.model.notifications import Audience, Content, Notification, SubscriptionId
-from service.model.preferences import QUARTER, Quiet, day
+from service.model.notifications import Notification
+from service.model.preferences import Preferences, Quiet
+from service.model.subscriptions import Subscription
 from service.model.times import iso
-from service.store.daily_counts import COUNTS_KEPT
-from service.store.records import Subscription
-from service.store.subscriptions import NotSubscribed
 
-READERS_BODY = 8 * 1024  # bytes; a subscription is less than one
-_TEST_TTL = 600  # seconds: who asks for a test looks for it now
-# Alerts under way beside which no test is begun: half as many as for welcomes, so that tests to a
-# push service that does not answer keep nobody from being welcomed.
-_MOST_UNDER_WAY = 50
+READERS_BODY = 8 * 1024  # bytes; a subscription has less than one thousand
+_CHANGES = per_address(60, "changed preferences")
 
 bp = Blueprint("readers", __name__)
-
-
-def _own_subscription(id: str) -> Subscription:
-    """Return the subscription whose reader calls; any other token finds none."""
-    token = bearer_token()
-    if token is None:
-        raise unauthorized("This needs the token that was given when this browser subscribed.")
-    try:
-        parsed = SubscriptionId.parse(id)
-    except ValueError:
-        raise NotSubscribed from None
-    subscription = runtime().store.subscriptions.get(parsed)
-    if not runtime().tokens.is_reader(token, subscription.id, subscription.auth):
-        raise NotSubscribed
-    return subscription
 
 
 @bp.before_request
@@ -53,7 +33,7 @@ def _small() -> None:
 
 @bp.after_request
 def _let_publishers_pages_call(response: Response) -> Response:
-    """Let pages of `SITE_ORIGINS` read the answer (Fetch, CORS protocol); no cookies."""
+    """Let pages of `SITE_ORIGINS` read the response (Fetch, CORS protocol); no cookies."""
     response.headers.add("Vary", "Origin")
     origin = request.headers.get("Origin", "")
     if origin in runtime().config.site_origins:
@@ -66,178 +46,179 @@ def _let_publishers_pages_call(response: Response) -> Response:
 
 
 @bp.get("/site")
-def site() -> ResponseReturnValue:
-    """Say what a page needs to know before it asks its reader."""
-    # Short: with a key that is no longer ours a browser would subscribe in vain.
-    cache = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
+@call(gives={200: responses.Site})
+def site() -> tuple[responses.Site, dict[str, str]]:
+    """Tell a page what it needs to know before it asks its reader."""
+    # Not for long: with a key that is no longer ours a browser would subscribe in vain.
+    headers = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
     config, defaults = runtime().config, runtime().config.defaults
-    return (
-        {
-            "name": config.site_name,
-            "vapid_public_key": runtime().vapid_public_key,
-            "topics": list(map(dataclasses.asdict, runtime().store.installation.topics().values())),
-            "prompt": {"page_views": config.ask_page_views, "delay_seconds": config.ask_seconds},
-            "defaults": {
-                "quiet_hours": _quiet_hours(defaults.quiet),
-                "daily_limit": defaults.daily_limit or None,
-            },
-        },
-        200,
-        cache,
-    )
+    topics = runtime().topics.all().values()
+    return responses.Site(
+        name=config.site_name,
+        vapid_public_key=runtime().keys.current,
+        topics=[TopicShown.model_validate(topic) for topic in topics],
+        prompt=responses.Prompt(page_views=config.ask_page_views, delay_seconds=config.ask_seconds),
+        defaults=responses.Defaults(
+            quiet_hours=_quiet_hours(defaults.quiet), daily_limit=defaults.daily_limit or None
+        ),
+    ), headers
+
+
+# Subscribing, and what a reader chose ----------------------------------------------------------
 
 
 @bp.post("/subscriptions")
-def subscribe() -> ResponseReturnValue:
-    """Store a browser's consent, or note that it checked in; a welcome may follow."""
-    said, house = body(reader_requests.NewSubscription), runtime()
-
-    def is_owner(id: SubscriptionId, auth: bytes) -> bool:
-        token = bearer_token()
-        return token is not None and house.tokens.is_reader(token, id, auth)
-
-    requested = said.requested(house.vapid_public_key)
-    if house.welcome.must_confirm:
-        requested = requested._replace(must_confirm=True)
-    subscription, new = house.store.subscriptions.subscribe(
-        requested, refresh=said.refresh, is_owner=is_owner
+@call(
+    takes=NewSubscription,
+    gives={201: Credentials, 200: Credentials},
+    rates=(per_address(60),),
+    problems=(404, 409, 410),
+)
+def subscribe(requested: NewSubscription) -> tuple[Credentials, int]:
+    """Subscribe a browser, or note that it checked in; a welcome may follow."""
+    subscription, new = runtime().subscriptions.subscribe(
+        requested.requested(runtime().keys.current),
+        token=bearer_token(),
+        refresh=requested.refresh,
     )
-    house.welcome.send(subscription, new=new)
-    return _credentials(subscription), 201 if new else 200
+    return Credentials(**_credentials(subscription)), 201 if new else 200
 
 
 @bp.get("/subscriptions/<id>")
-def preferences(id: str) -> ResponseReturnValue:
-    """Say what a reader chose."""
-    return _preferences(_own_subscription(id)), 200
+@call(by=READER, gives={200: responses.Preferences})
+def preferences(reader: Subscription) -> responses.Preferences:
+    """Show a reader's preferences."""
+    return responses.Preferences(**_preferences(reader))
 
 
 @bp.patch("/subscriptions/<id>")
-def change_preferences(id: str) -> ResponseReturnValue:
-    """Change what a reader chose; with another endpoint, id and token are new ones."""
-    before = _own_subscription(id)
-    said = body(reader_requests.ChangedPreferences)
-    requested = said.requested(before, runtime().vapid_public_key)
-    after = runtime().store.subscriptions.change(before.id, requested)
-    if after.id != before.id:
-        runtime().welcome.send(after, new=False)
-    return _preferences(after) | _credentials(after), 200
+@call(
+    by=READER,
+    takes=ChangedPreferences,
+    gives={200: responses.PreferencesChanged},
+    rates=(_CHANGES,),
+    problems=(409,),
+)
+def change_preferences(
+    before: Subscription, requested: ChangedPreferences
+) -> responses.PreferencesChanged:
+    """Change a reader's preferences; if the endpoint changes, so do id and token."""
+    asked = requested.requested(before, runtime().keys.current)
+    after = runtime().subscriptions.change(before, asked)
+    return responses.PreferencesChanged(**_preferences(after) | _credentials(after))
 
 
 @bp.delete("/subscriptions/<id>")
-def unsubscribe(id: str) -> ResponseReturnValue:
+@call(by=READER, gives={204: None}, rates=(_CHANGES,))
+def unsubscribe(reader: Subscription) -> None:
     """End a subscription: no alert is sent to it from now on."""
-    runtime().store.subscriptions.remove(_own_subscription(id).id)
-    return "", 204
+    runtime().subscriptions.remove(reader)
+
+
+# What a reader may ask for -----------------------------------------------------------------------
 
 
 @bp.get("/subscriptions/<id>/alerts")
-def missed(id: str) -> ResponseReturnValue:
-    """List the last alerts that went to an audience in which this reader is now."""
-    alerts = history.missed(runtime().store, _own_subscription(id))
-    return {"alerts": [_alert(one) for one in alerts]}, 200
+@call(by=READER, gives={200: responses.Missed}, rates=(per_address(300), per_token(30)))
+def missed(reader: Subscription) -> responses.Missed:
+    """List the last alerts to audiences that this reader belongs to now."""
+    return responses.Missed(alerts=_alerts(runtime().history.missed(reader)))
 
 
 @bp.post("/subscriptions/<id>/test")
-def send_test(id: str) -> ResponseReturnValue:
+@call(by=READER, gives={202: responses.TestSent}, rates=(per_address(30), per_token(3)))
+def send_test(reader: Subscription) -> responses.TestSent:
     """Send this browser alone an alert that says that it is a test."""
-    subscription, config = _own_subscription(id), runtime().config
-    if len(runtime().store.notifications.active()) >= _MOST_UNDER_WAY:
-        raise Problem(429, "Many alerts are on their way just now: try again in a minute.")
-    lang = ours(subscription.locale)
-    title, text = TEST[lang]
-    body = text.format(config.site_name)
-    content = Content(title=title, body=body, url=config.front_page, ttl=_TEST_TTL, lang=lang)
-    sent = runtime().publishing.publish(content, Audience(subscription=subscription.id), by="")
-    return {"status": sent.state.value, "recipients": sent.recipients}, 202
+    sent = runtime().reader_alerts.send_test(reader)
+    return responses.TestSent(status="sending", recipients=sent.recipients)
 
 
 @bp.get("/subscriptions/<id>/export")
-def export(id: str) -> ResponseReturnValue:
-    """Hand a reader everything that is stored about them, as a file."""
-    one = _own_subscription(id)
-    preferences, house = one.preferences, runtime()
-    left = {"quiet_hours": preferences.quiet, "daily_limit": preferences.daily_limit}
-    said = {
-        **_preferences(one),
-        "left_to_the_newsroom": [name for name, chosen in left.items() if chosen is None],
-        "last_seen_on": _date(one.seen),
-        "endpoint": one.endpoint.url,
-        "keys": {"p256dh": b64url(one.p256dh), "auth": b64url(one.auth)},
-        "vapid_public_key": one.vapid_key,
-        "called_gone_by_its_push_service": house.store.subscriptions.is_gone(one.id),
-        "alerts_handed_over": [_alert(alert) for alert in history.handed_over(house.store, one.id)],
-        "alerts_held": [_alert(alert) for alert in history.held_for(house.store, one.id)],
-        "alerts_counted": _counted(one),
-    }
-    return said, 200, {"Content-Disposition": "attachment; filename=alerts.json"}
-
-
-def _counted(one: Subscription) -> dict[str, int]:
-    """Return how many alerts count for a reader by their own dates, as far as that is kept."""
-    now, daily = int(time.time()), runtime().store.daily
-    dates = {day(one.zone, (now - ago) // QUARTER) for ago in range(0, COUNTS_KEPT + 1, 86_400)}
-    counts = {date: daily.had(one.id.partition, date, [one.id.number])[0] for date in sorted(dates)}
-    return {f"{date}": count for date, count in counts.items() if count}
-
-
-def _alert(one: Notification) -> dict[str, Any]:
-    return {
-        "title": one.text.title,
-        "body": one.text.body,
-        "url": one.text.url,
-        "story": one.story or None,
-        "sent_at": iso(one.started_at or one.created_at),
-    }
+@call(by=READER, gives={200: responses.Export}, rates=(per_address(30), per_token(10)))
+def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
+    """Give a reader everything that is stored about them, as a file."""
+    history = runtime().history
+    everything = responses.Export(
+        **_preferences(reader),
+        left_to_the_newsroom=_left_to_the_newsroom(reader.preferences),
+        last_seen_on=_date(reader.seen),
+        endpoint=reader.endpoint.url,
+        keys=responses.KeysShown(p256dh=b64url(reader.p256dh), auth=b64url(reader.auth)),
+        vapid_public_key=reader.vapid_key,
+        called_gone_by_its_push_service=runtime().subscriptions.is_gone(reader),
+        alerts_handed_over=_alerts(history.handed_over(reader.id)),
+        alerts_held=_alerts(history.held(reader.id)),
+        alerts_counted={f"{date}": count for date, count in history.counted(reader).items()},
+    )
+    return everything, {"Content-Disposition": "attachment; filename=alerts.json"}
 
 
 @bp.post("/receipts")
-def report() -> ResponseReturnValue:
-    """Count what a browser reports of alerts; a forgery counts nothing and is answered alike."""
-    opened = (
-        (runtime().tokens.open_receipt(one.token), one.event)
-        for one in body(reader_requests.NewReceipts).all()
-    )
-    runtime().publishing.count_receipts(
-        [(*who, event) for who, event in opened if who is not None],
+@call(takes=NewReceipts, gives={204: None}, rates=(per_address(600),))
+def report(reported: NewReceipts) -> None:
+    """Count what a browser reports of alerts; a forged receipt counts nothing."""
+    opened = ((runtime().tokens.open_receipt(one.token), one.event) for one in reported.all())
+    runtime().receipts.count(
+        [(*found, event) for found, event in opened if found is not None],
         kept_days=runtime().config.receipts_kept_days,
     )
-    return "", 204
+
+
+# What responses are made of ---------------------------------------------------------------------
 
 
 def _credentials(subscription: Subscription) -> dict[str, Any]:
-    token = runtime().tokens.reader(subscription.id, subscription.auth)
-    confirmed = subscription.preferences.confirmed
-    return {"id": str(subscription.id), "token": token, "confirmed": confirmed}
-
-
-def _preferences(subscription: Subscription) -> dict[str, Any]:
-    """Return what holds for a reader: what was chosen, and else the newsroom's defaults."""
-    defaults, preferences = runtime().config.defaults, subscription.preferences
     return {
         "id": str(subscription.id),
-        "topics": sorted(subscription.topics),
-        "locale": subscription.locale,
-        "timezone": subscription.zone,
-        "quiet_hours": _quiet_hours(defaults.quiet_of(preferences)),
-        "daily_limit": defaults.limit_of(preferences) or None,
-        "allow_breaking": preferences.allow_breaking,
-        "paused_until": iso(preferences.paused_until)
-        if preferences.paused_until > time.time()
-        else None,
-        "receipts": preferences.receipts,
-        "confirmed": preferences.confirmed,
-        "muted_stories": sorted(subscription.muted),
-        "followed_stories": sorted(subscription.followed),
-        "wording": subscription.wording,
-        "subscribed_on": _date(subscription.created),
+        "token": runtime().subscriptions.token(subscription),
+        "confirmed": subscription.preferences.confirmed,
     }
 
 
-def _quiet_hours(quiet: Quiet) -> dict[str, str] | None:
+def _preferences(reader: Subscription) -> dict[str, Any]:
+    """Return what holds for a reader: the reader's own choice, else the newsroom's default."""
+    defaults, preferences = runtime().config.defaults, reader.preferences
+    paused = preferences.paused_until > time.time()
+    return {
+        "id": str(reader.id),
+        "topics": sorted(reader.topics),
+        "locale": reader.locale,
+        "timezone": reader.zone,
+        "quiet_hours": _quiet_hours(defaults.quiet_of(preferences)),
+        "daily_limit": defaults.limit_of(preferences) or None,
+        "allow_breaking": preferences.allow_breaking,
+        "paused_until": iso(preferences.paused_until) if paused else None,
+        "receipts": preferences.receipts,
+        "confirmed": preferences.confirmed,
+        "muted_stories": sorted(reader.muted),
+        "followed_stories": sorted(reader.followed),
+        "wording": reader.wording,
+        "subscribed_on": _date(reader.created),
+    }
+
+
+def _left_to_the_newsroom(preferences: Preferences) -> list[Any]:
+    chosen = {"quiet_hours": preferences.quiet, "daily_limit": preferences.daily_limit}
+    return [name for name, value in chosen.items() if value is None]
+
+
+def _quiet_hours(quiet: Quiet) -> QuietHoursShown | None:
     start, _, end = str(quiet).partition("-")
-    return None if start == end else {"from": start, "to": end}
+    return None if start == end else QuietHoursShown(**{"from": start, "to": end})
 
 
 def _date(day: int) -> str:
     return iso(day * 86_400).partition("T")[0]
+
+
+def _alerts(alerts: list[Notification]) -> list[AlertShown]:
+    return [
+        AlertShown(
+            title=one.text.title,
+            body=one.text.body,
+            url=one.text.url,
+            story=one.story or None,
+            sent_at=iso(one.started_at or one.created_at),
+        )
+        for one in alerts
+    ]

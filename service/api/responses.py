@@ -1,22 +1,29 @@
-"""What the API answers: JSON as its models; what callers may say is in `validation`.
+"""What routes return: each view returns one of these models, which is then written as JSON.
 
-The description of the API is made from them, and the tests hold every answer they see against
-them.
+The description of the API is made of the same models, and the tests check every response against
+it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BeforeValidator, Field, RootModel
+
+from service.api.content import ContentShown
+from service.api.fields import ResponseModel
+from service.model.times import iso
+
+# Text in the JSON. In the domain an id is a number, and a time is in seconds since 1970.
+Id = Annotated[str, BeforeValidator(str)]
+Time = Annotated[str, BeforeValidator(lambda at: iso(at) if isinstance(at, int | float) else at)]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+# For readers' browsers --------------------------------------------------------------------------
 
 
-class TopicShown(_Answer):
-    """A topic that readers can follow; `default`: ticked beforehand."""
+class TopicShown(ResponseModel):
+    """A topic that readers can follow; `default` means that it is ticked beforehand."""
 
     slug: str
     name: str
@@ -24,28 +31,28 @@ class TopicShown(_Answer):
     default: bool
 
 
-class Prompt(_Answer):
-    """When a page asks its reader by itself: on which view of a page, after how many seconds."""
+class Prompt(ResponseModel):
+    """When a page asks its reader by itself: on which page view, and after how many seconds."""
 
     page_views: int
     delay_seconds: int
 
 
-class QuietHoursShown(_Answer):
-    """When no alerts are wanted, by the reader's own clock."""
+class QuietHoursShown(ResponseModel):
+    """When a reader wants no alerts, by the reader's own clock."""
 
     start: str = Field(alias="from")
     end: str = Field(alias="to")
 
 
-class Defaults(_Answer):
-    """What holds for readers who chose nothing else; null: no quiet hours, no limit."""
+class Defaults(ResponseModel):
+    """What holds for readers who chose nothing; null means no quiet hours, or no limit."""
 
     quiet_hours: QuietHoursShown | None
     daily_limit: int | None
 
 
-class Site(_Answer):
+class Site(ResponseModel):
     """What a page needs to know before it asks its reader."""
 
     name: str
@@ -55,11 +62,11 @@ class Site(_Answer):
     defaults: Defaults
 
 
-class Credentials(_Answer):
+class Credentials(ResponseModel):
     """The id of a subscription, and the token with which its browser changes or ends it.
 
-    While it is not `confirmed` its reader is sent nothing but the welcome, once a day at most: each
-    time that the browser checks in.
+    A reader who is not `confirmed` is sent nothing but the welcome, at most once a day, when the
+    browser checks in.
     """
 
     id: str
@@ -67,11 +74,11 @@ class Credentials(_Answer):
     confirmed: bool
 
 
-class Preferences(_Answer):
-    """What holds for a reader: what was chosen, and else the newsroom's defaults.
+class Preferences(ResponseModel):
+    """What holds for a reader: the reader's own choice, else the newsroom's default.
 
-    `quiet_hours`, `daily_limit` and `paused_until` are null for none; a pause lasts until the end
-    of its hour. `wording` is the version of the words with which this reader was asked.
+    Null means none for `quiet_hours`, `daily_limit` and `paused_until`; a pause lasts until the end
+    of its hour. `wording` is the version of the words with which the reader was asked.
     """
 
     id: str
@@ -91,12 +98,12 @@ class Preferences(_Answer):
 
 
 class PreferencesChanged(Preferences):
-    """What a reader chose; `id` and `token` are new ones where the endpoint is another."""
+    """The preferences as they are now; `id` and `token` are new ones if the endpoint changed."""
 
     token: str
 
 
-class AlertShown(_Answer):
+class AlertShown(ResponseModel):
     """An alert as a reader was shown it, or would have been."""
 
     title: str
@@ -106,20 +113,20 @@ class AlertShown(_Answer):
     sent_at: str
 
 
-class Missed(_Answer):
-    """The last alerts that went to an audience in which this reader is now, newest first."""
+class Missed(ResponseModel):
+    """The last alerts to audiences that this reader belongs to now, newest first."""
 
     alerts: list[AlertShown]
 
 
-class TestSent(_Answer):
-    """A test is going out; `recipients` is 0 where the push service calls this browser gone."""
+class TestSent(ResponseModel):
+    """A test is on its way; `recipients` is 0 if the push service calls this browser gone."""
 
     status: Literal["sending"]
     recipients: int
 
 
-class KeysShown(_Answer):
+class KeysShown(ResponseModel):
     """The browser's half of the encryption."""
 
     p256dh: str
@@ -129,9 +136,9 @@ class KeysShown(_Answer):
 class Export(Preferences):
     """Everything that is stored about a reader.
 
-    `left_to_the_newsroom`: of the preferences those that the newsroom's defaults decide.
-    `alerts_held`: those held until quiet hours end, for two days. `alerts_counted`: how many
-    alerts counted on each of the last days, as 20260329.
+    `left_to_the_newsroom` names the preferences for which the newsroom's defaults hold.
+    `alerts_held` are kept until quiet hours end, for two days. `alerts_counted` says how many
+    alerts counted on each of the last days, written as 20260329.
     """
 
     left_to_the_newsroom: list[Literal["quiet_hours", "daily_limit"]]
@@ -145,19 +152,21 @@ class Export(Preferences):
     alerts_counted: dict[str, int]
 
 
+# For editors' tools: alerts ---------------------------------------------------------------------
+
 Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled", "expired"]
 
 
-class Published(_Answer):
-    """An alert that is going out, or will; `recipients` is how many browsers matched."""
+class Published(ResponseModel):
+    """An alert that was accepted; `recipients` is how many browsers matched at that moment."""
 
     id: str
     status: Status
     recipients: int
 
 
-class Outcomes(_Answer):
-    """How many recipients ended how. `accepted`: a push service took the message."""
+class Outcomes(ResponseModel):
+    """How many recipients ended with each outcome. `accepted`: a push service took the message."""
 
     accepted: int
     gone: int
@@ -167,31 +176,35 @@ class Outcomes(_Answer):
     cancelled: int
 
 
-class Receipts(_Answer):
-    """How many browsers reported what, to about one in a hundred."""
+class Receipts(ResponseModel):
+    """How many browsers reported each event, to about one in a hundred."""
 
     shown: int
     clicked: int
     dismissed: int
 
 
-class LimitShown(_Answer):
-    """A push service that keeps readers waiting, and why; with a pace, until when."""
+class LimitShown(ResponseModel):
+    """A push service that keeps readers waiting.
+
+    `why` is a status, "no answer" or "credentials". If the service has a pace (`per_minute`), we
+    know when the last reader gets the alert.
+    """
 
     service: str
     why: str
     waiting: int
-    resting_until: str | None
+    resting_until: Time | None
     per_minute: int | None
-    last_reader_at: str | None
+    last_reader_at: Time | None
     will_expire: int
 
 
-class Skipped(_Answer):
-    """Why readers were not sent it.
+class Skipped(ResponseModel):
+    """Why readers were not sent the alert.
 
-    It is held until their `quiet` hours end, they had as many as they want today, or they paused.
-    In a wave that brings what was held: all of that is `over`.
+    `quiet`: it is held until their quiet hours end. `limit`: they had as many alerts as they want
+    today. `paused`: they paused all alerts. `over`: in a wave, everything held for them is over.
     """
 
     quiet: int
@@ -200,38 +213,40 @@ class Skipped(_Answer):
     over: int
 
 
-class WaveShown(_Answer):
-    """An alert that brought what was held until then, and to how many browsers this one of it."""
+class WaveShown(ResponseModel):
+    """A wave of held alerts, and to how many browsers it delivered this alert."""
 
-    id: str
-    at: str
+    id: Id
+    at: Time
     alone: int
     together: int
 
 
-class HeldShown(_Answer):
-    """What came of those `skipped` for `quiet` hours: how many wait, and until when.
+class HeldShown(ResponseModel):
+    """What happened to readers who were `skipped` for `quiet` hours.
 
-    The others have it since by `waves`: `alone`, as it was, and they report to this alert; or
-    `together` with others in one message, whose receipts are the wave's.
+    `waiting` browsers still wait, the first until `first_at`, the last until `last_at`. The others
+    got the alert by one of the `waves`: `alone`, as it was, so that they report to this alert; or
+    `together` with others in one message, whose receipts count for the wave.
     """
 
     waiting: int
-    first_at: str | None
-    last_at: str | None
+    first_at: Time | None
+    last_at: Time | None
     alone: int
     together: int
     waves: list[WaveShown]
 
 
-class ProgressShown(_Answer):
+class ProgressShown(ResponseModel):
     """How far an alert has come. Times are UTC; `started_at` is null before it is sent.
 
-    `outcomes` say what became of its audience when it was sent, and `held` what came since to those
-    who had quiet hours then: by a wave, of which they are `outcomes` too.
+    `outcomes` say what happened to its audience when it was sent. `held` says what happened since
+    to readers who had quiet hours then; they count among the `outcomes` of a wave too.
 
     `receipts` are estimates, with their standard errors in `receipts_error`: browsers are counted
-    to about 0.8 %, and of a large audience only some report what they show or dismiss.
+    to about 0.8 %, and in a large audience only some report what they show or dismiss.
+    `rate_per_second` is an average over the whole time.
     """
 
     recipients: int
@@ -248,29 +263,22 @@ class ProgressShown(_Answer):
     rate_per_second: float
 
 
-class ActionShown(_Answer):
-    """A button under an alert."""
+class AudienceShown(ResponseModel):
+    """Who an alert is for.
 
-    title: str
-    url: str
-
-
-class AudienceShown(_Answer):
-    """Whom an alert is for; `subscription` alone is a test to one browser.
-
-    `waking` alone are those whose quiet hours ended with that quarter hour, counted from 1970: they
-    get what was held for them.
+    `subscription` alone: a test to one browser. `waking` alone: a wave, for readers whose quiet
+    hours ended with that quarter hour, counted from 1970.
     """
 
     everyone: bool = True
-    topics: list[str] = []
-    exclude: list[str] = []
-    locales: list[str] = []
+    topics: list[str] = Field([])
+    exclude: list[str] = Field([])
+    locales: list[str] = Field([])
     subscription: str = ""
     waking: int = 0
 
 
-class TextShown(_Answer):
+class TextShown(ResponseModel):
     """What a reader is shown."""
 
     title: str
@@ -278,24 +286,15 @@ class TextShown(_Answer):
     url: str
 
 
-class NotificationShown(_Answer):
+class NotificationShown(ContentShown):
     """An alert, and how far it has come.
 
-    `missed` is a draft that nobody was there to send at its `send_at`, or within 15 minutes of it.
+    `missed` marks a draft that could not be sent within 15 minutes of its `send_at`. `text_now` is
+    what recipients get who have not been reached yet.
     """
 
     id: str
     status: Status
-    title: str
-    body: str
-    url: str
-    icon: str | None
-    image: str | None
-    actions: list[ActionShown]
-    kind: str
-    urgency: str
-    ttl: int
-    lang: str | None
     audience: AudienceShown
     story: str | None
     spread_minutes: int | None
@@ -312,36 +311,39 @@ class NotificationShown(_Answer):
     progress: ProgressShown
 
 
-class NotificationList(_Answer):
-    """Alerts, newest first; `next_cursor` leads to older ones, null where there are none.
+class NotificationList(ResponseModel):
+    """Alerts, newest first; `next_cursor` leads to older ones, and is null on the last page.
 
-    What brings what was held is not among them: `held` of an alert names it.
+    Waves of held alerts are not listed: an alert's `held` names them.
     """
 
     notifications: list[NotificationShown]
     next_cursor: str | None
 
 
-class StateShown(_Answer):
+class StateShown(ResponseModel):
     """What an alert is doing now."""
 
     id: str
     status: Status
 
 
-class Reach(_Answer):
+# For editors' tools: audiences, topics, stories -------------------------------------------------
+
+
+class Reach(ResponseModel):
     """How many browsers an audience has at this moment."""
 
     recipients: int
 
 
-class TopicList(_Answer):
-    """The topics that readers can follow, in the order in which they were made."""
+class TopicList(ResponseModel):
+    """The topics that readers can follow, oldest first."""
 
     topics: list[TopicShown]
 
 
-class LatestShown(_Answer):
+class LatestShown(ResponseModel):
     """The latest alert of a story."""
 
     id: str
@@ -350,7 +352,7 @@ class LatestShown(_Answer):
     sent_at: str
 
 
-class StoryShown(_Answer):
+class StoryShown(ResponseModel):
     """A running story, its latest alert, and how many browsers follow it."""
 
     slug: str
@@ -358,24 +360,27 @@ class StoryShown(_Answer):
     followers: int
 
 
-class StoryList(_Answer):
-    """The stories that are open, the one with the latest alert first."""
+class StoryList(ResponseModel):
+    """The running stories; the story with the latest alert is first."""
 
     stories: list[StoryShown]
+
+
+# For monitors, and for everybody ----------------------------------------------------------------
 
 
 class Description(RootModel[dict[str, Any]]):
     """This document."""
 
 
-class Alive(_Answer):
+class Alive(ResponseModel):
     """The process answers."""
 
     status: Literal["alive"]
 
 
-class Ready(_Answer):
-    """Redis takes what is new; so many workers are registered."""
+class Ready(ResponseModel):
+    """Redis accepts writes, and this many workers are registered."""
 
     status: Literal["ready"]
     workers: int
@@ -385,18 +390,18 @@ class Metrics(RootModel[str]):
     """Figures in Prometheus' text format."""
 
 
-class FieldErrorShown(_Answer):
-    """What is wrong with one field; one within another is `outer.inner`."""
+class FieldErrorShown(ResponseModel):
+    """What is wrong with one field; a field within another is written `outer.inner`."""
 
     field: str
     detail: str
 
 
-class ProblemShown(_Answer):
-    """A refusal (RFC 9457)."""
+class ProblemShown(ResponseModel):
+    """An error (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str
-    errors: list[FieldErrorShown] = []
+    errors: list[FieldErrorShown] = Field([])

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from service.config import Config, ConfigError
-from service.runtime import KeyRefusal, KeyUse, Runtime
+from service.domain.keys import KeyRefusal, KeyUse
+from service.runtime import Runtime
 
 
 def show(runtime: Runtime) -> None:
@@ -19,7 +20,7 @@ def show(runtime: Runtime) -> None:
     table.add_column("public key", no_wrap=True)
     table.add_column("readers", justify="right")
     table.add_column("is")
-    for use in runtime.key_uses():
+    for use in runtime.keys.uses():
         table.add_row(f"{use.name}…", f"{use.readers:,}", _standing(use))
     Console(highlight=False).print(table)
 
@@ -34,13 +35,13 @@ def _standing(use: KeyUse) -> str:
 def retire(runtime: Runtime, beginning: str) -> None:
     """Retire a key on which no reader depends, and say what to take out of the settings."""
     try:
-        use = runtime.retire_key(beginning)
+        use = runtime.keys.retire(beginning)
     except KeyRefusal as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{use.name}… is retired.")
     if use.place is not None:
         click.echo(
-            f"Now take value {use.place + 1} of {len(runtime.vapid_keys)} out of VAPID_PRIVATE_KEY"
+            f"Now take value {use.place + 1} of {len(runtime.keys.vapid)} out of VAPID_PRIVATE_KEY"
             " and start everything again."
         )
 
@@ -55,7 +56,7 @@ def backup(settings: Callable[[], Config]) -> None:
     click.echo(f"SECRET_KEY={config.secret_key}")
     click.echo(f"VAPID_PRIVATE_KEY={','.join(key.text for key in config.vapid_private_key)}")
     try:
-        Runtime.open(config).note_backup()
+        Runtime.open(config).keys.note_backup()
     except (ConfigError, RedisError) as error:
         why = error if isinstance(error, ConfigError) else "Redis does not answer"
         click.echo(f"stoppress: printed, but not noted as done: {why}", err=True)

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.terminal import lasting
+from service.model.spans import span
 from service.runtime import Runtime
 from service.store.push_services import Rest
 
@@ -22,7 +22,7 @@ def show(runtime: Runtime) -> None:
     table.add_column("for", no_wrap=True)
     table.add_column("is")
     for origin, since, standing in sorted(_standings(runtime, now)):
-        table.add_row(origin, lasting(now - since), standing)
+        table.add_row(origin, span(now - since), standing)
     if table.row_count:
         Console(highlight=False).print(table)
     else:
@@ -31,9 +31,9 @@ def show(runtime: Runtime) -> None:
 
 def _standings(runtime: Runtime, now: float) -> Iterator[tuple[str, float, str]]:
     """Return push services, since when, and what keeps alerts from them."""
-    for origin, rest in runtime.store.services.resting().items():
+    for origin, rest in runtime.push_services.resting().items():
         yield origin, rest.since, _rests(rest, now)
-    for origin, pace in runtime.store.services.paced().items():
+    for origin, pace in runtime.push_services.paced().items():
         yield origin, pace.since, f"limiting us: it is sent {pace.per_minute:,} messages a minute"
     for doubt in runtime.gone.doubts():
         decide = f"decide at {runtime.config.public_url}/desk/"
@@ -43,13 +43,13 @@ def _standings(runtime: Runtime, now: float) -> Iterator[tuple[str, float, str]]
 
 def _rests(rest: Rest, now: float) -> str:
     why = "refusing our signature" if rest.why == "credentials" else f"failing ({rest.why})"
-    when = f"tried again in {lasting(rest.until - now)}" if rest.until > now else "being tried"
+    when = f"tried again in {span(rest.until - now)}" if rest.until > now else "being tried"
     return f"{why}, and {when}"
 
 
 def release(runtime: Runtime, origin: str) -> None:
     """Let a push service be sent to at once, and as fast as it answers."""
-    if not runtime.store.services.release(origin, time.time()):
+    if not runtime.push_services.release(origin):
         raise click.ClickException(
             f"{origin} neither rests nor has a pace: stoppress services shows which do"
         )

@@ -7,10 +7,8 @@ name, so that `service` never imports `workers`.
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -28,11 +26,12 @@ from service.cli import push_services, trials
 from service.config import Config, ConfigError
 from service.domain.editors import EditorError
 from service.local import redis_server, rehearsal
+from service.local.secrets_file import make_secrets, read_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.endpoints import EndpointPolicy
-from service.model.keys import VapidKey, b64url, make_secrets, read_secrets
+from service.model.keys import VapidKey, b64url
 from service.model.notifications import Topic
-from service.model.tokens import SCOPES, digest
+from service.model.tokens import SCOPES
 from service.runtime import Runtime
 
 # Seconds that web, workers and clock have to come up; they need two on two slow cores.
@@ -97,7 +96,7 @@ def web_argv(config: Config) -> list[str]:
     options = {
         "config": "python:service.preload",
         "worker-class": "gthread",
-        "threads": "4",  # docs/decisions.md, 15
+        "threads": "4",  # decision 15
         "workers": str(config.web_concurrency),
         "bind": f"{_host(config.bind)}:{config.port}",
         "graceful-timeout": "20",  # seconds; less than a supervisor's or systemd's patience
@@ -196,10 +195,9 @@ _FIRST_TOPICS = (
 
 def _first_topics(runtime: Runtime) -> None:
     """Give a new house the topics of the demo newspaper, so that there is something to follow."""
-    house = runtime.store.installation
-    if not house.topics() and not runtime.store.subscriptions.count():
+    if not runtime.topics.all() and not runtime.subscriptions.count():
         for topic in _FIRST_TOPICS:
-            house.add_topic(topic)
+            runtime.topics.add(topic)
 
 
 def _check_port(config: Config) -> None:
@@ -378,10 +376,7 @@ def token() -> None:
 )
 def add_token(name: str, scopes: tuple[str, ...]) -> None:
     """Make an API token called NAME and print it: this once, only its digest is kept."""
-    house = Runtime.open(settings()).store.installation
-    made = f"sp_{secrets.token_urlsafe(32)}"
-    house.add_token(digest(made), name, scopes, time.time())
-    click.echo(made)
+    click.echo(Runtime.open(settings()).api_tokens.add(name, scopes))
 
 
 # Trials -----------------------------------------------------------------------------------------

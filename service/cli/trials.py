@@ -17,13 +17,13 @@ from service.runtime import Runtime
 def seed(config: Config, number: int, origins: tuple[str, ...]) -> None:
     """Store pretend readers, and say what they take."""
     runtime = Runtime.open(config)
-    redis, topics = runtime.store.redis, list(runtime.store.installation.topics())
+    redis, topics = runtime.store.redis, list(runtime.topics.all())
     before, start = redis.info("memory")["used_memory"], time.monotonic()
     try:
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("Storing pretend readers", total=number)
-            public = runtime.vapid_public_key
+            public = runtime.keys.current
             for stored in pretend_readers.seed(
                 runtime.store, number, origins=origins, vapid_key=public, topics=topics
             ):

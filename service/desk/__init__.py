@@ -1,0 +1,17 @@
+"""The desk: the pages on which editors write alerts, watch them go out, stop and correct them."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from service.desk import alerts, correcting, rehearsal, sign_in, start, stories, writing
+from service.desk.blueprint import bp
+
+# A module of pages adds its routes to `bp` when it is imported: a new one is named here.
+PAGES = (sign_in, alerts, writing, correcting, stories, rehearsal)
+
+
+def init_app(app: Flask) -> None:
+    """Give an application the desk and the start page."""
+    app.register_blueprint(bp)
+    app.register_blueprint(start.bp)

@@ -1,59 +1,38 @@
-"""The rehearsal in the web: its page on the real desk, and its own desk, mounted beside that.
-
-The rehearsal's desk is the same application over another store. Each of its pages says so, and it
-has nothing for readers: no browser can subscribe to it.
-"""
+"""The page of the real desk on which an editor starts, opens and ends a rehearsal."""
 
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from flask import Flask, abort, current_app, redirect, render_template, request, url_for
+from flask import current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from redis.exceptions import RedisError
-from werkzeug.wrappers import Response
 
-from service.api.auth import runtime
-from service.config import Config, ConfigError
-from service.desk.alerts import bp
+from service.current import runtime
+from service.desk.blueprint import bp
+from service.desk.words import number
 from service.local import rehearsal
 from service.local.rehearsal import LONGEST, MOST_READERS, READERS, Rehearsal, RehearsalError
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-PREFIX = "/rehearsal"  # of the rehearsal's desk, beside the real one
-_PAGE = "/desk/rehearsal"  # of the real desk
-_OF_THE_REAL_DESK = {
-    "desk.rehearse",
-    "desk.start_rehearsal",
-    "desk.rehearsal_progress",
-    "desk.end_rehearsal",
-}
+PREFIX = "/rehearsal"  # of the address of the rehearsal's desk
 _FEWEST = 100  # pretend readers
-
-
-# On the real desk -------------------------------------------------------------------------------
 
 
 @bp.get("/rehearsal")
 def rehearse() -> ResponseReturnValue:
-    """Offer a rehearsal, show how far it has got ready, or lead to it."""
+    """Offer a rehearsal, show how its preparation goes, or lead to its desk."""
     return _page()
 
 
 @bp.post("/rehearsal")
 def start_rehearsal() -> ResponseReturnValue:
-    """Start one."""
+    """Start a rehearsal."""
     text = re.sub(r"[\s,.]", "", request.form.get("readers", ""))
     readers = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
     if not _FEWEST <= readers <= MOST_READERS:
-        return _page(f"Choose from {_FEWEST} to {MOST_READERS:,} pretend readers."), 422
-    topics = runtime().store.installation.topics().values()
+        return _page(
+            f"Choose from {number(_FEWEST)} to {number(MOST_READERS)} pretend readers."
+        ), 422
+    topics = runtime().topics.all().values()
     try:
         rehearsal.start(runtime().config, readers, topics)
     except RehearsalError as error:
@@ -63,8 +42,8 @@ def start_rehearsal() -> ResponseReturnValue:
 
 @bp.get("/rehearsal/progress")
 def rehearsal_progress() -> ResponseReturnValue:
-    """Show how many pretend readers there are; lead to the rehearsal when all is ready."""
-    found = _find()
+    """Show how many pretend readers exist; lead to the rehearsal's desk when it is ready."""
+    found = find_rehearsal()
     if found is None:
         return "", {"HX-Refresh": "true"}
     headers = {"HX-Redirect": f"{PREFIX}/desk/"} if found.ready else {}
@@ -73,17 +52,18 @@ def rehearsal_progress() -> ResponseReturnValue:
 
 @bp.post("/rehearsal/end")
 def end_rehearsal() -> ResponseReturnValue:
-    """End it; all that belongs to it is gone then."""
+    """End the rehearsal and delete all that belongs to it."""
     rehearsal.end(runtime().config.data_dir)
     return redirect(url_for("desk.rehearse"), 303)
 
 
-def _find() -> Rehearsal | None:
+def find_rehearsal() -> Rehearsal | None:
+    """Return the rehearsal that is running beside this desk, if one is."""
     return rehearsal.find(current_app.config["STOPPRESS"].data_dir)
 
 
 def _page(error: str = "") -> str:
-    found = _find()
+    found = find_rehearsal()
     return render_template(
         "desk/rehearsal.html",
         rehearsal=found,
@@ -91,90 +71,7 @@ def _page(error: str = "") -> str:
         readers=request.form.get("readers", READERS),
         fewest=_FEWEST,
         most=MOST_READERS,
-        minutes=LONGEST // 60,
+        longest=LONGEST,
         error=error,
         trouble="" if found else rehearsal.trouble(runtime().config.data_dir),
     )
-
-
-# The rehearsal's own desk -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Banner:
-    """What every page of a rehearsal says; `page`, on the real desk, is where it is ended."""
-
-    readers: int
-    page: str = ""
-
-
-def init_app(app: Flask, *, mounted: bool) -> None:
-    """Make an application a rehearsal's if its house is one, else one that shows those there are.
-
-    A `mounted` one is reached beside the real desk, where its editors sign in.
-    """
-    app.jinja_env.globals["running_rehearsal"] = _find
-    running = rehearsal.of_house(app.config["STOPPRESS"].data_dir)
-    if running is None:
-        return
-    app.config["REHEARSAL"] = Banner(running.readers, _PAGE if mounted else "")
-    # Cookies know no ports: the real desk's must not be overwritten.
-    if not mounted:
-        app.config["SESSION_COOKIE_NAME"] = "stoppress-rehearsal"
-    elsewhere = {"desk.sign_in", "desk.welcome"} if mounted else set()
-
-    @app.before_request
-    def only_the_desk() -> ResponseReturnValue | None:
-        endpoint = request.endpoint or ""
-        if endpoint in elsewhere:
-            return redirect(f"/desk/sign-in?next={PREFIX}/desk/", 303)
-        if endpoint == "start.start":
-            return redirect(url_for("desk.alerts"))
-        if endpoint in _OF_THE_REAL_DESK:
-            abort(404)
-        if request.blueprint in ("desk", "health") or endpoint == "reader.style":
-            return None
-        return abort(404)
-
-
-class Mount:
-    """Serves the rehearsal that is running under `/rehearsal/`, everything else as before."""
-
-    def __init__(self, app: Flask, make: Callable[[Config], Flask]) -> None:
-        self._real = app.wsgi_app
-        self._config: Config = app.config["STOPPRESS"]
-        self._make = make
-        self._lock = threading.Lock()
-        self._made: tuple[Rehearsal, Flask] | None = None
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer as WSGI has it (PEP 3333)."""
-        path = environ.get("PATH_INFO", "")
-        if path != PREFIX and not path.startswith(f"{PREFIX}/"):
-            return self._real(environ, start_response)
-        app = self._running()
-        if app is None:
-            return _over(environ)(environ, start_response)
-        environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + PREFIX
-        environ["PATH_INFO"] = path[len(PREFIX) :]
-        return app(environ, start_response)
-
-    def _running(self) -> Flask | None:
-        found = rehearsal.find(self._config.data_dir)
-        with self._lock:
-            if found is None or not found.ready:
-                self._made = None
-            elif self._made is None or self._made[0] != found:
-                config = replace(Config.read(found.environ), site_name=self._config.site_name)
-                try:
-                    self._made = found, self._make(config)
-                except (ConfigError, RedisError):  # it has just ended
-                    self._made = None
-            return self._made[1] if self._made else None
-
-
-def _over(environ: WSGIEnvironment) -> WSGIApplication:
-    """Lead from a rehearsal that is over, or not yet ready, to the page that says so."""
-    if "HTTP_HX_REQUEST" in environ:
-        return Response(headers={"HX-Redirect": _PAGE})
-    return Response(status=303, headers={"Location": _PAGE})

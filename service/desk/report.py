@@ -1,58 +1,26 @@
-"""An alert as the pages show it: its numbers, and the words and times of plain speech."""
+"""An alert as the desk's pages show it: its numbers and its state."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from zoneinfo import ZoneInfo
 
-from service.domain.forecast import Forecast
-from service.domain.push_services import Limit
+from service.desk.words import OUTCOMES, outcome_words
+from service.domain.push_services import SlowService
 from service.domain.receipts import Estimate
-from service.domain.waves import Held
-from service.model.notifications import (
-    LIMIT,
-    OVER,
-    PAUSED,
-    QUIET,
-    Audience,
-    Notification,
-    Outcome,
-    Progress,
-    State,
-    Topic,
-)
+from service.domain.waves import HeldSummary
+from service.model.notifications import QUIET, Notification, Outcome, Progress, State
 
-_LATE = 5.0  # seconds after which an alert that has not begun needs somebody's attention
+_LATE = 5.0  # seconds after which an alert should have started
 
-_SERVICES = {"google": "Google", "apple": "Apple", "mozilla": "Mozilla", "microsoft": "Microsoft"}
 _STATES = {
     State.DRAFT: "draft",
     State.SCHEDULED: "scheduled",
-    State.SENDING: "being sent",
+    State.SENDING: "sending",
     State.PAUSED: "paused",
     State.SENT: "sent",
     State.CANCELLED: "cancelled",
     State.EXPIRED: "ran out of time",
-}
-_OUTCOMES = {
-    Outcome.ACCEPTED: "handed to {service}",
-    Outcome.REFUSED: "rejected by {service}",
-    Outcome.GONE: "no longer subscribed",
-    Outcome.EXPIRED: "ran out of time",
-    Outcome.SKIPPED: "{why}",
-    Outcome.CANCELLED: "cancelled",
-}
-
-
-_WHY_SKIPPED = {
-    QUIET: "held until their quiet hours end",
-    LIMIT: "had as many today as they want",
-    PAUSED: "paused by the reader",
-    OVER: "what was held for them is over",
 }
 
 
@@ -65,8 +33,8 @@ class Report:
     progress: Progress
     receipts: dict[str, Estimate]
     now: float
-    limits: list[Limit] = field(default_factory=list)
-    held: Held = field(default_factory=Held)
+    slowing: list[SlowService] = field(default_factory=list)
+    held: HeldSummary = field(default_factory=HeldSummary)
 
     @property
     def live(self) -> bool:
@@ -75,44 +43,44 @@ class Report:
 
     @property
     def changing(self) -> bool:
-        """Whether its page has more to show by itself: once it is sent, readers may still wake."""
+        """Whether its page is still refreshed: while it is sent, and while it is held."""
         return self.live or self.held.waiting > 0
 
     @property
     def stopping(self) -> bool:
-        """Whether it was stopped and what was under way is being counted."""
+        """Whether it was stopped and its last results are still being counted."""
         return self.live and self.notification.over
 
     @property
     def paused(self) -> bool:
-        """Whether it waits for somebody to let it go on."""
+        """Whether an editor has paused it."""
         return self.notification.state is State.PAUSED
 
     @property
     def stage(self) -> str:
-        """What is another when more than the numbers has changed."""
+        """A text that changes when more than the numbers has changed."""
         one = self.notification
         return f"{one.state.value}.{one.revision}.{one.changes}"
 
     @property
     def scheduled(self) -> bool:
-        """Whether it waits for its time."""
+        """Whether it is scheduled for later."""
         return self.notification.state is State.SCHEDULED
 
     @property
     def due_in(self) -> float:
-        """Seconds until it is to be sent, below 0 where that has passed; 0 without a time."""
+        """Seconds until its time, below 0 after it; 0 for an alert without one."""
         send_at = self.notification.send_at
         return send_at.at - self.now if send_at else 0.0
 
     @property
     def began(self) -> float:
-        """When the first of it could be sent, or else when it was written."""
+        """When sending started, or else when it was written."""
         return self.notification.started_at or self.notification.created_at
 
     @property
     def correctable(self) -> bool:
-        """Whether there may be somebody whom a correction of it reaches."""
+        """Whether a correction could reach a browser."""
         one = self.notification
         if one.audience.subscription is not None or one.planned or one.wave:
             return False
@@ -121,62 +89,62 @@ class Report:
 
     @property
     def leaves(self) -> bool:
-        """Whether it is a correction that was not sent to those who have what it corrects."""
+        """Whether it is a correction that leaves the old text where readers already have it."""
         one = self.notification
         return one.corrects is not None and one.finished_at == one.created_at
 
     @property
     def complete(self) -> bool:
-        """Whether it went out as it was meant to."""
+        """Whether it was sent to the whole audience."""
         return self.notification.state is State.SENT
 
     @property
     def state(self) -> str:
-        """What it is doing, in a word or two."""
+        """Its state in a word or two."""
         if self.withdrawn:
             return "withdrawn"
-        return "being stopped" if self.stopping else _STATES[self.notification.state]
+        return "stopping" if self.stopping else _STATES[self.notification.state]
 
     @property
     def handed_over(self) -> int:
-        """How many browsers' push services took it, also after its readers' quiet hours."""
-        since = sum(alone + together for _, alone, together in self.notification.waves)
-        return self.progress.of(Outcome.ACCEPTED) + max(since, self.held.brought)
+        """For how many browsers a push service took it, also after their quiet hours."""
+        by_waves = sum(alone + together for _, alone, together in self.notification.waves)
+        return self.progress.of(Outcome.ACCEPTED) + max(by_waves, self.held.brought)
 
     @property
     def held_back(self) -> int:
-        """For how many browsers it was held, since they had quiet hours when it was sent."""
+        """How many browsers were in quiet hours when it was sent."""
         return 0 if self.notification.wave else self.progress.skipped(QUIET)
 
     @property
     def held_in_vain(self) -> int:
-        """How many of those never got it, and wait no more."""
+        """How many of those never got it, and no longer wait."""
         return max(0, self.held_back - self.held.waiting - self.held.brought)
 
     @property
     def withdrawn(self) -> bool:
-        """Whether it was sent, and then cancelled for those for whom it was held."""
+        """Whether it was sent, and then cancelled for the browsers that it was held for."""
         stopped = self.notification.state is State.CANCELLED and not self.live
         return stopped and self.held_back > 0 and not self.progress.of(Outcome.CANCELLED)
 
     @property
     def percent(self) -> int:
-        """How much of the work is done, rounded down: 100 is all of it."""
+        """How much of the work is done, rounded down, so that 100 means all of it."""
         return 100 * self.progress.done // max(1, self.progress.recipients)
 
     @property
     def seconds(self) -> float:
-        """How long it has taken."""
+        """How long it has taken so far, or took."""
         return max(0.0, (self.notification.finished_at or self.now) - self.began)
 
     @property
     def rate(self) -> int:
-        """Browsers dealt with a second, on average since it was published."""
+        """Browsers per second, on average since it started."""
         return round(self.progress.done / max(1.0, self.seconds))
 
     @property
     def late(self) -> bool:
-        """Whether it should have begun by now."""
+        """Whether it should have started by now."""
         if self.scheduled:
             return self.due_in < -_LATE
         sending = self.notification.state is State.SENDING
@@ -184,172 +152,10 @@ class Report:
 
     @property
     def rows(self) -> list[tuple[Outcome, str, int]]:
-        """Every outcome that occurred, in words; in an order that holds while numbers change."""
+        """Each outcome that occurred, in words, in an order that stays while the numbers change."""
         counts: Counter[tuple[Outcome, str]] = Counter()
         for (outcome, service), n in self.progress.outcomes.items():
             counts[outcome, outcome_words(outcome, service)] += n
-        order = list(_OUTCOMES)
+        order = list(OUTCOMES)
         kinds = sorted(counts, key=lambda kind: (order.index(kind[0]), kind[1]))
         return [(outcome, words, counts[outcome, words]) for outcome, words in kinds]
-
-
-def limit_words(limit: Limit) -> str:
-    """Say why a push service keeps readers waiting, and for how long if that is known."""
-    name = service_name(limit.service)
-    name = name[0].upper() + name[1:]
-    wait = "1 browser waits" if limit.waiting == 1 else f"{limit.waiting:,} browsers wait"
-    if limit.per_minute and limit.last_reader_at:
-        said = (
-            f"{name} takes {limit.per_minute:,} a minute from us at present. {wait}; the last one"
-            f" has it about {_clock(limit.last_reader_at)}."
-        )
-        late = f" For {limit.will_expire:,} of them that is too late." if limit.will_expire else ""
-        return said + late
-    if limit.why == "credentials":
-        return (
-            f"{name} does not accept our signature (VAPID): whoever runs Stop Press has to look."
-            f" {wait}, and nobody is lost."
-        )
-    does = {"no answer": "does not answer", "429": "asks us to wait"}.get(limit.why)
-    again = f"at {_clock(limit.resting_until)}" if limit.resting_until else "now"
-    return f"{name} {does or f'answers {limit.why}'}: it is tried again {again}. {wait}."
-
-
-def forecast_words(forecast: Forecast) -> str:
-    """Say when readers would have an alert: exactly of a few, `About 30 %` of many."""
-    ahead, asked = forecast, forecast.asked
-    away = ahead.paused + ahead.full
-    at_once = asked - ahead.held - away - ahead.late
-    if at_once == asked:
-        return "All as soon as it is sent" if ahead.exact else "As good as all once it is sent"
-    said = [
-        (at_once, "as soon as it is sent"),
-        (ahead.held, "when their quiet hours end"),
-        (away, "not at all: they paused, or had as many today as they want"),
-        (ahead.late, "not at all: that time is over by their clocks"),
-    ]
-    shares = [(_share(n, asked, exact=ahead.exact), words) for n, words in said if n]
-    text = "; ".join(f"{share} {words}" for share, words in shares)
-    drawn = "" if ahead.exact else f" (from {asked:,} of them, drawn at random)"
-    return text[0].upper() + text[1:] + drawn
-
-
-def _share(n: int, of: int, *, exact: bool) -> str:
-    if exact:
-        return f"{n:,}"
-    percent = 100 * n / of
-    if percent < 1:
-        return "less than 1 %"
-    return "nearly all" if percent > 99 else f"about {round(percent)} %"
-
-
-def outcome_words(outcome: Outcome, service: str) -> str:
-    """Say what became of a browser; `service` as endpoints.py names it, or why it was skipped."""
-    why = _WHY_SKIPPED.get(service, "quiet hours or limit")
-    return _OUTCOMES[outcome].format(service=service_name(service), why=why)
-
-
-def service_name(service: str) -> str:
-    """Say whose push service it is; `service` is its name in endpoints.py."""
-    return _SERVICES.get(service, "another push service")
-
-
-def estimate_words(estimate: Estimate) -> str:
-    """Say a number no more exactly than it is known: `about 812,000 (± 7,000)`."""
-    browsers, error = estimate
-    if error < 0.5:
-        return f"{browsers:,}"
-    unit = 10 ** max(0, math.floor(math.log10(error)))
-    return f"about {round(browsers / unit) * unit:,} (± {math.ceil(error / unit) * unit:,})"
-
-
-def describe(audience: Audience, topics: dict[str, Topic]) -> str:
-    """Say whom an audience means, in the names of the topics as they are now."""
-    if audience.subscription is not None:
-        return "one browser, as a test"
-    if audience.waking is not None:
-        return "those whose quiet hours have ended: what was held for them"
-    names = [topics[slug].name if slug in topics else slug for slug in audience.topics]
-    said = "everyone" if audience.everyone else " or ".join(names)
-    if audience.exclude:
-        without = [topics[slug].name if slug in topics else slug for slug in audience.exclude]
-        said += f", but not {' or '.join(without)}"
-    if audience.locales:
-        said += f", reading {' or '.join(audience.locales)}"
-    if audience.story and said == "everyone":
-        said += f" but who muted the story {audience.story}"
-    elif audience.story:
-        said += f", and whoever follows the story {audience.story}"
-    return said
-
-
-def _datetime(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
-
-
-def _iso(seconds: float) -> str:
-    return f"{_datetime(seconds):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _utc(seconds: float) -> str:
-    return f"{_datetime(seconds):%-d %b %Y, %H:%M} UTC"
-
-
-def _clock(seconds: float) -> str:
-    return f"{_datetime(seconds):%H:%M} UTC"
-
-
-def _wall(seconds: float, zone: str) -> str:
-    """Say what the clocks of a zone show then; the editor's own, or UTC, which is said."""
-    moment = datetime.fromtimestamp(seconds, ZoneInfo(zone))
-    return f"{moment:%a %-d %b, %H:%M}{' UTC' if zone == 'UTC' else ''}"
-
-
-def _clock_time(wall: str) -> str:
-    """Say a time that every reader's clock is to show (ISO 8601): `07:00 on 29 Mar 2026`."""
-    return f"{datetime.fromisoformat(wall):%H:%M on %-d %b %Y}"
-
-
-def _ahead(seconds: float) -> str:
-    """Say how long it is until then, by the minute: `in 2 h 13 min`."""
-    if seconds < 60:
-        return "in less than a minute" if seconds > 0 else "any moment now"
-    days, rest = divmod(round(seconds / 60), 1440)
-    hours, minutes = divmod(rest, 60)
-    spans = ((days, "day" if days == 1 else "days"), (hours, "h"), (minutes, "min"))
-    return "in " + " ".join([f"{n} {unit}" for n, unit in spans if n][:2])
-
-
-def _brief(seconds: float) -> str:
-    """Say how long something took, `0.4 s` or `2 min 5 s`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes:,} min {rest} s"
-
-
-def _duration(seconds: int) -> str:
-    """Say a span in the largest unit that it is a whole number of."""
-    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length} {unit}{'' if seconds == length else 's'}"
-    return f"{seconds} seconds"
-
-
-FILTERS: dict[str, Callable[..., str]] = {
-    "number": _number,
-    "iso": _iso,
-    "utc": _utc,
-    "wall": _wall,
-    "clock_time": _clock_time,
-    "ahead": _ahead,
-    "brief": _brief,
-    "duration": _duration,
-    "limit": limit_words,
-    "forecast": forecast_words,
-    "estimate": estimate_words,
-}

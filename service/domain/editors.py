@@ -1,4 +1,4 @@
-"""Who may use the desk: editors, their passwords and one-time sign-in links."""
+"""Editors: who may use the desk, their passwords and one-time sign-in links."""
 
 from __future__ import annotations
 
@@ -13,53 +13,52 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from service.model.tokens import digest
 from service.store import Store
 
-LINK_KEPT = 24 * 3600  # seconds
-SHORTEST_PASSWORD = 12  # characters; NIST SP 800-63B asks for 8, and for no other rule
+SHORTEST_PASSWORD = 12  # characters; NIST SP 800-63B asks for 8 and advises against other rules
 LONGEST_PASSWORD = 200
 
 _hasher = PasswordHasher()
 
 
 class EditorError(ValueError):
-    """An e-mail address or a password that cannot be taken; the message says why."""
+    """An e-mail address or a password that is not accepted; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Editor:
-    """An editor of the desk; `password_hash` is empty before the first sign-in."""
+    """An editor of the desk."""
 
     email: str
-    password_hash: str
+    password_hash: str  # empty before the first sign-in
 
     @property
     def session_id(self) -> str:
-        """What a session holds; a new password makes a new id, which ends older sessions."""
+        """What the session cookie holds. A new password changes it, which ends older sessions."""
         return f"{digest(self.password_hash)[:16]} {self.email}"
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A one-time sign-in link; `email` is empty where it lets in whoever is the first."""
+    """A one-time sign-in link."""
 
     token: str
-    email: str
-    has_password: bool
+    email: str  # empty: it makes an editor of whoever opens it
+    has_password: bool  # whether that editor has one
 
 
 class Editors:
-    """The editors of one installation; `public_url` is where their sign-in links lead."""
+    """The editors of one installation; their sign-in links begin with `public_url`."""
 
     def __init__(self, store: Store, public_url: str) -> None:
-        self._installation = store.installation
+        self._access = store.access
         self._public_url = public_url
 
     def find(self, email: str) -> Editor | None:
-        """Return the editor with this e-mail address, spelled exactly as it is stored."""
-        password_hash = self._installation.password_hash(email)
+        """Return the editor with this e-mail address, in lower case as it is stored."""
+        password_hash = self._access.password_hash(email)
         return None if password_hash is None else Editor(email, password_hash)
 
     def check_password(self, email: str, password: str) -> Editor | None:
-        """Return the editor if that is the password; as slow for an address nobody has."""
+        """Return the editor if the password is right; an unknown address takes as long."""
         editor = self.find(email.strip().lower())
         known = editor.password_hash if editor is not None else ""
         try:
@@ -69,50 +68,50 @@ class Editors:
         return editor if known else None
 
     def signin_link(self, email: str | None = None) -> str:
-        """Make a one-time link that is good for a day; only its digest is stored.
+        """Make a one-time link that works for a day; only its digest is stored.
 
-        An unknown `email` becomes an editor. Without one, the link is for the only editor there is,
-        or else for a new one. `EditorError` for what is not an e-mail address.
+        An unknown `email` becomes an editor. Without `email`, the link is for the only editor, or
+        for a new one if there is none or there are several. `EditorError` for a wrong address.
         """
         if email is None:
-            editors = self._installation.editors()
+            editors = self._access.editors()
             email = editors[0] if len(editors) == 1 else ""
         else:
             email = _checked_email(email)
-            if self._installation.password_hash(email) is None:
-                self._installation.set_password_hash(email, "")
+            if self._access.password_hash(email) is None:
+                self._access.set_password_hash(email, "")
         token = secrets.token_urlsafe(24)
-        self._installation.keep_signin(digest(token), email, LINK_KEPT)
+        self._access.keep_sign_in_link(digest(token), email)
         return f"{self._public_url}/desk/welcome/{token}"
 
     def find_link(self, token: str) -> Link | None:
-        """Return a link without using it up; None for one that was used, is too old or unknown."""
-        email = self._installation.signin(digest(token))
+        """Return a link without using it up; None if it was used, is too old or unknown."""
+        email = self._access.sign_in_link(digest(token))
         if email is None:
             return None
         editor = self.find(email) if email else None
         return Link(token, email, bool(editor and editor.password_hash))
 
     def use_link(self, link: Link, email: str, password: str) -> Editor | None:
-        """Use a link up and set the password, if one is given; None for a link used meanwhile.
+        """Use a link up and set the password, if one is given; None if it was used meanwhile.
 
-        `EditorError`, with the link still good, for an address or password that cannot be taken.
+        `EditorError` for an address or password that is not accepted; the link still works then.
         """
         email = link.email or _checked_email(email)
-        if not link.email and self._installation.password_hash(email) is not None:
+        if not link.email and self._access.password_hash(email) is not None:
             raise EditorError(
                 f"{email} is an editor already: sign in, or ask for a link of your own."
             )
         keep = link.has_password and not password
         new_hash = "" if keep else _hash_of_new(password, email)
-        if not self._installation.use_signin(digest(link.token)):
+        if not self._access.use_sign_in_link(digest(link.token)):
             return None
         if not keep:
-            self._installation.set_password_hash(email, new_hash)
+            self._access.set_password_hash(email, new_hash)
         return self.find(email)
 
     def of_session(self, session_id: str) -> Editor | None:
-        """Return the editor whose session this is; None once the password has changed."""
+        """Return the editor whose session this is; None if the password was changed since."""
         editor = self.find(session_id.partition(" ")[2])
         return editor if editor is not None and editor.session_id == session_id else None
 

@@ -1,7 +1,7 @@
-"""Who of an audience would have an alert at once, who later and who not, before it is sent.
+"""The forecast of an alert: how many browsers would get it at once, later, or not at all.
 
-Readers are judged as a worker judges when a message is about to leave; of a large audience only
-some, drawn at random.
+Readers are judged by the same rules as when a worker sends. Of a large audience only a sample is
+judged, drawn at random.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from service.model.clocks import moment
 from service.model.delivery_rules import DeliveryRules
 from service.model.notifications import (
     LIMIT,
@@ -19,37 +20,80 @@ from service.model.notifications import (
     Content,
     Notification,
     Outcome,
-    Record,
     SendAt,
     State,
-    SubscriptionId,
 )
-from service.model.preferences import NewsroomDefaults, moment
+from service.model.preferences import NewsroomDefaults
+from service.model.subscriptions import Record, SubscriptionId
 from service.store import Store
 
-# Of as many a share is known to 1.6 in a hundred (standard error), which is as exact as it is said.
+# Browsers in a sample: then a share has a standard error of at most 1.6 %, and the desk shows no
+# more digits than that.
 MOST_ASKED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Of `recipients` browsers so many were `asked` for, and what would become of these.
+    """How many browsers of the sample would not get an alert at once, by reason."""
 
-    `held` until their quiet hours end, `paused`, or had as many today as they want (`full`).
-    `late`: their clock showed the alert's local time too long ago.
-    """
-
-    recipients: int
-    asked: int
-    held: int
+    recipients: int  # browsers in the audience
+    asked: int  # browsers in the sample
+    held: int  # until their quiet hours end
     paused: int
-    full: int
-    late: int
+    full: int  # they have had as many alerts today as they want
+    late: int  # the alert's local time passed too long ago by their clock
 
     @property
     def exact(self) -> bool:
-        """Whether it is of all."""
+        """Whether the whole audience was judged."""
         return self.asked == self.recipients
+
+
+class Forecaster:
+    """Forecasts under the newsroom's defaults."""
+
+    def __init__(self, store: Store, defaults: NewsroomDefaults) -> None:
+        self._store = store
+        self._defaults = defaults
+
+    def forecast(
+        self, content: Content, audience: Audience, send_at: SendAt | None, now: float
+    ) -> Forecast:
+        """Return what would become of an alert sent now, or at its time, to its audience as of now.
+
+        `now` is in seconds since 1970.
+        """
+        store = self._store
+        recipients, drawn = store.audiences.draw(audience, MOST_ASKED)
+        began = max(now, send_at.at) if send_at else now
+        alert = Notification(
+            0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
+        )
+        zones = store.names.zones
+        rules = DeliveryRules(alert, self._defaults, zones.name)
+        found: Counter[str] = Counter()
+        limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+        for partition, number, record in self._records(drawn):
+            zone = zones.name(record.zone)
+            ruling = rules.of(record, moment(zone, alert.wall) if alert.wall else began)
+            found["late" if ruling.outcome is Outcome.EXPIRED else ruling.why] += 1
+            # Further alerts of a story do not count against the limit. Whether today's first one
+            # was sent already is not looked up, so none is forecast as over the limit.
+            if ruling.limit and not audience.story:
+                limits[partition, ruling.day][number] = ruling.limit
+        for (partition, date), wanted in limits.items():
+            had = store.daily.had(partition, date, list(wanted))
+            found[LIMIT] += sum(n >= most for n, most in zip(had, wanted.values(), strict=True))
+        return Forecast(
+            recipients, len(drawn), found[QUIET], found[PAUSED], found[LIMIT], found["late"]
+        )
+
+    def _records(self, drawn: Sequence[SubscriptionId]) -> Iterator[tuple[int, int, Record]]:
+        for partition in {one.partition for one in drawn}:
+            numbers = [number for where, number in drawn if where == partition]
+            for number, record in self._store.subscriptions.records(partition, numbers):
+                if record is not None:
+                    yield partition, number, record
 
 
 def forecast(
@@ -60,33 +104,5 @@ def forecast(
     send_at: SendAt | None,
     now: float,
 ) -> Forecast:
-    """Return what an alert would meet now, or at its time, with whoever is meant now."""
-    recipients, drawn = store.audiences.draw(audience, MOST_ASKED)
-    began = max(now, send_at.at) if send_at else now
-    alert = Notification(
-        0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
-    )
-    rules = DeliveryRules(alert, defaults, store.installation.zones.name)
-    found: Counter[str] = Counter()
-    limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
-    for partition, number, record in _records(store, drawn):
-        zone = store.installation.zones.name(record.zone)
-        ruling = rules.of(record, moment(zone, alert.wall) if alert.wall else began)
-        found["late" if ruling.outcome is Outcome.EXPIRED else ruling.why] += 1
-        # Whether a story was told today already, and counts no more, is not looked up.
-        if ruling.limit and not audience.story:
-            limits[partition, ruling.day][number] = ruling.limit
-    for (partition, date), wanted in limits.items():
-        had = store.daily.had(partition, date, list(wanted))
-        found[LIMIT] += sum(n >= most for n, most in zip(had, wanted.values(), strict=True))
-    return Forecast(
-        recipients, len(drawn), found[QUIET], found[PAUSED], found[LIMIT], found["late"]
-    )
-
-
-def _records(store: Store, drawn: Sequence[SubscriptionId]) -> Iterator[tuple[int, int, Record]]:
-    for partition in {one.partition for one in drawn}:
-        numbers = [number for where, number in drawn if where == partition]
-        for number, record in store.subscriptions.records(partition, numbers):
-            if record is not None:
-                yield partition, number, record
+    """Return what `Forecaster.forecast` does."""
+    return Forecaster(store, defaults).forecast(content, audience, send_at, now)

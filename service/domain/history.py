@@ -1,54 +1,86 @@
-"""What one reader has had of the alerts, and what not: for their own eyes."""
+"""What the service knows of the alerts of one reader, to show to that reader alone."""
 
 from __future__ import annotations
 
 import time
 from itertools import islice
 
-from service.model.notifications import MAX_TTL, Notification, State, SubscriptionId
+from service.model.clocks import QUARTER, day
+from service.model.notifications import MAX_TTL, Notification, State
+from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT
+from service.model.subscriptions import Subscription, SubscriptionId
 from service.store import Store
-from service.store.outcomes import ACCEPTED_KEPT
-from service.store.records import Subscription
 
 _LOOKED_THROUGH = 200  # alerts read at once
 _MOST_MISSED = 10
 
 
-def missed(store: Store, reader: Subscription) -> list[Notification]:
-    """Return the last alerts that went to an audience in which this reader is now."""
-    going_out = (State.SENDING, State.PAUSED, State.SENT)
-    sent = (
-        one
-        for one in store.notifications.started(_LOOKED_THROUGH)
-        if one.corrects is None and one.state in going_out
-    )
-    theirs = (
-        one
-        for one in sent
-        if one.audience.includes(
-            reader.topics, reader.locale, followed=reader.followed, muted=reader.muted
+class History:
+    """Which alerts a reader has got, or could have got."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def missed(self, reader: Subscription) -> list[Notification]:
+        """Return the latest alerts whose audience this reader belongs to now."""
+        going_out = (State.SENDING, State.PAUSED, State.SENT)
+        sent = (
+            one
+            for one in self._store.notifications.started(_LOOKED_THROUGH)
+            if one.corrects is None and one.state in going_out
         )
-    )
-    return list(islice(theirs, _MOST_MISSED))
+        theirs = (
+            one
+            for one in sent
+            if one.audience.includes(
+                reader.topics, reader.locale, followed=reader.followed, muted=reader.muted
+            )
+        )
+        return list(islice(theirs, _MOST_MISSED))
+
+    def handed_over(self, reader: SubscriptionId) -> list[Notification]:
+        """Return the alerts that the push service took for this reader, as far as that is kept."""
+        found: list[Notification] = []
+        before, since = None, time.time() - ACCEPTED_KEPT
+        while page := self._store.notifications.started(_LOOKED_THROUGH, before):
+            before = page[-1].id
+            # Of an alert that was over before `since` it is forgotten.
+            known = [one for one in page if one.finished_at is None or one.finished_at >= since]
+            accepted = self._store.recipients.accepted(known, reader)
+            found += [one for one, was in zip(known, accepted, strict=True) if was]
+            if (page[-1].started_at or 0.0) < since - MAX_TTL:
+                break
+        return found
+
+    def held(self, reader: SubscriptionId) -> list[Notification]:
+        """Return the latest alerts that wait or waited until this reader's quiet hours end."""
+        latest = {one.id: one for one in self._store.notifications.started(_LOOKED_THROUGH)}
+        found = self._store.held_alerts.of(reader.partition, [reader.number], latest)
+        return [latest[id] for id in found.get(reader.number, ())]
+
+    def counted(self, reader: Subscription) -> dict[int, int]:
+        """Return how many alerts counted against the daily limit, by date, as far as that is kept.
+
+        A date is the reader's own, as a number such as 20260329.
+        """
+        now, (partition, number) = int(time.time()), reader.id
+        dates = {
+            day(reader.zone, (now - ago) // QUARTER) for ago in range(0, COUNTS_KEPT + 1, 86_400)
+        }
+        counts = {date: self._store.daily.had(partition, date, [number])[0] for date in dates}
+        return {date: counts[date] for date in sorted(dates) if counts[date]}
+
+
+def missed(store: Store, reader: Subscription) -> list[Notification]:
+    """Return what `History.missed` does."""
+    return History(store).missed(reader)
 
 
 def handed_over(store: Store, reader: SubscriptionId) -> list[Notification]:
-    """Return the alerts of which the store still knows that they were handed over for them."""
-    found: list[Notification] = []
-    before, since = None, time.time() - ACCEPTED_KEPT
-    while page := store.notifications.started(_LOOKED_THROUGH, before):
-        before = page[-1].id
-        # Of what was over before then it is forgotten.
-        known = [one for one in page if one.finished_at is None or one.finished_at >= since]
-        accepted = store.recipients.accepted(known, reader)
-        found += [one for one, was in zip(known, accepted, strict=True) if was]
-        if (page[-1].started_at or 0.0) < since - MAX_TTL:
-            break
-    return found
+    """Return what `History.handed_over` does."""
+    return History(store).handed_over(reader)
 
 
 def held_for(store: Store, reader: SubscriptionId) -> list[Notification]:
-    """Return which of the latest alerts are, or were, held for them until they wake."""
-    latest = {one.id: one for one in store.notifications.started(_LOOKED_THROUGH)}
-    found = store.held.of(reader.partition, [reader.number], latest)
-    return [latest[id] for id in found.get(reader.number, ())]
+    """Return what `History.held` does."""
+    return History(store).held(reader)

@@ -1,54 +1,40 @@
 """From a published notification to its end: plan it, find what is due, wake workers, finish it.
 
-The truth is in the store; a queued job only says that there is work, so that a lost, doubled or
-late one costs nothing. `advance` looks at a notification and does the next thing there is to do:
-workers call it when they have finished something, the clock calls it every second.
+All state is in the store. `advance` reads the state of a notification and does the next step:
+workers call it when they have finished something, and the clock calls it every second.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
-from typing import cast
+from collections.abc import Iterator
 
-from redis import Redis
-from rq import Queue, Worker
-from rq.serializers import JSONSerializer
-from rq.utils import utcparse
-
-from service.model.endpoints import origin_of
-from service.model.notifications import Batch, Notification, Outcome, State, SubscriptionId
+from service.domain.job_queue import JobQueue
+from service.domain.push_services import UNDER_WAY
+from service.model.notifications import Batch, Notification, Outcome, State
 from service.store import Store
 from service.store.batches import Look
 from service.store.records import BUCKET
 
-QUEUE = "stoppress"
-BATCH_RECIPIENTS = 2048  # measured: docs/decisions.md, 5
-_LATEST = 20  # alerts looked through for who was accepted recently
-# Seconds after which no message is under way any more that was started before: a push service's
-# 15 to answer, a worker's half to notice, and as much again for a machine that is too busy.
-_UNDER_WAY = 30.0
-# Seconds by which a spread send may come late before the rest of it is put off by as much. Another
-# clock takes four to take over.
+BATCH_RECIPIENTS = 2048  # measured: decision 5
+# Seconds. If a spread send is later than this, its other batches are put off by as much. Another
+# clock needs four seconds to take over, which must not count as late.
 _LATE = 5.0
 _TO_SPARE = 5.0  # seconds between the last batch of a spread send and its deadline
-_PACE_KEPT = 86_400.0  # seconds
-_SILENT = 20.0  # seconds without a sign of life after which a worker counts as dead
-_JOB_TIMEOUT = 600  # seconds; a job gives its place up long before
 
 
 class Dispatch:
-    """What workers and the clock do with notifications that are being sent."""
+    """What workers and the clock do with notifications that are sent."""
 
-    def __init__(self, store: Store, queue: Redis) -> None:
+    def __init__(self, store: Store, jobs: JobQueue) -> None:
         self._store = store
-        self._queue = Queue(QUEUE, connection=queue, serializer=JSONSerializer)
+        self._jobs = jobs
 
     def plan(self, notification: Notification) -> None:
-        """Freeze the audience, and cut into batches whatever of it is not done and in none."""
+        """Freeze the audience and cut into batches what has no outcome and is in no batch."""
         sending, id = self._store.sending, notification.id
         root = self._store.notifications.get(notification.corrects or 0)
-        # Until then somebody may still get the text that is corrected, and then the correction.
+        # Until then a reader may still get the old text, and must get the correction after it.
         settled = root is None or self._is_settled(notification, root)
         for partition in sending.partitions:
             count = self._freeze(notification, root, partition)
@@ -58,7 +44,7 @@ class Dispatch:
             sending.lay_out(id, partition, batches, final=settled)
 
     def _freeze(self, notification: Notification, root: Notification | None, partition: int) -> int:
-        """Fix who will receive a notification, a correction of `root` perhaps; return how many."""
+        """Freeze the audience of a notification, or of a correction of `root`; return its size."""
         recipients, id = self._store.recipients, notification.id
         if root is None:
             return recipients.freeze(id, partition, notification.audience)
@@ -66,13 +52,13 @@ class Dispatch:
 
     def _is_settled(self, correction: Notification, root: Notification) -> bool:
         started = correction.started_at or correction.created_at
-        if time.time() > started + _UNDER_WAY:
+        if time.time() > started + UNDER_WAY:
             return True
         active = self._store.notifications.all(self._store.notifications.active())
         return root.finished_at is not None and not any(one.wave for one in active)
 
     def sending(self) -> list[tuple[Notification, bool]]:
-        """Return what is being sent, and whether batches of it are due; plans what is not yet."""
+        """Return what is being sent, planned by now, and whether batches of it are due."""
         found = []
         sending = self._store.sending
         for id in self._store.notifications.active():
@@ -80,7 +66,7 @@ class Dispatch:
             if notification is None or notification.state is not State.SENDING:
                 continue
             if time.time() > notification.last_start:
-                continue  # whoever is left has run out of time, and `advance` counts them
+                continue  # `advance` counts the recipients that are left as expired
             if notification.spread_minutes:
                 self._keep_even(notification)
             looks = [sending.look(id, partition) for partition in sending.partitions]
@@ -91,32 +77,15 @@ class Dispatch:
         return found
 
     def _keep_even(self, notification: Notification) -> None:
-        """After a pause, or an hour without workers, go on at the same pace."""
+        """Keep the pace of a spread send after a pause, or after an hour without workers."""
         within_ms = _time_left_ms(notification)
         for partition in self._store.sending.partitions:
             self._store.sending.put_off(
                 notification.id, partition, late_ms=int(_LATE * 1000), within_ms=within_ms
             )
 
-    def accepted_recently(self, ids: Collection[SubscriptionId]) -> bool:
-        """Whether any of these subscriptions took one of the latest alerts."""
-        return any(
-            self._store.recipients.accepted_any(one.id, one.revision, ids)
-            for one in self._store.notifications.started(_LATEST)
-        )
-
-    def answers_in_a_minute(self, origin: str) -> int:
-        """Return how many recipients have got their outcome at an origin in the last minute."""
-        bases = self._bases(origin)
-        answers = self._store.farewells.answers(time.time()).items()
-        return sum(n for base, (n, _) in answers if base in bases)
-
-    def _bases(self, origin: str) -> list[int]:
-        bases = self._store.installation.bases.all()
-        return [number for url, number in bases.items() if origin_of(url) == origin]
-
     def advance(self, id: int) -> None:
-        """Do the next thing there is to do for a notification; safe to call at any time."""
+        """Do the next step for a notification; safe to call at any time."""
         sending = self._store.sending
         notification = self._store.notifications.get(id)
         if notification is None:
@@ -129,7 +98,7 @@ class Dispatch:
             if expired and not stopped:
                 root = self._store.notifications.get(notification.corrects or 0)
                 for partition in (p for p, look in looks.items() if not look.planned):
-                    # Nobody was there to plan it in time: whom it missed is counted all the same.
+                    # No worker planned it in time: its recipients are counted as expired.
                     self._freeze(notification, root, partition)
             history = self._store.notifications.history()
             idle = [p for p, look in looks.items() if undone or not look.batches]
@@ -144,64 +113,16 @@ class Dispatch:
                 return
         if undone is None and notification.state is State.SENDING:
             work = sum(look.due if look.planned else 1 for look in looks.values())
-            self.wake(work, at_front=notification.urgent)
+            self._jobs.wake(work, at_front=notification.urgent)
 
     def _looks(self, id: int) -> dict[int, Look]:
         sending = self._store.sending
         return {partition: sending.look(id, partition) for partition in sending.partitions}
 
-    def end_paces(self, now: float) -> None:
-        """Stop keeping to a pace that has not been exceeded for a day: Chrome's least penalty."""
-        since = now - _PACE_KEPT
-        for origin, pace in self._store.services.paced().items():
-            if pace.since < since:
-                self._store.services.unpace(origin, since)
-
     def advance_all(self) -> None:
-        """Look after every notification that is not finished: what the clock does each second."""
-        self._try_released(time.time())
+        """Do the next step for each unfinished notification: what the clock does every second."""
         for id in self._store.notifications.active():
             self.advance(id)
-
-    def _try_released(self, now: float) -> None:
-        """Let nobody wait for push services that a person released.
-
-        Again and again for a while: some are in a worker's hands, who gives them back to wait.
-        """
-        services = self._store.services
-        for origin, at in services.released().items():
-            if now > at + _UNDER_WAY or origin in services.resting():
-                services.forget_release(origin)
-                continue
-            for id in self._store.notifications.active():
-                for partition in self._store.sending.partitions:
-                    self._store.sending.try_now(id, partition, self._bases(origin))
-
-    def wake(self, work: int, *, at_front: bool) -> None:
-        """Let as many jobs wait as there are workers to take them, and pieces of work."""
-        # All that are registered: to send fast must not hang on hosts whose time is right.
-        workers = max(1, Worker.count(queue=self._queue))
-        for _ in range(min(work, workers) - self.queued()):
-            self._queue.enqueue(
-                "workers.jobs.send",
-                at_front=at_front,
-                job_timeout=_JOB_TIMEOUT,
-                result_ttl=0,
-                failure_ttl=24 * 3600,
-            )
-
-    def workers(self) -> int:
-        """Return how many workers gave a sign of life lately."""
-        with self._queue.connection.pipeline(transaction=False) as pipe:
-            for key in Worker.all_keys(queue=self._queue):
-                pipe.hget(key, "last_heartbeat")
-            rows = cast("list[bytes | None]", pipe.execute())
-        since = time.time() - _SILENT
-        return sum(utcparse(row.decode()).timestamp() > since for row in rows if row)
-
-    def queued(self) -> int:
-        """Return how many jobs wait for a worker."""
-        return self._queue.connection.llen(self._queue.key)
 
     def _finish(self, notification: Notification, history: bytes) -> None:
         progress = self._store.outcomes.progress(notification.id)
@@ -222,10 +143,10 @@ def _time_left_ms(notification: Notification) -> int:
 def cut(
     partition: int, audience: bytes, recipients: int, spread_ms: int = 0
 ) -> Iterator[tuple[Batch, int]]:
-    """Cut a frozen audience of so many recipients into batches, each with its ms until due.
+    """Cut a frozen audience of so many recipients into batches, each with the ms until it is due.
 
-    Of about `BATCH_RECIPIENTS` each and in whole buckets, all due at once; or over `spread_ms`,
-    then smaller ones, a second apart.
+    A batch is whole buckets with about `BATCH_RECIPIENTS`, and due at once. With `spread_ms`,
+    batches are smaller and due one after the other, about a second apart.
     """
     step, most = BUCKET // 8, BATCH_RECIPIENTS
     if spread_ms:

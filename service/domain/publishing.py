@@ -1,4 +1,4 @@
-"""What editors do with notifications: publish one now or later, watch it, stop it, correct it."""
+"""What editors do with notifications: publish them now or later, watch, stop and correct them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
+from service.domain.job_queue import JobQueue
 from service.domain.planning import Dispatch
-from service.domain.push_services import Limit, limits
-from service.domain.waves import Held, held
-from service.model.languages import SLEPT
+from service.domain.push_services import PushServices, SlowService
+from service.domain.receipts import Receipts, reporting
+from service.domain.stories import RunningStory as RunningStory
+from service.domain.stories import Stories
+from service.domain.waves import HeldSummary, held_summary
+from service.model.clocks import QUARTER
+from service.model.languages import texts
 from service.model.notifications import (
     MOST_LATE,
     QUIET,
@@ -25,73 +29,63 @@ from service.model.notifications import (
     Progress,
     SendAt,
     State,
-    SubscriptionId,
 )
-from service.model.preferences import QUARTER
+from service.model.retention import IDEMPOTENCY_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.notifications import IdempotencyRecord
-from service.store.subscriptions import NotSubscribed
 
-IDEMPOTENCY_KEPT = 24 * 3600  # seconds
-EVENTS = ("shown", "clicked", "dismissed")
-WAVE_TTL = 4 * 3600  # seconds for which what was held at night is good in the morning
-# Browsers: a million that report within seconds that they have shown an alert are a load of their
-# own. Of more than this about as many do.
-MOST_REPORTING = 250_000
-_LEAST_REPORTING = 0.0001
-_MOST_PLANNED = 200  # drafts and scheduled notifications that are listed
+WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
+_MOST_PLANNED = 200  # drafts and scheduled notifications in a list
 
 
 class UnknownNotification(Exception):
-    """There is no notification with that id."""
+    """There is no notification with this id."""
 
 
 class Conflict(Exception):
-    """What is asked does not fit what was asked before; the message says how."""
+    """The alert's state does not allow what is asked; the message says why."""
+
+
+class KeyReused(Conflict):
+    """An idempotency key that was used before with another body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is answered to a publisher; `recipients` is how many match at that moment."""
+    """The response to a publisher."""
 
     id: int
-    recipients: int
+    recipients: int  # browsers in the audience at this moment
     state: State = State.SENDING
-
-
-class RunningStory(NamedTuple):
-    """A story that is open, its latest alert, and how many browsers follow it."""
-
-    slug: str
-    latest: Notification
-    followers: int
 
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """An `Idempotency-Key` within the token that sent it, and the body it came with."""
+    """An `Idempotency-Key` and the request that it came with."""
 
-    token: str
+    token: str  # of the caller: two callers may use the same key
     key: str
     body: bytes
 
     @property
     def digest(self) -> str:
-        """Return what the store keeps it under."""
+        """The key under which the store keeps the response."""
         return hashlib.sha256(f"{self.token} {self.key}".encode()).hexdigest()
 
     @property
     def body_digest(self) -> str:
-        """Return what tells one body from another."""
+        """What tells one body from another."""
         return hashlib.sha256(self.body).hexdigest()
 
 
 class Publishing:
-    """What an editor can do with a notification, at the desk or through the API."""
+    """What the desk, the API and the clock do with notifications."""
 
-    def __init__(self, store: Store, dispatch: Dispatch) -> None:
+    def __init__(self, store: Store, dispatch: Dispatch, jobs: JobQueue) -> None:
         self._store = store
         self._dispatch = dispatch
+        self._jobs = jobs
 
     def publish(
         self,
@@ -104,10 +98,10 @@ class Publishing:
         draft: bool = False,
         idempotency: Idempotency | None = None,
     ) -> Published:
-        """Store a notification and wake a worker, or plan it: as a draft, or to be sent later.
+        """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
-        `by` is the name of an editor or a tool, nothing where a reader tries their own browser.
-        Conflict for an idempotency key used with another body.
+        `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
+        for. `KeyReused` for an idempotency key that came before with another body.
         """
         if (before := self.answered(idempotency)) is not None:
             return before
@@ -124,34 +118,35 @@ class Publishing:
             reporting=reporting(recipients),
         )
         published = Published(notification.id, recipients, notification.state)
-        said = self._store.notifications.publish(notification, _memory(published, idempotency))
-        if said is not None and idempotency is not None:
-            return _same_answer(said, idempotency)
+        record = _record(published, idempotency)
+        earlier = self._store.notifications.publish(notification, record)
+        if earlier is not None and idempotency is not None:
+            return _same_response(earlier, idempotency)
         self._wake(notification)
         return published
 
     def answered(self, idempotency: Idempotency | None) -> Published | None:
-        """Return what was answered to the same wish before; Conflict if that was another one."""
+        """Return the response to the same request before, if there was one; `KeyReused`."""
         if idempotency is None:
             return None
         before = self._store.notifications.remembered(idempotency.digest)
-        return None if before is None else _same_answer(before, idempotency)
+        return None if before is None else _same_response(before, idempotency)
 
     def _wake(self, notification: Notification) -> None:
         if notification.state is State.SENDING:
-            with suppress(RedisError):  # stored is stored: the clock wakes whoever was not woken
-                self._dispatch.wake(1, at_front=notification.urgent)
+            with suppress(RedisError):  # it is stored by now: the clock wakes workers instead
+                self._jobs.wake(1, at_front=notification.urgent)
                 if notification.story:
                     self._store.stories.close_silent()
 
-    # -- what is planned -------------------------------------------------------------------------
+    # -- planned notifications -------------------------------------------------------------------
 
     def planned(self) -> list[Notification]:
-        """Return what was not sent yet: the soonest first, drafts last."""
+        """Return the scheduled notifications, the soonest first, then the drafts."""
         return self._store.notifications.planned(_MOST_PLANNED)
 
     def to_change(self, id: int) -> Notification:
-        """Return a draft, or one that is scheduled; Conflict for what was sent."""
+        """Return a draft or a scheduled notification; `Conflict` if it was sent."""
         found = self.get(id)
         if not found.planned:
             raise Conflict(f"This alert is {found.state.value}; it can only be corrected now.")
@@ -167,9 +162,9 @@ class Publishing:
         send_at: SendAt | None = None,
         draft: bool = False,
     ) -> Published:
-        """Replace what is planned, all of it; sends it where it is neither a draft nor for later.
+        """Replace a planned notification; send it if it is now neither a draft nor scheduled.
 
-        Conflict where it was sent, or changed by somebody else, since `before` was read.
+        `Conflict` if it was sent, or changed by another editor, since `before` was read.
         """
         recipients = self.reach(audience)
         after = dataclasses.replace(
@@ -185,52 +180,52 @@ class Publishing:
         published = Published(after.id, recipients, after.state)
         if not self._store.notifications.change(before, after, _now()):
             self.to_change(before.id)
-            raise Conflict("Somebody else has changed this alert meanwhile. Look at it again.")
+            raise Conflict("Another editor has changed this alert meanwhile. Look at it again.")
         self._wake(after)
         return published
 
     def send(self, id: int) -> None:
-        """Send what is planned now; Conflict for what was sent already."""
+        """Send a planned notification now; `Conflict` if it was sent already."""
         one = self.to_change(id)
         self.change(one, one.content, one.audience, spread_minutes=one.spread_minutes)
 
     def remove(self, id: int) -> None:
-        """Forget a draft, or one that is scheduled; Conflict for what was sent."""
+        """Delete a draft or a scheduled notification; `Conflict` if it was sent."""
         if not self._store.notifications.remove(id):
             found = self.get(id)
-            raise Conflict(f"This alert is {found.state.value}; only what was not sent can go.")
+            raise Conflict(f"This alert is {found.state.value}; only an unsent one can be deleted.")
 
     def send_due(self) -> None:
-        """Send what is scheduled for now, each once, however many ask: what the clock does."""
+        """Send the scheduled notifications that are due, each once: what the clock does."""
         for id in self._store.notifications.due():
             started = self._store.notifications.start(id, MOST_LATE)
             if started and (one := self._store.notifications.get(id)) is not None:
                 self._wake(one)
 
     def wake_readers(self, now: float, front: str) -> None:
-        """Send what was held for those whose quiet hours have ended: what the clock does.
+        """Send held alerts to readers whose quiet hours have ended: what the clock does.
 
-        Where nobody was there to do it for hours, it is too late for what was new at night. Editors
-        see a wave as an alert that leads to `front`.
+        If no clock ran for `WAVE_TTL`, the alerts of the night are too old and are not sent.
+        `front` is the link of the wave, which editors see as an alert.
         """
-        for quarter in self._store.held.due(int(now // QUARTER)):
+        for quarter in self._store.held_alerts.due(int(now // QUARTER)):
             if now - quarter * QUARTER < WAVE_TTL:
-                wave = Content(title=SLEPT["en"], url=front, ttl=WAVE_TTL)
+                wave = Content(title=texts("en")["alerts"]["slept"], url=front, ttl=WAVE_TTL)
                 once = Idempotency("waking", str(quarter), b"")
                 self.publish(wave, Audience(waking=quarter), by="quiet hours", idempotency=once)
-            self._store.held.forget(quarter)
+            self._store.held_alerts.forget(quarter)
 
-    # -- what was sent ---------------------------------------------------------------------------
+    # -- notifications that were sent ------------------------------------------------------------
 
     def get(self, id: int) -> Notification:
-        """Return a notification; UnknownNotification."""
+        """Return a notification; `UnknownNotification`."""
         found = self._store.notifications.get(id)
         if found is None:
             raise UnknownNotification
         return found
 
     def all(self, ids: Iterable[int]) -> list[Notification]:
-        """Return those of these notifications that there are."""
+        """Return those of these notifications that exist."""
         return self._store.notifications.all(ids)
 
     def latest(self, limit: int, before: int | None = None) -> list[Notification]:
@@ -238,76 +233,49 @@ class Publishing:
         return self._store.notifications.latest(limit, before)
 
     def started(self, limit: int, before: int | None = None) -> list[Notification]:
-        """Return those that are or were sent, the latest start first."""
+        """Return the notifications whose sending has begun, the latest start first."""
         return self._store.notifications.started(limit, before)
 
     def waves(self, limit: int) -> list[Notification]:
-        """Return those that bring or brought what was held, the latest first."""
+        """Return the waves, the latest first."""
         return self._store.notifications.waves(limit)
 
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come."""
         return self._store.notifications.report(id) or self._store.outcomes.progress(id)
 
-    def limits(self, notification: Notification) -> list[Limit]:
-        """Return which push services keep its readers waiting."""
-        return limits(self._store, notification, time.time())
+    def limits(self, notification: Notification) -> list[SlowService]:
+        """Return what `PushServices.slowing` does."""
+        return PushServices(self._store).slowing(notification)
 
-    def held(self, notification: Notification) -> Held:
-        """Return who waits for it until their quiet hours end, and what came of others who did."""
+    def held(self, notification: Notification) -> HeldSummary:
+        """Return for how many browsers it is held, and what its waves have sent."""
         if not self.progress(notification.id).skipped(QUIET):
-            return Held()
-        return held(self._store, notification)
+            return HeldSummary()
+        return held_summary(self._store, notification)
 
     def receipts(self, id: int) -> dict[str, int]:
-        """Return what browsers reported, each counted once (`reports.estimates`: what it means)."""
-        return self._store.notifications.receipts(id, EVENTS)
+        """Return what `Receipts.of` does."""
+        return Receipts(self._store).of(id)
 
     def count_receipts(
         self, receipts: Collection[tuple[int, SubscriptionId, str]], *, kept_days: int
     ) -> None:
-        """Count what browsers report of notifications that we know; another counts nothing.
-
-        Nor does what is reported of a reader who left, or wants nothing counted. One who has yet to
-        confirm has by now: whatever it was, it came and was seen.
-        """
-        known: dict[int, bool] = {}
-        choices = self._store.subscriptions.choices({one for _, one, _ in receipts})
-        seen = {one for _, one, event in receipts if event in ("shown", "clicked")}
-        for subscription in seen & choices.keys():
-            if not choices[subscription].confirmed:
-                with suppress(NotSubscribed):
-                    self._store.subscriptions.confirm(subscription)
-        for id, subscription, event in receipts:
-            if id not in known:
-                known[id] = self._store.notifications.state(id) is not None
-            willing = subscription in choices and choices[subscription].receipts
-            if known[id] and willing and event in EVENTS:
-                self._store.notifications.count_receipt(
-                    id, event, str(subscription), kept_days * 86_400
-                )
+        """Do what `Receipts.count` does."""
+        Receipts(self._store).count(receipts, kept_days=kept_days)
 
     def stories(self) -> list[RunningStory]:
-        """Return the stories that are open, the one with the latest alert first."""
-        found = self._store.stories.open()
-        followers = self._store.stories.followers(list(found))
-        latest = {
-            one.id: one for one in self._store.notifications.all(i for i, _ in found.values())
-        }
-        return [
-            RunningStory(slug, latest[id], count)
-            for (slug, (id, _)), count in zip(found.items(), followers, strict=True)
-            if id in latest
-        ]
+        """Return what `Stories.running` does."""
+        return Stories(self._store).running()
 
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""
         return self._store.audiences.count(audience)
 
     def cancel(self, id: int) -> None:
-        """Stop a notification and its corrections; Conflict when nothing more of it would come.
+        """Cancel a notification and its corrections; `Conflict` if it is over already.
 
-        A second from now no message of it leaves, nor is it brought to whom it is held for.
+        Takes effect within a second. Held copies are dropped too.
         """
         one = self.get(id)
         if one.state is State.SCHEDULED:
@@ -317,12 +285,11 @@ class Publishing:
                 return
         try:
             self._move(id, State.CANCELLED, self._stoppable(one), "cancelled")
-        finally:  # also after a call that was cut off between the two, and now is a conflict
+        finally:  # also if an earlier call was cut off here, which makes this one a conflict
             self._cancel_corrections(id)
         self._dispatch.advance(id)
 
     def _cancel_corrections(self, id: int) -> None:
-        """Stop the corrections of a notification, if it was stopped itself."""
         root = self.get(id)
         if root.state is not State.CANCELLED:
             return
@@ -331,17 +298,17 @@ class Publishing:
             self._store.notifications.move(correction.id, State.CANCELLED, possible_from=possible)
 
     def _stoppable(self, notification: Notification) -> list[State]:
-        """Return the states in which something of it may still come."""
+        """Return the states in which it may still reach a reader."""
         if notification.over and self.held(notification).waiting:
             return [State.SENT, State.EXPIRED]
         return [State.SENDING, State.PAUSED]
 
     def pause(self, id: int) -> None:
-        """Let no message leave from a second from now on until it is resumed; its time runs on."""
+        """Pause a notification within a second; its time to live runs on."""
         self._move(id, State.PAUSED, [State.SENDING], "paused")
 
     def resume(self, id: int) -> None:
-        """Go on where it was paused."""
+        """Go on with a paused notification."""
         self._move(id, State.SENDING, [State.PAUSED], "resumed")
         self._dispatch.advance(id)
 
@@ -363,20 +330,25 @@ class Publishing:
         idempotency: Idempotency | None = None,
         check: Callable[[Notification], None] = lambda _root: None,
     ) -> Published:
-        """Correct a notification: those not reached yet get the new text, and so do the others.
+        """Correct the text of a notification; None leaves a part of it unchanged.
 
-        The latter by a notification of its own, which replaces on the screen what it corrects;
-        with `replace` False they keep what they have. None leaves a part of the text as it is.
-        `check` is given the notification as it is, and may refuse.
+        Browsers not reached yet get the new text instead of the old one. With `replace`, browsers
+        that have the alert get the correction as a notification of its own, which takes its place
+        on the screen. `check` gets the notification as it is now, and may raise.
         """
         while True:
             root = self.root(id)
-            # Asked of the same wish after the text that it may have changed was read.
+            # After reading the root: a request that is sent twice must not correct its own result.
             if (before := self.answered(idempotency)) is not None:
                 return before
-            text = root.text
             check(root)
             reached = self.reached(root)
+            if root.over and not (reached or self.held(root).waiting):
+                raise Conflict(
+                    "Nobody has this alert on screen: it reached nobody, or that was more than"
+                    " seven days ago. Publish a new alert instead."
+                )
+            text = root.text
             correction = Notification(
                 id=self._store.notifications.new_id(),
                 content=dataclasses.replace(
@@ -392,50 +364,36 @@ class Publishing:
                 corrects=root.id,
                 reporting=reporting(reached),
             )
-            if root.over and not (reached or self.held(root).waiting):
-                raise Conflict(
-                    "Nobody has this alert on screen: it reached nobody, or that is more than"
-                    " seven days ago. Publish a new one instead."
-                )
             published = Published(correction.id, reached if replace else 0, correction.state)
-            memory = _memory(published, idempotency)
-            stored = self._store.notifications.correct(root, correction, memory)
+            record = _record(published, idempotency)
+            stored = self._store.notifications.correct(root, correction, record)
             if isinstance(stored, dict) and idempotency is not None:
-                return _same_answer(stored, idempotency)
+                return _same_response(stored, idempotency)
             if stored:
                 break
         self._wake(correction)
         return published
 
     def reached(self, notification: Notification) -> int:
-        """Return how many browsers would get a correction of a notification, as of now."""
+        """Return how many browsers would get a correction of a notification now."""
         return self._store.recipients.reached(notification.id, notification.revision + 1)
 
     def root(self, id: int) -> Notification:
-        """Return what a correction of `id` corrects; Conflict where there is nothing to correct."""
+        """Return the notification that a correction of `id` would correct; `Conflict` if none."""
         one = self.get(id)
         root = one if one.corrects is None else self.get(one.corrects)
         if root.planned:
             raise Conflict(f"This alert is {root.state.value}: change it instead of correcting it.")
         if root.wave:
-            raise Conflict("This brought what was held for readers: correct the alerts themselves.")
+            raise Conflict("This is a wave of held alerts: correct the alerts themselves.")
         if root.audience.subscription is not None:
             raise Conflict("This was a test to one browser: there is nothing to correct.")
         return root
 
 
 def _now() -> float:
-    """Return the time as it is stored and said: to the millisecond, the rest cut off."""
+    """Return the time to the millisecond, rounded down, as it is stored and shown."""
     return int(time.time() * 1000) / 1000
-
-
-def reporting(recipients: int) -> float:
-    """Return with which probability each of so many browsers is to report what it shows.
-
-    In steps of a ten-thousandth, which is what the payload has room for.
-    """
-    share = round(MOST_REPORTING / max(recipients, MOST_REPORTING), 4)
-    return max(share, _LEAST_REPORTING)
 
 
 def _state(send_at: SendAt | None, draft: bool) -> State:
@@ -444,21 +402,21 @@ def _state(send_at: SendAt | None, draft: bool) -> State:
     return State.SCHEDULED if send_at is not None else State.SENDING
 
 
-def _memory(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
+def _record(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
     if idempotency is None:
         return None
-    answer = {
+    response = {
         "id": published.id,
         "recipients": published.recipients,
         "state": published.state.value,
         "body": idempotency.body_digest,
     }
-    return IdempotencyRecord(idempotency.digest, answer, IDEMPOTENCY_KEPT)
+    return IdempotencyRecord(idempotency.digest, response, IDEMPOTENCY_KEPT)
 
 
-def _same_answer(before: dict[str, object], idempotency: Idempotency) -> Published:
+def _same_response(before: dict[str, object], idempotency: Idempotency) -> Published:
     if before["body"] != idempotency.body_digest:
-        raise Conflict("This Idempotency-Key was used before, with another body.")
+        raise KeyReused("This Idempotency-Key was used before, with another body.")
     return Published(
         int(str(before["id"])), int(str(before["recipients"])), State(str(before["state"]))
     )

@@ -1,60 +1,126 @@
-"""Which push services keep an alert's readers waiting, why, and when the last one has it."""
+"""Push services that do not take messages as fast as they come, and what to do about them."""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.notifications import Notification
+from service.model.retention import PACE_KEPT
+from service.model.subscriptions import SubscriptionId
 from service.store import Store
+from service.store.push_services import Pace, Rest
+
+# Seconds after which every message that left before has its answer: 15 for the push service, half
+# a second until a worker notices, and as much again for a machine that is too busy.
+UNDER_WAY = 30.0
+_LATEST = 20  # alerts looked through for a recently accepted subscription
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """One push service that does not take messages as fast as they come; seconds since 1970.
+class SlowService:
+    """A push service that keeps readers of an alert waiting; times in seconds since 1970."""
 
-    `service` is as `EndpointPolicy` names it. `why` is a status, "no answer" or "credentials".
-    With a pace (`per_minute`) it is known when the last reader has it, and how many of those
-    waiting run out of time before.
-    """
-
-    service: str
-    why: str
-    waiting: int
-    resting_until: float | None = None
-    per_minute: int | None = None
-    last_reader_at: float | None = None
-    will_expire: int = 0
+    service: str  # as `EndpointPolicy.service` names it
+    why: str  # a status, "no answer" or "credentials"
+    waiting: int  # browsers
+    resting_until: float | None = None  # when it is tried again; None: it is being tried
+    per_minute: int | None = None  # messages it allows us; None: not known
+    # The following two are known only with `per_minute`.
+    last_reader_at: float | None = None  # when the last of the waiting readers has the alert
+    will_expire: int = 0  # how many of them run out of time before
 
 
-def limits(store: Store, notification: Notification, now: float) -> list[Limit]:
-    """Return what keeps the readers of a notification waiting; only where some do."""
-    paced, resting = store.services.paced(), store.services.resting()
-    slow = paced.keys() | resting.keys()
-    if notification.over or not slow:
-        return []
-    bases: defaultdict[str, list[int]] = defaultdict(list)
-    for url, number in store.installation.bases.all().items():
-        if origin_of(url) in slow:
-            bases[origin_of(url)].append(number)
-    found = []
-    for origin, numbers in sorted(bases.items()):
-        waiting = store.recipients.waiting(notification.id, numbers)
-        if not waiting:
-            continue
-        pace, rest = paced.get(origin), resting.get(origin)
-        last = now + waiting / pace.per_second if pace else None
-        left = max(0.0, notification.last_start - now)
-        found.append(
-            Limit(
-                service=EndpointPolicy().service(origin),
-                why=rest.why if rest else "429",
-                waiting=waiting,
-                resting_until=rest.until if rest and rest.until > now else None,
-                per_minute=pace.per_minute if pace else None,
-                last_reader_at=last,
-                will_expire=max(0, waiting - int(left * pace.per_second)) if pace else 0,
+Limit = SlowService
+
+
+class PushServices:
+    """How the push services fare, for workers, the clock and operators."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._services = store.services
+
+    def resting(self) -> dict[str, Rest]:
+        """Return the push services that fail or refuse, by origin."""
+        return self._services.resting()
+
+    def paced(self) -> dict[str, Pace]:
+        """Return the push services that get messages at a limited pace, by origin."""
+        return self._services.paced()
+
+    def release(self, origin: str) -> bool:
+        """End the rest and the pace of a push service; False if it had neither."""
+        return self._services.release(origin, time.time())
+
+    def slowing(self, notification: Notification) -> list[SlowService]:
+        """Return the push services that keep readers of a notification waiting now."""
+        now = time.time()
+        paced, resting = self.paced(), self.resting()
+        slow = paced.keys() | resting.keys()
+        if notification.over or not slow:
+            return []
+        bases: defaultdict[str, list[int]] = defaultdict(list)
+        for url, number in self._store.names.bases.all().items():
+            if origin_of(url) in slow:
+                bases[origin_of(url)].append(number)
+        found = []
+        for origin, numbers in sorted(bases.items()):
+            waiting = self._store.recipients.waiting(notification.id, numbers)
+            if not waiting:
+                continue
+            pace, rest = paced.get(origin), resting.get(origin)
+            left = max(0.0, notification.last_start - now)
+            found.append(
+                SlowService(
+                    service=EndpointPolicy().service(origin),
+                    why=rest.why if rest else "429",
+                    waiting=waiting,
+                    resting_until=rest.until if rest and rest.until > now else None,
+                    per_minute=pace.per_minute if pace else None,
+                    last_reader_at=now + waiting / pace.per_second if pace else None,
+                    will_expire=max(0, waiting - int(left * pace.per_second)) if pace else 0,
+                )
             )
+        return found
+
+    def accepted_recently(self, ids: Collection[SubscriptionId]) -> bool:
+        """Whether any of these subscriptions was accepted in one of the latest alerts."""
+        return any(
+            self._store.recipients.accepted_any(one.id, one.revision, ids)
+            for one in self._store.notifications.started(_LATEST)
         )
-    return found
+
+    def answers_in_a_minute(self, origin: str) -> int:
+        """Return how many recipients at an origin have got their outcome in the last minute."""
+        bases = self._bases(origin)
+        answers = self._store.gone.responses(time.time()).items()
+        return sum(n for base, (n, _) in answers if base in bases)
+
+    def end_paces(self, now: float) -> None:
+        """End each pace that has been enough for a day, which is Chrome's shortest penalty."""
+        since = now - PACE_KEPT
+        for origin, pace in self.paced().items():
+            if pace.since < since:
+                self._services.unpace(origin, since)
+
+    def try_released(self, now: float) -> None:
+        """Let the recipients at released push services be tried at once.
+
+        This is repeated for half a minute, because a worker may still hold a batch, and gives it
+        back with recipients that wait.
+        """
+        for origin, at in self._services.released().items():
+            if now > at + UNDER_WAY or origin in self._services.resting():
+                self._services.forget_release(origin)
+                continue
+            for id in self._store.notifications.active():
+                for partition in self._store.sending.partitions:
+                    self._store.sending.try_now(id, partition, self._bases(origin))
+
+    def _bases(self, origin: str) -> list[int]:
+        bases = self._store.names.bases.all()
+        return [number for url, number in bases.items() if origin_of(url) == origin]

@@ -1,6 +1,7 @@
 """What became of an alert that is held for readers until their quiet hours end.
 
-What was held comes by waves, one for each quarter hour in which readers wake (docs/decisions.md).
+Held alerts are sent by waves, one wave for each quarter hour in which quiet hours end
+(decision 40).
 """
 
 from __future__ import annotations
@@ -9,69 +10,66 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from service.model.clocks import QUARTER
 from service.model.notifications import Notification, State
-from service.model.preferences import QUARTER
+from service.model.retention import DAY
 from service.store import Store
 
 MOST_HELD = 100  # alerts that are looked through
-_DAY = 86_400  # seconds
 
 
 class Wave(NamedTuple):
-    """What a wave brought of one alert: `alone` as it was, `together` with others as one message.
+    """How many browsers got one alert by one wave."""
 
-    `id` is the wave's own, `at` when its readers' quiet hours ended, in seconds since 1970.
-    """
-
-    id: int
-    at: float
-    alone: int
-    together: int
+    id: int  # of the wave
+    at: float  # when its readers' quiet hours ended, in seconds since 1970
+    alone: int  # browsers that got the alert itself
+    together: int  # browsers that got it with others in one message
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """How many browsers still wait for an alert, and the waves by which others have it since.
-
-    `first_at` and `last_at` are when the first and the last of those waiting wake, in seconds since
-    1970; None where nobody waits.
-    """
+class HeldSummary:
+    """How many browsers an alert is still held for, and the waves by which others got it."""
 
     waiting: int = 0
-    first_at: float | None = None
-    last_at: float | None = None
+    first_at: float | None = None  # when the first of those waiting wakes, in seconds since 1970
+    last_at: float | None = None  # when the last one wakes; both None if none waits
     waves: tuple[Wave, ...] = ()
 
     @property
     def brought(self) -> int:
-        """How many have it since."""
+        """How many browsers got it by a wave."""
         return self.alone + self.together
 
     @property
     def alone(self) -> int:
-        """How many have it since as it was: their browsers report to the alert itself."""
+        """How many got the alert itself: their receipts are the alert's."""
         return sum(wave.alone for wave in self.waves)
 
     @property
     def together(self) -> int:
-        """How many have it since with others in one message, whose reports are the wave's."""
+        """How many got it with others in one message: their receipts are the wave's."""
         return sum(wave.together for wave in self.waves)
 
 
-def may_bring(quarter: int, notification: Notification) -> bool:
-    """Whether it can be held until that quarter hour: quiet hours end within a day.
+Held = HeldSummary
 
-    What a wave did not bring in time is still marked as held, and too old for the next night's.
+
+def may_bring(quarter: int, notification: Notification) -> bool:
+    """Whether the wave of a quarter hour may send a notification: quiet hours end within a day.
+
+    If a wave ran out of time, its alerts are still marked as held. They are too old for the wave
+    of the next night.
     """
     over_at = notification.finished_at
-    return over_at is None or quarter * QUARTER <= over_at + _DAY
+    return over_at is None or quarter * QUARTER <= over_at + DAY
 
 
 def newer_of_story(one: Notification, latest: Sequence[Notification]) -> list[Notification]:
-    """Return those of the latest alerts, the latest first, of which any comes instead of this one.
+    """Return the newer alerts of the same story: a reader who gets one of them does not get `one`.
 
-    What was cancelled replaces nothing: it may have reached nobody. A correction is as old as what
-    it corrects.
+    `latest` are the latest alerts, the latest first. A cancelled alert replaces nothing, because
+    it may have reached nobody. A correction is as old as the alert that it corrects.
     """
     if not one.story:
         return []
@@ -88,8 +86,8 @@ def newer_of_story(one: Notification, latest: Sequence[Notification]) -> list[No
     ]
 
 
-def held(store: Store, notification: Notification) -> Held:
-    """Return who waits for a notification as of now, and what came of those who did."""
+def held_summary(store: Store, notification: Notification) -> HeldSummary:
+    """Return for how many browsers a notification is held now, and what its waves have sent."""
     running = [
         one
         for one in store.notifications.all(store.notifications.active())
@@ -106,14 +104,14 @@ def held(store: Store, notification: Notification) -> Held:
     }
     waves = tuple(Wave(id, ended[id], *brought[id]) for id in sorted(brought))
     if notification.state is State.CANCELLED:
-        return Held(waves=waves)
-    quarters = {*store.held.pending(), *(one.audience.waking or 0 for one in running)}
+        return HeldSummary(waves=waves)
+    quarters = {*store.held_alerts.pending(), *(one.audience.waking or 0 for one in running)}
     to_come = [quarter for quarter in sorted(quarters) if may_bring(quarter, notification)]
-    # A list of alerts asks this of each: only those of a story need the others to be read.
+    # The latest alerts are read only for one of a story, because a list asks this for each alert.
     latest = store.notifications.started(MOST_HELD) if notification.story else []
     instead = [(one.id, one.revision) for one in newer_of_story(notification, latest)]
-    waiting = store.held.waiting(notification.id, to_come, instead)
-    return Held(
+    waiting = store.held_alerts.waiting(notification.id, to_come, instead)
+    return HeldSummary(
         waiting=sum(waiting.values()),
         first_at=min(waiting) * QUARTER if waiting else None,
         last_at=max(waiting) * QUARTER if waiting else None,

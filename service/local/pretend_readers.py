@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.model.endpoints import Endpoint, EndpointPolicy
 from service.model.preferences import NO_QUIET, UNLIMITED
+from service.model.subscriptions import SubscriptionRequest
 from service.store import Store
 from service.store.bitmaps import bitmap_key
-from service.store.records import SubscriptionRequest, digest_of
+from service.store.records import digest_of
 
 KEY_PAIRS = 1024
 CHUNK = 4096  # subscriptions written at once
@@ -139,7 +140,7 @@ def stretch(store: Store, records: int, ids: int) -> None:
     for kind in ("live", "gone"):
         bits = b"\xff" if kind == "live" else b"\0"
         store.redis.setrange(bitmap_key(0, kind), first, bits * beyond)
-    topics = list(store.installation.topics())
+    topics = list(store.topics.all())
     for number, slug in enumerate(topics):
         period = bytearray(len(topics))
         for bit in range(number, 8 * len(topics), len(topics)):

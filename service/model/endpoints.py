@@ -1,8 +1,8 @@
-"""Which push endpoints we store and send to: the guard against being made to call anything else.
+"""Push endpoints: the allow-list that keeps strangers from making us call other servers.
 
-Hosts are compared parsed and by label, never by a pattern over the whole URL. An endpoint is kept
-byte for byte, split into a *base* (origin and known path prefix, a number in the store) and the
-*rest*.
+Hosts are parsed and compared by label, never matched by a pattern over the whole URL. An endpoint
+is stored byte for byte, split into a *base* (origin and known path prefix, a number in the store)
+and the *rest*.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 MAX_LENGTH = 2048
 
-# Host, or `*.` and a domain whose every subdomain counts; and whose service it is.
+# Host, or `*.` and a domain for all its subdomains; and the company that runs the service.
 KNOWN_HOSTS = (
     ("fcm.googleapis.com", "google"),
     ("jmt17.google.com", "google"),
@@ -23,20 +23,20 @@ KNOWN_HOSTS = (
     ("*.push.apple.com", "apple"),
     ("*.notify.windows.com", "microsoft"),
 )
-# Those of a wildcard's hosts that are in every browser of their kind.
+# Hosts under a wildcard that the browsers of that company really use.
 _USUAL_HOSTS = ("updates.push.services.mozilla.com", "web.push.apple.com")
 OTHER = "other"
-# Paths with which the endpoints of a service begin: ten bytes less in each of a million records.
+# Common beginnings of paths; in the base they save ten bytes in each of a million records.
 KNOWN_PREFIXES = ("/fcm/send/", "/wp/", "/wpush/v2/", "/wpush/v1/", "/w/?token=")
 
 
 class EndpointError(ValueError):
-    """An endpoint we neither store nor send to; the message says why and repeats nothing of it."""
+    """An endpoint that is refused; the message says why, and repeats nothing of the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A push endpoint that the policy has let through."""
+    """A push endpoint that the policy allows."""
 
     base: str
     rest: str
@@ -53,13 +53,13 @@ class Endpoint:
 
 
 def origin_of(base: str) -> str:
-    """Return the origin with which a base begins."""
+    """Return the origin of a base."""
     scheme, _, rest = base.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}"
 
 
 def any_may_name(origin: str) -> bool:
-    """Whether an origin is one of the many that a wildcard lets through, there or not."""
+    """Whether anybody can make up such an origin, because a wildcard allows it."""
     host = origin.partition("://")[2]
     wild = any(known[0] == "*" and host.endswith(known[1:]) for known, _ in KNOWN_HOSTS)
     return wild and host not in _USUAL_HOSTS
@@ -73,11 +73,11 @@ class EndpointPolicy:
 
     @property
     def plain_origins(self) -> frozenset[str]:
-        """The listed origins that are reached without TLS: for tests on one machine."""
+        """Origins of `PUSH_SERVICES` without TLS, for tests on one machine."""
         return frozenset(o for o in self.extra_origins if o.startswith("http://"))
 
     def parse(self, url: str) -> Endpoint:
-        """Return the endpoint split for the store; `EndpointError` says what is wrong with it."""
+        """Return an endpoint, split for the store; `EndpointError` says what is wrong with it."""
         if len(url) > MAX_LENGTH:
             raise EndpointError(f"must not be longer than {MAX_LENGTH} characters")
         if not re.fullmatch(r"[!-~]+", url) or "\\" in url:
@@ -95,7 +95,7 @@ class EndpointPolicy:
         return Endpoint(origin + prefix, path[len(prefix) :])
 
     def _refuse(self, url: str) -> NoReturn:
-        """Say why an endpoint is none."""
+        """Raise the error that says what is wrong with this endpoint."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -105,8 +105,8 @@ class EndpointPolicy:
             raise EndpointError("must not carry a user name or password")
         if not parts.path:
             raise EndpointError("must have a path and no fragment")
-        # A host spelled unusually (capitals, a default port, a trailing dot) is nothing a
-        # browser hands out, and only helps to get past a comparison.
+        # No browser spells a host unusually (capitals, a default port, a trailing dot); it would
+        # only help to get past a comparison.
         if parts.scheme != "https":
             raise EndpointError("must begin with https://")
         if port is not None:
@@ -114,12 +114,12 @@ class EndpointPolicy:
         raise EndpointError("is not at a push service that this site sends to")
 
     def allows(self, origin: str) -> bool:
-        """Whether messages may be sent to this origin now: asked again at every send."""
+        """Whether messages may be sent to this origin; every send asks again."""
         scheme, _, host = origin.partition("://")
         return origin in self.extra_origins or (scheme == "https" and self._known(host) is not None)
 
     def service(self, origin: str) -> str:
-        """Whose push service an origin is: google, mozilla, apple, microsoft or other."""
+        """Return who runs an origin: google, mozilla, apple, microsoft or other."""
         return self._known(origin.partition("://")[2]) or OTHER
 
     @staticmethod

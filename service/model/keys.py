@@ -1,14 +1,11 @@
-"""VAPID key pairs (RFC 8292) and the file in which `stoppress up` keeps a house's secrets."""
+"""VAPID key pairs (RFC 8292), and the primitives that encryption and tokens share."""
 
 from __future__ import annotations
 
 import base64
-import os
-import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -21,12 +18,12 @@ _OPAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def b64url(data: bytes) -> str:
-    """Base64url without padding, the form of every key and token in Web Push."""
+    """Return base64url without padding, the form of every key and token in Web Push."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def from_b64url(text: str) -> bytes:
-    """Decode strictly: no padding, no foreign characters, no stray trailing bits; `ValueError`."""
+    """Decode strictly: no padding, no other characters, no stray trailing bits; `ValueError`."""
     data = base64.b64decode(text.encode() + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
     if b64url(data) != text:
         raise ValueError("not canonical base64url")
@@ -34,19 +31,19 @@ def from_b64url(text: str) -> bytes:
 
 
 def on_p256(point: bytes) -> bool:
-    """Whether an uncompressed point of 65 bytes is on the curve, as any public key has to be.
+    """Whether an uncompressed point of 65 bytes is on the curve, as every public key must be.
 
-    OpenSSL takes several times as long to say so, and there is nothing secret about it.
+    OpenSSL takes several times as long. A public key is no secret, so that timing does not matter.
     """
     x, y = int.from_bytes(point[1:33], "big"), int.from_bytes(point[33:], "big")
     return x < _P and y < _P and (y * y - (x * x - 3) * x - _B) % _P == 0
 
 
 def mac(key: bytes, message: bytes) -> bytes:
-    """HMAC-SHA-256 (RFC 2104) under a key of at most 64 bytes, a step of HKDF too.
+    """Return HMAC-SHA-256 (RFC 2104) under a key of at most 64 bytes; HKDF is made of it too.
 
-    0.9 µs, `hmac.digest` takes 1.6 (measured), and several times that among other work; an alert's
-    message needs up to five.
+    It takes 0.9 µs, `hmac.digest` 1.6 µs alone and several times that among other work (measured);
+    one message needs up to five.
     """
     key = key.ljust(64, b"\0")
     return sha256(key.translate(_OPAD) + sha256(key.translate(_IPAD) + message).digest()).digest()
@@ -96,35 +93,3 @@ class VapidKey:
 
     def __repr__(self) -> str:
         return f"VapidKey(public={b64url(self.public)})"
-
-
-def secrets_file(data_dir: Path) -> Path:
-    """Where `stoppress up` keeps the keys it made: lines of NAME=value, readable by us alone."""
-    return data_dir / "keys.env"
-
-
-def read_secrets(data_dir: Path) -> dict[str, str]:
-    """Return the settings kept in `data_dir`; empty where `stoppress up` never ran."""
-    try:
-        lines = secrets_file(data_dir).read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-
-
-def make_secrets(data_dir: Path) -> dict[str, str]:
-    """Make the keys of a new house and keep them; those already there are never replaced."""
-    kept = read_secrets(data_dir)
-    if kept:
-        return kept
-    made = {"SECRET_KEY": secrets.token_urlsafe(32), "VAPID_PRIVATE_KEY": VapidKey.generate().text}
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = secrets_file(data_dir).with_suffix(".new")
-    text = "# Keep a copy: without these keys every reader is lost (stoppress keys backup)\n"
-    text += "".join(f"{name}={value}\n" for name, value in made.items())
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(secrets_file(data_dir))
-    return made

@@ -1,6 +1,6 @@
 """The document that reaches the browser: a Declarative Web Push message with a receipt token.
 
-Safari 18.4 shows it without a service worker; elsewhere ours unpacks the same document.
+Safari 18.4 shows it without a service worker. In other browsers our worker reads the same document.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.model.languages import SLEPT, right_to_left
+from service.model.languages import right_to_left, supported_language, texts
 from service.model.notifications import Notification
 
+_AS_IT_IS = ("lang", "icon", "image")  # fields of `Content` with the same name in the document
 _RECEIPT = '"receipt":""'
 _RECEIPT_LENGTH = 22
 _NO_RECEIPT = '"receipt":null'
@@ -29,7 +30,7 @@ class Payload:
             "body": content.body,
             "navigate": content.url,
             "dir": "rtl" if content.lang and right_to_left(content.lang) else "auto",
-            # A correction replaces what it corrects, an alert of a story the one before.
+            # A correction replaces the alert that it corrects; a story's alert the one before.
             "tag": f"stop-press-{notification.corrects or notification.id}",
             "timestamp": int((notification.started_at or notification.created_at) * 1000),
         }
@@ -37,12 +38,7 @@ class Payload:
             shown["tag"] = f"stop-press-story-{notification.story}"
             if notification.corrects is None:
                 shown["renotify"] = True
-        if content.lang:
-            shown["lang"] = content.lang
-        if content.icon:
-            shown["icon"] = content.icon
-        if content.image:
-            shown["image"] = content.image
+        shown |= {name: value for name in _AS_IT_IS if (value := getattr(content, name))}
         if content.actions:
             shown["actions"] = [
                 {"action": str(number), "title": action.title, "navigate": action.url}
@@ -55,32 +51,32 @@ class Payload:
             shown["data"]["report"] = notification.reporting
         document = {"web_push": 8030, "notification": shown}
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-        # Quotes within texts are escaped, so this cannot be found in one.
+        # Quotes in texts are escaped, so that no text contains this.
         before, _, after = text.partition(_RECEIPT)
         self._before = (before + _RECEIPT[:-1]).encode()
         self._after = ('"' + after).encode()
         self._bare = (before + _NO_RECEIPT + after).encode()
 
     def carrying(self, receipt: str | None) -> bytes:
-        """Return the document for one recipient; None for one of whom nothing is to be counted."""
+        """Return the document for one recipient; None: without a receipt, nothing is counted."""
         if receipt is None:
             return self._bare
         return self._before + receipt.encode() + self._after
 
     @property
     def size(self) -> int:
-        """Bytes of the document, receipt included."""
+        """Bytes of the document with its receipt."""
         return len(self._before) + _RECEIPT_LENGTH + len(self._after)
 
 
-_LINES = 5  # titles that are shown
+_LINES = 5  # titles at most
 _LINE = 120  # characters of each
 
 
-def digest(
+def combined(
     wave: Notification, alerts: Sequence[Notification], language: str, public_url: str
 ) -> Payload:
-    """Return one document for all that was held for some readers, oldest first."""
+    """Return one document for all alerts that were held for a reader, the oldest first."""
     if len(alerts) == 1:
         return Payload(alerts[0], public_url)
     titles = [alert.text.title for alert in reversed(alerts)]
@@ -90,7 +86,7 @@ def digest(
     parts = urlsplit(alerts[-1].text.url)
     content = replace(
         wave.content,
-        title=SLEPT.get(language, SLEPT["en"]),
+        title=texts(supported_language(language))["alerts"]["slept"],
         body="\n".join(lines),
         url=f"{parts.scheme}://{parts.netloc}/",  # the front page
         lang=alerts[-1].text.lang,

@@ -1,4 +1,4 @@
-"""Tokens that need no storage: a reader's own, and the receipt each alert carries."""
+"""Tokens that need no storage: a reader's token, and the receipt that each alert carries."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hashlib import sha256
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from service.model.keys import b64url, from_b64url, mac
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId
 
 # What an API token may do; one without scopes may do everything.
 SCOPES = ("send", "read", "topics")
 
-# The id behind it takes four bytes: every welcome and every reader's test has one of its own.
+# Seven bytes leave four for the notification's id: every welcome and reader's test has one too.
 _MAC = bytes(7)
 
 
 def digest(token: str) -> str:
-    """Return the form in which a secret of 128 bits or more is stored and looked up."""
+    """Return the digest by which a token of 128 bits or more is stored and looked up."""
     return sha256(token.encode()).hexdigest()
 
 
@@ -33,20 +33,20 @@ class Tokens:
         self.address_key = _derive(secret_key, b"stop-press address")
         self.topic_key = _derive(secret_key, b"stop-press collapse topic")
         receipt_key = _derive(secret_key, b"stop-press receipt")[:16]
-        # One block of AES: seven zero bytes make a forgery as hard as a seven-byte MAC would,
-        # and nobody but us can read the ids.
+        # One block of AES. Its seven zero bytes make a forgery as hard as a seven-byte MAC would,
+        # and only this service can read the ids.
         block = Cipher(algorithms.AES(receipt_key), modes.ECB())  # noqa: S305 (one block, no mode)
         self._block = block
         self._seal = block.encryptor()
         self.fingerprint = _derive(secret_key, b"stop-press fingerprint").hex()[:16]
 
     def reader(self, id: SubscriptionId, auth: bytes) -> str:
-        """Return the token with which a reader's browser changes or ends its subscription."""
+        """Return the token with which a browser changes or ends its subscription."""
         message = struct.pack(">BI", *id) + auth
         return b64url(mac(self._reader_key, message)[:16])
 
     def is_reader(self, token: str, id: SubscriptionId, auth: bytes) -> bool:
-        """Whether `token` is that of this subscription; in constant time."""
+        """Whether `token` belongs to this subscription; in constant time."""
         return hmac.compare_digest(token.encode(), self.reader(id, auth).encode())
 
     def receipt(self, notification: int, id: SubscriptionId) -> str:
@@ -54,7 +54,7 @@ class Tokens:
         return self.receipts(notification, id.partition, [id.number])[0]
 
     def receipts(self, notification: int, partition: int, numbers: Sequence[int]) -> list[str]:
-        """Return the receipts of one alert for many subscriptions: 1 µs each, one alone takes 6."""
+        """Return the receipts of one alert for many subscriptions; 1 µs each, one alone 6 µs."""
         head = _MAC + notification.to_bytes(4, "big") + bytes((partition,))
         sealed = self._seal.update(
             b"".join([head + number.to_bytes(4, "big") for number in numbers])
@@ -62,7 +62,7 @@ class Tokens:
         return [b64url(sealed[at : at + 16]) for at in range(0, len(sealed), 16)]
 
     def open_receipt(self, token: str) -> tuple[int, SubscriptionId] | None:
-        """Return the notification and subscription of a receipt, or None for a forged one."""
+        """Return the notification and the subscription of a receipt; None if it is forged."""
         try:
             sealed = from_b64url(token)
         except ValueError:

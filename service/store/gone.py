@@ -1,9 +1,13 @@
-"""Whom a push service called gone: out of every audience at once, their records deleted later.
+"""Readers whose browsers a push service called gone (404 or 410).
 
-`farewell` is a sorted set by when records may be deleted (ms), `held` a set of those that wait for
-a person's word. A row of either is a base's number and some subscriptions' numbers, packed: what
-one checkpoint brought. `answers:<t>` is a hash: answers within ten seconds by base, and how many of
-them said gone.
+They leave every audience at once, by their bit in `gone`. Their records are deleted later.
+
+  farewell      sorted set: a `GoneRow` each, scored with when its records may be deleted (ms)
+  held          set: rows of doubted push services, kept until a person decides
+  answers:<t>   hash: for ten seconds, base -> its responses, `<base> gone` -> how many said gone
+  gone          bitmap of those readers
+
+The script that records outcomes adds the rows and the responses (outcomes.py).
 """
 
 from __future__ import annotations
@@ -17,24 +21,24 @@ from typing import cast
 
 from redis import Redis
 
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
 
-_SLOT = 10  # seconds of answers that are counted together
+_SLOT = 10  # seconds of responses that are counted together
 _SLOTS = 6  # such slots make up the minute over which a push service is judged
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
-    """Some subscriptions of one partition that the push service of one base called gone."""
+class GoneRow:
+    """Some subscriptions of one base that one checkpoint brought as gone."""
 
     partition: int
-    row: bytes
+    row: bytes  # as stored: the base, a colon, the numbers packed
     base: int
     numbers: Sequence[int]
 
     @classmethod
-    def read(cls, partition: int, row: bytes) -> Farewell:
+    def read(cls, partition: int, row: bytes) -> GoneRow:
         """Read a row as the script that records outcomes wrote it."""
         base, _, packed = row.partition(b":")
         return cls(partition, row, int(base), struct.unpack(f">{len(packed) // 4}I", packed))
@@ -45,87 +49,90 @@ class Farewell:
         return [SubscriptionId(self.partition, number) for number in self.numbers]
 
 
-def answers_key(partition: int, now: float) -> str:
-    """Return where answers are counted that come now."""
+def due_key(partition: int) -> str:
+    """Return the sorted set of rows by when their records may be deleted."""
+    return f"{{{partition}}}:farewell"
+
+
+def _doubted_key(partition: int) -> str:
+    return f"{{{partition}}}:held"
+
+
+def responses_key(partition: int, now: float) -> str:
+    """Return the hash that counts the responses of now."""
     return f"{{{partition}}}:answers:{int(now) // _SLOT}"
 
 
-class Farewells:
-    """Those whose records are still there although they are gone."""
+class GoneRows:
+    """Rows whose records are not deleted yet."""
 
     def __init__(self, redis: Redis, partitions: int) -> None:
         self._redis = redis
         self._partitions = range(partitions)
 
-    @staticmethod
-    def _key(partition: int, kind: str) -> str:
-        return f"{{{partition}}}:{kind}"
-
-    def answers(self, now: float) -> dict[int, tuple[int, int]]:
-        """Return how many answers the last minute brought by base, and how many said gone."""
+    def responses(self, now: float) -> dict[int, tuple[int, int]]:
+        """Return by base: the responses of the last minute, and how many of them said gone."""
         found: dict[int, tuple[int, int]] = {}
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in self._partitions:
                 for ago in range(_SLOTS):
-                    pipe.hgetall(answers_key(partition, now - ago * _SLOT))
+                    pipe.hgetall(responses_key(partition, now - ago * _SLOT))
             rows = cast("list[dict[bytes, bytes]]", pipe.execute())
         for row in rows:
             for field, value in row.items():
-                name, _, gone = field.decode().partition(" ")
-                all_, left = found.get(int(name), (0, 0))
+                base, _, said_gone = field.decode().partition(" ")
+                responses, gone = found.get(int(base), (0, 0))
                 n = int(value)
-                found[int(name)] = (all_, left + n) if gone else (all_ + n, left)
+                found[int(base)] = (responses, gone + n) if said_gone else (responses + n, gone)
         return found
 
-    def due(self, now: float, most: int) -> list[Farewell]:
-        """Return some of those whose records may be deleted by now."""
-        return self._rows("farewell", now * 1000, most)
+    def due(self, now: float, most: int) -> list[GoneRow]:
+        """Return some rows whose records may be deleted by now."""
+        return self._rows(now * 1000, most)
 
-    def waiting(self) -> list[Farewell]:
-        """Return those whose records are still there, in doubt or not."""
-        held = [
-            Farewell.read(partition, row)
+    def waiting(self) -> list[GoneRow]:
+        """Return all rows, those of doubted push services first."""
+        doubted = [
+            GoneRow.read(partition, row)
             for partition in self._partitions
-            for row in cast("set[bytes]", self._redis.smembers(self._key(partition, "held")))
+            for row in cast("set[bytes]", self._redis.smembers(_doubted_key(partition)))
         ]
-        return held + self._rows("farewell", math.inf)
+        return doubted + self._rows(math.inf)
 
-    def _rows(self, kind: str, until: float, most: int = -1) -> list[Farewell]:
+    def _rows(self, until: float, most: int = -1) -> list[GoneRow]:
         return [
-            Farewell.read(partition, row)
+            GoneRow.read(partition, row)
             for partition in self._partitions
             for row in cast(
                 "list[bytes]",
-                self._redis.zrangebyscore(
-                    self._key(partition, kind), "-inf", until, start=0, num=most
-                ),
+                self._redis.zrangebyscore(due_key(partition), "-inf", until, start=0, num=most),
             )
         ]
 
-    def hold(self, one: Farewell) -> None:
-        """Keep the records until a person has decided."""
+    def doubt(self, one: GoneRow) -> None:
+        """Keep the records of a row until a person has decided."""
         with self._redis.pipeline() as pipe:
-            pipe.zrem(self._key(one.partition, "farewell"), one.row)
-            pipe.sadd(self._key(one.partition, "held"), one.row)
+            pipe.zrem(due_key(one.partition), one.row)
+            pipe.sadd(_doubted_key(one.partition), one.row)
             pipe.execute()
 
-    def let_go(self, one: Farewell) -> None:
-        """Delete the records after all, as soon as the clock comes to it."""
+    def confirm(self, one: GoneRow) -> None:
+        """Make the records of a doubted row due for deletion."""
         with self._redis.pipeline() as pipe:
-            pipe.srem(self._key(one.partition, "held"), one.row)
-            pipe.zadd(self._key(one.partition, "farewell"), {one.row: int(time.time() * 1000)})
+            pipe.srem(_doubted_key(one.partition), one.row)
+            pipe.zadd(due_key(one.partition), {one.row: int(time.time() * 1000)})
             pipe.execute()
 
-    def forget(self, one: Farewell) -> None:
-        """Note that their records are deleted."""
-        self._redis.zrem(self._key(one.partition, "farewell"), one.row)
+    def forget(self, one: GoneRow) -> None:
+        """Drop a row whose records are deleted."""
+        self._redis.zrem(due_key(one.partition), one.row)
 
-    def take_back(self, one: Farewell) -> None:
-        """Count them in again."""
+    def take_back(self, one: GoneRow) -> None:
+        """Return the readers of a row to all audiences, and drop the row."""
         gone = bitmap_key(one.partition, "gone")
         with self._redis.pipeline() as pipe:
             for number in one.numbers:
                 pipe.setbit(gone, number, 0)
-            pipe.zrem(self._key(one.partition, "farewell"), one.row)
-            pipe.srem(self._key(one.partition, "held"), one.row)
+            pipe.zrem(due_key(one.partition), one.row)
+            pipe.srem(_doubted_key(one.partition), one.row)
             pipe.execute()

@@ -29,13 +29,15 @@ from service.model.notifications import (
     SendAt,
     State,
 )
+from service.model.retention import READERS_TEST_KEPT
 from service.store.history import HISTORY
 from service.store.stories import STORIES
 
 _ACTIVE, _STARTED, _SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
 _WAVES = "{g}:waves"
-_READERS_TEST_KEPT = 86_400  # seconds
-_LEFT_OUT = 10_000  # ids: of them, welcomes and tests included, no more are given away in minutes
+# Ids of alerts that are left out after Redis may have forgotten some: no more than these, welcomes
+# and tests included, are given away in minutes.
+_LEFT_OUT = 10_000
 _FIELDS = (
     *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
     *("missed", "changes", "waves"),
@@ -144,7 +146,7 @@ end
 redis.call('SADD', KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[1], 'state', 'sending', 'started_at', string.format('%.3f', now / 1000))
 redis.call('ZADD', KEYS[3], now + ARGV[1] % 1000 / 1000, ARGV[1])
-if (said.story or '') ~= '' then
+if said.story ~= '' then
   redis.call('HSET', KEYS[5], said.story, string.format('%s %.0f', ARGV[1], now))
 end
 redis.call('ZREM', KEYS[4], ARGV[1])
@@ -406,16 +408,17 @@ class Notifications:
     def finish(self, id: int, state: State, at: float, progress: Progress, history: bytes) -> bool:
         """Make the report final, once every partition is closed; True for the call that did.
 
-        `history` is which it was before they were closed: in another nothing is done, since Redis
-        may have forgotten that they were.
+        `history` is the replication id from before the partitions were closed. Under another one
+        nothing is done, because Redis may have forgotten that they were.
         """
-        report = {
+        report: dict[str, Any] = {
             "recipients": progress.recipients,
             "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
-            "brought": [[alert, *counts] for alert, counts in progress.brought.items()],
         }
+        if progress.brought:
+            report["brought"] = [[alert, *counts] for alert, counts in progress.brought.items()]
         keys = [self._key(id), _ACTIVE, *map(self._key, progress.brought)]
-        args = [id, state.value, repr(at), json.dumps(report), _READERS_TEST_KEPT, history]
+        args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT, history]
         args += [count for counts in progress.brought.values() for count in counts]
         return bool(self._finish(keys=keys, args=args))
 
@@ -486,8 +489,7 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
     return Notification(
         id=id,
         content=Content.from_json(said["content"]),
-        # Those of before there were stories have none.
-        audience=Audience.from_json(said["audience"] | {"story": said.get("story", "")}),
+        audience=Audience.from_json(said["audience"] | {"story": said["story"]}),
         state=State(cast(bytes, state).decode()),
         created_at=said["created_at"],
         created_by=said["created_by"],
@@ -501,6 +503,6 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         revision=int(revision or 0),
         corrected=Content.from_json(json.loads(corrected)) if corrected else None,
         corrections=tuple(json.loads(corrections)) if corrections else (),
-        reporting=said.get("reporting", 1.0),
+        reporting=said["reporting"],
         waves=tuple((id, alone, together) for id, alone, together in json.loads(waves or b"[]")),
     )

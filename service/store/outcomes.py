@@ -13,16 +13,19 @@ from typing import NamedTuple, TypeAlias, cast
 from redis import Redis
 from redis.typing import EncodableT
 
+from service.model.clocks import QUARTER
 from service.model.notifications import Batch, Outcome, Progress
-from service.model.preferences import QUARTER
+from service.model.retention import (
+    ACCEPTED_KEPT,
+    ANSWERS_KEPT,
+    CLOSED_SEND_KEPT,
+    GONE_KEPT,
+    HELD_KEPT,
+)
 from service.store.batches import NOW, part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
-from service.store.gone import answers_key
-from service.store.held_alerts import HELD_KEPT, NOTHING, Brought, held_key, wakes_key
-
-REPORT_KEPT = 7 * 86_400  # seconds for which a late answer still finds the send closed
-ACCEPTED_KEPT = 7 * 86_400  # seconds for which a correction finds those it was handed over for
-FAREWELL = 60.0  # seconds between a push service's "gone" and the record's end
+from service.store.gone import due_key, responses_key
+from service.store.held_alerts import NOTHING, Brought, held_key, wakes_key
 
 # KEYS: batches, leases, state, done, gone, answers, farewell, wakes, audience, then further bitmaps
 # to mark.
@@ -38,6 +41,7 @@ FAREWELL = 60.0  # seconds between a push service's "gone" and the record's end
 # overwrites.
 _RECORD = (
     NOW
+    + f"local answers_kept = {ANSWERS_KEPT}\n"
     + f"local next_quarter = math.floor(now / {QUARTER * 1000}) + 1"
     + """
 local held = redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2]
@@ -79,7 +83,7 @@ for i, said in ipairs(results) do
   for j, mark in ipairs(marks) do redis.call('EXPIRE', bitmaps[j], mark[2]) end
   if wakes > 0 then redis.call('ZADD', KEYS[8], wakes, wakes) end
 end
-redis.call('EXPIRE', KEYS[6], 120)
+redis.call('EXPIRE', KEYS[6], answers_kept)
 if held then redis.call('ZADD', KEYS[1], 'XX', now + ARGV[3], ARGV[1]) end
 return held and 1 or 0
 """
@@ -138,8 +142,8 @@ class Outcomes:
         keys = [part_key(part, id, what) for what in ("batches", "leases", "", "done")]
         keys += [
             bitmap_key(part, "gone"),
-            answers_key(part, time.time()),
-            f"{{{part}}}:farewell",
+            responses_key(part, time.time()),
+            due_key(part),
             wakes_key(part),
             part_key(part, id, "audience"),
         ]
@@ -166,14 +170,14 @@ class Outcomes:
             tallies = r.brought.tallies
             said.append((name, r.outcome.value, r.base, wakes, marks(r, wakes), tallies))
         keys += bitmaps
-        args: list[EncodableT] = [str(batch), worker, lease_ms, int(FAREWELL * 1000)]
+        args: list[EncodableT] = [str(batch), worker, lease_ms, GONE_KEPT * 1000]
         args += [json.dumps(said), *(pack_numbers(group) for group in results.values())]
         return cast(int, self._record(keys=keys, args=args))
 
     def forget(self, id: int) -> None:
         """Let the counts go, once they are in the report and no answer can come late any more."""
         for partition in self._partitions:
-            self._redis.expire(part_key(partition, id), REPORT_KEPT)
+            self._redis.expire(part_key(partition, id), CLOSED_SEND_KEPT)
 
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come."""

@@ -1,6 +1,6 @@
-"""What is stored of one subscription, and where: its record, from a wish and back, and its keys.
+"""Records of subscriptions: made from a request, read back, and where they are stored.
 
-r:<bucket>   hash of 256 packed records: number % 256 -> `Record`, names as numbers of tables
+r:<bucket>   hash of 256 records: number % 256 -> a packed `Record`
 e:<2 bytes>  hash, a bucket of the endpoint index: the rest of an endpoint's digest -> number
 """
 
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
 
 from service.model.endpoints import Endpoint
-from service.model.notifications import Record, SubscriptionId
 from service.model.preferences import Preferences
-from service.store.installation import Installation
+from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
+from service.store.names import Names
 
 BUCKET = 256  # records in one hash
 
@@ -24,62 +22,13 @@ class StoreFull(Exception):
     """A table of the store has no room for another name."""
 
 
-class Subscription(NamedTuple):
-    """A stored subscription with its names; dates are days since 1970-01-01."""
-
-    id: SubscriptionId
-    endpoint: Endpoint
-    p256dh: bytes
-    auth: bytes
-    vapid_key: str
-    topics: frozenset[str]
-    locale: str
-    zone: str
-    created: int
-    seen: int
-    preferences: Preferences = Preferences()
-    wording: int = 0
-    muted: frozenset[str] = frozenset()
-    followed: frozenset[str] = frozenset()
-
-
-class SubscriptionRequest(NamedTuple):
-    """What a browser asks for; None leaves a preference as it is.
-
-    `chosen` are fields of `Choice` with their new values, `wording` the version of the words with
-    which the reader was asked. `muted` and `followed` are running stories. One that is new
-    `must_confirm` before anything but tests is sent to it.
-    """
-
-    endpoint: Endpoint
-    p256dh: bytes
-    auth: bytes
-    vapid_key: str
-    topics: frozenset[str] | None = None
-    locale: str | None = None
-    zone: str | None = None
-    chosen: Mapping[str, Any] | None = None
-    wording: int | None = None
-    muted: frozenset[str] | None = None
-    followed: frozenset[str] | None = None
-    must_confirm: bool = False
-
-    def over(self, before: Subscription) -> SubscriptionRequest:
-        """Return the same wish where what it leaves as it is was chosen `before`, elsewhere."""
-        names = ("topics", "locale", "zone", "wording", "muted", "followed")
-        kept: dict[str, Any] = {
-            name: getattr(before, name) for name in names if getattr(self, name) is None
-        }
-        return self._replace(**kept, chosen=asdict(before.preferences) | dict(self.chosen or {}))
-
-
 def records_key(id: SubscriptionId) -> str:
-    """Return the hash of the 256 records among which this one is."""
+    """Return the hash of 256 records that has this one."""
     return f"{{{id.partition}}}:r:{id.number // BUCKET}"
 
 
 def digest_of(url: str) -> bytes:
-    """Return the ten bytes under which an endpoint is found again."""
+    """Return the ten bytes by which the index finds an endpoint."""
     return hashlib.sha256(url.encode()).digest()[:10]
 
 
@@ -89,22 +38,20 @@ def index_key(partition: int, digest: bytes) -> str:
 
 
 def keys_of(record: Record) -> tuple[bytes, bytes]:
-    """Return the browser's half of the encryption."""
+    """Return the two keys of the browser."""
     return record.p256dh, record.auth
 
 
-def record_of(
-    installation: Installation, requested: SubscriptionRequest, before: Record | None = None
-) -> Record:
-    """Return the record of a wish, over what was stored before."""
+def record_of(names: Names, requested: SubscriptionRequest, before: Record | None = None) -> Record:
+    """Return the record for a request, with what it leaves open taken from `before`."""
     today = int(time.time() // 86_400)
     kept_zone, kept_locale = (before.zone, before.locale) if before else (0, 0)
-    # A browser that still has the keys it had was not subscribed anew, whichever VAPID key is
-    # today's: the push service goes on to take the one it was made with.
+    # The same browser keys mean the same subscription, even if our VAPID key is another by now: the
+    # push service goes on to take the one with which the subscription was made.
     if before is not None and keys_of(before) == (requested.p256dh, requested.auth):
         vapid_key = before.vapid_key
     else:
-        vapid_key = installation.vapid_keys.number(requested.vapid_key)
+        vapid_key = names.vapid_keys.number(requested.vapid_key)
     preferences = (
         Preferences.unpack(before.preferences)
         if before
@@ -113,7 +60,7 @@ def record_of(
     if requested.chosen:
         preferences = replace(preferences, **requested.chosen)
     wording = before.wording if before else 0
-    base = installation.base(requested.endpoint)
+    base = names.base(requested.endpoint)
     if not base:
         raise StoreFull("the table of push services is full")
     return Record(
@@ -122,8 +69,8 @@ def record_of(
         p256dh=requested.p256dh,
         auth=requested.auth,
         vapid_key=vapid_key,
-        zone=kept_zone if requested.zone is None else installation.zones.number(requested.zone),
-        locale=kept_locale if requested.locale is None else installation.locale(requested.locale),
+        zone=kept_zone if requested.zone is None else names.zones.number(requested.zone),
+        locale=kept_locale if requested.locale is None else names.locale(requested.locale),
         created=before.created if before else today,
         seen=today,
         preferences=preferences.pack(),
@@ -131,29 +78,29 @@ def record_of(
     )
 
 
-def endpoint_of(installation: Installation, record: Record) -> Endpoint:
+def endpoint_of(names: Names, record: Record) -> Endpoint:
     """Return the endpoint of a record."""
-    return Endpoint(installation.bases.name(record.base), record.rest)
+    return Endpoint(names.bases.name(record.base), record.rest)
 
 
 def subscription_of(
-    installation: Installation,
+    names: Names,
     id: SubscriptionId,
     record: Record,
     topics: frozenset[str],
     muted: frozenset[str],
     followed: frozenset[str],
 ) -> Subscription:
-    """Return a record with its names, and with what only bitmaps know."""
+    """Return a record with its names, and with the topics and stories, which only bitmaps know."""
     return Subscription(
         id=id,
-        endpoint=endpoint_of(installation, record),
+        endpoint=endpoint_of(names, record),
         p256dh=record.p256dh,
         auth=record.auth,
-        vapid_key=installation.vapid_keys.name(record.vapid_key),
+        vapid_key=names.vapid_keys.name(record.vapid_key),
         topics=topics,
-        locale=installation.locales.name(record.locale),
-        zone=installation.zones.name(record.zone),
+        locale=names.locales.name(record.locale),
+        zone=names.zones.name(record.zone),
         created=record.created,
         seen=record.seen,
         preferences=Preferences.unpack(record.preferences),

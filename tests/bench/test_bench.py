@@ -229,7 +229,7 @@ def test_ids_that_are_bits_alone_are_live_and_follow_the_topics_in_turn(
         before = sum(n % 4 == 0 for n in range(21)) if slug == "world" else 0
         found = store.audiences.count(Audience(topics=(slug,)))
         assert found - before in range(beyond // 5, beyond // 5 + 9)
-    every = tuple(store.installation.topics())
+    every = tuple(store.topics.all())
     assert store.audiences.count(Audience(topics=every)) == 21 + beyond
     assert store.audiences.count(Audience(topics=every[:4], exclude=every[4:])) < 21 + beyond
 

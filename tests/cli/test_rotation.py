@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.model.keys import VapidKey, b64url
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, VAPID, Client, browser, make_app, stored
 
 pytestmark = pytest.mark.redis

@@ -1,4 +1,4 @@
-"""Readers called gone: deleted after a minute, kept where they are too many to believe."""
+"""Readers reported as gone: deleted after a minute, but kept if suspiciously many are reported."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import time
 import zlib
 from collections.abc import Callable
 
-from service.model.notifications import Audience, Outcome, SubscriptionId
-from service.store.outcomes import FAREWELL
+from service.model.notifications import Audience, Outcome
+from service.model.retention import GONE_KEPT
+from service.model.subscriptions import SubscriptionId
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
@@ -15,7 +16,7 @@ EVERYONE = Audience(everyone=True)
 
 
 def gone_of(share: float) -> Callable[[Message], Answer | None]:
-    """A rule by which that share of readers is answered 410."""
+    """A rule: the push service answers 410 for this share of readers."""
 
     def rule(message: Message) -> Answer | None:
         return Answer(410) if zlib.crc32(message.path.encode()) % 100 < share * 100 else None
@@ -32,10 +33,10 @@ def send(installation: Installation) -> dict[str, int]:
     return installation.outcomes(id)
 
 
-def say_farewell(installation: Installation, now: float) -> None:
-    """Be the clock until nobody waits: what it does each time may take a quarter of a second."""
-    gone, farewells = installation.runtime.gone, installation.runtime.store.farewells
-    wait_until(lambda: gone.look_after(now) or not farewells.waiting())
+def delete_all_due(installation: Installation, now: float) -> None:
+    """Do what the clock does until no row waits; it works for 0.25 s each time."""
+    gone, rows = installation.runtime.gone, installation.runtime.store.gone
+    wait_until(lambda: gone.look_after(now) or not rows.waiting())
 
 
 def test_the_record_of_a_gone_reader_is_deleted_a_minute_later(
@@ -46,35 +47,35 @@ def test_the_record_of_a_gone_reader_is_deleted_a_minute_later(
     outcomes = send(installation)
     gone, runtime = outcomes["gone"], installation.runtime
     assert 100 < gone < 200
-    assert runtime.publishing.reach(EVERYONE) == 1000 - gone, "they left every audience at once"
+    assert runtime.publishing.reach(EVERYONE) == 1000 - gone, "they are in no audience any more"
     runtime.gone.look_after(time.time())
-    assert runtime.store.subscriptions.count() == 1000, "their records are there for a minute"
-    say_farewell(installation, time.time() + FAREWELL)
+    assert runtime.store.subscriptions.count() == 1000, "their records are kept for a minute"
+    delete_all_due(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000 - gone
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone
 
 
-def test_a_push_service_that_calls_half_its_readers_gone_is_not_believed_until_a_person_confirms(
+def test_no_record_is_deleted_if_half_the_readers_are_gone_until_an_editor_confirms(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
     push.answer_with(gone_of(0.5))
     gone, runtime = send(installation)["gone"], installation.runtime
     runtime.gone.look_after(time.time())
-    runtime.gone.look_after(time.time() + FAREWELL)
+    runtime.gone.look_after(time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000, "no record is deleted"
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone
     (doubt,) = runtime.gone.doubts()
     assert (doubt.origin, doubt.browsers) == (push.origin, gone)
 
     runtime.gone.confirm(push.origin)
-    say_farewell(installation, time.time())
+    delete_all_due(installation, time.time())
 
     assert runtime.gone.doubts() == []
     assert runtime.store.subscriptions.count() == 1000 - gone
 
 
-def test_readers_wrongly_called_gone_are_counted_in_again(
+def test_readers_wrongly_reported_as_gone_are_taken_back(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
@@ -82,52 +83,53 @@ def test_readers_wrongly_called_gone_are_counted_in_again(
     send(installation)
     runtime = installation.runtime
     runtime.gone.look_after(time.time())
-    runtime.gone.look_after(time.time() + FAREWELL)
+    runtime.gone.look_after(time.time() + GONE_KEPT)
 
     runtime.gone.take_back(push.origin)
 
     assert runtime.gone.doubts() == []
     assert runtime.publishing.reach(EVERYONE) == 1000
-    runtime.gone.look_after(time.time() + 2 * FAREWELL)
+    runtime.gone.look_after(time.time() + 2 * GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000
 
 
-def test_a_reader_who_came_back_within_the_minute_is_not_deleted(
+def test_reader_who_comes_back_within_the_minute_is_not_deleted(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
     push.answer_with(gone_of(0.1))
     gone, runtime = send(installation)["gone"], installation.runtime
-    back = runtime.store.farewells.waiting()[0].ids[0]
+    back = runtime.store.gone.waiting()[0].ids[0]
     runtime.store.redis.setbit("{0}:gone", back.number, 0)
-    say_farewell(installation, time.time() + FAREWELL)
+    delete_all_due(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.get(back).id == back
     assert runtime.store.subscriptions.count() == 1000 - gone + 1
 
 
-def test_a_deletion_that_was_interrupted_is_finished_later(
+def test_interrupted_deletion_is_finished_later(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
     push.answer_with(gone_of(0.1))
     gone, runtime = send(installation)["gone"], installation.runtime
-    for id in runtime.store.farewells.waiting()[0].ids[:3]:
+    for id in runtime.store.gone.waiting()[0].ids[:3]:
         runtime.store.subscriptions.remove(SubscriptionId(*id), remember=False)
-    say_farewell(installation, time.time() + FAREWELL)
+    delete_all_due(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000 - gone
 
 
-# A worker that makes its messages a day ahead: whoever it would send to has run out of time.
+# A worker whose clock is a day ahead when it makes messages: all its recipients are expired.
 A_DAY_AHEAD = """
 import sys, time
 from types import SimpleNamespace
-from workers import messages, worker
+from workers import worker
+from workers.sending import messages
 messages.time = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + 86_400})
 sys.exit(worker.main())
 """
 
 
-def test_who_ran_out_of_time_does_not_make_the_share_of_those_called_gone_look_smaller(
+def test_expired_recipients_do_not_count_as_answers_of_the_push_service(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
@@ -139,8 +141,8 @@ def test_who_ran_out_of_time_does_not_make_the_share_of_those_called_gone_look_s
     id = installation.publish()
     installation.over(id)
     late = {(Outcome.EXPIRED, "other"): 1000 - gone}
-    assert runtime.publishing.progress(id).outcomes == late, "a worker found them late"
-    assert gone < 0.3 * (1000 + 1000 - gone), "counted as answers, they would hide it"
+    assert runtime.publishing.progress(id).outcomes == late, "a worker judged them, not the clock"
+    assert gone < 0.3 * (1000 + 1000 - gone), "counted as answers, they would hide the fault"
 
     runtime.gone.look_after(time.time())
 

@@ -25,8 +25,8 @@ from service.local.redis_server import (
     find_servers,
     running_url,
 )
+from service.local.secrets_file import make_secrets
 from service.local.supervisor import spawn
-from service.model.keys import make_secrets
 from tests.support import ROOT
 from tests.support.installation import wait_for
 

@@ -1,62 +1,12 @@
-"""VAPID keys: signed for with the key it was made with, another introduced, the old one retired."""
+"""P-256: our own check that a point is on the curve agrees with OpenSSL's."""
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.config import Config, ConfigError
-from service.model.keys import VapidKey, b64url, on_p256
-from service.model.notifications import SubscriptionId
-from service.runtime import KeyRefusal, Runtime
-from service.store.records import SubscriptionRequest
-from tests.support import ROOT
-from tests.support.client import API, VAPID, Client, browser, make_app
-from tests.support.installation import Installation
-from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
-
-OLD, NEW = VAPID, VapidKey.generate()
-
-
-def public(key: VapidKey) -> str:
-    return b64url(key.public)
-
-
-def settings(redis_url: str, *keys: VapidKey) -> dict[str, str]:
-    return {
-        "REDIS_URL": redis_url,
-        "SECRET_KEY": "a secret of at least 32 characters",
-        "VAPID_PRIVATE_KEY": ",".join(key.text for key in keys),
-    }
-
-
-def opened(redis_url: str, *keys: VapidKey) -> Runtime:
-    return Runtime.open(Config.read(settings(redis_url, *keys)))
-
-
-@pytest.fixture
-def reader(redis_url: str) -> dict[str, str]:
-    """Who subscribed while the old key was the only one: id and token."""
-    client = Client(make_app(redis_url, VAPID_PRIVATE_KEY=OLD.text))
-    return client.call("POST", f"{API}/subscriptions", {"subscription": browser()}).json
-
-
-def stoppress(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli", *command],
-        env={"PATH": "/usr/bin:/bin", "DATA_DIR": "/nowhere", **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+from service.model.keys import VapidKey, on_p256
 
 
 def openssl_takes(point: bytes) -> bool:
@@ -68,14 +18,14 @@ def openssl_takes(point: bytes) -> bool:
 
 
 @given(st.integers(1, 2**255), st.binary(min_size=64, max_size=64))
-def test_a_point_is_on_the_curve_where_openssl_says_so(number: int, anywhere: bytes) -> None:
+def test_point_is_on_the_curve_if_openssl_says_so(number: int, anywhere: bytes) -> None:
     point = VapidKey(number.to_bytes(32, "big")).public
     assert on_p256(point)
     for other in (point[:64] + bytes((point[64] ^ 1,)), b"\x04" + anywhere):
         assert on_p256(other) == openssl_takes(other)
 
 
-def test_a_point_whose_coordinate_is_not_reduced_is_none() -> None:
+def test_point_with_an_unreduced_coordinate_is_refused() -> None:
     known = ec.EllipticCurvePublicKey.from_encoded_point(
         ec.SECP256R1(), b"\x02" + bytes(31) + b"\5"
     )
@@ -84,132 +34,3 @@ def test_a_point_whose_coordinate_is_not_reduced_is_none() -> None:
     points = [b"\x04" + same.to_bytes(32, "big") + y for same in (x, x + p)]
     assert [on_p256(point) for point in points] == [True, False]
     assert [openssl_takes(point) for point in points] == [True, False]
-
-
-def test_every_reader_is_signed_for_with_the_key_they_subscribed_with(
-    redis_url: str, push: PushService, tmp_path: Path
-) -> None:
-    both = {"VAPID_PRIVATE_KEY": f"{NEW.text} {OLD.text}"}
-    with Installation(redis_url, push, tmp_path, **both) as installation:
-        key_of = {}
-        for number in range(40):
-            key = (OLD, NEW)[number % 2]
-            made = push.subscribe(key.public)
-            requested = SubscriptionRequest(
-                installation.runtime.endpoints.parse(made.endpoint),
-                made.p256dh,
-                made.auth,
-                public(key),
-            )
-            installation.runtime.store.subscriptions.subscribe(requested)
-            key_of[made.endpoint] = public(key)
-        installation.worker()
-        id = installation.publish()
-        installation.over(id)
-        assert installation.outcomes(id) == {"accepted": 40}
-    assert push.refusals == []
-    signed = {m.endpoint: m.headers["authorization"].rpartition("k=")[2] for m in push.received}
-    assert signed == key_of
-
-
-def test_a_reader_of_the_old_key_moves_to_the_new_one_on_the_next_visit(
-    redis_url: str, reader: dict[str, str]
-) -> None:
-    client = Client(make_app(redis_url, VAPID_PRIVATE_KEY=f"{NEW.text} {OLD.text}"))
-    count = client.runtime.store.subscriptions.count_by_vapid_key
-    assert client.call("GET", f"{API}/site").json["vapid_public_key"] == public(NEW)
-    assert count() == {public(OLD): 1}
-    # What `optin.js` says once it has seen that the browser's key is not the site's any more.
-    said = {"subscription": browser(1)}
-    path = f"{API}/subscriptions/{reader['id']}"
-    moved = client.call("PATCH", path, said, token=reader["token"]).json
-    assert moved["id"] != reader["id"]
-    assert count() == {public(OLD): 0, public(NEW): 1}
-    stored = client.runtime.store.subscriptions.get(SubscriptionId.parse(moved["id"]))
-    assert stored.vapid_key == public(NEW)
-
-
-def test_a_key_is_not_retired_while_readers_depend_on_it(
-    redis_url: str, reader: dict[str, str]
-) -> None:
-    runtime = opened(redis_url, NEW, OLD)
-    with pytest.raises(KeyRefusal, match=r"^1 readers depend on it"):
-        runtime.retire_key(public(OLD))
-    assert runtime.store.installation.retired_vapid_keys() == set()
-    with pytest.raises(ConfigError, match=f"1 subscriptions need the key .* {public(OLD)}"):
-        opened(redis_url, NEW)
-
-
-def test_a_retired_key_may_be_left_out_but_never_be_the_current_one_again(
-    redis_url: str, reader: dict[str, str]
-) -> None:
-    runtime = opened(redis_url, NEW, OLD)
-    runtime.store.subscriptions.remove(SubscriptionId.parse(reader["id"]))
-    assert runtime.retire_key(public(OLD)[:20]).place == 1
-    states = [(use.public, use.place, use.readers, use.retired) for use in runtime.key_uses()]
-    assert states == [(public(NEW), 0, 0, False), (public(OLD), 1, 0, True)]
-    opened(redis_url, NEW).store.redis.close()
-    opened(redis_url, NEW, OLD).store.redis.close()
-    with pytest.raises(ConfigError, match="was retired; put another in front of it"):
-        opened(redis_url, OLD, NEW)
-
-
-def test_neither_the_current_key_nor_an_unknown_one_is_retired(redis_url: str) -> None:
-    runtime = opened(redis_url, NEW, OLD)
-    with pytest.raises(KeyRefusal, match="first put another key in front of it"):
-        runtime.retire_key(public(NEW))
-    for unknown in (public(VapidKey.generate()), "", "B", public(OLD)[:19]):
-        with pytest.raises(KeyRefusal, match="no such key"):
-            runtime.retire_key(unknown)
-    assert runtime.store.installation.retired_vapid_keys() == set()
-
-
-def test_the_shell_shows_the_keys_and_retires_one_when_its_last_reader_has_left(
-    redis_url: str, reader: dict[str, str]
-) -> None:
-    environment = settings(redis_url, NEW, OLD)
-    listed = stoppress("keys", "list", **environment)
-    assert listed.returncode == 0
-    rows = [line.split() for line in listed.stdout.splitlines()[1:]]
-    assert [row[:2] for row in rows] == [
-        [public(NEW)[:20] + "…", "0"],
-        [public(OLD)[:20] + "…", "1"],
-    ]
-    assert max(map(len, listed.stdout.splitlines())) <= 80
-
-    refused = stoppress("keys", "retire", rows[1][0], **environment)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("Error: 1 readers depend on it")
-
-    runtime = opened(redis_url, NEW, OLD)
-    runtime.store.subscriptions.remove(SubscriptionId.parse(reader["id"]))
-    done = stoppress("keys", "retire", rows[1][0], **environment)
-    assert done.returncode == 0
-    assert "take value 2 of 2 out of VAPID_PRIVATE_KEY" in done.stdout
-    assert not re.search(f"{OLD.text}|{NEW.text}", listed.stdout + refused.stderr + done.stdout)
-
-
-def test_a_backup_is_printed_and_remembered_until_there_is_another_key(redis_url: str) -> None:
-    printed = stoppress("keys", "backup", **settings(redis_url, OLD))
-    assert printed.returncode == 0
-    assert printed.stderr == ""
-    assert printed.stdout == (
-        f"SECRET_KEY=a secret of at least 32 characters\nVAPID_PRIVATE_KEY={OLD.text}\n"
-    )
-    for keys, kept in (((OLD,), True), ((NEW, OLD), False), ((NEW,), False)):
-        runtime = opened(redis_url, *keys)
-        assert (runtime.backed_up_at() is not None) is kept
-
-
-def test_a_backup_is_printed_even_where_it_cannot_be_remembered(tmp_path: Path) -> None:
-    printed = stoppress("keys", "backup", **settings(f"unix://{tmp_path}/no.sock", OLD))
-    assert printed.returncode == 0
-    assert OLD.text in printed.stdout
-    assert printed.stderr == "stoppress: printed, but not noted as done: Redis does not answer\n"
-
-
-def test_a_process_that_starts_while_redis_is_full_finds_its_keys_fitting() -> None:
-    with RedisServer() as server:
-        opened(server.url, OLD).store.redis.close()
-        with server.full():
-            opened(server.url, OLD).store.redis.close()

@@ -1,9 +1,6 @@
-"""Readers' clocks: quiet hours and dates in any zone, through every change of clocks; pure."""
+"""Readers' preferences: read, packed and unpacked; defaults of the newsroom."""
 
 from __future__ import annotations
-
-from datetime import datetime, timezone
-from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import given
@@ -12,98 +9,31 @@ from hypothesis import strategies as st
 from service.model.preferences import (
     MOST_A_DAY,
     NO_QUIET,
-    QUARTER,
-    Hours,
     NewsroomDefaults,
     Preferences,
     Quiet,
-    day,
-    hours,
-    moment,
     quarter_of,
 )
 
-ZONES = st.sampled_from(sorted(available_timezones()))
 QUIET = st.builds(Quiet, st.integers(0, 95), st.integers(0, 95))
-# Two years from the beginning of 2026.
-QUARTERS = st.integers(1_767_225_600 // QUARTER, 1_830_297_600 // QUARTER)
 NIGHT = Quiet.parse("22:00-07:00")
-
-
-def quarter(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()) // QUARTER
-
-
-def utc(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%d %H:%M}"
-
-
-def there(zone: str, at: int) -> int:
-    now = datetime.fromtimestamp(at * QUARTER, ZoneInfo(zone))
-    return now.hour * 4 + now.minute // 15
-
-
-@given(ZONES, QUIET, QUARTERS)
-def test_quiet_hours_are_what_the_readers_clock_says_at_every_quarter_hour(
-    zone: str, quiet: Quiet, at: int
-) -> None:
-    said = hours(zone, quiet, at)
-    if quiet.start == quiet.end:
-        assert said == Hours(0, 0)
-        return
-    assert bool(said.quiet_until) == quiet.covers(there(zone, at))
-    until = said.quiet_until // QUARTER if said.quiet_until else at
-    assert all(quiet.covers(there(zone, one)) for one in range(at, until))
-    assert not quiet.covers(there(zone, until))
-    next = said.quiet_from // QUARTER
-    assert all(not quiet.covers(there(zone, one)) for one in range(until, next))
-    assert quiet.covers(there(zone, next))
-
-
-def test_a_night_in_which_clocks_are_changed_is_an_hour_shorter_or_longer() -> None:
-    # Riga is two hours ahead of UTC in winter, three in summer.
-    spring = hours("Europe/Riga", NIGHT, quarter("2026-03-28T23:00"))
-    assert (utc(spring.quiet_until), utc(spring.quiet_from)) == ("29 04:00", "29 19:00")
-    autumn = hours("Europe/Riga", NIGHT, quarter("2026-10-24T23:00"))
-    assert (utc(autumn.quiet_until), utc(autumn.quiet_from)) == ("25 05:00", "25 20:00")
-
-
-def test_who_named_no_zone_lives_by_utc() -> None:
-    assert utc(hours("", NIGHT, quarter("2026-06-01T23:00")).quiet_until) == "02 07:00"
-    assert day("", quarter("2026-06-01T23:45")) == 20260601
-
-
-def test_who_lives_in_a_zone_that_this_machine_does_not_know_lives_by_utc() -> None:
-    at = quarter("2026-06-01T23:00")
-    assert hours("Mars/Olympus_Mons", NIGHT, at) == hours("", NIGHT, at)
-
-
-def test_a_date_begins_at_midnight_there() -> None:
-    at = quarter("2026-06-01T20:45")
-    assert [day("Europe/Riga", at), day("Europe/Riga", at + 1)] == [20260601, 20260602]
-    assert day("America/Los_Angeles", at) == 20260601
-
-
-def test_a_clocks_time_that_does_not_exist_comes_later_of_a_doubled_one_the_first() -> None:
-    assert moment("Europe/Riga", "2026-03-29T03:30") == quarter("2026-03-29T01:30") * QUARTER
-    assert moment("Europe/Riga", "2026-10-25T03:30") == quarter("2026-10-25T00:30") * QUARTER
 
 
 @pytest.mark.parametrize(
     "text", ["22-07", "22:10-07:00", "24:00-07:00", "2:00-07:00", "22:00", "x"]
 )
-def test_what_is_no_pair_of_quarter_hours_is_refused(text: str) -> None:
+def test_text_that_is_no_pair_of_quarter_hours_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         Quiet.parse(text)
 
 
-def test_quiet_hours_are_said_as_they_are_read() -> None:
+def test_quiet_hours_are_written_as_they_are_read() -> None:
     assert str(NIGHT) == "22:00-07:00"
     assert (Quiet.parse(""), quarter_of("06:45")) == (NO_QUIET, 27)
 
 
 HOUR = 3600
-CHOICES = st.builds(
+PREFERENCES = st.builds(
     Preferences,
     quiet=st.none() | QUIET,
     daily_limit=st.none() | st.integers(0, MOST_A_DAY),
@@ -114,18 +44,18 @@ CHOICES = st.builds(
 )
 
 
-@given(CHOICES)
-def test_a_choice_is_read_as_it_was_written_in_five_bytes(preferences: Preferences) -> None:
+@given(PREFERENCES)
+def test_preferences_survive_packing_in_five_bytes(preferences: Preferences) -> None:
     assert len(preferences.pack()) == 5
     assert Preferences.unpack(preferences.pack()) == preferences
 
 
-def test_a_pause_lasts_until_its_hour_has_ended() -> None:
+def test_end_of_a_pause_is_rounded_up_to_the_hour() -> None:
     paused = Preferences(paused_until=1_795_640_401)
     assert Preferences.unpack(paused.pack()).paused_until == 1_795_644_000
 
 
-def test_what_a_reader_chose_comes_before_what_the_newsroom_has() -> None:
+def test_preferences_of_a_reader_come_before_the_newsrooms_defaults() -> None:
     defaults = NewsroomDefaults(NIGHT, 10)
     nothing, other = Preferences(), Preferences(quiet=NO_QUIET, daily_limit=3)
     assert (defaults.quiet_of(nothing), defaults.limit_of(nothing)) == (NIGHT, 10)

@@ -15,8 +15,9 @@ import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from service.domain.planning import QUEUE
-from service.model.notifications import Audience, Notification, Outcome, State, SubscriptionId
+from service.domain.job_queue import QUEUE
+from service.model.notifications import Audience, Notification, Outcome, State
+from service.model.subscriptions import SubscriptionId
 from service.store.records import BUCKET, records_key
 from tests.support.installation import TOPICS, Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
@@ -123,7 +124,7 @@ from service.config import Config
 from service.model.notifications import Audience, Content
 from service.runtime import Runtime
 runtime = Runtime.open(Config.read(os.environ))
-runtime.dispatch.wake = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+runtime.job_queue.wake = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 content = Content("Stored, then silence", "https://paper.example/story")
 runtime.publishing.publish(content, Audience(everyone=True), by="a test")
 """
@@ -137,7 +138,7 @@ def test_what_a_web_process_stored_before_it_died_is_sent_all_the_same(
     died = subprocess.run(argv, env=installation.environment, timeout=60, check=False)
     assert died.returncode == -signal.SIGKILL
     (stored,) = installation.runtime.publishing.latest(10)
-    assert installation.runtime.dispatch.queued() == 0, "nobody was woken"
+    assert installation.runtime.job_queue.queued() == 0, "nobody was woken"
     installation.worker()
     installation.clock()
     installation.over(stored.id)
@@ -159,7 +160,7 @@ def test_a_job_that_the_queue_delivers_many_times_sends_nothing_twice(
     installation.over(id)
     for _ in range(5):
         queue.enqueue("workers.jobs.send")
-    wait_until(lambda: not installation.runtime.dispatch.queued())
+    wait_until(lambda: not installation.runtime.job_queue.queued())
     time.sleep(0.5)
     assert installation.outcomes(id) == {"accepted": 3000}
     assert len(push.received) == len({message.path for message in push.received}) == 3000

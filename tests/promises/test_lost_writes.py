@@ -142,10 +142,10 @@ def test_a_send_survives_a_failover_to_a_replica_that_lags(
 
 def test_a_worker_that_redis_has_forgotten_is_known_again(installation: Installation) -> None:
     installation.worker()
-    wait_until(lambda: installation.runtime.dispatch.workers() == 1)
+    wait_until(lambda: installation.runtime.job_queue.workers() == 1)
     installation.runtime.store.redis.delete("rq:workers", f"rq:workers:{QUEUE}")
-    assert installation.runtime.dispatch.workers() == 0
-    wait_until(lambda: installation.runtime.dispatch.workers() == 1)
+    assert installation.runtime.job_queue.workers() == 0
+    wait_until(lambda: installation.runtime.job_queue.workers() == 1)
 
 
 def test_the_id_of_an_alert_that_redis_has_forgotten_is_not_given_to_another(
@@ -185,7 +185,7 @@ class Memory:
 
 def one_send(runtime: Runtime, id: int) -> Iterator[None]:
     """Two workers send an alert in three batches, and a clock ends it; yields after each step."""
-    store, dispatch = runtime.store, runtime.dispatch
+    store = runtime.store
 
     def claim(worker: str) -> Claim | None:
         return store.sending.claim(id, 0, worker, 60_000)

@@ -42,7 +42,7 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-# What is asked of it ----------------------------------------------------------------------------
+# What is asked of it ------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -92,7 +92,7 @@ class Callers:
         self.runtime: Runtime = self.app.extensions["stoppress"]
         self.api = Client(self.app)
         self.token = self.api.add_token()
-        self.runtime.store.installation.add_topic(Topic("world", "World"))
+        self.runtime.store.topics.add(Topic("world", "World"))
         said = self.subscribe(0).json
         self.id, self.reader = said["id"], said["token"]
         self.alert = self.publish().json["id"]
@@ -226,7 +226,7 @@ def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
     return callers.api.call(method, path, SAID.get((rule.endpoint, method)), token=token)
 
 
-# What is being sent -----------------------------------------------------------------------------
+# What is being sent -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -307,7 +307,7 @@ def test_who_is_told_to_end_while_redis_is_away_does_not_wait_for_it(
     installation: Installation, server: RedisServer
 ) -> None:
     worker, clock = installation.worker(), installation.clock()
-    wait_until(lambda: installation.runtime.dispatch.workers() == 1)
+    wait_until(lambda: installation.runtime.job_queue.workers() == 1)
     wait_until(lambda: installation.runtime.store.installation.clock_age() < HELD)
     with stopped(server):
         time.sleep(HELD)  # by then both have noticed

@@ -1,34 +1,30 @@
-"""What readers' browsers load: small, the same for everybody, and asked for anew only when due."""
+"""Readers' browsers load little: small scripts, compressed, and sent again only if they changed."""
 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
-from service.config import Config
-from service.reader.scripts import WEB, bp
+from service.model.languages import LANGUAGES
 
 KB = 1024
-# Compressed: what every page view loads, the worker, and what comes only when it is shown: bell,
-# panel and preferences, with the texts of one language.
+# Compressed: what every page view loads; the worker; and bell, panel and preferences with the texts
+# of one language, which a page loads when it shows them.
 EVERY_VIEW, WORKER, SHOWN = 4 * KB, 3 * KB, 8 * KB
-# And beside that what few come to: a pressed “Fewer alerts”, a story followed alone, a reader of
-# an iPhone or of another provider.
+# And beside that what few readers load: after a press on “Fewer alerts”, to follow one story, with
+# an iPhone, or as a former reader of another provider.
 RARE = {"/links.js": 2.5 * KB, "/story.js": 2 * KB, "/home.js": 1.5 * KB, "/retire.js": 1 * KB}
 PARTS = ["/look.js", "/panel.js"]
-TEXTS = [f"/texts/{path.stem}.json" for path in sorted((WEB / "reader" / "texts").iterdir())]
+TEXTS = [f"/texts/{language}.json" for language in LANGUAGES]
 ALL = ["/optin.js", "/sw.js", *RARE, *PARTS, *TEXTS]
 
 
 @pytest.fixture
-def client() -> FlaskClient:
-    app = Flask(__name__, static_folder=None)
-    app.config["STOPPRESS"] = Config.read({})
-    app.register_blueprint(bp)
-    return app.test_client()
+def client(client_with: Callable[..., FlaskClient]) -> FlaskClient:
+    return client_with()
 
 
 def weight(client: FlaskClient, *paths: str) -> int:
@@ -38,7 +34,7 @@ def weight(client: FlaskClient, *paths: str) -> int:
 
 
 @pytest.mark.parametrize("path", ALL)
-def test_what_a_browser_loads_is_compressed_for_all_that_take_it(
+def test_a_script_is_compressed_for_every_browser_that_accepts_it(
     client: FlaskClient, path: str
 ) -> None:
     small = client.get(path, headers={"Accept-Encoding": "gzip, deflate, br, zstd"})
@@ -49,23 +45,25 @@ def test_what_a_browser_loads_is_compressed_for_all_that_take_it(
     assert gzip.decompress(small.data) == whole.data
 
 
-def test_what_every_page_view_loads_is_small_and_so_is_the_worker(client: FlaskClient) -> None:
+def test_the_script_of_every_page_view_and_the_worker_are_small(client: FlaskClient) -> None:
     assert weight(client, "/optin.js") <= EVERY_VIEW
     assert weight(client, "/sw.js") <= WORKER
 
 
 @pytest.mark.parametrize("texts", TEXTS)
-def test_all_that_is_ever_shown_is_small_in_every_language(client: FlaskClient, texts: str) -> None:
+def test_bell_panel_and_preferences_are_small_in_every_language(
+    client: FlaskClient, texts: str
+) -> None:
     assert weight(client, *PARTS, texts) <= SHOWN
 
 
 @pytest.mark.parametrize("path", RARE)
-def test_what_few_come_to_is_small_too(client: FlaskClient, path: str) -> None:
+def test_a_script_that_few_readers_load_is_small_too(client: FlaskClient, path: str) -> None:
     assert weight(client, path) <= RARE[path]
 
 
 @pytest.mark.parametrize("path", ALL)
-def test_a_script_that_has_not_changed_is_not_sent_again(client: FlaskClient, path: str) -> None:
+def test_an_unchanged_script_is_not_sent_again_compressed(client: FlaskClient, path: str) -> None:
     headers = {"Accept-Encoding": "gzip"}
     tag = client.get(path, headers=headers).headers["ETag"]
     again = client.get(path, headers={**headers, "If-None-Match": tag})

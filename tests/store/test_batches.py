@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError
 
+from service.domain.job_queue import JobQueue
 from service.domain.planning import BATCH_RECIPIENTS, Dispatch, cut
 from service.domain.publishing import Conflict, Publishing
 from service.local import pretend_readers
@@ -34,12 +35,12 @@ def store(redis_url: str) -> Store:
 
 @pytest.fixture
 def dispatch(store: Store) -> Dispatch:
-    return Dispatch(store, store.redis)
+    return Dispatch(store, JobQueue(store.redis))
 
 
 @pytest.fixture
 def publishing(store: Store, dispatch: Dispatch) -> Publishing:
-    return Publishing(store, dispatch)
+    return Publishing(store, dispatch, JobQueue(store.redis))
 
 
 def planned(publishing: Publishing, dispatch: Dispatch) -> int:

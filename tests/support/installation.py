@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from service.cli import web_argv
+from service.cli.run import web_argv
 from service.config import Config
 from service.domain.publishing import Published
 from service.local import pretend_readers
@@ -97,7 +97,7 @@ class Installation:
         self.config = Config.read(self.environment)
         self.runtime = Runtime.open(self.config)
         for slug in TOPICS:
-            self.runtime.store.installation.add_topic(Topic(slug, slug.title()))
+            self.runtime.store.topics.add(Topic(slug, slug.title()))
         self.processes: list[Forked] = []
 
     def __enter__(self) -> Installation:
@@ -150,7 +150,7 @@ class Installation:
     def api_token(self) -> str:
         """Make an API token that may do everything."""
         token = "sp_" + secrets.token_urlsafe(32)
-        self.runtime.store.installation.add_token(digest(token), "a test", (), time.time())
+        self.runtime.store.access.add_token(digest(token), "a test", (), time.time())
         return token
 
     def end(self, process: Forked, how: int = signal.SIGTERM) -> int:
@@ -174,7 +174,7 @@ class Installation:
                 self.runtime.store,
                 count,
                 origins=origins or [service.origin for service in self.services],
-                vapid_key=self.runtime.vapid_public_key,
+                vapid_key=self.runtime.keys.current,
                 topics=topics,
                 first=first,
             )

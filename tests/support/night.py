@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from service.model.clocks import QUARTER
 from service.model.notifications import Outcome
-from service.model.preferences import QUARTER
 from service.runtime import Runtime
 from service.store.held_alerts import Brought
 from service.store.outcomes import Result

@@ -11,9 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from service.model.notifications import SubscriptionId
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
-from service.store.records import BUCKET, SubscriptionRequest
+from service.store.records import BUCKET
 from tests.support.installation import wait_until
 from workers.sending import wire
 from workers.sending.prepared_keys import Filler, Pool

@@ -13,9 +13,9 @@ from typing import Any
 import http_ece
 
 from service.local import pretend_readers
-from service.model.notifications import SubscriptionId
-from service.model.preferences import NO_QUIET, QUARTER, Quiet
-from service.store.records import SubscriptionRequest
+from service.model.clocks import QUARTER
+from service.model.preferences import NO_QUIET, Quiet
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
@@ -70,9 +70,9 @@ def shown(message: Message) -> dict[str, Any]:
 def wake(installation: Installation, push: PushService) -> list[Message]:
     """Let everybody's quiet hours be over, in whatever quarter hour; what came then."""
     before = len(push.received)
-    (quarter,) = installation.runtime.store.held.due(1 << 40)
+    (quarter,) = installation.runtime.store.held_alerts.due(1 << 40)
     installation.runtime.publishing.wake_readers(quarter * QUARTER - 1, FRONT)
-    assert installation.runtime.store.held.due(1 << 40) == [quarter], "not before its time"
+    assert installation.runtime.store.held_alerts.due(1 << 40) == [quarter], "not before its time"
     choose(installation, range(READERS), quiet=NO_QUIET)
     installation.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
     installation.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
@@ -97,7 +97,7 @@ def waking(installation: Installation, push: PushService) -> Iterator[list[Messa
     Until then the wave is under way.
     """
     push.answer_with(lambda _: Answer(503, {"retry-after": "3"}))
-    (quarter,) = installation.runtime.store.held.due(1 << 40)
+    (quarter,) = installation.runtime.store.held_alerts.due(1 << 40)
     choose(installation, range(READERS), quiet=NO_QUIET)
     before = len(push.received)
     installation.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)

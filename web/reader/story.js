@@ -2,61 +2,19 @@
 
      <div data-stop-press="bell" data-story="quake"></div>
 
-   look.js fetches it when that is pressed: a subscriber follows with this click, whoever is none is
-   asked, and followed is the story alone. It brings its words itself; a publisher's own texts
-   (`data-texts`) go over them. */
+   bell.js fetches this when that bell is pressed. A subscriber follows the story with this click.
+   Any other reader is first asked to subscribe, and then follows this story alone. The script
+   contains its words in all languages; a publisher's own texts (`data-texts`) replace them. */
 
-import { element } from "./look.js";
-import { fill, open, promise } from "./panel.js";
+import { promise } from "./dialog.js";
+import { element } from "./dom.js";
+import { fill, open } from "./panel.js";
 
-const NOT_RUNNING = 422; // of the service, to a story that it does not know as open
+const NOT_RUNNING = 422; // the status by which the service refuses a story that is not open
 
-const WORDS = {
-  ar: {
-    follows: "أنتم تتابعون هذه القصة. تصلكم تنبيهاتها حتى تنتهي.",
-    offer: "تنبيهات عن هذه القصة حتى تنتهي، إضافة إلى ما يُرسل إلى الجميع.",
-    ended: "انتهت هذه القصة، ولا تنبيهات أخرى عنها.",
-    unfollow: "عدم المتابعة",
-    unfollowed: "لم تعودوا تتابعون هذه القصة.",
-  },
-  de: {
-    follows: "Sie folgen diesem Thema. Sie hören davon, bis es abgeschlossen ist.",
-    offer: "Meldungen zu diesem Thema, bis es abgeschlossen ist, und was an alle geht.",
-    ended: "Dieses Thema ist abgeschlossen, es kommt nichts mehr dazu.",
-    unfollow: "Nicht mehr folgen",
-    unfollowed: "Sie folgen diesem Thema nicht mehr.",
-  },
-  en: {
-    follows: "You follow this story. You hear of it until it ends.",
-    offer: "Alerts about this story until it ends, and what goes to everyone.",
-    ended: "This story has ended: no more alerts about it.",
-    unfollow: "Follow no more",
-    unfollowed: "You follow this story no more.",
-  },
-  es: {
-    follows: "Sigue esta historia. Tendrá avisos de ella hasta que termine.",
-    offer: "Avisos sobre esta historia hasta que termine, y los que van a todos.",
-    ended: "Esta historia ha terminado: ningún aviso más sobre ella.",
-    unfollow: "Dejar de seguir",
-    unfollowed: "Ya no sigue esta historia.",
-  },
-  fr: {
-    follows: "Vous suivez cette histoire. Vous en aurez des nouvelles jusqu’à sa fin.",
-    offer: "Des alertes sur cette histoire jusqu’à sa fin, et celles qui vont à tous.",
-    ended: "Cette histoire est close : plus aucune alerte à son sujet.",
-    unfollow: "Ne plus suivre",
-    unfollowed: "Vous ne suivez plus cette histoire.",
-  },
-  ru: {
-    follows: "Вы следите за этой историей. Мы будем сообщать о ней до её завершения.",
-    offer: "Уведомления об этой истории до её завершения и те, что приходят всем.",
-    ended: "Эта история завершена, уведомлений о ней больше не будет.",
-    unfollow: "Больше не следить",
-    unfollowed: "Вы больше не следите за этой историей.",
-  },
-};
+const WORDS = EACH_LANGUAGE.story; // service/reader/scripts.py puts them in
 
-/** Have the service know that this reader follows the story, or does no more. */
+/** Tell the service whether this reader follows the story. Following also ends muting. */
 async function choose({ reader }, story, following) {
   const { followed_stories: followed, muted_stories: muted } = await reader.own("GET");
   const others = (slugs) => slugs.filter((slug) => slug !== story);
@@ -66,7 +24,7 @@ async function choose({ reader }, story, following) {
   });
 }
 
-/** Let `run` fail with the words for a story that has ended. */
+/** Call `run`; if the story has ended, fail with the words for that. */
 async function orEnded(run) {
   try {
     await run();
@@ -86,7 +44,7 @@ function sayFollowing(panel, story) {
   panel.say("", t.follow, t.follows, panel.button("unfollow", unfollow), more);
 }
 
-/** Follow at once: that is what was pressed. */
+/** Follow at once. */
 async function follow(panel, story) {
   const { reader, t } = panel;
   try {
@@ -111,7 +69,7 @@ function showQuestion(panel, { name, join }, story) {
   panel.show({ paper: name, heading: t.follow }, element("p", {}, t.offer), row, promise(t));
 }
 
-/** What a press on the bell of a story does; the panel shows it. */
+/** Do what a press on a story's bell does, and show the result in the panel. */
 export function pressed(reader, story) {
   return open(reader, false, (panel, facts) => {
     panel.t = { ...WORDS[panel.t.lang], ...panel.t };

@@ -129,7 +129,7 @@ def _wrongly_held(ours: BenchInstallation, id: int, counted: Sequence[str]) -> i
     wrong = 0
     for start in range(0, len(counted), _SEEN):
         numbers = range(start, min(start + _SEEN, len(counted)))
-        held = ours.runtime.store.held.of(0, numbers, [id])
+        held = ours.runtime.store.held_alerts.of(0, numbers, [id])
         wrong += sum(
             (number in held) is not (counted[number] == QUIET)
             for number in numbers

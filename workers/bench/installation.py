@@ -20,7 +20,7 @@ from typing import Any
 from rq import Queue, Worker
 
 from service.config import Config, settings
-from service.domain.planning import QUEUE
+from service.domain.job_queue import QUEUE
 from service.domain.publishing import Conflict
 from service.local import pretend_readers
 from service.local.redis_server import answers, embedded_redis
@@ -162,7 +162,7 @@ class BenchInstallation:
             self.runtime.store,
             count,
             origins=[sink.origin],
-            vapid_key=self.runtime.vapid_public_key,
+            vapid_key=self.runtime.keys.current,
             topics=topics,
             first=self._seeded,
             choose=choose,
@@ -207,7 +207,7 @@ class BenchInstallation:
     def api_token(self) -> str:
         """Make an API token that may do everything."""
         token = f"sp_{secrets.token_urlsafe(32)}"
-        self.runtime.store.installation.add_token(digest(token), "bench", (), time.time())
+        self.runtime.store.access.add_token(digest(token), "bench", (), time.time())
         return token
 
     # -- sending ---------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def installation(
         runtime = Runtime.open(Config.read(ours))
         stack.callback(runtime.store.redis.close)
         for slug in TOPICS:
-            runtime.store.installation.add_topic(Topic(slug, slug.title()))
+            runtime.store.topics.add(Topic(slug, slug.title()))
         yield BenchInstallation(bench, runtime, environ, server.pid, list(sinks))
 
 

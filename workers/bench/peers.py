@@ -17,8 +17,8 @@ from pywebpush import webpush
 
 from service.local import pretend_readers
 from service.model.keys import b64url
-from service.model.notifications import SubscriptionId
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from workers.bench.figures import Bench, BenchError
 from workers.bench.installation import CONTENT, SUBJECT, BenchInstallation
 
@@ -168,7 +168,7 @@ def _subscription(installation: BenchInstallation, number: int) -> dict[str, Any
 
 def pywebpush_session(installation: BenchInstallation, bench: Bench) -> Measure:
     """Make pywebpush's `webpush()` ready; its best case: one requests session, the key read."""
-    vapid = Vapid.from_raw(installation.runtime.vapid_keys[0].text.encode())
+    vapid = Vapid.from_raw(installation.runtime.keys.vapid[0].text.encode())
     subscriptions = [_subscription(installation, number) for number in range(PYWEBPUSH_MESSAGES)]
 
     def measure() -> float:
@@ -243,7 +243,7 @@ def _prepare(folder: Path, *commands: list[str], why: str) -> None:
 
 def _program(installation: BenchInstallation, folder: Path, argv: list[str]) -> float:
     """Return the CPU seconds for a message of a program that reads what to send, as JSON."""
-    key = installation.runtime.vapid_keys[0]
+    key = installation.runtime.keys.vapid[0]
     asked = {
         "subscriptions": [
             _subscription(installation, number) for number in range(_WARM_UP + _MESSAGES)

@@ -13,7 +13,8 @@ from http.client import HTTPConnection
 from service.local import pretend_readers
 from service.local.redis_server import Server, answers, find_servers, server_argv, socket_url
 from service.model.keys import VapidKey, b64url
-from service.model.notifications import Audience, SubscriptionId, Topic
+from service.model.notifications import Audience, Topic
+from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from workers.bench.clients import ask_all
 from workers.bench.figures import Bench, Figure
@@ -117,7 +118,7 @@ def _memory(bench: Bench, server: Server, ours: bool, name: str) -> Iterator[Fig
         store = Store(connect(url))
         stack.callback(store.redis.close)
         for slug in TOPICS:
-            store.installation.add_topic(Topic(slug, slug.title()))
+            store.topics.add(Topic(slug, slug.title()))
         empty = _used(store)
         _seed(bench, store, bench.recipients, f"seeding {name}")
         # Of fewer, the index has as many buckets, each with less in it.

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.model.delivery_rules import Ruling
-from service.model.notifications import Batch, Outcome, Record
+from service.model.notifications import Batch, Outcome
+from service.model.subscriptions import Record
 from service.store.batches import Retry
 from service.store.held_alerts import NOTHING, Brought
 from service.store.newest_first import NewestFirst

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from service.model.delivery_rules import OVER
-from service.model.notifications import Outcome, Record, SubscriptionId
+from service.model.notifications import Outcome
+from service.model.subscriptions import Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.held_alerts import NOTHING, Brought
 from service.store.records import BUCKET

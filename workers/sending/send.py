@@ -11,9 +11,9 @@ from typing import TypeAlias
 from service.domain.waves import MOST_HELD, may_bring, newer_of_story
 from service.model.delivery_rules import DeliveryRules
 from service.model.endpoints import origin_of
-from service.model.notifications import Notification, Record, State, SubscriptionId
-from service.model.payload import Payload, digest
-from service.model.preferences import Preferences
+from service.model.notifications import Notification, State
+from service.model.payload import Payload, combined
+from service.model.subscriptions import Record, SubscriptionId
 from service.runtime import Runtime
 from service.store.held_alerts import Brought
 from workers.sending import wire
@@ -39,13 +39,13 @@ class Bases(dict[int, Base]):
 
     def __init__(self, runtime: Runtime, health: Health) -> None:
         super().__init__()
-        self._installation = runtime.store.installation
+        self._names = runtime.store.names
         self._endpoints = runtime.endpoints
         self._health = health
 
     def __missing__(self, number: int) -> Base:
         """Look a base up."""
-        url = self._installation.bases.name(number)
+        url = self._names.bases.name(number)
         origin = origin_of(url)
         service = self._health.of(origin, self._endpoints.service(origin))
         allowed = self._endpoints.allows(origin)
@@ -54,15 +54,10 @@ class Bases(dict[int, Base]):
 
     def vapid_key(self, number: int) -> str:
         """Return the public VAPID key with that number in the store."""
-        return self._installation.vapid_keys.name(number)
+        return self._names.vapid_keys.name(number)
 
 
 Rows: TypeAlias = Sequence[tuple[int, Record]]
-
-
-def is_counted(record: Record) -> bool:
-    """Whether a reader's browser may report what it shows: else it gets nothing to report with."""
-    return Preferences.unpack(record.preferences).receipts
 
 
 def _of_story(runtime: Runtime, notification: Notification) -> list[Notification]:
@@ -112,7 +107,7 @@ class Digest:
         """
         self._read()
         store = self._runtime.store
-        held = store.held.of(partition, numbers, self._alerts)
+        held = store.held_alerts.of(partition, numbers, self._alerts)
         newer = [self._newer[id] for id in {id for ids in held.values() for id in ids}]
         some = {id: one for these in newer for id, one in these.items()}
         for number, alerts in store.recipients.told(partition, [*held], some.values()).items():
@@ -144,17 +139,17 @@ class Digest:
         shown = self._brings(held)
         if not shown:
             return None
-        language = self._runtime.store.installation.locales.name(record.locale)[:2]
+        language = self._runtime.store.names.locales.name(record.locale)[:2]
         told = tuple(shown.values())
         key = tuple(shown), language
         if key not in self._made:
             texts = [self._alerts[one] for one in shown]
-            self._made[key] = digest(self._wave, texts, language, self._runtime.config.public_url)
+            self._made[key] = combined(self._wave, texts, language, self._runtime.config.public_url)
         # Who is shown a single alert reports of that one; of several, of the wave.
         about = told[0] if len(told) == 1 else self._wave.id
         alerts = tuple((one, self._alerts[one].revision) for one in shown)
         brought = Brought(alerts, tuple(held), told)
-        receipt = self._runtime.tokens.receipt(about, id) if is_counted(record) else None
+        receipt = self._runtime.tokens.receipt(about, id) if record.may_report else None
         return brought, self._made[key].carrying(receipt)
 
 
@@ -171,8 +166,9 @@ class Send:
         self.due = False
         self.going_on = True
         self.leases = 0
-        house = runtime.store.installation
-        self.rules = DeliveryRules(notification, runtime.config.defaults, house.zones.name)
+        self.rules = DeliveryRules(
+            notification, runtime.config.defaults, runtime.store.names.zones.name
+        )
         self._recipients = runtime.store.recipients
         self._of_story = _of_story(runtime, notification)
         self._tokens = runtime.tokens
@@ -214,7 +210,7 @@ class Send:
 
     def message(self, receipt: str, record: Record) -> bytes:
         """Return what a browser is to receive, but in a wave: that is `digest`'s."""
-        return self._payload.carrying(receipt if is_counted(record) else None)
+        return self._payload.carrying(receipt if record.may_report else None)
 
     def headers(
         self, origin: str, signer: wire.VapidSigner, now: float, expires: float

@@ -70,7 +70,7 @@ def derive_all(readers: Sequence[tuple[bytes, bytes]]) -> list[PreparedKey | Non
     """Do as `derive` does for many subscriptions, given by p256dh and auth; None for `ValueError`.
 
     Each step is taken for all of them before the next, so that its code is in the processor's
-    caches: amid a fan-out that takes a quarter less (docs/decisions.md, 36).
+    caches: amid a fan-out that takes a quarter less (decision 36).
     """
     theirs = [_loaded(p256dh, auth) for p256dh, auth in readers]
     known = [(reader, key) for reader, key in zip(readers, theirs, strict=True) if key is not None]

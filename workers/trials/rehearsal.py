@@ -87,7 +87,7 @@ def _open(
     _wait(supervisor, lambda: redis_server.answers(redis.url))
     runtime = Runtime.open(Config.read(told.environ))
     for topic in topics:
-        runtime.store.installation.add_topic(topic)
+        runtime.store.topics.add(topic)
     _seed(supervisor, runtime, told, [topic.slug for topic in topics])
     environ = rehearsal.foreign_environment() | told.environ
     supervisor.start(
@@ -97,7 +97,7 @@ def _open(
             for n in range(1, workers + 1)
         ),
     )
-    _wait(supervisor, lambda: runtime.dispatch.workers() >= workers)
+    _wait(supervisor, lambda: runtime.job_queue.workers() >= workers)
     rehearsal.tell(runtime.config.data_dir, replace(told, stored=told.readers, ready=True))
 
 
@@ -114,7 +114,7 @@ def _seed(supervisor: Supervisor, runtime: Runtime, told: Rehearsal, topics: lis
         runtime.store,
         told.readers,
         origins=runtime.config.push_services,
-        vapid_key=runtime.vapid_public_key,
+        vapid_key=runtime.keys.current,
         topics=topics,
     )
 

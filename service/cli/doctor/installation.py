@@ -13,17 +13,12 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from rq import Queue
-from rq.registry import FailedJobRegistry
-from rq.serializers import JSONSerializer
-
 from service.cli.doctor.findings import Finding, Level
-from service.cli.terminal import GB, lasting, size
-from service.domain.planning import QUEUE
+from service.cli.terminal import GB, size
 from service.local import redis_server
 from service.model.notifications import Audience
+from service.model.spans import span
 from service.runtime import Runtime
-from service.store import connect
 from service.store.push_services import Rest
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
@@ -66,7 +61,7 @@ class Examination:
 
     def keys(self) -> Iterator[Finding]:
         """Look at the keys: that they fit was found out when the store was opened."""
-        uses = self.runtime.key_uses()
+        uses = self.runtime.keys.uses()
         set_ = [use for use in uses if use.place is not None]
         readers = sum(use.readers for use in uses)
         keys = "1 VAPID key" if len(set_) == 1 else f"{len(set_)} VAPID keys"
@@ -90,7 +85,7 @@ class Examination:
 
     def backup(self) -> Iterator[Finding]:
         """See whether the keys of today were written down."""
-        at = self.runtime.backed_up_at()
+        at = self.runtime.keys.backed_up_at()
         if at is None:
             yield Finding(
                 "warn",
@@ -99,7 +94,7 @@ class Examination:
                 " what stoppress keys backup prints in a safe place.",
             )
         else:
-            ago = lasting(time.time() - at)
+            ago = span(time.time() - at)
             yield Finding("ok", "Backup", f"These keys were written down {ago} ago.")
 
     def subject(self) -> Iterator[Finding]:
@@ -170,7 +165,7 @@ class Examination:
         except (HTTPException, KeyError, TypeError, ValueError):
             yield Finding("fail", what, f"What answers at {url} is not Stop Press: see SITE_URL.")
         else:
-            if key == self.runtime.vapid_public_key:
+            if key == self.runtime.keys.current:
                 yield Finding("ok", what, f"{url} answers.")
             else:
                 yield Finding(
@@ -182,11 +177,8 @@ class Examination:
 
     def workers(self) -> Iterator[Finding]:
         """Count those who take jobs, the jobs that wait, and those that failed."""
-        queue = Queue(
-            QUEUE, connection=connect(self.runtime.config.redis_url), serializer=JSONSerializer
-        )
-        workers = self.runtime.dispatch.workers()
-        waiting = self.runtime.dispatch.queued()
+        queue = self.runtime.job_queue
+        workers, waiting = queue.workers(), queue.queued()
         if not workers:
             yield Finding("fail", "Workers", "None is running: start stoppress worker.")
         else:
@@ -196,7 +188,7 @@ class Examination:
             "Queue",
             f"{waiting} waiting." if waiting else "Nothing waits.",
         )
-        failed = FailedJobRegistry(queue=queue).count
+        failed = queue.failed()
         if failed:
             yield Finding(
                 "warn",
@@ -213,12 +205,12 @@ class Examination:
         elif age == float("inf"):
             yield Finding("fail", "Clock", "None ever ran here: start stoppress clock.")
         else:
-            yield Finding("fail", "Clock", f"It stopped {lasting(age)} ago: start stoppress clock.")
+            yield Finding("fail", "Clock", f"It stopped {span(age)} ago: start stoppress clock.")
 
     def push_services(self) -> Iterator[Finding]:
         """Name the push services that do not take messages, and those that are not believed."""
         what, now = "Push services", time.time()
-        resting = sorted(self.runtime.store.services.resting().items())
+        resting = sorted(self.runtime.push_services.resting().items())
         for origin, rest in resting[:_MOST_NAMED]:
             yield _rests(what, origin, rest, now)
         if len(resting) > _MOST_NAMED:
@@ -232,7 +224,7 @@ class Examination:
                 f" believed: {doubt.browsers:,} wait for a person to say whether that is true, at"
                 f" {self.runtime.config.public_url}/desk/",
             )
-        paced = sorted(self.runtime.store.services.paced().items())
+        paced = sorted(self.runtime.push_services.paced().items())
         for origin, pace in paced[:_MOST_NAMED]:
             yield Finding(
                 "warn",
@@ -245,10 +237,10 @@ class Examination:
 
     def confirmation(self) -> Iterator[Finding]:
         """Look at how many see the welcome before which they are sent nothing."""
-        if not self.runtime.welcome.must_confirm:
+        if not self.runtime.reader_alerts.must_confirm:
             return
-        subscriptions = self.runtime.store.subscriptions
-        waiting, all_ = subscriptions.count("unconfirmed"), subscriptions.count()
+        subscriptions = self.runtime.subscriptions
+        waiting, all_ = subscriptions.count_unconfirmed(), subscriptions.count()
         if waiting < _FEW or 2 * waiting < all_:
             says = f"{waiting:,} of {all_:,} readers have yet to see their welcome."
             yield Finding("ok", "Welcome", says)
@@ -292,7 +284,7 @@ class Examination:
 
 
 def _rests(what: str, origin: str, rest: Rest, now: float) -> Finding:
-    since = lasting(now - rest.since)
+    since = span(now - rest.since)
     if rest.why == "credentials":
         return Finding(
             "fail",
@@ -300,7 +292,7 @@ def _rests(what: str, origin: str, rest: Rest, now: float) -> Finding:
             f"{origin} has refused our signature for {since}: see to VAPID_SUBJECT and the time,"
             " and try stoppress doctor --send. No reader is lost.",
         )
-    tried = f"tried again in {lasting(rest.until - now)}" if rest.until > now else "tried again"
+    tried = f"tried again in {span(rest.until - now)}" if rest.until > now else "tried again"
     return Finding("warn", what, f"{origin} has failed for {since} ({rest.why}); it is {tried}.")
 
 

@@ -9,8 +9,9 @@ from pywebpush import WebPushException, webpush
 
 from service.cli.doctor.findings import Finding
 from service.model.keys import b64url
-from service.model.notifications import Audience, Content, Notification, State, SubscriptionId
+from service.model.notifications import Audience, Content, Notification, State
 from service.model.payload import Payload
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 
@@ -21,8 +22,8 @@ def send_one(runtime: Runtime, id: str) -> Finding:
     """Send one message by pywebpush, which shares no code with ours."""
     what = "pywebpush"
     try:
-        subscription = runtime.store.subscriptions.get(SubscriptionId.parse(id))
-    except (ValueError, NotSubscribed):
+        subscription = runtime.subscriptions.get(id)
+    except NotSubscribed:
         return Finding(
             "fail",
             what,
@@ -31,7 +32,7 @@ def send_one(runtime: Runtime, id: str) -> Finding:
         )
     whose = runtime.endpoints.service(subscription.endpoint.origin)
     name = subscription.endpoint.origin if whose == "other" else whose.title()
-    key = next((k for k in runtime.vapid_keys if b64url(k.public) == subscription.vapid_key), None)
+    key = next((k for k in runtime.keys.vapid if b64url(k.public) == subscription.vapid_key), None)
     if key is None or not runtime.endpoints.allows(subscription.endpoint.origin):
         return Finding("fail", what, f"{name} is not ours to send to: see PUSH_SERVICES.")
     with requests.Session() as session:
@@ -49,7 +50,7 @@ def send_one(runtime: Runtime, id: str) -> Finding:
                 },
                 data=_test_message(runtime, subscription.id).decode(),
                 vapid_private_key=key.text,
-                vapid_claims={"sub": runtime.vapid_subject},
+                vapid_claims={"sub": runtime.config.vapid_contact},
                 ttl=60,
                 headers={"Urgency": "high"},
                 timeout=_ANSWER,

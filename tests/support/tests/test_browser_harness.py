@@ -20,6 +20,7 @@ from pywebpush import webpush
 from tests.support.browser import programs
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
+from tests.support.browser.readers import run_clock, stop_clock, timers
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
@@ -204,6 +205,32 @@ def test_chromium_opens_pages_in_the_size_colours_and_direction_asked_for(
         ([1280, ""], "rgb(255, 255, 255)"),
         ([390, "rtl"], "rgb(0, 0, 0)"),
     ]
+
+
+def test_a_stopped_clock_goes_on_only_once_the_page_waits_for_its_timer(
+    chromium_page: Callable[..., Page], newspaper: str
+) -> None:
+    page = chromium_page(1280, 800)
+    page.goto(newspaper)
+    stop_clock(page)
+    for _ in range(2):
+        # A worker's timers are its own: the page sets the one that is waited for a while later.
+        page.evaluate(
+            """() => {
+              const ring = () => { window.rang = true; };
+              const late = new Blob(["setTimeout(() => postMessage(0), 300)"]);
+              window.worker = new Worker(URL.createObjectURL(late));
+              worker.onmessage = () => setTimeout(ring, 5000);
+              clearTimeout(setTimeout(ring, 5000));
+            }"""
+        )
+        run_clock(page, 4_999, timer=5000)
+        assert timers(page) == [5000]
+        assert page.evaluate("window.rang") is None
+        run_clock(page, 1, timer=5000)
+        assert page.evaluate("window.rang") is True
+        assert timers(page) == []
+        page.reload()
 
 
 @pytest.mark.usefixtures("chromium")

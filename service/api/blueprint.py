@@ -1,0 +1,51 @@
+"""The API as one blueprint: its parts, and what holds for all of their responses."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+from flask.typing import ResponseReturnValue
+
+from service.api import notifications, openapi, readers, topics
+from service.api.problems import Problem, respond
+from service.domain.publishing import Conflict, UnknownNotification
+from service.domain.reader_alerts import TooManyActive
+from service.domain.topics import UnknownTopic
+from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
+
+PARTS = (readers.bp, notifications.bp, topics.bp, openapi.bp)
+bp = Blueprint("api", __name__, url_prefix="/api/v1")
+for _part in PARTS:
+    bp.register_blueprint(_part)
+
+_REFUSALS: dict[type[Exception], tuple[int, str]] = {
+    HasLeft: (410, "This reader has unsubscribed. Ask before you subscribe this browser again."),
+    # 404, not 410: nobody has left (decision 8).
+    NotSubscribed: (404, "There is no such subscription, or the token is not its own."),
+    KnownWithOtherKeys: (
+        409,
+        "This endpoint is subscribed with other keys, and nothing was changed. Send its reader's"
+        " token, as `Authorization: Bearer <token>`, to prove that it is the same browser.",
+    ),
+    UnknownNotification: (404, "There is no such alert."),
+    UnknownTopic: (404, "This site has no topic with this slug."),
+    TooManyActive: (429, "Many alerts are being sent at the moment. Try again in a minute."),
+}
+
+
+@bp.after_request
+def _no_caching(response: Response) -> Response:
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _refuse(error: Exception) -> ResponseReturnValue:
+    return respond(Problem(*_REFUSALS[type(error)]))
+
+
+def _conflict(error: Conflict) -> ResponseReturnValue:
+    return respond(Problem(409, str(error)))
+
+
+for _kind in _REFUSALS:
+    bp.register_error_handler(_kind, _refuse)
+bp.register_error_handler(Conflict, _conflict)

@@ -1,0 +1,122 @@
+"""What a route takes, gives and costs, and who may call it: `@call(…)` says it, above the view.
+
+Rate limiting, authentication, reading the body, writing the response and the API's description
+(`openapi.py`) all follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from flask import Response, request
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel
+
+from service.api import rate_limits
+from service.api.auth import READER, Callers, identify_tool, own_subscription
+from service.api.fields import M, RequestModel, parse
+from service.api.problems import Problem
+from service.api.rate_limits import Rate
+from service.current import runtime
+
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 255},
+}
+
+_Gives = Mapping[int, type[BaseModel] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the API."""
+
+    gives: _Gives  # by status; None is an empty response
+    takes: type[RequestModel] | None
+    by: Callers | None  # None: anybody
+    problems: frozenset[int]  # the statuses of its refusals
+    parameters: tuple[Mapping[str, Any], ...]  # in the query and in headers, as OpenAPI has them
+
+
+def call(
+    *,
+    gives: _Gives,
+    takes: type[RequestModel] | None = None,
+    by: Callers | None = None,
+    rates: tuple[Rate, ...] = (),
+    problems: tuple[int, ...] = (),
+    parameters: tuple[Mapping[str, Any], ...] = (),
+    idempotent: Callable[[], Any] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., ResponseReturnValue]]:
+    """Make a route of a view.
+
+    The view is given, in this order: the subscription whose reader calls, in place of its id in the
+    path (`by=READER`); the body as the model that the route takes; the variables of the path. It
+    returns the model that the route gives, or None, and after it a status or headers where they are
+    not the usual ones.
+
+    `gives` has the usual status first. `problems` are the refusals that do not follow from the
+    rest. An `idempotent` route takes the header `Idempotency-Key`: the function returns what the
+    same call was answered before, or None. It is asked before the body is read, because a body that
+    was accepted once is not judged again: its time may have passed, or its topic may be gone.
+    """
+    all_rates = (*rates, *(by.rates if by else ()))
+    described = Call(
+        gives=gives,
+        takes=takes,
+        by=by,
+        problems=frozenset(problems)
+        | frozenset((400, 413, 415, 422) if takes else ())
+        | frozenset((429,) if all_rates else ())
+        | frozenset((409,) if idempotent else ())
+        | frozenset(by.problems if by else ()),
+        parameters=(_KEY, *parameters) if idempotent else parameters,
+    )
+    usual = next(iter(gives))
+
+    def route_of(view: Callable[..., Any]) -> Callable[..., ResponseReturnValue]:
+        @wraps(view)
+        def route(**path: Any) -> ResponseReturnValue:
+            rate_limits.check(*all_rates)
+            given: list[Any] = []
+            if by is READER:
+                given.append(own_subscription(path.pop("id")))
+            elif by is not None:
+                identify_tool(by.scopes)
+            if idempotent is not None and (before := idempotent()) is not None:
+                return _response(before, usual)
+            if takes is not None:
+                given.append(_body(takes))
+            return _response(view(*given, **path), usual)
+
+        route.call = described  # type: ignore[attr-defined]
+        return route
+
+    return route_of
+
+
+def call_of(view: Callable[..., Any]) -> Call | None:
+    """Return what a route says of itself; None for a page."""
+    return getattr(view, "call", None)
+
+
+def _body(model: type[M]) -> M:
+    if request.mimetype != "application/json":
+        raise Problem(415, "Send the body with the header `Content-Type: application/json`.")
+    return parse(model, request.get_data(), runtime())
+
+
+def _response(returned: Any, status: int) -> ResponseReturnValue:
+    model, *rest = returned if isinstance(returned, tuple) else (returned,)
+    if isinstance(model, BaseModel):
+        # Without the fields that were not set: an audience has only those that say something.
+        text = model.model_dump_json(by_alias=True, exclude_unset=True)
+        model = Response(text, status, mimetype="application/json")
+    elif model is None:
+        model = Response(status=status)
+    return (model, *rest) if rest else model

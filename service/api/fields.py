@@ -1,0 +1,189 @@
+"""The bases of all request and response models, how bodies are read, and the fields they share.
+
+Requests are read strictly: no value is converted, and an unknown field is an error, because
+ignoring a field silently is worse than rejecting it. No message repeats what was sent.
+
+Validators that must look something up (topics, push services) find the `Runtime` in pydantic's
+context.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from ipaddress import ip_address
+from typing import Annotated, TypeVar, cast
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import ErrorDetails
+
+from service.api.problems import FieldError, Problem
+from service.model import times
+from service.model.languages import language_tag
+from service.runtime import Runtime
+
+M = TypeVar("M", bound=BaseModel)
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+# Our words for pydantic's kinds of error; any other kind keeps pydantic's own.
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field that this version knows",
+    "string_type": "must be text",
+    "string_too_short": "must have at least {min_length} character",
+    "string_too_long": "must have at most {max_length} characters",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "model_type": "must be an object",
+    "too_short": "must have at least {min_length} entry",
+    "too_long": "must have at most {max_length} entries",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+
+
+class RequestModel(BaseModel):
+    """Base of everything that a request may contain: these fields and no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class ResponseModel(BaseModel):
+    """Base of everything that a response contains; can be made from an object of the domain."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+class Invalid(Problem):
+    """A request body that cannot be accepted; `errors` names each field."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        field, detail = errors[0]
+        first = f"{field}: {detail}" if field else detail
+        others = f" ({len(errors) - 1} more under errors.)" if len(errors) > 1 else ""
+        super().__init__(422, f"Nothing was done. {first}{others}", errors=errors)
+
+
+def parse(model: type[M], body: bytes, runtime: Runtime) -> M:
+    """Read a JSON body; `Invalid`, or a `Problem` with 400 for a body that is no JSON object."""
+    try:
+        return model.model_validate_json(body, context=runtime)
+    except ValidationError as error:
+        raise refusal(error) from None
+
+
+def refusal(error: ValidationError) -> Problem:
+    """Return the response to a body that pydantic rejects."""
+    rows = error.errors(include_url=False, include_input=False)
+    if rows[0]["type"] == "json_invalid":
+        return Problem(400, "The body is not JSON.")
+    if rows[0]["type"] == "model_type" and not rows[0]["loc"]:
+        return Problem(400, "The body must be a JSON object.")
+    return Invalid([_field_error(row) for row in rows])
+
+
+def _field_error(row: ErrorDetails) -> FieldError:
+    words = _WORDS.get(row["type"], row["msg"]).format(**row.get("ctx", {}))
+    return FieldError(".".join(map(str, row["loc"])), f"{words[0].upper()}{words[1:]}.")
+
+
+def installation(info: ValidationInfo) -> Runtime:
+    """Return the `Runtime` that a validator was given as its context."""
+    return cast(Runtime, info.context)
+
+
+# Texts ------------------------------------------------------------------------------------------
+
+
+def line(most: int) -> StringConstraints:
+    """Return the limits of a text of one line that must not be empty."""
+    return StringConstraints(strip_whitespace=True, min_length=1, max_length=most)
+
+
+def characters(text: str) -> str:
+    """Reject control characters: no screen shows them, and some programs act on them."""
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def lines(text: str) -> str:
+    """Reject control characters other than line ends, and write each line end as one character."""
+    text = text.replace("\r\n", "\n")
+    characters(text.replace("\n", ""))
+    return text
+
+
+def text(value: object) -> str:
+    """Reject everything that is not text."""
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    return value
+
+
+# Links, names and lists -------------------------------------------------------------------------
+
+
+def _link(text: str) -> str:
+    """Accept a web address that every browser and `urlsplit` read alike."""
+    if any(c.isspace() or unicodedata.category(c) in ("Cc", "Cs") or c in '\\"<>' for c in text):
+        raise ValueError("must not contain spaces, quotes, backslashes or control characters")
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+        if ":" in host:
+            ip_address(host)
+    except ValueError:
+        raise ValueError("is not a web address") from None
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
+        raise ValueError("must begin with https://")
+    if "@" in parts.netloc:
+        raise ValueError("must not contain a user name or a password")
+    if len(host) > 253 or (":" not in host and not re.fullmatch(r"[\w-]+(\.[\w-]+)*\.?", host)):
+        raise ValueError("must contain a valid host name, as in https://paper.example/")
+    return text
+
+
+def _slug(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", text):
+        raise ValueError(
+            "must be 1 to 40 lower-case letters, digits and hyphens, and not begin with a hyphen"
+        )
+    return text
+
+
+def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
+    if len(set(slugs)) != len(slugs):
+        raise ValueError("must not name a topic twice")
+    if not installation(info).topics.exist(set(slugs)):
+        raise ValueError("names a topic that this site does not have")
+    return slugs
+
+
+def _stories(slugs: list[str], info: ValidationInfo) -> list[str]:
+    if len(set(slugs)) != len(slugs):
+        raise ValueError("must not name a story twice")
+    if not set(slugs) <= installation(info).stories.slugs():
+        raise ValueError("names a story that is not running")
+    return slugs
+
+
+Link = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_link)]
+Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(language_tag)]
+Zone = Annotated[str, AfterValidator(times.zone)]
+Slug = Annotated[str, AfterValidator(_slug)]
+Topics = Annotated[list[str], Field(max_length=100), AfterValidator(_topics)]
+Stories = Annotated[list[str], Field(max_length=50), AfterValidator(_stories)]

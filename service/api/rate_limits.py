@@ -1,0 +1,104 @@
+"""How many calls a minute one caller may make. All processes count together, in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network
+from typing import Literal
+
+from flask import Flask, Response, current_app, request
+from redis import RedisError
+
+from service.api.problems import Problem
+from service.model.keys import mac
+from service.model.tokens import digest
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `most` calls a minute."""
+
+    most: int
+    per: Literal["address", "token"]
+    shared: str = ""  # routes with the same name here count together; else each counts alone
+
+
+def per_address(most: int, shared: str = "") -> Rate:
+    """Limit the calls from one network address."""
+    return Rate(most, "address", shared)
+
+
+def per_token(most: int, shared: str = "") -> Rate:
+    """Limit the calls with one token. Anybody can get tokens, by subscribing: limit addresses too.
+
+    Calls without a token count for their address.
+    """
+    return Rate(most, "token", shared)
+
+
+class Limits:
+    """Counts the calls of this process.
+
+    `fits(what, who, most)` counts one call, and says whether it is among the first `most` of this
+    minute. Addresses are counted as HMACs under `address_key`, so that none is ever stored.
+    """
+
+    def __init__(self, fits: Callable[[str, str, int], bool], address_key: bytes) -> None:
+        self._fits = fits
+        self._key = address_key
+
+    def init_app(self, app: Flask) -> None:
+        """Let the routes of an application count here."""
+        app.extensions["stoppress.limits"] = self
+        app.after_request(_say_when_to_retry)
+
+    def fits(self, rate: Rate) -> bool:
+        """Count the current request; whether it is within the rate."""
+        what = f"{rate.shared or request.endpoint} by {rate.per}"
+        try:
+            return self._fits(what, self._who(rate), rate.most)
+        except RedisError as error:
+            # A Redis that is full cannot count. Readers must still be able to unsubscribe then, and
+            # editors to cancel an alert.
+            current_app.logger.error("%s: not counted: %s", what, type(error).__name__)
+            return True
+
+    def _who(self, rate: Rate) -> str:
+        token = bearer_token() if rate.per == "token" else None
+        if token:
+            return digest(token)[:32]
+        return mac(self._key, _network(request.remote_addr or "").encode()).hex()[:32]
+
+
+def check(*rates: Rate) -> None:
+    """Count the current request; `Problem` 429 if it exceeds one of the rates."""
+    limits: Limits = current_app.extensions["stoppress.limits"]
+    if not all(limits.fits(rate) for rate in rates):
+        raise Problem(429, "Too many requests. Try again in a minute.")
+
+
+def bearer_token() -> str | None:
+    """Return the token of an `Authorization: Bearer` header (RFC 6750 section 2.1)."""
+    given = request.authorization
+    if given is None or given.type != "bearer":
+        return None
+    return given.token or None
+
+
+def _say_when_to_retry(response: Response) -> Response:
+    if response.status_code == 429:
+        response.headers.setdefault("Retry-After", "60")  # seconds; every rate is by the minute
+    return response
+
+
+def _network(address: str) -> str:
+    """Return the network that counts as one caller: an IPv6 subscriber has at least a /64."""
+    if ":" not in address:
+        return address  # a Unix socket has none
+    try:
+        # A server that listens on IPv6 for both sees IPv4 callers so, all in one IPv6 network.
+        mapped = IPv6Address(address).ipv4_mapped
+        return str(mapped or IPv6Network(f"{address}/64", strict=False))
+    except ValueError:
+        return address

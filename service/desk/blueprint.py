@@ -1,0 +1,117 @@
+"""The desk's blueprint: who may come in, and the answers when something is wrong.
+
+Each module of pages adds its routes to `bp`; `service/desk/__init__.py` names these modules.
+"""
+
+from __future__ import annotations
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    redirect,
+    request,
+    send_from_directory,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFError
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from werkzeug.exceptions import HTTPException, NotFound
+
+from service.desk.session import current_editor
+from service.desk.words import FILTERS
+from service.domain.publishing import UnknownNotification
+
+_HTMX = "htmx-2.0.11.min.js"
+_OPEN_TO_ALL = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
+
+bp = Blueprint(
+    "desk",
+    __name__,
+    url_prefix="/desk",
+    template_folder="../../web",
+    static_folder="../../web/desk/static",
+)
+
+for _name, _filter in FILTERS.items():
+    bp.add_app_template_filter(_filter, _name)
+
+
+@bp.before_request
+def _only_editors() -> ResponseReturnValue | None:
+    if request.endpoint in _OPEN_TO_ALL or current_editor() is not None:
+        return None
+    if "HX-Request" in request.headers:
+        # A page whose session has ended is reloaded, which leads to the sign-in.
+        return "", 401, {"HX-Refresh": "true"}
+    return redirect(url_for("desk.sign_in", next=request.full_path.rstrip("?")))
+
+
+@bp.after_request
+def _keep_private(response: Response) -> Response:
+    response.headers.setdefault("Cache-Control", "private, no-cache")
+    return response
+
+
+@bp.get(f"/{_HTMX}")
+def htmx() -> Response:
+    """Serve the library that refreshes parts of pages; its name changes with its version."""
+    return send_from_directory("../web/vendor", _HTMX, max_age=365 * 86_400)
+
+
+# When something is wrong --------------------------------------------------------------------------
+
+
+@bp.route("/<path:_rest>")
+def missing(_rest: str) -> ResponseReturnValue:
+    """Answer for every address under the desk that has no page."""
+    abort(404)
+
+
+@bp.errorhandler(UnknownNotification)
+@bp.errorhandler(NotFound)
+def _not_found(_: Exception) -> ResponseReturnValue:
+    if "HX-Request" in request.headers:
+        # An open page of a deleted alert is reloaded, and then shows this notice.
+        return "", 404, {"HX-Refresh": "true"}
+    return notice(
+        404, "Page not found", "The address may be wrong, or the alert may have been deleted."
+    )
+
+
+@bp.errorhandler(CSRFError)
+def _csrf(_: CSRFError) -> ResponseReturnValue:
+    return notice(
+        400,
+        "Your session has expired",
+        "Nothing was sent or changed. Go back, copy the text that you wrote, reload the page and"
+        " sign in again.",
+    )
+
+
+@bp.errorhandler(HTTPException)
+def _refused(error: HTTPException) -> ResponseReturnValue:
+    return notice(error.code or 500, "This is not possible", error.description or error.name)
+
+
+@bp.errorhandler(RedisError)
+def redis_away(error: RedisError) -> ResponseReturnValue:
+    """Say that nothing can be read or stored at the moment."""
+    # Without its message, which may repeat what was to be stored.
+    current_app.logger.error("%s: %s", request.endpoint, type(error).__name__)
+    away = isinstance(error, (ConnectionError, TimeoutError))
+    return notice(
+        503,
+        "Redis does not respond" if away else "Redis cannot store anything",
+        "The desk needs Redis, its database. Ask your operator to look at it, then reload this"
+        " page. An alert that is being sent continues by itself.",
+    )
+
+
+def notice(status: int, heading: str, text: str) -> ResponseReturnValue:
+    """Answer with a page of one message."""
+    # Not by render_template, which asks the store who is signed in: Redis may be down.
+    page = current_app.jinja_env.get_template("desk/notice.html")
+    return page.render(heading=heading, text=text), status

@@ -1,0 +1,85 @@
+"""Correcting an alert at the desk."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict
+
+from flask import redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+
+from service.api import fields, notification_requests
+from service.current import runtime
+from service.desk.blueprint import bp
+from service.desk.forms import CorrectionForm, read_nonce
+from service.desk.session import signed_in
+from service.domain.publishing import Conflict, Idempotency, KeyReused
+from service.model.notifications import Notification
+
+_TOO_LATE = "Sending has ended meanwhile, so the old text can only be replaced."
+_USED = (
+    "You have already sent this form with a different text. Nothing was changed this time. Send it"
+    " again to correct the alert once more, with this text."
+)
+
+
+@bp.get("/alerts/<int:id>/correct")
+def write_correction(id: int) -> ResponseReturnValue:
+    """Show the form for a correction, filled with the current text."""
+    root = runtime().publishing.root(id)
+    return correction_page(root, CorrectionForm.of(root.text))
+
+
+@bp.post("/alerts/<int:id>/correct")
+def correct(id: int) -> ResponseReturnValue:
+    """Correct the alert, once however often the form arrives: its nonce makes it one request."""
+    form, nonce = CorrectionForm.read(), read_nonce()
+    root = runtime().publishing.root(id)
+    if form.reached == "leave" and root.over and not runtime().publishing.held(root).waiting:
+        return correction_page(root, form, notice=_TOO_LATE), 409
+    body = json.dumps(asdict(form)).encode()
+    key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + body)
+    try:
+        requested = fields.parse(notification_requests.Correction, body, runtime())
+        published = runtime().publishing.correct(
+            root.id,
+            title=requested.title,
+            body=requested.body,
+            url=requested.url,
+            replace=requested.reached == "replace",
+            by=signed_in().email,
+            idempotency=key,
+            check=lambda root: requested.check(root, runtime()),
+        )
+    except fields.Invalid as invalid:
+        return correction_page(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
+    except KeyReused:
+        return correction_page(root, form, notice=_USED), 409
+    except Conflict as conflict:
+        return correction_page(root, form, notice=str(conflict)), 409
+    to = root.id if requested.reached == "leave" else published.id
+    return redirect(url_for("desk.alert", id=to), 303)
+
+
+def correction_page(
+    root: Notification,
+    form: CorrectionForm,
+    *,
+    nonce: str = "",
+    errors: dict[str, str] | None = None,
+    notice: str = "",
+) -> str:
+    """Show the form for a correction."""
+    progress = runtime().publishing.progress(root.id)
+    return render_template(
+        "desk/correct.html",
+        root=root,
+        form=form,
+        nonce=nonce or secrets.token_urlsafe(16),
+        errors=errors or {},
+        notice=notice,
+        reached=runtime().publishing.reached(root),
+        waiting=0 if root.over else progress.recipients - progress.done,
+        held=runtime().publishing.held(root).waiting if root.over else 0,
+    )

@@ -1,0 +1,84 @@
+"""Signing in to the desk, by a password or a one-time link, and signing out."""
+
+from __future__ import annotations
+
+import re
+
+from flask import redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from service.api import rate_limits
+from service.current import runtime
+from service.desk.blueprint import bp, notice
+from service.desk.session import end_session, start_session
+from service.domain.editors import SHORTEST_PASSWORD, EditorError
+
+_SIGN_INS = rate_limits.per_address(10, "sign-ins")
+
+
+@bp.route("/sign-in", methods=["GET", "POST"])
+def sign_in() -> ResponseReturnValue:
+    """Sign an editor in by e-mail address and password."""
+    if request.method == "GET":
+        return render_template("desk/sign_in.html", email="", error=None)
+    rate_limits.check(_SIGN_INS)
+    email = request.form.get("email", "")
+    editor = runtime().editors.check_password(email, request.form.get("password", ""))
+    if editor is None:
+        error = "The e-mail address or the password is wrong."
+        return render_template("desk/sign_in.html", email=email, error=error), 422
+    start_session(editor)
+    return redirect(_local(request.args.get("next", "")), 303)
+
+
+def _local(path: str) -> str:
+    """Return `path` if it cannot lead to another site, else the desk's front page."""
+    # Browsers read a backslash as a slash, and skip tabs and line ends.
+    safe = re.fullmatch(r"/(?!/)[!-\[\]-~]*", path)
+    return path if safe else url_for("desk.alerts")
+
+
+@bp.route("/welcome/<token>", methods=["GET", "POST"])
+def welcome(token: str) -> ResponseReturnValue:
+    """Sign an editor in by a one-time link.
+
+    Opening the link does not use it up, because mail programs preview links.
+    """
+    if request.method == "POST":
+        rate_limits.check(_SIGN_INS)
+    link = runtime().editors.find_link(token)
+    error, status = None, 200
+    if link is not None and request.method == "POST":
+        given = (request.form.get("email", ""), request.form.get("password", ""))
+        try:
+            editor = runtime().editors.use_link(link, *given)
+        except EditorError as problem:
+            error, status = str(problem), 422
+        else:
+            if editor is not None:
+                start_session(editor)
+                first = not runtime().publishing.latest(1)
+                return redirect(url_for("start.start" if first else "desk.alerts"), 303)
+            link = None
+    if link is None:
+        return notice(
+            410,
+            "This link no longer works",
+            "A sign-in link works once, within 24 hours. Ask your operator for a new one. The"
+            " command is “stoppress editor add” with your e-mail address.",
+        )
+    page = render_template(
+        "desk/welcome.html",
+        link=link,
+        email=request.form.get("email", ""),
+        error=error,
+        shortest=SHORTEST_PASSWORD,
+    )
+    return page, status
+
+
+@bp.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """End the session."""
+    end_session()
+    return redirect(url_for("desk.sign_in"), 303)

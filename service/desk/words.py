@@ -1,0 +1,215 @@
+"""The words of the desk: outcomes, audiences, forecasts, numbers and times in English."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from zoneinfo import ZoneInfo
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_datetime
+from babel.lists import format_list
+from babel.numbers import format_decimal
+
+from service.domain.forecast import Forecast
+from service.domain.push_services import SlowService
+from service.domain.receipts import Estimate
+from service.model.notifications import LIMIT, OVER, PAUSED, QUIET, Audience, Outcome, Topic
+from service.model.spans import span
+
+_ENGLISH = Locale("en")
+
+SERVICES = {"google": "Google", "apple": "Apple", "mozilla": "Mozilla", "microsoft": "Microsoft"}
+OUTCOMES = {
+    Outcome.ACCEPTED: "handed to {service}",
+    Outcome.REFUSED: "rejected by {service}",
+    Outcome.GONE: "no longer subscribed",
+    Outcome.EXPIRED: "ran out of time",
+    Outcome.SKIPPED: "{why}",
+    Outcome.CANCELLED: "cancelled",
+}
+_WHY_SKIPPED = {
+    QUIET: "held until their quiet hours end",
+    LIMIT: "daily limit reached",
+    PAUSED: "paused by the reader",
+    OVER: "held until the alert was out of date",
+}
+
+# Outcomes, audiences and forecasts ----------------------------------------------------------------
+
+
+def service_name(service: str) -> str:
+    """Return the company behind a push service; `service` is its name in endpoints.py."""
+    return SERVICES.get(service, "another push service")
+
+
+def outcome_words(outcome: Outcome, service: str) -> str:
+    """Say how it ended for a browser; `service` is that of endpoints.py, or why it was skipped."""
+    why = _WHY_SKIPPED.get(service, "quiet hours or limit")
+    return OUTCOMES[outcome].format(service=service_name(service), why=why)
+
+
+def describe(audience: Audience, topics: dict[str, Topic]) -> str:
+    """Describe an audience, with the current names of its topics."""
+    if audience.subscription is not None:
+        return "one browser, as a test"
+    if audience.waking is not None:
+        return "readers whose quiet hours have ended"
+
+    def named(slugs: Iterable[str]) -> str:
+        return _either(topics[slug].name if slug in topics else slug for slug in slugs)
+
+    words = "everyone" if audience.everyone else named(audience.topics)
+    if audience.exclude:
+        words += f", except followers of {named(audience.exclude)}"
+    if audience.locales:
+        words += f", only readers of {_either(map(_language, audience.locales))}"
+    if audience.story and words == "everyone":
+        words += f", except readers who muted the story {audience.story}"
+    elif audience.story:
+        words += f", and followers of the story {audience.story}"
+    return words
+
+
+def _either(names: Iterable[str]) -> str:
+    return format_list([*names], style="or", locale=_ENGLISH)
+
+
+def _language(tag: str) -> str:
+    try:
+        return Locale.parse(tag, sep="-").get_display_name(_ENGLISH) or tag
+    except (ValueError, UnknownLocaleError):
+        return tag
+
+
+def forecast_words(forecast: Forecast) -> str:
+    """Say when readers would get an alert: exactly for a few, `about 30 %` for many."""
+    asked = forecast.asked
+    never = forecast.paused + forecast.full
+    right_away = asked - forecast.held - never - forecast.late
+    if right_away == asked:
+        return f"{'' if forecast.exact else 'nearly '}all right away"
+    parts = [
+        (right_away, "right away"),
+        (forecast.held, "when their quiet hours end"),
+        (never, "not at all, because the reader paused alerts or reached the daily limit"),
+        (forecast.late, "not at all, because that time has passed in their time zone"),
+    ]
+    text = "; ".join(f"{_share(n, forecast)} {words}" for n, words in parts if n)
+    if forecast.exact:
+        return text
+    return f"{text} (estimated from {number(asked)} browsers, chosen at random)"
+
+
+def _share(n: int, forecast: Forecast) -> str:
+    if forecast.exact:
+        return number(n)
+    percent = 100 * n / forecast.asked
+    if percent < 1:
+        return "less than 1 %"
+    return "nearly all" if percent > 99 else f"about {round(percent)} %"
+
+
+def slowing_words(slow: SlowService) -> str:
+    """Say why a push service keeps readers waiting, and for how long if that is known."""
+    name = SERVICES.get(slow.service, "Another push service")
+    n = slow.waiting
+    waiting = f"{number(n)} {plural(n, 'browser is', 'browsers are')} waiting"
+    if slow.per_minute and slow.last_reader_at:
+        text = (
+            f"{name} accepts {number(slow.per_minute)} messages a minute at the moment."
+            f" {waiting}; the last one gets the alert at about {_clock(slow.last_reader_at)}."
+        )
+        late = slow.will_expire
+        return f"{text} {number(late)} of them will run out of time." if late else text
+    if slow.why == "credentials":
+        return (
+            f"{name} rejects our signature (VAPID). Ask your operator to check the keys."
+            f" {waiting}, and none is lost."
+        )
+    fault = {"no answer": "does not respond", "429": "asks us to wait"}.get(slow.why)
+    again = f"at {_clock(slow.resting_until)}" if slow.resting_until else "now"
+    return f"{name} {fault or f'responds with error {slow.why}'}. We try again {again}. {waiting}."
+
+
+# Numbers ------------------------------------------------------------------------------------------
+
+
+def number(value: float) -> str:
+    """Return `12,004`."""
+    return format_decimal(value, locale=_ENGLISH)
+
+
+def plural(n: int, one: str, other: str) -> str:
+    """Return the word that goes with a number: `browser` or `browsers`."""
+    return one if _ENGLISH.plural_form(n) == "one" else other
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def estimate_words(estimate: Estimate) -> str:
+    """Return a number no more exactly than it is known: `about 812,000 (± 7,000)`."""
+    browsers, error = estimate
+    if error < 0.5:
+        return number(browsers)
+    unit = 10 ** max(0, math.floor(math.log10(error)))
+    about, least = round(browsers / unit) * unit, math.ceil(error / unit) * unit
+    return f"about {number(about)} (± {number(least)})"
+
+
+# Times --------------------------------------------------------------------------------------------
+# A page gives them in UTC, and `desk.js` rewrites them for the editor's own time zone.
+
+
+def _utc(seconds: float) -> str:
+    return _written(datetime.fromtimestamp(seconds, timezone.utc), "d MMM y, HH:mm 'UTC'")
+
+
+def _clock(seconds: float) -> str:
+    return _written(datetime.fromtimestamp(seconds, timezone.utc), "HH:mm 'UTC'")
+
+
+def _iso(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _wall(seconds: float, zone: str) -> str:
+    """Return the time in a zone: the editor's own, or UTC, which is then named."""
+    moment = datetime.fromtimestamp(seconds, ZoneInfo(zone))
+    return _written(moment, f"EEE d MMM, HH:mm{' zzz' if zone == 'UTC' else ''}")
+
+
+def _clock_time(wall: str) -> str:
+    """Return a time without a zone (ISO 8601): `07:00 on 29 Mar 2026`."""
+    return _written(datetime.fromisoformat(wall), "HH:mm 'on' d MMM y")
+
+
+def _written(moment: datetime, pattern: str) -> str:
+    # With `tzinfo` Babel keeps the zone that the time has.
+    return format_datetime(moment, pattern, tzinfo=moment.tzinfo, locale=_ENGLISH)
+
+
+def _ahead(seconds: float) -> str:
+    """Say how long it is until then, to the minute: `in 2 hours 13 minutes`."""
+    if seconds < 60:
+        return "in less than a minute" if seconds > 0 else "any moment now"
+    return f"in {span(60 * round(seconds / 60))}"
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "number": number,
+    "plural": plural,
+    "capital": _capital,
+    "iso": _iso,
+    "utc": _utc,
+    "wall": _wall,
+    "clock_time": _clock_time,
+    "ahead": _ahead,
+    "span": span,
+    "slowing": slowing_words,
+    "forecast": forecast_words,
+    "estimate": estimate_words,
+}

@@ -1,0 +1,59 @@
+"""The queue of jobs for workers, and the workers that listen to it.
+
+A job says only that there is work, which the store knows. A lost, doubled or late job costs
+nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+from redis import Redis
+from rq import Queue, Worker
+from rq.serializers import JSONSerializer
+from rq.utils import utcparse
+
+from service.model.retention import FAILED_JOB_KEPT
+
+QUEUE = "stoppress"
+_SILENT = 20.0  # seconds without a heartbeat after which a worker counts as dead
+_JOB_TIMEOUT = 600  # seconds; a job ends by itself long before
+
+
+class JobQueue:
+    """The queue of one installation."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer)
+
+    def wake(self, work: int, *, at_front: bool) -> None:
+        """See to it that a job waits for each piece of work, up to one job for each worker."""
+        # All registered workers, dead ones included: whether a worker is dead depends on the
+        # clocks of two hosts, which may differ.
+        workers = max(1, Worker.count(queue=self._queue))
+        for _ in range(min(work, workers) - self.queued()):
+            self._queue.enqueue(
+                "workers.jobs.send",
+                at_front=at_front,
+                job_timeout=_JOB_TIMEOUT,
+                result_ttl=0,
+                failure_ttl=FAILED_JOB_KEPT,
+            )
+
+    def workers(self) -> int:
+        """Return how many workers gave a heartbeat lately."""
+        with self._queue.connection.pipeline(transaction=False) as pipe:
+            for key in Worker.all_keys(queue=self._queue):
+                pipe.hget(key, "last_heartbeat")
+            rows = cast("list[bytes | None]", pipe.execute())
+        since = time.time() - _SILENT
+        return sum(utcparse(row.decode()).timestamp() > since for row in rows if row)
+
+    def queued(self) -> int:
+        """Return how many jobs wait for a worker."""
+        return self._queue.connection.llen(self._queue.key)
+
+    def failed(self) -> int:
+        """Return how many jobs have failed lately (`FAILED_JOB_KEPT`)."""
+        return len(self._queue.failed_job_registry)

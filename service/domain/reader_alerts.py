@@ -1,0 +1,128 @@
+"""Alerts in our own words to one reader: the welcome after subscribing, and the test."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from service.domain.publishing import Idempotency, Published, Publishing
+from service.model.endpoints import EndpointPolicy, origin_of
+from service.model.languages import supported_language, texts
+from service.model.notifications import Audience, Content
+from service.model.subscriptions import Subscription
+from service.model.tokens import Tokens
+from service.store import Store
+from service.store.subscriptions import NotSubscribed
+
+NONE, WELCOME, CONFIRM = "no", "yes", "confirm"  # what `WELCOME` may be
+
+_TTL = 600  # seconds: the reader still has the page open
+# With this many active alerts no further one of its kind is sent. Each look for work goes through
+# all active alerts: those to a push service that is down would delay breaking news. The limit for
+# tests is the lower one, so that tests never keep a new subscriber from the welcome.
+_MOST_WITH_WELCOMES = 100
+_MOST_WITH_TESTS = 50
+
+
+class TooManyActive(Exception):
+    """So many alerts are active that no test is sent now."""
+
+
+@dataclass(frozen=True, slots=True)
+class WelcomeSettings:
+    """What the newsroom set."""
+
+    mode: str  # NONE, WELCOME or CONFIRM
+    title: str  # empty: our own words, here and below
+    body: str
+    site_name: str
+    site_language: str
+    front_page: str
+
+
+class ReaderAlerts:
+    """Sends welcomes and tests; confirms readers where confirmation is no longer required."""
+
+    def __init__(
+        self,
+        store: Store,
+        publishing: Publishing,
+        tokens: Tokens,
+        endpoints: EndpointPolicy,
+        settings: WelcomeSettings,
+    ) -> None:
+        self._store = store
+        self._publishing = publishing
+        self._tokens = tokens
+        self._endpoints = endpoints
+        self._settings = settings
+
+    @property
+    def must_confirm(self) -> bool:
+        """Whether a new subscriber gets no other alert before confirming by the welcome."""
+        return self._settings.mode == CONFIRM
+
+    def send_welcome(self, reader: Subscription, *, new: bool) -> None:
+        """Send the welcome to a new or unconfirmed subscriber, at most once a day.
+
+        If `WELCOME` no longer asks for confirmation, confirm an unconfirmed subscriber instead.
+        A welcome that cannot be sent does not undo the subscription: an unconfirmed subscriber
+        gets it on the next visit.
+        """
+        unconfirmed, mode = not reader.preferences.confirmed, self._settings.mode
+        with suppress(RedisError):
+            if unconfirmed and mode != CONFIRM:
+                with suppress(NotSubscribed):
+                    self._store.subscriptions.confirm(reader.id)
+            elif unconfirmed or (new and mode == WELCOME):
+                self._publish_welcome(reader)
+
+    send = send_welcome
+
+    def send_test(self, reader: Subscription) -> Published:
+        """Send a test to one browser; `TooManyActive`."""
+        if self._active() >= _MOST_WITH_TESTS:
+            raise TooManyActive
+        settings, lang = self._settings, supported_language(reader.locale)
+        ours = texts(lang)["alerts"]
+        content = Content(
+            title=ours["test"],
+            body=ours["shown"].format(site=settings.site_name),
+            url=settings.front_page,
+            ttl=_TTL,
+            lang=lang,
+        )
+        return self._publishing.publish(content, Audience(subscription=reader.id), by="")
+
+    def _publish_welcome(self, reader: Subscription) -> None:
+        if self._active() >= _MOST_WITH_WELCOMES:
+            return
+        once = Idempotency("welcome", str(reader.id), b"")
+        only = Audience(subscription=reader.id)
+        self._publishing.publish(self._welcome(reader), only, by="", idempotency=once)
+
+    def _active(self) -> int:
+        return len(self._store.notifications.active())
+
+    def _welcome(self, reader: Subscription) -> Content:
+        settings, lang = self._settings, supported_language(reader.locale)
+        ours = texts(lang)["alerts"]
+        own = settings.title or settings.body
+        words, url = ours["shown"], settings.front_page
+        if not reader.preferences.confirmed:
+            # The page that opens reports the press itself, because neither Safari nor a worker
+            # that must not count does. The token names alert 0, so that nothing is counted by it.
+            token = self._tokens.receipt(0, reader.id)
+            url += f"#stop-press=welcome&receipt={token}"
+            silent = self._endpoints.service(origin_of(reader.endpoint.url)) == "apple"
+            if silent or not reader.preferences.receipts:
+                words = ours["press"]
+        return Content(
+            title=settings.title or ours["welcome"],
+            body=settings.body or words.format(site=settings.site_name),
+            url=url,
+            ttl=_TTL,
+            lang=(settings.site_language or None) if own else lang,
+        )

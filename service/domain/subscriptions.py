@@ -1,0 +1,90 @@
+"""Subscriptions: what a reader does with theirs, from subscribing to leaving."""
+
+from __future__ import annotations
+
+from service.domain.reader_alerts import ReaderAlerts
+from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
+from service.model.tokens import Tokens
+from service.store import Store
+from service.store.subscriptions import NotSubscribed
+
+
+class Subscriptions:
+    """The subscriptions of one installation.
+
+    A reader's token proves that a call comes from the browser that subscribed.
+    """
+
+    def __init__(self, store: Store, tokens: Tokens, alerts: ReaderAlerts) -> None:
+        self._subscriptions = store.subscriptions
+        self._tokens = tokens
+        self._alerts = alerts
+
+    def subscribe(
+        self,
+        requested: SubscriptionRequest,
+        *,
+        token: str | None = None,
+        refresh: bool = False,
+    ) -> tuple[Subscription, bool]:
+        """Store a browser's consent and send the welcome, where one is due.
+
+        The second value says whether the subscription is new. `refresh` never creates one: it
+        raises `HasLeft` or `NotSubscribed`. New keys for a known endpoint need the reader's
+        `token`, or raise `KnownWithOtherKeys`.
+        """
+
+        def is_owner(id: SubscriptionId, auth: bytes) -> bool:
+            return token is not None and self._tokens.is_reader(token, id, auth)
+
+        if self._alerts.must_confirm:
+            requested = requested._replace(must_confirm=True)
+        one, new = self._subscriptions.subscribe(requested, refresh=refresh, is_owner=is_owner)
+        self._alerts.send_welcome(one, new=new)
+        return one, new
+
+    def get(self, id: str) -> Subscription:
+        """Return a subscription by its public id; `NotSubscribed`."""
+        try:
+            parsed = SubscriptionId.parse(id)
+        except ValueError:
+            raise NotSubscribed from None
+        return self._subscriptions.get(parsed)
+
+    def of_reader(self, id: str, token: str) -> Subscription:
+        """Return the subscription that has this token; `NotSubscribed` for any other token."""
+        found = self.get(id)
+        if not self._tokens.is_reader(token, found.id, found.auth):
+            raise NotSubscribed
+        return found
+
+    def token(self, one: Subscription) -> str:
+        """Return the reader's token of a subscription."""
+        return self._tokens.reader(one.id, one.auth)
+
+    def change(self, before: Subscription, requested: SubscriptionRequest) -> Subscription:
+        """Change preferences, keys or endpoint; `NotSubscribed` if the reader has left.
+
+        Another endpoint makes another subscription, with an id and a token of its own. If it is
+        unconfirmed, it gets the welcome.
+        """
+        after = self._subscriptions.change(before.id, requested)
+        if after.id != before.id:
+            self._alerts.send_welcome(after, new=False)
+        return after
+
+    def remove(self, one: Subscription) -> None:
+        """End a subscription: no alert is sent to it from now on; `NotSubscribed`."""
+        self._subscriptions.remove(one.id)
+
+    def is_gone(self, one: Subscription) -> bool:
+        """Whether the push service said that this subscription is gone."""
+        return self._subscriptions.is_gone(one.id)
+
+    def count(self) -> int:
+        """Return how many browsers are subscribed, gone and unconfirmed ones included."""
+        return self._subscriptions.count()
+
+    def count_unconfirmed(self) -> int:
+        """Return how many browsers have not confirmed their subscription yet."""
+        return self._subscriptions.count("unconfirmed")

@@ -1,0 +1,54 @@
+"""Topics: the subjects that readers can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from service.model.notifications import Topic
+from service.store import Store
+
+
+class UnknownTopic(Exception):
+    """There is no topic with that slug."""
+
+
+class Topics:
+    """The topics of one installation."""
+
+    def __init__(self, store: Store) -> None:
+        self._topics = store.topics
+        self._subscriptions = store.subscriptions
+
+    def all(self) -> dict[str, Topic]:
+        """Return the topics by slug, the oldest first."""
+        return self._topics.all()
+
+    def get(self, slug: str) -> Topic:
+        """Return one topic; `UnknownTopic`."""
+        found = self.all().get(slug)
+        if found is None:
+            raise UnknownTopic
+        return found
+
+    def exist(self, slugs: Set[str]) -> bool:
+        """Whether each of these is a topic.
+
+        For up to a second the answer may still name a topic that another process has removed.
+        """
+        return self._topics.has(slugs)
+
+    def add(self, topic: Topic) -> bool:
+        """Store a new topic; False if the slug is taken."""
+        return self._topics.add(topic)
+
+    def change(self, topic: Topic) -> None:
+        """Replace the name, the description and the default of a topic with the same slug."""
+        self._topics.change(topic)
+
+    def remove(self, slug: str) -> None:
+        """Remove a topic and forget which readers followed it; `UnknownTopic`."""
+        known = self._topics.remove(slug)
+        # Forget the followers of an unknown topic too: an earlier call may have been cut off here.
+        self._subscriptions.forget_topic(slug)
+        if not known:
+            raise UnknownTopic

@@ -1,0 +1,86 @@
+"""How long stored data is kept: every lifetime of this service, in one place.
+
+Three things have no lifetime here:
+
+- A subscription (endpoint, keys, preferences, the days of subscribing and of the last visit) is
+  kept until the reader leaves or the push service says that the browser is gone. Then its record
+  and its bit in every list are deleted; what the rows below name ends by itself.
+- Alerts, their reports, topics, editors and API tokens belong to the newsroom and are kept until
+  somebody deletes them. None of them names a reader.
+- Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
+  a HyperLogLog, from which no reader can be read out.
+
+All other data ends by itself. Times are in seconds.
+"""
+
+MINUTE = 60
+DAY = 86_400
+
+# -- about one reader -----------------------------------------------------------------------------
+
+# That a push service took an alert for this reader, one bit for each alert.
+# Why: a correction must reach exactly those readers.
+ACCEPTED_KEPT = 7 * DAY
+
+# That an alert is held for this reader until quiet hours end, one bit for each alert.
+# Why: the alert is sent in the morning. The longest quiet time is one day.
+HELD_KEPT = 2 * DAY
+
+# How many alerts this reader had on one date, a number from 0 to 15.
+# Why: the daily limit. Three days, because a date begins and ends at other times elsewhere.
+COUNTS_KEPT = 3 * DAY
+
+# That an alert is included in that number, one bit for each alert and date.
+# Why: a worker that was killed and starts again must not count the alert twice.
+COUNTED_KEPT = DAY
+
+# A ten-byte digest of the endpoint of a reader who left.
+# Why: a page that still holds the old subscription must not subscribe this reader again.
+LEFT_KEPT = 30 * DAY
+
+# The record of a reader whose browser the push service called gone. No alert is sent meanwhile.
+# Why: a push service that calls very many browsers gone at once may be wrong. An editor decides
+# then, and the records are kept until the decision.
+GONE_KEPT = MINUTE
+
+# A test alert that a reader asked for, or a welcome; it contains the reader's number.
+# Why: until then the reader's browser can report on it.
+READERS_TEST_KEPT = DAY
+
+# How often one network address called, under a code (HMAC) that cannot be turned back.
+# Why: rate limits.
+RATE_KEPT = MINUTE
+
+# -- about editors and the newsroom's tools -------------------------------------------------------
+
+# The digest of a one-time sign-in link, and the e-mail address of its editor.
+SIGN_IN_LINK_KEPT = DAY
+
+# The session of an editor who does not visit the desk: a signed cookie in the editor's browser.
+SESSION_KEPT = 7 * DAY
+
+# The answer to a request that had an `Idempotency-Key`.
+# Why: the same request, sent again, gets the same answer and publishes nothing twice.
+IDEMPOTENCY_KEPT = DAY
+
+# -- about no person: how sending goes ------------------------------------------------------------
+
+# The counts of a finished send, in each partition; the report has them by then.
+# Why: an outcome that arrives late must find the send closed.
+CLOSED_SEND_KEPT = 7 * DAY
+
+# How many messages each push service answered within ten seconds, and how many with "gone".
+# Why: push services are judged by the answers of the last minute.
+ANSWERS_KEPT = 2 * MINUTE
+
+# How many messages a push service with a rate limit may get now.
+# Why: what is saved up while nothing is sent is used up within two seconds.
+TOKEN_BUCKET_KEPT = 2 * MINUTE
+
+# The pace at which a push service with a rate limit gets messages, from the last "429" on.
+# Why: Chrome's shortest penalty lasts a day.
+PACE_KEPT = DAY
+
+# A queued job that failed, with the error; a job contains no data of readers.
+# Why: the operator reads the error.
+FAILED_JOB_KEPT = DAY

@@ -1,0 +1,59 @@
+"""The page `/privacy`: what is stored about a reader, why, and for how long."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, current_app, render_template, request
+
+from service.model.languages import LANGUAGES, right_to_left, supported_language, texts
+from service.model.retention import (
+    ACCEPTED_KEPT,
+    COUNTS_KEPT,
+    DAY,
+    HELD_KEPT,
+    LEFT_KEPT,
+    RATE_KEPT,
+    READERS_TEST_KEPT,
+)
+from service.model.spans import span
+from service.reader.scripts import FIVE_MINUTES, WEB
+
+bp = Blueprint("privacy", __name__, template_folder=str(WEB))
+
+
+@bp.get("/privacy")
+def privacy() -> Response:
+    """Show what is stored about a reader, for how long, and how to see, change and erase it."""
+    config = current_app.config["STOPPRESS"]
+    language = request.args.get("lang")
+    if language not in LANGUAGES:
+        sites = supported_language(config.site_language)
+        language = request.accept_languages.best_match(LANGUAGES, sites)
+    panel = texts(language)["panel"]
+    kept = {
+        "accepted": ACCEPTED_KEPT,
+        "counted": COUNTS_KEPT,
+        "held": HELD_KEPT,
+        "left": LEFT_KEPT,
+        "rate": RATE_KEPT,
+        "test": READERS_TEST_KEPT,
+        "receipts": config.receipts_kept_days * DAY,
+    }
+    page = render_template(
+        "reader/privacy.html",
+        t=texts(language)["privacy"],
+        dir="rtl" if right_to_left(language) else "ltr",
+        language=language,
+        languages={name: texts(name)["name"] for name in LANGUAGES},
+        blanks={
+            "site": config.site_name,
+            **{name: panel[name] for name in ("download", "later", "leave")},
+            **{name: span(seconds, language) for name, seconds in kept.items()},
+        },
+    )
+    response = Response(page)
+    response.headers["Cache-Control"] = FIVE_MINUTES
+    response.headers["Content-Language"] = language
+    response.headers["Vary"] = "Accept-Language"
+    response.add_etag()
+    response.make_conditional(request)
+    return response

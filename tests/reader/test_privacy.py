@@ -1,0 +1,79 @@
+"""The page `/privacy`: true, in the reader's language, and the same in all of them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.model import retention
+from service.model.languages import LANGUAGES, texts
+from service.model.spans import span
+from tests.reader.conftest import Get
+
+ClientWith = Callable[..., FlaskClient]
+
+
+@pytest.mark.parametrize(("days", "span"), [("1", "1 day after"), ("45", "45 days after")])
+def test_the_page_says_how_long_data_is_kept(client_with: ClientWith, days: str, span: str) -> None:
+    page = client_with(RECEIPTS_KEPT_DAYS=days).get("/privacy").text
+    assert span in page
+    assert "for 30 days, so that no page subscribes you again" in page
+    assert "We keep this for 7 days." in page
+    assert "The Daily Example" in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_names_every_lifetime_of_data_about_a_reader(get: Get, language: str) -> None:
+    source = inspect.getsource(retention)
+    about_a_reader = source.partition("about one reader")[2].partition("about editors")[0]
+    names = re.findall(r"^(\w+_KEPT) =", about_a_reader, re.M)
+    assert len(names) == 8
+    page = get(f"/privacy?lang={language}").text
+    for name in names:
+        assert span(getattr(retention, name), language) in page, name
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("lv,ru;q=0.7,en;q=0.5", "ru"),
+        ("ar-EG", "ar"),
+        ("lv", "fr"),  # the newspaper's own
+        ("", "fr"),
+        ("~*;;q=x", "fr"),
+    ],
+)
+def test_the_page_is_in_the_readers_language(
+    client_with: ClientWith, accepted: str, language: str
+) -> None:
+    client = client_with(SITE_LANGUAGE="fr-CA")
+    response = client.get("/privacy", headers={"Accept-Language": accepted})
+    direction = "rtl" if language == "ar" else "ltr"
+    assert f'<html lang="{language}" dir="{direction}">' in response.text
+    assert response.headers["Content-Language"] == language
+    assert response.headers["Vary"] == "Accept-Language"
+    assert response.headers["Cache-Control"].startswith("public, max-age=300,")
+    again = {"If-None-Match": response.headers["ETag"], "Accept-Language": accepted}
+    assert client.get("/privacy", headers=again).status_code == 304
+
+
+def test_a_reader_chooses_another_language_by_a_link(get: Get) -> None:
+    links = [urlsplit(link).query for link in re.findall(r'href="([^"]+)"', get("/privacy").text)]
+    assert {f"lang={language}" for language in LANGUAGES} - set(links) == {"lang=en"}
+    for language in LANGUAGES:
+        assert f'<html lang="{language}"' in get(f"/privacy?lang={language}").text
+    assert '<html lang="en"' in get("/privacy?lang=../en").text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_calls_buttons_by_the_words_on_them(get: Get, language: str) -> None:
+    page, panel = get(f"/privacy?lang={language}").text, texts(language)["panel"]
+    for name in ("download", "later", "leave"):
+        assert panel[name] in page
+    assert "{" not in page

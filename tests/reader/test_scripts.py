@@ -1,0 +1,118 @@
+"""The scripts and texts that readers' browsers load, and how the server puts them together."""
+
+from __future__ import annotations
+
+import graphlib
+import re
+from pathlib import Path
+
+import pytest
+
+from service.model.languages import LANGUAGES
+from service.reader.scripts import BUNDLES, WEB
+from tests.reader.conftest import Get
+
+FOLDER = WEB / "reader"
+PARTS = ["/home.js", "/links.js", "/look.js", "/panel.js", "/retire.js", "/story.js"]
+SCRIPTS = ["/sw.js", "/optin.js", *PARTS]
+TEXTS = [f"/texts/{language}.json" for language in LANGUAGES]
+IMPORTED = re.compile(r'(?:from |import\()"\./(\w+)\.js"')
+
+
+@pytest.mark.parametrize("url", [*SCRIPTS, *TEXTS])
+def test_pages_and_workers_of_other_origins_may_load_a_script(get: Get, url: str) -> None:
+    response = get(url)
+    assert response.status_code == 200
+    kind = "application/json" if url.endswith(".json") else "text/javascript"
+    assert response.mimetype == kind
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+
+
+@pytest.mark.parametrize("url", [*SCRIPTS, "/style.css", "/demo/static/demo.css"])
+def test_an_unchanged_file_is_not_sent_again(get: Get, url: str) -> None:
+    first = get(url)
+    again = get(url, **{"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    assert again.data == b""
+    assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
+
+
+def test_the_service_worker_is_always_fresh_and_may_control_the_whole_site(get: Get) -> None:
+    headers = get("/sw.js").headers
+    assert headers["Cache-Control"] == "no-cache"
+    assert headers["Service-Worker-Allowed"] == "/"
+
+
+@pytest.mark.parametrize("url", [*SCRIPTS[1:], *TEXTS])
+def test_a_page_may_keep_its_scripts_for_five_minutes_and_use_stale_ones_meanwhile(
+    get: Get, url: str
+) -> None:
+    cache = get(url).headers["Cache-Control"]
+    assert cache.startswith("public, max-age=300, stale-while-revalidate=")
+
+
+def test_other_texts_and_scripts_are_not_found(get: Get) -> None:
+    for url in ("/texts/xx.json", "/texts/..%2Fpanel.js", "/texts/en.js", "/dom.js", "/dialog.js"):
+        assert get(url).status_code == 404, url
+
+
+# -- modules and bundles --------------------------------------------------------------------------
+
+
+def modules() -> dict[str, str]:
+    return {path.stem: path.read_text() for path in FOLDER.glob("*.js")}
+
+
+def test_no_module_leads_back_to_itself() -> None:
+    graph = {name: {*IMPORTED.findall(text)} for name, text in modules().items()}
+    assert graph["preferences"] == {"dialog", "dom"}
+    assert {name for names in graph.values() for name in names} <= {*graph}
+    graphlib.TopologicalSorter(graph).prepare()  # or CycleError
+
+
+def test_a_bundle_has_each_module_after_those_that_it_imports() -> None:
+    sources = modules()
+    for bundle in BUNDLES.values():
+        for at, module in enumerate(bundle):
+            assert {*IMPORTED.findall(sources[module])} & {*bundle[at:]} == set(), module
+
+
+def test_the_modules_of_a_bundle_share_no_name() -> None:
+    sources = modules()
+    for name, bundle in BUNDLES.items():
+        names = [
+            found
+            for module in bundle
+            for found in re.findall(
+                r"^(?:export )?(?:async )?(?:const|let|function|class) (\w+)", sources[module], re.M
+            )
+        ]
+        assert len(names) == len(set(names)) > 5, name
+
+
+def test_a_script_is_whole_and_imports_only_what_another_exports(get: Get) -> None:
+    served = {Path(url).stem: get(url).text for url in SCRIPTS}
+    for name, text in served.items():
+        assert "LANGUAGE" not in text, f"{name} has no texts"
+        for names, source in re.findall(r'import\{([^}]+)\}from"\./(\w+)\.js"', text):
+            exports = re.findall(
+                r"export (?:async )?(?:const|function|class) (\w+)", served[source]
+            )
+            assert {*names.split(",")} <= {*exports}, f"{name} imports from {source}"
+        assert {*IMPORTED.findall(text)} <= {*served}, name
+
+
+def test_a_script_that_a_browser_kept_from_before_finds_what_it_imports(get: Get) -> None:
+    # Until an hour after an upgrade a page may run older scripts beside newer ones.
+    before = {
+        "look": {"element", "outline", "root", "follow", "texts", "furnish"},
+        "panel": {"fill", "open", "embed", "promise", "written"},
+        "story": {"pressed"},
+        "links": {"follow"},
+        "home": {"showHomeScreen"},
+        "retire": {"retire"},
+    }
+    for name, names in before.items():
+        text = get(f"/{name}.js").text
+        assert names <= {*re.findall(r"export (?:async )?(?:function|class) (\w+)", text)}, name

@@ -1,0 +1,216 @@
+"""Data of earlier releases is converted once, when the first process starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import struct
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.client import Pipeline
+
+from service.model.endpoints import EndpointPolicy
+from service.model.notifications import Audience, Content, Notification, State
+from service.model.preferences import Preferences, Quiet
+from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
+from service.store import Store, connect
+from service.store.records import BUCKET
+from tests.support import ROOT
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+
+PAUSED = 1_795_644_000  # a whole hour
+PREFERENCES: list[dict[str, Any]] = [
+    {},
+    {"quiet": Quiet(88, 28), "daily_limit": 3, "allow_breaking": True, "paused_until": PAUSED},
+    {"quiet": Quiet(0, 0), "receipts": False},
+    {"daily_limit": 0, "confirmed": False},
+    {"daily_limit": 14, "quiet": Quiet(95, 94)},
+]
+
+
+def version_1(record: Record) -> bytes:
+    """The first release's record, which had neither preferences nor the wording."""
+    assert record.preferences == Preferences().pack()
+    return b"\1" + _head(record) + record.p256dh[1:] + record.auth + record.rest.encode()
+
+
+def version_2(record: Record) -> bytes:
+    """A record in which preferences took six bytes, and 255 stood for no choice."""
+    chosen = Preferences.unpack(record.preferences)
+    start, end = chosen.quiet or (255, 255)
+    limit = 255 if chosen.daily_limit is None else chosen.daily_limit
+    flags = chosen.allow_breaking | (not chosen.receipts) << 1 | (not chosen.confirmed) << 2
+    pause = (chosen.paused_until - 1_767_225_600) // 3600 if chosen.paused_until else 0
+    six = struct.pack(">BBBBH", start, end, limit, flags, pause)
+    keys = record.p256dh[1:] + record.auth
+    return b"\2" + _head(record) + six + bytes([record.wording]) + keys + record.rest.encode()
+
+
+def _head(record: Record) -> bytes:
+    names = record.zone, record.locale, record.created, record.seen
+    return struct.pack(">HBHHHH", record.base, record.vapid_key, *names)
+
+
+def fill(store: Store, readers: int) -> dict[SubscriptionId, Subscription]:
+    """Subscribe some readers of all kinds, then store each as one of the three versions has it."""
+    found = {}
+    for number in range(readers):
+        digest = hashlib.sha512(f"{number}".encode()).digest()
+        parsed = EndpointPolicy().parse(f"https://fcm.googleapis.com/fcm/send/{number}")
+        request = SubscriptionRequest(
+            *(parsed, b"\4" + digest, digest[:16], "a VAPID key"),
+            zone="Europe/Riga" if number % 3 else "",
+            locale="lv" if number % 2 else "en-GB",
+            chosen=PREFERENCES[number % len(PREFERENCES)],
+            wording=number % len(PREFERENCES) % 4,
+        )
+        reader, _ = store.subscriptions.subscribe(request)
+        found[reader.id] = reader
+    for number, (key, field, packed) in enumerate(records(store)):
+        record = Record.unpack(packed)
+        plain = (record.preferences, record.wording) == (Preferences().pack(), 0)
+        old = (packed, version_2(record), version_1(record) if plain else version_2(record))
+        store.redis.hset(key, field, old[number % 3])
+    store.redis.hdel("{g}:layout", "converted")
+    assert {packed[0] for _, _, packed in records(store)} == {1, 2, 3}
+    return found
+
+
+def records(store: Store) -> list[tuple[str, bytes, bytes]]:
+    """All records as they are stored: bucket, field, bytes."""
+    keys = sorted(key.decode() for key in store.redis.keys("{*}:r:*"))
+    return [(key, field, row) for key in keys for field, row in store.redis.hgetall(key).items()]
+
+
+def read(store: Store) -> dict[SubscriptionId, Subscription]:
+    """All readers, as every process reads them."""
+    found = {}
+    for partition in range(store.subscriptions.partitions):
+        made = int(store.redis.get(f"{{{partition}}}:made") or 0)
+        for number in range(made):
+            id = SubscriptionId(partition, number)
+            found[id] = store.subscriptions.get(id)
+    return found
+
+
+@pytest.fixture(params=[1, 3], ids=["one partition", "three partitions"])
+def store(redis_url: str, request: pytest.FixtureRequest) -> Store:
+    return Store(connect(redis_url), request.param)
+
+
+def test_records_of_all_versions_read_the_same_after_the_first_start(store: Store) -> None:
+    before = fill(store, 2 * BUCKET)
+    store.prepare(store.subscriptions.partitions)
+    assert {packed[0] for _, _, packed in records(store)} == {3}
+    assert read(store) == before
+
+
+def test_second_start_asks_once_and_converts_nothing(store: Store) -> None:
+    fill(store, 30)
+    store.prepare(store.subscriptions.partitions)
+    store.redis.config_resetstat()
+    store.prepare(store.subscriptions.partitions)
+    counts = {name: row["calls"] for name, row in store.redis.info("commandstats").items()}
+    counts.pop("cmdstat_config|resetstat", None)
+    assert counts == {"cmdstat_hmget": 1, "cmdstat_hget": 1}
+
+
+# Killed before its first write, between two stretches, and before it notes that it is done.
+KILLED = """
+import os, signal, sys
+from redis.client import Pipeline
+from service.store import Store, connect
+
+execute, left = Pipeline.execute, int(sys.argv[2])
+
+def counted(self, raise_on_error=True):
+    global left
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    return execute(self, raise_on_error)
+
+Pipeline.execute = counted
+Store(connect(sys.argv[1])).prepare(1)
+"""
+
+
+@pytest.mark.parametrize("pipelines", [1, 2, 4])
+def test_conversion_that_was_killed_is_completed_by_the_next_start(
+    redis_url: str, pipelines: int
+) -> None:
+    store = Store(connect(redis_url))
+    store.prepare(1)
+    before = fill(store, 17 * BUCKET)  # two stretches
+    argv = [sys.executable, "-c", KILLED, redis_url, str(pipelines)]
+    assert subprocess.run(argv, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert not store.redis.hexists("{g}:layout", "converted")
+    versions = {packed[0] for _, _, packed in records(store)}
+    assert versions == ({1, 2, 3} if pipelines < 4 else {3})
+    store.prepare(1)
+    assert read(store) == before
+
+
+def test_several_processes_may_convert_together(redis_url: str) -> None:
+    before = fill(Store(connect(redis_url), 3), 4 * BUCKET)
+    stores = [Store(connect(redis_url), 3) for _ in range(4)]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda store: store.prepare(3), stores))
+    assert read(stores[0]) == before
+
+
+def test_conversion_leaves_alone_what_another_process_wrote_meanwhile(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(connect(redis_url))
+    store.prepare(1)
+    fill(store, 30)
+    key, field, packed = next(row for row in records(store) if row[2][0] == 2)
+    after = b"\3" + packed[1:14] + b"changed" + packed[21:]
+    execute = Pipeline.execute
+
+    def interrupted(self: Pipeline, raise_on_error: bool = True) -> list[Any]:
+        found = execute(self, raise_on_error)
+        with Redis.from_url(redis_url) as other:
+            other.hset(key, field, after)
+        return found
+
+    monkeypatch.setattr(Pipeline, "execute", interrupted)
+    store.prepare(1)
+    assert store.redis.hget(key, field) == after
+
+
+def test_full_redis_is_converted_all_the_same() -> None:
+    with RedisServer() as server:
+        store = Store(connect(server.url))
+        store.prepare(1)
+        before = fill(store, 30)
+        with server.full():
+            store.prepare(1)
+            assert store.redis.hexists("{g}:layout", "converted")
+        assert read(store) == before
+
+
+def test_alert_from_before_there_were_stories_reads_as_one_without_a_story(store: Store) -> None:
+    content = Content("Ferry late", "https://paper.example/ferry")
+    kinds: dict[str, Any] = {"audience": Audience(everyone=True), "state": State.DRAFT}
+    ids = [store.notifications.new_id() for _ in range(3)]
+    alerts = [Notification(id, content, **kinds, created_at=1.0, created_by="") for id in ids]
+    for alert in (alerts[0], alerts[2]):  # the second number was never used
+        store.notifications.publish(alert)
+    key = f"{{g}}:n:{ids[0]}"
+    document = json.loads(store.redis.hget(key, "doc") or b"")
+    del document["story"], document["reporting"]
+    store.redis.hset(key, "doc", json.dumps(document))
+    store.redis.hdel("{g}:layout", "converted")
+    store.prepare(store.subscriptions.partitions)
+    assert store.notifications.get(ids[0]) == alerts[0]
+    assert store.notifications.get(ids[2]) == alerts[2]

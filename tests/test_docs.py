@@ -1,0 +1,136 @@
+"""The docs tell the truth: links, commands, settings, files and pictures that they name exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from service.cli import main
+from service.config import settings
+from tests.support import ROOT
+
+DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+SETTINGS = {row.name.upper() for row in settings()}
+# Names in capitals that are no settings: of HTTP, Redis, Lua and this project's own scripts.
+OTHER_NAMES = {"CLAUDE_MD"}
+
+each_page = pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@cache
+def tokens(page: Path) -> tuple[Token, ...]:
+    """Everything a page is made of, what stands within a line included."""
+    parsed = MarkdownIt().enable("table").parse(page.read_text())
+    return tuple(one for token in parsed for one in (token, *(token.children or ())))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = tokens(page)
+    titles = [found[at + 1].content for at, one in enumerate(found) if one.type == "heading_open"]
+    words = [re.sub(r"[^\w\- ]", "", title.lower()) for title in titles]
+    return {word.replace(" ", "-") for word in words}
+
+
+def code(page: Path) -> Iterator[str]:
+    """Each piece of code on a page: what is in backticks, and each line of a block."""
+    for token in tokens(page):
+        if token.type == "code_inline":
+            yield token.content
+        elif token.type == "fence":
+            yield from token.content.replace("\\\n", " ").splitlines()
+
+
+@each_page
+def test_every_link_leads_somewhere(page: Path) -> None:
+    targets = [str(one.attrs.get("href") or one.attrs.get("src") or "") for one in tokens(page)]
+    for target in filter(None, targets):
+        if re.match(r"https?:|mailto:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@each_page
+def test_every_command_exists(page: Path) -> None:
+    for line in code(page):
+        for command in re.findall(r"(?:^|[\s(/])stoppress ([a-z][^|&;)]*)", line):
+            check_command(command)
+
+
+def check_command(line: str) -> None:
+    """Ask click for each word of a `stoppress` command line; stops where arguments begin."""
+    command: click.Command = main
+    for word in shlex.split(line.split("#")[0].replace("[", " ").replace("]", " ")):
+        if word.startswith("-"):
+            known = {name for one in command.params for name in one.opts + one.secondary_opts}
+            passed_on = command.context_settings.get("ignore_unknown_options")
+            assert passed_on or word in known, f"stoppress {line}: {word}"
+        elif isinstance(command, click.Group) and word in command.commands:
+            command = command.commands[word]
+        else:
+            assert command is not main, f"stoppress {line}"
+
+
+@each_page
+def test_every_make_target_exists(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for line in code(page):
+        for target in re.findall(r"^(?:\$ )?make ([a-z]+)", line):
+            assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+@each_page
+def test_every_setting_exists(page: Path) -> None:
+    for piece in code(page):
+        if named := re.fullmatch(r"([A-Z]+(?:_[A-Z]+)+)(?:=\S*)?", piece):
+            assert named[1] in SETTINGS | OTHER_NAMES, piece
+
+
+@each_page
+def test_every_file_named_exists(page: Path) -> None:
+    for piece in code(page):
+        if re.fullmatch(r"(?:service|workers|web|tests|docs)/[\w./-]*", piece):
+            assert (ROOT / piece).exists(), piece
+
+
+def test_every_picture_is_shown() -> None:
+    shown = {
+        (page.parent / str(one.attrs.get("src") or one.attrs.get("href"))).resolve()
+        for page in DOCS
+        for one in tokens(page)
+        if one.attrs.get("src") or one.attrs.get("href")
+    }
+    assert set((ROOT / "docs" / "images").iterdir()) - shown == set()
+
+
+def test_operations_has_every_setting_with_its_default_and_meaning() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$", text, re.M) == [
+        (
+            row.name.upper(),
+            f"`{row.metadata['default']}`" if row.metadata["default"] else "",
+            row.metadata["meaning"],
+        )
+        for row in settings()
+    ]
+
+
+def test_operations_has_every_command() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert isinstance(main, click.Group)
+    assert [name for name in main.commands if f"`stoppress {name}" not in text] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120

@@ -1,0 +1,82 @@
+/* The bell, a small permanent control that says whether alerts are on and opens the panel:
+
+     <div data-stop-press="bell"></div>      in a place on the page,
+       … data-story="quake"                  which follows one running story, or
+     <script … data-bell>                    in the page's lower corner
+
+   It also fills the places for preferences (`data-stop-press="preferences"`). */
+
+import { element, follow, outline, root, texts } from "./dom.js";
+
+const BELL_STYLE = `
+button {
+  display: inline-flex;
+  gap: 0.4em;
+  align-items: center;
+  color: var(--stop-press-bell, var(--ink));
+  font: 600 0.875rem/1 var(--sans);
+  text-decoration: none;
+  white-space: nowrap;
+}
+button:hover span { text-decoration: underline; }
+.on path { fill: currentColor; }
+.corner {
+  position: fixed;
+  inset-block-end: calc(1.25rem + env(safe-area-inset-bottom));
+  inset-inline-start: 1.25rem;
+  z-index: 2147482999;
+  justify-content: center;
+  inline-size: 3rem;
+  block-size: 3rem;
+  padding: 0;
+  border: 1px solid var(--rule);
+  border-radius: 50%;
+  background: var(--paper);
+  color: var(--ink);
+  box-shadow: 0 0.15em 0.6em rgb(0 0 0 / 18%);
+}
+@media print { button { display: none; } }
+`;
+
+const BELL = [
+  "M12 3a6 6 0 0 0-6 6c0 5-2 6.5-2.5 8h17C20 15.5 18 14 18 9a6 6 0 0 0-6-6z",
+  "M9.5 20a2.6 2.6 0 0 0 5 0",
+];
+
+/** Put a bell into `place`. The bell in the page's corner is small and round. */
+function ring(reader, place, t) {
+  const bell = element("button", { type: "button", lang: t.lang, dir: t.dir });
+  const { stopPress: kind, story } = place.dataset;
+  const corner = kind === "corner";
+  bell.className = corner ? "bell corner" : "bell";
+  bell.ariaHasPopup = "dialog";
+  bell.append(outline(...BELL));
+  const label = element("span");
+  if (!corner) bell.append(label);
+  const show = () => {
+    const { subscribed } = reader.state();
+    bell.classList.toggle("on", subscribed && !story);
+    label.textContent = story ? t.follow : subscribed ? t.bellOn : t.bell;
+    if (corner) bell.ariaLabel = bell.title = label.textContent;
+  };
+  const press = async () => {
+    if (!story) return reader.ask();
+    const { pressed } = await import("./story.js");
+    return pressed(reader, story);
+  };
+  bell.addEventListener("click", () => press().catch(console.warn));
+  follow(place, show);
+  show();
+  root(place, BELL_STYLE).append(bell);
+}
+
+/** Fill each place with a bell or, if it asks for them, with the preferences. */
+export function furnish(reader, places) {
+  const fill = async (place) => {
+    const t = await texts(reader.tag);
+    const panel = place.dataset.stopPress === "preferences" && (await import("./panel.js"));
+    if (place.shadowRoot) return; // filled meanwhile
+    await (panel ? panel.embed(reader, place, t) : ring(reader, place, t));
+  };
+  return Promise.all(places.map(fill));
+}
