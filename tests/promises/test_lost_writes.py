@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from service.domain import planning
-from service.domain.planning import QUEUE
+from service.domain.job_queue import QUEUE
 from service.model.notifications import Outcome, State
 from service.runtime import Runtime
 from service.store.batches import Claim, part_key
