@@ -10,6 +10,7 @@ from tests.support.browser.readers import (
     IPHONE,
     Visit,
     bell,
+    not_asked,
     panel,
     run_clock,
     stop_clock,
@@ -105,9 +106,8 @@ def test_not_now_rests_a_week_then_a_month_and_then_for_good(visit: Visit) -> No
             "JSON.parse(localStorage.getItem('stop-press-asked')).until - Date.now()"
         )
         assert (days - 0.01) * DAY_MS < rest <= days * DAY_MS
-        page.locator(".kicker").first.click()
-        page.wait_for_timeout(500)
-        expect(panel(page)).to_have_count(0)
+        with not_asked(page):
+            page.locator(".kicker").first.click()
         page.evaluate(
             """() => {
               const asked = JSON.parse(localStorage.getItem("stop-press-asked"));
@@ -118,18 +118,16 @@ def test_not_now_rests_a_week_then_a_month_and_then_for_good(visit: Visit) -> No
     panel(page).get_by_role("button", name="Not now").click()
     page.clock.install()
     page.clock.fast_forward(400 * DAY_MS)
-    page.locator(".kicker").first.click()
-    page.wait_for_timeout(500)
-    expect(panel(page)).to_have_count(0)
+    with not_asked(page):
+        page.locator(".kicker").first.click()
     bell(page).click()
     expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
 
 
 def test_a_click_that_the_publisher_named_asks_and_others_do_not(visit: Visit) -> None:
     page = visit(script=FOLLOW)
-    page.locator(".standfirst").first.click()
-    page.wait_for_timeout(500)
-    expect(panel(page)).to_have_count(0)
+    with not_asked(page):
+        page.locator(".standfirst").first.click()
     page.locator(".kicker").first.click()
     expect(panel(page)).to_be_visible()
 
@@ -137,9 +135,8 @@ def test_a_click_that_the_publisher_named_asks_and_others_do_not(visit: Visit) -
 def test_a_reader_who_follows_already_is_not_asked_by_a_click(visit: Visit) -> None:
     page = visit(script=FOLLOW)
     subscribe(page)
-    page.locator(".kicker").first.click()
-    page.wait_for_timeout(500)
-    expect(panel(page)).to_have_count(0)
+    with not_asked(page):
+        page.locator(".kicker").first.click()
 
 
 def test_a_reader_is_never_asked_over_something_that_wants_an_answer(visit: Visit) -> None:
@@ -156,9 +153,8 @@ def test_a_reader_is_never_asked_over_something_that_wants_an_answer(visit: Visi
     put = "html => { document.getElementById('other').innerHTML = html; }"
     for name, html in IN_THE_WAY.items():
         page.evaluate(put, html)
-        page.evaluate(click)
-        page.wait_for_timeout(300)
-        assert panel(page).count() == 0, f"asked over {name}"
+        with not_asked(page, why=f"asked over {name}"):
+            page.evaluate(click)
     for name, html in OUT_OF_THE_WAY.items():
         page.evaluate(put, html)
         page.evaluate(click)
@@ -169,9 +165,8 @@ def test_a_reader_is_never_asked_over_something_that_wants_an_answer(visit: Visi
 
 def test_on_an_iphone_nobody_is_asked_but_who_wants_alerts_is_shown_how(visit: Visit) -> None:
     page = visit(390, 844, script=FOLLOW, user_agent=IPHONE, push=False)
-    page.locator(".kicker").first.click()
-    page.wait_for_timeout(500)
-    expect(panel(page)).to_have_count(0)
+    with not_asked(page):
+        page.locator(".kicker").first.click()
     bell(page).click()
     expect(panel(page).get_by_role("heading")).to_have_text("First add us to your Home Screen")
     assert panel(page).get_by_role("listitem").count() == 3
@@ -191,9 +186,8 @@ def test_after_the_browsers_own_no_nobody_is_asked_but_told_how_to_take_it_back(
     page.add_init_script("Object.defineProperty(Notification, 'permission', {value: 'denied'})")
     page.reload()
     assert page.evaluate("StopPress.state().permission") == "denied"
-    page.locator(".kicker").first.click()
-    page.wait_for_timeout(500)
-    expect(panel(page)).to_have_count(0)
+    with not_asked(page):
+        page.locator(".kicker").first.click()
     bell(page).click()
     expect(panel(page)).to_contain_text("Alerts are blocked for this site.")
     expect(panel(page).get_by_role("button", name="Yes, alert me")).to_have_count(0)
@@ -201,9 +195,8 @@ def test_after_the_browsers_own_no_nobody_is_asked_but_told_how_to_take_it_back(
 
 def test_a_browser_without_push_is_told_so_only_when_its_reader_asks(visit: Visit) -> None:
     page = visit(script=FOLLOW, push=False)
-    page.locator(".kicker").first.click()
-    page.wait_for_timeout(500)
-    expect(panel(page)).to_have_count(0)
+    with not_asked(page):
+        page.locator(".kicker").first.click()
     bell(page).click()
     expect(panel(page)).to_contain_text("This browser cannot show alerts")
 

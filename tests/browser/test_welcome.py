@@ -61,11 +61,11 @@ def test_a_firefox_that_shows_the_welcome_is_sent_alerts_from_then_on(
         installation.worker()
         installation.clock()
 
-        shown = desktop.wait_for_notification(timeout=20)
+        shown = desktop.wait_for_notification()
         assert shown.title == "Welcome"
         wait_until(lambda: waiting(installation) == 0)
         installation.over(installation.publish(Audience(topics=("world",)), title="News"))
-        assert desktop.wait_for_notification(timeout=20).title == "News"
+        assert desktop.wait_for_notification().title == "News"
 
 
 def test_who_has_yet_to_confirm_looks_in_with_each_page_view_and_then_weekly(

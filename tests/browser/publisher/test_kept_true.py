@@ -88,7 +88,7 @@ def test_two_tabs_that_find_a_loss_at_once_mend_it_once(
     assert states[0]["topics"] == first["topics"]
     assert readers(installation) == 1
     installation.over(installation.publish(title="Once"))
-    assert desktop.wait_for_notification(timeout=20).title == "Once"
+    assert desktop.wait_for_notification().title == "Once"
     assert desktop.forget() == []
 
 
@@ -224,7 +224,7 @@ def test_all_of_a_sites_data_cleared_is_the_end_of_the_alerts_and_a_yes_begins_a
     id = installation.publish(title="Once")
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 1, "gone": 1}
-    assert desktop.wait_for_notification(timeout=20).title == "Once"
+    assert desktop.wait_for_notification().title == "Once"
     assert desktop.forget() == []
 
 

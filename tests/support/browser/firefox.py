@@ -136,7 +136,8 @@ class Firefox:
                     f"{_bidi_address(home)}/session", proxy=None, max_size=None, ping_interval=None
                 )
             )
-            self.command("session.new", capabilities={})
+            # It listens long before it has started, and answers this when it has.
+            self._call("session.new", {"capabilities": {}}, _START_SECONDS)
             self._resources.callback(self._close, process)
             self._resources = self._resources.pop_all()
         return self
@@ -146,9 +147,12 @@ class Firefox:
 
     def command(self, method: str, **params: Any) -> dict[str, Any]:
         """Send one BiDi command and return its result; raises BiDiError if it is refused."""
+        return self._call(method, params, _COMMAND_SECONDS)
+
+    def _call(self, method: str, params: dict[str, Any], seconds: float) -> dict[str, Any]:
         command_id = next(self._command_ids)
         self._socket.send(json.dumps({"id": command_id, "method": method, "params": params}))
-        deadline = time.monotonic() + _COMMAND_SECONDS
+        deadline = time.monotonic() + seconds
         while True:
             answer = json.loads(self._socket.recv(timeout=deadline - time.monotonic()))
             if answer["type"] == "event":

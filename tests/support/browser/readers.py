@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Route, expect
 
 from service.local import pretend_readers
 from service.model.keys import b64url
@@ -175,6 +175,23 @@ def run_clock(page: Page, milliseconds: int, *, timer: int, count: int = 1) -> N
     """
     wait_until(lambda: timers(page).count(timer) >= count)
     page.clock.run_for(milliseconds)
+
+
+@contextmanager
+def not_asked(page: Page, why: str = "") -> Iterator[None]:
+    """Hold that nothing within brings up the panel, which begins with one of two requests."""
+    begun: list[str] = []
+
+    def note(request: Request) -> None:
+        if request.url.endswith(("/panel.js", "/api/v1/site")):
+            begun.append(request.url)
+
+    page.on("request", note)
+    yield
+    page.evaluate("navigator.locks.request('a test', () => 0)")  # the page has acted upon it
+    page.remove_listener("request", note)
+    assert begun == [], why
+    expect(panel(page)).to_have_count(0)
 
 
 def bell(page: Page) -> Locator:
