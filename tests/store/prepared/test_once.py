@@ -54,7 +54,8 @@ def test_no_two_messages_have_the_same_key_though_workers_are_killed(
     for number, file in enumerate(files):
         installation.start("tests.store.prepared.test_once", str(file))
         if number >= 3:
-            wait_until(lambda at=number - 3: files[at].exists() and files[at].stat().st_size > 6400)
+            used = files[number - 3]
+            wait_until(lambda used=used: used.exists() and used.stat().st_size > 6400, timeout=120)
             installation.end(installation.processes[0], signal.SIGKILL)
     while installation.processes:
         installation.end(installation.processes[0], signal.SIGKILL)
