@@ -94,15 +94,3 @@ class Forecaster:
             for number, record in self._store.subscriptions.records(partition, numbers):
                 if record is not None:
                     yield partition, number, record
-
-
-def forecast(
-    store: Store,
-    defaults: NewsroomDefaults,
-    content: Content,
-    audience: Audience,
-    send_at: SendAt | None,
-    now: float,
-) -> Forecast:
-    """Return what `Forecaster.forecast` does."""
-    return Forecaster(store, defaults).forecast(content, audience, send_at, now)

@@ -52,9 +52,6 @@ class HeldSummary:
         return sum(wave.together for wave in self.waves)
 
 
-Held = HeldSummary
-
-
 def may_bring(quarter: int, notification: Notification) -> bool:
     """Whether the wave of a quarter hour may send a notification: quiet hours end within a day.
 
