@@ -85,9 +85,9 @@ def _language(tag: str) -> str:
 
 def forecast_words(forecast: Forecast) -> str:
     """Say when readers would get an alert: exactly for a few, `about 30 %` for many."""
-    asked = forecast.asked
+    sampled = forecast.sampled
     never = forecast.paused + forecast.full
-    right_away = asked - forecast.held - never - forecast.late
+    right_away = sampled - forecast.held - never - forecast.late
     if right_away == asked:
         return f"{'' if forecast.exact else 'nearly '}all right away"
     parts = [
@@ -105,7 +105,7 @@ def forecast_words(forecast: Forecast) -> str:
 def _share(n: int, forecast: Forecast) -> str:
     if forecast.exact:
         return number(n)
-    percent = 100 * n / forecast.asked
+    percent = 100 * n / forecast.sampled
     if percent < 1:
         return "less than 1 %"
     return "nearly all" if percent > 99 else f"about {round(percent)} %"

@@ -99,7 +99,7 @@ class Publishing:
         `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
         for. `KeyReused` for an idempotency key that came before with another body.
         """
-        if (before := self.answered(idempotency)) is not None:
+        if (before := self.earlier_response(idempotency)) is not None:
             return before
         recipients = self.reach(audience)
         notification = Notification(
@@ -121,7 +121,7 @@ class Publishing:
         self._wake(notification)
         return published
 
-    def answered(self, idempotency: Idempotency | None) -> Published | None:
+    def earlier_response(self, idempotency: Idempotency | None) -> Published | None:
         """Return the response to the same request before, if there was one; `KeyReused`."""
         if idempotency is None:
             return None
@@ -316,7 +316,7 @@ class Publishing:
         while True:
             root = self.root(id)
             # After reading the root: a request that is sent twice must not correct its own result.
-            if (before := self.answered(idempotency)) is not None:
+            if (before := self.earlier_response(idempotency)) is not None:
                 return before
             check(root)
             reached = self.reached(root)
