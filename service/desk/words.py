@@ -88,7 +88,7 @@ def forecast_words(forecast: Forecast) -> str:
     sampled = forecast.sampled
     never = forecast.paused + forecast.full
     right_away = sampled - forecast.held - never - forecast.late
-    if right_away == asked:
+    if right_away == sampled:
         return f"{'' if forecast.exact else 'nearly '}all right away"
     parts = [
         (right_away, "right away"),
@@ -99,7 +99,7 @@ def forecast_words(forecast: Forecast) -> str:
     text = "; ".join(f"{_share(n, forecast)} {words}" for n, words in parts if n)
     if forecast.exact:
         return text
-    return f"{text} (estimated from {number(asked)} browsers, chosen at random)"
+    return f"{text} (estimated from {number(sampled)} browsers, chosen at random)"
 
 
 def _share(n: int, forecast: Forecast) -> str:
