@@ -10,9 +10,8 @@ from flask import g
 from service.api.problems import Problem
 from service.api.rate_limits import Rate, bearer_token, per_token
 from service.current import runtime
-from service.model.subscriptions import Subscription, SubscriptionId
-from service.model.tokens import digest
-from service.store.subscriptions import NotSubscribed
+from service.domain.api_tokens import ApiToken
+from service.model.subscriptions import Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,43 +35,28 @@ def tools(*scopes: str, rates: tuple[Rate, ...] = (EACH_TOOL,)) -> Callers:
     return Callers("editor", (401, 403), scopes, rates)
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """An API token: its name, and the digest under which it is stored."""
-
-    name: str
-    digest: str
-
-
 def own_subscription(id: str) -> Subscription:
     """Return the subscription whose reader calls; `NotSubscribed` for any other token."""
     token = bearer_token()
     if token is None:
         raise _unauthorized("Send the token that this browser got when it subscribed")
-    try:
-        parsed = SubscriptionId.parse(id)
-    except ValueError:
-        raise NotSubscribed from None
-    subscription = runtime().store.subscriptions.get(parsed)
-    if not runtime().tokens.is_reader(token, subscription.id, subscription.auth):
-        raise NotSubscribed
-    return subscription
+    return runtime().subscriptions.of_reader(id, token)
 
 
 def identify_tool(scopes: tuple[str, ...]) -> None:
     """Check the API token of the current request, for `calling_tool`; `Problem` 401 or 403."""
     token = bearer_token()
-    known = runtime().store.access.token(digest(token)) if token else None
-    if not token or known is None:
+    tool = runtime().api_tokens.find(token) if token else None
+    if tool is None:
         raise _unauthorized("Send an API token (`stoppress token add NAME` makes one)")
-    if known["scopes"] and not set(scopes) & set(known["scopes"]):
+    if not tool.may(scopes):
         raise Problem(403, f"This API token needs the scope {' or '.join(scopes)}.")
-    g.tool = Tool(known["name"], digest(token))
+    g.tool = tool
 
 
-def calling_tool() -> Tool:
-    """Return the tool that makes the current request, in a view that only tools may call."""
-    tool: Tool = g.tool
+def calling_tool() -> ApiToken:
+    """Return the token of the tool that calls, in a view that only tools may call."""
+    tool: ApiToken = g.tool
     return tool
 
 

@@ -8,6 +8,8 @@ from flask.typing import ResponseReturnValue
 from service.api import notifications, openapi, readers, topics
 from service.api.problems import Problem, respond
 from service.domain.publishing import Conflict, UnknownNotification
+from service.domain.reader_alerts import TooManyActive
+from service.domain.topics import UnknownTopic
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
 PARTS = (readers.bp, notifications.bp, topics.bp, openapi.bp)
@@ -25,6 +27,8 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
         " token, as `Authorization: Bearer <token>`, to prove that it is the same browser.",
     ),
     UnknownNotification: (404, "There is no such alert."),
+    UnknownTopic: (404, "This site has no topic with this slug."),
+    TooManyActive: (429, "Many alerts are being sent at the moment. Try again in a minute."),
 }
 
 

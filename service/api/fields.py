@@ -168,7 +168,7 @@ def _slug(text: str) -> str:
 def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
     if len(set(slugs)) != len(slugs):
         raise ValueError("must not name a topic twice")
-    if not installation(info).store.topics.has(set(slugs)):
+    if not installation(info).topics.exist(set(slugs)):
         raise ValueError("names a topic that this site does not have")
     return slugs
 
@@ -176,7 +176,7 @@ def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
 def _stories(slugs: list[str], info: ValidationInfo) -> list[str]:
     if len(set(slugs)) != len(slugs):
         raise ValueError("must not name a story twice")
-    if not set(slugs) <= installation(info).store.stories.slugs():
+    if not set(slugs) <= installation(info).stories.slugs():
         raise ValueError("names a story that is not running")
     return slugs
 

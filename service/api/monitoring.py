@@ -1,8 +1,8 @@
-"""What Prometheus is told: the state of the house, read from the store at the moment it asks.
+"""Health checks, and figures for Prometheus, which are read from the store when it asks for them.
 
-Nothing is counted in a process, so any of several web processes gives the same answer. No label
-takes more values than there are push services, outcomes and VAPID keys: a stranger can plant
-subscriptions at as many origins as a push service has hosts, so origins are counted, not named.
+No process counts anything itself, so all web processes return the same figures. The values of
+labels are limited to push services, outcomes and VAPID keys. Origins are counted and not named,
+because a stranger can plant subscriptions at as many origins as a push service has hosts.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def init_app(app: Flask) -> None:
 @bp.get("/healthz")
 @call(gives={200: responses.Alive})
 def alive() -> responses.Alive:
-    """Say that this process answers, whatever else is down."""
+    """Say that this process works, whatever else is down."""
     return responses.Alive(status="alive")
 
 
 @bp.get("/readyz")
 @call(gives={200: responses.Ready})
 def ready() -> responses.Ready:
-    """Say that Redis accepts writes, and how many workers there are; 503 where it does not."""
+    """Say whether Redis accepts writes (else 503), and how many workers there are."""
     runtime().store.check_writable()
     return responses.Ready(status="ready", workers=runtime().job_queue.workers())
 
@@ -61,13 +61,13 @@ def metrics() -> Response:
 
 
 class Figures(Collector):
-    """The figures of one house."""
+    """The figures of one installation."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._store = runtime.store
-        self._final: dict[int, Progress] = {}  # reports of the last day: they change no more
-        # Without `auto_describe`: nothing is asked of Redis before somebody asks us.
+        self._final: dict[int, Progress] = {}  # final reports of the last day, by alert
+        # Without `auto_describe`, so that Redis is asked only when Prometheus asks us.
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -97,12 +97,12 @@ class Figures(Collector):
         )
         yield _gauge(
             "subscriptions_unconfirmed",
-            "Browsers that are sent nothing yet: they have not seen their welcome (WELCOME).",
+            "Browsers that get no alerts until they confirm by the welcome (WELCOME).",
             subscriptions.count("unconfirmed"),
         )
         yield _labelled(
             "vapid_key_subscriptions",
-            "Browsers subscribed with a VAPID key, which begins so; place 1 is the current one.",
+            "Browsers subscribed with the VAPID key that begins so; place 1 is the current key.",
             ("key", "place"),
             {
                 (use.name, "" if use.place is None else str(use.place + 1)): use.readers
@@ -117,10 +117,9 @@ class Figures(Collector):
         left = 0
         since = time.time() - _DAY
         stored = self._store.notifications
-        some = [*stored.latest(_LATEST), *stored.waves(_LATEST)]
-        latest = {one.id: one for one in some}
+        latest = {one.id: one for one in [*stored.latest(_LATEST), *stored.waves(_LATEST)]}
         for id in active:
-            one = latest.get(id) or self._store.notifications.get(id)
+            one = latest.get(id) or stored.get(id)
             if one is not None:
                 latest[id] = one
                 states[one.state.value,] += 1
@@ -129,8 +128,8 @@ class Figures(Collector):
             progress = self._progress(one)
             left += 0 if one.finished_at else progress.recipients - progress.done
             for (outcome, service), n in progress.outcomes.items():
-                said = "none" if outcome is Outcome.SKIPPED else service or "none"
-                outcomes[outcome.value, said] += n
+                asked = "none" if outcome is Outcome.SKIPPED else service or "none"
+                outcomes[outcome.value, asked] += n
         self._final = {one.id: self._final[one.id] for one in counted if one.id in self._final}
         yield _labelled(
             "notifications_active", "Alerts that are not over yet.", ("status",), states
@@ -141,7 +140,7 @@ class Figures(Collector):
         yield _labelled(
             "outcomes_last_day",
             f"Recipients of active alerts and of those published within 24 h (the latest {_LATEST}"
-            " at most), by what became of them; service none: no push service was asked.",
+            " at most), by outcome. Service none: no push service was asked.",
             ("outcome", "service"),
             {**{(outcome.value, "none"): 0 for outcome in Outcome}, **outcomes},
         )
@@ -157,19 +156,19 @@ class Figures(Collector):
     def _processes(self) -> Iterator[Metric]:
         queue = self._runtime.job_queue
         yield _gauge("queue_jobs", "Jobs that wait for a worker.", queue.queued())
-        yield _gauge("workers", "Workers that gave a sign of life lately.", queue.workers())
+        yield _gauge("workers", "Workers that gave a heartbeat lately.", queue.workers())
         yield _gauge(
             "clock_age_seconds",
-            "Seconds since a clock last did its work; +Inf: none ever did.",
+            "Seconds since a clock last did its work; +Inf if none ever did.",
             self._store.installation.clock_age(),
         )
         yield _gauge(
             "prepared_keys_enabled",
-            "Whether idle workers derive keys for alerts to come (PREPARE_KEYS).",
+            "Whether idle workers derive keys for future alerts (PREPARE_KEYS).",
             self._runtime.config.prepare_keys,
         )
         yield _gauge(
-            "prepared_keys", "Keys ready for alerts to come.", self._store.prepared.ready()
+            "prepared_keys", "Keys that are ready for future alerts.", self._store.prepared.ready()
         )
 
     def _push_services(self) -> Iterator[Metric]:
@@ -179,20 +178,20 @@ class Figures(Collector):
         )
         yield _labelled(
             "push_service_origins_resting",
-            "Origins left in peace, by push service and why: a status, no answer, credentials.",
+            "Origins that rest, by push service and why: a status, no answer, credentials.",
             ("service", "why"),
             resting,
         )
         yield _labelled(
             "push_service_origins_doubted",
-            'Origins whose "gone" nobody believes until a person confirms it.',
+            'Origins whose "gone" counts only once an editor has confirmed it.',
             ("service",),
             Counter((service(origin),) for origin in self._store.services.doubted()),
         )
 
         yield _labelled(
             "push_service_origins_paced",
-            "Origins that are sent to at the pace they allow, by push service.",
+            "Origins that get messages at the pace they allow, by push service.",
             ("service",),
             Counter((service(origin),) for origin in self._store.services.paced()),
         )
@@ -204,7 +203,7 @@ class Figures(Collector):
         )
         yield _gauge(
             "redis_memory_max_bytes",
-            "Memory beyond which the store's Redis takes nothing new (maxmemory); 0: no limit.",
+            "Memory above which the store's Redis accepts nothing new (maxmemory); 0: no limit.",
             memory["maxmemory"],
         )
 
@@ -217,6 +216,6 @@ def _labelled(
     name: str, meaning: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]
 ) -> Metric:
     family = GaugeMetricFamily(f"stoppress_{name}", meaning, labels=labels)
-    for said, value in values.items():
-        family.add_metric(said, value)
+    for label_values, value in values.items():
+        family.add_metric(label_values, value)
     return family

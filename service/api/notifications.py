@@ -212,7 +212,7 @@ def _progress(one: Notification) -> ProgressShown:
     for (outcome, service), count in progress.outcomes.items():
         if service and outcome is not Outcome.SKIPPED:
             by_service.setdefault(service, {})[outcome.value] = count
-    receipts = estimates(runtime().publishing.receipts(one.id), one.reporting)
+    receipts = estimates(runtime().receipts.of(one.id), one.reporting)
     now = time.time()
     seconds = (one.finished_at or now) - (one.started_at or now)
     return ProgressShown(
@@ -224,7 +224,7 @@ def _progress(one: Notification) -> ProgressShown:
         by_service=by_service,
         receipts=Receipts(**{event: found.browsers for event, found in receipts.items()}),
         receipts_error=Receipts(**{event: round(found.error) for event, found in receipts.items()}),
-        limits=[LimitShown.model_validate(limit) for limit in runtime().publishing.limits(one)],
+        limits=[LimitShown.model_validate(limit) for limit in runtime().push_services.slowing(one)],
         started_at=iso(one.started_at) if one.started_at else None,
         finished_at=iso(one.finished_at) if one.finished_at else None,
         # Within the first second, as if that were over.

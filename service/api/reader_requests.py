@@ -64,7 +64,7 @@ def _auth(value: object) -> bytes:
 
 def _vapid_key(value: str, info: ValidationInfo) -> str:
     public = value.rstrip("=")
-    if not installation(info).takes_key(public):
+    if not installation(info).keys.accepts(public):
         raise ValueError("is not a key of this site: subscribe with the key from /api/v1/site")
     return public
 

@@ -10,26 +10,17 @@ from flask import Blueprint, Response, request
 from service.api import responses
 from service.api.auth import READER
 from service.api.calls import call
-from service.api.problems import Problem
 from service.api.rate_limits import bearer_token, per_address, per_token
 from service.api.reader_requests import ChangedPreferences, NewReceipts, NewSubscription
 from service.api.responses import AlertShown, Credentials, QuietHoursShown, TopicShown
 from service.current import runtime
-from service.domain import history
-from service.model.clocks import QUARTER, day
 from service.model.keys import b64url
-from service.model.languages import supported_language, texts
-from service.model.notifications import Audience, Content, Notification
+from service.model.notifications import Notification
 from service.model.preferences import Preferences, Quiet
-from service.model.retention import COUNTS_KEPT
-from service.model.subscriptions import Subscription, SubscriptionId
+from service.model.subscriptions import Subscription
 from service.model.times import iso
 
 READERS_BODY = 8 * 1024  # bytes; a subscription has less than one thousand
-_TEST_TTL = 600  # seconds: a reader who asks for a test is watching for it
-# Alerts on their way beside which no test is begun. Welcomes have twice that number, so that tests
-# to a push service that does not respond keep nobody from being welcomed.
-_MOST_UNDER_WAY = 50
 _CHANGES = per_address(60, "changed preferences")
 
 bp = Blueprint("readers", __name__)
@@ -61,10 +52,10 @@ def site() -> tuple[responses.Site, dict[str, str]]:
     # Not for long: with a key that is no longer ours a browser would subscribe in vain.
     headers = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
     config, defaults = runtime().config, runtime().config.defaults
-    topics = runtime().store.topics.all().values()
+    topics = runtime().topics.all().values()
     return responses.Site(
         name=config.site_name,
-        vapid_public_key=runtime().vapid_public_key,
+        vapid_public_key=runtime().keys.current,
         topics=[TopicShown.model_validate(topic) for topic in topics],
         prompt=responses.Prompt(page_views=config.ask_page_views, delay_seconds=config.ask_seconds),
         defaults=responses.Defaults(
@@ -85,19 +76,11 @@ def site() -> tuple[responses.Site, dict[str, str]]:
 )
 def subscribe(requested: NewSubscription) -> tuple[Credentials, int]:
     """Subscribe a browser, or note that it checked in; a welcome may follow."""
-    ours = runtime()
-
-    def is_owner(id: SubscriptionId, auth: bytes) -> bool:
-        token = bearer_token()
-        return token is not None and ours.tokens.is_reader(token, id, auth)
-
-    stored = requested.requested(ours.vapid_public_key)
-    if ours.welcome.must_confirm:
-        stored = stored._replace(must_confirm=True)
-    subscription, new = ours.store.subscriptions.subscribe(
-        stored, refresh=requested.refresh, is_owner=is_owner
+    subscription, new = runtime().subscriptions.subscribe(
+        requested.requested(runtime().keys.current),
+        token=bearer_token(),
+        refresh=requested.refresh,
     )
-    ours.welcome.send(subscription, new=new)
     return Credentials(**_credentials(subscription)), 201 if new else 200
 
 
@@ -120,10 +103,8 @@ def change_preferences(
     before: Subscription, requested: ChangedPreferences
 ) -> responses.PreferencesChanged:
     """Change a reader's preferences; if the endpoint changes, so do id and token."""
-    wanted = requested.requested(before, runtime().vapid_public_key)
-    after = runtime().store.subscriptions.change(before.id, wanted)
-    if after.id != before.id:
-        runtime().welcome.send(after, new=False)
+    asked = requested.requested(before, runtime().keys.current)
+    after = runtime().subscriptions.change(before, asked)
     return responses.PreferencesChanged(**_preferences(after) | _credentials(after))
 
 
@@ -131,7 +112,7 @@ def change_preferences(
 @call(by=READER, gives={204: None}, rates=(_CHANGES,))
 def unsubscribe(reader: Subscription) -> None:
     """End a subscription: no alert is sent to it from now on."""
-    runtime().store.subscriptions.remove(reader.id)
+    runtime().subscriptions.remove(reader)
 
 
 # What a reader may ask for -----------------------------------------------------------------------
@@ -141,23 +122,14 @@ def unsubscribe(reader: Subscription) -> None:
 @call(by=READER, gives={200: responses.Missed}, rates=(per_address(300), per_token(30)))
 def missed(reader: Subscription) -> responses.Missed:
     """List the last alerts to audiences that this reader belongs to now."""
-    return responses.Missed(alerts=_alerts(history.missed(runtime().store, reader)))
+    return responses.Missed(alerts=_alerts(runtime().history.missed(reader)))
 
 
 @bp.post("/subscriptions/<id>/test")
 @call(by=READER, gives={202: responses.TestSent}, rates=(per_address(30), per_token(3)))
 def send_test(reader: Subscription) -> responses.TestSent:
     """Send this browser alone an alert that says that it is a test."""
-    config = runtime().config
-    if len(runtime().store.notifications.active()) >= _MOST_UNDER_WAY:
-        raise Problem(429, "Many alerts are being sent at the moment. Try again in a minute.")
-    lang = supported_language(reader.locale)
-    ours = texts(lang)["alerts"]
-    body = ours["shown"].format(site=config.site_name)
-    content = Content(
-        title=ours["test"], body=body, url=config.front_page, ttl=_TEST_TTL, lang=lang
-    )
-    sent = runtime().publishing.publish(content, Audience(subscription=reader.id), by="")
+    sent = runtime().reader_alerts.send_test(reader)
     return responses.TestSent(status="sending", recipients=sent.recipients)
 
 
@@ -165,7 +137,7 @@ def send_test(reader: Subscription) -> responses.TestSent:
 @call(by=READER, gives={200: responses.Export}, rates=(per_address(30), per_token(10)))
 def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
     """Give a reader everything that is stored about them, as a file."""
-    store = runtime().store
+    history = runtime().history
     everything = responses.Export(
         **_preferences(reader),
         left_to_the_newsroom=_left_to_the_newsroom(reader.preferences),
@@ -173,10 +145,10 @@ def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
         endpoint=reader.endpoint.url,
         keys=responses.KeysShown(p256dh=b64url(reader.p256dh), auth=b64url(reader.auth)),
         vapid_public_key=reader.vapid_key,
-        called_gone_by_its_push_service=store.subscriptions.is_gone(reader.id),
-        alerts_handed_over=_alerts(history.handed_over(store, reader.id)),
-        alerts_held=_alerts(history.held_for(store, reader.id)),
-        alerts_counted=_counted(reader),
+        called_gone_by_its_push_service=runtime().subscriptions.is_gone(reader),
+        alerts_handed_over=_alerts(history.handed_over(reader.id)),
+        alerts_held=_alerts(history.held(reader.id)),
+        alerts_counted={f"{date}": count for date, count in history.counted(reader).items()},
     )
     return everything, {"Content-Disposition": "attachment; filename=alerts.json"}
 
@@ -186,7 +158,7 @@ def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
 def report(reported: NewReceipts) -> None:
     """Count what a browser reports of alerts; a forged receipt counts nothing."""
     opened = ((runtime().tokens.open_receipt(one.token), one.event) for one in reported.all())
-    runtime().publishing.count_receipts(
+    runtime().receipts.count(
         [(*found, event) for found, event in opened if found is not None],
         kept_days=runtime().config.receipts_kept_days,
     )
@@ -196,9 +168,11 @@ def report(reported: NewReceipts) -> None:
 
 
 def _credentials(subscription: Subscription) -> dict[str, Any]:
-    token = runtime().tokens.reader(subscription.id, subscription.auth)
-    confirmed = subscription.preferences.confirmed
-    return {"id": str(subscription.id), "token": token, "confirmed": confirmed}
+    return {
+        "id": str(subscription.id),
+        "token": runtime().subscriptions.token(subscription),
+        "confirmed": subscription.preferences.confirmed,
+    }
 
 
 def _preferences(reader: Subscription) -> dict[str, Any]:
@@ -248,12 +222,3 @@ def _alerts(alerts: list[Notification]) -> list[AlertShown]:
         )
         for one in alerts
     ]
-
-
-def _counted(reader: Subscription) -> dict[str, int]:
-    """Return how many alerts counted on each of the reader's own days, as far as that is kept."""
-    now, daily = int(time.time()), runtime().store.daily
-    dates = {day(reader.zone, (now - ago) // QUARTER) for ago in range(0, COUNTS_KEPT + 1, 86_400)}
-    partition, number = reader.id
-    counts = {date: daily.had(partition, date, [number])[0] for date in sorted(dates)}
-    return {f"{date}": count for date, count in counts.items() if count}

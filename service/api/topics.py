@@ -15,7 +15,7 @@ from service.api.notification_requests import AudienceCounted
 from service.api.problems import Problem
 from service.api.responses import TopicShown
 from service.current import runtime
-from service.domain.publishing import RunningStory
+from service.domain.stories import RunningStory
 from service.model.notifications import Topic
 from service.model.times import iso
 
@@ -73,15 +73,14 @@ class ChangedTopic(RequestModel):
 @call(by=tools("read", "send", "topics"), gives={200: responses.TopicList})
 def topics() -> responses.TopicList:
     """List the topics that readers can follow."""
-    known = runtime().store.topics.all().values()
-    return responses.TopicList(topics=[_shown(topic) for topic in known])
+    return responses.TopicList(topics=[_shown(topic) for topic in runtime().topics.all().values()])
 
 
 @bp.get("/topics/<slug>")
 @call(by=tools("read", "send", "topics"), gives={200: TopicShown}, problems=(404,))
 def topic(slug: str) -> TopicShown:
     """Show one topic."""
-    return _shown(_known_topic(slug))
+    return _shown(runtime().topics.get(slug))
 
 
 @bp.post("/topics")
@@ -89,7 +88,7 @@ def topic(slug: str) -> TopicShown:
 def add_topic(requested: NewTopic) -> tuple[TopicShown, dict[str, str]]:
     """Add a topic that readers can follow."""
     new = requested.topic()
-    if not runtime().store.topics.add(new):
+    if not runtime().topics.add(new):
         raise Problem(409, "There is a topic with this slug already. PATCH changes it.")
     return _shown(new), {"Location": url_for("api.topics.topic", slug=new.slug)}
 
@@ -98,8 +97,8 @@ def add_topic(requested: NewTopic) -> tuple[TopicShown, dict[str, str]]:
 @call(by=tools("topics"), takes=ChangedTopic, gives={200: TopicShown}, problems=(404,))
 def change_topic(requested: ChangedTopic, slug: str) -> TopicShown:
     """Change a topic's name, its description, or whether it is ticked beforehand."""
-    changed = requested.topic(_known_topic(slug))
-    runtime().store.topics.change(changed)
+    changed = requested.topic(runtime().topics.get(slug))
+    runtime().topics.change(changed)
     return _shown(changed)
 
 
@@ -107,22 +106,7 @@ def change_topic(requested: ChangedTopic, slug: str) -> TopicShown:
 @call(by=tools("topics"), gives={204: None}, problems=(404,))
 def remove_topic(slug: str) -> None:
     """Delete a topic, and forget who followed it."""
-    known = runtime().store.topics.remove(slug)
-    # Also of an unknown topic: an earlier call may have been cut off between these two steps.
-    runtime().store.subscriptions.forget_topic(slug)
-    if not known:
-        raise _no_topic()
-
-
-def _known_topic(slug: str) -> Topic:
-    known = runtime().store.topics.all().get(slug)
-    if known is None:
-        raise _no_topic()
-    return known
-
-
-def _no_topic() -> Problem:
-    return Problem(404, "This site has no topic with this slug.")
+    runtime().topics.remove(slug)
 
 
 def _shown(topic: Topic) -> TopicShown:
@@ -136,14 +120,14 @@ def _shown(topic: Topic) -> TopicShown:
 @call(by=tools("read", "send"), gives={200: responses.StoryList})
 def stories() -> responses.StoryList:
     """List the running stories; the story with the latest alert is first."""
-    return responses.StoryList(stories=[_story(one) for one in runtime().publishing.stories()])
+    return responses.StoryList(stories=[_story(one) for one in runtime().stories.running()])
 
 
 @bp.delete("/stories/<slug>")
 @call(by=tools("send"), gives={204: None}, problems=(404,))
 def close_story(slug: str) -> None:
     """Close a story and forget who followed or muted it; a later alert opens it anew."""
-    if not runtime().store.stories.close(slug):
+    if not runtime().stories.close(slug):
         raise Problem(404, "There is no running story with this slug.")
 
 

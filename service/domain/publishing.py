@@ -118,9 +118,10 @@ class Publishing:
             reporting=reporting(recipients),
         )
         published = Published(notification.id, recipients, notification.state)
-        said = self._store.notifications.publish(notification, _memory(published, idempotency))
-        if said is not None and idempotency is not None:
-            return _same_answer(said, idempotency)
+        record = _record(published, idempotency)
+        earlier = self._store.notifications.publish(notification, record)
+        if earlier is not None and idempotency is not None:
+            return _same_response(earlier, idempotency)
         self._wake(notification)
         return published
 
@@ -129,13 +130,11 @@ class Publishing:
         if idempotency is None:
             return None
         before = self._store.notifications.remembered(idempotency.digest)
-        return None if before is None else _same_answer(before, idempotency)
+        return None if before is None else _same_response(before, idempotency)
 
     def _wake(self, notification: Notification) -> None:
         if notification.state is State.SENDING:
-            with suppress(
-                RedisError
-            ):  # it is stored by now, and the clock wakes workers every second
+            with suppress(RedisError):  # it is stored by now: the clock wakes workers instead
                 self._jobs.wake(1, at_front=notification.urgent)
                 if notification.story:
                     self._store.stories.close_silent()
@@ -341,9 +340,14 @@ class Publishing:
             # After reading the root: a request that is sent twice must not correct its own result.
             if (before := self.answered(idempotency)) is not None:
                 return before
-            text = root.text
             check(root)
             reached = self.reached(root)
+            if root.over and not (reached or self.held(root).waiting):
+                raise Conflict(
+                    "Nobody has this alert on screen: it reached nobody, or that was more than"
+                    " seven days ago. Publish a new alert instead."
+                )
+            text = root.text
             correction = Notification(
                 id=self._store.notifications.new_id(),
                 content=dataclasses.replace(
@@ -359,16 +363,11 @@ class Publishing:
                 corrects=root.id,
                 reporting=reporting(reached),
             )
-            if root.over and not (reached or self.held(root).waiting):
-                raise Conflict(
-                    "Nobody has this alert on screen: it reached nobody, or that is more than"
-                    " seven days ago. Publish a new one instead."
-                )
             published = Published(correction.id, reached if replace else 0, correction.state)
-            memory = _memory(published, idempotency)
-            stored = self._store.notifications.correct(root, correction, memory)
+            record = _record(published, idempotency)
+            stored = self._store.notifications.correct(root, correction, record)
             if isinstance(stored, dict) and idempotency is not None:
-                return _same_answer(stored, idempotency)
+                return _same_response(stored, idempotency)
             if stored:
                 break
         self._wake(correction)
@@ -402,19 +401,19 @@ def _state(send_at: SendAt | None, draft: bool) -> State:
     return State.SCHEDULED if send_at is not None else State.SENDING
 
 
-def _memory(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
+def _record(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
     if idempotency is None:
         return None
-    answer = {
+    response = {
         "id": published.id,
         "recipients": published.recipients,
         "state": published.state.value,
         "body": idempotency.body_digest,
     }
-    return IdempotencyRecord(idempotency.digest, answer, IDEMPOTENCY_KEPT)
+    return IdempotencyRecord(idempotency.digest, response, IDEMPOTENCY_KEPT)
 
 
-def _same_answer(before: dict[str, object], idempotency: Idempotency) -> Published:
+def _same_response(before: dict[str, object], idempotency: Idempotency) -> Published:
     if before["body"] != idempotency.body_digest:
         raise KeyReused("This Idempotency-Key was used before, with another body.")
     return Published(

@@ -17,14 +17,14 @@ from service.store.audiences import SELECT, Audiences
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked, without
 
-# KEYS: state, then those of select_audience. ARGV: those of select_audience. Only once.
+# KEYS: state, then those of select_audience. ARGV: audience. Only once.
 _FREEZE = (
     SELECT
     + """
 local recipients = redis.call('HGET', KEYS[1], 'recipients')
 if recipients then return tonumber(recipients) end
 redis.call('HSET', KEYS[1], 'recipients', 0)
-recipients = select_audience(2, 1)
+recipients = select_audience(2, cjson.decode(ARGV[1]))
 redis.call('HSET', KEYS[1], 'recipients', recipients)
 return recipients
 """

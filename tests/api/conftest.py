@@ -5,5 +5,5 @@ from tests.support.client import Client
 
 @pytest.fixture
 def token(client: Client) -> str:
-    """An API token that may do everything."""
+    """An API token with all scopes."""
     return client.add_token()

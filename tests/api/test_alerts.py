@@ -1,4 +1,4 @@
-"""What editors' tools ask: alerts, their audiences and topics, and what each token may do."""
+"""The calls of editors' tools: alerts, audiences, topics, and the scope that each call needs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.support.inputs import NEWS
 pytestmark = pytest.mark.redis
 
 
-def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> None:
+def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) -> None:
     for number, topics in enumerate((["world"], ["sport"], ["world", "sport"])):
         Reader(client, number, topics=topics, locale="en-GB")
-    said = {
+    body = {
         **NEWS,
         "title": "  Ferry aground \n",
         "body": "One.\r\nTwo.",
@@ -29,13 +29,13 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "actions": [{"title": "Live", "url": "http://localhost:8000/live"}],
         "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["EN"]},
     }
-    answer = client.call("POST", NOTIFICATIONS, said, token=token)
-    assert answer.status_code == 202
-    assert answer.json == {"id": "1", "status": "sending", "recipients": 1}
-    shown = client.call("GET", answer.headers["Location"], token=token).json
+    response = client.call("POST", NOTIFICATIONS, body, token=token)
+    assert response.status_code == 202
+    assert response.json == {"id": "1", "status": "sending", "recipients": 1}
+    shown = client.call("GET", response.headers["Location"], token=token).json
     progress, created_at = shown.pop("progress"), shown.pop("created_at")
     assert shown == {
-        **said,
+        **body,
         "id": "1",
         "status": "sending",
         "title": "Ferry aground",
@@ -55,7 +55,7 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
         "missed": False,
         "corrects": None,
         "corrections": [],
-        "text_now": {"title": "Ferry aground", "body": "One.\nTwo.", "url": said["url"]},
+        "text_now": {"title": "Ferry aground", "body": "One.\nTwo.", "url": body["url"]},
         "created_by": "a test",
     }
     assert progress.pop("started_at") == created_at
@@ -82,10 +82,10 @@ def test_an_alert_is_taken_on_shown_and_counted(client: Client, token: str) -> N
     assert created_at.endswith("Z")
 
 
-def test_breaking_news_is_good_for_longer(client: Client, token: str) -> None:
-    said = {**NEWS, "kind": "breaking"}
-    client.call("POST", NOTIFICATIONS, said, token=token)
-    client.call("POST", NOTIFICATIONS, {**said, "ttl": 60, "urgency": "low"}, token=token)
+def test_breaking_news_has_a_longer_default_ttl(client: Client, token: str) -> None:
+    body = {**NEWS, "kind": "breaking"}
+    client.call("POST", NOTIFICATIONS, body, token=token)
+    client.call("POST", NOTIFICATIONS, {**body, "ttl": 60, "urgency": "low"}, token=token)
     second, first = client.call("GET", NOTIFICATIONS, token=token).json["notifications"]
     assert (first["ttl"], first["urgency"]) == (12 * 3600, "high")
     assert (second["ttl"], second["urgency"]) == (60, "low")
@@ -122,7 +122,9 @@ def test_progress_adds_up_by_outcome_and_by_push_service(client: Client, token: 
     assert sum(outcomes.values()) == shown["progress"]["recipients"]
 
 
-def test_what_is_over_cannot_be_cancelled_nor_what_never_was(client: Client, token: str) -> None:
+def test_cancelling_a_cancelled_alert_is_409_and_an_unknown_one_404(
+    client: Client, token: str
+) -> None:
     location = client.call("POST", NOTIFICATIONS, NEWS, token=token).headers["Location"]
     assert client.call("POST", f"{location}/cancel", token=token).status_code == 202
     assert client.call("POST", f"{location}/cancel", token=token).status_code == 409
@@ -131,7 +133,7 @@ def test_what_is_over_cannot_be_cancelled_nor_what_never_was(client: Client, tok
         assert client.call("GET", f"{NOTIFICATIONS}/{id}", token=token).status_code == 404
 
 
-def test_the_same_key_is_the_same_alert(client: Client, token: str) -> None:
+def test_the_same_idempotency_key_publishes_once(client: Client, token: str) -> None:
     Reader(client, 0)
     headers = {"Idempotency-Key": "~" * 255}
     first = client.call("POST", NOTIFICATIONS, NEWS, token=token, headers=headers)
@@ -141,10 +143,10 @@ def test_the_same_key_is_the_same_alert(client: Client, token: str) -> None:
     assert again.headers["Location"] == first.headers["Location"]
     other = {**NEWS, "title": "Another"}
     before = stored(client)
-    answer = client.call("POST", NOTIFICATIONS, other, token=token, headers=headers)
-    assert answer.status_code == 409
+    response = client.call("POST", NOTIFICATIONS, other, token=token, headers=headers)
+    assert response.status_code == 409
     assert stored(client) == before
-    # Somebody else's key of that name is another key.
+    # The same key of another token is another key.
     third = client.call(
         "POST", NOTIFICATIONS, other, token=client.add_token("another"), headers=headers
     )
@@ -154,24 +156,24 @@ def test_the_same_key_is_the_same_alert(client: Client, token: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "two words", "x" * 256, "é"])
-def test_an_idempotency_key_is_visible_ascii(client: Client, token: str, key: str) -> None:
+def test_an_idempotency_key_must_be_visible_ascii(client: Client, token: str, key: str) -> None:
     headers = {"Idempotency-Key": key}
     before = stored(client)
-    answer = client.call("POST", NOTIFICATIONS, NEWS, token=token, headers=headers)
-    assert answer.status_code == 400
-    assert "Idempotency-Key" in answer.json["detail"]
+    response = client.call("POST", NOTIFICATIONS, NEWS, token=token, headers=headers)
+    assert response.status_code == 400
+    assert "Idempotency-Key" in response.json["detail"]
     assert stored(client) == before
 
 
-def test_a_list_is_read_page_by_page_newest_first(client: Client, token: str) -> None:
+def test_a_list_of_alerts_has_pages_and_is_newest_first(client: Client, token: str) -> None:
     for number in range(5):
         client.call("POST", NOTIFICATIONS, {**NEWS, "title": f"{number}"}, token=token)
     pages, cursor = [], ""
     while cursor is not None:
         path = f"{NOTIFICATIONS}?limit=2" + (f"&cursor={cursor}" if cursor else "")
-        answer = client.call("GET", path, token=token).json
-        pages.append([one["title"] for one in answer["notifications"]])
-        cursor = answer["next_cursor"]
+        response = client.call("GET", path, token=token).json
+        pages.append([one["title"] for one in response["notifications"]])
+        cursor = response["next_cursor"]
     assert pages == [["4", "3"], ["2", "1"], ["0"]]
 
 
@@ -187,33 +189,33 @@ def test_a_list_is_read_page_by_page_newest_first(client: Client, token: str) ->
         ("cursor=" + "9" * 400, "cursor"),
     ],
 )
-def test_a_page_that_cannot_be_is_refused(
+def test_an_invalid_limit_or_cursor_is_refused(
     client: Client, token: str, query: str, field: str
 ) -> None:
-    answer = client.call("GET", f"{NOTIFICATIONS}?{query}", token=token)
-    assert answer.status_code == 422
-    assert answer.json["errors"][0]["field"] == field
+    response = client.call("GET", f"{NOTIFICATIONS}?{query}", token=token)
+    assert response.status_code == 422
+    assert response.json["errors"][0]["field"] == field
 
 
 def test_an_audience_is_counted_without_sending(client: Client, token: str) -> None:
     for number, topics in enumerate((["world"], ["sport"], [])):
         Reader(client, number, topics=topics)
-    for said, reach in (
+    for audience, reach in (
         ({"everyone": True}, 3),
         ({"everyone": True, "topics": None, "exclude": ["sport"]}, 2),
         ({"topics": ["world", "sport"]}, 2),
         ({"topics": ["world"], "locales": ["fr"]}, 0),
     ):
-        answer = client.call("POST", f"{API}/audience", said, token=token)
-        assert answer.json == {"recipients": reach}
+        response = client.call("POST", f"{API}/audience", audience, token=token)
+        assert response.json == {"recipients": reach}
 
 
-def test_a_topic_is_made_reworded_and_taken_away(client: Client, token: str) -> None:
-    said = {"slug": "late-news", "name": " Late news ", "description": "", "default": True}
-    made = client.call("POST", f"{API}/topics", said, token=token)
+def test_a_topic_is_added_changed_and_deleted(client: Client, token: str) -> None:
+    body = {"slug": "late-news", "name": " Late news ", "description": "", "default": True}
+    made = client.call("POST", f"{API}/topics", body, token=token)
     assert made.status_code == 201
-    assert made.json == {**said, "name": "Late news"}
-    assert client.call("POST", f"{API}/topics", said, token=token).status_code == 409
+    assert made.json == {**body, "name": "Late news"}
+    assert client.call("POST", f"{API}/topics", body, token=token).status_code == 409
     path = made.headers["Location"]
     change = {"description": "After midnight", "default": False, "name": None}
     assert client.call("PATCH", path, change, token=token).json == {
@@ -229,7 +231,7 @@ def test_a_topic_is_made_reworded_and_taken_away(client: Client, token: str) -> 
         assert client.call(method, path, change, token=token).status_code == 404
 
 
-def test_a_topic_that_comes_back_has_no_followers(client: Client, token: str) -> None:
+def test_a_deleted_topic_that_is_added_again_has_no_followers(client: Client, token: str) -> None:
     reader = Reader(client, topics=["world"])
     assert client.call("DELETE", f"{API}/topics/world", token=token).status_code == 204
     assert reader.call("GET").json["topics"] == []
@@ -239,13 +241,13 @@ def test_a_topic_that_comes_back_has_no_followers(client: Client, token: str) ->
     assert reader.call("GET").json["topics"] == []
 
 
-def test_the_states_of_an_alert_allow_what_they_allow(client: Client, token: str) -> None:
+def test_pausing_resuming_and_cancelling_depend_on_the_state(client: Client, token: str) -> None:
     Reader(client)
     id = client.call("POST", NOTIFICATIONS, NEWS, token=token).json["id"]
 
     def do(what: str) -> tuple[int, str]:
-        answer = client.call("POST", f"{NOTIFICATIONS}/{id}/{what}", token=token).json
-        return answer["status"], answer.get("detail", "")
+        response = client.call("POST", f"{NOTIFICATIONS}/{id}/{what}", token=token).json
+        return response["status"], response.get("detail", "")
 
     assert do("resume") == (409, "This alert is already sending; it cannot be resumed.")
     assert do("pause") == ("paused", "")
@@ -259,7 +261,7 @@ def test_the_states_of_an_alert_allow_what_they_allow(client: Client, token: str
         assert "already cancelled" in words
 
 
-def test_what_keeps_readers_waiting_is_said_with_the_pace_and_the_last_ones_time(
+def test_progress_names_a_slow_push_service_and_the_last_readers_time(
     client: Client, token: str
 ) -> None:
     for number in range(30):
@@ -281,19 +283,19 @@ def limit_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat()[:19]
 
 
-def test_an_idempotency_key_belongs_to_one_address(client: Client, token: str) -> None:
+def test_the_same_idempotency_key_at_another_address_is_409(client: Client, token: str) -> None:
     Reader(client)
     for _ in range(2):
         client.call("POST", NOTIFICATIONS, NEWS, token=token)
-    said, key = {"title": "Ferry afloat"}, {"Idempotency-Key": "one"}
-    call = functools.partial(client.call, "POST", token=token, said=said, headers=key)
+    body, key = {"title": "Ferry afloat"}, {"Idempotency-Key": "one"}
+    call = functools.partial(client.call, "POST", token=token, json=body, headers=key)
     first = call(f"{NOTIFICATIONS}/1/correct")
     assert first.status_code == 202
     assert call(f"{NOTIFICATIONS}/1/correct").json == first.json
     assert call(f"{NOTIFICATIONS}/2/correct").status_code == 409
 
 
-def test_a_correction_is_measured_with_the_text_that_it_changes(client: Client, token: str) -> None:
+def test_the_size_of_a_correction_counts_the_text_that_stays(client: Client, token: str) -> None:
     Reader(client)
     long, path = "https://paper.example/" + "x" * 1900, f"{NOTIFICATIONS}/1/correct"
     client.call("POST", NOTIFICATIONS, NEWS, token=token)
@@ -306,7 +308,7 @@ def test_a_correction_is_measured_with_the_text_that_it_changes(client: Client, 
     assert client.call("POST", of_child, {"title": "B"}, token=token).status_code == 202
 
 
-def test_a_cancelled_alert_takes_its_correction_with_it(client: Client, token: str) -> None:
+def test_cancelling_an_alert_cancels_its_correction(client: Client, token: str) -> None:
     Reader(client)
     client.call("POST", NOTIFICATIONS, NEWS, token=token)
     child = client.call("POST", f"{NOTIFICATIONS}/1/correct", {"title": "B"}, token=token).json
@@ -340,12 +342,12 @@ EDITORS_CALLS = [
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "said", "scopes"),
+    ("method", "path", "body", "scopes"),
     EDITORS_CALLS,
     ids=[f"{method} {path}" for method, path, _, _ in EDITORS_CALLS],
 )
-def test_a_call_needs_a_token_of_its_scope(
-    client: Client, method: str, path: str, said: Any, scopes: set[str]
+def test_each_call_of_a_tool_needs_a_token_with_its_scope(
+    client: Client, method: str, path: str, body: Any, scopes: set[str]
 ) -> None:
     Reader(client)
     planned = method in ("PATCH", "DELETE") or path.endswith("send")
@@ -357,16 +359,16 @@ def test_a_call_needs_a_token_of_its_scope(
     tokens = {scope: client.add_token(scope, [scope]) for scope in every}
     before = stored(client)
     for scope in every - scopes:
-        answer = client.call(method, path, said, token=tokens[scope])
-        assert answer.status_code == 403
-        assert min(scopes) in answer.json["detail"]
+        response = client.call(method, path, body, token=tokens[scope])
+        assert response.status_code == 403
+        assert min(scopes) in response.json["detail"]
     for wrong in (None, "unknown", "é" * 50):
-        assert client.call(method, path, said, token=wrong).status_code == 401
+        assert client.call(method, path, body, token=wrong).status_code == 401
     assert stored(client) == before
-    assert client.call(method, path, said, token=tokens[min(scopes)]).status_code < 300
+    assert client.call(method, path, body, token=tokens[min(scopes)]).status_code < 300
 
 
-def test_every_call_that_needs_an_api_token_is_in_that_table(client: Client) -> None:
+def test_the_table_has_every_call_that_needs_an_api_token(client: Client) -> None:
     described = client.call("GET", f"{API}/openapi.json").json["paths"]
     guarded = {
         (method.upper(), path)

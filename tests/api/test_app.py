@@ -1,4 +1,4 @@
-"""What holds for every answer: who may read it, how often, and what is said when all fails."""
+"""What holds for all responses: other origins, headers, rates, failures; and the start."""
 
 from __future__ import annotations
 
@@ -42,18 +42,20 @@ def own_redis() -> Iterator[RedisServer]:
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_the_publishers_pages_may_read_what_readers_browsers_are_answered(
+def test_the_publishers_pages_may_read_every_response_for_readers(
     client: Client, method: str, path: str
 ) -> None:
     for body in ({}, {"data": b"x" * 9000}, {"json": {"wrong": True}}):
-        answer = client.call(method, path, headers={"Origin": SITE}, **body)
-        assert answer.headers["Access-Control-Allow-Origin"] == SITE
-        assert "Origin" in answer.vary
-        assert "Access-Control-Allow-Credentials" not in answer.headers
+        response = client.call(method, path, headers={"Origin": SITE}, **body)
+        assert response.headers["Access-Control-Allow-Origin"] == SITE
+        assert "Origin" in response.vary
+        assert "Access-Control-Allow-Credentials" not in response.headers
 
 
 @pytest.mark.parametrize("path", READERS_CALLS)
-def test_a_browser_is_told_what_the_publishers_pages_may_send(client: Client, path: str) -> None:
+def test_a_preflight_request_names_the_methods_and_headers_allowed(
+    client: Client, path: str
+) -> None:
     asked = {
         "Origin": SITE,
         "Access-Control-Request-Method": "POST",
@@ -70,52 +72,54 @@ def test_a_browser_is_told_what_the_publishers_pages_may_send(client: Client, pa
     "origin", ["https://evil.example", "http://paper.example", f"{SITE}.evil.example", "null", ""]
 )
 @pytest.mark.parametrize("path", READERS_CALLS)
-def test_no_other_page_may(client: Client, path: str, origin: str) -> None:
+def test_pages_of_other_sites_may_not_read_responses_for_readers(
+    client: Client, path: str, origin: str
+) -> None:
     for method in ("OPTIONS", READERS_CALLS[path][0]):
-        answer = client.app.test_client().open(
+        response = client.app.test_client().open(
             API + path, method=method, headers={"Origin": origin}
         )
-        assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
-        assert "Origin" in answer.vary
+        assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
+        assert "Origin" in response.vary
 
 
-def test_no_page_of_another_origin_reads_what_is_for_editors(client: Client) -> None:
+def test_no_other_origin_may_read_responses_for_tools(client: Client) -> None:
     headers = {"Origin": SITE, "Authorization": f"Bearer {client.add_token()}"}
     for path in ("/notifications", "/topics", "/openapi.json"):
         for method in ("GET", "OPTIONS"):
-            answer = client.app.test_client().open(API + path, method=method, headers=headers)
-            assert answer.status_code == 200
-            assert "Access-Control-Allow-Origin" not in answer.headers
+            response = client.app.test_client().open(API + path, method=method, headers=headers)
+            assert response.status_code == 200
+            assert "Access-Control-Allow-Origin" not in response.headers
 
 
-# Every answer -----------------------------------------------------------------------------------
+# Every response ---------------------------------------------------------------------------------
 
 
-def test_every_answer_is_fenced_in(client: Client) -> None:
+def test_every_response_has_a_content_security_policy(client: Client) -> None:
     browser = client.app.test_client()
     rules = [rule for rule in client.app.url_map.iter_rules() if "GET" in (rule.methods or ())]
     paths = [re.sub(r"<[^>]+>", "1", rule.rule) for rule in rules]
     assert len(paths) > 20
     for path in [*paths, "/nowhere", f"{API}/nowhere"]:
-        answer = browser.get(path, buffered=True)
-        assert answer.status_code < 500
-        policy = answer.headers["Content-Security-Policy"]
+        response = browser.get(path, buffered=True)
+        assert response.status_code < 500
+        policy = response.headers["Content-Security-Policy"]
         assert {"default-src 'self'", "object-src 'none'", "frame-ancestors 'none'"} <= set(
             policy.split("; ")
         )
         assert "unsafe" not in policy
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Referrer-Policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("path", ["/optin.js", "/sw.js", "/style.css", f"{API}/site", "/demo/"])
-def test_what_readers_fetch_is_the_same_for_all_of_them(client: Client, path: str) -> None:
-    answer = client.app.test_client().get(path, buffered=True)
-    assert "Cookie" not in answer.vary
-    assert "Set-Cookie" not in answer.headers
+def test_what_readers_fetch_does_not_depend_on_cookies(client: Client, path: str) -> None:
+    response = client.app.test_client().get(path, buffered=True)
+    assert "Cookie" not in response.vary
+    assert "Set-Cookie" not in response.headers
 
 
-def test_answers_of_the_api_are_kept_by_nobody_unless_they_say_so(client: Client) -> None:
+def test_responses_of_the_api_are_not_cached_by_default(client: Client) -> None:
     for path in ("/topics", "/subscriptions/0-0"):
         assert client.call("GET", API + path).headers["Cache-Control"] == "no-store"
 
@@ -130,18 +134,18 @@ def test_answers_of_the_api_are_kept_by_nobody_unless_they_say_so(client: Client
         ("DELETE", f"{API}/site", 405),
     ],
 )
-def test_an_address_of_the_api_that_is_none_answers_with_a_problem(
+def test_unknown_addresses_and_methods_get_a_problem_document(
     client: Client, method: str, path: str, status: int
 ) -> None:
-    answer = client.call(method, path)
-    assert answer.status_code == status
-    assert ("Allow" in answer.headers) == (status == 405)
+    response = client.call(method, path)
+    assert response.status_code == status
+    assert ("Allow" in response.headers) == (status == 405)
 
 
-# How often --------------------------------------------------------------------------------------
+# Rates ------------------------------------------------------------------------------------------
 
 
-def test_who_subscribes_too_fast_is_told_when_to_come_back(client: Client) -> None:
+def test_subscribing_too_often_is_429_with_retry_after(client: Client) -> None:
     def statuses(address: str, times: int) -> list[int]:
         return [
             client.call("POST", f"{API}/subscriptions", {}, address=address).status_code
@@ -149,57 +153,57 @@ def test_who_subscribes_too_fast_is_told_when_to_come_back(client: Client) -> No
         ]
 
     assert statuses("192.0.2.1", 60) == [422] * 60
-    answer = client.call("POST", f"{API}/subscriptions", {}, address="192.0.2.1")
-    assert answer.status_code == 429
-    assert answer.headers["Retry-After"] == "60"
-    # Others are not, and neither is this one when it only looks.
+    response = client.call("POST", f"{API}/subscriptions", {}, address="192.0.2.1")
+    assert response.status_code == 429
+    assert response.headers["Retry-After"] == "60"
+    # Other addresses may still subscribe, and this one may still read.
     assert statuses("192.0.2.2", 1) == [422]
     assert client.call("GET", f"{API}/site", address="192.0.2.1").status_code == 200
 
 
-def test_asking_whether_one_may_ask_does_not_count(client: Client) -> None:
+def test_preflight_requests_do_not_count_against_a_rate(client: Client) -> None:
     browser = client.app.test_client()
     for _ in range(70):
         assert browser.options(f"{API}/subscriptions").status_code == 200
     assert browser.post(f"{API}/subscriptions", json={}).status_code == 422
 
 
-def test_nor_does_asking_what_a_tool_may_do(client: Client) -> None:
+def test_options_requests_do_not_count_against_the_rate_of_tools(client: Client) -> None:
     browser = client.app.test_client()
     for _ in range(601):
         assert browser.options(f"{API}/topics").status_code == 200
 
 
-def test_callers_of_ipv4_are_told_apart_where_the_server_listens_on_ipv6_for_both(
+def test_ipv4_callers_of_a_server_that_listens_on_ipv6_are_told_apart(
     client: Client,
 ) -> None:
     for _ in range(61):
         client.call("POST", f"{API}/subscriptions", {}, address="::ffff:192.0.2.1")
     for address, status in (("192.0.2.1", 429), ("::ffff:192.0.2.2", 422)):
-        answer = client.call("POST", f"{API}/subscriptions", {}, address=address)
-        assert answer.status_code == status
+        response = client.call("POST", f"{API}/subscriptions", {}, address=address)
+        assert response.status_code == status
 
 
-def test_what_costs_much_is_limited_however_many_readers_an_address_invents(
+def test_an_address_has_a_rate_however_many_readers_call_from_it(
     client: Client,
 ) -> None:
     readers = [Reader(client, number) for number in range(4)]
     asked = [readers[n % 4].call("GET", "/export", address="192.0.2.1") for n in range(31)]
-    assert [answer.status_code for answer in asked] == [200] * 30 + [429]
+    assert [response.status_code for response in asked] == [200] * 30 + [429]
     assert readers[0].call("GET", "/export", address="192.0.2.2").status_code == 200
 
 
-def test_an_ipv6_network_is_one_caller(client: Client) -> None:
+def test_an_ipv6_network_counts_as_one_caller(client: Client) -> None:
     for number in range(60):
         address = f"2001:db8:0:1::{number:x}"
         client.call("POST", f"{API}/subscriptions", {}, address=address)
     for address, status in (("2001:db8:0:1:ffff::", 429), ("2001:db8:0:2::", 422)):
-        answer = client.call("POST", f"{API}/subscriptions", {}, address=address)
-        assert answer.status_code == status
+        response = client.call("POST", f"{API}/subscriptions", {}, address=address)
+        assert response.status_code == status
 
 
 def test_an_address_is_never_stored(client: Client) -> None:
-    for _ in range(10):  # the first few are not counted in Redis
+    for _ in range(10):  # each process counts the first few itself
         client.call("POST", f"{API}/subscriptions", {}, address="192.0.2.77")
     store = client.runtime.store.redis
     keys = store.keys()
@@ -208,36 +212,36 @@ def test_an_address_is_never_stored(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("proxies", "status"), [("0", 429), ("1", 422), ("2", 429)])
-def test_only_trusted_proxies_are_believed_who_calls(
+def test_only_trusted_proxies_may_name_the_callers_address(
     redis_url: str, proxies: str, status: int
 ) -> None:
     client = Client(make_app(redis_url, TRUSTED_PROXIES=proxies))
     for number in range(61):
-        # What the reader writes comes first; the proxy appends what it saw.
-        said = f"10.0.0.{number}" if proxies == "1" else f"10.0.0.{number}, 192.0.2.9, 192.0.2.8"
-        headers = {"X-Forwarded-For": said}
+        # The caller's own claim comes first; each proxy appends the address that it sees.
+        claimed = f"10.0.0.{number}" if proxies == "1" else f"10.0.0.{number}, 192.0.2.9, 192.0.2.8"
+        headers = {"X-Forwarded-For": claimed}
         path = f"{API}/subscriptions"
-        answer = client.call("POST", path, {}, headers=headers, address="127.0.0.1")
-    assert answer.status_code == status
+        response = client.call("POST", path, {}, headers=headers, address="127.0.0.1")
+    assert response.status_code == status
 
 
-def test_each_api_token_has_a_rate_of_its_own(client: Client) -> None:
+def test_each_api_token_has_its_own_rate(client: Client) -> None:
     fast, slow = client.add_token("fast"), client.add_token("slow")
     statuses = [
         client.call("GET", f"{API}/topics", token=fast, address="192.0.2.1").status_code
         for _ in range(601)
     ]
     assert statuses == [200] * 600 + [429]
-    # Whatever it calls, and from wherever.
+    # For all calls together, from any address.
     assert client.call("GET", f"{API}/notifications", token=fast).status_code == 429
-    answer = client.call("GET", f"{API}/topics", token=slow, address="192.0.2.1")
-    assert answer.status_code == 200
+    response = client.call("GET", f"{API}/topics", token=slow, address="192.0.2.1")
+    assert response.status_code == 200
 
 
 # When something fails ---------------------------------------------------------------------------
 
 
-def test_without_redis_every_call_says_so_and_recovers_with_it(own_redis: RedisServer) -> None:
+def test_without_redis_every_call_is_503_and_works_again_with_it(own_redis: RedisServer) -> None:
     client = Client(make_app(own_redis.url))
     token = client.add_token()
     reader = client.call("POST", f"{API}/subscriptions", {"subscription": browser()}).json
@@ -253,18 +257,18 @@ def test_without_redis_every_call_says_so_and_recovers_with_it(own_redis: RedisS
         ("DELETE", f"{API}/subscriptions/{reader['id']}", None, reader["token"]),
     ]
     own_redis.stop()
-    for method, path, said, with_token in calls:
-        answer = client.call(method, path, said, token=with_token)
-        assert answer.status_code == 503
-        assert "Redis" in answer.json["detail"]
-        assert answer.headers["Retry-After"]
+    for method, path, body, with_token in calls:
+        response = client.call(method, path, body, token=with_token)
+        assert response.status_code == 503
+        assert "Redis" in response.json["detail"]
+        assert response.headers["Retry-After"]
     assert client.call("GET", "/healthz").status_code == 200
     own_redis.start()
-    for method, path, said, with_token in calls:
-        assert client.call(method, path, said, token=with_token).status_code < 300
+    for method, path, body, with_token in calls:
+        assert client.call(method, path, body, token=with_token).status_code < 300
 
 
-def test_when_redis_is_full_nothing_new_is_stored_but_readers_leave_and_alerts_stop(
+def test_with_a_full_redis_readers_can_leave_and_alerts_be_cancelled(
     own_redis: RedisServer,
 ) -> None:
     client = Client(make_app(own_redis.url))
@@ -274,14 +278,14 @@ def test_when_redis_is_full_nothing_new_is_stored_but_readers_leave_and_alerts_s
     with redis.Redis.from_url(own_redis.url) as admin:
         admin.config_set("maxmemory", "1")
     before = stored(client)
-    for path, said in (
+    for path, body in (
         ("/subscriptions", {"subscription": browser(1)}),
         ("/notifications", NEWS),
         ("/topics", {"slug": "new", "name": "New"}),
     ):
-        answer = client.call("POST", API + path, said, token=token)
-        assert answer.status_code == 503
-        assert "full" in answer.json["detail"]
+        response = client.call("POST", API + path, body, token=token)
+        assert response.status_code == 503
+        assert "full" in response.json["detail"]
     assert stored(client) == before
     stopped = client.call("POST", f"{alert.headers['Location']}/cancel", token=token)
     assert stopped.status_code == 202
@@ -290,7 +294,7 @@ def test_when_redis_is_full_nothing_new_is_stored_but_readers_leave_and_alerts_s
     assert client.runtime.store.subscriptions.count() == 0
 
 
-def test_a_surprise_is_logged_with_its_place_but_without_what_it_was_about(
+def test_an_unexpected_error_is_logged_with_its_place_but_not_its_message(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> str:
@@ -298,33 +302,33 @@ def test_a_surprise_is_logged_with_its_place_but_without_what_it_was_about(
 
     client.app.add_url_rule("/api/broken", view_func=broken)
     with caplog.at_level(logging.DEBUG):
-        answer = client.app.test_client().get("/api/broken?endpoint=a-secret")
-    assert answer.status_code == 500
-    assert answer.mimetype == "application/problem+json"
-    assert "Traceback" not in answer.text
+        response = client.app.test_client().get("/api/broken?endpoint=a-secret")
+    assert response.status_code == 500
+    assert response.mimetype == "application/problem+json"
+    assert "Traceback" not in response.text
     assert "LookupError" in caplog.text
     assert f'"{__file__}", line {broken.__code__.co_firstlineno + 1}' in caplog.text
-    assert "a-secret" not in caplog.text + answer.text
+    assert "a-secret" not in caplog.text + response.text
 
 
 def test_nothing_that_a_reader_sends_is_logged(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        said = {"subscription": browser()}
-        reader = client.call("POST", f"{API}/subscriptions", said).json
+        body = {"subscription": browser()}
+        reader = client.call("POST", f"{API}/subscriptions", body).json
         client.call("PATCH", f"{API}/subscriptions/{reader['id']}", {"x": 1}, token=reader["token"])
-        said["subscription"]["keys"]["auth"] += "x"
-        client.call("POST", f"{API}/subscriptions", said)
-    keys = said["subscription"]["keys"]
-    for secret in (said["subscription"]["endpoint"], keys["p256dh"], keys["auth"], reader["token"]):
+        body["subscription"]["keys"]["auth"] += "x"
+        client.call("POST", f"{API}/subscriptions", body)
+    keys = body["subscription"]["keys"]
+    for secret in (body["subscription"]["endpoint"], keys["p256dh"], keys["auth"], reader["token"]):
         assert secret not in caplog.text
 
 
 # The description --------------------------------------------------------------------------------
 
 
-def test_the_description_has_every_call_of_the_api_and_no_other(client: Client) -> None:
+def test_the_description_has_exactly_the_calls_of_the_api(client: Client) -> None:
     described = client.call("GET", f"{API}/openapi.json").json
     assert described["openapi"] == "3.1.0"
     calls = {(method.upper(), path) for path, row in described["paths"].items() for method in row}
@@ -338,19 +342,19 @@ def test_the_description_has_every_call_of_the_api_and_no_other(client: Client) 
     assert len(calls) > 15
 
 
-def test_the_description_is_whole(client: Client) -> None:
-    answer = client.call("GET", f"{API}/openapi.json")
-    schemas = answer.json["components"]["schemas"]
-    references = set(re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', answer.text))
+def test_the_description_defines_every_model_and_names_every_call(client: Client) -> None:
+    response = client.call("GET", f"{API}/openapi.json")
+    schemas = response.json["components"]["schemas"]
+    references = set(re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', response.text))
     assert references <= set(schemas)
     assert {"NewSubscription", "PushSubscription", "NewNotification"} <= references
-    assert "$defs" not in answer.text
-    operations = [call for row in answer.json["paths"].values() for call in row.values()]
+    assert "$defs" not in response.text
+    operations = [call for row in response.json["paths"].values() for call in row.values()]
     assert all(operation["summary"] for operation in operations)
     assert len({operation["operationId"] for operation in operations}) == len(operations)
 
 
-def test_the_service_is_ready_and_says_how_many_workers_there_are(client: Client) -> None:
+def test_readyz_says_how_many_workers_there_are(client: Client) -> None:
     assert client.call("GET", "/healthz").json == {"status": "alive"}
     assert client.call("GET", "/readyz").json == {"status": "ready", "workers": 0}
 
@@ -358,7 +362,7 @@ def test_the_service_is_ready_and_says_how_many_workers_there_are(client: Client
 # The start --------------------------------------------------------------------------------------
 
 
-def test_the_application_starts_from_the_environment_over_the_keys_in_data_dir(
+def test_settings_of_the_environment_go_before_the_keys_in_data_dir(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = make_secrets(tmp_path)
@@ -375,7 +379,9 @@ def test_the_application_starts_from_the_environment_over_the_keys_in_data_dir(
 
 
 @pytest.mark.parametrize("missing", ["REDIS_URL", "SECRET_KEY", "VAPID_PRIVATE_KEY"])
-def test_the_application_does_not_start_without_what_it_needs(redis_url: str, missing: str) -> None:
+def test_the_application_does_not_start_without_a_required_setting(
+    redis_url: str, missing: str
+) -> None:
     environment = {
         "REDIS_URL": redis_url,
         "SECRET_KEY": "a secret of at least 32 characters",
@@ -386,7 +392,7 @@ def test_the_application_does_not_start_without_what_it_needs(redis_url: str, mi
         create_app(Config.read(environment))
 
 
-def test_a_new_key_is_used_for_new_subscriptions_and_the_old_one_for_the_old(
+def test_new_subscriptions_use_the_first_vapid_key_and_old_ones_keep_theirs(
     redis_url: str,
 ) -> None:
     before = Client(make_app(redis_url))

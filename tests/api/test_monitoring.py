@@ -1,4 +1,4 @@
-"""What Prometheus is told: true to the store, the same from every process, and no secret in it."""
+"""The figures for Prometheus: true to the store, the same from every process, without secrets."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Series = tuple[str, frozenset[str]]
 
 
 def scrape(client: Client) -> dict[Series, float]:
-    """Every figure, by its name and the values of its labels."""
-    answer = client.call("GET", "/metrics", token=client.add_token("Prometheus", ["read"]))
-    assert answer.status_code == 200
+    """Return every figure, by its name and the values of its labels."""
+    response = client.call("GET", "/metrics", token=client.add_token("Prometheus", ["read"]))
+    assert response.status_code == 200
     return {
         (sample.name.removeprefix("stoppress_"), frozenset(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(answer.text)
+        for family in text_string_to_metric_families(response.text)
         for sample in family.samples
     }
 
@@ -42,7 +42,7 @@ def figure(figures: dict[Series, float], name: str, *labels: str) -> float:
     return figures[name, frozenset(labels)]
 
 
-def test_the_figures_follow_from_what_became_of_an_alert(
+def test_the_figures_follow_the_outcomes_of_an_alert(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(40)
@@ -77,7 +77,7 @@ def test_the_figures_follow_from_what_became_of_an_alert(
     assert not [labels for name, labels in figures if name == "notifications_active"]
 
 
-def test_an_alert_that_nobody_sends_shows_as_work_left(installation: Installation) -> None:
+def test_an_alert_without_a_worker_shows_as_work_left(installation: Installation) -> None:
     installation.seed(7)
     client = Client(create_app(installation.config))
     notification = client.runtime.publishing.get(installation.publish())
@@ -97,7 +97,7 @@ def test_an_alert_that_nobody_sends_shows_as_work_left(installation: Installatio
     assert figure(figures, "recipients_left") == 0
 
 
-def test_a_worker_that_was_killed_is_soon_not_counted_any_more(installation: Installation) -> None:
+def test_a_killed_worker_is_soon_no_longer_counted(installation: Installation) -> None:
     queue, redis = installation.runtime.job_queue, installation.runtime.store.redis
     worker, other = installation.worker(), installation.worker()
     wait_until(lambda: queue.workers() == 2)
@@ -110,7 +110,7 @@ def test_a_worker_that_was_killed_is_soon_not_counted_any_more(installation: Ins
     assert client.call("GET", "/readyz").json == {"status": "ready", "workers": 1}
 
 
-def test_a_worker_gives_signs_of_life_while_it_waits_and_while_it_works(
+def test_a_worker_gives_heartbeats_while_it_waits_and_while_it_works(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1)
@@ -136,7 +136,7 @@ def test_a_worker_gives_signs_of_life_while_it_waits_and_while_it_works(
     assert redis.hget(key, "state") == b"busy", "and not only when a job begins or ends"
 
 
-def test_outcomes_are_forgotten_after_a_day_but_never_those_of_an_alert_still_being_sent(
+def test_outcomes_show_for_a_day_and_as_long_as_an_alert_is_sent(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installation.seed(3)
@@ -154,7 +154,7 @@ def test_outcomes_are_forgotten_after_a_day_but_never_those_of_an_alert_still_be
     assert figure(figures, "recipients_left") == 3
 
 
-def test_every_process_says_the_same_and_asking_changes_nothing(client: Client) -> None:
+def test_all_processes_return_the_same_figures_and_change_nothing(client: Client) -> None:
     for number in range(3):
         client.call("POST", "/api/v1/subscriptions", {"subscription": browser(number)})
     token = client.add_token("Prometheus", ["read"])
@@ -162,11 +162,11 @@ def test_every_process_says_the_same_and_asking_changes_nothing(client: Client) 
     other = Client(make_app(client.runtime.config.redis_url))
     pages = [one.call("GET", "/metrics", token=token).text for one in (client, other, client)]
     assert stored(client) == before
-    # Redis' own memory is another from one moment to the next.
+    # The figures of Redis' own memory change all the time.
     assert len({page.partition("# HELP stoppress_redis_memory")[0] for page in pages}) == 1
 
 
-def test_push_services_are_told_apart_by_name_however_many_hosts_they_have(client: Client) -> None:
+def test_a_push_service_is_one_label_however_many_hosts_it_has(client: Client) -> None:
     services, now = client.runtime.store.services, time.time()
     for host in ("a.notify.windows.com", "b.notify.windows.com", "web.push.apple.com"):
         services.rest(f"https://{host}", Rest(1, now, now + 60, "503"))
@@ -182,7 +182,7 @@ def test_push_services_are_told_apart_by_name_however_many_hosts_they_have(clien
     assert not [labels for _, labels in figures if "windows" in str(labels)]
 
 
-def test_no_endpoint_key_or_secret_is_told(client: Client) -> None:
+def test_the_figures_contain_no_endpoint_key_or_secret(client: Client) -> None:
     reader = browser()
     client.call("POST", "/api/v1/subscriptions", {"subscription": reader})
     token = client.add_token("Prometheus", ["read"])
@@ -193,7 +193,7 @@ def test_no_endpoint_key_or_secret_is_told(client: Client) -> None:
         assert secret not in page
 
 
-def test_a_key_that_is_not_set_any_more_shows_while_readers_depend_on_it(client: Client) -> None:
+def test_an_old_vapid_key_shows_while_readers_depend_on_it(client: Client) -> None:
     client.call("POST", "/api/v1/subscriptions", {"subscription": browser()})
     old, new = client.runtime.keys.vapid[0], VapidKey.generate()
     both = Client(
@@ -204,7 +204,7 @@ def test_a_key_that_is_not_set_any_more_shows_while_readers_depend_on_it(client:
     assert figure(figures, "vapid_key_subscriptions", b64url(old.public)[:20], "2") == 1
 
 
-def test_monitors_are_answered_while_redis_is_full_and_told_when_it_is_away() -> None:
+def test_figures_are_served_while_redis_is_full_and_are_503_without_it() -> None:
     with RedisServer() as server:
         client = Client(make_app(server.url))
         token = client.add_token("Prometheus", ["read"])
@@ -216,7 +216,7 @@ def test_monitors_are_answered_while_redis_is_full_and_told_when_it_is_away() ->
         assert client.call("GET", "/metrics", token=token).status_code == 503
 
 
-def test_the_clock_goes_on_while_redis_is_full_and_says_how_long_ago_it_did() -> None:
+def test_the_clock_leads_on_while_redis_is_full() -> None:
     with RedisServer() as server:
         client = Client(make_app(server.url))
         stored = client.runtime.store.installation

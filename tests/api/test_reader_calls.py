@@ -1,4 +1,4 @@
-"""What a reader's browser asks with its own token: what was missed, a test, everything stored."""
+"""Calls with a reader's own token: missed alerts, a test, everything that is stored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CALLS = [("GET", "/alerts"), ("POST", "/test"), ("GET", "/export")]
 
 
 @pytest.mark.parametrize(("method", "what"), CALLS)
-def test_only_the_readers_own_token_opens_anything(client: Client, method: str, what: str) -> None:
+def test_only_the_readers_own_token_is_accepted(client: Client, method: str, what: str) -> None:
     reader, other = Reader(client, 0), Reader(client, 1)
     before = client.runtime.publishing.latest(10)
     assert reader.call(method, what, token=None).status_code == 401
@@ -50,18 +50,18 @@ def test_only_the_readers_own_token_opens_anything(client: Client, method: str, 
 
 
 @pytest.mark.parametrize(("method", "what"), CALLS)
-def test_pages_of_the_publisher_may_call_it(client: Client, method: str, what: str) -> None:
+def test_the_publishers_pages_may_call_it(client: Client, method: str, what: str) -> None:
     headers = {"Origin": "https://paper.example"}
-    answer = Reader(client).call(method, what, headers=headers)
-    assert answer.status_code in (200, 202)
-    assert answer.headers["Access-Control-Allow-Origin"] == "https://paper.example"
-    assert answer.headers["Cache-Control"] == "no-store"
+    response = Reader(client).call(method, what, headers=headers)
+    assert response.status_code in (200, 202)
+    assert response.headers["Access-Control-Allow-Origin"] == "https://paper.example"
+    assert response.headers["Cache-Control"] == "no-store"
 
 
-# What was missed --------------------------------------------------------------------------------
+# Missed alerts ----------------------------------------------------------------------------------
 
 
-def test_what_was_missed_are_the_alerts_that_the_reader_would_get_now(client: Client) -> None:
+def test_missed_alerts_are_those_that_the_reader_would_get_now(client: Client) -> None:
     topics = Audience(topics=("world",))
     reader, other = Reader(client, 0, topics=["world"], locale="fr-CA"), Reader(client, 1)
     publish(client, "everyone")
@@ -77,22 +77,22 @@ def test_what_was_missed_are_the_alerts_that_the_reader_would_get_now(client: Cl
     client.runtime.publishing.pause(publish(client, "paused"))
     assert missed(reader) == ["paused", "in French", "world", "everyone"]
     assert missed(other) == ["paused", "not world", "everyone"]
-    reader.call("PATCH", said={"topics": ["sport"]})
+    reader.call("PATCH", json={"topics": ["sport"]})
     assert missed(reader) == ["paused", "in French", "not world", "sport", "everyone"]
 
 
-def test_stories_followed_and_muted_are_missed_accordingly(client: Client) -> None:
+def test_followed_and_muted_stories_decide_which_alerts_were_missed(client: Client) -> None:
     reader = Reader(client)
     publish(client, "quake", Audience(topics=("world",), story="quake"))
     publish(client, "storm", Audience(everyone=True, story="storm"))
     assert missed(reader) == ["storm"]
-    reader.call("PATCH", said={"followed_stories": ["quake"], "muted_stories": ["storm"]})
+    reader.call("PATCH", json={"followed_stories": ["quake"], "muted_stories": ["storm"]})
     assert missed(reader) == ["quake"]
     (shown,) = reader.call("GET", "/alerts").json["alerts"]
     assert shown["story"] == "quake"
 
 
-def test_the_last_ten_are_shown_newest_first_with_the_words_as_corrected(client: Client) -> None:
+def test_the_last_ten_missed_alerts_are_shown_with_corrected_texts(client: Client) -> None:
     reader = Reader(client)
     ids = [publish(client, f"{number}") for number in range(12)]
     client.runtime.publishing.correct(
@@ -104,14 +104,14 @@ def test_the_last_ten_are_shown_newest_first_with_the_words_as_corrected(client:
         *(str(n) for n in range(10, 1, -1)),
     ]
     assert alerts[0].pop("sent_at").endswith("Z")
-    said = content()
-    assert alerts[0] == {"title": "Corrected", "body": said.body, "url": said.url, "story": None}
+    given = content()
+    assert alerts[0] == {"title": "Corrected", "body": given.body, "url": given.url, "story": None}
 
 
 # A test -----------------------------------------------------------------------------------------
 
 
-def test_a_test_goes_to_this_browser_alone_and_through_the_real_thing(
+def test_a_test_reaches_this_browser_alone_by_its_push_service(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(5)
@@ -120,8 +120,8 @@ def test_a_test_goes_to_this_browser_alone_and_through_the_real_thing(
     client = Client(create_app(installation.config))
     one = installation.runtime.store.subscriptions.get(SubscriptionId(0, 3))
     token = installation.runtime.tokens.reader(one.id, one.auth)
-    answer = client.call("POST", f"{SUBSCRIPTIONS}/{one.id}/test", token=token)
-    assert (answer.status_code, answer.json) == (202, {"status": "sending", "recipients": 1})
+    response = client.call("POST", f"{SUBSCRIPTIONS}/{one.id}/test", token=token)
+    assert (response.status_code, response.json) == (202, {"status": "sending", "recipients": 1})
     push.wait_for(1, timeout=30)
     installation.over(1)
     (message,) = push.received
@@ -136,9 +136,7 @@ def newest(client: Client) -> Notification:
 @pytest.mark.parametrize(
     ("locale", "title"), [("en-GB", "This is a test"), ("fr", "Ceci est un essai"), ("lv", "This")]
 )
-def test_a_test_says_what_it_is_in_the_readers_language(
-    client: Client, locale: str, title: str
-) -> None:
+def test_a_test_is_written_in_the_readers_language(client: Client, locale: str, title: str) -> None:
     reader = Reader(client, locale=locale)
     reader.call("POST", "/test")
     one = newest(client)
@@ -148,7 +146,7 @@ def test_a_test_says_what_it_is_in_the_readers_language(
     assert one.audience == Audience(subscription=SubscriptionId.parse(reader.id))
 
 
-def test_three_tests_a_minute_are_enough_for_one_reader(client: Client) -> None:
+def test_a_reader_gets_at_most_three_tests_a_minute(client: Client) -> None:
     reader, other = Reader(client, 0), Reader(client, 1)
     assert [reader.call("POST", "/test").status_code for _ in range(4)] == [202, 202, 202, 429]
     refused = reader.call("POST", "/test")
@@ -157,7 +155,7 @@ def test_three_tests_a_minute_are_enough_for_one_reader(client: Client) -> None:
     assert other.call("POST", "/test").status_code == 202
 
 
-def test_editors_see_nothing_of_readers_tests_and_the_store_forgets_them(client: Client) -> None:
+def test_readers_tests_are_in_no_list_of_alerts_and_expire(client: Client) -> None:
     reader, publishing = Reader(client), client.runtime.publishing
     id = publish(client, "News")
     reader.call("POST", "/test")
@@ -173,12 +171,12 @@ def test_editors_see_nothing_of_readers_tests_and_the_store_forgets_them(client:
     assert redis.ttl(f"{{g}}:n:{id}") == -1
 
 
-def test_what_is_listed_costs_the_same_however_many_tests_readers_asked_for(
+def test_the_cost_of_a_list_does_not_grow_with_readers_tests(
     client: Client,
 ) -> None:
     id, draft = publish(client, "News"), publish(client, "Later", draft=True)
     redis = client.runtime.store.redis
-    redis.incrby("{g}:n", 10_000)  # as many welcomes, long forgotten
+    redis.incrby("{g}:n", 10_000)  # as if so many welcomes had expired
     newer = publish(client, "More news")
     before = redis.info("stats")["total_commands_processed"]
     latest = client.runtime.publishing.latest
@@ -187,7 +185,7 @@ def test_what_is_listed_costs_the_same_however_many_tests_readers_asked_for(
     assert redis.info("stats")["total_commands_processed"] - before < 20
 
 
-def test_readers_tests_give_way_to_alerts(client: Client) -> None:
+def test_no_test_is_sent_while_many_alerts_are_active(client: Client) -> None:
     reader = Reader(client)
     ids = [publish(client, "News") for _ in range(50)]
     refused = reader.call("POST", "/test")
@@ -197,7 +195,7 @@ def test_readers_tests_give_way_to_alerts(client: Client) -> None:
     assert reader.call("POST", "/test").status_code == 202
 
 
-def test_a_browser_that_is_gone_is_sent_no_test(client: Client) -> None:
+def test_a_gone_browser_gets_no_test(client: Client) -> None:
     reader = Reader(client)
     mark_gone(client, reader)
     assert reader.call("POST", "/test").json["recipients"] == 0
@@ -212,7 +210,7 @@ def mark_gone(client: Client, reader: Reader) -> None:
 # Everything stored ------------------------------------------------------------------------------
 
 
-def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> None:
+def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client) -> None:
     publish(client, "opens", Audience(everyone=True, story="quake"))
     reader = Reader(
         client,
@@ -236,65 +234,65 @@ def test_a_reader_gets_everything_that_is_stored_as_a_file(client: Client) -> No
     today = day("Europe/Riga", int(time.time()) // QUARTER)
     runtime.store.daily.count(sent, 0, today, [0], [9])
 
-    answer = reader.call("GET", "/export")
-    assert answer.headers["Content-Disposition"] == "attachment; filename=alerts.json"
-    said, chosen = answer.json, reader.call("GET").json
-    assert {name: said.pop(name) for name in chosen} == chosen
-    (alert,) = said.pop("alerts_handed_over")
+    response = reader.call("GET", "/export")
+    assert response.headers["Content-Disposition"] == "attachment; filename=alerts.json"
+    exported, chosen = response.json, reader.call("GET").json
+    assert {name: exported.pop(name) for name in chosen} == chosen
+    (alert,) = exported.pop("alerts_handed_over")
     assert alert["title"] == "Handed over"
-    (alert,) = said.pop("alerts_held")
+    (alert,) = exported.pop("alerts_held")
     assert alert["title"] == "Held"
-    assert said.pop("alerts_counted") == {f"{today}": 1}
-    assert said.pop("last_seen_on") >= chosen["subscribed_on"]
+    assert exported.pop("alerts_counted") == {f"{today}": 1}
+    assert exported.pop("last_seen_on") >= chosen["subscribed_on"]
     given = browser()
-    assert said == {
+    assert exported == {
         "left_to_the_newsroom": ["quiet_hours"],
         "endpoint": given["endpoint"],
         "keys": given["keys"],
         "vapid_public_key": client.runtime.keys.current,
         "called_gone_by_its_push_service": False,
     }
-    assert VAPID.text not in answer.text
+    assert VAPID.text not in response.text
     mark_gone(client, reader)
     assert reader.call("GET", "/export").json["called_gone_by_its_push_service"]
 
 
-# With which words `/privacy` lists what the file has.
+# The words with which `/privacy` lists the fields of the export.
 LISTED = {
-    "alerts_counted": "how many alerts you had on a day",
-    "alerts_handed_over": "that the push service took it",
-    "alerts_held": "What waits until your quiet hours end",
-    "allow_breaking": "whether breaking news may pass",
+    "alerts_counted": "how many alerts you got in a day",
+    "alerts_handed_over": "that the push service accepted it",
+    "alerts_held": "has to wait until your quiet hours end",
+    "allow_breaking": "whether breaking news may come at any time",
     "called_gone_by_its_push_service": "has told us that your browser is gone",
-    "confirmed": "whether you have yet to confirm",
-    "daily_limit": "the most alerts you want in a day",
-    "endpoint": "an address for us at its maker’s push service",
-    "followed_stories": "the running stories you follow",
-    "id": "under a number",
+    "confirmed": "whether you have confirmed your subscription",
+    "daily_limit": "your limit for a day",
+    "endpoint": "an address for alerts from the push service",
+    "followed_stories": "running stories that you follow",
+    "id": "Under a number",
     "keys": "two keys",
-    "last_seen_on": "the day on which your browser last looked in",
+    "last_seen_on": "the day on which your browser last visited us",
     "left_to_the_newsroom": "your quiet hours",
     "locale": "the language",
-    "muted_stories": "have muted",
+    "muted_stories": "the stories that you muted",
     "paused_until": "a pause and when it ends",
     "quiet_hours": "your quiet hours",
-    "receipts": "whether you want nothing counted",
+    "receipts": "whether you do not want to be counted",
     "subscribed_on": "the day on which you subscribed",
     "timezone": "the time zone of your browser",
-    "topics": "the subjects you follow",
-    "vapid_public_key": "which key of ours signs for them",
-    "wording": "the wording with which you were asked",
+    "topics": "the topics",
+    "vapid_public_key": "which of our own keys signs the alerts",
+    "wording": "the wording of the question",
 }
 
 
-def test_readers_are_told_of_all_that_they_are_handed(client: Client) -> None:
+def test_the_privacy_page_lists_every_field_of_the_export(client: Client) -> None:
     page = client.app.test_client().get("/privacy").text
     assert set(Reader(client).call("GET", "/export").json) == set(LISTED)
     assert [name for name, words in LISTED.items() if words not in page] == []
 
 
 def held(client: Client) -> dict[str, Any]:
-    """What the store holds; bitmaps as numbers, so that only their bits count."""
+    """Return what the store holds; bitmaps as numbers, so that only their bits count."""
     redis = client.runtime.store.redis
     found: dict[str, Any] = {}
     for key in redis.scan_iter():
@@ -310,7 +308,7 @@ def held(client: Client) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def test_who_leaves_leaves_nothing_but_a_digest_for_thirty_days(client: Client) -> None:
+def test_a_reader_who_leaves_leaves_only_a_digest_for_thirty_days(client: Client) -> None:
     everything: dict[str, Any] = {
         "topics": ["world", "sport"],
         "locale": "lv",
@@ -325,7 +323,7 @@ def test_who_leaves_leaves_nothing_but_a_digest_for_thirty_days(client: Client) 
     }
     for story in ("quake", "storm"):
         publish(client, story, Audience(everyone=True, story=story))
-    Reader(client, 0, **everything)  # of whom things are kept, so that all there can be is there
+    Reader(client, 0, **everything)  # makes every key that a subscription can make
     before = held(client)
     reader = Reader(client, 1, **everything)
     mark_gone(client, reader)

@@ -1,4 +1,4 @@
-"""What each call refuses, by the name of the field, and that what is refused leaves no trace."""
+"""Refused bodies: the response names the field, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.redis_server import RedisServer, connections_closed
 
 
 class Doorstep:
-    """Everything that a route needs to be called rightly, but for the body."""
+    """Everything that a route needs apart from a right body."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -33,7 +33,7 @@ class Doorstep:
                 by="a test",
                 draft=draft,
             )
-        # So many that no test is too fast for another one's.
+        # So many that all tests together stay within the rate of each token.
         self.tools = itertools.cycle([client.add_token(f"tool {n}") for n in range(20)])
 
     def call(self, route: str, **body: Any) -> Any:
@@ -44,14 +44,14 @@ class Doorstep:
 
 @pytest.fixture(scope="module")
 def refusing() -> Iterator[Doorstep]:
-    """One for all that is refused: it leaves no trace, as each test sees for itself."""
+    """Shared by the tests of refused bodies: each checks that nothing was stored."""
     with RedisServer() as server, connections_closed():
         yield open_doorstep(server.url)
 
 
 @pytest.fixture
 def doorstep(redis_url: str) -> Doorstep:
-    """One for what may be taken."""
+    """For a test of its own, whose bodies may be accepted."""
     return open_doorstep(redis_url)
 
 
@@ -60,11 +60,11 @@ def open_doorstep(redis_url: str) -> Doorstep:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_what_the_bad_inputs_spoil_is_taken_as_it_is(doorstep: Doorstep, route: str) -> None:
-    assert doorstep.call(route, said=GOOD[route]).status_code < 300
+def test_the_good_inputs_are_accepted(doorstep: Doorstep, route: str) -> None:
+    assert doorstep.call(route, json=GOOD[route]).status_code < 300
 
 
-def test_every_call_with_a_body_is_among_those_that_are_tried(client: Client) -> None:
+def test_every_call_that_takes_a_body_is_in_the_table(client: Client) -> None:
     calls = map(call_of, client.app.view_functions.values())
     taking = [call for call in calls if call is not None and call.takes]
     assert len(taking) == len(ROUTES)
@@ -78,9 +78,9 @@ def test_every_call_with_a_body_is_among_those_that_are_tried(client: Client) ->
 def test_a_wrong_field_is_named_and_nothing_is_stored(
     refusing: Doorstep, route: str, field: str, value: Any, named: str
 ) -> None:
-    said = copy.deepcopy(GOOD[route])
+    body = copy.deepcopy(GOOD[route])
     *outer, last = field.split(".")
-    within = said
+    within = body
     for name in outer:
         within = within[name]
     if value == "DELETE":
@@ -88,35 +88,35 @@ def test_a_wrong_field_is_named_and_nothing_is_stored(
     else:
         within[last] = value
     before = stored(refusing.client)
-    answer = refusing.call(route, said=said)
-    assert answer.status_code == 422
-    assert [row["field"] for row in answer.json["errors"]] == [named]
-    assert all(row["detail"].endswith(".") for row in answer.json["errors"])
+    response = refusing.call(route, json=body)
+    assert response.status_code == 422
+    assert [row["field"] for row in response.json["errors"]] == [named]
+    assert all(row["detail"].endswith(".") for row in response.json["errors"])
     assert stored(refusing.client) == before
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-def test_an_alert_may_lead_to_this_machine_without_tls(doorstep: Doorstep, host: str) -> None:
-    said = {**NEWS, "url": f"http://{host}:8000/demo/"}
-    assert doorstep.call("publish", said=said).status_code == 202
+def test_an_alert_may_link_to_this_machine_without_tls(doorstep: Doorstep, host: str) -> None:
+    body = {**NEWS, "url": f"http://{host}:8000/demo/"}
+    assert doorstep.call("publish", json=body).status_code == 202
 
 
 @pytest.mark.parametrize("url", ["https://пример.рф/новость?ü=1#x", "https://paper.example:8443"])
-def test_an_alert_may_lead_to_any_page_over_https(doorstep: Doorstep, url: str) -> None:
-    assert doorstep.call("publish", said={**NEWS, "url": url}).status_code == 202
+def test_an_alert_may_link_to_any_page_over_https(doorstep: Doorstep, url: str) -> None:
+    assert doorstep.call("publish", json={**NEWS, "url": url}).status_code == 202
 
 
-def test_an_alert_is_as_long_as_a_push_can_carry_to_the_byte(doorstep: Doorstep) -> None:
+def test_an_alert_may_be_as_long_as_a_push_allows_to_the_byte(doorstep: Doorstep) -> None:
     icon = "https://paper.example/".ljust(2000, "x")
-    over = doorstep.call("publish", said={**NEWS, "icon": icon, "body": "é" * 1000})
+    over = doorstep.call("publish", json={**NEWS, "icon": icon, "body": "é" * 1000})
     assert over.status_code == 422
     (error,) = over.json["errors"]
     assert error["field"] == "body"
     too_many = int(error["detail"].split()[3])
     fitting = {**NEWS, "icon": icon[:-too_many], "body": "é" * 1000}
-    assert doorstep.call("publish", said=fitting).status_code == 202
+    assert doorstep.call("publish", json=fitting).status_code == 202
     one_more = {**fitting, "title": f"{NEWS['title']}!"}
-    assert "1 byte too long" in doorstep.call("publish", said=one_more).json["detail"]
+    assert "1 byte too long" in doorstep.call("publish", json=one_more).json["detail"]
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -135,21 +135,23 @@ def test_an_alert_is_as_long_as_a_push_can_carry_to_the_byte(doorstep: Doorstep)
         (b"{}".ljust(65_537), 413),
     ],
 )
-def test_what_is_no_json_object_is_refused(
+def test_a_body_that_is_no_json_object_is_refused(
     refusing: Doorstep, route: str, body: bytes, status: int
 ) -> None:
     before = stored(refusing.client)
-    answer = refusing.call(route, data=body, content_type="application/json")
-    assert answer.status_code == status
+    response = refusing.call(route, data=body, content_type="application/json")
+    assert response.status_code == status
     assert stored(refusing.client) == before
 
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("type", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_json_must_be_called_json(refusing: Doorstep, route: str, type: str | None) -> None:
+def test_a_body_of_another_content_type_is_refused(
+    refusing: Doorstep, route: str, type: str | None
+) -> None:
     before = stored(refusing.client)
-    answer = refusing.call(route, data=json.dumps(GOOD[route]), content_type=type)
-    assert answer.status_code == 415
+    response = refusing.call(route, data=json.dumps(GOOD[route]), content_type=type)
+    assert response.status_code == 415
     assert stored(refusing.client) == before
 
 
@@ -158,19 +160,19 @@ def test_json_must_be_called_json(refusing: Doorstep, route: str, type: str | No
     ("environ", "status"),
     [
         ({}, 413),
-        # As gunicorn hands on a body that comes in chunks: it is cut off, and no JSON any more.
+        # A body in chunks, as gunicorn passes it on. It is cut off, and so no longer JSON.
         ({"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}, 400),
     ],
     ids=["announced", "in chunks"],
 )
-def test_a_reader_says_at_most_eight_kib(
+def test_a_readers_body_may_have_at_most_8_kib(
     doorstep: Doorstep, route: str, environ: dict[str, Any], status: int
 ) -> None:
-    said = json.dumps(GOOD[route]).encode()
+    body = json.dumps(GOOD[route]).encode()
     over, longest = (
         doorstep.call(
             route,
-            data=said.rjust(size),
+            data=body.rjust(size),
             content_type="application/json",
             environ_overrides=environ,
         )
@@ -181,16 +183,16 @@ def test_a_reader_says_at_most_eight_kib(
 
 
 class Garbled:
-    """As gunicorn hands on a body whose chunks are none."""
+    """Raises what gunicorn raises for a body with invalid chunks."""
 
     def read(self, _: Any = None) -> bytes:
         raise InvalidChunkSize(b"ZZ")
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_body_in_chunks_that_are_none_is_refused(refusing: Doorstep, route: str) -> None:
+def test_a_body_with_invalid_chunks_is_refused(refusing: Doorstep, route: str) -> None:
     before = stored(refusing.client)
-    answer = refusing.call(
+    response = refusing.call(
         route,
         content_type="application/json",
         environ_overrides={
@@ -199,7 +201,7 @@ def test_a_body_in_chunks_that_are_none_is_refused(refusing: Doorstep, route: st
             "HTTP_TRANSFER_ENCODING": "chunked",
         },
     )
-    assert answer.status_code == 400
+    assert response.status_code == 400
     assert stored(refusing.client) == before
 
 
@@ -212,7 +214,7 @@ JSON = st.recursive(
 
 @st.composite
 def spoilt(draw: st.DrawFn, good: Any) -> Any:
-    """`good` with something in it replaced by anything."""
+    """Return `good` with one part of it replaced by anything."""
     if isinstance(good, dict) and good and draw(st.integers(0, 3)):
         name = draw(st.sampled_from(sorted(good)))
         return {**good, name: draw(spoilt(good[name]))}
@@ -222,20 +224,20 @@ def spoilt(draw: st.DrawFn, good: Any) -> Any:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_nothing_that_can_be_said_is_a_surprise(doorstep: Doorstep, route: str) -> None:
+def test_no_body_causes_an_unexpected_error(doorstep: Doorstep, route: str) -> None:
     bodies = st.one_of(
         st.binary(max_size=200),
-        JSON.map(lambda said: json.dumps(said).encode()),
-        spoilt(GOOD[route]).map(lambda said: json.dumps(said).encode()),
+        JSON.map(lambda value: json.dumps(value).encode()),
+        spoilt(GOOD[route]).map(lambda value: json.dumps(value).encode()),
     )
 
     @settings(max_examples=60)
     @given(bodies)
-    def say(body: bytes) -> None:
+    def send(body: bytes) -> None:
         before = stored(doorstep.client)
-        answer = doorstep.call(route, data=body, content_type="application/json")
-        assert answer.status_code < 500
-        if answer.status_code >= 400:
+        response = doorstep.call(route, data=body, content_type="application/json")
+        assert response.status_code < 500
+        if response.status_code >= 400:
             assert stored(doorstep.client) == before
 
-    say()
+    send()

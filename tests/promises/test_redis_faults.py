@@ -42,7 +42,7 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-# What is asked of it ----------------------------------------------------------------------------
+# What is asked of it ------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -226,7 +226,7 @@ def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
     return callers.api.call(method, path, SAID.get((rule.endpoint, method)), token=token)
 
 
-# What is being sent -----------------------------------------------------------------------------
+# What is being sent -------------------------------------------------------------------------------
 
 
 @pytest.fixture

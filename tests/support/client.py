@@ -1,4 +1,4 @@
-"""A client of the whole application that holds every answer against the API's own description."""
+"""A client of the whole application that checks every response against the API's description."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SUBSCRIPTIONS, NOTIFICATIONS = f"{API}/subscriptions", f"{API}/notifications"
 
 
 def make_app(redis_url: str, **settings: str) -> Flask:
-    """The application of a house whose newspaper is at `SITE`."""
+    """Return the application of an installation whose newspaper is at `SITE`."""
     environment = {
         "REDIS_URL": redis_url,
         "SECRET_KEY": "a secret of at least 32 characters",
@@ -42,7 +42,7 @@ def make_app(redis_url: str, **settings: str) -> Flask:
 
 
 def browser(number: int = 0, *, keys: int | None = None) -> dict[str, Any]:
-    """What `PushSubscription.toJSON()` gives in a browser, by default with its own keys."""
+    """Return what `PushSubscription.toJSON()` returns; `keys` are another browser's."""
     p256dh, auth = pretend_readers.keys(number if keys is None else keys)
     return {
         "endpoint": "https://fcm.googleapis.com" + pretend_readers.path(number),
@@ -52,7 +52,7 @@ def browser(number: int = 0, *, keys: int | None = None) -> dict[str, Any]:
 
 
 class Client:
-    """Calls from a new address each time, so that rates are met only where a test wants it."""
+    """Calls from a new address each time, so that only a test about rates meets one."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -70,19 +70,19 @@ class Client:
         self,
         method: str,
         path: str,
-        said: Any = None,
+        json: Any = None,
         *,
         token: str | None = None,
         headers: dict[str, str] | None = None,
         address: str | None = None,
         **more: Any,
     ) -> TestResponse:
-        """Call the API and check that the answer is one that its description names."""
+        """Call the API and check the response against its description."""
         given = dict(headers or {})
         if token is not None:
             given["Authorization"] = f"Bearer {token}"
-        if said is not None:
-            more["json"] = said
+        if json is not None:
+            more["json"] = json
         number = next(self._addresses)
         more.setdefault("environ_base", {})["REMOTE_ADDR"] = (
             address or f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
@@ -120,7 +120,7 @@ class Client:
 
 
 def open_client(redis_url: str, **settings: str) -> Client:
-    """Call a house with two topics."""
+    """Return a client of an installation with two topics."""
     client = Client(make_app(redis_url, **settings))
     for slug in ("world", "sport"):
         client.runtime.store.topics.add(Topic(slug, slug.title()))
@@ -131,15 +131,15 @@ class Reader:
     """One browser that subscribed, with its own token."""
 
     def __init__(self, client: Client, number: int = 0, **preferences: Any) -> None:
-        said = {"subscription": browser(number), **preferences}
-        answer = client.call("POST", SUBSCRIPTIONS, said)
-        assert answer.status_code == 201
+        body = {"subscription": browser(number), **preferences}
+        response = client.call("POST", SUBSCRIPTIONS, body)
+        assert response.status_code == 201
         self.client = client
-        self.credentials: dict[str, str] = dict(answer.json or {})
+        self.credentials: dict[str, str] = dict(response.json or {})
 
     @classmethod
     def known(cls, client: Client, credentials: dict[str, Any]) -> Reader:
-        """Whoever an answer's `id` and `token` belong to."""
+        """Return the browser that an earlier response gave an `id` and a `token`."""
         reader = cls.__new__(cls)
         reader.client, reader.credentials = client, credentials
         return reader
@@ -152,29 +152,29 @@ class Reader:
     def token(self) -> str:
         return self.credentials["token"]
 
-    def call(self, method: str, what: str = "", said: Any = None, **more: Any) -> TestResponse:
-        """Call what is theirs, `/alerts` say, by default with their token."""
+    def call(self, method: str, what: str = "", json: Any = None, **more: Any) -> TestResponse:
+        """Call an address below the subscription, such as `/alerts`, by default with its token."""
         more.setdefault("token", self.token)
-        return self.client.call(method, f"{SUBSCRIPTIONS}/{self.id}{what}", said, **more)
+        return self.client.call(method, f"{SUBSCRIPTIONS}/{self.id}{what}", json, **more)
 
     def sees(self, *names: str) -> Any:
-        """What is stored of their preferences: those named, else all."""
+        """Return the preferences with these names, or all of them."""
         shown = self.call("GET").json or {}
         return tuple(shown[name] for name in names) if names else shown
 
-    def change(self, **said: Any) -> Any:
-        answer = self.call("PATCH", said=said)
-        assert answer.status_code == 200
-        return answer.json
+    def change(self, **changes: Any) -> Any:
+        response = self.call("PATCH", json=changes)
+        assert response.status_code == 200
+        return response.json
 
 
 def stored(client: Client) -> dict[bytes, Any]:
-    """Everything that the store holds, but for the counting of rates."""
+    """Return everything that the store holds, apart from the counts of rates."""
     redis = client.runtime.store.redis
     keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
     with redis.pipeline(transaction=False) as pipe:
-        # Read one by one: Redis may change the order within them on its own, and with it their
-        # dump.
+        # Hashes and sets are read by member, because Redis may change their order, and with it the
+        # dump, by itself.
         unordered = {b"hash": pipe.hgetall, b"set": pipe.smembers}
         for key in keys:
             pipe.type(key)

@@ -1,4 +1,4 @@
-"""Every call of the API that takes a body: one that is right, and the ways to get it wrong."""
+"""Every call of the API that takes a body: a right body, and ways to get it wrong."""
 
 from __future__ import annotations
 
@@ -108,7 +108,8 @@ LINKS = [
     "https://paper.example/\x00",
     "https://paper.example/".ljust(2001, "x"),
 ]
-# By route and field: what it is set to in turn, or DELETE; the answer names that field.
+# By route and field: the values that the field gets in turn, DELETE to leave it out. The response
+# names this field.
 _BAD: dict[str, dict[str, list[Any]]] = {
     "publish": {
         "spread_minutes": [0, 60, "30"],
@@ -259,7 +260,7 @@ _BAD: dict[str, dict[str, list[Any]]] = {
         "name": [""],
     },
 }
-# Route, field, value, and what the answer names instead: a field within that one, or around it.
+# Route, field, value, and the field that the response names instead, within or around that one.
 _NAMED_OTHERWISE: list[tuple[str, str, Any, str]] = [
     ("subscribe", "topics", [1], "topics.0"),
     ("change", "quiet_hours", {"from": "22:00"}, "quiet_hours.to"),

@@ -83,7 +83,7 @@ class Connection(Generic[E]):
         # Sending.
         self._encoder = RequestEncoder(authority)
         self._blocked: dict[int, _Blocked] = {}
-        self._window = _WINDOW
+        self.window = _WINDOW  # bytes of bodies that the peer takes now
         self._stream_window = _WINDOW
         self._frame_size = _LARGEST_FRAME
         # Receiving.
@@ -97,7 +97,7 @@ class Connection(Generic[E]):
     @property
     def room(self) -> int:
         """How many more requests may be made now."""
-        if self.failure or self.going_away or self._window <= 0:
+        if self.failure or self.going_away or self.window <= 0:
             return 0
         return min(self._theirs - len(self._streams), (_31_BITS - self._next_stream) // 2)
 
@@ -123,8 +123,8 @@ class Connection(Generic[E]):
             out += block
         else:
             self._long_headers(stream, block)
-        if size <= self._window and size <= self._stream_window and size <= self._frame_size:
-            self._window -= size
+        if size <= self.window and size <= self._stream_window and size <= self._frame_size:
+            self.window -= size
             self._queued += 9 + size
             out += _HEAD.pack(size >> 8, size & 255, _DATA, _END_STREAM, stream)
             out += body
@@ -168,16 +168,16 @@ class Connection(Generic[E]):
         """Send as much of the waiting bodies as the windows allow, the oldest first."""
         for stream, blocked in list(self._blocked.items()):
             while blocked.body:
-                size = min(len(blocked.body), self._window, blocked.window, self._frame_size)
+                size = min(len(blocked.body), self.window, blocked.window, self._frame_size)
                 if size <= 0:
                     break
                 piece, blocked.body = blocked.body[:size], blocked.body[size:]
-                self._window -= size
+                self.window -= size
                 blocked.window -= size
                 self._frame(_DATA, 0 if blocked.body else _END_STREAM, stream, piece)
             if not blocked.body:
                 del self._blocked[stream]
-            if self._window <= 0:
+            if self.window <= 0:
                 return
 
     def _end(self, stream: int) -> E | None:
@@ -349,8 +349,8 @@ class Connection(Generic[E]):
 
     def _window_update(self, stream: int, more: int, ended: list[E]) -> None:
         if not stream:
-            self._window += more
-            if not more or self._window > _31_BITS:
+            self.window += more
+            if not more or self.window > _31_BITS:
                 raise _ConnectionError(_FLOW_CONTROL_ERROR, "a window that cannot be")
         else:
             self._check_stream(stream)

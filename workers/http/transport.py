@@ -9,7 +9,6 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timezone
@@ -22,7 +21,7 @@ from workers.http import http1, http2
 from workers.http.channel import CannotConnect, Channel, connect
 from workers.http.exchange import Exchange, Headers
 
-__all__ = ["Answer", "Headers", "Transport"]
+__all__ = ["Answer", "Headers", "NoRoom", "Transport"]
 
 Key = TypeVar("Key")
 
@@ -34,7 +33,15 @@ _HTTP1_TIMES: Final = 8
 # but with 3 ms a window is filled less (decision 23).
 _GATHER: Final = 0.001
 _MAX_THREADS: Final = 64
+# Seconds until another connection is tried to an origin that has some but refused one more.
+_REFUSED_MORE: Final = 1.0
+# Reads of a connection, each of up to 64 KB, before a request in it is said to have timed out.
+_CATCH_UP: Final = 64
 _IN, _OUT = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class NoRoom(Exception):
+    """No connection can take a request now: see `Transport.room`."""
 
 
 # Not frozen: one is made for every request, and making a frozen one takes three times as long.
@@ -71,19 +78,16 @@ os.register_at_fork(after_in_child=_count_fork)
 class _Request(Exchange):
     """A request under way. `at`: when it was handed to its connection, by the monotonic clock."""
 
-    connection: _Connection | None = None
-    at = 0.0
+    connection: _Connection
+    at: float
 
-    def __init__(
-        self, key: object, path: str, headers: Headers, body: bytes, deadline: float
-    ) -> None:
+    def __init__(self, key: object, path: str, headers: Headers, body: bytes) -> None:
         super().__init__(path, headers, body)
         self.key = key
-        self.deadline = deadline
 
 
 class _Origin:
-    """Where requests go to: those that wait for a connection, and the connections."""
+    """Where requests go to, and the connections to it."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -95,8 +99,8 @@ class _Origin:
         self.host = parts.hostname
         self.port = parts.port or (443 if self.secure else 80)
         self.speaks_http1 = not self.secure
-        self.waiting: deque[_Request] = deque()
         self.connections: list[_Connection] = []
+        self.connect_at = 0.0  # not before then
 
 
 class _Connection:
@@ -107,9 +111,10 @@ class _Connection:
 
     def __init__(self, origin: _Origin, now: float, deadline: float) -> None:
         self.origin = origin
-        self.deadline = deadline  # for becoming ready
+        self.deadline = deadline  # for having room: see Transport._awaited
         self.heard_at = now
         self.is_ready = False
+        self.has_carried = False  # a request
         self.watched = 0
 
     def open(self, channel: Channel, now: float) -> None:
@@ -127,6 +132,7 @@ class Transport:
     in seconds: `timeout` from a request's start to the end of its answer, `connect_timeout` for a
     connection with its TLS handshake.
 
+    A request is handed to a connection when it is started: none waits here. Ask `room` first.
     Nothing is ever sent twice: `Answer.untouched` tells what another attempt risks.
     """
 
@@ -151,10 +157,14 @@ class Transport:
         self._tls.set_alpn_protocols(["h2", "http/1.1"])
         self._under_way: dict[_Request, None] = {}  # in the order of their start
         self._answers: list[Answer[Any]] = []
-        self._origins: dict[str, _Origin] = {}
-        self._with_waiting: dict[_Origin, None] = {}
+        self._origins: dict[str, _Origin] = {}  # that have connections
+        self._unreachable: dict[str, str] = {}
         self._connections: dict[_Connection, None] = {}
-        self._connecting: dict[_Connection, None] = {}
+        # Which are to have room by their deadline: being made, or idle and still without room.
+        self._awaited: dict[_Connection, None] = {}
+        self._unwritten: dict[_Connection, None] = {}
+        self._has_news = False  # a connection was made, or could not be
+        self._size = 1  # of the last body: those that follow are much alike
         self._connectors = _Connectors(self._tls, connect_timeout)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._connectors.woken, _IN)
@@ -164,35 +174,72 @@ class Transport:
         """How many more requests may be started now."""
         return self._streams - len(self._under_way)
 
-    def start(self, key: object, origin: str, path: str, headers: Headers, body: bytes) -> None:
-        """Begin to POST `body` to `path` of `origin`; `poll` returns the answer with `key`.
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is anything to poll for: answers, or a connection that is being made."""
+        return bool(self._under_way or self._awaited)
 
+    def room(self, origin: str) -> int:
+        """How many requests to `origin` may be started now.
+
+        Where there is no room a connection is made, unless there are enough: ask only with a
+        request at hand. `poll` returns when it is ready, or else `unreachable` names the origin.
+        `ValueError` for an origin that is neither https nor a plain one.
+        """
+        self._check_process()
+        to, now = self._origin(origin), time.monotonic()
+        room = sum(self._takes(connection, self._size, now) for connection in [*to.connections])
+        if not room and self.free:
+            self._make_room(to, now)
+        return min(room, self.free)
+
+    def start(self, key: object, origin: str, path: str, headers: Headers, body: bytes) -> None:
+        """POST `body` to `path` of `origin`; `poll` returns the answer with `key`.
+
+        It is written by `flush` or `poll`. `NoRoom` where no connection takes it, though `room`
+        may have said so: that was lost meanwhile, or the body is larger than those before.
         `ValueError` for an origin that is neither https nor a plain one, or an impossible path.
         """
         self._check_process()
-        to = self._origins.get(origin) or self._new_origin(origin)
+        to, now = self._origin(origin), time.monotonic()
         if path[:1] != "/" or not path.isascii() or not path.isprintable() or " " in path:
             raise ValueError("the path is none")
-        if len(self._under_way) >= self._streams:
-            raise RuntimeError("all streams are taken: poll() until some are free")
-        request = _Request(key, path, headers, body, time.monotonic() + self._timeout)
-        self._under_way[request] = None
-        if not to.waiting:
-            self._with_waiting[to] = None
-        to.waiting.append(request)
+        self._size = len(body) or 1
+        if len(self._under_way) < self._streams:
+            for connection in [*to.connections]:
+                if self._takes(connection, self._size, now):
+                    request = _Request(key, path, headers, body)
+                    request.connection, request.at = connection, now
+                    connection.has_carried = True
+                    self._awaited.pop(connection, None)
+                    self._under_way[request] = None
+                    self._unwritten[connection] = None
+                    connection.http.request(request)
+                    return
+        raise NoRoom
+
+    def flush(self) -> None:
+        """Write what was started."""
+        for connection in self._unwritten:
+            if connection in self._connections:
+                self._write(connection)
+        self._unwritten.clear()
 
     def poll(self, timeout: float) -> list[Answer[Any]]:
         """Send and receive; return the answers that have come, waiting `timeout` s for the first.
 
-        Comes back at once when nothing is under way.
+        Comes back without any when a connection was made or could not be, and at once when there
+        is nothing to wait for.
         """
         self._check_process()
         now = time.monotonic()
         until = now + timeout
         while True:
+            self.flush()
             self._expire(now)
-            self._hand_out(now)
-            if self._answers or not self._under_way:
+            if not self.is_busy:
+                self._wait(0)  # those unused may have been closed
+            if self._answers or self._has_news or not self.is_busy:
                 break
             self._wait(min(until, self._next_deadline()) - now)
             # Whoever does not want to wait has other work.
@@ -200,18 +247,20 @@ class Transport:
                 time.sleep(_GATHER)
                 self._wait(0)
             now = time.monotonic()
-            if self._answers or now >= until:
+            if self._answers or self._has_news or now >= until:
                 break
+        self._has_news = False
         answers, self._answers = self._answers, []
         return answers
 
-    def withdraw(self, unwanted: Callable[[Any], bool]) -> list[Any]:
-        """Forget requests that wait for a connection and whose keys are `unwanted`; those keys."""
-        waiting = [request for request in self._under_way if request.connection is None]
-        withdrawn = [request for request in waiting if unwanted(request.key)]
-        for request in withdrawn:
-            del self._under_way[request]
-        return [request.key for request in withdrawn]
+    def unreachable(self) -> dict[str, str]:
+        """Return the origins to which a connection could not be made since the last call, and why.
+
+        Only where that was the last one. Also those that end a connection before it has carried a
+        request, or give one that is idle no room in a request's time.
+        """
+        unreachable, self._unreachable = self._unreachable, {}
+        return unreachable
 
     def close(self) -> None:
         """Give up what is under way and close all connections."""
@@ -225,62 +274,60 @@ class Transport:
 
     # -- requests --------------------------------------------------------------------------------
 
-    def _new_origin(self, url: str) -> _Origin:
+    def _origin(self, url: str) -> _Origin:
+        if (origin := self._origins.get(url)) is not None:
+            return origin
         if not url.startswith("https://") and url not in self._plain_origins:
             raise ValueError("messages are sent by https only")
-        origin = self._origins[url] = _Origin(url)
-        return origin
+        return _Origin(url)
 
-    def _hand_out(self, now: float) -> None:
-        """Give waiting requests to connections, and make a connection where there are too few."""
-        for origin in list(self._with_waiting):
-            for connection in list(origin.connections):
-                if connection.is_ready and origin.waiting:
-                    self._fill(connection, now)
-            if not origin.waiting:
-                self._with_waiting.pop(origin, None)
-                continue
-            most = self._connections_each * (_HTTP1_TIMES if origin.speaks_http1 else 1)
-            if len(origin.connections) < most and all(c.is_ready for c in origin.connections):
-                self._connect(origin, now)
+    def _takes(self, connection: _Connection, size: int, now: float) -> int:
+        """Return how many requests with bodies of that size a connection can be handed now.
 
-    def _fill(self, connection: _Connection, now: float) -> None:
-        http, waiting = connection.http, connection.origin.waiting
+        Only what can be written now: what waits here for the peer would use up its time.
+        """
+        if not connection.is_ready:
+            return 0
+        http, channel = connection.http, connection.channel
         if http.is_idle:
             # The peer may have closed it meanwhile, and what is written then would be lost.
             self._read(connection, now)
-        while waiting and (room := http.room) > 0:
-            for _ in range(min(room, len(waiting))):
-                request = waiting.popleft()
-                if request in self._under_way:
-                    request.connection, request.at = connection, now
-                    http.request(request)
-        if http.out:
-            self._write(connection)
+        if http.room <= 0 or channel.unsent or channel.ended:
+            return 0
+        # What there is of a window may be too little for any body: one must go on to get more.
+        return min(http.room, http.window // size) or int(http.is_idle)
 
     def _expire(self, now: float) -> None:
         """End requests and connections that took too long."""
         while self._under_way:
             request = next(iter(self._under_way))
-            if request.deadline > now:
+            if request.at + self._timeout > now:
                 break
             connection = request.connection
-            request.fail("timed out", untouched=connection is None)
-            self._end(request)
-            if connection is None:
+            # The answer may have come in time while this process did something else.
+            for _ in range(_CATCH_UP):
+                if not self._read(connection, now):
+                    break
+            if request not in self._under_way:
                 continue
+            request.fail("timed out", untouched=False)
+            self._end(request)
             connection.http.cancel(request)
             if connection.http.failure or connection.heard_at < request.at:
                 # Not a word since: it is the connection that is dead.
                 self._close(connection, "timed out")
             else:
                 self._write(connection)
-        for connection in [c for c in self._connecting if c.deadline <= now]:
+        if any(connection.deadline <= now for connection in self._awaited):
+            self._take_connected(now)
+        for connection in [c for c in self._awaited if c.deadline <= now]:
             self._close(connection, "timed out")
 
     def _next_deadline(self) -> float:
-        deadlines = [connection.deadline for connection in self._connecting]
-        return min([next(iter(self._under_way)).deadline, *deadlines])
+        deadlines = [connection.deadline for connection in self._awaited]
+        if self._under_way:
+            deadlines.append(next(iter(self._under_way)).at + self._timeout)
+        return min(deadlines)
 
     def _end(self, request: _Request) -> None:
         if request not in self._under_way:
@@ -297,25 +344,39 @@ class Transport:
 
     # -- connections -----------------------------------------------------------------------------
 
+    def _make_room(self, origin: _Origin, now: float) -> None:
+        """Make a connection where there are too few, one at a time."""
+        idle = [c for c in origin.connections if c.is_ready and c.http.is_idle]
+        for connection in idle:  # and without room: its peer has some time left to give it
+            if connection not in self._awaited:
+                connection.deadline = now + self._timeout
+                self._awaited[connection] = None
+        staying = [c for c in origin.connections if not (c.is_ready and c.http.going_away)]
+        most = self._connections_each * (_HTTP1_TIMES if origin.speaks_http1 else 1)
+        if len(staying) < most and all(c.is_ready for c in staying) and now >= origin.connect_at:
+            self._connect(origin, now)
+
     def _connect(self, origin: _Origin, now: float) -> None:
         if len(self._connections) >= _MAX_CONNECTIONS:
-            idle = [c for c in self._connections if c.is_ready and c.http.is_idle]
+            idle = [c for c in self._connections if c.has_carried and c.http.is_idle]
             if idle:
                 self._close(min(idle, key=lambda c: c.heard_at), "closed")
         connection = _Connection(origin, now, now + self._connect_timeout)
         origin.connections.append(connection)
-        self._connections[connection] = self._connecting[connection] = None
+        self._origins[origin.url] = origin
+        self._connections[connection] = self._awaited[connection] = None
         self._connectors.begin(connection)
 
     def _take_connected(self, now: float) -> None:
         for connection, channel in self._connectors.finished():
-            if connection not in self._connecting:
+            if connection not in self._awaited:
                 if isinstance(channel, Channel):
                     channel.socket.close()  # too late
             elif isinstance(channel, Channel):
-                del self._connecting[connection]
+                del self._awaited[connection]
                 connection.open(channel, now)
                 self._watch(connection)
+                self._has_news = True
             else:
                 self._close(connection, str(channel))
 
@@ -324,7 +385,6 @@ class Transport:
         if connection not in self._connections:
             return
         del self._connections[connection]
-        self._connecting.pop(connection, None)
         origin = connection.origin
         origin.connections.remove(connection)
         if connection.is_ready:
@@ -332,14 +392,15 @@ class Transport:
             connection.channel.socket.close()
             for request in connection.http.abandon(connection.channel.written, why):
                 self._end(request)
-        elif not origin.connections:
-            for request in origin.waiting:  # there is nobody else to take them
-                request.fail(why, untouched=True)
-                self._end(request)
-            origin.waiting.clear()
-        if not origin.connections and not origin.waiting:
+        if not origin.connections:
             self._origins.pop(origin.url, None)
-            self._with_waiting.pop(origin, None)
+        if connection in self._awaited or not connection.has_carried:
+            self._awaited.pop(connection, None)
+            self._has_news = True
+            if origin.connections:
+                origin.connect_at = time.monotonic() + _REFUSED_MORE
+            else:
+                self._unreachable[origin.url] = why or "connection lost"
 
     # -- sockets ---------------------------------------------------------------------------------
 
@@ -357,13 +418,17 @@ class Transport:
                 elif connection.channel.unsent:
                     self._write(connection)
 
-    def _read(self, connection: _Connection, now: float) -> None:
+    def _read(self, connection: _Connection, now: float) -> bool:
+        """Take what has come; whether anything had."""
         channel, http = connection.channel, connection.http
         data = channel.read()
         if data:
             connection.heard_at = now
             for request in http.receive(data):
                 self._end(request)
+            if connection in self._awaited and http.room > 0:
+                del self._awaited[connection]
+                self._has_news = True
         if channel.ended and isinstance(http, http1.Connection):
             for request in http.receive(b""):
                 self._end(request)
@@ -374,6 +439,7 @@ class Transport:
             self._close(connection, channel.ended)
         elif http.out or channel.unsent:
             self._write(connection)
+        return bool(data)
 
     def _write(self, connection: _Connection) -> None:
         channel = connection.channel
