@@ -104,7 +104,8 @@ class Dispatch:
             idle = [p for p, look in looks.items() if undone or not look.batches]
             left = [p for p in idle if not sending.close(id, p, undone)]
             if left and undone is None:
-                # Its audience may still grow, or somebody has no outcome and is in no batch.
+                # Plan again: the audience of a correction may still grow, or Redis has lost the
+                # outcome of a recipient whose batch is gone.
                 self.plan(notification)
                 left = [p for p in left if not sending.close(id, p, undone)]
                 looks = self._looks(id)

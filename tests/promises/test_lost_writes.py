@@ -1,6 +1,6 @@
-"""Redis forgets its last moments in mid-send: the alert ends, adds up, and can be corrected.
+"""Redis loses its last writes during a send: the alert ends, adds up, and can be corrected.
 
-Workers and clock live through it and remember more than Redis does.
+Workers and clock go on running and remember more than Redis does.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from tests.support.redis_server import Proxy, RedisServer
 WINDOW = 256
 WORKERS = 2
 READERS = 4000
-FORGOTTEN = 0.1  # seconds
+LOST = 0.1  # seconds of writes
 
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    """A Redis of this test's own, since it kills it."""
+    """A Redis of the test's own, because the test kills it."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture
 def proxy(redis: RedisServer) -> Iterator[Proxy]:
-    """The address at which Redis is found, whichever it is."""
+    """The address of Redis for all processes, whichever server it leads to."""
     with Proxy(redis) as proxy:
         yield proxy
 
@@ -51,7 +51,7 @@ def installation(proxy: Proxy, push: PushService, tmp_path: Path) -> Iterator[In
 
 
 class Send:
-    """An alert to 4,000 readers, sent by two workers; it counts what Redis may have forgotten."""
+    """An alert to 4,000 readers, sent by two workers; counts the writes that Redis may lose."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
@@ -65,7 +65,7 @@ class Send:
         self.id = installation.publish()
 
     def reach(self, answered: int) -> None:
-        """Wait until so many readers' messages were answered."""
+        """Wait until so many messages were answered."""
         self._push.wait_for(answered, timeout=60)
 
     def loses_from_now_on(self) -> None:
@@ -75,7 +75,7 @@ class Send:
         self._lost += len(self._push.received)
 
     def check(self) -> None:
-        """Ask what must be true in the end, and that a correction reaches all readers."""
+        """Check the end of the send, and that a correction reaches all readers."""
         over = self._installation.over(self.id)
         assert over.state is State.SENT
         assert self._installation.outcomes(self.id) == {"accepted": READERS}
@@ -93,21 +93,21 @@ class Send:
 
 
 @pytest.mark.parametrize("answered", [200, 2000, 3900])
-def test_a_send_survives_a_power_cut(
+def test_send_survives_a_power_cut(
     installation: Installation, redis: RedisServer, answered: int
 ) -> None:
-    """What Redis wrote to its file in the last tenth of a second never reached the disk."""
+    """The writes of the last tenth of a second never reached the disk."""
     send = Send(installation)
     send.reach(answered)
     send.loses_from_now_on()
     with redis.losing_power():
-        time.sleep(FORGOTTEN)
+        time.sleep(LOST)
     send.loses_no_more()
     send.check()
 
 
 @pytest.mark.parametrize("answered", [300, 3000])
-def test_a_send_survives_a_kill_of_redis(
+def test_send_survives_a_kill_of_redis(
     installation: Installation, redis: RedisServer, answered: int
 ) -> None:
     send = Send(installation)
@@ -120,7 +120,7 @@ def test_a_send_survives_a_kill_of_redis(
 
 
 @pytest.mark.parametrize("answered", [1000, 3900])
-def test_a_send_survives_a_failover_to_a_replica_that_lags(
+def test_send_survives_a_failover_to_a_lagging_replica(
     installation: Installation, redis: RedisServer, proxy: Proxy, answered: int
 ) -> None:
     with ExitStack() as stack:
@@ -131,7 +131,7 @@ def test_a_send_survives_a_failover_to_a_replica_that_lags(
         send.reach(answered)
         send.loses_from_now_on()
         with link.frozen():
-            time.sleep(FORGOTTEN)
+            time.sleep(LOST)
             with proxy.cut():
                 redis.kill()
                 replica.promote()
@@ -140,7 +140,7 @@ def test_a_send_survives_a_failover_to_a_replica_that_lags(
         send.check()
 
 
-def test_a_worker_that_redis_has_forgotten_is_known_again(installation: Installation) -> None:
+def test_worker_that_redis_lost_registers_again(installation: Installation) -> None:
     installation.worker()
     wait_until(lambda: installation.runtime.job_queue.workers() == 1)
     installation.runtime.store.redis.delete("rq:workers", f"rq:workers:{QUEUE}")
@@ -148,22 +148,22 @@ def test_a_worker_that_redis_has_forgotten_is_known_again(installation: Installa
     wait_until(lambda: installation.runtime.job_queue.workers() == 1)
 
 
-def test_the_id_of_an_alert_that_redis_has_forgotten_is_not_given_to_another(
+def test_id_of_a_lost_alert_is_not_given_away_again(
     installation: Installation, redis: RedisServer
 ) -> None:
     first = installation.publish()
     with redis.losing_power():
-        forgotten = [installation.publish() for _ in range(3)]
-    assert forgotten[0] == first + 1
-    assert installation.runtime.store.notifications.get(forgotten[0]) is None
-    assert installation.publish() > max(forgotten)
+        lost = [installation.publish() for _ in range(3)]
+    assert lost[0] == first + 1
+    assert installation.runtime.store.notifications.get(lost[0]) is None
+    assert installation.publish() > max(lost)
 
 
-# Every pair of moments -------------------------------------------------------------------------
+# Every pair of steps ------------------------------------------------------------------------------
 
 
-class Memory:
-    """What a Redis holds, to be put back as a start on older files would."""
+class Snapshot:
+    """The data of a Redis, to be put back as a start on older files would do."""
 
     def __init__(self, server: RedisServer) -> None:
         self._server = server
@@ -180,12 +180,12 @@ class Memory:
                 pipe.restore(key, 0, dumped)
             pipe.execute()
             admin.replicaof("127.0.0.1", "1")
-            admin.replicaof("NO", "ONE")  # the data has another history now
+            admin.replicaof("NO", "ONE")  # this gives the data another history
 
 
 def one_send(runtime: Runtime, id: int) -> Iterator[None]:
     """Two workers send an alert in three batches, and a clock ends it; yields after each step."""
-    store = runtime.store
+    store, dispatch = runtime.store, runtime.dispatch
 
     def claim(worker: str) -> Claim | None:
         return store.sending.claim(id, 0, worker, 60_000)
@@ -199,7 +199,7 @@ def one_send(runtime: Runtime, id: int) -> Iterator[None]:
         if claim is not None:
             store.sending.release(id, claim.batch, worker, wait_ms=wait_ms, undone=undone)
 
-    planning.plan(runtime.publishing.get(id))
+    dispatch.plan(runtime.publishing.get(id))
     yield
     first = claim("one:1 ")
     yield
@@ -230,12 +230,12 @@ def one_send(runtime: Runtime, id: int) -> Iterator[None]:
     history = store.notifications.history()
     if store.sending.close(id, 0, None):
         yield
-        planning._finish(runtime.publishing.get(id), history)
+        dispatch._finish(runtime.publishing.get(id), history)
     yield
 
 
 def finish(runtime: Runtime, id: int) -> None:
-    """Send what is left, once all leases have run out."""
+    """Send the rest, after all leases have ended."""
     store, sending = runtime.store, runtime.store.sending
     for _ in range(20):
         runtime.dispatch.sending()
@@ -249,10 +249,10 @@ def finish(runtime: Runtime, id: int) -> None:
             accepted = {Result(Outcome.ACCEPTED, "google", 1, 0): claim.pending}
             store.outcomes.record(id, claim.batch, "three ", 60_000, accepted)
             sending.release(id, claim.batch, "three ", wait_ms=None)
-    raise AssertionError("it does not end")
+    raise AssertionError("the send does not end")
 
 
-def test_whatever_redis_forgets_and_when_every_recipient_has_one_outcome(
+def test_every_recipient_has_one_outcome_whatever_redis_loses_and_when(
     redis: RedisServer, push: PushService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "BATCH_RECIPIENTS", 256)
@@ -261,17 +261,17 @@ def test_whatever_redis_forgets_and_when_every_recipient_has_one_outcome(
         runtime = installation.runtime
         steps = sum(1 for _ in one_send(runtime, installation.publish()))
         assert steps == 16
-        moments = itertools.combinations(range(steps), 2)
-        for since, until in ((a, b) for a, b in moments if b - a in (1, 2, 4, 8)):
+        pairs = itertools.combinations(range(steps), 2)
+        for since, until in ((a, b) for a, b in pairs if b - a in (1, 2, 4, 8)):
             id = installation.publish()
-            before = Memory(redis)
+            before = Snapshot(redis)
             for step, _ in enumerate(one_send(runtime, id)):
                 if step == since:
-                    before = Memory(redis)
+                    before = Snapshot(redis)
                 elif step == until:
                     before.put_back()
             finish(runtime, id)
-            case = f"all since step {since} was forgotten after step {until}"
+            case = f"all writes since step {since} are lost after step {until}"
             assert installation.outcomes(id) == {"accepted": 700}, case
             assert runtime.publishing.progress(id).recipients == 700, case
             assert runtime.store.recipients.reached(id, 1) == 700, case
