@@ -245,6 +245,25 @@ class Config:
                 raise ConfigError(f"{name}: {error}") from None
         return cls(**values)
 
+    def check_complete(self) -> None:
+        """Raise `ConfigError` if a setting is missing that every process needs."""
+        if not self.redis_url:
+            raise ConfigError("REDIS_URL is not set (`stoppress up` starts a Redis of its own)")
+        if not self.secret_key:
+            raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
+        if len(self.secret_key) < 32:
+            raise ConfigError("SECRET_KEY: must have at least 32 characters")
+        if not self.vapid_private_key:
+            raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
+
+    @property
+    def vapid_contact(self) -> str:
+        """VAPID's `sub`: the setting, or else an address at the host of this service."""
+        host = self.public_url.partition("://")[2].partition(":")[0]
+        # Mozilla and Google take a reserved domain; Apple needs VAPID_SUBJECT to be set.
+        public = "." in host and not host.replace(".", "").isdigit()
+        return self.vapid_subject or f"mailto:push@{host if public else 'example.com'}"
+
     @property
     def defaults(self) -> NewsroomDefaults:
         """Quiet hours and daily limit for readers who chose none."""

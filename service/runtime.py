@@ -1,4 +1,4 @@
-"""What every process is put together from, and the checks that must hold before it works."""
+"""The parts of one process, and the checks that must hold before it works."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.domain.forecast import Forecaster
 from service.domain.gone import Gone
 from service.domain.history import History
 from service.domain.job_queue import JobQueue
-from service.domain.keys import KeyLost, Keys, KeyUse
+from service.domain.keys import KeyLost, Keys
 from service.domain.planning import Dispatch
 from service.domain.publishing import Publishing
 from service.domain.push_services import PushServices
@@ -27,7 +27,7 @@ from service.store import LayoutError, Store, connect
 
 @dataclass(frozen=True)
 class Runtime:
-    """The parts of one process; made after it was forked, so that no socket is shared."""
+    """The parts of one process; opened after a fork, so that processes share no socket."""
 
     config: Config
     store: Store
@@ -53,16 +53,9 @@ class Runtime:
     def open(cls, config: Config, *, patient: bool = False) -> Runtime:
         """Connect and check; `ConfigError` says in one line what keeps this process from working.
 
-        A patient runtime, for workers and the clock, waits half a minute for a Redis that is away.
+        A patient runtime, for workers and the clock, waits half a minute while Redis is away.
         """
-        if not config.redis_url:
-            raise ConfigError("REDIS_URL is not set (`stoppress up` brings a Redis of its own)")
-        if not config.secret_key:
-            raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
-        if len(config.secret_key) < 32:
-            raise ConfigError("SECRET_KEY: must have at least 32 characters")
-        if not config.vapid_private_key:
-            raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
+        config.check_complete()
         queue = connect(config.redis_url, patient=patient)
         stored = connect(config.store_url, patient=patient) if config.store_url else queue
         store = Store(stored, config.store_partitions)
@@ -101,37 +94,9 @@ class Runtime:
             forecaster=Forecaster(store, config.defaults),
         )
         try:
+            # The layout first: keys are read from a store that this code understands.
             store.prepare(config.store_partitions)
             runtime.keys.check()
         except (LayoutError, KeyLost) as error:
             raise ConfigError(str(error)) from None
         return runtime
-
-    @property
-    def welcome(self) -> ReaderAlerts:
-        """The same as `reader_alerts`."""
-        return self.reader_alerts
-
-    @property
-    def vapid_public_key(self) -> str:
-        """The same as `keys.current`."""
-        return self.keys.current
-
-    def takes_key(self, public: str) -> bool:
-        """Return what `Keys.accepts` does."""
-        return self.keys.accepts(public)
-
-    def key_uses(self) -> list[KeyUse]:
-        """Return what `Keys.uses` does."""
-        return self.keys.uses()
-
-    @property
-    def vapid_subject(self) -> str:
-        """VAPID's `sub`: the newsroom's own, else the address of this service."""
-        return self.config.vapid_subject or f"mailto:push@{self._domain}"
-
-    @property
-    def _domain(self) -> str:
-        host = self.config.public_url.partition("://")[2].partition(":")[0]
-        # Mozilla and Google take a reserved domain; Apple needs VAPID_SUBJECT to be set.
-        return host if "." in host and not host.replace(".", "").isdigit() else "example.com"

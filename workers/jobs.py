@@ -64,7 +64,7 @@ def _new_fan_out(runtime: Runtime) -> FanOut:
         plain_origins=runtime.endpoints.plain_origins,
     )
     signers = {
-        b64url(key.public): wire.VapidSigner(key, runtime.vapid_subject)
+        b64url(key.public): wire.VapidSigner(key, config.vapid_contact)
         for key in runtime.keys.vapid
     }
     return FanOut(_name, runtime, transport, signers)

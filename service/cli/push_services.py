@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.terminal import lasting
+from service.model.spans import span
 from service.runtime import Runtime
 from service.store.push_services import Rest
 
@@ -22,7 +22,7 @@ def show(runtime: Runtime) -> None:
     table.add_column("for", no_wrap=True)
     table.add_column("is")
     for origin, since, standing in sorted(_standings(runtime, now)):
-        table.add_row(origin, lasting(now - since), standing)
+        table.add_row(origin, span(now - since), standing)
     if table.row_count:
         Console(highlight=False).print(table)
     else:
@@ -43,7 +43,7 @@ def _standings(runtime: Runtime, now: float) -> Iterator[tuple[str, float, str]]
 
 def _rests(rest: Rest, now: float) -> str:
     why = "refusing our signature" if rest.why == "credentials" else f"failing ({rest.why})"
-    when = f"tried again in {lasting(rest.until - now)}" if rest.until > now else "being tried"
+    when = f"tried again in {span(rest.until - now)}" if rest.until > now else "being tried"
     return f"{why}, and {when}"
 
 

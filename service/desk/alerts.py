@@ -1,4 +1,4 @@
-"""Watching alerts at the desk: the list of them, the page of each, pausing and stopping it."""
+"""Watching alerts at the desk: the list, the page of each alert, pausing and cancelling."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from flask.typing import ResponseReturnValue
 from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.report import Report
-from service.desk.words import describe, service_name
+from service.desk.words import SERVICES, describe
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
-from service.domain.waves import Held
+from service.domain.waves import HeldSummary
 from service.model.notifications import Audience, Notification
 
 _PAGE = 30  # alerts on one page of the list
 
 
 def report_of(notification: Notification, *, receipts: bool = True) -> Report:
-    """Return an alert as the pages show it; without `receipts` as a list does."""
+    """Return an alert as its page shows it, or without `receipts` as a list shows it."""
     publishing = runtime().publishing
-    audience = "whoever has what it corrects"
+    audience = "browsers that got the original alert"
     return Report(
         notification=notification,
         audience=audience if notification.corrects else describe_audience(notification.audience),
         progress=publishing.progress(notification.id),
         receipts=(
-            estimates(publishing.receipts(notification.id), notification.reporting)
+            estimates(runtime().receipts.of(notification.id), notification.reporting)
             if receipts
             else {}
         ),
         now=time.time(),
-        limits=publishing.limits(notification) if receipts else [],
-        held=publishing.held(notification) if notification.finished_at else Held(),
+        slowing=runtime().push_services.slowing(notification) if receipts else [],
+        held=publishing.held(notification) if notification.finished_at else HeldSummary(),
     )
 
 
 def describe_audience(audience: Audience) -> str:
-    """Say whom an audience means."""
-    return describe(audience, runtime().store.topics.all())
+    """Describe an audience, with the current names of its topics."""
+    return describe(audience, runtime().topics.all())
 
 
 @bp.get("/")
 def alerts() -> ResponseReturnValue:
-    """List what was sent, newest first, below what waits for a person's word."""
+    """List sent alerts, newest first, below the planned ones and what an editor has to decide."""
     return _alerts()
 
 
@@ -55,21 +55,26 @@ def _alerts(notice: str = "") -> str:
     before = request.args.get("before", type=int)
     found = runtime().publishing.started(_PAGE, before)
     planned = runtime().publishing.planned() if before is None else []
-    service = runtime().endpoints.service
     return render_template(
         "desk/alerts.html",
         missed=[one for one in planned if one.missed],
         planned=[report_of(one, receipts=False) for one in planned if not one.missed],
         reports=[report_of(notification, receipts=False) for notification in found],
         older=found[-1].id if len(found) == _PAGE else None,
-        doubts=[(service_name(service(one.origin)), one) for one in runtime().gone.doubts()],
+        doubts=[(_push_service(one.origin), one) for one in runtime().gone.doubts()],
         notice=notice,
     )
 
 
+def _push_service(origin: str) -> str:
+    """Return the name of a push service that has one, else its host."""
+    service = runtime().endpoints.service(origin)
+    return SERVICES.get(service) or origin.partition("://")[2]
+
+
 @bp.get("/alerts/<int:id>")
 def alert(id: int) -> ResponseReturnValue:
-    """Show how far an alert has come, or what became of it."""
+    """Show an alert: its plan, its progress, or its report."""
     return _alert(id)
 
 
@@ -99,7 +104,7 @@ def _planned(one: Notification) -> dict[str, Any]:
 
 @bp.get("/alerts/<int:id>/progress")
 def progress(id: int) -> ResponseReturnValue:
-    """Show the part of that page that follows the numbers; have it load anew for the rest."""
+    """Return the part of an alert's page with its numbers, or have the whole page reloaded."""
     one = runtime().publishing.get(id)
     report = report_of(one)
     same = request.args.get("stage", report.stage) == report.stage
@@ -111,49 +116,49 @@ def progress(id: int) -> ResponseReturnValue:
 
 @bp.post("/alerts/<int:id>/cancel")
 def cancel(id: int) -> ResponseReturnValue:
-    """Stop an alert."""
+    """Cancel an alert."""
     runtime().publishing.cancel(id)
     return redirect(url_for("desk.alert", id=id), 303)
 
 
 @bp.post("/alerts/<int:id>/pause")
 def pause(id: int) -> ResponseReturnValue:
-    """Hold an alert."""
+    """Pause an alert."""
     runtime().publishing.pause(id)
     return redirect(url_for("desk.alert", id=id), 303)
 
 
 @bp.post("/alerts/<int:id>/resume")
 def resume(id: int) -> ResponseReturnValue:
-    """Go on with an alert that is paused."""
+    """Resume a paused alert."""
     runtime().publishing.resume(id)
     return redirect(url_for("desk.alert", id=id), 303)
 
 
 @bp.errorhandler(Conflict)
 def _conflict(conflict: Conflict) -> ResponseReturnValue:
-    """Show the alert of this request as it is now, and why it cannot be done."""
+    """Show the alert in its current state, and why the request does not fit it."""
     return _alert((request.view_args or {})["id"], str(conflict)), 409
 
 
-# Deciding whether readers are gone --------------------------------------------------------------
+# Deciding whether readers are gone ----------------------------------------------------------------
 
 
 @bp.post("/gone/confirm")
 def confirm_gone() -> ResponseReturnValue:
-    """Delete those whom a push service calls gone."""
+    """Delete the readers whom a push service calls gone."""
     return _decide(runtime().gone.confirm)
 
 
 @bp.post("/gone/take-back")
 def take_back() -> ResponseReturnValue:
-    """Count those whom a push service calls gone in again."""
+    """Keep the readers whom a push service calls gone."""
     return _decide(runtime().gone.take_back)
 
 
 def _decide(decide: Callable[[str], None]) -> ResponseReturnValue:
     origin = request.form.get("origin", "")
     if origin not in {doubt.origin for doubt in runtime().gone.doubts()}:
-        return _alerts("Somebody has decided about that already."), 409
+        return _alerts("Another editor has already decided this."), 409
     decide(origin)
     return redirect(url_for("desk.alerts"), 303)

@@ -1,6 +1,6 @@
-"""The desk's blueprint: who may come in, and what is answered when something is wrong.
+"""The desk's blueprint: who may come in, and the answers when something is wrong.
 
-Each page's module adds its routes to `bp`; `service/desk/__init__.py` lists these modules.
+Each module of pages adds its routes to `bp`; `service/desk/__init__.py` names these modules.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _only_editors() -> ResponseReturnValue | None:
     if request.endpoint in _OPEN_TO_ALL or current_editor() is not None:
         return None
     if "HX-Request" in request.headers:
-        # A page whose session ended is loaded anew, which leads to the sign-in.
+        # A page whose session has ended is reloaded, which leads to the sign-in.
         return "", 401, {"HX-Refresh": "true"}
     return redirect(url_for("desk.sign_in", next=request.full_path.rstrip("?")))
 
@@ -61,12 +61,12 @@ def htmx() -> Response:
     return send_from_directory("../web/vendor", _HTMX, max_age=365 * 86_400)
 
 
-# When something is wrong ------------------------------------------------------------------------
+# When something is wrong --------------------------------------------------------------------------
 
 
 @bp.route("/<path:_rest>")
 def missing(_rest: str) -> ResponseReturnValue:
-    """Answer for every address under the desk that is none."""
+    """Answer for every address under the desk that has no page."""
     abort(404)
 
 
@@ -74,38 +74,44 @@ def missing(_rest: str) -> ResponseReturnValue:
 @bp.errorhandler(NotFound)
 def _not_found(_: Exception) -> ResponseReturnValue:
     if "HX-Request" in request.headers:
-        # The page of an alert that somebody has deleted is loaded anew, to say so.
+        # An open page of a deleted alert is reloaded, and then shows this notice.
         return "", 404, {"HX-Refresh": "true"}
-    return notice(404, "There is no such page", "Perhaps a digit of its address went missing.")
+    return notice(
+        404, "Page not found", "The address may be wrong, or the alert may have been deleted."
+    )
 
 
 @bp.errorhandler(CSRFError)
 def _csrf(_: CSRFError) -> ResponseReturnValue:
-    text = "Your session has ended, or the page is an old one. Nothing was done. Go back and reload"
-    return notice(400, "That did not come from this desk", f"{text} it, then try again.")
+    return notice(
+        400,
+        "Your session has expired",
+        "Nothing was sent or changed. Go back, copy the text that you wrote, reload the page and"
+        " sign in again.",
+    )
 
 
 @bp.errorhandler(HTTPException)
 def _refused(error: HTTPException) -> ResponseReturnValue:
-    return notice(error.code or 500, "That cannot be done", error.description or error.name)
+    return notice(error.code or 500, "This is not possible", error.description or error.name)
 
 
 @bp.errorhandler(RedisError)
 def redis_away(error: RedisError) -> ResponseReturnValue:
-    """Say plainly that nothing can be read or stored just now."""
+    """Say that nothing can be read or stored at the moment."""
     # Without its message, which may repeat what was to be stored.
     current_app.logger.error("%s: %s", request.endpoint, type(error).__name__)
     away = isinstance(error, (ConnectionError, TimeoutError))
     return notice(
         503,
-        "Redis is away" if away else "Redis takes nothing in",
-        "The desk cannot do its work just now; whoever runs Stop Press has to look at Redis. What"
-        " is being sent goes on by itself afterwards. Then reload this page to see.",
+        "Redis does not respond" if away else "Redis cannot store anything",
+        "The desk needs Redis, its database. Ask your operator to look at it, then reload this"
+        " page. An alert that is being sent continues by itself.",
     )
 
 
 def notice(status: int, heading: str, text: str) -> ResponseReturnValue:
-    """Answer with a page that says one thing."""
-    # Not by render_template, which asks the store who is signed in: it may be what is away.
+    """Answer with a page of one message."""
+    # Not by render_template, which asks the store who is signed in: Redis may be down.
     page = current_app.jinja_env.get_template("desk/notice.html")
     return page.render(heading=heading, text=text), status

@@ -14,50 +14,51 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.forms import CorrectionForm, read_nonce
 from service.desk.session import signed_in
-from service.domain.publishing import Conflict, Idempotency
+from service.domain.publishing import Conflict, Idempotency, KeyReused
 from service.model.notifications import Notification
 
+_TOO_LATE = "Sending has ended meanwhile, so the old text can only be replaced."
 _USED = (
-    "This form has corrected the alert already, with other words. Nothing was changed just now."
-    " Send it again to make these words another correction."
+    "You have already sent this form with a different text. Nothing was changed this time. Send it"
+    " again to correct the alert once more, with this text."
 )
 
 
 @bp.get("/alerts/<int:id>/correct")
 def write_correction(id: int) -> ResponseReturnValue:
-    """Show the form for another text, with what readers are sent now."""
+    """Show the form for a correction, filled with the current text."""
     root = runtime().publishing.root(id)
     return correction_page(root, CorrectionForm.of(root.text))
 
 
 @bp.post("/alerts/<int:id>/correct")
 def correct(id: int) -> ResponseReturnValue:
-    """Correct it, once however often this arrives: the form's nonce stands for the intention."""
+    """Correct the alert, once however often the form arrives: its nonce makes it one request."""
     form, nonce = CorrectionForm.read(), read_nonce()
     root = runtime().publishing.root(id)
     if form.reached == "leave" and root.over and not runtime().publishing.held(root).waiting:
-        notice = "By now it is over: whoever gets it has the old words. They can only be replaced."
-        return correction_page(root, form, notice=notice), 409
-    said = json.dumps(asdict(form)).encode()
-    key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + said)
+        return correction_page(root, form, notice=_TOO_LATE), 409
+    body = json.dumps(asdict(form)).encode()
+    key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + body)
     try:
-        wanted = fields.parse(notification_requests.Correction, said, runtime())
+        requested = fields.parse(notification_requests.Correction, body, runtime())
         published = runtime().publishing.correct(
             root.id,
-            title=wanted.title,
-            body=wanted.body,
-            url=wanted.url,
-            replace=wanted.reached == "replace",
+            title=requested.title,
+            body=requested.body,
+            url=requested.url,
+            replace=requested.reached == "replace",
             by=signed_in().email,
             idempotency=key,
-            check=lambda root: wanted.check(root, runtime()),
+            check=lambda root: requested.check(root, runtime()),
         )
     except fields.Invalid as invalid:
         return correction_page(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
+    except KeyReused:
+        return correction_page(root, form, notice=_USED), 409
     except Conflict as conflict:
-        used = runtime().store.notifications.remembered(key.digest) is not None
-        return correction_page(root, form, notice=_USED if used else str(conflict)), 409
-    to = root.id if wanted.reached == "leave" else published.id
+        return correction_page(root, form, notice=str(conflict)), 409
+    to = root.id if requested.reached == "leave" else published.id
     return redirect(url_for("desk.alert", id=to), 303)
 
 
@@ -69,7 +70,7 @@ def correction_page(
     errors: dict[str, str] | None = None,
     notice: str = "",
 ) -> str:
-    """Show the form for another text of what was sent."""
+    """Show the form for a correction."""
     progress = runtime().publishing.progress(root.id)
     return render_template(
         "desk/correct.html",

@@ -1,4 +1,4 @@
-"""What editors type at the desk, as they typed it, and what is said of it where it is wrong."""
+"""The desk's forms: the fields as an editor typed them, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -16,54 +16,53 @@ from service.api.fields import Invalid
 from service.model import times
 from service.model.notifications import ROUND_THE_WORLD, Content, Notification, SendAt, State
 
-# Over how long an alert may be spread: what the form sends, and the minutes that it means.
+# The choices of how long to spread an alert: what the form sends, and the minutes.
 SPREADS: dict[str, int | None] = {"": None, "10": 10, "30": 30, "60": 60, "120": 120}
-# What the API says of something empty is right, but not how one would put it to an editor.
+# For an empty field the API's message is correct, but not how to put it to an editor.
 _EMPTY = {
     "title": "Write a title.",
-    "url": "Paste the address of the story.",
-    "audience": "Tick a topic, or choose everyone.",
+    "url": "Paste the link to the story.",
+    "audience": "Choose at least one topic, or everyone.",
 }
+
+_SPREAD_TWICE = "Each reader’s own time zone already spreads the alert. Choose to send it at once."
+_SPREAD_TOO_LONG = "The alert would run out of time before the last reader gets it. Spread it less."
 
 
 def spreads(planned: Notification | None) -> dict[str, int | None]:
-    """Return what can be chosen: the usual, and what an alert that is planned has already."""
+    """Return the choices of a spread; a planned alert may have another one, from the API."""
     minutes = planned.spread_minutes if planned else 0
     return SPREADS | ({str(minutes): minutes} if minutes else {})
 
 
 def read_nonce() -> str:
-    """Return what stands for the intention behind a form, however often that arrives."""
+    """Return the nonce of this request's form: the same form sent twice has the same nonce."""
     given = request.form.get("nonce", "")
     return given if re.fullmatch(r"[\w-]{16,64}", given, re.ASCII) else abort(400)
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """An alert, to be sent `when`: "now", "at" a wall clock's time in a zone, or "draft".
-
-    `local`: that time by each reader's own clock. `story` is a running one, `new_story` as it was
-    typed. Of one that is planned already, `changes` says which state of it was opened.
-    """
+    """The form of an alert, new or planned."""
 
     title: str = ""
     body: str = ""
     url: str = ""
-    audience: str = "topics"
+    audience: str = "topics"  # or "everyone"
     topics: tuple[str, ...] = ()
-    story: str = ""
-    new_story: str = ""
+    story: str = ""  # a running story
+    new_story: str = ""  # a name as it was typed
     kind: str = "news"
     spread: str = ""
-    when: str = "now"
-    at: str = ""
-    local: str = ""
+    when: str = "now"  # or "at", or "draft"
+    at: str = ""  # a wall-clock time in `zone`
+    local: str = ""  # "yes": `at` is meant in each reader's own time zone
     zone: str = "UTC"
-    changes: str = ""
+    changes: str = ""  # of a planned alert: which version of it was opened
 
     @classmethod
     def of(cls, planned: Notification) -> Form:
-        """Return the form with what is planned."""
+        """Return the form filled with a planned alert."""
         content, audience = planned.content, planned.audience
         send_at = planned.send_at if planned.state is State.SCHEDULED else None
         zone = (send_at and send_at.zone) or "UTC"
@@ -103,7 +102,7 @@ class Form:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the alert as the API takes it."""
+        """Return the alert as the API accepts it."""
         everyone = self.audience == "everyone"
         return {
             "title": self.title,
@@ -112,7 +111,7 @@ class Form:
             "kind": self.kind,
             "spread_minutes": SPREADS.get(self.spread, self.spread),
             "audience": {"everyone": True} if everyone else {"topics": list(self.topics)},
-            # As it would be written: “Ferry aground” is ferry-aground.
+            # “Ferry aground” becomes ferry-aground.
             "story": "-".join(self.new_story.lower().split()) or self.story or None,
             "send_at": self._send_at if self.when == "at" else None,
             "local_time": self.when == "at" and bool(self.local),
@@ -120,19 +119,19 @@ class Form:
         }
 
     def change_of(self, planned: Notification) -> dict[str, Any]:
-        """Return it as the API takes a change: what the form does not know stays as it is."""
-        said = self.as_json()
+        """Return the change as the API accepts it; what the form does not show stays as it is."""
+        change = self.as_json()
         audience = planned.audience
-        said["audience"] |= {"exclude": list(audience.exclude), "locales": list(audience.locales)}
+        change["audience"] |= {"exclude": list(audience.exclude), "locales": list(audience.locales)}
         if self.spread == str(planned.spread_minutes):
-            said["spread_minutes"] = planned.spread_minutes
+            change["spread_minutes"] = planned.spread_minutes
         if self.when == "now":
-            said["draft"] = True  # until it is sent, which is another call
-        # The form's time is by the minute, and says nothing of a clock that shows it twice.
+            change["draft"] = True  # the API sends it by another call
+        # The form has minutes only, and cannot tell two times apart when clocks are set back.
         before = planned.send_at if planned.state is State.SCHEDULED else None
         if self.when == "at" and before and self._is_at(before):
-            said["send_at"] = times.write(before)
-        return said
+            change["send_at"] = times.write(before)
+        return change
 
     @property
     def _send_at(self) -> str:
@@ -144,7 +143,7 @@ class Form:
 
     @property
     def _moment(self) -> float | None:
-        """The time in seconds since 1970 UTC; None where it is no time."""
+        """The time in seconds since 1970 UTC; None if the field is not a time."""
         try:
             read = times.read_wall if self.local else times.read
             return read(self._send_at).at
@@ -152,7 +151,7 @@ class Form:
             return None
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Return the fields to send again."""
+        """Return the fields as hidden inputs of the confirmation page."""
         for name, value in asdict(self).items():
             if name != "topics":
                 yield name, value
@@ -160,16 +159,18 @@ class Form:
             yield "topic", slug
 
     def complaints(self, invalid: Invalid) -> dict[str, str]:
-        """Return what is wrong with which field."""
+        """Return what is wrong, by field."""
         given = {"title": self.title, "url": self.url, "audience": self.topics}
         errors = _complaints(invalid, given)
         if "send_at" in errors:
             errors["send_at"] = self._complaint_of_time()
+        if "spread_minutes" in errors:
+            errors["spread_minutes"] = _SPREAD_TWICE if self.local else _SPREAD_TOO_LONG
         return errors
 
     @property
     def names_two_stories(self) -> bool:
-        """Whether it would both go on with a running story and begin another."""
+        """Whether both a running story and a new one are given."""
         return bool(self.story and self.new_story)
 
     def _complaint_of_time(self) -> str:
@@ -177,22 +178,22 @@ class Form:
         if moment is None:
             return "Choose a day and a time."
         if moment + (ROUND_THE_WORLD if self.local else 0) <= time.time():
-            return "That has passed. Choose a later time, or send it now."
-        return "That is more than a year away."
+            return "This time has passed. Choose a later time, or send the alert now."
+        return "This time is more than a year away."
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectionForm:
-    """Another text for an alert, whole; `reached`: "replace" what its readers have, or "leave"."""
+    """The form of a correction: the whole new text."""
 
     title: str
     body: str
     url: str
-    reached: str = "replace"
+    reached: str = "replace"  # or "leave": what to do for browsers that have the old text
 
     @classmethod
     def of(cls, text: Content) -> CorrectionForm:
-        """Return the form with what is to be corrected."""
+        """Return the form filled with the current text."""
         return cls(text.title, text.body, text.url)
 
     @classmethod
@@ -201,15 +202,12 @@ class CorrectionForm:
         return cls(**_texts(), reached=request.form.get("reached", "replace"))
 
     def complaints(self, invalid: Invalid) -> dict[str, str]:
-        """Return what is wrong with which field."""
+        """Return what is wrong, by field."""
         return _complaints(invalid, {"title": self.title, "url": self.url})
 
 
 def _wall(send_at: SendAt, zone: str) -> str:
-    """Return what a clock shows then, of that zone or of a reader's own.
-
-    As `<input type="datetime-local">` has it.
-    """
+    """Return the wall-clock time as `<input type="datetime-local">` has it."""
     if send_at.wall:
         return send_at.wall[:16]
     return f"{datetime.fromtimestamp(send_at.at, ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
@@ -219,7 +217,7 @@ def _texts() -> dict[str, str]:
     form = request.form
     return {
         "title": form.get("title", "").strip(),
-        # Forms send every line end as two characters (HTML, form submission).
+        # Browsers send each line end as two characters (HTML standard, form submission).
         "body": form.get("body", "").replace("\r\n", "\n").strip(),
         "url": form.get("url", "").strip(),
     }

@@ -1,4 +1,4 @@
-"""The page of the real desk on which a rehearsal is started, found and ended."""
+"""The page of the real desk on which an editor starts, opens and ends a rehearsal."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from flask.typing import ResponseReturnValue
 
 from service.current import runtime
 from service.desk.blueprint import bp
+from service.desk.words import number
 from service.local import rehearsal
 from service.local.rehearsal import LONGEST, MOST_READERS, READERS, Rehearsal, RehearsalError
 
-PREFIX = "/rehearsal"  # of the rehearsal's desk, beside the real one
+PREFIX = "/rehearsal"  # of the address of the rehearsal's desk
 _FEWEST = 100  # pretend readers
 
 
 @bp.get("/rehearsal")
 def rehearse() -> ResponseReturnValue:
-    """Offer a rehearsal, show how far it has got ready, or lead to it."""
+    """Offer a rehearsal, show how its preparation goes, or lead to its desk."""
     return _page()
 
 
 @bp.post("/rehearsal")
 def start_rehearsal() -> ResponseReturnValue:
-    """Start one."""
+    """Start a rehearsal."""
     text = re.sub(r"[\s,.]", "", request.form.get("readers", ""))
     readers = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
     if not _FEWEST <= readers <= MOST_READERS:
-        return _page(f"Choose from {_FEWEST} to {MOST_READERS:,} pretend readers."), 422
-    topics = runtime().store.topics.all().values()
+        return _page(
+            f"Choose from {number(_FEWEST)} to {number(MOST_READERS)} pretend readers."
+        ), 422
+    topics = runtime().topics.all().values()
     try:
         rehearsal.start(runtime().config, readers, topics)
     except RehearsalError as error:
@@ -39,7 +42,7 @@ def start_rehearsal() -> ResponseReturnValue:
 
 @bp.get("/rehearsal/progress")
 def rehearsal_progress() -> ResponseReturnValue:
-    """Show how many pretend readers there are; lead to the rehearsal when all is ready."""
+    """Show how many pretend readers exist; lead to the rehearsal's desk when it is ready."""
     found = find_rehearsal()
     if found is None:
         return "", {"HX-Refresh": "true"}
@@ -49,7 +52,7 @@ def rehearsal_progress() -> ResponseReturnValue:
 
 @bp.post("/rehearsal/end")
 def end_rehearsal() -> ResponseReturnValue:
-    """End it; all that belongs to it is gone then."""
+    """End the rehearsal and delete all that belongs to it."""
     rehearsal.end(runtime().config.data_dir)
     return redirect(url_for("desk.rehearse"), 303)
 
@@ -68,7 +71,7 @@ def _page(error: str = "") -> str:
         readers=request.form.get("readers", READERS),
         fewest=_FEWEST,
         most=MOST_READERS,
-        minutes=LONGEST // 60,
+        longest=LONGEST,
         error=error,
         trouble="" if found else rehearsal.trouble(runtime().config.data_dir),
     )

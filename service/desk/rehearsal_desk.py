@@ -1,7 +1,7 @@
 """The rehearsal's own desk, mounted beside the real one.
 
-It is the same application over another store. Each of its pages says so, and it has nothing for
-readers: no browser can subscribe to it.
+It is the same application over another store. Each of its pages says that it is a rehearsal. It has
+no pages for readers, so that no browser can subscribe to it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _OF_THE_REAL_DESK = {
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """What every page of a rehearsal says; `page`, on the real desk, is where it is ended."""
+    """What the band on each page of a rehearsal says."""
 
     readers: int
-    page: str = ""
+    page: str = ""  # of the real desk, where the rehearsal is ended; empty for one in a terminal
 
 
 def init_app(app: Flask, *, mounted: bool) -> None:
-    """Make an application a rehearsal's if its house is one, else one that shows those there are.
+    """Turn the application into a rehearsal's desk if its data folder is a rehearsal's.
 
     A `mounted` one is reached beside the real desk, where its editors sign in.
     """
@@ -51,7 +51,7 @@ def init_app(app: Flask, *, mounted: bool) -> None:
     if running is None:
         return
     app.config["REHEARSAL"] = Banner(running.readers, _PAGE if mounted else "")
-    # Cookies know no ports: the real desk's must not be overwritten.
+    # Browsers send a cookie to all ports of a host, so this desk must not overwrite the real one's.
     if not mounted:
         app.config["SESSION_COOKIE_NAME"] = "stoppress-rehearsal"
     elsewhere = {"desk.sign_in", "desk.welcome"} if mounted else set()
@@ -71,7 +71,7 @@ def init_app(app: Flask, *, mounted: bool) -> None:
 
 
 class Mount:
-    """Serves the rehearsal that is running under `/rehearsal/`, everything else as before."""
+    """Serves the running rehearsal under `/rehearsal/`, and the real application elsewhere."""
 
     def __init__(self, app: Flask, make: Callable[[Config], Flask]) -> None:
         self._real = app.wsgi_app
@@ -81,7 +81,7 @@ class Mount:
         self._made: tuple[Rehearsal, Flask] | None = None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer as WSGI has it (PEP 3333)."""
+        """Answer a request (WSGI, PEP 3333)."""
         path = environ.get("PATH_INFO", "")
         if path != PREFIX and not path.startswith(f"{PREFIX}/"):
             return self._real(environ, start_response)
@@ -101,13 +101,13 @@ class Mount:
                 config = replace(Config.read(found.environ), site_name=self._config.site_name)
                 try:
                     self._made = found, self._make(config)
-                except (ConfigError, RedisError):  # it has just ended
+                except (ConfigError, RedisError):  # the rehearsal has just ended
                     self._made = None
             return self._made[1] if self._made else None
 
 
 def _over(environ: WSGIEnvironment) -> WSGIApplication:
-    """Lead from a rehearsal that is over, or not yet ready, to the page that says so."""
+    """Redirect to the page of the real desk: the rehearsal has ended, or is not ready yet."""
     if "HTTP_HX_REQUEST" in environ:
         return Response(headers={"HX-Redirect": _PAGE})
     return Response(status=303, headers={"Location": _PAGE})

@@ -1,4 +1,4 @@
-"""An alert as the desk's pages show it: its numbers."""
+"""An alert as the desk's pages show it: its numbers and its state."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from service.desk.words import OUTCOMES, outcome_words
-from service.domain.push_services import Limit
+from service.domain.push_services import SlowService
 from service.domain.receipts import Estimate
-from service.domain.waves import Held
+from service.domain.waves import HeldSummary
 from service.model.notifications import QUIET, Notification, Outcome, Progress, State
 
-_LATE = 5.0  # seconds after which an alert that has not begun needs somebody's attention
+_LATE = 5.0  # seconds after which an alert should have started
 
 _STATES = {
     State.DRAFT: "draft",
     State.SCHEDULED: "scheduled",
-    State.SENDING: "being sent",
+    State.SENDING: "sending",
     State.PAUSED: "paused",
     State.SENT: "sent",
     State.CANCELLED: "cancelled",
@@ -33,8 +33,8 @@ class Report:
     progress: Progress
     receipts: dict[str, Estimate]
     now: float
-    limits: list[Limit] = field(default_factory=list)
-    held: Held = field(default_factory=Held)
+    slowing: list[SlowService] = field(default_factory=list)
+    held: HeldSummary = field(default_factory=HeldSummary)
 
     @property
     def live(self) -> bool:
@@ -43,44 +43,44 @@ class Report:
 
     @property
     def changing(self) -> bool:
-        """Whether its page has more to show by itself: once it is sent, readers may still wake."""
+        """Whether its page is still refreshed: while it is sent, and while it is held."""
         return self.live or self.held.waiting > 0
 
     @property
     def stopping(self) -> bool:
-        """Whether it was stopped and what was under way is being counted."""
+        """Whether it was stopped and its last results are still being counted."""
         return self.live and self.notification.over
 
     @property
     def paused(self) -> bool:
-        """Whether it waits for somebody to let it go on."""
+        """Whether an editor has paused it."""
         return self.notification.state is State.PAUSED
 
     @property
     def stage(self) -> str:
-        """What is another when more than the numbers has changed."""
+        """A text that changes when more than the numbers has changed."""
         one = self.notification
         return f"{one.state.value}.{one.revision}.{one.changes}"
 
     @property
     def scheduled(self) -> bool:
-        """Whether it waits for its time."""
+        """Whether it is scheduled for later."""
         return self.notification.state is State.SCHEDULED
 
     @property
     def due_in(self) -> float:
-        """Seconds until it is to be sent, below 0 where that has passed; 0 without a time."""
+        """Seconds until its time, below 0 after it; 0 for an alert without one."""
         send_at = self.notification.send_at
         return send_at.at - self.now if send_at else 0.0
 
     @property
     def began(self) -> float:
-        """When the first of it could be sent, or else when it was written."""
+        """When sending started, or else when it was written."""
         return self.notification.started_at or self.notification.created_at
 
     @property
     def correctable(self) -> bool:
-        """Whether there may be somebody whom a correction of it reaches."""
+        """Whether a correction could reach a browser."""
         one = self.notification
         if one.audience.subscription is not None or one.planned or one.wave:
             return False
@@ -89,62 +89,62 @@ class Report:
 
     @property
     def leaves(self) -> bool:
-        """Whether it is a correction that was not sent to those who have what it corrects."""
+        """Whether it is a correction that leaves the old text where readers already have it."""
         one = self.notification
         return one.corrects is not None and one.finished_at == one.created_at
 
     @property
     def complete(self) -> bool:
-        """Whether it went out as it was meant to."""
+        """Whether it was sent to the whole audience."""
         return self.notification.state is State.SENT
 
     @property
     def state(self) -> str:
-        """What it is doing, in a word or two."""
+        """Its state in a word or two."""
         if self.withdrawn:
             return "withdrawn"
-        return "being stopped" if self.stopping else _STATES[self.notification.state]
+        return "stopping" if self.stopping else _STATES[self.notification.state]
 
     @property
     def handed_over(self) -> int:
-        """How many browsers' push services took it, also after its readers' quiet hours."""
-        since = sum(alone + together for _, alone, together in self.notification.waves)
-        return self.progress.of(Outcome.ACCEPTED) + max(since, self.held.brought)
+        """For how many browsers a push service took it, also after their quiet hours."""
+        by_waves = sum(alone + together for _, alone, together in self.notification.waves)
+        return self.progress.of(Outcome.ACCEPTED) + max(by_waves, self.held.by_wave)
 
     @property
     def held_back(self) -> int:
-        """For how many browsers it was held, since they had quiet hours when it was sent."""
+        """How many browsers were in quiet hours when it was sent."""
         return 0 if self.notification.wave else self.progress.skipped(QUIET)
 
     @property
     def held_in_vain(self) -> int:
-        """How many of those never got it, and wait no more."""
-        return max(0, self.held_back - self.held.waiting - self.held.brought)
+        """How many of those never got it, and no longer wait."""
+        return max(0, self.held_back - self.held.waiting - self.held.by_wave)
 
     @property
     def withdrawn(self) -> bool:
-        """Whether it was sent, and then cancelled for those for whom it was held."""
+        """Whether it was sent, and then cancelled for the browsers that it was held for."""
         stopped = self.notification.state is State.CANCELLED and not self.live
         return stopped and self.held_back > 0 and not self.progress.of(Outcome.CANCELLED)
 
     @property
     def percent(self) -> int:
-        """How much of the work is done, rounded down: 100 is all of it."""
+        """How much of the work is done, rounded down, so that 100 means all of it."""
         return 100 * self.progress.done // max(1, self.progress.recipients)
 
     @property
     def seconds(self) -> float:
-        """How long it has taken."""
+        """How long it has taken so far, or took."""
         return max(0.0, (self.notification.finished_at or self.now) - self.began)
 
     @property
     def rate(self) -> int:
-        """Browsers dealt with a second, on average since it was published."""
+        """Browsers per second, on average since it started."""
         return round(self.progress.done / max(1.0, self.seconds))
 
     @property
     def late(self) -> bool:
-        """Whether it should have begun by now."""
+        """Whether it should have started by now."""
         if self.scheduled:
             return self.due_in < -_LATE
         sending = self.notification.state is State.SENDING
@@ -152,7 +152,7 @@ class Report:
 
     @property
     def rows(self) -> list[tuple[Outcome, str, int]]:
-        """Every outcome that occurred, in words; in an order that holds while numbers change."""
+        """Each outcome that occurred, in words, in an order that stays while the numbers change."""
         counts: Counter[tuple[Outcome, str]] = Counter()
         for (outcome, service), n in self.progress.outcomes.items():
             counts[outcome, outcome_words(outcome, service)] += n

@@ -18,10 +18,10 @@ def init_app(app: Flask, runtime: Runtime) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=runtime.config.public_url.startswith("https:"),
         PERMANENT_SESSION_LIFETIME=SESSION_KEPT,
-        # Only pages that look for their editor prolong a session. Flask would do it with every
-        # response, and nothing that readers' browsers fetch could be cached for all.
+        # Only pages that ask for their editor prolong a session. Flask would prolong it with every
+        # response, and then caches could share nothing that readers' browsers fetch.
         SESSION_REFRESH_EACH_REQUEST=False,
-        # As long as the session: what was typed must not be lost to an hour's thought.
+        # A form is accepted as long as the session lasts, so that an editor may think for an hour.
         WTF_CSRF_TIME_LIMIT=None,
     )
     app.extensions["stoppress.editors"] = runtime.editors
@@ -29,7 +29,7 @@ def init_app(app: Flask, runtime: Runtime) -> None:
 
 
 def start_session(editor: Editor) -> None:
-    """Sign an editor in, in a session that has nothing of the one before."""
+    """Sign an editor in, in a new session that keeps nothing of the previous one."""
     session.clear()
     session.permanent = True
     session["editor"] = editor.session_id
@@ -43,7 +43,7 @@ def end_session() -> None:
 
 
 def current_editor() -> Editor | None:
-    """Return who is signed in, looked up once a request; None where nobody is."""
+    """Return the editor who is signed in, if one is; looked up once in each request."""
     if "editor" not in g:
         session_id = session.get("editor")
         editors = current_app.extensions["stoppress.editors"]
@@ -54,7 +54,7 @@ def current_editor() -> Editor | None:
 
 
 def signed_in() -> Editor:
-    """Return who is signed in, on a page that nobody else can reach."""
+    """Return the editor who is signed in, on a page that only editors reach."""
     editor = current_editor()
-    assert editor is not None  # noqa: S101 - the desk's `before_request` has asked
+    assert editor is not None  # noqa: S101 - `_only_editors` has checked it
     return editor

@@ -16,6 +16,21 @@ from service.domain.editors import SHORTEST_PASSWORD, EditorError
 _SIGN_INS = rate_limits.per_address(10, "sign-ins")
 
 
+@bp.route("/sign-in", methods=["GET", "POST"])
+def sign_in() -> ResponseReturnValue:
+    """Sign an editor in by e-mail address and password."""
+    if request.method == "GET":
+        return render_template("desk/sign_in.html", email="", error=None)
+    rate_limits.check(_SIGN_INS)
+    email = request.form.get("email", "")
+    editor = runtime().editors.check_password(email, request.form.get("password", ""))
+    if editor is None:
+        error = "The e-mail address or the password is wrong."
+        return render_template("desk/sign_in.html", email=email, error=error), 422
+    start_session(editor)
+    return redirect(_local(request.args.get("next", "")), 303)
+
+
 def _local(path: str) -> str:
     """Return `path` if it cannot lead to another site, else the desk's front page."""
     # Browsers read a backslash as a slash, and skip tabs and line ends.
@@ -23,24 +38,12 @@ def _local(path: str) -> str:
     return path if safe else url_for("desk.alerts")
 
 
-@bp.route("/sign-in", methods=["GET", "POST"])
-def sign_in() -> ResponseReturnValue:
-    """Sign an editor in by e-mail and password."""
-    if request.method == "GET":
-        return render_template("desk/sign_in.html", email="", error=None)
-    rate_limits.check(_SIGN_INS)
-    email = request.form.get("email", "")
-    editor = runtime().editors.check_password(email, request.form.get("password", ""))
-    if editor is None:
-        error = "That e-mail address and password do not belong together."
-        return render_template("desk/sign_in.html", email=email, error=error), 422
-    start_session(editor)
-    return redirect(_local(request.args.get("next", "")), 303)
-
-
 @bp.route("/welcome/<token>", methods=["GET", "POST"])
 def welcome(token: str) -> ResponseReturnValue:
-    """Let in whoever holds a one-time link. Looking does not use it up: mail programs do look."""
+    """Sign an editor in by a one-time link.
+
+    Opening the link does not use it up, because mail programs preview links.
+    """
     if request.method == "POST":
         rate_limits.check(_SIGN_INS)
     link = runtime().editors.find_link(token)
@@ -60,9 +63,9 @@ def welcome(token: str) -> ResponseReturnValue:
     if link is None:
         return notice(
             410,
-            "This link is used up",
-            "A sign-in link works once, for 24 hours. Whoever runs Stop Press gets you another"
-            " with “stoppress editor add” and your e-mail address.",
+            "This link no longer works",
+            "A sign-in link works once, within 24 hours. Ask your operator for a new one. The"
+            " command is “stoppress editor add” with your e-mail address.",
         )
     page = render_template(
         "desk/welcome.html",

@@ -1,4 +1,4 @@
-"""The start page: the first five minutes, until an alert is on this browser's screen."""
+"""The start page: from nothing to an alert on this browser's screen."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from service.desk.session import current_editor
 from service.desk.words import outcome_words
 from service.domain.publishing import UnknownNotification
 from service.model.notifications import Audience, Outcome
+from service.model.spans import span
 from service.model.subscriptions import SubscriptionId
 
 bp = Blueprint("start", __name__, template_folder="../../web")
@@ -32,7 +33,7 @@ def send() -> ResponseReturnValue:
         only = SubscriptionId.parse(request.form.get("subscription", ""))
     except ValueError:
         return {"detail": "Subscribe this browser first."}, 422
-    said = {
+    alert = {
         "title": request.form.get("title", ""),
         "body": request.form.get("body", ""),
         "url": f"{runtime().config.public_url}/demo/",
@@ -40,19 +41,19 @@ def send() -> ResponseReturnValue:
         "audience": {"everyone": True},
     }
     try:
-        content = notification_requests.read(said, runtime()).content
+        content = notification_requests.read(alert, runtime()).content
     except fields.Invalid as invalid:
         return {"detail": invalid.errors[0].detail}, 422
     audience = Audience(subscription=only)
     if not runtime().publishing.reach(audience):
-        return {"detail": "This browser is no longer subscribed: subscribe it again."}, 409
+        return {"detail": "This browser is no longer subscribed. Subscribe it again."}, 409
     published = runtime().publishing.publish(content, audience, by=editor.email)
     return {"id": published.id}, 202
 
 
 @bp.get("/start/alerts/<int:id>")
 def follow(id: int) -> ResponseReturnValue:
-    """Say how far that alert has come; `seconds` from the click to its end, None before it."""
+    """Say how far that alert has come; `took`: the time from the click to its end, in words."""
     if current_editor() is None:
         abort(401)
     publishing = runtime().publishing
@@ -62,16 +63,16 @@ def follow(id: int) -> ResponseReturnValue:
     ends = [kind for kind, n in publishing.progress(id).outcomes.items() if n]
     finished = notification.finished_at
     return {
-        "seconds": None if finished is None else finished - notification.created_at,
+        "took": None if finished is None else span(finished - notification.created_at),
         "accepted": any(outcome is Outcome.ACCEPTED for outcome, _ in ends),
         "outcome": outcome_words(*ends[0]) if ends else None,
-        "shown": publishing.receipts(id)["shown"] > 0,
+        "shown": runtime().receipts.of(id)["shown"] > 0,
     }
 
 
 @bp.errorhandler(401)
 def _signed_out(_: Exception) -> ResponseReturnValue:
-    return {"detail": "You are signed out: reload this page and sign in."}, 401
+    return {"detail": "You are signed out. Reload this page and sign in."}, 401
 
 
 @bp.errorhandler(UnknownNotification)
@@ -83,4 +84,4 @@ def _unknown(_: Exception) -> ResponseReturnValue:
 def _away(error: RedisError) -> ResponseReturnValue:
     if request.endpoint == "start.start":
         return redis_away(error)
-    return {"detail": "Redis is away: nothing can be sent just now."}, 503
+    return {"detail": "Redis does not respond, so nothing can be sent at the moment."}, 503

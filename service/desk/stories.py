@@ -1,4 +1,4 @@
-"""The running stories at the desk: what there is, who follows it, and its end."""
+"""The running stories: the list with their followers, and closing one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from service.desk.blueprint import bp
 @bp.get("/stories")
 def stories() -> ResponseReturnValue:
     """List the running stories, the one with the latest alert first."""
-    return render_template("desk/stories.html", stories=runtime().publishing.stories())
+    return render_template("desk/stories.html", stories=runtime().stories.running())
 
 
 @bp.post("/stories/<slug>/close")
 def close_story(slug: str) -> ResponseReturnValue:
-    """End a story; a second click finds that done."""
-    runtime().store.stories.close(slug)
+    """Close a story; a second click changes nothing."""
+    runtime().stories.close(slug)
     return redirect(url_for("desk.stories"), 303)

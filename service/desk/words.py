@@ -1,18 +1,26 @@
-"""The words of the desk: outcomes, forecasts, audiences, numbers and times in plain speech."""
+"""The words of the desk: outcomes, audiences, forecasts, numbers and times in English."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
 
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_datetime
+from babel.lists import format_list
+from babel.numbers import format_decimal
+
 from service.domain.forecast import Forecast
-from service.domain.push_services import Limit
+from service.domain.push_services import SlowService
 from service.domain.receipts import Estimate
 from service.model.notifications import LIMIT, OVER, PAUSED, QUIET, Audience, Outcome, Topic
+from service.model.spans import span
 
-_SERVICES = {"google": "Google", "apple": "Apple", "mozilla": "Mozilla", "microsoft": "Microsoft"}
+_ENGLISH = Locale("en")
+
+SERVICES = {"google": "Google", "apple": "Apple", "mozilla": "Mozilla", "microsoft": "Microsoft"}
 OUTCOMES = {
     Outcome.ACCEPTED: "handed to {service}",
     Outcome.REFUSED: "rejected by {service}",
@@ -21,173 +29,187 @@ OUTCOMES = {
     Outcome.SKIPPED: "{why}",
     Outcome.CANCELLED: "cancelled",
 }
-
-
 _WHY_SKIPPED = {
     QUIET: "held until their quiet hours end",
-    LIMIT: "had as many today as they want",
+    LIMIT: "daily limit reached",
     PAUSED: "paused by the reader",
-    OVER: "what was held for them is over",
+    OVER: "held until the alert was out of date",
 }
 
+# Outcomes, audiences and forecasts ----------------------------------------------------------------
 
-def limit_words(limit: Limit) -> str:
-    """Say why a push service keeps readers waiting, and for how long if that is known."""
-    name = service_name(limit.service)
-    name = name[0].upper() + name[1:]
-    wait = "1 browser waits" if limit.waiting == 1 else f"{limit.waiting:,} browsers wait"
-    if limit.per_minute and limit.last_reader_at:
-        said = (
-            f"{name} takes {limit.per_minute:,} a minute from us at present. {wait}; the last one"
-            f" has it about {_clock(limit.last_reader_at)}."
-        )
-        late = f" For {limit.will_expire:,} of them that is too late." if limit.will_expire else ""
-        return said + late
-    if limit.why == "credentials":
-        return (
-            f"{name} does not accept our signature (VAPID): whoever runs Stop Press has to look."
-            f" {wait}, and nobody is lost."
-        )
-    does = {"no answer": "does not answer", "429": "asks us to wait"}.get(limit.why)
-    again = f"at {_clock(limit.resting_until)}" if limit.resting_until else "now"
-    return f"{name} {does or f'answers {limit.why}'}: it is tried again {again}. {wait}."
+
+def service_name(service: str) -> str:
+    """Return the company behind a push service; `service` is its name in endpoints.py."""
+    return SERVICES.get(service, "another push service")
+
+
+def outcome_words(outcome: Outcome, service: str) -> str:
+    """Say how it ended for a browser; `service` is that of endpoints.py, or why it was skipped."""
+    why = _WHY_SKIPPED.get(service, "quiet hours or limit")
+    return OUTCOMES[outcome].format(service=service_name(service), why=why)
+
+
+def describe(audience: Audience, topics: dict[str, Topic]) -> str:
+    """Describe an audience, with the current names of its topics."""
+    if audience.subscription is not None:
+        return "one browser, as a test"
+    if audience.waking is not None:
+        return "readers whose quiet hours have ended"
+
+    def named(slugs: Iterable[str]) -> str:
+        return _either(topics[slug].name if slug in topics else slug for slug in slugs)
+
+    words = "everyone" if audience.everyone else named(audience.topics)
+    if audience.exclude:
+        words += f", except followers of {named(audience.exclude)}"
+    if audience.locales:
+        words += f", only readers of {_either(map(_language, audience.locales))}"
+    if audience.story and words == "everyone":
+        words += f", except readers who muted the story {audience.story}"
+    elif audience.story:
+        words += f", and followers of the story {audience.story}"
+    return words
+
+
+def _either(names: Iterable[str]) -> str:
+    return format_list([*names], style="or", locale=_ENGLISH)
+
+
+def _language(tag: str) -> str:
+    try:
+        return Locale.parse(tag, sep="-").get_display_name(_ENGLISH) or tag
+    except (ValueError, UnknownLocaleError):
+        return tag
 
 
 def forecast_words(forecast: Forecast) -> str:
-    """Say when readers would have an alert: exactly of a few, `About 30 %` of many."""
-    ahead, asked = forecast, forecast.asked
-    away = ahead.paused + ahead.full
-    at_once = asked - ahead.held - away - ahead.late
-    if at_once == asked:
-        return "All as soon as it is sent" if ahead.exact else "As good as all once it is sent"
-    said = [
-        (at_once, "as soon as it is sent"),
-        (ahead.held, "when their quiet hours end"),
-        (away, "not at all: they paused, or had as many today as they want"),
-        (ahead.late, "not at all: that time is over by their clocks"),
+    """Say when readers would get an alert: exactly for a few, `about 30 %` for many."""
+    sampled = forecast.sampled
+    never = forecast.paused + forecast.full
+    right_away = sampled - forecast.held - never - forecast.late
+    if right_away == sampled:
+        return f"{'' if forecast.exact else 'nearly '}all right away"
+    parts = [
+        (right_away, "right away"),
+        (forecast.held, "when their quiet hours end"),
+        (never, "not at all, because the reader paused alerts or reached the daily limit"),
+        (forecast.late, "not at all, because that time has passed in their time zone"),
     ]
-    shares = [(_share(n, asked, exact=ahead.exact), words) for n, words in said if n]
-    text = "; ".join(f"{share} {words}" for share, words in shares)
-    drawn = "" if ahead.exact else f" (from {asked:,} of them, drawn at random)"
-    return text[0].upper() + text[1:] + drawn
+    text = "; ".join(f"{_share(n, forecast)} {words}" for n, words in parts if n)
+    if forecast.exact:
+        return text
+    return f"{text} (estimated from {number(sampled)} browsers, chosen at random)"
 
 
-def _share(n: int, of: int, *, exact: bool) -> str:
-    if exact:
-        return f"{n:,}"
-    percent = 100 * n / of
+def _share(n: int, forecast: Forecast) -> str:
+    if forecast.exact:
+        return number(n)
+    percent = 100 * n / forecast.sampled
     if percent < 1:
         return "less than 1 %"
     return "nearly all" if percent > 99 else f"about {round(percent)} %"
 
 
-def outcome_words(outcome: Outcome, service: str) -> str:
-    """Say what became of a browser; `service` as endpoints.py names it, or why it was skipped."""
-    why = _WHY_SKIPPED.get(service, "quiet hours or limit")
-    return OUTCOMES[outcome].format(service=service_name(service), why=why)
+def slowing_words(slow: SlowService) -> str:
+    """Say why a push service keeps readers waiting, and for how long if that is known."""
+    name = SERVICES.get(slow.service, "Another push service")
+    n = slow.waiting
+    waiting = f"{number(n)} {plural(n, 'browser is', 'browsers are')} waiting"
+    if slow.per_minute and slow.last_reader_at:
+        text = (
+            f"{name} accepts {number(slow.per_minute)} messages a minute at the moment."
+            f" {waiting}; the last one gets the alert at about {_clock(slow.last_reader_at)}."
+        )
+        late = slow.will_expire
+        return f"{text} {number(late)} of them will run out of time." if late else text
+    if slow.why == "credentials":
+        return (
+            f"{name} rejects our signature (VAPID). Ask your operator to check the keys."
+            f" {waiting}, and none is lost."
+        )
+    fault = {"no answer": "does not respond", "429": "asks us to wait"}.get(slow.why)
+    again = f"at {_clock(slow.resting_until)}" if slow.resting_until else "now"
+    return f"{name} {fault or f'responds with error {slow.why}'}. We try again {again}. {waiting}."
 
 
-def service_name(service: str) -> str:
-    """Say whose push service it is; `service` is its name in endpoints.py."""
-    return _SERVICES.get(service, "another push service")
+# Numbers ------------------------------------------------------------------------------------------
+
+
+def number(value: float) -> str:
+    """Return `12,004`."""
+    return format_decimal(value, locale=_ENGLISH)
+
+
+def plural(n: int, one: str, other: str) -> str:
+    """Return the word that goes with a number: `browser` or `browsers`."""
+    return one if _ENGLISH.plural_form(n) == "one" else other
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def estimate_words(estimate: Estimate) -> str:
-    """Say a number no more exactly than it is known: `about 812,000 (± 7,000)`."""
+    """Return a number no more exactly than it is known: `about 812,000 (± 7,000)`."""
     browsers, error = estimate
     if error < 0.5:
-        return f"{browsers:,}"
+        return number(browsers)
     unit = 10 ** max(0, math.floor(math.log10(error)))
-    return f"about {round(browsers / unit) * unit:,} (± {math.ceil(error / unit) * unit:,})"
+    about, least = round(browsers / unit) * unit, math.ceil(error / unit) * unit
+    return f"about {number(about)} (± {number(least)})"
 
 
-def describe(audience: Audience, topics: dict[str, Topic]) -> str:
-    """Say whom an audience means, in the names of the topics as they are now."""
-    if audience.subscription is not None:
-        return "one browser, as a test"
-    if audience.waking is not None:
-        return "those whose quiet hours have ended: what was held for them"
-    names = [topics[slug].name if slug in topics else slug for slug in audience.topics]
-    said = "everyone" if audience.everyone else " or ".join(names)
-    if audience.exclude:
-        without = [topics[slug].name if slug in topics else slug for slug in audience.exclude]
-        said += f", but not {' or '.join(without)}"
-    if audience.locales:
-        said += f", reading {' or '.join(audience.locales)}"
-    if audience.story and said == "everyone":
-        said += f" but who muted the story {audience.story}"
-    elif audience.story:
-        said += f", and whoever follows the story {audience.story}"
-    return said
-
-
-def _datetime(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
-
-
-def _iso(seconds: float) -> str:
-    return f"{_datetime(seconds):%Y-%m-%dT%H:%M:%SZ}"
+# Times --------------------------------------------------------------------------------------------
+# A page gives them in UTC, and `desk.js` rewrites them for the editor's own time zone.
 
 
 def _utc(seconds: float) -> str:
-    return f"{_datetime(seconds):%-d %b %Y, %H:%M} UTC"
+    return _written(datetime.fromtimestamp(seconds, timezone.utc), "d MMM y, HH:mm 'UTC'")
 
 
 def _clock(seconds: float) -> str:
-    return f"{_datetime(seconds):%H:%M} UTC"
+    return _written(datetime.fromtimestamp(seconds, timezone.utc), "HH:mm 'UTC'")
+
+
+def _iso(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _wall(seconds: float, zone: str) -> str:
-    """Say what the clocks of a zone show then; the editor's own, or UTC, which is said."""
+    """Return the time in a zone: the editor's own, or UTC, which is then named."""
     moment = datetime.fromtimestamp(seconds, ZoneInfo(zone))
-    return f"{moment:%a %-d %b, %H:%M}{' UTC' if zone == 'UTC' else ''}"
+    return _written(moment, f"EEE d MMM, HH:mm{' zzz' if zone == 'UTC' else ''}")
 
 
 def _clock_time(wall: str) -> str:
-    """Say a time that every reader's clock is to show (ISO 8601): `07:00 on 29 Mar 2026`."""
-    return f"{datetime.fromisoformat(wall):%H:%M on %-d %b %Y}"
+    """Return a time without a zone (ISO 8601): `07:00 on 29 Mar 2026`."""
+    return _written(datetime.fromisoformat(wall), "HH:mm 'on' d MMM y")
+
+
+def _written(moment: datetime, pattern: str) -> str:
+    # With `tzinfo` Babel keeps the zone that the time has.
+    return format_datetime(moment, pattern, tzinfo=moment.tzinfo, locale=_ENGLISH)
 
 
 def _ahead(seconds: float) -> str:
-    """Say how long it is until then, by the minute: `in 2 h 13 min`."""
+    """Say how long it is until then, to the minute: `in 2 hours 13 minutes`."""
     if seconds < 60:
         return "in less than a minute" if seconds > 0 else "any moment now"
-    days, rest = divmod(round(seconds / 60), 1440)
-    hours, minutes = divmod(rest, 60)
-    spans = ((days, "day" if days == 1 else "days"), (hours, "h"), (minutes, "min"))
-    return "in " + " ".join([f"{n} {unit}" for n, unit in spans if n][:2])
-
-
-def _brief(seconds: float) -> str:
-    """Say how long something took, `0.4 s` or `2 min 5 s`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes:,} min {rest} s"
-
-
-def _duration(seconds: int) -> str:
-    """Say a span in the largest unit that it is a whole number of."""
-    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length} {unit}{'' if seconds == length else 's'}"
-    return f"{seconds} seconds"
+    return f"in {span(60 * round(seconds / 60))}"
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    "number": _number,
+    "number": number,
+    "plural": plural,
+    "capital": _capital,
     "iso": _iso,
     "utc": _utc,
     "wall": _wall,
     "clock_time": _clock_time,
     "ahead": _ahead,
-    "brief": _brief,
-    "duration": _duration,
-    "limit": limit_words,
+    "span": span,
+    "slowing": slowing_words,
     "forecast": forecast_words,
     "estimate": estimate_words,
 }

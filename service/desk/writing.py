@@ -1,4 +1,4 @@
-"""Writing at the desk: what is sent now or later, or kept as a draft, and what is planned."""
+"""Writing alerts at the desk: sending them now or later, keeping drafts, changing both."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from service.desk.blueprint import bp
 from service.desk.correcting import correction_page
 from service.desk.forms import CorrectionForm, Form, read_nonce, spreads
 from service.desk.session import signed_in
-from service.domain.forecast import forecast
-from service.domain.publishing import Conflict, Idempotency, RunningStory, UnknownNotification
-from service.model.notifications import Audience, Notification, State
+from service.domain.publishing import Conflict, Idempotency, KeyReused, UnknownNotification
+from service.domain.stories import RunningStory
+from service.model.notifications import DEFAULT_TTL, Audience, Notification, State
 
 _USED = (
-    "This form has made an alert already, with other words; it is in the list of alerts. Nothing"
-    " was sent just now. Review it again to make these words another alert."
+    "You have already sent this form with a different text; that alert is in the list. Nothing was"
+    " sent this time. Review the form again to send this text as another alert."
 )
 _CHANGED = (
-    "Somebody else has changed this alert meanwhile. Nothing was changed just now: review these"
-    " words to put them in the place of the others."
+    "Another editor has changed this alert meanwhile. Your changes were not saved. Review them to"
+    " replace the other editor's."
 )
-_TWO_STORIES = "Choose a running story or begin a new one, not both."
-_SENT = "This alert was sent meanwhile, without these words. Readers get them by a correction."
+_TWO_STORIES = "Choose a running story or start a new one, not both."
+_SENT = "This alert was sent meanwhile, without your changes. To send them, correct the alert."
 _ENDED = (
-    "Somebody has deleted or cancelled this alert meanwhile. Nothing was sent just now: review"
-    " these words to make them another alert."
+    "Another editor has deleted or cancelled this alert meanwhile. Nothing was sent. Review the"
+    " form to send this text as a new alert."
 )
 
 
-# A new alert ------------------------------------------------------------------------------------
+# A new alert --------------------------------------------------------------------------------------
 
 
 @bp.get("/new")
@@ -51,7 +51,7 @@ def compose() -> ResponseReturnValue:
 
 @bp.post("/new")
 def review() -> ResponseReturnValue:
-    """Show what would be sent, and to how many; keep a draft; or show the form again (Back)."""
+    """Show what would be sent and to how many; keep a draft; or show the form again (Back)."""
     form = Form.read()
     if form.when == "draft" and not _back():
         return send()
@@ -60,43 +60,43 @@ def review() -> ResponseReturnValue:
 
 @bp.post("/alerts")
 def send() -> ResponseReturnValue:
-    """Take it, once however often this arrives: the form's nonce stands for the intention."""
+    """Publish the alert, once however often the form arrives: its nonce makes it one request."""
     form, nonce = Form.read(), read_nonce()
     body = json.dumps(form.as_json(), sort_keys=True).encode()
     key = Idempotency(f"desk {signed_in().email}", nonce, body)
     try:
-        published = runtime().publishing.answered(key)
+        published = runtime().publishing.earlier_response(key)
         if published is None:
-            wanted = _check(form)
-            if not isinstance(wanted, CheckedAlert):
-                return _compose(form, nonce=nonce, errors=wanted), 422
+            checked = _check(form)
+            if not isinstance(checked, CheckedAlert):
+                return _compose(form, nonce=nonce, errors=checked), 422
             published = runtime().publishing.publish(
-                wanted.content,
-                wanted.audience,
+                checked.content,
+                checked.audience,
                 by=signed_in().email,
-                spread_minutes=wanted.spread_minutes,
-                send_at=wanted.send_at,
-                draft=wanted.draft,
+                spread_minutes=checked.spread_minutes,
+                send_at=checked.send_at,
+                draft=checked.draft,
                 idempotency=key,
             )
-    except Conflict:
+    except KeyReused:
         return _compose(form, notice=_USED), 409
     return redirect(url_for("desk.alert", id=published.id), 303)
 
 
-# What is planned --------------------------------------------------------------------------------
+# A planned alert ----------------------------------------------------------------------------------
 
 
 @bp.get("/alerts/<int:id>/edit")
 def edit(id: int) -> ResponseReturnValue:
-    """Show the form with an alert that is planned."""
+    """Show the form filled with a planned alert."""
     before = runtime().publishing.to_change(id)
     return _compose(Form.of(before), before=before)
 
 
 @bp.post("/alerts/<int:id>/edit")
 def review_change(id: int) -> ResponseReturnValue:
-    """Show what would become of it, as for a new one."""
+    """Show what would be sent, as for a new alert."""
     form = Form.read()
     if form.when == "draft" and not _back():
         return save(id)
@@ -106,21 +106,21 @@ def review_change(id: int) -> ResponseReturnValue:
 
 @bp.post("/alerts/<int:id>")
 def save(id: int) -> ResponseReturnValue:
-    """Change what is planned, or send it; a second click finds that done, and is led to it."""
+    """Change a planned alert, or send it; a second click only leads to its page."""
     form = Form.read()
     before = _as_opened(id, form)
     if before is None:
         return _overtaken(id, form)
-    wanted = _check(form, before)
-    if not isinstance(wanted, CheckedAlert):
-        return _compose(form, before=before, errors=wanted), 422
+    checked = _check(form, before)
+    if not isinstance(checked, CheckedAlert):
+        return _compose(form, before=before, errors=checked), 422
     try:
         runtime().publishing.change(
             before,
-            wanted.content,
-            wanted.audience,
-            spread_minutes=wanted.spread_minutes,
-            send_at=wanted.send_at,
+            checked.content,
+            checked.audience,
+            spread_minutes=checked.spread_minutes,
+            send_at=checked.send_at,
             draft=form.when == "draft",
         )
     except (Conflict, UnknownNotification):
@@ -130,21 +130,21 @@ def save(id: int) -> ResponseReturnValue:
 
 @bp.get("/alerts/<int:id>/send")
 def confirm(id: int) -> ResponseReturnValue:
-    """Ask whether what is planned is to be sent now."""
+    """Ask whether to send a planned alert now."""
     before = runtime().publishing.to_change(id)
     return _review(replace(Form.of(before), when="now"), before)
 
 
 @bp.post("/alerts/<int:id>/delete")
 def delete(id: int) -> ResponseReturnValue:
-    """Forget what is planned."""
+    """Delete a planned alert."""
     with suppress(UnknownNotification):  # the second of two clicks
         runtime().publishing.remove(id)
     return redirect(url_for("desk.alerts"), 303)
 
 
 def _as_opened(id: int, form: Form) -> Notification | None:
-    """Return what is planned, if nothing has happened to it since the form was opened."""
+    """Return the planned alert, if nobody has changed it since the form was opened."""
     try:
         found = runtime().publishing.get(id)
     except UnknownNotification:
@@ -153,7 +153,7 @@ def _as_opened(id: int, form: Form) -> Notification | None:
 
 
 def _overtaken(id: int, form: Form) -> ResponseReturnValue:
-    """Lead to an alert that this form has changed already; say what else happened to it."""
+    """Answer a form whose alert has changed: lead to it if by this form, else say what happened."""
     try:
         one = runtime().publishing.get(id)
     except UnknownNotification:
@@ -170,27 +170,27 @@ def _overtaken(id: int, form: Form) -> ResponseReturnValue:
 
 def _is_done(form: Form, one: Notification) -> bool:
     try:
-        wanted = _changed(form, one)
+        checked = _changed(form, one)
     except fields.Invalid:
         return False
-    said = (wanted.content, wanted.audience, wanted.spread_minutes)
-    if said != (one.content, one.audience, one.spread_minutes):
+    contents = (checked.content, checked.audience, checked.spread_minutes)
+    if contents != (one.content, one.audience, one.spread_minutes):
         return False
     if form.when == "now":
         return not one.planned and one.state is not State.CANCELLED
     send_at = one.send_at if one.state is State.SCHEDULED else None
-    if send_at and wanted.send_at and send_at.wall:
-        # Where some clocks show it already, it is begun at once, and that moves on.
-        send_at = replace(send_at, at=wanted.send_at.at)
-    return one.planned and wanted.send_at == send_at
+    if send_at and checked.send_at and send_at.wall:
+        # If some readers' clocks show that time already, the alert starts at once, so `at` moves.
+        send_at = replace(send_at, at=checked.send_at.at)
+    return one.planned and checked.send_at == send_at
 
 
-# Both -------------------------------------------------------------------------------------------
+# Parts of both ------------------------------------------------------------------------------------
 
 
 @bp.get("/reach")
 def reach() -> ResponseReturnValue:
-    """Say how many browsers would get it: the part of the form that follows the ticks."""
+    """Return the part of the form that says how many browsers would get the alert."""
     id = request.args.get("id", type=int)
     before = None if id is None else runtime().publishing.get(id)
     everyone = request.args.get("audience") == "everyone"
@@ -207,36 +207,31 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
     nonce = read_nonce() if request.method == "POST" else ""
     if _back():
         return _compose(form, nonce=nonce, before=before)
-    wanted = _check(form, before)
-    if not isinstance(wanted, CheckedAlert):
-        return _compose(form, nonce=nonce, before=before, errors=wanted), 422
+    checked = _check(form, before)
+    if not isinstance(checked, CheckedAlert):
+        return _compose(form, nonce=nonce, before=before, errors=checked), 422
     now = time.time()
-    story = _running(wanted.audience.story)
-    # Nobody follows a story that is not running.
-    known = wanted.audience if story else replace(wanted.audience, story="")
+    story = _running(checked.audience.story)
+    # A story that is not running has no followers to mention.
+    known = checked.audience if story else replace(checked.audience, story="")
     return render_template(
         "desk/confirm.html",
         form=form,
         nonce=nonce,
         before=before,
-        wanted=wanted,
+        checked=checked,
         audience=describe_audience(known),
         story=story,
-        reach=runtime().publishing.reach(wanted.audience),
-        forecast=forecast(
-            runtime().store,
-            runtime().config.defaults,
-            wanted.content,
-            wanted.audience,
-            wanted.send_at,
-            now,
+        reach=runtime().publishing.reach(checked.audience),
+        forecast=runtime().forecaster.forecast(
+            checked.content, checked.audience, checked.send_at, now
         ),
         now=now,
     )
 
 
 def _running(slug: str) -> RunningStory | None:
-    return next((one for one in runtime().publishing.stories() if one.slug == slug), None)
+    return next((one for one in runtime().stories.running() if one.slug == slug), None)
 
 
 def _compose(
@@ -255,9 +250,10 @@ def _compose(
         exceptions=before and describe_audience(before.audience),
         errors=errors or {},
         notice=notice,
-        topics=runtime().store.topics.all().values(),
+        topics=runtime().topics.all().values(),
         spreads=spreads(before),
-        stories=runtime().publishing.stories(),
+        ttl=DEFAULT_TTL,
+        stories=runtime().stories.running(),
         reach=_reach(
             form.audience == "everyone", form.topics, form.new_story or form.story, before
         ),
@@ -265,38 +261,38 @@ def _compose(
 
 
 def _check(form: Form, before: Notification | None = None) -> CheckedAlert | dict[str, str]:
-    """Return what can be sent, now or later, or what is wrong with which field."""
+    """Return the checked alert, or what is wrong by field."""
     try:
         if before is None:
-            wanted = notification_requests.read(form.as_json(), runtime())
+            checked = notification_requests.read(form.as_json(), runtime())
         else:
-            wanted = _changed(form, before)
+            checked = _changed(form, before)
     except fields.Invalid as invalid:
         return form.complaints(invalid)
     if form.names_two_stories:
         return {"story": _TWO_STORIES}
-    if form.when == "now" and not runtime().publishing.reach(wanted.audience):
-        return {"audience": "Nobody would get it: no browser is subscribed to that yet."}
-    return wanted
+    if form.when == "now" and not runtime().publishing.reach(checked.audience):
+        return {"audience": "No browser would get it, because none is subscribed to this yet."}
+    return checked
 
 
 def _changed(form: Form, before: Notification) -> CheckedAlert:
-    said = json.dumps(form.change_of(before)).encode()
-    change = fields.parse(notification_requests.ChangedNotification, said, runtime())
+    body = json.dumps(form.change_of(before)).encode()
+    change = fields.parse(notification_requests.ChangedNotification, body, runtime())
     return change.accepted(before, runtime())
 
 
 def _reach(
     everyone: bool, slugs: Sequence[str], story: str, before: Notification | None
 ) -> int | None:
-    """Return how many browsers that is; None where nobody was chosen."""
-    known = runtime().store.topics.all()
+    """Return how many browsers that is; None if neither a topic nor everyone is chosen."""
+    known = runtime().topics.all()
     topics = tuple(slug for slug in dict.fromkeys(slugs) if slug in known)
     if not (everyone or topics):
         return None
     audience = before.audience if before else Audience()
-    # A new story has no followers; nor has one whose name is not possible.
-    running = story if story in runtime().store.stories.slugs() else ""
+    # A new story has no followers, and neither has an impossible name.
+    running = story if story in runtime().stories.slugs() else ""
     topics = () if everyone else topics
     audience = replace(audience, everyone=everyone, topics=topics, story=running)
     return runtime().publishing.reach(audience)

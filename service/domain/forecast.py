@@ -1,7 +1,7 @@
-"""Who of an audience would have an alert at once, who later and who not, before it is sent.
+"""The forecast of an alert: how many browsers would get it at once, later, or not at all.
 
-Readers are judged as a worker judges when a message is about to leave; of a large audience only
-some, drawn at random.
+Readers are judged by the same rules as when a worker sends. Of a large audience only a sample is
+judged, drawn at random.
 """
 
 from __future__ import annotations
@@ -27,29 +27,26 @@ from service.model.preferences import NewsroomDefaults
 from service.model.subscriptions import Record, SubscriptionId
 from service.store import Store
 
-# Of as many a share is known to 1.6 in a hundred (standard error), which is as exact as it is said.
-MOST_ASKED = 1000
+# Browsers in a sample: then a share has a standard error of at most 1.6 %, and the desk shows no
+# more digits than that.
+SAMPLE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Of `recipients` browsers so many were `asked` for, and what would become of these.
+    """How many browsers of the sample would not get an alert at once, by reason."""
 
-    `held` until their quiet hours end, `paused`, or had as many today as they want (`full`).
-    `late`: their clock showed the alert's local time too long ago.
-    """
-
-    recipients: int
-    asked: int
-    held: int
+    recipients: int  # browsers in the audience
+    sampled: int  # browsers in the sample
+    held: int  # until their quiet hours end
     paused: int
-    full: int
-    late: int
+    full: int  # they have had as many alerts today as they want
+    late: int  # the alert's local time passed too long ago by their clock
 
     @property
     def exact(self) -> bool:
-        """Whether it is of all."""
-        return self.asked == self.recipients
+        """Whether the whole audience was judged."""
+        return self.sampled == self.recipients
 
 
 class Forecaster:
@@ -67,7 +64,7 @@ class Forecaster:
         `now` is in seconds since 1970.
         """
         store = self._store
-        recipients, drawn = store.audiences.draw(audience, MOST_ASKED)
+        recipients, drawn = store.audiences.draw(audience, SAMPLE)
         began = max(now, send_at.at) if send_at else now
         alert = Notification(
             0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
@@ -97,15 +94,3 @@ class Forecaster:
             for number, record in self._store.subscriptions.records(partition, numbers):
                 if record is not None:
                     yield partition, number, record
-
-
-def forecast(
-    store: Store,
-    defaults: NewsroomDefaults,
-    content: Content,
-    audience: Audience,
-    send_at: SendAt | None,
-    now: float,
-) -> Forecast:
-    """Return what `Forecaster.forecast` does."""
-    return Forecaster(store, defaults).forecast(content, audience, send_at, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,10 +13,7 @@ from redis.exceptions import RedisError
 
 from service.domain.job_queue import JobQueue
 from service.domain.planning import Dispatch
-from service.domain.push_services import PushServices, SlowService
-from service.domain.receipts import Receipts, reporting
-from service.domain.stories import RunningStory as RunningStory
-from service.domain.stories import Stories
+from service.domain.receipts import reporting
 from service.domain.waves import HeldSummary, held_summary
 from service.model.clocks import QUARTER
 from service.model.languages import texts
@@ -31,7 +28,6 @@ from service.model.notifications import (
     State,
 )
 from service.model.retention import IDEMPOTENCY_KEPT
-from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.notifications import IdempotencyRecord
 
@@ -103,7 +99,7 @@ class Publishing:
         `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
         for. `KeyReused` for an idempotency key that came before with another body.
         """
-        if (before := self.answered(idempotency)) is not None:
+        if (before := self.earlier_response(idempotency)) is not None:
             return before
         recipients = self.reach(audience)
         notification = Notification(
@@ -118,24 +114,23 @@ class Publishing:
             reporting=reporting(recipients),
         )
         published = Published(notification.id, recipients, notification.state)
-        said = self._store.notifications.publish(notification, _memory(published, idempotency))
-        if said is not None and idempotency is not None:
-            return _same_answer(said, idempotency)
+        record = _record(published, idempotency)
+        earlier = self._store.notifications.publish(notification, record)
+        if earlier is not None and idempotency is not None:
+            return _same_response(earlier, idempotency)
         self._wake(notification)
         return published
 
-    def answered(self, idempotency: Idempotency | None) -> Published | None:
+    def earlier_response(self, idempotency: Idempotency | None) -> Published | None:
         """Return the response to the same request before, if there was one; `KeyReused`."""
         if idempotency is None:
             return None
         before = self._store.notifications.remembered(idempotency.digest)
-        return None if before is None else _same_answer(before, idempotency)
+        return None if before is None else _same_response(before, idempotency)
 
     def _wake(self, notification: Notification) -> None:
         if notification.state is State.SENDING:
-            with suppress(
-                RedisError
-            ):  # it is stored by now, and the clock wakes workers every second
+            with suppress(RedisError):  # it is stored by now: the clock wakes workers instead
                 self._jobs.wake(1, at_front=notification.urgent)
                 if notification.story:
                     self._store.stories.close_silent()
@@ -199,8 +194,9 @@ class Publishing:
     def send_due(self) -> None:
         """Send the scheduled notifications that are due, each once: what the clock does."""
         for id in self._store.notifications.due():
-            if self._store.notifications.start(id, MOST_LATE):
-                self._wake(self.get(id))
+            started = self._store.notifications.start(id, MOST_LATE)
+            if started and (one := self._store.notifications.get(id)) is not None:
+                self._wake(one)
 
     def wake_readers(self, now: float, front: str) -> None:
         """Send held alerts to readers whose quiet hours have ended: what the clock does.
@@ -244,29 +240,11 @@ class Publishing:
         """Return how far a notification has come."""
         return self._store.notifications.report(id) or self._store.outcomes.progress(id)
 
-    def limits(self, notification: Notification) -> list[SlowService]:
-        """Return what `PushServices.slowing` does."""
-        return PushServices(self._store).slowing(notification)
-
     def held(self, notification: Notification) -> HeldSummary:
         """Return for how many browsers it is held, and what its waves have sent."""
         if not self.progress(notification.id).skipped(QUIET):
             return HeldSummary()
         return held_summary(self._store, notification)
-
-    def receipts(self, id: int) -> dict[str, int]:
-        """Return what `Receipts.of` does."""
-        return Receipts(self._store).of(id)
-
-    def count_receipts(
-        self, receipts: Collection[tuple[int, SubscriptionId, str]], *, kept_days: int
-    ) -> None:
-        """Do what `Receipts.count` does."""
-        Receipts(self._store).count(receipts, kept_days=kept_days)
-
-    def stories(self) -> list[RunningStory]:
-        """Return what `Stories.running` does."""
-        return Stories(self._store).running()
 
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""
@@ -339,11 +317,16 @@ class Publishing:
         while True:
             root = self.root(id)
             # After reading the root: a request that is sent twice must not correct its own result.
-            if (before := self.answered(idempotency)) is not None:
+            if (before := self.earlier_response(idempotency)) is not None:
                 return before
-            text = root.text
             check(root)
             reached = self.reached(root)
+            if root.over and not (reached or self.held(root).waiting):
+                raise Conflict(
+                    "Nobody has this alert on screen: it reached nobody, or that was more than"
+                    " seven days ago. Publish a new alert instead."
+                )
+            text = root.text
             correction = Notification(
                 id=self._store.notifications.new_id(),
                 content=dataclasses.replace(
@@ -359,16 +342,11 @@ class Publishing:
                 corrects=root.id,
                 reporting=reporting(reached),
             )
-            if root.over and not (reached or self.held(root).waiting):
-                raise Conflict(
-                    "Nobody has this alert on screen: it reached nobody, or that is more than"
-                    " seven days ago. Publish a new one instead."
-                )
             published = Published(correction.id, reached if replace else 0, correction.state)
-            memory = _memory(published, idempotency)
-            stored = self._store.notifications.correct(root, correction, memory)
+            record = _record(published, idempotency)
+            stored = self._store.notifications.correct(root, correction, record)
             if isinstance(stored, dict) and idempotency is not None:
-                return _same_answer(stored, idempotency)
+                return _same_response(stored, idempotency)
             if stored:
                 break
         self._wake(correction)
@@ -402,19 +380,19 @@ def _state(send_at: SendAt | None, draft: bool) -> State:
     return State.SCHEDULED if send_at is not None else State.SENDING
 
 
-def _memory(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
+def _record(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
     if idempotency is None:
         return None
-    answer = {
+    response = {
         "id": published.id,
         "recipients": published.recipients,
         "state": published.state.value,
         "body": idempotency.body_digest,
     }
-    return IdempotencyRecord(idempotency.digest, answer, IDEMPOTENCY_KEPT)
+    return IdempotencyRecord(idempotency.digest, response, IDEMPOTENCY_KEPT)
 
 
-def _same_answer(before: dict[str, object], idempotency: Idempotency) -> Published:
+def _same_response(before: dict[str, object], idempotency: Idempotency) -> Published:
     if before["body"] != idempotency.body_digest:
         raise KeyReused("This Idempotency-Key was used before, with another body.")
     return Published(

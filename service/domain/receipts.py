@@ -40,7 +40,7 @@ class Receipts:
         the welcome has arrived then.
         """
         known: dict[int, bool] = {}
-        preferences = self._store.subscriptions.choices({one for _, one, _ in receipts})
+        preferences = self._store.subscriptions.preferences({one for _, one, _ in receipts})
         seen = {one for _, one, event in receipts if event in ("shown", "clicked")}
         for subscription in seen & preferences.keys():
             if not preferences[subscription].confirmed:

@@ -1,7 +1,20 @@
 """Everything kept in Redis: every key and every Lua script is in this folder.
 
-Keys of one partition share a hash tag (`{0}`, `{1}`…), all others share `{g}`, so that every
-script stays within one slot of a Redis Cluster.
+Three rules hold for all of them:
+
+**One slot a script.** Keys of one partition share a hash tag (`{0}`, `{1}`…), all others share
+`{g}`. A script gets keys of one tag, and all of them in KEYS, so that a Redis Cluster runs it too.
+The comments of this folder leave the tag of a partition out: `live` is `{0}:live`, `{1}:live`….
+
+**The first write frees, or allocates.** When `maxmemory` is reached, Redis refuses a script at its
+first write if that command may need memory, but lets every command pass after a write that needs
+none. So a script that carries on what has begun (records outcomes, stops an alert, removes a
+reader) begins with a write that frees, and then runs to its end; where it has nothing to free, it
+removes an empty name that is never there. A script that begins something new (publishes,
+subscribes) begins with a write that allocates, and is refused as a whole.
+
+**Look again.** A script that changes what its caller has read is given the value that was read, and
+writes nothing if it finds another; the caller then reads again.
 """
 
 from __future__ import annotations
@@ -32,17 +45,17 @@ from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 from service.store.topics import Topics
 
-VERSION = 1
+VERSION = 1  # of the layout of keys; conversion.py brings data of earlier releases up to date
 
 
 class LayoutError(Exception):
-    """A store that this code cannot work on; the message is one line that says why."""
+    """A store that this code cannot use; the message says why in one line."""
 
 
 class _Client(Redis):
-    """Asks as redis-py does, for half the CPU: without the counters and looks of its pool.
+    """Sends commands as redis-py does for half the CPU, without the bookkeeping of its pool.
 
-    A connection that Redis has closed meanwhile is noticed when it is used, and made anew.
+    A connection that Redis has closed meanwhile is noticed when it is used, and opened again.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -50,22 +63,22 @@ class _Client(Redis):
         self._idle: list[Connection] = []
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send one command and return what Redis answers; `RedisError`."""
+        """Send one command and return the response; `RedisError`."""
         connection: Any
         try:
             connection = self._idle.pop()
-        except IndexError:  # each thread has one before long
+        except IndexError:  # before long there is one for each thread
             connection = self.connection_pool.get_connection()
 
-        def ask() -> Any:
+        def call() -> Any:
             connection.send_command(*args, **options)
             return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
 
         try:
-            return connection.retry.call_with_retry(ask, lambda _: connection.disconnect())
+            return connection.retry.call_with_retry(call, lambda _: connection.disconnect())
         except RedisError:
             raise
-        except BaseException:  # an answer may be under way, which is nobody else's
+        except BaseException:  # the response may still come, and is for no other command
             connection.disconnect()
             raise
         finally:
@@ -73,9 +86,9 @@ class _Client(Redis):
 
 
 def connect(url: str, *, patient: bool = False) -> Redis:
-    """Return a client for `url`; a patient one outlives half a minute without Redis.
+    """Return a client for `url`; a patient one waits for up to half a minute without Redis.
 
-    Workers and the clock are patient; a page would rather say that something is wrong.
+    Workers and the clock are patient. A page rather reports the fault at once.
     """
     retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=2), 30 if patient else 1)
     client = Redis if patient else _Client
@@ -83,7 +96,7 @@ def connect(url: str, *, patient: bool = False) -> Redis:
 
 
 class Store:
-    """The store, one part per concern; made once per process, after it was forked."""
+    """The store, one part for each concern; made once in each process, after it was forked."""
 
     def __init__(self, redis: Redis, partitions: int = 1) -> None:
         self.redis = redis
@@ -106,11 +119,11 @@ class Store:
         self.daily = Daily(redis)
 
     def check_writable(self) -> None:
-        """Let Redis say it where it takes nothing new; `RedisError`. A write that allocates."""
+        """Raise `RedisError` if Redis takes no new data, by a write that allocates."""
         self.redis.set("{g}:writable", "", px=1)
 
     def prepare(self, partitions: int) -> None:
-        """Mark an empty store as ours, or check that this code can work on it; `LayoutError`."""
+        """Mark an empty store as ours, or check and convert a known one; `LayoutError`."""
         version, kept = self.installation.remember_layout(VERSION, partitions)
         if version != VERSION:
             raise LayoutError(f"the store has version {version}, this code knows {VERSION}")

@@ -1,11 +1,11 @@
-"""Who is what: bitmaps over the numbers of a partition's subscriptions, the first bit the highest.
+"""Bitmaps of readers: bit n, counted from the highest, is the subscription n of a partition.
 
-live, gone, unconfirmed        who is subscribed, called gone by a push service, yet to confirm
-topic:<slug>, locale:<n>       who follows a topic, reads in a language
-key:<n>, base:<n>              by VAPID key, by push service; like locales by numbers of tables
+live, gone, unconfirmed        subscribed; called gone by a push service; not confirmed yet
+topic:<slug>                   followers of a topic
+locale:<n>, key:<n>, base:<n>  by locale, VAPID key, push service; n is a number of names.py
 seen:<month>                   by the month of the last visit, `202611`
-followed:<slug>, muted:<slug>  who follows a running story, who does not want to hear of it
-wake:<q>                       see held.py; those of one notification: sending.py
+followed:<slug>, muted:<slug>  followers of a running story, and readers who muted it
+wake:<q>                       held_alerts.py; bitmaps of one notification: batches.py
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 
 def bitmap_key(partition: int, kind: str, name: object = "") -> str:
-    """Return the key of a bitmap; `name` is which topic, locale or whatever it is of."""
+    """Return the key of a bitmap; `name` is the topic, locale, month and so on."""
     return f"{{{partition}}}:{kind}:{name}" if name else f"{{{partition}}}:{kind}"
 
 
 def bitmaps_of(partition: int, record: Record) -> list[str]:
-    """Return the bitmaps that follow from a record: all but those of topics and stories."""
+    """Return the bitmaps in which a record has its bit: all but those of topics and stories."""
     keys = [
         bitmap_key(partition, "live"),
         bitmap_key(partition, "key", record.vapid_key),
@@ -49,7 +49,7 @@ def bitmaps_of(partition: int, record: Record) -> list[str]:
 def bitmaps_chosen(
     partition: int, topics: Iterable[str], muted: Iterable[str], followed: Iterable[str]
 ) -> list[str]:
-    """Return the bitmaps of some topics, and of stories muted and followed, in that order."""
+    """Return the bitmaps of topics, of muted stories and of followed stories, in that order."""
     kinds = (("topic", topics), ("muted", muted), ("followed", followed))
     return [bitmap_key(partition, kind, slug) for kind, slugs in kinds for slug in slugs]
 
@@ -61,23 +61,23 @@ def month_of(day: int) -> str:
 
 
 def pack_numbers(numbers: Sequence[int]) -> bytes:
-    """Return the numbers as a script reads them, four bytes each, big-endian."""
+    """Return numbers as scripts read them, four bytes each, big-endian."""
     return struct.pack(f">{len(numbers)}I", *numbers)
 
 
 def without(bits: bytes, others: bytes) -> int:
-    """Return who is in one stretch of bitmap and not in the other, as one number."""
+    """Return the bits of one stretch that are not in the other, as one integer."""
     size = len(bits)
     return int.from_bytes(bits, "big") & ~int.from_bytes(others[:size].ljust(size, b"\0"), "big")
 
 
 def numbers_in(bits: int, size: int, first: int) -> list[int]:
-    """Return whose bits are set in a stretch of `size` bits that begins with the number `first`."""
+    """Return the set bits of a stretch of `size` bits; its first bit has the number `first`."""
     return [first + at for at, bit in enumerate(f"{bits:0{size}b}") if bit == "1"]
 
 
 def marked(redis: Redis, bitmaps: Mapping[str, T], numbers: Sequence[int]) -> dict[int, list[T]]:
-    """Return in which of some bitmaps each of these readers is, those who are in none left out."""
+    """Return by reader in which of these bitmaps they are; readers in none are left out."""
     found: dict[int, list[T]] = {}
     if not (bitmaps and numbers):
         return found
@@ -86,9 +86,9 @@ def marked(redis: Redis, bitmaps: Mapping[str, T], numbers: Sequence[int]) -> di
         for key in bitmaps:
             pipe.getrange(key, first, last)
         stretches = cast("list[bytes]", pipe.execute())
-    for what, bits in zip(bitmaps.values(), stretches, strict=True):
+    for name, bits in zip(bitmaps.values(), stretches, strict=True):
         for number in numbers:
             at = number // 8 - first
             if at < len(bits) and bits[at] & 0x80 >> number % 8:
-                found.setdefault(number, []).append(what)
+                found.setdefault(number, []).append(name)
     return found

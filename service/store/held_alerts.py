@@ -1,8 +1,10 @@
-"""What is held for readers until their quiet hours end.
+"""Alerts that are held for readers until their quiet hours end. A wave delivers them.
 
-n:<id>:held  bitmap of those for whom a notification is held
-wake:<q>     bitmap of those whose quiet hours end with the beginning of quarter hour q since 1970
-wakes        sorted set of those quarter hours
+  n:<id>:held  bitmap of readers for whom the notification is held
+  wake:<q>     bitmap of readers whose quiet hours end with quarter hour q, counted from 1970
+  wakes        sorted set of these quarter hours
+
+The script that records outcomes writes them (outcomes.py).
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ from redis import Redis
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked
 
-# KEYS: scratch, who still waits, held, live, then bitmaps of those who do not wait for it, then
-# that of each quarter hour. ARGV: how many the former are. Returns how many of those for whom it is
-# held wake in each; who is in several counts in the first. Nothing where it is held for nobody. The
-# first write frees: what is held can be withdrawn under `maxmemory`.
+# KEYS: scratch, readers who still wait, held, live; bitmaps of readers who do not wait; the bitmap
+# of each quarter hour. ARGV: how many bitmaps of readers who do not wait. Returns for each quarter
+# hour how many of the waiting readers wake in it; a reader in several counts in the first. Returns
+# nothing if the alert is held for no reader. The first write frees.
 _WAITING = """
 local scratch, left, held, live = unpack(KEYS, 1, 4)
 local last = 4 + ARGV[1]
@@ -40,16 +42,16 @@ redis.call('DEL', scratch, left)
 return found
 """
 
-_NEVER = 1 << 40  # a quarter hour that nobody will see
+_NEVER = 1 << 40  # a quarter hour that never comes
 
 
 def held_key(partition: int, id: int) -> str:
-    """Return the bitmap of those for whom a notification is held."""
+    """Return the bitmap of readers for whom a notification is held."""
     return f"{{{partition}}}:n:{id}:held"
 
 
 def wakes_key(partition: int) -> str:
-    """Return the quarter hours until which something is held in a partition."""
+    """Return the sorted set of quarter hours until which alerts are held in a partition."""
     return f"{{{partition}}}:wakes"
 
 
@@ -73,7 +75,7 @@ NOTHING = Brought()
 
 
 class HeldAlerts:
-    """Who is to get what when their quiet hours are over; outcomes.py writes it down."""
+    """Which alerts are held, for which readers, until when."""
 
     def __init__(self, redis: Redis, partitions: int) -> None:
         self._redis = redis
@@ -81,7 +83,7 @@ class HeldAlerts:
         self._waiting = redis.register_script(_WAITING)
 
     def due(self, quarter: int) -> list[int]:
-        """Return the quarter hours up to this one until which something is held."""
+        """Return the quarter hours up to this one until which alerts are held."""
         found: set[int] = set()
         for partition in self._partitions:
             rows = self._redis.zrangebyscore(wakes_key(partition), "-inf", quarter)
@@ -89,15 +91,16 @@ class HeldAlerts:
         return sorted(found)
 
     def pending(self) -> list[int]:
-        """Return all quarter hours until which something is held, also those to come."""
+        """Return all quarter hours until which alerts are held."""
         return self.due(_NEVER)
 
     def waiting(
         self, id: int, quarters: Sequence[int], instead: Iterable[tuple[int, int]] = ()
     ) -> dict[int, int]:
-        """Return how many wait for a notification, by those of these quarter hours they wake in.
+        """Return how many readers wait for a notification, by the quarter hour in which they wake.
 
-        Not those who have, or wait for, one that comes `instead`: ids and their last revisions.
+        Readers who have, or wait for, a notification that comes `instead` are left out; it is
+        given with its last revision.
         """
         found: dict[int, int] = {}
         for partition in self._partitions:
@@ -118,13 +121,13 @@ class HeldAlerts:
         return found
 
     def forget(self, quarter: int) -> None:
-        """Take a quarter hour as done; its bitmap ends by itself, after it was frozen."""
+        """Drop a quarter hour whose wave is planned; its bitmap ends by itself."""
         for partition in self._partitions:
             self._redis.zrem(wakes_key(partition), str(quarter))
 
     def of(
         self, partition: int, numbers: Sequence[int], ids: Iterable[int]
     ) -> dict[int, list[int]]:
-        """Return which of these notifications are held for each of these readers, if any is."""
+        """Return by reader which of these notifications are held for them."""
         bitmaps = {held_key(partition, id): id for id in ids}
         return marked(self._redis, bitmaps, numbers)

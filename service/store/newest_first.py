@@ -1,7 +1,7 @@
-"""Those of a send who have no outcome yet, the most recently seen first.
+"""Recipients of a send without an outcome, the most recently seen first.
 
-It is how the batch `recent` is worked through: a push service that takes 1,000 a minute has a
-million readers for sixteen hours, and who comes often should not be the last to know.
+The batch `recent` is sent in this order: a push service that takes 1,000 messages a minute needs
+sixteen hours for a million readers, and regular readers should not be the last to know.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from redis import Redis
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, month_of, without
 
-_MONTHS = 12  # looked at one by one; who was last seen before them comes after
+_MONTHS = 12  # one after the other; readers last seen before them come at the end
 _STRETCH = 65_536  # bytes of a bitmap read at once
-_SOME = 2048  # numbers returned at once, about
+_SOME = 2048  # numbers returned at once, roughly
 
 
 class NewestFirst:
-    """One pass over them.
+    """One pass over the recipients without an outcome.
 
-    Who comes to the site meanwhile moves to a month that is over for this pass, so that the last
-    stretch is everybody without an outcome: it must not begin before all found so far have theirs.
+    A reader who visits the site meanwhile moves to a month that this pass has behind it. So the
+    last stretch asks for no month and finds every recipient without an outcome; it must not begin
+    before all recipients found so far have theirs.
     """
 
     def __init__(self, redis: Redis, id: int, partition: int) -> None:
@@ -40,16 +41,16 @@ class NewestFirst:
 
     @property
     def over(self) -> bool:
-        """Whether everybody was returned."""
+        """Whether every recipient was returned."""
         return not self._months
 
     @property
     def on_last_stretch(self) -> bool:
-        """Whether those come next whose month is not known."""
+        """Whether the next recipients are those of no particular month."""
         return len(self._months) == 1 and not self._at
 
     def some(self) -> list[int]:
-        """Return some more of them; nobody only where all of a month were returned, or of all."""
+        """Return more recipients; none only at the end, or before the last stretch."""
         found: list[int] = []
         while self._months and not found and not (found := self._stretch(self._months[0])):
             if self.on_last_stretch:
@@ -57,7 +58,7 @@ class NewestFirst:
         return found
 
     def _stretch(self, seen: str | None) -> list[int]:
-        """Return whom the next bytes of this month's bitmap name."""
+        """Return the recipients in the next bytes of this month's bitmap."""
         first, last = self._at, self._at + _STRETCH - 1
         with self._redis.pipeline(transaction=False) as pipe:
             for key in [*self._keys, seen] if seen else self._keys:

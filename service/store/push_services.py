@@ -1,7 +1,14 @@
-"""How the push services fare, as all workers share it: who rests until when, who limits us.
+"""State of the push services, shared by all workers: resting, limiting us, doubted.
 
-resting, limited, paced, released, doubted, believed   hashes by origin; most origins are in none
-pace:<origin>                                          hash: what may be sent there now, as of when
+All are hashes by origin in the slot {g}; most origins are in none of them.
+
+  resting        push services that get no messages for a while: a `Rest` as JSON
+  limited        push services that answered 429: a `RateLimitHistory` as JSON
+  paced          push services that get messages at their own pace: a `Pace` as JSON
+  released       when a person released a push service
+  doubted        since when its "gone" is not believed
+  believed       when a person last decided whether its "gone" is right
+  pace:<origin>  a token bucket: what may be sent there now, as of when
 """
 
 from __future__ import annotations
@@ -14,10 +21,10 @@ from redis import Redis
 
 from service.model.retention import TOKEN_BUCKET_KEPT
 
-LIMITED = "429"  # why a push service rests that says that we send too much
-# Seconds. Not to be within a minute of its limit again is a good spell: limits are per minute.
+LIMITED = "429"  # the reason for a rest: the push service says that we send too much
+# Seconds without another 429 after which its history begins anew, because limits are per minute.
 GOOD_SPELL = 60.0
-# Seconds' worth of messages that are saved up at most, and for which one worker asks at once.
+# Seconds' worth of messages that a bucket saves up at most, and that a worker takes at once.
 _SAVED, AHEAD = 2, 1
 
 _RESTING = "{g}:resting"
@@ -27,49 +34,48 @@ _RELEASED = "{g}:released"
 _DOUBTED = "{g}:doubted"
 _BELIEVED = "{g}:believed"
 
-# KEYS: resting. ARGV: origin, how often it had been tried before, its state.
-# Of several workers that were failed together only the first one's word counts. The first write
-# frees: a send goes on under `maxmemory`.
+# KEYS: resting. ARGV: origin, attempts before, its new rest. Of several workers that failed at the
+# same time only the first one counts. The first write frees.
 _REST = """
 redis.call('HDEL', KEYS[1], '')
-local said = redis.call('HGET', KEYS[1], ARGV[1])
-local attempts = said and cjson.decode(said)[1] or 0
+local rest = redis.call('HGET', KEYS[1], ARGV[1])
+local attempts = rest and cjson.decode(rest)[1] or 0
 if attempts ~= tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 return 1
 """
 
-# KEYS: limited. ARGV: origin, now, until when it rests now, seconds of a good spell. Returns since
-# when, and how often, it has limited us without one. The first write frees.
+# KEYS: limited. ARGV: origin, now, when its rest ends, seconds of a good spell. Returns its
+# history. The first write frees.
 _LIMIT = """
 redis.call('HDEL', KEYS[1], '')
 local now = tonumber(ARGV[2])
 local times, since, till = 0, now, 0
-local said = redis.call('HGET', KEYS[1], ARGV[1])
-if said then times, since, till = unpack(cjson.decode(said)) end
+local before = redis.call('HGET', KEYS[1], ARGV[1])
+if before then times, since, till = unpack(cjson.decode(before)) end
 if now > till + ARGV[4] then times, since = 0, now end
-said = cjson.encode({times + 1, since, tonumber(ARGV[3])})
-redis.call('HSET', KEYS[1], ARGV[1], said)
-return said
+local history = cjson.encode({times + 1, since, tonumber(ARGV[3])})
+redis.call('HSET', KEYS[1], ARGV[1], history)
+return history
 """
 
-# KEYS: paced. ARGV: origin, pace. One that has a pace keeps it. The first write frees.
+# KEYS: paced. ARGV: origin, pace. A push service that has a pace keeps it. The first write frees.
 _PACE = """
 redis.call('HDEL', KEYS[1], '')
 return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
 """
 
-# KEYS: paced, limited. ARGV: origin, time. Ends a pace that was not exceeded since then.
+# KEYS: paced, limited. ARGV: origin, time. Ends a pace, unless there was a 429 since that time.
 _UNPACE = """
-local said = redis.call('HGET', KEYS[2], ARGV[1])
-if said and cjson.decode(said)[3] > tonumber(ARGV[2]) then return 0 end
+local history = redis.call('HGET', KEYS[2], ARGV[1])
+if history and cjson.decode(history)[3] > tonumber(ARGV[2]) then return 0 end
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[2], ARGV[1])
 return 1
 """
 
-# KEYS: pace. ARGV: messages a second, how many at most now, how many may be saved up, seconds for
-# which that is kept. A token bucket: returns how many may be sent now. The first write frees.
+# KEYS: token bucket. ARGV: messages a second, how many are wanted, how many may be saved up, for
+# how many seconds the bucket is kept. Returns how many may be sent now. The first write frees.
 _TAKE = """
 redis.call('HDEL', KEYS[1], '')
 local time = redis.call('TIME')
@@ -85,46 +91,39 @@ return taken
 
 
 class Rest(NamedTuple):
-    """A push service that is left in peace `until` then, and has been `attempts` times.
+    """A push service that gets no messages for a while, then a few until it answers one."""
 
-    Afterwards it is tried with a few messages, until one is answered. Times are seconds since
-    1970; `why` is a status, "no answer" or "credentials".
-    """
-
-    attempts: int
-    since: float
-    until: float
-    why: str
+    attempts: int  # how often it has rested in a row
+    since: float  # seconds since 1970
+    until: float  # seconds since 1970
+    why: str  # a status, "no answer" or "credentials"
 
 
-class Limit(NamedTuple):
-    """That a push service has told us to send less, `times` since then without a good spell.
-
-    Times are seconds since 1970; `until`: how long it was last left in peace for it.
-    """
+class RateLimitHistory(NamedTuple):
+    """How often a push service has answered 429 without a good spell in between."""
 
     times: int
-    since: float
-    until: float
+    since: float  # seconds since 1970
+    until: float  # when its last rest for it ends, seconds since 1970
 
 
 class Pace(NamedTuple):
-    """The messages a minute that a push service allows us, since then (seconds since 1970)."""
+    """The messages that a push service allows us."""
 
     per_minute: int
-    since: float
+    since: float  # seconds since 1970
 
     @property
     def per_second(self) -> float:
-        """How fast we go for it: no minute, however it is cut, has more than the service allows.
+        """The rate at which we send, so that no minute at all has more than is allowed.
 
-        What was saved up before it and what a worker asked for ahead is within the minute too.
+        Messages that were saved up before, or taken ahead by a worker, fall into that minute too.
         """
         return self.per_minute / (60 + _SAVED + AHEAD)
 
 
 class Services:
-    """What is known of push services, by origin."""
+    """What all workers know of the push services, by origin."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -135,38 +134,38 @@ class Services:
         self._take = redis.register_script(_TAKE)
 
     def resting(self) -> dict[str, Rest]:
-        """Return the push services that do not take messages as they should."""
+        """Return the push services that rest."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_RESTING))
         return {origin.decode(): Rest(*json.loads(row)) for origin, row in rows.items()}
 
     def rest(self, origin: str, rest: Rest) -> bool:
-        """Leave a push service in peace; False if another worker has said so first."""
+        """Let a push service rest; False if another worker did so first."""
         return bool(self._rest(keys=[_RESTING], args=[origin, rest.attempts - 1, json.dumps(rest)]))
 
     def recovered(self, origin: str) -> None:
-        """Note that a push service answers as it should."""
+        """End a rest, because the push service answers as it should."""
         self._redis.hdel(_RESTING, origin)
 
-    def limited(self, origin: str, now: float, until: float) -> Limit:
-        """Note that a push service limits us and rests for it; return since when it has."""
-        said = self._limit(keys=[_LIMITED], args=[origin, now, until, GOOD_SPELL])
-        return Limit(*json.loads(cast(bytes, said)))
+    def limited(self, origin: str, now: float, until: float) -> RateLimitHistory:
+        """Note a 429, for which the push service rests `until` then; return its history."""
+        row = self._limit(keys=[_LIMITED], args=[origin, now, until, GOOD_SPELL])
+        return RateLimitHistory(*json.loads(cast(bytes, row)))
 
     def paced(self) -> dict[str, Pace]:
-        """Return the push services to which we send at the pace that they allow."""
+        """Return the push services that get messages at the pace that they allow."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_PACED))
         return {origin.decode(): Pace(*json.loads(row)) for origin, row in rows.items()}
 
     def pace(self, origin: str, pace: Pace) -> bool:
-        """Send to a push service at a pace from now on; False where it has one already."""
+        """Give a push service a pace; False if it has one already."""
         return bool(self._pace(keys=[_PACED], args=[origin, json.dumps(pace)]))
 
     def unpace(self, origin: str, since: float) -> bool:
-        """End a pace, unless the push service has limited us `since` then."""
+        """End a pace, unless the push service has answered 429 `since` then."""
         return bool(self._unpace(keys=[_PACED, _LIMITED], args=[origin, since]))
 
     def release(self, origin: str, now: float) -> bool:
-        """Let a push service neither rest nor have a pace any more; False where it does neither."""
+        """End rest and pace of a push service; False if it had neither."""
         if origin not in self.resting() and origin not in self.paced():
             return False
         with self._redis.pipeline() as pipe:
@@ -177,32 +176,32 @@ class Services:
         return True
 
     def released(self) -> dict[str, float]:
-        """Return whom a person has released of late, and when."""
+        """Return the push services that a person released lately, and when."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_RELEASED))
         return {origin.decode(): float(at) for origin, at in rows.items()}
 
     def forget_release(self, origin: str) -> None:
-        """Note that nobody waits for a push service any more because of what was before."""
+        """Drop a release, since no recipient waits any more because of the rest before it."""
         self._redis.hdel(_RELEASED, origin)
 
     def take(self, origin: str, pace: Pace) -> int:
-        """Return how many messages may be sent within the next `AHEAD` seconds; those are ours."""
+        """Take as many messages as may be sent within the next `AHEAD` seconds; return how many."""
         rate = pace.per_second
         most, saved = math.ceil(AHEAD * rate), max(1.0, _SAVED * rate)
         args = [rate, most, saved, TOKEN_BUCKET_KEPT]
         return int(cast(int, self._take(keys=[f"{{g}}:pace:{origin}"], args=args)))
 
     def doubted(self) -> dict[str, float]:
-        """Return whose "gone" is not believed until a person confirms it, and since when."""
+        """Return the push services whose "gone" is not believed, and since when."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_DOUBTED))
         return {origin.decode(): float(since) for origin, since in rows.items()}
 
     def doubt(self, origin: str, since: float) -> bool:
-        """Stop believing a push service's "gone"; True for the call that began it."""
+        """Stop believing a push service's "gone"; True for the first call."""
         return bool(self._redis.hsetnx(_DOUBTED, origin, repr(since)))
 
     def believe(self, origin: str, since: float) -> None:
-        """Believe it again, whatever it said before `since`."""
+        """Believe a push service again; `since` is when a person decided so."""
         with self._redis.pipeline() as pipe:
             pipe.hdel(_DOUBTED, origin)
             pipe.hset(_BELIEVED, origin, repr(since))

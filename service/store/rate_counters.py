@@ -1,4 +1,4 @@
-"""How often somebody asked, counted for all processes."""
+"""Rate limits: how often a caller asked within a minute, counted for all processes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from redis import Redis
 
 from service.model.retention import RATE_KEPT
 
-_SHARE = 10  # one part in so many of a rate is given by each process without asking Redis
+_SHARE = 10  # each process grants a tenth of a rate without asking Redis
+_MOST_HERE = 50_000  # callers counted here; with more of them all begin anew
 
-_MOST_HERE = 50_000  # callers remembered; more of them begin anew
-
-# KEYS: who asks for what. ARGV: s. Returns how often, in the minute that began with the first time.
+# KEYS: counter of a caller and a call. ARGV: seconds. Returns how often, since the first of them.
 _COUNT = """
 local times = redis.call('INCR', KEYS[1])
 if times == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
@@ -24,28 +23,28 @@ return times
 class Rates:
     """Counts callers by the minute.
 
-    Most call once or twice: each process gives a tenth of a rate without asking Redis. So one
-    process keeps a rate exactly, and each further one may add a tenth.
+    Most callers call once or twice, so that each process grants a tenth of a rate without asking
+    Redis. One process alone keeps a rate exactly; each further one may add a tenth.
     """
 
     def __init__(self, redis: Redis) -> None:
         self._script = redis.register_script(_COUNT)
         self._here: dict[tuple[str, str], tuple[float, int]] = {}  # since when, how often
 
-    def fits(self, what: str, who: str, most: int) -> bool:
-        """Count that `who` asks for `what`; whether that is one of the `most` of this minute."""
+    def fits(self, call: str, caller: str, most: int) -> bool:
+        """Count that `caller` makes a `call`; whether it is within `most` for this minute."""
         unasked = most // _SHARE
-        if self._count_here(what, who) <= unasked:
+        if self._count_here(call, caller) <= unasked:
             return True
-        times = self._script(keys=[f"stoppress:rate:{what}:{who}"], args=[RATE_KEPT])
+        times = self._script(keys=[f"stoppress:rate:{call}:{caller}"], args=[RATE_KEPT])
         return cast(int, times) <= most - unasked
 
-    def _count_here(self, what: str, who: str) -> int:
+    def _count_here(self, call: str, caller: str) -> int:
         now = time.monotonic()
-        since, times = self._here.get((what, who), (now, 0))
+        since, times = self._here.get((call, caller), (now, 0))
         if now - since >= RATE_KEPT:
             since, times = now, 0
         if len(self._here) >= _MOST_HERE:
             self._here.clear()
-        self._here[what, who] = since, times + 1
+        self._here[call, caller] = since, times + 1
         return times + 1

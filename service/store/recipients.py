@@ -17,23 +17,26 @@ from service.store.audiences import SELECT, Audiences
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked, without
 
-# KEYS: state, then those of select_audience. ARGV: those of select_audience. Only once.
+# KEYS: state, then those of select_audience. ARGV: audience. Only once.
 _FREEZE = (
     SELECT
     + """
 local recipients = redis.call('HGET', KEYS[1], 'recipients')
 if recipients then return tonumber(recipients) end
 redis.call('HSET', KEYS[1], 'recipients', 0)
-recipients = select_audience(2, 1)
+recipients = select_audience(2, cjson.decode(ARGV[1]))
 redis.call('HSET', KEYS[1], 'recipients', recipients)
 return recipients
 """
 )
 
 # KEYS: state, audience, two scratch keys, live, gone, then bitmaps of who accepted an earlier text.
-# Adds to the audience of a correction whoever was reached and is not in it yet.
+# Adds to the audience of a correction whoever was reached and is not in it yet. Not once it is
+# closed.
 _FREEZE_REACHED = """
 local state, audience, scratch, other, live, gone = unpack(KEYS, 1, 6)
+local known = redis.call('HMGET', state, 'closed', 'recipients')
+if known[1] then return tonumber(known[2]) end
 redis.call('BITOP', 'OR', scratch, unpack(KEYS, 7))
 redis.call('BITOP', 'AND', scratch, scratch, live)
 for _, without in ipairs({gone, audience}) do

@@ -1,6 +1,6 @@
-"""What is stored of one subscription, and where: its record, from a wish and back, and its keys.
+"""Records of subscriptions: made from a request, read back, and where they are stored.
 
-r:<bucket>   hash of 256 packed records: number % 256 -> `Record`, names as numbers of tables
+r:<bucket>   hash of 256 records: number % 256 -> a packed `Record`
 e:<2 bytes>  hash, a bucket of the endpoint index: the rest of an endpoint's digest -> number
 """
 
@@ -23,12 +23,12 @@ class StoreFull(Exception):
 
 
 def records_key(id: SubscriptionId) -> str:
-    """Return the hash of the 256 records among which this one is."""
+    """Return the hash of 256 records that has this one."""
     return f"{{{id.partition}}}:r:{id.number // BUCKET}"
 
 
 def digest_of(url: str) -> bytes:
-    """Return the ten bytes under which an endpoint is found again."""
+    """Return the ten bytes by which the index finds an endpoint."""
     return hashlib.sha256(url.encode()).digest()[:10]
 
 
@@ -38,16 +38,16 @@ def index_key(partition: int, digest: bytes) -> str:
 
 
 def keys_of(record: Record) -> tuple[bytes, bytes]:
-    """Return the browser's half of the encryption."""
+    """Return the two keys of the browser."""
     return record.p256dh, record.auth
 
 
 def record_of(names: Names, requested: SubscriptionRequest, before: Record | None = None) -> Record:
-    """Return the record of a wish, over what was stored before."""
+    """Return the record for a request, with what it leaves open taken from `before`."""
     today = int(time.time() // 86_400)
     kept_zone, kept_locale = (before.zone, before.locale) if before else (0, 0)
-    # A browser that still has the keys it had was not subscribed anew, whichever VAPID key is
-    # today's: the push service goes on to take the one it was made with.
+    # The same browser keys mean the same subscription, even if our VAPID key is another by now: the
+    # push service goes on to take the one with which the subscription was made.
     if before is not None and keys_of(before) == (requested.p256dh, requested.auth):
         vapid_key = before.vapid_key
     else:
@@ -91,7 +91,7 @@ def subscription_of(
     muted: frozenset[str],
     followed: frozenset[str],
 ) -> Subscription:
-    """Return a record with its names, and with what only bitmaps know."""
+    """Return a record with its names, and with the topics and stories, which only bitmaps know."""
     return Subscription(
         id=id,
         endpoint=endpoint_of(names, record),

@@ -1,4 +1,4 @@
-"""Pretend subscriptions, thousands stored at once: the keys are those of real ones."""
+"""Pretend subscriptions, stored thousands at once under the same keys as real ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from service.store.bitmaps import bitmap_key, bitmaps_of
 from service.store.names import Names
 from service.store.records import BUCKET, digest_of, index_key, record_of, records_key
 
-# KEYS: an index bucket for each of a row of numbers. ARGV: what is left of their digests, eight
-# bytes each; the first number. Almost every one has a bucket of its own: as single commands they
-# take redis-py twice as long as all else of seeding (measured).
+# KEYS: the index bucket of each subscription. ARGV: the last eight bytes of each digest; the first
+# number. Almost each has a bucket of its own: as single commands they take redis-py twice as long
+# as the rest of seeding (measured).
 _INDEX_ALL = """
 for i, key in ipairs(KEYS) do
   redis.call('HSET', key, string.sub(ARGV[1], i * 8 - 7, i * 8), ARGV[2] + i - 1)
@@ -25,22 +25,22 @@ end
 
 
 class Seeds:
-    """Stores pretend subscriptions, much faster than one by one."""
+    """Stores pretend subscriptions, much faster than one at a time."""
 
     def __init__(self, redis: Redis, names: Names) -> None:
         self._redis = redis
         self._names = names
         self._index_all = redis.register_script(_INDEX_ALL)
 
-    def store(self, partition: int, wishes: Sequence[SubscriptionRequest]) -> None:
-        """Store some thousands of pretend subscriptions at once, new ones all."""
-        last = self._redis.incrby(f"{{{partition}}}:made", len(wishes))
-        first = last - len(wishes)
+    def store(self, partition: int, requests: Sequence[SubscriptionRequest]) -> None:
+        """Store some thousands of new pretend subscriptions."""
+        last = self._redis.incrby(f"{{{partition}}}:made", len(requests))
+        first = last - len(requests)
         buckets: defaultdict[int, dict[EncodableT, EncodableT]] = defaultdict(dict)
         index: list[str] = []
         tails: list[bytes] = []
         bits: defaultdict[str, list[int]] = defaultdict(list)
-        for number, requested in enumerate(wishes, first):
+        for number, requested in enumerate(requests, first):
             record = record_of(self._names, requested)
             digest = digest_of(requested.endpoint.url)
             buckets[number // BUCKET][number % BUCKET] = record.pack()
@@ -57,7 +57,7 @@ class Seeds:
                     mapping=rows,
                 )
             self._index_all(keys=index, args=[b"".join(tails), first], client=pipe)
-            # A whole stretch of bits at once: one by one they took Redis longer than all the rest.
+            # A whole stretch of bits at once; bit by bit took Redis longer than all the rest.
             scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
             for key, numbers in bits.items():
                 pipe.setrange(scratch, first // 8, _stretch(first, last, numbers))
@@ -67,7 +67,7 @@ class Seeds:
 
 
 def _stretch(first: int, last: int, numbers: Iterable[int]) -> bytes:
-    """Return the bytes of a bitmap that hold `first` up to `last`, with the bits of `numbers`."""
+    """Return the bytes of a bitmap from `first` to before `last`, with the bits of `numbers`."""
     start = first // 8
     stretch = bytearray(-(-last // 8) - start)
     for number in numbers:

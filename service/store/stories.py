@@ -1,8 +1,9 @@
-"""Running stories: which are open, who follows one, and who does not want to hear of it.
+"""Running stories: which are open, and how many readers follow them.
 
   {g}:stories                    hash: slug -> id of its latest alert, and when that began (ms)
-  followed:<slug>, muted:<slug>  bitmaps, in each partition (bitmaps.py)
-The scripts that start an alert open its story (notifications.py).
+  followed:<slug>, muted:<slug>  bitmaps in each partition (bitmaps.py)
+
+A script that starts an alert opens its story (notifications.py).
 """
 
 from __future__ import annotations
@@ -18,31 +19,31 @@ MOST_OPEN = 200  # each may have two bitmaps of up to 125 KB for a million reade
 
 
 class OpenStory(NamedTuple):
-    """A running story: the id of its latest alert, and when that began (ms since 1970)."""
+    """A running story."""
 
-    latest: int
-    at: int
+    latest: int  # id of its latest alert
+    at: int  # when that began, ms since 1970
 
 
 class Stories:
-    """The stories that are open."""
+    """All open stories."""
 
     def __init__(self, redis: Redis, partitions: int) -> None:
         self._redis = redis
         self._partitions = range(partitions)
 
     def open(self) -> dict[str, OpenStory]:
-        """Return them by slug, the one with the latest alert first."""
+        """Return the open stories by slug, the one with the latest alert first."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(STORIES))
         found = {slug.decode(): OpenStory(*map(int, row.split(b" "))) for slug, row in rows.items()}
         return dict(sorted(found.items(), key=lambda item: (-item[1].at, -item[1].latest)))
 
     def slugs(self) -> set[str]:
-        """Return which are open."""
+        """Return the slugs of the open stories."""
         return {slug.decode() for slug in cast("list[bytes]", self._redis.hkeys(STORIES))}
 
     def followers(self, slugs: list[str]) -> list[int]:
-        """Return how many readers follow each of these."""
+        """Return how many readers follow each of these stories."""
         with self._redis.pipeline(transaction=False) as pipe:
             for slug in slugs:
                 for partition in self._partitions:
@@ -52,9 +53,9 @@ class Stories:
         return [sum(counts[at : at + parts]) for at in range(0, len(counts), parts)]
 
     def close(self, slug: str) -> bool:
-        """End a story, and forget who followed or muted it; False where it was not open.
+        """Close a story and drop its bitmaps; False if it was not open.
 
-        Bitmaps go in any case: an earlier call may have been cut off between the two.
+        The bitmaps go in any case, because an earlier call may have been interrupted in between.
         """
         closed = bool(self._redis.hdel(STORIES, slug))
         for partition in self._partitions:
@@ -63,7 +64,7 @@ class Stories:
         return closed
 
     def close_silent(self) -> None:
-        """Close those that were silent longest, where more than `MOST_OPEN` are open."""
+        """Close the stories that were silent longest, if more than `MOST_OPEN` are open."""
         if self._redis.hlen(STORIES) > MOST_OPEN:
             for slug in list(self.open())[MOST_OPEN:]:
                 self.close(slug)

@@ -1,9 +1,9 @@
-"""Subscriptions: how one is stored, changed, found and forgotten.
+"""Subscriptions: stored, changed, found and removed.
 
 Each is a record and an entry of the endpoint index (records.py), and bits (bitmaps.py).
 
-  made  how many ids were given away: they are dense, and never given twice
-  left  sorted set: digests of the endpoints of readers who left, by when that is forgotten
+  made  how many ids were given out; ids are dense and never given twice
+  left  sorted set: digests of the endpoints of readers who left, scored with when they are dropped
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from service.store.topics import Topics
 
 # Each script writes one subscription: its record, its index entry, its bits.
 #
-# A new one, in one call. KEYS: records, index, left, how many were made, then the bitmaps to set,
-# `gone` last. ARGV: the bucket of those records, expected entry (empty: none), digest, new record.
-# Returns its number. Where that is of another bucket nothing is written, nor with -1: the entry
-# is not as expected. The first write allocates, so that under `maxmemory` Redis refuses the whole.
+# A new one. KEYS: records, index, left, made; then the bitmaps to set, and `gone`. ARGV: the bucket
+# of those records, expected index entry (empty: none), digest, new record. Returns its number.
+# Nothing is written if that number belongs to another bucket, nor if the index entry is not as
+# expected, which returns -1. The first write allocates.
 _CREATE = f"""
 local tail = string.sub(ARGV[3], 3)
 if (redis.call('HGET', KEYS[2], tail) or '') ~= ARGV[2] then return -1 end
@@ -54,11 +54,10 @@ for i = 5, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) 
 return number
 """
 
-# A known one. KEYS: records, index, left, prepared keys, their counter, then the bitmaps to set,
-# then those to clear. ARGV: field, expected record, new record, number, digest, expected entry, how
-# many bits to set, whether prepared keys are of no use any more.
-# An expectation that no longer holds ends in 0 with nothing written: the caller looks again.
-# The first write allocates, so that under `maxmemory` Redis refuses the whole.
+# A known one. KEYS: records, index, left, prepared keys, their counter; then the bitmaps to set,
+# and those to clear. ARGV: field, expected record, new record, number, digest, expected index
+# entry, how many bits to set, whether to drop prepared keys. Returns 0 and writes nothing if record
+# or entry is not as expected; the caller then looks again. The first write allocates.
 _WRITE = (
     DROP
     + """
@@ -82,11 +81,11 @@ return 1
 """
 )
 
-# KEYS: records, index, left, prepared keys, their counter, then the bitmaps to clear, `gone` first.
-# ARGV: field, record, number, digest, now, how long to remember that this reader left (0: not),
-# whether only one whose push service calls it gone.
-# The first write frees, so that leaving works under `maxmemory`. Nothing is prepared for who is
-# gone: those do not cost the rest of the bucket its keys.
+# Removal. KEYS: records, index, left, prepared keys, their counter; then the bitmaps to clear,
+# `gone` first. ARGV: field, expected record, number, digest, now, for how many seconds to remember
+# that this reader left (0: not at all), whether to remove only a reader who is gone. Returns 0 if
+# the record is not as expected. The prepared keys of a bucket stay if a gone reader is removed,
+# because no keys are prepared for gone readers. The first write frees.
 _REMOVE = (
     DROP
     + """
@@ -107,11 +106,11 @@ return 1
 
 
 class KnownWithOtherKeys(Exception):
-    """The endpoint is known with other keys, and nothing proves that its owner asks."""
+    """The endpoint is known with other keys, and the caller did not prove to own it."""
 
 
 class HasLeft(Exception):
-    """A page checks in for a reader who left: nothing is created."""
+    """A page checks in for a reader who left; nothing is created."""
 
 
 class NotSubscribed(Exception):
@@ -119,7 +118,7 @@ class NotSubscribed(Exception):
 
 
 class Subscriptions:
-    """All subscriptions. Every method that writes is one script, or nothing."""
+    """All subscriptions. Each is written by one script, as a whole or not at all."""
 
     def __init__(
         self, redis: Redis, partitions: int, names: Names, topics: Topics, stories: Stories
@@ -129,13 +128,13 @@ class Subscriptions:
         self._names = names
         self._topics = topics
         self._stories = stories
-        self._next_bucket = [0] * partitions  # where the next number was when last seen
+        self._next_bucket = [0] * partitions  # bucket of the next number, as last seen
         self._create_one = redis.register_script(_CREATE)
         self._write = redis.register_script(_WRITE)
         self._remove = redis.register_script(_REMOVE)
 
     def partition_of(self, digest: bytes) -> int:
-        """Return the partition in which a new endpoint is kept."""
+        """Return the partition for a new endpoint."""
         return digest[9] % self.partitions
 
     # -- writing ---------------------------------------------------------------------------------
@@ -147,14 +146,14 @@ class Subscriptions:
         refresh: bool = False,
         is_owner: Callable[[SubscriptionId, bytes], bool] = lambda _id, _auth: False,
     ) -> tuple[Subscription, bool]:
-        """Store a browser's consent; the second value says whether it is new.
+        """Store a subscription; the second value says whether it is new.
 
-        `is_owner` is asked, with the id and the auth secret on record, before other keys replace
-        those of a known endpoint. Raises KnownWithOtherKeys; with `refresh`, which never creates,
-        HasLeft or NotSubscribed.
+        `is_owner` is asked, with the id and the stored auth secret, before other keys replace those
+        of a known endpoint. Raises KnownWithOtherKeys; with `refresh`, which never creates, HasLeft
+        or NotSubscribed.
         """
         digest = digest_of(requested.endpoint.url)
-        entry, known = b"", None  # until it is looked up: most are new
+        entry, known = b"", None  # not looked up at first, because most are new
         while True:
             if known is None and not refresh:
                 created = self._create(requested, digest, entry)
@@ -173,10 +172,10 @@ class Subscriptions:
                 raise HasLeft if self._has_left(digest) else NotSubscribed
 
     def change(self, id: SubscriptionId, requested: SubscriptionRequest) -> Subscription:
-        """Give a subscription other preferences, keys or endpoint; NotSubscribed.
+        """Change preferences, keys or endpoint of a subscription; NotSubscribed.
 
-        Another endpoint is another subscription (decision 3): it gets an id of its own,
-        with what was chosen before, and the old one ends.
+        With another endpoint it becomes another subscription (decision 3): it gets a new id, takes
+        over the preferences, and the old one is removed.
         """
         while True:
             before = self.get(id)
@@ -185,7 +184,7 @@ class Subscriptions:
                 try:
                     self.remove(id, remember=False)
                 except NotSubscribed:
-                    # Another call moved it too, or its reader left: then this one came too late.
+                    # Another call moved it too, or its reader left. In the second case undo this.
                     if self._has_left(digest_of(before.endpoint.url)):
                         self.remove(after.id)
                         raise
@@ -195,7 +194,7 @@ class Subscriptions:
                 return self.get(id)
 
     def confirm(self, id: SubscriptionId) -> None:
-        """Count a reader who has confirmed in all audiences from now on; NotSubscribed."""
+        """Include a reader, who has confirmed now, in all audiences; NotSubscribed."""
         while (packed := self._packed(id)) is not None:
             record = Record.unpack(packed)
             key = self._names.vapid_keys.name(record.vapid_key)
@@ -205,10 +204,10 @@ class Subscriptions:
         raise NotSubscribed
 
     def remove(self, id: SubscriptionId, *, remember: bool = True, only_gone: bool = False) -> None:
-        """Take a reader out of every audience and forget the record; NotSubscribed.
+        """Remove a reader from every audience and delete the record; NotSubscribed.
 
-        With `remember` the endpoint's digest is kept for 30 days, so that mending never
-        subscribes somebody again who left. With `only_gone` one that came back is left alone.
+        With `remember` the endpoint's digest is kept for `LEFT_KEPT`, so that no page that checks
+        in subscribes this reader again. With `only_gone` a reader who came back is left alone.
         """
         while True:
             packed = self._packed(id)
@@ -218,7 +217,7 @@ class Subscriptions:
                 return
 
     def remove_all(self, ids: Sequence[SubscriptionId], *, only_gone: bool = False) -> None:
-        """Remove them as `remove` does, none remembered; who left already is passed over."""
+        """Remove readers without remembering them; those who left already are skipped."""
         slugs = self._slugs()
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
@@ -228,12 +227,12 @@ class Subscriptions:
                 self._remove(*self._removal(id, packed, False, only_gone, *slugs), client=pipe)
             removed = pipe.execute()
         for (id, _), done in zip(rows, removed, strict=True):
-            if not done:  # the record was another by then
+            if not done:  # the record changed meanwhile
                 with suppress(NotSubscribed):
                     self.remove(id, remember=False, only_gone=only_gone)
 
     def _slugs(self) -> tuple[Collection[str], Collection[str]]:
-        """Return the topics and the stories of which readers may have chosen some."""
+        """Return all topics and all open stories."""
         return self._topics.all(), self._stories.slugs()
 
     def _removal(
@@ -245,7 +244,7 @@ class Subscriptions:
         topics: Collection[str],
         stories: Collection[str],
     ) -> tuple[list[str], list[Any]]:
-        """Return the keys and arguments for the script to remove a record, if it is still this."""
+        """Return keys and arguments of the script that removes the record `packed`."""
         record = Record.unpack(packed)
         digest = digest_of(endpoint_of(self._names, record).url)
         keys = [
@@ -266,7 +265,7 @@ class Subscriptions:
         return until is not None and until > time.time()
 
     def forget_left(self, now: float) -> None:
-        """Forget that readers left, `LEFT_KEPT` seconds after they did."""
+        """Drop the digests of readers who left more than `LEFT_KEPT` seconds ago."""
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in range(self.partitions):
                 pipe.zremrangebyscore(_left_key(partition), "-inf", now)
@@ -275,12 +274,12 @@ class Subscriptions:
     def _create(
         self, requested: SubscriptionRequest, digest: bytes, entry: bytes
     ) -> Subscription | None:
-        """Store a new subscription; None where the index has another than this entry by now."""
+        """Store a new subscription; None if the index entry is not `entry` any more."""
         partition = self.partition_of(digest)
         record = record_of(self._names, requested)
         chosen = [
-            said or frozenset[str]()
-            for said in (requested.topics, requested.muted, requested.followed)
+            slugs or frozenset[str]()
+            for slugs in (requested.topics, requested.muted, requested.followed)
         ]
         set_keys = [*bitmaps_of(partition, record), *bitmaps_chosen(partition, *chosen)]
         packed = record.pack()
@@ -307,7 +306,7 @@ class Subscriptions:
                 return subscription_of(self._names, id, record, *chosen)
 
     def _put(self, id: SubscriptionId, requested: SubscriptionRequest, packed: bytes) -> bool:
-        """Write what is wished over `packed`; False: somebody was first."""
+        """Write a request over the record `packed`; False if it changed meanwhile."""
         before = Record.unpack(packed)
         record = record_of(self._names, requested, before)
         set_keys = bitmaps_of(id.partition, record)
@@ -348,14 +347,14 @@ class Subscriptions:
         )
 
     def forget_topic(self, slug: str) -> None:
-        """Drop who followed a topic that is no more."""
+        """Drop the followers of a topic that was deleted."""
         for partition in range(self.partitions):
             self._redis.unlink(bitmap_key(partition, "topic", slug))
 
     # -- reading ---------------------------------------------------------------------------------
 
     def get(self, id: SubscriptionId) -> Subscription:
-        """Return a subscription with its topics; NotSubscribed."""
+        """Return a subscription; NotSubscribed."""
         packed = self._packed(id)
         if packed is None:
             raise NotSubscribed
@@ -366,16 +365,16 @@ class Subscriptions:
             for key in keys:
                 pipe.getbit(key, id.number)
             bits = iter(pipe.execute() if keys else [])
-        # Whichever are set of the topics, then of the stories muted, then of those followed.
+        # The bits of the topics, then of muted stories, then of followed stories.
         chosen = [frozenset(s for s in names if next(bits)) for names in (topics, stories, stories)]
         return subscription_of(self._names, id, record, *chosen)
 
     def is_gone(self, id: SubscriptionId) -> bool:
-        """Whether its push service called a subscription gone."""
+        """Whether its push service called this browser gone."""
         return bool(self._redis.getbit(bitmap_key(id.partition, "gone"), id.number))
 
-    def choices(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
-        """Return what these readers chose; those who left are not among them."""
+    def preferences(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
+        """Return the preferences of these readers; those who left are missing."""
         found = {}
         for partition in range(self.partitions):
             numbers = [id.number for id in ids if id.partition == partition]
@@ -389,20 +388,20 @@ class Subscriptions:
     def records(
         self, partition: int, numbers: Sequence[int]
     ) -> Iterator[tuple[int, Record | None]]:
-        """Return the records of these numbers, in order; those who left are passed over.
+        """Return the records of these numbers, in order; those of readers who left are missing.
 
-        None stands for one that this code cannot read.
+        None stands for a record that this code cannot read.
         """
         buckets: dict[int, list[int]] = {}
         for number in numbers:
             buckets.setdefault(number // BUCKET, []).append(number)
         with self._redis.pipeline(transaction=False) as pipe:
-            for bucket, wanted in buckets.items():
+            for bucket, members in buckets.items():
                 key = records_key(SubscriptionId(partition, bucket * BUCKET))
-                pipe.hmget(key, [str(number % BUCKET) for number in wanted])
+                pipe.hmget(key, [str(number % BUCKET) for number in members])
             rows = pipe.execute() if buckets else []
-        for wanted, packed_rows in zip(buckets.values(), rows, strict=True):
-            for number, packed in zip(wanted, packed_rows, strict=True):
+        for members, packed_rows in zip(buckets.values(), rows, strict=True):
+            for number, packed in zip(members, packed_rows, strict=True):
                 if packed is None:
                     continue
                 try:
@@ -411,7 +410,7 @@ class Subscriptions:
                     yield number, None
 
     def reachable(self, partition: int, buckets: range) -> list[int]:
-        """Return who is live and not gone: for each bucket a bitmap, the first its highest bit."""
+        """Return for each bucket a bitmap, as an integer, of readers who are live and not gone."""
         size = BUCKET // 8
         with self._redis.pipeline(transaction=False) as pipe:
             for kind in ("live", "gone"):
@@ -424,14 +423,14 @@ class Subscriptions:
         ]
 
     def count(self, kind: str = "live") -> int:
-        """Return how many browsers are subscribed now, or are `gone`, or `unconfirmed`."""
+        """Return how many browsers are subscribed; or, by `kind`, are `gone` or `unconfirmed`."""
         return sum(
             self._redis.bitcount(bitmap_key(partition, kind))
             for partition in range(self.partitions)
         )
 
     def count_by_vapid_key(self) -> dict[str, int]:
-        """Return how many subscriptions were made with each VAPID public key."""
+        """Return how many subscriptions need each VAPID key, by its public half."""
         return {
             name: sum(
                 self._redis.bitcount(bitmap_key(partition, "key", number))
@@ -443,7 +442,7 @@ class Subscriptions:
     def _find(
         self, digest: bytes, endpoint: Endpoint
     ) -> tuple[bytes, tuple[SubscriptionId, bytes] | None]:
-        """Return the index entry (empty: none), and id and record if it leads to this endpoint."""
+        """Return the index entry (empty: none), and id and record if it is of this endpoint."""
         partition = self.partition_of(digest)
         entry = cast("bytes | None", self._redis.hget(index_key(partition, digest), digest[2:]))
         if entry is None:

@@ -18,10 +18,10 @@ from tests.support.desk_pages import EMAIL, PASSWORD, path_of, post, publish, se
 
 
 @pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fast_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash passwords in a millisecond instead of a quarter of a second."""
-    hasty = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
-    monkeypatch.setattr(editors, "_hasher", hasty)
+    fast = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+    monkeypatch.setattr(editors, "_hasher", fast)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def app(redis_url: str) -> Flask:
 
 @pytest.fixture
 def runtime(app: Flask) -> Runtime:
-    """A house with two topics."""
+    """An installation with two topics."""
     runtime = app.extensions["stoppress"]
     for slug in ("world", "sport"):
         runtime.store.topics.add(Topic(slug, slug.title()))
@@ -49,7 +49,7 @@ def runtime(app: Flask) -> Runtime:
 
 @pytest.fixture
 def readers(runtime: Runtime) -> int:
-    """The reach of World among 100 readers."""
+    """100 readers; how many of them follow World."""
     list(
         pretend_readers.seed(
             runtime.store,
@@ -69,7 +69,7 @@ def stranger(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def editor(app: Flask, runtime: Runtime) -> FlaskClient:
-    """An editor who is signed in."""
+    """The client of an editor who is signed in."""
     client = app.test_client()
     link = path_of(runtime.editors.signin_link(EMAIL))
     assert post(client, link, password=PASSWORD).status_code == 303
@@ -78,7 +78,7 @@ def editor(app: Flask, runtime: Runtime) -> FlaskClient:
 
 @pytest.fixture
 def half_sent(runtime: Runtime, readers: int) -> int:
-    """An alert on its way to 100 browsers that 40 of them have."""
+    """An alert that 40 of 100 browsers have got so far."""
     id = publish(runtime, title="Ferry aground", body="One\nTwo")
     send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 40})
     return id

@@ -14,18 +14,20 @@ from service.runtime import Runtime
 from tests.support.desk_pages import EMAIL, correct, filled, publish, words
 
 
-def test_a_correction_begins_with_what_readers_have_and_says_how_many_that_is(
+def test_the_correction_form_shows_the_current_text_and_who_has_it(
     editor: FlaskClient, half_sent: int
 ) -> None:
     page = editor.get(f"/desk/alerts/{half_sent}/correct").text
     assert 'value="Ferry aground"' in page
     assert "One\nTwo</textarea>" in page
     assert 'value="https://paper.example/"' in page
-    assert "40 browsers have it; 60 more are still to get it, with the new words." in words(page)
+    assert "40 browsers have the alert. 60 more browsers will get it with the new text." in words(
+        page
+    )
     assert re.search(r'value="replace" checked', page)
 
 
-def test_a_correction_replaces_and_each_page_leads_to_the_other(
+def test_a_correction_replaces_the_alert_and_the_pages_link_to_each_other(
     editor: FlaskClient, runtime: Runtime, half_sent: int
 ) -> None:
     answer = correct(editor, half_sent)
@@ -40,16 +42,16 @@ def test_a_correction_replaces_and_each_page_leads_to_the_other(
     assert f'Correction of <a dir="auto" href="/desk/alerts/{half_sent}">Ferry aground</a>' in page
     page = editor.get(f"/desk/alerts/{half_sent}").text
     assert f'href="{answer.location}">Ferry afloat</a>' in page
-    assert "The text now" in page
+    assert "Current text" in page
     listed = words(editor.get("/desk/").text)
-    assert "Correction Ferry afloat whoever has what it corrects" in listed
-    assert "being sent, corrected" in listed
-    # Corrected again, from the correction's own page.
+    assert "Correction Ferry afloat Browsers that got the original alert" in listed
+    assert "sending, corrected" in listed
+    # Corrected again, from the page of the correction.
     again = correct(editor, correction.id, title="Ferry in port")
     assert runtime.publishing.get(int(again.location.rpartition("/")[2])).corrects == half_sent
 
 
-def test_a_correction_may_leave_what_readers_have(
+def test_a_correction_can_leave_the_old_text_where_readers_have_it(
     editor: FlaskClient, runtime: Runtime, half_sent: int
 ) -> None:
     answer = correct(editor, half_sent, reached="leave")
@@ -57,11 +59,15 @@ def test_a_correction_may_leave_what_readers_have(
     (id,) = runtime.publishing.get(half_sent).corrections
     assert runtime.publishing.progress(id).recipients == 0
     assert runtime.publishing.get(half_sent).text.title == "Ferry afloat"
-    assert "for those not reached yet" in words(editor.get(answer.location).text)
-    assert "Whoever had it kept it" in words(editor.get(f"/desk/alerts/{id}").text)
+    assert "only for browsers that did not have the alert yet" in words(
+        editor.get(answer.location).text
+    )
+    assert "Browsers that had the alert kept the old text." in words(
+        editor.get(f"/desk/alerts/{id}").text
+    )
 
 
-def test_what_is_over_can_be_corrected_only_on_the_screens(
+def test_a_finished_alert_can_only_be_replaced(
     editor: FlaskClient, runtime: Runtime, half_sent: int
 ) -> None:
     page = f"/desk/alerts/{half_sent}/correct"
@@ -71,13 +77,13 @@ def test_what_is_over_can_be_corrected_only_on_the_screens(
     late = editor.post(page, data={**before, "reached": "leave"})
     assert late.status_code == 409
     assert "can only be replaced" in late.text
-    assert 'value="Ferry afloat"' in late.text, "what was typed is kept"
+    assert 'value="Ferry afloat"' in late.text, "the typed text is kept"
     assert runtime.publishing.get(half_sent).corrections == ()
     assert 'value="leave"' not in editor.get(page).text
     assert correct(editor, half_sent).status_code == 303
 
 
-def test_a_double_click_corrects_once_and_other_words_need_another_click(
+def test_a_double_click_corrects_once_and_a_new_text_needs_a_new_form(
     editor: FlaskClient, runtime: Runtime, half_sent: int
 ) -> None:
     page = f"/desk/alerts/{half_sent}/correct"
@@ -87,7 +93,7 @@ def test_a_double_click_corrects_once_and_other_words_need_another_click(
     assert first.location == second.location
     other = editor.post(page, data={**fields, "title": "Ferry in port"})
     assert other.status_code == 409
-    assert "Nothing was changed just now" in other.text
+    assert "Nothing was changed this time" in other.text
     assert "Idempotency-Key" not in other.text
     assert len(runtime.publishing.get(half_sent).corrections) == 1
     assert editor.post(page, data=filled(other.text)).status_code == 422, "no change at all"
@@ -104,12 +110,12 @@ def test_a_double_click_corrects_once_and_other_words_need_another_click(
         ({"title": "a\x00b"}, "control characters"),
         ({"body": "x" * 1001}, "at most 1000 characters"),
         ({"body": "\U0001f9e8" * 990}, "too long to be pushed"),
-        ({"url": ""}, "Paste the address"),
+        ({"url": ""}, "Paste the link"),
         ({"url": "javascript:alert(1)"}, "https://"),
         ({"reached": "both"}, "leave"),
     ],
 )
-def test_what_is_wrong_in_a_correction_stands_beside_its_field_and_nothing_is_changed(
+def test_an_invalid_correction_is_explained_at_its_field_and_changes_nothing(
     editor: FlaskClient, runtime: Runtime, half_sent: int, changes: dict[str, str], complaint: str
 ) -> None:
     answer = correct(editor, half_sent, **changes)
@@ -118,7 +124,7 @@ def test_what_is_wrong_in_a_correction_stands_beside_its_field_and_nothing_is_ch
     assert runtime.publishing.get(half_sent).corrections == ()
 
 
-def test_what_cannot_be_corrected_is_said_to_be_so(
+def test_an_alert_that_nobody_has_and_a_test_cannot_be_corrected(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     nobody = publish(runtime)
@@ -136,7 +142,7 @@ def test_what_cannot_be_corrected_is_said_to_be_so(
     assert len(runtime.publishing.latest(10)) == 2
 
 
-def test_under_the_rehearsals_prefix_every_link_and_form_stays_there(
+def test_under_the_rehearsal_prefix_all_links_and_forms_stay_there(
     editor: FlaskClient, runtime: Runtime, half_sent: int
 ) -> None:
     correct(editor, half_sent)

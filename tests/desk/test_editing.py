@@ -1,4 +1,4 @@
-"""Editing at the desk what is planned, and what happened to it meanwhile."""
+"""Editing planned alerts, also after another editor has changed or sent them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.support.planned import (
 )
 
 
-def test_an_edit_begins_with_what_is_planned_and_is_asked_about_as_a_new_one_is(
+def test_the_edit_form_is_filled_and_is_confirmed_like_a_new_alert(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     made = hidden_fields(review(editor, **later(), spread="30", kind="breaking").text)
@@ -48,7 +48,7 @@ def test_an_edit_begins_with_what_is_planned_and_is_asked_about_as_a_new_one_is(
         assert [fields[name]] == made[name], name
     assert fields["topic"] == ["world"]
     page = edit(editor, id, title="Ferry afloat", topic=["sport"], at=wall(12_000))
-    assert "of Sport on" in words(page.text)
+    assert "(Sport) on" in words(page.text)
     assert runtime.publishing.get(id).content.title == "Ferry aground"
     first, second = (confirmed(editor, id, page) for _ in range(2))
     assert first.status_code == second.status_code == 303
@@ -58,28 +58,28 @@ def test_an_edit_begins_with_what_is_planned_and_is_asked_about_as_a_new_one_is(
     assert (one.send_at, one.changes) == (SendAt(moment(wall(12_000)), "Europe/Riga"), 1)
 
 
-def test_an_edit_at_the_desk_leaves_an_alert_in_its_story(
+def test_an_edit_leaves_the_alert_in_its_story(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     audience = replace(WORLD, story="quake")
-    said = Content("The earth shook", "https://paper.example/quake")
-    id = runtime.publishing.publish(said, audience, by="the CMS", draft=True).id
+    content = Content("The earth shook", "https://paper.example/quake")
+    id = runtime.publishing.publish(content, audience, by="the CMS", draft=True).id
     fields = {**opened(editor, id), "title": "The earth shook again", "when": "now"}
     page = editor.post(f"/desk/alerts/{id}/edit", data=fields)
-    assert "Story quake, which begins with this alert" in words(page.text)
+    assert "Story quake, which starts with this alert" in words(page.text)
     assert confirmed(editor, id, page).status_code == 303
     one = runtime.publishing.get(id)
     assert (one.content.title, one.audience) == ("The earth shook again", audience)
     assert list(runtime.store.stories.open()) == ["quake"]
 
 
-def test_an_edit_makes_a_draft_of_what_was_scheduled_and_schedules_a_draft(
+def test_an_edit_turns_a_scheduled_alert_into_a_draft_and_back(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = plan(runtime, 3600)
-    said = {**opened(editor, id), "when": "draft"}
+    fields = {**opened(editor, id), "when": "draft"}
     path = f"/desk/alerts/{id}"
-    first, second = (editor.post(f"{path}/edit", data=said) for _ in range(2))
+    first, second = (editor.post(f"{path}/edit", data=fields) for _ in range(2))
     assert (first.status_code, second.status_code) == (303, 303)
     assert first.location == second.location == path
     assert runtime.publishing.get(id).state is State.DRAFT
@@ -92,26 +92,26 @@ def test_an_edit_makes_a_draft_of_what_was_scheduled_and_schedules_a_draft(
 
 
 @pytest.mark.parametrize(
-    ("audience", "whom", "question"),
+    ("audience", "described", "question"),
     [
         (
             Audience(everyone=True, exclude=("sport",)),
-            "everyone, but not Sport",
-            "browsers (everyone, but not Sport) on",
+            "everyone, except followers of Sport",
+            "browsers (everyone, except followers of Sport) on",
         ),
         (
             Audience(topics=("world", "sport"), locales=("en",)),
-            "World or Sport, reading en",
-            "browsers of World or Sport, reading en on",
+            "World or Sport, only readers of English",
+            "browsers (World or Sport, only readers of English) on",
         ),
     ],
 )
-def test_what_the_form_does_not_know_stays_as_the_api_made_it(
+def test_an_edit_keeps_what_only_the_api_can_set(
     editor: FlaskClient,
     runtime: Runtime,
     readers: int,
     audience: Audience,
-    whom: str,
+    described: str,
     question: str,
 ) -> None:
     content = Content(
@@ -123,22 +123,22 @@ def test_what_the_form_does_not_know_stays_as_the_api_made_it(
         urgency="low",
         ttl=7200,
     )
-    # The form's time is by the minute.
+    # The form has minutes only.
     send_at = SendAt(int(time.time()) // 60 * 60 + 7242.5, "Europe/Berlin", however_late=True)
     id = runtime.publishing.publish(
         content, audience, by="a CMS", spread_minutes=45, send_at=send_at
     ).id
     before = runtime.publishing.get(id)
     page = editor.get(f"/desk/alerts/{id}/edit").text
-    assert f"Was for {whom}: the exceptions stay" in words(page)
+    assert f"The alert is for {described}. What you choose here does not change" in words(page)
     follows = re.search(r'hx-get="([^"]+)"', page)
     assert follows
     ticked = {"audience": "everyone" if audience.everyone else "topics", "topic": audience.topics}
     reach = editor.get(f"{follows[1]}&{urlencode(ticked, doseq=True)}").text
     expected = runtime.publishing.reach(audience)
-    assert (f">{expected}<" if expected else "Nobody follows that yet") in reach
+    assert (f">{expected}<" if expected else "No browser is subscribed to this yet") in reach
 
-    # Its time as the browser writes it, in the editor's zone.
+    # The browser sends the time in the editor's zone.
     at = f"{datetime.fromtimestamp(send_at.at, RIGA):%Y-%m-%dT%H:%M}"
     asked = edit(editor, id, title="Delayed", at=at, zone="Europe/Riga")
     assert question in words(asked.text)
@@ -149,7 +149,7 @@ def test_what_the_form_does_not_know_stays_as_the_api_made_it(
     assert after == replace(before, content=replace(content, title="Delayed"), changes=1)
 
 
-def test_how_long_it_is_good_for_follows_its_kind_unless_that_was_said(
+def test_the_ttl_follows_the_kind_unless_it_was_set(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     for before, after in ((4 * 3600, 12 * 3600), (7200, 7200)):
@@ -158,7 +158,7 @@ def test_how_long_it_is_good_for_follows_its_kind_unless_that_was_said(
         assert runtime.publishing.get(id).content.ttl == after
 
 
-def test_what_somebody_else_has_changed_meanwhile_is_said_and_nothing_typed_is_lost(
+def test_an_edit_after_another_editors_change_is_refused_and_keeps_the_text(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = plan(runtime, 3600)
@@ -174,7 +174,7 @@ def test_what_somebody_else_has_changed_meanwhile_is_said_and_nothing_typed_is_l
         confirmed(editor, id, asked),
     ):
         assert answer.status_code == 409
-        assert "Somebody else has changed this alert meanwhile." in words(answer.text)
+        assert "Another editor has changed this alert meanwhile." in words(answer.text)
         assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
         assert runtime.publishing.get(id).content.title == "Theirs"
     again = {**mine, **hidden_fields(answer.text), "at": mine["at"], "zone": mine["zone"]}
@@ -184,7 +184,7 @@ def test_what_somebody_else_has_changed_meanwhile_is_said_and_nothing_typed_is_l
     assert runtime.publishing.get(id).content.title == "Mine"
 
 
-def test_what_was_sent_meanwhile_can_be_corrected_with_the_words_that_were_typed(
+def test_an_edit_of_an_alert_sent_meanwhile_becomes_a_correction(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = plan(runtime, 3600)
@@ -198,16 +198,16 @@ def test_what_was_sent_meanwhile_can_be_corrected_with_the_words_that_were_typed
         confirmed(editor, id, asked),
     ):
         assert answer.status_code == 409
-        assert "This alert was sent meanwhile, without these words." in words(answer.text)
+        assert "This alert was sent meanwhile, without your changes." in words(answer.text)
         assert f'action="/desk/alerts/{id}/correct"' in answer.text
         assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
     assert runtime.publishing.get(id).content.title == "Kick-off"
 
 
-def test_a_draft_that_was_not_to_go_out_and_did_is_no_success(
+def test_saving_a_draft_of_an_alert_sent_meanwhile_is_refused(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
-    """The words are the same, but the editor wanted to hold it back."""
+    """The text is the same, but the editor wanted to hold the alert back."""
     id = plan(runtime, 3600)
     mine = {**opened(editor, id), "when": "draft"}
     runtime.publishing.send(id)
@@ -215,7 +215,7 @@ def test_a_draft_that_was_not_to_go_out_and_did_is_no_success(
 
 
 @pytest.mark.parametrize("how", ["remove", "cancel"])
-def test_what_was_deleted_or_cancelled_meanwhile_can_be_made_another_alert(
+def test_an_edit_of_an_alert_deleted_or_cancelled_meanwhile_becomes_a_new_one(
     editor: FlaskClient, runtime: Runtime, readers: int, how: str
 ) -> None:
     id = plan(runtime, 3600)
@@ -226,12 +226,12 @@ def test_what_was_deleted_or_cancelled_meanwhile_can_be_made_another_alert(
     assert editor.post(f"/desk/alerts/{id}", data=now).status_code == 409, "it was not sent"
     for answer in (editor.post(f"/desk/alerts/{id}/edit", data=mine), confirmed(editor, id, asked)):
         assert answer.status_code == 409
-        assert "Somebody has deleted or cancelled this alert meanwhile." in words(answer.text)
+        assert "Another editor has deleted or cancelled this alert meanwhile." in words(answer.text)
         assert 'action="/desk/new"' in answer.text
         assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
 
 
-def test_many_clicks_at_once_change_once_and_all_lead_to_it(
+def test_many_clicks_at_once_change_once_and_all_lead_to_the_alert(
     app: Flask, editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = plan(runtime)
@@ -241,10 +241,10 @@ def test_many_clicks_at_once_change_once_and_all_lead_to_it(
     assert (runtime.publishing.get(id).changes, len(runtime.publishing.latest(9))) == (1, 1)
 
 
-def test_of_a_double_click_on_correct_the_second_leads_where_the_first_led(
+def test_both_clicks_of_a_double_click_on_correct_lead_to_the_same_page(
     editor: FlaskClient, runtime: Runtime, half_sent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first is taken while the second is already under way."""
+    """The first request is handled while the second is already being handled."""
     page = f"/desk/alerts/{half_sent}/correct"
     fields = filled(editor.get(page).text)
     root, looks, first = runtime.publishing.root, iter(range(9)), []
@@ -265,7 +265,7 @@ def test_of_a_double_click_on_correct_the_second_leads_where_the_first_led(
 def at_once(
     app: Flask, editor: FlaskClient, path: str, fields: dict[str, Any]
 ) -> set[tuple[int, str]]:
-    """Send a form from several browsers of the same editor at the same moment."""
+    """Send a form from several browsers of one editor at the same moment."""
     session = editor.get_cookie("stoppress")
     assert session
     answers: set[tuple[int, str]] = set()
@@ -287,7 +287,7 @@ def at_once(
 
 
 @pytest.mark.parametrize("changes", ["", "-1", "99", "x" * 9000, "\x00", "٣"])
-def test_a_form_that_does_not_say_what_it_changes_changes_nothing(
+def test_an_edit_form_without_a_valid_version_changes_nothing(
     editor: FlaskClient, runtime: Runtime, readers: int, changes: str
 ) -> None:
     id = plan(runtime, 3600)
@@ -297,7 +297,7 @@ def test_a_form_that_does_not_say_what_it_changes_changes_nothing(
 
 
 @pytest.mark.parametrize("path", ["/edit", "/send"])
-def test_there_is_no_page_for_what_is_not_there(
+def test_an_unknown_alert_has_no_edit_page(
     editor: FlaskClient, runtime: Runtime, path: str
 ) -> None:
     assert editor.get(f"/desk/alerts/9999{path}").status_code == 404

@@ -1,4 +1,4 @@
-"""What the desk says and does about what is held until its readers wake."""
+"""What the desk shows of alerts that are held for quiet hours, and does with them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATE = EARLY + 8
 
 @pytest.fixture
 def held(runtime: Runtime, readers: int) -> int:
-    """An alert that 60 of 100 browsers have; 30 wake early, 10 late."""
+    """An alert that 60 of 100 browsers have; quiet hours end early for 30, late for 10."""
     id = publish(runtime, title="Ferry aground")
     hold(runtime, id, {EARLY: 30, LATE: 10})
     return id
@@ -31,32 +31,34 @@ def clock(quarter: int) -> str:
     return FILTERS["utc"](quarter * QUARTER)
 
 
-def test_the_page_of_what_is_sent_says_who_waits_until_when(editor: FlaskClient, held: int) -> None:
-    said = words(editor.get(f"/desk/alerts/{held}").text)
-    assert "40 browsers had quiet hours when it was sent." in said
+def test_the_page_of_a_sent_alert_says_how_many_wait_until_when(
+    editor: FlaskClient, held: int
+) -> None:
+    text = words(editor.get(f"/desk/alerts/{held}").text)
+    assert "40 browsers were in quiet hours when the alert was sent." in text
     assert (
-        f"40 browsers still wait, the first until {clock(EARLY)}, the last until {clock(LATE)}."
-        in said
+        f"40 browsers are still waiting, the first until {clock(EARLY)},"
+        f" the last until {clock(LATE)}." in text
     )
-    assert re.search(r"held until their quiet hours end 40 ", said)
+    assert re.search(r"held until their quiet hours end 40 ", text)
 
 
 def test_the_list_says_how_many_wait_until_when(editor: FlaskClient, held: int) -> None:
     assert f"sent 40 held until {clock(LATE)} 100 60 " in words(editor.get("/desk/").text)
 
 
-def test_while_readers_wake_the_page_follows_and_is_loaded_anew_when_nobody_waits_any_more(
+def test_the_page_follows_the_waves_and_reloads_after_the_last(
     editor: FlaskClient, runtime: Runtime, held: int
 ) -> None:
     page = editor.get(f"/desk/alerts/{held}").text
     found = re.search(r'hx-get="([^"]+)"\s+hx-trigger="every 20s"', page)
     assert found
     progress = editor.get(found[1])
-    assert "40 browsers still wait" in words(progress.text)
+    assert "40 browsers are still waiting" in words(progress.text)
     assert "HX-Refresh" not in progress.headers
     bring(runtime, EARLY, held)
     progress = editor.get(found[1])
-    assert "10 browsers still wait" in words(progress.text)
+    assert "10 browsers are still waiting" in words(progress.text)
     assert "HX-Refresh" not in progress.headers
     bring(runtime, LATE, held)
     assert editor.get(found[1]).headers["HX-Refresh"] == "true"
@@ -64,71 +66,73 @@ def test_while_readers_wake_the_page_follows_and_is_loaded_anew_when_nobody_wait
     assert "held until" not in words(editor.get("/desk/").text)
 
 
-def test_in_the_morning_it_says_what_came_of_them_and_all_of_it_adds_up(
+def test_after_quiet_hours_the_numbers_add_up(
     editor: FlaskClient, runtime: Runtime, held: int
 ) -> None:
     other = publish(runtime, title="Storm warning")
     hold(runtime, other, {EARLY: 30})
     early = bring(runtime, EARLY, held, other)
     page = editor.get(f"/desk/alerts/{held}").text
-    said = words(page)
-    assert f"10 browsers still wait until {clock(LATE)}." in said
-    assert "30 browsers have it since, together with other alerts as “While you slept”" in said
+    text = words(page)
+    assert f"10 browsers are still waiting until {clock(LATE)}." in text
+    assert (
+        "The alert has since been handed over for 30 browsers, together with other alerts" in text
+    )
     late = bring(runtime, LATE, held)
     page = editor.get(f"/desk/alerts/{held}").text
-    said = words(page)
-    assert "still wait" not in said
-    assert "40 browsers have it since, 30 of them together with other alerts" in said
-    assert f"{clock(EARLY)}: 30 browsers" in said
-    assert f"{clock(LATE)}: 10 browsers" in said
+    text = words(page)
+    assert "still waiting" not in text
+    assert "handed over for 40 browsers, for 30 of them together with other alerts" in text
+    assert f"{clock(EARLY)}: 30 browsers" in text
+    assert f"{clock(LATE)}: 10 browsers" in text
     assert re.findall(r'/desk/alerts/(\d+)">\s*<time', page) == [str(early), str(late)]
-    assert "100 of 100 browsers handed over" in said
-    assert "Withdraw" not in said
+    assert "100 handed over, of 100 browsers" in text
+    assert "Withdraw" not in text
     listed = words(editor.get("/desk/").text)
     assert "While you slept" not in listed
-    assert re.search(r"Ferry aground everyone .* 100 100 ", listed)
+    assert re.search(r"Ferry aground Everyone .* 100 100 ", listed)
 
 
-def test_the_page_of_a_wave_says_what_it_brought(
+def test_the_page_of_a_wave_lists_the_held_alerts_it_sent(
     editor: FlaskClient, runtime: Runtime, held: int
 ) -> None:
     wave = bring(runtime, EARLY, held)
     page = editor.get(f"/desk/alerts/{wave}").text
-    assert "What it brought" in page
+    assert "Held alerts that were handed over" in page
     assert f'href="/desk/alerts/{held}">Ferry aground</a>' in page
-    said = words(page)
-    assert "Ferry aground: 30 browsers" in said
-    assert "Held for the night" not in said
+    text = words(page)
+    assert "Ferry aground: 30 browsers" in text
+    assert "Held for quiet hours" not in text
 
 
-def test_what_is_held_is_withdrawn_by_two_clicks_and_the_page_says_so(
+def test_a_held_alert_is_withdrawn_by_two_clicks(
     editor: FlaskClient, runtime: Runtime, held: int
 ) -> None:
     page = f"/desk/alerts/{held}"
-    said = words(editor.get(page).text)
-    assert "Browsers for which it is still held never get it; those that have it keep it." in said
-    assert "Withdraw this alert" in said
-    assert "Pause" not in said
+    text = words(editor.get(page).text)
+    assert "Browsers that are still waiting for this alert will not get it." in text
+    assert "Withdraw this alert" in text
+    assert "Pause" not in text
     assert post(editor, f"{page}/cancel", page=page).location == page
     assert runtime.publishing.get(held).state is State.CANCELLED
-    said = words(editor.get(page).text)
-    assert re.search(r"Sent in [\d.]+ s, then withdrawn", said)
-    assert "40 browsers will not get it: it was withdrawn." in said
-    assert "Withdraw this alert" not in said
+    text = words(editor.get(page).text)
+    assert re.search(r"Sent in [\d.]+ seconds?, then withdrawn", text)
+    assert "40 browsers will not get it, because it was withdrawn." in text
+    assert "Withdraw this alert" not in text
     assert "withdrawn" in words(editor.get("/desk/").text)
     again = post(editor, f"{page}/cancel", page=page)
     assert (again.status_code, "already cancelled" in again.text) == (409, True)
 
 
-def test_a_correction_may_be_for_those_alone_who_are_still_asleep(
+def test_a_correction_can_be_for_waiting_readers_only(
     editor: FlaskClient, runtime: Runtime, held: int
 ) -> None:
     page = f"/desk/alerts/{held}/correct"
     form = editor.get(page).text
-    said = words(form)
+    text = words(form)
     assert (
-        "60 browsers have it; 40 more get it when their quiet hours end, with the new words."
-        in said
+        "60 browsers have the alert."
+        " 40 more browsers will get it with the new text when quiet hours end." in text
     )
     assert 'value="leave"' in form
     before = filled(form)
@@ -144,7 +148,7 @@ def test_a_correction_may_be_for_those_alone_who_are_still_asleep(
     assert 'value="leave"' not in editor.get(page).text
 
 
-def test_pages_about_what_is_held_are_well_made(
+def test_pages_about_held_alerts_are_valid(
     editor: FlaskClient, runtime: Runtime, held: int
 ) -> None:
     pages = [f"/desk/alerts/{held}", f"/desk/alerts/{held}/correct"]

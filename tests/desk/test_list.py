@@ -1,4 +1,4 @@
-"""The list of alerts, what stands above it, and what all pages have in common."""
+"""The list of alerts, the decisions above it, and what all pages have in common."""
 
 from __future__ import annotations
 
@@ -30,54 +30,55 @@ from tests.support.redis_server import RedisServer
 
 @pytest.fixture
 def doubted(runtime: Runtime, readers: int) -> str:
-    """A push service that called 30 of 100 readers gone and is not believed."""
+    """A push service that called 30 of 100 readers gone, which the service doubts."""
     send_all(runtime, publish(runtime), {(Outcome.GONE, "other"): 30})
     runtime.store.services.doubt("https://push.example", time.time())
     return "https://push.example"
 
 
-def test_a_push_service_that_is_not_believed_is_said_above_the_alerts(
+def test_doubts_about_gone_readers_are_shown_above_the_list(
     editor: FlaskClient, runtime: Runtime, doubted: str
 ) -> None:
     runtime.store.services.doubt("https://fcm.googleapis.com", time.time())
-    said = words(editor.get("/desk/").text)
-    believed = "That is more than is believable; nothing is deleted until somebody decides."
-    assert "Another push service says that 30 browsers are gone, within a minute." in said
-    assert "Google says that 0 browsers are gone" in said
-    assert said.count(believed) == 2
+    text = words(editor.get("/desk/").text)
+    assert "push.example says that 30 browsers are gone, all within one minute." in text
+    assert "This may be a fault at push.example." in text
+    assert "Google says that 0 browsers are gone" in text
+    assert "Google is wrong: keep these readers" in text
+    assert text.count("Nothing is deleted until an editor decides.") == 2
 
 
-def test_readers_that_are_gone_are_deleted_when_an_editor_says_so(
+def test_an_editor_can_have_gone_readers_deleted(
     editor: FlaskClient, runtime: Runtime, doubted: str
 ) -> None:
     answer = post(editor, "/desk/gone/confirm", page="/desk/", origin=doubted)
     assert (answer.status_code, answer.location) == (303, "/desk/")
     runtime.gone.look_after(time.time())
     assert runtime.store.subscriptions.count() == 70
-    assert "is believable" not in editor.get("/desk/").text
+    assert "is wrong" not in editor.get("/desk/").text
 
 
-def test_readers_that_are_not_gone_are_counted_in_again_when_an_editor_says_so(
+def test_an_editor_can_keep_readers_that_were_called_gone(
     editor: FlaskClient, runtime: Runtime, doubted: str
 ) -> None:
     assert runtime.publishing.reach(Audience(everyone=True)) == 70
     assert post(editor, "/desk/gone/take-back", page="/desk/", origin=doubted).status_code == 303
     assert runtime.publishing.reach(Audience(everyone=True)) == 100
-    assert "is believable" not in editor.get("/desk/").text
+    assert "is wrong" not in editor.get("/desk/").text
 
 
 @pytest.mark.parametrize("action", ["confirm", "take-back"])
-def test_what_somebody_has_decided_is_not_decided_again(
+def test_a_decision_about_gone_readers_is_made_once(
     editor: FlaskClient, runtime: Runtime, doubted: str, action: str
 ) -> None:
     for origin in ("", "https://other.example", "x" * 9000, "\x00"):
         answer = post(editor, f"/desk/gone/{action}", page="/desk/", origin=origin)
         assert answer.status_code == 409
-        assert "decided about that already" in answer.text
+        assert "Another editor has already decided this." in answer.text
     assert len(runtime.gone.doubts()) == 1
 
 
-def test_the_list_is_newest_first_and_goes_on_to_older_ones(
+def test_the_list_is_newest_first_and_continues_with_older_alerts(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
     for number in range(35):
@@ -108,7 +109,7 @@ def test_the_list_is_newest_first_and_goes_on_to_older_ones(
         "/start/alerts/9999",
     ],
 )
-def test_an_address_that_is_none_is_answered_plainly(
+def test_an_unknown_address_gets_a_plain_404(
     editor: FlaskClient, runtime: Runtime, path: str
 ) -> None:
     answer = editor.get(path)
@@ -117,14 +118,14 @@ def test_an_address_that_is_none_is_answered_plainly(
 
 
 @pytest.mark.parametrize("before", ["0", "-5", "x", "9" * 30, ""])
-def test_an_odd_place_in_the_list_is_no_error(
+def test_an_odd_position_in_the_list_is_no_error(
     editor: FlaskClient, runtime: Runtime, before: str
 ) -> None:
     publish(runtime)
     assert editor.get("/desk/", query_string={"before": before}).status_code == 200
 
 
-def test_pages_say_plainly_when_redis_is_away() -> None:
+def test_pages_say_that_redis_does_not_respond() -> None:
     with RedisServer() as server:
         environment = {
             "REDIS_URL": server.url,
@@ -140,11 +141,11 @@ def test_pages_say_plainly_when_redis_is_away() -> None:
         for path in ("/desk/", "/desk/new", "/desk/alerts/1", "/"):
             answer = client.get(path)
             assert answer.status_code == 503
-            assert "Redis is away" in answer.text
+            assert "Redis does not respond" in answer.text
             Page(answer.text)
 
 
-def test_pages_are_well_made(
+def test_pages_are_valid(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = publish(runtime)

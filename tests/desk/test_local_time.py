@@ -1,4 +1,4 @@
-"""Alerts at the desk that come when each reader's own clock shows a time."""
+"""Alerts that are scheduled for a time in each reader's own time zone."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from tests.support.planned import confirmed, edit, only, opened
 
 
 def wall(ahead: float) -> str:
-    """A clock's time that those of UTC show so many seconds from now."""
+    """The time in UTC so many seconds from now."""
     shown = datetime.now(timezone.utc) + timedelta(seconds=ahead)
     return shown.strftime("%Y-%m-%dT%H:%M")
 
 
 DAY = 86_400.0  # seconds
 TOMORROW = wall(DAY)
-SAID = f"{datetime.fromisoformat(TOMORROW):%H:%M on %-d %b %Y}"
+SHOWN = f"{datetime.fromisoformat(TOMORROW):%H:%M on %-d %b %Y}"
 
 
 def local(at: str = TOMORROW, **more: Any) -> dict[str, Any]:
-    """The fields of an alert by each reader's clock, typed by an editor in Riga."""
+    """The fields of an alert for a local time, typed by an editor in Riga."""
     return {"when": "at", "at": at, "local": "yes", "zone": "Europe/Riga", **more}
 
 
 @pytest.fixture
 def scheduled(editor: FlaskClient, runtime: Runtime, readers: int) -> int:
-    """One that was scheduled at the desk."""
+    """An alert that was scheduled at the desk for a local time."""
     page = review(editor, **local())
     editor.post("/desk/alerts", data=hidden_fields(page.text))
     return only(runtime).id
 
 
-def test_it_is_asked_about_in_readers_own_time_and_scheduled_once(
+def test_a_local_time_is_confirmed_and_scheduled_once(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     page = review(editor, **local())
-    said = words(page.text)
-    assert f"Notify {readers} browsers of World at {SAID} by their own clocks?" in said
-    assert f"when each reader’s clock shows {SAID}: the first on Earth does in" in said
-    assert "Riga" not in said
+    text = words(page.text)
+    assert f"Notify {readers} browsers (World) at {SHOWN}, local time?" in text
+    assert f"{SHOWN} in each reader’s own time zone: in the first one in" in text
+    assert "Riga" not in text
     hidden = hidden_fields(page.text)
     first, second = (editor.post("/desk/alerts", data=hidden) for _ in range(2))
     assert first.location == second.location
@@ -55,12 +55,12 @@ def test_it_is_asked_about_in_readers_own_time_and_scheduled_once(
     first_clock = datetime.fromisoformat(TOMORROW).replace(tzinfo=timezone.utc).timestamp()
     assert one.send_at == SendAt(first_clock - 14 * 3600, wall=f"{TOMORROW}:00")
     shown = words(editor.get(first.location).text)
-    assert f"Scheduled for {SAID} by each reader’s own clock." in shown
+    assert f"Scheduled for {SHOWN} in each reader’s own time zone." in shown
     listed = words(editor.get("/desk/").text)
-    assert f"{SAID}, by readers’ clocks the first in" in listed
+    assert f"{SHOWN}, each reader’s local time the first readers in" in listed
 
 
-def test_without_a_tick_it_is_by_the_editors_clock(
+def test_without_the_box_the_time_is_the_editors(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     page = review(editor, **local(local=""))
@@ -70,10 +70,10 @@ def test_without_a_tick_it_is_by_the_editors_clock(
     assert (send_at.wall, send_at.zone) == ("", "Europe/Riga")
 
 
-def test_it_says_nothing_of_an_alert_that_is_sent_now_or_kept(
+def test_a_local_time_is_ignored_for_now_and_for_drafts(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
-    assert "World now?" in words(review(editor, **local(when="now")).text)
+    assert "(World) now?" in words(review(editor, **local(when="now")).text)
     assert review(editor, **local(when="draft")).status_code == 303
     assert only(runtime).send_at is None
 
@@ -85,13 +85,13 @@ def test_it_says_nothing_of_an_alert_that_is_sent_now_or_kept(
         ({"at": "seven"}, "send_at", "Choose a day and a time."),
         ({"at": "2026-02-30T10:00"}, "send_at", "Choose a day and a time."),
         ({"at": f"{TOMORROW}Z"}, "send_at", "Choose a day and a time."),
-        ({"at": wall(-3 * DAY)}, "send_at", "That has passed."),
-        ({"at": "0001-01-01T00:00"}, "send_at", "That has passed."),
-        ({"at": wall(400 * DAY)}, "send_at", "That is more than a year away."),
-        ({"spread": "30"}, "spread_minutes", "Readers' own clocks spread it already"),
+        ({"at": wall(-3 * DAY)}, "send_at", "This time has passed."),
+        ({"at": "0001-01-01T00:00"}, "send_at", "This time has passed."),
+        ({"at": wall(400 * DAY)}, "send_at", "This time is more than a year away."),
+        ({"spread": "30"}, "spread_minutes", "Each reader’s own time zone already spreads"),
     ],
 )
-def test_what_cannot_be_is_said_at_its_field_and_what_was_typed_is_kept(
+def test_an_invalid_local_time_is_explained_at_its_field_and_kept(
     editor: FlaskClient,
     runtime: Runtime,
     readers: int,
@@ -108,17 +108,19 @@ def test_what_cannot_be_is_said_at_its_field_and_what_was_typed_is_kept(
     assert runtime.publishing.latest(1) == []
 
 
-def test_back_and_editing_keep_it(editor: FlaskClient, runtime: Runtime, scheduled: int) -> None:
+def test_back_and_edit_keep_the_local_time(
+    editor: FlaskClient, runtime: Runtime, scheduled: int
+) -> None:
     hidden = hidden_fields(review(editor, **local()).text)
     form = editor.post("/desk/new", data={**hidden, "step": "edit"}).text
     page = editor.get(f"/desk/alerts/{scheduled}/edit").text
     for text in (form, page):
         assert 'name="local" value="yes" checked' in text
         assert f'value="{TOMORROW}"' in text
-        assert "data-at" not in text, "no script moves it to the editor's zone"
+        assert "data-at" not in text, "no script changes it to the editor's zone"
 
 
-def test_other_words_leave_its_time_and_a_tick_taken_away_changes_it(
+def test_an_edit_keeps_the_local_time_until_the_box_is_cleared(
     editor: FlaskClient, runtime: Runtime, scheduled: int
 ) -> None:
     before = runtime.publishing.get(scheduled)

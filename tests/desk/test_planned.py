@@ -1,4 +1,4 @@
-"""Drafts and alerts for later at the desk: writing, listing, showing, sending, deleting them."""
+"""Drafts and scheduled alerts: writing, listing, showing, sending and deleting them."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from tests.support.planned import (
     wall,
 )
 
-# Writing ----------------------------------------------------------------------------------------
+# Writing ------------------------------------------------------------------------------------------
 
 
-def test_an_alert_for_later_is_asked_about_then_scheduled_once_by_the_editors_own_clock(
+def test_a_later_alert_is_confirmed_and_scheduled_once_in_the_editors_zone(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     fields = later()
     page = review(editor, **fields)
-    said = words(page.text)
+    text = words(page.text)
     day = FILTERS["wall"](moment(fields["at"]), "Europe/Riga")
-    assert f"Notify {readers} browsers of World on {day}?" in said
-    assert re.search(r"Goes out .* UTC, in 2 h 1\d min", said)
+    assert f"Notify {readers} browsers (World) on {day}?" in text
+    assert re.search(r"Time .* UTC, in 2 hours 1\d minutes", text)
     assert 'class="urgent"' not in page.text
     assert '<button class="primary">Schedule</button>' in page.text
     assert runtime.publishing.latest(1) == []
@@ -60,11 +60,11 @@ def test_an_alert_for_later_is_asked_about_then_scheduled_once_by_the_editors_ow
     assert one.send_at == SendAt(moment(fields["at"]), "Europe/Riga")
     assert runtime.store.notifications.active() == []
     assert re.search(
-        r"Scheduled for .* UTC, in 2 h 1\d min", words(editor.get(first.location).text)
+        r"Scheduled for .* UTC, in 2 hours 1\d minutes", words(editor.get(first.location).text)
     )
 
 
-def test_a_second_click_after_its_time_has_come_leads_where_the_first_led(
+def test_a_second_click_after_the_scheduled_time_leads_to_the_same_page(
     editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hidden = hidden_fields(review(editor, **later(120)).text)
@@ -75,7 +75,7 @@ def test_a_second_click_after_its_time_has_come_leads_where_the_first_led(
     assert len(runtime.publishing.latest(10)) == 1
 
 
-def test_without_scripts_the_time_is_utc_and_the_form_and_the_question_say_so(
+def test_without_scripts_the_time_is_utc_and_the_pages_say_so(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     assert "UTC time" in words(editor.get("/desk/new").text)
@@ -88,7 +88,7 @@ def test_without_scripts_the_time_is_utc_and_the_form_and_the_question_say_so(
     assert FILTERS["iso"](send_at.at) == f"{at}:00Z"
 
 
-def test_a_draft_is_kept_at_once_and_its_page_shown(
+def test_a_draft_is_saved_at_once_and_its_page_is_shown(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     answer = review(editor, when="draft")
@@ -96,56 +96,55 @@ def test_a_draft_is_kept_at_once_and_its_page_shown(
     one = only(runtime)
     assert answer.location == f"/desk/alerts/{one.id}"
     assert (one.state, one.content.title) == (State.DRAFT, STORY["title"])
-    said = words(editor.get(answer.location).text)
-    assert "Draft. It is sent when somebody says so." in said
-    assert f"{readers} browsers would get it now" in said
+    text = words(editor.get(answer.location).text)
+    assert "Draft. It is not sent until an editor sends it." in text
+    assert f"{readers} browsers would get it now" in text
 
 
-def test_a_form_that_kept_a_draft_makes_nothing_else_unless_reviewed_again(
+def test_a_form_saves_one_draft_and_no_other_text(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     form = editor.get("/desk/new").text
-    said = {**hidden_fields(form), **STORY, "when": "draft"}
-    first, second = (editor.post("/desk/new", data=said) for _ in range(2))
+    fields = {**hidden_fields(form), **STORY, "when": "draft"}
+    first, second = (editor.post("/desk/new", data=fields) for _ in range(2))
     assert (first.status_code, first.location) == (303, second.location)
-    other = editor.post("/desk/new", data={**said, "title": "Other"})
+    other = editor.post("/desk/new", data={**fields, "title": "Other"})
     assert other.status_code == 409
     assert 'value="Other"' in other.text
     assert only(runtime).content.title == STORY["title"]
 
 
-def test_what_is_planned_may_be_for_nobody_yet(editor: FlaskClient, runtime: Runtime) -> None:
+def test_a_planned_alert_may_have_no_audience_yet(editor: FlaskClient, runtime: Runtime) -> None:
     page = review(editor, **later())
     assert page.status_code == 200
     assert "Send it on" in words(page.text)
-    assert "whoever follows it then; nobody follows that yet now" not in words(page.text)
-    assert "nobody follows that yet" in words(page.text)
+    assert "Followers at that time; no browser is subscribed to this yet" in words(page.text)
     scheduled = editor.post("/desk/alerts", data=hidden_fields(page.text)).location
     draft = review(editor, when="draft").location
     for planned in (scheduled, draft):
-        assert "Nobody follows that yet." in words(editor.get(planned).text)
+        assert "No browser is subscribed to this yet." in words(editor.get(planned).text)
         now = editor.get(f"{planned}/send")
         assert now.status_code == 422
-        assert "Nobody would get it" in now.text
+        assert "No browser would get it" in now.text
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"at": wall(-3600)}, "That has passed."),
-        ({"at": wall(400 * 86_400)}, "That is more than a year away."),
-        ({"at": "9999-12-31T23:59"}, "That is more than a year away."),
+        ({"at": wall(-3600)}, "This time has passed."),
+        ({"at": wall(400 * 86_400)}, "This time is more than a year away."),
+        ({"at": "9999-12-31T23:59"}, "This time is more than a year away."),
         ({"at": ""}, "Choose a day and a time."),
         ({"at": "tomorrow"}, "Choose a day and a time."),
         ({"at": "2026-02-30T10:00"}, "Choose a day and a time."),
-        ({"at": "0001-01-02T00:00"}, "That has passed."),
+        ({"at": "0001-01-02T00:00"}, "This time has passed."),
         ({"at": "2027-01-01T10:00[Europe/Riga]"}, "Choose a day and a time."),
         ({"zone": "Mars/Olympus"}, "Choose a day and a time."),
         ({"zone": "x" * 9000}, "Choose a day and a time."),
         ({"zone": "\x00"}, "Choose a day and a time."),
     ],
 )
-def test_a_time_that_cannot_be_is_said_at_its_field_and_nothing_is_planned(
+def test_an_invalid_time_is_explained_at_its_field_and_plans_nothing(
     editor: FlaskClient, runtime: Runtime, readers: int, changes: dict[str, str], complaint: str
 ) -> None:
     id = plan(runtime, 3600)
@@ -163,7 +162,7 @@ def test_a_time_that_cannot_be_is_said_at_its_field_and_nothing_is_planned(
 
 
 @pytest.mark.parametrize("when", ["", "never", "NOW", "\x00"])
-def test_what_is_neither_now_nor_later_nor_a_draft_is_not_sent(
+def test_an_alert_without_a_valid_choice_of_when_is_not_sent(
     editor: FlaskClient, runtime: Runtime, readers: int, when: str
 ) -> None:
     assert review(editor, when=when).status_code == 422
@@ -185,13 +184,13 @@ def test_back_keeps_the_time_that_was_chosen(editor: FlaskClient, readers: int) 
     assert 'name="zone" value="Europe/Riga"' in form.text
     assert re.search(r'name="when" value="at" checked', form.text)
     draft = editor.post("/desk/new", data={**hidden, "when": "draft", "step": "edit"})
-    assert draft.status_code == 200, "Back keeps nothing"
+    assert draft.status_code == 200, "Back saves nothing"
 
 
-# The list ---------------------------------------------------------------------------------------
+# The list -----------------------------------------------------------------------------------------
 
 
-def test_the_list_begins_with_what_was_missed_then_what_is_planned_soonest_first_then_drafts(
+def test_the_list_starts_with_missed_then_scheduled_alerts_then_drafts(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     assert "Not sent yet" not in editor.get("/desk/").text
@@ -201,22 +200,22 @@ def test_the_list_begins_with_what_was_missed_then_what_is_planned_soonest_first
     plan(runtime, 3600, title="First one")
     missed = miss(runtime)
     page = editor.get("/desk/").text
-    said = words(page)
+    text = words(page)
     order = ("Not sent yet", "Kick-off", "First one", "Second one", "Draft one", "Sent one")
-    assert sorted(order, key=said.index) == list(order)
+    assert sorted(order, key=text.index) == list(order)
     assert re.search(
-        r"“ ?Kick-off ?” was to go out [^.]* UTC, and nobody was there to send it", said
+        r"“ ?Kick-off ?” was scheduled for [^.]* UTC, but the service was not running", text
     )
-    assert "It is a draft again: send it now, or not at all." in said
+    assert "It is a draft again." in text
     assert f'href="/desk/alerts/{missed}/send"' in page
-    assert "in 2 h" in said
+    assert "in 2 hours" in text
     assert "Not sent yet" not in editor.get("/desk/?before=1").text
 
 
-# The page of one --------------------------------------------------------------------------------
+# The page of one ----------------------------------------------------------------------------------
 
 
-def test_the_page_of_a_planned_alert_follows_its_time_and_loads_anew_when_it_begins(
+def test_the_page_of_a_scheduled_alert_reloads_when_it_starts(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = plan(runtime, 7200)
@@ -226,7 +225,7 @@ def test_the_page_of_a_planned_alert_follows_its_time_and_loads_anew_when_it_beg
     assert follows
     part = editor.get(follows[1].replace("&amp;", "&"))
     assert "HX-Refresh" not in part.headers
-    assert "in 2 h" in part.text and "<h1" not in part.text
+    assert "in 2 hours" in part.text and "<h1" not in part.text
     soon = plan(runtime, 30)
     assert "every 1s" in editor.get(f"/desk/alerts/{soon}").text
     runtime.publishing.send(id)
@@ -235,31 +234,32 @@ def test_the_page_of_a_planned_alert_follows_its_time_and_loads_anew_when_it_beg
     assert "hx-get" not in editor.get(f"/desk/alerts/{plan(runtime)}").text
 
 
-def test_an_alert_whose_time_has_come_with_no_clock_running_says_so(
+def test_a_late_alert_says_to_ask_about_the_clock(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
-    assert "Is a clock running?" in editor.get(f"/desk/alerts/{plan(runtime, -30)}").text
+    late = words(editor.get(f"/desk/alerts/{plan(runtime, -30)}").text)
+    assert "Not started yet. Ask your operator whether stoppress clock is running." in late
     assert "any moment now" in editor.get(f"/desk/alerts/{plan(runtime, -1)}").text
     missed = words(editor.get(f"/desk/alerts/{miss(runtime)}").text)
-    assert "and nobody was there to send it. It is a draft again" in missed
+    assert "but the service was not running then. It is a draft again." in missed
 
 
-def test_what_somebody_has_deleted_is_said_to_be_gone_on_the_page_that_still_shows_it(
+def test_an_open_page_of_a_deleted_alert_reloads_and_says_so(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
     id = plan(runtime, 30)
     runtime.publishing.remove(id)
     part = editor.get(f"/desk/alerts/{id}/progress", headers={"HX-Request": "true"})
     assert (part.status_code, part.headers["HX-Refresh"]) == (404, "true")
-    assert "There is no such page" in editor.get(f"/desk/alerts/{id}").text
+    assert "Page not found" in editor.get(f"/desk/alerts/{id}").text
 
 
-def test_sending_a_planned_alert_now_is_asked_first_and_a_double_click_sends_once(
+def test_sending_a_planned_alert_now_is_confirmed_and_happens_once(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     for id in (plan(runtime), plan(runtime, 3600), miss(runtime)):
         page = editor.get(f"/desk/alerts/{id}/send")
-        assert f"Notify {readers} browsers of World now?" in words(page.text)
+        assert f"Notify {readers} browsers (World) now?" in words(page.text)
         assert runtime.publishing.get(id).planned
         first, second = (confirmed(editor, id, page) for _ in range(2))
         assert (first.status_code, first.location) == (303, f"/desk/alerts/{id}")
@@ -270,7 +270,7 @@ def test_sending_a_planned_alert_now_is_asked_first_and_a_double_click_sends_onc
         assert editor.get(f"/desk/alerts/{id}/edit").status_code == 409
 
 
-def test_deleting_takes_one_more_click_and_a_second_one_does_no_harm(
+def test_deleting_takes_two_clicks_and_a_third_does_no_harm(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = plan(runtime, 3600)
@@ -283,7 +283,7 @@ def test_deleting_takes_one_more_click_and_a_second_one_does_no_harm(
     assert runtime.publishing.planned() == []
 
 
-def test_what_is_being_sent_is_not_deleted_and_its_page_says_why(
+def test_an_alert_that_is_being_sent_cannot_be_deleted(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = plan(runtime)
@@ -294,10 +294,10 @@ def test_what_is_being_sent_is_not_deleted_and_its_page_says_why(
     assert runtime.publishing.get(id).state is State.SENDING
 
 
-# All of these pages -----------------------------------------------------------------------------
+# All of these pages -------------------------------------------------------------------------------
 
 
-def test_pages_of_what_is_planned_are_well_made_and_no_text_of_it_is_markup(
+def test_pages_of_planned_alerts_are_valid_and_escape_their_text(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     scheduled, draft = plan(runtime, 3600, title=NASTY, body=NASTY), plan(runtime, title=NASTY)
@@ -319,7 +319,7 @@ def test_pages_of_what_is_planned_are_well_made_and_no_text_of_it_is_markup(
         assert "&lt;script&gt;" in text
 
 
-def test_under_the_rehearsals_prefix_every_link_and_form_of_what_is_planned_stays_there(
+def test_under_the_rehearsal_prefix_planned_alerts_link_only_there(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = plan(runtime, 3600)

@@ -1,4 +1,4 @@
-"""Who comes in, and who does not."""
+"""Who may use the desk: passwords, one-time links and sessions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.desk_pages import EMAIL, PASSWORD, STORY, path_of, post, publ
 OPEN = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
 
 
-def test_looking_at_a_sign_in_link_does_not_use_it_up_and_a_second_use_lets_nobody_in(
+def test_opening_a_sign_in_link_does_not_use_it_up_but_signing_in_does(
     app: Flask, runtime: Runtime
 ) -> None:
     link = path_of(runtime.editors.signin_link())
@@ -35,7 +35,7 @@ def test_looking_at_a_sign_in_link_does_not_use_it_up_and_a_second_use_lets_nobo
     assert second.get("/desk/").status_code == 302
 
 
-def test_the_store_knows_a_sign_in_link_only_by_its_digest(runtime: Runtime) -> None:
+def test_the_store_keeps_only_the_digest_of_a_sign_in_link(runtime: Runtime) -> None:
     token = runtime.editors.signin_link(EMAIL).rpartition("/")[2].encode()
     redis = runtime.store.redis
     kept = [key + (redis.dump(key) or b"") for key in redis.scan_iter()]
@@ -44,7 +44,7 @@ def test_the_store_knows_a_sign_in_link_only_by_its_digest(runtime: Runtime) -> 
 
 
 @pytest.mark.parametrize("token", ["x", "a" * 3000, "é%00", "..", "<b>"])
-def test_a_link_that_was_never_made_says_how_to_get_another(
+def test_an_unknown_sign_in_link_says_how_to_get_a_new_one(
     stranger: FlaskClient, token: str
 ) -> None:
     answer = stranger.get(f"/desk/welcome/{token}")
@@ -65,7 +65,7 @@ def test_a_link_that_was_never_made_says_how_to_get_another(
         (EMAIL, "x" * 201, "at most 200"),
     ],
 )
-def test_what_cannot_be_signed_in_with_is_refused_in_words_and_the_link_stays_good(
+def test_a_refused_address_or_password_is_explained_and_the_link_still_works(
     stranger: FlaskClient, runtime: Runtime, email: str, password: str, complaint: str
 ) -> None:
     link = path_of(runtime.editors.signin_link())
@@ -86,7 +86,7 @@ def test_a_link_for_an_editor_with_a_password_signs_in_with_one_button(
     assert runtime.store.access.password_hash(EMAIL) == before
 
 
-def test_an_open_link_cannot_take_an_editors_place(
+def test_an_open_link_cannot_change_an_editors_password(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
     runtime.editors.signin_link("second@paper.example")
@@ -96,16 +96,16 @@ def test_an_open_link_cannot_take_an_editors_place(
     assert stranger.get("/desk/").status_code == 302
 
 
-def test_a_link_without_an_address_is_for_the_only_editor_there_is(
+def test_a_link_without_an_address_is_for_the_only_editor(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
     assert EMAIL in stranger.get(path_of(runtime.editors.signin_link())).text
 
 
-def test_a_wrong_password_and_an_unknown_address_are_answered_alike(
+def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
-    runtime.editors.signin_link("new@paper.example")  # an editor without a password yet
+    runtime.editors.signin_link("new@paper.example")  # an editor without a password
     pages = set()
     for email in (EMAIL, "nobody@paper.example", "new@paper.example"):
         answer = post(stranger, "/desk/sign-in", email=email, password="")
@@ -114,7 +114,7 @@ def test_a_wrong_password_and_an_unknown_address_are_answered_alike(
     assert len(pages) == 1
 
 
-def test_the_right_password_signs_in_and_signing_out_ends_it(
+def test_the_right_password_signs_in_and_signing_out_signs_out(
     editor: FlaskClient, stranger: FlaskClient
 ) -> None:
     answer = post(stranger, "/desk/sign-in", email=f" {EMAIL.title()} ", password=PASSWORD)
@@ -124,7 +124,7 @@ def test_the_right_password_signs_in_and_signing_out_ends_it(
     assert stranger.get("/desk/").status_code == 302
 
 
-def test_another_password_ends_the_sessions_before_it(
+def test_a_new_password_ends_older_sessions(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
     link = path_of(runtime.editors.signin_link(EMAIL))
@@ -133,7 +133,7 @@ def test_another_password_ends_the_sessions_before_it(
     assert editor.get("/desk/").status_code == 302
 
 
-def test_the_session_cookie_is_for_this_site_alone_and_for_no_script(
+def test_the_session_cookie_is_same_site_and_hidden_from_scripts(
     stranger: FlaskClient, runtime: Runtime
 ) -> None:
     link = path_of(runtime.editors.signin_link(EMAIL))
@@ -142,7 +142,7 @@ def test_the_session_cookie_is_for_this_site_alone_and_for_no_script(
     assert "SameSite=Lax" in cookie
 
 
-def test_over_https_the_session_cookie_never_leaves_unencrypted(redis_url: str) -> None:
+def test_with_https_the_session_cookie_is_secure(redis_url: str) -> None:
     config = Config.read(
         {
             "REDIS_URL": redis_url,
@@ -172,7 +172,7 @@ def test_over_https_the_session_cookie_never_leaves_unencrypted(redis_url: str) 
         "",
     ],
 )
-def test_signing_in_leads_to_no_other_site(
+def test_signing_in_never_redirects_to_another_site(
     editor: FlaskClient, stranger: FlaskClient, target: str
 ) -> None:
     token = token_in(stranger.get("/desk/sign-in").text)
@@ -184,7 +184,7 @@ def test_signing_in_leads_to_no_other_site(
     assert answer.location == "/desk/"
 
 
-def test_signing_in_leads_back_to_the_page_that_asked_for_it(
+def test_signing_in_leads_back_to_the_requested_page(
     editor: FlaskClient, stranger: FlaskClient
 ) -> None:
     asked = stranger.get("/desk/?before=7")
@@ -193,7 +193,7 @@ def test_signing_in_leads_back_to_the_page_that_asked_for_it(
     assert stranger.post(asked.location, data=fields).location == "/desk/?before=7"
 
 
-def test_every_page_of_the_desk_sends_strangers_to_the_sign_in(
+def test_every_page_of_the_desk_asks_strangers_to_sign_in(
     app: Flask, stranger: FlaskClient
 ) -> None:
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("desk.")]
@@ -209,7 +209,7 @@ def test_every_page_of_the_desk_sends_strangers_to_the_sign_in(
             ), path
 
 
-def test_no_form_of_the_desk_is_taken_from_a_stranger(
+def test_no_form_of_the_desk_works_for_strangers(
     app: Flask, stranger: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = publish(runtime)

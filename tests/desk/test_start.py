@@ -21,7 +21,7 @@ def token_of(client: FlaskClient) -> str:
     return token_in(client.get("/desk/new").text)
 
 
-def test_signed_out_the_start_page_offers_nothing_to_send(
+def test_the_start_page_has_no_send_form_for_strangers(
     stranger: FlaskClient, editor: FlaskClient, runtime: Runtime
 ) -> None:
     text = stranger.get("/").text
@@ -48,12 +48,12 @@ def test_the_first_alert_goes_to_this_browser_and_to_no_other(
     assert runtime.publishing.reach(audience) == 1
 
     follow = f"/start/alerts/{id}"
-    waiting = {"seconds": None, "accepted": False, "outcome": None, "shown": False}
+    waiting = {"took": None, "accepted": False, "outcome": None, "shown": False}
     assert editor.get(follow).json == waiting
     send_all(runtime, id, {(Outcome.ACCEPTED, "mozilla"): 1})
     runtime.receipts.count([(id, SubscriptionId(0, 7), "shown")], kept_days=1)
-    said = editor.get(follow).json
-    assert said and (said["accepted"], said["outcome"], said["shown"]) == (
+    followed = editor.get(follow).json
+    assert followed and (followed["accepted"], followed["outcome"], followed["shown"]) == (
         True,
         "handed to Mozilla",
         True,
@@ -70,7 +70,7 @@ def test_the_first_alert_goes_to_this_browser_and_to_no_other(
         ({"subscription": "0-7", "title": ""}, 422),
     ],
 )
-def test_what_cannot_be_sent_is_said_in_words(
+def test_the_start_page_explains_what_it_cannot_send(
     editor: FlaskClient, runtime: Runtime, readers: int, fields: dict[str, str], status: int
 ) -> None:
     answer = send_to_one(editor, **fields)
@@ -79,5 +79,5 @@ def test_what_cannot_be_sent_is_said_in_words(
     assert runtime.publishing.latest(1) == []
 
 
-def test_the_start_page_follows_no_alert_but_its_own(editor: FlaskClient, runtime: Runtime) -> None:
+def test_the_start_page_follows_only_its_own_alerts(editor: FlaskClient, runtime: Runtime) -> None:
     assert editor.get(f"/start/alerts/{publish(runtime)}").status_code == 404

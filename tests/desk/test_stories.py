@@ -1,4 +1,4 @@
-"""Running stories at the desk: gone on with, begun, followed by so many, and closed."""
+"""Running stories: continuing, starting, listing and closing them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def follow(runtime: Runtime, story: str, numbers: range) -> None:
 
 @pytest.fixture
 def quake(runtime: Runtime, readers: int) -> int:
-    """A running story that ten follow, and nobody else is left who follows a topic of it."""
+    """A running story with ten followers, who follow no topic."""
     id = begin(runtime, "quake", "The earth shook")
     follow(runtime, "quake", range(10))
     return id
 
 
-def test_an_alert_goes_on_with_a_running_story_and_its_followers_are_counted_in(
+def test_an_alert_of_a_running_story_also_reaches_its_followers(
     editor: FlaskClient, runtime: Runtime, quake: int
 ) -> None:
     form = editor.get("/desk/new").text
@@ -57,11 +57,13 @@ def test_an_alert_goes_on_with_a_running_story_and_its_followers_are_counted_in(
     for query, count in (("", topics), ("&story=quake", both), ("&story=never%00heard", topics)):
         assert f">{count}<" in editor.get(f"/desk/reach?topic=world{query}").text
     page = review(editor, story="quake")
-    said = words(page.text)
-    assert f"Notify {both} browsers of World, and whoever follows the story quake now?" in said
-    assert "takes the place of “ The earth shook ” on the screen; 10 browsers follow it" in said
+    text = words(page.text)
+    assert f"Notify {both} browsers (World, and followers of the story quake) now?" in text
+    assert "replaces “ The earth shook ” on the screen; 10 browsers follow the story" in text
     everyone = words(review(editor, story="quake", audience="everyone").text)
-    assert "Notify 100 browsers (everyone but who muted the story quake) now?" in everyone
+    assert (
+        "Notify 100 browsers (everyone, except readers who muted the story quake) now?" in everyone
+    )
     answer = editor.post("/desk/alerts", data=hidden_fields(page.text))
     sent = runtime.publishing.latest(1)[0]
     assert (sent.story, answer.location) == ("quake", f"/desk/alerts/{sent.id}")
@@ -70,13 +72,13 @@ def test_an_alert_goes_on_with_a_running_story_and_its_followers_are_counted_in(
     assert (story.latest.id, story.followers) == (sent.id, 10)
 
 
-def test_a_new_story_is_begun_with_its_name_as_one_would_type_it(
+def test_a_new_story_starts_with_a_name_as_an_editor_types_it(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     page = review(editor, new_story=" Ferry  aground ")
-    said = words(page.text)
-    assert f"Notify {readers} browsers of World now?" in said
-    assert "Story ferry-aground, which begins with this alert" in said
+    text = words(page.text)
+    assert f"Notify {readers} browsers (World) now?" in text
+    assert "Story ferry-aground, which starts with this alert" in text
     assert runtime.stories.running() == []
     editor.post("/desk/alerts", data=hidden_fields(page.text))
     assert only(runtime).story == "ferry-aground"
@@ -95,7 +97,7 @@ def test_a_new_story_is_begun_with_its_name_as_one_would_type_it(
         ({"story": "quake", "new_story": "ferry"}, "not both"),
     ],
 )
-def test_a_story_that_cannot_be_is_said_at_its_field_and_what_was_typed_is_kept(
+def test_an_invalid_story_is_explained_at_its_field_and_kept(
     editor: FlaskClient, runtime: Runtime, quake: int, changes: dict[str, str], complaint: str
 ) -> None:
     draft = plan(runtime)
@@ -113,7 +115,7 @@ def test_a_story_that_cannot_be_is_said_at_its_field_and_what_was_typed_is_kept(
 
 
 def draft_of(editor: FlaskClient) -> dict[str, Any]:
-    """The form of a new alert that is to be kept as a draft."""
+    """The form of a new alert that is saved as a draft."""
     return {**hidden_fields(editor.get("/desk/new").text), **STORY, "when": "draft"}
 
 
@@ -126,14 +128,14 @@ def test_back_keeps_the_story(editor: FlaskClient, quake: int) -> None:
         assert f'name="new_story" value="{changes.get("new_story", "")}"' in form
 
 
-def test_a_draft_keeps_its_story_until_it_is_given_another_or_none(
+def test_a_draft_keeps_its_story_until_an_editor_changes_it(
     editor: FlaskClient, runtime: Runtime, quake: int
 ) -> None:
     form = {**draft_of(editor), "new_story": "flood"}
     assert editor.post("/desk/new", data=form).status_code == 303
     id = runtime.publishing.latest(1)[0].id
     page = editor.get(f"/desk/alerts/{id}/edit").text
-    assert '<option value="flood" selected>flood – begins with this alert</option>' in page
+    assert '<option value="flood" selected>flood – starts with this alert</option>' in page
     assert "Story flood" in words(editor.get(f"/desk/alerts/{id}").text)
 
     def change(**fields: str) -> str:
@@ -147,16 +149,16 @@ def test_a_draft_keeps_its_story_until_it_is_given_another_or_none(
     assert change(story="") == ""
 
 
-def test_the_stories_are_listed_with_who_follows_and_what_closing_means(
+def test_the_list_of_stories_says_who_follows_and_what_closing_does(
     editor: FlaskClient, runtime: Runtime, quake: int
 ) -> None:
     storm = begin(runtime, "storm", NASTY)
     page = editor.get("/desk/stories").text
-    said = words(page)
-    assert said.index("storm") < said.index("quake")
-    assert "10 browsers follow it" in said
-    assert "0 browsers follow it" in said
-    assert "Following it ends for 10 browsers, and so does muting it." in said
+    text = words(page)
+    assert text.index("storm") < text.index("quake")
+    assert "10 browsers follow it" in text
+    assert "0 browsers follow it" in text
+    assert "10 browsers will no longer follow this story." in text
     assert f'href="/desk/alerts/{storm}"' in page
     assert "<script>" not in page
     assert Page(page).headings == 1
@@ -169,13 +171,13 @@ def test_closing_a_story_ends_following_and_a_second_click_does_no_harm(
         answer = post(editor, "/desk/stories/quake/close", page="/desk/stories")
         assert (answer.status_code, answer.location) == (303, "/desk/stories")
     assert runtime.stories.running() == []
-    said = words(editor.get("/desk/stories").text)
-    assert "No story is running." in said
+    text = words(editor.get("/desk/stories").text)
+    assert "No story is running." in text
     begin(runtime, "quake")
     assert runtime.stories.running()[0].followers == 0
 
 
-def test_who_is_not_signed_in_neither_sees_nor_closes_a_story(
+def test_strangers_can_neither_see_nor_close_stories(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime, quake: int
 ) -> None:
     assert stranger.get("/desk/stories").location == "/desk/sign-in?next=/desk/stories"
@@ -184,7 +186,7 @@ def test_who_is_not_signed_in_neither_sees_nor_closes_a_story(
     assert len(runtime.stories.running()) == 1
 
 
-def test_under_the_rehearsals_prefix_every_link_and_form_of_the_stories_stays_there(
+def test_under_the_rehearsal_prefix_stories_link_only_there(
     editor: FlaskClient, quake: int
 ) -> None:
     page = editor.get("/desk/stories", environ_overrides={"SCRIPT_NAME": "/rehearsal"}).text

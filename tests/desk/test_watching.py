@@ -1,4 +1,4 @@
-"""What an alert's page says and does while it is sent, and afterwards."""
+"""The page of an alert while it is sent, and afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.store.push_services import Pace, Rest
 from tests.support.desk_pages import correct, post, publish, send_all, words
 
 
-def test_while_it_is_sent_the_page_follows_it_and_when_it_is_over_it_loads_the_report(
+def test_the_page_follows_the_send_and_then_loads_the_report(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = publish(runtime)
@@ -25,7 +25,7 @@ def test_while_it_is_sent_the_page_follows_it_and_when_it_is_over_it_loads_the_r
     assert "HX-Refresh" not in editor.get(f"/desk/alerts/{id}/progress").headers
     send_all(runtime, id, {(Outcome.ACCEPTED, "google"): 40})
     text = re.sub(r"<[^>]+>|\s+", " ", editor.get(f"/desk/alerts/{id}/progress").text)
-    assert re.search(r" 40 +of +100 +browsers handed over so far", text)
+    assert re.search(r" 40 +handed over so far, of +100 +browsers", text)
     assert "40 % done" in text
 
     runtime.publishing.cancel(id)
@@ -34,7 +34,7 @@ def test_while_it_is_sent_the_page_follows_it_and_when_it_is_over_it_loads_the_r
     assert "every 1s" not in editor.get(f"/desk/alerts/{id}").text
 
 
-def test_every_outcome_is_said_in_plain_words_and_they_add_up(
+def test_each_outcome_has_plain_words_and_they_add_up(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = publish(runtime)
@@ -67,11 +67,11 @@ def test_every_outcome_is_said_in_plain_words_and_they_add_up(
         "quiet hours or limit": "4",
     }
     assert sum(map(int, rows.values())) == 100
-    assert "Shown by 30 browsers" in re.sub(r"<[^>]+>", "", page)
+    assert "Shown in 30 browsers" in words(page)
     assert "delivered" not in page
 
 
-def test_of_a_large_audience_what_was_shown_is_said_with_how_sure_it_is(
+def test_for_a_large_audience_receipts_are_shown_with_their_error(
     editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receipts, "MOST_REPORTING", 25)
@@ -81,9 +81,9 @@ def test_of_a_large_audience_what_was_shown_is_said_with_how_sure_it_is(
         for event in ("shown", "clicked"):
             receipt = (id, SubscriptionId(0, number), event)
             runtime.receipts.count([receipt], kept_days=1)
-    page = re.sub(r"<[^>]+>", "", editor.get(f"/desk/alerts/{id}").text)
-    assert "Shown by about 40 (± 20) browsers, clicked in 10" in page
-    assert "Of so many, 25&nbsp;% tell what they showed" in page
+    page = words(editor.get(f"/desk/alerts/{id}").text)
+    assert "Shown in about 40 (± 20) browsers, clicked in 10" in page
+    assert "In an audience of this size, 25&nbsp;% of the browsers report" in page
 
 
 def test_cancelling_stops_it_and_counts_the_rest_as_cancelled(
@@ -101,24 +101,24 @@ def test_cancelling_stops_it_and_counts_the_rest_as_cancelled(
     assert "cancelled" in editor.get("/desk/").text
 
 
-def test_a_paused_alert_says_that_its_time_runs_on_and_can_be_resumed(
+def test_a_paused_alert_says_when_it_runs_out_and_can_be_resumed(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = publish(runtime)
     page = f"/desk/alerts/{id}"
-    assert "Its time runs on" not in editor.get(page).text
+    assert "runs out of time" not in editor.get(page).text
     assert post(editor, f"{page}/pause", page=page).location == page
     assert runtime.publishing.get(id).state is State.PAUSED
     paused = words(editor.get(page).text)
     until = FILTERS["utc"](runtime.publishing.get(id).deadline)
-    assert f"Paused. Its time runs on: good until {until}." in paused
+    assert f"Paused. The alert still runs out of time at {until}." in paused
     assert "Pause " not in paused
-    assert "a second" not in words(editor.get(f"{page}/progress").text)
+    assert "per second" not in words(editor.get(f"{page}/progress").text)
 
     again = post(editor, f"{page}/pause", page=page)
     assert again.status_code == 409
     assert "already paused; it cannot be paused" in again.text
-    assert "Its time runs on" in again.text, "it is shown as it is"
+    assert "runs out of time" in again.text, "the page shows the current state"
 
     assert post(editor, f"{page}/resume", page=page).location == page
     assert runtime.publishing.get(id).state is State.SENDING
@@ -129,7 +129,7 @@ def test_a_paused_alert_says_that_its_time_runs_on_and_can_be_resumed(
 
 
 @pytest.mark.parametrize("action", ["pause", "resume", "cancel"])
-def test_what_is_over_has_no_buttons_and_takes_none(
+def test_a_finished_alert_has_no_buttons_and_refuses_them(
     editor: FlaskClient, runtime: Runtime, readers: int, action: str
 ) -> None:
     id = publish(runtime)
@@ -142,7 +142,7 @@ def test_what_is_over_has_no_buttons_and_takes_none(
     assert post(editor, f"/desk/alerts/9999/{action}", page=page).status_code == 404
 
 
-def test_a_page_that_was_opened_before_somebody_paused_or_corrected_it_is_loaded_anew(
+def test_an_open_page_reloads_after_a_pause_or_a_correction(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = publish(runtime)
@@ -163,19 +163,19 @@ def test_a_page_that_was_opened_before_somebody_paused_or_corrected_it_is_loaded
     assert editor.get(paused).headers["HX-Refresh"] == "true"
 
 
-def test_what_keeps_readers_waiting_is_said_in_plain_words(
+def test_the_page_says_why_readers_are_waiting(
     runtime: Runtime, readers: int, editor: FlaskClient
 ) -> None:
     id, origin, now = publish(runtime), "https://push.example", time.time()
     runtime.dispatch.plan(runtime.publishing.get(id))
     services, path = runtime.store.services, f"/desk/alerts/{id}/progress"
     services.rest(origin, Rest(1, now, now + 60, "no answer"))
-    assert "Another push service does not answer: it is tried again at" in editor.get(path).text
+    assert "Another push service does not respond. We try again at" in editor.get(path).text
     services.recovered(origin)
     services.rest(origin, Rest(1, now, now + 60, "credentials"))
-    assert "does not accept our signature (VAPID)" in editor.get(path).text
+    assert "Another push service rejects our signature (VAPID)." in editor.get(path).text
     services.recovered(origin)
     services.pace(origin, Pace(1000, now))
     page = editor.get(path).text
-    assert "Another push service takes 1,000 a minute from us at present." in page
-    assert "100 browsers wait; the last one has it about" in page
+    assert "Another push service accepts 1,000 messages a minute at the moment." in page
+    assert "100 browsers are waiting; the last one gets the alert at about" in page

@@ -21,15 +21,17 @@ from tests.support.desk_pages import (
 )
 
 
-def test_the_reach_follows_the_ticks(editor: FlaskClient, runtime: Runtime, readers: int) -> None:
+def test_the_reach_follows_the_chosen_topics(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
     both = runtime.publishing.reach(Audience(topics=("world", "sport")))
     cases = {
-        "": "Tick a topic",
+        "": "Choose a topic",
         "topic=world": f">{readers}<",
         "topic=world&topic=sport": f">{both}<",
         "topic=world&topic=world": f">{readers}<",
         "audience=everyone": ">100<",
-        "topic=unknown": "Tick a topic",
+        "topic=unknown": "Choose a topic",
     }
     for query, expected in cases.items():
         assert expected in editor.get(f"/desk/reach?{query}").text, query
@@ -42,15 +44,15 @@ def test_the_reach_follows_the_ticks(editor: FlaskClient, runtime: Runtime, read
         ({"title": "x" * 201}, "at most 200 characters"),
         ({"body": "x" * 1001}, "at most 1000 characters"),
         ({"title": "a\x00b"}, "control characters"),
-        ({"url": ""}, "Paste the address"),
+        ({"url": ""}, "Paste the link"),
         ({"url": "http://paper.example/"}, "https://"),
         ({"url": "javascript:alert(1)"}, "https://"),
-        ({"topic": []}, "Tick a topic"),
+        ({"topic": []}, "Choose at least one topic"),
         ({"topic": ["unknown"]}, "topic"),
         ({"body": "\U0001f9e8" * 990}, "too long to be pushed"),
     ],
 )
-def test_what_is_wrong_stands_beside_its_field_and_what_was_typed_is_kept(
+def test_an_invalid_field_is_explained_beside_it_and_the_text_is_kept(
     editor: FlaskClient, runtime: Runtime, readers: int, changes: dict, complaint: str
 ) -> None:
     answer = review(editor, **{"body": "Kept as typed.", **changes})
@@ -60,15 +62,13 @@ def test_what_is_wrong_stands_beside_its_field_and_what_was_typed_is_kept(
     assert runtime.publishing.latest(1) == []
 
 
-def test_an_alert_for_nobody_is_not_offered_for_sending(
-    editor: FlaskClient, runtime: Runtime
-) -> None:
+def test_an_alert_without_audience_cannot_be_sent(editor: FlaskClient, runtime: Runtime) -> None:
     answer = review(editor)
     assert answer.status_code == 422
-    assert "Nobody would get it" in answer.text
+    assert "No browser would get it" in answer.text
 
 
-def test_back_keeps_everything_that_was_typed(editor: FlaskClient, readers: int) -> None:
+def test_back_keeps_all_that_was_typed(editor: FlaskClient, readers: int) -> None:
     confirm = review(editor, title=NASTY, body="One\r\nTwo", kind="breaking")
     form = editor.post(
         "/desk/new",
@@ -86,14 +86,14 @@ def test_back_keeps_everything_that_was_typed(editor: FlaskClient, readers: int)
     assert re.search(r'value="world" checked', form.text)
 
 
-def test_the_question_names_the_reach_and_the_topic(editor: FlaskClient, readers: int) -> None:
+def test_the_confirmation_names_the_reach_and_the_topic(editor: FlaskClient, readers: int) -> None:
     text = re.sub(r"<[^>]+>", "", review(editor).text)
-    assert f"Notify {readers} browsers of World now?" in text
+    assert f"Notify {readers} browsers (World) now?" in text
     everyone = re.sub(r"<[^>]+>", "", review(editor, audience="everyone").text)
     assert "Notify all 100 browsers now?" in everyone
 
 
-def test_an_alert_may_be_spread_and_every_page_of_it_says_so(
+def test_an_alert_can_be_spread_and_its_pages_say_so(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     confirm = review(editor, spread="30")
@@ -121,20 +121,20 @@ def test_a_double_click_sends_once(editor: FlaskClient, runtime: Runtime, reader
     assert sent.audience == Audience(topics=("world",))
 
 
-def test_the_same_form_sends_no_other_words_unless_reviewed_again(
+def test_the_same_form_sends_no_second_text(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     fields = hidden_fields(review(editor).text)
     editor.post("/desk/alerts", data=fields)
     answer = editor.post("/desk/alerts", data={**fields, "title": ["Ferry afloat"]})
     assert answer.status_code == 409
-    assert "Nothing was sent just now" in answer.text
+    assert "Nothing was sent this time" in answer.text
     assert "Ferry afloat" in answer.text
     assert len(runtime.publishing.latest(10)) == 1
 
 
 @pytest.mark.parametrize("nonce", ["", "short", "x" * 65, "with spaces in its middle"])
-def test_nothing_is_sent_without_the_forms_own_nonce(
+def test_nothing_is_sent_without_a_valid_nonce(
     editor: FlaskClient, runtime: Runtime, readers: int, nonce: str
 ) -> None:
     fields = hidden_fields(review(editor).text)
@@ -142,7 +142,7 @@ def test_nothing_is_sent_without_the_forms_own_nonce(
     assert runtime.publishing.latest(1) == []
 
 
-def test_no_text_of_an_alert_is_ever_markup(
+def test_the_text_of_an_alert_is_always_escaped(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = publish(runtime, title=NASTY, body=NASTY)

@@ -1,4 +1,4 @@
-"""Who would have an alert when: what the desk says before it is sent is what becomes of it."""
+"""The forecast of an alert matches what then happens."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from service.desk.words import forecast_words
-from service.domain import forecast as forecasts
-from service.domain.forecast import Forecast, forecast
+from service.domain import forecast
+from service.domain.forecast import Forecast
 from service.model.clocks import QUARTER, day
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
-from service.model.preferences import NO_QUIET, UNLIMITED, NewsroomDefaults
+from service.model.preferences import NO_QUIET
 from service.store import Store, connect
 from tests.store.test_subscriptions import requested
 from tests.support.installation import Installation, content
@@ -22,19 +21,18 @@ from tests.support.push_service import PushService
 from tests.support.seeded import around_now, choose
 
 EVERYONE = Audience(everyone=True)
-MANNERS = NewsroomDefaults(NO_QUIET, UNLIMITED)
 
 
-def asked(installation: Installation, audience: Audience = EVERYONE, **options: Any) -> Forecast:
-    """What the desk would say now of an alert to these."""
+def forecast_of(
+    installation: Installation, audience: Audience = EVERYONE, **options: Any
+) -> Forecast:
+    """The forecast of an alert to this audience, as of now."""
     send_at = options.pop("send_at", None)
-    defaults = installation.config.defaults
-    return forecast(
-        installation.runtime.store, defaults, content(**options), audience, send_at, time.time()
-    )
+    forecaster = installation.runtime.forecaster
+    return forecaster.forecast(content(**options), audience, send_at, time.time())
 
 
-def test_what_is_said_of_a_few_readers_is_what_becomes_of_them(
+def test_forecast_of_a_small_audience_is_exactly_what_happens(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(300)
@@ -46,53 +44,55 @@ def test_what_is_said_of_a_few_readers_is_what_becomes_of_them(
     installation.clock()
     installation.over(installation.publish())
     for options, held, full in (({}, 100, 70), ({"kind": "breaking"}, 60, 0)):
-        said = asked(installation, **options)
-        assert said == Forecast(300, 300, held, 30, full, 0)
+        expected = forecast_of(installation, **options)
+        assert expected == Forecast(300, 300, held, 30, full, 0)
         id = installation.publish(**options)
         installation.over(id)
         progress = installation.runtime.publishing.progress(id)
-        became = [progress.skipped(why) for why in (QUIET, PAUSED, LIMIT)]
-        assert became == [said.held, said.paused, said.full]
+        happened = [progress.skipped(why) for why in (QUIET, PAUSED, LIMIT)]
+        assert happened == [expected.held, expected.paused, expected.full]
 
 
-def test_an_alert_for_later_is_judged_by_the_readers_clocks_then(
+def test_scheduled_alert_is_forecast_for_the_time_at_which_it_is_sent(
     installation: Installation,
 ) -> None:
     installation.seed(100)
     now = int(time.time()) // QUARTER
     choose(installation, range(40), quiet=around_now(before=-8, after=16))
-    assert asked(installation).held == 0
-    assert asked(installation, send_at=SendAt((now + 10) * QUARTER)).held == 40
-    assert asked(installation, send_at=SendAt((now + 20) * QUARTER)).held == 0
+    assert forecast_of(installation).held == 0
+    assert forecast_of(installation, send_at=SendAt((now + 10) * QUARTER)).held == 40
+    assert forecast_of(installation, send_at=SendAt((now + 20) * QUARTER)).held == 0
 
 
-def test_an_alert_by_local_time_is_judged_where_each_reader_is(installation: Installation) -> None:
-    installation.seed(90)
-    shown = datetime.now(timezone.utc) + timedelta(hours=2)
-    asleep = around_now(before=-4, after=20)  # on all their clocks when those show that time
-    choose(installation, range(30), zone="UTC", quiet=asleep)
-    choose(installation, range(30, 60), zone="Asia/Tokyo", quiet=asleep)  # has shown it for hours
-    choose(installation, range(60, 90), zone="America/New_York", quiet=NO_QUIET)
-    send_at = SendAt(time.time(), wall=shown.replace(tzinfo=None).isoformat(timespec="minutes"))
-    said = asked(installation, send_at=send_at)
-    assert (said.held, said.late) == (30, 30)
-
-
-def test_of_a_story_nothing_is_said_of_how_many_alerts_readers_had_today(
+def test_alert_at_a_local_time_is_forecast_by_each_readers_clock(
     installation: Installation,
 ) -> None:
-    """It counts once a day: who had one of it already gets this one too."""
+    installation.seed(90)
+    shown = datetime.now(timezone.utc) + timedelta(hours=2)
+    asleep = around_now(before=-4, after=20)  # on each reader's clock at that local time
+    choose(installation, range(30), zone="UTC", quiet=asleep)
+    choose(installation, range(30, 60), zone="Asia/Tokyo", quiet=asleep)  # there it was hours ago
+    choose(installation, range(60, 90), zone="America/New_York", quiet=NO_QUIET)
+    send_at = SendAt(time.time(), wall=shown.replace(tzinfo=None).isoformat(timespec="minutes"))
+    expected = forecast_of(installation, send_at=send_at)
+    assert (expected.held, expected.late) == (30, 30)
+
+
+def test_daily_limit_is_left_out_of_the_forecast_for_an_alert_of_a_story(
+    installation: Installation,
+) -> None:
+    """A story counts once a day: a reader who had an alert of it already gets this one too."""
     installation.seed(50)
     choose(installation, range(50), daily_limit=1)
     date = day("", int(time.time()) // QUARTER)
     installation.runtime.store.daily.count(1, 0, date, range(50), [1] * 50)
-    assert asked(installation).full == 50
-    assert asked(installation, replace(EVERYONE, story="ferry")).full == 0
+    assert forecast_of(installation).full == 50
+    assert forecast_of(installation, replace(EVERYONE, story="ferry")).full == 0
 
 
 @pytest.fixture
 def store(redis_url: str) -> Store:
-    """Readers of two topics in two partitions, some of whom left or are gone."""
+    """A store with readers of two topics in two partitions."""
     store = Store(connect(redis_url), 2)
     for slug in ("world", "sport"):
         store.topics.add(Topic(slug, slug))
@@ -103,7 +103,7 @@ def store(redis_url: str) -> Store:
 
 
 @pytest.mark.redis
-def test_those_asked_are_drawn_from_the_audience_and_all_where_they_are_few(store: Store) -> None:
+def test_sample_is_drawn_from_the_audience_and_is_all_of_a_small_one(store: Store) -> None:
     sport = Audience(topics=("sport",))
     readers, all_of_them = store.audiences.draw(sport, 1000)
     assert readers == len(all_of_them) == store.audiences.count(sport) == 140
@@ -117,44 +117,18 @@ def test_those_asked_are_drawn_from_the_audience_and_all_where_they_are_few(stor
 
 
 @pytest.mark.redis
-def test_drawing_leaves_nothing_behind(store: Store) -> None:
+def test_drawing_a_sample_leaves_nothing_in_the_store(store: Store) -> None:
     before = set(store.redis.scan_iter())
     store.audiences.draw(EVERYONE, 10)
     assert set(store.redis.scan_iter()) == before
 
 
-def test_of_many_readers_some_are_asked_and_a_share_is_said(
+def test_forecast_of_a_large_audience_comes_from_a_sample(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecasts, "MOST_ASKED", 200)
+    monkeypatch.setattr(forecast, "SAMPLE", 200)
     installation.seed(1000)
     choose(installation, range(0, 1000, 2), quiet=around_now())
-    said = asked(installation)
-    assert (said.recipients, said.asked, said.exact) == (1000, 200, False)
-    assert 50 < said.held < 150, "half of them: seven standard deviations"
-
-
-@pytest.mark.parametrize(
-    ("said", "words"),
-    [
-        (Forecast(10, 10, 0, 0, 0, 0), "All as soon as it is sent"),
-        (Forecast(99_999, 1000, 0, 0, 0, 0), "As good as all once it is sent"),
-        (
-            Forecast(1500, 1500, 1200, 0, 0, 0),
-            "300 as soon as it is sent; 1,200 when their quiet hours end",
-        ),
-        (
-            Forecast(99_999, 1000, 287, 12, 6, 0),
-            "About 70 % as soon as it is sent; about 29 % when their quiet hours end;"
-            " about 2 % not at all: they paused, or had as many today as they want"
-            " (from 1,000 of them, drawn at random)",
-        ),
-        (
-            Forecast(99_999, 1000, 997, 0, 0, 3),
-            "Nearly all when their quiet hours end;"
-            " less than 1 % not at all: that time is over by their clocks",
-        ),
-    ],
-)
-def test_a_share_is_said_no_more_exactly_than_it_is_known(said: Forecast, words: str) -> None:
-    assert words in forecast_words(said)
+    expected = forecast_of(installation)
+    assert (expected.recipients, expected.sampled, expected.exact) == (1000, 200, False)
+    assert 50 < expected.held < 150, "half of the sample, within seven standard deviations"

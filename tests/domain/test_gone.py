@@ -1,4 +1,4 @@
-"""Readers called gone: deleted after a minute, kept where they are too many to believe."""
+"""Readers reported as gone: deleted after a minute, but kept if suspiciously many are reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERYONE = Audience(everyone=True)
 
 
 def gone_of(share: float) -> Callable[[Message], Answer | None]:
-    """A rule by which that share of readers is answered 410."""
+    """A rule: the push service answers 410 for this share of readers."""
 
     def rule(message: Message) -> Answer | None:
         return Answer(410) if zlib.crc32(message.path.encode()) % 100 < share * 100 else None
@@ -47,15 +47,15 @@ def test_the_record_of_a_gone_reader_is_deleted_a_minute_later(
     outcomes = send(installation)
     gone, runtime = outcomes["gone"], installation.runtime
     assert 100 < gone < 200
-    assert runtime.publishing.reach(EVERYONE) == 1000 - gone, "they left every audience at once"
+    assert runtime.publishing.reach(EVERYONE) == 1000 - gone, "they are in no audience any more"
     runtime.gone.look_after(time.time())
-    assert runtime.store.subscriptions.count() == 1000, "their records are there for a minute"
+    assert runtime.store.subscriptions.count() == 1000, "their records are kept for a minute"
     delete_all_due(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000 - gone
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone
 
 
-def test_a_push_service_that_calls_half_its_readers_gone_is_not_believed_until_a_person_confirms(
+def test_no_record_is_deleted_if_half_the_readers_are_gone_until_an_editor_confirms(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
@@ -75,7 +75,7 @@ def test_a_push_service_that_calls_half_its_readers_gone_is_not_believed_until_a
     assert runtime.store.subscriptions.count() == 1000 - gone
 
 
-def test_readers_wrongly_called_gone_are_counted_in_again(
+def test_readers_wrongly_reported_as_gone_are_taken_back(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
@@ -93,7 +93,7 @@ def test_readers_wrongly_called_gone_are_counted_in_again(
     assert runtime.store.subscriptions.count() == 1000
 
 
-def test_a_reader_who_came_back_within_the_minute_is_not_deleted(
+def test_reader_who_comes_back_within_the_minute_is_not_deleted(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
@@ -106,7 +106,7 @@ def test_a_reader_who_came_back_within_the_minute_is_not_deleted(
     assert runtime.store.subscriptions.count() == 1000 - gone + 1
 
 
-def test_a_deletion_that_was_interrupted_is_finished_later(
+def test_interrupted_deletion_is_finished_later(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
@@ -118,7 +118,7 @@ def test_a_deletion_that_was_interrupted_is_finished_later(
     assert runtime.store.subscriptions.count() == 1000 - gone
 
 
-# A worker that makes its messages a day ahead: whoever it would send to has run out of time.
+# A worker whose clock is a day ahead when it makes messages: all its recipients are expired.
 A_DAY_AHEAD = """
 import sys, time
 from types import SimpleNamespace
@@ -129,7 +129,7 @@ sys.exit(worker.main())
 """
 
 
-def test_who_ran_out_of_time_does_not_make_the_share_of_those_called_gone_look_smaller(
+def test_expired_recipients_do_not_count_as_answers_of_the_push_service(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
@@ -141,8 +141,8 @@ def test_who_ran_out_of_time_does_not_make_the_share_of_those_called_gone_look_s
     id = installation.publish()
     installation.over(id)
     late = {(Outcome.EXPIRED, "other"): 1000 - gone}
-    assert runtime.publishing.progress(id).outcomes == late, "a worker found them late"
-    assert gone < 0.3 * (1000 + 1000 - gone), "counted as answers, they would hide it"
+    assert runtime.publishing.progress(id).outcomes == late, "a worker judged them, not the clock"
+    assert gone < 0.3 * (1000 + 1000 - gone), "counted as answers, they would hide the fault"
 
     runtime.gone.look_after(time.time())
 

@@ -1,4 +1,4 @@
-"""VAPID keys: signed for with the key it was made with, another introduced, the old one retired."""
+"""VAPID keys: a second key is introduced, readers move to it, and the old one is retired."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def opened(redis_url: str, *keys: VapidKey) -> Runtime:
 
 @pytest.fixture
 def reader(redis_url: str) -> dict[str, str]:
-    """Who subscribed while the old key was the only one: id and token."""
+    """The id and token of a reader who subscribed when the old key was the only one."""
     client = Client(make_app(redis_url, VAPID_PRIVATE_KEY=OLD.text))
     return client.call("POST", f"{API}/subscriptions", {"subscription": browser()}).json
 
@@ -56,7 +56,7 @@ def stoppress(*command: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_every_reader_is_signed_for_with_the_key_they_subscribed_with(
+def test_each_message_is_signed_with_the_key_its_reader_subscribed_with(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
     both = {"VAPID_PRIVATE_KEY": f"{NEW.text} {OLD.text}"}
@@ -82,24 +82,24 @@ def test_every_reader_is_signed_for_with_the_key_they_subscribed_with(
     assert signed == key_of
 
 
-def test_a_reader_of_the_old_key_moves_to_the_new_one_on_the_next_visit(
+def test_reader_with_the_old_key_moves_to_the_new_one_on_the_next_visit(
     redis_url: str, reader: dict[str, str]
 ) -> None:
     client = Client(make_app(redis_url, VAPID_PRIVATE_KEY=f"{NEW.text} {OLD.text}"))
     count = client.runtime.store.subscriptions.count_by_vapid_key
     assert client.call("GET", f"{API}/site").json["vapid_public_key"] == public(NEW)
     assert count() == {public(OLD): 1}
-    # What `optin.js` says once it has seen that the browser's key is not the site's any more.
-    said = {"subscription": browser(1)}
+    # `optin.js` sends this when the browser's key is no longer the site's.
+    request = {"subscription": browser(1)}
     path = f"{API}/subscriptions/{reader['id']}"
-    moved = client.call("PATCH", path, said, token=reader["token"]).json
+    moved = client.call("PATCH", path, request, token=reader["token"]).json
     assert moved["id"] != reader["id"]
     assert count() == {public(OLD): 0, public(NEW): 1}
     stored = client.runtime.store.subscriptions.get(SubscriptionId.parse(moved["id"]))
     assert stored.vapid_key == public(NEW)
 
 
-def test_a_key_is_not_retired_while_readers_depend_on_it(
+def test_key_is_not_retired_while_readers_depend_on_it(
     redis_url: str, reader: dict[str, str]
 ) -> None:
     runtime = opened(redis_url, NEW, OLD)
@@ -110,7 +110,7 @@ def test_a_key_is_not_retired_while_readers_depend_on_it(
         opened(redis_url, NEW)
 
 
-def test_a_retired_key_may_be_left_out_but_never_be_the_current_one_again(
+def test_retired_key_may_be_left_out_and_is_never_the_current_one_again(
     redis_url: str, reader: dict[str, str]
 ) -> None:
     runtime = opened(redis_url, NEW, OLD)
@@ -124,7 +124,7 @@ def test_a_retired_key_may_be_left_out_but_never_be_the_current_one_again(
         opened(redis_url, OLD, NEW)
 
 
-def test_neither_the_current_key_nor_an_unknown_one_is_retired(redis_url: str) -> None:
+def test_neither_the_current_nor_an_unknown_key_can_be_retired(redis_url: str) -> None:
     runtime = opened(redis_url, NEW, OLD)
     with pytest.raises(KeyRefusal, match="first put another key in front of it"):
         runtime.keys.retire(public(NEW))
@@ -134,7 +134,7 @@ def test_neither_the_current_key_nor_an_unknown_one_is_retired(redis_url: str) -
     assert runtime.store.installation.retired_vapid_keys() == set()
 
 
-def test_the_shell_shows_the_keys_and_retires_one_when_its_last_reader_has_left(
+def test_command_lists_keys_and_retires_one_after_its_last_reader_left(
     redis_url: str, reader: dict[str, str]
 ) -> None:
     environment = settings(redis_url, NEW, OLD)
@@ -159,7 +159,7 @@ def test_the_shell_shows_the_keys_and_retires_one_when_its_last_reader_has_left(
     assert not re.search(f"{OLD.text}|{NEW.text}", listed.stdout + refused.stderr + done.stdout)
 
 
-def test_a_backup_is_printed_and_remembered_until_there_is_another_key(redis_url: str) -> None:
+def test_backup_is_printed_and_noted_until_there_is_another_key(redis_url: str) -> None:
     printed = stoppress("keys", "backup", **settings(redis_url, OLD))
     assert printed.returncode == 0
     assert printed.stderr == ""
@@ -171,14 +171,14 @@ def test_a_backup_is_printed_and_remembered_until_there_is_another_key(redis_url
         assert (runtime.keys.backed_up_at() is not None) is kept
 
 
-def test_a_backup_is_printed_even_where_it_cannot_be_remembered(tmp_path: Path) -> None:
+def test_backup_is_printed_even_if_it_cannot_be_noted(tmp_path: Path) -> None:
     printed = stoppress("keys", "backup", **settings(f"unix://{tmp_path}/no.sock", OLD))
     assert printed.returncode == 0
     assert OLD.text in printed.stdout
     assert printed.stderr == "stoppress: printed, but not noted as done: Redis does not answer\n"
 
 
-def test_a_process_that_starts_while_redis_is_full_finds_its_keys_fitting() -> None:
+def test_process_starts_with_the_same_keys_while_redis_is_full() -> None:
     with RedisServer() as server:
         opened(server.url, OLD).store.redis.close()
         with server.full():

@@ -1,4 +1,4 @@
-"""What a reader chooses about when to be alerted: kept, shown as it holds, and honoured."""
+"""Preferences of a reader: stored, shown with the newsroom's defaults, and changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def soon(**ahead: int) -> datetime:
     return datetime.now(timezone(timedelta(hours=2))) + timedelta(**ahead)
 
 
-def test_what_is_chosen_when_subscribing_is_what_is_shown(client: Client) -> None:
+def test_preferences_chosen_when_subscribing_are_shown(client: Client) -> None:
     reader = Reader(client, wording=7, **CHOSEN)
     shown = reader.sees()
     assert {name: shown[name] for name in CHOSEN} == CHOSEN
@@ -44,7 +44,7 @@ def date_of(shown: dict[str, str]) -> Any:
     return datetime.fromisoformat(shown["subscribed_on"]).date()
 
 
-def test_who_chose_nothing_sees_what_the_newsroom_decided_even_later(
+def test_reader_who_chose_nothing_has_the_newsrooms_present_defaults(
     client_with: Callable[..., Client],
 ) -> None:
     reader = Reader(client_with(QUIET_HOURS="22:00-07:00", DAILY_LIMIT="10"))
@@ -61,26 +61,26 @@ def test_who_chose_nothing_sees_what_the_newsroom_decided_even_later(
     assert site["defaults"] == {"quiet_hours": {"from": "21:30", "to": "08:00"}, "daily_limit": 4}
 
 
-def test_null_is_none_and_what_is_missing_stays(client: Client) -> None:
+def test_null_means_none_and_a_missing_field_stays_as_it_is(client: Client) -> None:
     reader = Reader(client, **CHOSEN)
     before = reader.sees()
     assert reader.change(topics=[]) == {**before, "token": reader.token}
     assert reader.change(quiet_hours=None)["quiet_hours"] is None
     assert reader.change(daily_limit=None)["daily_limit"] is None
-    # What can be yes or no alone has no third meaning.
+    # For a yes-or-no field, null changes nothing.
     assert reader.change(allow_breaking=None, receipts=None)["allow_breaking"] is True
     after = {**before, "quiet_hours": None, "daily_limit": None}
     assert reader.sees() == after
 
 
-def test_checking_in_leaves_what_was_chosen(client: Client) -> None:
+def test_refresh_leaves_preferences_as_they_are(client: Client) -> None:
     reader = Reader(client, wording=7, **CHOSEN)
     before = reader.sees()
     client.call("POST", SUBSCRIPTIONS, {"subscription": browser(), "refresh": True})
     assert reader.sees() == before
 
 
-def test_a_new_endpoint_takes_along_what_was_chosen(client: Client) -> None:
+def test_new_endpoint_keeps_the_preferences(client: Client) -> None:
     reader = Reader(client, wording=7, **CHOSEN)
     before = reader.sees()
     moved = reader.change(subscription=browser(1), daily_limit=4)
@@ -89,14 +89,14 @@ def test_a_new_endpoint_takes_along_what_was_chosen(client: Client) -> None:
     assert moved == kept
 
 
-def test_a_pause_lasts_to_the_end_of_its_hour_and_is_ended_by_null(client: Client) -> None:
+def test_pause_lasts_to_the_end_of_its_hour_and_null_ends_it(client: Client) -> None:
     reader = Reader(client)
     until = soon(days=3)
     shown = reader.change(paused_until=until.isoformat())["paused_until"]
     rounded = datetime.fromisoformat(shown.replace("Z", "+00:00"))
     assert timedelta() <= rounded - until < timedelta(hours=1)
     assert (rounded.minute, rounded.second) == (0, 0)
-    # What is shown can be said again.
+    # The time that is shown can be sent again.
     assert reader.change(paused_until=shown)["paused_until"] == shown
     assert reader.change(daily_limit=2)["paused_until"] == shown
     assert reader.change(paused_until=None)["paused_until"] is None
@@ -104,7 +104,7 @@ def test_a_pause_lasts_to_the_end_of_its_hour_and_is_ended_by_null(client: Clien
     assert reader.change(paused_until="2020-01-01T00:00:00Z")["paused_until"] is None
 
 
-def test_a_pause_that_is_over_is_no_pause(client: Client, monkeypatch: Any) -> None:
+def test_pause_that_is_over_is_not_shown(client: Client, monkeypatch: Any) -> None:
     reader = Reader(client, paused_until=soon(hours=2).isoformat())
     assert reader.sees("paused_until") != (None,)
     later = soon(hours=4).timestamp()
@@ -112,34 +112,34 @@ def test_a_pause_that_is_over_is_no_pause(client: Client, monkeypatch: Any) -> N
     assert reader.sees("paused_until") == (None,)
 
 
-def test_a_pause_is_at_most_a_year(client: Client) -> None:
+def test_pause_is_at_most_a_year(client: Client) -> None:
     reader = Reader(client)
     reader.change(paused_until=soon(days=365).isoformat())
-    said = {"paused_until": soon(days=368).isoformat()}
-    answer = reader.call("PATCH", json=said)
+    body = {"paused_until": soon(days=368).isoformat()}
+    answer = reader.call("PATCH", json=body)
     assert answer.status_code == 422
     assert [row["field"] for row in answer.json["errors"]] == ["paused_until"]
 
 
 @pytest.mark.parametrize("willing", [True, False])
-def test_nothing_is_counted_of_who_wants_no_receipts(client: Client, willing: bool) -> None:
+def test_no_receipt_is_counted_of_a_reader_who_wants_none(client: Client, willing: bool) -> None:
     reader, publishing = Reader(client, receipts=not willing), client.runtime.publishing
     id = publishing.publish(
         Content("Late news", "https://paper.example/"), Audience(everyone=True), by="a test"
     ).id
     receipt = client.runtime.tokens.receipt(id, SubscriptionId.parse(reader.id))
     reader.change(receipts=willing)
-    said = {"receipts": [{"token": receipt, "event": event} for event in ("shown", "clicked")]}
-    assert client.call("POST", f"{API}/receipts", said).status_code == 204
+    body = {"receipts": [{"token": receipt, "event": event} for event in ("shown", "clicked")]}
+    assert client.call("POST", f"{API}/receipts", body).status_code == 204
     counted = {"shown": int(willing), "clicked": int(willing), "dismissed": 0}
     assert client.runtime.receipts.of(id) == counted
     reader.change(receipts=True)
     reader.call("DELETE")
-    client.call("POST", f"{API}/receipts", said)
-    assert client.runtime.receipts.of(id) == counted, "who left is not counted either"
+    client.call("POST", f"{API}/receipts", body)
+    assert client.runtime.receipts.of(id) == counted, "a reader who left is not counted either"
 
 
-def test_receipts_are_kept_as_long_as_the_newsroom_says(
+def test_receipts_are_kept_for_the_days_that_are_set(
     client_with: Callable[..., Client],
 ) -> None:
     client = client_with(RECEIPTS_KEPT_DAYS="2")

@@ -1,4 +1,4 @@
-"""What browsers report: by some of a large audience, and scaled back with its uncertainty."""
+"""Receipts: a part of a large audience reports, and the count is scaled up with its error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 
 import pytest
 
-from service.desk.words import estimate_words
 from service.domain import receipts
 from service.domain.receipts import Estimate, estimates, reporting
 from service.local.pretend_readers import seed
@@ -35,10 +34,10 @@ def readers(client: Client, count: int) -> Store:
 
 
 def payload(client: Client, id: int) -> dict[str, object]:
-    """What a browser gets of a notification."""
+    """The `data` of a notification as a browser gets it."""
     one = client.runtime.publishing.get(id)
-    said = json.loads(Payload(one, client.runtime.config.public_url).carrying("r" * 22))
-    data: dict[str, object] = said["notification"]["data"]
+    document = json.loads(Payload(one, client.runtime.config.public_url).carrying("r" * 22))
+    data: dict[str, object] = document["notification"]["data"]
     return data
 
 
@@ -46,13 +45,13 @@ def payload(client: Client, id: int) -> dict[str, object]:
     ("recipients", "share"),
     [(0, 1), (250_000, 1), (250_001, 1), (500_000, 0.5), (10_000_000, 0.025), (10**12, 0.0001)],
 )
-def test_up_to_a_quarter_of_a_million_browsers_report_and_of_more_about_as_many(
+def test_about_a_quarter_of_a_million_browsers_report_at_most(
     recipients: int, share: float
 ) -> None:
     assert reporting(recipients) == share
 
 
-def test_a_large_audience_is_told_its_share_at_publishing_and_again_at_each_change(
+def test_share_of_reporting_browsers_is_set_at_publishing_and_at_each_change(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receipts, "MOST_REPORTING", 10)
@@ -76,13 +75,13 @@ def test_a_large_audience_is_told_its_share_at_publishing_and_again_at_each_chan
     assert desk.get(planned).reporting == 1
 
 
-def test_the_longest_alert_that_is_taken_fits_with_its_share(
+def test_longest_accepted_alert_fits_into_a_message_with_its_share(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receipts, "MOST_REPORTING", 10)
     readers(client, 33)
     token = client.add_token()
-    said = {
+    alert = {
         "title": "Late news",
         "url": "https://paper.example/",
         "audience": {"everyone": True},
@@ -90,10 +89,10 @@ def test_the_longest_alert_that_is_taken_fits_with_its_share(
         "image": f"https://paper.example/{'i' * 1200}",
     }
     body = "x" * 1000
-    refused = client.call("POST", f"{API}/notifications", {**said, "body": body}, token=token)
+    refused = client.call("POST", f"{API}/notifications", {**alert, "body": body}, token=token)
     over = int(re.search(r"(\d+) bytes too long", refused.json["errors"][0]["detail"])[1])
-    said["body"] = body[:-over]
-    sent = client.call("POST", f"{API}/notifications", said, token=token)
+    alert["body"] = body[:-over]
+    sent = client.call("POST", f"{API}/notifications", alert, token=token)
     assert sent.status_code == 202
     one = client.runtime.publishing.get(int(sent.json["id"]))
     assert one.reporting == 0.303
@@ -101,7 +100,7 @@ def test_the_longest_alert_that_is_taken_fits_with_its_share(
     assert MAX_PLAINTEXT - 40 < size <= MAX_PLAINTEXT
 
 
-def test_of_what_some_report_the_report_tells_how_many_there_were_and_how_sure_that_is(
+def test_count_is_scaled_up_from_a_sample_and_shown_with_its_error(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receipts, "MOST_REPORTING", 2_000)
@@ -121,36 +120,16 @@ def test_of_what_some_report_the_report_tells_how_many_there_were_and_how_sure_t
     token = client.add_token()
     progress = client.call("GET", f"{API}/notifications/{id}", token=token).json["progress"]
 
-    # One standard deviation of 8,000 browsers of which each reports with a quarter, times four.
+    # The standard error for 8,000 browsers of which a quarter reports, scaled up by four.
     error = progress["receipts_error"]["shown"]
     assert 155 < error < 180
     assert abs(progress["receipts"]["shown"] - 8_000) < 3 * error
-    # A click is reported by everybody: nothing to scale.
+    # Every browser reports a click: nothing to scale.
     assert abs(progress["receipts"]["clicked"] - 100) <= 3
     assert progress["receipts_error"]["clicked"] == 1
 
 
-@pytest.mark.parametrize(
-    ("reported", "share", "words"),
-    [
-        (0, 1.0, "0"),
-        (1, 1.0, "1"),
-        (60, 1.0, "60"),
-        (12_004, 1.0, "about 12,000 (± 100)"),
-        (203_086, 0.25, "about 812,000 (± 7,000)"),
-        (1, 0.025, "about 40 (± 40)"),
-        (0, 0.025, "0"),
-    ],
-)
-def test_a_number_is_said_no_more_exactly_than_it_is_known(
-    reported: int, share: float, words: str
-) -> None:
-    estimate = estimates({"shown": reported, "clicked": reported}, share)
-    assert estimate_words(estimate["shown"]) == words
-    assert estimate["clicked"].browsers == reported
-
-
-def test_the_error_is_that_of_sampling_and_that_of_counting() -> None:
+def test_error_is_made_of_sampling_and_counting() -> None:
     # 10,000 of 40,000: sampling alone 4 × √(10,000 × 3/4), counting alone 0.81 % of 40,000.
     count, error = estimates({"shown": 10_000}, 0.25)["shown"]
     assert count == 40_000
@@ -158,9 +137,9 @@ def test_the_error_is_that_of_sampling_and_that_of_counting() -> None:
     assert estimates({"dismissed": 10_000}, 0.25)["dismissed"] == Estimate(count, error)
 
 
-def test_there_are_receipts_for_billions_of_alerts_of_which_each_welcome_is_one() -> None:
+def test_receipts_have_room_for_billions_of_alerts_welcomes_included() -> None:
     tokens, reader = Tokens("a secret of at least 32 characters"), SubscriptionId(1, 300)
-    # Made when there were three bytes for an alert's id: it is with a browser still.
+    # Made when an alert's id had three bytes; browsers may still have such receipts.
     assert tokens.open_receipt("8BpcDn-RE3vLxLd1qU8GkA") == (70_000, reader)
     for id in (70_000, 1 << 24, (1 << 32) - 1):
         assert tokens.open_receipt(tokens.receipt(id, reader)) == (id, reader)

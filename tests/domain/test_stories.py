@@ -1,4 +1,4 @@
-"""Running stories: whom their alerts reach, how readers follow and mute them, when they end."""
+"""Running stories: who gets their alerts, how readers follow and mute them, when they close."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def client(redis_url: str) -> Client:
 
 
 class Newsroom:
-    """An editor's tool, and its readers."""
+    """An editor's tool, and readers."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.token = client.add_token()
         self.readers = 0
 
-    def publish(self, **said: Any) -> Any:
-        answer = self.client.call("POST", f"{API}/notifications", NEWS | said, token=self.token)
+    def publish(self, **fields: Any) -> Any:
+        answer = self.client.call("POST", f"{API}/notifications", NEWS | fields, token=self.token)
         assert answer.status_code == 202
         return answer.json
 
@@ -62,17 +62,17 @@ class Newsroom:
 
     def reader(self, **preferences: Any) -> dict[str, str]:
         self.readers += 1
-        said = {"subscription": browser(self.readers), **preferences}
-        answer = self.client.call("POST", SUBSCRIPTIONS, said)
+        body = {"subscription": browser(self.readers), **preferences}
+        answer = self.client.call("POST", SUBSCRIPTIONS, body)
         assert answer.status_code == 201
         return dict(answer.json)
 
-    def call(self, method: str, reader: dict[str, str], **said: Any) -> Any:
+    def call(self, method: str, reader: dict[str, str], **fields: Any) -> Any:
         path = f"{SUBSCRIPTIONS}/{reader['id']}"
-        return self.client.call(method, path, said or None, token=reader["token"])
+        return self.client.call(method, path, fields or None, token=reader["token"])
 
     def bitmaps(self) -> list[str]:
-        """Where the store keeps who follows and mutes."""
+        """The keys of the bitmaps of followers and of readers who muted."""
         found = map(bytes.decode, self.client.runtime.store.redis.scan_iter())
         return sorted(key for key in found if ":followed:" in key or ":muted:" in key)
 
@@ -82,10 +82,10 @@ def newsroom(client: Client) -> Newsroom:
     return Newsroom(client)
 
 
-# Open and closed --------------------------------------------------------------------------------
+# Open and closed ----------------------------------------------------------------------------------
 
 
-def test_a_story_is_open_from_its_first_alert_and_shows_its_latest(newsroom: Newsroom) -> None:
+def test_story_opens_with_its_first_alert_and_shows_the_latest(newsroom: Newsroom) -> None:
     newsroom.publish(story="flood", draft=True)
     newsroom.publish(story="flood", send_at=later())
     assert newsroom.stories() == []
@@ -113,7 +113,7 @@ def later() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
 
 
-def test_a_scheduled_alert_opens_its_story_when_it_is_sent(newsroom: Newsroom) -> None:
+def test_scheduled_alert_opens_its_story_when_it_is_sent(newsroom: Newsroom) -> None:
     publishing = newsroom.client.runtime.publishing
     audience = Audience(everyone=True, story="quake")
     due = SendAt(time.time() - 1)
@@ -125,12 +125,12 @@ def test_a_scheduled_alert_opens_its_story_when_it_is_sent(newsroom: Newsroom) -
     assert (story["slug"], story["latest"]["id"]) == ("quake", str(id))
 
 
-def test_a_draft_keeps_its_story_until_it_is_given_another(newsroom: Newsroom) -> None:
+def test_draft_keeps_its_story_until_it_gets_another(newsroom: Newsroom) -> None:
     id = newsroom.publish(draft=True)["id"]
     path = f"{API}/notifications/{id}"
 
-    def change(**said: Any) -> Any:
-        return newsroom.client.call("PATCH", path, said, token=newsroom.token).json["story"]
+    def change(**fields: Any) -> Any:
+        return newsroom.client.call("PATCH", path, fields, token=newsroom.token).json["story"]
 
     assert change(title="Other words") == "quake"
     assert change(story="flood") == "flood"
@@ -140,7 +140,7 @@ def test_a_draft_keeps_its_story_until_it_is_given_another(newsroom: Newsroom) -
     assert [story["slug"] for story in newsroom.stories()] == ["storm"]
 
 
-def test_closing_a_story_forgets_who_followed_and_muted_it(newsroom: Newsroom) -> None:
+def test_closing_a_story_forgets_who_follows_or_mutes_it(newsroom: Newsroom) -> None:
     newsroom.publish()
     for _ in range(4):
         newsroom.reader(followed_stories=["quake"])
@@ -157,7 +157,7 @@ def test_closing_a_story_forgets_who_followed_and_muted_it(newsroom: Newsroom) -
     assert newsroom.stories()[0]["followers"] == 0
 
 
-def test_only_so_many_stories_are_open_and_those_silent_longest_end(newsroom: Newsroom) -> None:
+def test_with_too_many_open_stories_the_one_silent_longest_is_closed(newsroom: Newsroom) -> None:
     publishing = newsroom.client.runtime.publishing
 
     def alert(slug: str) -> None:
@@ -166,7 +166,7 @@ def test_only_so_many_stories_are_open_and_those_silent_longest_end(newsroom: Ne
     for number in range(MOST_OPEN):
         alert(f"s{number}")
     newsroom.reader(followed_stories=["s0", "s1"])
-    alert("s0")  # which is not the one that is silent longest any more
+    alert("s0")  # so that s1 is the one silent longest
     assert len(newsroom.stories()) == MOST_OPEN
     alert("another")
     slugs = [story["slug"] for story in newsroom.stories()]
@@ -176,16 +176,16 @@ def test_only_so_many_stories_are_open_and_those_silent_longest_end(newsroom: Ne
     assert [key.partition(":")[2] for key in newsroom.bitmaps()] == ["followed:s0"]
 
 
-# Readers ----------------------------------------------------------------------------------------
+# Readers ------------------------------------------------------------------------------------------
 
 
-def test_a_reader_follows_and_mutes_and_changes_only_what_is_mentioned(newsroom: Newsroom) -> None:
+def test_change_of_followed_or_muted_stories_leaves_the_other_as_it_is(newsroom: Newsroom) -> None:
     for slug in ("quake", "storm", "flood"):
         newsroom.publish(story=slug)
     reader = newsroom.reader(followed_stories=["storm", "quake"], muted_stories=["flood"])
 
-    def change(**said: Any) -> tuple[list[str], list[str]]:
-        shown = newsroom.call("PATCH", reader, **said).json
+    def change(**fields: Any) -> tuple[list[str], list[str]]:
+        shown = newsroom.call("PATCH", reader, **fields).json
         return shown["followed_stories"], shown["muted_stories"]
 
     assert change(topics=[]) == (["quake", "storm"], ["flood"])
@@ -197,7 +197,7 @@ def test_a_reader_follows_and_mutes_and_changes_only_what_is_mentioned(newsroom:
     assert [story["followers"] for story in newsroom.stories()] == [0, 0, 1]
 
 
-def test_who_leaves_leaves_no_story_behind(newsroom: Newsroom) -> None:
+def test_reader_who_leaves_follows_and_mutes_nothing_any_more(newsroom: Newsroom) -> None:
     newsroom.publish()
     reader = newsroom.reader(followed_stories=["quake"], muted_stories=["quake"])
     redis = newsroom.client.runtime.store.redis
@@ -206,10 +206,10 @@ def test_who_leaves_leaves_no_story_behind(newsroom: Newsroom) -> None:
     assert [redis.bitcount(key) for key in newsroom.bitmaps()] == [0, 0]
 
 
-# Whom an alert of a story reaches ---------------------------------------------------------------
+# Who gets an alert of a story ---------------------------------------------------------------------
 
 
-def test_followers_get_it_without_its_topics_and_who_muted_it_does_not(newsroom: Newsroom) -> None:
+def test_followers_get_a_story_without_its_topics_and_muting_wins(newsroom: Newsroom) -> None:
     newsroom.publish()
     newsroom.reader(topics=["world"])
     newsroom.reader(topics=["world"], muted_stories=["quake"])
@@ -227,7 +227,7 @@ def test_followers_get_it_without_its_topics_and_who_muted_it_does_not(newsroom:
     assert newsroom.reach(everyone=True, exclude=["world"], story="quake") == 1
     assert newsroom.reach(everyone=True, locales=["fr"], story="quake") == 1
     assert newsroom.publish()["recipients"] == 2
-    # What is counted is what is frozen.
+    # The frozen audience is the one that was counted.
     runtime = newsroom.client.runtime
     id = int(newsroom.publish()["id"])
     runtime.dispatch.plan(runtime.publishing.get(id))
@@ -239,7 +239,7 @@ SOME = st.frozensets(st.sampled_from(SLUGS))
 STORY = st.frozensets(st.sampled_from(["quake", "storm"]))
 
 
-def test_what_is_said_of_one_reader_is_what_the_store_counts(redis_url: str) -> None:
+def test_audience_includes_a_reader_exactly_if_the_store_counts_them(redis_url: str) -> None:
     redis = connect(redis_url)
 
     @settings(max_examples=60)
@@ -277,10 +277,10 @@ def test_what_is_said_of_one_reader_is_what_the_store_counts(redis_url: str) -> 
     compare()
 
 
-# What reaches the browser -----------------------------------------------------------------------
+# In the browser -----------------------------------------------------------------------------------
 
 
-def test_alerts_of_a_story_replace_one_another_and_a_correction_replaces_its_own(
+def test_alerts_of_a_story_replace_one_another_on_the_screen(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(2, topics=["world"])
@@ -320,7 +320,7 @@ def test_alerts_of_a_story_replace_one_another_and_a_correction_replaces_its_own
     assert notifications[other]["tag"] == "stop-press-story-storm"
     assert notifications[alone]["tag"] == f"stop-press-{alone}"
     assert notifications[one_browser]["tag"] == f"stop-press-{one_browser}"
-    # The next alert of a story is heard; a correction is not, as that of any other alert.
+    # The next alert of a story makes a sound; a correction makes none.
     heard = {id for id, shown in notifications.items() if shown.get("renotify")}
     assert heard == {first, second, other}
     assert push.refusals == []

@@ -1,4 +1,4 @@
-"""The welcome after subscribing; with `WELCOME=confirm` nothing else comes before it was seen."""
+"""The welcome; with `WELCOME=confirm` a reader gets no other alert before seeing it."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Reader:
         self.id = SubscriptionId.parse(answer.json["id"])
 
     def subscribe(self, **more: Any) -> Any:
-        said = {"subscription": browser(self.number), **more}
-        return self.client.call("POST", SUBSCRIPTIONS, said)
+        body = {"subscription": browser(self.number), **more}
+        return self.client.call("POST", SUBSCRIPTIONS, body)
 
     def call(self, method: str, what: str = "", **more: Any) -> Any:
         path = f"{SUBSCRIPTIONS}/{self.id}{what}"
@@ -48,8 +48,8 @@ class Reader:
 
     def reports(self, event: str = "shown", notification: int = 0) -> None:
         token = self.client.runtime.tokens.receipt(notification, self.id)
-        said = {"token": token, "event": event}
-        assert self.client.call("POST", RECEIPTS, said).status_code == 204
+        body = {"token": token, "event": event}
+        assert self.client.call("POST", RECEIPTS, body).status_code == 204
 
     @property
     def confirmed(self) -> bool:
@@ -57,27 +57,27 @@ class Reader:
 
 
 def welcomes(client: Client) -> list[Notification]:
-    """What goes out to single readers."""
+    """The active alerts to a single reader."""
     active = client.runtime.store.notifications.active()
     return [one for one in map(client.runtime.publishing.get, active) if one.by_reader]
 
 
 def asked(one: Notification) -> dict[str, list[str]]:
-    """What the fragment of a welcome asks of the page."""
+    """The parameters in the fragment of a welcome's link."""
     return parse_qs(urlsplit(one.text.url).fragment)
 
 
-# Only a greeting --------------------------------------------------------------------------------
+# Without confirmation -----------------------------------------------------------------------------
 
 
-def test_nobody_is_greeted_unless_the_newsroom_wants_it(client_with: ClientWith) -> None:
+def test_no_welcome_is_sent_by_default(client_with: ClientWith) -> None:
     client = client_with()
     reader = Reader(client)
     assert welcomes(client) == []
     assert reader.confirmed
 
 
-def test_a_new_reader_is_greeted_once_and_takes_part_in_everything(client_with: ClientWith) -> None:
+def test_new_reader_gets_one_welcome_and_all_other_alerts(client_with: ClientWith) -> None:
     client = client_with(WELCOME="yes")
     reader = Reader(client, locale="fr-CA")
     (one,) = welcomes(client)
@@ -85,14 +85,14 @@ def test_a_new_reader_is_greeted_once_and_takes_part_in_everything(client_with: 
     assert (one.text.title, one.text.lang) == ("Bienvenue", "fr")
     assert one.text.body == "Les alertes de The Daily Example auront cet aspect."
     assert one.text.url == "https://paper.example/"
-    assert client.runtime.publishing.latest(10) == [], "no editor's business"
+    assert client.runtime.publishing.latest(10) == [], "no editor sees it"
     assert client.runtime.publishing.reach(EVERYONE) == 1
     for more in ({}, {"refresh": True}, {"topics": []}):
         assert reader.subscribe(**more).status_code == 200
     assert welcomes(client) == [one]
 
 
-def test_the_newsrooms_own_words_are_said_in_its_own_language(client_with: ClientWith) -> None:
+def test_own_words_of_the_newsroom_are_in_its_own_language(client_with: ClientWith) -> None:
     words = {"WELCOME_TITLE": "Sveiki!", "WELCOME_BODY": "Labi, ka esat ar mums: {}."}
     client = client_with(WELCOME="yes", SITE_LANGUAGE="lv", **words)
     Reader(client, locale="fr")
@@ -100,14 +100,14 @@ def test_the_newsrooms_own_words_are_said_in_its_own_language(client_with: Clien
     assert (one.text.title, one.text.body, one.text.lang) == (*words.values(), "lv")
 
 
-# Confirmation -----------------------------------------------------------------------------------
+# Confirmation -------------------------------------------------------------------------------------
 
 
 def reach(client: Client, **audience: Any) -> int:
     return client.runtime.publishing.reach(Audience(**audience))
 
 
-def test_who_has_yet_to_confirm_is_in_no_audience(client_with: ClientWith) -> None:
+def test_unconfirmed_readers_are_in_no_audience(client_with: ClientWith) -> None:
     client = client_with(WELCOME="confirm", STORE_PARTITIONS="2")
     installation = client.runtime.store
     token = client.add_token()
@@ -144,7 +144,7 @@ def test_who_has_yet_to_confirm_is_in_no_audience(client_with: ClientWith) -> No
 @pytest.mark.parametrize(
     ("event", "confirms"), [("shown", True), ("clicked", True), ("dismissed", False)]
 )
-def test_the_welcome_confirms_where_it_was_seen_and_changes_nothing_else(
+def test_seeing_the_welcome_confirms_and_changes_nothing_else(
     client_with: ClientWith, event: str, confirms: bool
 ) -> None:
     client = client_with(WELCOME="confirm")
@@ -157,18 +157,18 @@ def test_the_welcome_confirms_where_it_was_seen_and_changes_nothing_else(
     assert client.runtime.receipts.of(one.id)[event] == 1
 
 
-def test_neither_a_forgery_nor_somebody_elses_welcome_confirms(client_with: ClientWith) -> None:
+def test_neither_a_forgery_nor_another_readers_welcome_confirms(client_with: ClientWith) -> None:
     client = client_with(WELCOME="confirm")
     reader, other = Reader(client, 0), Reader(client, 1)
-    said = {"token": "x" * 22, "event": "shown"}
-    assert client.call("POST", RECEIPTS, said).status_code == 204
+    body = {"token": "x" * 22, "event": "shown"}
+    assert client.call("POST", RECEIPTS, body).status_code == 204
     other.reports("clicked")
     assert (reader.confirmed, other.confirmed) == (False, True)
     reader.call("PATCH", json={"topics": [], "daily_limit": 3})
-    assert not reader.confirmed, "choosing is not seeing"
+    assert not reader.confirmed, "choosing preferences does not confirm"
 
 
-def test_who_left_before_the_welcome_was_seen_stays_away(client_with: ClientWith) -> None:
+def test_reader_who_left_before_seeing_the_welcome_stays_away(client_with: ClientWith) -> None:
     client = client_with(WELCOME="confirm")
     reader = Reader(client)
     reader.call("DELETE")
@@ -178,15 +178,15 @@ def test_who_left_before_the_welcome_was_seen_stays_away(client_with: ClientWith
     assert reach(client, everyone=True) == 0
 
 
-def test_a_press_confirms_by_the_page_it_opens_and_counts_nothing(client_with: ClientWith) -> None:
+def test_click_confirms_by_the_page_that_opens_and_counts_nothing(client_with: ClientWith) -> None:
     client = client_with(WELCOME="confirm")
     reader = Reader(client, receipts=False)
     (one,) = welcomes(client)
     assert one.text.url.startswith("https://paper.example/#")
     assert asked(one)["stop-press"] == ["welcome"]
     (token,) = asked(one)["receipt"]
-    said = {"token": token, "event": "clicked"}
-    assert client.call("POST", RECEIPTS, said).status_code == 204
+    body = {"token": token, "event": "clicked"}
+    assert client.call("POST", RECEIPTS, body).status_code == 204
     assert reader.confirmed
     assert set(client.runtime.receipts.of(one.id).values()) == {0}
     assert set(client.runtime.receipts.of(0).values()) == {0}
@@ -200,21 +200,23 @@ def test_a_press_confirms_by_the_page_it_opens_and_counts_nothing(client_with: C
         ("https://web.push.apple.com/QGx1", True, True),
     ],
 )
-def test_who_can_confirm_by_a_press_only_is_told_to_press(
+def test_reader_who_can_only_confirm_by_a_click_is_asked_to_click(
     client_with: ClientWith, endpoint: str | None, receipts: bool, press: bool
 ) -> None:
     client = client_with(WELCOME="confirm")
     given = browser()
     given["endpoint"] = endpoint or given["endpoint"]
-    said = {"subscription": given, "receipts": receipts, "locale": "de"}
-    assert client.call("POST", SUBSCRIPTIONS, said).status_code == 201
+    body = {"subscription": given, "receipts": receipts, "locale": "de"}
+    assert client.call("POST", SUBSCRIPTIONS, body).status_code == 201
     (one,) = welcomes(client)
     words = texts("de")["alerts"]["press" if press else "shown"]
     assert one.text.body == words.format(site="The Daily Example")
     assert Payload(one, "https://push.example").size < MAX_PLAINTEXT
 
 
-def test_there_is_one_welcome_a_day_however_often_a_page_comes(client_with: ClientWith) -> None:
+def test_unconfirmed_reader_gets_one_welcome_a_day_on_any_number_of_visits(
+    client_with: ClientWith,
+) -> None:
     client = client_with(WELCOME="confirm")
     reader = Reader(client)
     for more in ({}, {"refresh": True}, {"topics": []}):
@@ -233,7 +235,7 @@ def test_there_is_one_welcome_a_day_however_often_a_page_comes(client_with: Clie
     assert len(welcomes(client)) == 2
 
 
-def test_a_browser_that_moves_takes_along_whether_it_confirmed(client_with: ClientWith) -> None:
+def test_new_endpoint_keeps_whether_the_reader_confirmed(client_with: ClientWith) -> None:
     client = client_with(WELCOME="confirm")
     waiting, sure = Reader(client, 0), Reader(client, 1)
     sure.reports()
@@ -242,12 +244,14 @@ def test_a_browser_that_moves_takes_along_whether_it_confirmed(client_with: Clie
         reader.id, reader.token = SubscriptionId.parse(answer.json["id"]), answer.json["token"]
     assert (waiting.confirmed, sure.confirmed) == (False, True)
     assert reach(client, everyone=True) == 1
-    greeted = [one.audience.subscription for one in welcomes(client)]
-    assert greeted.count(waiting.id) == 1
-    assert sure.id not in greeted
+    welcomed = [one.audience.subscription for one in welcomes(client)]
+    assert welcomed.count(waiting.id) == 1
+    assert sure.id not in welcomed
 
 
-def test_where_the_newsroom_asks_no_more_the_next_visit_confirms(client_with: ClientWith) -> None:
+def test_next_visit_confirms_once_confirmation_is_not_required_any_more(
+    client_with: ClientWith,
+) -> None:
     reader = Reader(client_with(WELCOME="confirm"))
     assert not reader.confirmed
     reader.client = client_with(WELCOME="yes")
@@ -257,7 +261,9 @@ def test_where_the_newsroom_asks_no_more_the_next_visit_confirms(client_with: Cl
     assert reach(reader.client, everyone=True) == 1
 
 
-def test_who_was_there_before_the_newsroom_asked_is_asked_nothing(client_with: ClientWith) -> None:
+def test_readers_from_before_confirmation_was_required_stay_confirmed(
+    client_with: ClientWith,
+) -> None:
     reader = Reader(client_with())
     reader.client = client_with(WELCOME="confirm")
     reader.subscribe(refresh=True)
@@ -266,7 +272,9 @@ def test_who_was_there_before_the_newsroom_asked_is_asked_nothing(client_with: C
     assert welcomes(reader.client) == []
 
 
-def test_welcomes_give_way_to_alerts_and_come_on_another_visit(client_with: ClientWith) -> None:
+def test_with_many_active_alerts_the_welcome_waits_for_another_visit(
+    client_with: ClientWith,
+) -> None:
     client = client_with(WELCOME="confirm")
     ids = [client.runtime.publishing.publish(content(), EVERYONE, by="").id for _ in range(100)]
     reader = Reader(client)
@@ -276,26 +284,26 @@ def test_welcomes_give_way_to_alerts_and_come_on_another_visit(client_with: Clie
     assert len(welcomes(client)) == 1
 
 
-# When Redis takes nothing -----------------------------------------------------------------------
+# When Redis is full -------------------------------------------------------------------------------
 
 
-def test_in_a_full_redis_nothing_is_stored_and_nobody_greeted() -> None:
+def test_full_redis_stores_no_subscription_and_sends_no_welcome() -> None:
     with RedisServer() as server:
         client = Client(make_app(server.url, WELCOME="confirm"))
         with server.full():
-            said = {"subscription": browser()}
-            assert client.call("POST", SUBSCRIPTIONS, said).status_code == 503
+            body = {"subscription": browser()}
+            assert client.call("POST", SUBSCRIPTIONS, body).status_code == 503
         assert client.runtime.store.subscriptions.count() == 0
         assert client.runtime.store.subscriptions.count("unconfirmed") == 0
         assert client.runtime.store.notifications.active() == []
 
 
-# Through the real thing -------------------------------------------------------------------------
+# With real processes ------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def confirming(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[Installation]:
-    """A house that wants to be confirmed, with a worker and a clock."""
+    """An installation that requires confirmation, with a worker and a clock."""
     with Installation(redis_url, push, tmp_path, WELCOME="confirm") as installation:
         push.accept_any(installation.vapid.public)
         installation.worker()
@@ -303,7 +311,7 @@ def confirming(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[In
         yield installation
 
 
-def test_only_who_saw_the_welcome_gets_what_comes_after_it(
+def test_only_a_reader_who_saw_the_welcome_gets_the_next_alert(
     confirming: Installation, push: PushService
 ) -> None:
     client = Client(create_app(confirming.config))
@@ -313,12 +321,12 @@ def test_only_who_saw_the_welcome_gets_what_comes_after_it(
         assert client.call("POST", SUBSCRIPTIONS, {"subscription": given}).status_code == 201
     push.wait_for(3, timeout=30)
     by_path = {message.path: message for message in push.received}
-    greetings = [shown(by_path[pretend_readers.path(number)]) for number in range(3)]
-    assert {one["title"] for one in greetings} == {"Welcome"}
+    welcomes_seen = [shown(by_path[pretend_readers.path(number)]) for number in range(3)]
+    assert {one["title"] for one in welcomes_seen} == {"Welcome"}
     nobodys = confirming.publish()
     confirming.over(nobodys)
     assert confirming.outcomes(nobodys) == {}
-    receipt = greetings[1]["data"]["receipt"]
+    receipt = welcomes_seen[1]["data"]["receipt"]
     client.call("POST", RECEIPTS, {"token": receipt, "event": "shown"})
 
     before = len(push.received)

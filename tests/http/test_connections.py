@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.installation import wait_until
-from tests.support.peers import KEY, WAIT, GoawayServer, answers, one, send
+from tests.support.peers import (
+    KEY,
+    WAIT,
+    GoawayServer,
+    answers,
+    hand_over,
+    one,
+    room,
+    send,
+    unreachable,
+)
 from tests.support.push_service import Answer as Reply
 from tests.support.push_service import Message, PushService, every
 from workers.http import http1
 from workers.http.exchange import Exchange
-from workers.http.transport import Transport
+from workers.http.transport import NoRoom, Transport
 
 
 def test_messages_share_a_few_http_2_connections(push: PushService, transport: Transport) -> None:
@@ -61,10 +69,12 @@ def test_connections_are_kept_from_message_to_message(
 
 def test_no_more_requests_are_taken_than_there_are_streams(push: PushService) -> None:
     transport = Transport(streams=3, ca_bundle=push.ca_file)
+    assert room(transport, push.origin) == 3
     send(transport, push.origin, range(3))
     assert transport.free == 0
-    with pytest.raises(RuntimeError, match="poll"):
-        send(transport, push.origin, [3])
+    assert transport.room(push.origin) == 0
+    with pytest.raises(NoRoom):
+        transport.start(3, push.origin, "/push/3", (), b"")
     answers(transport, 3)
     assert transport.free == 3
     transport.close()
@@ -76,25 +86,25 @@ def test_polling_comes_back_at_once_when_nothing_is_under_way(transport: Transpo
 
 def test_a_server_whose_certificate_nobody_vouches_for_is_sent_nothing(push: PushService) -> None:
     transport = Transport()
-    answer = one(transport, push.origin)
+    why = unreachable(transport, push.origin)
     transport.close()
-    assert (answer.status, answer.untouched) == (0, True)
-    assert "certificate" in answer.reason
+    assert "certificate" in why
     assert push.received == []
 
 
 def test_a_server_whose_certificate_is_for_another_name_is_sent_nothing(tmp_path: Path) -> None:
     with GoawayServer(tmp_path, streams=1, name="localhost") as server:
         transport = Transport(ca_bundle=server.certificate)
-        answer = one(transport, server.origin)
+        why = unreachable(transport, server.origin)
         transport.close()
-    assert (answer.status, answer.untouched) == (0, True)
-    assert "certificate" in answer.reason
+    assert "certificate" in why
     assert not server.taken
 
 
 def test_http_is_refused(push: PushService, transport: Transport) -> None:
     for origin in ("http://push.example", push.plain_origin, "ftp://push.example"):
+        with pytest.raises(ValueError, match="https only"):
+            transport.room(origin)
         with pytest.raises(ValueError, match="https only"):
             transport.start(1, origin, "/1", (), b"")
     assert transport.free == 256
@@ -110,36 +120,15 @@ def test_http_is_spoken_to_an_origin_that_is_listed_for_it(push: PushService) ->
     assert push.refusals == []
 
 
-def test_a_closed_port_and_an_unknown_name_are_known_not_to_have_taken_anything() -> None:
+def test_a_closed_port_and_an_unknown_name_are_unreachable() -> None:
     transport = Transport()
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     # A label of 64 characters exists nowhere, which the resolver knows without asking the network.
     for host, why in ((f"127.0.0.1:{port}", "refused"), ("x" * 64 + ".invalid", "unknown")):
-        answer = one(transport, f"https://{host}")
-        assert (answer.status, answer.untouched) == (0, True)
-        assert why in answer.reason
+        assert why in unreachable(transport, f"https://{host}")
+    assert not transport.is_busy
     transport.close()
-
-
-def test_a_forked_process_is_refused_and_does_no_harm(
-    push: PushService, transport: Transport
-) -> None:
-    def is_refused(use: Callable[[], object]) -> bool:
-        try:
-            use()
-        except RuntimeError as error:
-            return "another process" in str(error)
-        return False
-
-    uses = (lambda: send(transport, push.origin, [1]), lambda: transport.poll(0), transport.close)
-    one(transport, push.origin)
-    child = os.fork()
-    if child == 0:
-        os._exit(sum(map(is_refused, uses)))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
-    assert one(transport, push.origin).status == 201
-    assert {message.connection for message in push.wait_for(2, WAIT)} == {1}
 
 
 def test_closing_gives_up_what_is_under_way_and_leaves_no_connection(push: PushService) -> None:
@@ -153,6 +142,7 @@ def test_closing_gives_up_what_is_under_way_and_leaves_no_connection(push: PushS
     push.answer_with(rule)
     send(transport, push.origin, range(5))
     while not arrived.is_set():
+        hand_over(transport)
         assert transport.poll(0.1) == []
     transport.close()
     wait_until(lambda: not push.connections)
@@ -195,14 +185,16 @@ def test_a_name_that_takes_long_to_resolve_holds_up_no_other(
         return resolve(host, *rest, **named)  # type: ignore[call-overload]
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    for n in range(20):
-        send(transport, f"https://{n}.invalid", [-1 - n])
+    unknown = [f"https://{n}.invalid" for n in range(20)]
+    assert not any(map(transport.room, unknown))
     send(transport, push.origin, range(20))
     assert {answer.status for answer in answers(transport, 20)} == {201}
     released.set()
-    assert {(a.reason, a.untouched) for a in answers(transport, 20)} == {
-        ("host name unknown", True)
-    }
+    found: dict[str, str] = {}
+    while len(found) < 20:
+        assert transport.poll(1.0) == []
+        found |= transport.unreachable()
+    assert found == dict.fromkeys(unknown, "host name unknown")
 
 
 def test_of_several_addresses_one_that_answers_is_taken(
@@ -290,10 +282,11 @@ def test_connections_unused_for_longest_are_closed_when_there_are_many(
         ("https://push.example", "/a b"),
         ("https://push.example", "/a\r\nx: y"),
         ("https://push.example", "/\u00e9"),
+        ("https://push.example", "/" + "x" * 4096),
     ],
 )
 def test_what_is_no_url_is_refused(transport: Transport, origin: str, path: str) -> None:
-    with pytest.raises(ValueError, match=r"none|[Pp]ort"):
+    with pytest.raises(ValueError, match=r"not an origin|not a path|too long|[Pp]ort"):
         transport.start(1, origin, path, (), b"")
     assert transport.free == 256
     assert transport.poll(3600) == []

@@ -1,4 +1,4 @@
-"""Readers' clocks: quiet hours and dates in any zone, through every change of clocks; pure."""
+"""Readers' clocks: quiet hours and dates in any zone, across every change of clocks."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def there(zone: str, at: int) -> int:
 
 
 @given(ZONES, QUIET, QUARTERS)
-def test_quiet_hours_are_what_the_readers_clock_says_at_every_quarter_hour(
+def test_quiet_hours_follow_the_readers_clock_at_every_quarter_hour(
     zone: str, quiet: Quiet, at: int
 ) -> None:
-    said = quiet_times(zone, quiet, at)
+    times = quiet_times(zone, quiet, at)
     if quiet.start == quiet.end:
-        assert said == QuietTimes(0, 0)
+        assert times == QuietTimes(0, 0)
         return
-    assert bool(said.quiet_until) == quiet.covers(there(zone, at))
-    until = said.quiet_until // QUARTER if said.quiet_until else at
+    assert bool(times.quiet_until) == quiet.covers(there(zone, at))
+    until = times.quiet_until // QUARTER if times.quiet_until else at
     assert all(quiet.covers(there(zone, one)) for one in range(at, until))
     assert not quiet.covers(there(zone, until))
-    next = said.quiet_from // QUARTER
+    next = times.quiet_from // QUARTER
     assert all(not quiet.covers(there(zone, one)) for one in range(until, next))
     assert quiet.covers(there(zone, next))
 
 
-def test_a_night_in_which_clocks_are_changed_is_an_hour_shorter_or_longer() -> None:
+def test_night_in_which_clocks_change_is_an_hour_shorter_or_longer() -> None:
     # Riga is two hours ahead of UTC in winter, three in summer.
     spring = quiet_times("Europe/Riga", NIGHT, quarter("2026-03-28T23:00"))
     assert (utc(spring.quiet_until), utc(spring.quiet_from)) == ("29 04:00", "29 19:00")
@@ -58,22 +58,22 @@ def test_a_night_in_which_clocks_are_changed_is_an_hour_shorter_or_longer() -> N
     assert (utc(autumn.quiet_until), utc(autumn.quiet_from)) == ("25 05:00", "25 20:00")
 
 
-def test_who_named_no_zone_lives_by_utc() -> None:
+def test_reader_without_a_zone_has_utc() -> None:
     assert utc(quiet_times("", NIGHT, quarter("2026-06-01T23:00")).quiet_until) == "02 07:00"
     assert day("", quarter("2026-06-01T23:45")) == 20260601
 
 
-def test_who_lives_in_a_zone_that_this_machine_does_not_know_lives_by_utc() -> None:
+def test_reader_in_a_zone_unknown_to_this_machine_has_utc() -> None:
     at = quarter("2026-06-01T23:00")
     assert quiet_times("Mars/Olympus_Mons", NIGHT, at) == quiet_times("", NIGHT, at)
 
 
-def test_a_date_begins_at_midnight_there() -> None:
+def test_date_begins_at_midnight_in_the_readers_zone() -> None:
     at = quarter("2026-06-01T20:45")
     assert [day("Europe/Riga", at), day("Europe/Riga", at + 1)] == [20260601, 20260602]
     assert day("America/Los_Angeles", at) == 20260601
 
 
-def test_a_clocks_time_that_does_not_exist_comes_later_of_a_doubled_one_the_first() -> None:
+def test_missing_time_moves_forward_and_of_a_doubled_one_the_first_counts() -> None:
     assert moment("Europe/Riga", "2026-03-29T03:30") == quarter("2026-03-29T01:30") * QUARTER
     assert moment("Europe/Riga", "2026-10-25T03:30") == quarter("2026-10-25T00:30") * QUARTER

@@ -1,4 +1,4 @@
-"""What readers chose, asked of one alert again and again while their clocks go on; pure."""
+"""The delivery rules of one alert, asked again while readers' clocks go on."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ EVENING = MORNING + 15 * 3600
 
 
 def rules(began: float, ttl: int = 4 * 3600, send_at: SendAt | None = None) -> DeliveryRules:
-    said = Content(title="Late news", url="https://paper.example/story", ttl=ttl)
+    content = Content(title="Late news", url="https://paper.example/story", ttl=ttl)
     everyone = Audience(everyone=True)
     alert = Notification(
-        1, said, everyone, State.SENDING, began, "a test", started_at=began, send_at=send_at
+        1, content, everyone, State.SENDING, began, "a test", started_at=began, send_at=send_at
     )
     return DeliveryRules(alert, NewsroomDefaults(NIGHT, 0), lambda _zone: "UTC")
 
@@ -29,7 +29,7 @@ def reader(**chosen: object) -> Record:
     )  # type: ignore[arg-type]
 
 
-def test_who_is_asleep_is_held_but_for_the_last_minute_in_which_the_alert_waits() -> None:
+def test_alert_is_held_in_quiet_hours_and_waits_in_their_last_minute() -> None:
     asked = rules(MORNING - 300)
     before = asked.of(reader(), MORNING - 61)
     assert (before.outcome, before.wakes) == (Outcome.SKIPPED, int(MORNING) // 900)
@@ -38,20 +38,20 @@ def test_who_is_asleep_is_held_but_for_the_last_minute_in_which_the_alert_waits(
     assert (after.outcome, after.waits_until) == (None, 0)
 
 
-def test_a_minute_before_it_is_quiet_it_is_quiet_already() -> None:
+def test_last_minute_before_quiet_hours_counts_as_quiet() -> None:
     asked = rules(EVENING - 300)
     assert asked.of(reader(), EVENING - 61).expires == EVENING
     assert asked.of(reader(), EVENING - 59).why == "quiet"
 
 
-def test_a_pause_ends_when_it_ends() -> None:
+def test_pause_ends_on_time() -> None:
     asked, noon = rules(MORNING + 4 * 3600), MORNING + 5 * 3600
     one = reader(paused_until=int(noon))
     assert asked.of(one, noon - 1).why == "paused"
     assert asked.of(one, noon).outcome is None
 
 
-def test_an_alert_good_for_a_minute_reaches_whose_clock_shows_its_time() -> None:
+def test_alert_with_a_ttl_of_a_minute_is_sent_at_its_local_time() -> None:
     send_at = SendAt(MORNING, wall="2026-06-02T12:00:00")
     asked, noon = rules(MORNING, ttl=60, send_at=send_at), MORNING + 5 * 3600
     assert asked.of(reader(), noon - 1).waits_until == noon

@@ -1,4 +1,4 @@
-"""Which endpoints are stored and sent to, and which look as if they should be."""
+"""Endpoints that are allowed, and endpoints that only look as if they were."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GOOGLE = "https://fcm.googleapis.com/fcm/send/abc"
         ("https://wns2-by3p.notify.windows.com/w/?token=abc%2b", "microsoft"),
     ],
 )
-def test_the_endpoints_of_every_browser_are_kept_byte_for_byte(url: str, service: str) -> None:
+def test_endpoints_of_every_browser_are_kept_byte_for_byte(url: str, service: str) -> None:
     policy = EndpointPolicy()
     endpoint = policy.parse(url)
     assert endpoint.url == url
@@ -106,19 +106,19 @@ def test_the_endpoints_of_every_browser_are_kept_byte_for_byte(url: str, service
         GOOGLE.ljust(MAX_LENGTH + 1, "x"),
     ],
 )
-def test_anything_else_is_refused_without_repeating_it(url: str) -> None:
+def test_any_other_endpoint_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(EndpointError) as refusal:
         EndpointPolicy().parse(url)
     assert len(url) < 8 or url not in str(refusal.value)
 
 
-def test_the_longest_endpoint_is_still_taken() -> None:
+def test_endpoint_of_the_greatest_length_is_taken() -> None:
     url = GOOGLE.ljust(MAX_LENGTH, "x")
     assert EndpointPolicy().parse(url).url == url
 
 
 @pytest.mark.parametrize("origin", ["https://127.0.0.1:8443", "http://127.0.0.1:8080"])
-def test_an_origin_that_is_listed_is_allowed_to_the_letter(origin: str) -> None:
+def test_only_exactly_the_listed_origin_is_allowed(origin: str) -> None:
     listed = EndpointPolicy((origin,))
     endpoint = listed.parse(f"{origin}/wpush/v2/abc")
     assert endpoint.origin == origin
@@ -145,7 +145,7 @@ VISIBLE = string.ascii_letters + string.digits + "-_.~:/?[]@!$&'()*+,;=%\"<>^`{|
     prefix=st.sampled_from(["/", *KNOWN_PREFIXES]),
     rest=st.text(VISIBLE, min_size=1),
 )
-def test_whatever_is_accepted_is_kept_byte_for_byte(host: str, prefix: str, rest: str) -> None:
+def test_accepted_endpoint_is_kept_byte_for_byte(host: str, prefix: str, rest: str) -> None:
     url = f"https://{host}{prefix}{rest}"
     endpoint = EndpointPolicy().parse(url)
     assert endpoint.url == url
@@ -154,7 +154,7 @@ def test_whatever_is_accepted_is_kept_byte_for_byte(host: str, prefix: str, rest
 
 
 @given(st.one_of(st.text(), st.text().map(lambda rest: "https://" + rest)))
-def test_any_text_is_refused_or_leads_to_a_push_service(url: str) -> None:
+def test_any_text_is_refused_or_names_a_push_service(url: str) -> None:
     policy = EndpointPolicy()
     try:
         endpoint = policy.parse(url)

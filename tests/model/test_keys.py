@@ -18,14 +18,14 @@ def openssl_takes(point: bytes) -> bool:
 
 
 @given(st.integers(1, 2**255), st.binary(min_size=64, max_size=64))
-def test_a_point_is_on_the_curve_where_openssl_says_so(number: int, anywhere: bytes) -> None:
+def test_point_is_on_the_curve_if_openssl_says_so(number: int, anywhere: bytes) -> None:
     point = VapidKey(number.to_bytes(32, "big")).public
     assert on_p256(point)
     for other in (point[:64] + bytes((point[64] ^ 1,)), b"\x04" + anywhere):
         assert on_p256(other) == openssl_takes(other)
 
 
-def test_a_point_whose_coordinate_is_not_reduced_is_none() -> None:
+def test_point_with_an_unreduced_coordinate_is_refused() -> None:
     known = ec.EllipticCurvePublicKey.from_encoded_point(
         ec.SECP256R1(), b"\x02" + bytes(31) + b"\5"
     )

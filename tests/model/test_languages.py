@@ -1,4 +1,4 @@
-"""In which language an alert is, and which way it runs, so that it is read out and shown right."""
+"""Language and direction of an alert, by which browsers read it out and show it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def client(redis_url: str) -> Client:
 
 
 def shown(one: Notification) -> dict[str, Any]:
-    """What a browser is to show of a notification."""
-    said = json.loads(Payload(one, "https://push.example").carrying("r" * 22))
-    found: dict[str, Any] = said["notification"]
+    """What a browser is to show."""
+    document = json.loads(Payload(one, "https://push.example").carrying("r" * 22))
+    found: dict[str, Any] = document["notification"]
     return found
 
 
@@ -40,24 +40,24 @@ def publish(client: Client, **more: Any) -> Notification:
     return client.runtime.publishing.get(int(answer.json["id"]))
 
 
-def test_an_alert_is_in_the_sites_language_and_runs_its_way(client: Client) -> None:
-    said = shown(publish(client))
-    assert (said["lang"], said["dir"]) == ("ar-EG", "rtl")
+def test_alert_has_the_sites_language_and_its_direction(client: Client) -> None:
+    document = shown(publish(client))
+    assert (document["lang"], document["dir"]) == ("ar-EG", "rtl")
 
 
-def test_an_alert_may_name_a_language_of_its_own(client: Client) -> None:
-    said = shown(publish(client, lang="fr-ca"))
-    assert (said["lang"], said["dir"]) == ("fr-CA", "auto")
+def test_alert_may_name_a_language_of_its_own(client: Client) -> None:
+    document = shown(publish(client, lang="fr-ca"))
+    assert (document["lang"], document["dir"]) == ("fr-CA", "auto")
 
 
-def test_without_a_setting_nothing_is_claimed(redis_url: str) -> None:
+def test_alert_has_no_language_without_the_setting(redis_url: str) -> None:
     client = Client(make_app(redis_url))
-    said = shown(publish(client))
-    assert "lang" not in said
-    assert said["dir"] == "auto"
+    document = shown(publish(client))
+    assert "lang" not in document
+    assert document["dir"] == "auto"
 
 
-def test_a_draft_keeps_its_language_and_a_correction_takes_it_over(client: Client) -> None:
+def test_draft_keeps_its_language_and_a_correction_takes_it_over(client: Client) -> None:
     token = client.add_token()
     draft = publish(client, lang="fr", draft=True)
     answer = client.call("PATCH", f"{NOTIFICATIONS}/{draft.id}", {"title": "À flot"}, token=token)
@@ -73,13 +73,13 @@ def test_a_draft_keeps_its_language_and_a_correction_takes_it_over(client: Clien
     assert shown_again["lang"] == "fr"
 
 
-def test_what_was_stored_before_alerts_had_a_language_has_none() -> None:
-    said = content().as_json()
-    del said["lang"]
-    assert type(content()).from_json(said) == content()
+def test_alert_stored_without_a_language_has_none() -> None:
+    document = content().as_json()
+    del document["lang"]
+    assert type(content()).from_json(document) == content()
 
 
-def test_the_readers_test_is_in_the_language_of_its_words(client: Client) -> None:
+def test_readers_test_has_the_language_of_its_words(client: Client) -> None:
     for number, (locale, lang) in enumerate({"de-AT": "de", "lv": "en"}.items()):
         answer = client.call(
             "POST", f"{API}/subscriptions", {"subscription": browser(number), "locale": locale}
@@ -87,23 +87,23 @@ def test_the_readers_test_is_in_the_language_of_its_words(client: Client) -> Non
         where = f"{API}/subscriptions/{answer.json['id']}/test"
         assert client.call("POST", where, token=answer.json["token"]).status_code == 202
         newest = max(client.runtime.store.notifications.active())
-        said = shown(client.runtime.publishing.get(newest))
-        assert (said["lang"], said["dir"]) == (lang, "auto")
+        document = shown(client.runtime.publishing.get(newest))
+        assert (document["lang"], document["dir"]) == (lang, "auto")
 
 
-def test_what_was_held_comes_in_the_language_of_its_headlines() -> None:
+def test_combined_alerts_have_the_language_of_their_headlines() -> None:
     one = Notification(1, content(lang="he"), Audience(everyone=True), State.SENT, 0.0, "a test")
     wave = replace(one, id=3, content=content("While you slept"), audience=Audience(waking=1))
     made = combined(wave, [one, replace(one, id=2)], "en", "https://push.example")
-    said = json.loads(made.carrying("r" * 22))["notification"]
-    assert (said["lang"], said["dir"]) == ("he", "rtl")
+    document = json.loads(made.carrying("r" * 22))["notification"]
+    assert (document["lang"], document["dir"]) == ("he", "rtl")
 
 
-def test_the_language_counts_for_what_an_alert_has_room_for(client: Client) -> None:
+def test_language_counts_against_the_size_of_an_alert(client: Client) -> None:
     def over(**more: Any) -> str:
-        said = NEWS | {"icon": f"https://paper.example/{'i' * 1900}", "body": "x" * 990} | more
-        said["image"] = f"https://paper.example/{'i' * 1300}"
-        answer = client.call("POST", NOTIFICATIONS, said, token=client.add_token())
+        document = NEWS | {"icon": f"https://paper.example/{'i' * 1900}", "body": "x" * 990} | more
+        document["image"] = f"https://paper.example/{'i' * 1300}"
+        answer = client.call("POST", NOTIFICATIONS, document, token=client.add_token())
         assert answer.status_code == 422
         detail: str = answer.json["errors"][0]["detail"]
         return detail.split(" bytes")[0].removeprefix("The alert is ")
@@ -115,7 +115,7 @@ def test_the_language_counts_for_what_an_alert_has_room_for(client: Client) -> N
 
 
 @pytest.mark.parametrize("lang", ["", "English", "e", "en_GB", "x" * 40, 7, "en-"])
-def test_what_is_no_language_is_refused_by_name(client: Client, lang: object) -> None:
+def test_text_that_is_no_language_is_refused_with_its_field(client: Client, lang: object) -> None:
     answer = client.call("POST", NOTIFICATIONS, NEWS | {"lang": lang}, token=client.add_token())
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "lang")
 
@@ -124,7 +124,7 @@ def test_what_is_no_language_is_refused_by_name(client: Client, lang: object) ->
     ("tag", "usual"),
     [("EN", "en"), ("pt-br", "pt-BR"), ("zh-hant-tw", "zh-Hant-TW"), ("de-x-AB", "de-x-ab")],
 )
-def test_a_language_tag_is_kept_in_its_usual_spelling(tag: str, usual: str) -> None:
+def test_language_tag_is_kept_in_its_usual_spelling(tag: str, usual: str) -> None:
     assert language_tag(tag) == usual
 
 
@@ -142,5 +142,5 @@ def test_a_language_tag_is_kept_in_its_usual_spelling(tag: str, usual: str) -> N
         ("arn", False),
     ],
 )
-def test_a_language_is_written_from_right_to_left_or_not(tag: str, rtl: bool) -> None:
+def test_language_is_written_from_right_to_left_or_not(tag: str, rtl: bool) -> None:
     assert right_to_left(tag) is rtl

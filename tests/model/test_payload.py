@@ -1,4 +1,4 @@
-"""What reaches a browser is a Declarative Web Push document: Safari shows it without a worker."""
+"""The payload is a Declarative Web Push document, which Safari shows without a worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from service.model.payload import Payload
 from tests.support.client import NOTIFICATIONS, Client
 
-# What Safari 18.4 takes (webkit.org/blog/16535), and of which type; it shows nothing else.
+# Fields and types that Safari 18.4 takes (webkit.org/blog/16535); it shows no others.
 KNOWN = {
     **{"title": str, "body": str, "navigate": str, "dir": str, "lang": str, "tag": str},
     **{"timestamp": int, "renotify": bool, "icon": str, "image": str, "actions": list},
@@ -42,20 +42,20 @@ def is_absolute(link: object) -> bool:
     return parts.scheme == "https" and bool(parts.netloc)
 
 
-@pytest.mark.parametrize("said", [LEAST, MOST])
+@pytest.mark.parametrize("asked", [LEAST, MOST])
 @pytest.mark.parametrize("receipt", ["r" * 22, None])
-def test_a_browser_that_knows_declarative_push_can_show_it_by_itself(
-    client: Client, said: dict[str, Any], receipt: str | None
+def test_browser_with_declarative_push_can_show_the_payload_by_itself(
+    client: Client, asked: dict[str, Any], receipt: str | None
 ) -> None:
-    answer = client.call("POST", NOTIFICATIONS, said, token=client.add_token())
+    answer = client.call("POST", NOTIFICATIONS, asked, token=client.add_token())
     runtime = client.runtime
     one = runtime.publishing.get(int(answer.json["id"]))
     document = json.loads(Payload(one, runtime.config.public_url).carrying(receipt))
     assert document["web_push"] == 8030
     shown = document["notification"]
     assert {name: type(value) for name, value in shown.items()} == {n: KNOWN[n] for n in shown}
-    assert (shown["title"], shown["navigate"]) == (said["title"], said["url"])
-    assert shown["dir"] == ("rtl" if said is MOST else "auto")
+    assert (shown["title"], shown["navigate"]) == (asked["title"], asked["url"])
+    assert shown["dir"] == ("rtl" if asked is MOST else "auto")
     actions = shown.get("actions", [])
     assert [set(action) for action in actions] == [{"action", "title", "navigate"}] * len(actions)
     links = [shown["navigate"], *(action["navigate"] for action in actions)]

@@ -1,4 +1,4 @@
-"""Times as publishers write them, daylight-saving changes above all."""
+"""Times as publishers write them, above all when clocks change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ZONES = (
 
 
 @pytest.mark.parametrize(
-    ("said", "means"),
+    ("text", "means"),
     [
         ("2026-03-29T18:00:00+02:00", "2026-03-29T16:00:00Z"),
         ("2026-03-29t18:00:00z", "2026-03-29T18:00:00Z"),
@@ -33,7 +33,7 @@ ZONES = (
         ("2026-03-29T01:59:59[Europe/Berlin]", "2026-03-29T00:59:59Z"),
         ("2026-03-29T02:30[Europe/Berlin]", "2026-03-29T01:30:00Z"),
         ("2026-03-29T03:00[Europe/Berlin]", "2026-03-29T01:00:00Z"),
-        # Clocks go from 03:00 to 02:00: half past two comes twice; the first unless it is said.
+        # Clocks go from 03:00 to 02:00: half past two comes twice, first with +02:00.
         ("2026-10-25T02:30[Europe/Berlin]", "2026-10-25T00:30:00Z"),
         ("2026-10-25T02:30+02:00[Europe/Berlin]", "2026-10-25T00:30:00Z"),
         ("2026-10-25T02:30+01:00[Europe/Berlin]", "2026-10-25T01:30:00Z"),
@@ -45,15 +45,15 @@ ZONES = (
         ("2011-12-30T12:00[Pacific/Apia]", "2011-12-30T22:00:00Z"),
     ],
 )
-def test_a_moment_is_read_as_the_clocks_there_show_it(said: str, means: str) -> None:
+def test_time_is_read_as_clocks_in_its_zone_show_it(text: str, means: str) -> None:
     expected = datetime.fromisoformat(
         means.replace("Z", "0000+00:00" if "." in means else "+00:00")
     )
-    assert times.read(said).at == expected.timestamp()
+    assert times.read(text).at == expected.timestamp()
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         *("", "now", "18:00", "2026-03-29", "1774800000", "2026-03-29T18:00", "2026-03-29 18:00Z"),
         *("2026-03-29T18:00[Europe/Bielefeld]", "2026-03-29T18:00[]", "2026-03-29T18:00[UTC"),
@@ -69,18 +69,16 @@ def test_a_moment_is_read_as_the_clocks_there_show_it(said: str, means: str) -> 
         *("2026-03-29T18:00Z\n", "٢٠٢٦-03-29T18:00Z", "+002026-03-29T18:00Z"),
     ],
 )
-def test_what_is_no_moment_is_refused_in_words(said: str) -> None:
+def test_text_that_is_no_time_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(must|is|has) "):
-        times.read(said)
+        times.read(text)
 
 
 @given(
     st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)),
     st.sampled_from(ZONES),
 )
-def test_a_wall_clocks_time_is_the_first_moment_that_it_shows_or_is_moved_forward(
-    wall: datetime, zone: str
-) -> None:
+def test_wall_time_means_its_first_moment_or_is_moved_forward(wall: datetime, zone: str) -> None:
     wall = wall.replace(microsecond=0)
 
     moment = datetime.fromtimestamp(times.read(f"{wall.isoformat()}[{zone}]").at, timezone.utc)
@@ -99,5 +97,5 @@ def test_a_wall_clocks_time_is_the_first_moment_that_it_shows_or_is_moved_forwar
 
 
 @given(st.integers(0, 7_000_000_000), st.sampled_from(("", *ZONES)))
-def test_what_is_written_is_read_as_the_same(at: int, zone: str) -> None:
+def test_written_time_is_read_as_the_same(at: int, zone: str) -> None:
     assert times.read(times.write(SendAt(at, zone))) == SendAt(at, zone)

@@ -1,4 +1,4 @@
-"""Keys derived in idle time are what the next alert is sent with, each of them once."""
+"""Breaking news: keys prepared in idle time, each used once, and overtaking a running send."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ WINDOW = 256
 
 
 def used(push: PushService) -> list[bytes]:
-    """The sender's public keys in the bodies that came, without their 0x04 (RFC 8188, `keyid`)."""
+    """The sender's public keys in the received bodies, without their 0x04 (RFC 8188, `keyid`)."""
     return [message.body[22:86] for message in push.received]
 
 
 def filled(installation: Installation, count: int) -> set[bytes]:
-    """Let a worker fill the pool, and return the public keys that are in it."""
+    """Let a worker fill the pool of prepared keys; return their public halves."""
     worker = installation.worker()
     wait_until(lambda: installation.runtime.store.prepared.ready() == count)
     installation.end(worker)
@@ -41,7 +41,7 @@ def peek(installation: Installation) -> set[bytes]:
     return ready
 
 
-def test_an_alert_takes_the_keys_that_are_ready_and_none_of_them_twice(
+def test_alert_uses_prepared_keys_and_none_of_them_twice(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
@@ -59,7 +59,7 @@ def test_an_alert_takes_the_keys_that_are_ready_and_none_of_them_twice(
         installation.end(worker)
 
 
-def test_a_test_to_one_browser_leaves_all_keys_where_they_are(
+def test_test_to_one_browser_uses_no_prepared_key(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
@@ -74,7 +74,7 @@ def test_a_test_to_one_browser_leaves_all_keys_where_they_are(
     assert ready == peek(installation)
 
 
-def test_switched_off_no_key_is_derived_beforehand_and_what_there_was_is_dropped(
+def test_switched_off_no_key_is_prepared_and_the_pool_is_dropped(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(1000)
@@ -89,7 +89,7 @@ def test_switched_off_no_key_is_derived_beforehand_and_what_there_was_is_dropped
 
 
 @pytest.mark.alone
-def test_a_breaking_alert_comes_before_whatever_of_a_large_one_was_not_started_yet(
+def test_breaking_alert_starts_before_the_rest_of_a_running_send(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(50_000)
@@ -111,14 +111,14 @@ def test_a_breaking_alert_comes_before_whatever_of_a_large_one_was_not_started_y
     for message in push.received:
         (urgent if message.headers["urgency"] == "high" else others).append(message.at)
     started = sum(published_at < at < urgent[0] for at in others)
-    assert started <= 2 * WINDOW, "a window of each worker's"
+    assert started <= 2 * WINDOW, "one window for each worker"
     assert len(others) < 50_000
 
 
-def test_a_breaking_alert_for_which_all_sleep_is_written_down_as_it_goes(
+def test_breaking_alert_to_sleeping_readers_is_recorded_before_many_batches_are_held(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a million sleepers the first batches would else be another worker's before that."""
+    """With a million sleepers, the leases of the first batches would end before the record."""
     installation.seed(160)
     choose(installation, range(160), quiet=around_now())
     id, sending = installation.publish(kind="breaking"), installation.runtime.store.sending

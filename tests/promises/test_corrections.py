@@ -1,4 +1,4 @@
-"""Corrections: those reached get the new text once, those not yet get it at once, nobody both."""
+"""Corrections: every reader ends with the new text, and gets it once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def topics(push: PushService) -> set[str]:
 
 
 @pytest.mark.redis
-def test_a_correction_in_the_middle_gives_everybody_the_new_text_and_nobody_two(
+def test_correction_during_a_send_gives_every_reader_the_new_text_once(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(3000)
@@ -37,7 +37,7 @@ def test_a_correction_in_the_middle_gives_everybody_the_new_text_and_nobody_two(
     with_old = installation.outcomes(second)["accepted"]
     assert 800 <= with_old < 3000
     assert len(push.received) == 3000 + with_old
-    assert len(topics(push)) == 1, "the push service replaces what it still keeps"
+    assert len(topics(push)) == 1, "the push service replaces a message that it still keeps"
     times = Counter(message.path for message in push.received)
     assert set(times.values()) <= {1, 2}
     shown = installation.runtime.publishing.get(first)
@@ -45,7 +45,7 @@ def test_a_correction_in_the_middle_gives_everybody_the_new_text_and_nobody_two(
     assert shown.corrections == (second,)
 
 
-def test_a_correction_of_what_was_sent_goes_to_those_who_got_it_and_are_still_here(
+def test_correction_goes_to_readers_who_have_the_alert_and_are_still_subscribed(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(300)
@@ -64,7 +64,7 @@ def test_a_correction_of_what_was_sent_goes_to_those_who_got_it_and_are_still_he
     assert installation.runtime.publishing.get(right).corrects == first
 
 
-def test_a_correction_that_leaves_those_reached_alone_is_finished_at_once(
+def test_correction_that_does_not_replace_is_sent_at_once_to_nobody(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(100)
@@ -78,7 +78,7 @@ def test_a_correction_that_leaves_those_reached_alone_is_finished_at_once(
     assert len(push.received) == 100
 
 
-def test_a_second_correction_ends_the_first(installation: Installation, push: PushService) -> None:
+def test_second_correction_ends_the_first(installation: Installation, push: PushService) -> None:
     installation.seed(2000)
     installation.worker()
     installation.clock()
@@ -93,7 +93,7 @@ def test_a_second_correction_ends_the_first(installation: Installation, push: Pu
     assert installation.outcomes(right) == {"accepted": 2000}
 
 
-def test_a_test_to_one_browser_and_what_nobody_got_cannot_be_corrected(
+def test_neither_a_test_nor_an_alert_that_reached_nobody_can_be_corrected(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(10)
@@ -109,7 +109,7 @@ def test_a_test_to_one_browser_and_what_nobody_got_cannot_be_corrected(
     assert installation.runtime.publishing.get(nobody).corrections == ()
 
 
-def test_the_new_text_replaces_the_old_one_on_the_screen(
+def test_new_text_replaces_the_old_one_on_the_screen(
     installation: Installation, push: PushService
 ) -> None:
     browser = push.subscribe(installation.vapid.public)
@@ -129,6 +129,6 @@ def test_the_new_text_replaces_the_old_one_on_the_screen(
     installation.over(installation.correct(first, "Nobody dead").id)
     shown: defaultdict[str, list[str]] = defaultdict(list)
     for message in wait_until(lambda: push.received[:2] if len(push.received) == 2 else []):
-        said = json.loads(browser.decrypt(message.body))["notification"]
-        shown[said["tag"]].append(said["title"])
+        document = json.loads(browser.decrypt(message.body))["notification"]
+        shown[document["tag"]].append(document["title"])
     assert list(shown.values()) == [["Ten dead", "Nobody dead"]]

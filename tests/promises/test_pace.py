@@ -1,4 +1,4 @@
-"""A push service that goes on limiting us: at its pace, newest readers first, nobody twice."""
+"""A push service with a lasting rate limit: sent at its pace, the newest readers first."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ ROW = policy.Verdict(None, limited=True)
 
 
 def health(store: Store, allowed: int = 0) -> Health:
-    return Health(store.services, 256, lambda _ids: False, lambda _origin: allowed)
+    return Health(
+        store.services, 256, lambda _origin: 9999, lambda _ids: False, lambda _origin: allowed
+    )
 
 
-def test_what_is_over_within_a_minute_is_no_pace(store: Store) -> None:
+def test_rate_limit_that_ends_within_a_minute_makes_no_pace(store: Store) -> None:
     now = time.time()
     limits = [store.services.limited(ORIGIN, now + at, now + at + 1) for at in (0, 3, 6, 9)]
     assert [limit.times for limit in limits] == [1, 2, 3, 4]
@@ -45,7 +47,7 @@ def test_what_is_over_within_a_minute_is_no_pace(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("allowed", "pace"), [(0, 1000), (290_000, 290_000)])
-def test_a_limit_that_lasts_is_a_pace_what_it_let_through_in_a_minute_and_no_less_than_1000(
+def test_lasting_rate_limit_makes_a_pace_of_the_last_minutes_answers(
     store: Store, allowed: int, pace: int
 ) -> None:
     now = time.time()
@@ -56,18 +58,18 @@ def test_a_limit_that_lasts_is_a_pace_what_it_let_through_in_a_minute_and_no_les
     assert store.services.paced()[ORIGIN].per_minute == pace
 
 
-def test_after_a_good_spell_the_count_begins_anew(store: Store) -> None:
+def test_rate_limits_are_counted_anew_after_a_minute_without_one(store: Store) -> None:
     store.services.limited(ORIGIN, 1000.0, 1010.0)
     assert store.services.limited(ORIGIN, 1069.0, 1080.0).times == 2
     assert store.services.limited(ORIGIN, 1141.0, 1150.0) == (1, 1141.0, 1150.0)
 
 
-def test_elsewhere_only_many_recipients_make_a_limit_for_us(store: Store) -> None:
+def test_rate_limits_of_single_recipients_make_the_service_rest_only_if_many(store: Store) -> None:
     one = health(store)
     apple = one.of("https://web.push.apple.com", "apple")
     for _ in range(80):
         one.answered(apple, SubscriptionId(0, 1), ROW, 429)
-    assert store.services.resting() == {}, "it limits one recipient"
+    assert store.services.resting() == {}, "all answers were about one recipient"
     for number in range(49):
         one.answered(apple, SubscriptionId(0, number), ROW, 429)
     assert store.services.resting() == {}
@@ -76,8 +78,8 @@ def test_elsewhere_only_many_recipients_make_a_limit_for_us(store: Store) -> Non
 
 
 @pytest.mark.redis
-def test_all_workers_together_get_what_a_pace_allows(store: Store) -> None:
-    pace = Pace(630, 0.0)  # ten a second, as kept
+def test_workers_together_take_no_more_than_the_pace_allows(store: Store) -> None:
+    pace = Pace(630, 0.0)  # ten a second
     begun = time.monotonic()
     taken = 0
     while (passed := time.monotonic() - begun) < 2.0:
@@ -87,9 +89,9 @@ def test_all_workers_together_get_what_a_pace_allows(store: Store) -> None:
 
 
 @pytest.mark.redis
-def test_a_pace_ends_only_when_it_was_not_exceeded_since(store: Store) -> None:
+def test_pace_ends_only_if_it_was_not_exceeded_since(store: Store) -> None:
     store.services.pace(ORIGIN, Pace(1000, 100.0))
-    assert not store.services.pace(ORIGIN, Pace(5000, 200.0)), "the first worker's word counts"
+    assert not store.services.pace(ORIGIN, Pace(5000, 200.0)), "the pace of the first worker counts"
     store.services.limited(ORIGIN, 500.0, 510.0)
     assert not store.services.unpace(ORIGIN, since=505.0)
     assert store.services.paced() == {ORIGIN: Pace(1000, 100.0)}
@@ -97,7 +99,9 @@ def test_a_pace_ends_only_when_it_was_not_exceeded_since(store: Store) -> None:
     assert store.services.paced() == {}
 
 
-def test_nobody_is_in_two_hands_while_workers_know_other_paces(installation: Installation) -> None:
+def test_no_recipient_has_two_workers_while_only_one_knows_of_a_pace(
+    installation: Installation,
+) -> None:
     installation.seed(5000)
     sending, dispatch = installation.runtime.store.sending, installation.runtime.dispatch
     id = installation.publish()
@@ -106,23 +110,24 @@ def test_nobody_is_in_two_hands_while_workers_know_other_paces(installation: Ins
     second = sending.claim(id, 0, f"two:1 {ORIGIN}", 5000)
     assert first is not None
     assert second is not None
-    assert sending.release(id, second.batch, f"two:1 {ORIGIN}", wait_ms=60_000, left=True)
+    back = {"wait_ms": 60_000, "left": True, "undone": len(second.pending)}
+    assert sending.release(id, second.batch, f"two:1 {ORIGIN}", **back)
     third = sending.claim(id, 0, f"two:2 {ORIGIN}", 5000)
     assert third is not None
-    assert not isinstance(third.batch, Recent), "the first may be sending to those of it"
+    assert not isinstance(third.batch, Recent), "the first may be sending to them"
     assert sending.release(id, first.batch, "one:1 ", wait_ms=0)
     recent = sending.claim(id, 0, f"two:3 {ORIGIN}", 5000)
     assert recent is not None
     assert isinstance(recent.batch, Recent)
-    assert sending.claim(id, 0, "one:2 ", 5000) is None, "who does not know of the pace waits"
+    assert sending.claim(id, 0, "one:2 ", 5000) is None, "it does not know of the pace"
     assert sending.claim(id, 0, f"two:4 {ORIGIN}", 5000) is not None
     assert sending.release(id, recent.batch, f"two:3 {ORIGIN}", wait_ms=None)
     again = sending.claim(id, 0, "one:3 ", 5000)
     assert again is not None
-    assert again.batch == second.batch, "what was left to it is due again"
+    assert again.batch == second.batch, "what was left waiting is due again"
 
 
-def test_the_clock_ends_a_pace_that_was_not_exceeded_for_a_day(
+def test_clock_ends_a_pace_that_was_not_exceeded_for_a_day(
     store: Store, installation: Installation
 ) -> None:
     now = time.time()
@@ -136,7 +141,7 @@ def test_the_clock_ends_a_pace_that_was_not_exceeded_for_a_day(
     assert set(store.services.paced()) == {"b", "c"}
 
 
-def test_a_paced_push_service_gets_no_more_than_it_allows_and_the_others_are_not_slowed(
+def test_paced_push_service_gets_no_more_than_its_pace_and_slows_no_other(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(400, origins=[push.origin, push.plain_origin])
@@ -148,19 +153,19 @@ def test_a_paced_push_service_gets_no_more_than_it_allows_and_the_others_are_not
     id = installation.publish()
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 400}
-    assert len(push.received) == 400, "nobody twice"
+    assert len(push.received) == 400, "no reader twice"
     slow = [one.at for one in push.received if one.endpoint.startswith(push.origin)]
     others = [one.at for one in push.received if not one.endpoint.startswith(push.origin)]
     assert len(slow) == len(others) == 200
-    assert max(others) < slow[0] + 0.5 * (slow[-1] - slow[0]), "they did not wait"
+    assert max(others) < slow[0] + 0.5 * (slow[-1] - slow[0]), "the others did not wait"
     for window in (1.0, 3.0, 6.0):
         most = max(sum(at <= other < at + window for other in slow) for at in slow)
-        # Two seconds' worth may be saved up, one be asked for ahead.
+        # Messages for two seconds may be saved up, and a worker asks for one second ahead.
         assert most <= per_second * (window + 3)
 
 
 def at_most(per_second: int) -> Rule:
-    """Answer 429 to whatever comes faster, two seconds' worth of which may come at once."""
+    """Answer 429 beyond this rate, of which two seconds may be saved up."""
     left, at = 2.0 * per_second, time.monotonic()
 
     def rule(message: Message) -> Answer | None:
@@ -175,13 +180,13 @@ def at_most(per_second: int) -> Rule:
     return rule
 
 
-def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_until_when(
+def test_rate_limited_push_service_gets_a_pace_and_the_desk_says_until_when(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(160)
     push.answer_with(at_most(25))
     now, services = time.time(), installation.runtime.store.services
-    for ago in (90, 45):  # so that the test need not go on for a minute
+    for ago in (90, 45):  # instead of waiting for more than a minute
         services.limited(push.origin, now - ago, now - ago + 30)
     client = Client(create_app(installation.config))
     token, desk = client.add_token(), client.app.test_client()
@@ -195,8 +200,8 @@ def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_unti
     since = time.monotonic() - (time.time() - pace.since)
     wait_until(lambda: push.received[-1].status == 201 and push.received[-1].at > since + 2)
 
-    said = client.call("GET", f"{API}/notifications/{id}", token=token).json
-    (limit,) = said["progress"]["limits"]
+    alert = client.call("GET", f"{API}/notifications/{id}", token=token).json
+    (limit,) = alert["progress"]["limits"]
     assert (limit["service"], limit["why"], limit["per_minute"]) == ("other", "429", 1000)
     last_reader_at = datetime.fromisoformat(limit["last_reader_at"].replace("Z", "+00:00"))
     page = desk.get(f"/desk/alerts/{id}/progress").text
@@ -205,20 +210,20 @@ def test_who_answers_429_beyond_a_small_rate_gets_a_pace_and_the_alert_says_unti
 
     over = installation.over(id)
     assert installation.outcomes(id) == {"accepted": 160}
-    # Two seconds' worth may be saved up, one be asked for ahead.
+    # Messages for two seconds may be saved up, and a worker asks for one second ahead.
     assert over.finished_at >= last_reader_at.timestamp() - 4
-    assert sum(one.status == 201 for one in push.received) == 160, "nobody twice"
+    assert sum(one.status == 201 for one in push.received) == 160, "no reader twice"
     limited = [one.at for one in push.received if one.status == 429]
-    assert max(limited) < since + 2, "at its pace it limits us no more"
+    assert max(limited) < since + 2, "at its pace it does not limit us any more"
 
 
-def test_who_was_seen_last_is_sent_to_first(installation: Installation, push: PushService) -> None:
+def test_readers_seen_last_are_sent_to_first(installation: Installation, push: PushService) -> None:
     installation.seed(300)
     redis = installation.runtime.store.redis
     (this_month,) = redis.keys(bitmap_key(0, "seen", "*"))
     days = int(time.time() // 86_400)
     earlier = bitmap_key(0, "seen", month_of(days - 62))
-    for number in range(200):  # of whom every second has no month at all
+    for number in range(200):  # every second of them was never seen
         redis.setbit(this_month, number, 0)
         if number % 2:
             redis.setbit(earlier, number, 1)
@@ -237,7 +242,7 @@ def test_who_was_seen_last_is_sent_to_first(installation: Installation, push: Pu
     assert order == sorted(order)
 
 
-def test_when_a_pace_begins_and_ends_in_the_middle_nobody_is_lost_or_sent_to_twice(
+def test_pace_that_begins_and_ends_during_a_send_loses_and_repeats_nothing(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(6000)
@@ -256,4 +261,4 @@ def test_when_a_pace_begins_and_ends_in_the_middle_nobody_is_lost_or_sent_to_twi
     services.unpace(push.origin, since=time.time())
     assert installation.over(id).state is State.SENT
     assert installation.outcomes(id) == {"accepted": 6000}
-    assert wait_until(lambda: len(push.received)) == 6000, "nobody twice"
+    assert wait_until(lambda: len(push.received)) == 6000, "no reader twice"

@@ -1,8 +1,8 @@
-"""One push service is sick: the others' readers have their alert as soon as ever.
+"""A failing push service does not slow down the readers of another one.
 
-Two push services on real sockets, each with half of the readers. The rates that are compared are
-of the same worker in the same minute, one alert after another. The healthy one answers half a
-second late, so that it is its answers that set the pace and not the machine's other work.
+Two push services on real sockets have half of the readers each. The compared rates are of the same
+worker in the same minute, one alert after another. The healthy push service answers half a second
+late, so that its answers set the pace and not the other work of this machine.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def bad_certificate(service: PushService) -> Iterator[None]:
 
 
 def sometimes(answer: Answer) -> Rule:
-    """Every twentieth message of a connection; the others as ever."""
+    """Give this answer to every twentieth message of a connection."""
     rule = every(20, answer)
     return lambda message: rule(message) or LATE
 
@@ -85,14 +85,14 @@ SICK = {
 
 @pytest.mark.alone
 @pytest.mark.parametrize("what", SICK)
-def test_readers_elsewhere_wait_no_longer_for_a_push_service_that(
+def test_readers_elsewhere_wait_no_longer_if_a_push_service(
     what: str, installation: Installation, push: PushService, sick: PushService
 ) -> None:
     installation.seed(2 * READERS)
     installation.worker()
     installation.clock()
     ratios: list[float] = []
-    # What else the machine does can only slow one of the two down: of three tries the best counts.
+    # Other work of the machine can only slow one of the two down: the best of three tries counts.
     while len(ratios) < 3 and max(ratios, default=0.0) < 0.9:
         well = rate(installation, push)
         wait_until(lambda: not installation.runtime.store.notifications.active(), timeout=60)
@@ -102,9 +102,9 @@ def test_readers_elsewhere_wait_no_longer_for_a_push_service_that(
 
 
 def rate(installation: Installation, push: PushService) -> float:
-    """Publish to everybody; return how many a second the healthy push service then takes.
+    """Publish to everyone; return the messages a second that the healthy push service takes.
 
-    Without the first quarter, in which connections are made and their windows open.
+    The first quarter is left out: connections are made then, and their windows open.
     """
     before = len(push.received)
     installation.publish()
@@ -115,7 +115,7 @@ def rate(installation: Installation, push: PushService) -> float:
 
 
 @pytest.mark.parametrize("sick", [True, False], indirect=True, ids=["HTTP/2", "HTTP/1.1"])
-def test_bodies_of_ten_megabytes_take_no_memory_and_cost_the_others_readers_nothing(
+def test_answers_of_ten_megabytes_take_no_memory_and_delay_no_other_reader(
     installation: Installation, push: PushService, sick: PushService
 ) -> None:
     bodies = {status: Answer(status, body=bytes(10_000_000)) for status in (201, 400)}
@@ -126,7 +126,7 @@ def test_bodies_of_ten_megabytes_take_no_memory_and_cost_the_others_readers_noth
     installation.clock()
     installation.over(
         installation.publish(Audience(subscription=SubscriptionId(0, 0)))
-    )  # to have it warm
+    )  # warms the worker up
     before = most_memory(worker)
 
     id = installation.publish()
@@ -138,18 +138,18 @@ def test_bodies_of_ten_megabytes_take_no_memory_and_cost_the_others_readers_noth
     refused = sum(status == 400 for status in answered.values())
     assert 0 < refused < 50
     assert installation.outcomes(id) == {"accepted": 200 - refused, "refused": refused}
-    assert most_memory(worker) - before < 20_000_000, "two bodies, of the 16 that come together"
+    assert most_memory(worker) - before < 20_000_000, "two bodies; 16 come together"
 
 
 def most_memory(process: Forked) -> int:
-    """The most memory in bytes that a process ever had resident."""
+    """The most resident memory that a process ever had, in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found
     return int(found[1]) * 1024
 
 
-def test_a_rest_that_one_worker_found_out_is_kept_by_the_other_and_ends_for_both(
+def test_rest_that_one_worker_begins_is_kept_by_the_other_and_ends_for_both(
     installation: Installation, push: PushService, sick: PushService
 ) -> None:
     push.answer_with(lambda _message: None)
@@ -163,22 +163,22 @@ def test_a_rest_that_one_worker_found_out_is_kept_by_the_other_and_ends_for_both
     sick.answer_with(lambda _message: Answer(503, {"retry-after": "10"}))
     services = installation.runtime.store.services
     with stopped(second):
-        found_out = installation.publish()
+        first_alert = installation.publish()
         rest = wait_until(lambda: services.resting().get(sick.origin))
         push.wait_for(3 * READERS, timeout=30)
     tried = len(sick.received)
     sick.answer_with(lambda _message: None)
     with stopped(first):
-        kept = installation.publish()
+        second_alert = installation.publish()
         push.wait_for(4 * READERS, timeout=30)
-        assert time.time() < rest.until, "it rested while the other worker sent"
+        assert time.time() < rest.until, "the other worker sent while the push service rested"
         assert len(sick.received) == tried
-    for id in (found_out, kept):
+    for id in (first_alert, second_alert):
         installation.over(id)
         assert installation.outcomes(id) == {"accepted": 2 * READERS}
     assert services.resting() == {}
     found_by = tried - 2 * READERS
-    assert 1 <= found_by <= WINDOW, "what was under way when it was found out, and no more"
+    assert 1 <= found_by <= WINDOW, "only messages under way when the rest began"
     ended = time.monotonic() - (time.time() - rest.until)
     assert min(message.at for message in sick.received[tried:]) >= ended - 0.01
     assert Counter(m.status for m in sick.received) == {201: 4 * READERS, 503: found_by}
@@ -193,7 +193,7 @@ def stopped(process: Forked) -> Iterator[None]:
         process.send_signal(signal.SIGCONT)
 
 
-def test_who_watches_an_alert_and_who_watches_the_house_see_a_push_service_rest_and_recover(
+def test_api_and_metrics_show_a_push_service_rest_and_recover(
     installation: Installation, sick: PushService
 ) -> None:
     sick.answer_with(lambda _message: Answer(503, {"retry-after": "1"}))
@@ -203,15 +203,15 @@ def test_who_watches_an_alert_and_who_watches_the_house_see_a_push_service_rest_
     installation.worker()
     installation.clock()
     everyone = Audience(everyone=True)
-    # Spread, so that it is far from over when the push service has recovered.
+    # Spread, so that it is not over when the push service has recovered.
     id = installation.runtime.publishing.publish(
         content(), everyone, by="a test", spread_minutes=10
     ).id
 
     def limits() -> list[dict[str, Any]]:
-        said = client.call("GET", f"{API}/notifications/{id}", token=token).json
-        assert said["status"] == "sending"
-        return said["progress"]["limits"]
+        alert = client.call("GET", f"{API}/notifications/{id}", token=token).json
+        assert alert["status"] == "sending"
+        return alert["progress"]["limits"]
 
     def resting() -> list[str]:
         figures = client.call("GET", "/metrics", token=token).text

@@ -1,4 +1,4 @@
-"""Alerts that wait: drafts, and what real clocks send later, never early and never twice."""
+"""Drafts and scheduled alerts: real clocks send each once and never early."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ NEWS = {
 def plan(
     installation: Installation, ahead: float, *, however_late: bool = False, **options: Any
 ) -> int:
-    """Schedule an alert so many seconds from now; its id."""
+    """Schedule an alert so many seconds from now; return its id."""
     send_at = SendAt(time.time() + ahead, however_late=however_late)
     publishing = installation.runtime.publishing
     return publishing.publish(content(**options), EVERYONE, by="a test", send_at=send_at).id
 
 
-# By real clocks ---------------------------------------------------------------------------------
+# With real clocks ---------------------------------------------------------------------------------
 
 
-def test_each_is_sent_once_and_never_early_though_three_clocks_run_and_the_leader_is_killed(
+def test_each_is_sent_once_and_never_early_though_the_leading_clock_is_killed(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(20)
@@ -64,7 +64,7 @@ def test_each_is_sent_once_and_never_early_though_three_clocks_run_and_the_leade
     assert push.refusals == []
 
 
-def test_what_a_clock_that_was_down_finds_is_sent_while_it_is_hardly_late_or_is_a_draft_again(
+def test_alert_that_is_much_too_late_becomes_a_draft_again(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(10)
@@ -80,16 +80,16 @@ def test_what_a_clock_that_was_down_finds_is_sent_while_it_is_hardly_late_or_is_
     assert (missed.state, missed.missed) == (State.DRAFT, True)
     assert missed.started_at is None
     assert len(push.received) == 20
-    # It is the editor's now, who may still send it.
+    # An editor may still send it.
     installation.runtime.publishing.send(much)
     over = installation.over(much)
     assert (over.state, over.missed) == (State.SENT, False)
 
 
-def test_the_time_of_an_alert_runs_from_when_it_is_sent(installation: Installation) -> None:
+def test_time_to_live_begins_when_the_alert_is_sent(installation: Installation) -> None:
     installation.seed(10)
     installation.worker()
-    id = plan(installation, -600, ttl=60)  # longer ago than it is good for
+    id = plan(installation, -600, ttl=60)  # longer ago than its time to live
     installation.clock()
 
     over = installation.over(id)
@@ -98,7 +98,7 @@ def test_the_time_of_an_alert_runs_from_when_it_is_sent(installation: Installati
     assert over.deadline > time.time()
 
 
-def test_it_is_redis_that_says_when_it_is_time_and_to_one_of_many_who_ask(
+def test_redis_decides_when_it_is_time_and_starts_an_alert_once(
     installation: Installation,
 ) -> None:
     notifications = installation.runtime.store.notifications
@@ -119,7 +119,7 @@ def test_it_is_redis_that_says_when_it_is_time_and_to_one_of_many_who_ask(
     assert installation.runtime.publishing.get(early).state is State.SCHEDULED
 
 
-def test_what_redis_takes_too_late_because_it_is_full_is_not_sent_at_night(
+def test_alert_that_a_full_redis_delayed_too_long_is_not_sent(
     redis_server: RedisServer, installation: Installation
 ) -> None:
     if installation.config.redis_url != redis_server.url:
@@ -139,7 +139,7 @@ def test_what_redis_takes_too_late_because_it_is_full_is_not_sent_at_night(
     assert installation.runtime.publishing.get(much).missed
 
 
-# Through the API --------------------------------------------------------------------------------
+# Through the API ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -148,12 +148,12 @@ def editor(client: Client) -> str:
 
 
 def ahead(minutes: float) -> str:
-    """A moment, as a CMS would write it."""
+    """A time as a CMS would write it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60 * minutes))
 
 
 def make(client: Client, editor: str, **more: Any) -> str:
-    """Publish; the id."""
+    """Publish and return the id."""
     answer = client.call("POST", f"{API}/notifications", NEWS | more, token=editor)
     assert answer.status_code == 202
     return str(answer.json["id"])  # type: ignore[index]
@@ -165,58 +165,58 @@ def shown(client: Client, editor: str, id: str) -> dict[str, Any]:
     return dict(answer.json or {})
 
 
-def test_a_draft_waits_until_it_is_sent(client: Client, editor: str) -> None:
+def test_draft_waits_until_it_is_sent(client: Client, editor: str) -> None:
     id = make(client, editor, draft=True)
-    said = shown(client, editor, id)
-    assert said["status"] == "draft"
-    assert (said["send_at"], said["progress"]["started_at"]) == (None, None)
+    alert = shown(client, editor, id)
+    assert alert["status"] == "draft"
+    assert (alert["send_at"], alert["progress"]["started_at"]) == (None, None)
     assert client.runtime.store.notifications.active() == []
 
     answer = client.call("POST", f"{API}/notifications/{id}/send", token=editor)
 
     assert (answer.status_code, answer.json) == (202, {"id": id, "status": "sending"})
-    said = shown(client, editor, id)
-    assert said["progress"]["started_at"] is not None
+    alert = shown(client, editor, id)
+    assert alert["progress"]["started_at"] is not None
     again = client.call("POST", f"{API}/notifications/{id}/send", token=editor)
     assert again.status_code == 409
 
 
-def test_a_time_may_be_said_with_the_zone_of_its_wall_clock(client: Client, editor: str) -> None:
+def test_time_may_be_given_with_a_time_zone(client: Client, editor: str) -> None:
     day = time.gmtime(time.time() + 20 * 86_400)
     wall = time.strftime("%Y-%m-%dT12:00[Pacific/Kiritimati]", day)
 
-    said = shown(client, editor, make(client, editor, send_at=wall, late="send"))
+    alert = shown(client, editor, make(client, editor, send_at=wall, late="send"))
 
-    assert said["status"] == "scheduled"
-    assert said["send_at"] == time.strftime(
+    assert alert["status"] == "scheduled"
+    assert alert["send_at"] == time.strftime(
         "%Y-%m-%dT22:00:00.000Z", time.gmtime(time.time() + 19 * 86_400)
     )
-    assert (said["time_zone"], said["late"]) == ("Pacific/Kiritimati", "send")
+    assert (alert["time_zone"], alert["late"]) == ("Pacific/Kiritimati", "send")
 
 
-def test_by_local_time_it_begins_when_the_first_clock_on_earth_shows_it(
+def test_alert_at_a_local_time_begins_in_the_earliest_time_zone(
     client: Client, editor: str
 ) -> None:
     day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 20 * 86_400))
     wall = f"{day}T07:00:00"
     id = make(client, editor, send_at=wall, local_time=True)
 
-    said = shown(client, editor, id)
-    assert (said["status"], said["send_at"], said["local_time"]) == ("scheduled", wall, True)
+    alert = shown(client, editor, id)
+    assert (alert["status"], alert["send_at"], alert["local_time"]) == ("scheduled", wall, True)
     send_at = client.runtime.publishing.get(int(id)).send_at
     assert send_at is not None
     assert send_at.at == calendar.timegm(time.strptime(wall, "%Y-%m-%dT%H:%M:%S")) - 14 * 3600
     changed = client.call("PATCH", f"{API}/notifications/{id}", {"title": "x"}, token=editor)
-    assert changed.json == said | {
+    assert changed.json == alert | {
         "title": "x",
-        "text_now": said["text_now"] | {"title": "x"},
+        "text_now": alert["text_now"] | {"title": "x"},
     }
     draft = {"send_at": None}
     changed = client.call("PATCH", f"{API}/notifications/{id}", draft, token=editor)
     assert (changed.json or {})["local_time"] is False
 
 
-def test_a_local_time_that_has_passed_by_some_clocks_only_is_taken_now(
+def test_local_time_that_has_passed_in_some_zones_only_begins_now(
     client: Client, editor: str
 ) -> None:
     wall = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
@@ -238,7 +238,7 @@ def test_a_local_time_that_has_passed_by_some_clocks_only_is_taken_now(
         ({"local_time": True, "draft": True, "send_at": "2099-01-01T07:00"}, "send_at"),
     ],
 )
-def test_what_is_no_local_time_is_refused(
+def test_wrong_local_time_is_refused(
     client: Client, editor: str, more: dict[str, Any], field: str
 ) -> None:
     answer = client.call("POST", f"{API}/notifications", NEWS | more, token=editor)
@@ -246,14 +246,14 @@ def test_what_is_no_local_time_is_refused(
     assert [error["field"] for error in (answer.json or {})["errors"]] == [field]
 
 
-def test_readers_clocks_are_spread_enough(client: Client, editor: str) -> None:
+def test_alert_at_a_local_time_cannot_be_spread_as_well(client: Client, editor: str) -> None:
     day = time.strftime("%Y-%m-%dT07:00", time.gmtime(time.time() + 9 * 86_400))
     more = {"send_at": day, "local_time": True, "spread_minutes": 30}
     answer = client.call("POST", f"{API}/notifications", NEWS | more, token=editor)
     assert [error["field"] for error in (answer.json or {})["errors"]] == ["spread_minutes"]
 
 
-def test_what_is_planned_can_be_changed_part_by_part(client: Client, editor: str) -> None:
+def test_planned_alert_can_be_changed_field_by_field(client: Client, editor: str) -> None:
     id = make(client, editor, send_at=ahead(60), kind="breaking", late="send")
     path = f"{API}/notifications/{id}"
     before = shown(client, editor, id)
@@ -279,7 +279,7 @@ def test_what_is_planned_can_be_changed_part_by_part(client: Client, editor: str
     changed = client.call("PATCH", path, {"draft": True}, token=editor).json
     assert changed is not None
     assert changed["status"] == "draft"
-    # What it is good for follows its kind, unless that was said.
+    # Its time to live follows its kind, unless it was given.
     assert changed["ttl"] == 12 * 3600
     changed = client.call("PATCH", path, {"kind": "news"}, token=editor).json
     assert changed is not None
@@ -287,7 +287,7 @@ def test_what_is_planned_can_be_changed_part_by_part(client: Client, editor: str
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("change", "field"),
     [
         ({"title": ""}, "title"),
         ({"title": None, "url": "ferry"}, "url"),
@@ -300,23 +300,24 @@ def test_what_is_planned_can_be_changed_part_by_part(client: Client, editor: str
         ({"status": "sent"}, "status"),
     ],
 )
-def test_a_change_that_cannot_be_changes_nothing(
-    client: Client, editor: str, said: dict[str, Any], field: str
+def test_invalid_change_changes_nothing(
+    client: Client, editor: str, change: dict[str, Any], field: str
 ) -> None:
     id = make(client, editor, send_at=ahead(60))
     before = stored(client)
 
-    answer = client.call("PATCH", f"{API}/notifications/{id}", said, token=editor)
+    answer = client.call("PATCH", f"{API}/notifications/{id}", change, token=editor)
 
     assert answer.status_code == 422
     assert field in [error["field"] for error in answer.json["errors"]]  # type: ignore[index]
     assert stored(client) == before
 
 
-def test_what_is_planned_can_be_deleted_and_nothing_of_it_is_left(
+def test_planned_alert_can_be_deleted_and_nothing_of_it_is_left(
     client: Client, editor: str
 ) -> None:
-    before = {key for key in stored(client) if key != b"{g}:n"}
+    ids = {b"{g}:n", b"{g}:n:history"}
+    before = stored(client).keys() - ids
     for more in ({"draft": True}, {"send_at": ahead(1)}):
         id = make(client, editor, **more)
         path = f"{API}/notifications/{id}"
@@ -325,10 +326,12 @@ def test_what_is_planned_can_be_deleted_and_nothing_of_it_is_left(
         assert client.call("DELETE", path, token=editor).status_code == 404
         assert client.call("PATCH", path, {"title": "No"}, token=editor).status_code == 404
         assert client.call("POST", f"{path}/send", token=editor).status_code == 404
-    assert {key for key in stored(client) if key != b"{g}:n"} == before
+    assert stored(client).keys() - ids == before
 
 
-def test_what_is_being_sent_is_neither_changed_nor_deleted(client: Client, editor: str) -> None:
+def test_alert_that_is_being_sent_is_neither_changed_nor_deleted(
+    client: Client, editor: str
+) -> None:
     path = f"{API}/notifications/{make(client, editor)}"
     before = stored(client)
     assert client.call("PATCH", path, {"title": "No"}, token=editor).status_code == 409
@@ -337,60 +340,60 @@ def test_what_is_being_sent_is_neither_changed_nor_deleted(client: Client, edito
     assert stored(client) == before
 
 
-def test_what_is_planned_can_be_cancelled_but_not_paused_or_corrected(
+def test_scheduled_alert_can_be_cancelled_but_not_paused_or_corrected(
     client: Client, editor: str
 ) -> None:
     id = make(client, editor, send_at=ahead(1))
     path = f"{API}/notifications/{id}"
     assert client.call("POST", f"{path}/pause", token=editor).status_code == 409
-    said = {"title": "Another"}
-    assert client.call("POST", f"{path}/correct", said, token=editor).status_code == 409
+    text = {"title": "Another"}
+    assert client.call("POST", f"{path}/correct", text, token=editor).status_code == 409
 
     assert client.call("POST", f"{path}/cancel", token=editor).status_code == 202
 
-    said = shown(client, editor, id)
-    assert said["status"] == "cancelled"
-    assert said["progress"]["finished_at"] is not None
+    alert = shown(client, editor, id)
+    assert alert["status"] == "cancelled"
+    assert alert["progress"]["finished_at"] is not None
     assert client.runtime.publishing.planned() == []
     draft = make(client, editor, draft=True)
     answer = client.call("POST", f"{API}/notifications/{draft}/cancel", token=editor)
     assert answer.status_code == 409
 
 
-def test_the_same_wish_again_is_answered_the_same_though_its_time_has_come(
+def test_repeated_request_gets_the_same_response_after_its_time_has_passed(
     client: Client, editor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = {"Idempotency-Key": "match-1"}
-    said = NEWS | {"send_at": ahead(1)}
+    request = NEWS | {"send_at": ahead(1)}
     path = f"{API}/notifications"
-    first = client.call("POST", path, said, token=editor, headers=key)
+    first = client.call("POST", path, request, token=editor, headers=key)
     late = time.time() + 120
     monkeypatch.setattr(time, "time", lambda: late)
 
-    again = client.call("POST", path, said, token=editor, headers=key)
+    again = client.call("POST", path, request, token=editor, headers=key)
 
     assert (again.status_code, again.json) == (202, first.json)
-    other = client.call("POST", path, said | {"title": "No"}, token=editor, headers=key)
+    other = client.call("POST", path, request | {"title": "No"}, token=editor, headers=key)
     assert other.status_code == 409
-    assert client.call("POST", path, said, token=editor).status_code == 422
+    assert client.call("POST", path, request, token=editor).status_code == 422
     assert len(client.runtime.publishing.planned()) == 1
 
 
-def test_of_two_who_change_the_same_alert_the_second_is_told(client: Client, editor: str) -> None:
+def test_of_two_editors_who_change_the_same_alert_the_second_is_refused(
+    client: Client, editor: str
+) -> None:
     publishing = client.runtime.publishing
     before = publishing.get(int(make(client, editor, draft=True)))
     publishing.change(before, content("Mine"), EVERYONE, draft=True)
 
-    with pytest.raises(Conflict, match="Somebody else"):
+    with pytest.raises(Conflict, match="Another editor"):
         publishing.change(before, content("No, mine"), EVERYONE)
 
     assert publishing.get(before.id).content.title == "Mine"
     assert publishing.get(before.id).state is State.DRAFT
 
 
-def test_what_is_sent_today_is_on_top_of_the_list_though_it_was_written_before(
-    client: Client, editor: str
-) -> None:
+def test_lists_are_in_the_order_of_sending_and_not_of_writing(client: Client, editor: str) -> None:
     draft = make(client, editor, draft=True)
     later = make(client, editor, send_at=ahead(60))
     soon = make(client, editor, send_at=ahead(30))

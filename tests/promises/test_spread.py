@@ -1,4 +1,4 @@
-"""A spread send that was paused, or that nobody was there for, goes on at its even pace."""
+"""A spread send keeps its pace after a pause, or after a time without workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAR = 10**9  # ms
 
 @pytest.fixture
 def spread(installation: Installation) -> Iterator[Notification]:
-    """An alert spread over a minute, 20 readers a second, planned and not begun with."""
+    """An alert spread over a minute, 20 readers a second: planned, and nothing of it sent."""
     installation.seed(READERS)
     id = publish(installation)
     installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
@@ -44,7 +44,7 @@ def dues(installation: Installation, id: int) -> dict[str, float]:
 
 
 def let_pass(installation: Installation, id: int, ms: float) -> None:
-    """Make it so much later for every batch of an alert."""
+    """Let so much time pass for every batch of an alert."""
     installation.runtime.store.redis.zadd(
         part_key(0, id, "batches"), {name: due - ms for name, due in dues(installation, id).items()}
     )
@@ -58,7 +58,7 @@ def put_off(installation: Installation, id: int, within_ms: int = FAR) -> bool:
     return installation.runtime.store.sending.put_off(id, 0, late_ms=5000, within_ms=within_ms)
 
 
-def test_what_is_hardly_late_stays_as_it_is(
+def test_batches_a_little_late_are_not_put_off(
     installation: Installation, spread: Notification
 ) -> None:
     let_pass(installation, spread.id, 4000)
@@ -67,7 +67,7 @@ def test_what_is_hardly_late_stays_as_it_is(
     assert dues(installation, spread.id) == before
 
 
-def test_what_is_late_goes_on_from_now_with_the_same_distances(
+def test_late_batches_go_on_from_now_at_the_same_pace(
     installation: Installation, spread: Notification
 ) -> None:
     before = dues(installation, spread.id)
@@ -79,10 +79,10 @@ def test_what_is_late_goes_on_from_now_with_the_same_distances(
     assert list(after) == list(before)
     assert gaps(after) == gaps(before)
     assert now - 1 <= min(after.values()) <= time.time() * 1000
-    assert not put_off(installation, spread.id), "once is enough"
+    assert not put_off(installation, spread.id), "they are not late any more"
 
 
-def test_what_was_begun_with_is_not_put_off(
+def test_batches_already_begun_are_not_put_off(
     installation: Installation, spread: Notification
 ) -> None:
     let_pass(installation, spread.id, MINUTE)
@@ -100,7 +100,7 @@ def test_what_was_begun_with_is_not_put_off(
     assert gaps(left) == gaps({name: before[name] for name in left})
 
 
-def test_the_rest_is_drawn_together_where_its_deadline_is_near(
+def test_late_batches_come_faster_if_the_deadline_is_near(
     installation: Installation, spread: Notification
 ) -> None:
     let_pass(installation, spread.id, MINUTE)
@@ -116,7 +116,7 @@ def test_the_rest_is_drawn_together_where_its_deadline_is_near(
     )
 
 
-def test_what_is_planned_late_is_spread_over_the_time_that_is_left(
+def test_alert_planned_late_is_spread_over_the_time_that_is_left(
     installation: Installation,
 ) -> None:
     installation.seed(READERS)
@@ -130,7 +130,7 @@ def test_what_is_planned_late_is_spread_over_the_time_that_is_left(
     assert max(due) - min(due) > 15_000
 
 
-def test_a_spread_send_that_was_paused_does_not_send_what_was_due_meanwhile_at_once(
+def test_paused_spread_send_does_not_catch_up_all_at_once(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(READERS)
@@ -152,7 +152,7 @@ def test_a_spread_send_that_was_paused_does_not_send_what_was_due_meanwhile_at_o
         sum(whole * n / 4 <= at - arrived[0] <= whole * (n + 1) / 4 for at in arrived)
         for n in range(4)
     ]
-    assert min(parts) >= 10, "30 in each quarter of the time, had the machine nothing else to do"
+    assert min(parts) >= 10, "about 30 in each quarter of the time"
     publishing.cancel(id)
     installation.over(id)
     assert len({message.path for message in push.received}) == len(push.received)

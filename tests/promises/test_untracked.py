@@ -1,5 +1,7 @@
-"""Who asks not to be tracked is sent nothing to report with: Safari, which shows an alert by
-itself, and whoever else has the message, could not count them if they wanted to."""
+"""A reader who wants no receipts gets messages without a token, so that nothing can be reported.
+
+Not even by Safari, which shows an alert by itself.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ UNTRACKED = range(0, READERS, 3)
 
 @pytest.fixture
 def reading(installation: Installation) -> Installation:
-    """A house with readers, some of whom want nothing counted, a worker and a clock."""
+    """An installation with readers, some of whom want no receipts, a worker and a clock."""
     installation.seed(READERS)
     choose(installation, UNTRACKED, receipts=False)
     installation.worker()
@@ -30,8 +32,8 @@ def reading(installation: Installation) -> Installation:
     return installation
 
 
-def reporting(messages: list[Message]) -> dict[int, object]:
-    """With what each browser is to report."""
+def tokens_in(messages: list[Message]) -> dict[int, object]:
+    """The token that each browser got."""
     found = {reader_of(message): shown(message)["data"]["receipt"] for message in messages}
     assert len(found) == len(messages)
     return found
@@ -40,9 +42,9 @@ def reporting(messages: list[Message]) -> dict[int, object]:
 def assert_only_the_others_report(
     installation: Installation, messages: list[Message], *ids: int
 ) -> None:
-    reports = reporting(messages)
-    assert set(reports) == set(range(READERS))
-    for number, token in reports.items():
+    tokens = tokens_in(messages)
+    assert set(tokens) == set(range(READERS))
+    for number, token in tokens.items():
         if number in UNTRACKED:
             assert token is None
         else:
@@ -52,19 +54,21 @@ def assert_only_the_others_report(
             assert opened[1] == SubscriptionId(0, number)
 
 
-def test_an_alert_gives_them_no_token(reading: Installation, push: PushService) -> None:
+def test_alert_has_no_token_for_untracked_readers(reading: Installation, push: PushService) -> None:
     id = reading.publish()
     reading.over(id)
     assert reading.outcomes(id) == {"accepted": READERS}
     assert_only_the_others_report(reading, push.received, id)
 
 
-def test_nor_does_what_was_held_while_they_slept(reading: Installation, push: PushService) -> None:
+def test_held_alerts_have_no_token_for_untracked_readers(
+    reading: Installation, push: PushService
+) -> None:
     choose(reading, range(READERS), quiet=around_now())
     ids = [reading.publish(title=title) for title in ("One", "Two")]
     for id in ids:
         reading.over(id)
-    assert push.received == [], "all of it is held"
+    assert push.received == [], "both are held"
     choose(reading, range(READERS), quiet=NO_QUIET)
     (quarter,) = reading.runtime.store.held_alerts.due(1 << 40)
     reading.runtime.publishing.wake_readers(quarter * QUARTER, "https://paper.example")
@@ -73,7 +77,7 @@ def test_nor_does_what_was_held_while_they_slept(reading: Installation, push: Pu
     assert_only_the_others_report(reading, push.received, wave.id)
 
 
-def test_the_document_without_a_token_is_otherwise_the_same() -> None:
+def test_message_without_a_token_is_otherwise_the_same() -> None:
     quote = 'He said: "receipt":"" and "receipt":null'
     one = Notification(
         7, content(quote, lang="en"), Audience(everyone=True), State.SENT, 0.0, "", reporting=0.5

@@ -1,4 +1,4 @@
-"""What is held for the night: nobody's list is full of it, it adds up, and it can be withdrawn."""
+"""Held alerts and their waves: not in the lists, counted right, and cancelled in time."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def publish(runtime: Runtime, title: str = "Late news") -> int:
 
 
 def make_waves(runtime: Runtime, count: int) -> None:
-    """Publish so many waves, as the clock does."""
+    """Publish this many waves, as the clock does."""
     for quarter in range(count):
         words = Content(title="While you slept", url="https://paper.example/")
         runtime.publishing.publish(words, Audience(waking=quarter), by="quiet hours")
 
 
-# In the lists -----------------------------------------------------------------------------------
+# In the lists -------------------------------------------------------------------------------------
 
 
-def test_however_many_waves_there_were_the_latest_alerts_are_editors_own(client: Client) -> None:
+def test_lists_show_alerts_of_editors_and_no_waves(client: Client) -> None:
     runtime = client.runtime
     first = publish(runtime)
     make_waves(runtime, 120)
@@ -61,7 +61,7 @@ def test_however_many_waves_there_were_the_latest_alerts_are_editors_own(client:
     assert client.call("GET", f"{API}/notifications/{wave}", token=token).status_code == 200
 
 
-def test_who_took_the_last_alert_is_known_after_a_morning_of_waves(
+def test_recently_accepted_readers_are_known_after_many_waves(
     installation: Installation,
 ) -> None:
     installation.seed(2)
@@ -74,7 +74,7 @@ def test_who_took_the_last_alert_is_known_after_a_morning_of_waves(
     assert not services.accepted_recently([SubscriptionId(0, 2)])
 
 
-def test_an_alert_that_is_sent_at_once_began_when_it_was_made_to_the_millisecond(
+def test_alert_sent_at_once_started_when_it_was_created_to_the_millisecond(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = int(time.time())
@@ -85,11 +85,11 @@ def test_an_alert_that_is_sent_at_once_began_when_it_was_made_to_the_millisecond
         assert shown["created_at"] == shown["progress"]["started_at"]
 
 
-# Adding up --------------------------------------------------------------------------------------
+# Counts -------------------------------------------------------------------------------------------
 
 
 def receipts(installation: Installation, messages: list[Message]) -> Counter[int]:
-    """How many browsers would report to which alert."""
+    """How many browsers would report to each alert."""
     found: Counter[int] = Counter()
     for message in messages:
         token = shown(message)["data"]["receipt"]
@@ -100,7 +100,7 @@ def receipts(installation: Installation, messages: list[Message]) -> Counter[int
     return found
 
 
-def test_whoever_reports_to_an_alert_was_counted_for_it_and_nobody_twice(
+def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
@@ -112,7 +112,7 @@ def test_whoever_reports_to_an_alert_was_counted_for_it_and_nobody_twice(
     reading.over(ferry)
     publishing = reading.runtime.publishing
     before = publishing.held(publishing.get(ten))
-    assert (before.waiting, before.brought, before.waves) == (60, 0, ())
+    assert (before.waiting, before.by_wave, before.waves) == (60, 0, ())
     assert before.first_at == before.last_at
     (quarter,) = reading.runtime.store.held_alerts.pending()
     assert before.first_at == quarter * QUARTER
@@ -129,12 +129,12 @@ def test_whoever_reports_to_an_alert_was_counted_for_it_and_nobody_twice(
         assert [(one.id, one.at) for one in held.waves] == [(wave.id, quarter * QUARTER)]
         accepted = publishing.progress(id).of(Outcome.ACCEPTED)
         assert reported[id] == accepted + held.alone
-        assert publishing.progress(id).skipped("quiet") == held.brought
+        assert publishing.progress(id).skipped("quiet") == held.by_wave
     assert reported[wave.id] == 60
     assert publishing.progress(wave.id).of(Outcome.ACCEPTED) == 100
 
 
-def test_what_a_wave_has_brought_so_far_is_said_while_it_is_under_way(
+def test_running_wave_shows_how_many_readers_it_has_reached(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
@@ -148,7 +148,7 @@ def test_what_a_wave_has_brought_so_far_is_said_while_it_is_under_way(
     publishing.wake_readers(quarter * QUARTER, FRONT)
 
     def brought() -> int:
-        return publishing.held(publishing.get(id)).brought
+        return publishing.held(publishing.get(id)).by_wave
 
     wait_until(lambda: brought() == 30)
     held = publishing.held(publishing.get(id))
@@ -159,9 +159,7 @@ def test_what_a_wave_has_brought_so_far_is_said_while_it_is_under_way(
     assert (held.waiting, held.alone) == (0, 100)
 
 
-def test_a_correction_that_was_held_reports_to_itself(
-    reading: Installation, push: PushService
-) -> None:
+def test_held_correction_has_receipts_of_its_own(reading: Installation, push: PushService) -> None:
     id = reading.publish(title="Ten dead")
     reading.over(id)
     choose(reading, range(50), quiet=around_now())
@@ -172,10 +170,10 @@ def test_a_correction_that_was_held_reports_to_itself(
     assert list(said(came)) == ["Nobody dead|It has just come in."]
     assert receipts(reading, came) == {correction: 50}
     assert publishing.held(publishing.get(correction)).alone == 50
-    assert publishing.held(publishing.get(id)).brought == 0
+    assert publishing.held(publishing.get(id)).by_wave == 0
 
 
-def test_the_newer_of_two_alerts_of_a_story_comes_in_the_morning_though_the_older_was_corrected(
+def test_newer_alert_of_a_story_arrives_though_the_older_one_was_corrected_last(
     reading: Installation, push: PushService
 ) -> None:
     story = Audience(everyone=True, story="ferry")
@@ -190,7 +188,7 @@ def test_the_newer_of_two_alerts_of_a_story_comes_in_the_morning_though_the_olde
     assert len(came) == 50
 
 
-def test_a_story_goes_on_from_its_latest_alert_that_was_not_cancelled(client: Client) -> None:
+def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None:
     seed(client, 10)
     runtime, morning = client.runtime, int(time.time()) // QUARTER + 20
     publishing, ferry = runtime.publishing, Audience(everyone=True, story="ferry")
@@ -204,27 +202,27 @@ def test_a_story_goes_on_from_its_latest_alert_that_was_not_cancelled(client: Cl
     publishing.wake_readers(morning * QUARTER, "https://paper.example")
     (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
     assert record is not None
-    said = Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
-    assert said is not None
-    assert said[0].told == (held,)
+    message = Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
+    assert message is not None
+    assert message[0].told == (held,)
     newer = publishing.publish(words, ferry, by="a test").id
-    assert publishing.held(publishing.get(held)).waiting == 4, "who has it, or waits for it?"
+    assert publishing.held(publishing.get(held)).waiting == 4, "the newer one is held for nobody"
     hold(runtime, newer, {morning: 3})
     assert publishing.held(publishing.get(held)).waiting == 0
     digest = Digest(runtime, publishing.waves(1)[0])
     both = sorted(digest.held(0, range(10))[1])
     assert both == [held, newer]
-    assert 3 not in digest.held(0, range(10)), "it has the newer one"
-    said = digest.message(SubscriptionId(0, 1), both, record)
-    assert said is not None
-    assert said[0].told == (newer,)
+    assert 3 not in digest.held(0, range(10)), "this reader has the newer one"
+    message = digest.message(SubscriptionId(0, 1), both, record)
+    assert message is not None
+    assert message[0].told == (newer,)
     assert runtime.store.stories.open()["ferry"].latest == newer
 
 
-# Withdrawing ------------------------------------------------------------------------------------
+# Cancelling ---------------------------------------------------------------------------------------
 
 
-def test_what_is_held_can_be_withdrawn_and_who_has_it_keeps_it(
+def test_cancelling_drops_held_copies_and_keeps_all_counts(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
@@ -241,7 +239,7 @@ def test_what_is_held_can_be_withdrawn_and_who_has_it_keeps_it(
         publishing.cancel(id)
 
 
-def test_with_an_alert_its_correction_is_withdrawn_that_is_held_too(
+def test_cancelling_an_alert_cancels_its_held_correction(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
@@ -257,15 +255,15 @@ def test_with_an_alert_its_correction_is_withdrawn_that_is_held_too(
     assert wake(reading, push) == []
 
 
-def test_a_wave_that_is_under_way_brings_nothing_more_of_what_is_withdrawn(
+def test_running_wave_sends_nothing_more_of_a_cancelled_alert(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
-    withdrawn, other = (reading.publish(title=title) for title in ("Ten dead", "Ferry home"))
-    for id in (withdrawn, other):
+    cancelled, other = (reading.publish(title=title) for title in ("Ten dead", "Ferry home"))
+    for id in (cancelled, other):
         reading.over(id)
     with waking(reading, push) as taken:
-        reading.runtime.publishing.cancel(withdrawn)
+        reading.runtime.publishing.cancel(cancelled)
     assert said(taken) == {"Ferry home|It has just come in.": 100}
 
 
@@ -276,7 +274,7 @@ def seed(client: Client, count: int) -> None:
 
 
 @pytest.mark.redis
-def test_the_api_says_who_waits_and_withdraws_it_once(client: Client) -> None:
+def test_api_shows_how_many_wait_and_cancels_once(client: Client) -> None:
     seed(client, 10)
     token, morning = client.add_token(), int(time.time()) // QUARTER + 20
     id = publish(client.runtime)
@@ -301,7 +299,7 @@ def test_the_api_says_who_waits_and_withdraws_it_once(client: Client) -> None:
     assert client.call("POST", f"{path}/cancel", token=token).status_code == 409
 
 
-def test_what_everybody_has_or_nobody_waits_for_any_more_is_not_cancelled(client: Client) -> None:
+def test_alert_that_no_reader_waits_for_cannot_be_cancelled(client: Client) -> None:
     seed(client, 4)
     token, morning = client.add_token(), int(time.time()) // QUARTER + 20
     all_have_it, brought = publish(client.runtime), publish(client.runtime)
@@ -315,7 +313,7 @@ def test_what_everybody_has_or_nobody_waits_for_any_more_is_not_cancelled(client
     assert runtime.publishing.get(brought).waves == ((wave, 4, 0),)
 
 
-def test_what_is_held_can_be_withdrawn_while_redis_is_full() -> None:
+def test_held_alert_can_be_cancelled_while_redis_is_full() -> None:
     with RedisServer() as server:
         client = Client(make_app(server.url))
         seed(client, 10)
@@ -328,7 +326,7 @@ def test_what_is_held_can_be_withdrawn_while_redis_is_full() -> None:
 
 
 @pytest.mark.redis
-def test_who_changed_their_quiet_hours_in_the_night_waits_once(client: Client) -> None:
+def test_reader_who_changes_quiet_hours_at_night_waits_once(client: Client) -> None:
     seed(client, 10)
     first, second = publish(client.runtime), publish(client.runtime)
     now = int(time.time()) // QUARTER
@@ -349,10 +347,10 @@ def test_who_changed_their_quiet_hours_in_the_night_waits_once(client: Client) -
     )
 
 
-# In time ----------------------------------------------------------------------------------------
+# Times --------------------------------------------------------------------------------------------
 
 
-def test_what_no_wave_brought_in_time_does_not_come_a_day_later(
+def test_alert_that_missed_its_wave_does_not_arrive_a_day_later(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed(client, 10)
@@ -372,7 +370,7 @@ def test_what_no_wave_brought_in_time_does_not_come_a_day_later(
     assert Digest(runtime, wave).held(0, range(10)) == {number: [new] for number in range(4)}
 
 
-def test_who_has_the_old_words_from_a_wave_under_way_gets_the_correction(client: Client) -> None:
+def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client: Client) -> None:
     seed(client, 10)
     runtime, morning = client.runtime, int(time.time()) // QUARTER + 20
     publishing = runtime.publishing
@@ -399,13 +397,13 @@ def test_who_has_the_old_words_from_a_wave_under_way_gets_the_correction(client:
     assert publishing.get(correction).state is State.SENT
 
 
-def test_who_is_held_by_a_worker_that_redis_kept_waiting_wakes_in_a_quarter_to_come(
+def test_reader_held_by_a_delayed_worker_wakes_in_a_coming_quarter_hour(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed(client, 4)
     runtime, now = client.runtime, time.time()
     id = publish(runtime)
-    # As of the worker, who has asked Redis to write it down half an hour ago.
+    # By the worker, which asked Redis half an hour ago to record it.
     monkeypatch.setattr(time, "time", lambda: now - 1800)
     hold(runtime, id, {int(now // QUARTER) - 1: 4})
     (quarter,) = runtime.store.held_alerts.pending()

@@ -22,7 +22,9 @@ READER = SubscriptionId(0, 1)
 
 def worker(store: Store) -> Health:
     """One worker's view; another call is another worker."""
-    return Health(store.services, WINDOW, lambda _ids: False, lambda _origin: 0)
+    return Health(
+        store.services, WINDOW, lambda _origin: 9999, lambda _ids: False, lambda _origin: 0
+    )
 
 
 def start(one: Health, service: Service, most: int = 1000) -> int:
@@ -139,6 +141,43 @@ def test_eight_failures_in_a_row_let_it_rest_and_fewer_do_not(store: Store) -> N
     let_fail(one, service)
     assert store.services.resting()[ORIGIN].why == "503"
     assert one.rests_until(one.of(OTHER, "mozilla")) == 0, "the others go on"
+
+
+def test_one_that_no_connection_reaches_rests_at_once_and_longer_each_time(store: Store) -> None:
+    one, two = worker(store), worker(store)
+    service = one.of(ORIGIN, "apple")
+    for attempts in range(1, 4):
+        one.unreachable(ORIGIN)
+        one.unreachable(ORIGIN)  # while it rests another failure says nothing new
+        rest = store.services.resting()[ORIGIN]
+        assert (rest.attempts, rest.why) == (attempts, "no answer")
+        wait_for_the_end_of(one, service)
+    assert two.of(ORIGIN, "apple").rest is not None, "for all workers"
+    one.unreachable("https://nobody.example")  # of an alert that is over
+
+
+def test_it_takes_no_more_than_its_connections_and_these_are_asked_once_a_look(
+    store: Store,
+) -> None:
+    asked: list[str] = []
+
+    def room(origin: str) -> int:
+        asked.append(origin)
+        return 3
+
+    one = Health(store.services, WINDOW, room, lambda _ids: False, lambda _origin: 0)
+    service = one.of(ORIGIN, "apple")
+    assert start(one, service) == 3
+    assert asked == [ORIGIN]
+    one.ask_for_more()
+    one.ask_for_more()
+    assert asked == [ORIGIN] * 2, "for another connection, since three were too few"
+    one.look_again()
+    assert start(one, service, 2) == 2
+    one.found_no_room(service)
+    assert not one.has_room(service)
+    one.look_again()
+    assert one.has_room(service)
 
 
 def test_one_failure_that_names_a_time_lets_it_rest_that_long(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""What `stoppress services` shows of push services, and that a released one is sent to at once."""
+"""`stoppress services` shows the state of push services, and ends their rests and paces."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def stoppress(installation: Installation, *command: str) -> subprocess.Completed
     )
 
 
-def words(said: subprocess.CompletedProcess[str]) -> str:
-    assert said.returncode == 0, said.stderr
-    assert max(map(len, said.stdout.splitlines())) <= 80
-    return " ".join(said.stdout.split())
+def words(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    return " ".join(done.stdout.split())
 
 
-def test_where_all_is_well_one_line_says_so(installation: Installation) -> None:
+def test_one_line_says_that_all_push_services_are_well(installation: Installation) -> None:
     assert words(stoppress(installation)) == "All push services take messages."
 
 
@@ -52,17 +52,19 @@ def test_rests_paces_and_doubts_are_listed_in_plain_words(installation: Installa
     services.rest(MOZILLA, Rest(1, now - 600, now - 1, "credentials"))
     services.pace(GOOGLE, Pace(1000, now - 7200))
     services.doubt(MOZILLA, now - 7200)
-    said = words(stoppress(installation))
-    assert f"{GOOGLE} 2 h limiting us: it is sent 1,000 messages a minute" in said
-    assert f"{APPLE} 10 min failing (503), and tried again in 17 min" in said
-    assert f"{MOZILLA} 10 min refusing our signature, and being tried" in said
+    shown = words(stoppress(installation))
+    assert f"{GOOGLE} 2 h limiting us: it is sent 1,000 messages a minute" in shown
+    assert f"{APPLE} 10 min failing (503), and tried again in 17 min" in shown
+    assert f"{MOZILLA} 10 min refusing our signature, and being tried" in shown
     decide = f"decide at {installation.config.public_url}/desk/"
-    # The address may be broken over two lines.
-    assert f"0 readers are gone: {decide}".replace(" ", "") in said.replace(" ", "")
+    # A line may end within the address.
+    assert f"0 readers are gone: {decide}".replace(" ", "") in shown.replace(" ", "")
 
 
 @pytest.mark.parametrize("origin", [MOZILLA, "nonsense"])
-def test_only_what_rests_or_has_a_pace_is_released(installation: Installation, origin: str) -> None:
+def test_only_a_push_service_with_a_rest_or_a_pace_is_released(
+    installation: Installation, origin: str
+) -> None:
     services, now = installation.runtime.store.services, time.time()
     services.rest(APPLE, Rest(1, now, now + 60, "503"))
     services.doubt(MOZILLA, now)
@@ -73,7 +75,7 @@ def test_only_what_rests_or_has_a_pace_is_released(installation: Installation, o
     assert (list(services.resting()), services.released()) == ([APPLE], {})
 
 
-def test_a_released_push_service_has_every_chance_it_ever_had(installation: Installation) -> None:
+def test_release_ends_rest_and_pace_and_the_history_of_limits(installation: Installation) -> None:
     services, now = installation.runtime.store.services, time.time()
     services.rest(GOOGLE, Rest(1, now, now + 3600, "429"))
     services.limited(GOOGLE, now, now + 3600)
@@ -86,7 +88,7 @@ def test_a_released_push_service_has_every_chance_it_ever_had(installation: Inst
     assert services.limited(GOOGLE, now, now).times == 1, "counted anew"
 
 
-def test_who_waited_for_an_hour_gets_it_at_once_when_the_push_service_is_released(
+def test_waiting_recipients_get_the_alert_at_once_after_a_release(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(3000)
@@ -105,7 +107,7 @@ def test_who_waited_for_an_hour_gets_it_at_once_when_the_push_service_is_release
 
 
 @pytest.mark.redis
-def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(
+def test_release_reaches_recipients_of_a_leased_batch_too(
     installation: Installation,
 ) -> None:
     installation.seed(10)
@@ -121,7 +123,7 @@ def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(
     (base,) = store.names.bases.all().values()
     in_an_hour = int(now * 1000) + 3_600_000
     retries = {base: Retry(2, in_an_hour), base + 1: Retry(5, in_an_hour)}
-    store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries)
+    store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries, undone=10)
     assert store.sending.claim(id, 0, "two", 5000) is None
     installation.runtime.push_services.try_released(time.time())
     again = store.sending.claim(id, 0, "two", 5000)
@@ -132,7 +134,7 @@ def test_what_is_in_a_workers_hands_at_the_release_is_not_forgotten(
 
 
 @pytest.mark.redis
-def test_a_release_is_over_when_the_push_service_rests_again(installation: Installation) -> None:
+def test_release_is_dropped_when_the_push_service_rests_again(installation: Installation) -> None:
     services, now = installation.runtime.store.services, time.time()
     services.rest(GOOGLE, Rest(1, now, now + 3600, "503"))
     assert services.release(GOOGLE, time.time())
@@ -143,7 +145,7 @@ def test_a_release_is_over_when_the_push_service_rests_again(installation: Insta
     assert services.released() == {}
 
 
-def test_a_paced_push_service_that_is_released_is_sent_to_as_fast_as_it_answers(
+def test_released_push_service_is_sent_to_without_a_pace(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(3000)

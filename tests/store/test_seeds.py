@@ -1,4 +1,4 @@
-"""Pretend readers: valid, the same every time, and never among real ones."""
+"""Pretend readers: valid, the same every time, and never among real readers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.redis
 
 
 def stoppress(installation: Installation, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in this house."""
+    """Run the command in this installation."""
     return subprocess.run(
         [sys.executable, "-m", "service.cli", *arguments],
         env=installation.environment,
@@ -30,7 +30,7 @@ def stoppress(installation: Installation, *arguments: str) -> subprocess.Complet
     )
 
 
-def test_pretend_readers_are_found_by_their_endpoints_and_follow_the_topics(
+def test_pretend_readers_are_found_by_endpoint_and_follow_the_topics(
     installation: Installation,
 ) -> None:
     done = stoppress(installation, "seed", "5000", "--origin", installation.push.origin)
@@ -46,12 +46,12 @@ def test_pretend_readers_are_found_by_their_endpoints_and_follow_the_topics(
         digest = digest_of(reader.endpoint.url)
         entry = installation.runtime.store.redis.hget(index_key(0, digest), digest[2:])
         assert entry == str(number).encode()
-    # A second helping comes after the first.
+    # A second seeding continues the numbers of the first.
     assert stoppress(installation, "seed", "7").returncode == 0
     assert subscriptions.count() == 5007
 
 
-def test_pretend_readers_are_never_mixed_with_real_ones(installation: Installation) -> None:
+def test_pretend_readers_are_never_mixed_with_real_readers(installation: Installation) -> None:
     real = requested("a-real-reader")._replace(vapid_key=installation.runtime.keys.current)
     installation.runtime.store.subscriptions.subscribe(real)
     keys = sorted(installation.runtime.store.redis.keys())
@@ -64,21 +64,23 @@ def test_pretend_readers_are_never_mixed_with_real_ones(installation: Installati
 
 
 @pytest.mark.parametrize("origin", ["localhost", "https://a.example/path", "ftp://a.example"])
-def test_a_wrong_origin_is_refused_in_words(installation: Installation, origin: str) -> None:
+def test_wrong_origin_is_refused_with_a_reason(installation: Installation, origin: str) -> None:
     done = stoppress(installation, "seed", "10", "--origin", origin)
     assert done.returncode == 2
     assert "must be an origin such as" in done.stderr
     assert installation.runtime.store.subscriptions.count() == 0
 
 
-def test_no_pretend_reader_is_put_at_a_real_push_service(installation: Installation) -> None:
+def test_pretend_readers_at_a_real_push_service_are_refused(installation: Installation) -> None:
     done = stoppress(installation, "seed", "10", "--origin", "https://fcm.googleapis.com")
     assert done.returncode == 2
     assert "is a real push service" in done.stderr
     assert installation.runtime.store.subscriptions.count() == 0
 
 
-def test_a_reader_who_comes_between_two_helpings_loses_no_bit(installation: Installation) -> None:
+def test_reader_who_subscribes_between_two_seedings_loses_no_bit(
+    installation: Installation,
+) -> None:
     assert stoppress(installation, "seed", "5").returncode == 0
     chosen = frozenset({"breaking"})
     between = requested("x", topics=chosen)._replace(vapid_key=installation.runtime.keys.current)
@@ -88,7 +90,7 @@ def test_a_reader_who_comes_between_two_helpings_loses_no_bit(installation: Inst
     assert installation.runtime.store.subscriptions.count() == 16
 
 
-def test_with_several_partitions_each_is_where_its_endpoint_says(redis_url: str) -> None:
+def test_pretend_readers_are_in_the_partitions_of_their_endpoints(redis_url: str) -> None:
     redis = connect(redis_url)
     store = Store(redis, 3)
     list(

@@ -1,4 +1,4 @@
-"""The store's subscriptions: known endpoints, refresh, leaving, and who is in which audience."""
+"""The store's subscriptions: known endpoints, refresh, leaving, and their audiences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEY = "the public half of a VAPID key"
 
 
 def requested(name: object, keys: int = 0, **preferences: object) -> SubscriptionRequest:
-    """What browser `name` asks for, with its n-th pair of keys."""
+    """The request of the browser `name` with its nth pair of keys."""
     url = f"https://fcm.googleapis.com/fcm/send/{name}"
     p256dh = b"\x04" + hashlib.sha512(f"{name} {keys}".encode()).digest()
     auth = hashlib.md5(f"{name} {keys}".encode()).digest()
@@ -51,7 +51,7 @@ def keys_of(store: Store) -> set[bytes]:
     return set(store.redis.keys())
 
 
-def test_a_known_endpoint_with_the_same_keys_keeps_its_id_and_what_it_did_not_mention(
+def test_known_endpoint_with_the_same_keys_keeps_its_id_and_preferences(
     store: Store,
 ) -> None:
     first, new = store.subscriptions.subscribe(
@@ -64,7 +64,7 @@ def test_a_known_endpoint_with_the_same_keys_keeps_its_id_and_what_it_did_not_me
     assert store.subscriptions.count() == 1
 
 
-def test_a_known_endpoint_is_signed_for_with_the_key_it_was_made_with(store: Store) -> None:
+def test_known_endpoint_keeps_the_vapid_key_it_was_made_with(store: Store) -> None:
     first, _ = store.subscriptions.subscribe(requested("a"))
     newer = requested("a")._replace(vapid_key="the next VAPID key")
     assert store.subscriptions.subscribe(newer)[0].vapid_key == first.vapid_key == KEY
@@ -75,7 +75,7 @@ def test_a_known_endpoint_is_signed_for_with_the_key_it_was_made_with(store: Sto
     assert store.subscriptions.count_by_vapid_key() == {KEY: 0, "the next VAPID key": 1}
 
 
-def test_other_keys_for_a_known_endpoint_change_nothing_unless_the_owner_asks(store: Store) -> None:
+def test_only_its_owner_can_give_a_known_endpoint_other_keys(store: Store) -> None:
     before, _ = store.subscriptions.subscribe(requested("a", topics=frozenset({"world"})))
     with pytest.raises(KnownWithOtherKeys):
         store.subscriptions.subscribe(requested("a", keys=1, topics=frozenset()))
@@ -88,7 +88,7 @@ def test_other_keys_for_a_known_endpoint_change_nothing_unless_the_owner_asks(st
     assert after.auth == requested("a", keys=1).auth
 
 
-def test_refresh_never_creates_not_even_for_somebody_who_left(store: Store) -> None:
+def test_refresh_never_creates_a_subscription(store: Store) -> None:
     with pytest.raises(NotSubscribed):
         store.subscriptions.subscribe(requested("a"), refresh=True)
     reader, _ = store.subscriptions.subscribe(requested("a"))
@@ -101,7 +101,7 @@ def test_refresh_never_creates_not_even_for_somebody_who_left(store: Store) -> N
     assert store.subscriptions.count() == 0
 
 
-def test_somebody_who_left_may_ask_again_and_gets_a_new_id(store: Store) -> None:
+def test_reader_who_left_may_subscribe_again_and_gets_a_new_id(store: Store) -> None:
     first, _ = store.subscriptions.subscribe(requested("a", topics=frozenset({"world"})))
     store.subscriptions.remove(first.id)
     second, new = store.subscriptions.subscribe(requested("a"))
@@ -112,7 +112,7 @@ def test_somebody_who_left_may_ask_again_and_gets_a_new_id(store: Store) -> None
         store.subscriptions.get(first.id)
 
 
-def test_another_endpoint_takes_over_what_was_chosen_and_the_old_one_ends(store: Store) -> None:
+def test_another_endpoint_takes_over_the_preferences_and_ends_the_old_one(store: Store) -> None:
     for name in range(5):
         before, _ = store.subscriptions.subscribe(
             requested(f"old{name}", topics=frozenset({"sport"}), locale="fr", zone="Europe/Paris")
@@ -126,12 +126,12 @@ def test_another_endpoint_takes_over_what_was_chosen_and_the_old_one_ends(store:
         with pytest.raises(NotSubscribed):
             store.subscriptions.get(before.id)
     assert store.subscriptions.count() == 5
-    # Not left: the page that mends may still find the old endpoint unknown, never "left".
+    # The old endpoint is unknown, not that of a reader who left, so that pages may subscribe again.
     with pytest.raises(NotSubscribed):
         store.subscriptions.subscribe(requested("old0"), refresh=True)
 
 
-def test_who_leaves_while_the_browser_moves_has_left_wherever_it_moved(
+def test_reader_who_leaves_while_the_endpoint_changes_has_left(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, _ = store.subscriptions.subscribe(requested("here"))
@@ -149,7 +149,7 @@ def test_who_leaves_while_the_browser_moves_has_left_wherever_it_moved(
         subscribe(requested("there"), refresh=True)
 
 
-def test_a_browser_that_moves_twice_at_once_stays_subscribed(
+def test_endpoint_that_changes_twice_at_once_stays_subscribed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, _ = store.subscriptions.subscribe(requested("here"))
@@ -166,10 +166,10 @@ def test_a_browser_that_moves_twice_at_once_stays_subscribed(
     assert store.subscriptions.count() == 1
 
 
-def test_an_index_entry_counts_only_if_the_record_is_of_that_endpoint(store: Store) -> None:
+def test_index_entry_counts_only_if_its_record_has_that_endpoint(store: Store) -> None:
     subscriptions = store.subscriptions
     reader, _ = subscriptions.subscribe(requested("a"))
-    # As after a collision of digests: b's entry leads to a's record.
+    # As after a collision of digests: the entry of b leads to the record of a.
     digest = digest_of(requested("b").endpoint.url)
     key = index_key(subscriptions.partition_of(digest), digest)
     store.redis.hset(key, digest[2:], reader.id.number)
@@ -179,39 +179,37 @@ def test_an_index_entry_counts_only_if_the_record_is_of_that_endpoint(store: Sto
     assert subscriptions.subscribe(requested("a"))[0].id == reader.id
 
 
-def test_however_many_processes_subscribe_at_once_every_id_is_given_to_one_endpoint(
-    store: Store, redis_url: str
-) -> None:
-    """Over the edge of a bucket, where there is one partition; all ask for every endpoint."""
+def test_processes_that_subscribe_at_once_never_share_an_id(store: Store, redis_url: str) -> None:
+    """One partition: ids cross the edge of a bucket. Each process asks for every endpoint."""
     partitions = store.subscriptions.partitions
     clients = [connect(redis_url) for _ in range(4)]
     names = [f"reader{number}" for number in range(300)]
 
     def ask(n: int) -> dict[str, tuple[SubscriptionId, bool]]:
         subscriptions = Store(clients[n], partitions).subscriptions
-        answers = {}
+        found = {}
         for name in names if n % 2 else reversed(names):
             reader, new = subscriptions.subscribe(requested(name))
-            answers[name] = (reader.id, new)
-        return answers
+            found[name] = (reader.id, new)
+        return found
 
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(ask, range(4)))
-    ids = {name: id for name, (id, _) in answers[0].items()}
+        results = list(pool.map(ask, range(4)))
+    ids = {name: id for name, (id, _) in results[0].items()}
     assert len(set(ids.values())) == len(names)
     for name, id in ids.items():
-        assert [answer[name][0] for answer in answers] == [id] * 4
-        assert sum(answer[name][1] for answer in answers) == 1
+        assert [result[name][0] for result in results] == [id] * 4
+        assert sum(result[name][1] for result in results) == 1
         assert store.subscriptions.get(id).endpoint == requested(name).endpoint
     for partition in range(partitions):
         numbers = sorted(id.number for id in ids.values() if id.partition == partition)
-        assert numbers == list(range(len(numbers)))  # dense: none was lost on the way
+        assert numbers == list(range(len(numbers)))  # dense: no number was lost
     assert store.subscriptions.count() == len(names)
     for client in clients:
         client.close()
 
 
-def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_after_it_was_removed(
+def test_new_topic_counts_at_once_and_a_removed_one_for_a_second_more(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, elsewhere = store.topics, Store(store.redis).topics
@@ -228,8 +226,8 @@ def test_a_topic_can_be_chosen_at_once_wherever_it_was_made_and_for_a_second_aft
     assert not elsewhere.has(chosen)
 
 
-def test_what_anybody_may_name_is_soon_enough_and_no_reader_pays_for_it(store: Store) -> None:
-    """Each name is a bitmap as long as the highest id: 125 KB among a million readers."""
+def test_names_made_up_by_strangers_are_limited_at_no_cost_to_readers(store: Store) -> None:
+    """Each name costs a bitmap as long as the highest id: 125 KB with a million readers."""
     redis, names = store.redis, store.names
     made_up = {f"https://a{n}.notify.windows.com/w/?token=": n + 1 for n in range(500)}
     redis.hset("{g}:names:bases", mapping=made_up)
@@ -248,7 +246,7 @@ def test_what_anybody_may_name_is_soon_enough_and_no_reader_pays_for_it(store: S
     assert store.audiences.count(in_german) == 1
 
 
-def test_an_audience_in_many_locales_is_exact(store: Store) -> None:
+def test_audience_in_many_locales_is_exact(store: Store) -> None:
     for n in range(50):
         store.subscriptions.subscribe(requested(n, locale=f"en-x-{n}"))
     store.subscriptions.subscribe(requested("other", locale="lv"))
@@ -256,7 +254,7 @@ def test_an_audience_in_many_locales_is_exact(store: Store) -> None:
     assert store.audiences.count(Audience(everyone=True, locales=("en", "lv"))) == 51
 
 
-def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) -> None:
+def test_record_of_googles_length_stays_within_its_size_class(store: Store) -> None:
     endpoint = "x" * 152
     reader, _ = store.subscriptions.subscribe(requested(endpoint))
     packed = store.redis.hget(records_key(reader.id), "0")
@@ -265,7 +263,7 @@ def test_a_record_of_googles_length_stays_within_its_size_class(store: Store) ->
 
 
 class Audiences(RuleBasedStateMachine):
-    """Whatever happens, in whatever order, every audience counts exactly who belongs to it."""
+    """After any sequence of events, each audience counts exactly its readers."""
 
     server: RedisServer
 
@@ -337,7 +335,7 @@ class Audiences(RuleBasedStateMachine):
         assert self.store.audiences.count(audience) == expected
 
     @invariant()
-    def every_reader_is_as_they_wished(self) -> None:
+    def every_reader_has_what_they_chose(self) -> None:
         assert self.store.subscriptions.count() == len(self.readers)
         for name, (id, topics, locale) in self.readers.items():
             reader = self.store.subscriptions.get(id)

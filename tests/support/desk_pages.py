@@ -1,4 +1,4 @@
-"""What a test does with the desk's pages: send forms, read what they say."""
+"""Using the desk's pages in a test: sending forms, reading texts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STORY = {
 
 
 class Page(HTMLParser):
-    """A page whose elements nest properly, whose fields have labels, with nothing inline."""
+    """Checks a page: elements nest, fields have labels, no scripts or styles are inline."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Page(HTMLParser):
         assert tag != "script" or "src" in given, "scripts are in files"
         assert not [name for name in given if name.startswith("on")]
         if tag in ("input", "select", "textarea") and given.get("type") != "hidden":
-            # A tick has its label around it, a text its label before it.
+            # A checkbox is inside its label, a text field after it.
             self.fields += [] if "label" in self.open else [given["id"]]
         if tag == "label" and "for" in given:
             self.labels.append(given["for"])
@@ -72,7 +72,7 @@ def token_in(page: str) -> str:
 
 
 def post(client: FlaskClient, path: str, *, page: str = "", **fields: object) -> TestResponse:
-    """Send a form as a browser does that has opened `page`, or else `path` itself."""
+    """Send a form as a browser does that has opened `page`, or else `path`."""
     form = client.get(page or path)
     return client.post(path, data={"csrf_token": token_in(form.text), **fields})
 
@@ -86,7 +86,7 @@ def review(client: FlaskClient, **changes: object) -> TestResponse:
 
 
 def hidden_fields(page: str) -> dict[str, list[str]]:
-    """What the form of a confirmation page sends."""
+    """The hidden fields of the last form of a page."""
     fields: dict[str, list[str]] = {}
     form = page[page.rindex("<form") :]
     for name, value in re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form):
@@ -95,22 +95,22 @@ def hidden_fields(page: str) -> dict[str, list[str]]:
 
 
 def correct(client: FlaskClient, id: int, **changes: str) -> TestResponse:
-    """Open the form for a correction, change what is given, and send it."""
+    """Open the form for a correction, change these fields and send it."""
     page = f"/desk/alerts/{id}/correct"
     return client.post(page, data={**filled(client.get(page).text), **changes})
 
 
 def filled(page: str) -> dict[str, str]:
-    """What the form of a correction sends, with another title."""
-    said = {name: value[0] for name, value in hidden_fields(page).items()}
+    """The fields of a correction's form, with a new title."""
+    hidden = {name: value[0] for name, value in hidden_fields(page).items()}
     body = re.search(r"<textarea[^>]*>\n?([^<]*)</textarea>", page)
     url = re.search(r'name="url"[^>]* value="([^"]*)"', page)
     assert body and url
-    return {**said, "title": "Ferry afloat", "body": body[1], "url": url[1]}
+    return {**hidden, "title": "Ferry afloat", "body": body[1], "url": url[1]}
 
 
 def words(page: str) -> str:
-    """What a page says, without its markup."""
+    """The text of a page, without markup."""
     spaced = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     return re.sub(r" ([.,:;])", r"\1", spaced)
 
@@ -121,7 +121,7 @@ def publish(runtime: Runtime, **content: str) -> int:
 
 
 def send_all(runtime: Runtime, id: int, outcomes: dict[tuple[Outcome, str], int]) -> None:
-    """Do what workers do, with these outcomes."""
+    """Record these outcomes, as workers do."""
     sending = runtime.store.sending
     runtime.dispatch.plan(runtime.publishing.get(id))
     claim = sending.claim(id, 0, "a test", 60_000)

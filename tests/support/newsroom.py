@@ -1,4 +1,4 @@
-"""A real newsroom and its visitors, and the processes of a rehearsal."""
+"""A newsroom with its editor, and the processes of a rehearsal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.runtime import Runtime
 from tests.support.installation import Installation, wait_until
 
 READERS = 500
-DESK = "/rehearsal"  # the rehearsal's, before the path on the real desk
+DESK = "/rehearsal"  # the prefix of the rehearsal's desk
 EVERYONE = Audience(everyone=True)
 EMAIL, PASSWORD = "nora@paper.example", "three quiet words"
 STORY = {
@@ -31,7 +31,7 @@ STORY = {
 
 
 class Visitor:
-    """Somebody with a browser, on the real desk's address."""
+    """A browser at the address of a desk."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -41,7 +41,7 @@ class Visitor:
         return self.session.get(self.address + path, timeout=60, **more)  # type: ignore[arg-type]
 
     def post(self, form_at: str, path: str, **fields: str) -> requests.Response:
-        """Fill in the form of one page and send it; what comes after redirects."""
+        """Fill in the form of one page and send it; follows redirects."""
         page = self.get(form_at).text
         found = re.search(r'name="csrf_token" value="([^"]+)"', page)
         assert found, page
@@ -55,7 +55,7 @@ class Visitor:
 
 
 class Newsroom:
-    """A real house with readers and an editor, its web process as it is in life."""
+    """An installation with readers, an editor and a real web process."""
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
@@ -68,13 +68,13 @@ class Newsroom:
         assert self.editor.sign_in().status_code == 200
 
     def stored(self) -> dict[bytes, bytes | None]:
-        """Everything in the real store, but for the counting of rates."""
+        """Everything in the real store except rate counters."""
         redis = self.installation.runtime.store.redis
         keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
         return {key: redis.dump(key) for key in keys}
 
     def rehearse(self) -> Rehearsal:
-        """Start a rehearsal, unless one runs, and wait until it is ready."""
+        """Start a rehearsal, unless one is running, and wait until it is ready."""
         if rehearsal.find(self.data_dir) is None:
             page = self.editor.post("/desk/rehearsal", "/desk/rehearsal", readers=str(READERS))
             assert page.status_code == 200
@@ -90,9 +90,9 @@ def ready(data_dir: Path) -> Rehearsal | None:
 
 
 def family(pid: int) -> set[int]:
-    """A process and all that it started, and what those did."""
-    said = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
-    pairs = [tuple(map(int, line.split())) for line in said.stdout.splitlines()]
+    """A process and all its descendants."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
+    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
     found = {pid}
     while more := {child for child, parent in pairs if parent in found} - found:
         found |= more
@@ -100,16 +100,16 @@ def family(pid: int) -> set[int]:
 
 
 def running(pids: set[int]) -> set[int]:
-    """Those of the processes that still run; one whose end nobody has noted yet does not."""
-    said = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True)
-    rows = [line.split() for line in said.stdout.splitlines()]
+    """Those of the processes that still run; a zombie does not."""
+    listed = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in listed.stdout.splitlines()]
     return {int(pid) for pid, state in rows if not state.startswith("Z")} & pids
 
 
 def push_service_of(stage: Rehearsal) -> int:
-    """The process that plays the push service in a rehearsal."""
-    said = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
-    rows = [line.split(maxsplit=1) for line in said.stdout.splitlines()]
+    """The process of a rehearsal that simulates the push service."""
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
     found = {
         int(pid) for pid, args in rows if "nginx" in args or "workers.trials.push_service" in args
     }
@@ -129,7 +129,7 @@ def environment(**settings: str) -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | settings
 
 
-def said_by(process: subprocess.Popen[str]) -> str:
+def output_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.read()
 

@@ -7,12 +7,13 @@ import socketserver
 import ssl
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,22 +25,49 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamEnded
 
 from service.model.keys import VapidKey
-from workers.http.transport import Answer, Transport
+from workers.http.transport import Answer, NoRoom, Transport
 from workers.sending import wire
 
 KEY = VapidKey.generate()
 SIGNER = wire.VapidSigner(KEY, "mailto:push@newsroom.example")
 WAIT = 20.0  # seconds until a test gives up
 
+# What there was no room for yet: key, origin, path, headers, body.
+_waiting: WeakKeyDictionary[Transport, deque[tuple[int, str, str, wire.Headers, bytes]]] = (
+    WeakKeyDictionary()
+)
+
 
 def send(transport: Transport, origin: str, keys: range | list[int], path: str = "/push/") -> None:
-    """Start a right message for each key, to an endpoint that ends in it."""
+    """Start a right message for each key, to an endpoint that ends in it.
+
+    Messages without room wait until `hand_over`, which `answers` calls.
+    """
     topic = wire.collapse_topic(b"key", "story")
     headers = wire.headers(SIGNER.header(origin, time.time()), 3600, "high", topic)
     for key in keys:
         # The test's own public key serves as the browser's: nobody reads these messages.
         body = wire.encrypt(b"Stop press", KEY.public, bytes(16))
-        transport.start(key, origin, f"{path}{key}", headers, body)
+        _waiting.setdefault(transport, deque()).append((key, origin, f"{path}{key}", headers, body))
+    hand_over(transport)
+
+
+def hand_over(transport: Transport) -> None:
+    """Start as many of the waiting messages as there is room for, the oldest first."""
+    waiting = _waiting.setdefault(transport, deque())
+    rooms: dict[str, int] = {}
+    for request in [waiting.popleft() for _ in range(len(waiting))]:
+        origin = request[1]
+        if origin not in rooms:
+            rooms[origin] = transport.room(origin)
+        if rooms[origin]:
+            rooms[origin] -= 1
+            with suppress(NoRoom):
+                transport.start(*request)
+                continue
+        waiting.append(request)
+    for origin in {request[1] for request in waiting}:
+        transport.room(origin)  # none is left: another connection is made
 
 
 def answers(transport: Transport, n: int) -> list[Answer[int]]:
@@ -48,6 +76,7 @@ def answers(transport: Transport, n: int) -> list[Answer[int]]:
     deadline = time.monotonic() + WAIT
     while len(came) < n:
         assert time.monotonic() < deadline, f"{len(came)} of {n} answers"
+        hand_over(transport)
         came += transport.poll(1.0)
     assert len(came) == n
     return came
@@ -56,6 +85,26 @@ def answers(transport: Transport, n: int) -> list[Answer[int]]:
 def one(transport: Transport, origin: str) -> Answer[int]:
     send(transport, origin, [0])
     return answers(transport, 1)[0]
+
+
+def room(transport: Transport, origin: str) -> int:
+    """Wait until there is room at an origin; how much."""
+    deadline = time.monotonic() + WAIT
+    while not (room := transport.room(origin)):
+        assert time.monotonic() < deadline, "no room"
+        assert transport.poll(1.0) == []
+    return room
+
+
+def unreachable(transport: Transport, origin: str) -> str:
+    """Wait until an origin, which was not asked for room yet, is found unreachable; why."""
+    assert transport.room(origin) == 0
+    deadline = time.monotonic() + WAIT
+    while not (found := transport.unreachable()):
+        assert time.monotonic() < deadline, "still reachable"
+        assert transport.poll(1.0) == []
+    assert [*found] == [origin]
+    return found[origin]
 
 
 @contextmanager
@@ -174,9 +223,58 @@ class GoawayConnection(socketserver.BaseRequestHandler):
             tls.sendall(h2.data_to_send())
 
 
+class BareServer(socketserver.ThreadingTCPServer):
+    """TLS that agrees on HTTP/2 after `wait` seconds, says something, and then runs `serve`.
+
+    `connections` counts those that were accepted.
+    """
+
+    allow_reuse_address = True
+
+    def __init__(
+        self,
+        folder: Path,
+        serve: Callable[[ssl.SSLSocket], None],
+        *,
+        saying: bytes = b"",
+        wait: float = 0.0,
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), BareConnection)
+        self.certificate = make_certificate(folder, "127.0.0.1")
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.load_cert_chain(self.certificate)
+        self.context.set_alpn_protocols(["h2"])
+        self.serve, self.saying, self.wait = serve, saying, wait
+        self.connections = 0
+        self.origin = f"https://127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> BareServer:
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class BareConnection(socketserver.BaseRequestHandler):
+    server: BareServer
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        self.request.settimeout(WAIT)
+        time.sleep(self.server.wait)
+        with suppress(OSError), self.server.context.wrap_socket(self.request, True) as tls:
+            tls.sendall(self.server.saying)
+            self.server.serve(tls)
+
+
 def answers_of(transport: Transport, is_last: Callable[[Answer[int]], bool]) -> list[Answer[int]]:
     """Wait until a certain answer has come; returns all that came."""
     came: list[Answer[int]] = []
     while not any(map(is_last, came)):
+        hand_over(transport)
         came += transport.poll(1.0)
     return came

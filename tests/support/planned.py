@@ -1,4 +1,4 @@
-"""What a test does with drafts and alerts for later, by the API and at the desk."""
+"""Drafts and scheduled alerts in a test, made by the API or at the desk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORLD = Audience(topics=("world",))
 
 
 def wall(ahead: float) -> str:
-    """What a clock in Riga shows so many seconds from now, as a browser sends it."""
+    """The time in Riga so many seconds from now, as a browser sends it."""
     return (datetime.now(RIGA) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M")
 
 
@@ -31,12 +31,12 @@ def moment(wall: str) -> float:
 
 
 def later(ahead: float = 8000) -> dict[str, str]:
-    """The fields of an alert for later."""
+    """The fields of a scheduled alert."""
     return {"when": "at", "at": wall(ahead), "zone": "Europe/Riga"}
 
 
 def plan(runtime: Runtime, ahead: float | None = None, **content: Any) -> int:
-    """Plan an alert as the API does: for so many seconds from now, or as a draft; its id."""
+    """Schedule an alert `ahead` seconds from now, or make a draft, as the API does; its id."""
     given = {"title": "Kick-off", "url": "https://paper.example/match", **content}
     send_at = None if ahead is None else SendAt(time.time() + ahead)
     publishing = runtime.publishing
@@ -47,7 +47,7 @@ def plan(runtime: Runtime, ahead: float | None = None, **content: Any) -> int:
 
 
 def miss(runtime: Runtime, **content: Any) -> int:
-    """Plan one that nobody was there to send."""
+    """Make an alert that missed its time, because no clock was running."""
     id = plan(runtime, -60 - MOST_LATE, **content)
     assert not runtime.store.notifications.start(id, MOST_LATE)
     assert runtime.publishing.get(id).missed
@@ -55,13 +55,13 @@ def miss(runtime: Runtime, **content: Any) -> int:
 
 
 def only(runtime: Runtime) -> Notification:
-    """The one alert there is."""
+    """The only alert."""
     (found,) = runtime.publishing.latest(10)
     return found
 
 
 def opened(editor: FlaskClient, id: int) -> dict[str, Any]:
-    """What the form of a planned alert sends when nothing is changed in it."""
+    """The fields of a planned alert's form, unchanged."""
     page = editor.get(f"/desk/alerts/{id}/edit").text
     form = page[page.rindex("<form") :]
     ticked = dict(re.findall(r'type="radio" name="(\w+)" value="(\w+)" checked', form))
@@ -83,11 +83,11 @@ def opened(editor: FlaskClient, id: int) -> dict[str, Any]:
 
 
 def edit(editor: FlaskClient, id: int, **changes: Any) -> TestResponse:
-    """Open the form of a planned alert, change what is given, and send it."""
+    """Open the form of a planned alert, change these fields and send it."""
     return editor.post(f"/desk/alerts/{id}/edit", data={**opened(editor, id), **changes})
 
 
 def confirmed(editor: FlaskClient, id: int, page: TestResponse) -> TestResponse:
-    """Press the button of the page that asks."""
+    """Press the button of the confirmation."""
     assert page.status_code == 200
     return editor.post(f"/desk/alerts/{id}", data=hidden_fields(page.text))

@@ -5,7 +5,7 @@ The same interface as `workers.http.http2.Connection`, for push services that do
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import h11
 
@@ -19,6 +19,8 @@ class Connection(Generic[E]):
 
     `failure`, once not empty, says why the connection is at its end.
     """
+
+    window: Final = 1 << 31  # bytes of bodies that the peer takes now: with HTTP/1.1 any
 
     def __init__(self, authority: str) -> None:
         self.out = bytearray()

@@ -83,7 +83,7 @@ class Connection(Generic[E]):
         # Sending.
         self._encoder = RequestEncoder(authority)
         self._blocked: dict[int, _Blocked] = {}
-        self._window = _WINDOW
+        self.window = _WINDOW  # bytes of bodies that the peer takes now
         self._stream_window = _WINDOW
         self._frame_size = _LARGEST_FRAME
         # Receiving.
@@ -97,7 +97,7 @@ class Connection(Generic[E]):
     @property
     def room(self) -> int:
         """How many more requests may be made now."""
-        if self.failure or self.going_away or self._window <= 0:
+        if self.failure or self.going_away or self.window <= 0:
             return 0
         return min(self._theirs - len(self._streams), (_31_BITS - self._next_stream) // 2)
 
@@ -117,14 +117,11 @@ class Connection(Generic[E]):
         self._next_stream = stream + 2
         self._streams[stream] = exchange
         length = len(block)
-        if length <= self._frame_size:
-            self._queued += 9 + length
-            out += _HEAD.pack(length >> 8, length & 255, _HEADERS, _END_HEADERS, stream)
-            out += block
-        else:
-            self._long_headers(stream, block)
-        if size <= self._window and size <= self._stream_window and size <= self._frame_size:
-            self._window -= size
+        self._queued += 9 + length
+        out += _HEAD.pack(length >> 8, length & 255, _HEADERS, _END_HEADERS, stream)
+        out += block
+        if size <= self.window and size <= self._stream_window and size <= self._frame_size:
+            self.window -= size
             self._queued += 9 + size
             out += _HEAD.pack(size >> 8, size & 255, _DATA, _END_STREAM, stream)
             out += body
@@ -147,14 +144,6 @@ class Connection(Generic[E]):
         self._blocked.clear()
         return ended
 
-    def _long_headers(self, stream: int, block: bytes) -> None:
-        size = self._frame_size
-        kind = _HEADERS
-        for at in range(0, len(block), size):
-            flags = _END_HEADERS if at + size >= len(block) else 0
-            self._frame(kind, flags, stream, block[at : at + size])
-            kind = _CONTINUATION
-
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
         size = len(payload)
         self._queued += 9 + size
@@ -168,16 +157,16 @@ class Connection(Generic[E]):
         """Send as much of the waiting bodies as the windows allow, the oldest first."""
         for stream, blocked in list(self._blocked.items()):
             while blocked.body:
-                size = min(len(blocked.body), self._window, blocked.window, self._frame_size)
+                size = min(len(blocked.body), self.window, blocked.window, self._frame_size)
                 if size <= 0:
                     break
                 piece, blocked.body = blocked.body[:size], blocked.body[size:]
-                self._window -= size
+                self.window -= size
                 blocked.window -= size
                 self._frame(_DATA, 0 if blocked.body else _END_STREAM, stream, piece)
             if not blocked.body:
                 del self._blocked[stream]
-            if self._window <= 0:
+            if self.window <= 0:
                 return
 
     def _end(self, stream: int) -> E | None:
@@ -349,8 +338,8 @@ class Connection(Generic[E]):
 
     def _window_update(self, stream: int, more: int, ended: list[E]) -> None:
         if not stream:
-            self._window += more
-            if not more or self._window > _31_BITS:
+            self.window += more
+            if not more or self.window > _31_BITS:
                 raise _ConnectionError(_FLOW_CONTROL_ERROR, "a window that cannot be")
         else:
             self._check_stream(stream)

@@ -20,7 +20,7 @@ from service.runtime import Runtime
 from service.store.batches import Recent
 from service.store.held_alerts import NOTHING
 from service.store.newest_first import NewestFirst
-from workers.http.transport import Answer, Transport
+from workers.http.transport import Answer, NoRoom, Transport
 from workers.sending import policy, wire
 from workers.sending.admission import Admission
 from workers.sending.health import Health
@@ -72,6 +72,7 @@ class FanOut:
         self._health = Health(
             runtime.store.services,
             self._window,
+            transport.room,
             runtime.push_services.accepted_recently,
             runtime.push_services.answers_in_a_minute,
         )
@@ -93,6 +94,9 @@ class FanOut:
         given back; what failed is raised after that.
         """
         self._going_on, self._checked_at = True, 0.0
+        # What became of connections since the last run says nothing of now.
+        self._transport.poll(0.0)
+        self._transport.unreachable()
         try:
             self._send(may_go_on)
         except Exception:
@@ -109,9 +113,12 @@ class FanOut:
         while True:
             self._look_up(may_go_on)
             more = self._fill_window()
-            if self._under_way:
+            self._health.ask_for_more()
+            if self._transport.is_busy:
                 for answer in self._transport.poll(0.0 if more else 0.05):
                     self._take(answer)
+                for origin in self._transport.unreachable():
+                    self._health.unreachable(origin)
             elif not more and any(one.going_on and not one.unrecorded for one in self._leases):
                 time.sleep(TOO_SOON)
             self._record_and_release()
@@ -128,7 +135,6 @@ class FanOut:
         self._checked_at = now
         self._going_on = self._going_on and may_go_on()
         if not self._going_on:
-            self._withdraw(lambda _: True)
             return
         self._health.refresh()
         for lease in self._leases:
@@ -144,7 +150,6 @@ class FanOut:
             self._sends[id] = send
         busy = {lease.send.id for lease in self._leases}
         self._sends = {id: s for id, s in self._sends.items() if id in wanted or id in busy}
-        self._withdraw(_is_outdated)
 
     def _next_lease(self) -> Lease | None:
         """Return a lease with somebody to start with: breaking alerts before all others."""
@@ -161,8 +166,12 @@ class FanOut:
             lease.ready
             or lease.todo
             or lease.may_find_more
-            or any(self._health.has_room(self._bases[base].service) for base in lease.held_back)
+            or any(self._may_leave(lease, self._bases[base]) for base in lease.held_back)
         )
+
+    def _may_leave(self, lease: Lease, base: Base) -> bool:
+        """Whether recipients at `base` that were held back may be sent to, or put off, now."""
+        return self._waits_until(lease, base) > 0 or self._has_room(base)
 
     def _may_claim(self, urgent: bool) -> bool:
         """Whether to look for more while some wait for their push service's next answer.
@@ -205,6 +214,7 @@ class FanOut:
             sparse=is_sparse(claim.pending),
             earlier=claim.retries,
             paced=paced,
+            undone=len(claim.pending),
             recorded_at=now,
         )
         if paced and isinstance(claim.batch, Recent):
@@ -227,6 +237,7 @@ class FanOut:
 
     def _fill_window(self) -> bool:
         """Start some messages; whether there may be more to start."""
+        self._health.look_again()
         room = self._room()
         left = min(room, max(FEWEST, room // 4))
         more = self._going_on and room > left
@@ -267,7 +278,7 @@ class FanOut:
             base = self._bases[row[1].base]
             if (until := self._waits_until(lease, base)) > 0:
                 lease.wait(base.number, until)
-            elif self._health.has_room(base.service):
+            elif self._has_room(base):
                 return row
             else:
                 lease.held_back.setdefault(base.number, deque()).append(row)
@@ -276,12 +287,16 @@ class FanOut:
             if (until := self._waits_until(lease, base)) > 0:
                 lease.wait(number, until)
                 del lease.held_back[number]
-            elif self._health.has_room(base.service):
+            elif self._has_room(base):
                 row = rows.popleft()
                 if not rows:
                     del lease.held_back[number]
                 return row
         return None
+
+    def _has_room(self, base: Base) -> bool:
+        """Whether a message may be made for a recipient at `base`, or that it gets none noted."""
+        return not base.allowed or self._health.has_room(base.service)
 
     def _waits_until(self, lease: Lease, base: Base) -> float:
         """Return until when recipients at `base` wait, as far as this batch goes; or 0."""
@@ -318,19 +333,18 @@ class FanOut:
                 self._put_back(message)
                 continue
             base, path = message.base, message.base.path + message.record.rest
-            self._transport.start(message, base.origin, path, message.headers, message.body)
-            lease.under_way += 1
-            self._under_way += 1
-
-    def _withdraw(self, unwanted: Callable[[Message], bool]) -> None:
-        """Take back what still waits for a connection, and is unwanted."""
-        for message in self._transport.withdraw(unwanted):
-            message.lease.under_way -= 1
-            self._under_way -= 1
-            self._put_back(message)
+            try:
+                self._transport.start(message, base.origin, path, message.headers, message.body)
+            except NoRoom:
+                self._put_back(message)
+                self._health.found_no_room(base.service)
+            else:
+                lease.under_way += 1
+                self._under_way += 1
+        self._transport.flush()
 
     def _put_back(self, message: Message) -> None:
-        """Let a message not leave that was made; its recipient gets another one."""
+        """Do not send a message that was made; its recipient gets another one."""
         self._health.not_started(message.base.service)
         message.lease.ready.append((message.number, message.record))
 
@@ -418,15 +432,10 @@ class FanOut:
             wait_ms=None if wait is None else int(wait * 1000),
             retries=lease.retries(),
             left=lease.left,
+            undone=lease.undone,
         )
         self._messages.put_back_keys(lease)
         self._leases.remove(lease)
         lease.send.leases -= 1
         if wait is None and not lease.send.leases:
             self._dispatch.advance(lease.send.id)
-
-
-def _is_outdated(message: Message) -> bool:
-    """Whether a message must not leave any more: stopped, corrected, or another worker's by now."""
-    lease = message.lease
-    return lease.lost or not lease.send.going_on or message.revision != lease.send.revision

@@ -38,6 +38,8 @@ class Service:
     share: int
     limit: int = _FIRST
     under_way: int = 0
+    room: int = 0  # at its connections, less what was started since they were asked
+    room_asked: int = -1  # in which look for work that was: see `Health.look_again`
     begun: bool = False  # something, since the last `refresh`
     failed_in_a_row: int = 0
     lost_in_a_row: int = 0
@@ -59,19 +61,24 @@ class Service:
 class Health:
     """All push services that this worker has sent to.
 
-    `accepted_recently` says whether any of some subscriptions took an alert within the last days,
-    `answers_in_a_minute` what an origin has let through.
+    `room` says how many messages an origin's connections take now, `accepted_recently` whether any
+    of some subscriptions took an alert within the last days, `answers_in_a_minute` what an origin
+    has let through.
     """
 
     def __init__(
         self,
         shared: Services,
         window: int,
+        room: Callable[[str], int],
         accepted_recently: Callable[[Collection[SubscriptionId]], bool],
         answers_in_a_minute: Callable[[str], int],
     ) -> None:
         self._shared = shared
         self._window = window
+        self._room = room
+        self._looks = 0
+        self._short: set[str] = set()
         self._accepted_recently = accepted_recently
         self._answers_in_a_minute = answers_in_a_minute
         self._services: dict[str, Service] = {}
@@ -113,9 +120,25 @@ class Health:
         rest = service.rest
         return rest.until if rest is not None and rest.until > time.time() else 0.0
 
+    def look_again(self) -> None:
+        """Ask the connections for room anew: in each look for work they are asked once."""
+        self._looks += 1
+
+    def ask_for_more(self) -> None:
+        """Have further connections made where what was started has taken all the room."""
+        for origin in self._short:
+            self._room(origin)
+        self._short.clear()
+
     def has_room(self, service: Service) -> bool:
-        """Whether another message may be started there."""
+        """Whether another message may be started there: ask with one at hand."""
         if service.under_way >= min(service.limit, service.share):
+            return False
+        if service.room_asked != self._looks:
+            service.room, service.room_asked = self._room(service.origin), self._looks
+        elif service.room <= 0:
+            self._short.add(service.origin)
+        if service.room <= 0:
             return False
         pace = self._paces.get(service.origin)
         return pace is None or self._in_pace(service, pace)
@@ -136,13 +159,25 @@ class Health:
     def started(self, service: Service) -> None:
         """Count a message that is under way."""
         service.under_way += 1
+        service.room -= 1
         service.tokens -= 1
         service.begun = True
 
     def not_started(self, service: Service) -> None:
         """Take back what was counted of a message that is not sent after all."""
         service.under_way -= 1
+        service.room += 1
         service.tokens += 1
+
+    def found_no_room(self, service: Service) -> None:
+        """Note that its connections do not take what they had room for: one was lost."""
+        service.room = 0
+
+    def unreachable(self, origin: str) -> None:
+        """Let a push service rest to which no connection could be made: all wait for it."""
+        if (service := self._services.get(origin)) is not None:
+            service.failed_in_a_row += 1
+            self._let_rest(service, _NO_ANSWER, None)
 
     def answered(
         self, service: Service, id: SubscriptionId, verdict: policy.Verdict, status: int

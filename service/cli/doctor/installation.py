@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from service.cli.doctor.findings import Finding, Level
-from service.cli.terminal import GB, lasting, size
+from service.cli.terminal import GB, size
 from service.local import redis_server
 from service.model.notifications import Audience
+from service.model.spans import span
 from service.runtime import Runtime
 from service.store.push_services import Rest
 
@@ -93,7 +94,7 @@ class Examination:
                 " what stoppress keys backup prints in a safe place.",
             )
         else:
-            ago = lasting(time.time() - at)
+            ago = span(time.time() - at)
             yield Finding("ok", "Backup", f"These keys were written down {ago} ago.")
 
     def subject(self) -> Iterator[Finding]:
@@ -204,7 +205,7 @@ class Examination:
         elif age == float("inf"):
             yield Finding("fail", "Clock", "None ever ran here: start stoppress clock.")
         else:
-            yield Finding("fail", "Clock", f"It stopped {lasting(age)} ago: start stoppress clock.")
+            yield Finding("fail", "Clock", f"It stopped {span(age)} ago: start stoppress clock.")
 
     def push_services(self) -> Iterator[Finding]:
         """Name the push services that do not take messages, and those that are not believed."""
@@ -283,7 +284,7 @@ class Examination:
 
 
 def _rests(what: str, origin: str, rest: Rest, now: float) -> Finding:
-    since = lasting(now - rest.since)
+    since = span(now - rest.since)
     if rest.why == "credentials":
         return Finding(
             "fail",
@@ -291,7 +292,7 @@ def _rests(what: str, origin: str, rest: Rest, now: float) -> Finding:
             f"{origin} has refused our signature for {since}: see to VAPID_SUBJECT and the time,"
             " and try stoppress doctor --send. No reader is lost.",
         )
-    tried = f"tried again in {lasting(rest.until - now)}" if rest.until > now else "tried again"
+    tried = f"tried again in {span(rest.until - now)}" if rest.until > now else "tried again"
     return Finding("warn", what, f"{origin} has failed for {since} ({rest.why}); it is {tried}.")
 
 

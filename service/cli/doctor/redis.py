@@ -9,8 +9,9 @@ from typing import Any
 from redis import Redis, RedisError
 
 from service.cli.doctor.findings import Finding, Level
-from service.cli.terminal import lasting, size
+from service.cli.terminal import size
 from service.config import Config
+from service.model.spans import span
 from service.store import connect
 
 _OLDEST_REDIS = (6, 2)
@@ -51,7 +52,7 @@ def _answers(what: str, redis: Redis) -> Iterator[Finding]:
         yield Finding(
             level,
             "Time",
-            f"This host's clock is {lasting(abs(off))} {side} that of {what}: deadlines will be"
+            f"This host's clock is {span(abs(off))} {side} that of {what}: deadlines will be"
             " wrong. Keep both set by NTP.",
         )
     else:

@@ -50,7 +50,7 @@ def send_one(runtime: Runtime, id: str) -> Finding:
                 },
                 data=_test_message(runtime, subscription.id).decode(),
                 vapid_private_key=key.text,
-                vapid_claims={"sub": runtime.vapid_subject},
+                vapid_claims={"sub": runtime.config.vapid_contact},
                 ttl=60,
                 headers={"Urgency": "high"},
                 timeout=_ANSWER,

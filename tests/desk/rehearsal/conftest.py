@@ -1,4 +1,4 @@
-"""Rehearsals: started at the desk of a real newsroom, in a shell, or by themselves."""
+"""Rehearsals that are started at the desk of a real newsroom, in a shell, or directly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ sys.exit(main())
 
 @pytest.fixture
 def spawn() -> Iterator[Spawn]:
-    """Start processes of ours, what one says on one stream; ended with all that is theirs."""
+    """Start Python processes, each with one output stream, and end them after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*argv: str, **settings: str) -> subprocess.Popen[str]:
@@ -55,13 +55,13 @@ def spawn() -> Iterator[Spawn]:
 
 @pytest.fixture
 def stoppress(spawn: Spawn) -> Spawn:
-    """Run a command of ours in a shell."""
+    """Run a `stoppress` command."""
     return partial(spawn, "-m", "service.cli")
 
 
 @pytest.fixture
 def run(spawn: Spawn, tmp_path: Path) -> Spawn:
-    """Run a rehearsal's own process in `tmp_path`, as the desk and the terminal do."""
+    """Run a rehearsal in `tmp_path`, as the desk and the terminal do."""
 
     def start(readers: int = 100, longest: float = 600) -> subprocess.Popen[str]:
         topics = '[{"slug": "world", "name": "World"}]'
@@ -72,7 +72,7 @@ def run(spawn: Spawn, tmp_path: Path) -> Spawn:
 
 @pytest.fixture(scope="module")
 def newsroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsroom]:
-    """A real newsroom, with no rehearsal left at the end."""
+    """A real newsroom; no rehearsal may be left at the end."""
     folder = tmp_path_factory.mktemp("newsroom")
     with (
         RedisServer() as redis,
@@ -87,11 +87,11 @@ def newsroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsroom]:
 
 @pytest.fixture
 def stage(newsroom: Newsroom) -> Rehearsal:
-    """A rehearsal that is running in that newsroom."""
+    """A running rehearsal of that newsroom."""
     return newsroom.rehearse()
 
 
 @pytest.fixture
 def theirs(stage: Rehearsal) -> Runtime:
-    """The rehearsal's own store, seen from a test."""
+    """The rehearsal's own store."""
     return Runtime.open(Config.read(stage.environ))

@@ -1,4 +1,4 @@
-"""What an editor sees of a rehearsal, and that nobody real is touched."""
+"""A rehearsal as an editor sees it, and that no real reader is touched."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from tests.support.newsroom import (
     Spawn,
     Visitor,
     family,
+    output_of,
     over,
     push_service_of,
-    said_by,
 )
 
-# What an editor sees ----------------------------------------------------------------------------
+# At the desk --------------------------------------------------------------------------------------
 
 
-def test_an_editor_sends_and_watches_an_alert_and_nobody_real_is_touched(
+def test_a_rehearsed_alert_is_sent_and_no_real_reader_is_touched(
     newsroom: Newsroom,
 ) -> None:
     before = newsroom.stored()
@@ -58,9 +58,9 @@ def test_an_editor_sends_and_watches_an_alert_and_nobody_real_is_touched(
     path = report.url.removeprefix(newsroom.address)
 
     wait_until(lambda: "Sent in" in editor.get(f"{path}/progress").text)
-    said = unescape(editor.get(path).text)
-    assert re.search(rf'class="big figures">{READERS}<', said)
-    assert "another push service" in said
+    text = unescape(editor.get(path).text)
+    assert re.search(rf'class="big figures">{READERS}<', text)
+    assert "another push service" in text
 
     assert newsroom.end().status_code == 200
     assert newsroom.stored() == before
@@ -68,7 +68,7 @@ def test_an_editor_sends_and_watches_an_alert_and_nobody_real_is_touched(
     assert newsroom.installation.push.refusals == []
 
 
-def test_an_alert_that_is_cancelled_on_its_desk_is_stopped(
+def test_an_alert_cancelled_at_the_rehearsal_desk_stops(
     newsroom: Newsroom, stage: Rehearsal, theirs: Runtime
 ) -> None:
     sink = push_service_of(stage)
@@ -76,7 +76,7 @@ def test_an_alert_that_is_cancelled_on_its_desk_is_stopped(
     try:
         id = theirs.publishing.publish(content(), EVERYONE, by=EMAIL).id
         path = f"/rehearsal/desk/alerts/{id}"
-        assert "Being sent" in newsroom.editor.get(path).text
+        assert "Sending" in newsroom.editor.get(path).text
         newsroom.editor.post(path, f"{path}/cancel")
     finally:
         os.kill(sink, signal.SIGCONT)
@@ -85,10 +85,12 @@ def test_an_alert_that_is_cancelled_on_its_desk_is_stopped(
     assert "Cancelled" in newsroom.editor.get(path).text
 
 
-def test_every_page_of_a_rehearsal_says_so_and_no_page_of_the_real_desk_does(
+def test_each_page_says_whether_it_is_the_rehearsal_or_the_real_desk(
     newsroom: Newsroom, stage: Rehearsal
 ) -> None:
-    band = f"<strong>Rehearsal:</strong> {READERS} pretend readers. Nobody real is alerted."
+    band = (
+        f"<strong>Rehearsal</strong> with {READERS} pretend readers. No real reader gets an alert."
+    )
     for path in ("/desk/", "/desk/new", "/desk/nowhere", "/desk/alerts/999"):
         rehearsed, real = (newsroom.editor.get(prefix + path).text for prefix in (DESK, ""))
         assert band in rehearsed, path
@@ -101,7 +103,7 @@ def test_every_page_of_a_rehearsal_says_so_and_no_page_of_the_real_desk_does(
     assert "This is the real desk" not in newsroom.editor.get("/desk/").text
 
 
-def test_every_address_on_a_rehearsals_pages_leads_to_it_or_to_the_page_that_ends_it(
+def test_links_of_a_rehearsal_lead_only_to_it_or_to_the_page_that_ends_it(
     newsroom: Newsroom, theirs: Runtime
 ) -> None:
     id = theirs.publishing.publish(content(), EVERYONE, by=EMAIL).id
@@ -118,7 +120,7 @@ def test_every_address_on_a_rehearsals_pages_leads_to_it_or_to_the_page_that_end
             assert newsroom.editor.get(link).status_code == 200, link
 
 
-def test_nobody_gets_in_who_is_not_signed_in_at_the_real_desk(
+def test_only_editors_of_the_real_desk_can_open_a_rehearsal(
     newsroom: Newsroom, stage: Rehearsal
 ) -> None:
     stranger = Visitor(newsroom.address)
@@ -131,7 +133,7 @@ def test_nobody_gets_in_who_is_not_signed_in_at_the_real_desk(
     assert EMAIL in inside.text
 
 
-def test_behind_a_proxy_that_ends_tls_its_forms_work_as_the_real_ones_do(
+def test_the_forms_of_a_rehearsal_work_behind_a_tls_proxy(
     newsroom: Newsroom, stage: Rehearsal
 ) -> None:
     public = {"SITE_URL": "https://push.example", "TRUSTED_PROXIES": "1"}
@@ -158,7 +160,9 @@ def test_behind_a_proxy_that_ends_tls_its_forms_work_as_the_real_ones_do(
     assert "Notify all" in review.text
 
 
-def test_what_is_over_leads_to_the_page_that_says_so(newsroom: Newsroom, stage: Rehearsal) -> None:
+def test_pages_of_an_ended_rehearsal_lead_to_the_start_page_of_rehearsals(
+    newsroom: Newsroom, stage: Rehearsal
+) -> None:
     newsroom.end()
     page = newsroom.editor.get("/rehearsal/desk/alerts/1")
     assert page.url == f"{newsroom.address}/desk/rehearsal"
@@ -168,13 +172,13 @@ def test_what_is_over_leads_to_the_page_that_says_so(newsroom: Newsroom, stage: 
 
 
 @pytest.mark.parametrize("readers", ["", "many", "0", "99", "1000001", "-5", "١٢٣٤"])
-def test_a_number_of_readers_that_cannot_be_is_refused(newsroom: Newsroom, readers: str) -> None:
+def test_an_invalid_number_of_readers_is_refused(newsroom: Newsroom, readers: str) -> None:
     page = newsroom.editor.post("/desk/rehearsal", "/desk/rehearsal", readers=readers)
     assert page.status_code == 422
     assert "100 to 1,000,000" in page.text
 
 
-def test_one_rehearsal_runs_at_a_time_and_the_second_is_shown_the_first(
+def test_a_second_rehearsal_is_refused_and_shown_the_first(
     newsroom: Newsroom, stage: Rehearsal, stoppress: Spawn
 ) -> None:
     again = newsroom.editor.post("/desk/rehearsal", "/desk/rehearsal", readers="100")
@@ -183,7 +187,7 @@ def test_one_rehearsal_runs_at_a_time_and_the_second_is_shown_the_first(
     assert "/rehearsal/desk/" in again.text
     shell = stoppress("rehearse", "100", DATA_DIR=str(newsroom.data_dir))
     assert shell.wait(30) == 1
-    assert "running already" in said_by(shell)
+    assert "running already" in output_of(shell)
     assert rehearsal.find(newsroom.data_dir) == stage
 
 
@@ -198,7 +202,7 @@ def test_a_rehearsal_that_cannot_start_says_why(newsroom: Newsroom) -> None:
     assert "Start the rehearsal" in page.text
 
 
-# Nobody real ------------------------------------------------------------------------------------
+# Real readers -------------------------------------------------------------------------------------
 
 
 def test_no_browser_can_subscribe_to_a_rehearsal(
@@ -207,14 +211,14 @@ def test_no_browser_can_subscribe_to_a_rehearsal(
     visitor = Visitor(newsroom.address)
     for path in ("/optin.js", "/sw.js", "/demo/", "/api/v1/site", "/api/v1/notifications"):
         assert visitor.get(f"/rehearsal{path}").status_code == 404, path
-    said = visitor.session.post(f"{newsroom.address}/rehearsal/api/v1/subscriptions", json={})
-    assert said.status_code == 404
+    answer = visitor.session.post(f"{newsroom.address}/rehearsal/api/v1/subscriptions", json={})
+    assert answer.status_code == 404
     assert newsroom.editor.get("/rehearsal/").url == f"{newsroom.address}/rehearsal/desk/"
     assert theirs.store.subscriptions.count() == READERS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_no_process_of_a_rehearsal_knows_the_real_house(
+def test_no_process_of_a_rehearsal_knows_the_real_installation(
     newsroom: Newsroom, stage: Rehearsal
 ) -> None:
     real = newsroom.installation.environment
@@ -227,10 +231,10 @@ def test_no_process_of_a_rehearsal_knows_the_real_house(
         assert found == [], Path(f"/proc/{pid}/cmdline").read_text()
 
 
-def test_its_workers_send_to_its_own_push_service_and_believe_no_other(
+def test_a_rehearsal_sends_only_to_its_own_push_service(
     newsroom: Newsroom, stage: Rehearsal, theirs: Runtime
 ) -> None:
-    """Even a reader of the real push service that somehow got in would not be alerted."""
+    """Even a real reader whose subscription got into a rehearsal would get no alert."""
     assert stage.environ["PUSH_SERVICES"].startswith("https://127.0.0.1:")
     trusted = Path(stage.environ["PUSH_CA_BUNDLE"]).read_text()
     assert trusted.count("BEGIN CERTIFICATE") == 1
@@ -250,4 +254,4 @@ def test_its_workers_send_to_its_own_push_service_and_believe_no_other(
     assert progress.of(Outcome.ACCEPTED) == READERS
     assert progress.recipients == READERS + 1
     assert newsroom.installation.push.received == []
-    newsroom.end()  # with its stray
+    newsroom.end()  # and delete the stray reader

@@ -1,4 +1,4 @@
-"""A rehearsal ends, with all that is its own; and one in a terminal."""
+"""How a rehearsal ends, with all that belongs to it; and a rehearsal in a terminal."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ from tests.support.newsroom import (
     Visitor,
     family,
     gone,
+    output_of,
     ready,
     running,
-    said_by,
 )
 from tests.support.push_service import PushService
 
-# Its end ----------------------------------------------------------------------------------------
+# The end ------------------------------------------------------------------------------------------
 
 
-def test_ending_it_on_the_desk_leaves_nothing_behind(newsroom: Newsroom, stage: Rehearsal) -> None:
+def test_ending_a_rehearsal_at_the_desk_leaves_nothing_behind(
+    newsroom: Newsroom, stage: Rehearsal
+) -> None:
     processes = family(stage.pid)
     page = newsroom.end()
     assert "Start the rehearsal" in page.text
-    assert "could not go on" not in page.text
+    assert "failed" not in page.text
     wait_until(lambda: gone(newsroom.data_dir, processes))
 
 
-def test_it_ends_with_the_server_it_was_started_from(
+def test_a_rehearsal_ends_with_the_server_that_started_it(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
     with Installation(redis_url, push, tmp_path, WORKER_CONCURRENCY="1") as installation:
@@ -48,14 +50,14 @@ def test_it_ends_with_the_server_it_was_started_from(
         wait_until(lambda: gone(tmp_path, processes))
 
 
-def test_it_ends_by_itself_after_its_longest_time(run: Spawn, tmp_path: Path) -> None:
+def test_a_rehearsal_ends_by_itself_after_its_longest_time(run: Spawn, tmp_path: Path) -> None:
     runner = run(longest=2)
     processes = family(runner.pid)
     assert runner.wait(60) == 0
     assert gone(tmp_path, processes)
 
 
-def test_one_that_is_killed_takes_all_with_it_and_the_next_one_sweeps(
+def test_a_killed_rehearsal_leaves_no_process_and_the_next_one_cleans_up(
     run: Spawn, tmp_path: Path
 ) -> None:
     runner = run()
@@ -73,7 +75,7 @@ def test_one_that_is_killed_takes_all_with_it_and_the_next_one_sweeps(
     assert gone(tmp_path, family(next_one.pid))
 
 
-def test_what_a_killed_one_left_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
+def test_the_state_of_a_killed_rehearsal_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
     killed = subprocess.Popen(["true"])
     killed.wait()
     left = Rehearsal(killed.pid, READERS, READERS, ready=True, ends_at=0.0, environ={})
@@ -84,7 +86,7 @@ def test_what_a_killed_one_left_is_not_taken_for_the_next_one(tmp_path: Path) ->
         assert rehearsal.find(tmp_path) is not None
 
 
-def test_ctrl_c_is_heard_while_readers_are_being_stored(run: Spawn, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_rehearsal_that_is_still_storing_readers(run: Spawn, tmp_path: Path) -> None:
     runner = run(readers=1_000_000)
     wait_until(lambda: (found := rehearsal.find(tmp_path)) and found.stored)
     processes = family(runner.pid)
@@ -93,10 +95,10 @@ def test_ctrl_c_is_heard_while_readers_are_being_stored(run: Spawn, tmp_path: Pa
     assert gone(tmp_path, processes)
 
 
-# In a terminal ----------------------------------------------------------------------------------
+# In a terminal ------------------------------------------------------------------------------------
 
 
-def test_in_a_terminal_it_prints_where_to_click_and_ends_with_ctrl_c(
+def test_in_a_terminal_a_rehearsal_prints_its_link_and_ends_with_ctrl_c(
     stoppress: Spawn, tmp_path: Path
 ) -> None:
     shell = stoppress("rehearse", "300", DATA_DIR=str(tmp_path), WORKER_CONCURRENCY="1")
@@ -117,8 +119,8 @@ def test_in_a_terminal_it_prints_where_to_click_and_ends_with_ctrl_c(
     visitor = Visitor(address)
     desk = visitor.post(path, path, email=EMAIL, password=PASSWORD)
     assert desk.url == f"{address}/desk/"
-    assert "Ctrl-C where it was started" in desk.text
-    # Cookies know no ports: the real desk beside it keeps its own.
+    assert "press Ctrl-C where it was started" in desk.text
+    # Browsers send a cookie to all ports of a host: that of the real desk must survive.
     assert visitor.session.cookies.keys() == ["stoppress-rehearsal"]
     for path in ("/desk/rehearsal", "/api/v1/site", "/demo/"):
         assert visitor.get(path).status_code == 404
@@ -126,14 +128,14 @@ def test_in_a_terminal_it_prints_where_to_click_and_ends_with_ctrl_c(
     processes = family(shell.pid)
     shell.send_signal(signal.SIGINT)
     assert shell.wait(30) == 0
-    assert said_by(shell) == "\n"
+    assert output_of(shell) == "\n"
     assert gone(tmp_path, processes)
 
 
-def test_a_port_that_is_taken_is_said_before_anything_starts(
+def test_a_used_port_is_reported_before_anything_starts(
     newsroom: Newsroom, stoppress: Spawn, tmp_path: Path
 ) -> None:
     shell = stoppress("rehearse", DATA_DIR=str(tmp_path), PORT=str(newsroom.installation.port))
     assert shell.wait(30) == 2
-    assert "set another PORT" in said_by(shell)
+    assert "set another PORT" in output_of(shell)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Houses with two full buckets of readers, and a filler in a hurry."""
+"""Installations with two full buckets of readers, and a filler that hardly rests."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from workers.sending.prepared_keys import Pool
 
 
 @pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _hardly_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared_keys, "_REST", 0.02)
     monkeypatch.setattr(prepared_keys, "_LEAST_REST", 0)
 
 
 @pytest.fixture
 def pool(installation: Installation) -> Pool:
-    """The pool of a house with two full buckets of readers."""
+    """The pool of an installation with two full buckets of readers."""
     installation.seed(READERS)
     return Pool(installation.runtime)
 
 
 @pytest.fixture
 def own_redis(push: PushService, tmp_path: Path) -> Iterator[tuple[RedisServer, Installation]]:
-    """A house with two full buckets of readers and a Redis that the test may do anything to."""
+    """An installation with two full buckets of readers and a Redis of its own."""
     with RedisServer() as server, Installation(server.url, push, tmp_path) as installation:
         installation.seed(READERS)
         yield server, installation

@@ -1,4 +1,4 @@
-"""Keys derived beforehand: what is in the pool, for whom, and who fills it."""
+"""Prepared keys: what the pool contains, for which readers, and how it is filled."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ from workers.sending.prepared_keys import Filler, Pool
 
 pytestmark = pytest.mark.redis
 
-# -- what is in the pool -------------------------------------------------------------------------
+# -- content of the pool -------------------------------------------------------------------------
 
 
-def test_a_browser_reads_what_is_sent_with_a_key_from_the_pool(installation: Installation) -> None:
+def test_browser_reads_a_message_sealed_with_a_key_from_the_pool(
+    installation: Installation,
+) -> None:
     browser, auth = ec.generate_private_key(ec.SECP256R1()), os.urandom(16)
     p256dh = browser.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     subscriptions = installation.runtime.store.subscriptions
@@ -49,7 +51,7 @@ def test_a_browser_reads_what_is_sent_with_a_key_from_the_pool(installation: Ins
     assert http_ece.decrypt(body, private_key=browser, auth_secret=auth) == b"Late news"
 
 
-def test_everyone_gets_a_key_and_it_is_handed_out_once(
+def test_each_reader_gets_a_key_and_it_is_handed_out_once(
     installation: Installation, pool: Pool
 ) -> None:
     fill(installation.runtime)
@@ -64,7 +66,7 @@ def test_everyone_gets_a_key_and_it_is_handed_out_once(
     assert installation.runtime.store.prepared.ready() == 0
 
 
-def test_what_was_not_used_can_be_put_back_and_is_there_again(
+def test_unused_keys_can_be_put_back_and_taken_again(
     installation: Installation, pool: Pool
 ) -> None:
     fill(installation.runtime)
@@ -77,7 +79,7 @@ def test_what_was_not_used_can_be_put_back_and_is_there_again(
     assert used not in rest.values()
 
 
-def test_what_was_put_back_is_not_put_back_again(installation: Installation, pool: Pool) -> None:
+def test_keys_cannot_be_put_back_twice(installation: Installation, pool: Pool) -> None:
     fill(installation.runtime)
     keys = pool.take(0, 1)
     assert pool.put_back(0, 1, keys)
@@ -86,7 +88,7 @@ def test_what_was_put_back_is_not_put_back_again(installation: Installation, poo
     assert pool.take(0, 1) == {}
 
 
-def test_nothing_is_put_back_over_keys_that_others_derived_meanwhile(
+def test_keys_are_not_put_back_over_keys_that_were_derived_meanwhile(
     installation: Installation, pool: Pool
 ) -> None:
     fill(installation.runtime)
@@ -97,7 +99,7 @@ def test_nothing_is_put_back_over_keys_that_others_derived_meanwhile(
     assert earlier.isdisjoint(publics(pool.take(0, 0)))
 
 
-def test_only_those_without_a_key_get_one(
+def test_only_readers_without_a_key_get_one(
     installation: Installation, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(installation.runtime)
@@ -111,7 +113,7 @@ def test_only_those_without_a_key_get_one(
     assert left.items() <= pool.take(0, 0).items()
 
 
-def test_nothing_is_prepared_for_those_who_are_gone(installation: Installation, pool: Pool) -> None:
+def test_no_key_is_prepared_for_gone_readers(installation: Installation, pool: Pool) -> None:
     store = installation.runtime.store
     store.redis.setbit(bitmap_key(0, "gone"), 7, 1)
     with filling(installation.runtime):
@@ -119,7 +121,7 @@ def test_nothing_is_prepared_for_those_who_are_gone(installation: Installation, 
     assert 7 not in pool.take(0, 0)
 
 
-def test_neither_redis_nor_its_file_ever_sees_a_key(
+def test_neither_redis_nor_its_file_ever_contains_a_key(
     own_redis: tuple[RedisServer, Installation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, installation = own_redis
@@ -139,19 +141,23 @@ def test_neither_redis_nor_its_file_ever_sees_a_key(
         assert key.keying_material not in written
 
 
-def test_keys_open_only_in_their_own_bucket(installation: Installation, pool: Pool) -> None:
+def test_keys_can_be_opened_only_in_their_own_bucket(
+    installation: Installation, pool: Pool
+) -> None:
     fill(installation.runtime)
     installation.runtime.store.redis.rename("{0}:k:0", "{0}:k:1")
     assert take_all(pool) == {}
 
 
-def test_keys_sealed_under_another_secret_are_none(installation: Installation, pool: Pool) -> None:
+def test_keys_sealed_under_another_secret_are_not_used(
+    installation: Installation, pool: Pool
+) -> None:
     fill(installation.runtime)
     installation.runtime.tokens.preparing_key = bytes(32)
     assert Pool(installation.runtime).take(0, 0) == {}
 
 
-def test_a_key_takes_115_bytes_of_redis_at_most(installation: Installation) -> None:
+def test_prepared_key_takes_115_bytes_of_redis_at_most(installation: Installation) -> None:
     readers = 10 * BUCKET
     installation.seed(readers)
     fill(installation.runtime)
@@ -163,7 +169,7 @@ def test_a_key_takes_115_bytes_of_redis_at_most(installation: Installation) -> N
 # -- readers who change --------------------------------------------------------------------------
 
 
-def test_a_readers_other_keys_drop_what_was_prepared_for_the_first(
+def test_prepared_keys_are_dropped_when_a_browser_changes_its_keys(
     installation: Installation, pool: Pool
 ) -> None:
     fill(installation.runtime)
@@ -175,7 +181,7 @@ def test_a_readers_other_keys_drop_what_was_prepared_for_the_first(
     assert pool.take(0, 0)[3].fits(now.p256dh, now.auth)
 
 
-def test_keys_put_back_after_a_reader_changed_theirs_do_not_fit(
+def test_keys_put_back_after_a_browser_changed_its_own_do_not_fit(
     installation: Installation, pool: Pool
 ) -> None:
     fill(installation.runtime)
@@ -188,7 +194,9 @@ def test_keys_put_back_after_a_reader_changed_theirs_do_not_fit(
     assert unfit == [3]
 
 
-def test_other_topics_leave_what_was_prepared(installation: Installation, pool: Pool) -> None:
+def test_prepared_keys_stay_when_a_reader_changes_topics(
+    installation: Installation, pool: Pool
+) -> None:
     fill(installation.runtime)
     subscriptions = installation.runtime.store.subscriptions
     one = subscriptions.get(SubscriptionId(0, 3))
@@ -199,7 +207,7 @@ def test_other_topics_leave_what_was_prepared(installation: Installation, pool: 
     assert len(pool.take(0, 0)) == BUCKET
 
 
-def test_nothing_stays_prepared_for_a_reader_who_leaves(
+def test_prepared_keys_are_dropped_when_a_reader_leaves(
     installation: Installation, pool: Pool
 ) -> None:
     fill(installation.runtime)
@@ -209,7 +217,7 @@ def test_nothing_stays_prepared_for_a_reader_who_leaves(
     assert 3 not in pool.take(0, 0)
 
 
-def test_the_record_of_somebody_gone_is_deleted_at_no_cost_to_others(
+def test_deleting_a_gone_reader_leaves_the_keys_of_the_others(
     installation: Installation, pool: Pool
 ) -> None:
     store = installation.runtime.store
@@ -220,10 +228,10 @@ def test_the_record_of_somebody_gone_is_deleted_at_no_cost_to_others(
     assert len(pool.take(0, 0)) == BUCKET - 1
 
 
-# -- who fills it --------------------------------------------------------------------------------
+# -- filling -------------------------------------------------------------------------------------
 
 
-def test_filling_ends_with_the_bucket_when_an_alert_is_published_and_goes_on_after_it(
+def test_filling_pauses_after_its_bucket_while_an_alert_is_sent(
     installation: Installation, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = installation.runtime.store
@@ -238,11 +246,12 @@ def test_filling_ends_with_the_bucket_when_an_alert_is_published_and_goes_on_aft
         wait_until(lambda: store.prepared.ready() == BUCKET)
         with pytest.raises(AssertionError, match="in vain"):
             wait_until(lambda: len(derived) > BUCKET, timeout=0.5)
-        store.notifications.finish(published[0], State.SENT, time.time(), Progress(0, {}))
+        history = store.notifications.history()
+        store.notifications.finish(published[0], State.SENT, time.time(), Progress(0, {}), history)
         wait_until(lambda: store.prepared.ready() == READERS)
 
 
-def test_filling_stops_at_once_for_a_job_and_keeps_what_it_has(
+def test_filling_stops_at_once_for_a_job_and_keeps_its_keys(
     installation: Installation, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filler = Filler(installation.runtime)
@@ -262,7 +271,7 @@ def test_filling_stops_at_once_for_a_job_and_keeps_what_it_has(
     end(filler)
 
 
-def test_filling_begins_anew_when_redis_is_restarted(
+def test_filling_begins_anew_after_a_restart_of_redis(
     own_redis: tuple[RedisServer, Installation],
 ) -> None:
     server, installation = own_redis
@@ -276,7 +285,7 @@ def test_filling_begins_anew_when_redis_is_restarted(
     assert len(take_all(Pool(installation.runtime))) == READERS
 
 
-def test_a_full_redis_keeps_its_last_fifth_for_readers(
+def test_last_fifth_of_redis_memory_is_kept_for_readers(
     own_redis: tuple[RedisServer, Installation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, installation = own_redis
@@ -296,7 +305,7 @@ def test_a_full_redis_keeps_its_last_fifth_for_readers(
     assert prepared.ready() == BUCKET
 
 
-def test_an_idle_worker_fills_the_pool_and_one_told_not_to_gives_the_memory_back(
+def test_idle_worker_fills_the_pool_and_clears_it_if_it_must_not(
     installation: Installation, pool: Pool
 ) -> None:
     prepared = installation.runtime.store.prepared

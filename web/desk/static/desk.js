@@ -1,13 +1,13 @@
-/* What the desk's pages do by themselves. Each works without this: htmx follows the reach and the
-   progress, this follows what is typed. */
+/* The desk's own script. All pages work without it. htmx refreshes the reach and the progress; this
+   script follows what the editor types. */
 
-/** Show what is being typed in the previews, and count it as the service will. */
+/** Show the text of a field in the previews while it is typed, and count it as the service does. */
 function follow(field) {
   const shown = document.querySelectorAll(`[data-shows="${field.name}"]`);
   const counter = document.querySelector(`[data-counts="${field.name}"]`);
   const show = () => {
     const text = field.value.trim();
-    const length = [...text].length; // code points: a flag or an accent is not two of them
+    const length = [...text].length; // code points, as Python counts
     for (const place of shown) place.textContent = text;
     if (!counter) return;
     const most = Number(counter.dataset.most);
@@ -22,13 +22,13 @@ for (const field of document.querySelectorAll(".compose [name=title], .compose [
   follow(field);
 }
 
-// Ticking a topic means that topics are meant.
+// Choosing a topic also chooses “Followers of these topics”.
 document.querySelector(".topics")?.addEventListener("input", () => {
   document.querySelector("[name=audience][value=topics]").checked = true;
 });
 
-// What was chosen before htmx listened, or is chosen still after a reload, is counted too. htmx has
-// its own listener by then: its script comes first.
+// A choice that the editor made before htmx listened, or that the browser kept over a reload, counts
+// too. By now htmx listens, because its script comes first.
 document.addEventListener("DOMContentLoaded", () => {
   const audience = document.querySelector("#audience");
   const boxes = [...(audience?.querySelectorAll("input") ?? [])];
@@ -37,7 +37,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// Choosing a time, or whose clocks are to show it, means that it is meant.
+// Choosing a time, or whose time zone it is in, also chooses “At”.
 const at = document.querySelector("#at");
 for (const field of document.querySelectorAll("#at, [name=local]")) {
   field.addEventListener("input", () => {
@@ -45,7 +45,7 @@ for (const field of document.querySelectorAll("#at, [name=local]")) {
   });
 }
 
-// An alert is of one story: choosing a running one takes back a new one, and the other way round.
+// An alert belongs to one story at most: choosing a running one clears a new one, and vice versa.
 const stories = [document.querySelector("#story"), document.querySelector("#new_story")];
 for (const [one, other] of [stories, [...stories].reverse()]) {
   one?.addEventListener("input", () => {
@@ -53,18 +53,18 @@ for (const [one, other] of [stories, [...stories].reverse()]) {
   });
 }
 
-/** Let the time be read, and written, in the editor's own zone. */
+/** Show and read the time in the editor's own time zone. */
 function readInOwnZone() {
   const zone = at.form.elements.zone;
   const own = new Intl.DateTimeFormat().resolvedOptions().timeZone;
-  // What was typed elsewhere stays in the zone in which it was.
+  // A time that comes back from the server stays in the zone in which it was typed.
   if (!own || (at.value && !at.dataset.at)) return;
   zone.value = own;
   document.querySelector("[data-zone]").textContent = own;
   if (at.dataset.at) at.value = wall(new Date(at.dataset.at));
 }
 
-/** What the editor's clock shows then, as `<input type="datetime-local">` has it. */
+/** The editor's local time, as `<input type="datetime-local">` has it. */
 function wall(time) {
   const two = (number) => String(number).padStart(2, "0");
   const day = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())].join("-");
@@ -73,8 +73,8 @@ function wall(time) {
 
 if (at) readInOwnZone();
 
-/** Write times in the editor's own zone. */
-function tellTimes() {
+/** Rewrite all times in the editor's own time zone. */
+function localiseTimes() {
   const time = { hour: "numeric", minute: "2-digit" };
   const readable = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   const day = { weekday: "short", day: "numeric", month: "short" };
@@ -89,10 +89,10 @@ function tellTimes() {
   }
 }
 
-tellTimes();
-document.addEventListener("htmx:afterSwap", tellTimes);
+localiseTimes();
+document.addEventListener("htmx:afterSwap", localiseTimes);
 
-// Numbers that stand still must not look like progress.
+// Numbers that are no longer refreshed must not look like progress.
 const away = document.querySelector("#away");
 for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
   document.addEventListener(failure, () => away?.removeAttribute("hidden"));

@@ -1,5 +1,5 @@
-/* The start page: follows this browser's subscription, sends it the alert, waits until it is seen,
-   and says why it may not be. */
+/* The start page: follows this browser's subscription, sends it an alert, waits until the alert is
+   shown, and explains why it may not be. */
 
 const PATIENCE_MS = 10_000;
 const LOOK_EVERY_MS = 250;
@@ -16,7 +16,7 @@ const browser =
     ([mark]) => navigator.userAgent.includes(mark),
   )?.[1] ?? "";
 
-/** What certainly keeps alerts from this browser, as far as a page can tell. */
+/** What certainly keeps alerts away from this browser, if the page can find out. */
 function obstacle() {
   if (!window.isSecureContext) return "insecure";
   const apple = /iPhone|iPad/.test(navigator.userAgent);
@@ -25,24 +25,24 @@ function obstacle() {
   return Notification.permission === "denied" ? "blocked" : null;
 }
 
-/** Show the one certain reason by the step it stops, or else every possible one where it ends. */
+/** Show the certain reason below the first step, or else the possible reasons below the last. */
 function explain(certain, possible = []) {
   const reasons = certain ? [certain] : possible;
   for (const row of why.querySelectorAll("[data-why]")) {
     row.hidden = !reasons.includes(row.dataset.why);
   }
   why.querySelector("h3").textContent = certain
-    ? "This keeps alerts away"
-    : "Nothing to see? One of these is why";
+    ? "This browser cannot get alerts"
+    : "Nothing appeared? This may be why";
   page.querySelector(certain ? "#subscribe" : "#arrive").append(why);
   why.hidden = false;
 }
 
-/** Leave of the advice only what is for this browser and this system, where they are known. */
-function tailor(attribute, ours) {
+/** Keep only the advice for this browser or system, if it is known. */
+function tailor(attribute, own) {
   const rows = [...why.querySelectorAll(`[data-${attribute}]`)];
-  if (!rows.some((row) => row.dataset[attribute] === ours)) return;
-  for (const row of rows) row.hidden = row.dataset[attribute] !== ours;
+  if (!rows.some((row) => row.dataset[attribute] === own)) return;
+  for (const row of rows) row.hidden = row.dataset[attribute] !== own;
 }
 
 function showSubscription({ subscribed, id }) {
@@ -53,30 +53,30 @@ function showSubscription({ subscribed, id }) {
   form.querySelector("button").disabled = !subscribed;
 }
 
-async function answerOf(response) {
-  const said = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(said.detail ?? "The service does not answer. Try again.");
-  return said;
+async function read(response) {
+  const json = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(json.detail ?? "The service does not respond. Try again.");
+  return json;
 }
 
-/** Ask until the alert is over and seen; say what is known meanwhile. */
+/** Ask until the alert is finished and shown; say what is known meanwhile. */
 async function watch(id, seen) {
   const begun = Date.now();
   let patient = true;
   for (;;) {
-    const said = await answerOf(await fetch(`${form.action}/${id}`));
-    const shown = said.shown || seen();
-    if (said.seconds !== null && !said.accepted) {
-      arrival.textContent = `It did not go out: ${said.outcome ?? "nobody was to get it"}.`;
+    const alert = await read(await fetch(`${form.action}/${id}`));
+    const shown = alert.shown || seen();
+    if (alert.took !== null && !alert.accepted) {
+      arrival.textContent = `Not sent: ${alert.outcome ?? "no browser was in the audience"}.`;
       explain(obstacle(), ["service"]);
       return;
     }
-    const handed = said.accepted && said.seconds !== null;
-    if (handed) {
-      const reported = shown ? "shown by your browser" : "not yet shown";
-      arrival.textContent = `Handed over in ${said.seconds.toFixed(1)} s; ${reported}.`;
+    const finished = alert.accepted && alert.took !== null;
+    if (finished) {
+      const reported = shown ? "shown by your browser" : "not shown yet";
+      arrival.textContent = `Handed over in ${alert.took}, ${reported}.`;
     }
-    if (handed && shown) {
+    if (finished && shown) {
       page.classList.add("arrived");
       why.hidden = true;
       return;
@@ -84,7 +84,7 @@ async function watch(id, seen) {
     const waited = Date.now() - begun;
     if (patient && waited > PATIENCE_MS) {
       patient = false;
-      explain(obstacle(), handed ? ["private", "system"] : ["worker", "service"]);
+      explain(obstacle(), finished ? ["private", "system"] : ["worker", "service"]);
     }
     if (waited > GIVE_UP_MS) return;
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
@@ -106,7 +106,7 @@ async function send(event) {
   arrival.textContent = "On its way…";
   try {
     const request = { method: "POST", body: new FormData(form) };
-    const { id } = await answerOf(await fetch(form.action, request));
+    const { id } = await read(await fetch(form.action, request));
     await watch(id, () => seen);
   } catch (error) {
     arrival.textContent = error.message;
@@ -129,7 +129,7 @@ window.addEventListener("stoppress:change", ({ detail }) => showSubscription(det
 showSubscription(window.StopPress.state());
 form?.addEventListener("submit", send);
 
-// The sign-in link opens in a tab of its own: coming back, this page should know of it.
+// The sign-in link opens in another tab. When the editor comes back, this page must notice.
 if (!("signedIn" in page.dataset)) {
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") location.reload();

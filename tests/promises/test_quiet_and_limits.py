@@ -1,4 +1,4 @@
-"""What readers chose holds when an alert would reach them, and what was held comes afterwards."""
+"""Quiet hours, pauses and daily limits hold when an alert arrives; held alerts come afterwards."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def skipped(installation: Installation, id: int) -> dict[str, int]:
 
 
 def reached(push: PushService) -> set[int]:
-    """The numbers of those whose push service got something."""
+    """The numbers of the readers to whom a message was sent."""
     return {reader_of(message) for message in push.received}
 
 
-# Quiet hours and pauses -------------------------------------------------------------------------
+# Quiet hours and pauses ---------------------------------------------------------------------------
 
 
-def test_an_alert_is_held_for_those_in_whose_zone_it_is_night(
+def test_alert_is_held_for_readers_in_their_quiet_hours(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
@@ -49,7 +49,7 @@ def test_an_alert_is_held_for_those_in_whose_zone_it_is_night(
     assert reached(push) == set(range(100, READERS))
 
 
-def test_the_newsrooms_quiet_hours_hold_for_those_who_chose_none(
+def test_newsrooms_quiet_hours_hold_for_readers_who_chose_none(
     redis_url: str, push: PushService, tmp_path: Any
 ) -> None:
     with Installation(redis_url, push, tmp_path, QUIET_HOURS=str(around_now())) as installation:
@@ -62,7 +62,7 @@ def test_the_newsrooms_quiet_hours_hold_for_those_who_chose_none(
         assert skipped(installation, id) == {"quiet": 100}
 
 
-def test_a_breaking_alert_wakes_only_those_who_allow_it(
+def test_breaking_alert_reaches_only_sleepers_who_allow_it(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
@@ -73,7 +73,7 @@ def test_a_breaking_alert_wakes_only_those_who_allow_it(
     assert set(range(40)) <= reached(push)
 
 
-def test_who_paused_is_left_alone_until_the_pause_is_over(
+def test_reader_who_paused_gets_nothing_until_the_pause_ends(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), paused_until=int(time.time()) + 3 * 3600)
@@ -84,9 +84,7 @@ def test_who_paused_is_left_alone_until_the_pause_is_over(
     assert reached(push) == set(range(100, READERS))
 
 
-def test_a_push_service_is_never_asked_to_keep_an_alert_into_quiet_hours(
-    reading: Installation, push: PushService
-) -> None:
+def test_ttl_never_reaches_into_quiet_hours(reading: Installation, push: PushService) -> None:
     soon = around_now(before=-2, after=30)  # in 15 to 30 minutes
     choose(reading, range(READERS), quiet=soon)
     id = reading.publish()
@@ -97,10 +95,10 @@ def test_a_push_service_is_never_asked_to_keep_an_alert_into_quiet_hours(
         assert 60 <= int(message.headers["ttl"]) <= begins - time.time() + 60
 
 
-def test_quiet_hours_that_begin_while_an_alert_waits_are_kept(
+def test_quiet_hours_that_begin_while_an_alert_is_retried_hold(
     reading: Installation, push: PushService
 ) -> None:
-    """A push service that answers later finds its readers asleep."""
+    """The readers fall asleep before their push service takes messages."""
     push.answer_with(lambda _: Answer(429, {"retry-after": "2"}))
     id = reading.publish()
     push.wait_for(1, timeout=20)
@@ -111,7 +109,7 @@ def test_quiet_hours_that_begin_while_an_alert_waits_are_kept(
     assert skipped(reading, id)["quiet"] > READERS / 2
 
 
-def test_a_test_to_ones_own_browser_comes_at_any_hour(
+def test_test_to_ones_own_browser_arrives_at_any_hour(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(1), quiet=around_now(), paused_until=int(time.time()) + 9000)
@@ -120,11 +118,11 @@ def test_a_test_to_ones_own_browser_comes_at_any_hour(
     assert reading.outcomes(id) == {"accepted": 1}
 
 
-# While you slept --------------------------------------------------------------------------------
+# Held alerts --------------------------------------------------------------------------------------
 
 
 @pytest.mark.redis
-def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
+def test_held_alerts_arrive_when_quiet_hours_end_several_as_one_message(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(100), quiet=around_now())
@@ -142,7 +140,7 @@ def test_what_was_held_comes_when_quiet_hours_end_several_as_one(
     }
 
 
-def test_what_a_newer_alert_of_its_story_has_replaced_does_not_come_in_the_morning(
+def test_held_alert_is_dropped_if_the_reader_has_a_newer_one_of_its_story(
     reading: Installation, push: PushService
 ) -> None:
     ferry = replace(EVERYONE, story="ferry")
@@ -155,7 +153,7 @@ def test_what_a_newer_alert_of_its_story_has_replaced_does_not_come_in_the_morni
     assert skipped(reading, wave.id) == {"over": 50}
 
 
-def test_of_a_story_each_reader_gets_the_latest_that_is_for_them(
+def test_each_sleeper_gets_the_latest_alert_of_a_story_that_is_for_them(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
@@ -174,7 +172,7 @@ def test_of_a_story_each_reader_gets_the_latest_that_is_for_them(
     }
 
 
-def test_what_is_held_has_the_words_that_hold_in_the_morning(
+def test_held_alert_arrives_with_its_corrected_text(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
@@ -189,7 +187,7 @@ def test_what_is_held_has_the_words_that_hold_in_the_morning(
     }
 
 
-def test_what_was_cancelled_in_the_night_does_not_come_in_the_morning(
+def test_alert_cancelled_at_night_does_not_arrive_in_the_morning(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
@@ -204,7 +202,7 @@ def test_what_was_cancelled_in_the_night_does_not_come_in_the_morning(
     assert skipped(reading, wave.id) == {"over": 50}
 
 
-def test_an_alert_that_is_held_for_all_can_be_corrected_before_anybody_has_it(
+def test_alert_held_for_all_readers_can_be_corrected(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(READERS), quiet=around_now())
@@ -214,7 +212,7 @@ def test_an_alert_that_is_held_for_all_can_be_corrected_before_anybody_has_it(
     assert said(wake(reading, push)) == {f"Nobody dead|{content().body}": READERS}
 
 
-def test_who_has_an_alert_since_the_morning_gets_its_correction_and_nothing_twice(
+def test_reader_reached_by_a_wave_gets_the_correction_and_nothing_twice(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
@@ -229,10 +227,10 @@ def test_who_has_an_alert_since_the_morning_gets_its_correction_and_nothing_twic
     reading.over(correction.id)
     assert reading.outcomes(correction.id) == {"accepted": READERS}
     held = reading.runtime.store.held_alerts.of(0, range(READERS), [id])
-    assert held == {}, "another wave brings nothing of it again"
+    assert held == {}, "no other wave sends it again"
 
 
-def test_what_is_corrected_while_it_is_being_brought_comes_corrected(
+def test_alert_corrected_while_its_wave_runs_arrives_corrected(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
@@ -243,7 +241,7 @@ def test_what_is_corrected_while_it_is_being_brought_comes_corrected(
     assert said(taken) == {f"Nobody dead|{content().body}": 50}
 
 
-def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
+def test_held_alerts_are_dropped_if_no_clock_ran_for_hours(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(50), quiet=around_now())
@@ -254,11 +252,11 @@ def test_what_nobody_was_there_to_send_for_hours_is_not_sent_any_more(
     assert not reading.runtime.publishing.waves(9)
 
 
-# So many a day ----------------------------------------------------------------------------------
+# Daily limit --------------------------------------------------------------------------------------
 
 
 @pytest.mark.redis
-def test_nobody_gets_more_alerts_a_day_than_they_want_though_many_are_sent_at_once(
+def test_daily_limit_holds_while_many_alerts_are_sent_at_once(
     reading: Installation, push: PushService
 ) -> None:
     reading.worker()
@@ -273,7 +271,7 @@ def test_nobody_gets_more_alerts_a_day_than_they_want_though_many_are_sent_at_on
 
 
 @pytest.mark.redis
-def test_an_alert_counts_once_though_its_worker_is_killed(
+def test_alert_counts_once_though_its_worker_is_killed(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(READERS)
@@ -289,7 +287,7 @@ def test_an_alert_counts_once_though_its_worker_is_killed(
     assert installation.outcomes(id) == {"accepted": READERS}
 
 
-def test_what_was_counted_is_taken_back_in_a_full_redis_too() -> None:
+def test_count_is_taken_back_even_if_redis_is_full() -> None:
     with RedisServer() as server:
         daily = Store(connect(server.url)).daily
         assert daily.count(1, 0, 20260329, [3, 4], [1, 1]) == [True, True]
@@ -299,7 +297,7 @@ def test_what_was_counted_is_taken_back_in_a_full_redis_too() -> None:
         assert daily.count(2, 0, 20260329, [3, 4], [1, 1]) == [True, False], "asked again"
 
 
-def test_breaking_alerts_and_corrections_do_not_count(
+def test_breaking_alerts_and_corrections_do_not_count_against_the_limit(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(READERS), daily_limit=1)
@@ -315,7 +313,7 @@ def test_breaking_alerts_and_corrections_do_not_count(
     assert skipped(reading, last) == {"limit": READERS}
 
 
-def test_a_story_counts_once_a_day(reading: Installation, push: PushService) -> None:
+def test_story_counts_once_a_day(reading: Installation, push: PushService) -> None:
     choose(reading, range(READERS), daily_limit=1)
     ferry = replace(EVERYONE, story="ferry")
     for audience in (ferry, ferry, ferry, EVERYONE):
@@ -325,7 +323,9 @@ def test_a_story_counts_once_a_day(reading: Installation, push: PushService) -> 
 
 
 @pytest.mark.redis
-def test_what_was_not_accepted_does_not_count(reading: Installation, push: PushService) -> None:
+def test_alert_that_was_not_accepted_does_not_count(
+    reading: Installation, push: PushService
+) -> None:
     choose(reading, range(READERS), daily_limit=1)
     push.answer_with(lambda _: Answer(413))
     refused = reading.publish()
@@ -337,7 +337,7 @@ def test_what_was_not_accepted_does_not_count(reading: Installation, push: PushS
     assert reading.outcomes(id) == {"accepted": READERS}
 
 
-def test_each_reader_is_counted_by_the_date_of_their_own_clock(
+def test_alerts_are_counted_by_the_date_of_each_readers_clock(
     reading: Installation, push: PushService
 ) -> None:
     east, west = "Pacific/Kiritimati", "Pacific/Pago_Pago"  # 25 hours apart
@@ -354,10 +354,10 @@ def test_each_reader_is_counted_by_the_date_of_their_own_clock(
     assert daily.count(another, 0, day(west, quarter), numbers, [2] * 200) == [True] * 200
 
 
-# By each reader's clock -------------------------------------------------------------------------
+# Local time ---------------------------------------------------------------------------------------
 
 
-def test_an_alert_by_local_time_comes_when_each_readers_clock_says_so(
+def test_alert_at_a_local_time_arrives_by_each_readers_clock(
     reading: Installation, push: PushService
 ) -> None:
     now = datetime.now(timezone.utc)

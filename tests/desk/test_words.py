@@ -1,0 +1,90 @@
+"""The words of the desk: forecasts, estimates and audiences."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.desk.words import describe, estimate_words, forecast_words, plural
+from service.domain.forecast import Forecast
+from service.domain.receipts import estimates
+from service.model.notifications import Audience, SubscriptionId, Topic
+
+
+@pytest.mark.parametrize(
+    ("forecast", "words"),
+    [
+        (Forecast(10, 10, 0, 0, 0, 0), "all right away"),
+        (Forecast(99_999, 1000, 0, 0, 0, 0), "nearly all right away"),
+        (
+            Forecast(1500, 1500, 1200, 0, 0, 0),
+            "300 right away; 1,200 when their quiet hours end",
+        ),
+        (
+            Forecast(99_999, 1000, 287, 12, 6, 0),
+            "about 70 % right away; about 29 % when their quiet hours end; about 2 % not at all,"
+            " because the reader paused alerts or reached the daily limit"
+            " (estimated from 1,000 browsers, chosen at random)",
+        ),
+        (
+            Forecast(99_999, 1000, 997, 0, 0, 3),
+            "nearly all when their quiet hours end; less than 1 % not at all,"
+            " because that time has passed in their time zone"
+            " (estimated from 1,000 browsers, chosen at random)",
+        ),
+    ],
+)
+def test_a_forecast_is_no_more_exact_than_what_is_known(forecast: Forecast, words: str) -> None:
+    assert forecast_words(forecast) == words
+
+
+@pytest.mark.parametrize(
+    ("reported", "share", "words"),
+    [
+        (0, 1.0, "0"),
+        (1, 1.0, "1"),
+        (60, 1.0, "60"),
+        (12_004, 1.0, "about 12,000 (± 100)"),
+        (203_086, 0.25, "about 812,000 (± 7,000)"),
+        (1, 0.025, "about 40 (± 40)"),
+        (0, 0.025, "0"),
+    ],
+)
+def test_an_estimate_is_no_more_exact_than_what_is_known(
+    reported: int, share: float, words: str
+) -> None:
+    estimate = estimates({"shown": reported, "clicked": reported}, share)
+    assert estimate_words(estimate["shown"]) == words
+    assert estimate["clicked"].browsers == reported
+
+
+@pytest.mark.parametrize(
+    ("audience", "words"),
+    [
+        (Audience(everyone=True), "everyone"),
+        (Audience(topics=("world",)), "World"),
+        (Audience(topics=("world", "sport", "arts")), "World, Sport, or arts"),
+        (
+            Audience(everyone=True, exclude=("sport",), locales=("de", "en-GB", "tlh")),
+            "everyone, except followers of Sport,"
+            " only readers of German, English (United Kingdom), or tlh",
+        ),
+        (
+            Audience(everyone=True, story="quake"),
+            "everyone, except readers who muted the story quake",
+        ),
+        (Audience(topics=("world",), story="quake"), "World, and followers of the story quake"),
+        (Audience(subscription=SubscriptionId(0, 7)), "one browser, as a test"),
+        (Audience(waking=7), "readers whose quiet hours have ended"),
+    ],
+)
+def test_an_audience_is_described_with_the_names_of_topics_and_languages(
+    audience: Audience, words: str
+) -> None:
+    topics = {slug: Topic(slug, slug.title()) for slug in ("world", "sport")}
+    assert describe(audience, topics) == words
+
+
+def test_a_number_has_its_own_form_of_the_word() -> None:
+    assert [plural(n, "browser", "browsers") for n in (0, 1, 2, 1000)] == [
+        *("browsers", "browser", "browsers", "browsers"),
+    ]

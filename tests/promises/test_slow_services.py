@@ -1,0 +1,218 @@
+"""Push services that are slow, or slow to connect to: no reader gets an alert twice."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import Installation, free_port, wait_until
+from tests.support.push_service import Answer, Message, PushService
+from tests.support.relay import Relay
+from workers import jobs
+from workers.sending.fanout import FanOut
+
+
+class Watched:
+    """Records which push services rest, and why, until its `with` ends."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self.rests: set[tuple[str, str, int]] = set()  # origin, why, attempts
+
+    def __enter__(self) -> Watched:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.05):
+            for origin, rest in self._installation.runtime.store.services.resting().items():
+                self.rests.add((origin, rest.why, rest.attempts))
+
+
+def answered(push: PushService) -> Counter[int]:
+    """By number of answered messages: how many readers had that many."""
+    times = Counter(message.path for message in push.received if message.status)
+    return Counter(times.values())
+
+
+@pytest.mark.long
+def test_http_1_1_service_that_answers_after_a_second_gets_each_message_once(
+    redis_url: str, tmp_path: Path
+) -> None:
+    # 16 connections take 14 messages a second. If the transport took all 256 of the window, the
+    # last would wait for more than the 15 s after which a message is given up.
+    with PushService(http2=False) as push, Installation(redis_url, push, tmp_path) as installation:
+        installation.seed(500)
+        push.answer_with(lambda _message: Answer(delay=1.1))
+        installation.worker()
+        installation.clock()
+        with Watched(installation) as watched:
+            id = installation.publish()
+            installation.over(id, timeout=150)
+        assert installation.outcomes(id) == {"accepted": 500}
+        assert answered(push) == {1: 500}
+        assert watched.rests == set(), "it never counts as one that gives no answer"
+
+
+@pytest.mark.long
+def test_http_2_service_that_answers_after_seconds_gets_each_message_once(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    # Two connections have 200 streams, a fifth of this window.
+    with Installation(redis_url, push, tmp_path, PUSH_WINDOW="1024") as installation:
+        installation.seed(1500)
+        push.answer_with(lambda _message: Answer(delay=random.uniform(4.0, 6.0)))
+        installation.worker()
+        installation.clock()
+        with Watched(installation) as watched:
+            id = installation.publish()
+            installation.over(id, timeout=150)
+        assert installation.outcomes(id) == {"accepted": 1500}
+        assert answered(push) == {1: 1500}
+        assert watched.rests == set()
+
+
+@pytest.fixture
+def relay(push: PushService) -> Relay:
+    """A relay to the push service that starts with its `with`, and connects after 2 s."""
+    return Relay(push.origin, wait=2.0)
+
+
+@pytest.fixture
+def installation(
+    redis_url: str, push: PushService, relay: Relay, tmp_path: Path
+) -> Iterator[Installation]:
+    services = f"{push.origin} {relay.origin}"
+    with Installation(redis_url, push, tmp_path, PUSH_SERVICES=services) as installation:
+        yield installation
+
+
+def test_slow_handshake_delays_only_that_service_and_uses_no_cpu(
+    installation: Installation, push: PushService, relay: Relay
+) -> None:
+    installation.seed(300, origins=[push.origin, relay.origin])
+    fan_out = jobs._new_fan_out(installation.runtime)
+    with relay, Watched(installation) as watched:
+        id = installation.publish()
+        began, used = time.monotonic(), time.thread_time()
+        send_all(installation, fan_out, id)
+        took, used = time.monotonic() - began, time.thread_time() - used
+        fan_out.close()
+    assert installation.outcomes(id) == {"accepted": 300}
+    assert answered(push) == {1: 300}
+    assert watched.rests == set()
+    of_relay = [m.at for m in push.received if m.endpoint.startswith(relay.origin)]
+    others = [m.at for m in push.received if not m.endpoint.startswith(relay.origin)]
+    assert len(of_relay) == len(others) == 150
+    assert max(others) < min(of_relay)
+    assert took >= 2.0
+    assert used < took / 2, "the worker sleeps while it waits for the connection"
+
+
+def test_unreachable_service_rests_longer_each_time_and_then_gets_each_message_once(
+    installation: Installation, push: PushService, relay: Relay
+) -> None:
+    installation.seed(300, origins=[push.origin, relay.origin])
+    installation.worker()
+    installation.clock()
+    rests = installation.runtime.store.services.resting
+    id = installation.publish()
+    wait_until(lambda: installation.outcomes(id) == {"accepted": 150})
+    wait_until(lambda: relay.origin in rests() and rests()[relay.origin].attempts >= 3)
+    rest = rests()[relay.origin]
+    assert rest.why == "no answer"
+    assert rest.until - time.time() > 1.0, "4 s, of which the second half is random"
+    assert push.origin not in rests()
+    with relay:
+        installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 300}
+    assert answered(push) == {1: 300}
+    assert relay.origin not in rests()
+
+
+def test_no_connection_is_tried_while_an_unreachable_service_rests(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    with Relay(f"https://127.0.0.1:{free_port()}") as relay:
+        services = f"{push.origin} {relay.origin}"
+        with Installation(redis_url, push, tmp_path, PUSH_SERVICES=services) as installation:
+            installation.seed(300, origins=[push.origin, relay.origin])
+            installation.worker()
+            installation.clock()
+            rests = installation.runtime.store.services.resting
+            id = installation.publish()
+            wait_until(lambda: relay.origin in rests() and rests()[relay.origin].attempts >= 3)
+            attempts = rests()[relay.origin].attempts
+            assert relay.taken == attempts, "once for each rest"
+            assert installation.outcomes(id) == {"accepted": 150}
+
+
+def test_service_with_an_unknown_host_name_rests_and_is_retried_until_the_end(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    # No label may have 64 characters, so that the resolver refuses it without a query.
+    nowhere = f"https://{'x' * 64}.invalid"
+    services = f"{push.origin} {nowhere}"
+    with Installation(redis_url, push, tmp_path, PUSH_SERVICES=services) as installation:
+        installation.seed(40, origins=[push.origin, nowhere])
+        installation.worker()
+        installation.clock()
+        rests = installation.runtime.store.services.resting
+        id = installation.publish()
+        wait_until(lambda: nowhere in rests() and rests()[nowhere].attempts >= 2)
+        assert rests()[nowhere].why == "no answer"
+        assert installation.outcomes(id) == {"accepted": 20}
+        installation.runtime.publishing.cancel(id)
+        installation.over(id)
+        assert installation.outcomes(id) == {"accepted": 20, "cancelled": 20}
+
+
+def test_only_unanswered_messages_of_a_dead_connection_are_sent_again(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    relay = Relay(push.origin)
+    seen: Counter[str] = Counter()
+    silent: set[str] = set()
+
+    def rule(message: Message) -> Answer | None:
+        seen[message.path] += 1
+        if len(silent) < 60 and len(seen) % 3 == 0 and seen[message.path] == 1:
+            silent.add(message.path)
+            return Answer(hang=True)
+        return None
+
+    with relay, Installation(redis_url, push, tmp_path, PUSH_SERVICES=relay.origin) as installation:
+        installation.seed(300, origins=[relay.origin])
+        push.answer_with(rule)
+        installation.worker()
+        installation.clock()
+        id = installation.publish()
+        wait_until(lambda: installation.outcomes(id) == {"accepted": 240})
+        relay.cut()
+        installation.over(id)
+        assert installation.outcomes(id) == {"accepted": 300}
+    assert len(silent) == 60
+    assert answered(push) == {1: 300}
+    assert {path for path, times in seen.items() if times > 1} == silent
+
+
+def send_all(installation: Installation, fan_out: FanOut, id: int) -> None:
+    """Send until an alert is over."""
+    deadline = time.monotonic() + 120
+    while installation.runtime.publishing.get(id).finished_at is None:
+        assert time.monotonic() < deadline, installation.outcomes(id)
+        fan_out.run(lambda: True)
+        installation.runtime.dispatch.advance_all()
+        time.sleep(0.05)
