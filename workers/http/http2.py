@@ -117,12 +117,9 @@ class Connection(Generic[E]):
         self._next_stream = stream + 2
         self._streams[stream] = exchange
         length = len(block)
-        if length <= self._frame_size:
-            self._queued += 9 + length
-            out += _HEAD.pack(length >> 8, length & 255, _HEADERS, _END_HEADERS, stream)
-            out += block
-        else:
-            self._long_headers(stream, block)
+        self._queued += 9 + length
+        out += _HEAD.pack(length >> 8, length & 255, _HEADERS, _END_HEADERS, stream)
+        out += block
         if size <= self.window and size <= self._stream_window and size <= self._frame_size:
             self.window -= size
             self._queued += 9 + size
@@ -146,14 +143,6 @@ class Connection(Generic[E]):
         self._streams.clear()
         self._blocked.clear()
         return ended
-
-    def _long_headers(self, stream: int, block: bytes) -> None:
-        size = self._frame_size
-        kind = _HEADERS
-        for at in range(0, len(block), size):
-            flags = _END_HEADERS if at + size >= len(block) else 0
-            self._frame(kind, flags, stream, block[at : at + size])
-            kind = _CONTINUATION
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
         size = len(payload)

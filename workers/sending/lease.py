@@ -35,7 +35,8 @@ class Lease:
     `newest` finds them. `begun`: somebody in it was tried. `later`: when it is time for the first
     of those whose clock does not say so yet. `counted` are those who were counted for a date,
     `uncounted` those to take back; `receipts` is what each browser reports with; `held` has, in a
-    wave, which notifications are held for whom.
+    wave, which notifications are held for whom. `undone`: how many in it have no outcome, as far as
+    this worker knows.
     """
 
     send: Send
@@ -46,6 +47,7 @@ class Lease:
     sparse: bool
     earlier: dict[int, Retry]
     paced: frozenset[str]
+    undone: int
     newest: NewestFirst | None = None
     left: bool = False
     again: dict[int, float] = field(default_factory=dict)
@@ -113,6 +115,7 @@ class Lease:
     def _keep(self, result: Result, number: int) -> None:
         self.results.setdefault(result, []).append(number)
         self.unrecorded += 1
+        self.undone -= 1
         self.receipts.pop(number, None)
         self.held.pop(number, None)
         if result.outcome is Outcome.ACCEPTED:

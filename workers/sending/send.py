@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from service.domain.waves import MOST_HELD, may_bring, newer_of_story
+from service.domain.waves import MOST_HELD, newer_of_story, wave_may_send
 from service.model.delivery_rules import DeliveryRules
 from service.model.endpoints import origin_of
 from service.model.notifications import Notification, State
@@ -93,7 +93,7 @@ class Digest:
         self._alerts = {
             one.id: one
             for one in latest
-            if one.state is not State.CANCELLED and may_bring(quarter, one)
+            if one.state is not State.CANCELLED and wave_may_send(quarter, one)
         }
         self._newer = {
             id: {newer.id: newer for newer in newer_of_story(one, latest)}
