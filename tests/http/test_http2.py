@@ -31,7 +31,6 @@ from tests.support.frames import (
     sent,
 )
 from workers.http.exchange import Headers
-from workers.http.http2 import Connection
 
 # -- requests ----------------------------------------------------------------------------------
 
@@ -82,18 +81,6 @@ def test_the_table_is_as_large_as_the_peer_says(size: int) -> None:
         fields = [tuple(field) for field in decoder.decode(frame.data)]
         assert fields[4:-1] == list(topics[n * n % 20])
         assert fields[3] == (":path", f"/push/{n}")
-
-
-def test_headers_too_long_for_a_frame_are_continued() -> None:
-    connection = Connection[Post]("push.example")
-    connection.request(Post(0, headers=(*HEADERS, ("x-long", "é~" * 30_000))))
-    frames = [f for f in sent(connection) if isinstance(f, (HeadersFrame, ContinuationFrame))]
-    assert len(frames) > 2
-    assert ["END_HEADERS" in frame.flags for frame in frames] == [False] * (len(frames) - 1) + [
-        True
-    ]
-    fields = hpack.Decoder(max_header_list_size=1 << 20).decode(b"".join(f.data for f in frames))
-    assert ("x-long", "é~" * 30_000) in [tuple(field) for field in fields]
 
 
 def test_no_more_streams_are_opened_than_the_peer_allows() -> None:

@@ -22,7 +22,7 @@ from tests.support.night import bring, hold
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
 from tests.support.seeded import FRONT, around_now, choose, reader_of, said, shown, wake, waking
-from workers.sending.send import Digest
+from workers.sending.wave_digest import WaveDigest
 
 EVERYONE = Audience(everyone=True)
 
@@ -112,7 +112,7 @@ def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
     reading.over(ferry)
     publishing = reading.runtime.publishing
     before = publishing.held(publishing.get(ten))
-    assert (before.waiting, before.brought, before.waves) == (60, 0, ())
+    assert (before.waiting, before.by_wave, before.waves) == (60, 0, ())
     assert before.first_at == before.last_at
     (quarter,) = reading.runtime.store.held_alerts.pending()
     assert before.first_at == quarter * QUARTER
@@ -129,7 +129,7 @@ def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
         assert [(one.id, one.at) for one in held.waves] == [(wave.id, quarter * QUARTER)]
         accepted = publishing.progress(id).of(Outcome.ACCEPTED)
         assert reported[id] == accepted + held.alone
-        assert publishing.progress(id).skipped("quiet") == held.brought
+        assert publishing.progress(id).skipped("quiet") == held.by_wave
     assert reported[wave.id] == 60
     assert publishing.progress(wave.id).of(Outcome.ACCEPTED) == 100
 
@@ -148,7 +148,7 @@ def test_running_wave_shows_how_many_readers_it_has_reached(
     publishing.wake_readers(quarter * QUARTER, FRONT)
 
     def brought() -> int:
-        return publishing.held(publishing.get(id)).brought
+        return publishing.held(publishing.get(id)).by_wave
 
     wait_until(lambda: brought() == 30)
     held = publishing.held(publishing.get(id))
@@ -170,7 +170,7 @@ def test_held_correction_has_receipts_of_its_own(reading: Installation, push: Pu
     assert list(said(came)) == ["Nobody dead|It has just come in."]
     assert receipts(reading, came) == {correction: 50}
     assert publishing.held(publishing.get(correction)).alone == 50
-    assert publishing.held(publishing.get(id)).brought == 0
+    assert publishing.held(publishing.get(id)).by_wave == 0
 
 
 def test_newer_alert_of_a_story_arrives_though_the_older_one_was_corrected_last(
@@ -202,14 +202,16 @@ def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None
     publishing.wake_readers(morning * QUARTER, "https://paper.example")
     (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
     assert record is not None
-    message = Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
+    message = WaveDigest(runtime, publishing.waves(1)[0]).message(
+        SubscriptionId(0, 1), [held], record
+    )
     assert message is not None
     assert message[0].told == (held,)
     newer = publishing.publish(words, ferry, by="a test").id
     assert publishing.held(publishing.get(held)).waiting == 4, "the newer one is held for nobody"
     hold(runtime, newer, {morning: 3})
     assert publishing.held(publishing.get(held)).waiting == 0
-    digest = Digest(runtime, publishing.waves(1)[0])
+    digest = WaveDigest(runtime, publishing.waves(1)[0])
     both = sorted(digest.held(0, range(10))[1])
     assert both == [held, newer]
     assert 3 not in digest.held(0, range(10)), "this reader has the newer one"
@@ -367,7 +369,7 @@ def test_alert_that_missed_its_wave_does_not_arrive_a_day_later(
     assert runtime.publishing.held(runtime.publishing.get(new)).waiting == 4
     runtime.publishing.wake_readers((now + 98) * QUARTER, "https://paper.example")
     (wave,) = runtime.publishing.waves(9)
-    assert Digest(runtime, wave).held(0, range(10)) == {number: [new] for number in range(4)}
+    assert WaveDigest(runtime, wave).held(0, range(10)) == {number: [new] for number in range(4)}
 
 
 def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client: Client) -> None:

@@ -1,139 +1,68 @@
-"""Takes messages to push services: many requests at a time over few long-lived connections."""
+"""Carries messages to push services: many requests at a time over few long-lived connections."""
 
 from __future__ import annotations
 
-import os
 import selectors
-import socket
 import ssl
-import threading
 import time
-from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import urlsplit
 
-from workers.http import http1, http2
-from workers.http.channel import CannotConnect, Channel, connect
-from workers.http.exchange import Exchange, Headers
+from workers.http import http1
+from workers.http.channel import Channel
+from workers.http.connections import Connection, Connectors, Origin, Request
+from workers.http.exchange import Headers
 
 __all__ = ["Answer", "Headers", "NoRoom", "Transport"]
 
 Key = TypeVar("Key")
 
 _MAX_CONNECTIONS: Final = 256  # above it those unused for longest are closed
-# HTTP/1.1 carries one request at a time: so many times the connections.
+# An HTTP/1.1 connection carries one request at a time, so an origin gets this many times as many.
 _HTTP1_TIMES: Final = 8
-# Seconds in which answers that trickle in may gather while many are awaited: each waking costs as
-# much as several requests. Measured at 2,450/s: 24 µs of CPU per request with 5 ms, 86 without;
-# but with 3 ms a window is filled less (decision 23).
+_LONGEST_PATH: Final = 4096  # characters; an HTTP/2 header block must fit into a frame of 16 KB
+# Seconds to wait for more answers when few of many have come, since each wake-up costs as much as
+# several requests. Measured at 2,450/s: 24 µs of CPU per request with 5 ms, 86 µs without. But with
+# 3 ms the window is filled less (decision 23).
 _GATHER: Final = 0.001
-_MAX_THREADS: Final = 64
-# Seconds until another connection is tried to an origin that has some but refused one more.
+# Seconds between attempts to add a connection to an origin that refused another one.
 _REFUSED_MORE: Final = 1.0
-# Reads of a connection, each of up to 64 KB, before a request in it is said to have timed out.
+# Reads of a connection, each of up to 64 KB, before a request in it counts as timed out.
 _CATCH_UP: Final = 64
 _IN, _OUT = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class NoRoom(Exception):
-    """No connection can take a request now: see `Transport.room`."""
+    """No connection can take a request now; see `Transport.room`."""
 
 
-# Not frozen: one is made for every request, and making a frozen one takes three times as long.
+# Not frozen, because every request makes one and a frozen one takes three times as long to make.
 @dataclass
 class Answer(Generic[Key]):
-    """What became of one request.
-
-    `status` is 0 where no answer came, and `reason` then says why; otherwise `reason` is the
-    beginning of the answer's body, which may repeat the endpoint and is not for logs.
-    `retry_after` is in seconds. `untouched` is True where it is known that the push service did
-    not process the request.
-    """
+    """What became of one request."""
 
     key: Key
-    status: int
-    retry_after: float | None
+    status: int  # 0: no answer came
+    retry_after: float | None  # seconds
+    # Without an answer, why; else the start of the answer's body, which may repeat the endpoint and
+    # must not be logged.
     reason: str
-    untouched: bool
-
-
-# How many forks lie between the first process and this one. To ask the system which process this
-# is took 8 µs of a message's 265 (measured on a virtual machine whose system calls are slow).
-_forks = 0
-
-
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
-
-
-class _Request(Exchange):
-    """A request under way. `at`: when it was handed to its connection, by the monotonic clock."""
-
-    connection: _Connection
-    at: float
-
-    def __init__(self, key: object, path: str, headers: Headers, body: bytes) -> None:
-        super().__init__(path, headers, body)
-        self.key = key
-
-
-class _Origin:
-    """Where requests go to, and the connections to it."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if not parts.hostname or f"{parts.scheme}://{parts.netloc}" != url:
-            raise ValueError("the origin is none")
-        self.url = url
-        self.authority = parts.netloc
-        self.secure = parts.scheme == "https"
-        self.host = parts.hostname
-        self.port = parts.port or (443 if self.secure else 80)
-        self.speaks_http1 = not self.secure
-        self.connections: list[_Connection] = []
-        self.connect_at = 0.0  # not before then
-
-
-class _Connection:
-    """A connection; `channel` and `http` are there once it can carry requests."""
-
-    channel: Channel
-    http: http1.Connection[_Request] | http2.Connection[_Request]
-
-    def __init__(self, origin: _Origin, now: float, deadline: float) -> None:
-        self.origin = origin
-        self.deadline = deadline  # for having room: see Transport._awaited
-        self.heard_at = now
-        self.is_ready = False
-        self.has_carried = False  # a request
-        self.watched = 0
-
-    def open(self, channel: Channel, now: float) -> None:
-        self.channel, self.heard_at, self.is_ready = channel, now, True
-        self.origin.speaks_http1 = channel.protocol != "h2"
-        kind = http1.Connection if self.origin.speaks_http1 else http2.Connection
-        self.http = kind(self.origin.authority)
+    untouched: bool  # the push service certainly did not process the request
 
 
 class Transport:
     """Requests under way from this process, at most `streams` at a time.
 
-    Made after a fork and used by that process alone. It connects to https origins and to
-    `plain_origins`, directly, and trusts whom `ca_bundle` or else the system trusts. Timeouts are
-    in seconds: `timeout` from a request's start to the end of its answer, `connect_timeout` for a
-    connection with its TLS handshake.
+    Make it after a fork: two processes must not share it. It connects directly, without a proxy, to
+    https origins and to `plain_origins`, and trusts the certificates of `ca_bundle`, by default
+    those of the system. Timeouts are in seconds: `timeout` from the start of a request to the end
+    of its answer, `connect_timeout` for TCP and TLS together.
 
-    A request is handed to a connection when it is started: none waits here. Ask `room` first.
-    Nothing is ever sent twice: `Answer.untouched` tells what another attempt risks.
+    `start` hands a request to a connection or refuses it; no request waits here. Ask `room` first.
+    The transport never repeats a request; `Answer.untouched` says whether the caller safely may.
     """
 
     def __init__(
@@ -146,7 +75,6 @@ class Transport:
         connect_timeout: float = 5.0,
         timeout: float = 15.0,
     ) -> None:
-        self._forks = _forks
         self._streams = streams
         self._connections_each = connections
         self._plain_origins = plain_origins
@@ -155,17 +83,18 @@ class Transport:
         self._tls = ssl.create_default_context(cafile=None if ca_bundle is None else str(ca_bundle))
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.set_alpn_protocols(["h2", "http/1.1"])
-        self._under_way: dict[_Request, None] = {}  # in the order of their start
+        self._under_way: dict[Request, None] = {}  # ordered by start
         self._answers: list[Answer[Any]] = []
-        self._origins: dict[str, _Origin] = {}  # that have connections
+        self._origins: dict[str, Origin] = {}  # that have connections
         self._unreachable: dict[str, str] = {}
-        self._connections: dict[_Connection, None] = {}
-        # Which are to have room by their deadline: being made, or idle and still without room.
-        self._awaited: dict[_Connection, None] = {}
-        self._unwritten: dict[_Connection, None] = {}
-        self._has_news = False  # a connection was made, or could not be
-        self._size = 1  # of the last body: those that follow are much alike
-        self._connectors = _Connectors(self._tls, connect_timeout)
+        self._connections: dict[Connection, None] = {}
+        # Connections that must have room by their deadline: those being made, and idle ones whose
+        # peer allows no request.
+        self._awaited: dict[Connection, None] = {}
+        self._unwritten: dict[Connection, None] = {}
+        self._has_news = False  # a connection became ready or failed
+        self._size = 1  # bytes of the last body; the next ones are of nearly the same size
+        self._connectors = Connectors(self._tls, connect_timeout)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._connectors.woken, _IN)
 
@@ -176,17 +105,16 @@ class Transport:
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is anything to poll for: answers, or a connection that is being made."""
+        """Whether there is anything to poll for: answers, or connections being made."""
         return bool(self._under_way or self._awaited)
 
     def room(self, origin: str) -> int:
         """How many requests to `origin` may be started now.
 
-        Where there is no room a connection is made, unless there are enough: ask only with a
-        request at hand. `poll` returns when it is ready, or else `unreachable` names the origin.
-        `ValueError` for an origin that is neither https nor a plain one.
+        If there is no room, this begins another connection unless there are enough, so ask only
+        when you have a request. `poll` returns when the connection is ready; if it fails,
+        `unreachable` names the origin. `ValueError`: the origin is neither https nor a plain one.
         """
-        self._check_process()
         to, now = self._origin(origin), time.monotonic()
         room = sum(self._takes(connection, self._size, now) for connection in [*to.connections])
         if not room and self.free:
@@ -196,20 +124,21 @@ class Transport:
     def start(self, key: object, origin: str, path: str, headers: Headers, body: bytes) -> None:
         """POST `body` to `path` of `origin`; `poll` returns the answer with `key`.
 
-        It is written by `flush` or `poll`. `NoRoom` where no connection takes it, though `room`
-        may have said so: that was lost meanwhile, or the body is larger than those before.
-        `ValueError` for an origin that is neither https nor a plain one, or an impossible path.
+        `flush` or `poll` writes it. `NoRoom`: no connection takes it. That can happen although
+        `room` promised it, if a connection was lost or this body is larger than the last one.
+        `ValueError`: the origin is neither https nor a plain one, or the path is impossible.
         """
-        self._check_process()
         to, now = self._origin(origin), time.monotonic()
         if path[:1] != "/" or not path.isascii() or not path.isprintable() or " " in path:
-            raise ValueError("the path is none")
+            raise ValueError("not a path")
+        if len(path) > _LONGEST_PATH:
+            raise ValueError("the path is too long")
         self._size = len(body) or 1
         if len(self._under_way) < self._streams:
             for connection in [*to.connections]:
                 if self._takes(connection, self._size, now):
-                    request = _Request(key, path, headers, body)
-                    request.connection, request.at = connection, now
+                    request = Request(key, path, headers, body)
+                    request.connection, request.started_at = connection, now
                     connection.has_carried = True
                     self._awaited.pop(connection, None)
                     self._under_way[request] = None
@@ -219,30 +148,29 @@ class Transport:
         raise NoRoom
 
     def flush(self) -> None:
-        """Write what was started."""
+        """Write the requests that were started."""
         for connection in self._unwritten:
             if connection in self._connections:
                 self._write(connection)
         self._unwritten.clear()
 
     def poll(self, timeout: float) -> list[Answer[Any]]:
-        """Send and receive; return the answers that have come, waiting `timeout` s for the first.
+        """Send and receive; wait up to `timeout` seconds for an answer and return all that came.
 
-        Comes back without any when a connection was made or could not be, and at once when there
-        is nothing to wait for.
+        Returns early, without answers, when a connection became ready or failed, and at once when
+        there is nothing to wait for.
         """
-        self._check_process()
         now = time.monotonic()
         until = now + timeout
         while True:
             self.flush()
             self._expire(now)
             if not self.is_busy:
-                self._wait(0)  # those unused may have been closed
+                self._wait(0)  # notice unused connections that the peer closed
             if self._answers or self._has_news or not self.is_busy:
                 break
             self._wait(min(until, self._next_deadline()) - now)
-            # Whoever does not want to wait has other work.
+            # A caller that gives no time has other work to do.
             if timeout and 0 < len(self._answers) * 8 < len(self._under_way):
                 time.sleep(_GATHER)
                 self._wait(0)
@@ -254,17 +182,16 @@ class Transport:
         return answers
 
     def unreachable(self) -> dict[str, str]:
-        """Return the origins to which a connection could not be made since the last call, and why.
+        """Return the origins that became unreachable since the last call, each with the reason.
 
-        Only where that was the last one. Also those that end a connection before it has carried a
-        request, or give one that is idle no room in a request's time.
+        That is an origin without another connection, to which one could not be made, or which ended
+        one before its first request, or allowed no request on an idle one for `timeout` seconds.
         """
         unreachable, self._unreachable = self._unreachable, {}
         return unreachable
 
     def close(self) -> None:
-        """Give up what is under way and close all connections."""
-        self._check_process()
+        """Give up the requests under way and close all connections."""
         self._under_way.clear()
         for connection in list(self._connections):
             self._close(connection, "closed")
@@ -274,62 +201,66 @@ class Transport:
 
     # -- requests --------------------------------------------------------------------------------
 
-    def _origin(self, url: str) -> _Origin:
+    def _origin(self, url: str) -> Origin:
         if (origin := self._origins.get(url)) is not None:
             return origin
         if not url.startswith("https://") and url not in self._plain_origins:
-            raise ValueError("messages are sent by https only")
-        return _Origin(url)
+            raise ValueError("messages are sent over https only")
+        return Origin(url)
 
-    def _takes(self, connection: _Connection, size: int, now: float) -> int:
-        """Return how many requests with bodies of that size a connection can be handed now.
+    def _takes(self, connection: Connection, size: int, now: float) -> int:
+        """Return how many requests with bodies of `size` bytes a connection can take now.
 
-        Only what can be written now: what waits here for the peer would use up its time.
+        Only requests that can be written now count: the time-out runs from the start, and one that
+        waits here for the peer would use it up.
         """
         if not connection.is_ready:
             return 0
         http, channel = connection.http, connection.channel
         if http.is_idle:
-            # The peer may have closed it meanwhile, and what is written then would be lost.
+            # The peer may have closed it since, and a request written then would be lost.
             self._read(connection, now)
         if http.room <= 0 or channel.unsent or channel.ended:
             return 0
-        # What there is of a window may be too little for any body: one must go on to get more.
+        # If the window is too small for any body, one request must still start to widen it.
         return min(http.room, http.window // size) or int(http.is_idle)
 
     def _expire(self, now: float) -> None:
         """End requests and connections that took too long."""
         while self._under_way:
             request = next(iter(self._under_way))
-            if request.at + self._timeout > now:
+            if request.started_at + self._timeout > now:
                 break
-            connection = request.connection
-            # The answer may have come in time while this process did something else.
-            for _ in range(_CATCH_UP):
-                if not self._read(connection, now):
-                    break
-            if request not in self._under_way:
-                continue
-            request.fail("timed out", untouched=False)
-            self._end(request)
-            connection.http.cancel(request)
-            if connection.http.failure or connection.heard_at < request.at:
-                # Not a word since: it is the connection that is dead.
-                self._close(connection, "timed out")
-            else:
-                self._write(connection)
+            self._time_out(request, now)
         if any(connection.deadline <= now for connection in self._awaited):
             self._take_connected(now)
         for connection in [c for c in self._awaited if c.deadline <= now]:
             self._close(connection, "timed out")
 
+    def _time_out(self, request: Request, now: float) -> None:
+        connection = request.connection
+        # The answer may have come in time, while this process did something else.
+        for _ in range(_CATCH_UP):
+            if not self._read(connection, now):
+                break
+        if request not in self._under_way:
+            return
+        request.fail("timed out", untouched=False)
+        self._end(request)
+        connection.http.cancel(request)
+        if connection.http.failure or connection.heard_at < request.started_at:
+            # Nothing came since the request started, so the whole connection is dead.
+            self._close(connection, "timed out")
+        else:
+            self._write(connection)
+
     def _next_deadline(self) -> float:
         deadlines = [connection.deadline for connection in self._awaited]
         if self._under_way:
-            deadlines.append(next(iter(self._under_way)).at + self._timeout)
+            deadlines.append(next(iter(self._under_way)).started_at + self._timeout)
         return min(deadlines)
 
-    def _end(self, request: _Request) -> None:
+    def _end(self, request: Request) -> None:
         if request not in self._under_way:
             return
         del self._under_way[request]
@@ -344,10 +275,10 @@ class Transport:
 
     # -- connections -----------------------------------------------------------------------------
 
-    def _make_room(self, origin: _Origin, now: float) -> None:
-        """Make a connection where there are too few, one at a time."""
+    def _make_room(self, origin: Origin, now: float) -> None:
+        """Make another connection to an origin that has too few, one at a time."""
         idle = [c for c in origin.connections if c.is_ready and c.http.is_idle]
-        for connection in idle:  # and without room: its peer has some time left to give it
+        for connection in idle:  # idle, yet without room: the peer gets some time to allow requests
             if connection not in self._awaited:
                 connection.deadline = now + self._timeout
                 self._awaited[connection] = None
@@ -356,12 +287,12 @@ class Transport:
         if len(staying) < most and all(c.is_ready for c in staying) and now >= origin.connect_at:
             self._connect(origin, now)
 
-    def _connect(self, origin: _Origin, now: float) -> None:
+    def _connect(self, origin: Origin, now: float) -> None:
         if len(self._connections) >= _MAX_CONNECTIONS:
             idle = [c for c in self._connections if c.has_carried and c.http.is_idle]
             if idle:
                 self._close(min(idle, key=lambda c: c.heard_at), "closed")
-        connection = _Connection(origin, now, now + self._connect_timeout)
+        connection = Connection(origin, now, now + self._connect_timeout)
         origin.connections.append(connection)
         self._origins[origin.url] = origin
         self._connections[connection] = self._awaited[connection] = None
@@ -380,8 +311,8 @@ class Transport:
             else:
                 self._close(connection, str(channel))
 
-    def _close(self, connection: _Connection, why: str) -> None:
-        """Close a connection; what is under way in it ends."""
+    def _close(self, connection: Connection, why: str) -> None:
+        """Close a connection and end the requests under way in it."""
         if connection not in self._connections:
             return
         del self._connections[connection]
@@ -405,11 +336,11 @@ class Transport:
     # -- sockets ---------------------------------------------------------------------------------
 
     def _wait(self, timeout: float) -> None:
-        """Wait for sockets to be ready, and do what they are ready for."""
+        """Wait until sockets are ready, then read or write them."""
         ready = self._selector.select(max(timeout, 0))
         now = time.monotonic()
         for key, mask in ready:
-            connection: _Connection | None = key.data
+            connection: Connection | None = key.data
             if connection is None:
                 self._take_connected(now)
             elif connection in self._connections:
@@ -418,8 +349,8 @@ class Transport:
                 elif connection.channel.unsent:
                     self._write(connection)
 
-    def _read(self, connection: _Connection, now: float) -> bool:
-        """Take what has come; whether anything had."""
+    def _read(self, connection: Connection, now: float) -> bool:
+        """Take the bytes that came; return whether there were any."""
         channel, http = connection.channel, connection.http
         data = channel.read()
         if data:
@@ -441,15 +372,15 @@ class Transport:
             self._write(connection)
         return bool(data)
 
-    def _write(self, connection: _Connection) -> None:
+    def _write(self, connection: Connection) -> None:
         channel = connection.channel
         channel.write(connection.http.out)
         if channel.ended:
-            # What it said before it hung up is still to be read: no further than that.
+            # Not closed yet: answers that the peer sent before it hung up are still to be read.
             return
         self._watch(connection)
 
-    def _watch(self, connection: _Connection) -> None:
+    def _watch(self, connection: Connection) -> None:
         channel = connection.channel
         mask = _IN | _OUT if channel.unsent else _IN
         if mask != connection.watched:
@@ -457,80 +388,12 @@ class Transport:
             change(channel.socket, mask, connection)
             connection.watched = mask
 
-    def _check_process(self) -> None:
-        if _forks != self._forks:
-            raise RuntimeError("this Transport belongs to another process: make one after the fork")
-
-
-class _Connectors:
-    """Threads that make connections, many: a name that takes long holds up no other.
-
-    Nobody waits for them. Whoever waits for `woken` finds what they did in `finished`.
-    """
-
-    def __init__(self, tls: ssl.SSLContext, timeout: float) -> None:
-        self._tls = tls
-        self._timeout = timeout
-        self._lock = threading.Lock()
-        self._closed = False
-        self._threads = 0
-        self._todo: deque[_Connection] = deque()
-        self._finished: list[tuple[_Connection, Channel | CannotConnect]] = []
-        self.woken, self._waker = socket.socketpair()
-        self.woken.setblocking(False)
-        self._waker.setblocking(False)
-
-    def begin(self, connection: _Connection) -> None:
-        with self._lock:
-            self._todo.append(connection)
-            if self._threads < _MAX_THREADS:
-                self._threads += 1
-                threading.Thread(target=self._run, name="connector", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._todo or self._closed:
-                    self._threads -= 1
-                    return
-                connection = self._todo.popleft()
-            self._connect(connection)
-
-    def _connect(self, connection: _Connection) -> None:
-        origin = connection.origin
-        tls = self._tls if origin.secure else None
-        channel: Channel | CannotConnect
-        try:
-            channel = connect(origin.host, origin.port, tls, self._timeout)
-        except CannotConnect as error:
-            channel = error
-        with self._lock:
-            if not self._closed:
-                self._finished.append((connection, channel))
-                with suppress(BlockingIOError):
-                    self._waker.send(b"x")
-            elif isinstance(channel, Channel):
-                channel.socket.close()
-
-    def finished(self) -> list[tuple[_Connection, Channel | CannotConnect]]:
-        with self._lock:
-            with suppress(BlockingIOError):
-                self.woken.recv(4096)
-            finished, self._finished = self._finished, []
-        return finished
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            self.woken.close()
-            self._waker.close()
-            for _, channel in self._finished:
-                if isinstance(channel, Channel):
-                    channel.socket.close()
-
 
 def _seconds(retry_after: str) -> float | None:
-    """Read Retry-After: seconds, or a date (RFC 9110 section 10.2.3). None: at once."""
+    """Return the seconds that Retry-After asks for; None if it asks for no wait.
+
+    It is a number of seconds or a date (RFC 9110 section 10.2.3).
+    """
     if retry_after.isascii() and retry_after.isdecimal():
         wait = float(retry_after[:9])
     else:

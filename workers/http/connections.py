@@ -1,0 +1,140 @@
+"""The connections of a transport, and the threads that make them."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import Final
+from urllib.parse import urlsplit
+
+from workers.http import http1, http2
+from workers.http.channel import CannotConnect, Channel, connect
+from workers.http.exchange import Exchange, Headers
+
+_MAX_THREADS: Final = 64
+
+
+class Request(Exchange):
+    """A request that was handed to a connection."""
+
+    connection: Connection
+    started_at: float  # by the monotonic clock
+
+    def __init__(self, key: object, path: str, headers: Headers, body: bytes) -> None:
+        super().__init__(path, headers, body)
+        self.key = key
+
+
+class Origin:
+    """An origin to which requests go, and the connections to it."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if not parts.hostname or f"{parts.scheme}://{parts.netloc}" != url:
+            raise ValueError("not an origin")
+        self.url = url
+        self.authority = parts.netloc
+        self.secure = parts.scheme == "https"
+        self.host = parts.hostname
+        self.port = parts.port or (443 if self.secure else 80)
+        self.speaks_http1 = not self.secure
+        self.connections: list[Connection] = []
+        self.connect_at = 0.0  # no further connection is tried before this time
+
+
+class Connection:
+    """A connection that is being made or is ready.
+
+    `channel` and `http` exist only once it is ready.
+    """
+
+    channel: Channel
+    http: http1.Connection[Request] | http2.Connection[Request]
+
+    def __init__(self, origin: Origin, now: float, deadline: float) -> None:
+        self.origin = origin
+        self.deadline = deadline  # for being made, or for having room: see Transport._awaited
+        self.heard_at = now  # when bytes last came
+        self.is_ready = False
+        self.has_carried = False  # a request
+        self.watched = 0  # the events for which it is registered
+
+    def open(self, channel: Channel, now: float) -> None:
+        """Start HTTP on a socket that is connected."""
+        self.channel, self.heard_at, self.is_ready = channel, now, True
+        self.origin.speaks_http1 = channel.protocol != "h2"
+        kind = http1.Connection if self.origin.speaks_http1 else http2.Connection
+        self.http = kind(self.origin.authority)
+
+
+class Connectors:
+    """Threads that make connections, so that one slow name lookup or handshake delays no other.
+
+    No thread is waited for. `woken` becomes readable when `finished` has something to return.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, timeout: float) -> None:
+        self._tls = tls
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._closed = False
+        self._threads = 0
+        self._todo: deque[Connection] = deque()
+        self._finished: list[tuple[Connection, Channel | CannotConnect]] = []
+        self.woken, self._waker = socket.socketpair()
+        self.woken.setblocking(False)
+        self._waker.setblocking(False)
+
+    def begin(self, connection: Connection) -> None:
+        """Make a connection; `finished` returns it when that has succeeded or failed."""
+        with self._lock:
+            self._todo.append(connection)
+            if self._threads < _MAX_THREADS:
+                self._threads += 1
+                threading.Thread(target=self._run, name="connector", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._todo or self._closed:
+                    self._threads -= 1
+                    return
+                connection = self._todo.popleft()
+            self._connect(connection)
+
+    def _connect(self, connection: Connection) -> None:
+        origin = connection.origin
+        tls = self._tls if origin.secure else None
+        result: Channel | CannotConnect
+        try:
+            result = connect(origin.host, origin.port, tls, self._timeout)
+        except CannotConnect as error:
+            result = error
+        with self._lock:
+            if not self._closed:
+                self._finished.append((connection, result))
+                with suppress(BlockingIOError):
+                    self._waker.send(b"x")
+            elif isinstance(result, Channel):
+                result.socket.close()
+
+    def finished(self) -> list[tuple[Connection, Channel | CannotConnect]]:
+        """Return the connections made or failed since the last call."""
+        with self._lock:
+            with suppress(BlockingIOError):
+                self.woken.recv(4096)
+            finished, self._finished = self._finished, []
+        return finished
+
+    def close(self) -> None:
+        """Make no more connections; close those that nobody took."""
+        with self._lock:
+            self._closed = True
+            self.woken.close()
+            self._waker.close()
+            for _, result in self._finished:
+                if isinstance(result, Channel):
+                    result.socket.close()
