@@ -11,7 +11,7 @@ from service.domain.forecast import Forecaster
 from service.domain.gone import Gone
 from service.domain.history import History
 from service.domain.job_queue import JobQueue
-from service.domain.keys import KeyLost, Keys, KeyUse
+from service.domain.keys import KeyLost, Keys
 from service.domain.planning import Dispatch
 from service.domain.publishing import Publishing
 from service.domain.push_services import PushServices
@@ -100,21 +100,3 @@ class Runtime:
         except (LayoutError, KeyLost) as error:
             raise ConfigError(str(error)) from None
         return runtime
-
-    @property
-    def welcome(self) -> ReaderAlerts:
-        """The same as `reader_alerts`."""
-        return self.reader_alerts
-
-    @property
-    def vapid_public_key(self) -> str:
-        """The same as `keys.current`."""
-        return self.keys.current
-
-    def takes_key(self, public: str) -> bool:
-        """Return what `Keys.accepts` does."""
-        return self.keys.accepts(public)
-
-    def key_uses(self) -> list[KeyUse]:
-        """Return what `Keys.uses` does."""
-        return self.keys.uses()

@@ -19,6 +19,7 @@ from redis.retry import Retry
 from rq import Queue, SimpleWorker
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
+from rq.worker_registration import register
 
 from service.config import ConfigError
 from service.domain.job_queue import QUEUE
@@ -100,6 +101,7 @@ def _heartbeat(worker: StoppableWorker, redis: Redis) -> Iterator[None]:
         while not ended.wait(BEAT):
             with suppress(RedisError), redis.pipeline() as pipe:
                 worker.heartbeat(pipeline=pipe)
+                register(worker, pipe)  # again, since Redis may have lost its last seconds
                 pipe.execute()
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)

@@ -106,7 +106,7 @@ class Figures(Collector):
             ("key", "place"),
             {
                 (use.name, "" if use.place is None else str(use.place + 1)): use.readers
-                for use in self._runtime.key_uses()
+                for use in self._runtime.keys.uses()
             },
         )
 

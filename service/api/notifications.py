@@ -59,7 +59,7 @@ _Accepted = tuple[Published, dict[str, str]]
 
 
 def _published_before() -> _Accepted | None:
-    before = runtime().publishing.answered(_idempotency())
+    before = runtime().publishing.earlier_response(_idempotency())
     return None if before is None else _accepted(before)
 
 

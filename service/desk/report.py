@@ -109,7 +109,7 @@ class Report:
     def handed_over(self) -> int:
         """For how many browsers a push service took it, also after their quiet hours."""
         by_waves = sum(alone + together for _, alone, together in self.notification.waves)
-        return self.progress.of(Outcome.ACCEPTED) + max(by_waves, self.held.brought)
+        return self.progress.of(Outcome.ACCEPTED) + max(by_waves, self.held.by_wave)
 
     @property
     def held_back(self) -> int:
@@ -119,7 +119,7 @@ class Report:
     @property
     def held_in_vain(self) -> int:
         """How many of those never got it, and no longer wait."""
-        return max(0, self.held_back - self.held.waiting - self.held.brought)
+        return max(0, self.held_back - self.held.waiting - self.held.by_wave)
 
     @property
     def withdrawn(self) -> bool:

@@ -85,10 +85,10 @@ def _language(tag: str) -> str:
 
 def forecast_words(forecast: Forecast) -> str:
     """Say when readers would get an alert: exactly for a few, `about 30 %` for many."""
-    asked = forecast.asked
+    sampled = forecast.sampled
     never = forecast.paused + forecast.full
-    right_away = asked - forecast.held - never - forecast.late
-    if right_away == asked:
+    right_away = sampled - forecast.held - never - forecast.late
+    if right_away == sampled:
         return f"{'' if forecast.exact else 'nearly '}all right away"
     parts = [
         (right_away, "right away"),
@@ -99,13 +99,13 @@ def forecast_words(forecast: Forecast) -> str:
     text = "; ".join(f"{_share(n, forecast)} {words}" for n, words in parts if n)
     if forecast.exact:
         return text
-    return f"{text} (estimated from {number(asked)} browsers, chosen at random)"
+    return f"{text} (estimated from {number(sampled)} browsers, chosen at random)"
 
 
 def _share(n: int, forecast: Forecast) -> str:
     if forecast.exact:
         return number(n)
-    percent = 100 * n / forecast.asked
+    percent = 100 * n / forecast.sampled
     if percent < 1:
         return "less than 1 %"
     return "nearly all" if percent > 99 else f"about {round(percent)} %"

@@ -65,7 +65,7 @@ def send() -> ResponseReturnValue:
     body = json.dumps(form.as_json(), sort_keys=True).encode()
     key = Idempotency(f"desk {signed_in().email}", nonce, body)
     try:
-        published = runtime().publishing.answered(key)
+        published = runtime().publishing.earlier_response(key)
         if published is None:
             checked = _check(form)
             if not isinstance(checked, CheckedAlert):

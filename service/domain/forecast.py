@@ -29,7 +29,7 @@ from service.store import Store
 
 # Browsers in a sample: then a share has a standard error of at most 1.6 %, and the desk shows no
 # more digits than that.
-MOST_ASKED = 1000
+SAMPLE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Forecast:
     """How many browsers of the sample would not get an alert at once, by reason."""
 
     recipients: int  # browsers in the audience
-    asked: int  # browsers in the sample
+    sampled: int  # browsers in the sample
     held: int  # until their quiet hours end
     paused: int
     full: int  # they have had as many alerts today as they want
@@ -46,7 +46,7 @@ class Forecast:
     @property
     def exact(self) -> bool:
         """Whether the whole audience was judged."""
-        return self.asked == self.recipients
+        return self.sampled == self.recipients
 
 
 class Forecaster:
@@ -64,7 +64,7 @@ class Forecaster:
         `now` is in seconds since 1970.
         """
         store = self._store
-        recipients, drawn = store.audiences.draw(audience, MOST_ASKED)
+        recipients, drawn = store.audiences.draw(audience, SAMPLE)
         began = max(now, send_at.at) if send_at else now
         alert = Notification(
             0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
@@ -94,15 +94,3 @@ class Forecaster:
             for number, record in self._store.subscriptions.records(partition, numbers):
                 if record is not None:
                     yield partition, number, record
-
-
-def forecast(
-    store: Store,
-    defaults: NewsroomDefaults,
-    content: Content,
-    audience: Audience,
-    send_at: SendAt | None,
-    now: float,
-) -> Forecast:
-    """Return what `Forecaster.forecast` does."""
-    return Forecaster(store, defaults).forecast(content, audience, send_at, now)

@@ -69,18 +69,3 @@ class History:
         }
         counts = {date: self._store.daily.had(partition, date, [number])[0] for date in dates}
         return {date: counts[date] for date in sorted(dates) if counts[date]}
-
-
-def missed(store: Store, reader: Subscription) -> list[Notification]:
-    """Return what `History.missed` does."""
-    return History(store).missed(reader)
-
-
-def handed_over(store: Store, reader: SubscriptionId) -> list[Notification]:
-    """Return what `History.handed_over` does."""
-    return History(store).handed_over(reader)
-
-
-def held_for(store: Store, reader: SubscriptionId) -> list[Notification]:
-    """Return what `History.held` does."""
-    return History(store).held(reader)

@@ -13,6 +13,7 @@ from service.domain.job_queue import JobQueue
 from service.domain.push_services import UNDER_WAY
 from service.model.notifications import Batch, Notification, Outcome, State
 from service.store import Store
+from service.store.batches import Look
 from service.store.records import BUCKET
 
 BATCH_RECIPIENTS = 2048  # measured: decision 5
@@ -30,7 +31,7 @@ class Dispatch:
         self._jobs = jobs
 
     def plan(self, notification: Notification) -> None:
-        """Freeze the audience and cut it into batches; what was done before stays as it is."""
+        """Freeze the audience and cut into batches what has no outcome and is in no batch."""
         sending, id = self._store.sending, notification.id
         root = self._store.notifications.get(notification.corrects or 0)
         # Until then a reader may still get the old text, and must get the correction after it.
@@ -89,7 +90,7 @@ class Dispatch:
         notification = self._store.notifications.get(id)
         if notification is None:
             return
-        looks = {partition: sending.look(id, partition) for partition in sending.partitions}
+        looks = self._looks(id)
         stopped = notification.state is State.CANCELLED
         expired = time.time() > notification.last_start
         undone = Outcome.CANCELLED if stopped else Outcome.EXPIRED if expired else None
@@ -99,30 +100,40 @@ class Dispatch:
                 for partition in (p for p, look in looks.items() if not look.planned):
                     # No worker planned it in time: its recipients are counted as expired.
                     self._freeze(notification, root, partition)
-            if undone is None and any(look.open and not look.batches for look in looks.values()):
-                self.plan(notification)
+            history = self._store.notifications.history()
             idle = [p for p, look in looks.items() if undone or not look.batches]
-            closed = [p for p in idle if sending.close(id, p, undone)]
-            if len(closed) == len(looks):
-                self._finish(notification)
+            left = [p for p in idle if not sending.close(id, p, undone)]
+            if left and undone is None:
+                # Plan again: the audience of a correction may still grow, or Redis has lost the
+                # outcome of a recipient whose batch is gone.
+                self.plan(notification)
+                left = [p for p in left if not sending.close(id, p, undone)]
+                looks = self._looks(id)
+            if len(idle) == len(looks) and not left:
+                self._finish(notification, history)
                 return
         if undone is None and notification.state is State.SENDING:
             work = sum(look.due if look.planned else 1 for look in looks.values())
             self._jobs.wake(work, at_front=notification.urgent)
+
+    def _looks(self, id: int) -> dict[int, Look]:
+        sending = self._store.sending
+        return {partition: sending.look(id, partition) for partition in sending.partitions}
 
     def advance_all(self) -> None:
         """Do the next step for each unfinished notification: what the clock does every second."""
         for id in self._store.notifications.active():
             self.advance(id)
 
-    def _finish(self, notification: Notification) -> None:
+    def _finish(self, notification: Notification, history: bytes) -> None:
         progress = self._store.outcomes.progress(notification.id)
         state = notification.state
         if state is not State.CANCELLED:
             missed = progress.of(Outcome.EXPIRED) and not progress.of(Outcome.ACCEPTED)
             state = State.EXPIRED if missed else State.SENT
-        self._store.notifications.finish(notification.id, state, time.time(), progress)
-        self._store.outcomes.forget(notification.id)
+        id = notification.id
+        if self._store.notifications.finish(id, state, time.time(), progress, history):
+            self._store.outcomes.forget(id)
 
 
 def _time_left_ms(notification: Notification) -> int:

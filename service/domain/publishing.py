@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,10 +13,7 @@ from redis.exceptions import RedisError
 
 from service.domain.job_queue import JobQueue
 from service.domain.planning import Dispatch
-from service.domain.push_services import PushServices, SlowService
-from service.domain.receipts import Receipts, reporting
-from service.domain.stories import RunningStory as RunningStory
-from service.domain.stories import Stories
+from service.domain.receipts import reporting
 from service.domain.waves import HeldSummary, held_summary
 from service.model.clocks import QUARTER
 from service.model.languages import texts
@@ -31,7 +28,6 @@ from service.model.notifications import (
     State,
 )
 from service.model.retention import IDEMPOTENCY_KEPT
-from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.notifications import IdempotencyRecord
 
@@ -103,7 +99,7 @@ class Publishing:
         `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
         for. `KeyReused` for an idempotency key that came before with another body.
         """
-        if (before := self.answered(idempotency)) is not None:
+        if (before := self.earlier_response(idempotency)) is not None:
             return before
         recipients = self.reach(audience)
         notification = Notification(
@@ -125,7 +121,7 @@ class Publishing:
         self._wake(notification)
         return published
 
-    def answered(self, idempotency: Idempotency | None) -> Published | None:
+    def earlier_response(self, idempotency: Idempotency | None) -> Published | None:
         """Return the response to the same request before, if there was one; `KeyReused`."""
         if idempotency is None:
             return None
@@ -198,8 +194,9 @@ class Publishing:
     def send_due(self) -> None:
         """Send the scheduled notifications that are due, each once: what the clock does."""
         for id in self._store.notifications.due():
-            if self._store.notifications.start(id, MOST_LATE):
-                self._wake(self.get(id))
+            started = self._store.notifications.start(id, MOST_LATE)
+            if started and (one := self._store.notifications.get(id)) is not None:
+                self._wake(one)
 
     def wake_readers(self, now: float, front: str) -> None:
         """Send held alerts to readers whose quiet hours have ended: what the clock does.
@@ -243,29 +240,11 @@ class Publishing:
         """Return how far a notification has come."""
         return self._store.notifications.report(id) or self._store.outcomes.progress(id)
 
-    def limits(self, notification: Notification) -> list[SlowService]:
-        """Return what `PushServices.slowing` does."""
-        return PushServices(self._store).slowing(notification)
-
     def held(self, notification: Notification) -> HeldSummary:
         """Return for how many browsers it is held, and what its waves have sent."""
         if not self.progress(notification.id).skipped(QUIET):
             return HeldSummary()
         return held_summary(self._store, notification)
-
-    def receipts(self, id: int) -> dict[str, int]:
-        """Return what `Receipts.of` does."""
-        return Receipts(self._store).of(id)
-
-    def count_receipts(
-        self, receipts: Collection[tuple[int, SubscriptionId, str]], *, kept_days: int
-    ) -> None:
-        """Do what `Receipts.count` does."""
-        Receipts(self._store).count(receipts, kept_days=kept_days)
-
-    def stories(self) -> list[RunningStory]:
-        """Return what `Stories.running` does."""
-        return Stories(self._store).running()
 
     def reach(self, audience: Audience) -> int:
         """Return how many browsers an audience has at this moment."""
@@ -338,7 +317,7 @@ class Publishing:
         while True:
             root = self.root(id)
             # After reading the root: a request that is sent twice must not correct its own result.
-            if (before := self.answered(idempotency)) is not None:
+            if (before := self.earlier_response(idempotency)) is not None:
                 return before
             check(root)
             reached = self.reached(root)

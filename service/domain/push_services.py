@@ -34,9 +34,6 @@ class SlowService:
     will_expire: int = 0  # how many of them run out of time before
 
 
-Limit = SlowService
-
-
 class PushServices:
     """How the push services fare, for workers, the clock and operators."""
 

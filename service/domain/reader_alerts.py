@@ -79,8 +79,6 @@ class ReaderAlerts:
             elif unconfirmed or (new and mode == WELCOME):
                 self._publish_welcome(reader)
 
-    send = send_welcome
-
     def send_test(self, reader: Subscription) -> Published:
         """Send a test to one browser; `TooManyActive`."""
         if self._active() >= _MOST_WITH_TESTS:

@@ -37,7 +37,7 @@ class HeldSummary:
     waves: tuple[Wave, ...] = ()
 
     @property
-    def brought(self) -> int:
+    def by_wave(self) -> int:
         """How many browsers got it by a wave."""
         return self.alone + self.together
 
@@ -52,10 +52,7 @@ class HeldSummary:
         return sum(wave.together for wave in self.waves)
 
 
-Held = HeldSummary
-
-
-def may_bring(quarter: int, notification: Notification) -> bool:
+def wave_may_send(quarter: int, notification: Notification) -> bool:
     """Whether the wave of a quarter hour may send a notification: quiet hours end within a day.
 
     If a wave ran out of time, its alerts are still marked as held. They are too old for the wave
@@ -106,7 +103,7 @@ def held_summary(store: Store, notification: Notification) -> HeldSummary:
     if notification.state is State.CANCELLED:
         return HeldSummary(waves=waves)
     quarters = {*store.held_alerts.pending(), *(one.audience.waking or 0 for one in running)}
-    to_come = [quarter for quarter in sorted(quarters) if may_bring(quarter, notification)]
+    to_come = [quarter for quarter in sorted(quarters) if wave_may_send(quarter, notification)]
     # The latest alerts are read only for one of a story, because a list asks this for each alert.
     latest = store.notifications.started(MOST_HELD) if notification.story else []
     instead = [(one.id, one.revision) for one in newer_of_story(notification, latest)]

@@ -13,7 +13,11 @@
   n:<id>:retries       hash: batch -> for each push service, attempts and when to try next (ms)
   n:<id>:held, wake:<q>, wakes  see held.py
   farewell, answers:<t>  see farewells.py
-`audience AND NOT done` is at every moment exactly the work left.
+`audience AND NOT done` is at every moment exactly the work left. `done` is part of `audience`, and
+every recipient without an outcome is in a batch.
+
+Redis can forget its last seconds (a power cut, a failover to a replica that lags). What a process
+remembers of them is wrong then, so what is left to do is decided by the scripts alone.
 """
 
 from __future__ import annotations
@@ -35,16 +39,24 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
+# The bytes of a bitmap that hold a batch.
+_BYTES = """
+local function bytes_of(batch)
+  local first, last = string.match(batch, '(%d+)-(%d+)')
+  return math.floor(first / 8), math.floor(last / 8)
+end
+"""
+
 # KEYS: state, batches. ARGV: 'final', or 'open' where the audience may still grow; then pairs of a
-# batch and the ms from now until it is due. Not while there are others; a send that was planned
-# for good or closed meanwhile stays so.
+# batch and the ms from now until it is due. Not while there are others, which somebody may be
+# sending; a send that was planned for good or closed meanwhile stays so.
 _LAY_OUT = (
     NOW
     + """
 local known = redis.call('HMGET', KEYS[1], 'planned', 'closed', 'recipients')
-if known[1] == 'final' or known[2] or not known[3] then return 0 end
+if known[2] or not known[3] then return 0 end
 if redis.call('ZCARD', KEYS[2]) > 0 then return 0 end
-redis.call('HSET', KEYS[1], 'planned', ARGV[1])
+if known[1] ~= 'final' then redis.call('HSET', KEYS[1], 'planned', ARGV[1]) end
 for i = 2, #ARGV, 2 do redis.call('ZADD', KEYS[2], now + ARGV[i + 1], ARGV[i]) end
 return 1
 """
@@ -86,6 +98,7 @@ return 1
 # round: nobody is in two hands. The first write frees: a send goes on under `maxmemory`.
 _CLAIM = (
     NOW
+    + _BYTES
     + """
 redis.call('ZREM', KEYS[1], '')
 local function agrees(worker)
@@ -113,8 +126,7 @@ if not due then return false end
 redis.call('ZADD', KEYS[1], now + ARGV[2], due)
 redis.call('HSET', KEYS[2], due, ARGV[1])
 if due == 'recent' then return {due, '', '', redis.call('HGET', KEYS[3], due)} end
-local first, last = string.match(due, '(%d+)-(%d+)')
-first, last = math.floor(first / 8), math.floor(last / 8)
+local first, last = bytes_of(due)
 return {
   due,
   redis.call('GETRANGE', KEYS[4], first, last),
@@ -124,24 +136,36 @@ return {
 """
 )
 
-# KEYS: batches, leases, retries. ARGV: batch, worker, wait in ms or 'done', retries, whether some
-# of it are left to `recent`. Gives a batch back; only the worker that holds it can. After `recent`
-# all batches that were given back are due: nobody at a push service with a pace is left in them,
-# or none has a pace any more.
+# KEYS: batches, leases, retries, audience, done. ARGV: batch, worker, wait in ms or 'done',
+# retries, whether some of it are left to `recent`, and how many of it have no outcome as far as the
+# worker knows. Gives a batch back; only the worker that holds it can. Whether it is finished is
+# counted here: where more are left than the worker knows, Redis has lost outcomes, and the batch is
+# due at once. Of `recent` the worker decides, since each recipient left in it is in another batch
+# too, which brings it back. After `recent` all batches that were given back are due: nobody at a
+# push service with a pace is left in them, or none has a pace any more.
 _RELEASE = (
     NOW
+    + _BYTES
     + """
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[1])
-if ARGV[3] == 'done' then
+local finished, wait = ARGV[3] == 'done', tonumber(ARGV[3]) or 0
+if ARGV[1] ~= 'recent' then
+  local first, last = bytes_of(ARGV[1])
+  local left = redis.call('BITCOUNT', KEYS[4], first, last)
+  left = left - redis.call('BITCOUNT', KEYS[5], first, last)
+  finished = left <= 0
+  if left > tonumber(ARGV[6]) then wait = 0 end
+end
+if finished then
   redis.call('ZREM', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[3], ARGV[1])
 else
-  redis.call('ZADD', KEYS[1], 'XX', now + ARGV[3], ARGV[1])
+  redis.call('ZADD', KEYS[1], 'XX', now + wait, ARGV[1])
   redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
 end
 if ARGV[5] == '1' then redis.call('ZADD', KEYS[1], 'NX', now, 'recent') end
-if ARGV[1] == 'recent' and ARGV[3] == 'done' then
+if ARGV[1] == 'recent' and finished then
   for _, batch in ipairs(redis.call('HKEYS', KEYS[3])) do
     if redis.call('HEXISTS', KEYS[2], batch) == 0 then
       redis.call('ZADD', KEYS[1], 'XX', now, batch)
@@ -280,7 +304,8 @@ class Sending:
     ) -> bool:
         """Put down the batches of a partition, each with the ms until it is due.
 
-        Once, unless it was not final and all of them are finished; False otherwise.
+        Only where there are no others: at first, where the audience has grown, or where recipients
+        have lost their outcomes or their batch. False otherwise.
         """
         args: list[EncodableT] = ["final" if final else "open"]
         args += [word for batch, wait_ms in batches for word in (str(batch), wait_ms)]
@@ -330,15 +355,18 @@ class Sending:
         wait_ms: int | None,
         retries: Mapping[int, Retry] | None = None,
         left: bool = False,
+        undone: int = 0,
     ) -> bool:
         """Give a batch back, due in `wait_ms`, or finished (None); False if it was not ours.
 
-        `left`: some in it are left to `Recent`.
+        `left`: some in it are left to `Recent`. `undone`: how many in it have no outcome as far as
+        the caller knows. Where there are more in the store, the batch is due at once.
         """
-        keys = [part_key(batch.partition, id, what) for what in ("batches", "leases", "retries")]
+        kinds = ("batches", "leases", "retries", "audience", "done")
+        keys = [part_key(batch.partition, id, what) for what in kinds]
         wait = "done" if wait_ms is None else wait_ms
         args: list[EncodableT] = [str(batch), worker, wait, json.dumps(retries or {}), int(left)]
-        return bool(self._release(keys=keys, args=args))
+        return bool(self._release(keys=keys, args=[*args, undone]))
 
     def try_now(self, id: int, partition: int, bases: Sequence[int]) -> None:
         """Let those at these bases wait no longer, except where a worker holds their batch."""

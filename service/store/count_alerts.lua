@@ -10,8 +10,9 @@ local numbers, limits, counts_kept, counted_kept = unpack(ARGV)
 redis.call('EXPIRE', counts_key, counts_kept)
 
 -- BITFIELD takes many subcommands at once, of three or four words each.
-local function add(words, ...)
-  for _, word in ipairs({...}) do words[#words + 1] = word end
+local function add(words, command, kind, place, value)
+  local n = #words
+  words[n + 1], words[n + 2], words[n + 3], words[n + 4] = command, kind, place, value
 end
 
 local places, get_counts, get_counted = {}, {}, {}

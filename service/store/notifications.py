@@ -7,6 +7,7 @@ All in the slot `{g}`: a hash `n:<id>` each, one set per event reported, and
              millisecond by id (in the fraction)
   waves      the same of those that brought what was held; no editor wrote them
   scheduled  sorted set: drafts and what is to be sent later, scored with when (ms; a draft: never)
+  n          the last id given away, `n:history` the history of the data (history.py) it is of
 """
 
 from __future__ import annotations
@@ -29,14 +30,35 @@ from service.model.notifications import (
     State,
 )
 from service.model.retention import READERS_TEST_KEPT
+from service.store.history import HISTORY
 from service.store.stories import STORIES
 
 _ACTIVE, _STARTED, _SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
 _WAVES = "{g}:waves"
+# Ids of alerts that are left out after Redis may have forgotten some: no more than these, welcomes
+# and tests included, are given away in minutes.
+_LEFT_OUT = 10_000
 _FIELDS = (
     *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
     *("missed", "changes", "waves"),
 )
+
+# KEYS: last id, the history of the data when it was given away. ARGV: ids that are left out where
+# that is another by now: the last ones may have been given to alerts that Redis has forgotten, and
+# that readers, push services and workers have not. The first write allocates.
+_NEW_ID = (
+    HISTORY
+    + """
+local known = redis.call('GET', KEYS[2])
+if known ~= history then
+  redis.call('SET', KEYS[2], history)
+  if known then redis.call('INCRBY', KEYS[1], ARGV[1]) end
+end
+return redis.call('INCR', KEYS[1])
+"""
+)
+
+_WHICH_HISTORY = HISTORY + "return history"
 
 # KEYS: notification, active, started or waves, scheduled, stories. ARGV: id, state, ms: when to
 # send it, or now; story or ''. A story is open from the first of its alerts that is sent.
@@ -176,9 +198,13 @@ return 1
 """
 
 # KEYS: notification, active, then the alerts that it brought as a wave. ARGV: id, state,
-# finished_at, report, seconds after which one that a reader asked for is forgotten, then to how
-# many it brought each of those alerts alone, and together with others. Cancelled stays cancelled.
-_FINISH = """
+# finished_at, report, seconds after which one that a reader asked for is forgotten, the history of
+# the data when it was closed, then to how many it brought each of those alerts alone, and together
+# with others. Cancelled stays cancelled. Nothing where Redis may have forgotten that it was closed.
+_FINISH = (
+    HISTORY
+    + """
+if history ~= ARGV[6] then return 0 end
 redis.call('SREM', KEYS[2], ARGV[1])
 if redis.call('HEXISTS', KEYS[1], 'report') == 1 then return 0 end
 local state = ARGV[2]
@@ -187,11 +213,12 @@ redis.call('HSET', KEYS[1], 'state', state, 'finished_at', ARGV[3], 'report', AR
 if redis.call('HEXISTS', KEYS[1], 'by_reader') == 1 then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
 for i = 3, #KEYS do
   local waves = cjson.decode(redis.call('HGET', KEYS[i], 'waves') or '[]')
-  table.insert(waves, {tonumber(ARGV[1]), tonumber(ARGV[i * 2]), tonumber(ARGV[i * 2 + 1])})
+  table.insert(waves, {tonumber(ARGV[1]), tonumber(ARGV[i * 2 + 1]), tonumber(ARGV[i * 2 + 2])})
   redis.call('HSET', KEYS[i], 'waves', cjson.encode(waves))
 end
 return 1
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +240,8 @@ class Notifications:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._new_id = redis.register_script(_NEW_ID)
+        self._which_history = redis.register_script(_WHICH_HISTORY)
         self._publish = redis.register_script(_PUBLISH)
         self._change = redis.register_script(_CHANGE)
         self._remove = redis.register_script(_REMOVE)
@@ -228,8 +257,12 @@ class Notifications:
     # -- the notification itself -----------------------------------------------------------------
 
     def new_id(self) -> int:
-        """Return the next notification's id; one that is not used in the end is no loss."""
-        return self._redis.incr("{g}:n")
+        """Return an id that no notification ever had; one that is not used is no loss."""
+        return cast(int, self._new_id(keys=["{g}:n", "{g}:n:history"], args=[_LEFT_OUT]))
+
+    def history(self) -> bytes:
+        """Return which history the data is of; another one may lack the last writes."""
+        return cast(bytes, self._which_history(keys=["{g}:n:history"]))
 
     def publish(
         self,
@@ -372,8 +405,12 @@ class Notifications:
         """Return the notifications with something left to do or to count."""
         return sorted(int(id) for id in cast(set[bytes], self._redis.smembers(_ACTIVE)))
 
-    def finish(self, id: int, state: State, at: float, progress: Progress) -> bool:
-        """Make the report final, once every partition is closed; True for the call that did."""
+    def finish(self, id: int, state: State, at: float, progress: Progress, history: bytes) -> bool:
+        """Make the report final, once every partition is closed; True for the call that did.
+
+        `history` is the replication id from before the partitions were closed. Under another one
+        nothing is done, because Redis may have forgotten that they were.
+        """
         report: dict[str, Any] = {
             "recipients": progress.recipients,
             "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
@@ -381,7 +418,7 @@ class Notifications:
         if progress.brought:
             report["brought"] = [[alert, *counts] for alert, counts in progress.brought.items()]
         keys = [self._key(id), _ACTIVE, *map(self._key, progress.brought)]
-        args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT]
+        args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT, history]
         args += [count for counts in progress.brought.values() for count in counts]
         return bool(self._finish(keys=keys, args=args))
 

@@ -27,12 +27,15 @@ from service.store.bitmaps import bitmap_key, pack_numbers
 from service.store.gone import due_key, responses_key
 from service.store.held_alerts import NOTHING, Brought, held_key, wakes_key
 
-# KEYS: batches, leases, state, done, gone, answers, farewell, wakes, then further bitmaps to mark.
+# KEYS: batches, leases, state, done, gone, answers, farewell, wakes, audience, then further bitmaps
+# to mark.
 # ARGV: batch, worker, lease in ms, ms until a record may be deleted, outcomes as [field, outcome,
 # base, quarter hour until which they are held or 0, [bitmap, seconds for which it is kept,
 # bit]..., further fields that count them...], then the numbers of each, packed. What is held is
 # marked only for those who had no outcome yet.
-# Counts only bits not yet set, whoever brings them; a send that was closed takes none.
+# Counts only bits not yet set, whoever brings them, and only of the audience: where Redis has
+# forgotten a lease, another audience may have been frozen since. A send that was closed takes none,
+# nor does one without an audience: Redis has forgotten it, perhaps with the alert itself.
 # Returns 1 while the worker still holds its lease. Where somebody would be held until a quarter
 # hour whose wave may be on its way, nothing is written: returns the next. The first write frees or
 # overwrites.
@@ -43,7 +46,8 @@ _RECORD = (
     + """
 local held = redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2]
 redis.call('ZREM', KEYS[1], '')
-if redis.call('HEXISTS', KEYS[3], 'closed') == 1 then return 0 end
+local known = redis.call('HMGET', KEYS[3], 'closed', 'recipients')
+if known[1] or not known[2] then return 0 end
 local results = cjson.decode(ARGV[5])
 for _, said in ipairs(results) do
   if said[4] > 0 and said[4] < next_quarter then return next_quarter end
@@ -51,11 +55,12 @@ end
 for i, said in ipairs(results) do
   local field, outcome, base, wakes, marks, tallies = unpack(said)
   local bitmaps = outcome == 'gone' and {KEYS[5]} or {}
-  for j, mark in ipairs(marks) do bitmaps[j] = KEYS[8 + mark[1]] end
+  for j, mark in ipairs(marks) do bitmaps[j] = KEYS[9 + mark[1]] end
   local numbers, new, fresh = ARGV[5 + i], 0, {}
   for at = 1, #numbers, 4 do
     local number = struct.unpack('>I4', numbers, at)
-    if redis.call('SETBIT', KEYS[4], number, 1) == 0 then
+    local meant = held or redis.call('GETBIT', KEYS[9], number) == 1
+    if meant and redis.call('SETBIT', KEYS[4], number, 1) == 0 then
       new = new + 1
       fresh[new] = string.sub(numbers, at, at + 3)
     end
@@ -140,6 +145,7 @@ class Outcomes:
             responses_key(part, time.time()),
             due_key(part),
             wakes_key(part),
+            part_key(part, id, "audience"),
         ]
         bitmaps: dict[str, int] = {}
 

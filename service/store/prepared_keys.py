@@ -3,9 +3,8 @@
   k:<bucket>  string: history (16), how many keys (2), then the keys as the workers sealed them
   k           hash: history, how many keys are `ready` under it, and the `next` bucket to look at
 
-`history` is where Redis' own name for its data set begins: it changes with every start of a
-master and every failover. A string counts only under the history it was stored in, so what an
-append-only file, a failover or a restored copy brings back is never handed out a second time.
+A string counts only under the history it was stored in (history.py), so what an append-only file,
+a failover or a restored copy brings back is never handed out a second time.
 """
 
 from __future__ import annotations
@@ -15,14 +14,9 @@ from typing import Any, cast
 
 from redis import Redis
 
-_ROOM = 0.8  # of `maxmemory`: beyond it nothing is added, so that readers can still subscribe
+from service.store.history import HISTORY
 
-# The replication id, not the run id: a master that was replaced and comes back keeps its run id,
-# with data of an older time. Servers that show none, or zeros, keep no keys. 2.7 µs (measured).
-_HISTORY = """
-local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
-history = string.find(history, '[1-9a-f]') and string.sub(history, 1, 16) or ''
-"""
+_ROOM = 0.8  # of `maxmemory`: beyond it nothing is added, so that readers can still subscribe
 
 # Drops a bucket's keys. Also for other scripts of the partition, which declare both keys.
 DROP = """
@@ -37,7 +31,7 @@ end
 
 # KEYS: keys of a bucket, counter. Returns the keys, which are then the caller's alone. Frees.
 _TAKE = (
-    _HISTORY
+    HISTORY
     + DROP
     + """
 local kept = redis.call('GET', KEYS[1])
@@ -50,7 +44,7 @@ return string.sub(kept, 1, 16) == history and string.sub(kept, 19)
 # KEYS: keys of a bucket, counter. ARGV: how many, sealed keys. Only where there are none.
 # The first write allocates.
 _STORE = (
-    _HISTORY
+    HISTORY
     + """
 if history == '' or redis.call('GETRANGE', KEYS[1], 0, 15) == history then return 0 end
 redis.call('SET', KEYS[1], history .. struct.pack('>I2', ARGV[1]) .. ARGV[2])
@@ -64,7 +58,7 @@ return 1
 
 # KEYS: keys of some buckets. Returns how many of each are ready.
 _COUNT = (
-    _HISTORY
+    HISTORY
     + """
 local counts = {}
 for i, key in ipairs(KEYS) do
@@ -78,7 +72,7 @@ return counts
 
 # KEYS: counter. Returns how many keys are ready in all.
 _READY = (
-    _HISTORY
+    HISTORY
     + """
 local known = redis.call('HMGET', KEYS[1], 'history', 'ready')
 return known[1] == history and tonumber(known[2]) or 0
@@ -88,7 +82,7 @@ return known[1] == history and tonumber(known[2]) or 0
 # KEYS: counter, ids made. ARGV: buckets to look at, subscriptions in one.
 # Returns the first of the buckets and how many there are in all: none where none could be kept.
 _NEXT = (
-    _HISTORY
+    HISTORY
     + """
 if history == '' then return {0, 0} end
 local buckets = math.ceil((redis.call('GET', KEYS[2]) or 0) / ARGV[2])

@@ -31,9 +31,12 @@ return recipients
 )
 
 # KEYS: state, audience, two scratch keys, live, gone, then bitmaps of who accepted an earlier text.
-# Adds to the audience of a correction whoever was reached and is not in it yet.
+# Adds to the audience of a correction whoever was reached and is not in it yet. Not once it is
+# closed.
 _FREEZE_REACHED = """
 local state, audience, scratch, other, live, gone = unpack(KEYS, 1, 6)
+local known = redis.call('HMGET', state, 'closed', 'recipients')
+if known[1] then return tonumber(known[2]) end
 redis.call('BITOP', 'OR', scratch, unpack(KEYS, 7))
 redis.call('BITOP', 'AND', scratch, scratch, live)
 for _, without in ipairs({gone, audience}) do

@@ -1,4 +1,4 @@
-"""When a reader is asked unasked, and when not: in a real Chromium against the real service."""
+"""When the panel opens by itself and when not, in a real Chromium against the real service."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.support.installation import Installation, wait_until
 pytestmark = pytest.mark.browser
 
 DAY_MS = 24 * 60 * 60 * 1000
-# An iPad calls itself a Mac, which has no screen to touch.
+# An iPad says that it is a Mac; a real Mac has no touch screen.
 IPAD = """Object.defineProperties(navigator, {
   platform: { value: "MacIntel" }, maxTouchPoints: { value: 5 },
 })"""
 FOLLOW = 'data-ask="click" data-ask-on=".kicker"'
-# Consent managers as they stand on pages, and one that nobody has heard of.
+# Consent managers as they appear on pages, and other elements that wait for an answer.
 IN_THE_WAY = {
     "OneTrust": '<div id="onetrust-banner-sdk" role="region" class="edge">Cookies?</div>',
     "Cookiebot": '<div id="CybotCookiebotDialog" class="edge">Cookies?</div>',
@@ -47,7 +47,7 @@ IN_THE_WAY = {
     "an overlay": '<div class="whole">Subscribe to our paper</div>',
 }
 OUT_OF_THE_WAY = {
-    "what is hidden": '<div role="dialog" hidden>Sign in</div>',
+    "a hidden dialog": '<div role="dialog" hidden>Sign in</div>',
     "a settled consent manager": '<div id="didomi-host"></div>',
     "a bar at the top": '<div class="bar">The Daily Example</div>',
     "a page that notes consent": '<div class="cookie-consent-given">The Daily Example</div>',
@@ -67,24 +67,24 @@ def view(page: Page, number: int) -> None:
     wait_for_page(page, f"JSON.parse(localStorage['stop-press-asked']).views === {number}")
 
 
-def test_a_reader_is_asked_on_the_second_page_view_after_twenty_seconds(visit: Visit) -> None:
+def test_the_panel_opens_on_the_second_page_view_after_twenty_seconds(visit: Visit) -> None:
     page = visit()
     stop_clock(page)
     wait_for_page(page, "localStorage['stop-press-asked']")
     page.evaluate("localStorage.clear()")
     view(page, 1)
-    assert ASKED_AFTER_MS not in timers(page), "nothing that could bring the panel"
+    assert ASKED_AFTER_MS not in timers(page), "nothing could open the panel"
     view(page, 2)
     run_clock(page, 10_000, timer=ASKED_AFTER_MS)
     assert ASKED_AFTER_MS in timers(page), "half of the time is left"
     expect(panel(page)).to_have_count(0)
     run_clock(page, 10_000, timer=ASKED_AFTER_MS)
     expect(panel(page)).to_be_visible()
-    # Somebody is reading: the focus stays where it is.
+    # The reader may be reading, so the focus stays where it is.
     assert page.evaluate("document.activeElement === document.body")
 
 
-def test_what_appears_unasked_is_said_by_screen_readers_and_stays_where_it_is(visit: Visit) -> None:
+def test_screen_readers_announce_the_panel_and_its_buttons_do_not_move(visit: Visit) -> None:
     page = visit(script=FOLLOW)
     stop_clock(page)
     page.locator(".kicker").first.click()
@@ -93,11 +93,11 @@ def test_what_appears_unasked_is_said_by_screen_readers_and_stays_where_it_is(vi
     before = button.bounding_box()
     run_clock(page, 100, timer=100)
     expect(panel(page).get_by_role("status")).to_contain_text("Get the latest")
-    # A button that moves as it is pressed has not been clicked.
+    # A button that moves while it is pressed is not clicked.
     assert button.bounding_box() == before
 
 
-def test_not_now_rests_a_week_then_a_month_and_then_for_good(visit: Visit) -> None:
+def test_after_not_now_we_ask_again_in_a_week_then_a_month_then_never(visit: Visit) -> None:
     page = visit(script=FOLLOW)
     for days in (7, 30):
         page.locator(".kicker").first.click()
@@ -124,7 +124,7 @@ def test_not_now_rests_a_week_then_a_month_and_then_for_good(visit: Visit) -> No
     expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
 
 
-def test_a_click_that_the_publisher_named_asks_and_others_do_not(visit: Visit) -> None:
+def test_only_a_click_on_what_the_publisher_named_opens_the_panel(visit: Visit) -> None:
     page = visit(script=FOLLOW)
     with not_asked(page):
         page.locator(".standfirst").first.click()
@@ -132,14 +132,14 @@ def test_a_click_that_the_publisher_named_asks_and_others_do_not(visit: Visit) -
     expect(panel(page)).to_be_visible()
 
 
-def test_a_reader_who_follows_already_is_not_asked_by_a_click(visit: Visit) -> None:
+def test_a_click_does_not_ask_a_subscriber(visit: Visit) -> None:
     page = visit(script=FOLLOW)
     subscribe(page)
     with not_asked(page):
         page.locator(".kicker").first.click()
 
 
-def test_a_reader_is_never_asked_over_something_that_wants_an_answer(visit: Visit) -> None:
+def test_the_panel_never_opens_over_a_dialog_or_a_consent_banner(visit: Visit) -> None:
     page = visit(script=FOLLOW)
     page.evaluate(
         """(css) => {
@@ -163,7 +163,7 @@ def test_a_reader_is_never_asked_over_something_that_wants_an_answer(visit: Visi
         page.evaluate("localStorage.removeItem('stop-press-asked')")
 
 
-def test_on_an_iphone_nobody_is_asked_but_who_wants_alerts_is_shown_how(visit: Visit) -> None:
+def test_on_an_iphone_only_the_bell_opens_the_home_screen_help(visit: Visit) -> None:
     page = visit(390, 844, script=FOLLOW, user_agent=IPHONE, push=False)
     with not_asked(page):
         page.locator(".kicker").first.click()
@@ -179,7 +179,7 @@ def test_on_an_iphone_nobody_is_asked_but_who_wants_alerts_is_shown_how(visit: V
     expect(panel(tablet).get_by_role("heading")).to_have_text("First add us to your Home Screen")
 
 
-def test_after_the_browsers_own_no_nobody_is_asked_but_told_how_to_take_it_back(
+def test_after_the_browsers_own_no_only_the_bell_says_how_to_undo_it(
     visit: Visit,
 ) -> None:
     page = visit(script=FOLLOW)
@@ -193,7 +193,7 @@ def test_after_the_browsers_own_no_nobody_is_asked_but_told_how_to_take_it_back(
     expect(panel(page).get_by_role("button", name="Yes, alert me")).to_have_count(0)
 
 
-def test_a_browser_without_push_is_told_so_only_when_its_reader_asks(visit: Visit) -> None:
+def test_a_browser_without_push_says_so_only_when_the_bell_is_pressed(visit: Visit) -> None:
     page = visit(script=FOLLOW, push=False)
     with not_asked(page):
         page.locator(".kicker").first.click()
@@ -204,7 +204,7 @@ def test_a_browser_without_push_is_told_so_only_when_its_reader_asks(visit: Visi
 @pytest.mark.parametrize(
     "requested", ["globalPrivacyControl: {value: true}", "doNotTrack: {value: '1'}"]
 )
-def test_who_asks_not_to_be_tracked_is_counted_no_more_from_the_next_page_view(
+def test_a_reader_who_asks_not_to_be_tracked_is_not_counted_from_then_on(
     paper: Installation, visit: Visit, requested: str
 ) -> None:
     page = visit()
@@ -214,18 +214,18 @@ def test_who_asks_not_to_be_tracked_is_counted_no_more_from_the_next_page_view(
     page.add_init_script(f"Object.defineProperties(navigator, {{ {requested} }})")
     page.reload()
     wait_until(lambda: not store.get(id).preferences.receipts)
-    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # it knows that, too
+    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # the page knows it too
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
     wait_for_page(page, "window.StopPress")
     page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
-    assert not [url for url in asked if "/subscriptions" in url], "told once"
+    assert not [url for url in asked if "/subscriptions" in url], "the service hears it once"
     page.evaluate("StopPress.leave()")
     assert not store.get(subscribe(page)).preferences.receipts
 
 
-def test_a_publisher_replaces_texts_by_a_file_of_its_own(visit: Visit) -> None:
+def test_a_publisher_replaces_texts_with_a_file(visit: Visit) -> None:
     page = visit(script='data-texts="/alerts.json" data-bell')
     page.route("**/alerts.json", lambda route: route.fulfill(json={"question": "Shall we ring?"}))
     page.reload()

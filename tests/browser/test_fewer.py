@@ -1,9 +1,8 @@
-"""“Fewer alerts” as it opens from an alert: three single clicks, in a real Chromium."""
+"""“Fewer alerts”, the page that an alert's button opens, in a real Chromium."""
 
 from __future__ import annotations
 
 import json
-import re
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +12,6 @@ from playwright.sync_api import Locator, Page, expect
 
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
-from service.reader.scripts import WEB
 from tests.browser.test_panel_looks import IN_VIEW, LOOKS, faults
 from tests.support.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
 from tests.support.installation import Installation
@@ -23,8 +21,8 @@ pytestmark = pytest.mark.browser
 RIGA = ZoneInfo("Europe/Riga")
 
 
-def come(page: Page, fragment: str = "#stop-press=fewer&story=quake") -> Locator:
-    """Come to the page as a pressed “Fewer alerts” opens it; return the panel."""
+def open_fewer(page: Page, fragment: str = "#stop-press=fewer&story=quake") -> Locator:
+    """Open the page as the button “Fewer alerts” does; return the panel."""
     where = page.url
     page.goto("about:blank")
     page.goto(where + fragment)
@@ -34,7 +32,7 @@ def come(page: Page, fragment: str = "#stop-press=fewer&story=quake") -> Locator
 
 @pytest.fixture
 def reader(paper: Installation, visit: Visit) -> Any:
-    """Open the newspaper as a subscriber: the page, and who the service knows."""
+    """Open the newspaper as a subscriber: the page, and the subscription."""
 
     def open_one(**options: Any) -> tuple[Page, SubscriptionId]:
         page = visit(**options)
@@ -51,9 +49,9 @@ def run_story(paper: Installation) -> None:
     paper.publish(Audience(everyone=True, story="quake"))
 
 
-def test_quiet_tonight_is_one_click_and_another_undoes_it(paper: Installation, reader: Any) -> None:
+def test_quiet_tonight_takes_one_click_and_so_does_undo(paper: Installation, reader: Any) -> None:
     page, id = reader(timezone_id="Europe/Riga", locale="en-GB")
-    box = come(page)
+    box = open_fewer(page)
     expect(box.get_by_role("heading")).to_have_text("Fewer alerts")
     expect(box.get_by_role("heading")).to_be_focused()
     assert page.evaluate("location.hash") == ""
@@ -74,12 +72,12 @@ def test_quiet_tonight_is_one_click_and_another_undoes_it(paper: Installation, r
     expect(box.get_by_role("button", name="Quiet tonight", exact=True)).to_be_visible()
 
 
-def test_tonight_ends_with_the_readers_own_quiet_hours_and_shortens_no_longer_pause(
+def test_quiet_tonight_ends_with_quiet_hours_and_keeps_a_longer_pause(
     paper: Installation, reader: Any
 ) -> None:
     page, id = reader(timezone_id="Europe/Riga")
     page.evaluate(PATCH % json.dumps({"quiet_hours": {"from": "23:00", "to": "09:00"}}))
-    box = come(page)
+    box = open_fewer(page)
     box.locator("button.tonight").click()
     expect(box.get_by_role("status")).not_to_be_empty()
     until = datetime.fromtimestamp(preferences(paper, id).preferences.paused_until, RIGA)
@@ -87,7 +85,7 @@ def test_tonight_ends_with_the_readers_own_quiet_hours_and_shortens_no_longer_pa
     week = (datetime.now(RIGA) + timedelta(days=7)).replace(microsecond=0)
     page.evaluate(PATCH % json.dumps({"paused_until": week.isoformat()}))
     before = preferences(paper, id).preferences.paused_until
-    box = come(page)
+    box = open_fewer(page)
     box.locator("button.tonight").click()
     expect(box.get_by_role("status")).not_to_be_empty()
     assert preferences(paper, id).preferences.paused_until == before
@@ -105,28 +103,26 @@ PATCH = """(() => {
 })()"""
 
 
-def test_a_story_is_muted_with_one_click_beside_those_muted_before(
+def test_one_click_mutes_a_story_and_other_stories_stay_muted(
     paper: Installation, reader: Any
 ) -> None:
     for story in ("quake", "storm"):
         paper.publish(Audience(everyone=True, story=story))
     page, id = reader()
     page.evaluate(PATCH % json.dumps({"muted_stories": ["storm"]}))
-    box = come(page)
+    box = open_fewer(page)
     box.get_by_role("button", name="Mute this story").click()
-    expect(box.get_by_role("status")).to_have_text("No more alerts about this story.")
+    expect(box.get_by_role("status")).to_have_text("You will get no more alerts about this story.")
     assert preferences(paper, id).muted == {"quake", "storm"}
     box.get_by_role("button", name="Undo: Mute this story").click()
     expect(box.get_by_role("status")).to_have_text("Undone.")
     assert preferences(paper, id).muted == {"storm"}
 
 
-def test_of_a_story_that_has_ended_meanwhile_the_reader_hears_just_that(
-    paper: Installation, reader: Any
-) -> None:
+def test_muting_a_story_that_has_ended_says_so(paper: Installation, reader: Any) -> None:
     run_story(paper)
     page, id = reader()
-    box = come(page)
+    box = open_fewer(page)
     paper.runtime.store.stories.close("quake")
     box.locator("button.mute").click()
     expect(box.get_by_role("status")).to_contain_text("This story has ended")
@@ -134,29 +130,29 @@ def test_of_a_story_that_has_ended_meanwhile_the_reader_hears_just_that(
     assert preferences(paper, id).muted == set()
 
 
-def test_an_alert_of_no_story_offers_none_to_mute(reader: Any) -> None:
+def test_an_alert_without_a_story_offers_no_mute(reader: Any) -> None:
     page, _ = reader()
-    box = come(page, "#stop-press=fewer")
+    box = open_fewer(page, "#stop-press=fewer")
     expect(box.locator("button.tonight")).to_be_visible()
     expect(box.locator("button.mute")).to_have_count(0)
 
 
-def test_leaving_is_one_click_and_so_is_the_way_to_all_that_can_be_chosen(
+def test_one_click_leaves_and_one_click_opens_all_preferences(
     paper: Installation, reader: Any
 ) -> None:
     page, _ = reader()
-    box = come(page)
+    box = open_fewer(page)
     box.get_by_role("button", name="Quiet hours and more").click()
     expect(box.get_by_role("heading").first).to_have_text("Your alerts")
-    box = come(page)
+    box = open_fewer(page)
     box.get_by_role("button", name="Leave").click()
     expect(box.get_by_role("heading")).to_have_text("You have left")
     assert paper.runtime.store.subscriptions.count() == 0
 
 
-def test_what_fails_is_said_and_can_be_tried_again(paper: Installation, reader: Any) -> None:
+def test_a_failure_is_shown_and_can_be_retried(paper: Installation, reader: Any) -> None:
     page, id = reader()
-    box = come(page)
+    box = open_fewer(page)
     page.context.set_offline(True)
     box.locator("button.tonight").click()
     expect(box.get_by_role("alert")).to_contain_text("could not be reached")
@@ -167,9 +163,9 @@ def test_what_fails_is_said_and_can_be_tried_again(paper: Installation, reader: 
     expect(box.get_by_role("alert")).to_have_count(0)
 
 
-def test_who_is_not_subscribed_here_is_asked_instead(visit: Visit) -> None:
+def test_a_reader_who_is_not_subscribed_sees_the_question(visit: Visit) -> None:
     page = visit()
-    box = come(page)
+    box = open_fewer(page)
     expect(box.get_by_role("button", name="Yes, alert me")).to_be_visible()
     box.locator("button.later").click()
     page.reload()
@@ -178,16 +174,16 @@ def test_who_is_not_subscribed_here_is_asked_instead(visit: Visit) -> None:
     expect(panel(page)).to_have_count(0)
 
 
-def test_a_keyboard_alone_is_enough(paper: Installation, reader: Any) -> None:
+def test_fewer_alerts_works_with_the_keyboard_alone(paper: Installation, reader: Any) -> None:
     run_story(paper)
     page, id = reader()
-    box = come(page)
+    box = open_fewer(page)
     tab_to(page, "button.tonight")
     page.keyboard.press("Enter")
     expect(box.get_by_role("status")).to_contain_text("No alerts until")
     tab_to(page, "button.mute")
     page.keyboard.press("Space")
-    expect(box.get_by_role("status")).to_have_text("No more alerts about this story.")
+    expect(box.get_by_role("status")).to_have_text("You will get no more alerts about this story.")
     kept = preferences(paper, id)
     assert kept.preferences.paused_until > 0
     assert kept.muted == {"quake"}
@@ -205,12 +201,12 @@ HERE = [
 
 
 @pytest.mark.parametrize("look", [LOOKS[name] for name in HERE], ids=HERE)
-def test_it_is_whole_and_without_fault_on_every_screen(
+def test_fewer_alerts_fits_every_screen_and_passes_axe(
     paper: Installation, reader: Any, look: dict[str, Any]
 ) -> None:
     run_story(paper)
     page, _ = reader(**look)
-    box = come(page)
+    box = open_fewer(page)
     for press in ((), ("tonight", "mute")):
         for name in press:
             box.locator(f"button.{name}").click()
@@ -221,19 +217,12 @@ def test_it_is_whole_and_without_fault_on_every_screen(
             assert button.bounding_box()["height"] >= 44, press
 
 
-def test_its_words_are_there_in_every_language_and_may_be_replaced(visit: Visit) -> None:
-    text = (WEB / "reader" / "links.js").read_text()
-    found = dict(re.findall(r"^  ([a-z]{2}): \{\n(.*?)^  \},", text, re.M | re.S))
-    languages = {path.stem for path in (WEB / "reader" / "texts").iterdir()}
-    assert set(found) == languages
-    names = {language: re.findall(r"^    (\w+):", rows, re.M) for language, rows in found.items()}
-    assert {tuple(row) for row in names.values()} == {tuple(names["en"])}
-    assert all("{when}" in rows for rows in found.values())
+def test_a_publisher_replaces_these_texts_too(visit: Visit) -> None:
     page = visit(script='data-texts="/demo/static/icon.svg"')
     page.route(
         "**/icon.svg", lambda route: route.fulfill(json={"tonight": "Hush", "fewer": "Less"})
     )
     subscribe(page)
-    box = come(page)
+    box = open_fewer(page)
     expect(box.get_by_role("heading")).to_have_text("Less")
     expect(box.locator("button.tonight")).to_have_text("Hush")

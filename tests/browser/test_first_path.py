@@ -1,4 +1,4 @@
-"""The first whole path: from the click on the panel to the alert on a real browser's screen."""
+"""The whole path in a real Firefox: from a click in the panel to an alert on the screen."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def call(address: str, token: str, body: dict[str, Any], key: str) -> tuple[int,
             "Idempotency-Key": key,
         },
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return answer.status, json.load(answer)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return response.status, json.load(response)
 
 
 def subscribe(tab: Tab) -> dict[str, Any]:
-    """Say yes on the panel, following world news too; return what the page remembers."""
+    """Subscribe to world news in the panel; return the page's state."""
     tab.click("button.bell")
     tab.click('input[value="world"]')
     tab.click("button.main")
@@ -58,7 +58,7 @@ def subscribe(tab: Tab) -> dict[str, Any]:
     return state
 
 
-def test_a_reader_who_says_yes_gets_the_alert_on_screen_and_lands_on_the_story(
+def test_a_subscriber_sees_the_alert_and_a_click_opens_the_story(
     installation: Installation, firefox: Firefox, desktop: Desktop, push_service: PushService
 ) -> None:
     address = installation.web()
@@ -84,7 +84,7 @@ def test_a_reader_who_says_yes_gets_the_alert_on_screen_and_lands_on_the_story(
     id = int(published["id"])
     assert installation.over(id).state is State.SENT
     assert installation.outcomes(id) == {"accepted": 1}
-    # The same key again: the same answer, and nothing more on the screen.
+    # The same key again gets the same response and shows nothing more.
     assert call(address, token, body, "night-ferry") == (status, published)
 
     desktop.click(shown)
@@ -95,7 +95,7 @@ def test_a_reader_who_says_yes_gets_the_alert_on_screen_and_lands_on_the_story(
     assert desktop.forget() == []
 
 
-def test_leaving_is_one_click_and_nothing_comes_after_it(
+def test_leaving_takes_one_click_and_no_alert_comes_after_it(
     installation: Installation, firefox: Firefox, desktop: Desktop, push_service: PushService
 ) -> None:
     address = installation.web()

@@ -1,4 +1,4 @@
-"""Another VAPID key, and a real browser or a page that still has the old one."""
+"""The VAPID key changes while a browser or a page still has the old one, in a real Firefox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DECRYPTED = 100
 
 
 def change_key(installation: Installation) -> tuple[VapidKey, VapidKey]:
-    """Start the web processes again with another key in front; the old one and the new."""
+    """Restart the web processes with a new first key; return the old key and the new one."""
     installation.end(installation.processes[0])
     old, new = installation.vapid, VapidKey.generate()
     installation.environment["VAPID_PRIVATE_KEY"] = f"{new.text},{old.text}"
@@ -30,8 +30,8 @@ def change_key(installation: Installation) -> tuple[VapidKey, VapidKey]:
 
 
 def visit_again(tab: Tab, installation: Installation, before: dict[str, Any]) -> dict[str, Any]:
-    """Come back after a while; what the page remembers once it has another subscription."""
-    # A page may keep what it knows of the site for five minutes; as if they were over.
+    """Come back after a while; return the page's state once it has another subscription."""
+    # A page may use its copy of the site's facts for five minutes. Act as if they were over.
     tab.evaluate("fetch('/api/v1/site', {cache: 'reload', credentials: 'omit'}).then(() => 0)")
     tab.go(f"http://localhost:{installation.port}/demo/swifts-keep-watches")
     return mended(tab, before)
@@ -54,7 +54,7 @@ def tab(installation: Installation, firefox: Firefox) -> Tab:
 
 
 def reached(installation: Installation, push_service: PushService) -> None:
-    """Publish; the reader's browser takes the alert and can read it."""
+    """Publish an alert; the reader's browser gets and decrypts it."""
     id = installation.publish()
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 1}
@@ -62,7 +62,7 @@ def reached(installation: Installation, push_service: PushService) -> None:
     assert push_service.refusals == []
 
 
-def test_a_reader_moves_to_the_new_key_on_the_next_visit_without_being_asked(
+def test_the_next_visit_moves_a_reader_to_the_new_key_unasked(
     installation: Installation, tab: Tab, push_service: PushService
 ) -> None:
     first = subscribe(tab)
@@ -74,7 +74,7 @@ def test_a_reader_moves_to_the_new_key_on_the_next_visit_without_being_asked(
     reached(installation, push_service)
 
 
-def test_a_reader_who_says_yes_while_the_key_changes_is_reached_and_moves_on_the_next_visit(
+def test_a_reader_who_subscribes_during_a_key_change_is_reached_and_moves(
     installation: Installation, tab: Tab, push_service: PushService
 ) -> None:
     tab.click("button.bell")

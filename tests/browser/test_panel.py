@@ -1,4 +1,4 @@
-"""What a reader sees of us on a publisher's page, in a real Chromium against the real service."""
+"""The panel on a publisher's page, in a real Chromium against the real service."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ pytestmark = pytest.mark.browser
 
 
 def stored(paper: Installation, id: SubscriptionId) -> dict[str, object]:
-    """What the service holds of a reader's choices, in the API's words."""
+    """A reader's preferences as the API returns them."""
     token = paper.runtime.tokens.reader(id, paper.runtime.store.subscriptions.get(id).auth)
     address = f"http://localhost:{paper.port}/api/v1/subscriptions/{id}"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return dict(json.load(answer))
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return dict(json.load(response))
 
 
-def test_all_that_a_reader_chooses_is_saved_at_once_and_found_again(
+def test_preferences_are_saved_in_one_call_and_shown_again(
     paper: Installation, visit: Visit
 ) -> None:
     page = visit(timezone_id="Europe/Riga", locale="en-GB")
@@ -46,7 +46,7 @@ def test_all_that_a_reader_chooses_is_saved_at_once_and_found_again(
     id = subscribe(page)
     expect(bell(page)).to_have_text("Alerts on")
     bell(page).click()
-    expect(panel(page)).to_contain_text("In your own time zone: Europe/Riga.")
+    expect(panel(page)).to_contain_text("In your time zone, Europe/Riga.")
     calls: list[str] = []
     page.on("request", lambda request: calls.append(f"{request.method} {request.url}"))
     panel(page).get_by_label("Sport").check()
@@ -85,7 +85,7 @@ def test_all_that_a_reader_chooses_is_saved_at_once_and_found_again(
     assert [kept[name] for name in ("quiet_hours", "daily_limit", "paused_until")] == [None] * 3
 
 
-def test_what_cannot_be_saved_is_kept_on_the_panel_and_said(
+def test_preferences_that_cannot_be_saved_stay_on_the_panel(
     paper: Installation, visit: Visit
 ) -> None:
     page = visit()
@@ -104,7 +104,7 @@ def test_what_cannot_be_saved_is_kept_on_the_panel_and_said(
     assert stored(paper, id)["daily_limit"] == 3
 
 
-def test_quiet_hours_that_end_when_they_begin_cannot_be_chosen(visit: Visit) -> None:
+def test_quiet_hours_cannot_end_when_they_begin(visit: Visit) -> None:
     page = visit()
     subscribe(page)
     bell(page).click()
@@ -114,7 +114,7 @@ def test_quiet_hours_that_end_when_they_begin_cannot_be_chosen(visit: Visit) -> 
     expect(panel(page).get_by_role("status")).to_have_text("Saved.")
 
 
-def test_leaving_is_one_click_on_what_the_bell_opens(paper: Installation, visit: Visit) -> None:
+def test_leaving_takes_one_click_in_the_panel(paper: Installation, visit: Visit) -> None:
     page = visit()
     subscribe(page)
     bell(page).click()
@@ -144,7 +144,7 @@ def test_leaving_offline_is_finished_on_the_next_visit(paper: Installation, visi
     assert not page.evaluate("StopPress.refresh().then(() => StopPress.state().subscribed)")
 
 
-def test_a_reader_whom_the_service_knows_no_more_may_say_yes_again(
+def test_a_reader_whom_the_service_forgot_can_subscribe_again(
     paper: Installation, visit: Visit
 ) -> None:
     page = visit()
@@ -153,7 +153,7 @@ def test_a_reader_whom_the_service_knows_no_more_may_say_yes_again(
     expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
     expect(bell(page)).to_have_text("Alerts")
     panel(page).get_by_role("button", name="Not now").click()
-    # What the service does not know is not asked about on each page view.
+    # A page view makes no call for a browser that the service does not know.
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.method))
     page.reload()
@@ -164,7 +164,7 @@ def test_a_reader_whom_the_service_knows_no_more_may_say_yes_again(
     assert paper.runtime.store.subscriptions.count() == 1
 
 
-def test_two_tabs_say_the_same(visit: Visit) -> None:
+def test_two_tabs_show_the_same_state(visit: Visit) -> None:
     first = visit()
     second = visit(context=first.context)
     bell(second).click()
@@ -177,7 +177,7 @@ def test_two_tabs_say_the_same(visit: Visit) -> None:
     expect(bell(second)).to_have_text("Alerts")
 
 
-def test_the_preferences_may_be_a_part_of_the_page(paper: Installation, visit: Visit) -> None:
+def test_preferences_can_be_part_of_the_page(paper: Installation, visit: Visit) -> None:
     page = visit(main='<h1>Alerts</h1><div data-stop-press="preferences"></div>')
     part = page.locator("section.panel")
     expect(part.get_by_role("heading")).to_contain_text("Get the latest updates")
@@ -191,13 +191,13 @@ def test_the_preferences_may_be_a_part_of_the_page(paper: Installation, visit: V
     expect(part.get_by_label("World")).to_be_checked()
     expect(part.get_by_role("button", name="Close")).to_have_count(0)
     expect(panel(page)).to_have_count(0)
-    # What happens in the dialog shows here too.
+    # What happens in the dialog is shown here too.
     bell(page).click()
     panel(page).get_by_role("button", name="Leave").click()
     expect(part.get_by_role("heading")).to_have_text("You have left")
 
 
-def test_a_reader_sees_what_was_missed_and_may_have_a_test_sent(
+def test_a_reader_sees_missed_alerts_and_can_send_a_test(
     paper: Installation, push_service: PushService, visit: Visit
 ) -> None:
     page = visit()
@@ -212,7 +212,7 @@ def test_a_reader_sees_what_was_missed_and_may_have_a_test_sent(
     expect(missed.get_by_role("link")).to_have_text(["Ferry aground — عاجل <b>"])
     expect(missed.get_by_role("link")).to_have_attribute("href", "https://paper.example/story")
     received = len(push_service.received)
-    panel(page).get_by_role("button", name="Send me a test").click()
+    panel(page).get_by_role("button", name="Send a test").click()
     expect(panel(page).get_by_role("status")).to_contain_text("A test is on its way")
     wait_until(lambda: len(push_service.received) == received + 1)
     panel(page).get_by_role("button", name="Leave").click()
@@ -220,7 +220,9 @@ def test_a_reader_sees_what_was_missed_and_may_have_a_test_sent(
     assert paper.runtime.store.subscriptions.count() == 0
 
 
-def test_a_keyboard_alone_subscribes_chooses_and_leaves(paper: Installation, visit: Visit) -> None:
+def test_the_keyboard_alone_subscribes_changes_preferences_and_leaves(
+    paper: Installation, visit: Visit
+) -> None:
     page = visit()
     keys = page.keyboard
     tab_to(page, "button.bell")
@@ -251,23 +253,25 @@ def test_a_keyboard_alone_subscribes_chooses_and_leaves(paper: Installation, vis
     assert paper.runtime.store.subscriptions.count() == 0
 
 
-def test_panel_and_preferences_lead_to_what_is_stored_and_hand_it_over_as_a_file(
+def test_the_panel_links_to_privacy_and_downloads_what_is_stored(
     paper: Installation, visit: Visit
 ) -> None:
     page = visit()
     bell(page).click()
-    expect(panel(page)).to_contain_text("that erases all that is stored")
+    expect(panel(page)).to_contain_text("We then delete your subscription")
     with page.context.expect_page() as opened:
-        panel(page).get_by_role("link", name="What is stored").click()
-    expect(opened.value.get_by_role("heading", level=1)).to_have_text("What our alerts know of you")
+        panel(page).get_by_role("link", name="What we store").click()
+    expect(opened.value.get_by_role("heading", level=1)).to_have_text(
+        "What our alerts store about you"
+    )
     assert opened.value.evaluate("opener") is None
     opened.value.close()
 
     id = subscribe(page)
     bell(page).click()
-    expect(panel(page).get_by_role("link", name="What is stored")).to_be_visible()
+    expect(panel(page).get_by_role("link", name="What we store")).to_be_visible()
     with page.expect_download() as download:
-        panel(page).get_by_role("button", name="Download what is stored").click()
+        panel(page).get_by_role("button", name="Download my data").click()
     assert download.value.suggested_filename == "alerts.json"
     file = json.loads(Path(download.value.path()).read_text())
     assert (file["id"], file["topics"], file["alerts_handed_over"]) == (str(id), ["world"], [])
@@ -275,17 +279,17 @@ def test_panel_and_preferences_lead_to_what_is_stored_and_hand_it_over_as_a_file
     assert stored(paper, id).items() <= file.items()
 
 
-def test_what_cannot_be_handed_over_is_said(visit: Visit) -> None:
+def test_a_failed_download_is_shown(visit: Visit) -> None:
     page = visit()
     subscribe(page)
     bell(page).click()
     expect(panel(page).get_by_role("button", name="Save")).to_be_visible()
     page.context.set_offline(True)
-    panel(page).get_by_role("button", name="Download what is stored").click()
+    panel(page).get_by_role("button", name="Download my data").click()
     expect(panel(page).get_by_role("alert")).to_contain_text("We could not be reached")
 
 
-def test_keys_that_changed_under_the_same_address_are_mended_with_the_readers_token(
+def test_new_keys_of_the_same_endpoint_are_stored_with_the_readers_token(
     paper: Installation, visit: Visit
 ) -> None:
     page = visit()
@@ -304,19 +308,19 @@ def test_keys_that_changed_under_the_same_address_are_mended_with_the_readers_to
     page.evaluate("StopPress.refresh()")
     kept = paper.runtime.store.subscriptions.get(id)
     assert (kept.p256dh, kept.auth) == (p256dh, auth)
-    # The token is another one with them, and the page knows it.
+    # New keys mean another token, which the page has stored.
     bell(page).click()
     expect(panel(page).get_by_label("World")).to_be_checked()
     assert paper.runtime.store.subscriptions.count() == 1
 
 
-def test_what_another_tab_mended_meanwhile_is_not_forgotten(visit: Visit) -> None:
+def test_a_subscription_that_another_tab_renewed_is_kept(visit: Visit) -> None:
     page = visit()
     subscribe(page)
     mended = {"id": "0-4711", "token": "another tab's", "endpoint": "its", "topics": ["world"]}
 
     def answer(route: Route) -> None:
-        # By the time the service says that it does not know this id, the other tab has a new one.
+        # When the service says that it does not know this id, the other tab has a new one.
         page.evaluate("(kept) => localStorage.setItem('stop-press', JSON.stringify(kept))", mended)
         route.fulfill(status=404, json={})
 
@@ -324,7 +328,7 @@ def test_what_another_tab_mended_meanwhile_is_not_forgotten(visit: Visit) -> Non
     page.evaluate("StopPress.refresh()")
     assert page.evaluate("JSON.parse(localStorage['stop-press'])") == mended
     assert page.evaluate("StopPress.state().subscribed")
-    # Where it is still the one that is kept, it is forgotten: this reader may say yes again.
+    # If no other tab has renewed it, it is forgotten, so that this reader can subscribe again.
     page.unroute("**/api/v1/subscriptions")
     page.route("**/api/v1/subscriptions/**", lambda route: route.fulfill(status=404, json={}))
     page.evaluate("StopPress.refresh()")

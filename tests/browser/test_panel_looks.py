@@ -1,4 +1,4 @@
-"""Every state of the panel on every kind of screen: whole, and with no fault axe-core knows."""
+"""The panel in every state and on every kind of screen: nothing cut off, no fault for axe-core."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ IN_VIEW = """
 def paper(
     running_push_service: PushService, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """One for all looks: only what its pages show matters, and each reader leaves in the end."""
+    """One newspaper for all tests here, since each looks at pages only and its reader leaves."""
     folder = tmp_path_factory.mktemp("paper")
     with (
         RedisServer() as redis,
@@ -53,7 +53,7 @@ def paper(
 
 
 def faults(page: Page, within: str) -> list[str]:
-    """What axe-core finds wrong; it takes forced colours, the system's own, for the page's."""
+    """Return what axe-core finds wrong; contrast is not checked where colours are forced."""
     forced = page.evaluate("matchMedia('(forced-colors: active)').matches")
     options = {"rules": {"color-contrast": {"enabled": not forced}}}
     found = Axe().run(page, within, options).response["violations"]
@@ -61,7 +61,7 @@ def faults(page: Page, within: str) -> list[str]:
 
 
 def states(page: Page) -> Iterator[str]:
-    """Lead the panel from one state to the next, with the keyboard alone."""
+    """Bring the panel from one state to the next, with the keyboard alone."""
     box = panel(page)
 
     def press(selector: str, key: str = "Enter") -> None:
@@ -84,11 +84,11 @@ def states(page: Page) -> Iterator[str]:
     yield "the preferences, saved"
     press("button.leave")
     expect(box.locator("button.leave")).to_have_count(0)
-    yield "the farewell"
+    yield "after leaving"
 
 
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
-def test_the_panel_is_whole_and_without_fault_in_every_state(
+def test_the_panel_fits_the_screen_and_passes_axe_in_every_state(
     visit: Visit, look: dict[str, object]
 ) -> None:
     page = visit(script="data-bell", **look)
@@ -100,7 +100,7 @@ def test_the_panel_is_whole_and_without_fault_in_every_state(
             assert button.bounding_box()["height"] >= 44, state
 
 
-def test_what_few_see_and_what_is_a_part_of_the_page_is_whole_and_without_fault_too(
+def test_home_screen_help_and_embedded_preferences_fit_and_pass_axe(
     visit: Visit,
 ) -> None:
     phone = visit(390, 844, lang="ar", user_agent=IPHONE, push=False)
@@ -119,7 +119,7 @@ def test_what_few_see_and_what_is_a_part_of_the_page_is_whole_and_without_fault_
     expect(parts.first).to_contain_text("You have left")
 
 
-def test_nothing_on_the_page_moves_when_bell_and_panel_arrive(visit: Visit) -> None:
+def test_bell_and_panel_move_nothing_on_the_page(visit: Visit) -> None:
     page = visit(390, 844, script="data-bell")
     page.add_init_script(
         """
@@ -136,7 +136,7 @@ def test_nothing_on_the_page_moves_when_bell_and_panel_arrive(visit: Visit) -> N
     assert page.evaluate("window.moved") == 0
 
 
-def test_a_publisher_gives_it_the_sites_own_colours_and_type(visit: Visit) -> None:
+def test_a_publisher_sets_colours_and_fonts(visit: Visit) -> None:
     page = visit(script="data-bell")
     look = {"paper": "rgb(1, 2, 3)", "ink": "rgb(250, 251, 252)", "muted": "rgb(200, 201, 202)"}
     look |= {"serif": "Courier", "sans": "Tahoma"}
@@ -155,7 +155,7 @@ def test_a_publisher_gives_it_the_sites_own_colours_and_type(visit: Visit) -> No
     assert corner == [look["paper"], look["ink"], "Tahoma"]
 
 
-def test_the_panel_slides_in_but_not_for_who_wants_no_motion(visit: Visit) -> None:
+def test_the_panel_slides_in_unless_the_reader_prefers_no_motion(visit: Visit) -> None:
     page = visit()
     for motion, name in (("no-preference", "arrive"), ("reduce", "none")):
         page.emulate_media(reduced_motion=motion)

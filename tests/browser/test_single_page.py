@@ -1,4 +1,4 @@
-"""On a site that is one page and changes by itself, in a real Chromium."""
+"""A single-page application with bells and preferences, in a real Chromium."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.browser
 
-# What an application does: it adds elements, takes them away, goes to another path.
+# What a single-page application does: it adds and removes elements and changes the path.
 ADD = """(name) => {
   const place = document.createElement("div");
   place.dataset.stopPress = name;
@@ -41,7 +41,7 @@ def wait_for_views(page: Page, count: int) -> None:
     wait_for_page(page, f"JSON.parse(localStorage['stop-press-asked'] ?? '{{}}').views === {count}")
 
 
-def test_what_a_page_adds_later_is_filled_too(visit: Visit) -> None:
+def test_places_that_a_page_adds_later_are_filled(visit: Visit) -> None:
     page = visit(main="<h1>News</h1>")
     expect(bell(page)).to_have_count(1)  # the page's own
     page.evaluate(ADD, "bell")
@@ -49,7 +49,7 @@ def test_what_a_page_adds_later_is_filled_too(visit: Visit) -> None:
     page.evaluate(ADD, "preferences")
     expect(bell(page)).to_have_count(3)
     expect(page.locator("section.panel").get_by_role("heading")).to_contain_text("Get the latest")
-    # Each once, however much more of the page changes.
+    # Each place is filled once, however much else on the page changes.
     page.evaluate("for (let i = 0; i < 20; i++) document.body.append(document.createElement('i'))")
     page.wait_for_load_state("networkidle")
     expect(bell(page)).to_have_count(3)
@@ -58,7 +58,7 @@ def test_what_a_page_adds_later_is_filled_too(visit: Visit) -> None:
     expect(panel(page)).to_be_visible()
 
 
-def test_what_was_off_the_page_meanwhile_comes_back_with_what_is_true(visit: Visit) -> None:
+def test_places_that_come_back_show_the_current_state(visit: Visit) -> None:
     page = visit(main="<h1>News</h1>")
     page.evaluate(ADD, "bell")
     page.evaluate(ADD, "preferences")
@@ -72,7 +72,7 @@ def test_what_was_off_the_page_meanwhile_comes_back_with_what_is_true(visit: Vis
     expect(page.locator("section.panel button.save")).to_be_visible()
 
 
-def test_what_a_page_throws_away_is_not_kept_by_us(visit: Visit) -> None:
+def test_places_that_a_page_removes_are_garbage_collected(visit: Visit) -> None:
     page = visit(main="<h1>News</h1>")
     for name, filled in (("bell", "#news button.bell"), ("preferences", "section.panel legend")):
         page.evaluate(ADD, name)
@@ -91,10 +91,10 @@ def test_what_a_page_throws_away_is_not_kept_by_us(visit: Visit) -> None:
             devtools.send("HeapProfiler.collectGarbage")
             return bool(page.evaluate("gone.deref() === undefined"))
 
-        wait_until(collected)  # what draws it, or answers a call, lets go of it a little later
+        wait_until(collected)  # drawing and calls hold it a little longer
 
 
-def test_another_body_in_the_place_of_the_first_has_its_bell_and_its_panel(visit: Visit) -> None:
+def test_a_replaced_body_gets_its_own_bell_and_panel(visit: Visit) -> None:
     page = visit(script="data-bell")
     corner = page.locator("button.corner")
     corner.click()
@@ -102,14 +102,14 @@ def test_another_body_in_the_place_of_the_first_has_its_bell_and_its_panel(visit
     page.evaluate("document.body.replaceWith(document.createElement('body'))")
     expect(panel(page)).to_have_count(0)
     expect(corner).to_have_count(1)
-    # The panel that went with the body hears no more keys: that would be an answer.
+    # The removed panel hears no keys any more: Escape would count as an answer.
     page.keyboard.press("Escape")
     assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals") is None
     corner.click()
     expect(panel(page)).to_be_visible()
 
 
-def test_another_path_is_another_page_view_with_its_own_section(visit: Visit) -> None:
+def test_another_path_is_another_page_view_with_its_own_topic(visit: Visit) -> None:
     page = visit(main="<h1>News</h1>")
     page.evaluate(FIND)
     stop_clock(page)
@@ -121,17 +121,17 @@ def test_another_path_is_another_page_view_with_its_own_section(visit: Visit) ->
     run_clock(page, 19_000, timer=ASKED_AFTER_MS)
     page.evaluate(GO, ["/demo/culture/a-novel", "culture"])
     wait_for_views(page, 3)
-    # Each page is read for twenty seconds before its reader is asked.
+    # Each page has its own twenty seconds before the panel opens.
     with not_asked(page):
         run_clock(page, 10_000, timer=ASKED_AFTER_MS, count=2)
-    assert timers(page) == [ASKED_AFTER_MS], "that of the second page is over"
+    assert timers(page) == [ASKED_AFTER_MS], "the timer of the second page is over"
     run_clock(page, 10_000, timer=ASKED_AFTER_MS)
     expect(panel(page)).to_be_visible()
     ticked = panel(page).get_by_role("checkbox", checked=True)
     assert ticked.evaluate_all("(boxes) => boxes.map(({ value }) => value)") == ["culture"]
 
 
-def test_going_through_pages_asks_nothing_of_the_service_that_is_not_cached(visit: Visit) -> None:
+def test_changing_pages_makes_no_uncached_call(visit: Visit) -> None:
     page = visit()
     page.evaluate(FIND)
     subscribe(page)

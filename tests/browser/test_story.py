@@ -1,8 +1,7 @@
-"""One running story followed alone, from a bell of its own on the page: in a real Chromium."""
+"""The bell of a running story, with which a reader follows that story alone, in a real Chromium."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from playwright.sync_api import Locator, Page, expect
 
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
-from service.reader.scripts import WEB
 from tests.browser.test_panel_looks import IN_VIEW, faults
 from tests.support.browser.readers import Visit, panel, subscribe
 from tests.support.installation import Installation
@@ -22,7 +20,7 @@ MAIN = '<h1>Quake</h1><div data-stop-press="bell" data-story="quake"></div>'
 
 @pytest.fixture
 def quake(paper: Installation) -> Installation:
-    """The newspaper with a story that runs."""
+    """The newspaper with a running story."""
     paper.publish(Audience(topics=("world",), story="quake"))
     return paper
 
@@ -42,17 +40,17 @@ def reader(paper: Installation, page: Page) -> Any:
 
 
 def reached(paper: Installation) -> int:
-    """How many an alert of the story has that is for topics which nobody here follows."""
+    """How many readers an alert of the story reaches through the story alone."""
     return paper.runtime.publishing.reach(Audience(topics=("sport",), story="quake"))
 
 
-def test_who_is_no_subscriber_follows_the_story_alone_until_it_ends(
+def test_a_new_reader_subscribes_to_one_story_until_it_ends(
     quake: Installation, visit: Visit
 ) -> None:
     page = visit(390, 844, main=MAIN)
     expect(story_bell(page)).to_have_text("Follow this story")
     story_bell(page).click()
-    says(page, "Alerts about this story until it ends")
+    says(page, "the alerts about this story until it ends")
     expect(panel(page).get_by_role("heading")).to_be_focused()
     assert panel(page).evaluate(IN_VIEW)
     assert faults(page, "body > div:last-of-type") == []
@@ -63,7 +61,7 @@ def test_who_is_no_subscriber_follows_the_story_alone_until_it_ends(
     assert reached(quake) == 1
     assert faults(page, "body > div:last-of-type") == []
 
-    # Other choices need no topic beside it.
+    # A followed story is enough to save preferences; no topic is needed.
     panel(page).get_by_role("button", name="Quiet hours and more").click()
     expect(panel(page).get_by_role("checkbox", name="quake")).to_be_checked()
     panel(page).get_by_role("button", name="Save").click()
@@ -77,7 +75,7 @@ def test_who_is_no_subscriber_follows_the_story_alone_until_it_ends(
     says(page, "This story has ended")
 
 
-def test_who_says_yes_to_a_story_that_has_just_ended_is_not_subscribed(
+def test_nobody_is_subscribed_to_a_story_that_has_just_ended(
     quake: Installation, visit: Visit
 ) -> None:
     page = visit(main=MAIN)
@@ -89,7 +87,7 @@ def test_who_says_yes_to_a_story_that_has_just_ended_is_not_subscribed(
     assert quake.runtime.store.subscriptions.count() == 0
 
 
-def test_a_subscriber_follows_with_one_click_also_what_was_muted_and_stops_with_another(
+def test_a_subscriber_follows_and_unfollows_a_muted_story_with_one_click(
     quake: Installation, visit: Visit
 ) -> None:
     quake.publish(Audience(everyone=True, story="storm"))
@@ -108,11 +106,11 @@ def test_a_subscriber_follows_with_one_click_also_what_was_muted_and_stops_with_
     says(page, "You follow this story.")
     kept = reader(quake, page)
     assert (kept.topics, kept.followed, kept.muted) == ({"world"}, {"quake"}, {"storm"})
-    panel(page).get_by_role("button", name="Follow no more").click()
-    says(page, "You follow this story no more.")
+    panel(page).get_by_role("button", name="Unfollow").click()
+    says(page, "You no longer follow this story.")
     assert reader(quake, page).followed == set()
 
-    # What is muted can be seen, and taken back, in the preferences.
+    # The preferences list muted stories and can unmute them.
     panel(page).get_by_role("button", name="Close").click()
     page.locator("header button.bell").click()
     panel(page).get_by_role("checkbox", name="storm").uncheck()
@@ -124,12 +122,3 @@ def test_a_subscriber_follows_with_one_click_also_what_was_muted_and_stops_with_
     panel(page).get_by_role("button", name="Close").click()
     story_bell(page).click()
     expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
-
-
-@pytest.mark.parametrize("script", ["story", "home"])
-def test_what_few_come_to_has_its_words_in_every_language(script: str) -> None:
-    text = (WEB / "reader" / f"{script}.js").read_text()
-    found = dict(re.findall(r"^  ([a-z]{2}): \{\n(.*?)^  \},", text, re.M | re.S))
-    assert set(found) == {path.stem for path in (WEB / "reader" / "texts").iterdir()}
-    names = {language: re.findall(r"^    (\w+):", rows, re.M) for language, rows in found.items()}
-    assert {tuple(row) for row in names.values()} == {tuple(names["en"])}

@@ -1,4 +1,4 @@
-"""The welcome that confirms a subscription, in real browsers: shown, or pressed."""
+"""A welcome confirms a subscription when it is shown or pressed, in real browsers."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def publisher() -> Iterator[Publisher]:
 
 @pytest.fixture
 def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[Installation]:
-    """A newspaper whose readers confirm; its web processes are running."""
+    """A newspaper whose readers have to confirm, with running web processes."""
     with Installation(redis_url, push_service, tmp_path, WELCOME="confirm") as installation:
         installation.web()
         yield installation
 
 
-def waiting(installation: Installation) -> int:
+def unconfirmed(installation: Installation) -> int:
     return installation.runtime.store.subscriptions.count("unconfirmed")
 
 
-def test_a_firefox_that_shows_the_welcome_is_sent_alerts_from_then_on(
+def test_a_firefox_that_shows_the_welcome_gets_alerts_from_then_on(
     redis_url: str,
     push_service: PushService,
     publisher: Publisher,
@@ -55,7 +55,7 @@ def test_a_firefox_that_shows_the_welcome_is_sent_alerts_from_then_on(
         tab.evaluate("(StopPress.ask(), true)")
         tab.click("button.main")
         tab.wait_until("StopPress.state().subscribed")
-        assert waiting(installation) == 1
+        assert unconfirmed(installation) == 1
         assert installation.runtime.publishing.reach(Audience(everyone=True)) == 0
 
         installation.worker()
@@ -63,12 +63,12 @@ def test_a_firefox_that_shows_the_welcome_is_sent_alerts_from_then_on(
 
         shown = desktop.wait_for_notification()
         assert shown.title == "Welcome"
-        wait_until(lambda: waiting(installation) == 0)
+        wait_until(lambda: unconfirmed(installation) == 0)
         installation.over(installation.publish(Audience(topics=("world",)), title="News"))
         assert desktop.wait_for_notification().title == "News"
 
 
-def test_who_has_yet_to_confirm_looks_in_with_each_page_view_and_then_weekly(
+def test_unconfirmed_readers_check_in_on_each_page_view_others_weekly(
     paper: Installation, visit: Visit
 ) -> None:
     page = visit()
@@ -76,18 +76,18 @@ def test_who_has_yet_to_confirm_looks_in_with_each_page_view_and_then_weekly(
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.method))
 
-    def looks_in() -> bool:
+    def checks_in() -> bool:
         asked.clear()
         page.reload()
         wait_for_page(page, "window.StopPress")
         page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
         return "POST" in asked
 
-    assert looks_in()
-    assert looks_in()
+    assert checks_in()
+    assert checks_in()
     paper.runtime.store.subscriptions.confirm(id)
-    assert looks_in()
-    assert not looks_in()
+    assert checks_in()
+    assert not checks_in()
     page.evaluate(
         """() => {
           const kept = JSON.parse(localStorage["stop-press"]);
@@ -95,29 +95,27 @@ def test_who_has_yet_to_confirm_looks_in_with_each_page_view_and_then_weekly(
           localStorage["stop-press"] = JSON.stringify({ ...kept, checked });
         }"""
     )
-    assert looks_in()
-    assert not looks_in()
+    assert checks_in()
+    assert not checks_in()
 
 
-def test_a_pressed_welcome_confirms_by_the_page_that_it_opens(
-    paper: Installation, visit: Visit
-) -> None:
+def test_the_page_that_a_pressed_welcome_opens_confirms(paper: Installation, visit: Visit) -> None:
     page = visit()
     id = subscribe(page)
-    assert waiting(paper) == 1
+    assert unconfirmed(paper) == 1
     token = paper.runtime.tokens.receipt(0, id)
     pressed = f"{page.url}#stop-press=welcome&receipt={token}"
     page.goto("about:blank")
     page.route("**/api/v1/receipts", lambda route: route.abort())
     page.goto(pressed)
     expect(panel(page)).to_contain_text("We could not be reached")
-    assert waiting(paper) == 1
+    assert unconfirmed(paper) == 1
     page.unroute("**/api/v1/receipts")
 
     page.reload()
 
     expect(panel(page).get_by_role("heading")).to_have_text("Thank you. You will hear from us.")
-    assert waiting(paper) == 0
+    assert unconfirmed(paper) == 0
     assert page.evaluate("location.hash") == ""
     panel(page).get_by_role("button", name="Quiet hours and more").click()
     expect(panel(page).get_by_role("heading").first).to_have_text("Your alerts")

@@ -1,4 +1,4 @@
-"""The service worker's code in a real Chromium: what it does with anything that is pushed to it."""
+"""The service worker in a real Chromium: what it shows, opens and reports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def page(chromium: Browser, site: Site) -> Iterator[Page]:
 
 @pytest.fixture
 def worker(page: Page) -> Callable[..., Any]:
-    return lambda *said: page.evaluate(CALL, list(said))
+    return lambda *call: page.evaluate(CALL, list(call))
 
 
 # What is shown ----------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def test_an_alert_is_shown_as_it_was_written(site: Site, worker: Callable[..., A
         "timestamp": 1764000000000,
         "badge": "",
         "renotify": False,
-        # Chromium shows two: there is no room for ours.
+        # Chromium shows two buttons, so that there is no room for ours.
         "actions": [{"action": "0", "title": "Live"}, {"action": "1", "title": "Map"}],
     }
     assert kept["navigate"] == "https://paper.example/ferry"
@@ -81,15 +81,13 @@ def test_a_click_on_an_action_opens_its_own_link(site: Site, worker: Callable[..
     assert site.receipts[-1] == [{"token": "r1", "event": "clicked"}]
 
 
-def test_a_link_that_is_not_safe_to_open_leads_to_the_front_page(
-    site: Site, worker: Callable[..., Any]
-) -> None:
+def test_an_unsafe_link_leads_to_the_front_page(site: Site, worker: Callable[..., Any]) -> None:
     front = f"{site.origin}/"
     for link, opened in {
         "javascript:alert(1)": front,
         "data:text/html,<script>alert(1)</script>": front,
         "http://paper.example/ferry": front,
-        "https://somebody:secret@paper.example/": front,
+        "https://user:secret@paper.example/": front,
         "https://": front,
         "/ferry": f"{front}ferry",
         "http://127.0.0.1:9/ferry": "http://127.0.0.1:9/ferry",
@@ -101,7 +99,7 @@ def test_a_link_that_is_not_safe_to_open_leads_to_the_front_page(
 @pytest.mark.parametrize(
     ("lang", "fewer"), [("fr-CA", "Moins d’alertes"), ("ar", "تنبيهات أقل"), ("lv", "Fewer alerts")]
 )
-def test_where_there_is_room_an_alert_offers_fewer_alerts_in_its_language(
+def test_an_alert_with_room_offers_fewer_alerts_in_its_language(
     site: Site, worker: Callable[..., Any], lang: str, fewer: str
 ) -> None:
     theirs = {"action": "0", "title": "Live", "navigate": "https://paper.example/live"}
@@ -109,7 +107,7 @@ def test_where_there_is_room_an_alert_offers_fewer_alerts_in_its_language(
     assert [row["title"] for row in shown["actions"]] == ["Live", fewer]
 
 
-def test_who_wants_fewer_alerts_gets_the_storys_page_and_has_not_clicked_the_story(
+def test_fewer_alerts_opens_the_storys_page_and_is_not_a_click(
     site: Site, worker: Callable[..., Any]
 ) -> None:
     story = f"{site.origin}/ferry?from=alert#comments"
@@ -124,7 +122,7 @@ def test_who_wants_fewer_alerts_gets_the_storys_page_and_has_not_clicked_the_sto
 
 
 @pytest.mark.parametrize(
-    ("story", "said"),
+    ("story", "fragment"),
     [
         ("quake-2", "&story=quake-2"),
         ("a&b=c#d é", "&story=a%26b%3Dc%23d+%C3%A9"),
@@ -132,16 +130,16 @@ def test_who_wants_fewer_alerts_gets_the_storys_page_and_has_not_clicked_the_sto
         (None, ""),
     ],
 )
-def test_the_page_hears_to_which_running_story_the_alert_belongs(
-    site: Site, worker: Callable[..., Any], story: object, said: str
+def test_the_fragment_names_the_running_story(
+    site: Site, worker: Callable[..., Any], story: object, fragment: str
 ) -> None:
     data = {"api": site.origin, "receipt": "r1", "story": story}
     (shown,) = worker("push", document(site, navigate=f"{site.origin}/ferry", data=data))
     clicked = worker("click", shown["actions"][0]["action"])
-    assert clicked["opened"] == [f"{site.origin}/ferry#stop-press=fewer{said}"]
+    assert clicked["opened"] == [f"{site.origin}/ferry#stop-press=fewer{fragment}"]
 
 
-def test_where_the_story_is_on_another_site_the_panel_opens_on_the_front_page(
+def test_for_a_story_on_another_site_the_panel_opens_on_the_front_page(
     site: Site, worker: Callable[..., Any]
 ) -> None:
     (shown,) = worker("push", document(site))
@@ -149,7 +147,7 @@ def test_where_the_story_is_on_another_site_the_panel_opens_on_the_front_page(
     assert clicked["opened"] == [f"{site.origin}/#stop-press=fewer"]
 
 
-def test_a_site_gives_its_alerts_an_icon_a_badge_and_a_language_where_they_have_none(
+def test_a_site_sets_a_default_icon_badge_and_language(
     site: Site, worker: Callable[..., Any]
 ) -> None:
     settings = {"lang": "de", "icon": f"{site.origin}/i.png", "badge": f"{site.origin}/b.png"}
@@ -162,22 +160,20 @@ def test_a_site_gives_its_alerts_an_icon_a_badge_and_a_language_where_they_have_
     assert (shown["icon"], shown["lang"]) == ("https://paper.example/own.png", "en")
 
 
-def test_an_alert_that_replaces_another_on_the_screen_alerts_anew_only_where_it_says_so(
+def test_a_replacing_alert_alerts_again_only_with_renotify(
     site: Site, worker: Callable[..., Any]
 ) -> None:
     worker("push", document(site, "r1", tag="story"))
     (again,) = worker("push", document(site, "r2", tag="story", renotify=True, title="Afloat!"))
     assert (again["title"], again["renotify"]) == ("Afloat!", True)
-    # Without a tag the browser would refuse it, and the alert with it.
+    # Without a tag the browser would reject the option, and the alert with it.
     (plain,) = [
         n for n in worker("push", document(site, "r3", tag="", renotify=True)) if not n["tag"]
     ]
     assert plain["renotify"] is False
 
 
-def test_an_alert_that_has_nothing_to_report_with_reports_nothing(
-    site: Site, worker: Callable[..., Any]
-) -> None:
+def test_an_alert_without_a_receipt_reports_nothing(site: Site, worker: Callable[..., Any]) -> None:
     data = {"api": site.origin, "receipt": None}
     worker("push", document(site, data=data))
     assert worker("click", "")["opened"] == ["https://paper.example/ferry"]
@@ -189,7 +185,7 @@ def test_an_alert_that_has_nothing_to_report_with_reports_nothing(
 # Beside the site's own push --------------------------------------------------------------------
 
 
-def test_what_is_ours_does_not_reach_the_sites_own_listeners(
+def test_our_events_do_not_reach_the_sites_own_listeners(
     site: Site, worker: Callable[..., Any]
 ) -> None:
     pushed = worker("pushTo", {"ignoreForeign": True}, document(site))
@@ -202,11 +198,11 @@ def test_what_is_ours_does_not_reach_the_sites_own_listeners(
 
 
 @pytest.mark.parametrize("pushed", [None, "no JSON", '{"title":"theirs"}'])
-def test_what_is_not_ours_is_left_to_the_site_where_the_site_says_so(
+def test_foreign_pushes_are_left_to_the_site_if_it_says_so(
     worker: Callable[..., Any], pushed: str | None
 ) -> None:
     assert worker("pushTo", {"ignoreForeign": True}, pushed) == {"stopped": False, "shown": []}
-    # Unless it does, a push is never silent.
+    # Otherwise a push is never silent.
     assert len(worker("pushTo", None, pushed)["shown"]) == 1
 
 
@@ -217,7 +213,7 @@ def test_a_click_on_the_sites_own_notification_is_left_to_the_site(
 
 
 @pytest.mark.parametrize("pushed", [None, "", "no JSON", "null", "8030", '{"web_push":8030}', "[]"])
-def test_what_is_no_alert_is_shown_as_news_of_the_site(
+def test_a_push_that_is_no_alert_shows_a_plain_notification(
     site: Site, worker: Callable[..., Any], pushed: str | None
 ) -> None:
     (shown,) = worker("push", pushed)
@@ -244,16 +240,15 @@ def anything(chance: random.Random, depth: int = 0) -> Any:
     if kind == 3:
         names = ["title", "toString", "__proto__", "length", "action", "navigate", "receipt", "api"]
         return {
-            chance.preferences(names): anything(chance, depth + 1)
-            for _ in range(chance.randrange(4))
+            chance.choice(names): anything(chance, depth + 1) for _ in range(chance.randrange(4))
         }
-    return chance.preferences(simple)
+    return chance.choice(simple)
 
 
 def spoilt(chance: random.Random, text: str) -> str:
-    """A document with some of its parts replaced by anything, or cut off."""
-    said = json.loads(text)
-    notification = said["notification"]
+    """A document with some of its parts replaced by other JSON, or cut off."""
+    parts = json.loads(text)
+    notification = parts["notification"]
     names = ["title", "body", "navigate", "tag", "data", "icon", "image", "badge", "dir", "lang"]
     names += ["actions", "timestamp", "renotify", "silent", "requireInteraction", "vibrate"]
     for name in chance.sample(names, chance.randrange(1, 6)):
@@ -261,18 +256,18 @@ def spoilt(chance: random.Random, text: str) -> str:
     if chance.random() < 0.3:
         notification["title"] = "Still a title"
     if chance.random() < 0.1:
-        said[chance.preferences(["web_push", "notification"])] = anything(chance)
-    text = json.dumps(said)
+        parts[chance.choice(["web_push", "notification"])] = anything(chance)
+    text = json.dumps(parts)
     return text[: chance.randrange(len(text))] if chance.random() < 0.1 else text
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_whatever_is_pushed_there_is_one_notification_and_no_exception(
+def test_any_push_shows_one_notification_and_raises_nothing(
     site: Site, worker: Callable[..., Any]
 ) -> None:
     chance = random.Random(8030)
-    # Without a receipt: what is reported, and how, is the business of other tests.
+    # Without receipts, because other tests are about reports.
     texts = [spoilt(chance, document(site, data={})) for _ in range(10_000)]
     for start in range(0, len(texts), 500):
         some = texts[start : start + 500]
@@ -283,8 +278,8 @@ def test_whatever_is_pushed_there_is_one_notification_and_no_exception(
 # What is reported -------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_reported_goes_with_the_next(site: Site, worker: Callable[..., Any]) -> None:
-    site.answers = [503, 429]
+def test_a_failed_report_goes_with_the_next(site: Site, worker: Callable[..., Any]) -> None:
+    site.statuses = [503, 429]
     worker("push", document(site, "first"))
     worker("push", document(site, "second"))
     assert worker("waiting") == ["/shown/first", "/shown/second"]
@@ -299,30 +294,30 @@ def test_what_cannot_be_reported_goes_with_the_next(site: Site, worker: Callable
     ]
 
 
-def test_an_alert_is_on_the_screen_before_anything_is_reported_which_ends_in_time(
+def test_an_alert_is_shown_before_its_report_which_has_a_time_out(
     site: Site, worker: Callable[..., Any]
 ) -> None:
     apart = {"keepalive": True, "credentials": "omit", "referrerPolicy": "no-referrer"}
     assert worker("order", document(site)) == ["shown", {**apart, "ends": True}]
 
 
-def test_what_is_refused_is_not_reported_again(site: Site, worker: Callable[..., Any]) -> None:
-    site.answers = [422]
+def test_a_refused_report_is_not_repeated(site: Site, worker: Callable[..., Any]) -> None:
+    site.statuses = [422]
     worker("push", document(site, "first"))
     assert worker("waiting") == []
 
 
-def test_of_many_that_cannot_be_reported_the_oldest_are_forgotten(
+def test_of_many_failed_reports_the_oldest_are_dropped(
     site: Site, worker: Callable[..., Any]
 ) -> None:
-    site.answers = [503] * 60
+    site.statuses = [503] * 60
     for number in range(60):
         worker("push", document(site, f"r{number}"))
     assert len(worker("waiting")) == 50
     assert worker("waiting")[-1] == "/shown/r59"
 
 
-def test_of_a_large_audience_some_report_and_the_others_keep_quiet(
+def test_only_some_browsers_of_a_large_audience_report(
     site: Site, worker: Callable[..., Any]
 ) -> None:
     data = {"api": site.origin, "report": 0.2}
@@ -331,7 +326,7 @@ def test_of_a_large_audience_some_report_and_the_others_keep_quiet(
     worker("pushAll", texts)
 
     reported = {row["token"] for receipts in site.receipts for row in receipts}
-    # 80 on average; less than 40 or more than 130 once in a million runs.
+    # 80 on average; fewer than 40 or more than 130 once in a million runs.
     assert 40 <= len(reported) <= 130
     worker("push", document(site, data={**data, "report": 0, "receipt": "none"}))
     worker("close")
@@ -347,10 +342,10 @@ def test_a_dismissal_is_reported(site: Site, worker: Callable[..., Any]) -> None
     ]
 
 
-def test_a_click_is_reported_whatever_the_share_and_takes_what_waits_along(
+def test_a_click_is_always_reported_together_with_failed_reports(
     site: Site, worker: Callable[..., Any]
 ) -> None:
-    site.answers = [503, 503]
+    site.statuses = [503, 503]
     worker("push", document(site, "first"))
     worker("close")
     worker("push", document(site, data={"api": site.origin, "report": 0, "receipt": "second"}))
@@ -369,7 +364,7 @@ def test_a_reader_who_asks_not_to_be_tracked_is_not_counted(
     assert site.receipts == []
 
 
-# What changes behind our back ------------------------------------------------------------------
+# Subscriptions that change by themselves -------------------------------------------------------
 
 OLD = {"options": {"applicationServerKey": "the key"}}
 
@@ -377,7 +372,7 @@ OLD = {"options": {"applicationServerKey": "the key"}}
 @pytest.mark.parametrize(
     ("event", "asked"),
     [
-        # The page mends it on the next visit: without the old one nobody here knows the key.
+        # Only the old subscription names the key. Without it the page renews it on the next visit.
         ({"oldSubscription": None, "newSubscription": None}, []),
         ({}, []),
         ({"oldSubscription": OLD, "newSubscription": {}}, []),
@@ -388,7 +383,7 @@ OLD = {"options": {"applicationServerKey": "the key"}}
         ),
     ],
 )
-def test_a_lost_subscription_is_made_anew_where_the_browser_says_with_which_key(
+def test_a_lost_subscription_is_renewed_if_the_browser_gives_its_key(
     worker: Callable[..., Any], event: dict[str, Any], asked: list[dict[str, Any]]
 ) -> None:
     assert worker("lost", event) == asked

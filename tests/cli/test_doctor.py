@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from tests.support import ROOT
 from tests.support.installation import Installation, free_port, wait_until
 from tests.support.push_service import Answer, PushService, Subscription
 from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.processes
 
 KEY = VapidKey.generate()
 

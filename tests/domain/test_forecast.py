@@ -126,9 +126,9 @@ def test_drawing_a_sample_leaves_nothing_in_the_store(store: Store) -> None:
 def test_forecast_of_a_large_audience_comes_from_a_sample(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecast, "MOST_ASKED", 200)
+    monkeypatch.setattr(forecast, "SAMPLE", 200)
     installation.seed(1000)
     choose(installation, range(0, 1000, 2), quiet=around_now())
     expected = forecast_of(installation)
-    assert (expected.recipients, expected.asked, expected.exact) == (1000, 200, False)
+    assert (expected.recipients, expected.sampled, expected.exact) == (1000, 200, False)
     assert 50 < expected.held < 150, "half of the sample, within seven standard deviations"

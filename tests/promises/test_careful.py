@@ -1,4 +1,4 @@
-"""What a sender takes care of: its own faults, a push service's, the pace it was asked for."""
+"""Careful sending: faults of ours, faults of a push service, spread and paused sends."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from tests.support.push_service import Answer, Message, PushService
 
 
 def part(message: Message) -> int:
-    """A number below 100 that follows from the endpoint."""
+    """A number below 100, computed from the endpoint."""
     return zlib.crc32(message.path.encode()) % 100
 
 
-def stored(installation: Installation, said: Content, **options: object) -> int:
-    """Publish with options that no route takes; nobody is woken, the clock does it."""
+def stored(installation: Installation, text: Content, **options: object) -> int:
+    """Publish with options that no route takes; the clock wakes a worker."""
     notifications = installation.runtime.store.notifications
     id = notifications.new_id()
     given = {"created_at": time.time(), **options}
     everyone = Audience(everyone=True)
     notifications.publish(
-        Notification(id, said, everyone, State.SENDING, created_by="a test", **given)  # type: ignore[arg-type]
+        Notification(id, text, everyone, State.SENDING, created_by="a test", **given)  # type: ignore[arg-type]
     )
     return id
 
 
-def test_a_fault_of_ours_pauses_the_push_service_and_no_reader_is_lost(
+def test_fault_of_our_credentials_pauses_the_push_service_and_loses_no_reader(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(400)
@@ -43,9 +43,9 @@ def test_a_fault_of_ours_pauses_the_push_service_and_no_reader_is_lost(
     services = installation.runtime.store.services
     (why,) = wait_until(lambda: [rest.why for rest in services.resting().values()])
     assert why == "credentials"
-    # What was under way when it was found out still comes; then it is left in peace.
+    # Messages that were under way still arrive; then the push service rests.
     wait_until(lambda: time.monotonic() - push.received[-1].at > 2)
-    assert len(push.received) < 2 * 400, "not everybody was tried"
+    assert len(push.received) < 2 * 400, "not every reader was tried"
     assert installation.outcomes(id) == {}
 
     push.answer_with(lambda _message: None)
@@ -55,7 +55,7 @@ def test_a_fault_of_ours_pauses_the_push_service_and_no_reader_is_lost(
     assert services.resting() == {}
 
 
-def test_planted_subscriptions_that_are_always_rejected_pause_nobody(
+def test_planted_subscriptions_that_are_always_rejected_pause_no_service(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(600)
@@ -75,7 +75,7 @@ def test_planted_subscriptions_that_are_always_rejected_pause_nobody(
     assert installation.runtime.publishing.reach(Audience(everyone=True)) == 600
 
 
-def test_the_ttl_of_a_late_retry_is_the_time_that_is_left(
+def test_ttl_of_a_retry_is_the_time_that_is_left(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(20)
@@ -96,12 +96,12 @@ def test_the_ttl_of_a_late_retry_is_the_time_that_is_left(
             passed = message.at - before.at
             assert passed >= 3
             shorter = int(before.headers["ttl"]) - int(message.headers["ttl"])
-            # The header is kept for a second; and a message may wait to leave, on a busy machine.
+            # The header is cached for a second, and a busy machine may delay a message.
             assert abs(shorter - passed) <= 2
     assert len(times) == 20
 
 
-def test_a_spread_send_goes_out_evenly(installation: Installation, push: PushService) -> None:
+def test_spread_send_goes_out_evenly(installation: Installation, push: PushService) -> None:
     installation.seed(600)
     installation.worker()
     installation.clock()
@@ -117,13 +117,13 @@ def test_a_spread_send_goes_out_evenly(installation: Installation, push: PushSer
     assert max(by_second[second] for second in range(12)) <= 40
 
 
-def test_a_paused_send_stops_within_a_second_and_goes_on_where_it_was(
+def test_paused_send_stops_within_a_second_and_goes_on_where_it_was(
     installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installation.seed(3000)
     push.answer_with(lambda _message: Answer(201, delay=0.1))
     id = installation.publish()
-    # Many batches are due when it is paused, as of a large audience.
+    # As in a large send, many batches are due when it is paused.
     monkeypatch.setattr(planning, "BATCH_RECIPIENTS", 128)
     installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
     installation.worker()
@@ -139,4 +139,4 @@ def test_a_paused_send_stops_within_a_second_and_goes_on_where_it_was(
     assert notifications.move(id, State.SENDING, possible_from=[State.PAUSED])
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 3000}
-    assert len(push.received) == 3000, "nobody twice"
+    assert len(push.received) == 3000, "no reader twice"

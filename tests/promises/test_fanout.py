@@ -1,4 +1,4 @@
-"""The fan-out's promises, with real workers in processes of their own and a strict push service."""
+"""Promises of the fan-out, with real workers and a strict push service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WINDOW = 256
 
 
 class Mixed:
-    """Answers of every kind, each following from the endpoint; says what must come of it."""
+    """Answers of every kind, chosen by the endpoint; `outcome` says what must follow."""
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
@@ -58,7 +58,7 @@ class Mixed:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_every_recipient_has_exactly_one_outcome_though_workers_are_killed_ten_times(
+def test_every_recipient_has_one_outcome_though_workers_are_killed_ten_times(
     installation: Installation, push: PushService
 ) -> None:
     recipients, kills = 50_000, 10
@@ -86,7 +86,7 @@ def test_every_recipient_has_exactly_one_outcome_though_workers_are_killed_ten_t
     accepted = Counter(m.path for m in push.received if m.status and 200 <= m.status < 300)
     assert set(accepted) == {path for path in asked if mixed.outcome(path) is Outcome.ACCEPTED}
     assert sum(times - 1 for times in accepted.values()) <= WINDOW * kills
-    # The gone left every audience, and nobody else did.
+    # Only readers who are gone have left the audiences.
     still = recipients - expected["gone"]
     reach = installation.runtime.publishing.reach
     assert reach(Audience(everyone=True)) == still
@@ -94,7 +94,7 @@ def test_every_recipient_has_exactly_one_outcome_though_workers_are_killed_ten_t
 
 
 @pytest.mark.redis
-def test_the_work_of_a_killed_worker_is_taken_up_by_another(
+def test_work_of_a_killed_worker_is_taken_up_by_another(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(600)
@@ -112,12 +112,12 @@ def test_the_work_of_a_killed_worker_is_taken_up_by_another(
 
     assert installation.outcomes(id) == {"accepted": 600}
     resumed = [message.at for message in push.received[sent_before:] if message.at > killed_at]
-    assert min(resumed) - killed_at < 15, "the design's promise, with machines as slow as this"
+    assert min(resumed) - killed_at < 15, "resumed within 15 seconds"
     repeats = Counter(message.path for message in push.received)
     assert sum(times - 1 for times in repeats.values()) <= WINDOW
 
 
-# A process that publishes as the web does, and is killed where it would wake a worker.
+# A process that publishes as the web does, and is killed before it wakes a worker.
 KILLED_BEFORE_WAKING = """
 import os, signal
 from service.config import Config
@@ -130,7 +130,7 @@ runtime.publishing.publish(content, Audience(everyone=True), by="a test")
 """
 
 
-def test_what_a_web_process_stored_before_it_died_is_sent_all_the_same(
+def test_alert_of_a_web_process_killed_before_waking_workers_is_sent(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(10)
@@ -138,14 +138,14 @@ def test_what_a_web_process_stored_before_it_died_is_sent_all_the_same(
     died = subprocess.run(argv, env=installation.environment, timeout=60, check=False)
     assert died.returncode == -signal.SIGKILL
     (stored,) = installation.runtime.publishing.latest(10)
-    assert installation.runtime.job_queue.queued() == 0, "nobody was woken"
+    assert installation.runtime.job_queue.queued() == 0, "no worker was woken"
     installation.worker()
     installation.clock()
     installation.over(stored.id)
     assert installation.outcomes(stored.id) == {"accepted": 10}
 
 
-def test_a_job_that_the_queue_delivers_many_times_sends_nothing_twice(
+def test_job_delivered_many_times_sends_nothing_twice(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(3000)
@@ -166,7 +166,7 @@ def test_a_job_that_the_queue_delivers_many_times_sends_nothing_twice(
     assert len(push.received) == len({message.path for message in push.received}) == 3000
 
 
-def test_a_worker_told_to_end_finishes_its_checkpoint_and_exits_with_0(
+def test_worker_that_is_stopped_records_all_answers_and_exits_with_0(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(3000)
@@ -184,11 +184,11 @@ def test_a_worker_told_to_end_finishes_its_checkpoint_and_exits_with_0(
     installation.clock()
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 3000}
-    assert len(push.received) == 3000, "nobody twice, since nothing was lost on the way"
+    assert len(push.received) == 3000, "no reader twice"
 
 
 @pytest.mark.redis
-def test_a_cancelled_alert_stops_and_counts_those_it_did_not_reach(
+def test_cancelled_alert_stops_and_counts_recipients_it_did_not_reach(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(5000)
@@ -210,7 +210,7 @@ def test_a_cancelled_alert_stops_and_counts_those_it_did_not_reach(
     assert len(push.received) == seen
 
 
-def test_429_and_503_are_retried_when_the_push_service_asked_for_it(
+def test_429_and_503_are_retried_after_the_requested_time(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(200)
@@ -236,7 +236,7 @@ def test_429_and_503_are_retried_when_the_push_service_asked_for_it(
         assert times[1] - times[0] >= 2
 
 
-def test_what_cannot_be_sent_before_its_deadline_ends_as_expired(
+def test_alert_that_cannot_be_sent_before_its_deadline_ends_as_expired(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(40)
@@ -261,7 +261,7 @@ def test_what_cannot_be_sent_before_its_deadline_ends_as_expired(
     assert push.received
 
 
-def test_a_refused_reader_is_kept_and_one_at_fault_alone_pauses_nobody(
+def test_single_rejected_subscriptions_are_refused_and_pause_no_push_service(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(300)
@@ -285,7 +285,7 @@ def test_a_refused_reader_is_kept_and_one_at_fault_alone_pauses_nobody(
     assert {times[path] for path in planted} == {3}
 
 
-def test_a_breaking_alert_overtakes_what_is_being_sent(
+def test_breaking_alert_overtakes_a_running_send(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(6000)
@@ -301,7 +301,7 @@ def test_a_breaking_alert_overtakes_what_is_being_sent(
     assert installation.outcomes(large) == {"accepted": 6000}
 
 
-def test_a_job_that_fails_records_what_was_under_way_and_repeats_none_of_it(
+def test_failing_job_records_messages_under_way_and_repeats_none(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(2000)
@@ -311,17 +311,17 @@ def test_a_job_that_fails_records_what_was_under_way_and_repeats_none_of_it(
     installation.clock()
     id = installation.publish()
     push.wait_for(200, timeout=30)
-    redis.set("{g}:resting", "what no worker can read")
-    time.sleep(3)  # several tries, each of which meets it
+    redis.set("{g}:resting", "a value that no worker can read")
+    time.sleep(3)  # several jobs fail meanwhile
     stopped_at = len(push.received)
     assert stopped_at < 2000
     redis.delete("{g}:resting")
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 2000}
-    assert len(push.received) == 2000, "nobody was sent it twice"
+    assert len(push.received) == 2000, "no reader twice"
 
 
-def test_records_that_nobody_can_send_to_are_refused_by_id_and_keep_nobody_else_from_the_alert(
+def test_unusable_records_are_refused_and_delay_no_other_reader(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(600)
@@ -339,7 +339,7 @@ def test_records_that_nobody_can_send_to_are_refused_by_id_and_keep_nobody_else_
     assert installation.outcomes(id) == {"accepted": 598, "refused": 2}
 
 
-def test_a_reader_who_leaves_while_an_alert_is_sent_is_counted_as_gone(
+def test_reader_who_leaves_during_a_send_is_counted_as_gone(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(50)
@@ -352,7 +352,7 @@ def test_a_reader_who_leaves_while_an_alert_is_sent_is_counted_as_gone(
     assert installation.outcomes(id) == {"accepted": 49, "gone": 1}
 
 
-def test_who_subscribes_after_the_freeze_is_not_in_the_audience(
+def test_reader_who_subscribes_after_the_freeze_is_not_in_the_audience(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(50)
@@ -365,7 +365,7 @@ def test_who_subscribes_after_the_freeze_is_not_in_the_audience(
     assert installation.outcomes(id) == {"accepted": 50}
 
 
-def test_an_alert_to_one_browser_reaches_that_one(
+def test_alert_to_one_browser_reaches_only_that_one(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(20)
@@ -378,7 +378,7 @@ def test_an_alert_to_one_browser_reaches_that_one(
 
 
 @pytest.mark.redis
-def test_an_audience_of_nobody_is_sent_at_once(
+def test_alert_to_an_empty_audience_is_sent_at_once(
     installation: Installation, push: PushService
 ) -> None:
     installation.worker()

@@ -110,7 +110,8 @@ def test_no_recipient_has_two_workers_while_only_one_knows_of_a_pace(
     second = sending.claim(id, 0, f"two:1 {ORIGIN}", 5000)
     assert first is not None
     assert second is not None
-    assert sending.release(id, second.batch, f"two:1 {ORIGIN}", wait_ms=60_000, left=True)
+    back = {"wait_ms": 60_000, "left": True, "undone": len(second.pending)}
+    assert sending.release(id, second.batch, f"two:1 {ORIGIN}", **back)
     third = sending.claim(id, 0, f"two:2 {ORIGIN}", 5000)
     assert third is not None
     assert not isinstance(third.batch, Recent), "the first may be sending to them"

@@ -1,4 +1,4 @@
-"""What survives: Redis stopped in the middle, a start without its keys, a store of another kind."""
+"""Recovery: Redis restarts during a send, a process starts with other keys or partitions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WINDOW = 256
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    """A Redis of this test's own, since it stops it."""
+    """A Redis of the test's own, because the test stops it."""
     with RedisServer() as server:
         yield server
 
@@ -35,7 +35,7 @@ def installation(redis: RedisServer, push: PushService, tmp_path: Path) -> Itera
         yield installation
 
 
-def test_redis_restarted_in_the_middle_loses_no_subscription_and_the_alert_is_finished(
+def test_restart_of_redis_during_a_send_loses_no_subscription_and_no_recipient(
     installation: Installation, redis: RedisServer, push: PushService
 ) -> None:
     installation.seed(3000)
@@ -56,7 +56,7 @@ def test_redis_restarted_in_the_middle_loses_no_subscription_and_the_alert_is_fi
     assert sum(times - 1 for times in repeats.values()) <= WINDOW
 
 
-def test_a_redis_away_for_seconds_is_waited_for_by_workers_and_clock(
+def test_workers_and_clock_wait_while_redis_is_away(
     installation: Installation, redis: RedisServer, push: PushService
 ) -> None:
     installation.seed(2000)
@@ -73,7 +73,7 @@ def test_a_redis_away_for_seconds_is_waited_for_by_workers_and_clock(
 
 
 @pytest.mark.parametrize("module", ["workers.worker", "workers.clock"])
-def test_a_process_started_without_the_key_its_subscriptions_need_stops_and_says_which(
+def test_process_without_the_vapid_key_of_its_readers_stops_and_names_it(
     installation: Installation, module: str
 ) -> None:
     installation.seed(12)
@@ -93,7 +93,7 @@ def test_a_process_started_without_the_key_its_subscriptions_need_stops_and_says
     assert f"12 subscriptions need the key whose public half is {needed}" in done.stderr
 
 
-def test_an_old_key_kept_behind_a_new_one_still_signs_for_its_readers(
+def test_old_key_behind_a_new_one_still_signs_for_its_readers(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(12)
@@ -107,7 +107,7 @@ def test_an_old_key_kept_behind_a_new_one_still_signs_for_its_readers(
     assert push.refusals == []
 
 
-def test_another_secret_key_is_refused_while_readers_hold_tokens_made_with_the_first(
+def test_another_secret_key_is_refused_if_there_are_readers(
     installation: Installation,
 ) -> None:
     changed = {**installation.environment, "SECRET_KEY": "another secret of at least 32 characters"}
@@ -118,7 +118,7 @@ def test_another_secret_key_is_refused_while_readers_hold_tokens_made_with_the_f
         Runtime.open(type(installation.config).read(changed))
 
 
-def test_another_number_of_partitions_than_the_store_was_made_with_is_refused(
+def test_another_number_of_partitions_is_refused(
     installation: Installation,
 ) -> None:
     changed = {**installation.environment, "STORE_PARTITIONS": "2"}

@@ -1,8 +1,7 @@
-"""Redis full, read-only, stuck, loading or cut off: what is refused, and what goes on all the same.
+"""Redis full, read-only, stuck, loading or cut off: which calls are refused, and what goes on.
 
-Redis is a real one, and so is what befalls it. Where a promise speaks of 20 seconds without Redis,
-these tests take six: workers try again up to 30 times, at most two seconds apart, so that twenty
-seconds are more turns of the same loop.
+Redis and its faults are real. A promise of 20 seconds without Redis is tested for six: workers try
+again up to 30 times, at most two seconds apart, so that 20 seconds only mean more of the same.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ Fault = Callable[[RedisServer, Proxy], AbstractContextManager[None]]
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    """A Redis of the test's own, since it makes it suffer."""
+    """A Redis of the test's own, because the test breaks it."""
     with RedisServer() as server:
         yield server
 
 
-# What is asked of it ------------------------------------------------------------------------------
+# Calls --------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -54,7 +53,7 @@ def stopped(server: RedisServer) -> Iterator[None]:
         server.start()
 
 
-# What is done to Redis, a word of the reason that is given, and whether reading goes on.
+# By fault: what the test does, a word of the reason in the response, and whether reading works.
 REFUSALS: dict[str, tuple[Callable[[RedisServer], AbstractContextManager[None]], str, bool]] = {
     "out of memory": (RedisServer.full, "full", True),
     "its disk full": (RedisServer.disk_full, "disk", True),
@@ -64,8 +63,8 @@ REFUSALS: dict[str, tuple[Callable[[RedisServer], AbstractContextManager[None]],
     "stopped": (stopped, "cannot be reached", False),
 }
 NEWS = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
-# What calls say; the rest says nothing.
-SAID = {
+# Bodies of calls; other calls have none.
+BODIES = {
     ("api.notifications.publish", "POST"): NEWS,
     ("api.audience", "POST"): {"everyone": True},
     ("api.add_topic", "POST"): {"slug": "new", "name": "New"},
@@ -85,7 +84,7 @@ DESK_FORM = {
 
 
 class Callers:
-    """Everybody who may call: a reader, a tool with a token, an editor at the desk."""
+    """All kinds of callers: a reader, a tool with a token, an editor at the desk."""
 
     def __init__(self, url: str) -> None:
         self.app = make_app(url)
@@ -93,8 +92,8 @@ class Callers:
         self.api = Client(self.app)
         self.token = self.api.add_token()
         self.runtime.store.topics.add(Topic("world", "World"))
-        said = self.subscribe(0).json
-        self.id, self.reader = said["id"], said["token"]
+        credentials = self.subscribe(0).json
+        self.id, self.reader = credentials["id"], credentials["token"]
         self.alert = self.publish().json["id"]
         self.desk = self.app.test_client()
         link = self.runtime.editors.signin_link("nora@paper.example")
@@ -108,8 +107,8 @@ class Callers:
         self.hidden = {name: field_in(form, name) for name in ("csrf_token", "nonce")}
 
     def subscribe(self, number: int) -> TestResponse:
-        said = {"subscription": browser(number), "topics": ["world"], "locale": "lv"}
-        return self.api.call("POST", f"{API}/subscriptions", said)
+        body = {"subscription": browser(number), "topics": ["world"], "locale": "lv"}
+        return self.api.call("POST", f"{API}/subscriptions", body)
 
     def publish(self) -> TestResponse:
         return self.api.call("POST", f"{API}/notifications", NEWS, token=self.token)
@@ -136,19 +135,19 @@ def callers(server: RedisServer) -> Callers:
 
 
 def refused_with(answer: TestResponse, word: str) -> bool:
-    """Whether that is a 503 whose words give the reason, and when to try again."""
+    """Whether this is a 503 whose detail has the word."""
     assert answer.mimetype == "application/problem+json"
     return answer.status_code == 503 and word in answer.json["detail"]
 
 
 @pytest.mark.parametrize("what", ["out of memory", "its disk full", "read-only"])
-def test_nothing_new_is_taken_and_nothing_half_written_by_a_redis_that_is(
+def test_calls_get_503_and_no_key_is_half_written_with_redis(
     what: str, callers: Callers, server: RedisServer
 ) -> None:
-    befall, word, _ = REFUSALS[what]
+    fault, word, _ = REFUSALS[what]
     api, token, reader = callers.api, callers.token, callers.reader
     own = f"{API}/subscriptions/{callers.id}"
-    with befall(server):
+    with fault(server):
         before = callers.stored()
         for answer in (
             callers.subscribe(1),
@@ -170,7 +169,7 @@ def test_nothing_new_is_taken_and_nothing_half_written_by_a_redis_that_is(
     assert callers.send_from_desk().status_code == 303
 
 
-def test_readers_leave_and_alerts_are_stopped_while_redis_is_full(
+def test_readers_can_leave_and_editors_can_cancel_while_redis_is_full(
     callers: Callers, server: RedisServer
 ) -> None:
     with server.full():
@@ -181,14 +180,14 @@ def test_readers_leave_and_alerts_are_stopped_while_redis_is_full(
 
 
 @pytest.mark.parametrize("what", REFUSALS)
-def test_no_call_ends_in_a_surprise_or_a_trace_with_a_redis_that_is(
+def test_every_route_answers_without_a_trace_with_redis(
     what: str, callers: Callers, server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Every route there is, as whoever may call it would."""
-    befall, word, reading_goes_on = REFUSALS[what]
+    """Every route is called, with the credentials that it needs."""
+    fault, word, reading_goes_on = REFUSALS[what]
     secrets = (callers.token, callers.reader, *browser(0)["keys"].values())
     refused = 0
-    with befall(server):
+    with fault(server):
         for rule, method in routes(callers.app, few=what == "loading"):
             with call(callers, rule, method) as answer:
                 assert answer.status_code < 500 or answer.status_code == 503, rule
@@ -201,20 +200,20 @@ def test_no_call_ends_in_a_surprise_or_a_trace_with_a_redis_that_is(
                     assert answer.status_code != 503, rule
     assert refused >= (1 if what == "loading" else 5)
     assert not [secret for secret in secrets if secret in caplog.text]
-    assert callers.publish().status_code == 202, "and afterwards all is well"
+    assert callers.publish().status_code == 202, "afterwards publishing works"
 
 
 def routes(app: Flask, *, few: bool) -> Iterator[tuple[Rule, str]]:
-    """Every route and method; or only a few, where each call takes long."""
+    """Every route and method; only a few if each call takes long."""
     for rule in app.url_map.iter_rules():
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            # Rehearsals start and end processes of their own, far from this Redis.
+            # Rehearsals start processes of their own, with another Redis.
             if rule.endpoint in FEW or not (few or "rehears" in rule.endpoint):
                 yield rule, method
 
 
 def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
-    """Call a route with what it wants."""
+    """Call a route with parameters and a body."""
     own = rule.endpoint.startswith("api.readers.")
     given = {"id": callers.id if own else callers.alert, "slug": "world", "token": "x"}
     given |= {"filename": "x", "_rest": "x"}
@@ -223,10 +222,10 @@ def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
         fields = {**callers.hidden, **DESK_FORM} if method == "POST" else None
         return callers.desk.open(path, method=method, data=fields)
     token = callers.reader if own else callers.token
-    return callers.api.call(method, path, SAID.get((rule.endpoint, method)), token=token)
+    return callers.api.call(method, path, BODIES.get((rule.endpoint, method)), token=token)
 
 
-# What is being sent -------------------------------------------------------------------------------
+# Sends --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -239,7 +238,7 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 def installation(
     server: RedisServer, proxy: Proxy, push: PushService, tmp_path: Path
 ) -> Iterator[Installation]:
-    """A house whose processes reach Redis through the proxy; the test itself does not."""
+    """An installation whose processes reach Redis through the proxy; the test itself does not."""
     with Installation(server.url, push, tmp_path) as installation:
         installation.environment["REDIS_URL"] = proxy.url
         yield installation
@@ -254,7 +253,7 @@ FAULTS: dict[str, tuple[Fault, float]] = {
 
 
 @pytest.mark.parametrize("what", FAULTS)
-def test_a_send_outlives_a_redis_that_is(
+def test_send_survives_redis(
     what: str, installation: Installation, server: RedisServer, proxy: Proxy, push: PushService
 ) -> None:
     push.answer_with(lambda _message: Answer(201, delay=0.1))
@@ -263,26 +262,26 @@ def test_a_send_outlives_a_redis_that_is(
     id = begin(installation)
     with fault(server, proxy):
         time.sleep(seconds)
-    assert repeats_of_whole(installation, id) <= WINDOW
-    assert (worker.poll(), clock.poll()) == (None, None), "neither had to be started again"
+    assert repeats_when_over(installation, id) <= WINDOW
+    assert (worker.poll(), clock.poll()) == (None, None), "no process has ended"
 
 
 @pytest.mark.parametrize("what", ["out of memory", "its disk full", "read-only"])
-def test_a_send_outlives_a_redis_that_takes_nothing_being(
+def test_send_survives_redis_that_refuses_writes(
     what: str, installation: Installation, server: RedisServer, push: PushService
 ) -> None:
-    """RQ ends where Redis refuses to count its jobs: then `stoppress worker` starts it again."""
+    """RQ ends if Redis refuses to count its jobs; `stoppress worker` starts it again."""
     push.answer_with(lambda _message: Answer(201, delay=0.1))
     workers, clock = installation.worker(), installation.clock()
-    befall, _, _ = REFUSALS[what]
+    fault, _, _ = REFUSALS[what]
     id = begin(installation)
-    with befall(server):
+    with fault(server):
         time.sleep(HELD)
-    assert repeats_of_whole(installation, id) <= WINDOW
+    assert repeats_when_over(installation, id) <= WINDOW
     assert (workers.poll(), clock.poll()) == (None, None)
 
 
-def test_a_connection_that_redis_closed_meanwhile_is_made_anew(server: RedisServer) -> None:
+def test_connection_closed_by_redis_is_made_anew(server: RedisServer) -> None:
     ours, another = connect(server.url), connect(server.url)
     ours.set("news", "late")
     assert another.client_kill_filter(_type="normal", skipme=True) == 1
@@ -291,7 +290,7 @@ def test_a_connection_that_redis_closed_meanwhile_is_made_anew(server: RedisServ
     another.close()
 
 
-def test_an_answer_that_nobody_waited_for_reaches_nobody_else(
+def test_late_answer_of_redis_is_not_taken_for_another_ones(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = connect(server.url)
@@ -303,27 +302,27 @@ def test_an_answer_that_nobody_waited_for_reaches_nobody_else(
     client.close()
 
 
-def test_who_is_told_to_end_while_redis_is_away_does_not_wait_for_it(
+def test_process_stops_at_once_while_redis_is_away(
     installation: Installation, server: RedisServer
 ) -> None:
     worker, clock = installation.worker(), installation.clock()
     wait_until(lambda: installation.runtime.job_queue.workers() == 1)
     wait_until(lambda: installation.runtime.store.installation.clock_age() < HELD)
     with stopped(server):
-        time.sleep(HELD)  # by then both have noticed
+        time.sleep(HELD)  # both have noticed by then
         assert (installation.end(worker), installation.end(clock)) == (0, 0)
 
 
 def begin(installation: Installation) -> int:
-    """Publish to 3,000, and return when 500 have answered."""
+    """Publish to 3,000 readers and wait for the first 500 messages."""
     installation.seed(3000)
     id = installation.publish()
     installation.push.wait_for(500, timeout=30)
     return id
 
 
-def repeats_of_whole(installation: Installation, id: int) -> int:
-    """Wait for the end, where all are accepted; return how many messages came too many."""
+def repeats_when_over(installation: Installation, id: int) -> int:
+    """Wait until all are accepted; return how many messages were repeats."""
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 3000}
     came = Counter(message.path for message in installation.push.received)

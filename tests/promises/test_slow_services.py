@@ -1,4 +1,4 @@
-"""Push services that are slow, or slow to reach: nobody is sent an alert twice because of that."""
+"""Push services that are slow, or slow to connect to: no reader gets an alert twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workers.sending.fanout import FanOut
 
 
 class Watched:
-    """Notes, until its `with` ends, which push services rest, and why."""
+    """Records which push services rest, and why, until its `with` ends."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
@@ -42,17 +42,17 @@ class Watched:
 
 
 def answered(push: PushService) -> Counter[int]:
-    """How many readers were answered how often."""
+    """By number of answered messages: how many readers had that many."""
     times = Counter(message.path for message in push.received if message.status)
     return Counter(times.values())
 
 
 @pytest.mark.long
-def test_an_http_1_1_service_that_takes_a_second_for_each_message_gets_each_once(
+def test_http_1_1_service_that_answers_after_a_second_gets_each_message_once(
     redis_url: str, tmp_path: Path
 ) -> None:
-    # 16 connections take 14 a second: were all 256 of the window handed to the transport, the last
-    # would wait for more than the 15 s after which a message is given up.
+    # 16 connections take 14 messages a second. If the transport took all 256 of the window, the
+    # last would wait for more than the 15 s after which a message is given up.
     with PushService(http2=False) as push, Installation(redis_url, push, tmp_path) as installation:
         installation.seed(500)
         push.answer_with(lambda _message: Answer(delay=1.1))
@@ -63,14 +63,14 @@ def test_an_http_1_1_service_that_takes_a_second_for_each_message_gets_each_once
             installation.over(id, timeout=150)
         assert installation.outcomes(id) == {"accepted": 500}
         assert answered(push) == {1: 500}
-        assert watched.rests == set(), "it is not called one that gives no answer"
+        assert watched.rests == set(), "it never counts as one that gives no answer"
 
 
 @pytest.mark.long
-def test_an_http_2_service_slower_than_its_streams_gets_each_message_once(
+def test_http_2_service_that_answers_after_seconds_gets_each_message_once(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
-    # It has 200 streams in two connections, so that a fifth of this window is taken at a time.
+    # Two connections have 200 streams, a fifth of this window.
     with Installation(redis_url, push, tmp_path, PUSH_WINDOW="1024") as installation:
         installation.seed(1500)
         push.answer_with(lambda _message: Answer(delay=random.uniform(4.0, 6.0)))
@@ -86,7 +86,7 @@ def test_an_http_2_service_slower_than_its_streams_gets_each_message_once(
 
 @pytest.fixture
 def relay(push: PushService) -> Relay:
-    """A way to the push service that begins with its `with`, and connects 2 s late."""
+    """A relay to the push service that starts with its `with`, and connects after 2 s."""
     return Relay(push.origin, wait=2.0)
 
 
@@ -99,7 +99,7 @@ def installation(
         yield installation
 
 
-def test_a_slow_handshake_holds_up_only_that_service_and_keeps_no_processor_busy(
+def test_slow_handshake_delays_only_that_service_and_uses_no_cpu(
     installation: Installation, push: PushService, relay: Relay
 ) -> None:
     installation.seed(300, origins=[push.origin, relay.origin])
@@ -118,10 +118,10 @@ def test_a_slow_handshake_holds_up_only_that_service_and_keeps_no_processor_busy
     assert len(of_relay) == len(others) == 150
     assert max(others) < min(of_relay)
     assert took >= 2.0
-    assert used < took / 2, "it waits for the connection, and does not ask all the time"
+    assert used < took / 2, "the worker sleeps while it waits for the connection"
 
 
-def test_what_is_not_reached_rests_longer_each_time_and_then_gets_each_message_once(
+def test_unreachable_service_rests_longer_each_time_and_then_gets_each_message_once(
     installation: Installation, push: PushService, relay: Relay
 ) -> None:
     installation.seed(300, origins=[push.origin, relay.origin])
@@ -133,7 +133,7 @@ def test_what_is_not_reached_rests_longer_each_time_and_then_gets_each_message_o
     wait_until(lambda: relay.origin in rests() and rests()[relay.origin].attempts >= 3)
     rest = rests()[relay.origin]
     assert rest.why == "no answer"
-    assert rest.until - time.time() > 1.0, "4 s, of which the upper half is chance"
+    assert rest.until - time.time() > 1.0, "4 s, of which the second half is random"
     assert push.origin not in rests()
     with relay:
         installation.over(id)
@@ -142,7 +142,7 @@ def test_what_is_not_reached_rests_longer_each_time_and_then_gets_each_message_o
     assert relay.origin not in rests()
 
 
-def test_what_rests_because_it_was_not_reached_is_not_connected_to_meanwhile(
+def test_no_connection_is_tried_while_an_unreachable_service_rests(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
     with Relay(f"https://127.0.0.1:{free_port()}") as relay:
@@ -159,10 +159,10 @@ def test_what_rests_because_it_was_not_reached_is_not_connected_to_meanwhile(
             assert installation.outcomes(id) == {"accepted": 150}
 
 
-def test_a_name_that_does_not_exist_rests_and_its_readers_are_tried_until_the_end(
+def test_service_with_an_unknown_host_name_rests_and_is_retried_until_the_end(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
-    # A label of 64 characters exists nowhere, which the resolver knows without asking anybody.
+    # No label may have 64 characters, so that the resolver refuses it without a query.
     nowhere = f"https://{'x' * 64}.invalid"
     services = f"{push.origin} {nowhere}"
     with Installation(redis_url, push, tmp_path, PUSH_SERVICES=services) as installation:
@@ -179,7 +179,7 @@ def test_a_name_that_does_not_exist_rests_and_its_readers_are_tried_until_the_en
         assert installation.outcomes(id) == {"accepted": 20, "cancelled": 20}
 
 
-def test_of_a_connection_that_dies_only_what_was_not_answered_is_sent_again(
+def test_only_unanswered_messages_of_a_dead_connection_are_sent_again(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
     relay = Relay(push.origin)

@@ -112,7 +112,7 @@ def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
     reading.over(ferry)
     publishing = reading.runtime.publishing
     before = publishing.held(publishing.get(ten))
-    assert (before.waiting, before.brought, before.waves) == (60, 0, ())
+    assert (before.waiting, before.by_wave, before.waves) == (60, 0, ())
     assert before.first_at == before.last_at
     (quarter,) = reading.runtime.store.held_alerts.pending()
     assert before.first_at == quarter * QUARTER
@@ -129,7 +129,7 @@ def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
         assert [(one.id, one.at) for one in held.waves] == [(wave.id, quarter * QUARTER)]
         accepted = publishing.progress(id).of(Outcome.ACCEPTED)
         assert reported[id] == accepted + held.alone
-        assert publishing.progress(id).skipped("quiet") == held.brought
+        assert publishing.progress(id).skipped("quiet") == held.by_wave
     assert reported[wave.id] == 60
     assert publishing.progress(wave.id).of(Outcome.ACCEPTED) == 100
 
@@ -148,7 +148,7 @@ def test_running_wave_shows_how_many_readers_it_has_reached(
     publishing.wake_readers(quarter * QUARTER, FRONT)
 
     def brought() -> int:
-        return publishing.held(publishing.get(id)).brought
+        return publishing.held(publishing.get(id)).by_wave
 
     wait_until(lambda: brought() == 30)
     held = publishing.held(publishing.get(id))
@@ -170,7 +170,7 @@ def test_held_correction_has_receipts_of_its_own(reading: Installation, push: Pu
     assert list(said(came)) == ["Nobody dead|It has just come in."]
     assert receipts(reading, came) == {correction: 50}
     assert publishing.held(publishing.get(correction)).alone == 50
-    assert publishing.held(publishing.get(id)).brought == 0
+    assert publishing.held(publishing.get(id)).by_wave == 0
 
 
 def test_newer_alert_of_a_story_arrives_though_the_older_one_was_corrected_last(

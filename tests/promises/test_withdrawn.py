@@ -1,4 +1,4 @@
-"""What must not be sent any more is not, whatever it waited for: a connection, or being made."""
+"""A message that must not be sent any more is not sent, whatever it waited for."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fan_out(installation: Installation) -> Iterator[FanOut]:
 
 
 @pytest.mark.parametrize("ending", [False, True])
-def test_readers_without_a_connection_go_back_when_their_alert_is_paused_or_the_worker_ends(
+def test_recipients_that_wait_for_a_connection_are_given_back_on_pause_or_exit(
     installation: Installation, fan_out: FanOut, silent: str, ending: bool
 ) -> None:
     installation.seed(10, origins=[silent])
@@ -63,10 +63,10 @@ def test_readers_without_a_connection_go_back_when_their_alert_is_paused_or_the_
     fan_out.run(goes_on)
     assert installation.runtime.publishing.progress(id).done == 0
     assert installation.runtime.store.services.resting() == {}
-    assert installation.runtime.store.sending.look(id, 0).due == 1, "nobody was tried in vain"
+    assert installation.runtime.store.sending.look(id, 0).due == 1, "no attempt was counted"
 
 
-def test_what_took_longer_to_make_than_the_batch_is_ours_is_left_to_whoever_has_it_now(
+def test_messages_made_after_the_lease_ended_are_left_to_the_new_owner(
     installation: Installation, fan_out: FanOut, push: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installation.seed(10, origins=[push.origin])
@@ -89,4 +89,4 @@ def test_what_took_longer_to_make_than_the_batch_is_ours_is_left_to_whoever_has_
     assert len(claim.pending) == 10
     assert push.received == []
     batch = Batch(0, claim.batch.start, claim.batch.end)
-    assert sending.release(id, batch, "another ", wait_ms=0), "it is the other's still"
+    assert sending.release(id, batch, "another ", wait_ms=0), "the other worker still has it"

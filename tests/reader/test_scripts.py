@@ -45,9 +45,7 @@ def test_the_service_worker_is_always_fresh_and_may_control_the_whole_site(get: 
 
 
 @pytest.mark.parametrize("url", [*SCRIPTS[1:], *TEXTS])
-def test_a_page_may_keep_its_scripts_for_five_minutes_and_use_stale_ones_meanwhile(
-    get: Get, url: str
-) -> None:
+def test_a_page_may_keep_scripts_for_five_minutes_and_use_stale_ones(get: Get, url: str) -> None:
     cache = get(url).headers["Cache-Control"]
     assert cache.startswith("public, max-age=300, stale-while-revalidate=")
 
@@ -103,8 +101,23 @@ def test_a_script_is_whole_and_imports_only_what_another_exports(get: Get) -> No
         assert {*IMPORTED.findall(text)} <= {*served}, name
 
 
-def test_a_script_that_a_browser_kept_from_before_finds_what_it_imports(get: Get) -> None:
-    # Until an hour after an upgrade a page may run older scripts beside newer ones.
+def test_bundles_keep_the_number_of_requests_small(get: Get) -> None:
+    static = re.compile(r'from"\./(\w+)\.js"')
+
+    def requests(name: str) -> set[str]:
+        found = static.findall(get(f"/{name}.js").text)
+        return {name}.union(*map(requests, found))
+
+    assert requests("optin") == {"optin"}
+    assert requests("look") == {"look"}
+    assert requests("panel") == {"panel", "look"}
+    assert requests("home") == {"home", "look"}
+    for name in ("links", "story"):
+        assert requests(name) == {name, "panel", "look"}
+
+
+def test_an_older_cached_script_finds_what_it_imports(get: Get) -> None:
+    # For a day after an upgrade a page may run older scripts beside newer ones.
     before = {
         "look": {"element", "outline", "root", "follow", "texts", "furnish"},
         "panel": {"fill", "open", "embed", "promise", "written"},

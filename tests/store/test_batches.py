@@ -16,7 +16,7 @@ from service.domain.publishing import Conflict, Publishing
 from service.local import pretend_readers
 from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
 from service.store import Store, connect
-from service.store.batches import Claim, Retry
+from service.store.batches import Claim, Retry, part_key
 from service.store.outcomes import Result
 
 pytestmark = pytest.mark.redis
@@ -123,7 +123,8 @@ def test_what_was_cancelled_never_ends_as_sent(
     store.notifications.move(id, State.CANCELLED, possible_from=[State.SENDING])
     store.sending.close(id, 0, Outcome.CANCELLED)
     # A clock that had read the state a moment before finishes what it takes for sent.
-    store.notifications.finish(id, State.SENT, time.time(), store.outcomes.progress(id))
+    progress, history = store.outcomes.progress(id), store.notifications.history()
+    store.notifications.finish(id, State.SENT, time.time(), progress, history)
     assert publishing.get(id).state is State.CANCELLED
 
 
@@ -202,11 +203,56 @@ def test_a_batch_given_back_comes_up_again_when_it_is_due_with_its_retries(
     id = planned(publishing, dispatch)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     retry = {3: Retry(attempts=2, at=int(time.time() * 1000) + 200)}
-    store.sending.release(id, batch, "worker", wait_ms=200, retries=retry)
+    store.sending.release(id, batch, "worker", wait_ms=200, retries=retry, undone=1000)
     assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
     time.sleep(0.25)
     again = claimed(store, id, "other", LEASE_MS)
     assert (again.batch, again.retries) == (batch, retry)
+
+
+def test_a_batch_of_which_more_is_left_than_its_worker_knows_is_due_at_once(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
+    accepted = {Result(Outcome.ACCEPTED, "", 0): list(range(600))}
+    store.outcomes.record(id, batch, "worker", LEASE_MS, accepted)
+    store.redis.setbit(part_key(0, id, "done"), 7, 0)
+    store.sending.release(id, batch, "worker", wait_ms=60_000, undone=400)
+    again = claimed(store, id, "worker", LEASE_MS)
+    assert again.pending == [7, *range(600, 1000)]
+    store.sending.release(id, batch, "worker", wait_ms=None)
+    assert claimed(store, id, "worker", LEASE_MS).pending == again.pending, "it is not finished"
+    store.sending.release(id, batch, "worker", wait_ms=60_000, undone=401)
+    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None, "the worker knows of all"
+
+
+def test_a_recipient_without_outcome_and_batch_gets_a_batch_again(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
+    dispatch.advance(id)
+    assert store.sending.look(id, 0).due == 0, "a worker holds it"
+    store.outcomes.record(
+        id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): list(range(990))}
+    )
+    store.redis.delete(part_key(0, id, "batches"), part_key(0, id, "leases"))
+    dispatch.advance_all()
+    assert claimed(store, id, "other", LEASE_MS).pending == list(range(990, 1000))
+
+
+def test_only_recipients_count_and_of_a_forgotten_alert_nobody(
+    store: Store, publishing: Publishing, dispatch: Dispatch
+) -> None:
+    id = planned(publishing, dispatch)
+    batch = claimed(store, id, "worker", LEASE_MS).batch
+    accepted = {Result(Outcome.ACCEPTED, "", 0): [999, 1000]}
+    store.outcomes.record(id, batch, "one whose lease is forgotten", LEASE_MS, accepted)
+    assert counts(store, id) == {"accepted": 1}
+    forgotten = id + 1
+    assert not store.outcomes.record(forgotten, batch, "worker", LEASE_MS, accepted)
+    assert list(store.redis.scan_iter(f"{{0}}:n:{forgotten}*")) == []
 
 
 def test_planning_twice_changes_nothing(

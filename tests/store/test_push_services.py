@@ -123,7 +123,7 @@ def test_release_reaches_recipients_of_a_leased_batch_too(
     (base,) = store.names.bases.all().values()
     in_an_hour = int(now * 1000) + 3_600_000
     retries = {base: Retry(2, in_an_hour), base + 1: Retry(5, in_an_hour)}
-    store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries)
+    store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries, undone=10)
     assert store.sending.claim(id, 0, "two", 5000) is None
     installation.runtime.push_services.try_released(time.time())
     again = store.sending.claim(id, 0, "two", 5000)

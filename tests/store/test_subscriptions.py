@@ -180,7 +180,7 @@ def test_index_entry_counts_only_if_its_record_has_that_endpoint(store: Store) -
 
 
 def test_processes_that_subscribe_at_once_never_share_an_id(store: Store, redis_url: str) -> None:
-    """With one partition the ids cross the edge of a bucket; each process asks for every endpoint."""
+    """One partition: ids cross the edge of a bucket. Each process asks for every endpoint."""
     partitions = store.subscriptions.partitions
     clients = [connect(redis_url) for _ in range(4)]
     names = [f"reader{number}" for number in range(300)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -43,6 +44,7 @@ class RedisServer:
         self.server = server or find_servers()[0]
         self._folder = tempfile.TemporaryDirectory(prefix="stoppress-test-")
         self.socket = Path(self._folder.name) / "redis.sock"
+        self.directory = Path(self._folder.name) / "redis"
         self._process: subprocess.Popen[bytes] | None = None
         self.url = socket_url(self.socket)
 
@@ -59,9 +61,8 @@ class RedisServer:
         wait_for(self._spawn(), lambda: answers(self.url))
 
     def _spawn(self, *options: str) -> subprocess.Popen[bytes]:
-        directory = Path(self._folder.name) / "redis"
-        directory.mkdir(exist_ok=True)
-        argv = server_argv(self.server, directory, self.socket)
+        self.directory.mkdir(exist_ok=True)
+        argv = server_argv(self.server, self.directory, self.socket)
         self._process = spawn([*IGNORING_SIGXFSZ, *argv, *options])
         return self._process
 
@@ -81,6 +82,29 @@ class RedisServer:
         """Stop it and start it on the same data."""
         self.stop()
         self.start()
+
+    @contextmanager
+    def losing_power(self) -> Iterator[None]:
+        """Lose what it writes within the `with`: kill it, and start it on its files of before."""
+        copy = self.directory.with_name("copy")
+        shutil.copytree(self.directory, copy)
+        yield
+        self.kill()
+        shutil.rmtree(self.directory)
+        copy.rename(self.directory)
+        self.start()
+
+    def follow(self, master: Proxy) -> None:
+        """Be the replica of the Redis behind `master`, and know all that it knows."""
+        with redis.Redis.from_url(master.url) as leader, self.client() as admin:
+            leader.config_set("repl-diskless-sync-delay", "0")
+            admin.replicaof("127.0.0.1", master.url.rpartition(":")[2])
+            wait_until(lambda: admin.info("replication")["master_link_status"] == "up")
+
+    def promote(self) -> None:
+        """Be a replica no more."""
+        with self.client() as admin:
+            admin.replicaof("NO", "ONE")
 
     def flush(self) -> None:
         """Empty it."""
@@ -214,6 +238,10 @@ class Proxy:
             yield
         finally:
             self._listen()
+
+    def lead_to(self, server: RedisServer) -> None:
+        """Lead new connections to another Redis."""
+        self._server = server
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -103,8 +103,8 @@ function focused() {
   return node;
 }
 
-/** A dialog beside the page: the page stays usable, and Escape closes the dialog. In a `place` of
-    the page it is a part of the page instead, and stays. `fill` shows in it what fits the reader. */
+/** A dialog beside the page: the page stays usable, and Escape closes the dialog. If `place` is
+    given, it is a part of the page instead, and stays. `fill` shows in it what fits the reader. */
 export class Panel {
   static open; // the dialog that is open
   #host;
@@ -139,7 +139,7 @@ export class Panel {
     if (event.key === "Escape" && this.shown && !event.defaultPrevented) this.dismiss();
   };
 
-  /** Follow what happens in another tab or another part of this page: a reader subscribes, leaves. */
+  /** Show that the reader subscribed or left in another tab, or in another part of this page. */
   #onChange = () => {
     const { subscribed } = this.reader.state();
     const ours = this.#box.querySelector("[aria-disabled=true]"); // a click here is under way
@@ -156,7 +156,7 @@ export class Panel {
     return document.activeElement === this.#host;
   }
 
-  /** Replace what the panel shows; `dismissed` is called if the reader closes it without an answer. */
+  /** Replace what the panel shows. `dismissed` is called if the reader closes it unanswered. */
   show({ paper, heading, dismissed = () => {} }, ...body) {
     const follow = this.#hasFocus;
     this.#dismissed = dismissed;

@@ -37,7 +37,7 @@ function morning(quiet) {
   return time;
 }
 
-/** Pause until the morning, or for as long as a longer pause lasts; return a message and an undo. */
+/** Pause until the morning, unless a longer pause is set; return a message and an undo. */
 async function quietTonight({ reader, t }) {
   const { quiet_hours: quiet, paused_until: before } = await reader.own("GET");
   const pause = (until) => reader.own("PATCH", "", { paused_until: until });
@@ -101,8 +101,8 @@ async function showFewer(panel, story) {
   shadow.adoptedStyleSheets = [...shadow.adoptedStyleSheets, sheet];
 }
 
-/** Report to the service that the welcome was pressed. If that fails, the fragment stays, so that the
-    page reports again when it is loaded again. */
+/** Report to the service that the welcome was pressed. If that fails, the fragment stays, so that a
+    reload reports it again. */
 async function showWelcome(panel, token) {
   const { t } = panel;
   const response = await fetch(new URL("/api/v1/receipts", import.meta.url), {

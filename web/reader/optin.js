@@ -1,21 +1,23 @@
-/* Stop Press on a page: who is subscribed here, whether to ask, and the calls to the service.
+/* Stop Press on a publisher's page: whether this browser is subscribed, whether to ask its reader,
+   and the calls to the service.
 
      <script type="module" src="https://push.example/optin.js" data-worker="/sw.js"
              data-scope="/" data-ask="auto|click|manual" data-ask-on="CSS selector"
              data-topic="world" data-bell data-texts="/alerts.json"
              data-retire="/another-providers-worker.js"></script>
 
-   What a reader sees is in panel.js and look.js, fetched only when it is shown. An ordinary page
-   view compares what is stored here with the browser, and asks the service nothing. */
+   All that a reader sees is in other scripts, which a page fetches only when it shows them. An
+   ordinary page view compares what is stored here with the browser and calls the service for
+   nothing. */
 
 const DAY_MS = 86_400_000;
 const CALL_TIMEOUT_MS = 15_000;
-// “Not now” rests this many days the first and the second time; the third is for good.
+// After the first and the second “Not now” we do not ask for this many days, after the third never.
 const REST_DAYS = [7, 30];
 const NEVER = 3;
-const WORDING = 1; // of the question, recorded with a reader's consent
-const ASKED_BY_ALERT = "#stop-press="; // how the fragment begins with which an alert opens a page
-// The service does not know this id, or not with this token; or its reader left.
+const WORDING = 1; // the version of the question, stored with a reader's consent
+const ASKED_BY_ALERT = "#stop-press="; // begins the fragment of a page that an alert's link opens
+// The service does not know this id, or not with this token, or its reader has left.
 const UNKNOWN = [401, 403, 404, 410];
 
 // {id, token, endpoint, topics, receipts, checked}, or {leaving: {id, token}}
@@ -23,7 +25,7 @@ const SUBSCRIBED = "stop-press";
 const ASKED = "stop-press-asked"; // {views, refusals, until}
 
 const DIALOGS = "dialog[open], [role$=dialog], [aria-modal=true]";
-// What consent managers call their containers, and what others call theirs that stay in view.
+// Names of consent managers' containers, and of other elements in view that ask for consent.
 const CONSENT =
   /didomi|usercentrics|tarteaucitron|axeptio|cmp(box|wrapper|2)|onetrust|sp_message|iubenda-cs|osano-cm/;
 const CALLED_SO = /consent|cookie/i;
@@ -32,19 +34,19 @@ const tag = [...document.scripts].find((script) => script.src === import.meta.ur
 const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
 const workerUrl = new URL(settings.worker, document.baseURI);
 const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), document.baseURI);
-// An iPad calls itself a Mac.
+// An iPad says that it is a Mac.
 const apple =
   /iP(hone|ad|od)/.test(navigator.userAgent) ||
   (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
-// Whoever asks not to be tracked is sent no receipt tokens.
+// A reader who asks not to be tracked is sent no receipt tokens.
 const receipts = !navigator.globalPrivacyControl && navigator.doNotTrack !== "1";
 const corner = document.createElement("div");
 corner.dataset.stopPress = "corner";
 const supported =
   "serviceWorker" in navigator && "PushManager" in window && "Notification" in window;
 
-/** A failure the panel has words for: `kind` names them; `cause` is for the console, `status` the
-    service's answer where it refused. */
+/** An error for which the panel has a text, named by `kind`. `cause` is for the console; `status`
+    is the service's, if it refused a call. */
 function failure(kind, cause, status) {
   return Object.assign(new Error(kind, { cause }), { kind, status });
 }
@@ -61,7 +63,7 @@ function remember(name, value) {
   try {
     localStorage.setItem(name, JSON.stringify(value));
   } catch {
-    // Storage is blocked: the next visit begins anew.
+    // Storage is blocked, so that the next visit knows nothing of this one.
   }
 }
 
@@ -71,7 +73,7 @@ function state() {
   return { subscribed: Boolean(id), id, topics, permission };
 }
 
-/** Tell the page what is true of this browser. */
+/** Tell the page the state of this browser. */
 function announce() {
   dispatchEvent(new CustomEvent("stoppress:change", { detail: state() }));
 }
@@ -81,13 +83,14 @@ function settle(value) {
   announce();
 }
 
-/** Run alone among the tabs of this site: what one has begun another does not do again. Browsers
-    without locks have no `AbortSignal.timeout` either, so that nothing can be called. */
+/** Call `run` in one tab of this site at a time, so that no tab repeats the work of another.
+
+    Browsers without locks have no `AbortSignal.timeout` either: they cannot call the service. */
 function alone(run) {
   return navigator.locks?.request(SUBSCRIBED, run);
 }
 
-/** Call the service; a `failure` "offline" when there is no answer, otherwise by its status. */
+/** Call the service. Fails as "offline", or according to the status as "busy" or "refused". */
 async function call(method, path, { body, token } = {}) {
   const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url), {
     method,
@@ -125,7 +128,7 @@ async function change(preferences) {
   settle({ ...recall(SUBSCRIBED), topics: preferences.topics });
 }
 
-/** Our registration: the one at exactly our scope, not a wider one of the site's. */
+/** Return the registration at exactly our scope, not the site's own at a wider one. */
 async function ownRegistration() {
   const registration = await navigator.serviceWorker?.getRegistration(scopeUrl);
   return registration?.scope === scopeUrl.href ? registration : undefined;
@@ -135,15 +138,15 @@ function workerOf({ active, waiting, installing }) {
   return active ?? waiting ?? installing;
 }
 
-/** Whether a registration's worker is the file at `url`, with whatever query for its version. */
+/** Whether a registration's worker is the file at `url`; its query, a version often, may differ. */
 function runs(registration, url) {
   const { origin, pathname } = new URL(workerOf(registration)?.scriptURL ?? import.meta.url);
   return origin === url.origin && pathname === url.pathname;
 }
 
-/** Register the worker and wait until it is active: `subscribe()` requires it.
+/** Register the worker and wait until it is active, which `subscribe()` requires.
 
-    What the site has registered itself stays as it is. */
+    A registration of the site's own stays as it is. */
 async function activeRegistration() {
   const there = await ownRegistration();
   if (there && !runs(there, workerUrl)) throw new Error("another worker is at our scope");
@@ -167,7 +170,7 @@ function applicationServerKey(subscription) {
   return text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-/** Subscribe at the push service; one made with another key gives way to ours. */
+/** Subscribe at the push service. A subscription with another key gives way to ours. */
 async function subscribeBrowser({ pushManager }, key) {
   const options = { userVisibleOnly: true, applicationServerKey: key };
   try {
@@ -182,7 +185,7 @@ async function subscribeBrowser({ pushManager }, key) {
 function describe(subscription) {
   return {
     subscription: subscription.toJSON(),
-    // A page may still hold a key that is the site's no more.
+    // A page may still hold an earlier key of the site.
     vapid_public_key: applicationServerKey(subscription) || null,
     locale: navigator.language,
     timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
@@ -195,26 +198,26 @@ function whySubscribeFailed(error) {
   return Notification.permission === "denied" ? "blocked" : "unanswered";
 }
 
-/** Note what the service now knows of this browser. While it waits for a confirmation, each page
-    view looks in: the welcome may have been lost. */
+/** Store here what the service now knows of this browser. Until the reader confirms, each page view
+    checks in with the service, because the welcome may have been lost. */
 function note({ id, token, confirmed }, { endpoint }, topics) {
   settle({ id, token, endpoint, topics, receipts, checked: confirmed && Date.now() });
 }
 
-/** Subscribe this browser and store it at the service, both or neither.
+/** Subscribe this browser with these preferences and store it at the service, both or neither.
 
-    To be called in the handler of a click, before anything is awaited: Firefox and Safari put
+    Call it in the handler of a click, before anything is awaited, because Firefox and Safari show
     their question only then. */
-async function join(registration, key, wish) {
+async function join(registration, key, preferences) {
   const subscription = await subscribeBrowser(registration, key).catch((error) => {
     throw failure(whySubscribeFailed(error), error);
   });
   try {
     await alone(async () => {
-      const body = { ...describe(subscription), ...wish, wording: WORDING };
+      const body = { ...describe(subscription), ...preferences, wording: WORDING };
       const stored = await call("POST", "subscriptions", { body });
       remember(ASKED, {});
-      note(stored, subscription, wish.topics);
+      note(stored, subscription, preferences.topics);
     });
   } catch (error) {
     await subscription.unsubscribe().catch(() => {});
@@ -228,8 +231,8 @@ async function erase(leaving) {
   });
 }
 
-/** Leave here and at the service. Either ends the alerts; when both fail, the service's reason.
-    What the service could not be told it is told on the next visit. */
+/** Unsubscribe here and at the service. Either ends the alerts; if both fail, so does this, with the
+    service's error. What the service did not hear now, it hears on the next visit. */
 async function quit() {
   const kept = recall(SUBSCRIBED);
   const { id, token, leaving = id && { id, token } } = kept;
@@ -240,23 +243,23 @@ async function quit() {
     subscription?.unsubscribe(),
     leaving && erase(leaving),
   ]);
-  const told = there.status === "fulfilled";
-  settle(told ? {} : { leaving });
-  if (!told && !(subscription && here.value)) throw there.reason;
+  const erased = there.status === "fulfilled";
+  settle(erased ? {} : { leaving });
+  if (!erased && !(subscription && here.value)) throw there.reason;
 }
 
 function leave() {
   return alone(quit);
 }
 
-/** Tell the service what differs, and that this browser is still here; only weekly if `seldom`. */
+/** Tell the service about changes, and (if `seldom`, weekly) that this browser is still here. */
 async function reconcile(subscription, kept, seldom) {
   const changed = subscription.endpoint !== kept.endpoint;
   const same = !changed && kept.receipts === receipts;
   if (same && seldom && Date.now() - kept.checked < 7 * DAY_MS) return;
   try {
     const body = describe(subscription);
-    const { token } = kept; // with which other keys are believed
+    const { token } = kept; // proves that other keys are this reader's
     const stored =
       changed && kept.id
         ? await about(kept, "PATCH", "", body)
@@ -264,9 +267,9 @@ async function reconcile(subscription, kept, seldom) {
     const { topics } = kept.topics ? kept : await about(stored, "GET");
     note(stored, subscription, topics);
   } catch (error) {
-    if (error.status === 410) return quit(); // this reader left, perhaps in another way
+    if (error.status === 410) return quit(); // this reader has left, perhaps elsewhere
     if (!UNKNOWN.includes(error.status)) throw error;
-    // The panel may ask again; unless another tab, whose writing this one saw too late, mended it.
+    // The panel may ask again, unless another tab has mended it meanwhile.
     if (recall(SUBSCRIBED).id === kept.id) note({ confirmed: true }, subscription);
   }
 }
@@ -274,7 +277,7 @@ async function reconcile(subscription, kept, seldom) {
 /** Compare what is stored here with the browser, and mend what differs. */
 async function mend(seldom) {
   const kept = recall(SUBSCRIBED);
-  // Left while offline, or withdrawn in the browser's own settings.
+  // The reader left while offline, or took the permission back in the browser's settings.
   if (kept.leaving || (kept.id && Notification.permission !== "granted")) return quit();
   const registration = await ownRegistration();
   const subscription = await registration?.pushManager.getSubscription();
@@ -283,7 +286,7 @@ async function mend(seldom) {
   if (subscription && applicationServerKey(subscription) === key) {
     return reconcile(subscription, kept, seldom);
   }
-  if (!kept.id) return; // a foreign key is another service's subscription
+  if (!kept.id) return; // with another key it is another service's subscription
   const renewed = await subscribeBrowser(await activeRegistration(), key);
   await reconcile(renewed, kept, seldom);
 }
@@ -303,7 +306,7 @@ function whyNot() {
   return Notification.permission === "denied" ? "blocked" : null;
 }
 
-/** Everything a click on “Yes” needs, ready beforehand so that the click itself can subscribe. */
+/** Prepare all that a click on “Yes” needs, so that the click itself can subscribe. */
 async function prepare() {
   const [facts, registration] = await Promise.all([
     site(),
@@ -314,7 +317,7 @@ async function prepare() {
   return {
     ...facts,
     preselected: facts.topics.filter((topic) => topic.default || topic.slug === tag?.dataset.topic),
-    join: (wish) => join(registration, facts.vapid_public_key, wish),
+    join: (preferences) => join(registration, facts.vapid_public_key, preferences),
   };
 }
 
@@ -325,18 +328,18 @@ async function openPanel(unasked) {
   await open(reader, unasked);
 }
 
-/** Open the panel: to subscribe, or for a subscriber to choose and to leave. */
+/** Open the panel: the question, or a subscriber's preferences. */
 function ask() {
   return openPanel();
 }
 
-/** Whether something else wants the reader's answer: a dialog, what covers the middle of the page,
-    or a consent manager at its edges. */
+/** Whether something else waits for the reader's answer: a dialog, an element over the middle of
+    the page, or a consent manager at its edges. */
 function somethingIsOpen() {
   const dialogs = document.querySelectorAll(DIALOGS);
   const seen = { visibilityProperty: true, opacityProperty: true };
   if ([...dialogs].some((dialog) => dialog.checkVisibility?.(seen) ?? true)) return true;
-  // Its middle comes first.
+  // The first spot is the middle.
   const spots = [0.5, 0.03, 0.97].flatMap((y) => [0.5, 0.1, 0.9].map((x) => [x, y]));
   return spots.some(([x, y], index) => {
     let node = document.elementFromPoint(x * innerWidth, y * innerHeight);
@@ -357,7 +360,7 @@ function mayAsk() {
   return rested && !whyNot() && !state().subscribed;
 }
 
-/** Ask unasked, when the newsroom's conditions for it are met on this page view. */
+/** Open the panel by itself, if the newsroom's conditions for that are met on this page view. */
 async function askInTime() {
   const views = (recall(ASKED).views ?? 0) + 1;
   remember(ASKED, { ...recall(ASKED), views });
@@ -369,20 +372,20 @@ async function askInTime() {
   if (pathname === location.pathname && mayAsk() && !somethingIsOpen()) await openPanel(true);
 }
 
-/** Ask when an element that the publisher named is clicked. */
+/** Open the panel after a click on an element that the publisher named. */
 function askOnClick({ target }) {
   if (!target.closest(settings.askOn) || !mayAsk() || somethingIsOpen()) return;
   openPanel(true).catch(trouble);
 }
 
-/** Fill the places for bell and preferences on the page that are still empty. */
+/** Fill the places for bells and preferences that are still empty. */
 function furnish() {
   if ("bell" in settings && !corner.isConnected) document.body?.append(corner);
   const empty = [...document.querySelectorAll("[data-stop-press]")].filter((one) => !one.shadowRoot);
   if (empty.length) import("./bell.js").then((bell) => bell.furnish(reader, empty)).catch(trouble);
 }
 
-// With the service down, a page must neither slow nor err: the next visit tries again.
+// If the service is down, a page must be neither slow nor broken. The next visit tries again.
 function trouble(error) {
   console.debug("Stop Press:", error);
 }
@@ -401,12 +404,12 @@ async function visit() {
 
 window.StopPress = { ask, preferences: ask, leave, state, refresh: () => refresh() };
 addEventListener("storage", ({ key }) => {
-  if (key === SUBSCRIBED || key === null) announce(); // null: all was cleared
+  if (key === SUBSCRIBED || key === null) announce(); // null: all storage was cleared
 });
 if (settings.ask === "click") document.addEventListener("click", askOnClick);
 visit().catch(trouble);
 furnish();
-// In an application of one page, places come later, and another path is another page view.
+// In a single-page application, places appear later, and another path is another page view.
 new MutationObserver(furnish).observe(document, { childList: true, subtree: true });
 window.navigation?.addEventListener("currententrychange", ({ from }) => {
   if (new URL(from.url).pathname !== location.pathname) visit().catch(trouble);

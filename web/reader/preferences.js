@@ -62,7 +62,7 @@ function quietHours(t, chosen) {
   };
 }
 
-/** A pause: `value()` is when it ends (a Date), null for no pause, undefined to leave it as it is. */
+/** A pause: `value()` is the Date of its end, null for none, undefined to leave it as it is. */
 function pause(t, current) {
   const running = current && new Date(current) > new Date();
   const rows = [

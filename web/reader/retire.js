@@ -1,17 +1,17 @@
-/* Retires another provider's worker: who had its alerts gets ours, without being asked again.
+/* Retires another provider's worker. A reader who had its alerts gets ours and is not asked again.
 
-   optin.js fetches this only where a page names such a worker (`data-retire`). */
+   optin.js fetches this only if a page names such a worker (`data-retire`). */
 
-// Set from when the old subscription ends until ours is there: what fails is tried again next time.
+// Set while the old subscription has ended and ours is not there yet; the next visit then goes on.
 const MOVING = "stop-press-moving";
 
-/** Unregister the worker at the address `retired`, and subscribe whoever was subscribed there. */
+/** Unregister the worker at the address `retired`, and subscribe its reader to our default topics. */
 export async function retire(retired, { runs, site, prepare, mayAsk }) {
   const url = new URL(retired, document.baseURI);
   const all = await navigator.serviceWorker.getRegistrations();
   const old = all.find((registration) => runs(registration, url));
   if (!old && !localStorage[MOVING]) return;
-  const { topics } = await site(); // while the service is down, all stays as it was
+  const { topics } = await site(); // fails while the service is down, and all stays as it was
   if (await old?.pushManager.getSubscription()) localStorage[MOVING] = "yes";
   await old?.unregister();
   if (localStorage[MOVING] && Notification.permission === "granted" && mayAsk()) {

@@ -1,17 +1,17 @@
-/* Stop Press in the service worker: shows every push, opens the story on a click, reports back.
+/* Stop Press in a service worker: shows every push, opens the story on a click, reports both.
 
-   A classic script, so that a site's own worker can take it in by one line:
+   A classic script, so that a site's own worker can load it with one line:
 
      importScripts("https://push.example/sw.js");
 
-   It therefore defines no global name, and leaves install, activate and fetch to the site. The line
-   comes before the site's own listeners: what is ours then does not reach them, and is not shown or
-   opened twice. What the site may say, in the line before:
+   It therefore defines no global name and leaves install, activate and fetch to the site. The line
+   stands before the site's own listeners, so that our events do not reach them and nothing is shown
+   or opened twice. A site may set, in the line before:
 
      self.stopPress = { lang: "de", icon: "/icon.png", badge: "/badge.png", ignoreForeign: true };
 
-   Options there hold where an alert has none of its own. With `ignoreForeign`, a push that is none
-   of our documents is left to the site's own listener. */
+   These options apply to alerts that have none of their own. With `ignoreForeign`, a push that is
+   not one of our documents is left to the site's own listener. */
 
 (() => {
   "use strict";
@@ -31,23 +31,23 @@
   };
   // Safari revokes a subscription whose push events last about ten seconds.
   const RECEIPTS_TIMEOUT_MS = 5000;
-  // A million browsers show an alert within a minute; what they report may come a little later.
+  // A million browsers show an alert within a minute; their reports are spread over this time.
   const SHOWN_WITHIN_MS = 3000;
-  // Receipts that wait for the service, one entry each; the oldest give way.
+  // The cache of receipts that the service has not got yet, one entry each; the oldest give way.
   const WAITING = "stop-press-receipts";
   const MOST_WAITING = 50;
-  // Our own action under each alert where there is room, and the fragment of what it opens.
+  // Our own button under each alert that has room for it, and the fragment of the page it opens.
   const FEWER = "stop-press=fewer";
   const FEWER_ALERTS = EACH_LANGUAGE.links.fewer; // service/reader/scripts.py puts them in
-  // Firefox tells of closing also when the click closed it, which is no dismissal.
+  // Receipts of clicked alerts: Firefox reports a close after a click too, which is no dismissal.
   const clicked = new Set();
 
-  // Half a surrogate pair in a tag ends Chromium's process (seen in 156).
+  // Half a surrogate pair in a tag crashes Chromium (seen in 156).
   function wellFormed(_key, value) {
     return typeof value === "string" ? (value.toWellFormed?.() ?? value) : value;
   }
 
-  /** The notification of a Declarative Web Push document; null for any other payload. */
+  /** Return the notification in a Declarative Web Push document; null for any other payload. */
   function unpack(data) {
     try {
       const { web_push: format, notification } = JSON.parse(data.text(), wellFormed);
@@ -57,7 +57,7 @@
     }
   }
 
-  /** `link` where it is safe to open; otherwise the site's front page. */
+  /** Return `link` if it is safe to open, otherwise the site's front page. */
   function safeLink(link) {
     const front = `${self.location.origin}/`;
     try {
@@ -77,8 +77,8 @@
       .slice(0, self.Notification.maxActions ?? 0);
   }
 
-  /** What to open for “Fewer alerts”: the article's page, or the front page where it is elsewhere;
-      the fragment says of which running story it is. */
+  /** Return the page for “Fewer alerts”: the article's, or the front page if the article is on
+      another origin. Its fragment names the running story. */
   function panelLink(article, story) {
     const url = new URL(article);
     const page = url.origin === self.location.origin ? url : new URL("/", self.location);
@@ -86,8 +86,8 @@
     return page.href;
   }
 
-  /** What the click and the receipts need later; kept by the browser with the notification. */
-  function keepsake({ navigate, data, ...notification }) {
+  /** Return what a click and the receipts need; the browser keeps it with the notification. */
+  function keptData({ navigate, data, ...notification }) {
     const article = safeLink(navigate);
     const links = actionsOf(notification).map((row) => [row.action, safeLink(row.navigate)]);
     return {
@@ -95,7 +95,7 @@
       links: [[FEWER, panelLink(article, data?.story)], ...links],
       api: data?.api,
       receipt: data?.receipt,
-      // A clicked alert is always reported, the others by some of a large audience.
+      // Clicks are always reported; the rest, in a large audience, by some browsers only.
       reports: Math.random() < (data?.report ?? 1),
     };
   }
@@ -107,7 +107,7 @@
     );
     const options = Object.fromEntries(known.map(([name]) => [name, notification[name]]));
     if (DIRECTIONS.includes(notification.dir)) options.dir = notification.dir;
-    // Without a tag `renotify` throws (Notifications, section 2.3).
+    // `renotify` without a tag throws (Notifications API, section 2.3).
     if (options.tag && notification.renotify === true) options.renotify = true;
     const actions = actionsOf(notification).map(({ action, title }) => ({ action, title }));
     const [language] = (options.lang ?? "").split("-");
@@ -116,19 +116,19 @@
     return options;
   }
 
-  /** Tell the service that this notification was `shown`, `clicked` or `dismissed`.
+  /** Report to the service that this notification was `shown`, `clicked` or `dismissed`.
 
-      When it cannot be told, the next receipt takes this one along. */
+      If that fails, the next report includes this one. */
   async function report({ api, receipt, reports }, event) {
     if (typeof receipt !== "string" || !(reports || event === "clicked")) return;
-    if (self.navigator.globalPrivacyControl) return; // a reader who wants not to be counted
+    if (self.navigator.globalPrivacyControl) return; // this reader does not want to be counted
     try {
       const cache = await caches.open(WAITING);
       await cache.put(`/${event}/${encodeURIComponent(receipt)}`, new Response());
       if (event === "shown") await pause(Math.random() * SHOWN_WITHIN_MS);
       await deliver(cache, api);
     } catch {
-      // Offline, or the service is down: the reader has seen the alert, which is what matters.
+      // Offline, or the service is down. The reader has seen the alert, which matters more.
     }
   }
 
@@ -141,7 +141,7 @@
     const forget = (requests) => Promise.all(requests.map((request) => cache.delete(request)));
     const going = waiting.slice(-MOST_WAITING);
     await forget(waiting.slice(0, -MOST_WAITING));
-    if (!going.length) return; // another event has taken ours along
+    if (!going.length) return; // another event has sent ours
     const receipts = going.map(({ url }) => {
       const [event, token] = url.split("/").slice(-2);
       return { token: decodeURIComponent(token), event };
@@ -155,7 +155,7 @@
       keepalive: true,
       signal: AbortSignal.timeout(RECEIPTS_TIMEOUT_MS),
     });
-    // What is refused will be refused again; "too fast" and a fault of the service's will not.
+    // A refused receipt would be refused again. After 429 or 5xx another try may succeed.
     if (status < 500 && status !== 429) await forget(going);
   }
 
@@ -163,14 +163,14 @@
     return self.clients.matchAll({ type: "window", includeUncontrolled: true });
   }
 
-  /** Tell the site's open pages, in their words `stoppress:shown` and `stoppress:clicked`. */
+  /** Tell the site's open pages that an alert was shown or clicked. */
   async function announce(type, { title, body, tag }, navigate) {
     for (const page of await pages()) page.postMessage({ type, title, body, tag, navigate });
   }
 
-  /** Show a notification for every push: a silent one costs the site its subscription. */
+  /** Show a notification. Every push needs one, because a silent push ends the subscription. */
   async function show(notification) {
-    const kept = keepsake(notification);
+    const kept = keptData(notification);
     const options = optionsOf(notification);
     try {
       await self.registration.showNotification(notification.title, {
@@ -178,7 +178,7 @@
         data: { stopPress: kept },
       });
     } catch {
-      // An option this browser does not take must not cost the reader the alert.
+      // The reader gets the alert even if this browser rejects an option.
       const { body = "" } = options;
       await self.registration.showNotification(notification.title, {
         body,
@@ -191,9 +191,9 @@
     ]);
   }
 
-  /** Bring the story to the front: one call a click, Chromium refuses a second. */
+  /** Bring the story to the front, with one call, because Chromium allows only one a click. */
   async function open(url) {
-    // A reader at some place of the story has it open; a link to a place is to go there.
+    // A tab that shows any part of the story will do, unless the link names a part.
     const here = ({ url: at }) => at === url || at.split("#")[0] === url;
     const tab = (await pages()).find(here);
     return tab ? tab.focus() : self.clients.openWindow(url);
@@ -214,7 +214,7 @@
     clicked.add(kept.receipt);
     notification.close();
     const link = new Map(kept.links).get(action) ?? kept.navigate;
-    // A page of its own for “Fewer alerts”, which is no click on the story.
+    // “Fewer alerts” gets a page of its own and is not a click on the story.
     const done =
       action === FEWER
         ? [self.clients.openWindow(link)]
@@ -233,7 +233,7 @@
     if (!clicked.delete(kept.receipt)) event.waitUntil(report(kept, "dismissed"));
   });
 
-  // Only the page holds the reader's id and token: the next visit tells the service of the change.
+  // Only the page has the reader's id and token, so the next visit tells the service of the change.
   self.addEventListener("pushsubscriptionchange", (event) => {
     const applicationServerKey = event.oldSubscription?.options.applicationServerKey;
     if (event.newSubscription || !applicationServerKey) return;

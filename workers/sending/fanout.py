@@ -236,6 +236,7 @@ class FanOut:
             sparse=is_sparse(claim.pending),
             earlier=claim.retries,
             paced=paced,
+            undone=len(claim.pending),
             recorded_at=now,
         )
         if paced and isinstance(claim.batch, Recent):
@@ -373,6 +374,7 @@ class FanOut:
             wait_ms=None if wait is None else int(wait * 1000),
             retries=lease.retries(),
             left=lease.left,
+            undone=lease.undone,
         )
         self._messages.put_back_keys(lease)
         self._leases.remove(lease)

@@ -38,6 +38,7 @@ class Lease:
     # Origins that had a pace when the batch was claimed. During the lease their recipients are in
     # the batch `Recent` and in no other.
     paced: frozenset[str]
+    undone: int  # recipients without outcome, as far as this worker knows
     newest: NewestFirst | None = None  # finds the recipients, if the batch is `Recent`
     left: bool = False  # some recipients were left to `Recent`
     # By base, when its waiting recipients may be tried again, in seconds since 1970.
@@ -108,6 +109,7 @@ class Lease:
     def _keep(self, result: Result, number: int) -> None:
         self.results.setdefault(result, []).append(number)
         self.unrecorded += 1
+        self.undone -= 1
         self.receipts.pop(number, None)
         self.held.pop(number, None)
         if result.outcome is Outcome.ACCEPTED:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from service.domain.waves import MOST_HELD, may_bring, newer_of_story
+from service.domain.waves import MOST_HELD, newer_of_story, wave_may_send
 from service.model.notifications import Notification, State
 from service.model.payload import Payload, combined
 from service.model.subscriptions import Record, SubscriptionId
@@ -91,7 +91,7 @@ class WaveDigest:
         self._alerts = {
             one.id: one
             for one in latest
-            if one.state is not State.CANCELLED and may_bring(quarter, one)
+            if one.state is not State.CANCELLED and wave_may_send(quarter, one)
         }
         self._newer = {
             id: {newer.id: newer for newer in newer_of_story(one, latest)}

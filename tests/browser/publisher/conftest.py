@@ -1,4 +1,4 @@
-"""A publisher's site, a Stop Press on another origin, and a reader who allows its alerts."""
+"""A publisher's site, and a Stop Press on another origin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def installation(
 
 @pytest.fixture
 def address(installation: Installation, publisher: Publisher, firefox: Firefox) -> str:
-    """Where Stop Press is; the publisher's readers allow its alerts."""
+    """The address of a running Stop Press; readers have allowed the publisher's notifications."""
     firefox.allow_notifications(publisher.origin)
     address = installation.web()
     publisher.worker("/sw.js", f'importScripts("{address}/sw.js");')
@@ -39,5 +39,5 @@ def address(installation: Installation, publisher: Publisher, firefox: Firefox) 
 
 @pytest.fixture
 def page(address: str, publisher: Publisher) -> str:
-    """A page of the publisher's that offers world news, and asks only when it is told to."""
+    """A publisher's page that offers world news and opens the panel only when it is called."""
     return publisher.page("/", address, topic="world", ask="manual")

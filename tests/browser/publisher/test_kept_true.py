@@ -1,7 +1,7 @@
-"""What is true at the browser, on the page and at the service stays one and the same: in Firefox.
+"""Browser, page and service agree on whether a reader is subscribed, whatever fails, in Firefox.
 
-What the push service loses, a changed VAPID key, a cleared storage and a withdrawn permission are
-with the publisher's and the keys' tests.
+See also `test_page_views.py` (lost subscriptions, cleared storage, a withdrawn permission) and
+`test_keys.py` (a changed VAPID key).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SUBSCRIPTION = (
     "navigator.serviceWorker.getRegistration('/').then((one) => one?.pushManager.getSubscription())"
 )
 STUCK = "(PushSubscription.prototype.unsubscribe = () => Promise.reject(new Error('stuck')), true)"
-SAID = """[...document.querySelectorAll("*")]
+MESSAGE = """[...document.querySelectorAll("*")]
   .map((one) => one.shadowRoot?.querySelector("[role=alert]")?.textContent).find(Boolean)"""
 
 
 @pytest.fixture
 def tab(installation: Installation, page: str, firefox: Firefox) -> Tab:
-    """The page, whose reader has said yes; a worker and a clock are there."""
+    """The page of a subscriber, with a running worker and clock."""
     installation.worker()
     installation.clock()
     tab = firefox.open(page)
@@ -41,7 +41,7 @@ def readers(installation: Installation) -> int:
 
 
 def registered(installation: Installation, push_service: PushService) -> list[Channel]:
-    """What Firefox registered with our key: the workers of other tests' sites register, too."""
+    """What Firefox registered with our key; other tests' sites have workers that register too."""
     return [
         one
         for one in push_service.registrations
@@ -50,18 +50,18 @@ def registered(installation: Installation, push_service: PushService) -> list[Ch
 
 
 def settled(tab: Tab) -> bool:
-    """Whether the page's visit is over: all that mends has had its turn."""
+    """Wait until the script has compared and renewed the subscription on this page view."""
     tab.wait_until("window.StopPress && true")
     return bool(tab.evaluate("navigator.locks.request('stop-press', () => true)"))
 
 
 def nothing_comes(installation: Installation, desktop: Desktop) -> bool:
-    """Whether an alert to everyone reaches nobody's screen."""
+    """Publish to everyone; return whether no notification is shown."""
     installation.over(installation.publish(title="Never to be seen"))
     return desktop.forget() == []
 
 
-def test_two_tabs_that_find_a_loss_at_once_mend_it_once(
+def test_two_tabs_that_notice_a_lost_subscription_renew_it_once(
     installation: Installation,
     page: str,
     firefox: Firefox,
@@ -92,7 +92,7 @@ def test_two_tabs_that_find_a_loss_at_once_mend_it_once(
     assert desktop.forget() == []
 
 
-def test_two_tabs_that_say_yes_at_once_are_one_reader(
+def test_two_tabs_that_subscribe_at_once_are_one_reader(
     installation: Installation, page: str, firefox: Firefox
 ) -> None:
     tabs = [firefox.open(page), firefox.open(page)]
@@ -114,7 +114,7 @@ def test_two_tabs_that_say_yes_at_once_are_one_reader(
     assert readers(installation) == 1
 
 
-def test_who_says_yes_while_the_service_is_away_is_told_and_nothing_is_left_half_done(
+def test_subscribing_while_the_service_is_down_says_so_and_leaves_nothing(
     installation: Installation, page: str, firefox: Firefox, push_service: PushService
 ) -> None:
     tab = firefox.open(page)
@@ -122,7 +122,7 @@ def test_who_says_yes_while_the_service_is_away_is_told_and_nothing_is_left_half
     tab.evaluate("StopPress.ask().then(() => true)")
     installation.end(installation.processes[0])
     tab.click("button.yes")
-    assert "Nothing was stored" in tab.wait_until(SAID)
+    assert "Nothing was stored" in tab.wait_until(MESSAGE)
     assert tab.evaluate(SUBSCRIPTION) is None
     made = registered(installation, push_service)
     wait_until(lambda: made[-1].unsubscribed)
@@ -133,7 +133,7 @@ def test_who_says_yes_while_the_service_is_away_is_told_and_nothing_is_left_half
     assert readers(installation) == 1
 
 
-def test_who_leaves_while_the_service_is_away_gets_nothing_more_and_is_erased_on_the_next_visit(
+def test_leaving_while_the_service_is_down_is_finished_on_the_next_visit(
     installation: Installation, page: str, tab: Tab, desktop: Desktop
 ) -> None:
     installation.end(installation.processes[0])
@@ -148,8 +148,8 @@ def test_who_leaves_while_the_service_is_away_gets_nothing_more_and_is_erased_on
     assert tab.evaluate(f"[StopPress.state().subscribed, await {SUBSCRIPTION}]") == [False, None]
 
 
-@pytest.mark.parametrize("forgetful", [False, True], ids=["remembers", "storage cleared"])
-def test_who_left_while_the_browser_was_stuck_gets_nothing_more_and_is_never_subscribed_by_mending(
+@pytest.mark.parametrize("forgetful", [False, True], ids=["storage kept", "storage cleared"])
+def test_leaving_while_the_browser_is_stuck_ends_the_alerts_for_good(
     installation: Installation, page: str, tab: Tab, desktop: Desktop, forgetful: bool
 ) -> None:
     tab.evaluate(STUCK)
@@ -168,7 +168,7 @@ def test_who_left_while_the_browser_was_stuck_gets_nothing_more_and_is_never_sub
     assert not tab.evaluate("StopPress.state().subscribed")
 
 
-def test_who_left_while_service_and_browser_failed_both_leaves_with_the_next_visit(
+def test_leaving_while_both_fail_is_finished_on_the_next_visit(
     installation: Installation, page: str, tab: Tab, desktop: Desktop
 ) -> None:
     tab.evaluate(STUCK)
@@ -182,7 +182,7 @@ def test_who_left_while_service_and_browser_failed_both_leaves_with_the_next_vis
     assert nothing_comes(installation, desktop)
 
 
-def test_a_permission_that_comes_back_brings_no_alerts_without_another_yes(
+def test_a_restored_permission_brings_no_alerts_without_another_yes(
     installation: Installation,
     page: str,
     tab: Tab,
@@ -204,7 +204,7 @@ def test_a_permission_that_comes_back_brings_no_alerts_without_another_yes(
     assert readers(installation) == 1
 
 
-def test_all_of_a_sites_data_cleared_is_the_end_of_the_alerts_and_a_yes_begins_anew(
+def test_clearing_the_sites_data_ends_the_alerts_until_another_yes(
     installation: Installation,
     page: str,
     tab: Tab,
@@ -228,7 +228,7 @@ def test_all_of_a_sites_data_cleared_is_the_end_of_the_alerts_and_a_yes_begins_a
     assert desktop.forget() == []
 
 
-def test_a_subscription_of_somebody_elses_key_is_left_alone_where_nobody_said_yes_to_us(
+def test_a_subscription_of_another_service_is_left_alone(
     installation: Installation, page: str, firefox: Firefox
 ) -> None:
     tab = firefox.open(page)

@@ -1,4 +1,4 @@
-"""On a publisher's site beside the site's own service workers, and after another provider's."""
+"""Beside a site's own service workers, and after another provider's, in Firefox."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.push_service import PushService
 pytestmark = pytest.mark.browser
 
 PANEL = "[...document.querySelectorAll('body > div')].at(-1)?.shadowRoot"
-# A site's app: a worker with its version in the address, and push of its own.
+# The worker of a site's app, with push of its own.
 APP = """
 self.stopPress = { ignoreForeign: true };
 importScripts("%s/sw.js");
@@ -33,7 +33,7 @@ self.addEventListener("push", (event) => {
 """
 
 
-def test_an_app_keeps_its_worker_and_its_own_push_and_nothing_is_shown_twice(
+def test_an_app_keeps_its_worker_and_push_and_shows_nothing_twice(
     installation: Installation,
     address: str,
     publisher: Publisher,
@@ -65,7 +65,7 @@ def test_an_app_keeps_its_worker_and_its_own_push_and_nothing_is_shown_twice(
     assert push_service.nacks == []
 
 
-def test_a_module_worker_takes_it_in_by_import(
+def test_a_module_worker_imports_ours(
     installation: Installation,
     address: str,
     publisher: Publisher,
@@ -73,7 +73,7 @@ def test_a_module_worker_takes_it_in_by_import(
     desktop: Desktop,
 ) -> None:
     installation.worker()
-    publisher.headers = policy({**POLICY, "worker-src": "'self' {house}"}, address)
+    publisher.headers = policy({**POLICY, "worker-src": "'self' {installation}"}, address)
     publisher.worker("/app.js", f'import "{address}/sw.js";')
     tab = firefox.open(publisher.page("/", address, worker="/app.js", topic="world", ask="manual"))
     module = "navigator.serviceWorker.register('/app.js', { type: 'module' }).then(() => true)"
@@ -85,28 +85,28 @@ def test_a_module_worker_takes_it_in_by_import(
     assert tab.evaluate("violations") == []
 
 
-def test_a_worker_that_ends_itself_takes_the_subscription_along(
+def test_a_worker_that_unregisters_itself_ends_the_subscription(
     page: str, publisher: Publisher, firefox: Firefox, push_service: PushService
 ) -> None:
     tab = firefox.open(page)
     subscribe(tab)
     channel = push_service.registrations[-1]
-    farewell = """
+    unregistering = """
         self.addEventListener("install", () => self.skipWaiting());
         self.addEventListener("activate", (event) =>
           event.waitUntil(self.registration.unregister()));
     """
-    publisher.worker("/sw.js", farewell)
+    publisher.worker("/sw.js", unregistering)
     publisher.files["/"] = ("text/html", "<!doctype html><title>Without us</title>")
     tab.go(f"{publisher.origin}/")
-    # Going there may have updated it already, so that it is gone before the page's own try is over.
+    # The visit may have updated the worker already, so that it is gone before this update ends.
     update = "navigator.serviceWorker.getRegistration().then((one) => one?.update()).catch(() => 0)"
     tab.evaluate(f"{update} ?? true")
     wait_until(lambda: channel.unsubscribed)
     assert registrations(tab) == {}
 
 
-def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_comes_to_the_front(
+def test_a_narrow_scope_leaves_the_sites_worker_alone(
     installation: Installation,
     address: str,
     publisher: Publisher,
@@ -125,9 +125,9 @@ def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_c
     assert registrations(tab) == {"/": "/app.js", "/stop-press/": "/stop-press/sw.js"}
     id = installation.publish(url=f"{publisher.origin}/ferry")
     shown = desktop.wait_for_notification(timeout=30)
-    # Both pages hear of it; the browser is counted once.
+    # Both pages get the message; the browser is counted once.
     for page in (tab, story):
-        page.wait_until("told.some(({ type }) => type === 'stoppress:shown')")
+        page.wait_until("messages.some(({ type }) => type === 'stoppress:shown')")
     before = firefox.tabs()
     assert not story.evaluate("document.hasFocus()")
     desktop.click(shown)
@@ -137,7 +137,7 @@ def test_under_a_narrow_scope_the_sites_worker_is_left_alone_and_an_open_story_c
     story.wait_until("document.hasFocus()")
 
 
-def test_fewer_alerts_opens_the_page_with_the_panel_and_is_no_click_on_the_story(
+def test_fewer_alerts_opens_the_panel_and_is_not_a_click_on_the_story(
     installation: Installation,
     page: str,
     address: str,
@@ -157,14 +157,14 @@ def test_fewer_alerts_opens_the_page_with_the_panel_and_is_no_click_on_the_story
 
     opened = firefox.wait_for_tab("/ferry")
     opened.wait_until(f"{PANEL}?.querySelector('button.tonight') && true")
-    assert opened.evaluate("location.hash") == "", "loaded again it is an ordinary page"
+    assert opened.evaluate("location.hash") == "", "a reload shows an ordinary page"
     opened.click("button.tonight")
     opened.wait_until(f"{PANEL}.querySelector('output').textContent.startsWith('No alerts until')")
     assert opened.evaluate("errors") == []
     wait_until(lambda: receipts(installation, id) == {"shown": 1})
 
 
-def test_a_worker_at_our_scope_that_is_not_ours_is_never_replaced(
+def test_another_worker_at_our_scope_is_never_replaced(
     address: str, publisher: Publisher, firefox: Firefox
 ) -> None:
     publisher.worker("/app.js", "// an app")
@@ -193,7 +193,7 @@ OLD_WORKER = "self.addEventListener('push', () => {});"
 def subscribe_at_another_provider(
     publisher: Publisher, firefox: Firefox, scope: str
 ) -> tuple[Tab, str]:
-    """Make this browser another provider's reader; its endpoint there."""
+    """Subscribe this browser at another provider; return the tab and the endpoint there."""
     publisher.headers = {"Service-Worker-Allowed": "/"}
     publisher.worker("/old/worker.js", OLD_WORKER)
     publisher.files["/before"] = ("text/html", "<!doctype html><title>Before</title>")
@@ -203,7 +203,7 @@ def subscribe_at_another_provider(
 
 
 @pytest.mark.parametrize("scope", ["/old/", "/"])
-def test_another_providers_reader_moves_over_without_being_asked_again(
+def test_another_providers_reader_moves_to_us_without_another_question(
     installation: Installation,
     address: str,
     publisher: Publisher,
@@ -224,7 +224,7 @@ def test_another_providers_reader_moves_over_without_being_asked_again(
     assert tab.evaluate("errors") == []
 
 
-def test_while_stop_press_is_down_another_providers_reader_stays_there_and_moves_later(
+def test_another_providers_reader_moves_only_once_stop_press_is_up(
     installation: Installation, address: str, publisher: Publisher, firefox: Firefox
 ) -> None:
     page = publisher.page("/", address, retire="/old/worker.js", ask="manual")
@@ -245,7 +245,7 @@ def test_while_stop_press_is_down_another_providers_reader_stays_there_and_moves
     assert registrations(tab) == {"/": "/sw.js"}
 
 
-def test_who_left_the_other_provider_is_not_subscribed_by_moving(
+def test_a_reader_who_left_the_other_provider_is_not_subscribed(
     installation: Installation, address: str, publisher: Publisher, firefox: Firefox
 ) -> None:
     tab, _ = subscribe_at_another_provider(publisher, firefox, "/old/")

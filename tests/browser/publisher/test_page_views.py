@@ -1,4 +1,4 @@
-"""On a publisher's site through ordinary page views, days without us, and lost subscriptions."""
+"""Ordinary page views, a service that is down, and lost subscriptions, on a publisher's site."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 
 class StopPress(Served):
-    """The web side alone, in this process, so that a test sees every request there is."""
+    """The web application alone, in this process, so that a test sees every request."""
 
     def __init__(self, redis_url: str, publisher: Publisher) -> None:
         self.asked: list[tuple[str, str | None]] = []  # path and cookies
@@ -34,7 +34,7 @@ class StopPress(Served):
         self.asked.append((request.path, request.headers.get("Cookie")))
 
 
-def test_an_ordinary_page_view_asks_stop_press_nothing_and_never_sends_a_cookie(
+def test_an_ordinary_page_view_makes_no_call_and_sends_no_cookie(
     redis_url: str, publisher: Publisher, chromium: Browser
 ) -> None:
     with StopPress(redis_url, publisher) as stop_press, chromium.new_context() as context:
@@ -45,14 +45,14 @@ def test_an_ordinary_page_view_asks_stop_press_nothing_and_never_sends_a_cookie(
         second = publisher.page("/ferry", stop_press.address, topic="world")
 
         def view(url: str) -> None:
-            """Open a page, until it has all that it needs: whether to ask comes last."""
+            """Open a page and wait for its last request, which is for the terms of the panel."""
             with page.expect_event("requestfinished", lambda one: one.url.endswith("/site")):
                 page.goto(url)
 
-        # What a page view may need is kept by the browser for five minutes.
+        # The browser keeps for five minutes what a page view needs.
         view(first)
         assert {path for path, _ in stop_press.asked} <= {"/optin.js", "/api/v1/site"}
-        view(second)  # the second view, the one that may ask for the panel's terms
+        view(second)  # the second view may ask the reader, and needs the terms
         before = len(stop_press.asked)
         for url in (first, second):
             view(url)
@@ -63,28 +63,28 @@ def test_an_ordinary_page_view_asks_stop_press_nothing_and_never_sends_a_cookie(
 
 
 @pytest.mark.parametrize("answers", [False, True], ids=["refuses", "hangs"])
-def test_with_stop_press_down_a_page_neither_waits_nor_errs(
+def test_a_page_neither_waits_nor_fails_while_stop_press_is_down(
     publisher: Publisher, chromium: Browser, answers: bool
 ) -> None:
     with socket.socket() as silent, chromium.new_context() as context:
         silent.bind(("127.0.0.1", 0))
         if answers:
-            silent.listen(8)  # it takes connections, and says nothing to them
+            silent.listen(8)  # it accepts connections and never answers
         page = context.new_page()
         failures: list[str] = []
         page.on("pageerror", lambda error: failures.append(str(error)))
         address = publisher.page("/", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        # It would wait for a script without `async`, for as long as the connection is there.
+        # The page would wait for a script without `async` as long as the connection is open.
         page.goto(address, wait_until="domcontentloaded")
         assert page.evaluate("document.querySelector('h1').textContent") == "Paper"
         assert page.evaluate("[errors, window.StopPress ?? null]") == [[], None]
         assert failures == []
 
 
-# What changes behind our back ------------------------------------------------------------------
+# Subscriptions that change by themselves -------------------------------------------------------
 
 
-def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
+def test_the_next_visit_renews_a_subscription_the_push_service_lost(
     installation: Installation,
     page: str,
     firefox: Firefox,
@@ -97,7 +97,7 @@ def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
     known = len(push_service.registrations)
 
     push_service.forget_browsers()
-    # The worker is told (`pushsubscriptionchange`) and subscribes again by itself, as those of
+    # The worker gets `pushsubscriptionchange` and subscribes again by itself, as the workers of
     # other tests' sites do.
     new = push_service.registrations
     wait_until(lambda: installation.vapid.public in {one.vapid_public_key for one in new[known:]})
@@ -109,7 +109,7 @@ def test_a_subscription_that_the_push_service_lost_is_mended_by_the_next_visit(
     assert desktop.wait_for_notification(timeout=30).title == "Mended"
 
 
-def test_a_subscription_that_is_lost_without_a_word_is_mended_too(
+def test_the_next_visit_renews_a_subscription_lost_without_an_event(
     installation: Installation, page: str, firefox: Firefox
 ) -> None:
     tab = firefox.open(page)
@@ -134,7 +134,7 @@ def test_a_reader_who_clears_the_sites_storage_keeps_the_same_subscription(
     assert installation.runtime.store.subscriptions.count() == 1
 
 
-def test_a_reader_who_withdraws_the_permission_is_gone_with_the_next_visit(
+def test_the_next_visit_after_a_withdrawn_permission_unsubscribes(
     installation: Installation, page: str, publisher: Publisher, firefox: Firefox
 ) -> None:
     tab = firefox.open(page)
@@ -146,7 +146,7 @@ def test_a_reader_who_withdraws_the_permission_is_gone_with_the_next_visit(
     assert (state["subscribed"], state["permission"]) == (False, "denied")
 
 
-def test_what_is_shown_and_clicked_while_the_service_is_away_is_reported_with_the_next_alert(
+def test_receipts_from_while_the_service_was_down_come_later(
     installation: Installation,
     page: str,
     address: str,
@@ -201,7 +201,7 @@ def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
         first = installation.publish(title="First", url=f"{page}?first")
         desktop.click(desktop.wait_for_notification(timeout=30))
         private.wait_for_tab("?first")
-        # By the time the next is on the screen a click on the first would have been reported.
+        # When the next alert is shown, a click on the first would have been reported.
         second = installation.publish(title="Second")
         desktop.wait_for_notification(timeout=30)
         assert (receipts(installation, first), receipts(installation, second)) == ({}, {})

@@ -1,4 +1,4 @@
-"""A publisher's page under a Content-Security-Policy: what Stop Press needs, and no more."""
+"""What Stop Press needs of a publisher's Content-Security-Policy, in Firefox."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_two_lines_are_enough_on_another_origin_under_a_strict_policy(
     assert registrations(tab) == {"/": "/sw.js"}
 
 
-def test_a_policy_of_nonces_and_strict_dynamic_is_enough_too(
+def test_nonces_and_strict_dynamic_are_enough_too(
     installation: Installation, address: str, publisher: Publisher, firefox: Firefox
 ) -> None:
     publisher.headers = policy(STRICT_DYNAMIC, address)
     page = publisher.page("/", address, topic="world", ask="manual")
-    # The worker's file has a policy of its own: nonces mean nothing there.
+    # The worker's file needs a policy of its own, because nonces mean nothing there.
     tab = firefox.open(page)
     tab.wait_until("window.StopPress && true")
     publisher.headers = policy(POLICY, address)
@@ -61,8 +61,8 @@ def test_a_policy_of_nonces_and_strict_dynamic_is_enough_too(
 @pytest.mark.parametrize(
     ("directive", "without", "violated"),
     [
-        ("script-src", "'self'", "script-src-elem {house}/optin.js"),
-        ("connect-src", "'self'", "connect-src {house}/api/v1/site"),
+        ("script-src", "'self'", "script-src-elem {installation}/optin.js"),
+        ("connect-src", "'self'", "connect-src {installation}/api/v1/site"),
         ("worker-src", "'none'", "worker-src {site}/sw.js"),
     ],
 )

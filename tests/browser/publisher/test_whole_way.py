@@ -1,7 +1,7 @@
-"""A reader's whole way on a publisher's site, in two languages, under a strict policy: in Firefox.
+"""A reader's whole way on a publisher's site, in two languages, under a strict policy, in Firefox.
 
-From the question to the farewell, with Stop Press on another origin; and what all of it did not
-do: call anybody else, send a cookie, complain, or ask anew on an ordinary page view.
+From the question to leaving, with Stop Press on another origin. All of it calls nobody else, sends
+no cookie, logs no error, and makes no uncached call on an ordinary page view.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from service.model.languages import texts
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
-from service.reader.scripts import WEB
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import POLICY, Publisher, policy
@@ -23,45 +23,45 @@ from tests.support.push_service import PushService
 
 pytestmark = [pytest.mark.browser, pytest.mark.alone]
 
-# What of ours is shown, whichever shadow root it is in.
+# The panel, whichever shadow root it is in.
 BOX = """[...document.querySelectorAll("*")].map((one) => one.shadowRoot?.querySelector("dialog"))
   .find(Boolean)"""
 EVENTS = ("log.entryAdded", "network.responseCompleted", "browsingContext.downloadWillBegin")
 
 
 class Reader:
-    """One tab, in which everything is told in the words `t`."""
+    """A reader in one tab; `t` are the texts of the page's language."""
 
     def __init__(self, tab: Tab, language: str) -> None:
         self.tab = tab
-        self.t = json.loads((WEB / "reader" / "texts" / f"{language}.json").read_text())
+        self.t = texts(language)["panel"]
 
     def sees(self, part: str, *texts: str) -> None:
-        """Wait until one of the panel's elements `part` says each of these."""
-        said = f"[...({BOX})?.querySelectorAll({part!r}) ?? []].map((one) => one.textContent)"
+        """Wait until elements of the panel that match `part` show each of these texts."""
+        shown = f"[...({BOX})?.querySelectorAll({part!r}) ?? []].map((one) => one.textContent)"
         for text in texts:
-            self.tab.wait_until(f"{said}.some((said) => said.includes({json.dumps(text)}))")
+            self.tab.wait_until(f"{shown}.some((one) => one.includes({json.dumps(text)}))")
 
     def presses(self, name: str) -> None:
-        """Press the panel's button that says what is called `name`."""
+        """Press the panel's button with the text `name`."""
         self.sees(f"button.{name}", self.t[name])
         self.tab.click(f"button.{name}")
 
 
 def downloads(events: list[dict[str, Any]]) -> list[str]:
-    """Of events the names of the files that were handed over."""
+    """Return the names of downloaded files."""
     begun = [one for one in events if one["method"] == "browsingContext.downloadWillBegin"]
     return [one["params"]["suggestedFilename"] for one in begun]
 
 
 def requests(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of events the requests that pages and workers made."""
+    """Return the requests of pages and workers."""
     made = [event["params"] for event in events if event["method"] == "network.responseCompleted"]
     return [one for one in made if urlsplit(one["request"]["url"]).scheme in ("http", "https")]
 
 
 @pytest.mark.parametrize("language", ["de", "ar"])
-def test_a_reader_is_asked_chooses_catches_up_tries_and_leaves_and_nobody_else_hears_of_it(
+def test_a_readers_whole_way_from_the_question_to_leaving(
     installation: Installation,
     publisher: Publisher,
     firefox: Firefox,
@@ -83,7 +83,7 @@ def test_a_reader_is_asked_chooses_catches_up_tries_and_leaves_and_nobody_else_h
         reader = Reader(tab, language)
         tab.wait_until("window.StopPress && true")
 
-        # Asked.
+        # The question.
         tab.click("h1")
         reader.sees("h2", reader.t["question"])
         reader.sees("p", reader.t["promise"])
@@ -94,7 +94,7 @@ def test_a_reader_is_asked_chooses_catches_up_tries_and_leaves_and_nobody_else_h
         id = SubscriptionId.parse(tab.wait_until("StopPress.state().id"))
         assert installation.runtime.store.subscriptions.get(id).topics == {"world"}
 
-        # An alert, and a page view that asks nothing anew.
+        # An alert, and a page view without an uncached call.
         installation.over(
             installation.publish(Audience(topics=("world",)), title="Ferry aground", url=story)
         )
@@ -108,7 +108,7 @@ def test_a_reader_is_asked_chooses_catches_up_tries_and_leaves_and_nobody_else_h
         assert {one["request"]["url"] for one in asked} >= {f"{address}/optin.js"}
         assert [one["request"]["url"] for one in asked if not one["response"]["fromCache"]] == []
 
-        # Chooses, catches up, and takes all of it home.
+        # The preferences, a missed alert, and the download.
         tab.click("button.corner")
         reader.sees("h2", reader.t["yours"])
         reader.sees("h3", reader.t["missed"])
@@ -119,10 +119,10 @@ def test_a_reader_is_asked_chooses_catches_up_tries_and_leaves_and_nobody_else_h
         assert installation.runtime.store.subscriptions.get(id).topics == {"sport", "world"}
         reader.presses("download")
         later: list[dict[str, Any]] = []
-        # Another of the same name would be “alerts(1).json”.
+        # A second file of that name would be “alerts(1).json”.
         wait_until(lambda: later.extend(heard()) or "alerts" in "".join(downloads(later)))
 
-        # Tries, and leaves.
+        # A test alert, and leaving.
         reader.presses("test")
         reader.sees("[role=status]", reader.t["tested"])
         assert desktop.wait_for_notification().title == "This is a test"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import socket
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import pytest
 import redis
 
 from service.config import Config
@@ -27,6 +27,8 @@ from tests.support.prepared_keys import READERS, fill, publics, take_all
 from tests.support.redis_server import Proxy, RedisServer
 from workers.sending.prepared_keys import Filler, Pool
 from workers.sending.wire import PreparedKey
+
+pytestmark = pytest.mark.processes
 
 
 def use_keys(into: Path) -> None:
@@ -55,7 +57,8 @@ def test_no_two_messages_have_the_same_key_though_workers_are_killed(
     for number, file in enumerate(files):
         installation.start("tests.store.prepared.test_once", str(file))
         if number >= 3:
-            wait_until(lambda at=number - 3: files[at].exists() and files[at].stat().st_size > 6400)
+            used = files[number - 3]
+            wait_until(lambda used=used: used.exists() and used.stat().st_size > 6400, timeout=120)
             installation.end(installation.processes[0], signal.SIGKILL)
     while installation.processes:
         installation.end(installation.processes[0], signal.SIGKILL)
@@ -72,16 +75,11 @@ def test_restored_copy_of_redis_files_brings_no_key_back(
     own_redis: tuple[RedisServer, Installation],
 ) -> None:
     server, installation = own_redis
-    directory, copy = server.socket.parent / "redis", server.socket.parent / "copy"
     pool = Pool(installation.runtime)
     installation.runtime.store.redis.config_set("appendfsync", "always")
     fill(installation.runtime)
-    shutil.copytree(directory, copy)
-    used = publics(take_all(pool))
-    server.kill()
-    shutil.rmtree(directory)
-    copy.rename(directory)
-    server.start()
+    with server.losing_power():
+        used = publics(take_all(pool))
     prepared = installation.runtime.store.prepared
     assert installation.runtime.store.redis.exists("{0}:k:0", "{0}:k:1") == 2
     assert prepared.ready() == 0

@@ -1,8 +1,8 @@
 """A desktop without a screen: a private session bus that takes a browser's notifications.
 
 It owns org.freedesktop.Notifications (Desktop Notifications Specification 1.2) on a bus of its
-own, so a browser that is given its address shows nothing to anybody: the notification arrives
-here as it would on a real desktop, and a test clicks it as a reader would.
+own. A browser that gets the bus's address shows its notifications here as it would on a real
+desktop, and a test clicks them as a reader would.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from dbus_fast.service import ServiceInterface, dbus_method, dbus_signal
 
 from tests.support.browser import programs
 
-# Unlike the session bus of the system it starts no services on demand: a browser that asks for
-# an accessibility bus or a keyring would leave their processes behind.
+# Unlike the system's session bus it starts no services on demand, because an accessibility bus or a
+# keyring that a browser asks for would leave processes behind.
 _BUS_CONFIG = """\
 <busconfig>
   <type>session</type>
@@ -50,18 +50,13 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class DesktopNotification:
-    """What a browser asked the desktop to show.
-
-    `body` is plain text: the markup escapes of the specification are undone. `actions` maps each
-    key to its label; the key `default` is the click on the notification itself.
-    `replaces_id` is 0 for a new notification.
-    """
+    """What a browser asked the desktop to show."""
 
     id: int
-    replaces_id: int
+    replaces_id: int  # 0 for a new notification
     title: str
-    body: str
-    actions: dict[str, str]
+    body: str  # plain text: the specification's markup escapes are undone
+    actions: dict[str, str]  # labels by key; the key `default` is a click on the notification
 
 
 class _NotificationServer(ServiceInterface):
@@ -120,7 +115,7 @@ class _NotificationServer(ServiceInterface):
 class Desktop:
     """A running desktop; a context manager that leaves no process, thread or file behind.
 
-    `address` is what a browser needs as `DBUS_SESSION_BUS_ADDRESS`.
+    A browser needs `address` as its `DBUS_SESSION_BUS_ADDRESS`.
     """
 
     def __init__(self) -> None:
@@ -142,17 +137,14 @@ class Desktop:
         self._resources.close()
 
     def wait_for_notification(self, timeout: float = 30) -> DesktopNotification:
-        """Take the oldest notification not yet taken, waiting up to `timeout` seconds for it.
-
-        Raises TimeoutError when none comes.
-        """
+        """Take the oldest notification that no test has taken; TimeoutError."""
         try:
             return self._shown.get(timeout=timeout)
         except queue.Empty:
             raise TimeoutError(f"no notification reached the desktop in {timeout} s") from None
 
     def forget(self) -> list[DesktopNotification]:
-        """Take all notifications not yet taken; the list is empty if there were none."""
+        """Take all notifications that no test has taken, without waiting."""
         taken = []
         with suppress(queue.Empty):
             while True:
@@ -164,10 +156,7 @@ class Desktop:
         self.act(notification, "default")
 
     def act(self, notification: DesktopNotification, key: str) -> None:
-        """Click the notification's button of that key (one of `notification.actions`).
-
-        A desktop takes the notification off the screen when it was acted upon, so this does too.
-        """
+        """Click the button with that key in `notification.actions`, which closes it."""
         if key not in notification.actions:
             raise KeyError(f"the notification has no action {key!r}: {notification.actions}")
         self._emit(self._server.action_invoked, notification.id, key)
@@ -196,7 +185,7 @@ class Desktop:
 
 @contextmanager
 def _session_bus() -> Iterator[str]:
-    """Run a dbus-daemon; yields its address."""
+    """Run a dbus-daemon; yield its address."""
     with tempfile.TemporaryDirectory(prefix="desktop-") as folder:
         config = Path(folder, "bus.conf")
         config.write_text(_BUS_CONFIG.format(socket=Path(folder, "bus")))

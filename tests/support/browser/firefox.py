@@ -1,7 +1,7 @@
 """A real Firefox without a screen, driven over WebDriver BiDi (https://w3c.github.io/webdriver-bidi/).
 
-Firefox's own push client talks to the push service of the tests, its notifications go to the
-desktop of the tests, and nothing else leaves the machine. Measured with Firefox ESR 153.
+Firefox's push client talks to the tests' push service, its notifications go to the tests' desktop,
+and nothing else leaves the machine. Measured with Firefox ESR 153.
 """
 
 import base64
@@ -30,15 +30,15 @@ _STOP_SECONDS = 10.0
 _COMMAND_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
-_CLOSED_PORT = 9  # discard: nothing listens there, so what is sent to this proxy is lost
+_CLOSED_PORT = 9  # discard: nothing listens there, so that this proxy leads nowhere
 
 _PREFS: dict[str, bool | int | str] = {
-    # WebDriver switches push off with its recommended preferences unless it is set by hand.
+    # WebDriver's recommended preferences switch push off unless it is set by hand.
     "dom.push.connection.enabled": True,
     "dom.push.testing.allowInsecureServerURL": True,
     # The default is 5 s, doubling: too long for a test that restarts the push service.
     "dom.push.retryBaseInterval": 200,
-    # An element that slides in is not where it was when a test aims at it.
+    # While an element slides in, a test would aim at the wrong place.
     "ui.prefersReducedMotion": 1,
     # The rest keeps Firefox off the network. Loopback addresses bypass the proxy; with all of
     # these a recording proxy saw no attempt to leave in 20 s, without the last three it saw 3.
@@ -83,9 +83,9 @@ _KEYS = {
     "ArrowDown": "\ue015",
 }
 
-# The middle of the first element that matches, once it is laid out and the page has loaded, else
-# null: an element is there before the script that makes it work. Open shadow roots are searched
-# too: a panel on somebody else's page may live in one.
+# The middle of the first matching element once it is laid out and the page has loaded, else null:
+# an element appears before the script that makes it work. Open shadow roots are searched too,
+# because our panel lives in one.
 _AIM = """
 (() => {
   const find = (root) => root.querySelector(%(selector)s) ?? [...root.querySelectorAll("*")]
@@ -109,8 +109,8 @@ class Firefox:
     """A running Firefox; a context manager that leaves no process or file behind.
 
     `push_url` is the WebSocket address of the push service, `bus_address` that of the session
-    bus. A `profile_dir` of the caller's is kept at the end, so that the same reader can come
-    back; without one every start is a new reader.
+    bus. A `profile_dir` of the caller's is kept, so that the same reader can come back. Without
+    one every start is a new reader.
     """
 
     def __init__(self, *, push_url: str, bus_address: str, profile_dir: Path | None = None) -> None:
@@ -130,13 +130,13 @@ class Firefox:
             (profile / "user.js").write_text(_user_js(self._push_url))
             process = self._resources.enter_context(_process(home, profile, self._bus_address))
             self._socket = self._resources.enter_context(
-                # A screenshot is larger than the library's limit of 1 MiB for one message. No
-                # pings: they would turn `random` amid a test of hypothesis, which counts on it.
+                # A screenshot exceeds the library's limit of 1 MiB for one message. No pings,
+                # because they would use `random` within a hypothesis test, which forbids that.
                 connect(
                     f"{_bidi_address(home)}/session", proxy=None, max_size=None, ping_interval=None
                 )
             )
-            # It listens long before it has started, and answers this when it has.
+            # Firefox listens long before it has started, and answers this when it has.
             self._call("session.new", {"capabilities": {}}, _START_SECONDS)
             self._resources.callback(self._close, process)
             self._resources = self._resources.pop_all()
@@ -146,7 +146,7 @@ class Firefox:
         self._resources.close()
 
     def command(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send one BiDi command and return its result; raises BiDiError if it is refused."""
+        """Send one BiDi command and return its result; BiDiError if it is refused."""
         return self._call(method, params, _COMMAND_SECONDS)
 
     def _call(self, method: str, params: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -154,25 +154,25 @@ class Firefox:
         self._socket.send(json.dumps({"id": command_id, "method": method, "params": params}))
         deadline = time.monotonic() + seconds
         while True:
-            answer = json.loads(self._socket.recv(timeout=deadline - time.monotonic()))
-            if answer["type"] == "event":
-                self._events.append(answer)
-            if answer.get("id") != command_id:
+            message = json.loads(self._socket.recv(timeout=deadline - time.monotonic()))
+            if message["type"] == "event":
+                self._events.append(message)
+            if message.get("id") != command_id:
                 continue
-            if answer["type"] == "error":
-                raise BiDiError(f"{method}: {answer['error']}: {answer['message']}")
-            result: dict[str, Any] = answer["result"]
+            if message["type"] == "error":
+                raise BiDiError(f"{method}: {message['error']}: {message['message']}")
+            result: dict[str, Any] = message["result"]
             return result
 
     @contextmanager
     def listening(self, *names: str) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-        """Take down BiDi events of these names, of all tabs and workers.
+        """Record the BiDi events of these names in all tabs and workers.
 
-        What is yielded returns, as BiDi sent them, those that came since it was called last.
+        Yields a function that returns the events since its last call.
         """
 
         def heard() -> list[dict[str, Any]]:
-            self.command("session.status")  # its answer comes after them
+            self.command("session.status")  # its response comes after them
             events, self._events = self._events, []
             return events
 
@@ -195,15 +195,12 @@ class Firefox:
         return [context["url"] for context in self._contexts()]
 
     def close_tabs(self) -> None:
-        """Close every tab but the first, which was there from the start: an empty Firefox ends."""
+        """Close every tab but the first, because a Firefox without tabs ends."""
         for context in self._contexts()[1:]:
             Tab(self, context["context"]).close()
 
     def wait_for_tab(self, url_part: str, timeout: float = 30) -> "Tab":
-        """Return the first tab whose address contains `url_part`.
-
-        Raises TimeoutError when there is none after `timeout` seconds.
-        """
+        """Return the first tab whose address contains `url_part`; TimeoutError."""
 
         def find() -> "Tab | None":
             matching = (tab for tab in self._contexts() if url_part in tab["url"])
@@ -214,7 +211,7 @@ class Firefox:
     def allow_notifications(self, origin: str, state: str = "granted") -> None:
         """Answer the notification prompt for `origin`: "granted", "denied" or "prompt".
 
-        No prompt can be seen or clicked without a screen: `subscribe()` waits for ever on one.
+        Without a screen no prompt can be clicked, and `subscribe()` would wait for ever.
         """
         self.command(
             "permissions.setPermission",
@@ -245,25 +242,22 @@ class Tab:
         self._command("browsingContext.navigate", url=url, wait="complete")
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression, awaited, as JSON carries it.
+        """Return the awaited value of a JavaScript expression, as JSON carries it.
 
-        Raises BiDiError if it throws or its promise is rejected.
+        BiDiError if it throws or its promise is rejected.
         """
-        answer = self.firefox.command(
+        result = self.firefox.command(
             "script.evaluate",
             expression=f"(async () => JSON.stringify(await ({expression})))()",
             target={"context": self.context},
             awaitPromise=True,
         )
-        if answer["type"] == "exception":
-            raise BiDiError(answer["exceptionDetails"]["text"])
-        return json.loads(answer["result"].get("value", "null"))
+        if result["type"] == "exception":
+            raise BiDiError(result["exceptionDetails"]["text"])
+        return json.loads(result["result"].get("value", "null"))
 
     def wait_until(self, expression: str, timeout: float = 30) -> Any:
-        """Evaluate the expression until it is true, and return its value.
-
-        Raises TimeoutError, with the last value, after `timeout` seconds.
-        """
+        """Evaluate the expression until it is true, and return its value; TimeoutError."""
         return _poll(
             lambda: self.evaluate(expression),
             timeout,
@@ -271,10 +265,10 @@ class Tab:
         )
 
     def click(self, selector: str, timeout: float = 30) -> None:
-        """Click the first element that matches the CSS selector, waiting for it to be laid out.
+        """Wait until an element that matches the CSS selector is laid out, and click it.
 
-        The click goes through the browser's input handling: it counts as the reader's own. A
-        selector is matched within the document or within one of its shadow roots, not across.
+        The click goes through the browser's input handling, so that it counts as the reader's own.
+        A selector matches within the document or within one shadow root, not across.
         """
         aim = _AIM % {"selector": json.dumps(selector)}
         x, y = _poll(lambda: self.evaluate(aim), timeout, lambda: f"nothing to click: {selector}")
@@ -366,7 +360,7 @@ def _user_js(push_url: str) -> str:
 
 
 def _poll(probe: Callable[[], _Found | None], timeout: float, explain: Callable[[], str]) -> _Found:
-    """Return the first truth that `probe` answers; after `timeout` seconds raise TimeoutError."""
+    """Return the first true value of `probe`; TimeoutError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (found := probe()):
         if time.monotonic() > deadline:

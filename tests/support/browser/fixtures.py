@@ -1,8 +1,8 @@
 """Real browsers as fixtures.
 
-Each lives as long as the tests' process, since a Firefox takes three seconds to start. Tests keep
-apart by serving their pages on ports of their own: consent and subscriptions belong to an origin.
-What was sent, shown and opened before a test is forgotten when it begins.
+Each browser lives as long as the tests' process, because a Firefox takes three seconds to start.
+Tests are kept apart by serving their pages on different ports, since consent and subscriptions
+belong to an origin. Before a test begins, earlier messages, notifications and tabs are dropped.
 """
 
 import os
@@ -21,13 +21,13 @@ from tests.support.browser.screenshots import open_chromium, open_page
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
 
-# Its own five seconds are too few where other tests start their browsers meanwhile.
+# Playwright's five seconds are too few while other tests start their browsers.
 expect.set_options(timeout=30_000)
 
 
 @contextmanager
 def _skipped_where_missing() -> Iterator[None]:
-    """Skip what needs a program that is not installed; in CI nothing may be skipped so."""
+    """Skip tests whose program is not installed; in CI that is a failure."""
     try:
         yield
     except programs.MissingProgramError as missing:
@@ -93,7 +93,7 @@ def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator
 
 @pytest.fixture
 def visit(paper: Installation, chromium: Browser, push_service: PushService) -> Iterator[Visit]:
-    """Open that newspaper as its readers do."""
+    """Open that newspaper as a reader does."""
     with visitors(chromium, f"http://localhost:{paper.port}", push_service) as visit:
         yield visit
 

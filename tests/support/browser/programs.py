@@ -1,4 +1,4 @@
-"""Where this machine keeps the browsers and the bus that the tests drive."""
+"""Finds the browsers and the session bus on this machine."""
 
 import ctypes.util
 import shutil
@@ -23,7 +23,7 @@ def find(names: tuple[str, ...]) -> str:
 
 
 def require_libnotify() -> None:
-    """Raise MissingProgramError where Firefox could not reach a desktop's notifications.
+    """Raise MissingProgramError if Firefox could not reach a desktop's notifications.
 
     Firefox loads the library when it starts, and Debian's package does not depend on it.
     """

@@ -1,4 +1,4 @@
-"""A publisher's own site, on another origin than Stop Press: pages, workers, response headers."""
+"""A publisher's own site on another origin than Stop Press: pages, workers, response headers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.installation import Installation
 
 HTML, JAVASCRIPT = "text/html", "text/javascript"
 
-# The publisher's page. Its own script is a file, since a strict policy has no inline scripts.
+# The publisher's page. Its own script is a file, because a strict policy allows no inline script.
 PAGE = """<!doctype html>
 <html lang="{lang}" dir="{direction}"><title>{title}</title>
 <script src="/page.js"></script>
@@ -22,19 +22,19 @@ PAGE = """<!doctype html>
 PAGE_SCRIPT = """
 window.violations = [];
 window.errors = [];
-window.told = [];
+window.messages = [];
 document.addEventListener("securitypolicyviolation", (event) => {
   violations.push(`${event.effectiveDirective} ${event.blockedURI}`);
 });
 addEventListener("error", (event) => errors.push(`${event.message}`));
 addEventListener("unhandledrejection", (event) => errors.push(`${event.reason}`));
-navigator.serviceWorker.addEventListener("message", ({ data }) => told.push(data));
+navigator.serviceWorker.addEventListener("message", ({ data }) => messages.push(data));
 navigator.serviceWorker.startMessages();
 """
 
 
 class Publisher(Served):
-    """The site; a context manager. `files` may be added to while it runs."""
+    """The site; a context manager. A test may add to `files` while it runs."""
 
     def __init__(self) -> None:
         app = Flask(__name__, static_folder=None)
@@ -49,7 +49,7 @@ class Publisher(Served):
     def page(
         self, path: str, stop_press: str, title: str = "Paper", lang: str = "en", **data: str
     ) -> str:
-        """Add a page with the script of Stop Press, `data` its attributes; return its address."""
+        """Add a page with our script and its attributes `data`; return the page's address."""
         attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
         nonce = (
             'nonce="n4711"' if "nonce" in self.headers.get("Content-Security-Policy", "") else ""
@@ -74,10 +74,10 @@ class Publisher(Served):
         return Response(text, 200, {"Cache-Control": "no-cache", **self.headers}, mimetype=kind)
 
 
-# The directives that docs/publishers.md names, beside what the publisher's own page needs.
+# The directives that docs/site.md names. OWN is what the publisher's page needs itself.
 POLICY = {
-    "script-src": "'self' {house}",
-    "connect-src": "{house}",
+    "script-src": "'self' {installation}",
+    "connect-src": "{installation}",
     "worker-src": "'self'",
 }
 OWN = {"default-src": "'none'", "img-src": "'self'"}
@@ -85,12 +85,12 @@ STRICT_DYNAMIC = {**POLICY, "script-src": "'nonce-n4711' 'strict-dynamic'"}
 
 
 def policy(directives: dict[str, str], address: str) -> dict[str, str]:
-    said = "; ".join(f"{name} {value}" for name, value in {**OWN, **directives}.items())
-    return {"Content-Security-Policy": said.format(installation=address)}
+    text = "; ".join(f"{name} {value}" for name, value in {**OWN, **directives}.items())
+    return {"Content-Security-Policy": text.format(installation=address)}
 
 
 def subscribe(tab: Tab) -> dict[str, Any]:
-    """Say yes on the panel; return what the page remembers."""
+    """Subscribe in the panel; return the page's state."""
     tab.wait_until("window.StopPress && true")
     tab.evaluate("(StopPress.ask(), true)")
     tab.click("button.main")
@@ -99,7 +99,7 @@ def subscribe(tab: Tab) -> dict[str, Any]:
 
 
 def mended(tab: Tab, lost: dict[str, Any]) -> dict[str, Any]:
-    """Wait until the page has another subscription than the one that is lost; what it remembers."""
+    """Wait until the page has another subscription than the lost one; return the page's state."""
     state: dict[str, Any] = tab.wait_until(
         f"window.StopPress?.state().id && StopPress.state().id !== {lost['id']!r}"
         " && StopPress.state()"
@@ -108,7 +108,7 @@ def mended(tab: Tab, lost: dict[str, Any]) -> dict[str, Any]:
 
 
 def registrations(tab: Tab) -> dict[str, str]:
-    """The service workers of the publisher's origin: path and query of the file, by scope."""
+    """The origin's service workers: each file's path and query, by scope."""
     found: dict[str, str] = tab.evaluate(
         "navigator.serviceWorker.getRegistrations().then((all) => Object.fromEntries(all.map("
         "({ scope, active, waiting, installing }) => [new URL(scope).pathname,"

@@ -1,7 +1,7 @@
-"""The demo newspaper as its readers meet it, in Chromium against the real service.
+"""The demo newspaper as its readers see it, in Chromium against the real service.
 
-Only the browser's own push is a stand-in, since Chromium reaches no push service in a test: it
-answers `subscribe()` with keys and an endpoint of our strict one.
+Only the browser's own push is replaced, because Chromium reaches no push service in a test. In its
+place `subscribe()` returns keys and an endpoint of the tests' push service.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ BROWSER = """
 
 @contextmanager
 def newspaper(redis_url: str, push_service: PushService, folder: Path) -> Iterator[Installation]:
-    """Run the house of a newspaper, one web process with the defaults that readers see."""
+    """Run a newspaper's installation: one web process, with the defaults that readers see."""
     defaults = {"QUIET_HOURS": "22:00-07:00", "DAILY_LIMIT": "10"}
     few = {"SITE_NAME": "The Daily Example", "WEB_CONCURRENCY": "1"}
     with Installation(redis_url, push_service, folder, **few, **defaults) as installation:
@@ -64,11 +64,11 @@ def newspaper(redis_url: str, push_service: PushService, folder: Path) -> Iterat
 
 @contextmanager
 def visitors(chromium: Browser, address: str, push_service: PushService) -> Iterator[Visit]:
-    """Open the demo newspaper, by default as a reader who may be sent alerts and was never asked.
+    """Open the demo newspaper, by default as a new reader whose browser allows notifications.
 
-    `push=False` takes the browser's push away. `lang` is the page's language, `script` further
-    attributes of its script tag, `main` what stands in the page's main part; `context` is that of
-    a page before, to open another of its tabs.
+    `push=False` removes the browser's push. `lang` is the page's language, `script` adds attributes
+    to its script tag, and `main` replaces the page's main part. `context` is that of an earlier
+    page, to open another tab beside it.
     """
     contexts: list[BrowserContext] = []
     raised: list[str] = []
@@ -130,14 +130,14 @@ def visitors(chromium: Browser, address: str, push_service: PushService) -> Iter
 
 
 def wait_for_page(page: Page, expression: str) -> None:
-    """Wait until something is true on a page.
+    """Wait until an expression is true on a page.
 
-    Playwright's own way asks again by `eval`, which our pages' policy forbids.
+    Playwright's own way uses `eval`, which our pages' policy forbids.
     """
     wait_until(lambda: page.evaluate(f"Boolean({expression})"))
 
 
-# Notes on every document the timers that its scripts wait for: their lengths by their numbers.
+# Records on every document the timers that its scripts wait for: lengths by numbers.
 _NOTE_TIMERS = """
 (() => {
   const { setTimeout: set, clearTimeout: clear } = window;
@@ -153,9 +153,9 @@ _NOTE_TIMERS = """
 
 
 def stop_clock(page: Page) -> None:
-    """Let no timer that a page sets from now on run but as the test says, by `run_clock`."""
+    """Stop the page's clock: timers run only when the test calls `run_clock`."""
     now = time.time()
-    # A clock may not go back: on a busy machine the page's own goes on a while between the two.
+    # A clock may not go back, and on a busy machine the page's own runs on between these calls.
     page.clock.install(time=now - 3600)
     page.clock.pause_at(now)
     page.evaluate(_NOTE_TIMERS)
@@ -163,15 +163,15 @@ def stop_clock(page: Page) -> None:
 
 
 def timers(page: Page) -> list[int]:
-    """The timers that a page with a stopped clock waits for: their lengths in milliseconds."""
+    """The lengths in milliseconds of the timers that a page with a stopped clock waits for."""
     found: list[int] = page.evaluate("[...testTimers.values()]")
     return found
 
 
 def run_clock(page: Page, milliseconds: int, *, timer: int, count: int = 1) -> None:
-    """Advance a stopped clock once the page waits for timers of that length, `count` of them.
+    """Advance a stopped clock once the page waits for `count` timers of that length.
 
-    A page that is given the time before it has set its timer waits for ever.
+    If the clock moved before the page had set its timer, the page would wait for ever.
     """
     wait_until(lambda: timers(page).count(timer) >= count)
     page.clock.run_for(milliseconds)
@@ -179,7 +179,7 @@ def run_clock(page: Page, milliseconds: int, *, timer: int, count: int = 1) -> N
 
 @contextmanager
 def not_asked(page: Page, why: str = "") -> Iterator[None]:
-    """Hold that nothing within brings up the panel, which begins with one of two requests."""
+    """Check that nothing within opens the panel, which would begin with one of two requests."""
     begun: list[str] = []
 
     def note(request: Request) -> None:
@@ -188,7 +188,7 @@ def not_asked(page: Page, why: str = "") -> Iterator[None]:
 
     page.on("request", note)
     yield
-    page.evaluate("navigator.locks.request('a test', () => 0)")  # the page has acted upon it
+    page.evaluate("navigator.locks.request('a test', () => 0)")  # the page has handled the click
     page.remove_listener("request", note)
     assert begun == [], why
     expect(panel(page)).to_have_count(0)
@@ -203,7 +203,7 @@ def panel(page: Page) -> Locator:
 
 
 def subscribe(page: Page) -> SubscriptionId:
-    """Say yes to world news on the panel and close it; return who the service knows."""
+    """Subscribe to world news in the panel and close it; return the subscription."""
     bell(page).click()
     panel(page).locator("input[value=world]").check()
     panel(page).locator("button.yes").click()
@@ -220,7 +220,7 @@ def choose(page: Page, name: str, option: str) -> None:
 
 
 def tab_to(page: Page, selector: str) -> None:
-    """Press Tab until the focus, which must be seen, is there: shadow roots are looked into."""
+    """Press Tab until the focus is there and visible, in a shadow root too."""
     page.locator(selector).first.wait_for()
     look = """(s) => {
       let node = document.activeElement;

@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.browser import programs
 
-# Of several such lists Chromium heeds the last: Playwright's own are here as well. The last three
-# draw what drops from the address bar, two processes for each reader: two thirds of what one costs.
+# Chromium uses only the last such list, so Playwright's own entries are here as well. The last
+# three draw the address bar's drop-down in two processes per reader, two thirds of its cost.
 _WITHOUT = (
     "AimEnabled",
     "AvoidCorsURLLoaderRestartOnRedirect",
@@ -50,8 +50,8 @@ document.addEventListener("DOMContentLoaded", () => { document.documentElement.d
 def open_chromium() -> Iterator[Browser]:
     """Run a Chromium without a screen.
 
-    While it runs, Playwright's event loop counts as the running one of this thread: asyncio has
-    to be used in another.
+    While it runs, Playwright's event loop is the running one of this thread, so that asyncio needs
+    another thread.
     """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -71,7 +71,7 @@ def open_page(
 ) -> Page:
     """Open an empty page of a new reader, sized in CSS pixels.
 
-    `rtl` turns every page around, as if its publisher wrote from right to left.
+    `rtl` shows every page from right to left.
     """
     context = browser.new_context(
         viewport={"width": width, "height": height},

@@ -1,4 +1,4 @@
-"""A site of the test's own, served in this process so that a test sees all that is asked."""
+"""A site in the test's own process, so that the test sees every request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T", bound="Served")
 
 class _Quiet(WSGIRequestHandler):
     def log(self, *_: object) -> None:
-        """Say nothing: browsers ask for icons that are not there."""
+        """Log nothing, because browsers request icons that do not exist."""
 
 
 class Served:

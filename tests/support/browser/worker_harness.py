@@ -1,4 +1,4 @@
-"""A site on which a page can let anything happen to the service worker under test."""
+"""A site whose pages can send any event to the service worker under test."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from service.config import Config
 from service.reader.scripts import bp
 from tests.support.browser.served import Served
 
-# The worker under test, and a page's way to let its events happen: a page cannot make trusted ones.
+# Loads the worker under test, and calls its event handlers when a page asks for it. Events that a
+# page makes itself would not be trusted.
 HARNESS = """
 const handlers = {};
 const listen = self.addEventListener.bind(self);
 self.addEventListener = (type, handler) => { handlers[type] = handler; };
 const later = self.setTimeout;
-self.setTimeout = (run) => later(run, 0); // the clock is the only thing that is not real
+self.setTimeout = (run) => later(run, 0); // only the clock is not real
 importScripts("/sw.js");
 
-// Whether the site's own listeners, which come later, would not hear of it.
+// Returns whether the event was stopped before the site's own listeners, which come later.
 async function happen(type, event) {
   const promises = [];
   let stopped = false;
@@ -87,7 +88,7 @@ const does = {
   },
   async click(action) {
     const opened = [];
-    clients.openWindow = async (url) => { opened.push(url); }; // it needs a trusted event
+    clients.openWindow = async (url) => { opened.push(url); }; // the real one needs a trusted event
     const [notification] = await registration.getNotifications();
     const stopped = await happen("notificationclick", { notification, action });
     return { stopped, opened, left: (await shown()).length };
@@ -98,8 +99,8 @@ const does = {
     const stopped = await happen("notificationclick", { notification, action: "" });
     return { stopped, left: (await shown()).length };
   },
-  async private(wish) {
-    Object.defineProperty(navigator, "globalPrivacyControl", { value: wish, configurable: true });
+  async private(value) {
+    Object.defineProperty(navigator, "globalPrivacyControl", { value, configurable: true });
   },
   async lost(event) {
     const asked = [];
@@ -145,11 +146,11 @@ async ([what, ...given]) => {
 
 
 class Site(Served):
-    """A newspaper's site whose own worker is the harness; it takes receipts, or refuses them."""
+    """A newspaper's site whose worker is the harness; receipts get `statuses`, then 204."""
 
     def __init__(self) -> None:
         self.receipts: list[list[dict[str, str]]] = []
-        self.answers: list[int] = []
+        self.statuses: list[int] = []
         app = Flask(__name__, static_folder=None)
         app.config["STOPPRESS"] = Config.read({})
         app.register_blueprint(bp)
@@ -162,11 +163,11 @@ class Site(Served):
 
     def _take(self) -> tuple[str, int]:
         self.receipts.append(request.get_json()["receipts"])
-        return "", self.answers.pop(0) if self.answers else 204
+        return "", self.statuses.pop(0) if self.statuses else 204
 
 
 def document(site: Site, receipt: str = "r1", **more: Any) -> str:
-    """What the service pushes."""
+    """A document as the service pushes it."""
     notification = {
         "title": "Ferry afloat",
         "body": "Since this morning.",
