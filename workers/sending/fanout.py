@@ -197,7 +197,7 @@ class FanOut:
     def _may_claim(self, urgent: bool) -> bool:
         """Whether to look for another batch now.
 
-        If recipients here wait for an answer of their push service, and the last batch brought
+        If recipients here wait for an answer of their push service, and the last batch had
         nothing to start, look only now and then: that answer mostly comes soon.
         """
         held = [lease for lease in self._leases if lease.send.urgent == urgent]
@@ -306,8 +306,8 @@ class FanOut:
         else:
             accepted = verdict.outcome is Outcome.ACCEPTED and lease.send.correctable
             revision = message.revision if accepted else None
-            brought = message.brought if accepted else NOTHING
-            lease.note(message.number, verdict.outcome, base, revision, brought)
+            delivery = message.delivery if accepted else NOTHING
+            lease.note(message.number, verdict.outcome, base, revision, delivery)
 
     def _try_again(self, lease: Lease, base: Base, verdict: policy.Verdict) -> None:
         """Let the recipients of this batch at `base` wait that have no outcome yet."""
