@@ -38,7 +38,7 @@ class Lease:
     # Origins that had a pace when the batch was claimed. During the lease their recipients are in
     # the batch `Recent` and in no other.
     paced: frozenset[str]
-    undone: int  # recipients without outcome, as far as this worker knows
+    undone: int  # recipients without an outcome, as far as this worker knows
     newest: NewestFirst | None = None  # finds the recipients, if the batch is `Recent`
     left: bool = False  # some recipients were left to `Recent`
     # By base, when its waiting recipients may be tried again, in seconds since 1970.
