@@ -25,7 +25,7 @@ from service.model.retention import (
 from service.store.batches import NOW, part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
 from service.store.gone import due_key, responses_key
-from service.store.held_alerts import NOTHING, Brought, held_key, wakes_key
+from service.store.held_alerts import NOTHING, WaveDelivery, held_key, wakes_key
 
 # KEYS: batches, leases, state, done, gone, answers, farewell, wakes, audience, then further bitmaps
 # to mark.
@@ -91,20 +91,15 @@ return held and 1 or 0
 
 
 class Result(NamedTuple):
-    """What became of a recipient: at which push service, or why; and the number of its base.
-
-    Base 0: no push service was asked. `revision` is that of the text which was accepted, None where
-    nobody needs to know. `wakes`: when its reader wakes, for whom it `is_held`. `brought` is what a
-    wave brought them.
-    """
+    """What became of a recipient."""
 
     outcome: Outcome
-    service: str
-    base: int
-    revision: int | None = None
-    wakes: int = 0
-    is_held: bool = False
-    brought: Brought = NOTHING
+    service: str  # the push service, or why none was asked
+    base: int  # the number of the base; 0: no push service was asked
+    revision: int | None = None  # of the text that was accepted; None if nobody needs to know
+    wakes: int = 0  # the quarter hour in which the reader wakes
+    is_held: bool = False  # the alert is held for the reader until then
+    delivery: WaveDelivery = NOTHING
 
 
 Results: TypeAlias = Mapping[Result, Sequence[int]]
@@ -151,9 +146,9 @@ class Outcomes:
 
         def marks(result: Result, wakes: int) -> list[tuple[int, int, int]]:
             """Return which bits are set, and for how many seconds they are kept, or cleared."""
-            alerts, held, _ = result.brought
-            told = alerts if held else [(id, result.revision)]
-            keys = [part_key(part, one, f"accepted:{r}") for one, r in told if r is not None]
+            alerts, held, _ = result.delivery
+            accepted = alerts if held else [(id, result.revision)]
+            keys = [part_key(part, one, f"accepted:{r}") for one, r in accepted if r is not None]
             found = [(key, ACCEPTED_KEPT, 1) for key in keys]
             found += [(held_key(part, one), HELD_KEPT, 0) for one in held]
             if wakes:
@@ -167,7 +162,7 @@ class Outcomes:
         for r in results:
             wakes = max(r.wakes, next_quarter) if r.wakes else 0
             name = f"{r.outcome.value} {r.service}"
-            tallies = r.brought.tallies
+            tallies = r.delivery.tallies
             said.append((name, r.outcome.value, r.base, wakes, marks(r, wakes), tallies))
         keys += bitmaps
         args: list[EncodableT] = [str(batch), worker, lease_ms, GONE_KEPT * 1000]

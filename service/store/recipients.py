@@ -126,7 +126,7 @@ class Recipients:
             total += cast(int, self._waiting(keys=keys))
         return total
 
-    def told(
+    def received(
         self, partition: int, numbers: Sequence[int], alerts: Iterable[Notification]
     ) -> dict[int, list[Notification]]:
         """Return which of these alerts each of these readers' push service took, if any."""
