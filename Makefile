@@ -1,5 +1,7 @@
 # make run    everything on this machine, in an environment of its own
+# make quick  lint, types and the tests that need neither browsers nor worker processes: two minutes
 # make test   lint, types and all tests, exactly as CI runs them
+# make soak   the long forms: browser tests in five orders, properties with many examples, the bench
 # make lock   settle the versions of all that pyproject.toml names; LOCK=--upgrade for newer ones
 # make fmt    put the code in form
 # make clean  remove what the above made; never `var`, which holds keys and readers
@@ -22,22 +24,32 @@ MAY_INSTALL := [ "$$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release
 APT_INSTALL := apt-get update -q && DEBIAN_FRONTEND=noninteractive \
 	apt-get install -q -y --no-install-recommends
 
-.PHONY: run test lock fmt clean debian-packages
+.PHONY: run quick test soak check lock fmt clean debian-packages
 .NOTPARALLEL:
 
 run: .venv/for-run
 	@exec $(BIN)/stoppress up
 
-test: debian-packages .venv/for-test
+check: .venv/for-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+quick: check
+	$(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or long or alone)"
+
+test: debian-packages check
 	$(BIN)/pytest -m alone
 	$(BIN)/pytest $(AT_ONCE) -m "not alone"
 	@# Once more on a Redis that is reached as REDIS_URL says, over TCP and configured as it comes:
 	@# enough of them that it runs each of our scripts.
 	$(BIN)/python -m tests.support.redis_server --all-scripts \
 		$(BIN)/pytest $(AT_ONCE) -m "redis and not long"
+
+soak: debian-packages .venv/for-test
+	for seed in 1 2 3 4 5; do $(BIN)/pytest $(AT_ONCE) --randomly-seed=$$seed -m "browser and not alone" || exit 1; done
+	HYPOTHESIS_PROFILE=soak $(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or alone)"
+	$(BIN)/stoppress bench
 
 lock:
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }

@@ -18,6 +18,9 @@ from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer, connections_closed
 from tests.support.seeded import READERS
 
+# Fixtures that start processes of an installation, or are there to do it.
+_STARTING = {"installation", "reading", "spawn", "stoppress"}
+
 # What tests in browsers use; the harness has tests in browsers of its own.
 pytest_plugins = ["tests.support.browser.fixtures"]
 
@@ -26,13 +29,21 @@ BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
 
 # However busy the machine is: no test is about how long something takes.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+settings.register_profile("soak", settings.get_profile("patient"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 
 
 def pytest_configure() -> None:
     """Let the processes under test hear the signals that nohup, or a shell's &, had us ignore."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what starts processes: `make quick` leaves it out."""
+    if not _STARTING.isdisjoint(getattr(item, "fixturenames", ())):
+        item.add_marker("processes")
 
 
 @pytest.hookimpl(trylast=True)

@@ -104,6 +104,14 @@ def test_every_file_named_exists(page: Path) -> None:
             assert (ROOT / piece).exists(), piece
 
 
+def test_reliability_names_every_promise_and_no_test_that_is_gone() -> None:
+    tests = ROOT / "tests"
+    page = ROOT / "docs" / "reliability.md"
+    named = {piece for piece in code(page) if piece.endswith(".py")}
+    assert [name for name in named if not (tests / name).exists()] == []
+    assert {f"promises/{one.name}" for one in tests.glob("promises/test_*.py")} - named == set()
+
+
 def test_every_picture_is_shown() -> None:
     shown = {
         (page.parent / str(one.attrs.get("src") or one.attrs.get("href"))).resolve()

@@ -1,9 +1,9 @@
-"""The clock: every second it sends what is scheduled, and wakes workers for whatever is due.
+"""The clock: every second it starts scheduled alerts and wakes workers for what is due.
 
-Several may run, one leads.
+Several may run; one of them leads.
 
-It is what makes a lost job cost nothing: a worker killed with `kill -9`, a web process that died
-between storing and waking, a send that waits for its push service.
+Because of the clock a lost job costs nothing: when a worker is killed with `kill -9`, when a web
+process dies between storing an alert and waking a worker, or when a send waits for a push service.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LEAD = 4.0  # seconds after which another clock takes over from one that died
 
 
 def run(runtime: Runtime) -> NoReturn:
-    """Tick for ever; a Redis that is away is waited for."""
+    """Tick for ever, also while Redis is away."""
     name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
     while True:
         time.sleep(TICK)
@@ -41,7 +41,7 @@ def run(runtime: Runtime) -> NoReturn:
 
 
 def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
-    """Return what there is to do each second; what Redis refuses keeps nothing else from it."""
+    """Yield the duties of each second; if Redis refuses one, the others are done all the same."""
     services, now = runtime.push_services, time.time()
     yield runtime.publishing.send_due
     yield lambda: runtime.publishing.wake_readers(now, runtime.config.public_url)
@@ -53,7 +53,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """Let a tick fail that Redis kept from its work; the next one is a second away."""
+    """Report an error of Redis and go on; the next tick is a second away."""
     try:
         yield
     except RedisError as error:
@@ -61,9 +61,9 @@ def _patience() -> Iterator[None]:
 
 
 def main() -> int:
-    """Run until SIGTERM or Ctrl-C; 0 then, 2 with one line where a setting is wrong."""
+    """Run until SIGTERM or Ctrl-C, then exit with 0; 2, with one line, if a setting is wrong."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        # At once, even while it waits for Redis: what it does is whole or not done at all.
+        # At once, even while it waits for Redis: each of its writes is whole or not done at all.
         signal.signal(number, lambda *_: os._exit(0))
     try:
         runtime = Runtime.open(Config.read(os.environ), patient=True)

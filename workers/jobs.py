@@ -1,6 +1,6 @@
-"""What RQ calls, by name.
+"""The jobs, which RQ calls by name.
 
-A job says only that there is work: late, doubled or lost it costs nothing.
+A job says only that there is work, so a late, doubled or lost job costs nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from workers.http.transport import Transport
 from workers.sending import wire
 from workers.sending.fanout import FanOut
 
-JOB = 240.0  # seconds after which a job gives its place up, however much is left
+JOB = 240.0  # seconds after which a job ends, however much is left to send
 
-# Set when this process is asked to end: what is under way is finished, nothing more is begun.
+# Set when this process is asked to end: it finishes what is under way and begins nothing more.
 stopping = threading.Event()
 
 _name = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
@@ -34,7 +34,7 @@ def name() -> str:
 
 
 def runtime() -> Runtime:
-    """Return the parts of this process, made at the first job: no socket crosses a fork."""
+    """Return the parts of this process, made by the first call: two processes share no socket."""
     global _runtime
     if _runtime is None:
         _runtime = Runtime.open(Config.read(os.environ), patient=True)
@@ -42,7 +42,7 @@ def runtime() -> Runtime:
 
 
 def send() -> None:
-    """Send what is due, most urgent first, until nothing is."""
+    """Send until nothing is due, the most urgent alerts first."""
     global _fan_out
     if _fan_out is None:
         _fan_out = _new_fan_out(runtime())
@@ -50,7 +50,7 @@ def send() -> None:
     try:
         _fan_out.run(lambda: not stopping.is_set() and time.monotonic() < until)
     except BaseException:
-        # Its connections still carry messages of this run: the next one starts with new ones.
+        # Its connections still carry messages of this run, so the next run makes new ones.
         _fan_out.close()
         _fan_out = None
         raise

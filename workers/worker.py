@@ -1,7 +1,7 @@
 """One worker process: `python -m workers.worker`, or `stoppress worker`.
 
-RQ's SimpleWorker runs jobs in this very process, so that the connections to the push services
-live on from job to job (decision 6).
+RQ's SimpleWorker runs jobs in this same process, so that the connections to the push services
+outlive a job (decision 6).
 """
 
 from __future__ import annotations
@@ -27,41 +27,44 @@ from service.store import connect
 from workers import jobs
 from workers.sending.prepared_keys import Filler
 
-BEAT = 5.0  # seconds between two signs of life
+BEAT = 5.0  # seconds between two heartbeats
 
 
 class StoppableWorker(SimpleWorker):
-    """Tells the job at hand when the process is asked to end; it then takes no more than 0.5 s.
+    """A worker whose job stops early, within 0.5 s, when the process is asked to end.
 
-    Longer only for answers still under way. A second signal ends it at once, as RQ does.
-    Without a job, it derives keys for those to come.
+    It takes longer only for answers that are still under way. A second signal ends it at once, as
+    with RQ. Without a job, it derives keys for later messages.
     """
 
     filler: Filler
 
     def handle_warm_shutdown_request(self) -> None:
-        """Finish the current checkpoint, then end."""
+        """Have the job end after the current checkpoint, then end."""
         jobs.stopping.set()
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
 
     def teardown(self) -> None:
-        """Take leave; where the whole house is stopped, not waiting for a Redis that went first."""
+        """Sign off, without waiting for Redis if the installation stops: Redis may be gone."""
         if jobs.stopping.is_set():
             self.connection.set_retry(Retry(NoBackoff(), 0))
         super().teardown()  # type: ignore[no-untyped-call]
 
     def execute_job(self, job: Any, queue: Any) -> None:
-        """Run a job with the whole process at its service."""
+        """Run a job, and derive no keys meanwhile."""
         with self.filler.aside():
             super().execute_job(job, queue)
 
     def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
-        """Let RQ forget a killed worker's job soon: our own leases have it taken up long before."""
+        """Return the seconds after which RQ forgets a killed worker's job.
+
+        Our own leases have other workers take over its batches long before.
+        """
         return int(jobs.JOB) + 60
 
 
 def main() -> int:
-    """Work until told to end; 0 then, 2 with one line where a setting keeps it from working."""
+    """Work until asked to end, then return 0; 2, with one line, if a setting is wrong."""
     try:
         runtime = jobs.runtime()
     except ConfigError as error:
@@ -78,20 +81,20 @@ def main() -> int:
                 [queue], connection=connection, serializer=JSONSerializer, name=jobs.name()
             )
             worker.filler = filler
-            with _patience(), _signs_of_life(worker, impatient):
-                connection.delete(worker.key)  # of one that Redis did not let say that it ended
+            with _patience(), _heartbeat(worker, impatient):
+                connection.delete(worker.key)  # left over if Redis refused the last one's sign-off
                 worker.work(logging_level="WARNING", with_scheduler=False)
                 break
     except StopRequested:
-        pass  # while it waited
+        pass  # asked to end while it waited
     finally:
         filler.stop()
     return 0
 
 
 @contextmanager
-def _signs_of_life(worker: StoppableWorker, redis: Redis) -> Iterator[None]:
-    """Let it be seen that this process is there, at a job or waiting: RQ is silent for minutes."""
+def _heartbeat(worker: StoppableWorker, redis: Redis) -> Iterator[None]:
+    """Show every few seconds that this process is alive; RQ alone is silent for minutes."""
     ended = threading.Event()
 
     def beat() -> None:
@@ -101,18 +104,18 @@ def _signs_of_life(worker: StoppableWorker, redis: Redis) -> Iterator[None]:
                 register(worker, pipe)  # again: Redis may have forgotten its last seconds
                 pipe.execute()
 
-    thread = threading.Thread(target=beat, name="signs of life", daemon=True)
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
-        thread.join()  # a late one would make the next worker of this name look like a second one
+        thread.join()  # a late heartbeat would make the next worker of this name a second one
 
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """Let RQ end where Redis refuses, being full or read-only; it is tried again in a second."""
+    """Let RQ's worker end if Redis is full or read-only; the next one starts a second later."""
     try:
         yield
     except RedisError as error:

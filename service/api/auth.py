@@ -18,16 +18,15 @@ from service.model.subscriptions import Subscription
 class Callers:
     """Who may call a route."""
 
-    scheme: Literal["reader", "editor"]  # of the API's description
-    problems: tuple[int, ...]  # how a call with another token, or with none, is refused
-    scopes: tuple[str, ...] = ()  # of an API token, which needs one of them
+    scheme: Literal["reader", "editor"]  # its name in the API's description
+    problems: tuple[int, ...]  # the statuses for a wrong token and for none
+    scopes: tuple[str, ...] = ()  # an API token needs one of these
     rates: tuple[Rate, ...] = ()
 
 
-EACH_TOOL = per_token(600, "tools")  # whatever it calls
-
-# A reader's browser, with the token that it was given when it subscribed.
+# A reader's browser, with the token that it got when it subscribed.
 READER = Callers("reader", (401, 404))
+EACH_TOOL = per_token(600, "tools")  # for all calls of a tool together
 
 
 def tools(*scopes: str, rates: tuple[Rate, ...] = (EACH_TOOL,)) -> Callers:
@@ -50,7 +49,8 @@ def identify_tool(scopes: tuple[str, ...]) -> None:
     if tool is None:
         raise _unauthorized("Send an API token (`stoppress token add NAME` makes one)")
     if not tool.may(scopes):
-        raise Problem(403, f"This API token needs the scope {' or '.join(scopes)}.")
+        make = f"`stoppress token add NAME --scope {scopes[0]}` makes one"
+        raise Problem(403, f"Send a token with the scope {' or '.join(scopes)} ({make}).")
     g.tool = tool
 
 

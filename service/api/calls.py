@@ -39,7 +39,7 @@ class Call:
     gives: _Gives  # by status; None is an empty response
     takes: type[RequestModel] | None
     by: Callers | None  # None: anybody
-    problems: frozenset[int]  # the statuses of its refusals
+    problems: frozenset[int]  # the statuses of its errors, without 500 and 503
     parameters: tuple[Mapping[str, Any], ...]  # in the query and in headers, as OpenAPI has them
 
 
@@ -53,17 +53,17 @@ def call(
     parameters: tuple[Mapping[str, Any], ...] = (),
     idempotent: Callable[[], Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., ResponseReturnValue]]:
-    """Make a route of a view.
+    """Describe a route, and do for its view what all routes have in common.
 
-    The view is given, in this order: the subscription whose reader calls, in place of its id in the
-    path (`by=READER`); the body as the model that the route takes; the variables of the path. It
-    returns the model that the route gives, or None, and after it a status or headers where they are
-    not the usual ones.
+    The view gets, in this order: the subscription of the reader who calls, in place of its id in
+    the path (`by=READER`); the body, as the model that the route takes; the variables of the path.
+    It returns the model that the route gives, or None. A status or headers may follow the model, as
+    in Flask; without a status, the first of `gives` is used.
 
-    `gives` has the usual status first. `problems` are the refusals that do not follow from the
-    rest. An `idempotent` route takes the header `Idempotency-Key`: the function returns what the
-    same call was answered before, or None. It is asked before the body is read, because a body that
-    was accepted once is not judged again: its time may have passed, or its topic may be gone.
+    `problems` are the errors that do not follow from the other arguments. An `idempotent` route
+    takes the header `Idempotency-Key`: the function returns the earlier response to the same call,
+    or None. It runs before the body is read, because a body that was accepted once is not checked
+    again: its time may have passed, or its topic may be gone.
     """
     all_rates = (*rates, *(by.rates if by else ()))
     described = Call(
@@ -101,7 +101,7 @@ def call(
 
 
 def call_of(view: Callable[..., Any]) -> Call | None:
-    """Return what a route says of itself; None for a page."""
+    """Return the description of a route; None for a view that is no call of the API."""
     return getattr(view, "call", None)
 
 

@@ -11,7 +11,8 @@ from pydantic.json_schema import models_json_schema
 
 from service.api.auth import EACH_TOOL
 from service.api.calls import Call, call, call_of
-from service.api.responses import Description, Metrics, ProblemShown
+from service.api.problems import ProblemShown
+from service.api.responses import Description, Metrics
 
 bp = Blueprint("openapi", __name__)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flask import Flask, current_app, request
 from gunicorn.http.errors import ParseException
+from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response as SansIOResponse
@@ -48,6 +48,27 @@ class FieldError(NamedTuple):
 
     field: str
     detail: str  # a sentence without the field's name
+
+
+class FieldErrorShown(BaseModel):
+    """What is wrong with one field; a field within another is written `outer.inner`."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+    field: str
+    detail: str
+
+
+class ProblemShown(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldErrorShown] = Field(default=[])
 
 
 class Problem(HTTPException):
@@ -92,15 +113,15 @@ def respond(error: HTTPException) -> SansIOResponse | HTTPException:
     if isinstance(response, Response) and response.mimetype != CONTENT_TYPE:
         status = response.status_code
         detail = error.description if isinstance(error, Problem) else _DETAILS.get(status)
-        document: dict[str, Any] = {
-            "type": "about:blank",
-            "title": response.status.partition(" ")[2].capitalize(),
-            "status": status,
-            "detail": detail or error.description,
-        }
+        document = ProblemShown(
+            type="about:blank",
+            title=response.status.partition(" ")[2].capitalize(),
+            status=status,
+            detail=detail or error.description or error.name,
+        )
         if isinstance(error, Problem) and error.errors:
-            document["errors"] = [row._asdict() for row in error.errors]
-        response.data = json.dumps(document)
+            document.errors = [FieldErrorShown.model_validate(row) for row in error.errors]
+        response.data = document.model_dump_json(exclude_unset=True)
         response.content_type = CONTENT_TYPE
     return response
 

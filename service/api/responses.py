@@ -271,9 +271,9 @@ class AudienceShown(ResponseModel):
     """
 
     everyone: bool = True
-    topics: list[str] = Field([])
-    exclude: list[str] = Field([])
-    locales: list[str] = Field([])
+    topics: list[str] = Field(default=[])
+    exclude: list[str] = Field(default=[])
+    locales: list[str] = Field(default=[])
     subscription: str = ""
     waking: int = 0
 
@@ -366,7 +366,7 @@ class StoryList(ResponseModel):
     stories: list[StoryShown]
 
 
-# For monitors, and for everybody ----------------------------------------------------------------
+# For monitors, and the description --------------------------------------------------------------
 
 
 class Description(RootModel[dict[str, Any]]):
@@ -388,20 +388,3 @@ class Ready(ResponseModel):
 
 class Metrics(RootModel[str]):
     """Figures in Prometheus' text format."""
-
-
-class FieldErrorShown(ResponseModel):
-    """What is wrong with one field; a field within another is written `outer.inner`."""
-
-    field: str
-    detail: str
-
-
-class ProblemShown(ResponseModel):
-    """An error (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldErrorShown] = Field([])

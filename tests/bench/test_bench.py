@@ -30,6 +30,8 @@ from workers.bench.installation import BenchInstallation as Measured
 from workers.bench.limits import flood
 from workers.trials.push_service import Sink, own_sink
 
+pytestmark = pytest.mark.processes
+
 UNITS = {"µs", "ms", "s", "bytes", "MB", "%", "×", "/s", ""}
 
 

@@ -212,7 +212,7 @@ def test_a_reader_sees_missed_alerts_and_can_send_a_test(
     expect(missed.get_by_role("link")).to_have_text(["Ferry aground — عاجل <b>"])
     expect(missed.get_by_role("link")).to_have_attribute("href", "https://paper.example/story")
     received = len(push_service.received)
-    panel(page).get_by_role("button", name="Send me a test").click()
+    panel(page).get_by_role("button", name="Send a test").click()
     expect(panel(page).get_by_role("status")).to_contain_text("A test is on its way")
     wait_until(lambda: len(push_service.received) == received + 1)
     panel(page).get_by_role("button", name="Leave").click()

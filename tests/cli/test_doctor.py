@@ -25,6 +25,8 @@ from tests.support.installation import Installation, free_port, wait_until
 from tests.support.push_service import Answer, PushService, Subscription
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.processes
+
 KEY = VapidKey.generate()
 
 

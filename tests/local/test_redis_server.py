@@ -30,6 +30,8 @@ from service.local.supervisor import spawn
 from tests.support import ROOT
 from tests.support.installation import wait_for
 
+pytestmark = pytest.mark.processes
+
 
 @contextmanager
 def started(data_dir: Path) -> Iterator[tuple[EmbeddedRedis, subprocess.Popen[bytes]]]:

@@ -15,6 +15,8 @@ from service.local.supervisor import Child, ChildEnded, Supervisor, next_delay
 from tests.support import ROOT
 from tests.support.installation import wait_until
 
+pytestmark = pytest.mark.processes
+
 # A child writes its process id to a file of its name, and a line when it is asked to finish.
 CHILD = """
 import os, pathlib, signal, sys, time

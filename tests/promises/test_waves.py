@@ -22,7 +22,7 @@ from tests.support.night import bring, hold
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
 from tests.support.seeded import FRONT, around_now, choose, reader_of, said, shown, wake, waking
-from workers.sending.send import Digest
+from workers.sending.wave_digest import WaveDigest
 
 EVERYONE = Audience(everyone=True)
 
@@ -202,14 +202,16 @@ def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None
     publishing.wake_readers(morning * QUARTER, "https://paper.example")
     (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
     assert record is not None
-    message = Digest(runtime, publishing.waves(1)[0]).message(SubscriptionId(0, 1), [held], record)
+    message = WaveDigest(runtime, publishing.waves(1)[0]).message(
+        SubscriptionId(0, 1), [held], record
+    )
     assert message is not None
     assert message[0].told == (held,)
     newer = publishing.publish(words, ferry, by="a test").id
     assert publishing.held(publishing.get(held)).waiting == 4, "the newer one is held for nobody"
     hold(runtime, newer, {morning: 3})
     assert publishing.held(publishing.get(held)).waiting == 0
-    digest = Digest(runtime, publishing.waves(1)[0])
+    digest = WaveDigest(runtime, publishing.waves(1)[0])
     both = sorted(digest.held(0, range(10))[1])
     assert both == [held, newer]
     assert 3 not in digest.held(0, range(10)), "this reader has the newer one"
@@ -367,7 +369,7 @@ def test_alert_that_missed_its_wave_does_not_arrive_a_day_later(
     assert runtime.publishing.held(runtime.publishing.get(new)).waiting == 4
     runtime.publishing.wake_readers((now + 98) * QUARTER, "https://paper.example")
     (wave,) = runtime.publishing.waves(9)
-    assert Digest(runtime, wave).held(0, range(10)) == {number: [new] for number in range(4)}
+    assert WaveDigest(runtime, wave).held(0, range(10)) == {number: [new] for number in range(4)}
 
 
 def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client: Client) -> None:

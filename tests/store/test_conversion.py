@@ -24,7 +24,7 @@ from service.store.records import BUCKET
 from tests.support import ROOT
 from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.processes]
 
 PAUSED = 1_795_644_000  # a whole hour
 PREFERENCES: list[dict[str, Any]] = [

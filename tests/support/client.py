@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from service.api import responses
 from service.api.calls import call_of
+from service.api.problems import ProblemShown
 from service.app import create_app
 from service.config import Config
 from service.local import pretend_readers
@@ -114,7 +115,7 @@ class Client:
                 model.model_validate_json(response.data, strict=True)
         else:
             assert response.mimetype == "application/problem+json"
-            problem = responses.ProblemShown.model_validate_json(response.data)
+            problem = ProblemShown.model_validate_json(response.data, strict=True)
             assert problem.status == status
             assert bool(problem.errors) == (status == 422)
 

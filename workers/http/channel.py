@@ -1,4 +1,4 @@
-"""From a host's name to a socket that is ready: DNS, TCP, TLS; and the socket thereafter."""
+"""Connects to a host (DNS, TCP, TLS), then reads and writes its socket without waiting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import ssl
 import time
 from typing import Any, Final
 
-# Seconds after which the next address is tried beside those that have not connected: RFC 8305.
+# Seconds until the next address is tried beside those that have not connected yet (RFC 8305).
 _NEXT_ADDRESS: Final = 0.25
 _READ: Final = 1 << 16  # bytes
 _WRITE: Final = 1 << 18  # bytes that are encrypted at once
@@ -18,28 +18,29 @@ _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 
 class CannotConnect(Exception):
-    """Why, in plain words."""
+    """The connection could not be made; the message says why."""
 
 
 class Channel:
     """A connected socket, with TLS or without, that never waits.
 
-    TLS runs in memory: one read of the socket serves many records. `protocol` is what ALPN settled.
-    `ended`, once not empty, says why nothing more will come. `written` counts the bytes that were
-    taken for sending, of which `unsent` are encrypted but for the socket still to take.
+    TLS runs in memory, so that one read of the socket serves many records.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self.protocol = "http/1.1"
-        self.ended = ""
-        self.written = 0
-        self.unsent = b""
+        self.protocol = "http/1.1"  # or what ALPN chose
+        self.ended = ""  # why nothing more will come, once that is so
+        self.written = 0  # bytes taken for sending
+        self.unsent = b""  # those of them that are encrypted and not yet taken by the socket
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
 
     def secure(self, tls: ssl.SSLContext, host: str, deadline: float) -> None:
-        """Shake hands before `deadline` of the monotonic clock; this one waits. `OSError`."""
+        """Do the TLS handshake before `deadline` of the monotonic clock, and wait for it.
+
+        `OSError` if it fails.
+        """
         self._tls = tls.wrap_bio(self._in, self._out, server_hostname=host)
         while True:
             try:
@@ -60,7 +61,7 @@ class Channel:
         self.protocol = self._tls.selected_alpn_protocol() or "http/1.1"
 
     def read(self) -> bytes:
-        """Return what has come."""
+        """Return the bytes that came."""
         try:
             data = self.socket.recv(_READ)
         except (BlockingIOError, InterruptedError):
@@ -79,7 +80,7 @@ class Channel:
             while piece := tls.read(_READ):
                 pieces.append(piece)
                 if not (self._in.pending or tls.pending()):
-                    break  # there is no more: to ask for it costs an exception
+                    break  # nothing is left, and asking for more would cost an exception
             else:
                 self.ended = "connection lost"
         except ssl.SSLWantReadError:
@@ -89,7 +90,7 @@ class Channel:
         return b"".join(pieces)
 
     def write(self, out: bytearray) -> None:
-        """Send, and delete from `out`, as much as the socket takes now."""
+        """Send as much of `out` as the socket takes now, and delete it from `out`."""
         try:
             while True:
                 if not self.unsent:
@@ -115,9 +116,9 @@ class Channel:
 
 
 def connect(host: str, port: int, tls: ssl.SSLContext | None, timeout: float) -> Channel:
-    """Connect within `timeout` s after the name was resolved; `CannotConnect`. Waits: for threads.
+    """Connect within `timeout` seconds after the name is resolved, or raise `CannotConnect`.
 
-    A literal for an IPv6 address is `host` without its brackets.
+    This waits, so call it in a thread. If `host` is an IPv6 address, it has no brackets.
     """
     try:
         addresses: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -137,7 +138,7 @@ def connect(host: str, port: int, tls: ssl.SSLContext | None, timeout: float) ->
 
 
 def _first_to_connect(addresses: list[_Address], deadline: float) -> socket.socket:
-    """Try the addresses, each once the one before has failed or not connected for a moment."""
+    """Try one address after the other; the next one when the last failed or takes too long."""
     todo, trying = list(addresses), select.poll()
     attempts: dict[int, socket.socket] = {}
     why = "timed out"
@@ -183,7 +184,7 @@ def _begin(address: _Address) -> socket.socket:
 
 
 def in_words(error: Exception) -> str:
-    """Say why a connection failed, whatever the TLS library calls it."""
+    """Say in plain words why a connection failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate not trusted: {error.verify_message}"
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):

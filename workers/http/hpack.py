@@ -1,4 +1,4 @@
-"""HPACK (RFC 7541) as far as a client needs it that POSTs the same headers again and again."""
+"""HPACK (RFC 7541) for a client that POSTs the same headers again and again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import hpack
 
 from workers.http.exchange import Headers
 
-_TABLE_SIZE: Final = 4096  # bytes; the peer may set less, and more would not help
+_TABLE_SIZE: Final = 4096  # bytes; the peer may allow less, and more would not help
 _LARGEST_HEADERS: Final = 65_536  # bytes of an answer's headers when decoded
 _KEPT_BLOCKS: Final = 256
 _STATUS_LITERALS: Final = frozenset(
@@ -19,7 +19,7 @@ _STATUS_LITERALS: Final = frozenset(
 
 @lru_cache(4096)
 def _integer(number: int, prefix: int, bits: int) -> bytes:
-    """Encode an integer of which the first byte holds the low `bits` (RFC 7541 section 5.1)."""
+    """Encode an integer with a prefix of `bits` bits (RFC 7541 section 5.1)."""
     largest = (1 << bits) - 1
     if number < largest:
         return bytes((prefix | number,))
@@ -34,7 +34,7 @@ def _integer(number: int, prefix: int, bits: int) -> bytes:
 
 @lru_cache(4096)
 def _content_length(size: int) -> bytes:
-    """Encode `content-length`, entry 28 of the static table, as a literal that is not indexed."""
+    """Encode `content-length` (entry 28 of the static table) as a literal without indexing."""
     digits = b"%d" % size
     return _integer(28, 0, 4) + _integer(len(digits), 0, 7) + digits
 
@@ -45,10 +45,11 @@ class RequestEncoder:
     def __init__(self, authority: str) -> None:
         self._pseudo = ((":method", "POST"), (":scheme", "https"), (":authority", authority))
         self._encoder = hpack.Encoder()
+        # By identity of the headers, which each entry keeps alive.
         self._kept: dict[int, tuple[Headers, bytes, bytes]] = {}
 
     def resize(self, size: int) -> None:
-        """Obey the peer's SETTINGS_HEADER_TABLE_SIZE, in bytes."""
+        """Apply the peer's SETTINGS_HEADER_TABLE_SIZE, in bytes."""
         self._encoder.header_table_size = min(size, _TABLE_SIZE)
         self._kept.clear()
 
@@ -57,17 +58,17 @@ class RequestEncoder:
         kept = self._kept.get(id(headers))
         _, pseudo, regular = self._encode(headers) if kept is None else kept
         raw = path.encode("ascii")
-        # `:path` is entry 4 of the static table; each is used once, so none is indexed.
+        # `:path` is entry 4 of the static table. Each path is used once, so none is indexed.
         length = _integer(len(raw), 0, 7)
         return b"%b\x04%b%b%b%b" % (pseudo, length, raw, regular, _content_length(size))
 
     def _encode(self, headers: Headers) -> tuple[Headers, bytes, bytes]:
-        """Encode what many requests share: the pseudo-headers but for `:path`, and the others.
+        """Encode the fields that many requests share: all but `:path` and `content-length`.
 
-        Kept for the next time if nothing entered the table, for then it stays right until something
-        does. `authorization` is indexed although RFC 7541 section 7.1 warns of that: it is the same
-        for thousands of requests, and nobody else's text is in this connection to guess it by.
-        `ttl` changes every second and is never indexed.
+        The result is kept if it added nothing to the table: it then stays right until a field is
+        added. `authorization` is indexed although RFC 7541 section 7.1 warns against that: it is
+        the same for thousands of requests, and nobody else can put text into this connection to
+        guess it. `ttl` changes every second and is never indexed.
         """
         indexed = [*self._pseudo, *(field for field in headers if field[0] != "ttl")]
         table = self._encoder.header_table
@@ -93,19 +94,19 @@ class RequestEncoder:
 class AnswerDecoder:
     """Decodes the header blocks of the answers of one connection.
 
-    We ask for a table of size 0. With one, as Google's encoder uses it for a `location` and a date
-    that no two answers share, every answer must be decoded in full only to keep the table right (30
-    µs, measured). Without, each stands for itself, and of a 2xx only the status is looked at. The
-    table is gone when the peer's encoder says so in a block, as it must; h2o 2.2 acknowledges our
-    wish and goes on using one. To end the connection for that, as RFC 9113 section 4.3.1 asks,
-    would lose the answers to messages that were taken.
+    We ask the peer for a table of size 0. Google's encoder would fill a table with a `location` and
+    a date that no two answers share, and every answer would have to be decoded in full only to keep
+    the table right (30 µs, measured). Without a table each answer stands alone, and of a 2xx only
+    the status is read. A peer must say in a block that it stopped using its table; h2o 2.2
+    acknowledges our setting and goes on using one. RFC 9113 section 4.3.1 asks us to end such a
+    connection, but that would lose the answers to messages that the peer took.
     """
 
     def __init__(self) -> None:
         self._decoder = hpack.Decoder(max_header_list_size=_LARGEST_HEADERS)
 
     def decode(self, block: bytes) -> tuple[int, str]:
-        """Return the status, 0 where there is none, and Retry-After; `ValueError`."""
+        """Return the status (0 if there is none) and Retry-After; `ValueError` if broken."""
         if not self._decoder.header_table_size and (status := _first_status(block)) // 100 == 2:
             return status, ""
         try:
@@ -117,10 +118,10 @@ class AnswerDecoder:
 
 
 def _first_status(block: bytes) -> int:
-    """Return the status where it stands first, as it must, and in the usual forms; else 0."""
+    """Return the status if it is the first field, in one of its usual forms; else 0."""
     if block[:1] >= b"\x80":  # an entry of the table
         return _status(block[:1])
-    # A literal, of any kind, with the name of one of the entries 8 to 14.
+    # A literal of any kind, with the name of one of the entries 8 to 14.
     if block[:1] in _STATUS_LITERALS and len(block) > 1:
         return _status(block[: 2 + (block[1] & 0x7F)])
     return 0

@@ -1,6 +1,6 @@
-"""HTTP/1.1 for a client that only POSTs, by h11: one request at a time, the connection kept.
+"""HTTP/1.1 for a client that only POSTs, by h11: one request at a time over a kept connection.
 
-The same interface as `workers.http.http2.Connection`, for push services that do not speak HTTP/2.
+For push services that do not speak HTTP/2. It has the interface of `workers.http.http2.Connection`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ E = TypeVar("E", bound=Exchange)
 
 
 class Connection(Generic[E]):
-    """One connection to `authority`; what is to be written is in `out`, as with HTTP/2.
+    """One connection to `authority`; the transport writes the bytes in `out`, as with HTTP/2.
 
-    `failure`, once not empty, says why the connection is at its end.
+    Once `failure` is not empty the connection is over, and `failure` says why.
     """
 
-    window: Final = 1 << 31  # bytes of bodies that the peer takes now: with HTTP/1.1 any
+    window: Final = 1 << 31  # bytes of bodies that the peer accepts now; HTTP/1.1 has no limit
 
     def __init__(self, authority: str) -> None:
         self.out = bytearray()
@@ -28,7 +28,7 @@ class Connection(Generic[E]):
         self.going_away = False
         self._authority = authority
         self._h11 = h11.Connection(h11.CLIENT)
-        self._queued = 0  # bytes that were ever put into `out`
+        self._queued = 0  # all bytes ever put into `out`
         self._exchange: E | None = None
 
     @property
@@ -42,7 +42,7 @@ class Connection(Generic[E]):
         return self._exchange is None
 
     def request(self, exchange: E) -> None:
-        """Send a request, which `room` must allow."""
+        """Send a request; `room` must allow it."""
         self._exchange, exchange.position = exchange, self._queued
         fields = [
             ("host", self._authority),
@@ -56,13 +56,13 @@ class Connection(Generic[E]):
             self.out += sent
 
     def cancel(self, exchange: E) -> None:
-        """Give the request up, and with it the connection: there is no other way."""
+        """Give up the request, and with it the connection: HTTP/1.1 has no other way."""
         if exchange is self._exchange:
             self._exchange = None
             self.failure = "connection lost: a request was given up"
 
     def abandon(self, written: int, why: str) -> list[E]:
-        """End the request: the connection is lost, after `written` bytes of `out` had gone."""
+        """End the request, because the connection was lost after `written` bytes were sent."""
         self.failure = self.failure or why
         exchange = self._exchange
         if exchange is None:
@@ -71,7 +71,7 @@ class Connection(Generic[E]):
         return self._ended(exchange)
 
     def receive(self, data: bytes) -> list[E]:
-        """Take bytes of the peer, cut anywhere; none at all say that it has closed."""
+        """Take bytes of the peer, cut anywhere; an empty `data` says that the peer closed."""
         if self.failure:
             return []
         try:
@@ -82,7 +82,7 @@ class Connection(Generic[E]):
             return []
 
     def _events(self) -> list[E]:
-        """Read on until the answer has ended; what no request asked for ends the connection."""
+        """Read to the end of the answer; an answer without a request ends the connection."""
         exchange = self._exchange
         while True:
             event = self._h11.next_event()

@@ -1,7 +1,8 @@
 """HTTP/2 for a client that only POSTs (RFC 9113): requests in, bytes out; bytes in, answers out.
 
-No sockets, no clock. Made for many small requests over one connection: all that is to be sent is
-appended to one buffer, which is written at once.
+No sockets and no clock. It is made for many small requests over one connection: all bytes to send
+are appended to one buffer, which is written at once. A request's header block must fit into one
+frame of 16 KB; the transport limits the path.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _31_BITS: Final = 2**31 - 1  # the largest stream and the largest window
 _LARGEST_FRAME: Final = 16_384  # bytes, as every connection begins, for both sides
 _WINDOW: Final = 65_535  # bytes, likewise
 _OUR_WINDOW: Final = 1 << 24  # bytes of answers that may be on their way in a connection
-_STREAMS_UNTIL_TOLD: Final = 100
-# Bounds on what a peer can have us do for nothing.
+_STREAMS_AT_FIRST: Final = 100  # until the peer's settings say how many it allows
+# Limits on the work that a peer can cause for nothing.
 _LARGEST_HEADERS: Final = 65_536  # bytes of one answer's headers, encoded
 _IDLE_FRAMES: Final = 10_000  # between two answers
 _UNSENT: Final = 1 << 24  # bytes
@@ -47,7 +48,7 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(
 
 
 class _ConnectionError(Exception):
-    """The peer broke the protocol: RFC 9113 section 5.4.1."""
+    """The peer broke the protocol (RFC 9113 section 5.4.1)."""
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
@@ -55,7 +56,7 @@ class _ConnectionError(Exception):
 
 
 class _Blocked:
-    """What is left of a body for which there is no room in the windows."""
+    """The rest of a body that the peer's windows do not take yet."""
 
     __slots__ = ("body", "window")
 
@@ -65,33 +66,33 @@ class _Blocked:
 
 
 class Connection(Generic[E]):
-    """One connection to `authority`. `streams` bounds the requests under way in it.
+    """One connection to `authority`, with at most `streams` requests under way.
 
-    What is to be written is in `out`, of which the transport deletes what it wrote. `failure`, once
-    not empty, says why the connection is at its end; what is in `out` may still be written.
+    The transport writes the bytes in `out` and deletes those it wrote. Once `failure` is not empty
+    the connection is over and `failure` says why; the bytes in `out` may still be written.
     """
 
     def __init__(self, authority: str, streams: int = 256) -> None:
         self.out = bytearray(_PREFACE)
         self.failure = ""
         self.going_away = False
-        self._queued = len(_PREFACE)  # bytes that were ever put into `out`
+        self._queued = len(_PREFACE)  # all bytes ever put into `out`
         self._ours = streams
-        self._theirs = min(streams, _STREAMS_UNTIL_TOLD)
+        self._theirs = min(streams, _STREAMS_AT_FIRST)
         self._next_stream = 1
         self._streams: dict[int, E] = {}
         # Sending.
         self._encoder = RequestEncoder(authority)
         self._blocked: dict[int, _Blocked] = {}
-        self.window = _WINDOW  # bytes of bodies that the peer takes now
+        self.window = _WINDOW  # bytes of bodies that the peer accepts now
         self._stream_window = _WINDOW
         self._frame_size = _LARGEST_FRAME
         # Receiving.
         self._decoder = AnswerDecoder()
         self._unread = b""
-        self._ready = False  # the peer's settings have come
+        self._ready = False  # the peer's settings came
         self._unfinished: tuple[int, int, bytes] | None = None  # stream, flags, block so far
-        self._taken = 0  # bytes of the window to give back
+        self._taken = 0  # bytes of our window to give back
         self._idle_frames = 0
 
     @property
@@ -109,7 +110,7 @@ class Connection(Generic[E]):
     # -- requests --------------------------------------------------------------------------------
 
     def request(self, exchange: E) -> None:
-        """Send a request, which `room` must allow."""
+        """Send a request; `room` must allow it."""
         stream = exchange.stream = self._next_stream
         body, out, size = exchange.body, self.out, len(exchange.body)
         block = self._encoder.encode(exchange.path, exchange.headers, size)
@@ -130,12 +131,12 @@ class Connection(Generic[E]):
             self._unblock()
 
     def cancel(self, exchange: E) -> None:
-        """Give a request up: its answer is not waited for."""
+        """Give up a request, whose answer is then ignored."""
         if self._end(exchange.stream) is not None:
             self._reset(exchange.stream, _CANCEL)
 
     def abandon(self, written: int, why: str) -> list[E]:
-        """End all requests: the connection is lost, after `written` bytes of `out` had gone."""
+        """End all requests, because the connection was lost after `written` bytes were sent."""
         self.failure = self.failure or why
         ended = list(self._streams.values())
         for exchange in ended:
@@ -154,7 +155,7 @@ class Connection(Generic[E]):
         self._frame(_RST_STREAM, 0, stream, _LONG.pack(code))
 
     def _unblock(self) -> None:
-        """Send as much of the waiting bodies as the windows allow, the oldest first."""
+        """Send as much of the blocked bodies as the windows allow, the oldest first."""
         for stream, blocked in list(self._blocked.items()):
             while blocked.body:
                 size = min(len(blocked.body), self.window, blocked.window, self._frame_size)
@@ -170,7 +171,7 @@ class Connection(Generic[E]):
                 return
 
     def _end(self, stream: int) -> E | None:
-        """Forget a stream; None where it was not under way."""
+        """Forget a stream and return its request; None if none was under way."""
         if self._blocked:
             self._blocked.pop(stream, None)
         return self._streams.pop(stream, None)
@@ -178,7 +179,7 @@ class Connection(Generic[E]):
     # -- answers ---------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> list[E]:
-        """Take bytes of the peer, cut anywhere; return the requests that ended with them."""
+        """Take bytes of the peer, cut anywhere; return the requests that they end."""
         ended: list[E] = []
         if self.failure:
             return ended
@@ -239,14 +240,14 @@ class Connection(Generic[E]):
             self._headers(stream, first_flags, block, ended)
 
     def _headers(self, stream: int, flags: int, block: bytes, ended: list[E]) -> None:
-        """Take an answer's head, or its trailers, or a 1xx that comes before it."""
+        """Take the head of an answer, its trailers, or a 1xx answer before it."""
         try:
             status, retry_after = self._decoder.decode(block)
         except ValueError as error:
             raise _ConnectionError(_COMPRESSION_ERROR, str(error)) from error
         exchange = self._streams.get(stream)
         if exchange is None:
-            self._count_idle()  # cancelled: decoded for the table's sake
+            self._count_idle()  # cancelled; it was decoded only to keep the table right
             return
         if not exchange.status and status >= 200:
             exchange.status, exchange.retry_after = status, retry_after
@@ -277,14 +278,14 @@ class Connection(Generic[E]):
 
     def _answered(self, exchange: E, ended: list[E], *, heard_out: bool) -> None:
         self._idle_frames = 0
-        # It may answer before it has read all, and say more than we keep.
+        # The peer may answer before it has read the whole body, and send more than we keep.
         if not heard_out or exchange.stream in self._blocked:
             self._reset(exchange.stream, _CANCEL)
         self._end(exchange.stream)
         ended.append(exchange)
 
     def _drop(self, exchange: E, ended: list[E]) -> None:
-        """End a stream in which the peer broke the protocol: RFC 9113 section 5.4.2."""
+        """End a stream in which the peer broke the protocol (RFC 9113 section 5.4.2)."""
         self._end(exchange.stream)
         self._reset(exchange.stream, _PROTOCOL_ERROR)
         exchange.fail("the answer makes no sense", False)
@@ -310,17 +311,17 @@ class Connection(Generic[E]):
             self._check_stream(stream)
             self._stream_reset(stream, self._long(data), ended)
         elif kind in (_PUSH_PROMISE, _CONTINUATION):
-            raise _ConnectionError(_PROTOCOL_ERROR, "a frame that has no place here")
+            raise _ConnectionError(_PROTOCOL_ERROR, "a frame in the wrong place")
         elif kind in (_SETTINGS, _PING, _GOAWAY):
             if stream:
-                raise _ConnectionError(_PROTOCOL_ERROR, "a frame that has no place in a stream")
+                raise _ConnectionError(_PROTOCOL_ERROR, "a frame of the connection in a stream")
             if kind == _SETTINGS:
                 self._settings(flags, data)
             elif kind == _PING:
                 self._ping(flags, data)
             else:
                 self._go_away(data, ended)
-        # Others, PRIORITY among them, are ignored: RFC 9113 sections 4.1 and 5.3.
+        # Other frames, such as PRIORITY, are ignored (RFC 9113 sections 4.1 and 5.3).
 
     def _check_stream(self, stream: int) -> None:
         if not stream & 1 or stream >= self._next_stream:
@@ -334,13 +335,13 @@ class Connection(Generic[E]):
     def _count_idle(self) -> None:
         self._idle_frames += 1
         if self._idle_frames > _IDLE_FRAMES or len(self.out) > _UNSENT:
-            raise _ConnectionError(_ENHANCE_YOUR_CALM, "too many frames that mean nothing")
+            raise _ConnectionError(_ENHANCE_YOUR_CALM, "too many frames without effect")
 
     def _window_update(self, stream: int, more: int, ended: list[E]) -> None:
         if not stream:
             self.window += more
             if not more or self.window > _31_BITS:
-                raise _ConnectionError(_FLOW_CONTROL_ERROR, "a window that cannot be")
+                raise _ConnectionError(_FLOW_CONTROL_ERROR, "an impossible window")
         else:
             self._check_stream(stream)
             blocked = self._blocked.get(stream)
@@ -365,7 +366,7 @@ class Connection(Generic[E]):
             self._frame(_PING, _ACK, 0, data)
 
     def _go_away(self, data: bytes, ended: list[E]) -> None:
-        """Take no further streams; those that the peer has not taken may be tried elsewhere."""
+        """Open no more streams; requests that the peer did not take may be sent elsewhere."""
         if len(data) < 8:
             raise _ConnectionError(_FRAME_SIZE_ERROR, "a frame of a wrong size")
         self.going_away = True
@@ -382,7 +383,7 @@ class Connection(Generic[E]):
             return
         if not self._ready:
             self._ready = True
-            self._theirs = self._ours  # RFC 9113 section 6.5.2: no limit unless there is one
+            self._theirs = self._ours  # no limit unless the settings have one: RFC 9113 6.5.2
         for setting, value in _SETTING.iter_unpack(data):
             self._set(setting, value)
         self._frame(_SETTINGS, _ACK, 0)

@@ -1,9 +1,9 @@
-"""How each push service fares in this worker: how much of the window it may take, when it rests.
+"""The health of each push service: how much of the window it may take, and when it rests.
 
-A push service starts with a few messages and gets one more for each answer; one that fails as a
-whole rests, for all workers alike, and is then tried with a few again. So one that hangs holds
-little of a window, and costs the others nothing. One that goes on limiting us has a pace, which
-all workers share.
+A push service starts with a few messages under way and gets one more for each answer. If it fails
+as a whole, it rests for all workers and is then tried with one message. So a push service that
+hangs holds little of a window and costs the others nothing. If it limits us again and again, it
+gets a pace that all workers share.
 """
 
 from __future__ import annotations
@@ -20,59 +20,56 @@ from service.store.push_services import AHEAD, LIMITED, Pace, Rest, Services
 from workers.sending import policy
 
 _FIRST: Final = 16  # messages under way at a push service that has not answered yet
-_PROBES: Final = 1  # at one that has rested
-_ASK_AGAIN: Final = 1.0  # seconds between two looks at who was accepted recently
-_ASK_FOR_MORE: Final = 0.1  # seconds, about, between two looks whether a pace lets us go on
-CREDENTIALS: Final = "credentials"
+_PROBES: Final = 1  # messages under way at a push service that has rested
+_ASK_AGAIN: Final = 1.0  # seconds between two questions to the store who was accepted recently
+_ASK_FOR_MORE: Final = 0.1  # seconds, about, between two looks at what a pace allows
+CREDENTIALS: Final = "credentials"  # the reason for a rest: our signatures are rejected
 _NO_ANSWER: Final = "no answer"
-# Seconds; a fault of ours is mended by a person.
+# Seconds; no longer, since an operator mends the fault meanwhile.
 _CREDENTIALS_PAUSE: Final = 10.0
 
 
 @dataclass(slots=True)
 class Service:
-    """One push service, as far as this worker knows it; `name` as `EndpointPolicy` says it."""
+    """One push service, as far as this worker knows it."""
 
     origin: str
-    name: str
-    share: int
-    limit: int = _FIRST
+    name: str  # as in `EndpointPolicy`
+    share: int  # messages under way, at most, that leave room for the other push services
+    limit: int = _FIRST  # messages under way, at most; grows with each answer
     under_way: int = 0
-    room: int = 0  # at its connections, less what was started since they were asked
-    room_asked: int = -1  # in which look for work that was: see `Health.look_again`
-    begun: bool = False  # something, since the last `refresh`
+    room: int = 0  # at its connections, less the messages started since they were asked
+    room_asked: int = -1  # the look for work in which they were asked: see `Health.look_again`
+    begun: bool = False  # a message was started since the last `refresh`
     failed_in_a_row: int = 0
-    lost_in_a_row: int = 0
-    rest: Rest | None = None
+    lost_in_a_row: int = 0  # requests that it did not process
+    rest: Rest | None = None  # kept after its end, until an answer shows that it is well
+    # The latest answers: CREDENTIALS, LIMITED, or nothing for one that shows that it is well.
     last: deque[str] = field(default_factory=lambda: deque(maxlen=policy.LAST_ANSWERS))
-    rejected: dict[SubscriptionId, None] = field(default_factory=dict)
+    rejected: dict[SubscriptionId, None] = field(default_factory=dict)  # recipients, oldest first
     limited: dict[SubscriptionId, None] = field(default_factory=dict)
-    asked_at: float = 0.0
-    tokens: int = 0
-    tokens_until: float = 0.0
-    more_at: float = 0.0
+    asked_at: float = 0.0  # when the store was asked who was accepted recently (monotonic)
+    tokens: int = 0  # messages that its pace allows
+    tokens_until: float = 0.0  # by the monotonic clock; then unused tokens are void
+    more_at: float = 0.0  # by the monotonic clock, when to ask for more tokens
 
     @property
     def rests_for_credentials(self) -> bool:
-        """Whether our signature is what it does not take."""
+        """Whether it rests because it rejects our signatures."""
         return self.rest is not None and self.rest.why == CREDENTIALS
 
 
 class Health:
-    """All push services that this worker has sent to.
-
-    `room` says how many messages an origin's connections take now, `accepted_recently` whether any
-    of some subscriptions took an alert within the last days, `answers_in_a_minute` what an origin
-    has let through.
-    """
+    """The health of all push services that this worker has sent to."""
 
     def __init__(
         self,
         shared: Services,
         window: int,
-        room: Callable[[str], int],
+        room: Callable[[str], int],  # messages that the connections to an origin take now
+        # Whether any of these subscriptions accepted an alert in the last days.
         accepted_recently: Callable[[Collection[SubscriptionId]], bool],
-        answers_in_a_minute: Callable[[str], int],
+        answers_in_a_minute: Callable[[str], int],  # that an origin has let through
     ) -> None:
         self._shared = shared
         self._window = window
@@ -86,11 +83,11 @@ class Health:
 
     @property
     def paced(self) -> frozenset[str]:
-        """The origins to which messages are sent at the pace that they allow."""
+        """The origins that have a pace."""
         return frozenset(self._paces)
 
     def of(self, origin: str, name: str) -> Service:
-        """Return a push service; a new one knows what other workers have found out."""
+        """Return a push service; a new one starts with what other workers know of it."""
         service = self._services.get(origin)
         if service is None:
             service = self._services[origin] = Service(origin, name, self._window)
@@ -98,7 +95,7 @@ class Health:
         return service
 
     def refresh(self) -> None:
-        """Take over what other workers found out, and see who has work."""
+        """Take over what other workers found out, and share the window out again."""
         resting = self._shared.resting()
         self._paces = self._shared.paced()
         for service in self._services.values():
@@ -106,7 +103,10 @@ class Health:
         self._share_out()
 
     def _share_out(self) -> None:
-        """Leave to each push service what the others cannot use: half of the window at least."""
+        """Give each push service the part of the window that the others cannot use.
+
+        That is at least half of it.
+        """
         half = self._window // 2
         services = self._services.values()
         wanted = {s.origin: min(s.limit, half) if s.begun or s.under_way else 0 for s in services}
@@ -116,22 +116,22 @@ class Health:
             service.begun = False
 
     def rests_until(self, service: Service) -> float:
-        """Return until when it is left in peace, in seconds since 1970; 0 where it is not."""
+        """Return until when it rests, in seconds since 1970; 0 if it does not."""
         rest = service.rest
         return rest.until if rest is not None and rest.until > time.time() else 0.0
 
     def look_again(self) -> None:
-        """Ask the connections for room anew: in each look for work they are asked once."""
+        """Begin another look for work, in which the connections are asked for room once."""
         self._looks += 1
 
     def ask_for_more(self) -> None:
-        """Have further connections made where what was started has taken all the room."""
+        """Ask for more connections where the started messages took all the room."""
         for origin in self._short:
             self._room(origin)
         self._short.clear()
 
     def has_room(self, service: Service) -> bool:
-        """Whether another message may be started there: ask with one at hand."""
+        """Whether another message may be started there; ask only when you have one."""
         if service.under_way >= min(service.limit, service.share):
             return False
         if service.room_asked != self._looks:
@@ -144,13 +144,13 @@ class Health:
         return pace is None or self._in_pace(service, pace)
 
     def _in_pace(self, service: Service, pace: Pace) -> bool:
-        """Whether its pace allows another message now: what was not used in time is lost."""
+        """Whether its pace allows another message now; unused tokens become void."""
         now = time.monotonic()
         if service.tokens > 0 and now < service.tokens_until:
             return True
         if now < service.more_at:
             return False
-        # Of two workers that ask in step the second would never find anything.
+        # If two workers asked in step, the second would never get any tokens.
         service.more_at = now + _ASK_FOR_MORE * random.uniform(0.5, 1.5)  # noqa: S311
         service.tokens = self._shared.take(service.origin, pace)
         service.tokens_until = now + AHEAD
@@ -164,17 +164,17 @@ class Health:
         service.begun = True
 
     def not_started(self, service: Service) -> None:
-        """Take back what was counted of a message that is not sent after all."""
+        """Take back the count of a message that is not sent after all."""
         service.under_way -= 1
         service.room += 1
         service.tokens += 1
 
     def found_no_room(self, service: Service) -> None:
-        """Note that its connections do not take what they had room for: one was lost."""
+        """Note that its connections have less room than they said, because one was lost."""
         service.room = 0
 
     def unreachable(self, origin: str) -> None:
-        """Let a push service rest to which no connection could be made: all wait for it."""
+        """Let a push service rest to which no connection can be made."""
         if (service := self._services.get(origin)) is not None:
             service.failed_in_a_row += 1
             self._let_rest(service, _NO_ANSWER, None)
@@ -182,7 +182,7 @@ class Health:
     def answered(
         self, service: Service, id: SubscriptionId, verdict: policy.Verdict, status: int
     ) -> None:
-        """Take an answer for what it says of the push service as a whole."""
+        """Take an answer for what it says about the push service as a whole."""
         service.under_way -= 1
         if verdict.at_once:
             service.lost_in_a_row += 1
@@ -213,7 +213,10 @@ class Health:
             self._shared.recovered(service.origin)
 
     def _rejected(self, service: Service, id: SubscriptionId) -> None:
-        """See whether it is a fault of ours, or a few subscriptions made with another key."""
+        """Decide whether our signature is at fault, or a few subscriptions made with another key.
+
+        It is ours if many were rejected and one of them accepted an alert recently.
+        """
         service.last.append(CREDENTIALS)
         service.rejected[id] = None
         if service.rests_for_credentials:
@@ -230,7 +233,7 @@ class Health:
                 del service.rejected[next(iter(service.rejected))]
 
     def _limited(self, service: Service, id: SubscriptionId, verdict: policy.Verdict) -> None:
-        """See whether it limits us, or only a few recipients."""
+        """Decide whether the push service limits us, or only a few recipients."""
         service.last.append(LIMITED)
         service.limited[id] = None
         if len(service.limited) > policy.LAST_ANSWERS:
@@ -248,7 +251,7 @@ class Health:
         now = time.time()
         before = service.rest
         if before is not None and before.until > now:
-            return  # an answer to what was under way when the rest began
+            return  # this message was under way when the rest began
         attempts = before.attempts if before is not None else 0
         until = now + policy.pause(attempts, wait, random.random)
         rest = Rest(attempts + 1, before.since if before else now, until, why)
@@ -257,7 +260,7 @@ class Health:
             self._keep_pace(service.origin, rest)
 
     def _keep_pace(self, origin: str, rest: Rest) -> None:
-        """Send at the pace that it allows from now on, if it limits us again and again."""
+        """Give it a pace if it limits us again and again."""
         now = time.time()
         limit = self._shared.limited(origin, now, rest.until)
         if limit.times >= policy.LIMITED_IN_A_ROW and now - limit.since >= policy.LIMITED_FOR:

@@ -1,7 +1,7 @@
-"""Keys derived before there is anything to send: the pool of them, and who fills it in idle time.
+"""Prepared keys: keys derived in idle time, so that two thirds of a send's work are done before.
 
-A message to a reader needs a key pair that no other message had (RFC 8291 section 3.1), not one
-made after the editor's click. Derived beforehand, it leaves a third of the work to the send.
+Each message needs a key pair of its own (RFC 8291 section 3.1), but that may be made before the
+editor's click. `Pool` keeps the keys, `Filler` derives them.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from service.store.records import BUCKET
 from workers.sending import wire
 from workers.sending.wire import PreparedKey
 
-_STRETCH: Final = 64  # buckets that a worker looks at in one go; the next one takes others
-_REST: Final = 3.0  # seconds until it is looked again whether there is something to derive
-_LEAST_REST: Final = 20  # and at least so many times as long as looking took
+_STRETCH: Final = 64  # buckets that a worker looks at together; the next worker takes others
+_REST: Final = 3.0  # seconds between two looks for keys to derive, but
+_LEAST_REST: Final = 20  # at least this many times as long as the last look took
 _NONCE: Final = 12  # bytes
-_BITMAP: Final = BUCKET // 8  # bytes: of whom in the bucket there are keys
+_BITMAP: Final = BUCKET // 8  # bytes; a bit for each subscription in the bucket that has a key
 _KEY: Final = struct.Struct("8s64s32s")
 
 
 class Pool:
     """The keys that are ready. Each is handed out once, whatever is killed, lost or restored.
 
-    Before the first message to somebody of a bucket: `keys = pool.take(partition, bucket)`.
-    For each message: `key = keys.pop(number, None)`; good if `key.fits(p256dh, auth)`, and then
-    only for this one. At the end what was not popped may go back: `pool.put_back(…, keys)`.
-    Both together are 0.6 ms of work: worth it for eight messages to a bucket, not for fewer.
+    Before the first message to a bucket, call `keys = pool.take(partition, bucket)`. For each
+    message, `key = keys.pop(number, None)`; use it, for this message only, if it
+    `fits(p256dh, auth)`. At the end, `pool.put_back(…, keys)` gives back the unused keys. Taking
+    and giving back cost 0.6 ms, which is worth it from eight messages per bucket on.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -50,10 +50,10 @@ class Pool:
         self._cipher = AESGCM(runtime.tokens.preparing_key)
 
     def take(self, partition: int, bucket: int) -> dict[int, PreparedKey]:
-        """Take what is ready for the subscriptions `bucket * BUCKET` on, by their numbers.
+        """Take the keys that are ready for a bucket of subscriptions, by their numbers.
 
-        It is then the caller's: it is in no store any more, and a kill loses it. A key may have
-        been made for keys that the reader has changed since.
+        The store has them no longer, so a kill loses them. The reader may have changed their own
+        keys since one was made: see `PreparedKey.fits`.
         """
         sealed = self._prepared.take(partition, bucket) if self.enabled else None
         if sealed is None:
@@ -63,7 +63,7 @@ class Pool:
                 sealed[:_NONCE], sealed[_NONCE:], _name(partition, bucket)
             )
         except InvalidTag:
-            return {}  # of another SECRET_KEY, or another bucket
+            return {}  # sealed under another SECRET_KEY, or for another bucket
         return dict(
             zip(
                 numbers_in(int.from_bytes(packed[:_BITMAP], "big"), BUCKET, bucket * BUCKET),
@@ -73,18 +73,18 @@ class Pool:
         )
 
     def put_back(self, partition: int, bucket: int, keys: dict[int, PreparedKey]) -> bool:
-        """Let others have `keys`, none of which was used. They are taken out of `keys`.
+        """Give back unused keys, and empty `keys`.
 
-        False where there are others by now, or Redis cannot take them: then they are lost.
+        False if the bucket has other keys by now, or Redis cannot take them: they are then lost.
         """
         mine = dict(keys)
-        keys.clear()  # first: whatever happens next, they are not put back a second time
+        keys.clear()  # first, so that they are never put back twice, whatever happens next
         with suppress(RedisError):
             return bool(mine) and self.store(partition, bucket, mine)
         return False
 
     def store(self, partition: int, bucket: int, keys: Mapping[int, PreparedKey]) -> bool:
-        """Keep keys as `put_back` does; `RedisError` where that cannot be done now."""
+        """Store keys as `put_back` does; `RedisError` if Redis cannot take them."""
         bits = 0
         for number in keys:
             bits |= 1 << BUCKET - 1 - number % BUCKET
@@ -97,15 +97,15 @@ class Pool:
 
 
 def _name(partition: int, bucket: int) -> bytes:
-    """Return what a bucket's keys are sealed to, so that they open nowhere else."""
+    """Return the associated data of a bucket's keys: they open in no other bucket."""
     return struct.pack(">BI", partition, bucket)
 
 
 class Filler:
-    """Fills the pool in a thread of a worker, while that has no job and nothing is being sent.
+    """Fills the pool in a thread of a worker while it has no job and nothing is being sent.
 
-    It gives way within one derivation (0.1 ms) to a job of this process, and within a bucket
-    (30 ms) to a notification that becomes active anywhere.
+    It stops for a job of this process within one derivation (0.1 ms), and for a notification that
+    becomes active anywhere within one bucket (30 ms).
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -118,18 +118,18 @@ class Filler:
         self._thread = threading.Thread(target=self._run, name="prepare keys", daemon=True)
 
     def start(self) -> None:
-        """Begin; where it is switched off, give the memory back instead."""
+        """Begin; with PREPARE_KEYS off, delete the prepared keys instead."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; whoever ends the process need not wait for more than this."""
+        """End; waits at most 0.1 s."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(0.1)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Keep out of the way of what runs meanwhile."""
+        """Pause while the caller works."""
         self._at_work.set()
         try:
             yield
@@ -137,7 +137,7 @@ class Filler:
             self._at_work.clear()
 
     def _run(self) -> None:
-        if sys.platform == "linux":  # elsewhere priorities are those of processes only
+        if sys.platform == "linux":  # elsewhere only a process has a priority
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         while not self._ended.is_set():
             began = time.monotonic()
@@ -151,7 +151,7 @@ class Filler:
                 self._ended.wait(max(_REST, _LEAST_REST * (time.monotonic() - began)))
 
     def _go_round(self) -> int:
-        """Look at as many buckets as there are; return how many keys were derived."""
+        """Look at each bucket once; return how many keys were derived."""
         derived = 0
         for partition in self._prepared.partitions:
             looked_at, buckets = 0, 1
@@ -169,12 +169,12 @@ class Filler:
             for bucket, bitmap, count in zip(stretch, readers, ready, strict=True)
             if bitmap.bit_count() > count
         ]
-        # In an order of its own: where others fill the same stretch, few are derived twice.
+        # In random order, so that workers that fill the same stretch derive few keys twice.
         random.shuffle(lacking)
         return sum(self._fill(partition, bucket, bitmap) for bucket, bitmap in lacking)
 
     def _fill(self, partition: int, bucket: int, readers: int) -> int:
-        """Derive what a bucket lacks; return how many keys that was."""
+        """Derive the keys that a bucket lacks; return how many."""
         if not self._may_go_on():
             return 0
         kept = self._pool.take(partition, bucket)
@@ -188,7 +188,7 @@ class Filler:
             if key is not None and key.fits(record.p256dh, record.auth):
                 keys[number] = key
             elif not self._interrupted:
-                with suppress(ValueError):  # checked when they were stored; skipped all the same
+                with suppress(ValueError):  # never, as keys are checked when they are stored
                     keys[number] = wire.derive(record.p256dh, record.auth)
                     derived += 1
         stored = keys and self._pool.store(partition, bucket, keys)

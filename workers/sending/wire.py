@@ -1,4 +1,4 @@
-"""What goes over the wire: message encryption (RFC 8291), VAPID (RFC 8292), request headers."""
+"""The wire format: message encryption (RFC 8291), VAPID (RFC 8292), request headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from service.model.keys import VapidKey, b64url, mac
 from service.model.notifications import MAX_PLAINTEXT, MAX_TTL, MIN_TTL
 
-# RFC 8292 section 2 allows 24 h, which a service whose clock is a little behind ours refuses.
+# Seconds. RFC 8292 section 2 allows 24 h, but a push service with a slow clock refuses that.
 VAPID_LIFETIME: Final = 12 * 3600
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -25,41 +25,36 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 _CURVE: Final = ec.SECP256R1()
 _ECDH: Final = ec.ECDH()
 _ES256: Final = ec.ECDSA(SHA256())
-# Of RFC 8188's header, what follows the salt, and the first byte of the key: uncompressed.
+# The part of RFC 8188's header after the salt, and the first byte of the key: uncompressed.
 _RECORD_SIZE_AND_KEY: Final = (4096).to_bytes(4, "big") + b"\x41\x04"
 _LAST_RECORD: Final = b"\x02"  # the delimiter
 _JWT_HEADER: Final = b64url(b'{"typ":"JWT","alg":"ES256"}')
 
 
 class PreparedKey(NamedTuple):
-    """One message's agreement with one subscription: our public key, input keying material.
+    """The key agreement for one message to one subscription (RFC 8291 section 3.1)."""
 
-    It is good for a single message (RFC 8291 section 3.1). `reader` says in eight bytes for
-    whose keys it was made, `public` leaves out the 0x04 it begins with, `keying_material` is the
-    IKM of RFC 8291 section 3.4.
-    """
-
-    reader: bytes
-    public: bytes
-    keying_material: bytes
+    reader: bytes  # eight bytes that tell the reader's keys from others
+    public: bytes  # our public key without its first byte, 0x04
+    keying_material: bytes  # the IKM of RFC 8291 section 3.4
 
     def fits(self, p256dh: bytes, auth: bytes) -> bool:
-        """Whether it was made for these keys; a subscription may have got others since."""
+        """Whether it was made for these keys; a subscription may have new ones since."""
         return self.reader == _reader(p256dh, auth)
 
 
 def encrypt(plaintext: bytes, p256dh: bytes, auth: bytes) -> bytes:
-    """Encrypt one message for one subscription, with a key pair made now; see `derive`, `seal`."""
+    """Encrypt one message for one subscription with a new key pair: `derive`, then `seal`."""
     return seal(plaintext, derive(p256dh, auth))
 
 
 def derive(
     p256dh: bytes, auth: bytes, *, key_pair: ec.EllipticCurvePrivateKey | None = None
 ) -> PreparedKey:
-    """Agree on a key with a subscription, for one message: most of what encryption costs.
+    """Agree on a key with a subscription for one message; most of the cost of encryption.
 
-    The key pair is a parameter only for the RFC's test vector. `ValueError` for keys that no
-    browser makes.
+    `key_pair` is a parameter only for the RFC's test vector. `ValueError`: no browser makes such
+    keys.
     """
     theirs = _load(p256dh, auth)
     (key,) = _agree([(p256dh, auth)], [theirs], [key_pair or ec.generate_private_key(_CURVE)])
@@ -67,10 +62,10 @@ def derive(
 
 
 def derive_all(readers: Sequence[tuple[bytes, bytes]]) -> list[PreparedKey | None]:
-    """Do as `derive` does for many subscriptions, given by p256dh and auth; None for `ValueError`.
+    """Derive keys for many subscriptions, given by p256dh and auth; None where `derive` raises.
 
-    Each step is taken for all of them before the next, so that its code is in the processor's
-    caches: amid a fan-out that takes a quarter less (decision 36).
+    Each step is taken for all of them before the next, so that its code stays in the processor's
+    caches. During a fan-out that takes a quarter less time (decision 36).
     """
     theirs = [_loaded(p256dh, auth) for p256dh, auth in readers]
     known = [(reader, key) for reader, key in zip(readers, theirs, strict=True) if key is not None]
@@ -100,7 +95,7 @@ def _agree(
     theirs: Sequence[ec.EllipticCurvePublicKey],
     ours: Sequence[ec.EllipticCurvePrivateKey],
 ) -> list[PreparedKey]:
-    """Agree with each reader, whose public key is `theirs`, by a key pair of `ours`."""
+    """Agree with each reader, who has the public key in `theirs`, by a key pair of `ours`."""
     publics = [
         pair.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         for pair in ours
@@ -117,9 +112,9 @@ def _agree(
 
 
 def seal(plaintext: bytes, prepared: PreparedKey, *, salt: bytes | None = None) -> bytes:
-    """Return the whole `aes128gcm` body, a single record (RFC 8188 section 2), of a message.
+    """Return the `aes128gcm` body of a message, a single record (RFC 8188 section 2).
 
-    `salt` is one of `salts`, or made here. `ValueError` for more than `MAX_PLAINTEXT` bytes.
+    `salt` is one of `salts`, or made here. `ValueError`: more than `MAX_PLAINTEXT` bytes.
     """
     if len(plaintext) > MAX_PLAINTEXT:
         raise ValueError(f"a message must not be longer than {MAX_PLAINTEXT} bytes")
@@ -133,9 +128,9 @@ def seal(plaintext: bytes, prepared: PreparedKey, *, salt: bytes | None = None) 
 
 
 def salts() -> Iterator[bytes]:
-    """Return salts without end, for the process that made this: no other may use them as well.
+    """Yield salts without end; two processes must not share the iterator.
 
-    The system is asked for 256 at a time: each time costs as much as two steps of HKDF.
+    It reads random bytes for 256 salts at a time, as each read costs as much as two steps of HKDF.
     """
     while True:
         some = os.urandom(256 * 16)
@@ -144,14 +139,15 @@ def salts() -> Iterator[bytes]:
 
 
 def _reader(p256dh: bytes, auth: bytes) -> bytes:
-    """Return what tells a reader's keys from others, in eight bytes."""
+    """Return eight bytes that tell a reader's keys from others."""
     return p256dh[1:5] + auth[:4]
 
 
 class VapidSigner:
-    """Makes the Authorization headers of one VAPID key, each used again for half its life.
+    """Makes the Authorization headers of one VAPID key, and uses each for half its life.
 
-    Services encourage reuse (RFC 8292 section 5) and a signature takes as long as a key agreement.
+    Push services encourage reuse (RFC 8292 section 5), and a signature takes as long as a key
+    agreement.
     """
 
     def __init__(self, key: VapidKey, subject: str) -> None:
@@ -162,7 +158,7 @@ class VapidSigner:
     def header(self, origin: str, now: float) -> str:
         """Return the value of Authorization for endpoints of `origin`; `now` in Unix seconds."""
         made_at, value = self._made.get(origin, (math.inf, ""))
-        # A clock set back leaves a token made in its future, which may be good for over 24 h.
+        # After a clock was set back, a kept token would count as valid for more than 24 h.
         if not 0 <= now - made_at < VAPID_LIFETIME / 2:
             value = f"vapid t={self._token(origin, now)}, k={b64url(self._key.public)}"
             self._made[origin] = now, value
@@ -176,18 +172,18 @@ class VapidSigner:
 
 
 def collapse_topic(key: bytes, name: str) -> str:
-    """Return the header `Topic` under which pushes called `name` replace one another.
+    """Return the `Topic` header, under which messages called `name` replace one another.
 
-    Keyed, since the push service sees it. 32 characters are the most that RFC 8030 section 5.4
-    allows; Apple decodes them as base64url, so 24 bytes come out without a remainder.
+    It depends on a secret key, because the push service sees it. RFC 8030 section 5.4 allows at
+    most 32 characters, and Apple decodes them as base64url, so they stand for 24 whole bytes.
     """
     return b64url(mac(key, b"Topic: " + name.encode())[:24])
 
 
 def headers(authorization: str, time_left: float, urgency: str, topic: str) -> Headers:
-    """Return the headers of a push: the same for all recipients at one origin.
+    """Return the headers of a message, which are the same for all recipients at one origin.
 
-    `time_left` is in seconds until the notification's deadline, `topic` a `collapse_topic`.
+    `time_left` is in seconds until the notification's deadline; `topic` is a `collapse_topic`.
     """
     return (
         ("ttl", str(int(min(max(time_left, MIN_TTL), MAX_TTL)))),

@@ -37,6 +37,8 @@ from tests.support.newsroom import (
     push_service_of,
 )
 
+pytestmark = pytest.mark.processes
+
 # At the desk --------------------------------------------------------------------------------------
 
 

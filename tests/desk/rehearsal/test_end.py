@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from service.local import rehearsal
 from service.local.rehearsal import Rehearsal
 from tests.support.installation import Installation, wait_until
@@ -26,6 +28,8 @@ from tests.support.newsroom import (
     running,
 )
 from tests.support.push_service import PushService
+
+pytestmark = pytest.mark.processes
 
 # The end ------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import pytest
 import redis
 
 from service.config import Config
@@ -26,6 +27,8 @@ from tests.support.prepared_keys import READERS, fill, publics, take_all
 from tests.support.redis_server import Proxy, RedisServer
 from workers.sending.prepared_keys import Filler, Pool
 from workers.sending.wire import PreparedKey
+
+pytestmark = pytest.mark.processes
 
 
 def use_keys(into: Path) -> None:
