@@ -30,25 +30,23 @@ for _, result in ipairs(results) do
   if result.wakes > 0 and result.wakes < next_quarter then return next_quarter end
 end
 
-local function record(number)
-  local counts = leased or redis.call('GETBIT', audience, number) == 1
-  return counts and redis.call('SETBIT', done, number, 1) == 0
-end
-
-local function mark(result, number)
-  if result.outcome == 'gone' then redis.call('SETBIT', gone, number, 1) end
-  for _, one in ipairs(result.marks) do redis.call('SETBIT', KEYS[one.bitmap], number, one.bit) end
-end
-
 for i, result in ipairs(results) do
+  local bits = {}
+  for j, mark in ipairs(result.marks) do bits[j] = {key = KEYS[mark.bitmap], bit = mark.bit} end
+  if result.outcome == 'gone' then bits[#bits + 1] = {key = gone, bit = 1} end
+
   local numbers, new = ARGV[7 + i], {}
   for at = 1, #numbers, 4 do
     local number = struct.unpack('>I4', numbers, at)
-    local is_new = record(number)
+    local counts = leased or redis.call('GETBIT', audience, number) == 1
+    local is_new = counts and redis.call('SETBIT', done, number, 1) == 0
     if is_new then new[#new + 1] = string.sub(numbers, at, at + 3) end
     -- An alert is held only for recipients who had no outcome yet.
-    if is_new or result.wakes == 0 then mark(result, number) end
+    if is_new or result.wakes == 0 then
+      for _, one in ipairs(bits) do redis.call('SETBIT', one.key, number, one.bit) end
+    end
   end
+
   if #new > 0 then
     redis.call('HINCRBY', state, result.outcome .. ' ' .. result.service, #new)
     for _, tally in ipairs(result.tallies) do redis.call('HINCRBY', state, tally, #new) end
@@ -60,7 +58,7 @@ for i, result in ipairs(results) do
       end
     end
   end
-  for _, one in ipairs(result.marks) do redis.call('EXPIRE', KEYS[one.bitmap], one.kept) end
+  for _, mark in ipairs(result.marks) do redis.call('EXPIRE', KEYS[mark.bitmap], mark.kept) end
   if result.wakes > 0 then redis.call('ZADD', wakes, result.wakes, result.wakes) end
 end
 redis.call('EXPIRE', responses, responses_kept)
