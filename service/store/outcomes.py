@@ -25,7 +25,7 @@ from service.model.retention import (
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
 from service.store.gone import due_key, responses_key
-from service.store.held_alerts import NOTHING, Brought, held_key, wakes_key
+from service.store.held_alerts import NOTHING, WaveDelivery, held_key, wakes_key
 from service.store.scripts import NOW, lua
 
 
@@ -38,7 +38,7 @@ class Result(NamedTuple):
     revision: int | None = None  # of the text that was accepted; None: no correction will ask
     wakes: int = 0  # quarter hour in which these readers wake, if the alert is held for them
     is_held: bool = False
-    brought: Brought = NOTHING  # what a wave delivered to them
+    delivery: WaveDelivery = NOTHING  # what a wave delivered to them
 
 
 Results: TypeAlias = Mapping[Result, Sequence[int]]
@@ -85,7 +85,7 @@ class Outcomes:
         places: dict[str, int] = {}  # bitmaps by their place in KEYS, counted from 1
 
         def marks(result: Result, wakes: int) -> list[dict[str, int]]:
-            alerts, held, _ = result.brought
+            alerts, held, _ = result.delivery
             accepted = alerts if held else [(id, result.revision)]
             bits = [
                 (part_key(part, one, f"accepted:{revision}"), 1, ACCEPTED_KEPT)
@@ -116,7 +116,7 @@ class Outcomes:
                     "base": one.base,
                     "wakes": wakes,
                     "marks": marks(one, wakes),
-                    "tallies": one.brought.tallies,
+                    "tallies": one.delivery.tallies,
                 }
             )
         args: list[EncodableT] = [str(batch), worker, lease_ms]

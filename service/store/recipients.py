@@ -127,7 +127,7 @@ class Recipients:
             total += cast(int, self._waiting(keys=keys))
         return total
 
-    def told(
+    def received(
         self, partition: int, numbers: Sequence[int], alerts: Iterable[Notification]
     ) -> dict[int, list[Notification]]:
         """Return by reader which of these alerts their push service accepted."""
