@@ -43,7 +43,7 @@ def words(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_one_line_says_that_all_push_services_are_well(installation: Installation) -> None:
-    assert words(stoppress(installation)) == "All push services take messages."
+    assert words(stoppress(installation)) == "All push services accept messages."
 
 
 def test_rests_paces_and_doubts_are_listed_in_plain_words(installation: Installation) -> None:
@@ -53,12 +53,14 @@ def test_rests_paces_and_doubts_are_listed_in_plain_words(installation: Installa
     services.pace(GOOGLE, Pace(1000, now - 7200))
     services.doubt(MOZILLA, now - 7200)
     shown = words(stoppress(installation))
-    assert f"{GOOGLE} 2 h limiting us: it is sent 1,000 messages a minute" in shown
-    assert f"{APPLE} 10 min failing (503), and tried again in 17 min" in shown
-    assert f"{MOZILLA} 10 min refusing our signature, and being tried" in shown
+    assert f"{GOOGLE} 2 h limiting us: it gets 1,000 messages a minute" in shown
+    assert f"{APPLE} 10 min failing (503); next attempt in 17 min" in shown
+    assert f"{MOZILLA} 10 min rejecting our signature; trying again now" in shown
     decide = f"decide at {installation.config.public_url}/desk/"
     # A line may end within the address.
-    assert f"0 readers are gone: {decide}".replace(" ", "") in shown.replace(" ", "")
+    assert f"reported 0 readers gone, which we doubt: {decide}".replace(" ", "") in shown.replace(
+        " ", ""
+    )
 
 
 @pytest.mark.parametrize("origin", [MOZILLA, "nonsense"])
@@ -71,7 +73,7 @@ def test_only_a_push_service_with_a_rest_or_a_pace_is_released(
     refused = stoppress(installation, "release", origin)
     assert refused.returncode == 1
     assert refused.stderr.startswith("Error: ")
-    assert refused.stderr.endswith("stoppress services shows which do\n")
+    assert refused.stderr.endswith("stoppress services lists those that do\n")
     assert (list(services.resting()), services.released()) == ([APPLE], {})
 
 
@@ -82,7 +84,7 @@ def test_release_ends_rest_and_pace_and_the_history_of_limits(installation: Inst
     services.pace(GOOGLE, Pace(1000, now))
     services.pace(APPLE, Pace(1000, now))
     released = stoppress(installation, "release", f"{GOOGLE}/")
-    assert released.stdout.startswith(f"{GOOGLE} is sent to again"), released.stderr
+    assert released.stdout.startswith(f"Sending to {GOOGLE} again"), released.stderr
     assert services.resting() == {}
     assert list(services.paced()) == [APPLE]
     assert services.limited(GOOGLE, now, now).times == 1, "counted anew"

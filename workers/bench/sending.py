@@ -87,7 +87,7 @@ def _peers(bench: Bench, ours: BenchInstallation) -> tuple[dict[str, peers.Measu
     """Make the other senders ready; figures of those that are not here say why."""
     ready: dict[str, peers.Measure] = {}
     absent = []
-    for name, make_ready in peers.PEERS.items() if bench.peers else ():
+    for name, make_ready in bench.peers.items():
         try:
             ready[name] = make_ready(ours, bench)
         except peers.Absent as why:  # noqa: PERF203 (three of them)
