@@ -161,7 +161,7 @@ def part_key(partition: int, id: int, what: str = "") -> str:
     return f"{{{partition}}}:n:{id}{what and ':' + what}"
 
 
-class Sending:
+class Batches:
     """The batches of all sends: laid out, leased, given back, closed."""
 
     def __init__(self, redis: Redis, partitions: int) -> None:

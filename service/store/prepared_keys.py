@@ -104,7 +104,7 @@ def counter_key(partition: int) -> str:
     return f"{{{partition}}}:k"
 
 
-class Prepared:
+class PreparedKeys:
     """Sealed keys by bucket; each is handed out once, to one caller."""
 
     def __init__(self, redis: Redis, partitions: int) -> None:

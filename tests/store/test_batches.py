@@ -52,7 +52,7 @@ def planned(publishing: Publishing, dispatch: Dispatch) -> int:
 
 
 def claimed(store: Store, id: int, worker: str, lease_ms: int) -> Claim:
-    claim = store.sending.claim(id, 0, worker, lease_ms)
+    claim = store.batches.claim(id, 0, worker, lease_ms)
     assert claim is not None
     return claim
 
@@ -65,16 +65,16 @@ def test_a_batch_is_held_by_one_worker_until_its_lease_ends(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = planned(publishing, dispatch)
-    claim = store.sending.claim(id, 0, "first", LEASE_MS)
+    claim = store.batches.claim(id, 0, "first", LEASE_MS)
     assert claim is not None
     batch = claim.batch
-    assert store.sending.claim(id, 0, "second", LEASE_MS) is None
+    assert store.batches.claim(id, 0, "second", LEASE_MS) is None
     time.sleep(LEASE_MS / 1000 + 0.05)
     assert claimed(store, id, "second", LEASE_MS).batch == batch
     assert not store.outcomes.record(id, batch, "first", LEASE_MS, {})
     assert store.outcomes.record(id, batch, "second", LEASE_MS, {})
-    assert not store.sending.release(id, batch, "first", wait_ms=None)
-    assert store.sending.release(id, batch, "second", wait_ms=None)
+    assert not store.batches.release(id, batch, "first", wait_ms=None)
+    assert store.batches.release(id, batch, "second", wait_ms=None)
 
 
 def test_a_late_checkpoint_counts_but_only_who_had_no_outcome_yet(
@@ -83,14 +83,14 @@ def test_a_late_checkpoint_counts_but_only_who_had_no_outcome_yet(
     id = planned(publishing, dispatch)
     batch = claimed(store, id, "first", 50).batch
     time.sleep(0.1)
-    store.sending.claim(id, 0, "second", LEASE_MS)
+    store.batches.claim(id, 0, "second", LEASE_MS)
     accepted, gone = (Result(outcome, "google", 1) for outcome in (Outcome.ACCEPTED, Outcome.GONE))
     store.outcomes.record(id, batch, "second", LEASE_MS, {accepted: list(range(500))})
     store.outcomes.record(
         id, batch, "first", LEASE_MS, {accepted: list(range(400, 600)), gone: [600, 0]}
     )
     assert counts(store, id) == {"accepted": 600, "gone": 1}
-    store.sending.release(id, batch, "second", wait_ms=0)
+    store.batches.release(id, batch, "second", wait_ms=0)
     assert claimed(store, id, "third", LEASE_MS).pending == list(range(601, 1000))
 
 
@@ -103,7 +103,7 @@ def test_nothing_is_closed_under_a_live_lease_and_nothing_is_counted_after_closi
     assert publishing.get(id).finished_at is None, "what is under way is still counted"
     result = {Result(Outcome.ACCEPTED, "google", 1): list(range(300))}
     store.outcomes.record(id, batch, "worker", LEASE_MS, result)
-    store.sending.release(id, batch, "worker", wait_ms=0)
+    store.batches.release(id, batch, "worker", wait_ms=0)
     dispatch.advance(id)
     final = {"accepted": 300, "cancelled": 700}
     assert counts(store, id) == final
@@ -113,7 +113,7 @@ def test_nothing_is_closed_under_a_live_lease_and_nothing_is_counted_after_closi
     )
     assert counts(store, id) == final
     assert store.audiences.count(Audience(everyone=True)) == 1000
-    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+    assert store.batches.claim(id, 0, "worker", LEASE_MS) is None
 
 
 def test_what_was_cancelled_never_ends_as_sent(
@@ -121,7 +121,7 @@ def test_what_was_cancelled_never_ends_as_sent(
 ) -> None:
     id = planned(publishing, dispatch)
     store.notifications.move(id, State.CANCELLED, possible_from=[State.SENDING])
-    store.sending.close(id, 0, Outcome.CANCELLED)
+    store.batches.close(id, 0, Outcome.CANCELLED)
     # A clock that had read the state a moment before finishes what it takes for sent.
     progress, history = store.outcomes.progress(id), store.notifications.history()
     store.notifications.finish(id, State.SENT, time.time(), progress, history)
@@ -186,9 +186,9 @@ def test_a_finished_send_leaves_its_counts_and_no_bitmap(
 ) -> None:
     id = planned(publishing, dispatch)
     apple = Result(Outcome.ACCEPTED, "apple", 1)
-    while (claim := store.sending.claim(id, 0, "worker", LEASE_MS)) is not None:
+    while (claim := store.batches.claim(id, 0, "worker", LEASE_MS)) is not None:
         store.outcomes.record(id, claim.batch, "worker", LEASE_MS, {apple: claim.pending})
-        store.sending.release(id, claim.batch, "worker", wait_ms=None)
+        store.batches.release(id, claim.batch, "worker", wait_ms=None)
     dispatch.advance(id)
     dispatch.advance(id)
     assert publishing.get(id).state is State.SENT
@@ -203,8 +203,8 @@ def test_a_batch_given_back_comes_up_again_when_it_is_due_with_its_retries(
     id = planned(publishing, dispatch)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     retry = {3: Retry(attempts=2, at=int(time.time() * 1000) + 200)}
-    store.sending.release(id, batch, "worker", wait_ms=200, retries=retry, undone=1000)
-    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+    store.batches.release(id, batch, "worker", wait_ms=200, retries=retry, undone=1000)
+    assert store.batches.claim(id, 0, "worker", LEASE_MS) is None
     time.sleep(0.25)
     again = claimed(store, id, "other", LEASE_MS)
     assert (again.batch, again.retries) == (batch, retry)
@@ -218,13 +218,13 @@ def test_a_batch_of_which_more_is_left_than_its_worker_knows_is_due_at_once(
     accepted = {Result(Outcome.ACCEPTED, "", 0): list(range(600))}
     store.outcomes.record(id, batch, "worker", LEASE_MS, accepted)
     store.redis.setbit(part_key(0, id, "done"), 7, 0)
-    store.sending.release(id, batch, "worker", wait_ms=60_000, undone=400)
+    store.batches.release(id, batch, "worker", wait_ms=60_000, undone=400)
     again = claimed(store, id, "worker", LEASE_MS)
     assert again.pending == [7, *range(600, 1000)]
-    store.sending.release(id, batch, "worker", wait_ms=None)
+    store.batches.release(id, batch, "worker", wait_ms=None)
     assert claimed(store, id, "worker", LEASE_MS).pending == again.pending, "it is not finished"
-    store.sending.release(id, batch, "worker", wait_ms=60_000, undone=401)
-    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None, "the worker knows of all"
+    store.batches.release(id, batch, "worker", wait_ms=60_000, undone=401)
+    assert store.batches.claim(id, 0, "worker", LEASE_MS) is None, "the worker knows of all"
 
 
 def test_a_recipient_without_outcome_and_batch_gets_a_batch_again(
@@ -233,7 +233,7 @@ def test_a_recipient_without_outcome_and_batch_gets_a_batch_again(
     id = planned(publishing, dispatch)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     dispatch.advance(id)
-    assert store.sending.look(id, 0).due == 0, "a worker holds it"
+    assert store.batches.look(id, 0).due == 0, "a worker holds it"
     store.outcomes.record(
         id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): list(range(990))}
     )
@@ -271,7 +271,7 @@ def test_planning_twice_changes_nothing(
     dispatch.plan(publishing.get(id))
     assert store.outcomes.progress(id).recipients == 1000
     assert counts(store, id) == {"accepted": 3}
-    assert store.sending.claim(id, 0, "other", LEASE_MS) is None
+    assert store.batches.claim(id, 0, "other", LEASE_MS) is None
 
 
 def test_what_was_cancelled_before_it_was_planned_is_never_planned(
@@ -283,7 +283,7 @@ def test_what_was_cancelled_before_it_was_planned_is_never_planned(
     dispatch.plan(publishing.get(id))
     assert publishing.get(id).state is State.CANCELLED
     assert store.outcomes.progress(id).recipients == 0
-    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+    assert store.batches.claim(id, 0, "worker", LEASE_MS) is None
 
 
 @given(st.lists(st.integers(0, 40_000), unique=True, max_size=400), st.integers(0, 5000))
