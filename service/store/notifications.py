@@ -364,11 +364,11 @@ class Notifications:
             "recipients": progress.recipients,
             "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
         }
-        if progress.brought:
-            report["brought"] = [[alert, *counts] for alert, counts in progress.brought.items()]
-        keys = [self._key(id), _ACTIVE, *map(self._key, progress.brought)]
+        if progress.delivered:
+            report["brought"] = [[alert, *counts] for alert, counts in progress.delivered.items()]
+        keys = [self._key(id), _ACTIVE, *map(self._key, progress.delivered)]
         args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT, history]
-        args += [count for counts in progress.brought.values() for count in counts]
+        args += [count for counts in progress.delivered.values() for count in counts]
         return bool(self._finish(keys=keys, args=args))
 
     def report(self, id: int) -> Progress | None:
@@ -379,8 +379,8 @@ class Notifications:
         report = json.loads(text)
         counts = {(Outcome(o), service): n for o, service, n in report["outcomes"]}
         rows = report.get("brought", ())  # only of waves
-        brought = {alert: (alone, together) for alert, alone, together in rows}
-        return Progress(report["recipients"], counts, brought)
+        delivered = {alert: (alone, together) for alert, alone, together in rows}
+        return Progress(report["recipients"], counts, delivered)
 
     # -- receipts --------------------------------------------------------------------------------
 

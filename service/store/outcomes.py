@@ -133,7 +133,7 @@ class Outcomes:
         """Return how far a notification has come."""
         recipients = 0
         outcomes: dict[tuple[Outcome, str], int] = {}
-        brought: dict[int, dict[str, int]] = {}
+        delivered: dict[int, dict[str, int]] = {}
         for partition in self._partitions:
             row = cast(dict[bytes, bytes], self._redis.hgetall(part_key(partition, id)))
             for field, value in row.items():
@@ -145,10 +145,10 @@ class Outcomes:
                     recipients += int(value)
                 elif ":" in name:
                     how, _, alert = name.partition(":")
-                    counts = brought.setdefault(int(alert), {"alone": 0, "together": 0})
+                    counts = delivered.setdefault(int(alert), {"alone": 0, "together": 0})
                     counts[how] += int(value)
         return Progress(
             recipients,
             outcomes,
-            {alert: (n["alone"], n["together"]) for alert, n in brought.items()},
+            {alert: (n["alone"], n["together"]) for alert, n in delivered.items()},
         )

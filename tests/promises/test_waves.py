@@ -121,7 +121,7 @@ def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
 
     reported = receipts(reading, push.received)
     (wave,) = publishing.waves(9)
-    assert publishing.progress(wave.id).brought == {ten: (0, 60), ferry: (40, 60)}
+    assert publishing.progress(wave.id).delivered == {ten: (0, 60), ferry: (40, 60)}
     for id, alone, together in ((ten, 0, 60), (ferry, 40, 60)):
         held = publishing.held(publishing.get(id))
         assert (held.waiting, held.alone, held.together) == (0, alone, together)
