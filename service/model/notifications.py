@@ -64,7 +64,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The readers whom a notification is for: all conditions together."""
+    """The readers of a notification; all conditions apply together."""
 
     everyone: bool = False  # or followers of `topics`
     topics: tuple[str, ...] = ()  # slugs; followers of any

@@ -1,4 +1,4 @@
--- Stores a correction, and gives its text to the recipients whom the alert has not reached yet.
+-- Stores a correction, and gives its text to the recipients that the alert has not reached yet.
 --
 -- Earlier corrections are cancelled, because their texts are out of date.
 --

@@ -258,7 +258,7 @@ class Notifications:
         correction: Notification,
         idempotency: IdempotencyRecord | None = None,
     ) -> dict[str, Any] | bool:
-        """Store a correction, and give its text to recipients whom `root` has not reached yet.
+        """Store a correction, and give its text to recipients that `root` has not reached yet.
 
         True; False if another correction came first; or the response of an idempotency record. A
         correction that is not to be sent is finished at once.

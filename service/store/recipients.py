@@ -1,4 +1,4 @@
-"""Recipients of each send: the audience as it was when sending began, and whom the send reached.
+"""Recipients of each send: the audience as it was when sending began, and who was reached.
 
 The keys are described in batches.py.
 """
@@ -31,7 +31,7 @@ return recipients
 """
 )
 
-# KEYS: state, audience, two scratch keys, live, gone; then the bitmaps of readers whom an earlier
+# KEYS: state, audience, two scratch keys, live, gone; then the bitmaps of readers that an earlier
 # text reached. Adds these readers to the audience of a correction, unless it is closed. Returns how
 # many recipients there are. The first write allocates.
 _FREEZE_REACHED = """
@@ -89,7 +89,7 @@ class Recipients:
     def freeze_reached(self, id: int, partition: int, root: int, revision: int) -> int:
         """Freeze the audience of a correction: readers who got a text of `root` before `revision`.
 
-        Another call adds readers whom the text has reached since. Returns how many there are now.
+        Another call adds readers that the text has reached since. Returns how many there are now.
         """
         kinds = ("", "audience", "scratch", "scratch:other")
         keys = [part_key(partition, id, what) for what in kinds]
