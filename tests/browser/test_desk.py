@@ -222,7 +222,7 @@ def test_an_alert_is_paused_corrected_and_resumed_by_keyboard_alone(
 def leased(installation: Installation, id: int) -> bool:
     """Whether workers still hold batches of an alert, so that more results may come."""
     store = installation.runtime.store
-    keys = [part_key(partition, id, "leases") for partition in store.sending.partitions]
+    keys = [part_key(partition, id, "leases") for partition in store.batches.partitions]
     return any(store.redis.exists(key) for key in keys)
 
 
@@ -283,7 +283,7 @@ def test_no_page_is_wider_than_a_phone(
     desk.emulate_media(color_scheme="dark" if dark else "light")
     id = installation.runtime.publishing.latest(1)[0].id
     origin = desk.url.split("/desk")[0]
-    installation.runtime.store.services.doubt("https://fcm.googleapis.com", 0.0)
+    installation.runtime.store.push_services.doubt("https://fcm.googleapis.com", 0.0)
     alert = f"/desk/alerts/{id}"
     for path in ("/", "/desk/", "/desk/new", alert, f"{alert}/correct", "/desk/nowhere"):
         desk.goto(origin + path)
@@ -298,7 +298,7 @@ def test_texts_have_enough_contrast_in_light_and_dark_mode(
     send_to_everyone(desk)
     id = installation.runtime.publishing.latest(1)[0].id
     origin, correction = desk.url.split("/desk")[0], f"/desk/alerts/{id}/correct"
-    installation.runtime.store.services.doubt("https://fcm.googleapis.com", 0.0)
+    installation.runtime.store.push_services.doubt("https://fcm.googleapis.com", 0.0)
     for scheme in ("light", "dark"):
         desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         for path in ("/", "/desk/", "/desk/new", f"/desk/alerts/{id}", correction):

@@ -225,7 +225,7 @@ def test_a_web_process_that_still_has_another_key_is_told_apart(installation: In
 def test_push_services_at_rest_or_in_doubt_are_named(environment: dict[str, str]) -> None:
     environment["SITE_URL"] = "https://127.0.0.2:1"
     runtime = Runtime.open(Config.read(environment))
-    services, now = runtime.store.services, time.time()
+    services, now = runtime.store.push_services, time.time()
     assert one(environment, "Push services").level == "ok"
     services.rest("https://fcm.googleapis.com", Rest(1, now - 300, now + 60, "credentials"))
     services.rest("https://web.push.apple.com", Rest(1, now - 300, now + 60, "503"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from service.cli import run
+from service.cli.main import settings as found_settings
 from service.config import ConfigError, settings
 from service.local.redis_server import (
     EmbeddedRedis,
@@ -244,10 +244,10 @@ def test_a_command_finds_the_keys_and_the_redis_that_stoppress_up_keeps(tmp_path
         for setting in settings():
             patch.delenv(setting.name.upper(), raising=False)
         patch.setenv("DATA_DIR", str(tmp_path))
-        found = run.settings()
+        found = found_settings()
         assert found.redis_url == embedded.url
         assert found.secret_key == kept["SECRET_KEY"]
         patch.setenv("SECRET_KEY", "the environment's own wins over it")
-        assert run.settings().secret_key == "the environment's own wins over it"
+        assert found_settings().secret_key == "the environment's own wins over it"
         patch.setenv("SECRET_KEY", "")
-        assert run.settings().secret_key == kept["SECRET_KEY"]
+        assert found_settings().secret_key == kept["SECRET_KEY"]

@@ -121,7 +121,7 @@ def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
 
     reported = receipts(reading, push.received)
     (wave,) = publishing.waves(9)
-    assert publishing.progress(wave.id).brought == {ten: (0, 60), ferry: (40, 60)}
+    assert publishing.progress(wave.id).delivered == {ten: (0, 60), ferry: (40, 60)}
     for id, alone, together in ((ten, 0, 60), (ferry, 40, 60)):
         held = publishing.held(publishing.get(id))
         assert (held.waiting, held.alone, held.together) == (0, alone, together)
@@ -381,7 +381,7 @@ def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client
     publishing.wake_readers(morning * QUARTER, "https://paper.example")
     (wave,) = publishing.waves(9)
     runtime.dispatch.plan(wave)
-    under_way = runtime.store.sending.claim(wave.id, 0, "a test ", 60_000)
+    under_way = runtime.store.batches.claim(wave.id, 0, "a test ", 60_000)
     assert under_way is not None
     correction = publishing.correct(
         id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
@@ -391,7 +391,7 @@ def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client
     delivery = WaveDelivery(((id, 0),), (id,), (id,))
     came = {Result(Outcome.ACCEPTED, "google", 1, 0, delivery=delivery): under_way.pending}
     runtime.store.outcomes.record(wave.id, under_way.batch, "a test ", 60_000, came)
-    runtime.store.sending.release(wave.id, under_way.batch, "a test ", wait_ms=None)
+    runtime.store.batches.release(wave.id, under_way.batch, "a test ", wait_ms=None)
     runtime.dispatch.advance(wave.id)
     hold(runtime, correction, {})
     assert publishing.progress(correction).of(Outcome.ACCEPTED) == 10

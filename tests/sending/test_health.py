@@ -23,7 +23,7 @@ READER = SubscriptionId(0, 1)
 def worker(store: Store) -> Health:
     """Return the health as one worker sees it; another call makes another worker."""
     return Health(
-        store.services, WINDOW, lambda _origin: 9999, lambda _ids: False, lambda _origin: 0
+        store.push_services, WINDOW, lambda _origin: 9999, lambda _ids: False, lambda _origin: 0
     )
 
 
@@ -136,10 +136,10 @@ def test_a_push_service_rests_after_eight_failures_in_a_row(store: Store) -> Non
     for _ in range(3):
         start(one, service, 8)
         fail(one, service, 7)
-        assert store.services.resting() == {}
+        assert store.push_services.resting() == {}
         answer(one, service, 1)
     let_fail(one, service)
-    assert store.services.resting()[ORIGIN].why == "503"
+    assert store.push_services.resting()[ORIGIN].why == "503"
     assert one.rests_until(one.of(OTHER, "mozilla")) == 0, "the others go on"
 
 
@@ -149,7 +149,7 @@ def test_an_unreachable_push_service_rests_at_once_and_longer_each_time(store: S
     for attempts in range(1, 4):
         one.unreachable(ORIGIN)
         one.unreachable(ORIGIN)  # another failure during a rest changes nothing
-        rest = store.services.resting()[ORIGIN]
+        rest = store.push_services.resting()[ORIGIN]
         assert (rest.attempts, rest.why) == (attempts, "no answer")
         wait_for_the_end_of(one, service)
     assert two.of(ORIGIN, "apple").rest is not None, "all workers see it"
@@ -165,7 +165,7 @@ def test_messages_need_room_in_connections_which_is_asked_once_per_look(
         asked.append(origin)
         return 3
 
-    one = Health(store.services, WINDOW, room, lambda _ids: False, lambda _origin: 0)
+    one = Health(store.push_services, WINDOW, room, lambda _ids: False, lambda _origin: 0)
     service = one.of(ORIGIN, "apple")
     assert start(one, service) == 3
     assert asked == [ORIGIN]
@@ -208,7 +208,7 @@ def test_failures_during_a_rest_do_not_lengthen_it(store: Store) -> None:
     until = one.rests_until(mine)
     fail(two, theirs, 16)
     assert one.rests_until(mine) == until
-    rest = store.services.resting()[ORIGIN]
+    rest = store.push_services.resting()[ORIGIN]
     assert (rest.attempts, rest.until) == (1, until), "the first worker's rest counts"
 
 
@@ -220,7 +220,7 @@ def test_after_a_rest_one_message_at_a_time_is_tried(store: Store) -> None:
     assert start(one, service) == 1
     fail(one, service, 1)
     assert one.rests_until(service) > time.time(), "one failure is enough now"
-    assert store.services.resting()[ORIGIN].attempts == 2
+    assert store.push_services.resting()[ORIGIN].attempts == 2
 
 
 def test_one_answer_ends_a_rest_for_all_workers(store: Store) -> None:
@@ -231,7 +231,7 @@ def test_one_answer_ends_a_rest_for_all_workers(store: Store) -> None:
     wait_for_the_end_of(one, mine)
     assert start(two, theirs) == 1
     answer(two, theirs, 1)
-    assert store.services.resting() == {}
+    assert store.push_services.resting() == {}
     one.refresh()
     two.refresh()
     assert start(one, mine) == 16
@@ -246,7 +246,7 @@ def test_one_answer_ends_a_rest_for_all_workers(store: Store) -> None:
 
 def test_two_workers_share_a_pace_and_never_exceed_it(store: Store) -> None:
     pace = Pace(1260, time.time())  # twenty a second
-    store.services.pace(ORIGIN, pace)
+    store.push_services.pace(ORIGIN, pace)
     workers = [worker(store), worker(store)]
     services = [one.of(ORIGIN, "apple") for one in workers]
     begun, started = time.monotonic(), [0, 0]

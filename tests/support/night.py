@@ -42,7 +42,7 @@ def bring(runtime: Runtime, quarter: int, *alerts: int) -> int:
 def _work(
     runtime: Runtime, id: int, results: Callable[[list[int]], Mapping[Result, Sequence[int]]]
 ) -> None:
-    sending = runtime.store.sending
+    sending = runtime.store.batches
     runtime.dispatch.plan(runtime.publishing.get(id))
     while claim := sending.claim(id, 0, _WORKER, 60_000):
         runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))

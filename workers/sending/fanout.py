@@ -76,11 +76,11 @@ class FanOut:
         self._transport = transport
         self._window = runtime.config.push_window
         self._dispatch = runtime.dispatch
-        self._sending = store.sending
+        self._sending = store.batches
         self._outcomes = store.outcomes
-        self._admission = Admission(store.daily)
+        self._admission = Admission(store.daily_counts)
         self._health = Health(
-            store.services,
+            store.push_services,
             self._window,
             transport.room,
             runtime.push_services.accepted_recently,

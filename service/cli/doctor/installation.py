@@ -254,7 +254,7 @@ class Examination:
 
     def prepared_keys(self) -> Iterator[Finding]:
         """Say how far the keys for alerts to come are."""
-        what, prepared = "Prepared keys", self.runtime.store.prepared
+        what, prepared = "Prepared keys", self.runtime.store.prepared_keys
         if not self.runtime.config.prepare_keys:
             yield Finding("ok", what, "Switched off (PREPARE_KEYS).")
             return

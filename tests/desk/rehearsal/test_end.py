@@ -119,7 +119,7 @@ def test_in_a_terminal_a_rehearsal_prints_its_link_and_ends_with_ctrl_c(
     while "Ctrl-C" not in output:
         output += shell.stdout.readline()
     assert "300 pretend readers" in output
-    assert "Nobody real is alerted" in output
+    assert "No real reader gets an alert" in output
     visitor = Visitor(address)
     desk = visitor.post(path, path, email=EMAIL, password=PASSWORD)
     assert desk.url == f"{address}/desk/"

@@ -84,7 +84,7 @@ def make_app(redis_url: str) -> Flask:
 
 def send(runtime: Runtime, id: int, share: float = 1.0) -> None:
     """Record results for a share of an alert's audience, as workers do."""
-    sending, wakes = runtime.store.sending, int(time.time()) // QUARTER + 20
+    sending, wakes = runtime.store.batches, int(time.time()) // QUARTER + 20
     runtime.dispatch.plan(runtime.publishing.get(id))
     while (progress := runtime.publishing.progress(id)).done < share * progress.recipients:
         claim = sending.claim(id, 0, "a picture", 600_000)
