@@ -87,7 +87,7 @@ def _alert(id: int, notice: str = "") -> str:
     return render_template(
         "desk/alert.html",
         report=report,
-        brought=[
+        delivered=[
             (alert, sum(report.progress.delivered[alert.id]))
             for alert in publishing.all(report.progress.delivered)
         ],
