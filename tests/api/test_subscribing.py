@@ -184,7 +184,7 @@ def test_a_receipt_counts_once_and_a_forged_one_never(client: Client, token: str
     sent = client.call("POST", NOTIFICATIONS, NEWS, token=token)
     receipt = client.runtime.tokens.receipt(int(sent.json["id"]), SubscriptionId.parse(reader.id))
     unknown = client.runtime.tokens.receipt(77, SubscriptionId(0, 0))
-    foreign = Tokens("the secret of another house than this").receipt(1, SubscriptionId(0, 1))
+    foreign = Tokens("the secret of another installation").receipt(1, SubscriptionId(0, 1))
     assert sent.json["id"] == "1"
     for one in (receipt, receipt, "x" * 22, "é", "", unknown, foreign):
         for event in ("shown", "clicked"):

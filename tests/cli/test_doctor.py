@@ -227,7 +227,7 @@ def test_a_web_process_with_another_key_is_reported(installation: Installation) 
 def test_resting_and_doubted_push_services_are_named(environment: dict[str, str]) -> None:
     environment["SITE_URL"] = "https://127.0.0.2:1"
     runtime = Runtime.open(Config.read(environment))
-    services, now = runtime.store.services, time.time()
+    services, now = runtime.store.push_services, time.time()
     assert one(environment, "Push services").level == "ok"
     services.rest("https://fcm.googleapis.com", Rest(1, now - 300, now + 60, "credentials"))
     services.rest("https://web.push.apple.com", Rest(1, now - 300, now + 60, "503"))

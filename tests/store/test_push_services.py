@@ -47,7 +47,7 @@ def test_one_line_says_that_all_push_services_are_well(installation: Installatio
 
 
 def test_rests_paces_and_doubts_are_listed_in_plain_words(installation: Installation) -> None:
-    services, now = installation.runtime.store.services, time.time()
+    services, now = installation.runtime.store.push_services, time.time()
     services.rest(APPLE, Rest(1, now - 600, now + 1000, "503"))
     services.rest(MOZILLA, Rest(1, now - 600, now - 1, "credentials"))
     services.pace(GOOGLE, Pace(1000, now - 7200))
@@ -67,7 +67,7 @@ def test_rests_paces_and_doubts_are_listed_in_plain_words(installation: Installa
 def test_only_a_push_service_with_a_rest_or_a_pace_is_released(
     installation: Installation, origin: str
 ) -> None:
-    services, now = installation.runtime.store.services, time.time()
+    services, now = installation.runtime.store.push_services, time.time()
     services.rest(APPLE, Rest(1, now, now + 60, "503"))
     services.doubt(MOZILLA, now)
     refused = stoppress(installation, "release", origin)
@@ -78,7 +78,7 @@ def test_only_a_push_service_with_a_rest_or_a_pace_is_released(
 
 
 def test_release_ends_rest_and_pace_and_the_history_of_limits(installation: Installation) -> None:
-    services, now = installation.runtime.store.services, time.time()
+    services, now = installation.runtime.store.push_services, time.time()
     services.rest(GOOGLE, Rest(1, now, now + 3600, "429"))
     services.limited(GOOGLE, now, now + 3600)
     services.pace(GOOGLE, Pace(1000, now))
@@ -99,13 +99,13 @@ def test_waiting_recipients_get_the_alert_at_once_after_a_release(
     installation.clock()
     id = installation.publish(ttl=7200)
     store = installation.runtime.store
-    wait_until(store.services.resting)
+    wait_until(store.push_services.resting)
     wait_until(lambda: not store.redis.hlen(part_key(0, id, "leases")))
     push.answer_with(lambda _message: None)
     assert stoppress(installation, "release", push.origin).returncode == 0
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 3000}
-    assert store.services.resting() == {}
+    assert store.push_services.resting() == {}
 
 
 @pytest.mark.redis
@@ -116,19 +116,19 @@ def test_release_reaches_recipients_of_a_leased_batch_too(
     store, dispatch = installation.runtime.store, installation.runtime.dispatch
     id = installation.publish()
     dispatch.sending()
-    services, now = store.services, time.time()
+    services, now = store.push_services, time.time()
     services.rest(installation.push.origin, Rest(1, now, now + 3600, "503"))
-    claim = store.sending.claim(id, 0, "one", 5000)
+    claim = store.batches.claim(id, 0, "one", 5000)
     assert claim is not None
     assert services.release(installation.push.origin, time.time())
     installation.runtime.push_services.try_released(time.time())
     (base,) = store.names.bases.all().values()
     in_an_hour = int(now * 1000) + 3_600_000
     retries = {base: Retry(2, in_an_hour), base + 1: Retry(5, in_an_hour)}
-    store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries, undone=10)
-    assert store.sending.claim(id, 0, "two", 5000) is None
+    store.batches.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries, undone=10)
+    assert store.batches.claim(id, 0, "two", 5000) is None
     installation.runtime.push_services.try_released(time.time())
-    again = store.sending.claim(id, 0, "two", 5000)
+    again = store.batches.claim(id, 0, "two", 5000)
     assert again is not None
     assert again.retries[base].attempts == 2
     assert again.retries[base].at <= time.time() * 1000
@@ -137,7 +137,7 @@ def test_release_reaches_recipients_of_a_leased_batch_too(
 
 @pytest.mark.redis
 def test_release_is_dropped_when_the_push_service_rests_again(installation: Installation) -> None:
-    services, now = installation.runtime.store.services, time.time()
+    services, now = installation.runtime.store.push_services, time.time()
     services.rest(GOOGLE, Rest(1, now, now + 3600, "503"))
     assert services.release(GOOGLE, time.time())
     installation.runtime.push_services.try_released(time.time())
@@ -151,7 +151,7 @@ def test_released_push_service_is_sent_to_without_a_pace(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(3000)
-    services = installation.runtime.store.services
+    services = installation.runtime.store.push_services
     services.pace(push.origin, Pace(1000, time.time()))  # three minutes for all of them
     installation.worker()
     installation.clock()

@@ -270,7 +270,7 @@ class Examination:
 
     def prepared_keys(self) -> Iterator[Finding]:
         """Count the readers whose keys are prepared for the next alert."""
-        what, prepared = "Prepared keys", self.runtime.store.prepared
+        what, prepared = "Prepared keys", self.runtime.store.prepared_keys
         if not self.runtime.config.prepare_keys:
             yield Finding("ok", what, "Switched off (PREPARE_KEYS).")
             return
