@@ -25,7 +25,7 @@ def services(ctx: click.Context) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("push service", no_wrap=True)
     table.add_column("for", no_wrap=True)
-    table.add_column("status")
+    table.add_column("status", overflow="fold")  # never shorten an address
     for origin, since, status in sorted(_statuses(Runtime.open(settings()), now)):
         table.add_row(origin, span(now - since), status)
     if table.row_count:

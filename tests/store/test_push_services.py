@@ -48,14 +48,14 @@ def test_one_line_says_that_all_push_services_are_well(installation: Installatio
 
 def test_rests_paces_and_doubts_are_listed_in_plain_words(installation: Installation) -> None:
     services, now = installation.runtime.store.push_services, time.time()
-    services.rest(APPLE, Rest(1, now - 600, now + 1000, "503"))
-    services.rest(MOZILLA, Rest(1, now - 600, now - 1, "credentials"))
-    services.pace(GOOGLE, Pace(1000, now - 7200))
-    services.doubt(MOZILLA, now - 7200)
+    services.rest(APPLE, Rest(1, now - 7320, now + 7250, "503"))
+    services.rest(MOZILLA, Rest(1, now - 7320, now - 1, "credentials"))
+    services.pace(GOOGLE, Pace(1000, now - 7320))
+    services.doubt(MOZILLA, now - 7320)
     shown = words(stoppress(installation))
-    assert f"{GOOGLE} 2 h limiting us: it gets 1,000 messages a minute" in shown
-    assert f"{APPLE} 10 min failing (503); next attempt in 17 min" in shown
-    assert f"{MOZILLA} 10 min rejecting our signature; trying again now" in shown
+    assert f"{GOOGLE} 2 hours 2 minutes limiting us: it gets 1,000 messages a minute" in shown
+    assert f"{APPLE} 2 hours 2 minutes failing (503); next attempt in 2 hours" in shown
+    assert f"{MOZILLA} 2 hours 2 minutes rejecting our signature; trying again now" in shown
     decide = f"decide at {installation.config.public_url}/desk/"
     # A line may end within the address.
     assert f"reported 0 readers gone, which we doubt: {decide}".replace(" ", "") in shown.replace(
