@@ -16,7 +16,7 @@ from service.local.secrets_file import read_secrets
 from service.reader import demo, privacy, scripts
 from service.runtime import Runtime
 from service.store import connect
-from service.store.rate_counters import Rates
+from service.store.rate_counters import RateCounters
 
 _LARGEST_BODY = 64 * 1024  # bytes; an alert has at most four thousand
 
@@ -56,7 +56,7 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     csrf = CSRFProtect(app)
     for part in blueprint.PARTS:
         csrf.exempt(part)  # the API uses no cookies, so no other page can misuse them
-    rates = Rates(connect(config.redis_url))
+    rates = RateCounters(connect(config.redis_url))
     rate_limits.Limits(rates.fits, runtime.tokens.address_key).init_app(app)
     monitoring.init_app(app)
     for bp in (blueprint.bp, scripts.bp, privacy.bp, demo.bp):

@@ -139,7 +139,7 @@ def test_no_module_leads_back_to_itself() -> None:
     }
     graph = {name: imports(path) & paths.keys() - {name} for name, path in paths.items()}
     assert graph["service.store.outcomes"] > {"service.store.batches"}
-    # The `stoppress` script finds its command in the package; modules in it import one another.
+    # The package hands on the command; modules in it import one another.
     graph.pop("service.cli")
     graphlib.TopologicalSorter(graph).prepare()  # or CycleError
 

@@ -101,7 +101,7 @@ def _heartbeat(worker: StoppableWorker, redis: Redis) -> Iterator[None]:
         while not ended.wait(BEAT):
             with suppress(RedisError), redis.pipeline() as pipe:
                 worker.heartbeat(pipeline=pipe)
-                register(worker, pipe)  # again: Redis may have forgotten its last seconds
+                register(worker, pipe)  # again, since Redis may have lost its last seconds
                 pipe.execute()
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)

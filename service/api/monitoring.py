@@ -168,13 +168,16 @@ class Figures(Collector):
             self._runtime.config.prepare_keys,
         )
         yield _gauge(
-            "prepared_keys", "Keys that are ready for future alerts.", self._store.prepared.ready()
+            "prepared_keys",
+            "Keys that are ready for future alerts.",
+            self._store.prepared_keys.ready(),
         )
 
     def _push_services(self) -> Iterator[Metric]:
         service = self._runtime.endpoints.service
         resting: Counter[tuple[str, ...]] = Counter(
-            (service(origin), rest.why) for origin, rest in self._store.services.resting().items()
+            (service(origin), rest.why)
+            for origin, rest in self._store.push_services.resting().items()
         )
         yield _labelled(
             "push_service_origins_resting",
@@ -186,14 +189,14 @@ class Figures(Collector):
             "push_service_origins_doubted",
             'Origins whose "gone" counts only once an editor has confirmed it.',
             ("service",),
-            Counter((service(origin),) for origin in self._store.services.doubted()),
+            Counter((service(origin),) for origin in self._store.push_services.doubted()),
         )
 
         yield _labelled(
             "push_service_origins_paced",
             "Origins that get messages at the pace they allow, by push service.",
             ("service",),
-            Counter((service(origin),) for origin in self._store.services.paced()),
+            Counter((service(origin),) for origin in self._store.push_services.paced()),
         )
 
     def _memory(self) -> Iterator[Metric]:

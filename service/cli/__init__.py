@@ -1,5 +1,13 @@
-"""The `stoppress` command."""
+"""The `stoppress` command. The first line of a command's docstring is its help text."""
 
-from service.cli.run import main
+from service.cli import access, keys, push_services, run, trials
+from service.cli.main import main
 
 __all__ = ["main"]
+
+for command in (
+    *(run.up, run.web, run.worker, run.clock),
+    *(access.editor, access.token, keys.keys, push_services.services),
+    *(trials.seed, trials.rehearse, trials.bench),
+):
+    main.add_command(command)

@@ -1,53 +1,32 @@
-"""What `stoppress keys …` does in a shell: list the VAPID keys, retire one, print all to keep."""
+"""`stoppress keys`: make, list, retire and back up VAPID keys."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import click
 from redis import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from service.config import Config, ConfigError
+from service.cli.main import settings
+from service.config import ConfigError
 from service.domain.keys import KeyRefusal, KeyUse
+from service.model.keys import VapidKey, b64url
 from service.runtime import Runtime
 
 
-def show(runtime: Runtime) -> None:
-    """Print which keys are set, and how many readers depend on each that is or ever was."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("public key", no_wrap=True)
-    table.add_column("readers", justify="right")
-    table.add_column("is")
-    for use in runtime.keys.uses():
-        table.add_row(f"{use.name}…", f"{use.readers:,}", _standing(use))
-    Console(highlight=False).print(table)
+@click.group(invoke_without_command=True)
+@click.pass_context
+def keys(ctx: click.Context) -> None:
+    """Print a new VAPID key pair; this changes nothing."""
+    if ctx.invoked_subcommand is None:
+        key = VapidKey.generate()
+        click.echo(f"# public key, the browsers' applicationServerKey: {b64url(key.public)}")
+        click.echo(f"VAPID_PRIVATE_KEY={key.text}")
 
 
-def _standing(use: KeyUse) -> str:
-    if use.place == 0:
-        return "current: new readers are subscribed with it"
-    standing = "retired" if use.retired else "for the readers who have it"
-    return standing if use.place is not None else f"{standing}, not set any more"
-
-
-def retire(runtime: Runtime, beginning: str) -> None:
-    """Retire a key on which no reader depends, and say what to take out of the settings."""
-    try:
-        use = runtime.keys.retire(beginning)
-    except KeyRefusal as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"{use.name}… is retired.")
-    if use.place is not None:
-        click.echo(
-            f"Now take value {use.place + 1} of {len(runtime.keys.vapid)} out of VAPID_PRIVATE_KEY"
-            " and start everything again."
-        )
-
-
-def backup(settings: Callable[[], Config]) -> None:
-    """Print the keys, whatever else works, and remember that it was done."""
+@keys.command()
+def backup() -> None:
+    """Print the keys to keep in a safe place; without them every reader is lost."""
     config = settings()
     if not config.secret_key:
         raise ConfigError("SECRET_KEY: not set")
@@ -55,8 +34,46 @@ def backup(settings: Callable[[], Config]) -> None:
         raise ConfigError("VAPID_PRIVATE_KEY: not set")
     click.echo(f"SECRET_KEY={config.secret_key}")
     click.echo(f"VAPID_PRIVATE_KEY={','.join(key.text for key in config.vapid_private_key)}")
+    # The keys are printed by now, even if Redis does not answer.
     try:
         Runtime.open(config).keys.note_backup()
     except (ConfigError, RedisError) as error:
         why = error if isinstance(error, ConfigError) else "Redis does not answer"
-        click.echo(f"stoppress: printed, but not noted as done: {why}", err=True)
+        click.echo(f"stoppress: the backup was printed, but not recorded: {why}", err=True)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List the VAPID keys and how many readers depend on each."""
+    runtime = Runtime.open(settings())
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("public key", no_wrap=True)
+    table.add_column("readers", justify="right")
+    table.add_column("status")
+    for use in runtime.keys.uses():
+        table.add_row(f"{use.name}…", f"{use.readers:,}", _status(use))
+    Console(highlight=False).print(table)
+
+
+def _status(use: KeyUse) -> str:
+    if use.place == 0:
+        return "current: new readers subscribe with it"
+    status = "retired" if use.retired else "kept for the readers who have it"
+    return status if use.place is not None else f"{status}, no longer set"
+
+
+@keys.command()
+@click.argument("public_key")
+def retire(public_key: str) -> None:
+    """Retire a key on which no reader depends; PUBLIC_KEY as `keys list` shows it."""
+    runtime = Runtime.open(settings())
+    try:
+        use = runtime.keys.retire(public_key.rstrip("…"))
+    except KeyRefusal as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{use.name}… is retired.")
+    if use.place is not None:
+        click.echo(
+            f"Now take value {use.place + 1} of {len(runtime.keys.vapid)} out of VAPID_PRIVATE_KEY"
+            " and restart everything."
+        )

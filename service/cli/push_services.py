@@ -1,4 +1,4 @@
-"""What `stoppress services …` does in a shell: show how push services fare, release one."""
+"""`stoppress services`: show which push services get no or fewer messages, and release one."""
 
 from __future__ import annotations
 
@@ -9,48 +9,56 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from service.cli.main import settings
 from service.model.spans import span
 from service.runtime import Runtime
 from service.store.push_services import Rest
 
 
-def show(runtime: Runtime) -> None:
-    """Print which push services rest, have a pace, or are not believed."""
+@click.group(invoke_without_command=True)
+@click.pass_context
+def services(ctx: click.Context) -> None:
+    """Show push services that rest, limit us, or report too many gone."""
+    if ctx.invoked_subcommand is not None:
+        return
     now = time.time()
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("push service", no_wrap=True)
     table.add_column("for", no_wrap=True)
-    table.add_column("is")
-    for origin, since, standing in sorted(_standings(runtime, now)):
-        table.add_row(origin, span(now - since), standing)
+    table.add_column("status", overflow="fold")  # never shorten an address
+    for origin, since, status in sorted(_statuses(Runtime.open(settings()), now)):
+        table.add_row(origin, span(now - since), status)
     if table.row_count:
         Console(highlight=False).print(table)
     else:
-        click.echo("All push services take messages.")
+        click.echo("All push services accept messages.")
 
 
-def _standings(runtime: Runtime, now: float) -> Iterator[tuple[str, float, str]]:
-    """Return push services, since when, and what keeps alerts from them."""
+def _statuses(runtime: Runtime, now: float) -> Iterator[tuple[str, float, str]]:
+    """Return origin, since when (seconds since 1970) and status of each service in trouble."""
     for origin, rest in runtime.push_services.resting().items():
-        yield origin, rest.since, _rests(rest, now)
+        yield origin, rest.since, _rest(rest, now)
     for origin, pace in runtime.push_services.paced().items():
-        yield origin, pace.since, f"limiting us: it is sent {pace.per_minute:,} messages a minute"
+        yield origin, pace.since, f"limiting us: it gets {pace.per_minute:,} messages a minute"
     for doubt in runtime.gone.doubts():
         decide = f"decide at {runtime.config.public_url}/desk/"
-        said = f"not believed that {doubt.browsers:,} readers are gone: {decide}"
-        yield doubt.origin, doubt.since, said
+        status = f"reported {doubt.browsers:,} readers gone, which we doubt: {decide}"
+        yield doubt.origin, doubt.since, status
 
 
-def _rests(rest: Rest, now: float) -> str:
-    why = "refusing our signature" if rest.why == "credentials" else f"failing ({rest.why})"
-    when = f"tried again in {span(rest.until - now)}" if rest.until > now else "being tried"
-    return f"{why}, and {when}"
+def _rest(rest: Rest, now: float) -> str:
+    why = "rejecting our signature" if rest.why == "credentials" else f"failing ({rest.why})"
+    when = f"next attempt in {span(rest.until - now)}" if rest.until > now else "trying again now"
+    return f"{why}; {when}"
 
 
-def release(runtime: Runtime, origin: str) -> None:
-    """Let a push service be sent to at once, and as fast as it answers."""
-    if not runtime.push_services.release(origin):
+@services.command()
+@click.argument("origin")
+def release(origin: str) -> None:
+    """Send to ORIGIN again at once, whatever it answered before."""
+    origin = origin.rstrip("/")
+    if not Runtime.open(settings()).push_services.release(origin):
         raise click.ClickException(
-            f"{origin} neither rests nor has a pace: stoppress services shows which do"
+            f"{origin} neither rests nor limits us; stoppress services lists those that do"
         )
-    click.echo(f"{origin} is sent to again as fast as it answers. If it fails, it rests again.")
+    click.echo(f"Sending to {origin} again at full speed. If it fails, it rests again.")

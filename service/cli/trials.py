@@ -1,28 +1,60 @@
-"""What the commands for trials do in a shell: `stoppress seed`, `stoppress rehearse`."""
+"""`stoppress seed`, `rehearse` and `bench`: trials with pretend readers."""
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import click
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
+from rich.rule import Rule
+from rich.text import Text
 
-from service.config import Config
+from service.cli.main import settings
+from service.cli.run import FIRST_TOPICS, READY_WITHIN, become, check_port, is_ready
+from service.config import Config, ConfigError
 from service.local import pretend_readers, rehearsal
-from service.local.supervisor import Supervisor
+from service.local.supervisor import Child, ChildEnded, Supervisor
+from service.model.endpoints import EndpointPolicy
 from service.runtime import Runtime
 
 
-def seed(config: Config, number: int, origins: tuple[str, ...]) -> None:
-    """Store pretend readers, and say what they take."""
+@contextmanager
+def _storing(number: int) -> Iterator[tuple[Progress, TaskID]]:
+    """Show a progress bar while pretend readers are stored, if stderr is a terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress, progress.add_task("Storing pretend readers", total=number)
+
+
+# Pretend readers in this installation -----------------------------------------------------------
+
+
+@click.command()
+@click.argument("number", metavar="N", type=click.IntRange(1, 100_000_000))
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    default=["https://127.0.0.1:8443"],
+    show_default=True,
+    help="Their push service; give several to spread the readers over them.",
+)
+def seed(number: int, origins: tuple[str, ...]) -> None:
+    """Store N pretend readers with valid keys, spread over the topics."""
+    config = settings()
+    origins = _pretend_origins(origins)
     runtime = Runtime.open(config)
     redis, topics = runtime.store.redis, list(runtime.topics.all())
     before, start = redis.info("memory")["used_memory"], time.monotonic()
     try:
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("Storing pretend readers", total=number)
+        with _storing(number) as (progress, task):
             public = runtime.keys.current
             for stored in pretend_readers.seed(
                 runtime.store, number, origins=origins, vapid_key=public, topics=topics
@@ -31,16 +63,76 @@ def seed(config: Config, number: int, origins: tuple[str, ...]) -> None:
     except pretend_readers.RealReadersError as error:
         raise click.ClickException(str(error)) from None
     took, memory = time.monotonic() - start, redis.info("memory")["used_memory"] - before
-    click.echo(f"{number:,} pretend readers in {took:.1f} s, {memory / number:.0f} bytes each")
+    click.echo(
+        f"{number:,} pretend readers stored in {took:.1f} s, {memory / number:.0f} bytes each"
+    )
     if unknown := [origin for origin in origins if not runtime.endpoints.allows(origin)]:
         click.echo(f"To send to them, add to PUSH_SERVICES: {' '.join(unknown)}")
 
 
-def show_readers_coming(supervisor: Supervisor, config: Config, number: int) -> None:
-    """Show how many readers a rehearsal has stored, until it is ready."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Storing pretend readers", total=number)
+def _pretend_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `origins` in their usual form; `click.BadParameter` if one is real or no origin."""
+    try:
+        origins = Config.read({"PUSH_SERVICES": " ".join(origins)}).push_services
+    except ConfigError:
+        raise click.BadParameter(
+            "must be an origin such as https://127.0.0.1:8443", param_hint="--origin"
+        ) from None
+    if real := [origin for origin in origins if EndpointPolicy().allows(origin)]:
+        raise click.BadParameter(
+            f"{real[0]} is a real push service; the next alert would send it a message for each"
+            " pretend reader",
+            param_hint="--origin",
+        )
+    return origins
+
+
+# A rehearsal beside it --------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument(
+    "number",
+    metavar="[N]",
+    default=rehearsal.READERS,
+    type=click.IntRange(1, rehearsal.MOST_READERS),
+)
+def rehearse(number: int) -> None:
+    """Rehearse with N pretend readers (200,000); no real one gets an alert."""
+    config = Config.read(os.environ)
+    if not os.environ.get("PORT", "").strip():
+        config = replace(config, port=_free_port(config))
+    check_port(config)
+    if rehearsal.find(config.data_dir):
+        raise click.ClickException("a rehearsal is running already; end it first")
+    with Supervisor() as supervisor:
+        argv = rehearsal.command(config, number, FIRST_TOPICS)
+        supervisor.start(Child("rehearsal", argv, rehearsal.foreign_environment()))
+        try:
+            _wait_for_readers(supervisor, config, number)
+            _open_desk(supervisor, config, number)
+            supervisor.wait(lambda: False)
+        except ChildEnded as error:
+            if rehearsal.find(config.data_dir):
+                raise click.ClickException(f"{error}; its messages are above") from None
+            if why := rehearsal.trouble(config.data_dir):
+                raise click.ClickException(why) from None
+            click.echo("The rehearsal is over.")
+        except TimeoutError:
+            raise click.ClickException(
+                f"the rehearsal's desk was not ready within {READY_WITHIN} s"
+            ) from None
+
+
+def _free_port(config: Config) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in config.bind else socket.AF_INET) as probe:
+        probe.bind((config.bind, 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_readers(supervisor: Supervisor, config: Config, number: int) -> None:
+    """Show how many readers the rehearsal has stored, until it is ready."""
+    with _storing(number) as (progress, task):
 
         def ready() -> bool:
             found = rehearsal.find(config.data_dir)
@@ -48,3 +140,39 @@ def show_readers_coming(supervisor: Supervisor, config: Config, number: int) -> 
             return found is not None and found.ready
 
         supervisor.wait(ready)
+
+
+def _open_desk(supervisor: Supervisor, config: Config, number: int) -> None:
+    """Start the web process of a rehearsal that is ready, and print the link to its desk."""
+    found = rehearsal.find(config.data_dir)
+    if found is None:
+        return  # it has just ended
+    ours = {"BIND": config.bind, "PORT": str(config.port), "SITE_NAME": config.site_name}
+    environ = rehearsal.foreign_environment() | found.environ | ours
+    supervisor.start(Child("web", [sys.executable, "-m", "service.cli", "web"], environ))
+    config = Config.read(environ)
+    supervisor.wait(lambda: is_ready(config), timeout=READY_WITHIN)
+    link = Runtime.open(config).editors.signin_link()
+    title = f" rehearsal with {number:,} pretend readers"
+    minutes = rehearsal.LONGEST // 60
+    console = Console(highlight=False)
+    console.print()
+    console.print(Text.assemble(("STOP PRESS", "bold"), title))
+    console.print(Rule(style="dim"))
+    console.print(Text.assemble((f"{'Sign in once':<15}", "dim"), (link, "bold")), soft_wrap=True)
+    console.print(Rule(style="dim"))
+    console.print(Text("No real reader gets an alert."))
+    console.print(
+        Text(f"Ctrl-C ends and deletes it; it also ends by itself after {minutes} minutes.", "dim")
+    )
+    console.print()
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    short_help="Measure how fast this machine sends, beside other tools.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(arguments: tuple[str, ...]) -> None:
+    """Measure how fast this machine sends, beside other tools."""
+    become([sys.executable, "-m", "workers.bench", *arguments], os.environ)

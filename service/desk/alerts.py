@@ -87,9 +87,9 @@ def _alert(id: int, notice: str = "") -> str:
     return render_template(
         "desk/alert.html",
         report=report,
-        brought=[
-            (alert, sum(report.progress.brought[alert.id]))
-            for alert in publishing.all(report.progress.brought)
+        delivered=[
+            (alert, sum(report.progress.delivered[alert.id]))
+            for alert in publishing.all(report.progress.delivered)
         ],
         root=publishing.get(one.corrects) if one.corrects else None,
         corrections=[report_of(publishing.get(id), receipts=False) for id in one.corrections],

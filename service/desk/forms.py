@@ -25,7 +25,7 @@ _EMPTY = {
     "audience": "Choose at least one topic, or everyone.",
 }
 
-_SPREAD_TWICE = "Each reader’s own time zone already spreads the alert. Choose to send it at once."
+_SPREAD_TWICE = "Each reader’s own time zone already spreads the alert. Choose “Do not spread”."
 _SPREAD_TOO_LONG = "The alert would run out of time before the last reader gets it. Spread it less."
 
 

@@ -47,7 +47,7 @@ def init_app(app: Flask, *, mounted: bool) -> None:
     A `mounted` one is reached beside the real desk, where its editors sign in.
     """
     app.jinja_env.globals["running_rehearsal"] = find_rehearsal
-    running = rehearsal.of_house(app.config["STOPPRESS"].data_dir)
+    running = rehearsal.read(app.config["STOPPRESS"].data_dir)
     if running is None:
         return
     app.config["REHEARSAL"] = Banner(running.readers, _PAGE if mounted else "")

@@ -82,7 +82,7 @@ class Forecaster:
             if ruling.limit and not audience.story:
                 limits[partition, ruling.day][number] = ruling.limit
         for (partition, date), wanted in limits.items():
-            had = store.daily.had(partition, date, list(wanted))
+            had = store.daily_counts.had(partition, date, list(wanted))
             found[LIMIT] += sum(n >= most for n, most in zip(had, wanted.values(), strict=True))
         return Forecast(
             recipients, len(drawn), found[QUIET], found[PAUSED], found[LIMIT], found["late"]

@@ -47,7 +47,7 @@ class Gone:
 
     def doubts(self) -> list[Doubt]:
         """Return the push services that are doubted."""
-        doubted = self._store.services.doubted()
+        doubted = self._store.push_services.doubted()
         if not doubted:
             return []
         waiting: Counter[str] = Counter()
@@ -57,7 +57,7 @@ class Gone:
 
     def confirm(self, origin: str) -> None:
         """Decide that the readers of a push service are gone: their records are deleted soon."""
-        self._store.services.believe(origin, time.time())
+        self._store.push_services.believe(origin, time.time())
         for one in self._waiting_of(origin):
             self._store.gone.confirm(one)
 
@@ -65,7 +65,7 @@ class Gone:
         """Decide that a push service was wrong: its readers belong to audiences again."""
         for one in self._waiting_of(origin):
             self._store.gone.take_back(one)
-        self._store.services.believe(origin, time.time())
+        self._store.push_services.believe(origin, time.time())
 
     def _doubt(self, now: float) -> None:
         answers: Counter[str] = Counter()
@@ -76,11 +76,11 @@ class Gone:
         for origin, n in gone.items():
             too_many = n >= TOO_MANY and n >= TOO_LARGE_A_SHARE * answers[origin]
             # Answers that an editor has decided about may still be among those of the last minute.
-            if too_many and self._store.services.believed_since(origin) < now - WINDOW:
-                self._store.services.doubt(origin, now)
+            if too_many and self._store.push_services.believed_since(origin) < now - WINDOW:
+                self._store.push_services.doubt(origin, now)
 
     def _delete_due(self, now: float) -> None:
-        doubted = self._store.services.doubted()
+        doubted = self._store.push_services.doubted()
         until = time.monotonic() + _PATIENCE
         while rows := self._store.gone.due(now, _AT_ONCE):
             for one in rows:

@@ -67,5 +67,7 @@ class History:
         dates = {
             day(reader.zone, (now - ago) // QUARTER) for ago in range(0, COUNTS_KEPT + 1, 86_400)
         }
-        counts = {date: self._store.daily.had(partition, date, [number])[0] for date in dates}
+        counts = {
+            date: self._store.daily_counts.had(partition, date, [number])[0] for date in dates
+        }
         return {date: counts[date] for date in sorted(dates) if counts[date]}

@@ -32,7 +32,7 @@ class Dispatch:
 
     def plan(self, notification: Notification) -> None:
         """Freeze the audience and cut into batches what has no outcome and is in no batch."""
-        sending, id = self._store.sending, notification.id
+        sending, id = self._store.batches, notification.id
         root = self._store.notifications.get(notification.corrects or 0)
         # Until then a reader may still get the old text, and must get the correction after it.
         settled = root is None or self._is_settled(notification, root)
@@ -60,7 +60,7 @@ class Dispatch:
     def sending(self) -> list[tuple[Notification, bool]]:
         """Return what is being sent, planned by now, and whether batches of it are due."""
         found = []
-        sending = self._store.sending
+        sending = self._store.batches
         for id in self._store.notifications.active():
             notification = self._store.notifications.get(id)
             if notification is None or notification.state is not State.SENDING:
@@ -79,14 +79,14 @@ class Dispatch:
     def _keep_even(self, notification: Notification) -> None:
         """Keep the pace of a spread send after a pause, or after an hour without workers."""
         within_ms = _time_left_ms(notification)
-        for partition in self._store.sending.partitions:
-            self._store.sending.put_off(
+        for partition in self._store.batches.partitions:
+            self._store.batches.put_off(
                 notification.id, partition, late_ms=int(_LATE * 1000), within_ms=within_ms
             )
 
     def advance(self, id: int) -> None:
         """Do the next step for a notification; safe to call at any time."""
-        sending = self._store.sending
+        sending = self._store.batches
         notification = self._store.notifications.get(id)
         if notification is None:
             return
@@ -117,7 +117,7 @@ class Dispatch:
             self._jobs.wake(work, at_front=notification.urgent)
 
     def _looks(self, id: int) -> dict[int, Look]:
-        sending = self._store.sending
+        sending = self._store.batches
         return {partition: sending.look(id, partition) for partition in sending.partitions}
 
     def advance_all(self) -> None:

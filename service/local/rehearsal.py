@@ -1,8 +1,8 @@
-"""A rehearsal: the whole show with pretend readers, in a house of its own beside the real one.
+"""Rehearsals: an installation of its own beside the real one, with pretend readers.
 
-That house is a folder in `DATA_DIR`, with a Redis, a push service, keys, workers and a clock of its
-own, run by `python -m workers.trials.rehearsal`. This module starts, finds and ends it. It is told
-nothing of the real house but its name: no Redis, no key, no push service.
+A rehearsal has its own Redis, push service, keys, workers and clock in a folder in `DATA_DIR`, all
+run by `python -m workers.trials.rehearsal`. This module starts, finds and ends it. The rehearsal
+knows neither Redis nor keys nor push services of the real installation, only its name.
 """
 
 from __future__ import annotations
@@ -31,28 +31,24 @@ MOST_READERS = 1_000_000  # about 300 MB in its Redis
 LONGEST = 30 * 60  # seconds after which it ends by itself
 
 _STATE = "rehearsal.json"
-_NO_START = "It did not start. Whoever runs Stop Press finds the reason in its log."
-_PATIENCE = 20.0  # seconds that a rehearsal has to begin, or to be gone
+_NO_START = "The rehearsal did not start. Ask your operator to look into the log of Stop Press."
+_PATIENCE = 20.0  # seconds that a rehearsal has to start or to end
 
 
 class RehearsalError(Exception):
-    """A rehearsal that cannot be; the message says why in words for an editor."""
+    """A rehearsal that cannot run; the message tells an editor why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """A running rehearsal.
-
-    `stored` of its `readers` are there; with `ready` so are its workers. `ends_at` is in seconds
-    since 1970; `environ` are the settings that all its processes share.
-    """
+    """A running rehearsal."""
 
     pid: int
     readers: int
-    stored: int
-    ready: bool
-    ends_at: float
-    environ: dict[str, str]
+    stored: int  # how many of the readers are stored
+    ready: bool  # all readers are stored and the workers run
+    ends_at: float  # seconds since 1970
+    environ: dict[str, str]  # the settings that all its processes share
 
 
 def _folder(data_dir: Path) -> Path:
@@ -60,12 +56,12 @@ def _folder(data_dir: Path) -> Path:
 
 
 def _lock(data_dir: Path) -> Path:
-    """Return the file that is locked while one runs; its text is why the last one failed."""
+    """Return the file that is locked during a rehearsal; it says why the last one failed."""
     return data_dir / "rehearsal.lock"
 
 
 def foreign_environment() -> dict[str, str]:
-    """Return the environment without a single setting of ours: no real house is known in it."""
+    """Return our environment without any setting of the real installation."""
     ours = {row.name.upper() for row in settings()}
     return {name: value for name, value in os.environ.items() if name not in ours}
 
@@ -84,16 +80,16 @@ def command(config: Config, readers: int, topics: Iterable[Topic]) -> list[str]:
 
 @contextmanager
 def hold(data_dir: Path) -> Iterator[Path]:
-    """Hold `data_dir` for one rehearsal, and yield the folder for its house, removed at the end.
+    """Lock `data_dir` for one rehearsal, and yield its folder, which is removed at the end.
 
-    `RehearsalError` where another one runs. What ends the block is kept for `trouble` to tell.
+    Raises `RehearsalError` if another one runs. `trouble` returns the error that ends the block.
     """
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = _folder(data_dir)
     with _lock(data_dir).open("a+") as lock:
         _take(lock)
         lock.truncate(0)
-        shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+        shutil.rmtree(folder, ignore_errors=True)  # left by one that was killed
         try:
             folder.mkdir(mode=0o700)
             yield folder
@@ -105,7 +101,7 @@ def hold(data_dir: Path) -> Iterator[Path]:
 
 
 def _take(lock: IO[str]) -> None:
-    # Who merely looks holds the lock as well, for a moment.
+    # `_is_held` takes the lock as well, for a moment.
     for _ in range(20):
         with suppress(BlockingIOError):
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,34 +109,34 @@ def _take(lock: IO[str]) -> None:
     raise RehearsalError("A rehearsal is running already; end it first.")
 
 
-def tell(folder: Path, rehearsal: Rehearsal) -> None:
-    """Let every process of the real house know how far a rehearsal is."""
+def report(folder: Path, rehearsal: Rehearsal) -> None:
+    """Write how far a rehearsal is, for the processes of the real installation."""
     new = folder / f"{_STATE}.new"
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(asdict(rehearsal), file)
     new.rename(folder / _STATE)
 
 
-def tell_its_end(folder: Path) -> None:
-    """Have nobody find this rehearsal any more."""
+def report_end(folder: Path) -> None:
+    """Let `find` no longer find this rehearsal."""
     (folder / _STATE).unlink(missing_ok=True)
 
 
 # Find, start and end ----------------------------------------------------------------------------
 
 
-def of_house(data_dir: Path) -> Rehearsal | None:
-    """Return the rehearsal whose own `DATA_DIR` this is; None for a real house's."""
+def read(data_dir: Path) -> Rehearsal | None:
+    """Return the rehearsal whose own `DATA_DIR` this is; None for a real installation."""
     try:
         return Rehearsal(**json.loads((data_dir / _STATE).read_text()))
-    except (FileNotFoundError, PermissionError):  # there is none, or it is somebody else's
+    except (FileNotFoundError, PermissionError):  # there is none, or it belongs to another user
         return None
 
 
 def find(data_dir: Path) -> Rehearsal | None:
-    """Return the rehearsal that runs in this real house's `DATA_DIR`, if one does."""
-    found = of_house(_folder(data_dir)) if _is_held(data_dir) else None
-    # The next one begins with what one that was killed left behind: not to be taken for its own.
+    """Return the rehearsal that runs in this `DATA_DIR` of a real installation, if any."""
+    found = read(_folder(data_dir)) if _is_held(data_dir) else None
+    # A starting rehearsal may still have the state that a killed one left behind.
     return found if found and runs(found.pid) else None
 
 
@@ -151,21 +147,21 @@ def _is_held(data_dir: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        pass  # there is no such file, or none that we may read
+        pass  # there is no such file, or we may not read it
     return False
 
 
 def trouble(data_dir: Path) -> str:
-    """Return why the last rehearsal could not go on; empty where it could."""
+    """Return why the last rehearsal failed; empty if it did not."""
     with suppress(OSError):
         return _lock(data_dir).read_text()
     return ""
 
 
 def start(config: Config, readers: int, topics: Iterable[Topic]) -> None:
-    """Start a rehearsal and return as soon as it can be found; `RehearsalError`.
+    """Start a rehearsal and return once `find` finds it; raises `RehearsalError`.
 
-    It outlives this web process, but not the server that this one belongs to.
+    It outlives this web process, but not the server that this process belongs to.
     """
     if _is_held(config.data_dir):
         raise RehearsalError("A rehearsal is running already; end it first.")
@@ -176,7 +172,7 @@ def start(config: Config, readers: int, topics: Iterable[Topic]) -> None:
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    # Whoever starts a process has to take note of its end.
+    # Collect its exit status, so that no zombie process stays.
     threading.Thread(target=process.wait, daemon=True).start()
     _wait(lambda: find(config.data_dir) or process.returncode is not None)
     if find(config.data_dir) is None and process.returncode != 0:
@@ -184,7 +180,7 @@ def start(config: Config, readers: int, topics: Iterable[Topic]) -> None:
 
 
 def end(data_dir: Path) -> None:
-    """End the rehearsal, if one runs, and wait until all of it is gone."""
+    """End the rehearsal, if one runs, and wait until all of it is deleted."""
     if found := find(data_dir):
         with suppress(ProcessLookupError):
             os.kill(found.pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The file in which `stoppress up` keeps the keys that it made: lines of NAME=value, mode 0600."""
+"""The file with the keys that `stoppress up` made: lines of NAME=value, mode 0600."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A small supervisor: starts the processes of a house, starts again one that dies, stops them all.
+"""A small supervisor: starts an installation's processes, restarts dead ones, and stops them all.
 
-RQ's own pool passes its workers no options, always runs RQ's scheduler, and knows neither gunicorn
-nor Redis; what a house needs of one is this page.
+RQ's own pool would not do: it passes its workers no options, always runs RQ's scheduler, and can
+run neither gunicorn nor Redis.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 _log = logging.getLogger(__name__)
 
-_POLL = 0.1  # seconds between two looks at the children
+_POLL = 0.1  # seconds between two checks of the children
 _LEAST_DELAY, _MOST_DELAY, _STEADY = 0.2, 5.0, 10.0  # seconds
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -31,11 +31,11 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ChildEnded(Exception):
-    """A child ended before the house was ready; the message says which and how."""
+    """A child ended before everything was ready; the message says which and how."""
 
 
 class _Stopped(Exception):
-    """A signal came before the house was ready."""
+    """A signal came before everything was ready."""
 
 
 def spawn(
@@ -55,26 +55,29 @@ def spawn(
 
 
 def follow_parent(parent: int) -> None:
-    """Get SIGTERM should the parent (to be exact: the thread that made us) die; on Linux only."""
+    """Get SIGTERM when the parent (exactly: the thread that started us) dies; Linux only."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
-            os._exit(1)  # it died before it could be followed
+            os._exit(1)  # it died before the call to prctl
 
 
 def runs(pid: int) -> bool:
-    """Whether there is a process of that number."""
+    """Whether a process has this id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it runs, as somebody else
+        pass  # it runs as another user
     return True
 
 
 def next_delay(delay: float, lived: float) -> float:
-    """Seconds to wait for a child that lived `lived` seconds; `delay` was its wait before that."""
+    """Return the seconds to wait before restarting a child that ran for `lived` seconds.
+
+    `delay` is how long its last restart waited.
+    """
     return _LEAST_DELAY if lived >= _STEADY else min(max(2 * delay, _LEAST_DELAY), _MOST_DELAY)
 
 
@@ -84,7 +87,7 @@ def _how(code: int) -> str:
 
 @dataclass
 class Child:
-    """One process to keep running; `env` and `keep` as `spawn` takes them."""
+    """One process to keep running; `env` and `keep` as for `spawn`."""
 
     name: str
     argv: Sequence[str]
@@ -100,23 +103,23 @@ class Child:
         self._process = spawn(self.argv, self.env, self.keep)
 
     def ended(self) -> str | None:
-        """How the process ended; None while it runs."""
+        """Return how the process ended; None while it runs."""
         if self._process is None or (code := self._process.poll()) is None:
             return None
         return f"{self.name} ended {_how(code)}"
 
     def keep_running(self) -> None:
-        """Start again a process that ended, once its delay is over."""
+        """Restart a process that ended, after its delay."""
         now = time.monotonic()
         if self._process is not None and (ended := self.ended()):
             self._delay = next_delay(self._delay, now - self._started)
             self._process, self._started = None, now
-            _log.warning("%s; starting it again in %.1f s", ended, self._delay)
+            _log.warning("%s; restarting it in %.1f s", ended, self._delay)
         elif self._process is None and now - self._started >= self._delay:
             self.start()
 
     def running(self) -> bool:
-        """Whether there is a process."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def terminate(self) -> None:
@@ -125,17 +128,17 @@ class Child:
             self._process.terminate()
 
     def kill(self) -> None:
-        """End the process and what it started itself, at once."""
+        """Kill the process and those that it started itself."""
         if self._process is not None and self.running():
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class Supervisor:
-    """Runs children until SIGINT, SIGTERM or SIGHUP; inside `with`, which stops them at its end.
+    """Runs children until SIGINT, SIGTERM or SIGHUP. The end of its `with` block stops them.
 
-    Children started by one call stop together, before those started by an earlier call. They have
-    `grace` seconds; another signal ends them at once.
+    Children of one call of `start` stop together, before those of an earlier call. They have
+    `grace` seconds; another signal kills them at once.
     """
 
     def __init__(self, grace: float = 30.0) -> None:
@@ -147,7 +150,7 @@ class Supervisor:
     def __enter__(self) -> Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             before = signal.getsignal(number)
-            # nohup ignores SIGHUP so that it stays ignored.
+            # nohup ignores SIGHUP; leave it ignored.
             if number != signal.SIGHUP or before is not signal.SIG_IGN:
                 self._handlers[number] = before
                 signal.signal(number, self._on_signal)
@@ -164,16 +167,16 @@ class Supervisor:
         self._signals += 1
 
     def start(self, *children: Child) -> None:
-        """Start children that rely on those started before."""
+        """Start children that need those started before."""
         self._stages.append(children)
         for child in children:
             child.start()
 
     def wait(self, ready: Callable[[], bool], timeout: float = math.inf) -> None:
-        """Wait until `ready()`; a signal meanwhile leaves the `with` block.
+        """Wait until `ready()`; a signal leaves the `with` block.
 
-        A child that ends meanwhile is not started again: what fails at its start is not mended by
-        another, so `ChildEnded`. `TimeoutError` after `timeout` seconds.
+        Raises `ChildEnded` if a child ends, because restarting would not help one that fails at
+        its start, and `TimeoutError` after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while not ready():
@@ -197,7 +200,7 @@ class Supervisor:
         return [child for stage in self._stages for child in stage]
 
     def _stop(self, children: Sequence[Child]) -> None:
-        # One signal brought us here, or none; the next means these children, not the later stage.
+        # One signal or none brought us here. Only a further one kills the children of this stage.
         signals = max(self._signals, 1)
         deadline = time.monotonic() + self._grace
         for child in children:

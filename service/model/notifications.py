@@ -64,7 +64,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The readers whom a notification is for: all conditions together."""
+    """The readers of a notification; all conditions apply together."""
 
     everyone: bool = False  # or followers of `topics`
     topics: tuple[str, ...] = ()  # slugs; followers of any
@@ -270,7 +270,7 @@ class Progress:
     # How many by outcome and push service; of skipped recipients by the reason.
     outcomes: dict[tuple[Outcome, str], int]
     # A wave: by alert, to how many readers it was delivered alone, and together with others.
-    brought: dict[int, tuple[int, int]] = field(default_factory=dict)
+    delivered: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def done(self) -> int:

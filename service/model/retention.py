@@ -6,7 +6,7 @@ Three things have no lifetime here:
   kept until the reader leaves or the push service says that the browser is gone. Then its record
   and its bit in every list are deleted; what the rows below name ends by itself.
 - Alerts, their reports, topics, editors and API tokens belong to the newsroom and are kept until
-  somebody deletes them. None of them names a reader.
+  an editor or the operator deletes them. None of them names a reader.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
   a HyperLogLog, from which no reader can be read out.
 

@@ -28,17 +28,17 @@ from redis.retry import Retry
 
 from service.store.access import Access
 from service.store.audiences import Audiences
-from service.store.batches import Sending
+from service.store.batches import Batches
 from service.store.conversion import convert
-from service.store.daily_counts import Daily
+from service.store.daily_counts import DailyCounts
 from service.store.gone import GoneRows
 from service.store.held_alerts import HeldAlerts
 from service.store.installation import Installation
 from service.store.names import Names
 from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
-from service.store.prepared_keys import Prepared
-from service.store.push_services import Services
+from service.store.prepared_keys import PreparedKeys
+from service.store.push_services import PushServices
 from service.store.recipients import Recipients
 from service.store.seeds import Seeds
 from service.store.stories import Stories
@@ -109,14 +109,14 @@ class Store:
         self.seeds = Seeds(redis, self.names)
         self.audiences = Audiences(redis, partitions, self.names)
         self.gone = GoneRows(redis, partitions)
-        self.prepared = Prepared(redis, partitions)
+        self.prepared_keys = PreparedKeys(redis, partitions)
         self.notifications = Notifications(redis)
-        self.services = Services(redis)
+        self.push_services = PushServices(redis)
         self.recipients = Recipients(redis, partitions, self.audiences)
-        self.sending = Sending(redis, partitions)
+        self.batches = Batches(redis, partitions)
         self.outcomes = Outcomes(redis, partitions)
         self.held_alerts = HeldAlerts(redis, partitions)
-        self.daily = Daily(redis)
+        self.daily_counts = DailyCounts(redis)
 
     def check_writable(self) -> None:
         """Raise `RedisError` if Redis takes no new data, by a write that allocates."""

@@ -2,7 +2,7 @@
 
 {g}:editors          hash: e-mail address -> password hash, empty before the first sign-in
 {g}:tokens           hash: digest of an API token -> name, scopes and date as JSON
-{g}:signin:<digest>  e-mail address of the editor whom the link signs in; ends by itself
+{g}:signin:<digest>  e-mail address of the link's editor; ends by itself
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Access:
         self._redis.hset(_EDITORS, email, password_hash)
 
     def keep_sign_in_link(self, digest: str, email: str) -> None:
-        """Store a one-time link: the digest of its secret, and the editor whom it signs in."""
+        """Store a one-time link: the digest of its secret, and its editor."""
         self._redis.set(f"{{g}}:signin:{digest}", email, ex=SIGN_IN_LINK_KEPT)
 
     def sign_in_link(self, digest: str) -> str | None:
-        """Return the editor whom a link signs in, without using it up; None: no such link."""
+        """Return the editor of a link, without using it up; None: no such link."""
         found = cast("bytes | None", self._redis.get(f"{{g}}:signin:{digest}"))
         return None if found is None else found.decode()
 

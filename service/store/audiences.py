@@ -1,4 +1,4 @@
-"""Audiences: the readers whom an expression means, as bitmaps; counted, drawn or frozen."""
+"""Audiences: the readers that an expression selects, as bitmaps; counted, drawn or frozen."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ end
 """
 
 
-class Daily:
+class DailyCounts:
     """Counts alerts by reader and date, a date being a number such as 20260329."""
 
     def __init__(self, redis: Redis) -> None:

@@ -30,7 +30,7 @@ _SLOTS = 6  # such slots make up the minute over which a push service is judged
 
 @dataclass(frozen=True, slots=True)
 class GoneRow:
-    """Some subscriptions of one base that one checkpoint brought as gone."""
+    """Some subscriptions of one base that one checkpoint reported as gone."""
 
     partition: int
     row: bytes  # as stored: the base, a colon, the numbers packed

@@ -55,23 +55,22 @@ def wakes_key(partition: int) -> str:
     return f"{{{partition}}}:wakes"
 
 
-class Brought(NamedTuple):
-    """Which alerts a wave brought a reader, and in which revision; and what was `held` for them.
+class WaveDelivery(NamedTuple):
+    """What one message of a wave delivered to a reader."""
 
-    `told` are those held that came by it: not what a newer one has replaced.
-    """
-
-    alerts: tuple[tuple[int, int], ...] = ()
-    held: tuple[int, ...] = ()
-    told: tuple[int, ...] = ()
+    alerts: tuple[tuple[int, int], ...] = ()  # the alerts shown, each with its revision
+    held: tuple[int, ...] = ()  # the alerts that were held for the reader
+    delivered: tuple[int, ...] = ()  # those of them that no newer alert replaced
 
     @property
     def tallies(self) -> list[str]:
-        """The fields of the wave that count it: how many were told of each, alone or not."""
-        return [f"{'together' if len(self.told) > 1 else 'alone'}:{id}" for id in self.told]
+        """The fields of the wave that count it: how many readers got each, alone or not."""
+        return [
+            f"{'together' if len(self.delivered) > 1 else 'alone'}:{id}" for id in self.delivered
+        ]
 
 
-NOTHING = Brought()
+NOTHING = WaveDelivery()
 
 
 class HeldAlerts:

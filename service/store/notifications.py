@@ -1,13 +1,14 @@
-"""Notifications: what is said, in which state it is, what became of it; receipts and reports.
+"""Notifications: content, state, final reports and receipts. All in the slot `{g}`.
 
-All in the slot `{g}`: a hash `n:<id>` each, one set per event reported, and
-
-  active     set: those that are being sent, or of which something is still to be counted
-  started    sorted set: all that ever were sent, scored with when that began (ms), and of one
-             millisecond by id (in the fraction)
-  waves      the same of those that brought what was held; no editor wrote them
-  scheduled  sorted set: drafts and what is to be sent later, scored with when (ms; a draft: never)
-  n          the last id given away, `n:history` the history of the data (history.py) it is of
+n:<id>            hash: a notification
+n:<id>:<event>    HyperLogLog: the browsers that reported this event
+n                 the last id given out; `n:history`, the history of the data (history.py) then
+active            set: notifications that are being sent, or whose outcomes are still counted
+started           sorted set: all that were ever sent, scored with when that began (ms), and with
+                  the id in the fraction
+waves             the same for waves, which deliver held alerts and which no editor wrote
+scheduled         sorted set: scheduled ones and drafts, scored with when to send (ms; draft: inf)
+idempotency:<d>   the response to the same idempotency key again; ends by itself
 """
 
 from __future__ import annotations
@@ -31,21 +32,22 @@ from service.model.notifications import (
 )
 from service.model.retention import READERS_TEST_KEPT
 from service.store.history import HISTORY
+from service.store.scripts import NOW, lua
 from service.store.stories import STORIES
 
 _ACTIVE, _STARTED, _SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
 _WAVES = "{g}:waves"
-# Ids of alerts that are left out after Redis may have forgotten some: no more than these, welcomes
-# and tests included, are given away in minutes.
+# Ids that are left out when Redis may have forgotten the last ones. In minutes no more are given
+# out, welcomes and tests included.
 _LEFT_OUT = 10_000
 _FIELDS = (
     *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
     *("missed", "changes", "waves"),
 )
 
-# KEYS: last id, the history of the data when it was given away. ARGV: ids that are left out where
-# that is another by now: the last ones may have been given to alerts that Redis has forgotten, and
-# that readers, push services and workers have not. The first write allocates.
+# KEYS: last id, the history of the data when it was given out. ARGV: how many ids are left out if
+# the history is another by now: the last ones may belong to alerts that Redis has forgotten, while
+# readers, push services and workers have not. The first write allocates.
 _NEW_ID = (
     HISTORY
     + """
@@ -58,10 +60,11 @@ return redis.call('INCR', KEYS[1])
 """
 )
 
-_WHICH_HISTORY = HISTORY + "return history"
+_HISTORY = HISTORY + "return history"
 
-# KEYS: notification, active, started or waves, scheduled, stories. ARGV: id, state, ms: when to
-# send it, or now; story or ''. A story is open from the first of its alerts that is sent.
+# Puts a notification into the lists of its state. KEYS: notification, active, started or waves,
+# scheduled, stories. ARGV: id, state, ms when to send it, or now, story or ''. A story opens with
+# the first of its alerts that is sent.
 _ENTER = """
 local function enter()
   if ARGV[2] == 'draft' or ARGV[2] == 'scheduled' then
@@ -78,9 +81,9 @@ local function enter()
 end
 """
 
-# KEYS: those of `enter`, idempotency record or nothing.
-# ARGV: those of `enter`, doc, whether a reader asked for it, answer, seconds kept.
-# Returns nothing, or what was answered to the same key before. The first write allocates.
+# KEYS: those of `enter`, idempotency record or nothing. ARGV: those of `enter`, document, whether a
+# reader asked for it, response, seconds for which that is kept. Returns nothing, or the earlier
+# response to the same idempotency key. The first write allocates.
 _PUBLISH = (
     _ENTER
     + """
@@ -98,8 +101,8 @@ end
 """
 )
 
-# KEYS: those of `enter`. ARGV: those of `enter`, doc, changes so far.
-# Returns 0 where it is not planned any more, or was changed meanwhile. The first write allocates.
+# KEYS: those of `enter`. ARGV: those of `enter`, document, changes so far. Returns 0 if it is not
+# planned any more, or was changed meanwhile. The first write allocates.
 _CHANGE = (
     _ENTER
     + """
@@ -114,7 +117,7 @@ return 1
 """
 )
 
-# KEYS: notification, scheduled. ARGV: id. Returns 0 where it is not planned any more.
+# KEYS: notification, scheduled. ARGV: id. Returns 0 if it is not planned any more.
 _REMOVE = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'draft' and state ~= 'scheduled' then return 0 end
@@ -123,38 +126,8 @@ redis.call('DEL', KEYS[1])
 return 1
 """
 
-# KEYS: those of `enter`. ARGV: id, ms by which it may be late.
-# Starts what is due by Redis' own time, whoever asks and however often; what is later than that
-# becomes a draft, unless it may be however late. Returns 1 where it was started. The first write
-# allocates: what a full Redis would keep from being sent is not started, and may be late by then.
-_START = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local due = tonumber(redis.call('ZSCORE', KEYS[4], ARGV[1]) or 'inf')
-if due > now then return 0 end
-local state, text = unpack(redis.call('HMGET', KEYS[1], 'state', 'doc'))
-if state ~= 'scheduled' then
-  redis.call('ZREM', KEYS[4], ARGV[1])
-  return 0
-end
-local said = cjson.decode(text)
-if now - due > tonumber(ARGV[2]) and not said.send_at.however_late then
-  redis.call('HSET', KEYS[1], 'state', 'draft', 'missed', 1)
-  redis.call('ZADD', KEYS[4], 'inf', ARGV[1])
-  return 0
-end
-redis.call('SADD', KEYS[2], ARGV[1])
-redis.call('HSET', KEYS[1], 'state', 'sending', 'started_at', string.format('%.3f', now / 1000))
-redis.call('ZADD', KEYS[3], now + ARGV[1] % 1000 / 1000, ARGV[1])
-if said.story ~= '' then
-  redis.call('HSET', KEYS[5], said.story, string.format('%s %.0f', ARGV[1], now))
-end
-redis.call('ZREM', KEYS[4], ARGV[1])
-return 1
-"""
-
-# KEYS: notification. ARGV: new state, then the states in which that is possible.
-# The first write frees, so that an alert can be stopped under `maxmemory`.
+# KEYS: notification. ARGV: new state, then the states from which that is possible. The first write
+# frees, so that an alert can be stopped while Redis is full.
 _MOVE = """
 redis.call('HDEL', KEYS[1], '')
 local state = redis.call('HGET', KEYS[1], 'state')
@@ -167,40 +140,11 @@ end
 return 0
 """
 
-# KEYS: what is corrected, the correction, active, idempotency record, started, then earlier
-# corrections.
-# ARGV: revision so far, the correction's id, doc, state, text, all corrections, now, report or '',
-# answer, seconds kept (0: not). Returns 0 if another correction came first, 1, or what was answered
-# to the same key before. Earlier corrections end: what they had to say is out of date. The first
-# write allocates.
-_CORRECT = """
-if ARGV[10] ~= '0' then
-  local before = redis.call('GET', KEYS[4])
-  if before then return before end
-end
-if (redis.call('HGET', KEYS[1], 'revision') or '0') ~= ARGV[1] then return 0 end
-if ARGV[10] ~= '0' then redis.call('SET', KEYS[4], ARGV[9], 'EX', ARGV[10]) end
-redis.call('HSET', KEYS[2], 'doc', ARGV[3], 'state', ARGV[4], 'started_at', ARGV[7])
-redis.call('ZADD', KEYS[5], ARGV[7] * 1000 + ARGV[2] % 1000 / 1000, ARGV[2])
-redis.call('HSET', KEYS[1], 'revision', ARGV[1] + 1, 'corrected', ARGV[5], 'corrections', ARGV[6])
-if ARGV[8] == '' then
-  redis.call('SADD', KEYS[3], ARGV[2])
-else
-  redis.call('HSET', KEYS[2], 'finished_at', ARGV[7], 'report', ARGV[8])
-end
-for i = 6, #KEYS do
-  local state = redis.call('HGET', KEYS[i], 'state')
-  if state == 'sending' or state == 'paused' then
-    redis.call('HSET', KEYS[i], 'state', 'cancelled')
-  end
-end
-return 1
-"""
-
-# KEYS: notification, active, then the alerts that it brought as a wave. ARGV: id, state,
-# finished_at, report, seconds after which one that a reader asked for is forgotten, the history of
-# the data when it was closed, then to how many it brought each of those alerts alone, and together
-# with others. Cancelled stays cancelled. Nothing where Redis may have forgotten that it was closed.
+# KEYS: notification, active; for a wave the alerts that it delivered. ARGV: id, state, finished_at,
+# report, seconds for which one that a reader asked for is kept, the history of the data when it was
+# closed; for a wave, to how many readers it delivered each alert alone, and together with others.
+# 'cancelled' stays so. Returns 0 if it is finished already, or if Redis may have forgotten that it
+# was closed. The first write frees.
 _FINISH = (
     HISTORY
     + """
@@ -223,32 +167,32 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """What to answer to the same idempotency key again, and for how many seconds."""
+    """The response to the same idempotency key again."""
 
-    digest: str
-    answer: dict[str, Any]
-    seconds: int
+    digest: str  # of the key and its caller
+    response: dict[str, Any]
+    seconds: int  # for which it is kept
 
     @property
     def key(self) -> str:
-        """Where it is kept."""
+        """Its key in Redis."""
         return _idempotency_key(self.digest)
 
 
 class Notifications:
-    """Everything about notifications but their recipients."""
+    """Notifications, but not their recipients (recipients.py, batches.py, outcomes.py)."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._new_id = redis.register_script(_NEW_ID)
-        self._which_history = redis.register_script(_WHICH_HISTORY)
+        self._history = redis.register_script(_HISTORY)
         self._publish = redis.register_script(_PUBLISH)
         self._change = redis.register_script(_CHANGE)
         self._remove = redis.register_script(_REMOVE)
-        self._start = redis.register_script(_START)
+        self._start = redis.register_script(NOW + lua("start"))
         self._move = redis.register_script(_MOVE)
         self._finish = redis.register_script(_FINISH)
-        self._correct = redis.register_script(_CORRECT)
+        self._correct = redis.register_script(lua("correct"))
 
     @staticmethod
     def _key(id: int) -> str:
@@ -257,51 +201,51 @@ class Notifications:
     # -- the notification itself -----------------------------------------------------------------
 
     def new_id(self) -> int:
-        """Return an id that no notification ever had; one that is not used is no loss."""
+        """Return an id that no notification ever had; an id that is not used is no loss."""
         return cast(int, self._new_id(keys=["{g}:n", "{g}:n:history"], args=[_LEFT_OUT]))
 
     def history(self) -> bytes:
-        """Return which history the data is of; another one may lack the last writes."""
-        return cast(bytes, self._which_history(keys=["{g}:n:history"]))
+        """Return the history of the data; after it has changed, the last writes may be missing."""
+        return cast(bytes, self._history(keys=["{g}:n:history"]))
 
     def publish(
         self,
         notification: Notification,
-        memory: IdempotencyRecord | None = None,
+        idempotency: IdempotencyRecord | None = None,
     ) -> dict[str, Any] | None:
-        """Store a notification, to be sent as its state says; returns None.
+        """Store a notification in the lists of its state; returns None.
 
-        Where something is remembered already, nothing is stored and that is returned.
+        If there is an idempotency record already, returns its response and stores nothing.
         """
         keys = self._enter_keys(notification.id, _WAVES if notification.wave else _STARTED)
         args = _enter_args(notification, notification.created_at)
         args += [_doc(notification), int(notification.by_reader)]
-        if memory is not None:
-            keys.append(memory.key)
-            args += [json.dumps(memory.answer), memory.seconds]
+        if idempotency is not None:
+            keys.append(idempotency.key)
+            args += [json.dumps(idempotency.response), idempotency.seconds]
         before = cast("bytes | None", self._publish(keys=keys, args=args))
         return None if before is None else cast(dict[str, Any], json.loads(before))
 
     def change(self, before: Notification, after: Notification, now: float) -> bool:
-        """Replace what is planned; False where it is not any more, or was changed meanwhile."""
+        """Replace a planned notification; False if it is not planned or was changed meanwhile."""
         args = [*_enter_args(after, now), _doc(after), before.changes]
         return bool(self._change(keys=self._enter_keys(after.id), args=args))
 
     def remove(self, id: int) -> bool:
-        """Forget what is planned; False where it is not."""
+        """Delete a planned notification; False if it is not planned any more."""
         return bool(self._remove(keys=[self._key(id), _SCHEDULED], args=[id]))
 
     def due(self) -> list[int]:
-        """Return what is to be sent by now."""
+        """Return the scheduled notifications that are due."""
         seconds, microseconds = self._redis.time()
         now = seconds * 1000 + microseconds // 1000
         found = cast("list[bytes]", self._redis.zrangebyscore(_SCHEDULED, "-inf", now))
         return [int(id) for id in found]
 
     def start(self, id: int, most_late: float) -> bool:
-        """Start what is due; at most so many seconds late, else it becomes a draft again.
+        """Start a scheduled notification that is due; True for the one call that did.
 
-        True for the one call that started it.
+        One that is more than `most_late` seconds late becomes a draft instead.
         """
         return bool(self._start(keys=self._enter_keys(id), args=[id, int(most_late * 1000)]))
 
@@ -309,21 +253,24 @@ class Notifications:
         return [self._key(id), _ACTIVE, begun, _SCHEDULED, STORIES]
 
     def correct(
-        self, root: Notification, correction: Notification, memory: IdempotencyRecord | None = None
+        self,
+        root: Notification,
+        correction: Notification,
+        idempotency: IdempotencyRecord | None = None,
     ) -> dict[str, Any] | bool:
-        """Store a correction, and give its text to those whom `root` has not reached yet.
+        """Store a correction, and give its text to recipients that `root` has not reached yet.
 
-        True; False if another correction came first; or what is remembered already. A correction
-        that is not to be sent is finished at once.
+        True; False if another correction came first; or the response of an idempotency record. A
+        correction that is not to be sent is finished at once.
         """
         ids = [*root.corrections, correction.id]
         over = correction.state is not State.SENDING
-        said = self._correct(
+        result = self._correct(
             keys=[
                 self._key(root.id),
                 self._key(correction.id),
                 _ACTIVE,
-                memory.key if memory else "{g}:idempotency:",
+                idempotency.key if idempotency else "{g}:idempotency:",
                 _STARTED,
                 *(self._key(id) for id in root.corrections),
             ],
@@ -336,14 +283,16 @@ class Notifications:
                 json.dumps(ids),
                 repr(correction.created_at),
                 json.dumps({"recipients": 0, "outcomes": []}) if over else "",
-                json.dumps(memory.answer) if memory else "",
-                memory.seconds if memory else 0,
+                json.dumps(idempotency.response) if idempotency else "",
+                idempotency.seconds if idempotency else 0,
             ],
         )
-        return cast(dict[str, Any], json.loads(said)) if isinstance(said, bytes) else bool(said)
+        if isinstance(result, bytes):
+            return cast(dict[str, Any], json.loads(result))
+        return bool(result)
 
     def remembered(self, digest: str) -> dict[str, Any] | None:
-        """Return what is remembered under an idempotency key."""
+        """Return the response of an idempotency record, if there is one."""
         before = cast("bytes | None", self._redis.get(_idempotency_key(digest)))
         return None if before is None else cast(dict[str, Any], json.loads(before))
 
@@ -353,18 +302,18 @@ class Notifications:
         return None if row[0] is None else _notification(id, row)
 
     def state(self, id: int) -> State | None:
-        """Return what a notification is doing: what workers ask every half second."""
+        """Return the state of a notification; workers ask every half second."""
         state = cast("bytes | None", self._redis.hget(self._key(id), "state"))
         return None if state is None else State(state.decode())
 
     def latest(self, limit: int, before: int | None = None) -> list[Notification]:
-        """Return up to `limit` notifications, newest first, those older than id `before`.
+        """Return up to `limit` notifications with ids below `before`, the newest first.
 
-        What readers asked for, to try their browsers, is neither here nor among `started`, nor is
-        what brought what was held: neither is looked at, there may be one for each reader.
+        Neither this nor `started` has readers' tests, welcomes and waves. Editors do not look at
+        them, and there may be one for each reader.
         """
         with self._redis.pipeline(transaction=False) as pipe:
-            # In this order: what is started between the two is in both, not in neither.
+            # In this order, so that one that is started in between is in both, not in neither.
             pipe.zrange(_SCHEDULED, 0, -1)
             pipe.zrange(_STARTED, 0, -1)
             ids = {int(id) for found in pipe.execute() for id in found}
@@ -372,23 +321,23 @@ class Notifications:
         return self.all(nlargest(limit, some))
 
     def started(self, limit: int, before: int | None = None) -> list[Notification]:
-        """Return up to `limit` that are or were sent, latest start first, those below `before`."""
+        """Return up to `limit` that are or were sent, the latest start first, after `before`."""
         rank = None if before is None else self._redis.zrevrank(_STARTED, str(before))
         first = 0 if rank is None else cast(int, rank) + 1
         ids = cast("list[bytes]", self._redis.zrevrange(_STARTED, first, first + limit - 1))
         return self.all(map(int, ids))
 
     def waves(self, limit: int) -> list[Notification]:
-        """Return up to `limit` that bring or brought what was held, the latest first."""
+        """Return up to `limit` waves, the latest first."""
         return self.all(map(int, cast("list[bytes]", self._redis.zrevrange(_WAVES, 0, limit - 1))))
 
     def planned(self, limit: int) -> list[Notification]:
-        """Return up to `limit` that were not sent yet: the soonest first, drafts last."""
+        """Return up to `limit` planned notifications, the soonest first, drafts last."""
         ids = cast("list[bytes]", self._redis.zrange(_SCHEDULED, 0, limit - 1))
         return [one for one in self.all(map(int, ids)) if one.planned]
 
     def all(self, ids: Iterable[int]) -> list[Notification]:
-        """Return those of these notifications that there are."""
+        """Return those of these notifications that exist."""
         ids = list(ids)
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
@@ -402,7 +351,7 @@ class Notifications:
         return bool(self._move(keys=[self._key(id)], args=args))
 
     def active(self) -> list[int]:
-        """Return the notifications with something left to do or to count."""
+        """Return the notifications that are being sent, or whose outcomes are still counted."""
         return sorted(int(id) for id in cast(set[bytes], self._redis.smembers(_ACTIVE)))
 
     def finish(self, id: int, state: State, at: float, progress: Progress, history: bytes) -> bool:
@@ -415,29 +364,30 @@ class Notifications:
             "recipients": progress.recipients,
             "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
         }
-        if progress.brought:
-            report["brought"] = [[alert, *counts] for alert, counts in progress.brought.items()]
-        keys = [self._key(id), _ACTIVE, *map(self._key, progress.brought)]
+        if progress.delivered:
+            report["brought"] = [[alert, *counts] for alert, counts in progress.delivered.items()]
+        keys = [self._key(id), _ACTIVE, *map(self._key, progress.delivered)]
         args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT, history]
-        args += [count for counts in progress.brought.values() for count in counts]
+        args += [count for counts in progress.delivered.values() for count in counts]
         return bool(self._finish(keys=keys, args=args))
 
     def report(self, id: int) -> Progress | None:
-        """Return what became of a notification that is finished."""
-        report = cast("bytes | None", self._redis.hget(self._key(id), "report"))
-        if report is None:
+        """Return the final report of a notification, if it is finished."""
+        text = cast("bytes | None", self._redis.hget(self._key(id), "report"))
+        if text is None:
             return None
-        said = json.loads(report)
-        counts = {(Outcome(o), service): n for o, service, n in said["outcomes"]}
-        brought = {alert: (alone, together) for alert, alone, together in said.get("brought", ())}
-        return Progress(said["recipients"], counts, brought)
+        report = json.loads(text)
+        counts = {(Outcome(o), service): n for o, service, n in report["outcomes"]}
+        rows = report.get("brought", ())  # only of waves
+        delivered = {alert: (alone, together) for alert, alone, together in rows}
+        return Progress(report["recipients"], counts, delivered)
 
     # -- receipts --------------------------------------------------------------------------------
 
     def count_receipt(self, id: int, event: str, subscription: str, kept: int) -> None:
         """Count that a browser reported `event`; the same browser counts once.
 
-        Counts are kept for so many seconds after the last one; each event takes up to 12 KB.
+        The total is kept for so many seconds after the last report. It takes up to 12 KB.
         """
         key = f"{self._key(id)}:{event}"
         with self._redis.pipeline() as pipe:
@@ -446,7 +396,7 @@ class Notifications:
             pipe.execute()
 
     def receipts(self, id: int, events: Sequence[str]) -> dict[str, int]:
-        """Return how many browsers reported each event (HyperLogLog: to about 1 %)."""
+        """Return how many browsers reported each event, to about 1 % (HyperLogLog)."""
         with self._redis.pipeline(transaction=False) as pipe:
             for event in events:
                 pipe.pfcount(f"{self._key(id)}:{event}")
@@ -485,24 +435,24 @@ def _doc(notification: Notification) -> str:
 def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
     doc, state, started_at, finished_at, revision, corrected, corrections = row[:7]
     missed, changes, waves = row[7:]
-    said = json.loads(cast(bytes, doc))
+    document = json.loads(cast(bytes, doc))
     return Notification(
         id=id,
-        content=Content.from_json(said["content"]),
-        audience=Audience.from_json(said["audience"] | {"story": said["story"]}),
+        content=Content.from_json(document["content"]),
+        audience=Audience.from_json(document["audience"] | {"story": document["story"]}),
         state=State(cast(bytes, state).decode()),
-        created_at=said["created_at"],
-        created_by=said["created_by"],
+        created_at=document["created_at"],
+        created_by=document["created_by"],
         started_at=float(started_at) if started_at else None,
         finished_at=float(finished_at) if finished_at else None,
-        spread_minutes=said["spread_minutes"],
-        send_at=SendAt(**said["send_at"]) if said["send_at"] else None,
+        spread_minutes=document["spread_minutes"],
+        send_at=SendAt(**document["send_at"]) if document["send_at"] else None,
         missed=bool(missed),
         changes=int(changes or 0),
-        corrects=said["corrects"],
+        corrects=document["corrects"],
         revision=int(revision or 0),
         corrected=Content.from_json(json.loads(corrected)) if corrected else None,
         corrections=tuple(json.loads(corrections)) if corrections else (),
-        reporting=said["reporting"],
+        reporting=document["reporting"],
         waves=tuple((id, alone, together) for id, alone, together in json.loads(waves or b"[]")),
     )

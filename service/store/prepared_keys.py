@@ -1,10 +1,10 @@
-"""Keys derived for messages to come, kept by the bucket: 256 subscriptions, as records are.
+"""Keys prepared for future messages, stored by bucket: 256 subscriptions, as records are.
 
   k:<bucket>  string: history (16), how many keys (2), then the keys as the workers sealed them
   k           hash: history, how many keys are `ready` under it, and the `next` bucket to look at
 
-A string counts only under the history it was stored in (history.py), so what an append-only file,
-a failover or a restored copy brings back is never handed out a second time.
+A string counts only under the history in which it was stored (history.py), so that no key that an
+append-only file, a failover or a restored copy brings back is handed out a second time.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from redis import Redis
 
 from service.store.history import HISTORY
 
-_ROOM = 0.8  # of `maxmemory`: beyond it nothing is added, so that readers can still subscribe
+_ROOM = 0.8  # of `maxmemory`; the rest is kept free, so that readers can still subscribe
 
-# Drops a bucket's keys. Also for other scripts of the partition, which declare both keys.
+# Defines drop_prepared(keys, counter), also for other scripts of the partition.
 DROP = """
 local function drop_prepared(keys, counter)
   local history, count = string.match(redis.call('GETRANGE', keys, 0, 17), '^(%x+)(..)$')
@@ -29,7 +29,7 @@ local function drop_prepared(keys, counter)
 end
 """
 
-# KEYS: keys of a bucket, counter. Returns the keys, which are then the caller's alone. Frees.
+# KEYS: keys of a bucket, counter. Returns the keys and drops them. The first write frees.
 _TAKE = (
     HISTORY
     + DROP
@@ -41,8 +41,8 @@ return string.sub(kept, 1, 16) == history and string.sub(kept, 19)
 """
 )
 
-# KEYS: keys of a bucket, counter. ARGV: how many, sealed keys. Only where there are none.
-# The first write allocates.
+# KEYS: keys of a bucket, counter. ARGV: how many, sealed keys. Returns 0 if the bucket has keys
+# already. The first write allocates.
 _STORE = (
     HISTORY
     + """
@@ -56,7 +56,7 @@ return 1
 """
 )
 
-# KEYS: keys of some buckets. Returns how many of each are ready.
+# KEYS: keys of some buckets. Returns how many are ready in each.
 _COUNT = (
     HISTORY
     + """
@@ -79,8 +79,8 @@ return known[1] == history and tonumber(known[2]) or 0
 """
 )
 
-# KEYS: counter, ids made. ARGV: buckets to look at, subscriptions in one.
-# Returns the first of the buckets and how many there are in all: none where none could be kept.
+# KEYS: counter, ids made. ARGV: how many buckets to look at, subscriptions in each. Returns the
+# first of them and how many buckets there are; none if this server keeps no keys.
 _NEXT = (
     HISTORY
     + """
@@ -100,12 +100,12 @@ def keys_key(partition: int, bucket: int) -> str:
 
 
 def counter_key(partition: int) -> str:
-    """Return the hash that counts them."""
+    """Return the hash that counts the keys of a partition."""
     return f"{{{partition}}}:k"
 
 
-class Prepared:
-    """Sealed keys by the bucket; each is handed out to one caller once."""
+class PreparedKeys:
+    """Sealed keys by bucket; each is handed out once, to one caller."""
 
     def __init__(self, redis: Redis, partitions: int) -> None:
         self._redis = redis
@@ -116,27 +116,27 @@ class Prepared:
         self._next = redis.register_script(_NEXT)
 
     def take(self, partition: int, bucket: int) -> bytes | None:
-        """Hand a bucket's keys over to the caller; None where there are none."""
+        """Hand the keys of a bucket to the caller; None if there are none."""
         keys = [keys_key(partition, bucket), counter_key(partition)]
         return cast("bytes | None", self._take(keys=keys))
 
     def store(self, partition: int, bucket: int, count: int, sealed: bytes) -> bool:
-        """Keep `count` keys that nobody has used, and that are stored here for the first time.
+        """Store `count` unused keys of a bucket; False if it has keys already.
 
-        False where others were first. `RedisError` where it cannot be told; never try again then.
+        On `RedisError` nobody knows whether they are stored; never try again then.
         """
         keys = [keys_key(partition, bucket), counter_key(partition)]
         return bool(self._once(_STORE, keys, [count, sealed]))
 
     def counts(self, partition: int, buckets: Sequence[int]) -> list[int]:
-        """Return how many keys each of these buckets has ready."""
+        """Return how many keys are ready in each of these buckets."""
         keys = [keys_key(partition, bucket) for bucket in buckets]
         return cast("list[int]", self._count(keys=keys)) if keys else []
 
     def next(self, partition: int, most: int, size: int) -> tuple[range, int]:
         """Return up to `most` buckets of `size` to look at, and how many there are in all.
 
-        Every caller gets others, until all had their turn.
+        Each caller gets other buckets, until all have had their turn.
         """
         keys = [counter_key(partition), f"{{{partition}}}:made"]
         first, buckets = cast("list[int]", self._next(keys=keys, args=[most, size]))
@@ -153,7 +153,7 @@ class Prepared:
         return not most or int(memory["used_memory"]) < _ROOM * most
 
     def clear(self, size: int) -> None:
-        """Drop all there is, in buckets of `size`."""
+        """Drop all keys, in buckets of `size`."""
         for partition in self.partitions:
             if not self._redis.exists(counter_key(partition)):
                 continue
@@ -165,9 +165,9 @@ class Prepared:
                 pipe.execute()
 
     def _once(self, script: str, keys: list[str], args: list[Any]) -> Any:
-        """Run a script at most once. redis-py runs one again whose answer was lost on the way.
+        """Run a script at most once; redis-py repeats a script whose response was lost.
 
-        By then somebody may have taken what the first run stored.
+        By then another process may have taken what the first run stored.
         """
         connection = self._redis.connection_pool.get_connection()
         try:

@@ -122,7 +122,7 @@ class Pace(NamedTuple):
         return self.per_minute / (60 + _SAVED + AHEAD)
 
 
-class Services:
+class PushServices:
     """What all workers know of the push services, by origin."""
 
     def __init__(self, redis: Redis) -> None:

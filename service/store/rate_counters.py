@@ -20,7 +20,7 @@ return times
 """
 
 
-class Rates:
+class RateCounters:
     """Counts callers by the minute.
 
     Most callers call once or twice, so that each process grants a tenth of a rate without asking

@@ -1,6 +1,6 @@
-"""Who is meant by each send: the audience as it stood when sending began, and whom it reached.
+"""Recipients of each send: the audience as it was when sending began, and who was reached.
 
-The keys are described in sending.py.
+The keys are described in batches.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from service.store.audiences import SELECT, Audiences
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked, without
 
-# KEYS: state, then those of select_audience. ARGV: audience. Only once.
+# KEYS: state, then those of select_audience. ARGV: audience. Returns how many recipients there are;
+# the audience is frozen once only. The first write allocates.
 _FREEZE = (
     SELECT
     + """
@@ -30,9 +31,9 @@ return recipients
 """
 )
 
-# KEYS: state, audience, two scratch keys, live, gone, then bitmaps of who accepted an earlier text.
-# Adds to the audience of a correction whoever was reached and is not in it yet. Not once it is
-# closed.
+# KEYS: state, audience, two scratch keys, live, gone; then the bitmaps of readers that an earlier
+# text reached. Adds these readers to the audience of a correction, unless it is closed. Returns how
+# many recipients there are. The first write allocates.
 _FREEZE_REACHED = """
 local state, audience, scratch, other, live, gone = unpack(KEYS, 1, 6)
 local known = redis.call('HMGET', state, 'closed', 'recipients')
@@ -50,8 +51,8 @@ redis.call('HSET', state, 'recipients', recipients)
 return recipients
 """
 
-# KEYS: scratch, audience, done, then bitmaps of bases. Returns how many at those bases have no
-# outcome yet.
+# KEYS: scratch, audience, done; then bitmaps of bases. Returns how many recipients at these bases
+# have no outcome yet.
 _WAITING = """
 redis.call('DEL', KEYS[1])
 redis.call('BITOP', 'OR', KEYS[1], unpack(KEYS, 4))
@@ -76,7 +77,7 @@ class Recipients:
         self._waiting = redis.register_script(_WAITING)
 
     def freeze(self, id: int, partition: int, audience: Audience) -> int:
-        """Fix who will receive a notification in this partition; how many. Done once only."""
+        """Freeze the audience in this partition, once only; return how many recipients it has."""
         keys, args = self._audiences.selection(
             partition,
             audience,
@@ -86,9 +87,9 @@ class Recipients:
         return cast(int, self._freeze(keys=[part_key(partition, id), *keys], args=args))
 
     def freeze_reached(self, id: int, partition: int, root: int, revision: int) -> int:
-        """Fix who is to get a correction of `root`: those who got a text before `revision`.
+        """Freeze the audience of a correction: readers who got a text of `root` before `revision`.
 
-        May be done again, which adds those found since; returns how many they are now.
+        Another call adds readers that the text has reached since. Returns how many there are now.
         """
         kinds = ("", "audience", "scratch", "scratch:other")
         keys = [part_key(partition, id, what) for what in kinds]
@@ -97,19 +98,27 @@ class Recipients:
         return cast(int, self._freeze_reached(keys=keys))
 
     def reached(self, id: int, revision: int) -> int:
-        """Return how many would get a correction now: those who got a text before `revision`."""
+        """Return how many readers got a text before `revision`, and would get a correction now.
+
+        This only reads, because the desk shows it even while Redis refuses writes.
+        """
         total = 0
         for partition in self._partitions:
-            scratch = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}" for _ in range(3)]
-            keys = [scratch[0] + ":state", *scratch]
-            keys += [bitmap_key(partition, "live"), bitmap_key(partition, "gone")]
-            keys += [part_key(partition, id, f"accepted:{r}") for r in range(revision)]
-            total += cast(int, self._freeze_reached(keys=keys))
-            self._redis.delete(keys[0], scratch[0])
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.get(bitmap_key(partition, "live"))
+                pipe.get(bitmap_key(partition, "gone"))
+                for earlier in range(revision):
+                    pipe.get(part_key(partition, id, f"accepted:{earlier}"))
+                live, gone, *texts = (row or b"" for row in pipe.execute())
+            left = without(live, gone)
+            accepted = 0
+            for text in texts:
+                accepted |= int.from_bytes(text[: len(live)].ljust(len(live), b"\0"), "big")
+            total += (left & accepted).bit_count()
         return total
 
     def undone(self, id: int, partition: int) -> bytes:
-        """Return who has no outcome yet, one bit per subscription number, first bit highest."""
+        """Return the bitmap of recipients without an outcome."""
         with self._redis.pipeline() as pipe:
             pipe.get(part_key(partition, id, "audience"))
             pipe.get(part_key(partition, id, "done"))
@@ -126,10 +135,10 @@ class Recipients:
             total += cast(int, self._waiting(keys=keys))
         return total
 
-    def told(
+    def received(
         self, partition: int, numbers: Sequence[int], alerts: Iterable[Notification]
     ) -> dict[int, list[Notification]]:
-        """Return which of these alerts each of these readers' push service took, if any."""
+        """Return by reader which of these alerts their push service accepted."""
         bitmaps = {
             part_key(partition, alert.id, f"accepted:{revision}"): alert
             for alert in alerts
@@ -138,7 +147,7 @@ class Recipients:
         return marked(self._redis, bitmaps, numbers)
 
     def accepted(self, alerts: Sequence[Notification], reader: SubscriptionId) -> list[bool]:
-        """Return for each alert whether a push service took a text of it for this reader."""
+        """Return for each alert whether this reader's push service accepted a text of it."""
         with self._redis.pipeline(transaction=False) as pipe:
             for one in alerts:
                 for revision in range(one.revision + 1):
@@ -148,7 +157,7 @@ class Recipients:
         return [sum(next(bits) for _ in range(one.revision + 1)) > 0 for one in alerts]
 
     def accepted_any(self, id: int, revisions: int, ids: Iterable[SubscriptionId]) -> bool:
-        """Whether a push service took a text of this notification for any of these."""
+        """Whether a push service accepted a text of this notification for any of these."""
         with self._redis.pipeline(transaction=False) as pipe:
             for partition, number in ids:
                 for revision in range(revisions + 1):

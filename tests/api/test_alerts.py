@@ -96,7 +96,7 @@ def test_progress_adds_up_by_outcome_and_by_push_service(client: Client, token: 
         Reader(client, number)
     id = int(client.call("POST", NOTIFICATIONS, NEWS, token=token).json["id"])
     client.runtime.dispatch.plan(client.runtime.publishing.get(id))
-    sending = client.runtime.store.sending
+    sending = client.runtime.store.batches
     claim = sending.claim(id, 0, "a worker", 60_000)
     assert claim is not None
     results = {
@@ -270,7 +270,7 @@ def test_progress_names_a_slow_push_service_and_the_last_readers_time(
     runtime, now = client.runtime, time.time()
     runtime.dispatch.plan(runtime.publishing.get(id))
     origin = "https://fcm.googleapis.com"
-    runtime.store.services.pace(origin, Pace(10, now))
+    runtime.store.push_services.pace(origin, Pace(10, now))
     path = f"{NOTIFICATIONS}/{id}"
     (limit,) = client.call("GET", path, token=token).json["progress"]["limits"]
     assert (limit["service"], limit["per_minute"], limit["waiting"]) == ("google", 10, 30)

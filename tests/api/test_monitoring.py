@@ -167,7 +167,7 @@ def test_all_processes_return_the_same_figures_and_change_nothing(client: Client
 
 
 def test_a_push_service_is_one_label_however_many_hosts_it_has(client: Client) -> None:
-    services, now = client.runtime.store.services, time.time()
+    services, now = client.runtime.store.push_services, time.time()
     for host in ("a.notify.windows.com", "b.notify.windows.com", "web.push.apple.com"):
         services.rest(f"https://{host}", Rest(1, now, now + 60, "503"))
     services.rest("https://fcm.googleapis.com", Rest(1, now, now + 60, "credentials"))

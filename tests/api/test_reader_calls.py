@@ -226,13 +226,13 @@ def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client)
     publish(client, "Not handed over")
     runtime = client.runtime
     runtime.dispatch.plan(runtime.publishing.get(sent))
-    claim = runtime.store.sending.claim(sent, 0, "a worker", 60_000)
+    claim = runtime.store.batches.claim(sent, 0, "a worker", 60_000)
     assert claim is not None
     result = {Result(Outcome.ACCEPTED, "google", 1, revision=0): [0]}
     runtime.store.outcomes.record(sent, claim.batch, "a worker", 60_000, result)
     hold(runtime, publish(client, "Held", Audience(topics=("world",))), {1 << 22: 1})
     today = day("Europe/Riga", int(time.time()) // QUARTER)
-    runtime.store.daily.count(sent, 0, today, [0], [9])
+    runtime.store.daily_counts.count(sent, 0, today, [0], [9])
 
     response = reader.call("GET", "/export")
     assert response.headers["Content-Disposition"] == "attachment; filename=alerts.json"

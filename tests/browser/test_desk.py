@@ -33,7 +33,7 @@ OpenPage = Callable[..., Page]
 def installation(
     redis_url: str, push_service: PushService, tmp_path: Path
 ) -> Iterator[Installation]:
-    """A newsroom with some readers; whatever is sent is taken."""
+    """A newsroom with some readers; the push service accepts every message."""
     with Installation(redis_url, push_service, tmp_path) as installation:
         installation.seed(READERS)
         yield installation
@@ -54,27 +54,27 @@ def desk(installation: Installation, chromium_page: OpenPage) -> Iterator[Page]:
 
 
 def complaints_of(page: Page) -> list[str]:
-    """What the page's scripts raise, and what its Content-Security-Policy stops."""
+    """Collect script errors and violations of the Content-Security-Policy."""
     found: list[str] = []
     page.on("pageerror", lambda error: found.append(str(error)))
     page.on(
         "console",
-        lambda said: found.append(said.text) if "Content Security Policy" in said.text else None,
+        lambda line: found.append(line.text) if "Content Security Policy" in line.text else None,
     )
     return found
 
 
 def tab_to(page: Page, selector: str, *, back: bool = False) -> None:
-    """Press Tab until the focus is there, as somebody without a mouse does."""
-    page.wait_for_load_state()  # what it does by itself it does from now on
+    """Press Tab until the element has the focus, and check that the focus is visible."""
+    page.wait_for_load_state()  # scripts have moved the focus by now
     page.locator(selector).first.wait_for()
     for _ in range(40):
         if page.evaluate("s => document.activeElement.matches(s)", selector):
             outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-            assert outline != "none", f"nobody sees the focus on {selector}"
+            assert outline != "none", f"the focus on {selector} is invisible"
             return
         page.keyboard.press("Shift+Tab" if back else "Tab")
-    raise AssertionError(f"Tab never comes to {selector}")
+    raise AssertionError(f"Tab never reaches {selector}")
 
 
 def sign_in(page: Page) -> None:
@@ -94,7 +94,7 @@ def send_to_everyone(page: Page, title: str = TITLE) -> None:
 
 
 def send_slowly(installation: Installation, page: Page, push_service: PushService) -> None:
-    """Let an alert to everyone be under way for some 25 s: sixteen at a time, each taking one."""
+    """Start an alert to everyone that takes about 25 s: 16 at a time, one second each."""
     installation.environment["PUSH_WINDOW"] = "16"
     installation.worker()
     installation.clock()
@@ -134,7 +134,7 @@ def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(
     tab_to(desk, "#url")
     keys.type("https://paper.example/ferry")
     reach = desk.locator("#reach")
-    expect(reach).to_contain_text("Tick a topic")
+    expect(reach).to_contain_text("Choose a topic")
     tab_to(desk, "[value=world]")
     keys.press("Space")
     expect(reach).to_contain_text(f"{world} browsers")
@@ -143,7 +143,7 @@ def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(
     expect(reach).to_contain_text(f"{both} browsers")
     keys.press("Enter")
 
-    question = f"Notify {both} browsers of World or Sport now?"
+    question = f"Notify {both} browsers (World or Sport) now?"
     expect(heading).to_have_text(question)
     tab_to(desk, "button.urgent")
     keys.press("Enter")
@@ -154,11 +154,11 @@ def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(
     assert installation.outcomes(sent.id) == {"accepted": both}
 
 
-def test_the_number_grows_while_it_is_sent_and_cancelling_stops_it(
+def test_the_number_grows_during_the_send_and_cancelling_stops_it(
     installation: Installation, desk: Page, push_service: PushService
 ) -> None:
     send_slowly(installation, desk, push_service)
-    expect(desk.locator(".state")).to_have_text("Being sent")
+    expect(desk.locator(".state")).to_have_text("Sending")
     big = desk.locator(".big")
     expect(big).not_to_have_text("0")
     first = int(big.inner_text())
@@ -187,23 +187,23 @@ def test_an_alert_is_paused_corrected_and_resumed_by_keyboard_alone(
     tab_to(desk, f"form[action='{here}/pause'] button")
     keys.press("Enter")
     expect(desk.locator(".state")).to_have_text("Paused")
-    expect(desk.locator(".paused")).to_contain_text("Its time runs on: good until")
+    expect(desk.locator(".paused")).to_contain_text("The alert still runs out of time at")
     wait_until(lambda: not leased(installation, sent.id))
     had = installation.outcomes(sent.id)["accepted"]
     assert 0 < had < READERS
-    push_service.answer_with(lambda _: None)  # what is left goes fast
+    push_service.answer_with(lambda _: None)  # the rest goes fast
 
     tab_to(desk, f"a[href='{here}/correct']")
     keys.press("Enter")
     lead = desk.locator(".lead")
-    expect(lead).to_contain_text(f"{had} browsers have it; {READERS - had} more are still to get")
+    expect(lead).to_contain_text(f"{had} browsers have the alert. {READERS - had} more browsers")
     tab_to(desk, "#title")
     keys.press("Control+A")
     keys.type("Ferry afloat")
     expect(desk.locator(".phone [data-shows=title]")).to_have_text("Ferry afloat")
     tab_to(desk, "[name=reached]")
     keys.press("ArrowDown")
-    expect(desk.get_by_label("Leave it")).to_be_checked()
+    expect(desk.get_by_label("Leave the old text")).to_be_checked()
     keys.press("ArrowUp")
     tab_to(desk, "button.urgent")
     keys.press("Enter")
@@ -212,7 +212,7 @@ def test_an_alert_is_paused_corrected_and_resumed_by_keyboard_alone(
 
     tab_to(desk, f".kicker a[href='{here}']")
     keys.press("Enter")
-    expect(desk.locator(".corrections")).to_contain_text(f"handed over to {had} browsers")
+    expect(desk.locator(".corrections")).to_contain_text(f"handed over for {had} browsers")
     tab_to(desk, f"form[action='{here}/resume'] button")
     keys.press("Enter")
     expect(desk.locator(".state")).to_contain_text("Sent in", timeout=30_000)
@@ -220,9 +220,9 @@ def test_an_alert_is_paused_corrected_and_resumed_by_keyboard_alone(
 
 
 def leased(installation: Installation, id: int) -> bool:
-    """Whether workers hold batches of an alert: more of it may leave, or be answered."""
+    """Whether workers still hold batches of an alert, so that more results may come."""
     store = installation.runtime.store
-    keys = [part_key(partition, id, "leases") for partition in store.sending.partitions]
+    keys = [part_key(partition, id, "leases") for partition in store.batches.partitions]
     return any(store.redis.exists(key) for key in keys)
 
 
@@ -234,11 +234,11 @@ def test_a_double_click_sends_one_alert(installation: Installation, desk: Page) 
     desk.get_by_label("Everyone").check()
     desk.get_by_role("button", name="Review").click()
     desk.get_by_role("button", name=f"Notify {READERS} browsers").dblclick()
-    expect(desk.locator(".state")).to_have_text("Being sent")
+    expect(desk.locator(".state")).to_have_text("Sending")
     assert len(installation.runtime.publishing.latest(10)) == 1
 
 
-def test_a_topic_that_is_ticked_before_the_scripts_are_there_is_counted_too(
+def test_a_topic_chosen_before_the_scripts_are_loaded_counts(
     installation: Installation, desk: Page
 ) -> None:
     sign_in(desk)
@@ -253,7 +253,7 @@ def test_a_topic_that_is_ticked_before_the_scripts_are_there_is_counted_too(
     expect(desk.locator("#reach strong")).to_have_text(str(world))
 
 
-def test_numbers_that_stand_still_are_said_to(
+def test_the_page_says_when_its_numbers_are_no_longer_refreshed(
     push_service: PushService, tmp_path: Path, chromium_page: OpenPage
 ) -> None:
     with RedisServer() as redis, Installation(redis.url, push_service, tmp_path) as installation:
@@ -283,20 +283,22 @@ def test_no_page_is_wider_than_a_phone(
     desk.emulate_media(color_scheme="dark" if dark else "light")
     id = installation.runtime.publishing.latest(1)[0].id
     origin = desk.url.split("/desk")[0]
-    installation.runtime.store.services.doubt("https://fcm.googleapis.com", 0.0)
+    installation.runtime.store.push_services.doubt("https://fcm.googleapis.com", 0.0)
     alert = f"/desk/alerts/{id}"
     for path in ("/", "/desk/", "/desk/new", alert, f"{alert}/correct", "/desk/nowhere"):
         desk.goto(origin + path)
         assert desk.evaluate("document.documentElement.scrollWidth") <= 390, path
 
 
-def test_texts_are_readable_by_day_and_by_night(installation: Installation, desk: Page) -> None:
+def test_texts_have_enough_contrast_in_light_and_dark_mode(
+    installation: Installation, desk: Page
+) -> None:
     """WCAG 2.2, 1.4.3: at least 4.5 to 1 for every text, on the background that is behind it."""
     sign_in(desk)
     send_to_everyone(desk)
     id = installation.runtime.publishing.latest(1)[0].id
     origin, correction = desk.url.split("/desk")[0], f"/desk/alerts/{id}/correct"
-    installation.runtime.store.services.doubt("https://fcm.googleapis.com", 0.0)
+    installation.runtime.store.push_services.doubt("https://fcm.googleapis.com", 0.0)
     for scheme in ("light", "dark"):
         desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         for path in ("/", "/desk/", "/desk/new", f"/desk/alerts/{id}", correction):
@@ -330,7 +332,7 @@ FAINT = """() => {
 }"""
 
 
-def test_without_scripts_an_alert_is_sent_all_the_same(
+def test_an_alert_can_be_sent_without_scripts(
     installation: Installation, chromium: Browser
 ) -> None:
     address = installation.web()
@@ -341,12 +343,12 @@ def test_without_scripts_an_alert_is_sent_all_the_same(
     )
     sign_in(page)
     send_to_everyone(page)
-    expect(page.locator(".state")).to_have_text("Being sent")
+    expect(page.locator(".state")).to_have_text("Sending")
     wait_until(lambda: installation.runtime.publishing.latest(1))
     context.close()
 
 
-def test_an_alert_of_a_story_by_readers_own_clocks_is_written_and_closed_by_keyboard_alone(
+def test_a_local_time_alert_of_a_story_is_written_by_keyboard_alone(
     installation: Installation, desk: Page
 ) -> None:
     sign_in(desk)
@@ -375,15 +377,15 @@ def test_an_alert_of_a_story_by_readers_own_clocks_is_written_and_closed_by_keyb
     tomorrow = (datetime.now() + timedelta(days=1)).replace(hour=7, minute=30)
     desk.locator("#at").fill(f"{tomorrow:%Y-%m-%dT%H:%M}")
     tab_to(desk, "#story", back=True)
-    keys.type("quake")  # of the two only one is meant
+    keys.type("quake")  # which clears the new story
     expect(desk.locator("#new_story")).to_have_value("")
     tab_to(desk, "button.primary")
     keys.press("Enter")
-    expect(heading).to_contain_text(f"at 07:30 on {tomorrow:%-d %b %Y} by their own clocks?")
-    expect(desk.locator(".facts")).to_contain_text("takes the place of “The earth shook”")
+    expect(heading).to_contain_text(f"at 07:30 on {tomorrow:%-d %b %Y}, local time?")
+    expect(desk.locator(".facts")).to_contain_text("replaces “The earth shook”")
     tab_to(desk, "button.primary")
     keys.press("Enter")
-    expect(desk.locator(".planned")).to_contain_text("by each reader’s own clock")
+    expect(desk.locator(".planned")).to_contain_text("in each reader’s own time zone")
     (planned,) = installation.runtime.publishing.planned()
     assert (planned.story, planned.wall) == ("quake", f"{tomorrow:%Y-%m-%dT%H:%M}:00")
 
@@ -403,7 +405,7 @@ def begin_story(installation: Installation, slug: str) -> int:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
-def test_what_the_night_holds_is_shown_without_fault_on_every_screen(
+def test_pages_of_held_alerts_pass_axe_on_every_screen(
     installation: Installation, desk: Page, width: int, dark: bool
 ) -> None:
     sign_in(desk)
@@ -431,24 +433,24 @@ def test_what_the_night_holds_is_shown_without_fault_on_every_screen(
     desk.get_by_label("Everyone").check()
     desk.get_by_label("Part of a running story").select_option("quake")
     desk.get_by_role("button", name="Review").click()
-    expect(desk.locator(".facts")).to_contain_text("All as soon as it is sent")
+    expect(desk.locator(".facts")).to_contain_text("all right away")
     assert faults(desk) == [], "the question"
 
 
 def faults(page: Page) -> list[str]:
-    """What axe-core finds wrong."""
+    """The violations that axe-core finds."""
     found = Axe().run(page).response["violations"]
     return [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in found]
 
 
-def test_what_is_held_is_withdrawn_by_keyboard_alone(
+def test_a_held_alert_is_withdrawn_by_keyboard_alone(
     installation: Installation, desk: Page
 ) -> None:
     sign_in(desk)
     id = installation.publish(title=TITLE)
     hold(installation.runtime, id, {int(time.time()) // QUARTER + 20: 100})
     desk.goto(f"{desk.url.split('/desk')[0]}/desk/alerts/{id}")
-    expect(desk.locator(".held")).to_contain_text("100 browsers still wait until")
+    expect(desk.locator(".held")).to_contain_text("100 browsers are still waiting until")
     tab_to(desk, "summary")
     desk.keyboard.press("Enter")
     tab_to(desk, "button.urgent")

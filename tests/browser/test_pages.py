@@ -1,4 +1,4 @@
-"""Our own pages for readers, on every kind of screen: in a real Chromium, judged by axe-core."""
+"""Our own pages for readers on different screens, checked by axe-core in a real Chromium."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.browser.worker_harness import Site
 pytestmark = pytest.mark.browser
 
 OVERFLOWS = "document.documentElement.scrollWidth > innerWidth"
-# Of each page what differs is seen at least once: which way it runs, its colours, its columns.
+# Each text direction, colour scheme and width at least once.
 LOOKS = [
     ("/privacy?lang=ar", 390, False),
     ("/privacy?lang=ru", 1280, True),
@@ -30,7 +30,7 @@ def site() -> Iterator[Site]:
 
 
 @pytest.mark.parametrize(("path", "width", "dark"), LOOKS)
-def test_a_page_is_whole_and_without_fault(
+def test_a_page_fits_the_screen_and_passes_axe(
     site: Site, chromium_page: Callable[..., Page], path: str, width: int, dark: bool
 ) -> None:
     page = chromium_page(width, 800, dark=dark)

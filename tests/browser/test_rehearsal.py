@@ -20,13 +20,13 @@ TITLE = "Ferry aground"
 
 
 def press(page: Page, selector: str, then: str) -> None:
-    """Come there by Tab, press Enter, and find a page with that heading."""
+    """Go to the element by Tab, press Enter, and expect a page with that heading."""
     tab_to(page, selector)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text(then)
 
 
-def test_a_rehearsal_is_played_from_the_start_page_to_its_end_by_keyboard_alone(
+def test_a_rehearsal_is_used_by_keyboard_alone_from_start_to_end(
     redis_url: str,
     push_service: PushService,
     tmp_path: Path,
@@ -48,7 +48,7 @@ def test_a_rehearsal_is_played_from_the_start_page_to_its_end_by_keyboard_alone(
         page.keyboard.press("Enter")
         page.wait_for_url(f"{address}/rehearsal/desk/", timeout=60_000)
         band = page.get_by_role("complementary", name="Rehearsal")
-        expect(band).to_contain_text("2,000 pretend readers. Nobody real is alerted.")
+        expect(band).to_contain_text("2,000 pretend readers. No real reader gets an alert.")
 
         press(page, "a[href='/rehearsal/desk/new']", then="New alert")
         tab_to(page, "#title")
@@ -77,7 +77,7 @@ def test_a_rehearsal_is_played_from_the_start_page_to_its_end_by_keyboard_alone(
 
 
 def no_page_is_wide_or_faint(page: Page, address: str) -> None:
-    """On a phone, by day and by night (WCAG 2.2, 1.4.3); leaves the page as it was found."""
+    """Check pages on a phone, in both modes (WCAG 2.2, 1.4.3); returns to the page it came from."""
     found, size = page.url, page.viewport_size
     page.set_viewport_size({"width": 390, "height": 800})
     paths = ("", "/desk/", "/desk/rehearsal", "/rehearsal/desk/", "/rehearsal/desk/new")

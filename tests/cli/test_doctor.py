@@ -1,4 +1,4 @@
-"""What `stoppress doctor` says of a house, and that it says what to do."""
+"""`stoppress doctor`: its findings, and that each says what to do."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
 
 
 def findings(environment: dict[str, str], send: str | None = None) -> dict[str, list[Finding]]:
-    """What the doctor says, by what it is about."""
-    said: dict[str, list[Finding]] = {}
+    """The doctor's findings, by the thing that was checked."""
+    found: dict[str, list[Finding]] = {}
     for finding in examine(lambda: Config.read(environment), send):
-        said.setdefault(finding.what, []).append(finding)
-    return said
+        found.setdefault(finding.what, []).append(finding)
+    return found
 
 
 def one(environment: dict[str, str], what: str) -> Finding:
@@ -72,7 +72,7 @@ def doctor(environment: dict[str, str], *options: str) -> subprocess.CompletedPr
     )
 
 
-def test_a_house_in_which_all_runs_has_no_fault_and_fits_80_columns(
+def test_a_running_installation_has_no_failure_and_the_report_fits_80_columns(
     installation: Installation,
 ) -> None:
     installation.worker()
@@ -81,23 +81,23 @@ def test_a_house_in_which_all_runs_has_no_fault_and_fits_80_columns(
     wait_until(lambda: installation.runtime.store.installation.clock_age() < 10)
     wait_until(installation.runtime.job_queue.workers)
     installation.runtime.keys.note_backup()
-    said = doctor(installation.environment)
-    assert (said.returncode, said.stderr) == (0, ""), said.stdout
-    lines = said.stdout.splitlines()
+    done = doctor(installation.environment)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     levels = {line[6:21].strip(): line[:4].strip() for line in lines if line[:4].strip()}
     for what in ("Redis", "Time", "Keys", "Backup", "Web", "Workers", "Queue", "Clock"):
-        assert levels[what] == "ok", said.stdout
+        assert levels[what] == "ok", done.stdout
 
 
-def test_what_does_not_run_is_said_with_the_command_that_starts_it(
+def test_a_missing_process_is_reported_with_the_command_that_starts_it(
     environment: dict[str, str],
 ) -> None:
-    said = doctor(environment)
-    assert said.returncode == 1
+    done = doctor(environment)
+    assert done.returncode == 1
     for command in ("stoppress worker", "stoppress clock", "stoppress web"):
-        assert f"start {command}" in " ".join(said.stdout.split())
-    assert "to mend" in said.stdout.splitlines()[-1]
+        assert f"start {command}" in " ".join(done.stdout.split())
+    assert "to fix" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_does_not_run_is_said_with_the_command_that_starts_it(
         ("hash-max-ziplist-entries", "128", "Record size", "warn", "hash-max-listpack-entries"),
     ],
 )
-def test_a_redis_set_up_wrongly_is_said_with_the_line_that_mends_it(
+def test_a_wrong_redis_setting_is_reported_with_the_right_line(
     server: RedisServer,
     environment: dict[str, str],
     option: str,
@@ -130,12 +130,12 @@ def test_a_redis_set_up_wrongly_is_said_with_the_line_that_mends_it(
     assert todo in finding.says
 
 
-def test_memory_that_runs_out_is_said_before_and_after_it_has(
+def test_memory_is_reported_when_it_runs_out_and_when_it_has(
     server: RedisServer, environment: dict[str, str]
 ) -> None:
     with server.client() as admin:
         for share, level in ((0.5, "ok"), (0.88, "warn"), (1.2, "fail")):
-            one(environment, "Memory")  # what a look takes itself is counted
+            one(environment, "Memory")  # the memory that a check takes is counted too
             used = admin.info("memory")["used_memory"]
             admin.config_set("maxmemory", str(int(used / share)))
             try:
@@ -144,7 +144,7 @@ def test_memory_that_runs_out_is_said_before_and_after_it_has(
                 admin.config_set("maxmemory", "0")
 
 
-def test_settings_that_cannot_be_read_are_a_finding_and_no_trace(
+def test_wrong_settings_are_a_finding_and_no_traceback(
     environment: dict[str, str],
 ) -> None:
     for spoilt, what in (
@@ -153,13 +153,13 @@ def test_settings_that_cannot_be_read_are_a_finding_and_no_trace(
         ({"VAPID_PRIVATE_KEY": ""}, "Keys"),
         ({"REDIS_URL": f"unix://{environment['DATA_DIR']}/no.sock"}, "Redis"),
     ):
-        said = doctor({**environment, **spoilt})
-        assert said.returncode == 1
-        assert said.stderr == ""
-        assert f"\nfail  {what} " in f"\n{said.stdout}"
+        done = doctor({**environment, **spoilt})
+        assert done.returncode == 1
+        assert done.stderr == ""
+        assert f"\nfail  {what} " in f"\n{done.stdout}"
 
 
-def test_a_lost_key_is_named_with_how_many_readers_need_it(
+def test_a_lost_key_is_reported_with_how_many_readers_need_it(
     environment: dict[str, str], push: PushService
 ) -> None:
     stored(environment, push, KEY)
@@ -168,7 +168,7 @@ def test_a_lost_key_is_named_with_how_many_readers_need_it(
     assert "1 subscriptions need the key" in finding.says
 
 
-def test_a_backup_is_asked_for_until_it_was_made(environment: dict[str, str]) -> None:
+def test_a_backup_is_asked_for_until_it_is_made(environment: dict[str, str]) -> None:
     assert one(environment, "Backup").level == "warn"
     subprocess.run(
         [sys.executable, "-m", "service.cli", "keys", "backup"],
@@ -194,7 +194,7 @@ def test_a_backup_is_asked_for_until_it_was_made(environment: dict[str, str]) ->
         ("", "fail"),
     ],
 )
-def test_a_subject_that_apple_refuses_is_a_fault_of_a_real_site(
+def test_a_subject_that_apple_rejects_is_a_failure_on_a_real_site(
     environment: dict[str, str], subject: str, level: str
 ) -> None:
     spoilt = {**environment, "VAPID_SUBJECT": subject, "SITE_URL": "https://127.0.0.2:1"}
@@ -209,11 +209,13 @@ def test_a_real_site_must_be_https_and_name_its_pages(environment: dict[str, str
     assert one(spoilt, "SITE_ORIGINS").level == "fail"
     plain = {**spoilt, "SITE_ORIGINS": "https://paper.example http://paper.example"}
     assert one(plain, "SITE_ORIGINS") == Finding(
-        "warn", "SITE_ORIGINS", "http://paper.example is not https: nobody can be subscribed there."
+        "warn",
+        "SITE_ORIGINS",
+        "http://paper.example is not https, so readers cannot subscribe there.",
     )
 
 
-def test_a_web_process_that_still_has_another_key_is_told_apart(installation: Installation) -> None:
+def test_a_web_process_with_another_key_is_reported(installation: Installation) -> None:
     installation.web()
     new = f"{VapidKey.generate().text} {installation.vapid.text}"
     assert one(installation.environment, "Web").level == "ok"
@@ -222,20 +224,20 @@ def test_a_web_process_that_still_has_another_key_is_told_apart(installation: In
     assert "another VAPID key" in finding.says
 
 
-def test_push_services_at_rest_or_in_doubt_are_named(environment: dict[str, str]) -> None:
+def test_resting_and_doubted_push_services_are_named(environment: dict[str, str]) -> None:
     environment["SITE_URL"] = "https://127.0.0.2:1"
     runtime = Runtime.open(Config.read(environment))
-    services, now = runtime.store.services, time.time()
+    services, now = runtime.store.push_services, time.time()
     assert one(environment, "Push services").level == "ok"
     services.rest("https://fcm.googleapis.com", Rest(1, now - 300, now + 60, "credentials"))
     services.rest("https://web.push.apple.com", Rest(1, now - 300, now + 60, "503"))
     services.doubt("https://updates.push.services.mozilla.com", now)
     google, apple, mozilla = findings(environment)["Push services"]
     assert (google.level, apple.level, mozilla.level) == ("fail", "warn", "warn")
-    assert "fcm.googleapis.com has refused our signature for 5 min" in google.says
+    assert "fcm.googleapis.com has rejected our signature for 5 min" in google.says
     assert re.search(r"web\.push\.apple\.com has failed for 5 minutes.* \(503\)", apple.says)
-    assert "updates.push.services.mozilla.com called so many readers gone" in mozilla.says
-    assert mozilla.says.endswith(" https://127.0.0.2:1/desk/"), "where that is decided"
+    assert "updates.push.services.mozilla.com reported so many readers gone" in mozilla.says
+    assert mozilla.says.endswith(" https://127.0.0.2:1/desk/"), "where an editor decides"
 
 
 # One message by pywebpush -----------------------------------------------------------------------
@@ -261,7 +263,7 @@ def sent(environment: dict[str, str], id: object) -> Finding:
 
 
 @pytest.mark.parametrize(("waiting", "level"), [(19, "ok"), (20, "warn")])
-def test_a_welcome_that_hardly_anybody_sees_is_said(
+def test_a_welcome_that_few_readers_see_is_reported(
     environment: dict[str, str], waiting: int, level: str
 ) -> None:
     assert "Welcome" not in findings(environment)
@@ -280,20 +282,20 @@ def test_a_welcome_that_hardly_anybody_sees_is_said(
     assert f"{waiting} of {waiting} readers" in found.says
 
 
-def test_one_message_is_sent_by_pywebpush_and_its_browser_can_show_it(
+def test_pywebpush_sends_one_message_that_its_browser_can_show(
     environment: dict[str, str], push: PushService
 ) -> None:
     id, browser = stored(environment, push, KEY)
     finding = sent(environment, id)
     assert finding.level == "ok"
-    assert finding.says.startswith(f"{push.origin} took its message (201)")
+    assert finding.says.startswith(f"{push.origin} accepted the message (201)")
     (message,) = push.received
     document = json.loads(browser.decrypt(message.body))
     assert document["notification"]["title"] == "A test of The Daily Example"
     assert push.refusals == []
 
 
-def test_a_push_service_that_refuses_is_quoted_without_the_endpoint(
+def test_a_rejection_is_quoted_without_the_endpoint(
     environment: dict[str, str], push: PushService
 ) -> None:
     id, browser = stored(environment, push, VapidKey.generate())
@@ -301,8 +303,8 @@ def test_a_push_service_that_refuses_is_quoted_without_the_endpoint(
     finding = sent(environment, id)
     assert finding.level == "fail"
     assert f"{push.origin} answers 4" in finding.says
-    for said in (browser.endpoint, f"/wpush/v2/{secret}", secret):
-        push.answer_with(lambda _, said=said: Answer(403, body=f"BadJwtToken of {said}.".encode()))
+    for text in (browser.endpoint, f"/wpush/v2/{secret}", secret):
+        push.answer_with(lambda _, text=text: Answer(403, body=f"BadJwtToken of {text}.".encode()))
         finding = sent(environment, id)
         assert "BadJwtToken" in finding.says
         assert secret not in finding.says
@@ -310,9 +312,13 @@ def test_a_push_service_that_refuses_is_quoted_without_the_endpoint(
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [(410, "this browser is gone"), (429, "it is at fault itself"), (503, "it is at fault itself")],
+    [
+        (410, "this browser is gone"),
+        (429, "the fault is in the push service"),
+        (503, "the fault is in the push service"),
+    ],
 )
-def test_whose_fault_it_is_follows_from_the_answer(
+def test_the_status_code_shows_whose_fault_it_is(
     environment: dict[str, str], push: PushService, status: int, says: str
 ) -> None:
     id, _ = stored(environment, push, KEY)
@@ -322,7 +328,7 @@ def test_whose_fault_it_is_follows_from_the_answer(
     assert says in finding.says
 
 
-def test_a_push_service_that_cannot_be_reached_or_trusted_is_said_to_be(
+def test_a_push_service_that_cannot_be_trusted_counts_as_unreachable(
     environment: dict[str, str], push: PushService
 ) -> None:
     id, browser = stored(environment, push, KEY)
@@ -334,7 +340,7 @@ def test_a_push_service_that_cannot_be_reached_or_trusted_is_said_to_be(
 
 
 @pytest.mark.parametrize("id", ["", "nobody", "0-77", "9-0", "0-99999999999"])
-def test_nobody_is_sent_anything_under_an_unknown_id(
+def test_nothing_is_sent_for_an_unknown_id(
     environment: dict[str, str], push: PushService, id: str
 ) -> None:
     finding = sent(environment, id)

@@ -1,4 +1,4 @@
-"""A browser subscribed with a VAPID key that is not the first says so, and is reached with it."""
+"""Several VAPID keys: each subscription is stored with the key that it was made with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def public(key: VapidKey) -> str:
 
 @pytest.fixture
 def client(redis_url: str) -> Client:
-    """A house that has just changed its key."""
+    """An installation that has just got a new key."""
     return Client(make_app(redis_url, VAPID_PRIVATE_KEY=f"{NEW.text} {OLD.text}"))
 
 
@@ -28,7 +28,7 @@ def key_of(client: Client, id: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("said", "key"),
+    ("fields", "key"),
     [
         ({"vapid_public_key": public(OLD)}, OLD),
         ({"vapid_public_key": public(OLD) + "="}, OLD),
@@ -38,45 +38,45 @@ def key_of(client: Client, id: str) -> str:
     ],
 )
 def test_a_new_subscription_belongs_to_the_key_it_was_made_with(
-    client: Client, said: dict[str, object], key: VapidKey
+    client: Client, fields: dict[str, object], key: VapidKey
 ) -> None:
-    answer = client.call("POST", f"{API}/subscriptions", {"subscription": browser(), **said})
-    assert answer.status_code == 201
-    assert key_of(client, answer.json["id"]) == public(key)
+    response = client.call("POST", f"{API}/subscriptions", {"subscription": browser(), **fields})
+    assert response.status_code == 201
+    assert key_of(client, response.json["id"]) == public(key)
 
 
-def test_so_does_one_that_a_browser_changed(client: Client) -> None:
+def test_a_changed_subscription_belongs_to_the_key_it_was_made_with(client: Client) -> None:
     reader = client.call("POST", f"{API}/subscriptions", {"subscription": browser()}).json
-    said = {"subscription": browser(1), "vapid_public_key": public(OLD)}
+    fields = {"subscription": browser(1), "vapid_public_key": public(OLD)}
     path = f"{API}/subscriptions/{reader['id']}"
-    moved = client.call("PATCH", path, said, token=reader["token"]).json
+    moved = client.call("PATCH", path, fields, token=reader["token"]).json
     assert key_of(client, moved["id"]) == public(OLD)
-    said = {"subscription": browser(2), "vapid_public_key": public(NEW)}
+    fields = {"subscription": browser(2), "vapid_public_key": public(NEW)}
     path = f"{API}/subscriptions/{moved['id']}"
-    renewed = client.call("PATCH", path, said, token=moved["token"]).json
+    renewed = client.call("PATCH", path, fields, token=moved["token"]).json
     assert key_of(client, renewed["id"]) == public(NEW)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "key",
     [
         pytest.param(public(FOREIGN), id="not ours"),
         pytest.param(public(OLD), id="retired"),
         *("", "=", "é", 7, ["x"], "B" * 5000),
     ],
 )
-def test_a_key_that_is_not_ours_or_retired_is_refused_by_name_and_nothing_is_stored(
-    client: Client, said: object
+def test_a_foreign_or_retired_key_is_refused_and_nothing_is_stored(
+    client: Client, key: object
 ) -> None:
     reader = client.call("POST", f"{API}/subscriptions", {"subscription": browser()}).json
     client.runtime.store.installation.retire_vapid_key(public(OLD))
     before = stored(client)
-    body = {"subscription": browser(1), "vapid_public_key": said}
+    body = {"subscription": browser(1), "vapid_public_key": key}
     path = f"{API}/subscriptions/{reader['id']}"
-    for answer in (
+    for response in (
         client.call("POST", f"{API}/subscriptions", body),
         client.call("PATCH", path, body, token=reader["token"]),
     ):
-        assert answer.status_code == 422
-        assert [row["field"] for row in answer.json["errors"]] == ["vapid_public_key"]
+        assert response.status_code == 422
+        assert [row["field"] for row in response.json["errors"]] == ["vapid_public_key"]
     assert stored(client) == before

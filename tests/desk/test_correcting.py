@@ -146,7 +146,7 @@ def test_under_the_rehearsal_prefix_all_links_and_forms_stay_there(
     editor: FlaskClient, runtime: Runtime, half_sent: int
 ) -> None:
     correct(editor, half_sent)
-    runtime.store.services.doubt("https://push.example", time.time())
+    runtime.store.push_services.doubt("https://push.example", time.time())
     for path in ("/desk/", f"/desk/alerts/{half_sent}", f"/desk/alerts/{half_sent}/correct"):
         page = editor.get(path, environ_overrides={"SCRIPT_NAME": "/rehearsal"}).text
         leads = re.findall(r'(?:href|action|hx-get|src)="(/[^"]*)"', page)

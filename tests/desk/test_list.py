@@ -32,14 +32,14 @@ from tests.support.redis_server import RedisServer
 def doubted(runtime: Runtime, readers: int) -> str:
     """A push service that called 30 of 100 readers gone, which the service doubts."""
     send_all(runtime, publish(runtime), {(Outcome.GONE, "other"): 30})
-    runtime.store.services.doubt("https://push.example", time.time())
+    runtime.store.push_services.doubt("https://push.example", time.time())
     return "https://push.example"
 
 
 def test_doubts_about_gone_readers_are_shown_above_the_list(
     editor: FlaskClient, runtime: Runtime, doubted: str
 ) -> None:
-    runtime.store.services.doubt("https://fcm.googleapis.com", time.time())
+    runtime.store.push_services.doubt("https://fcm.googleapis.com", time.time())
     text = words(editor.get("/desk/").text)
     assert "push.example says that 30 browsers are gone, all within one minute." in text
     assert "This may be a fault at push.example." in text
@@ -155,7 +155,7 @@ def test_pages_are_valid(
     send_all(runtime, corrected, {(Outcome.GONE, "other"): 10, (Outcome.ACCEPTED, "other"): 20})
     runtime.publishing.pause(corrected)
     correction = path_of(correct(editor, corrected).location)
-    runtime.store.services.doubt("https://push.example", time.time())
+    runtime.store.push_services.doubt("https://push.example", time.time())
     pages = [
         editor.get(f"/desk/alerts/{corrected}").text,
         editor.get(correction).text,

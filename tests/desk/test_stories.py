@@ -158,7 +158,7 @@ def test_the_list_of_stories_says_who_follows_and_what_closing_does(
     assert text.index("storm") < text.index("quake")
     assert "10 browsers follow it" in text
     assert "0 browsers follow it" in text
-    assert "10 browsers will no longer follow this story." in text
+    assert "10 browsers will no longer follow this story, and no browser will mute it." in text
     assert f'href="/desk/alerts/{storm}"' in page
     assert "<script>" not in page
     assert Page(page).headings == 1

@@ -168,7 +168,7 @@ def test_the_page_says_why_readers_are_waiting(
 ) -> None:
     id, origin, now = publish(runtime), "https://push.example", time.time()
     runtime.dispatch.plan(runtime.publishing.get(id))
-    services, path = runtime.store.services, f"/desk/alerts/{id}/progress"
+    services, path = runtime.store.push_services, f"/desk/alerts/{id}/progress"
     services.rest(origin, Rest(1, now, now + 60, "no answer"))
     assert "Another push service does not respond. We try again at" in editor.get(path).text
     services.recovered(origin)

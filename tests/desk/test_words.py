@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.desk.words import describe, estimate_words, forecast_words, plural
+from service.desk.words import FILTERS, describe, estimate_words, forecast_words, plural
 from service.domain.forecast import Forecast
 from service.domain.receipts import estimates
 from service.model.notifications import Audience, SubscriptionId, Topic
@@ -88,3 +88,16 @@ def test_a_number_has_its_own_form_of_the_word() -> None:
     assert [plural(n, "browser", "browsers") for n in (0, 1, 2, 1000)] == [
         *("browsers", "browser", "browsers", "browsers"),
     ]
+
+
+def test_a_time_is_written_in_the_zone_that_is_asked_for() -> None:
+    noon = 1_790_596_800.0  # Monday, 28 September 2026
+    assert FILTERS["utc"](noon) == "28 Sep 2026, 12:00 UTC"
+    zones = ("Europe/Riga", "Europe/Lisbon", "UTC", "Europe/Riga")
+    assert [FILTERS["wall"](noon, zone) for zone in zones] == [
+        "Mon 28 Sep, 15:00",
+        "Mon 28 Sep, 13:00",
+        "Mon 28 Sep, 12:00 UTC",
+        "Mon 28 Sep, 15:00",
+    ]
+    assert FILTERS["clock_time"]("2026-03-29T07:00:00") == "07:00 on 29 Mar 2026"

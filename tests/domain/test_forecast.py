@@ -85,7 +85,7 @@ def test_daily_limit_is_left_out_of_the_forecast_for_an_alert_of_a_story(
     installation.seed(50)
     choose(installation, range(50), daily_limit=1)
     date = day("", int(time.time()) // QUARTER)
-    installation.runtime.store.daily.count(1, 0, date, range(50), [1] * 50)
+    installation.runtime.store.daily_counts.count(1, 0, date, range(50), [1] * 50)
     assert forecast_of(installation).full == 50
     assert forecast_of(installation, replace(EVERYONE, story="ferry")).full == 0
 

@@ -175,7 +175,9 @@ def test_backup_is_printed_even_if_it_cannot_be_noted(tmp_path: Path) -> None:
     printed = stoppress("keys", "backup", **settings(f"unix://{tmp_path}/no.sock", OLD))
     assert printed.returncode == 0
     assert OLD.text in printed.stdout
-    assert printed.stderr == "stoppress: printed, but not noted as done: Redis does not answer\n"
+    assert printed.stderr == (
+        "stoppress: the backup was printed, but not recorded: Redis does not answer\n"
+    )
 
 
 def test_process_starts_with_the_same_keys_while_redis_is_full() -> None:

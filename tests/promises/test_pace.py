@@ -31,19 +31,19 @@ ROW = policy.Verdict(None, limited=True)
 
 def health(store: Store, allowed: int = 0) -> Health:
     return Health(
-        store.services, 256, lambda _origin: 9999, lambda _ids: False, lambda _origin: allowed
+        store.push_services, 256, lambda _origin: 9999, lambda _ids: False, lambda _origin: allowed
     )
 
 
 def test_rate_limit_that_ends_within_a_minute_makes_no_pace(store: Store) -> None:
     now = time.time()
-    limits = [store.services.limited(ORIGIN, now + at, now + at + 1) for at in (0, 3, 6, 9)]
+    limits = [store.push_services.limited(ORIGIN, now + at, now + at + 1) for at in (0, 3, 6, 9)]
     assert [limit.times for limit in limits] == [1, 2, 3, 4]
     one = health(store)
     google = one.of(ORIGIN, "google")
     one.answered(google, SubscriptionId(0, 1), LIMITED, 429)
-    assert [rest.why for rest in store.services.resting().values()] == ["429"]
-    assert store.services.paced() == {}
+    assert [rest.why for rest in store.push_services.resting().values()] == ["429"]
+    assert store.push_services.paced() == {}
 
 
 @pytest.mark.parametrize(("allowed", "pace"), [(0, 1000), (290_000, 290_000)])
@@ -52,16 +52,16 @@ def test_lasting_rate_limit_makes_a_pace_of_the_last_minutes_answers(
 ) -> None:
     now = time.time()
     for ago in (90, 45):
-        store.services.limited(ORIGIN, now - ago, now - ago + 30)
+        store.push_services.limited(ORIGIN, now - ago, now - ago + 30)
     one = health(store, allowed)
     one.answered(one.of(ORIGIN, "google"), SubscriptionId(0, 1), LIMITED, 429)
-    assert store.services.paced()[ORIGIN].per_minute == pace
+    assert store.push_services.paced()[ORIGIN].per_minute == pace
 
 
 def test_rate_limits_are_counted_anew_after_a_minute_without_one(store: Store) -> None:
-    store.services.limited(ORIGIN, 1000.0, 1010.0)
-    assert store.services.limited(ORIGIN, 1069.0, 1080.0).times == 2
-    assert store.services.limited(ORIGIN, 1141.0, 1150.0) == (1, 1141.0, 1150.0)
+    store.push_services.limited(ORIGIN, 1000.0, 1010.0)
+    assert store.push_services.limited(ORIGIN, 1069.0, 1080.0).times == 2
+    assert store.push_services.limited(ORIGIN, 1141.0, 1150.0) == (1, 1141.0, 1150.0)
 
 
 def test_rate_limits_of_single_recipients_make_the_service_rest_only_if_many(store: Store) -> None:
@@ -69,12 +69,12 @@ def test_rate_limits_of_single_recipients_make_the_service_rest_only_if_many(sto
     apple = one.of("https://web.push.apple.com", "apple")
     for _ in range(80):
         one.answered(apple, SubscriptionId(0, 1), ROW, 429)
-    assert store.services.resting() == {}, "all answers were about one recipient"
+    assert store.push_services.resting() == {}, "all answers were about one recipient"
     for number in range(49):
         one.answered(apple, SubscriptionId(0, number), ROW, 429)
-    assert store.services.resting() == {}
+    assert store.push_services.resting() == {}
     one.answered(apple, SubscriptionId(0, 49), ROW, 429)
-    assert [rest.why for rest in store.services.resting().values()] == ["429"]
+    assert [rest.why for rest in store.push_services.resting().values()] == ["429"]
 
 
 @pytest.mark.redis
@@ -83,27 +83,29 @@ def test_workers_together_take_no_more_than_the_pace_allows(store: Store) -> Non
     begun = time.monotonic()
     taken = 0
     while (passed := time.monotonic() - begun) < 2.0:
-        taken += store.services.take(ORIGIN, pace)
+        taken += store.push_services.take(ORIGIN, pace)
         time.sleep(0.02)
     assert 15 <= taken <= 1 + 10 * passed + 1
 
 
 @pytest.mark.redis
 def test_pace_ends_only_if_it_was_not_exceeded_since(store: Store) -> None:
-    store.services.pace(ORIGIN, Pace(1000, 100.0))
-    assert not store.services.pace(ORIGIN, Pace(5000, 200.0)), "the pace of the first worker counts"
-    store.services.limited(ORIGIN, 500.0, 510.0)
-    assert not store.services.unpace(ORIGIN, since=505.0)
-    assert store.services.paced() == {ORIGIN: Pace(1000, 100.0)}
-    assert store.services.unpace(ORIGIN, since=511.0)
-    assert store.services.paced() == {}
+    store.push_services.pace(ORIGIN, Pace(1000, 100.0))
+    assert not store.push_services.pace(ORIGIN, Pace(5000, 200.0)), (
+        "the pace of the first worker counts"
+    )
+    store.push_services.limited(ORIGIN, 500.0, 510.0)
+    assert not store.push_services.unpace(ORIGIN, since=505.0)
+    assert store.push_services.paced() == {ORIGIN: Pace(1000, 100.0)}
+    assert store.push_services.unpace(ORIGIN, since=511.0)
+    assert store.push_services.paced() == {}
 
 
 def test_no_recipient_has_two_workers_while_only_one_knows_of_a_pace(
     installation: Installation,
 ) -> None:
     installation.seed(5000)
-    sending, dispatch = installation.runtime.store.sending, installation.runtime.dispatch
+    sending, dispatch = installation.runtime.store.batches, installation.runtime.dispatch
     id = installation.publish()
     dispatch.sending()
     first = sending.claim(id, 0, "one:1 ", 5000)
@@ -133,12 +135,12 @@ def test_clock_ends_a_pace_that_was_not_exceeded_for_a_day(
     now = time.time()
     day = 86_400
     for name, since, limited in (("a", 2, 1.5), ("b", 2, 0.5), ("c", 0.5, 0.5)):
-        store.services.pace(name, Pace(1000, now - since * day))
-        store.services.limited(name, now - limited * day, now - limited * day)
+        store.push_services.pace(name, Pace(1000, now - since * day))
+        store.push_services.limited(name, now - limited * day, now - limited * day)
     installation.clock()
-    assert wait_until(lambda: len(store.services.paced()) == 2)
+    assert wait_until(lambda: len(store.push_services.paced()) == 2)
     time.sleep(1.5)
-    assert set(store.services.paced()) == {"b", "c"}
+    assert set(store.push_services.paced()) == {"b", "c"}
 
 
 def test_paced_push_service_gets_no_more_than_its_pace_and_slows_no_other(
@@ -146,7 +148,7 @@ def test_paced_push_service_gets_no_more_than_its_pace_and_slows_no_other(
 ) -> None:
     installation.seed(400, origins=[push.origin, push.plain_origin])
     per_second = 20
-    installation.runtime.store.services.pace(push.origin, Pace(63 * per_second, time.time()))
+    installation.runtime.store.push_services.pace(push.origin, Pace(63 * per_second, time.time()))
     for _ in range(2):
         installation.worker()
     installation.clock()
@@ -185,7 +187,7 @@ def test_rate_limited_push_service_gets_a_pace_and_the_desk_says_until_when(
 ) -> None:
     installation.seed(160)
     push.answer_with(at_most(25))
-    now, services = time.time(), installation.runtime.store.services
+    now, services = time.time(), installation.runtime.store.push_services
     for ago in (90, 45):  # instead of waiting for more than a minute
         services.limited(push.origin, now - ago, now - ago + 30)
     client = Client(create_app(installation.config))
@@ -227,7 +229,7 @@ def test_readers_seen_last_are_sent_to_first(installation: Installation, push: P
         redis.setbit(this_month, number, 0)
         if number % 2:
             redis.setbit(earlier, number, 1)
-    installation.runtime.store.services.pace(push.origin, Pace(63 * 60, time.time()))
+    installation.runtime.store.push_services.pace(push.origin, Pace(63 * 60, time.time()))
     installation.worker()
     installation.clock()
     id = installation.publish()
@@ -246,7 +248,7 @@ def test_pace_that_begins_and_ends_during_a_send_loses_and_repeats_nothing(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(6000)
-    services = installation.runtime.store.services
+    services = installation.runtime.store.push_services
     for _ in range(2):
         installation.worker()
     installation.clock()

@@ -289,7 +289,7 @@ def test_alert_counts_once_though_its_worker_is_killed(
 
 def test_count_is_taken_back_even_if_redis_is_full() -> None:
     with RedisServer() as server:
-        daily = Store(connect(server.url)).daily
+        daily = Store(connect(server.url)).daily_counts
         assert daily.count(1, 0, 20260329, [3, 4], [1, 1]) == [True, True]
         with server.full():
             daily.take_back(1, 0, 20260329, [3])
@@ -346,7 +346,7 @@ def test_alerts_are_counted_by_the_date_of_each_readers_clock(
     choose(reading, range(100), zone=east, daily_limit=1)
     choose(reading, range(100, 200), zone=west, daily_limit=1)
     reading.over(reading.publish())
-    daily = reading.runtime.store.daily
+    daily = reading.runtime.store.daily_counts
     numbers, ones = range(200), [1] * 200
     another = 9
     found = daily.count(another, 0, day(east, quarter), numbers, ones)

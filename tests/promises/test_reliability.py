@@ -161,7 +161,7 @@ def test_rest_that_one_worker_begins_is_kept_by_the_other_and_ends_for_both(
         with stopped(asleep):
             installation.over(installation.publish())
     sick.answer_with(lambda _message: Answer(503, {"retry-after": "10"}))
-    services = installation.runtime.store.services
+    services = installation.runtime.store.push_services
     with stopped(second):
         first_alert = installation.publish()
         rest = wait_until(lambda: services.resting().get(sick.origin))

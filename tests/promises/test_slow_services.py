@@ -37,7 +37,7 @@ class Watched:
 
     def _look(self) -> None:
         while not self._ended.wait(0.05):
-            for origin, rest in self._installation.runtime.store.services.resting().items():
+            for origin, rest in self._installation.runtime.store.push_services.resting().items():
                 self.rests.add((origin, rest.why, rest.attempts))
 
 
@@ -127,7 +127,7 @@ def test_unreachable_service_rests_longer_each_time_and_then_gets_each_message_o
     installation.seed(300, origins=[push.origin, relay.origin])
     installation.worker()
     installation.clock()
-    rests = installation.runtime.store.services.resting
+    rests = installation.runtime.store.push_services.resting
     id = installation.publish()
     wait_until(lambda: installation.outcomes(id) == {"accepted": 150})
     wait_until(lambda: relay.origin in rests() and rests()[relay.origin].attempts >= 3)
@@ -151,7 +151,7 @@ def test_no_connection_is_tried_while_an_unreachable_service_rests(
             installation.seed(300, origins=[push.origin, relay.origin])
             installation.worker()
             installation.clock()
-            rests = installation.runtime.store.services.resting
+            rests = installation.runtime.store.push_services.resting
             id = installation.publish()
             wait_until(lambda: relay.origin in rests() and rests()[relay.origin].attempts >= 3)
             attempts = rests()[relay.origin].attempts
@@ -169,7 +169,7 @@ def test_service_with_an_unknown_host_name_rests_and_is_retried_until_the_end(
         installation.seed(40, origins=[push.origin, nowhere])
         installation.worker()
         installation.clock()
-        rests = installation.runtime.store.services.resting
+        rests = installation.runtime.store.push_services.resting
         id = installation.publish()
         wait_until(lambda: nowhere in rests() and rests()[nowhere].attempts >= 2)
         assert rests()[nowhere].why == "no answer"

@@ -55,7 +55,7 @@ def gaps(dues: dict[str, float]) -> list[float]:
 
 
 def put_off(installation: Installation, id: int, within_ms: int = FAR) -> bool:
-    return installation.runtime.store.sending.put_off(id, 0, late_ms=5000, within_ms=within_ms)
+    return installation.runtime.store.batches.put_off(id, 0, late_ms=5000, within_ms=within_ms)
 
 
 def test_batches_a_little_late_are_not_put_off(
@@ -86,7 +86,7 @@ def test_batches_already_begun_are_not_put_off(
     installation: Installation, spread: Notification
 ) -> None:
     let_pass(installation, spread.id, MINUTE)
-    sending = installation.runtime.store.sending
+    sending = installation.runtime.store.batches
     held, back = (sending.claim(spread.id, 0, name, MINUTE) for name in ("one", "two"))
     assert held is not None
     assert back is not None

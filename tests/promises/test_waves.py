@@ -14,7 +14,7 @@ from service.model.notifications import Audience, Content, Outcome, SendAt, Stat
 from service.model.preferences import NO_QUIET
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
-from service.store.held_alerts import Brought
+from service.store.held_alerts import WaveDelivery
 from service.store.outcomes import Result
 from tests.support.client import API, Client, make_app
 from tests.support.installation import Installation, wait_until
@@ -121,7 +121,7 @@ def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
 
     reported = receipts(reading, push.received)
     (wave,) = publishing.waves(9)
-    assert publishing.progress(wave.id).brought == {ten: (0, 60), ferry: (40, 60)}
+    assert publishing.progress(wave.id).delivered == {ten: (0, 60), ferry: (40, 60)}
     for id, alone, together in ((ten, 0, 60), (ferry, 40, 60)):
         held = publishing.held(publishing.get(id))
         assert (held.waiting, held.alone, held.together) == (0, alone, together)
@@ -206,7 +206,7 @@ def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None
         SubscriptionId(0, 1), [held], record
     )
     assert message is not None
-    assert message[0].told == (held,)
+    assert message[0].delivered == (held,)
     newer = publishing.publish(words, ferry, by="a test").id
     assert publishing.held(publishing.get(held)).waiting == 4, "the newer one is held for nobody"
     hold(runtime, newer, {morning: 3})
@@ -217,7 +217,7 @@ def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None
     assert 3 not in digest.held(0, range(10)), "this reader has the newer one"
     message = digest.message(SubscriptionId(0, 1), both, record)
     assert message is not None
-    assert message[0].told == (newer,)
+    assert message[0].delivered == (newer,)
     assert runtime.store.stories.open()["ferry"].latest == newer
 
 
@@ -381,17 +381,17 @@ def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client
     publishing.wake_readers(morning * QUARTER, "https://paper.example")
     (wave,) = publishing.waves(9)
     runtime.dispatch.plan(wave)
-    under_way = runtime.store.sending.claim(wave.id, 0, "a test ", 60_000)
+    under_way = runtime.store.batches.claim(wave.id, 0, "a test ", 60_000)
     assert under_way is not None
     correction = publishing.correct(
         id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
     ).id
     hold(runtime, correction, {})
     assert publishing.progress(correction).of(Outcome.ACCEPTED) == 6
-    brought = Brought(((id, 0),), (id,), (id,))
-    came = {Result(Outcome.ACCEPTED, "google", 1, 0, brought=brought): under_way.pending}
+    delivery = WaveDelivery(((id, 0),), (id,), (id,))
+    came = {Result(Outcome.ACCEPTED, "google", 1, 0, delivery=delivery): under_way.pending}
     runtime.store.outcomes.record(wave.id, under_way.batch, "a test ", 60_000, came)
-    runtime.store.sending.release(wave.id, under_way.batch, "a test ", wait_ms=None)
+    runtime.store.batches.release(wave.id, under_way.batch, "a test ", wait_ms=None)
     runtime.dispatch.advance(wave.id)
     hold(runtime, correction, {})
     assert publishing.progress(correction).of(Outcome.ACCEPTED) == 10

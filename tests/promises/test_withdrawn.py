@@ -62,8 +62,8 @@ def test_recipients_that_wait_for_a_connection_are_given_back_on_pause_or_exit(
 
     fan_out.run(goes_on)
     assert installation.runtime.publishing.progress(id).done == 0
-    assert installation.runtime.store.services.resting() == {}
-    assert installation.runtime.store.sending.look(id, 0).due == 1, "no attempt was counted"
+    assert installation.runtime.store.push_services.resting() == {}
+    assert installation.runtime.store.batches.look(id, 0).due == 1, "no attempt was counted"
 
 
 def test_messages_made_after_the_lease_ended_are_left_to_the_new_owner(
@@ -71,7 +71,7 @@ def test_messages_made_after_the_lease_ended_are_left_to_the_new_owner(
 ) -> None:
     installation.seed(10, origins=[push.origin])
     id = installation.publish()
-    sending, clock, make = installation.runtime.store.sending, time.monotonic, Messages.make
+    sending, clock, make = installation.runtime.store.batches, time.monotonic, Messages.make
     claims = []
 
     def stopped(*args: object) -> object:

@@ -1,4 +1,4 @@
-"""How a worker judges each push service, alone and with another worker beside it."""
+"""How a worker judges each push service, alone and beside another worker."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ READER = SubscriptionId(0, 1)
 
 
 def worker(store: Store) -> Health:
-    """One worker's view; another call is another worker."""
+    """Return the health as one worker sees it; another call makes another worker."""
     return Health(
-        store.services, WINDOW, lambda _origin: 9999, lambda _ids: False, lambda _origin: 0
+        store.push_services, WINDOW, lambda _origin: 9999, lambda _ids: False, lambda _origin: 0
     )
 
 
 def start(one: Health, service: Service, most: int = 1000) -> int:
-    """Start messages while there is room; how many."""
+    """Start messages while there is room; return how many."""
     for started in range(most):
         if not one.has_room(service):
             return started
@@ -53,12 +53,12 @@ def well_known(one: Health, origin: str) -> Service:
     while service.limit < WINDOW:
         answer(one, service, start(one, service))
     one.refresh()
-    one.refresh()  # nothing was started since the last
+    one.refresh()  # nothing was started since the last one
     return service
 
 
 def let_fail(one: Health, service: Service) -> None:
-    """Fail it until it rests, for as short a time as it may."""
+    """Make it fail until it rests for the shortest time."""
     started = start(one, service, policy.FAILURES_IN_A_ROW)
     fail(one, service, started)
     assert one.rests_until(service) > time.time()
@@ -82,12 +82,12 @@ def test_a_push_service_starts_with_16_messages_and_gets_one_more_for_each_answe
     assert service.under_way == 26
 
 
-def test_its_limit_grows_no_further_than_the_window(store: Store) -> None:
+def test_the_limit_grows_no_further_than_the_window(store: Store) -> None:
     one = worker(store)
     assert start(one, well_known(one, ORIGIN)) == WINDOW
 
 
-def test_while_another_has_work_neither_takes_more_than_half(store: Store) -> None:
+def test_two_push_services_with_work_share_the_window_in_halves(store: Store) -> None:
     one = worker(store)
     first, second = well_known(one, ORIGIN), well_known(one, OTHER)
     start(one, first, 1)
@@ -96,7 +96,7 @@ def test_while_another_has_work_neither_takes_more_than_half(store: Store) -> No
     assert start(one, first) == start(one, second) == WINDOW // 2 - 1
 
 
-def test_what_another_cannot_take_is_left_to_those_that_can(store: Store) -> None:
+def test_the_part_of_the_window_that_one_cannot_use_goes_to_the_other(store: Store) -> None:
     one = worker(store)
     well, silent = well_known(one, ORIGIN), one.of(OTHER, "mozilla")
     assert start(one, silent) == 16
@@ -104,7 +104,7 @@ def test_what_another_cannot_take_is_left_to_those_that_can(store: Store) -> Non
     assert start(one, well) == WINDOW - 16
 
 
-def test_one_that_fell_silent_holds_no_more_than_half_while_another_has_work(store: Store) -> None:
+def test_a_silent_push_service_holds_at_most_half_of_the_window(store: Store) -> None:
     one = worker(store)
     well, silent = well_known(one, ORIGIN), well_known(one, OTHER)
     start(one, well, 1)
@@ -116,13 +116,13 @@ def test_one_that_fell_silent_holds_no_more_than_half_while_another_has_work(sto
     assert silent.under_way == WINDOW // 2
 
 
-def test_one_without_work_any_more_leaves_the_whole_window_to_the_other(store: Store) -> None:
+def test_a_push_service_without_work_leaves_the_window_to_the_other(store: Store) -> None:
     one = worker(store)
     first, second = well_known(one, ORIGIN), well_known(one, OTHER)
     start(one, second, 1)
     answer(one, second, 1)
     one.refresh()
-    assert start(one, first) == WINDOW // 2, "it had some a moment ago"
+    assert start(one, first) == WINDOW // 2, "it had work a moment ago"
     one.refresh()
     assert start(one, first) == WINDOW // 2
 
@@ -130,33 +130,33 @@ def test_one_without_work_any_more_leaves_the_whole_window_to_the_other(store: S
 # Rests ------------------------------------------------------------------------------------------
 
 
-def test_eight_failures_in_a_row_let_it_rest_and_fewer_do_not(store: Store) -> None:
+def test_a_push_service_rests_after_eight_failures_in_a_row(store: Store) -> None:
     one = worker(store)
     service = one.of(ORIGIN, "apple")
     for _ in range(3):
         start(one, service, 8)
         fail(one, service, 7)
-        assert store.services.resting() == {}
+        assert store.push_services.resting() == {}
         answer(one, service, 1)
     let_fail(one, service)
-    assert store.services.resting()[ORIGIN].why == "503"
+    assert store.push_services.resting()[ORIGIN].why == "503"
     assert one.rests_until(one.of(OTHER, "mozilla")) == 0, "the others go on"
 
 
-def test_one_that_no_connection_reaches_rests_at_once_and_longer_each_time(store: Store) -> None:
+def test_an_unreachable_push_service_rests_at_once_and_longer_each_time(store: Store) -> None:
     one, two = worker(store), worker(store)
     service = one.of(ORIGIN, "apple")
     for attempts in range(1, 4):
         one.unreachable(ORIGIN)
-        one.unreachable(ORIGIN)  # while it rests another failure says nothing new
-        rest = store.services.resting()[ORIGIN]
+        one.unreachable(ORIGIN)  # another failure during a rest changes nothing
+        rest = store.push_services.resting()[ORIGIN]
         assert (rest.attempts, rest.why) == (attempts, "no answer")
         wait_for_the_end_of(one, service)
-    assert two.of(ORIGIN, "apple").rest is not None, "for all workers"
-    one.unreachable("https://nobody.example")  # of an alert that is over
+    assert two.of(ORIGIN, "apple").rest is not None, "all workers see it"
+    one.unreachable("https://nobody.example")  # unknown: it does nothing
 
 
-def test_it_takes_no_more_than_its_connections_and_these_are_asked_once_a_look(
+def test_messages_need_room_in_connections_which_is_asked_once_per_look(
     store: Store,
 ) -> None:
     asked: list[str] = []
@@ -165,13 +165,13 @@ def test_it_takes_no_more_than_its_connections_and_these_are_asked_once_a_look(
         asked.append(origin)
         return 3
 
-    one = Health(store.services, WINDOW, room, lambda _ids: False, lambda _origin: 0)
+    one = Health(store.push_services, WINDOW, room, lambda _ids: False, lambda _origin: 0)
     service = one.of(ORIGIN, "apple")
     assert start(one, service) == 3
     assert asked == [ORIGIN]
     one.ask_for_more()
     one.ask_for_more()
-    assert asked == [ORIGIN] * 2, "for another connection, since three were too few"
+    assert asked == [ORIGIN] * 2, "asked for another connection, since three were too few"
     one.look_again()
     assert start(one, service, 2) == 2
     one.found_no_room(service)
@@ -180,7 +180,7 @@ def test_it_takes_no_more_than_its_connections_and_these_are_asked_once_a_look(
     assert one.has_room(service)
 
 
-def test_one_failure_that_names_a_time_lets_it_rest_that_long(store: Store) -> None:
+def test_a_failure_with_retry_after_makes_the_service_rest_that_long(store: Store) -> None:
     one = worker(store)
     service = one.of(ORIGIN, "apple")
     start(one, service, 1)
@@ -188,7 +188,7 @@ def test_one_failure_that_names_a_time_lets_it_rest_that_long(store: Store) -> N
     assert time.time() + 90 < one.rests_until(service) < time.time() + 101
 
 
-def test_a_rest_is_seen_by_another_worker_and_by_one_that_comes_later(store: Store) -> None:
+def test_other_and_later_workers_see_a_rest(store: Store) -> None:
     one, two = worker(store), worker(store)
     mine, theirs = one.of(ORIGIN, "apple"), two.of(ORIGIN, "apple")
     let_fail(one, mine)
@@ -199,7 +199,7 @@ def test_a_rest_is_seen_by_another_worker_and_by_one_that_comes_later(store: Sto
     assert late.rests_until(late.of(ORIGIN, "apple")) == one.rests_until(mine)
 
 
-def test_what_fails_while_it_rests_does_not_lengthen_the_rest(store: Store) -> None:
+def test_failures_during_a_rest_do_not_lengthen_it(store: Store) -> None:
     one, two = worker(store), worker(store)
     mine, theirs = one.of(ORIGIN, "apple"), two.of(ORIGIN, "apple")
     start(one, mine)
@@ -208,11 +208,11 @@ def test_what_fails_while_it_rests_does_not_lengthen_the_rest(store: Store) -> N
     until = one.rests_until(mine)
     fail(two, theirs, 16)
     assert one.rests_until(mine) == until
-    rest = store.services.resting()[ORIGIN]
-    assert (rest.attempts, rest.until) == (1, until), "the first worker's word counts"
+    rest = store.push_services.resting()[ORIGIN]
+    assert (rest.attempts, rest.until) == (1, until), "the first worker's rest counts"
 
 
-def test_after_a_rest_it_is_tried_with_one_message_at_a_time(store: Store) -> None:
+def test_after_a_rest_one_message_at_a_time_is_tried(store: Store) -> None:
     one = worker(store)
     service = well_known(one, ORIGIN)
     let_fail(one, service)
@@ -220,10 +220,10 @@ def test_after_a_rest_it_is_tried_with_one_message_at_a_time(store: Store) -> No
     assert start(one, service) == 1
     fail(one, service, 1)
     assert one.rests_until(service) > time.time(), "one failure is enough now"
-    assert store.services.resting()[ORIGIN].attempts == 2
+    assert store.push_services.resting()[ORIGIN].attempts == 2
 
 
-def test_one_answer_ends_a_rest_for_all_workers_who_start_with_a_few_again(store: Store) -> None:
+def test_one_answer_ends_a_rest_for_all_workers(store: Store) -> None:
     one, two = worker(store), worker(store)
     mine, theirs = well_known(one, ORIGIN), well_known(two, ORIGIN)
     let_fail(one, mine)
@@ -231,22 +231,22 @@ def test_one_answer_ends_a_rest_for_all_workers_who_start_with_a_few_again(store
     wait_for_the_end_of(one, mine)
     assert start(two, theirs) == 1
     answer(two, theirs, 1)
-    assert store.services.resting() == {}
+    assert store.push_services.resting() == {}
     one.refresh()
     two.refresh()
     assert start(one, mine) == 16
-    assert start(two, theirs) == 2, "it has one answer"
+    assert start(two, theirs) == 2, "one answer lets it have two"
     for health, service in ((one, mine), (two, theirs)):
         fail(health, service, 1)
-        assert health.rests_until(service) == 0, "one failure is an accident again"
+        assert health.rests_until(service) == 0, "a single failure is an accident again"
 
 
 # Paces ------------------------------------------------------------------------------------------
 
 
-def test_a_pace_is_shared_by_two_workers_and_never_exceeded(store: Store) -> None:
-    pace = Pace(1260, time.time())  # twenty a second, as kept
-    store.services.pace(ORIGIN, pace)
+def test_two_workers_share_a_pace_and_never_exceed_it(store: Store) -> None:
+    pace = Pace(1260, time.time())  # twenty a second
+    store.push_services.pace(ORIGIN, pace)
     workers = [worker(store), worker(store)]
     services = [one.of(ORIGIN, "apple") for one in workers]
     begun, started = time.monotonic(), [0, 0]

@@ -1,4 +1,4 @@
-"""The answer policy: one case for each row of its table, and what holds of every pause."""
+"""The answer policy: a case for each row of its table, and what is true of every pause."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ GOOGLE_WRONG_KEY = (
 MOZILLA_WRONG_KEY = '{"code":401,"errno":109,"message":"VAPID public key mismatch"}'
 SERVICES = ["google", "mozilla", "apple", "microsoft", "other"]
 
-# Status, what the answer says, whose service, how many attempts failed before; what it means.
-# SERVICE and ROW: who tries again after the seven seconds that each of these answers asks for.
+# Status, text of the answer, push service, failed attempts before; verdict.
+# SERVICE and ROW: all or one recipient wait, seven seconds as each of these answers asks.
 TABLE = [
     (200, "", "mozilla", 0, ACCEPTED),
     (201, "", "google", 0, ACCEPTED),
@@ -80,7 +80,7 @@ def answer(status: int, reason: str) -> Answer[None]:
 
 
 @pytest.mark.parametrize(("status", "reason", "service", "attempts", "verdict"), TABLE)
-def test_an_answer_means(
+def test_each_answer_has_its_verdict(
     status: int, reason: str, service: str, attempts: int, verdict: Verdict
 ) -> None:
     assert judge(answer(status, reason), service, attempts) == verdict
@@ -92,7 +92,7 @@ def test_an_answer_means(
     st.sampled_from(SERVICES),
     st.integers(0, 100),
 )
-def test_nothing_but_404_and_410_makes_a_subscription_gone(
+def test_only_404_and_410_make_a_subscription_gone(
     status: int, reason: str, service: str, attempts: int
 ) -> None:
     assert judge(answer(status, reason), service, attempts) != GONE
@@ -112,7 +112,7 @@ def test_a_pause_is_never_shorter_than_retry_after_up_to_an_hour(
 
 
 @given(st.integers(0, 10_000), chances)
-def test_pauses_double_up_to_five_minutes_with_half_of_each_left_to_chance(
+def test_pauses_double_up_to_five_minutes_and_half_of_each_is_random(
     attempts: int, chance: float
 ) -> None:
     shortest, longest = (pause(attempts, None, lambda c=c: c) for c in (0.0, 1.0))
@@ -125,5 +125,5 @@ def test_the_first_pause_is_at_most_a_second() -> None:
 
 
 @given(chances)
-def test_a_short_retry_after_takes_nothing_from_chance(chance: float) -> None:
+def test_a_short_retry_after_does_not_reduce_the_randomness(chance: float) -> None:
     assert pause(6, 1.0, lambda: chance) == pause(6, None, lambda: chance)

@@ -1,4 +1,4 @@
-"""The wire, judged by RFC 8291's own example and by the libraries that others receive with."""
+"""The wire format, checked with the example of RFC 8291 and with other libraries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def http_ece_reads(body: bytes) -> bytes:
 
 
 def browser_reads(body: bytes) -> bytes:
-    """RFC 8291 section 3.4 from the browser's side, written out step by step."""
+    """Decrypt as a browser does, by the steps of RFC 8291 section 3.4."""
 
     def step(key: bytes, message: bytes) -> bytes:
         return hmac.digest(key, message, "sha256")
@@ -58,7 +58,7 @@ def browser_reads(body: bytes) -> bytes:
     return padded[:-1]
 
 
-def test_the_example_of_rfc_8291_comes_out_byte_for_byte() -> None:
+def test_encryption_gives_the_bytes_of_the_rfc_8291_example() -> None:
     scalar = int.from_bytes(from_b64url("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"), "big")
     prepared = wire.derive(
         from_b64url(
@@ -80,7 +80,7 @@ def test_the_example_of_rfc_8291_comes_out_byte_for_byte() -> None:
 
 
 @given(st.binary(max_size=MAX_PLAINTEXT))
-def test_whatever_is_encrypted_http_ece_reads_and_a_browser_too(plaintext: bytes) -> None:
+def test_http_ece_and_a_browser_read_what_we_encrypt(plaintext: bytes) -> None:
     body = wire.encrypt(plaintext, P256DH, AUTH)
     assert http_ece_reads(body) == plaintext
     assert browser_reads(body) == plaintext
@@ -103,12 +103,12 @@ def test_http_ece_encrypts_to_the_same_bytes_with_the_same_key_and_salt(
 
 
 @given(st.binary(max_size=MAX_PLAINTEXT))
-def test_http_ece_reads_what_a_key_derived_beforehand_seals(plaintext: bytes) -> None:
+def test_http_ece_reads_what_a_prepared_key_seals(plaintext: bytes) -> None:
     body = wire.seal(plaintext, wire.derive(P256DH, AUTH))
     assert http_ece_reads(body) == plaintext
 
 
-def test_of_many_derived_together_each_is_its_readers_and_who_has_no_key_gets_none() -> None:
+def test_keys_derived_together_belong_each_to_their_reader() -> None:
     other, secret = ec.generate_private_key(ec.SECP256R1()), bytes(range(16, 32))
     off_the_curve, too_short = (b"\x04" + bytes(64), AUTH), (P256DH, AUTH[:-1])
     readers = [(public(other), secret), off_the_curve, (P256DH, AUTH), (P256DH, AUTH), too_short]
@@ -125,7 +125,7 @@ def test_of_many_derived_together_each_is_its_readers_and_who_has_no_key_gets_no
     assert wire.derive_all([]) == []
 
 
-def test_a_derived_key_fits_only_the_keys_it_was_made_for() -> None:
+def test_a_prepared_key_fits_only_the_keys_it_was_made_for() -> None:
     prepared = wire.derive(P256DH, AUTH)
     assert prepared.fits(P256DH, AUTH)
     assert not prepared.fits(P256DH, bytes(16))
@@ -157,17 +157,17 @@ def test_a_derived_key_fits_only_the_keys_it_was_made_for() -> None:
         ),
     ],
 )
-def test_our_hmac_gives_what_rfc_4231_gives(key: bytes, message: bytes, given: str) -> None:
+def test_our_hmac_matches_the_rfc_4231_examples(key: bytes, message: bytes, given: str) -> None:
     assert mac(key, message).hex() == given
 
 
 @given(st.binary(max_size=64), st.binary())
-def test_our_hmac_gives_what_the_standard_library_gives(key: bytes, message: bytes) -> None:
+def test_our_hmac_matches_the_standard_library(key: bytes, message: bytes) -> None:
     assert mac(key, message) == hmac.digest(key, message, "sha256")
 
 
 @given(st.binary(min_size=1, max_size=MAX_PLAINTEXT))
-def test_the_browser_that_reads_pywebpush_reads_ours_of_the_same_length(plaintext: bytes) -> None:
+def test_a_browser_reads_our_body_like_that_of_pywebpush(plaintext: bytes) -> None:
     keys = {"p256dh": b64url(P256DH), "auth": b64url(AUTH)}
     theirs = WebPusher({"endpoint": ORIGIN, "keys": keys}).encode(plaintext)["body"]
     ours = wire.encrypt(plaintext, P256DH, AUTH)
@@ -175,13 +175,13 @@ def test_the_browser_that_reads_pywebpush_reads_ours_of_the_same_length(plaintex
     assert len(ours) == len(theirs)
 
 
-def test_the_longest_message_fills_the_body_that_every_service_takes() -> None:
+def test_the_longest_message_makes_a_body_of_4096_bytes() -> None:
     body = wire.encrypt(b"x" * 3993, P256DH, AUTH)
     assert len(body) == 4096
     assert http_ece_reads(body) == b"x" * 3993
 
 
-def test_one_byte_more_is_refused() -> None:
+def test_a_message_of_one_byte_more_is_refused() -> None:
     with pytest.raises(ValueError, match="3993"):
         wire.encrypt(b"x" * 3994, P256DH, AUTH)
 
@@ -221,18 +221,18 @@ def claims_of(header: str) -> dict[str, object]:
     return json.loads(from_b64url(token.split(".")[1]))
 
 
-def test_the_vapid_header_is_good_for_its_origin_for_twelve_hours() -> None:
+def test_the_vapid_header_is_valid_for_its_origin_for_twelve_hours() -> None:
     header = wire.VapidSigner(VapidKey.generate(), SUBJECT).header(ORIGIN, NOW)
     assert claims_of(header) == {"aud": ORIGIN, "exp": NOW + 12 * 3600, "sub": SUBJECT}
 
 
-def test_the_vapid_header_passes_py_vapid() -> None:
+def test_py_vapid_accepts_the_vapid_header() -> None:
     header = wire.VapidSigner(VapidKey.generate(), SUBJECT).header(ORIGIN, NOW)
-    # py_vapid splits at the last space, where RFC 8292's own example has one after the comma.
+    # py_vapid splits at the last space, but the example of RFC 8292 has one after the comma.
     assert py_vapid.Vapid02.verify(header.replace(", ", ",")) is True
 
 
-def test_the_vapid_signature_holds_for_our_key_and_for_no_other() -> None:
+def test_the_vapid_signature_is_valid_for_our_key_only() -> None:
     key, other = VapidKey.generate(), VapidKey.generate()
     scheme, t, k = wire.VapidSigner(key, SUBJECT).header(ORIGIN, NOW).replace(",", "").split(" ")
     head, claims, raw = t.removeprefix("t=").split(".")
@@ -248,7 +248,7 @@ def test_the_vapid_signature_holds_for_our_key_and_for_no_other() -> None:
         other.signing_key.public_key().verify(der, signed, ec.ECDSA(SHA256()))
 
 
-def test_a_vapid_header_is_used_again_until_half_its_life() -> None:
+def test_a_vapid_header_is_reused_for_half_its_life() -> None:
     signer = wire.VapidSigner(VapidKey.generate(), SUBJECT)
     first = signer.header(ORIGIN, NOW)
     assert signer.header(ORIGIN, NOW + 6 * 3600 - 1) == first
@@ -257,7 +257,7 @@ def test_a_vapid_header_is_used_again_until_half_its_life() -> None:
     assert claims_of(renewed)["exp"] == NOW + 18 * 3600
 
 
-def test_a_vapid_header_is_dropped_when_the_clock_is_set_back() -> None:
+def test_a_vapid_header_is_renewed_when_the_clock_is_set_back() -> None:
     signer = wire.VapidSigner(VapidKey.generate(), SUBJECT)
     signer.header(ORIGIN, NOW)
     assert claims_of(signer.header(ORIGIN, NOW - 1))["exp"] == NOW - 1 + 12 * 3600
@@ -272,19 +272,19 @@ def test_each_origin_has_its_own_vapid_header() -> None:
 
 
 @given(st.binary(max_size=100), st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_collapse_topic_suits_every_service(key: bytes, name: str) -> None:
+def test_a_collapse_topic_has_32_characters_of_base64url(key: bytes, name: str) -> None:
     topic = wire.collapse_topic(key, name)
     assert len(topic) == 32
     assert len(from_b64url(topic)) == 24
     assert wire.collapse_topic(key, name) == topic
 
 
-def test_a_collapse_topic_tells_the_push_service_nothing_of_its_name() -> None:
+def test_a_collapse_topic_depends_on_key_and_name() -> None:
     topics = {wire.collapse_topic(k, n) for k in (b"key", b"other") for n in ("story-1", "story-2")}
     assert len(topics) == 4
 
 
-def test_the_header_lines_are_what_rfc_8030_and_8291_ask_for() -> None:
+def test_the_headers_are_those_of_rfc_8030_and_8291() -> None:
     topic = wire.collapse_topic(b"key", "story")
     assert wire.headers("vapid t=…, k=…", 14_400.9, "high", topic) == (
         ("ttl", "14400"),
@@ -297,12 +297,12 @@ def test_the_header_lines_are_what_rfc_8030_and_8291_ask_for() -> None:
 
 
 @given(st.floats(min_value=60, max_value=1e9))
-def test_the_ttl_never_outlives_the_deadline_nor_what_services_store(time_left: float) -> None:
+def test_the_ttl_ends_by_the_deadline_and_within_four_weeks(time_left: float) -> None:
     ttl = int(dict(wire.headers("", time_left, "normal", "t"))["ttl"])
     assert 60 <= ttl <= min(time_left, 2_419_200)
     assert ttl == 2_419_200 or time_left - ttl < 1
 
 
 @pytest.mark.parametrize("time_left", [59.9, 0.5])
-def test_a_ttl_is_never_shorter_than_what_every_service_takes(time_left: float) -> None:
+def test_a_ttl_is_at_least_a_minute(time_left: float) -> None:
     assert dict(wire.headers("", time_left, "normal", "t"))["ttl"] == "60"

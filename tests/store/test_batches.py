@@ -1,4 +1,4 @@
-"""What the store promises of a send: every bit counted once, whoever brings it, however late."""
+"""Sends in the store: leases, checkpoints, and each outcome counted once, however late."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def publishing(store: Store, dispatch: Dispatch) -> Publishing:
 
 
 def planned(publishing: Publishing, dispatch: Dispatch) -> int:
-    """Publish to everyone and plan it; nobody sends."""
+    """Publish to everyone and plan it; no worker sends."""
     content = Content("Late news", "https://paper.example/")
     id = publishing.publish(content, Audience(everyone=True), by="a test").id
     dispatch.plan(publishing.get(id))
@@ -52,7 +52,7 @@ def planned(publishing: Publishing, dispatch: Dispatch) -> int:
 
 
 def claimed(store: Store, id: int, worker: str, lease_ms: int) -> Claim:
-    claim = store.sending.claim(id, 0, worker, lease_ms)
+    claim = store.batches.claim(id, 0, worker, lease_ms)
     assert claim is not None
     return claim
 
@@ -61,49 +61,49 @@ def counts(store: Store, id: int) -> dict[str, int]:
     return {outcome.value: n for (outcome, _), n in store.outcomes.progress(id).outcomes.items()}
 
 
-def test_a_batch_is_held_by_one_worker_until_its_lease_ends(
+def test_batch_is_leased_to_one_worker_until_its_lease_ends(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = planned(publishing, dispatch)
-    claim = store.sending.claim(id, 0, "first", LEASE_MS)
+    claim = store.batches.claim(id, 0, "first", LEASE_MS)
     assert claim is not None
     batch = claim.batch
-    assert store.sending.claim(id, 0, "second", LEASE_MS) is None
+    assert store.batches.claim(id, 0, "second", LEASE_MS) is None
     time.sleep(LEASE_MS / 1000 + 0.05)
     assert claimed(store, id, "second", LEASE_MS).batch == batch
     assert not store.outcomes.record(id, batch, "first", LEASE_MS, {})
     assert store.outcomes.record(id, batch, "second", LEASE_MS, {})
-    assert not store.sending.release(id, batch, "first", wait_ms=None)
-    assert store.sending.release(id, batch, "second", wait_ms=None)
+    assert not store.batches.release(id, batch, "first", wait_ms=None)
+    assert store.batches.release(id, batch, "second", wait_ms=None)
 
 
-def test_a_late_checkpoint_counts_but_only_who_had_no_outcome_yet(
+def test_late_checkpoint_counts_only_recipients_without_an_outcome(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = planned(publishing, dispatch)
     batch = claimed(store, id, "first", 50).batch
     time.sleep(0.1)
-    store.sending.claim(id, 0, "second", LEASE_MS)
+    store.batches.claim(id, 0, "second", LEASE_MS)
     accepted, gone = (Result(outcome, "google", 1) for outcome in (Outcome.ACCEPTED, Outcome.GONE))
     store.outcomes.record(id, batch, "second", LEASE_MS, {accepted: list(range(500))})
     store.outcomes.record(
         id, batch, "first", LEASE_MS, {accepted: list(range(400, 600)), gone: [600, 0]}
     )
     assert counts(store, id) == {"accepted": 600, "gone": 1}
-    store.sending.release(id, batch, "second", wait_ms=0)
+    store.batches.release(id, batch, "second", wait_ms=0)
     assert claimed(store, id, "third", LEASE_MS).pending == list(range(601, 1000))
 
 
-def test_nothing_is_closed_under_a_live_lease_and_nothing_is_counted_after_closing(
+def test_leased_send_is_not_closed_and_a_closed_one_counts_nothing(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = planned(publishing, dispatch)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     publishing.cancel(id)
-    assert publishing.get(id).finished_at is None, "what is under way is still counted"
+    assert publishing.get(id).finished_at is None, "messages on their way are still counted"
     result = {Result(Outcome.ACCEPTED, "google", 1): list(range(300))}
     store.outcomes.record(id, batch, "worker", LEASE_MS, result)
-    store.sending.release(id, batch, "worker", wait_ms=0)
+    store.batches.release(id, batch, "worker", wait_ms=0)
     dispatch.advance(id)
     final = {"accepted": 300, "cancelled": 700}
     assert counts(store, id) == final
@@ -113,22 +113,22 @@ def test_nothing_is_closed_under_a_live_lease_and_nothing_is_counted_after_closi
     )
     assert counts(store, id) == final
     assert store.audiences.count(Audience(everyone=True)) == 1000
-    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+    assert store.batches.claim(id, 0, "worker", LEASE_MS) is None
 
 
-def test_what_was_cancelled_never_ends_as_sent(
+def test_cancelled_alert_never_ends_as_sent(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = planned(publishing, dispatch)
     store.notifications.move(id, State.CANCELLED, possible_from=[State.SENDING])
-    store.sending.close(id, 0, Outcome.CANCELLED)
-    # A clock that had read the state a moment before finishes what it takes for sent.
+    store.batches.close(id, 0, Outcome.CANCELLED)
+    # A clock that read the state just before finishes the alert as sent.
     progress, history = store.outcomes.progress(id), store.notifications.history()
     store.notifications.finish(id, State.SENT, time.time(), progress, history)
     assert publishing.get(id).state is State.CANCELLED
 
 
-def test_whoever_cancels_again_what_was_cut_off_stops_its_corrections(
+def test_cancelling_again_after_an_interruption_stops_the_corrections(
     store: Store, publishing: Publishing, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = planned(publishing, dispatch)
@@ -149,7 +149,7 @@ def test_whoever_cancels_again_what_was_cut_off_stops_its_corrections(
     assert publishing.get(correction).state is State.CANCELLED
 
 
-def test_whom_nobody_planned_for_in_time_is_counted_as_expired(
+def test_recipients_of_an_alert_that_was_not_planned_in_time_expire(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = store.notifications.new_id()
@@ -164,7 +164,7 @@ def test_whom_nobody_planned_for_in_time_is_counted_as_expired(
     assert counts(store, id) == {"expired": 1000}
 
 
-def test_of_a_correction_that_nobody_planned_in_time_only_those_count_who_were_to_get_it(
+def test_recipients_of_a_correction_that_was_not_planned_in_time_expire(
     store: Store, publishing: Publishing, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = planned(publishing, dispatch)
@@ -181,14 +181,14 @@ def test_of_a_correction_that_nobody_planned_in_time_only_those_count_who_were_t
     assert counts(store, correction) == {"expired": 300}
 
 
-def test_a_finished_send_leaves_its_counts_and_no_bitmap(
+def test_finished_send_leaves_its_counts_and_no_bitmap(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = planned(publishing, dispatch)
     apple = Result(Outcome.ACCEPTED, "apple", 1)
-    while (claim := store.sending.claim(id, 0, "worker", LEASE_MS)) is not None:
+    while (claim := store.batches.claim(id, 0, "worker", LEASE_MS)) is not None:
         store.outcomes.record(id, claim.batch, "worker", LEASE_MS, {apple: claim.pending})
-        store.sending.release(id, claim.batch, "worker", wait_ms=None)
+        store.batches.release(id, claim.batch, "worker", wait_ms=None)
     dispatch.advance(id)
     dispatch.advance(id)
     assert publishing.get(id).state is State.SENT
@@ -197,20 +197,20 @@ def test_a_finished_send_leaves_its_counts_and_no_bitmap(
     assert list(store.redis.scan_iter(f"*:n:{id}:*")) == []
 
 
-def test_a_batch_given_back_comes_up_again_when_it_is_due_with_its_retries(
+def test_released_batch_is_due_again_after_its_wait_with_its_retries(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = planned(publishing, dispatch)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     retry = {3: Retry(attempts=2, at=int(time.time() * 1000) + 200)}
-    store.sending.release(id, batch, "worker", wait_ms=200, retries=retry, undone=1000)
-    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+    store.batches.release(id, batch, "worker", wait_ms=200, retries=retry, undone=1000)
+    assert store.batches.claim(id, 0, "worker", LEASE_MS) is None
     time.sleep(0.25)
     again = claimed(store, id, "other", LEASE_MS)
     assert (again.batch, again.retries) == (batch, retry)
 
 
-def test_a_batch_of_which_more_is_left_than_its_worker_knows_is_due_at_once(
+def test_batch_with_more_undone_than_its_worker_knows_is_due_at_once(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = planned(publishing, dispatch)
@@ -218,22 +218,22 @@ def test_a_batch_of_which_more_is_left_than_its_worker_knows_is_due_at_once(
     accepted = {Result(Outcome.ACCEPTED, "", 0): list(range(600))}
     store.outcomes.record(id, batch, "worker", LEASE_MS, accepted)
     store.redis.setbit(part_key(0, id, "done"), 7, 0)
-    store.sending.release(id, batch, "worker", wait_ms=60_000, undone=400)
+    store.batches.release(id, batch, "worker", wait_ms=60_000, undone=400)
     again = claimed(store, id, "worker", LEASE_MS)
     assert again.pending == [7, *range(600, 1000)]
-    store.sending.release(id, batch, "worker", wait_ms=None)
+    store.batches.release(id, batch, "worker", wait_ms=None)
     assert claimed(store, id, "worker", LEASE_MS).pending == again.pending, "it is not finished"
-    store.sending.release(id, batch, "worker", wait_ms=60_000, undone=401)
-    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None, "the worker knows of all"
+    store.batches.release(id, batch, "worker", wait_ms=60_000, undone=401)
+    assert store.batches.claim(id, 0, "worker", LEASE_MS) is None, "the worker knows of all"
 
 
-def test_a_recipient_without_outcome_and_batch_gets_a_batch_again(
+def test_recipient_without_outcome_and_batch_gets_a_batch_again(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = planned(publishing, dispatch)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     dispatch.advance(id)
-    assert store.sending.look(id, 0).due == 0, "a worker holds it"
+    assert store.batches.look(id, 0).due == 0, "a worker holds it"
     store.outcomes.record(
         id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): list(range(990))}
     )
@@ -242,7 +242,7 @@ def test_a_recipient_without_outcome_and_batch_gets_a_batch_again(
     assert claimed(store, id, "other", LEASE_MS).pending == list(range(990, 1000))
 
 
-def test_only_recipients_count_and_of_a_forgotten_alert_nobody(
+def test_only_recipients_count_and_none_of_a_forgotten_alert(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     id = planned(publishing, dispatch)
@@ -271,10 +271,10 @@ def test_planning_twice_changes_nothing(
     dispatch.plan(publishing.get(id))
     assert store.outcomes.progress(id).recipients == 1000
     assert counts(store, id) == {"accepted": 3}
-    assert store.sending.claim(id, 0, "other", LEASE_MS) is None
+    assert store.batches.claim(id, 0, "other", LEASE_MS) is None
 
 
-def test_what_was_cancelled_before_it_was_planned_is_never_planned(
+def test_alert_that_was_cancelled_before_planning_is_never_planned(
     store: Store, publishing: Publishing, dispatch: Dispatch
 ) -> None:
     content = Content("Late news", "https://paper.example/")
@@ -283,11 +283,11 @@ def test_what_was_cancelled_before_it_was_planned_is_never_planned(
     dispatch.plan(publishing.get(id))
     assert publishing.get(id).state is State.CANCELLED
     assert store.outcomes.progress(id).recipients == 0
-    assert store.sending.claim(id, 0, "worker", LEASE_MS) is None
+    assert store.batches.claim(id, 0, "worker", LEASE_MS) is None
 
 
 @given(st.lists(st.integers(0, 40_000), unique=True, max_size=400), st.integers(0, 5000))
-def test_batches_hold_every_recipient_once_and_no_more_than_they_may(
+def test_batches_have_every_recipient_once_and_are_not_too_large(
     scattered: list[int], dense: int
 ) -> None:
     recipients = sorted({*scattered, *range(10_000, 10_000 + dense)})
@@ -302,7 +302,7 @@ def test_batches_hold_every_recipient_once_and_no_more_than_they_may(
     assert all(Batch.parse(0, str(batch)) == batch for batch in batches)
 
 
-def test_the_deadline_of_a_short_alert_leaves_time_to_send_it() -> None:
+def test_deadline_of_a_short_alert_leaves_time_to_send_it() -> None:
     def alert(ttl: int) -> Notification:
         content = Content("Late news", "https://paper.example/", ttl=ttl)
         return Notification(1, content, Audience(everyone=True), State.SENDING, 1000.0, "a test")
@@ -312,10 +312,10 @@ def test_the_deadline_of_a_short_alert_leaves_time_to_send_it() -> None:
     assert alert(3600).last_start == 4540
 
 
-def test_alerts_that_begin_in_the_same_millisecond_are_listed_in_their_order(
+def test_alerts_that_start_in_the_same_millisecond_are_listed_by_id(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.domain.publishing._now", lambda: 1_790_000_000.123)
-    said = Content(title="Ferry aground", url="https://paper.example/ferry")
-    ids = [publishing.publish(said, Audience(everyone=True), by="a test").id for _ in range(12)]
+    ferry = Content(title="Ferry aground", url="https://paper.example/ferry")
+    ids = [publishing.publish(ferry, Audience(everyone=True), by="a test").id for _ in range(12)]
     assert [one.id for one in publishing.started(12)] == sorted(ids, reverse=True)

@@ -81,7 +81,7 @@ def test_nothing_from_subscribing_to_the_report_touches_two_slots(
     left = 1999
     clustered.clock()
     clustered.worker()
-    wait_until(lambda: runtime.store.prepared.ready() == left, timeout=60)
+    wait_until(lambda: runtime.store.prepared_keys.ready() == left, timeout=60)
 
     push.answer_with(ten_are_gone)
     spread = runtime.publishing.publish(content(), EVERYONE, by="a test", spread_minutes=60).id

@@ -43,46 +43,48 @@ def words(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_one_line_says_that_all_push_services_are_well(installation: Installation) -> None:
-    assert words(stoppress(installation)) == "All push services take messages."
+    assert words(stoppress(installation)) == "All push services accept messages."
 
 
 def test_rests_paces_and_doubts_are_listed_in_plain_words(installation: Installation) -> None:
-    services, now = installation.runtime.store.services, time.time()
-    services.rest(APPLE, Rest(1, now - 600, now + 1000, "503"))
-    services.rest(MOZILLA, Rest(1, now - 600, now - 1, "credentials"))
-    services.pace(GOOGLE, Pace(1000, now - 7200))
-    services.doubt(MOZILLA, now - 7200)
+    services, now = installation.runtime.store.push_services, time.time()
+    services.rest(APPLE, Rest(1, now - 7320, now + 7250, "503"))
+    services.rest(MOZILLA, Rest(1, now - 7320, now - 1, "credentials"))
+    services.pace(GOOGLE, Pace(1000, now - 7320))
+    services.doubt(MOZILLA, now - 7320)
     shown = words(stoppress(installation))
-    assert f"{GOOGLE} 2 h limiting us: it is sent 1,000 messages a minute" in shown
-    assert f"{APPLE} 10 min failing (503), and tried again in 17 min" in shown
-    assert f"{MOZILLA} 10 min refusing our signature, and being tried" in shown
+    assert f"{GOOGLE} 2 hours 2 minutes limiting us: it gets 1,000 messages a minute" in shown
+    assert f"{APPLE} 2 hours 2 minutes failing (503); next attempt in 2 hours" in shown
+    assert f"{MOZILLA} 2 hours 2 minutes rejecting our signature; trying again now" in shown
     decide = f"decide at {installation.config.public_url}/desk/"
     # A line may end within the address.
-    assert f"0 readers are gone: {decide}".replace(" ", "") in shown.replace(" ", "")
+    assert f"reported 0 readers gone, which we doubt: {decide}".replace(" ", "") in shown.replace(
+        " ", ""
+    )
 
 
 @pytest.mark.parametrize("origin", [MOZILLA, "nonsense"])
 def test_only_a_push_service_with_a_rest_or_a_pace_is_released(
     installation: Installation, origin: str
 ) -> None:
-    services, now = installation.runtime.store.services, time.time()
+    services, now = installation.runtime.store.push_services, time.time()
     services.rest(APPLE, Rest(1, now, now + 60, "503"))
     services.doubt(MOZILLA, now)
     refused = stoppress(installation, "release", origin)
     assert refused.returncode == 1
     assert refused.stderr.startswith("Error: ")
-    assert refused.stderr.endswith("stoppress services shows which do\n")
+    assert refused.stderr.endswith("stoppress services lists those that do\n")
     assert (list(services.resting()), services.released()) == ([APPLE], {})
 
 
 def test_release_ends_rest_and_pace_and_the_history_of_limits(installation: Installation) -> None:
-    services, now = installation.runtime.store.services, time.time()
+    services, now = installation.runtime.store.push_services, time.time()
     services.rest(GOOGLE, Rest(1, now, now + 3600, "429"))
     services.limited(GOOGLE, now, now + 3600)
     services.pace(GOOGLE, Pace(1000, now))
     services.pace(APPLE, Pace(1000, now))
     released = stoppress(installation, "release", f"{GOOGLE}/")
-    assert released.stdout.startswith(f"{GOOGLE} is sent to again"), released.stderr
+    assert released.stdout.startswith(f"Sending to {GOOGLE} again"), released.stderr
     assert services.resting() == {}
     assert list(services.paced()) == [APPLE]
     assert services.limited(GOOGLE, now, now).times == 1, "counted anew"
@@ -97,13 +99,13 @@ def test_waiting_recipients_get_the_alert_at_once_after_a_release(
     installation.clock()
     id = installation.publish(ttl=7200)
     store = installation.runtime.store
-    wait_until(store.services.resting)
+    wait_until(store.push_services.resting)
     wait_until(lambda: not store.redis.hlen(part_key(0, id, "leases")))
     push.answer_with(lambda _message: None)
     assert stoppress(installation, "release", push.origin).returncode == 0
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 3000}
-    assert store.services.resting() == {}
+    assert store.push_services.resting() == {}
 
 
 @pytest.mark.redis
@@ -114,19 +116,19 @@ def test_release_reaches_recipients_of_a_leased_batch_too(
     store, dispatch = installation.runtime.store, installation.runtime.dispatch
     id = installation.publish()
     dispatch.sending()
-    services, now = store.services, time.time()
+    services, now = store.push_services, time.time()
     services.rest(installation.push.origin, Rest(1, now, now + 3600, "503"))
-    claim = store.sending.claim(id, 0, "one", 5000)
+    claim = store.batches.claim(id, 0, "one", 5000)
     assert claim is not None
     assert services.release(installation.push.origin, time.time())
     installation.runtime.push_services.try_released(time.time())
     (base,) = store.names.bases.all().values()
     in_an_hour = int(now * 1000) + 3_600_000
     retries = {base: Retry(2, in_an_hour), base + 1: Retry(5, in_an_hour)}
-    store.sending.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries, undone=10)
-    assert store.sending.claim(id, 0, "two", 5000) is None
+    store.batches.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries, undone=10)
+    assert store.batches.claim(id, 0, "two", 5000) is None
     installation.runtime.push_services.try_released(time.time())
-    again = store.sending.claim(id, 0, "two", 5000)
+    again = store.batches.claim(id, 0, "two", 5000)
     assert again is not None
     assert again.retries[base].attempts == 2
     assert again.retries[base].at <= time.time() * 1000
@@ -135,7 +137,7 @@ def test_release_reaches_recipients_of_a_leased_batch_too(
 
 @pytest.mark.redis
 def test_release_is_dropped_when_the_push_service_rests_again(installation: Installation) -> None:
-    services, now = installation.runtime.store.services, time.time()
+    services, now = installation.runtime.store.push_services, time.time()
     services.rest(GOOGLE, Rest(1, now, now + 3600, "503"))
     assert services.release(GOOGLE, time.time())
     installation.runtime.push_services.try_released(time.time())
@@ -149,7 +151,7 @@ def test_released_push_service_is_sent_to_without_a_pace(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(3000)
-    services = installation.runtime.store.services
+    services = installation.runtime.store.push_services
     services.pace(push.origin, Pace(1000, time.time()))  # three minutes for all of them
     installation.worker()
     installation.clock()

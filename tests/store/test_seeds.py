@@ -35,7 +35,7 @@ def test_pretend_readers_are_found_by_endpoint_and_follow_the_topics(
 ) -> None:
     done = stoppress(installation, "seed", "5000", "--origin", installation.push.origin)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("5,000 pretend readers in ")
+    assert done.stdout.startswith("5,000 pretend readers stored in ")
     subscriptions = installation.runtime.store.subscriptions
     assert subscriptions.count() == 5000
     assert installation.runtime.publishing.reach(Audience(topics=TOPICS)) == 5000

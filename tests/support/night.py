@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from service.model.clocks import QUARTER
 from service.model.notifications import Outcome
 from service.runtime import Runtime
-from service.store.held_alerts import Brought
+from service.store.held_alerts import WaveDelivery
 from service.store.outcomes import Result
 
 _WORKER = "a test "
@@ -33,8 +33,8 @@ def bring(runtime: Runtime, quarter: int, *alerts: int) -> int:
     """Let it be that quarter hour, and its wave bring these alerts to all who wake; its id."""
     runtime.publishing.wake_readers(quarter * QUARTER, "https://paper.example")
     wave = runtime.publishing.waves(1)[0].id
-    brought = Brought(tuple((id, 0) for id in alerts), alerts, alerts)
-    came = Result(Outcome.ACCEPTED, "google", 1, 0, brought=brought)
+    delivery = WaveDelivery(tuple((id, 0) for id in alerts), alerts, alerts)
+    came = Result(Outcome.ACCEPTED, "google", 1, 0, delivery=delivery)
     _work(runtime, wave, lambda pending: {came: pending})
     return wave
 
@@ -42,7 +42,7 @@ def bring(runtime: Runtime, quarter: int, *alerts: int) -> int:
 def _work(
     runtime: Runtime, id: int, results: Callable[[list[int]], Mapping[Result, Sequence[int]]]
 ) -> None:
-    sending = runtime.store.sending
+    sending = runtime.store.batches
     runtime.dispatch.plan(runtime.publishing.get(id))
     while claim := sending.claim(id, 0, _WORKER, 60_000):
         runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))

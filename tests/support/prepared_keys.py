@@ -43,7 +43,7 @@ def fill(runtime: Runtime) -> None:
     """Have a key derived for everyone."""
     everyone = runtime.store.subscriptions.count()
     with filling(runtime):
-        wait_until(lambda: runtime.store.prepared.ready() == everyone)
+        wait_until(lambda: runtime.store.prepared_keys.ready() == everyone)
 
 
 def take_all(pool: Pool) -> dict[int, PreparedKey]:

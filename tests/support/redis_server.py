@@ -29,7 +29,7 @@ from redis.retry import Retry
 from service.local.redis_server import Server, answers, find_servers, server_argv, socket_url
 from service.local.supervisor import spawn
 from service.store import Store
-from service.store.rate_counters import Rates
+from service.store.rate_counters import RateCounters
 from tests.support.installation import wait_for, wait_until
 
 # Writing beyond the largest size a file may have is to be an error, as on a full disk; by default
@@ -347,7 +347,7 @@ def _never_run(url: str) -> list[str]:
     """The scripts of ours that a Redis was not asked to run since its start."""
     with _Noting.from_url(url) as client:
         Store(client)
-        Rates(client)
+        RateCounters(client)
         known = client.script_exists(*(script.sha for script in client.scripts))
         return [script.script for script, run in zip(client.scripts, known, strict=True) if not run]
 

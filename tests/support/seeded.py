@@ -101,7 +101,7 @@ def waking(installation: Installation, push: PushService) -> Iterator[list[Messa
     choose(installation, range(READERS), quiet=NO_QUIET)
     before = len(push.received)
     installation.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
-    wait_until(installation.runtime.store.services.resting)
+    wait_until(installation.runtime.store.push_services.resting)
     taken: list[Message] = []
     yield taken
     time.sleep(2)  # what was changed meanwhile, each worker knows within a second

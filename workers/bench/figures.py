@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Bench:
     recipients: int
     workers: int
     ids: int
-    peers: bool
+    peers: Mapping[str, Any]  # `peers.Peers`: other senders to measure
     churn: bool
     bar: Callable[[str, int], AbstractContextManager[Step]]
 

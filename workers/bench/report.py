@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,6 @@ from rich.table import Table
 from service.local.redis_server import find_servers
 from workers.bench.figures import Step
 from workers.bench.installation import heed_signals
-from workers.bench.peers import WEB_PUSH_VERSION, WEBPUSH_GO_VERSION
 from workers.trials.push_service import find_nginx
 
 # Libraries on which the figures depend, where they are among our dependencies.
@@ -67,12 +65,6 @@ def versions() -> dict[str, str]:
     }
     if nginx := find_nginx():
         found["nginx"] = nginx.version
-    if node := shutil.which("node"):
-        found |= {"Node": _output(node, "--version").removeprefix("v")}
-        found |= {"web-push": WEB_PUSH_VERSION}
-    if go := shutil.which("go"):
-        found |= {"Go": _output(go, "env", "GOVERSION").removeprefix("go")}
-        found |= {"webpush-go": WEBPUSH_GO_VERSION}
     return found
 
 

@@ -87,7 +87,7 @@ def _peers(bench: Bench, ours: BenchInstallation) -> tuple[dict[str, peers.Measu
     """Make the other senders ready; figures of those that are not here say why."""
     ready: dict[str, peers.Measure] = {}
     absent = []
-    for name, make_ready in peers.PEERS.items() if bench.peers else ():
+    for name, make_ready in bench.peers.items():
         try:
             ready[name] = make_ready(ours, bench)
         except peers.Absent as why:  # noqa: PERF203 (three of them)
@@ -149,15 +149,19 @@ def breaking(bench: Bench) -> Iterator[Figure]:
         ours.seed(bench.recipients)
         store = ours.runtime.store
         with ours.workers(bench.workers) as pids:
-            before, memory, start = store.prepared.ready(), ours.used_memory(), time.monotonic()
+            before, memory, start = (
+                store.prepared_keys.ready(),
+                ours.used_memory(),
+                time.monotonic(),
+            )
             if before >= bench.recipients:
                 raise BenchError("all keys were prepared before it could look: more --recipients")
             with bench.bar("preparing keys", bench.recipients) as step:
-                ready = follow(store.prepared.ready, bench.recipients, step)
+                ready = follow(store.prepared_keys.ready, bench.recipients, step)
             filled = time.monotonic() - start
             per_key = (ours.used_memory() - memory) / (ready - before)
             run = ours.send("breaking", BREAKING)
-            taken = ready - store.prepared.ready()
+            taken = ready - store.prepared_keys.ready()
             resident = most_resident(*pids)
     yield from _cpu(run, most=90)
     yield Figure(f"rate, {bench.workers} workers", run.per_second, "/s")

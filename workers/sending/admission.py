@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from service.model.delivery_rules import OVER, Ruling
 from service.model.notifications import LIMIT, Outcome
-from service.store.daily_counts import Daily
+from service.store.daily_counts import DailyCounts
 from workers.sending.lease import Lease
 from workers.sending.send import Rows
 from workers.sending.wave_digest import WaveDigest
@@ -17,7 +17,7 @@ from workers.sending.wave_digest import WaveDigest
 class Admission:
     """Applies the readers' preferences to the recipients of a batch."""
 
-    def __init__(self, daily: Daily) -> None:
+    def __init__(self, daily: DailyCounts) -> None:
         self._daily = daily
 
     def admit(self, lease: Lease, rows: Rows) -> None:

@@ -76,11 +76,11 @@ class FanOut:
         self._transport = transport
         self._window = runtime.config.push_window
         self._dispatch = runtime.dispatch
-        self._sending = store.sending
+        self._sending = store.batches
         self._outcomes = store.outcomes
-        self._admission = Admission(store.daily)
+        self._admission = Admission(store.daily_counts)
         self._health = Health(
-            store.services,
+            store.push_services,
             self._window,
             transport.room,
             runtime.push_services.accepted_recently,
@@ -197,7 +197,7 @@ class FanOut:
     def _may_claim(self, urgent: bool) -> bool:
         """Whether to look for another batch now.
 
-        If recipients here wait for an answer of their push service, and the last batch brought
+        If recipients here wait for an answer of their push service, and the last batch had
         nothing to start, look only now and then: that answer mostly comes soon.
         """
         held = [lease for lease in self._leases if lease.send.urgent == urgent]
@@ -306,8 +306,8 @@ class FanOut:
         else:
             accepted = verdict.outcome is Outcome.ACCEPTED and lease.send.correctable
             revision = message.revision if accepted else None
-            brought = message.brought if accepted else NOTHING
-            lease.note(message.number, verdict.outcome, base, revision, brought)
+            delivery = message.delivery if accepted else NOTHING
+            lease.note(message.number, verdict.outcome, base, revision, delivery)
 
     def _try_again(self, lease: Lease, base: Base, verdict: policy.Verdict) -> None:
         """Let the recipients of this batch at `base` wait that have no outcome yet."""
@@ -355,18 +355,12 @@ class FanOut:
 
     def _release(self, lease: Lease, wait: float | None = None) -> None:
         """Give a batch back, due after `wait` seconds or when its first retry is."""
-        now = time.time()
-        for number in list(lease.counted):
-            if not lease.lost:  # if lost, the worker that has the batch now finds them counted
+        if not lease.lost:  # if lost, the worker that has the batch now finds them counted
+            for number in list(lease.counted):
                 lease.take_back(number)
         self._admission.take_back(lease)
-        if self._failed:
-            wait = 1.0  # reading the batch may have failed, so nothing in it counts as done
-        elif wait is None and lease.unfinished:
-            wait = 0.0
-        elif wait is None and (lease.again or lease.left or lease.later < math.inf):
-            left = [now + LEFT] if lease.left else []
-            wait = max(0.0, min([*lease.again.values(), *left, lease.later]) - now)
+        if wait is None or self._failed:
+            wait = self._due_in(lease)
         self._sending.release(
             lease.send.id,
             lease.batch,
@@ -381,3 +375,13 @@ class FanOut:
         lease.send.leases -= 1
         if wait is None and not lease.send.leases:
             self._dispatch.advance(lease.send.id)
+
+    def _due_in(self, lease: Lease) -> float | None:
+        """Return the seconds until a batch is due again; None if nobody in it is left to try."""
+        if self._failed:
+            return 1.0  # reading the batch may have failed, so nobody in it counts as done
+        if lease.unfinished:
+            return 0.0
+        now = time.time()
+        first = min([*lease.again.values(), now + LEFT if lease.left else math.inf, lease.later])
+        return None if first == math.inf else max(0.0, first - now)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from service.model.subscriptions import SubscriptionId
-from service.store.push_services import AHEAD, LIMITED, Pace, Rest, Services
+from service.store.push_services import AHEAD, LIMITED, Pace, PushServices, Rest
 from workers.sending import policy
 
 _FIRST: Final = 16  # messages under way at a push service that has not answered yet
@@ -64,7 +64,7 @@ class Health:
 
     def __init__(
         self,
-        shared: Services,
+        shared: PushServices,
         window: int,
         room: Callable[[str], int],  # messages that the connections to an origin take now
         # Whether any of these subscriptions accepted an alert in the last days.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from service.model.delivery_rules import Ruling
 from service.model.notifications import Batch, Outcome
 from service.store.batches import Retry
-from service.store.held_alerts import NOTHING, Brought
+from service.store.held_alerts import NOTHING, WaveDelivery
 from service.store.newest_first import NewestFirst
 from service.store.outcomes import Result
 from service.store.records import BUCKET
@@ -88,13 +88,13 @@ class Lease:
         outcome: Outcome,
         base: Base | None,
         revision: int | None = None,
-        brought: Brought = NOTHING,
+        delivery: WaveDelivery = NOTHING,
     ) -> None:
         """Keep a recipient's outcome until it is recorded."""
         name, asked = (base.service.name, base.number) if base else ("", 0)
         if outcome is Outcome.EXPIRED:
             asked = 0  # no answer came: it must not lower the share of answers that say "gone"
-        self._keep(Result(outcome, name, asked, revision, brought=brought), number)
+        self._keep(Result(outcome, name, asked, revision, delivery=delivery), number)
 
     def pass_over(self, number: int, ruling: Ruling) -> bool:
         """Keep why a recipient gets no message until it is recorded; False if they get one."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from service.model.delivery_rules import OVER
 from service.model.notifications import Outcome
 from service.model.subscriptions import Record, SubscriptionId
-from service.store.held_alerts import NOTHING, Brought
+from service.store.held_alerts import NOTHING, WaveDelivery
 from service.store.names import NameTable
 from service.store.records import BUCKET
 from workers.sending import wire
@@ -30,7 +30,7 @@ class Message:
     record: Record
     base: Base
     revision: int  # of the alert's text
-    brought: Brought  # in a wave, the held alerts that it delivers
+    delivery: WaveDelivery  # in a wave, the held alerts that it delivers
     plaintext: bytes
     headers: wire.Headers
     body: bytes = b""  # the encrypted plaintext
@@ -99,7 +99,9 @@ class Messages:
         return Message(lease, number, record, base, send.revision, *content, headers)
 
     @staticmethod
-    def _content(lease: Lease, id: SubscriptionId, record: Record) -> tuple[Brought, bytes] | None:
+    def _content(
+        lease: Lease, id: SubscriptionId, record: Record
+    ) -> tuple[WaveDelivery, bytes] | None:
         """Return the held alerts that a message delivers, and its plaintext.
 
         None in a wave, if none of the held alerts is left.

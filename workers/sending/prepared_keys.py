@@ -46,7 +46,7 @@ class Pool:
 
     def __init__(self, runtime: Runtime) -> None:
         self.enabled = runtime.config.prepare_keys
-        self._prepared = runtime.store.prepared
+        self._prepared = runtime.store.prepared_keys
         self._cipher = AESGCM(runtime.tokens.preparing_key)
 
     def take(self, partition: int, bucket: int) -> dict[int, PreparedKey]:
@@ -111,7 +111,7 @@ class Filler:
     def __init__(self, runtime: Runtime) -> None:
         self._pool = Pool(runtime)
         self._store = runtime.store
-        self._prepared = runtime.store.prepared
+        self._prepared = runtime.store.prepared_keys
         self._subscriptions = runtime.store.subscriptions
         self._at_work = threading.Event()
         self._ended = threading.Event()

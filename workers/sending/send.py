@@ -62,7 +62,7 @@ class Send:
         if not self._earlier_of_story:
             return {}
         records = dict(rows)
-        received = self._recipients.told(partition, list(records), self._earlier_of_story)
+        received = self._recipients.received(partition, list(records), self._earlier_of_story)
         return {
             number: {self.rules.date(records[number], one.started_at or 0.0) for one in alerts}
             for number, alerts in received.items()

@@ -11,7 +11,7 @@ from service.model.notifications import Notification, State
 from service.model.payload import Payload, combined
 from service.model.subscriptions import Record, SubscriptionId
 from service.runtime import Runtime
-from service.store.held_alerts import Brought
+from service.store.held_alerts import WaveDelivery
 
 _READ_AGAIN = 1.0  # seconds
 
@@ -37,14 +37,14 @@ class WaveDigest:
         held = store.held_alerts.of(partition, numbers, self._alerts)
         newer = [self._newer[id] for id in {id for ids in held.values() for id in ids}]
         some = {id: one for these in newer for id, one in these.items()}
-        for number, alerts in store.recipients.told(partition, [*held], some.values()).items():
+        for number, alerts in store.recipients.received(partition, [*held], some.values()).items():
             received = {one.id for one in alerts}
             held[number] = [id for id in held[number] if not received & self._newer[id].keys()]
         return {number: ids for number, ids in held.items() if ids}
 
     def message(
         self, id: SubscriptionId, held: Sequence[int], record: Record
-    ) -> tuple[Brought, bytes] | None:
+    ) -> tuple[WaveDelivery, bytes] | None:
         """Return the alerts that a reader gets of those held, and the plaintext of the message.
 
         None if none of the held alerts is left.
@@ -63,9 +63,9 @@ class WaveDigest:
         # The receipt of a single alert names that alert; the receipt of several names the wave.
         about = delivered[0] if len(delivered) == 1 else self._wave.id
         revisions = tuple((one, self._alerts[one].revision) for one in shown)
-        brought = Brought(revisions, tuple(held), delivered)
+        delivery = WaveDelivery(revisions, tuple(held), delivered)
         receipt = self._runtime.tokens.receipt(about, id) if record.may_report else None
-        return brought, self._made[key].carrying(receipt)
+        return delivery, self._made[key].carrying(receipt)
 
     def _shown(self, held: Sequence[int]) -> dict[int, int]:
         """Return the alerts to show, each with the held alert that it stands for.

@@ -1,7 +1,7 @@
-"""What a benchmark sends to: a server on 127.0.0.1 that takes every push and forgets it.
+"""A sink: a push service on 127.0.0.1 that accepts every message and forgets it, for trials.
 
-nginx where it is installed, else our own below (`python -m workers.trials.push_service`). Both
-speak HTTP/2 and HTTP/1.1 over TLS 1.3 and are one process, so that their CPU is easily told.
+It is nginx if that is installed, else our own below (`python -m workers.trials.push_service`). Both
+speak HTTP/2 and HTTP/1.1 over TLS 1.3 in one process, so that their CPU time is easy to measure.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class SinkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """A running sink: what it is, where, and the certificate to trust it by."""
+    """A running sink."""
 
     name: str
     origin: str
-    ca_file: Path
+    ca_file: Path  # the certificate to trust it by
     pid: int
 
 
@@ -77,14 +77,14 @@ def find_nginx() -> Nginx | None:
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
     if (binary := shutil.which("nginx", path=path)) is None:
         return None
-    said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r"nginx/([\d.]+)", said)
+    printed = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r"nginx/([\d.]+)", printed)
     return Nginx(binary, version[1]) if version else None
 
 
 @contextmanager
 def any_sink(folder: Path) -> Iterator[Sink]:
-    """Run nginx, or our own where it is not installed, its files in `folder`; `SinkError`."""
+    """Run nginx, or our own if it is not installed, with files in `folder`; `SinkError`."""
     nginx = find_nginx()
     with nginx_sink(folder, nginx) if nginx else own_sink(folder) as sink:
         yield sink
@@ -92,7 +92,7 @@ def any_sink(folder: Path) -> Iterator[Sink]:
 
 @contextmanager
 def nginx_sink(folder: Path, nginx: Nginx) -> Iterator[Sink]:
-    """Run nginx; `SinkError` with its own words where it does not start."""
+    """Run nginx; raises `SinkError` with its log if it does not start."""
     ca_file, port = _certificate(folder), _free_port()
     config, log = folder / "nginx.conf", folder / "nginx.log"
     since_1_25_1 = tuple(map(int, nginx.version.split("."))) >= (1, 25, 1)
@@ -124,7 +124,7 @@ def nginx_sink(folder: Path, nginx: Nginx) -> Iterator[Sink]:
 
 @contextmanager
 def own_sink(folder: Path, delay: float | None = 0.0) -> Iterator[Sink]:
-    """Run our own server, which answers after `delay` seconds, or never (None); `SinkError`."""
+    """Run our own server, which responses after `delay` seconds, or never (None); `SinkError`."""
     ca_file, port = _certificate(folder), _free_port()
     argv = [sys.executable, "-m", "workers.trials.push_service", str(port), str(ca_file)]
     with running([*argv, "never" if delay is None else str(delay)]) as process:
@@ -143,8 +143,8 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path | None = No
     deadline = time.monotonic() + _READY_WITHIN
     while True:
         if process.poll() is not None or time.monotonic() > deadline:
-            words = log.read_text().strip() if log and log.exists() else "it says nothing"
-            raise SinkError(f"the sink did not start: {words}")
+            why = log.read_text().strip() if log and log.exists() else "it printed no reason"
+            raise SinkError(f"the pretend push service did not start: {why}")
         try:
             socket.create_connection((_HOST, port), timeout=1).close()
             return
@@ -153,7 +153,7 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path | None = No
 
 
 def _certificate(folder: Path) -> Path:
-    """Make a certificate for 127.0.0.1 that signs itself; key and certificate in one file.
+    """Make a self-signed certificate for 127.0.0.1; key and certificate in one file.
 
     The sinks of one folder share it.
     """
@@ -191,7 +191,7 @@ _FRAME_HEADER = 9  # bytes (section 4.1)
 _DATA, _HEADERS, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 4, 6, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _STATUS_201 = b"\x08\x03201"  # HPACK: the name of static entry 8, `:status`, a value (RFC 7541, B)
-_ANSWER_1_1 = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+_RESPONSE_1_1 = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -202,9 +202,8 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 class _Connection(asyncio.Protocol):
     """Answers 201 after `delay` seconds, or never (None).
 
-    It reads no more of a request than where it ends, so it needs no HPACK decoder. Measured, CPU
-    for a request: this 32 µs, nginx 35, a sink made of `h2` 484, which would be slower than what
-    it measures.
+    It only looks for the end of each request, so it needs no HPACK decoder. Measured CPU time a
+    request: 32 µs here, 35 in nginx, 484 with `h2`, which would be slower than what we measure.
     """
 
     def __init__(self, delay: float | None) -> None:
@@ -217,39 +216,39 @@ class _Connection(asyncio.Protocol):
         self._is_http2 = secured.selected_alpn_protocol() == "h2"
         self._preface = _PREFACE
         if self._is_http2:
-            # No settings of our own; the whole connection's window as wide as it can be.
+            # Default settings, and the largest window for the whole connection.
             room = (2**31 - 1 - 65_535).to_bytes(4, "big")
             self._transport.write(_frame(_SETTINGS, 0, 0) + _frame(_WINDOW_UPDATE, 0, 0, room))
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
-        answers = self._http2() if self._is_http2 else self._http1()
-        if answers and self._delay:
-            asyncio.get_running_loop().call_later(self._delay, self._write, answers)
-        elif answers and self._delay is not None:
-            self._transport.write(answers)
+        responses = self._http2() if self._is_http2 else self._http1()
+        if responses and self._delay:
+            asyncio.get_running_loop().call_later(self._delay, self._write, responses)
+        elif responses and self._delay is not None:
+            self._transport.write(responses)
 
-    def _write(self, answers: bytes) -> None:
+    def _write(self, responses: bytes) -> None:
         if not self._transport.is_closing():
-            self._transport.write(answers)
+            self._transport.write(responses)
 
     def _http1(self) -> bytes:
-        """Return answers to the requests that are here whole; they have a Content-Length."""
-        answers = b""
+        """Return responses to the complete requests; their length is in Content-Length."""
+        responses = b""
         while (end := self._unread.find(b"\r\n\r\n")) >= 0:
             length = re.search(rb"\r\ncontent-length: *(\d+)", self._unread[:end], re.IGNORECASE)
             whole = end + 4 + (int(length[1]) if length else 0)
             if len(self._unread) < whole:
                 break
             del self._unread[:whole]
-            answers += _ANSWER_1_1
-        return answers
+            responses += _RESPONSE_1_1
+        return responses
 
     def _http2(self) -> bytes:
-        """Return answers to the requests that are here whole; see to the connection itself."""
+        """Return responses to the complete requests; acknowledge other frames at once."""
         at = min(self._preface, len(self._unread))
         self._preface -= at
-        answers, at_once, taken = bytearray(), bytearray(), 0
+        responses, at_once, taken = bytearray(), bytearray(), 0
         while len(self._unread) >= at + _FRAME_HEADER:
             length = int.from_bytes(self._unread[at : at + 3], "big")
             kind, flags = self._unread[at + 3], self._unread[at + 4]
@@ -260,19 +259,19 @@ class _Connection(asyncio.Protocol):
             if kind == _DATA:
                 taken += length
             if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
-                answers += _frame(_HEADERS, _END_STREAM | _END_HEADERS, stream, _STATUS_201)
+                responses += _frame(_HEADERS, _END_STREAM | _END_HEADERS, stream, _STATUS_201)
             elif kind in (_SETTINGS, _PING) and not flags & _ACK:
                 echo = bytes(self._unread[start:at_next]) if kind == _PING else b""
                 at_once += _frame(kind, _ACK, 0, echo)
             at = at_next
         del self._unread[:at]
-        if taken:  # the room that bodies took is given back
+        if taken:  # give back the window that bodies took
             at_once += _frame(_WINDOW_UPDATE, 0, 0, taken.to_bytes(4, "big"))
         if self._delay == 0:
-            return bytes(at_once + answers)
+            return bytes(at_once + responses)
         if at_once:
             self._transport.write(at_once)
-        return bytes(answers)
+        return bytes(responses)
 
 
 async def _serve(port: int, pem: Path, delay: float | None) -> None:

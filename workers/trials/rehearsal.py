@@ -1,8 +1,8 @@
-"""The house of a rehearsal: `python -m workers.trials.rehearsal DATA_DIR READERS WORKERS TOPICS`.
+"""Runs a rehearsal: `python -m workers.trials.rehearsal DATA_DIR READERS WORKERS TOPICS`.
 
-Its Redis, its push service (the benchmarks' sink), its workers and its clock live in a folder in
-`DATA_DIR` and are gone with this process: on SIGTERM or Ctrl-C, when the process to `--follow` has
-ended, and after half an hour at the latest. `service/local/rehearsal.py` finds there how far it is.
+Its Redis, push service (that of the benchmarks), workers and clock live in a folder in `DATA_DIR`.
+They end with this process: on SIGTERM or Ctrl-C, when the process to `--follow` has ended, and
+after half an hour at the latest. `service/local/rehearsal.py` reads there how far it is.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from service.model.notifications import Topic
 from service.runtime import Runtime
 from workers.trials.push_service import Sink, SinkError, own_sink
 
-_READY_WITHIN = 60  # seconds that Redis and the workers have to come up
-_GRACE = 5.0  # seconds that they have to end
-_ANSWERS_AFTER = 0.1  # seconds; over the internet a push service takes as long
-_NICE = 10  # whatever is really sent on this machine goes first
-_STEP = 1.0  # seconds of storing readers between two looks at whether to end
+_READY_WITHIN = 60  # seconds that Redis and the workers have to start
+_GRACE = 5.0  # seconds that they have to finish
+_ANSWERS_AFTER = 0.1  # seconds, as for a push service on the internet
+_NICE = 10  # real alerts sent from this machine go first
+_STEP = 1.0  # seconds of storing readers between two checks for a signal
 
 
 def run(folder: Path, readers: int, workers: int, topics: list[Topic]) -> None:
@@ -44,7 +44,7 @@ def run(folder: Path, readers: int, workers: int, topics: list[Topic]) -> None:
         own_sink(folder, _ANSWERS_AFTER) as sink,
         redis_server.embedded_redis(folder) as redis,
     ):
-        told = Rehearsal(
+        state = Rehearsal(
             pid=os.getpid(),
             readers=readers,
             stored=0,
@@ -52,12 +52,12 @@ def run(folder: Path, readers: int, workers: int, topics: list[Topic]) -> None:
             ends_at=time.time() + rehearsal.LONGEST,
             environ=_settings(folder, redis.url, sink),
         )
-        rehearsal.tell(folder, told)
+        rehearsal.report(folder, state)
         try:
-            _open(supervisor, redis, told, workers, topics)
+            _open(supervisor, redis, state, workers, topics)
             supervisor.run()
         finally:
-            rehearsal.tell_its_end(folder)
+            rehearsal.report_end(folder)
 
 
 def _settings(folder: Path, redis_url: str, sink: Sink) -> dict[str, str]:
@@ -67,7 +67,7 @@ def _settings(folder: Path, redis_url: str, sink: Sink) -> dict[str, str]:
         "VAPID_PRIVATE_KEY": VapidKey.generate().text,
         "VAPID_SUBJECT": "mailto:rehearsal@example.com",
         "PUSH_SERVICES": sink.origin,
-        # Its readers are at the sink; nobody else's certificate would be believed either.
+        # All its readers are at this push service, and no other certificate is trusted.
         "PUSH_CA_BUNDLE": str(sink.ca_file),
         "DATA_DIR": str(folder),
     }
@@ -76,20 +76,20 @@ def _settings(folder: Path, redis_url: str, sink: Sink) -> dict[str, str]:
 def _open(
     supervisor: Supervisor,
     redis: redis_server.EmbeddedRedis,
-    told: Rehearsal,
+    state: Rehearsal,
     workers: int,
     topics: list[Topic],
 ) -> None:
-    """Start everything, store the readers, and tell when all is ready."""
-    # Nothing of it is to last.
+    """Start everything, store the readers, and report when all is ready."""
+    # Nothing is kept after the end.
     argv = [*redis.argv, "--appendonly", "no"]
     supervisor.start(Child("Redis", argv, {"LC_ALL": "C"}, keep=[redis.lock]))
     _wait(supervisor, lambda: redis_server.answers(redis.url))
-    runtime = Runtime.open(Config.read(told.environ))
+    runtime = Runtime.open(Config.read(state.environ))
     for topic in topics:
         runtime.store.topics.add(topic)
-    _seed(supervisor, runtime, told, [topic.slug for topic in topics])
-    environ = rehearsal.foreign_environment() | told.environ
+    _seed(supervisor, runtime, state, [topic.slug for topic in topics])
+    environ = rehearsal.foreign_environment() | state.environ
     supervisor.start(
         Child("clock", [sys.executable, "-m", "workers.clock"], environ),
         *(
@@ -98,21 +98,21 @@ def _open(
         ),
     )
     _wait(supervisor, lambda: runtime.job_queue.workers() >= workers)
-    rehearsal.tell(runtime.config.data_dir, replace(told, stored=told.readers, ready=True))
+    rehearsal.report(runtime.config.data_dir, replace(state, stored=state.readers, ready=True))
 
 
 def _wait(supervisor: Supervisor, ready: Callable[[], bool]) -> None:
     try:
         supervisor.wait(ready, timeout=_READY_WITHIN)
     except TimeoutError:
-        raise RehearsalError(f"Its processes were not ready within {_READY_WITHIN} s.") from None
+        raise RehearsalError(f"The rehearsal was not ready within {_READY_WITHIN} s.") from None
 
 
-def _seed(supervisor: Supervisor, runtime: Runtime, told: Rehearsal, topics: list[str]) -> None:
-    """Store the pretend readers, telling how many there are; a signal is heard meanwhile."""
+def _seed(supervisor: Supervisor, runtime: Runtime, state: Rehearsal, topics: list[str]) -> None:
+    """Store the pretend readers and report how many there are; a signal ends it early."""
     chunks = pretend_readers.seed(
         runtime.store,
-        told.readers,
+        state.readers,
         origins=runtime.config.push_services,
         vapid_key=runtime.keys.current,
         topics=topics,
@@ -121,7 +121,7 @@ def _seed(supervisor: Supervisor, runtime: Runtime, told: Rehearsal, topics: lis
     def all_stored() -> bool:
         until = time.monotonic() + _STEP
         for stored in chunks:
-            rehearsal.tell(runtime.config.data_dir, replace(told, stored=stored))
+            rehearsal.report(runtime.config.data_dir, replace(state, stored=stored))
             if time.monotonic() >= until:
                 return False
         return True
@@ -134,14 +134,14 @@ def _seed(supervisor: Supervisor, runtime: Runtime, told: Rehearsal, topics: lis
 
 @contextmanager
 def _ended_when(over: Callable[[], bool]) -> Iterator[None]:
-    """Look each second whether to end, and do as on SIGTERM then, whatever is going on."""
+    """Check `over()` each second, and send ourselves SIGTERM once it is true."""
 
-    def look(*_: object) -> None:
+    def check(*_: object) -> None:
         if over():
             signal.setitimer(signal.ITIMER_REAL, 0)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    signal.signal(signal.SIGALRM, look)
+    signal.signal(signal.SIGALRM, check)
     signal.setitimer(signal.ITIMER_REAL, 1, 1)
     try:
         yield
@@ -150,7 +150,7 @@ def _ended_when(over: Callable[[], bool]) -> Iterator[None]:
 
 
 def main() -> int:
-    """Run until the end; 0 then, 1 with one line where it cannot begin or go on."""
+    """Run until the end; return 0, or 1 after printing why it failed."""
     parser = argparse.ArgumentParser(prog="python -m workers.trials.rehearsal")
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("readers", type=int)

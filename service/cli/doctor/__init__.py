@@ -1,4 +1,4 @@
-"""`stoppress doctor`: looks at the whole installation and says, line by line, what to do."""
+"""`stoppress doctor`: checks the whole installation and says, line by line, what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from service.cli.doctor.findings import Finding
 from service.cli.doctor.installation import Examination
-from service.cli.doctor.redis import look_at_redis
+from service.cli.doctor.redis import check_redis
 from service.cli.doctor.send import send_one
 from service.config import Config, ConfigError
 from service.runtime import Runtime
@@ -21,9 +21,9 @@ _WIDEST = 100  # columns: a longer line is harder to read
 
 
 def run(settings: Callable[[], Config], send: str | None = None) -> int:
-    """Print every finding as it comes; 0 where nothing fails, else 1.
+    """Print each finding as it comes; return 1 if one is a failure, else 0.
 
-    With `send`, a subscription's id, that browser is sent one message by pywebpush.
+    With `send`, a subscription's id, pywebpush sends that browser one message.
     """
     console = Console(highlight=False)
     console.width = min(console.width, _WIDEST)
@@ -45,13 +45,13 @@ def run(settings: Callable[[], Config], send: str | None = None) -> int:
 
 def _summary(faults: int, warnings: int) -> Text:
     if not faults and not warnings:
-        return Text("All is well.", "green")
-    parts = [f"{n} to {what}" for n, what in ((faults, "mend"), (warnings, "look at")) if n]
+        return Text("Everything is fine.", "green")
+    parts = [f"{n} to {what}" for n, what in ((faults, "fix"), (warnings, "check")) if n]
     return Text(f"{', '.join(parts)}.", _STYLES["fail" if faults else "warn"])
 
 
 def examine(settings: Callable[[], Config], send: str | None = None) -> Iterator[Finding]:
-    """Look at one thing after another; ends early where the rest cannot be seen."""
+    """Check one thing after another; stop early if the other checks cannot run."""
     try:
         config = settings()
         if not config.redis_url:
@@ -62,7 +62,7 @@ def examine(settings: Callable[[], Config], send: str | None = None) -> Iterator
         yield Finding("fail", "Settings", f"{error}.")
         return
     try:
-        yield from look_at_redis(config)
+        yield from check_redis(config)
         runtime = Runtime.open(config)
         yield from Examination(runtime).findings()
         if send is not None:
@@ -70,6 +70,6 @@ def examine(settings: Callable[[], Config], send: str | None = None) -> Iterator
     except ConfigError as error:
         yield Finding("fail", "Keys", f"{error}.")
     except RedisError as error:
-        # Its kind alone: what it says may repeat an address with its password.
-        why = f"It does not answer as it should ({type(error).__name__}): see its log."
-        yield Finding("fail", "Redis", f"{why} The rest cannot be seen without it.")
+        # Only the kind of error: its message may repeat an address with its password.
+        why = f"Redis does not answer as it should ({type(error).__name__}); see its log."
+        yield Finding("fail", "Redis", f"{why} The other checks need it.")

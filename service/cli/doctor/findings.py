@@ -1,4 +1,4 @@
-"""What the doctor finds: a line about one thing."""
+"""One line of the doctor's report."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ Level = Literal["ok", "warn", "fail"]
 
 
 class Finding(NamedTuple):
-    """One line: how it stands with `what`, and what to do where that is not well."""
+    """One line: the state of one thing, and what to do about it."""
 
     level: Level
-    what: str
+    what: str  # the thing that was checked, such as "Redis"
     says: str

@@ -1,4 +1,4 @@
-"""One message by pywebpush, which shares no code with ours: tells whose a fault is."""
+"""One message by pywebpush, which shares no code with our engine: shows where a fault is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ANSWER = 10.0  # seconds that a push service has to answer
 
 
 def send_one(runtime: Runtime, id: str) -> Finding:
-    """Send one message by pywebpush, which shares no code with ours."""
+    """Send one message by pywebpush to subscription `id`."""
     what = "pywebpush"
     try:
         subscription = runtime.subscriptions.get(id)
@@ -27,14 +27,18 @@ def send_one(runtime: Runtime, id: str) -> Finding:
         return Finding(
             "fail",
             what,
-            "There is no such subscription; StopPress.state().id in the browser's console, on a"
-            " page of the site, says which it has.",
+            "There is no such subscription. To see a browser's id, enter StopPress.state().id in"
+            " its console on a page of the site.",
         )
     whose = runtime.endpoints.service(subscription.endpoint.origin)
     name = subscription.endpoint.origin if whose == "other" else whose.title()
     key = next((k for k in runtime.keys.vapid if b64url(k.public) == subscription.vapid_key), None)
     if key is None or not runtime.endpoints.allows(subscription.endpoint.origin):
-        return Finding("fail", what, f"{name} is not ours to send to: see PUSH_SERVICES.")
+        return Finding(
+            "fail",
+            what,
+            f"We may not send to {name}, or not with the keys set here: check PUSH_SERVICES.",
+        )
     with requests.Session() as session:
         if runtime.config.push_ca_bundle:
             session.verify = str(runtime.config.push_ca_bundle)
@@ -61,13 +65,13 @@ def send_one(runtime: Runtime, id: str) -> Finding:
         except requests.RequestException as error:
             why = type(error).__name__
             return Finding(
-                "fail", what, f"{name} cannot be reached from here ({why}): see to the network."
+                "fail", what, f"{name} cannot be reached from here ({why}): check the network."
             )
     return Finding(
         "ok",
         what,
-        f"{name} took its message ({status}): keys and subject are right. If that browser gets"
-        " no alert all the same, the fault is ours.",
+        f"{name} accepted the message ({status}), so keys and subject are right. If that browser"
+        " gets no alerts all the same, the fault is in Stop Press.",
     )
 
 
@@ -80,7 +84,7 @@ def _test_message(runtime: Runtime, id: SubscriptionId) -> bytes:
         lang="en",
     )
     one = Notification(
-        id=0,  # no alert's, so that its receipt counts nothing
+        id=0,  # no alert has this id, so its receipt is not counted
         content=content,
         audience=Audience(subscription=id),
         state=State.SENDING,
@@ -91,13 +95,13 @@ def _test_message(runtime: Runtime, id: SubscriptionId) -> bytes:
 
 
 def _refused(name: str, error: WebPushException, endpoint: str) -> str:
-    """Say what a push service answered; it may repeat the endpoint, which nobody should read."""
+    """Quote a push service's response without the endpoint, which is a secret."""
     status, response = error.status_code, error.response
     if status in (404, 410):
         return f"{name} says that this browser is gone ({status}): subscribe it again."
-    said = " ".join((response.text if response is not None else "").split())[:200]
-    said = said.replace(endpoint, "…").replace(endpoint.rpartition("/")[2], "…")
-    todo = "keys, subject or time are at fault, not our sending"
+    quote = " ".join((response.text if response is not None else "").split())[:200]
+    quote = quote.replace(endpoint, "…").replace(endpoint.rpartition("/")[2], "…")
+    todo = "the fault is in keys, subject or time, not in how we send"
     if status == 429 or (status or 0) >= 500:
-        todo = "it is at fault itself; try again later"
-    return f"{name} answers {status}: {todo}.{said and f' It says: {said}'}"
+        todo = "the fault is in the push service; try again later"
+    return f"{name} answers {status}: {todo}.{quote and f' It says: {quote}'}"

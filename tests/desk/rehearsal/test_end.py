@@ -84,9 +84,9 @@ def test_the_state_of_a_killed_rehearsal_is_not_taken_for_a_running_one(tmp_path
     killed.wait()
     left = Rehearsal(killed.pid, READERS, READERS, ready=True, ends_at=0.0, environ={})
     with rehearsal.hold(tmp_path) as folder:
-        rehearsal.tell(folder, left)
+        rehearsal.report(folder, left)
         assert rehearsal.find(tmp_path) is None
-        rehearsal.tell(folder, replace(left, pid=os.getpid()))
+        rehearsal.report(folder, replace(left, pid=os.getpid()))
         assert rehearsal.find(tmp_path) is not None
 
 
@@ -119,7 +119,7 @@ def test_in_a_terminal_a_rehearsal_prints_its_link_and_ends_with_ctrl_c(
     while "Ctrl-C" not in output:
         output += shell.stdout.readline()
     assert "300 pretend readers" in output
-    assert "Nobody real is alerted" in output
+    assert "No real reader gets an alert" in output
     visitor = Visitor(address)
     desk = visitor.post(path, path, email=EMAIL, password=PASSWORD)
     assert desk.url == f"{address}/desk/"

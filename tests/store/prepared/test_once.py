@@ -80,7 +80,7 @@ def test_restored_copy_of_redis_files_brings_no_key_back(
     fill(installation.runtime)
     with server.losing_power():
         used = publics(take_all(pool))
-    prepared = installation.runtime.store.prepared
+    prepared = installation.runtime.store.prepared_keys
     assert installation.runtime.store.redis.exists("{0}:k:0", "{0}:k:1") == 2
     assert prepared.ready() == 0
     assert prepared.counts(0, range(2)) == [0, 0]

@@ -63,7 +63,7 @@ def test_each_reader_gets_a_key_and_it_is_handed_out_once(
         assert keys[number].fits(record.p256dh, record.auth)
     assert len(publics(keys)) == READERS
     assert take_all(pool) == {}
-    assert installation.runtime.store.prepared.ready() == 0
+    assert installation.runtime.store.prepared_keys.ready() == 0
 
 
 def test_unused_keys_can_be_put_back_and_taken_again(
@@ -74,7 +74,7 @@ def test_unused_keys_can_be_put_back_and_taken_again(
     used = keys.pop(300)
     rest = dict(keys)
     assert pool.put_back(0, 1, keys)
-    assert installation.runtime.store.prepared.ready() == READERS - 1
+    assert installation.runtime.store.prepared_keys.ready() == READERS - 1
     assert pool.take(0, 1) == rest
     assert used not in rest.values()
 
@@ -117,7 +117,7 @@ def test_no_key_is_prepared_for_gone_readers(installation: Installation, pool: P
     store = installation.runtime.store
     store.redis.setbit(bitmap_key(0, "gone"), 7, 1)
     with filling(installation.runtime):
-        wait_until(lambda: store.prepared.ready() == READERS - 1)
+        wait_until(lambda: store.prepared_keys.ready() == READERS - 1)
     assert 7 not in pool.take(0, 0)
 
 
@@ -174,7 +174,7 @@ def test_prepared_keys_are_dropped_when_a_browser_changes_its_keys(
 ) -> None:
     fill(installation.runtime)
     give_other_keys(installation.runtime, 3)
-    assert installation.runtime.store.prepared.ready() == READERS - BUCKET
+    assert installation.runtime.store.prepared_keys.ready() == READERS - BUCKET
     assert pool.take(0, 0) == {}
     fill(installation.runtime)
     now = installation.runtime.store.subscriptions.get(SubscriptionId(0, 3))
@@ -212,7 +212,7 @@ def test_prepared_keys_are_dropped_when_a_reader_leaves(
 ) -> None:
     fill(installation.runtime)
     installation.runtime.store.subscriptions.remove(SubscriptionId(0, 3))
-    assert installation.runtime.store.prepared.ready() == READERS - BUCKET
+    assert installation.runtime.store.prepared_keys.ready() == READERS - BUCKET
     fill(installation.runtime)
     assert 3 not in pool.take(0, 0)
 
@@ -223,7 +223,7 @@ def test_deleting_a_gone_reader_leaves_the_keys_of_the_others(
     store = installation.runtime.store
     store.redis.setbit(bitmap_key(0, "gone"), 3, 1)
     with filling(installation.runtime):
-        wait_until(lambda: store.prepared.ready() == READERS - 1)
+        wait_until(lambda: store.prepared_keys.ready() == READERS - 1)
     store.subscriptions.remove(SubscriptionId(0, 3))
     assert len(pool.take(0, 0)) == BUCKET - 1
 
@@ -243,12 +243,12 @@ def test_filling_pauses_after_its_bucket_while_an_alert_is_sent(
 
     derived = watch_derivations(monkeypatch, publish)
     with filling(installation.runtime):
-        wait_until(lambda: store.prepared.ready() == BUCKET)
+        wait_until(lambda: store.prepared_keys.ready() == BUCKET)
         with pytest.raises(AssertionError, match="in vain"):
             wait_until(lambda: len(derived) > BUCKET, timeout=0.5)
         history = store.notifications.history()
         store.notifications.finish(published[0], State.SENT, time.time(), Progress(0, {}), history)
-        wait_until(lambda: store.prepared.ready() == READERS)
+        wait_until(lambda: store.prepared_keys.ready() == READERS)
 
 
 def test_filling_stops_at_once_for_a_job_and_keeps_its_keys(
@@ -263,10 +263,10 @@ def test_filling_stops_at_once_for_a_job_and_keeps_its_keys(
 
         derived = watch_derivations(monkeypatch, begin)
         filler.start()
-        wait_until(lambda: installation.runtime.store.prepared.ready() == 10)
+        wait_until(lambda: installation.runtime.store.prepared_keys.ready() == 10)
         with pytest.raises(AssertionError, match="in vain"):
             wait_until(lambda: len(derived) > 10, timeout=0.5)
-    wait_until(lambda: installation.runtime.store.prepared.ready() == READERS)
+    wait_until(lambda: installation.runtime.store.prepared_keys.ready() == READERS)
     assert len(derived) == READERS
     end(filler)
 
@@ -275,7 +275,7 @@ def test_filling_begins_anew_after_a_restart_of_redis(
     own_redis: tuple[RedisServer, Installation],
 ) -> None:
     server, installation = own_redis
-    prepared = installation.runtime.store.prepared
+    prepared = installation.runtime.store.prepared_keys
     with filling(installation.runtime):
         wait_until(lambda: prepared.ready() == READERS)
         server.stop()
@@ -289,7 +289,7 @@ def test_last_fifth_of_redis_memory_is_kept_for_readers(
     own_redis: tuple[RedisServer, Installation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, installation = own_redis
-    prepared = installation.runtime.store.prepared
+    prepared = installation.runtime.store.prepared_keys
     derived = watch_derivations(monkeypatch)
     with server.client() as admin:
         admin.config_set("maxmemory", int(admin.info("memory")["used_memory"] * 1.1))
@@ -308,7 +308,7 @@ def test_last_fifth_of_redis_memory_is_kept_for_readers(
 def test_idle_worker_fills_the_pool_and_clears_it_if_it_must_not(
     installation: Installation, pool: Pool
 ) -> None:
-    prepared = installation.runtime.store.prepared
+    prepared = installation.runtime.store.prepared_keys
     worker = installation.worker()
     wait_until(lambda: prepared.ready() == READERS)
     assert installation.end(worker) == 0

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask, request
 
 from service.config import Config
-from service.reader.scripts import bp
+from service.reader import demo, privacy, scripts
 from tests.support.browser.served import Served
 
 # Loads the worker under test, and calls its event handlers when a page asks for it. Events that a
@@ -153,7 +153,8 @@ class Site(Served):
         self.statuses: list[int] = []
         app = Flask(__name__, static_folder=None)
         app.config["STOPPRESS"] = Config.read({})
-        app.register_blueprint(bp)
+        for part in (scripts, privacy, demo):
+            app.register_blueprint(part.bp)
         app.add_url_rule("/", view_func=lambda: "<!doctype html><title>Paper</title>", endpoint="/")
         javascript = {"Content-Type": "text/javascript"}
         app.add_url_rule("/harness.js", view_func=lambda: (HARNESS, 200, javascript), endpoint="h")

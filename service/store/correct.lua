@@ -1,0 +1,36 @@
+-- Stores a correction, and gives its text to the recipients that the alert has not reached yet.
+--
+-- Earlier corrections are cancelled, because their texts are out of date.
+--
+-- KEYS: alert, correction, active, idempotency record, started; then the earlier corrections
+-- ARGV: revision of the alert so far; id of the correction; its document; its state; its text; ids
+--   of all corrections; now (seconds); its final report if it is not to be sent, else ''; response
+--   for the idempotency record; seconds for which that is kept, 0 without a record
+-- Returns 1; 0 if another correction came first; or the earlier response to the same idempotency
+--   key. The first write allocates.
+local alert, correction, active, idempotency, started = unpack(KEYS, 1, 5)
+local revision, id, document, state, text, corrections, now, report = unpack(ARGV, 1, 8)
+local response, seconds_kept = ARGV[9], ARGV[10]
+
+if seconds_kept ~= '0' then
+  local before = redis.call('GET', idempotency)
+  if before then return before end
+end
+if (redis.call('HGET', alert, 'revision') or '0') ~= revision then return 0 end
+
+if seconds_kept ~= '0' then redis.call('SET', idempotency, response, 'EX', seconds_kept) end
+redis.call('HSET', correction, 'doc', document, 'state', state, 'started_at', now)
+redis.call('ZADD', started, now * 1000 + id % 1000 / 1000, id)
+redis.call('HSET', alert, 'revision', revision + 1, 'corrected', text, 'corrections', corrections)
+if report == '' then
+  redis.call('SADD', active, id)
+else
+  redis.call('HSET', correction, 'finished_at', now, 'report', report)
+end
+for i = 6, #KEYS do
+  local earlier = redis.call('HGET', KEYS[i], 'state')
+  if earlier == 'sending' or earlier == 'paused' then
+    redis.call('HSET', KEYS[i], 'state', 'cancelled')
+  end
+end
+return 1

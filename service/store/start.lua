@@ -1,0 +1,34 @@
+-- Starts a scheduled alert that is due by Redis' own time, whoever asks and however often.
+--
+-- An alert that is later than it may be becomes a draft, unless it is to be sent however late.
+--
+-- KEYS: alert, active, started, scheduled, stories
+-- ARGV: id; ms by which it may be late
+-- Returns 1 if this call started it, else 0. The first write allocates: an alert that a full Redis
+--   would keep from being sent is not started, and may be late by the time that there is room. NOW
+--   stands in front of this file.
+local alert, active, started, scheduled, stories = unpack(KEYS)
+local id, most_late_ms = ARGV[1], tonumber(ARGV[2])
+
+local due = tonumber(redis.call('ZSCORE', scheduled, id) or 'inf')
+if due > now then return 0 end
+local state, text = unpack(redis.call('HMGET', alert, 'state', 'doc'))
+if state ~= 'scheduled' then
+  redis.call('ZREM', scheduled, id)
+  return 0
+end
+local document = cjson.decode(text)
+if now - due > most_late_ms and not document.send_at.however_late then
+  redis.call('HSET', alert, 'state', 'draft', 'missed', 1)
+  redis.call('ZADD', scheduled, 'inf', id)
+  return 0
+end
+
+redis.call('SADD', active, id)
+redis.call('HSET', alert, 'state', 'sending', 'started_at', string.format('%.3f', now / 1000))
+redis.call('ZADD', started, now + id % 1000 / 1000, id)
+if document.story ~= '' then
+  redis.call('HSET', stories, document.story, string.format('%s %.0f', id, now))
+end
+redis.call('ZREM', scheduled, id)
+return 1

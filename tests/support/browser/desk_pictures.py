@@ -1,0 +1,187 @@
+"""The desk's pictures for the docs, taken of an installation that sends nothing.
+
+`python -m tests.support.browser.desk_pictures docs/images`
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from argon2 import PasswordHasher
+from flask import Flask
+from playwright.sync_api import Page
+
+from service.app import create_app
+from service.config import Config
+from service.domain.publishing import Published
+from service.local import pretend_readers
+from service.model.clocks import QUARTER
+from service.model.keys import VapidKey
+from service.model.notifications import Audience, Content, Outcome, SendAt, Topic
+from service.model.preferences import UNLIMITED, Quiet
+from service.model.subscriptions import SubscriptionId
+from service.runtime import Runtime
+from service.store.outcomes import Result
+from tests.support.browser.screenshots import open_chromium
+from tests.support.browser.served import Served
+from tests.support.redis_server import RedisServer
+
+EMAIL, PASSWORD = "ada@paper.example", "three quiet words"
+READERS = 48_000
+TOPICS = ("World", "Sport", "Culture", "Science", "Breaking")
+SERVICES = ("google", "apple", "google", "mozilla", "google", "google", "apple")  # of 7 readers
+ORIGINS = {
+    "google": "https://fcm.googleapis.com",
+    "apple": "https://web.push.apple.com",
+    "mozilla": "https://updates.push.services.mozilla.com",
+}
+FERRY = {
+    "title": "Night ferry feared lost comes home with eleven more than it left with",
+    "body": "The Halcyon came in singing at twenty to seven. Everybody stayed for breakfast.",
+    "url": "https://paper.example/night-ferry",
+}
+
+
+def is_asleep(number: int) -> bool:
+    """Whether a pretend reader is in quiet hours now."""
+    return number % 13 in (3, 7, 11)
+
+
+def make_app(redis_url: str) -> Flask:
+    """Make an application with an editor, topics and pretend readers."""
+    settings = {
+        "REDIS_URL": redis_url,
+        "SECRET_KEY": "a secret of at least 32 characters",
+        "VAPID_PRIVATE_KEY": VapidKey.generate().text,
+        "SITE_NAME": "The Daily Example",
+        "STORE_PARTITIONS": "1",
+    }
+    app = create_app(Config.read(settings))
+    runtime: Runtime = app.extensions["stoppress"]
+    runtime.store.access.set_password_hash(EMAIL, PasswordHasher().hash(PASSWORD))
+    for name in TOPICS:
+        runtime.topics.add(Topic(name.lower(), name))
+    quarter = int(time.time()) // QUARTER
+    asleep = Quiet((quarter - 8) % 96, (quarter + 20) % 96)
+    awake = Quiet((quarter + 40) % 96, (quarter + 60) % 96)
+    seeding = pretend_readers.seed(
+        runtime.store,
+        READERS,
+        origins=[ORIGINS[service] for service in SERVICES],
+        vapid_key=runtime.keys.current,
+        topics=[name.lower() for name in TOPICS],
+        choose=lambda number: (
+            "UTC",
+            {"quiet": asleep if is_asleep(number) else awake, "daily_limit": UNLIMITED},
+        ),
+    )
+    list(seeding)
+    return app
+
+
+def send(runtime: Runtime, id: int, share: float = 1.0) -> None:
+    """Record results for a share of an alert's audience, as workers do."""
+    sending, wakes = runtime.store.batches, int(time.time()) // QUARTER + 20
+    runtime.dispatch.plan(runtime.publishing.get(id))
+    while (progress := runtime.publishing.progress(id)).done < share * progress.recipients:
+        claim = sending.claim(id, 0, "a picture", 600_000)
+        assert claim is not None
+        results: dict[Result, list[int]] = {}
+        for number in claim.pending:
+            service = SERVICES[number % len(SERVICES)]
+            result = Result(Outcome.ACCEPTED, service, 1, 0)
+            if is_asleep(number):
+                result = Result(Outcome.SKIPPED, "quiet", 0, wakes=wakes, is_held=True)
+            elif number % 97 == 0:
+                result = Result(Outcome.SKIPPED, "paused", 0)
+            elif number % 131 == 0:
+                result = Result(Outcome.GONE, service, 1)
+            results.setdefault(result, []).append(number)
+        runtime.store.outcomes.record(id, claim.batch, "a picture", 600_000, results)
+        sending.release(id, claim.batch, "a picture", wait_ms=None)
+    runtime.dispatch.advance(id)
+
+
+def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
+    """Write, send and list alerts, and take a picture of each step."""
+
+    def picture(name: str, *, width: int = 1280, height: int = 800, full: bool = False) -> None:
+        page.set_viewport_size({"width": width, "height": height})
+        page.screenshot(path=folder / f"desk-{name}.png", full_page=full)
+
+    page.goto(f"{address}/desk/new")
+    page.get_by_label("E-mail").fill(EMAIL)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Title").fill(FERRY["title"])
+    page.get_by_label("Text").fill(FERRY["body"])
+    page.get_by_label("Link to the story").fill(FERRY["url"])
+    page.get_by_label("World").check()
+    page.get_by_label("start a new story").fill("Night ferry")
+    page.locator("#reach strong").wait_for()
+    picture("new-1280", full=True)
+    page.get_by_role("button", name="Review").click()
+    page.locator("h1", has_text="Notify").wait_for()
+    picture("confirm-1280")
+    page.get_by_role("button", name="Notify").click()
+    page.locator(".report").wait_for()
+    (ferry,) = runtime.publishing.latest(1)
+    send(runtime, ferry.id, 0.6)
+    page.reload()
+    picture("sending-1280", height=980)
+    picture("sending-390", width=390, height=980)
+    page.emulate_media(color_scheme="dark")
+    picture("sending-1280-dark", height=980)
+    page.emulate_media(color_scheme="light")
+    send(runtime, ferry.id)
+    report(runtime, ferry.id)
+    page.reload()
+    picture("sent-1280", full=True)
+    picture("sent-390", width=390, full=True)
+    for title, kind, topic in (
+        ("Council votes to keep the tram", "news", "culture"),
+        ("Harbour bridge closed in high wind", "breaking", "sport"),
+    ):
+        send(runtime, publish(runtime, title, topic, kind=kind).id)
+    publish(runtime, "Election night: all results", "world", send_at=SendAt(time.time() + 8000))
+    publish(runtime, "Museum of unfinished novels opens", "culture", draft=True)
+    page.goto(f"{address}/desk/")
+    picture("list-1280", height=900)
+
+
+def report(runtime: Runtime, id: int) -> None:
+    """Let most browsers that got an alert report it, some of them a click."""
+    receipts = [
+        (id, SubscriptionId(0, number), event)
+        for event, every in (("shown", 1), ("clicked", 9), ("dismissed", 14))
+        for number in range(0, 6000, every)
+        if not is_asleep(number)
+    ]
+    runtime.receipts.count(receipts, kept_days=1)
+
+
+def publish(runtime: Runtime, title: str, topic: str, **options: Any) -> Published:
+    """Publish an alert, or plan it, as a CMS does."""
+    content = Content(title, "https://paper.example/story", kind=options.pop("kind", "news"))
+    return runtime.publishing.publish(content, Audience(topics=(topic,)), by="cms", **options)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Take the pictures of the desk for the docs.")
+    parser.add_argument("folder", type=Path, help="where to write the PNGs")
+    folder = parser.parse_args().folder
+    with RedisServer() as redis:
+        app = make_app(redis.url)
+        with Served(app) as served, open_chromium() as browser:
+            context = browser.new_context(
+                locale="en-GB", timezone_id="Europe/London", reduced_motion="reduce"
+            )
+            address = f"http://localhost:{served.port}"
+            take(app.extensions["stoppress"], context.new_page(), address, folder)
+
+
+if __name__ == "__main__":
+    _main()
