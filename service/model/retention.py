@@ -71,7 +71,7 @@ CLOSED_SEND_KEPT = 7 * DAY
 
 # How many messages each push service answered within ten seconds, and how many with "gone".
 # Why: push services are judged by the answers of the last minute.
-ANSWERS_KEPT = 2 * MINUTE
+RESPONSES_KEPT = 2 * MINUTE
 
 # How many messages a push service with a rate limit may get now.
 # Why: what is saved up while nothing is sent is used up within two seconds.
