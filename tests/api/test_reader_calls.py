@@ -268,7 +268,7 @@ LISTED = {
     "daily_limit": "your limit for a day",
     "endpoint": "an address for alerts from the push service",
     "followed_stories": "running stories that you follow",
-    "id": "Under a number",
+    "id": "We store under a number:",
     "keys": "two keys",
     "last_seen_on": "the day on which your browser last visited us",
     "left_to_the_newsroom": "your quiet hours",

@@ -207,8 +207,8 @@ def test_rate_limited_push_service_gets_a_pace_and_the_desk_says_until_when(
     assert (limit["service"], limit["why"], limit["per_minute"]) == ("other", "429", 1000)
     last_reader_at = datetime.fromisoformat(limit["last_reader_at"].replace("Z", "+00:00"))
     page = desk.get(f"/desk/alerts/{id}/progress").text
-    assert "Another push service takes 1,000 a minute from us at present." in page
-    assert "the last one has it about" in page
+    assert "Another push service accepts 1,000 messages a minute at the moment." in page
+    assert "the last one gets the alert at about" in page
 
     over = installation.over(id)
     assert installation.outcomes(id) == {"accepted": 160}
