@@ -5,12 +5,12 @@ Three things have no lifetime here:
 - A subscription (endpoint, keys, preferences, the days of subscribing and of the last visit) is
   kept until the reader leaves or the push service says that the browser is gone. Then its record
   and its bit in every list are deleted; what the rows below name ends by itself.
-- Alerts, their reports, topics, editors and API tokens belong to the newsroom and are kept until
-  an editor or the operator deletes them. None of them names a reader.
+- Alerts with their reports, topics, editors (e-mail address and password hash) and API tokens
+  belong to the newsroom. None of them names a reader.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
   a HyperLogLog, from which no reader can be read out.
 
-All other data ends by itself. Times are in seconds.
+All other data about persons ends by itself. Times are in seconds.
 """
 
 MINUTE = 60
@@ -71,7 +71,7 @@ CLOSED_SEND_KEPT = 7 * DAY
 
 # How many messages each push service answered within ten seconds, and how many with "gone".
 # Why: push services are judged by the answers of the last minute.
-ANSWERS_KEPT = 2 * MINUTE
+RESPONSES_KEPT = 2 * MINUTE
 
 # How many messages a push service with a rate limit may get now.
 # Why: what is saved up while nothing is sent is used up within two seconds.

@@ -17,10 +17,10 @@ from service.model.clocks import QUARTER
 from service.model.notifications import Batch, Outcome, Progress
 from service.model.retention import (
     ACCEPTED_KEPT,
-    ANSWERS_KEPT,
     CLOSED_SEND_KEPT,
     GONE_KEPT,
     HELD_KEPT,
+    RESPONSES_KEPT,
 )
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
@@ -83,44 +83,25 @@ class Outcomes:
             part_key(part, id, "audience"),
         ]
         places: dict[str, int] = {}  # bitmaps by their place in KEYS, counted from 1
-
-        def marks(result: Result, wakes: int) -> list[dict[str, int]]:
-            alerts, held, _ = result.delivery
-            accepted = alerts if held else [(id, result.revision)]
-            bits = [
-                (part_key(part, one, f"accepted:{revision}"), 1, ACCEPTED_KEPT)
-                for one, revision in accepted
-                if revision is not None
-            ]
-            bits += [(held_key(part, one), 0, HELD_KEPT) for one in held]
-            if wakes:
-                bits.append((bitmap_key(part, "wake", wakes), 1, HELD_KEPT))
-            if result.is_held:
-                bits.append((held_key(part, id), 1, HELD_KEPT))
-            return [
-                {
-                    "bitmap": places.setdefault(key, len(keys) + len(places) + 1),
-                    "bit": bit,
-                    "kept": kept,
-                }
-                for key, bit, kept in bits
-            ]
-
         rows: list[dict[str, Any]] = []
         for one in results:
             wakes = max(one.wakes, next_quarter) if one.wakes else 0
+            marks = [
+                (places.setdefault(key, len(keys) + len(places) + 1), bit, kept)
+                for key, bit, kept in _bits(id, part, one, wakes)
+            ]
             rows.append(
                 {
                     "outcome": one.outcome.value,
                     "service": one.service,
                     "base": one.base,
                     "wakes": wakes,
-                    "marks": marks(one, wakes),
+                    "marks": [{"bitmap": at, "bit": bit, "kept": kept} for at, bit, kept in marks],
                     "tallies": one.delivery.tallies,
                 }
             )
         args: list[EncodableT] = [str(batch), worker, lease_ms]
-        args += [QUARTER * 1000, GONE_KEPT * 1000, ANSWERS_KEPT, json.dumps(rows)]
+        args += [QUARTER * 1000, GONE_KEPT * 1000, RESPONSES_KEPT, json.dumps(rows)]
         args += [pack_numbers(numbers) for numbers in results.values()]
         return cast(int, self._record(keys=[*keys, *places], args=args))
 
@@ -152,3 +133,20 @@ class Outcomes:
             outcomes,
             {alert: (n["alone"], n["together"]) for alert, n in delivered.items()},
         )
+
+
+def _bits(id: int, partition: int, result: Result, wakes: int) -> list[tuple[str, int, int]]:
+    """Return the bits that a result sets or clears: bitmap, bit, seconds for which it is kept."""
+    alerts, held, _ = result.delivery
+    accepted = alerts if held else [(id, result.revision)]
+    bits = [
+        (part_key(partition, one, f"accepted:{revision}"), 1, ACCEPTED_KEPT)
+        for one, revision in accepted
+        if revision is not None
+    ]
+    bits += [(held_key(partition, one), 0, HELD_KEPT) for one in held]
+    if wakes:
+        bits.append((bitmap_key(partition, "wake", wakes), 1, HELD_KEPT))
+    if result.is_held:
+        bits.append((held_key(partition, id), 1, HELD_KEPT))
+    return bits
