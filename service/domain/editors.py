@@ -41,7 +41,7 @@ class Link:
     """A one-time sign-in link."""
 
     token: str
-    email: str  # empty: it makes an editor of whoever opens it
+    email: str  # empty: the person who opens it becomes an editor
     has_password: bool  # whether that editor has one
 
 

@@ -1,4 +1,4 @@
--- Starts a scheduled alert that is due by Redis' own time, whoever asks and however often.
+-- Starts a scheduled alert that is due by Redis' own time, once, however many processes ask.
 --
 -- An alert that is later than it may be becomes a draft, unless it is to be sent however late.
 --

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import click
 
-Step: TypeAlias = Callable[[int], None]  # told how much of a bar's total is done
+Step: TypeAlias = Callable[[int], None]  # takes how much of a bar's total is done
 
 
 class BenchError(click.ClickException):
@@ -39,7 +39,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is asked of every section; each makes its own house in `folder`.
+    """What is asked of every section; each makes an installation of its own in `folder`.
 
     `ids` is how many subscription numbers publishing is measured with; `bar` shows on a terminal
     how far something is: what it is called, and its total.

@@ -1,4 +1,4 @@
-"""A house to measure: a Redis, workers, clock and web of its own, all gone at the end."""
+"""An installation to measure: its own Redis, workers, clock and web, all removed at the end."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class BenchInstallation:
         topics: Sequence[str] = TOPICS,
         choose: Callable[[int], pretend_readers.Chosen] = pretend_readers.undisturbed,
     ) -> None:
-        """Add pretend readers at one sink, the first unless told otherwise."""
+        """Add pretend readers at one sink, by default the first."""
         with self._bench.bar("seeding", count) as step:
             self.seed_more(count, sink or self.sinks[0], topics, step, choose)
 
@@ -303,7 +303,7 @@ def installation(
             "DATA_DIR": str(bench.folder),
             **more,
         }
-        # No setting of a real house reaches this one.
+        # No setting of a real installation reaches this one.
         names = {row.name.upper() for row in settings()}
         environ = {name: value for name, value in os.environ.items() if name not in names} | ours
         runtime = Runtime.open(Config.read(ours))
@@ -321,7 +321,7 @@ def wait(ready: Callable[[], bool], processes: Sequence[subprocess.Popen[bytes]]
             if process.poll() is not None:
                 raise BenchError(f"{process.args!r} ended with exit code {process.returncode}")
         if time.monotonic() > deadline:
-            raise BenchError(f"the house was not ready within {_READY_WITHIN:.0f} s")
+            raise BenchError(f"the installation was not ready within {_READY_WITHIN:.0f} s")
         look_again()
 
 
@@ -363,7 +363,7 @@ class Web:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         connection.request("POST", path, json.dumps(body), headers)
         answer = connection.getresponse()
-        said: dict[str, Any] = json.loads(answer.read())
+        found: dict[str, Any] = json.loads(answer.read())
         if answer.status >= 300:
-            raise BenchError(f"POST {path} was answered {answer.status}: {said.get('detail')}")
-        return said
+            raise BenchError(f"POST {path} was answered {answer.status}: {found.get('detail')}")
+        return found

@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import ssl
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import requires, version
@@ -68,10 +67,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _output(*argv: str) -> str:
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def machine() -> dict[str, Any]:
     """Return what the figures were got on."""
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
@@ -97,11 +92,12 @@ def table(document: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     console.print(
         rows,
-        f"{document['recipients']:,} readers, {document['workers']} workers unless said otherwise.",
+        f"{document['recipients']:,} readers, {document['workers']} workers"
+        " unless a figure says otherwise.",
         *absent,
         f"Push services: {document['sink']}.",
         f"Machine: {one['cores']} cores, {one['cpu']}.",
-        ", ".join(f"{name} {said}" for name, said in document["versions"].items()) + ".",
+        ", ".join(f"{name} {number}" for name, number in document["versions"].items()) + ".",
         sep="\n",
     )
 

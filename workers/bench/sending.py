@@ -25,7 +25,7 @@ from workers.trials.push_service import any_sink, own_sink
 
 LATE = 0.1  # seconds
 BREAKING = replace(CONTENT, kind="breaking")
-_FEW = 10_000  # recipients beside whom it is seen that a worker's memory does not grow
+_FEW = 10_000  # recipients of the small audience with which a worker's memory is compared
 _ROUNDS = 3  # of which the best counts: whatever else a machine does makes it slower
 _LEAST = {"pywebpush, one session": 6, "webpush-go, one HTTP/2 client": 1.2}  # to ours
 _SEVERAL = 5  # breaking alerts amid an ordinary one

@@ -73,10 +73,10 @@ def _publish(
     """Publish, wait for the first push, cancel; the seconds until the answer and until the push."""
     body = {"title": CONTENT.title, "url": CONTENT.url, "audience": {"everyone": True}}
     start = time.monotonic()
-    said = web.post(connection, "/api/v1/notifications", body, token)
+    published = web.post(connection, "/api/v1/notifications", body, token)
     answered = time.monotonic() - start
-    first = ours.first_accepted(int(said["id"])) - start
-    ours.stop(int(said["id"]))
+    first = ours.first_accepted(int(published["id"])) - start
+    ours.stop(int(published["id"]))
     return answered, first
 
 
@@ -201,7 +201,7 @@ def _subscriptions(count: int) -> list[bytes]:
     requests = []
     for number in range(count):
         p256dh, auth = pretend_readers.keys(number)
-        said = {
+        request = {
             "subscription": {
                 "endpoint": _ORIGIN + pretend_readers.path(number),
                 "expirationTime": None,
@@ -211,7 +211,7 @@ def _subscriptions(count: int) -> list[bytes]:
             "locale": "en-GB",
             "timezone": "Europe/Riga",
         }
-        body = json.dumps(said).encode()
+        body = json.dumps(request).encode()
         head = (
             "POST /api/v1/subscriptions HTTP/1.1\r\nHost: push.example\r\n"
             f"X-Forwarded-For: 10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}\r\n"

@@ -4,7 +4,7 @@ One turn of the loop in `FanOut._send`: look for work, start messages, take answ
 the store it needs five things:
 
 - `Dispatch.sending`: the alerts that are being sent, and whether they have batches to lease;
-- `Sending.claim` and `release`: a lease of a batch, which other workers then leave alone;
+- `Batches.claim` and `release`: a lease of a batch, which other workers then leave alone;
 - `Subscriptions.records`: the recipients of a batch;
 - `Outcomes.record`: writes outcomes down, extends the lease, and says whether it still holds;
 - `Dispatch.advance`: closes an alert of which no batch is left.
