@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.model.endpoints import wildcard
 from service.model.keys import VapidKey
 from service.model.languages import language_tag
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
+from service.model.vapid_formats import read_vapid_keys
 
 
 class ConfigError(Exception):
@@ -42,10 +44,6 @@ def _optional_path(value: str) -> Path | None:
 
 def _words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
-
-
-def _vapid_keys(value: str) -> tuple[VapidKey, ...]:
-    return tuple(VapidKey.read(word) for word in _words(value))
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
@@ -82,6 +80,11 @@ def _optional_origin(value: str) -> str:
 
 def _origins(value: str) -> tuple[str, ...]:
     return tuple(_origin(word) for word in _words(value))
+
+
+def _push_services(value: str) -> tuple[str, ...]:
+    hosts = (word if "://" in word else f"https://{word}" for word in _words(value))
+    return tuple(wildcard(host) if "*" in host else _origin(host) for host in hosts)
 
 
 def _redis_url(value: str) -> str:
@@ -177,15 +180,18 @@ class Config:
     )
     ask_seconds: int = _setting(_whole(1, 3600), "20", "and after this many seconds on that page")
     vapid_private_key: tuple[VapidKey, ...] = _setting(
-        _vapid_keys, "", "one key or several (base64url); new subscriptions use the first"
+        read_vapid_keys,
+        "",
+        "one key or several (base64url, PEM, DER or JSON); new subscriptions use the first",
     )
     vapid_subject: str = _setting(
         _subject, "", "a mailto: or https: address at which push services can reach you (RFC 8292)"
     )
     push_services: tuple[str, ...] = _setting(
-        _origins,
+        _push_services,
         "",
-        "origins of further push services to allow, such as https://127.0.0.1:8443 in a test",
+        "further push services to allow: origins such as https://up.example, or with all subdomains"
+        " https://*.up.example",
     )
     push_ca_bundle: Path | None = _setting(
         _optional_path,
