@@ -20,6 +20,7 @@ from service.domain.receipts import Receipts
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
 from service.domain.topics import Topics
+from service.domain.unknown_values import UnknownValues
 from service.model.endpoints import EndpointPolicy
 from service.model.tokens import Tokens
 from service.store import LayoutError, Store, connect
@@ -48,6 +49,7 @@ class Runtime:
     subscriptions: Subscriptions
     history: History
     forecaster: Forecaster
+    unknown_values: UnknownValues
 
     @classmethod
     def open(cls, config: Config, *, patient: bool = False) -> Runtime:
@@ -92,6 +94,7 @@ class Runtime:
             subscriptions=Subscriptions(store, tokens, reader_alerts),
             history=History(store),
             forecaster=Forecaster(store, config.defaults),
+            unknown_values=UnknownValues(store),
         )
         try:
             # The layout first: keys are read from a store that this code understands.

@@ -16,6 +16,7 @@ from babel.numbers import format_decimal
 from service.domain.forecast import Forecast
 from service.domain.push_services import SlowService
 from service.domain.receipts import Estimate
+from service.model.graphemes import cut
 from service.model.notifications import LIMIT, OVER, PAUSED, QUIET, Audience, Outcome, Topic
 from service.model.spans import span
 
@@ -207,6 +208,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "plural": plural,
     "capital": _capital,
+    "cut": cut,
     "iso": _iso,
     "utc": _utc,
     "wall": _wall,

@@ -20,7 +20,13 @@ from service.desk.blueprint import bp
 from service.desk.correcting import correction_page
 from service.desk.forms import CorrectionForm, Form, read_nonce, spreads
 from service.desk.session import signed_in
-from service.domain.publishing import Conflict, Idempotency, KeyReused, UnknownNotification
+from service.domain.publishing import (
+    Conflict,
+    Idempotency,
+    KeyReused,
+    PlanDeleted,
+    UnknownNotification,
+)
 from service.domain.stories import RunningStory
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, State
 
@@ -81,6 +87,8 @@ def send() -> ResponseReturnValue:
             )
     except KeyReused:
         return _compose(form, notice=_USED), 409
+    except PlanDeleted:
+        return _compose(form, notice=_ENDED), 409
     return redirect(url_for("desk.alert", id=published.id), 303)
 
 

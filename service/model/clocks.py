@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -22,6 +22,9 @@ class QuietTimes(NamedTuple):
 
 @lru_cache(maxsize=512)
 def _zone(name: str) -> tzinfo:
+    if name[:1] in ("+", "-"):  # an offset, as `times.browser_zone` writes it
+        hours, _, minutes = name.partition(":")
+        return timezone(timedelta(hours=int(hours), minutes=int(f"{name[0]}{minutes}")))
     try:
         return ZoneInfo(name) if name else timezone.utc
     except (ZoneInfoNotFoundError, ValueError):

@@ -44,6 +44,7 @@ from service.store.seeds import Seeds
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 from service.store.topics import Topics
+from service.store.unknown_values import UnknownValues
 
 VERSION = 1  # of the layout of keys; conversion.py brings data of earlier releases up to date
 
@@ -117,6 +118,7 @@ class Store:
         self.outcomes = Outcomes(redis, partitions)
         self.held_alerts = HeldAlerts(redis, partitions)
         self.daily_counts = DailyCounts(redis)
+        self.unknown_values = UnknownValues(redis)
 
     def check_writable(self) -> None:
         """Raise `RedisError` if Redis takes no new data, by a write that allocates."""

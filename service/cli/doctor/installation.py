@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from ipaddress import ip_address
@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 from service.cli.doctor.findings import Finding, Level
 from service.cli.terminal import GB, size
+from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
 from service.model.notifications import Audience
 from service.model.spans import span
@@ -45,6 +46,7 @@ class Examination:
         yield from self.workers()
         yield from self.clock()
         yield from self.push_services()
+        yield from self.unknown_values()
         yield from self.confirmation()
         yield from self.prepared_keys()
         yield from self.disk()
@@ -251,6 +253,25 @@ class Examination:
         if not resting and not doubts and not paced:
             yield Finding("ok", what, "All of them accept messages.")
 
+    def unknown_values(self) -> Iterator[Finding]:
+        """Name the push services that keep readers out, and time zones that this host lacks."""
+        hosts = self.runtime.unknown_values.counts(PUSH_SERVICES)
+        if hosts:
+            yield Finding(
+                "warn",
+                "PUSH_SERVICES",
+                f"Readers could not subscribe, because we do not know their browsers' push"
+                f" services: {_named(hosts)}. Add those that you trust.",
+            )
+        zones = self.runtime.unknown_values.counts(TIME_ZONES)
+        if zones:
+            yield Finding(
+                "warn",
+                "Time zones",
+                f"Readers are in time zones that this host does not know: {_named(zones)}. Their"
+                " quiet hours go by UTC. Update its time zones (the package tzdata).",
+            )
+
     def confirmation(self) -> Iterator[Finding]:
         """Check, with WELCOME=confirm, that most readers see their welcome."""
         if not self.runtime.reader_alerts.must_confirm:
@@ -301,6 +322,13 @@ class Examination:
             )
         else:
             yield Finding("ok", "Disk", status)
+
+
+def _named(counts: Mapping[str, int]) -> str:
+    """Return the most frequent values and how often each was named."""
+    named = [f"{value} ({n:,})" for value, n in list(counts.items())[:_MOST_NAMED]]
+    more = len(counts) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def _resting(what: str, origin: str, rest: Rest, now: float) -> Finding:
