@@ -159,7 +159,7 @@ def test_empty_keys_are_refused_by_name(client: Client, keys: dict[str, Any]) ->
 
 def test_the_sites_key_is_recognised_in_any_spelling(client: Client) -> None:
     public = client.runtime.keys.vapid[0].public
-    said = [*spelt(public).values(), None, "", "not base64!", "AAAA", 5, []]
+    said = [*spelt(public).values(), None]
     for number, one in enumerate(said):
         body = {"subscription": browser(number), "vapid_public_key": one}
         assert client.call("POST", SUBSCRIPTIONS, body).status_code == 201, one
