@@ -252,7 +252,7 @@ def _compose(
 ) -> str:
     return render_template(
         "desk/compose.html",
-        form=form,
+        form=replace(form, zone=form.zone or "UTC"),
         nonce=nonce or secrets.token_urlsafe(16),
         before=before,
         exceptions=before and describe_audience(before.audience),
