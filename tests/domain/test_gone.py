@@ -136,7 +136,7 @@ def test_expired_recipients_do_not_count_as_answers_of_the_push_service(
     push.answer_with(gone_of(0.35))
     gone, runtime = send(installation)["gone"], installation.runtime
     assert 300 < gone < 400
-    installation.run(A_DAY_AHEAD)
+    installation.start("-c", A_DAY_AHEAD)
     installation.clock()
     id = installation.publish()
     installation.over(id)

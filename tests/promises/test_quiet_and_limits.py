@@ -20,7 +20,7 @@ from service.store import Store, connect
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer
-from tests.support.seeded import FRONT, READERS, around_now, choose, reader_of, said, wake, waking
+from tests.support.seeded import FRONT, READERS, around_now, choose, reader_of, texts, wake, waking
 
 EVERYONE = Audience(everyone=True)
 
@@ -134,7 +134,7 @@ def test_held_alerts_arrive_when_quiet_hours_end_several_as_one_message(
     came = wake(reading, push)
     assert len({message.path for message in came}) == len(came) == 100
     body = content().body
-    assert said(came) == {
+    assert texts(came) == {
         f"First|{body}": 40,
         "While you slept|Second\nFirst": 60,
     }
@@ -166,7 +166,7 @@ def test_each_sleeper_gets_the_latest_alert_of_a_story_that_is_for_them(
     publishing, body = reading.runtime.publishing, content().body
     waiting = [publishing.held(publishing.get(id)).waiting for id in (late, race)]
     assert waiting == [50 - fans, fans]
-    assert said(wake(reading, push)) == {
+    assert texts(wake(reading, push)) == {
         f"Ferry late|{body}": 50 - fans,
         f"Ferry race|{body}": fans,
     }
@@ -182,7 +182,7 @@ def test_held_alert_arrives_with_its_corrected_text(
     correction = reading.correct(wrong, "Nobody dead")
     reading.over(correction.id)
     came = wake(reading, push)
-    assert said(came) == {
+    assert texts(came) == {
         "While you slept|Never mind\nNobody dead": 50,
     }
 
@@ -209,7 +209,7 @@ def test_alert_held_for_all_readers_can_be_corrected(
     id = reading.publish(title="Ten dead")
     reading.over(id)
     reading.correct(id, "Nobody dead")
-    assert said(wake(reading, push)) == {f"Nobody dead|{content().body}": READERS}
+    assert texts(wake(reading, push)) == {f"Nobody dead|{content().body}": READERS}
 
 
 def test_reader_reached_by_a_wave_gets_the_correction_and_nothing_twice(
@@ -238,7 +238,7 @@ def test_alert_corrected_while_its_wave_runs_arrives_corrected(
     reading.over(id)
     with waking(reading, push) as taken:
         reading.correct(id, "Nobody dead", replace=False)
-    assert said(taken) == {f"Nobody dead|{content().body}": 50}
+    assert texts(taken) == {f"Nobody dead|{content().body}": 50}
 
 
 def test_held_alerts_are_dropped_if_no_clock_ran_for_hours(

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.installation import Installation, free_port, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.relay import Relay
 from workers import jobs
 from workers.sending.fanout import FanOut
+from workers.trials.processes import free_port
 
 
 class Watched:

@@ -21,7 +21,7 @@ from tests.support.installation import Installation, wait_until
 from tests.support.night import bring, hold
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
-from tests.support.seeded import FRONT, around_now, choose, reader_of, said, shown, wake, waking
+from tests.support.seeded import FRONT, around_now, choose, reader_of, shown, texts, wake, waking
 from workers.sending.wave_digest import WaveDigest
 
 EVERYONE = Audience(everyone=True)
@@ -167,7 +167,7 @@ def test_held_correction_has_receipts_of_its_own(reading: Installation, push: Pu
     correction = reading.correct(id, "Nobody dead").id
     reading.over(correction)
     came = wake(reading, push)
-    assert list(said(came)) == ["Nobody dead|It has just come in."]
+    assert list(texts(came)) == ["Nobody dead|It has just come in."]
     assert receipts(reading, came) == {correction: 50}
     assert publishing.held(publishing.get(correction)).alone == 50
     assert publishing.held(publishing.get(id)).by_wave == 0
@@ -184,7 +184,7 @@ def test_newer_alert_of_a_story_arrives_though_the_older_one_was_corrected_last(
     reading.over(newer)
     reading.over(reading.correct(older, "Ferry early").id)
     came = wake(reading, push)
-    assert [text.partition("|")[0] for text in said(came)] == ["Ferry home"]
+    assert [text.partition("|")[0] for text in texts(came)] == ["Ferry home"]
     assert len(came) == 50
 
 
@@ -266,7 +266,7 @@ def test_running_wave_sends_nothing_more_of_a_cancelled_alert(
         reading.over(id)
     with waking(reading, push) as taken:
         reading.runtime.publishing.cancel(cancelled)
-    assert said(taken) == {"Ferry home|It has just come in.": 100}
+    assert texts(taken) == {"Ferry home|It has just come in.": 100}
 
 
 def seed(client: Client, count: int) -> None:
