@@ -72,7 +72,7 @@ def token_in(page: str) -> str:
 
 
 def post(client: FlaskClient, path: str, *, page: str = "", **fields: object) -> TestResponse:
-    """Send a form as a browser does that has opened `page`, or else `path`."""
+    """Open `page`, by default the one at `path`, and send its form."""
     form = client.get(page or path)
     return client.post(path, data={"csrf_token": token_in(form.text), **fields})
 
