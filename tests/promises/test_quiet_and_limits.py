@@ -20,7 +20,17 @@ from service.store import Store, connect
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer
-from tests.support.seeded import FRONT, READERS, around_now, choose, reader_of, texts, wake, waking
+from tests.support.seeded import (
+    FRONT,
+    READERS,
+    around_now,
+    choose,
+    reader_of,
+    sent_at_night,
+    texts,
+    wake,
+    waking,
+)
 
 EVERYONE = Audience(everyone=True)
 
@@ -31,7 +41,7 @@ def skipped(installation: Installation, id: int) -> dict[str, int]:
 
 
 def reached(push: PushService) -> set[int]:
-    """The numbers of the readers to whom a message was sent."""
+    """The numbers of the readers that a message was sent to."""
     return {reader_of(message) for message in push.received}
 
 
@@ -175,10 +185,7 @@ def test_each_sleeper_gets_the_latest_alert_of_a_story_that_is_for_them(
 def test_held_alert_arrives_with_its_corrected_text(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(50), quiet=around_now())
-    wrong, gone = (reading.publish(title=title) for title in ("Ten dead", "Never mind"))
-    for id in (wrong, gone):
-        reading.over(id)
+    wrong, _ = sent_at_night(reading, 50, "Ten dead", "Never mind")
     correction = reading.correct(wrong, "Nobody dead")
     reading.over(correction.id)
     came = wake(reading, push)
@@ -205,9 +212,7 @@ def test_alert_cancelled_at_night_does_not_arrive_in_the_morning(
 def test_alert_held_for_all_readers_can_be_corrected(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(READERS), quiet=around_now())
-    id = reading.publish(title="Ten dead")
-    reading.over(id)
+    (id,) = sent_at_night(reading, READERS, "Ten dead")
     reading.correct(id, "Nobody dead")
     assert texts(wake(reading, push)) == {f"Nobody dead|{content().body}": READERS}
 
@@ -215,9 +220,7 @@ def test_alert_held_for_all_readers_can_be_corrected(
 def test_reader_reached_by_a_wave_gets_the_correction_and_nothing_twice(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(50), quiet=around_now())
-    id = reading.publish(title="Ten dead")
-    reading.over(id)
+    (id,) = sent_at_night(reading, 50, "Ten dead")
     assert len(wake(reading, push)) == 50
     publishing = reading.runtime.publishing
     (wave,) = publishing.waves(9)
@@ -233,9 +236,7 @@ def test_reader_reached_by_a_wave_gets_the_correction_and_nothing_twice(
 def test_alert_corrected_while_its_wave_runs_arrives_corrected(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(50), quiet=around_now())
-    id = reading.publish(title="Ten dead")
-    reading.over(id)
+    (id,) = sent_at_night(reading, 50, "Ten dead")
     with waking(reading, push) as taken:
         reading.correct(id, "Nobody dead", replace=False)
     assert texts(taken) == {f"Nobody dead|{content().body}": 50}

@@ -44,6 +44,15 @@ def around_now(before: int = 2 * HOUR, after: int = 6 * HOUR) -> Quiet:
     return Quiet((now - before) % 96, (now + after) % 96)
 
 
+def sent_at_night(installation: Installation, sleepers: int, *titles: str) -> list[int]:
+    """Let the first readers sleep and send an alert with each title; return their ids."""
+    choose(installation, range(sleepers), quiet=around_now())
+    ids = [installation.publish(title=title) for title in titles]
+    for id in ids:
+        installation.over(id)
+    return ids
+
+
 @lru_cache(maxsize=1)
 def _numbers() -> dict[str, int]:
     return {pretend_readers.path(number): number for number in range(_MOST)}
