@@ -18,10 +18,20 @@ from service.store.held_alerts import WaveDelivery
 from service.store.outcomes import Result
 from tests.support.client import API, Client, make_app
 from tests.support.installation import Installation, wait_until
-from tests.support.night import bring, hold
+from tests.support.night import deliver, hold
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
-from tests.support.seeded import FRONT, around_now, choose, reader_of, shown, texts, wake, waking
+from tests.support.seeded import (
+    FRONT,
+    around_now,
+    choose,
+    reader_of,
+    sent_at_night,
+    shown,
+    texts,
+    wake,
+    waking,
+)
 from workers.sending.wave_digest import WaveDigest
 
 EVERYONE = Audience(everyone=True)
@@ -147,10 +157,10 @@ def test_running_wave_shows_how_many_readers_it_has_reached(
     publishing = reading.runtime.publishing
     publishing.wake_readers(quarter * QUARTER, FRONT)
 
-    def brought() -> int:
+    def delivered() -> int:
         return publishing.held(publishing.get(id)).by_wave
 
-    wait_until(lambda: brought() == 30)
+    wait_until(lambda: delivered() == 30)
     held = publishing.held(publishing.get(id))
     assert (held.waiting, held.alone) == (70, 30)
     push.answer_with(lambda _: Answer(201))
@@ -244,9 +254,7 @@ def test_cancelling_drops_held_copies_and_keeps_all_counts(
 def test_cancelling_an_alert_cancels_its_held_correction(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(50), quiet=around_now())
-    id = reading.publish(title="Ten dead")
-    reading.over(id)
+    (id,) = sent_at_night(reading, 50, "Ten dead")
     choose(reading, range(50, 80), quiet=around_now())
     publishing = reading.runtime.publishing
     correction = reading.correct(id, "Nobody dead").id
@@ -260,10 +268,7 @@ def test_cancelling_an_alert_cancels_its_held_correction(
 def test_running_wave_sends_nothing_more_of_a_cancelled_alert(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(100), quiet=around_now())
-    cancelled, other = (reading.publish(title=title) for title in ("Ten dead", "Ferry home"))
-    for id in (cancelled, other):
-        reading.over(id)
+    cancelled, _ = sent_at_night(reading, 100, "Ten dead", "Ferry home")
     with waking(reading, push) as taken:
         reading.runtime.publishing.cancel(cancelled)
     assert texts(taken) == {"Ferry home|It has just come in.": 100}
@@ -304,15 +309,15 @@ def test_api_shows_how_many_wait_and_cancels_once(client: Client) -> None:
 def test_alert_that_no_reader_waits_for_cannot_be_cancelled(client: Client) -> None:
     seed(client, 4)
     token, morning = client.add_token(), int(time.time()) // QUARTER + 20
-    all_have_it, brought = publish(client.runtime), publish(client.runtime)
+    all_have_it, delivered = publish(client.runtime), publish(client.runtime)
     runtime = client.runtime
     hold(runtime, all_have_it, {})
-    hold(runtime, brought, {morning: 4})
-    wave = bring(runtime, morning, brought)
-    for id in (all_have_it, brought):
+    hold(runtime, delivered, {morning: 4})
+    wave = deliver(runtime, morning, delivered)
+    for id in (all_have_it, delivered):
         answer = client.call("POST", f"{API}/notifications/{id}/cancel", token=token)
         assert (answer.status_code, "already sent" in answer.json["detail"]) == (409, True)
-    assert runtime.publishing.get(brought).waves == ((wave, 4, 0),)
+    assert runtime.publishing.get(delivered).waves == ((wave, 4, 0),)
 
 
 def test_held_alert_can_be_cancelled_while_redis_is_full() -> None:

@@ -36,7 +36,6 @@ class Forked:
         assert self._process.pid is not None
         self.pid = self._process.pid
 
-
     def poll(self) -> int | None:
         return self._process.exitcode
 

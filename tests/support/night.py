@@ -29,7 +29,7 @@ def hold(runtime: Runtime, id: int, sleepers: Mapping[int, int]) -> None:
     _work(runtime, id, results)
 
 
-def bring(runtime: Runtime, quarter: int, *alerts: int) -> int:
+def deliver(runtime: Runtime, quarter: int, *alerts: int) -> int:
     """Let a quarter hour begin, and its wave deliver these alerts; return the wave's id."""
     runtime.publishing.wake_readers(quarter * QUARTER, "https://paper.example")
     wave = runtime.publishing.waves(1)[0].id
