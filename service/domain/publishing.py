@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -326,15 +327,9 @@ class Publishing:
                     "Nobody has this alert on screen: it reached nobody, or that was more than"
                     " seven days ago. Publish a new alert instead."
                 )
-            text = root.text
             correction = Notification(
                 id=self._store.notifications.new_id(),
-                content=dataclasses.replace(
-                    text,
-                    title=text.title if title is None else title,
-                    body=text.body if body is None else body,
-                    url=text.url if url is None else url,
-                ),
+                content=_changed(root.text, title=title, body=body, url=url),
                 audience=root.audience,
                 state=State.SENDING if replace else State.SENT,
                 created_at=_now(),
@@ -378,6 +373,12 @@ def _state(send_at: SendAt | None, draft: bool) -> State:
     if draft:
         return State.DRAFT
     return State.SCHEDULED if send_at is not None else State.SENDING
+
+
+def _changed(text: Content, **parts: str | None) -> Content:
+    """Return the text with these parts changed; None leaves a part as it is."""
+    changes: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
+    return dataclasses.replace(text, **changes)
 
 
 def _record(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
