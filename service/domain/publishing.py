@@ -13,7 +13,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from service.domain.job_queue import JobQueue
-from service.domain.planning import Dispatch
+from service.domain.planning import Planning
 from service.domain.receipts import reporting
 from service.domain.waves import HeldSummary, held_summary
 from service.model.clocks import QUARTER
@@ -79,9 +79,9 @@ class Idempotency:
 class Publishing:
     """What the desk, the API and the clock do with notifications."""
 
-    def __init__(self, store: Store, dispatch: Dispatch, jobs: JobQueue) -> None:
+    def __init__(self, store: Store, planning: Planning, jobs: JobQueue) -> None:
         self._store = store
-        self._dispatch = dispatch
+        self._planning = planning
         self._jobs = jobs
 
     def publish(
@@ -260,13 +260,13 @@ class Publishing:
         if one.state is State.SCHEDULED:
             cancelled = dataclasses.replace(one, state=State.CANCELLED)
             if self._store.notifications.change(one, cancelled, _now()):
-                self._dispatch.advance(id)
+                self._planning.advance(id)
                 return
         try:
             self._move(id, State.CANCELLED, self._stoppable(one), "cancelled")
         finally:  # also if an earlier call was cut off here, which makes this one a conflict
             self._cancel_corrections(id)
-        self._dispatch.advance(id)
+        self._planning.advance(id)
 
     def _cancel_corrections(self, id: int) -> None:
         root = self.get(id)
@@ -289,7 +289,7 @@ class Publishing:
     def resume(self, id: int) -> None:
         """Go on with a paused notification."""
         self._move(id, State.SENDING, [State.PAUSED], "resumed")
-        self._dispatch.advance(id)
+        self._planning.advance(id)
 
     def _move(self, id: int, to: State, possible: list[State], done: str) -> None:
         if not self._store.notifications.move(id, to, possible_from=possible):

@@ -30,7 +30,7 @@ def report_gone(installation: Installation, share: float) -> int:
     installation.push.answer_with(gone_of(share))
     worker = installation.worker()
     id = installation.publish()
-    installation.runtime.dispatch.advance(id)
+    installation.runtime.planning.advance(id)
     wait_until(lambda: installation.runtime.publishing.progress(id).done == 1000)
     installation.end(worker)
     return installation.outcomes(id)["gone"]

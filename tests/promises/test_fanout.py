@@ -344,7 +344,7 @@ def outcomes_after(installation: Installation, change: Callable[[], None]) -> di
     """Freeze the audience of an alert to 50 readers, make a change, and send the alert."""
     installation.seed(50)
     id = installation.publish()
-    installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
+    installation.runtime.planning.plan(installation.runtime.publishing.get(id))
     change()
     installation.worker()
     installation.clock()

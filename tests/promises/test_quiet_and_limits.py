@@ -67,7 +67,7 @@ def test_newsrooms_quiet_hours_hold_for_readers_who_chose_none(
         choose(installation, range(100), quiet=None)
         installation.worker()
         id = installation.publish()
-        installation.runtime.dispatch.advance(id)
+        installation.runtime.planning.advance(id)
         wait_until(lambda: installation.runtime.publishing.progress(id).done == READERS)
         assert skipped(installation, id) == {"quiet": 100}
 

@@ -385,7 +385,7 @@ def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client
     hold(runtime, id, {morning: 4})
     publishing.wake_readers(morning * QUARTER, "https://paper.example")
     (wave,) = publishing.waves(9)
-    runtime.dispatch.plan(wave)
+    runtime.planning.plan(wave)
     under_way = runtime.store.batches.claim(wave.id, 0, "a test ", 60_000)
     assert under_way is not None
     correction = publishing.correct(
@@ -397,10 +397,10 @@ def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client
     came = {Result(Outcome.ACCEPTED, "google", 1, 0, delivery=delivery): under_way.pending}
     runtime.store.outcomes.record(wave.id, under_way.batch, "a test ", 60_000, came)
     runtime.store.batches.release(wave.id, under_way.batch, "a test ", wait_ms=None)
-    runtime.dispatch.advance(wave.id)
+    runtime.planning.advance(wave.id)
     hold(runtime, correction, {})
     assert publishing.progress(correction).of(Outcome.ACCEPTED) == 10
-    runtime.dispatch.advance(correction)
+    runtime.planning.advance(correction)
     assert publishing.get(correction).state is State.SENT
 
 

@@ -123,7 +123,7 @@ def publish(runtime: Runtime, **content: str) -> int:
 def send_all(runtime: Runtime, id: int, outcomes: dict[tuple[Outcome, str], int]) -> None:
     """Record these outcomes, as workers do."""
     sending = runtime.store.batches
-    runtime.dispatch.plan(runtime.publishing.get(id))
+    runtime.planning.plan(runtime.publishing.get(id))
     claim = sending.claim(id, 0, "a test", 60_000)
     assert claim is not None
     numbers = iter(claim.pending)

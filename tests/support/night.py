@@ -43,8 +43,8 @@ def _work(
     runtime: Runtime, id: int, results: Callable[[list[int]], Mapping[Result, Sequence[int]]]
 ) -> None:
     sending = runtime.store.batches
-    runtime.dispatch.plan(runtime.publishing.get(id))
+    runtime.planning.plan(runtime.publishing.get(id))
     while claim := sending.claim(id, 0, _WORKER, 60_000):
         runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))
         sending.release(id, claim.batch, _WORKER, wait_ms=None)
-    runtime.dispatch.advance(id)
+    runtime.planning.advance(id)
