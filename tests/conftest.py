@@ -78,7 +78,7 @@ def redis_url(redis_database: str) -> Iterator[str]:
 
 @pytest.fixture
 def client(redis_url: str) -> Client:
-    """A client of a house with two topics."""
+    """A client of an installation with two topics."""
     return open_client(redis_url)
 
 
@@ -91,14 +91,14 @@ def push() -> Iterator[PushService]:
 
 @pytest.fixture
 def installation(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[Installation]:
-    """A house whose processes the test starts as it needs them."""
+    """An installation whose processes the test starts as it needs them."""
     with Installation(redis_url, push, tmp_path) as installation:
         yield installation
 
 
 @pytest.fixture
 def reading(installation: Installation) -> Installation:
-    """A house with readers, a worker and a clock."""
+    """An installation with readers, a worker and a clock."""
     installation.seed(READERS)
     installation.worker()
     installation.clock()
@@ -107,7 +107,7 @@ def reading(installation: Installation) -> Installation:
 
 @pytest.fixture
 def client_with(redis_url: str) -> Callable[..., Client]:
-    """Open the house with these settings, in this process; without topics."""
+    """Open an installation with these settings, in this process; without topics."""
     return lambda **settings: Client(make_app(redis_url, **settings))
 
 

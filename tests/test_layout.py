@@ -1,4 +1,4 @@
-"""How the house is laid out: which way imports point, and that the docs tell the truth."""
+"""How the project is laid out: which way imports point; and that wrong settings are named."""
 
 from __future__ import annotations
 

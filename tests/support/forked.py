@@ -1,4 +1,4 @@
-"""Real processes of a house that start at once: forked from one that has imported all they need.
+"""Real processes that start at once: forked from one that has imported all they need.
 
 Anew, a worker takes half a second of a processor for that, and the web processes nearly two: it
 would be most of what the suite takes.

@@ -1,4 +1,4 @@
-"""A whole house for a test: the environment its processes share, and the processes themselves."""
+"""An installation for a test: the environment its processes share, and the processes."""
 
 from __future__ import annotations
 
@@ -111,11 +111,11 @@ class Installation:
         self.runtime.store.redis.close()
 
     def start(self, module: str, *arguments: str) -> Forked:
-        """Start a process of this house, `workers.worker` say."""
+        """Start a process of this installation, `workers.worker` say."""
         return self._fork("-m", module, *arguments)
 
     def run(self, code: str) -> Forked:
-        """Start a process of this house that runs Python's `code`."""
+        """Start a process of this installation that runs Python's `code`."""
         return self._fork("-c", code)
 
     def _fork(self, *arguments: str) -> Forked:

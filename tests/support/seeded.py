@@ -1,4 +1,4 @@
-"""The readers that `House.seed` made: they choose, sleep, wake, and read what they are sent."""
+"""The readers that `Installation.seed` made: they choose, sleep, wake, and read their alerts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
-READERS = 300  # of the house called `reading`
+READERS = 300  # of the installation called `reading`
 FRONT = "https://paper.example"
 _MOST = 1000  # readers who are told apart
 HOUR = 4  # quarter hours
