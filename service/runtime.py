@@ -9,7 +9,7 @@ from service.domain.api_tokens import ApiTokens
 from service.domain.editors import Editors
 from service.domain.forecast import Forecaster
 from service.domain.gone import Gone
-from service.domain.history import History
+from service.domain.alert_history import AlertHistory
 from service.domain.job_queue import JobQueue
 from service.domain.keys import KeyLost, Keys
 from service.domain.planning import Planning
@@ -46,7 +46,7 @@ class Runtime:
     stories: Stories
     reader_alerts: ReaderAlerts
     subscriptions: Subscriptions
-    history: History
+    alert_history: AlertHistory
     forecaster: Forecaster
 
     @classmethod
@@ -90,7 +90,7 @@ class Runtime:
             stories=Stories(store),
             reader_alerts=reader_alerts,
             subscriptions=Subscriptions(store, tokens, reader_alerts),
-            history=History(store),
+            alert_history=AlertHistory(store),
             forecaster=Forecaster(store, config.defaults),
         )
         try:

@@ -122,7 +122,7 @@ def unsubscribe(reader: Subscription) -> None:
 @call(by=READER, gives={200: responses.Missed}, rates=(per_address(300), per_token(30)))
 def missed(reader: Subscription) -> responses.Missed:
     """List the last alerts to audiences that this reader belongs to now."""
-    return responses.Missed(alerts=_alerts(runtime().history.missed(reader)))
+    return responses.Missed(alerts=_alerts(runtime().alert_history.missed(reader)))
 
 
 @bp.post("/subscriptions/<id>/test")
@@ -137,7 +137,7 @@ def send_test(reader: Subscription) -> responses.TestSent:
 @call(by=READER, gives={200: responses.Export}, rates=(per_address(30), per_token(10)))
 def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
     """Give a reader everything that is stored about them, as a file."""
-    history = runtime().history
+    history = runtime().alert_history
     everything = responses.Export(
         **_preferences(reader),
         left_to_the_newsroom=_left_to_the_newsroom(reader.preferences),

@@ -15,7 +15,7 @@ _LOOKED_THROUGH = 200  # alerts read at once
 _MOST_MISSED = 10
 
 
-class History:
+class AlertHistory:
     """Which alerts a reader has got, or could have got."""
 
     def __init__(self, store: Store) -> None:
