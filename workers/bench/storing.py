@@ -184,7 +184,7 @@ def subscribe(bench: Bench) -> Iterator[Figure]:
         subscribing = ask_all(bench, "subscribing", web.port, _subscriptions(requests))
         argv, port = web.argv, free_port()
         (bench.folder / "empty.py").write_text(_EMPTY)
-        argv[argv.index("service.app:create_app()")] = "empty:app"
+        argv[argv.index("service.app:serve()")] = "empty:app"
         argv = [word.replace(str(web.port), str(port)) for word in argv]
         with running([*argv, f"--chdir={bench.folder}"]) as process:
             Web.when_ready(port, process)
