@@ -15,8 +15,9 @@ from service.config import Config
 from service.model.keys import VapidKey
 from service.runtime import Runtime
 from tests.support import ROOT
-from tests.support.installation import free_port, wait_until
+from tests.support.installation import wait_until
 from tests.support.redis_server import RedisServer
+from workers.trials.processes import free_port
 
 pytestmark = pytest.mark.processes
 

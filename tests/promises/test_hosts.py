@@ -133,7 +133,7 @@ def test_a_host_with_a_wrong_clock_expires_nobody_early_and_counts_as_alive(
 ) -> None:
     installation.seed(50)
     for kind in ("worker", "clock"):
-        installation.run(WRONG_CLOCK.format(seconds=seconds, kind=kind))
+        installation.start("-c", WRONG_CLOCK.format(seconds=seconds, kind=kind))
     wait_until(installation.runtime.job_queue.workers)
     id = installation.publish(ttl=60)
     installation.over(id)

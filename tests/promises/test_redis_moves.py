@@ -18,10 +18,11 @@ from service.domain.store_errors import Unreachable
 from service.runtime import Runtime
 from service.store import COMMAND, PAGE, connect
 from service.store.connection import AT_ONCE, Guard, Silent
-from tests.support.installation import Installation, free_port, wait_for, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import Proxy, RedisServer
 from workers.sending.prepared_keys import Filler, Pool
+from workers.trials.processes import free_port, wait_for
 
 EVERYONE = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
 
@@ -145,7 +146,7 @@ class _Cluster(RedisServer):
             port = free_port()
         process = self._spawn("--port", str(port), "--cluster-enabled", "yes")
         with self.client() as client:
-            wait_for(process, lambda: self.socket.exists() and client.ping())
+            wait_for(lambda: self.socket.exists() and client.ping(), process)
 
 
 # A Redis that is frozen --------------------------------------------------------------------------
