@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from redis import BusyLoadingError, RedisError
 
 from service.config import Config, ConfigError
+from service.domain.alert_history import AlertHistory
 from service.domain.api_tokens import ApiTokens
 from service.domain.editors import Editors
 from service.domain.forecast import Forecaster
 from service.domain.gone import Gone
-from service.domain.alert_history import AlertHistory
 from service.domain.job_queue import JobQueue
 from service.domain.keys import KeyLost, Keys
 from service.domain.planning import Planning
