@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from service.domain.job_queue import JobQueue
 from service.domain.planning import Planning
 from service.domain.receipts import reporting
 from service.domain.waves import HeldSummary, held_summary
+from service.model import clock
 from service.model.clocks import QUARTER
 from service.model.languages import texts
 from service.model.notifications import (
@@ -402,7 +402,7 @@ class Publishing:
 
 def _now() -> float:
     """Return the time to the millisecond, rounded down, as it is stored and shown."""
-    return int(time.time() * 1000) / 1000
+    return int(clock.time() * 1000) / 1000
 
 
 def _state(send_at: SendAt | None, draft: bool) -> State:

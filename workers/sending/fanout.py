@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from service.model import clock
 from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
@@ -311,7 +312,7 @@ class FanOut:
 
     def _try_again(self, lease: Lease, base: Base, verdict: policy.Verdict) -> None:
         """Let the recipients of this batch at `base` wait that have no outcome yet."""
-        now = time.time()
+        now = clock.time()
         if not base.service.rests_for_credentials:
             lease.tried.add(base.number)
         pause = policy.pause(lease.attempts(base.number), verdict.retry_after, random.random)
@@ -382,6 +383,6 @@ class FanOut:
             return 1.0  # reading the batch may have failed, so nobody in it counts as done
         if lease.unfinished:
             return 0.0
-        now = time.time()
+        now = clock.time()
         first = min([*lease.again.values(), now + LEFT if lease.left else math.inf, lease.later])
         return None if first == math.inf else max(0.0, first - now)
