@@ -42,7 +42,7 @@ from service.model.subscriptions import Subscription, SubscriptionRequest
 LONGEST_PAUSE = 366 * 86_400  # seconds
 
 # As base64, or as its bytes: in a list, or by index in an object.
-_Key = str | list[int] | dict[str, int]
+_Key = str | list[int] | dict[str, Any]
 
 
 # A browser's subscription -----------------------------------------------------------------------
@@ -69,10 +69,10 @@ def _endpoint(value: object, info: ValidationInfo) -> Endpoint:
 def _bytes(value: object) -> bytes:
     """Return a browser's key: base64 in any spelling, or the bytes as numbers.
 
-    `JSON.stringify` writes an `Uint8Array` as an object with its indexes.
+    `JSON.stringify` writes an `Uint8Array` as an object with its indexes, a `Buffer` with `data`.
     """
     if isinstance(value, dict):
-        value = [value.get(str(index)) for index in range(len(value))]
+        value = value.get("data", [value.get(str(index)) for index in range(len(value))])
     try:
         if isinstance(value, list) and value:
             return bytes(value)

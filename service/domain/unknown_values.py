@@ -13,7 +13,7 @@ PUSH_SERVICES, LOCALES, TIME_ZONES = "push-services", "locales", "time-zones"
 KINDS = (PUSH_SERVICES, LOCALES, TIME_ZONES)
 
 # What an operator can be shown anywhere; strangers may name anything.
-_SHOWABLE = re.compile(r"[\w.:/+@,;=-]{1,100}", re.ASCII)
+_SHOWABLE = re.compile(r"(?=\S)[\w.:/+@,;=() -]{0,99}[\w.:/+@,;=()-]", re.ASCII)
 _OTHER = "(unprintable)"
 
 

@@ -122,6 +122,7 @@ def spelt(key: bytes) -> dict[str, Any]:
         "mixed": standard.replace("+", "-"),
         "a list of bytes": list(key),
         "an array by JSON.stringify": {str(at): byte for at, byte in enumerate(key)},
+        "a buffer by JSON.stringify": {"type": "Buffer", "data": list(key)},
     }
 
 

@@ -23,6 +23,7 @@ UNSEEN = "Characters that no reader sees were left out, or became a space: {}."
         ("\ufeffone", "one", "U+FEFF"),
         ("in\u00advi\u200bsi\u2060ble", "invisible", "U+00AD, U+200B, U+2060"),
         ("\u202eevil\u202c", "evil", "U+202C, U+202E"),
+        ("Ferry\U000e0061\U000e007f", "Ferry", "U+E0061, U+E007F"),
         (
             "a\x00b\x01c\x02d\x03e\x04f\x05",
             "abcdef",
@@ -46,6 +47,7 @@ def test_what_no_reader_sees_becomes_a_space_or_nothing(given: str, seen: str, n
         "R&D; AT&T",
         "2 < 3 > 1",
         "Ein <3 für alle",
+        "C:\\news",
     ],
 )
 def test_a_text_that_readers_see_stays_as_it_is(text: str) -> None:
@@ -69,6 +71,10 @@ def test_a_text_of_several_lines_keeps_them() -> None:
         ("now&nbsp;or never", "&nbsp;"),
         ("A <b>bold</b> move", "<b>"),
         ("One<br/>two", "<br/>"),
+        ("Fish &amp chips", "&amp"),
+        ("<![CDATA[Ferry]]>", "<![CDATA["),
+        ("It\\u2019s on", "\\u2019"),
+        ("One\\n Two", "\\n"),
         ('<a href="https://paper.example">Ferry</a>', '<a href="https://paper.example">'),
     ],
 )

@@ -312,8 +312,8 @@ class Examination:
             yield Finding(
                 "warn",
                 "Time zones",
-                f"Readers are in time zones that this host does not know: {_with_counts(zones)}. Their"
-                " quiet hours go by UTC. Update its time zones (the package tzdata).",
+                f"Readers are in time zones that this host does not know: {_with_counts(zones)}."
+                " Their quiet hours go by UTC. Update its time zones (the package tzdata).",
             )
 
     def confirmation(self) -> Iterator[Finding]:
