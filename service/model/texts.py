@@ -93,6 +93,6 @@ def _markup(text: str) -> Iterator[str]:
     for found in (next(entities, None), _TAG.search(text), _ESCAPE.search(text)):
         if found is not None:
             shown = cut(found[0], _LONGEST_QUOTE)
-            yield f"Readers will see `{shown}` as it is, because alerts are plain text."
+            yield f"Readers will see “{shown}” as it is, because alerts are plain text."
     if "\ufffd" in text:
         yield "Contains U+FFFD: a character was lost before the text came here (wrong encoding)."

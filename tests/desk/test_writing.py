@@ -86,6 +86,19 @@ def test_back_keeps_all_that_was_typed(editor: FlaskClient, readers: int) -> Non
     assert re.search(r'value="world" checked', form.text)
 
 
+def test_an_editor_learns_what_readers_will_not_see_as_it_was_pasted(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    confirm = review(editor, title="Fish &amp; chips\u2028tonight\u200b")
+    text = words(confirm.text)
+    assert "Please check Title: Characters that no reader sees were left out" in text
+    assert "U+200B, U+2028" in text
+    assert "Readers will see “&amp;amp;” as it is" in text
+    editor.post("/desk/alerts", data=hidden_fields(confirm.text))
+    assert runtime.publishing.latest(1)[0].content.title == "Fish &amp; chips tonight"
+    assert "Please check" not in words(review(editor).text)
+
+
 def test_the_confirmation_names_the_reach_and_the_topic(editor: FlaskClient, readers: int) -> None:
     text = re.sub(r"<[^>]+>", "", review(editor).text)
     assert f"Notify {readers} browsers (World) now?" in text

@@ -81,7 +81,7 @@ def test_a_text_of_several_lines_keeps_them() -> None:
 def test_markup_is_kept_with_a_warning(text: str, shown: str) -> None:
     kept, (warning,) = one_line(text)
     assert kept == text
-    assert f"`{shown}`" in warning
+    assert f"“{shown}”" in warning
     assert "plain text" in warning
 
 
