@@ -23,7 +23,7 @@ MODULES = sorted([*ROOT.glob("service/**/*.py"), *ROOT.glob("workers/**/*.py")])
 TABLE = {
     "service/model": "babel cryptography",
     "service/store": "service.model redis",
-    "service/domain": "service.model service.store argon2 redis",
+    "service/domain": "service.model service.store argon2 redis zxcvbn",
     "service/domain/job_queue.py": "rq",
     "service/local": "service.config service.model service.store cryptography redis",
     "service/api": "service.current service.domain service.model service.runtime"

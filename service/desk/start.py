@@ -22,7 +22,7 @@ bp = Blueprint("start", __name__, template_folder="../../web")
 @bp.get("/")
 def start() -> ResponseReturnValue:
     """Show the three steps."""
-    return render_template("desk/start.html")
+    return render_template("desk/start.html", has_editors=runtime().editors.exist())
 
 
 @bp.post("/start/alerts")

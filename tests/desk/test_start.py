@@ -26,7 +26,8 @@ def test_the_start_page_has_no_send_form_for_strangers(
 ) -> None:
     text = stranger.get("/").text
     assert "<form" not in text
-    assert "sign-in link printed in the terminal" in text
+    assert 'href="/desk/sign-in?next=/"' in text
+    assert "printed in the terminal" not in text, "there is an editor already"
     token = token_in(stranger.get("/desk/sign-in").text)
     for answer in (
         stranger.post("/start/alerts", data={"csrf_token": token, "subscription": "0-0"}),
@@ -34,6 +35,12 @@ def test_the_start_page_has_no_send_form_for_strangers(
     ):
         assert answer.status_code == 401
         assert answer.json and "sign in" in answer.json["detail"]
+
+
+def test_the_start_page_names_the_link_in_the_terminal_while_there_is_no_editor(
+    stranger: FlaskClient, runtime: Runtime
+) -> None:
+    assert "sign-in link printed in the terminal" in stranger.get("/").text
 
 
 def test_the_first_alert_goes_to_this_browser_and_to_no_other(
