@@ -46,8 +46,9 @@ TABLE = {
     "workers/sending": "service.domain service.model service.runtime service.store workers.http"
     " cryptography redis",
     "workers/jobs.py": "service.config service.model service.runtime workers.http workers.sending",
+    "workers/own_job.py": "service.domain.job_queue rq",
     "workers/worker.py": "service.config service.domain service.store workers.jobs"
-    " workers.sending redis rq",
+    " workers.own_job workers.sending redis rq",
     "workers/clock.py": "service.config service.runtime redis",
     "workers/trials": "service.config service.local service.model service.runtime workers"
     " cryptography redis",
