@@ -26,6 +26,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from service.config import ConfigError
+from service.local.folders import make_data_dir, make_subfolder
 
 _OLDEST = (6, 2)  # BLMOVE, which RQ moves its jobs with
 _LAST_COMMON = (7, 2)  # the last Redis whose files Valkey reads
@@ -159,8 +160,8 @@ def embedded_redis(data_dir: Path) -> Iterator[EmbeddedRedis]:
     Raises `ConfigError` if another Redis has it, or if no installed server can read the data.
     """
     directory = _directory(data_dir)
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    directory.mkdir(exist_ok=True)
+    make_data_dir(data_dir)
+    make_subfolder(directory)
     with _lock(data_dir) as lock:
         server = _choose_server(data_dir)
         with _socket(data_dir) as socket:

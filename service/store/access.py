@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from service.model.retention import (
     NETWORK_KEPT,
@@ -34,15 +36,13 @@ local session = {email = ARGV[1], stamp = ARGV[2], ends = redis.call('TIME')[1] 
 redis.call('SET', KEYS[1], cjson.encode(session), 'EX', math.min(ARGV[3], ARGV[4]))
 """
 
-# KEYS: session. ARGV: seconds it may be idle. Returns the session and lets it live on, but not
-# beyond its end. EXPIRE needs no memory, so that editors stay signed in while Redis is full.
+# KEYS: session. ARGV: seconds it may be idle. Lets it live on, but not beyond its end. The first
+# write frees, or needs no memory.
 _PROLONG = """
 local kept = redis.call('GET', KEYS[1])
-if kept then
-  local left = cjson.decode(kept).ends - redis.call('TIME')[1]
-  redis.call('EXPIRE', KEYS[1], math.floor(math.min(ARGV[1], left)))
-end
-return kept
+if not kept then return end
+local left = cjson.decode(kept).ends - redis.call('TIME')[1]
+redis.call('EXPIRE', KEYS[1], math.floor(math.min(ARGV[1], left)))
 """
 
 # KEYS: session, link, editors. ARGV: as for _START, then the link's digest, the new password hash
@@ -98,9 +98,9 @@ class Access:
         found = cast("bytes | None", self._redis.hget(_EDITORS, email))
         return None if found is None else found.decode()
 
-    def add_editor(self, email: str) -> None:
-        """Store an editor without a password; a known one stays as it is."""
-        self._redis.hsetnx(_EDITORS, email, "")
+    def add_editor(self, email: str, password_hash: str = "") -> None:
+        """Store an editor, at first without a password; a known one stays as it is."""
+        self._redis.hsetnx(_EDITORS, email, password_hash)
 
     def remove_editor(self, email: str) -> bool:
         """Remove an editor and the sign-in link; False if there is no such editor."""
@@ -150,12 +150,12 @@ class Access:
     def session(self, digest: str, *, prolong: bool) -> Session | None:
         """Return a session; None if it has ended. `prolong`: its editor has just done something."""
         key = _session_key(digest)
-        if prolong:
-            kept = cast("bytes | None", self._prolong(keys=[key], args=[SESSION_IDLE]))
-        else:
-            kept = cast("bytes | None", self._redis.get(key))
+        kept = cast("bytes | None", self._redis.get(key))
         if kept is None:
             return None
+        if prolong:
+            with suppress(ResponseError):  # a Redis that takes no writes can still be read
+                self._prolong(keys=[key], args=[SESSION_IDLE])
         row = json.loads(kept)
         return Session(row["email"], row["stamp"])
 
