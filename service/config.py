@@ -8,15 +8,29 @@ one line.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.model.keys import VapidKey
+from redis.connection import ConnectionPool
+
+from service.model.keys import VapidKey, b64url
 from service.model.languages import language_tag
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
+
+_REDIS_URL = (
+    "must be redis://[user:password@]host[:port][/database]; in a password, write / as %2F,"
+    " ? as %3F, # as %23, @ as %40 and % as %25"
+)
+# Settings that must have the same value in all processes. None of them may be a secret.
+_SHARED = (
+    *("site_name", "site_language", "site_url", "site_origins", "ask_page_views", "ask_seconds"),
+    *("vapid_private_key", "vapid_subject", "push_services", "prepare_keys", "quiet_hours"),
+    *("daily_limit", "welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
+)
 
 
 class ConfigError(Exception):
@@ -35,8 +49,12 @@ def _optional_path(value: str) -> Path | None:
     if not value:
         return None
     path = _path(value)
-    if not path.is_file():
-        raise ValueError("there is no such file")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError("the file has no certificates (PEM)") from None
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
     return path
 
 
@@ -99,8 +117,31 @@ def _origins(value: str) -> tuple[str, ...]:
 
 
 def _redis_url(value: str) -> str:
-    if value and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+    """Check an address of Redis; what is wrong with it is said without its password."""
+    if not value:
+        return value
+    scheme = value.partition(":")[0]
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        if scheme.startswith("redis") and scheme.endswith(("cluster", "sentinel")):
+            raise ValueError("Stop Press does not run on a Redis Cluster or by Sentinel")
         raise ValueError("must begin with redis://, rediss:// or unix://")
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(_REDIS_URL) from None
+    # A `/`, `?` or `#` in the password ends the address there, so that the rest follows it.
+    cut = "@" in parts.path or ("@" in parts.query and "password=" not in parts.query)
+    if parts.fragment or (cut and scheme != "unix"):
+        raise ValueError(_REDIS_URL)
+    if scheme != "unix" and not re.fullmatch(r"(/\d{0,4})?", parts.path):
+        raise ValueError("must end with the number of a database, such as /0, or without one")
+    try:
+        ConnectionPool.from_url(value).make_connection()
+    except Exception:  # redis-py raises whatever an option meets, and the text may repeat it
+        raise ValueError(
+            "has an option that redis-py does not know, or with a wrong value"
+        ) from None
     return value
 
 
@@ -274,6 +315,19 @@ class Config:
             raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
 
     @property
+    def addresses(self) -> dict[str, str]:
+        """Where Redis is, by setting: the queue's, and the store's if that is another."""
+        found = {"REDIS_URL": self.redis_url, "STORE_URL": self.store_url}
+        return {name: url for name, url in found.items() if url}
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """The settings that must have the same value in all processes, none of them secret."""
+        found = {name.upper(): _plain(getattr(self, name)) for name in _SHARED}
+        # As it is used: a worker without SITE_URL puts its own PORT into messages.
+        return {**found, "SITE_URL": self.public_url}
+
+    @property
     def vapid_contact(self) -> str:
         """VAPID's `sub`: the setting, or else an address at the host of this service."""
         host = self.public_url.partition("://")[2].partition(":")[0]
@@ -295,6 +349,12 @@ class Config:
     def front_page(self) -> str:
         """The newspaper's front page: the link of alerts that have no story of their own."""
         return f"{self.site_origins[0]}/" if self.site_origins else f"{self.public_url}/demo/"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple) and not isinstance(value, Quiet):
+        return " ".join(_plain(one) for one in value)
+    return b64url(value.public)[:20] if isinstance(value, VapidKey) else str(value)
 
 
 def settings() -> tuple[Field[Any], ...]:

@@ -7,7 +7,6 @@ because a stranger can plant subscriptions at as many origins as a push service 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -21,6 +20,7 @@ from service.api import responses
 from service.api.auth import tools
 from service.api.calls import call
 from service.current import runtime
+from service.model import clock
 from service.model.notifications import Notification, Outcome, Progress
 from service.runtime import Runtime
 
@@ -115,7 +115,7 @@ class Figures(Collector):
         states: Counter[tuple[str, ...]] = Counter()
         outcomes: Counter[tuple[str, ...]] = Counter()
         left = 0
-        since = time.time() - _DAY
+        since = clock.time() - _DAY
         stored = self._store.notifications
         latest = {one.id: one for one in [*stored.latest(_LATEST), *stored.waves(_LATEST)]}
         for id in active:

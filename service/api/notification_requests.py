@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -11,7 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from service.api.content import Body, ContentRequest, Title
 from service.api.fields import Invalid, Link, Locale, RequestModel, Slug, Topics, refusal
 from service.api.problems import FieldError
-from service.model import times
+from service.model import clock, times
 from service.model.notifications import (
     DEFAULT_TTL,
     MAX_PLAINTEXT,
@@ -159,7 +158,7 @@ class NewNotification(_Alert):
             detail = "A draft is not scheduled: leave out `send_at` or `draft`."
             raise Invalid([FieldError("send_at", detail)])
         send_at = replace(self._parsed(self.send_at), however_late=self.late == "send")
-        now = time.time()
+        now = clock.time()
         if send_at.wall and send_at.at <= now < send_at.at + ROUND_THE_WORLD:
             send_at = replace(send_at, at=now + 1)  # on some clocks it is still to come
         ahead = send_at.at - now
@@ -261,7 +260,7 @@ def check_size(content: Content, story: str, runtime: Runtime) -> None:
     """Raise `Invalid` if an alert is too long to be pushed."""
     audience = Audience(everyone=True, story=story)
     longest = Notification(
-        _LONGEST_ID, content, audience, State.SENDING, time.time(), "", reporting=0.1234
+        _LONGEST_ID, content, audience, State.SENDING, clock.time(), "", reporting=0.1234
     )
     over = Payload(longest, runtime.config.public_url).size - MAX_PLAINTEXT
     if over > 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 from flask import Blueprint, request, url_for
 
@@ -35,6 +34,7 @@ from service.current import runtime
 from service.domain import publishing
 from service.domain.publishing import Idempotency
 from service.domain.receipts import estimates
+from service.model import clock
 from service.model.notifications import SKIPPED, Audience, Notification, Outcome
 from service.model.times import iso
 
@@ -213,7 +213,7 @@ def _progress(one: Notification) -> ProgressShown:
         if service and outcome is not Outcome.SKIPPED:
             by_service.setdefault(service, {})[outcome.value] = count
     receipts = estimates(runtime().receipts.of(one.id), one.reporting)
-    now = time.time()
+    now = clock.time()
     seconds = (one.finished_at or now) - (one.started_at or now)
     return ProgressShown(
         recipients=progress.recipients,

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from flask import Flask, current_app, request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ConfigDict, Field
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response as SansIOResponse
 from werkzeug.wrappers import Response
 
+from service.domain.store_errors import reason
 from service.store.records import StoreFull
 
 CONTENT_TYPE = "application/problem+json"
@@ -25,21 +26,6 @@ _DETAILS = {
     404: "There is nothing at this address. /api/v1/openapi.json lists all addresses.",
     405: "This address does not accept this method. The header Allow lists the methods it accepts.",
     413: "The body is too large.",
-}
-
-# By a part of Redis' error. redis-py has a class for some of them and drops their code; where a
-# script failed, Redis 6.2 has the code somewhere in its message.
-_STORE = {
-    "OutOfMemory": "is full. It needs more memory before it accepts anything new",
-    "OOM": "is full. It needs more memory before it accepts anything new",
-    "MISCONF": "cannot write to its disk, which may be full. Until it can, it accepts nothing new",
-    "ReadOnly": "is a read-only replica. It accepts nothing new until it is the master again",
-    "READONLY": "is a read-only replica. It accepts nothing new until it is the master again",
-    "BusyLoading": "is loading its data. Try again in a moment",
-    "BUSY": "is busy with a script that does not end. Its own log says more",
-    "max number of clients": "has reached its limit of connections. Try again in a moment",
-    "NoPermission": "refuses our user. REDIS_URL or STORE_URL needs a user with more rights",
-    "Authentication": "refuses our password. REDIS_URL or STORE_URL needs the right one",
 }
 
 
@@ -127,11 +113,7 @@ def respond(error: HTTPException) -> SansIOResponse | HTTPException:
 
 
 def _store_refuses(error: RedisError) -> SansIOResponse | HTTPException:
-    message = f"{type(error).__name__} {error}"
-    detail = next((why for part, why in _STORE.items() if part in message), None)
-    if detail is None and isinstance(error, ConnectionError | TimeoutError):
-        detail = "cannot be reached. Try again in a moment"
-    detail = f"The store (Redis) {detail or 'reports an error. Its own log says which'}."
+    detail = f"The store (Redis) {reason(error)}."
     # Without Redis' message, which may repeat what was to be stored.
     current_app.logger.error("%s: %s %s", request.endpoint, type(error).__name__, detail)
     return respond(Problem(503, detail, headers={"Retry-After": "5"}))

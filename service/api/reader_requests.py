@@ -5,7 +5,6 @@ Only the browser's own `PushSubscription` may have further members, because brow
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -21,7 +20,7 @@ from pydantic import (
 )
 
 from service.api.fields import Locale, RequestModel, Stories, Topics, Zone, installation, text
-from service.model import times
+from service.model import clock, times
 from service.model.endpoints import Endpoint
 from service.model.keys import from_b64url, on_p256
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
@@ -101,7 +100,7 @@ def _pause(value: str) -> str:
     until = times.read(value)
     if until.zone:
         raise ValueError("must be a time with an offset, such as 2026-03-29T18:00:00+02:00")
-    if until.at - time.time() > LONGEST_PAUSE:
+    if until.at - clock.time() > LONGEST_PAUSE:
         raise ValueError("must be within a year from now")
     return value
 
@@ -154,7 +153,7 @@ class _Preferences(RequestModel):
             chosen["daily_limit"] = self.daily_limit or UNLIMITED
         if "paused_until" in given:
             until = times.read(self.paused_until).at if self.paused_until else 0
-            chosen["paused_until"] = int(until) if until > time.time() else 0
+            chosen["paused_until"] = int(until) if until > clock.time() else 0
         for name in ("allow_breaking", "receipts"):
             if (value := getattr(self, name)) is not None:
                 chosen[name] = value

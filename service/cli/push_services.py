@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.main import settings
+from service.cli.main import open_runtime
+from service.model import clock
 from service.model.spans import span
 from service.runtime import Runtime
 from service.store.push_services import Rest
@@ -21,12 +21,12 @@ def services(ctx: click.Context) -> None:
     """Show push services that rest, limit us, or report too many gone."""
     if ctx.invoked_subcommand is not None:
         return
-    now = time.time()
+    now = clock.time()
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("push service", no_wrap=True)
     table.add_column("for", no_wrap=True)
     table.add_column("status", overflow="fold")  # never shorten an address
-    for origin, since, status in sorted(_statuses(Runtime.open(settings()), now)):
+    for origin, since, status in sorted(_statuses(open_runtime(), now)):
         table.add_row(origin, span(now - since), status)
     if table.row_count:
         Console(highlight=False).print(table)
@@ -57,7 +57,7 @@ def _rest(rest: Rest, now: float) -> str:
 def release(origin: str) -> None:
     """Send to ORIGIN again at once, whatever it answered before."""
     origin = origin.rstrip("/")
-    if not Runtime.open(settings()).push_services.release(origin):
+    if not open_runtime().push_services.release(origin):
         raise click.ClickException(
             f"{origin} neither rests nor limits us; stoppress services lists those that do"
         )

@@ -20,6 +20,7 @@ from service.cli.main import settings
 from service.cli.run import FIRST_TOPICS, READY_WITHIN, become, check_port, is_ready
 from service.config import Config, ConfigError
 from service.local import pretend_readers, rehearsal
+from service.local.secrets_file import using
 from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.endpoints import EndpointPolicy
 from service.runtime import Runtime
@@ -103,6 +104,8 @@ def rehearse(number: int) -> None:
     if not os.environ.get("PORT", "").strip():
         config = replace(config, port=_free_port(config))
     check_port(config)
+    with using(config.data_dir):
+        config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if rehearsal.find(config.data_dir):
         raise click.ClickException("a rehearsal is running already; end it first")
     with Supervisor() as supervisor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from zoneinfo import ZoneInfo
 from flask import abort, request
 
 from service.api.fields import Invalid
-from service.model import times
+from service.model import clock, times
 from service.model.notifications import ROUND_THE_WORLD, Content, Notification, SendAt, State
 
 # The choices of how long to spread an alert: what the form sends, and the minutes.
@@ -177,7 +176,7 @@ class Form:
         moment = self._moment
         if moment is None:
             return "Choose a day and a time."
-        if moment + (ROUND_THE_WORLD if self.local else 0) <= time.time():
+        if moment + (ROUND_THE_WORLD if self.local else 0) <= clock.time():
             return "This time has passed. Choose a later time, or send the alert now."
         return "This time is more than a year away."
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +21,7 @@ from service.desk.forms import CorrectionForm, Form, read_nonce, spreads
 from service.desk.session import signed_in
 from service.domain.publishing import Conflict, Idempotency, KeyReused, UnknownNotification
 from service.domain.stories import RunningStory
+from service.model import clock
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, State
 
 _USED = (
@@ -210,7 +210,7 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
     checked = _check(form, before)
     if not isinstance(checked, CheckedAlert):
         return _compose(form, nonce=nonce, before=before, errors=checked), 422
-    now = time.time()
+    now = clock.time()
     story = _running(checked.audience.story)
     # A story that is not running has no followers to mention.
     known = checked.audience if story else replace(checked.audience, story="")

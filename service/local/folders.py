@@ -14,23 +14,21 @@ _OURS = {"keys.env", "keys.new", "redis", "redis.log", "rehearsal", "rehearsal.l
 
 
 def make_data_dir(folder: Path) -> None:
-    """Make DATA_DIR, or check it: no other user may enter it; `ConfigError`.
+    """Make DATA_DIR, or check it: no other user may enter it; `ConfigError`, `OSError`.
 
     An existing folder that others may enter gets mode 0700 if all that is in it is ours. Otherwise
     somebody may want it as it is, and it is refused.
     """
-    try:
-        if not folder.is_dir():
-            folder.mkdir(parents=True, mode=0o700)
-            folder.chmod(0o700)  # whatever the umask has left of it
-        elif (
-            folder.stat().st_uid == os.geteuid()
-            and {path.name for path in folder.iterdir()} <= _OURS
-        ):
-            folder.chmod(0o700)
-        check_data_dir(folder)
-    except OSError as error:
-        raise ConfigError(f"DATA_DIR: cannot use {folder} ({error.strerror})") from None
+    if not folder.is_dir():
+        folder.mkdir(parents=True, mode=0o700)
+        folder.chmod(0o700)  # whatever the umask has left of it
+    elif folder.stat().st_uid == os.geteuid() and _is_ours(folder):
+        folder.chmod(0o700)
+    check_data_dir(folder)
+
+
+def _is_ours(folder: Path) -> bool:
+    return {path.name for path in folder.iterdir()} <= _OURS
 
 
 def check_data_dir(folder: Path) -> None:

@@ -24,6 +24,7 @@ from typing import IO
 
 from service.config import Config, settings
 from service.local.folders import make_data_dir, make_subfolder
+from service.local.secrets_file import using
 from service.local.supervisor import runs
 from service.model.notifications import Topic
 
@@ -85,7 +86,8 @@ def hold(data_dir: Path) -> Iterator[Path]:
 
     Raises `RehearsalError` if another one runs. `trouble` returns the error that ends the block.
     """
-    make_data_dir(data_dir)
+    with using(data_dir):
+        make_data_dir(data_dir)
     folder = _folder(data_dir)
     with _lock(data_dir).open("a+") as lock:
         _take(lock)

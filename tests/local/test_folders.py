@@ -81,5 +81,5 @@ def test_keys_in_a_folder_that_others_may_enter_are_not_used(tmp_path: Path) -> 
 
 def test_a_data_folder_that_is_a_file_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
-    with pytest.raises(ConfigError, match=r"^DATA_DIR: cannot use .*data \(File exists\)$"):
+    with pytest.raises(ConfigError, match=r"^DATA_DIR: cannot use .*data: File exists$"):
         make_secrets(tmp_path / "data")

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 from service.cli.doctor.findings import Finding, Level
 from service.cli.terminal import GB, size
+from service.domain.processes import SKEW, VITAL, differences, named
 from service.local import redis_server
 from service.model.notifications import Audience
 from service.model.spans import span
@@ -44,6 +45,7 @@ class Examination:
         yield from self.web()
         yield from self.workers()
         yield from self.clock()
+        yield from self.hosts()
         yield from self.push_services()
         yield from self.confirmation()
         yield from self.prepared_keys()
@@ -217,6 +219,44 @@ class Examination:
             yield Finding(
                 "fail", "Clock", f"The clock stopped {span(age)} ago: start stoppress clock."
             )
+
+    def hosts(self) -> Iterator[Finding]:
+        """Name hosts whose settings differ from those here, or whose clock differs from Redis'."""
+        alive = self.runtime.store.processes.alive()
+        mine = self.runtime.config.shared
+        found = False
+        for name, value, who in differences(mine, alive):
+            found = True
+            level: Level = "fail" if name in VITAL else "warn"
+            yield Finding(
+                level,
+                "Hosts",
+                f"{name} is {mine[name] or 'not set'} here, but {value or 'not set'} for"
+                f" {named(who)}. Give all processes the same settings, and restart them.",
+            )
+        queues = {one.queue for one in alive if one.queue}
+        if len(queues) > 1:
+            found = True
+            yield Finding(
+                "fail",
+                "Hosts",
+                "REDIS_URL leads to different servers: "
+                + "; ".join(named([one for one in alive if one.queue == queue]) for queue in queues)
+                + ".",
+            )
+        slow = [one for one in alive if abs(one.ahead) >= SKEW]
+        for ahead in sorted({one.ahead for one in slow}):
+            found = True
+            side = "ahead of" if ahead > 0 else "behind"
+            yield Finding(
+                "warn",
+                "Hosts",
+                f"The clock of {named([one for one in slow if one.ahead == ahead])} is"
+                f" {span(abs(ahead))} {side} that of Redis, by which alerts are sent. Set both by"
+                " NTP.",
+            )
+        if alive and not found:
+            yield Finding("ok", "Hosts", f"All {len(alive)} processes have the settings of here.")
 
     def push_services(self) -> Iterator[Finding]:
         """Name the push services that rest, limit us, or report too many readers gone."""
