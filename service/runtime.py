@@ -99,7 +99,7 @@ class Runtime:
         job_queue = JobQueue(queue)
         planning = Planning(store, job_queue)
         publishing = Publishing(store, planning, job_queue)
-        tokens, endpoints = Tokens(config.secret_key), EndpointPolicy(config.push_services)
+        tokens, endpoints = Tokens(*config.secret_key), EndpointPolicy(config.push_services)
         welcome = WelcomeSettings(
             mode=config.welcome,
             title=config.welcome_title,
@@ -121,7 +121,7 @@ class Runtime:
             gone=Gone(store),
             tokens=tokens,
             endpoints=endpoints,
-            editors=Editors(store, config.public_url),
+            editors=Editors(store, config.public_url, tokens.address_key),
             api_tokens=ApiTokens(store),
             topics=Topics(store),
             stories=Stories(store),
