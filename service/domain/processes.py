@@ -105,7 +105,8 @@ class Presence:
         return [one for one in self._processes.alive() if one.kind == "web"]
 
     def _misfit(self) -> str | None:
-        webs = self._webs() or self._last_web()
+        # Also the last one: those that seem alive may have been killed a moment ago.
+        webs = self._webs() + self._last_web()
         for name, value, who in differences(self._me.settings, webs):
             if name in VITAL and all(self._is_wrong(name, web) for web in webs):
                 return self._line(name, value, who)
