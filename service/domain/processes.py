@@ -39,6 +39,8 @@ def differences(
     found: dict[tuple[str, str], list[Process]] = {}
     for other in others:
         for name, value in other.settings.items():
+            if name == "VAPID_PRIVATE_KEY" and not (value and mine.get(name)):
+                continue  # a process that sends nothing needs none
             if name in mine and value != mine[name]:
                 found.setdefault((name, value), []).append(other)
     return [(name, value, who) for (name, value), who in sorted(found.items())]
