@@ -58,11 +58,17 @@ def origin_of(base: str) -> str:
     return f"{scheme}://{rest.partition('/')[0]}"
 
 
+def wildcard_of(origin: str) -> str:
+    """Return the wildcard under which anybody can make up such an origin; may be empty."""
+    host = origin.partition("://")[2]
+    if host in _USUAL_HOSTS:
+        return ""
+    return next((k for k, _ in KNOWN_HOSTS if k[0] == "*" and host.endswith(k[1:])), "")
+
+
 def any_may_name(origin: str) -> bool:
     """Whether anybody can make up such an origin, because a wildcard allows it."""
-    host = origin.partition("://")[2]
-    wild = any(known[0] == "*" and host.endswith(known[1:]) for known, _ in KNOWN_HOSTS)
-    return wild and host not in _USUAL_HOSTS
+    return bool(wildcard_of(origin))
 
 
 class EndpointPolicy:

@@ -98,6 +98,8 @@ class Installation:
         self.runtime = Runtime.open(self.config)
         for slug in TOPICS:
             self.runtime.store.topics.add(Topic(slug, slug.title()))
+        for origin in self.config.push_services:  # else each would start slowly
+            self.runtime.store.push_services.prove(origin)
         self.processes: list[Forked] = []
 
     def __enter__(self) -> Installation:

@@ -300,6 +300,7 @@ def installation(
             "VAPID_SUBJECT": SUBJECT,
             "PUSH_SERVICES": " ".join(sink.origin for sink in sinks),
             "PUSH_CA_BUNDLE": str(sinks[0].ca_file) if sinks else "",
+            "PUSH_PROXY": "none",
             "DATA_DIR": str(bench.folder),
             **more,
         }
@@ -310,6 +311,8 @@ def installation(
         stack.callback(runtime.store.redis.close)
         for slug in TOPICS:
             runtime.store.topics.add(Topic(slug, slug.title()))
+        for sink in sinks:
+            runtime.store.push_services.prove(sink.origin)  # as a push service that is known
         yield BenchInstallation(bench, runtime, environ, server.pid, list(sinks))
 
 

@@ -69,6 +69,7 @@ def _settings(folder: Path, redis_url: str, sink: Sink) -> dict[str, str]:
         "PUSH_SERVICES": sink.origin,
         # All its readers are at this push service, and no other certificate is trusted.
         "PUSH_CA_BUNDLE": str(sink.ca_file),
+        "PUSH_PROXY": "none",
         "DATA_DIR": str(folder),
     }
 
@@ -88,6 +89,8 @@ def _open(
     runtime = Runtime.open(Config.read(state.environ))
     for topic in topics:
         runtime.store.topics.add(topic)
+    for origin in runtime.config.push_services:
+        runtime.store.push_services.prove(origin)  # it takes as much as the real ones
     _seed(supervisor, runtime, state, [topic.slug for topic in topics])
     environ = rehearsal.foreign_environment() | state.environ
     supervisor.start(

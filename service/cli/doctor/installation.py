@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from service.cli.doctor.findings import Finding, Level
+from service.cli.doctor.way_out import way_out
 from service.cli.terminal import GB, size
 from service.local import redis_server
 from service.model.notifications import Audience
@@ -44,6 +45,7 @@ class Examination:
         yield from self.web()
         yield from self.workers()
         yield from self.clock()
+        yield way_out(self.runtime.config, self._level_if_missing)
         yield from self.push_services()
         yield from self.confirmation()
         yield from self.prepared_keys()

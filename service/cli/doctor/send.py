@@ -40,9 +40,11 @@ def send_one(runtime: Runtime, id: str) -> Finding:
             f"We may not send to {name}, or not with the keys set here: check PUSH_SERVICES.",
         )
     with requests.Session() as session:
+        session.trust_env = False  # our own settings say which certificates and proxy to use
+        if proxy := runtime.config.proxy_to(subscription.endpoint.origin):
+            session.proxies = {"http": proxy, "https": proxy}
         if runtime.config.push_ca_bundle:
             session.verify = str(runtime.config.push_ca_bundle)
-            session.trust_env = False  # or REQUESTS_CA_BUNDLE would win
         try:
             status = webpush(
                 subscription_info={
