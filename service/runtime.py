@@ -12,7 +12,7 @@ from service.domain.gone import Gone
 from service.domain.history import History
 from service.domain.job_queue import JobQueue
 from service.domain.keys import KeyLost, Keys
-from service.domain.planning import Dispatch
+from service.domain.planning import Planning
 from service.domain.publishing import Publishing
 from service.domain.push_services import PushServices
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
@@ -33,7 +33,7 @@ class Runtime:
     store: Store
     keys: Keys
     job_queue: JobQueue
-    dispatch: Dispatch
+    planning: Planning
     publishing: Publishing
     receipts: Receipts
     push_services: PushServices
@@ -60,8 +60,8 @@ class Runtime:
         stored = connect(config.store_url, patient=patient) if config.store_url else queue
         store = Store(stored, config.store_partitions)
         job_queue = JobQueue(queue)
-        dispatch = Dispatch(store, job_queue)
-        publishing = Publishing(store, dispatch, job_queue)
+        planning = Planning(store, job_queue)
+        publishing = Publishing(store, planning, job_queue)
         tokens, endpoints = Tokens(config.secret_key), EndpointPolicy(config.push_services)
         welcome = WelcomeSettings(
             mode=config.welcome,
@@ -77,7 +77,7 @@ class Runtime:
             store=store,
             keys=Keys(store, config.vapid_private_key, tokens),
             job_queue=job_queue,
-            dispatch=dispatch,
+            planning=planning,
             publishing=publishing,
             receipts=Receipts(store),
             push_services=PushServices(store),

@@ -1,4 +1,4 @@
-"""How the house is laid out: which way imports point, and that the docs tell the truth."""
+"""The layout: which imports each folder allows, and that settings are checked."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TABLE = {
     "workers/trials": "service.config service.local service.model service.runtime workers"
     " cryptography redis",
     "workers/bench": "service.config service.domain service.local service.model service.runtime"
-    " service.store workers click cryptography py_vapid pywebpush redis requests rich rq",
+    " service.store workers click cryptography py_vapid pywebpush redis requests rich",
 }
 
 

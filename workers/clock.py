@@ -46,7 +46,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield runtime.publishing.send_due
     yield lambda: runtime.publishing.wake_readers(now, runtime.config.public_url)
     yield lambda: services.try_released(now)
-    yield runtime.dispatch.advance_all
+    yield runtime.planning.advance_all
     yield lambda: runtime.gone.look_after(now)
     yield lambda: services.end_paces(now)
 

@@ -146,13 +146,13 @@ def _conflict(conflict: Conflict) -> ResponseReturnValue:
 
 @bp.post("/gone/confirm")
 def confirm_gone() -> ResponseReturnValue:
-    """Delete the readers whom a push service calls gone."""
+    """Delete the readers that a push service reports as gone."""
     return _decide(runtime().gone.confirm)
 
 
 @bp.post("/gone/take-back")
 def take_back() -> ResponseReturnValue:
-    """Keep the readers whom a push service calls gone."""
+    """Keep the readers that a push service reports as gone."""
     return _decide(runtime().gone.take_back)
 
 

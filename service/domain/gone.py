@@ -1,4 +1,4 @@
-"""Readers whom a push service reports as gone.
+"""Readers that a push service reports as gone.
 
 404 and 410 take a reader out of every audience at once. The record is deleted a minute later. But
 if a push service reports very many readers as gone within a minute, it may itself be at fault:

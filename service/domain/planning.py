@@ -23,8 +23,8 @@ _LATE = 5.0
 _TO_SPARE = 5.0  # seconds between the last batch of a spread send and its deadline
 
 
-class Dispatch:
-    """What workers and the clock do with notifications that are sent."""
+class Planning:
+    """Lays out the batches of a notification, finds due ones, and finishes it when none is left."""
 
     def __init__(self, store: Store, jobs: JobQueue) -> None:
         self._store = store

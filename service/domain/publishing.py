@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from service.domain.job_queue import JobQueue
-from service.domain.planning import Dispatch
+from service.domain.planning import Planning
 from service.domain.receipts import reporting
 from service.domain.waves import HeldSummary, held_summary
 from service.model.clocks import QUARTER
@@ -78,9 +79,9 @@ class Idempotency:
 class Publishing:
     """What the desk, the API and the clock do with notifications."""
 
-    def __init__(self, store: Store, dispatch: Dispatch, jobs: JobQueue) -> None:
+    def __init__(self, store: Store, planning: Planning, jobs: JobQueue) -> None:
         self._store = store
-        self._dispatch = dispatch
+        self._planning = planning
         self._jobs = jobs
 
     def publish(
@@ -259,13 +260,13 @@ class Publishing:
         if one.state is State.SCHEDULED:
             cancelled = dataclasses.replace(one, state=State.CANCELLED)
             if self._store.notifications.change(one, cancelled, _now()):
-                self._dispatch.advance(id)
+                self._planning.advance(id)
                 return
         try:
             self._move(id, State.CANCELLED, self._stoppable(one), "cancelled")
         finally:  # also if an earlier call was cut off here, which makes this one a conflict
             self._cancel_corrections(id)
-        self._dispatch.advance(id)
+        self._planning.advance(id)
 
     def _cancel_corrections(self, id: int) -> None:
         root = self.get(id)
@@ -288,7 +289,7 @@ class Publishing:
     def resume(self, id: int) -> None:
         """Go on with a paused notification."""
         self._move(id, State.SENDING, [State.PAUSED], "resumed")
-        self._dispatch.advance(id)
+        self._planning.advance(id)
 
     def _move(self, id: int, to: State, possible: list[State], done: str) -> None:
         if not self._store.notifications.move(id, to, possible_from=possible):
@@ -326,15 +327,9 @@ class Publishing:
                     "Nobody has this alert on screen: it reached nobody, or that was more than"
                     " seven days ago. Publish a new alert instead."
                 )
-            text = root.text
             correction = Notification(
                 id=self._store.notifications.new_id(),
-                content=dataclasses.replace(
-                    text,
-                    title=text.title if title is None else title,
-                    body=text.body if body is None else body,
-                    url=text.url if url is None else url,
-                ),
+                content=_changed(root.text, title=title, body=body, url=url),
                 audience=root.audience,
                 state=State.SENDING if replace else State.SENT,
                 created_at=_now(),
@@ -378,6 +373,12 @@ def _state(send_at: SendAt | None, draft: bool) -> State:
     if draft:
         return State.DRAFT
     return State.SCHEDULED if send_at is not None else State.SENDING
+
+
+def _changed(text: Content, **parts: str | None) -> Content:
+    """Return the text with these parts changed; None leaves a part as it is."""
+    changes: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
+    return dataclasses.replace(text, **changes)
 
 
 def _record(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:

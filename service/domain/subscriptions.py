@@ -78,7 +78,7 @@ class Subscriptions:
         self._subscriptions.remove(one.id)
 
     def is_gone(self, one: Subscription) -> bool:
-        """Whether the push service said that this subscription is gone."""
+        """Whether the push service reported this subscription as gone."""
         return self._subscriptions.is_gone(one.id)
 
     def count(self) -> int:

@@ -97,7 +97,7 @@ def server_argv(server: Server, directory: Path, socket: Path) -> list[str]:
         "save": "",  # no snapshots, because the append-only file has everything
         "maxmemory-policy": "noeviction",
         # Later servers accept these names of 6.2 for hash-max-listpack-*. They keep buckets of
-        # records packed: 296 bytes a subscription instead of 345.
+        # records packed: 280 bytes a subscription instead of 328.
         "hash-max-ziplist-entries": "512",
         "hash-max-ziplist-value": "512",
     }

@@ -21,7 +21,11 @@ FIVE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
 
 # Scripts of several modules, each module after those that it imports: one request instead of many.
 # Pages that have an older `optin.js` in their cache ask for these names.
-BUNDLES = {"look": ("dom", "bell"), "panel": ("dialog", "preferences", "panel")}
+BUNDLES = {
+    "look": ("dom", "bell"),
+    "panel": ("dialog", "preferences", "panel"),
+    "reader": ("asking", "reader"),
+}
 
 _IMPORT = re.compile(r'^import \{([^}]+)\} from "\./(\w+)\.js";$', re.M)
 _MODULE = re.compile(r'"\./(\w+)\.js"')
@@ -122,7 +126,7 @@ def opt_in() -> Response:
     return _public("optin.js", FIVE_MINUTES)
 
 
-@bp.get("/<any(home, links, look, panel, retire, story):name>.js")
+@bp.get("/<any(home, links, look, panel, reader, retire, story):name>.js")
 def part(name: str) -> Response:
     """Serve a script that `optin.js` fetches only where it is needed."""
     return _public(f"{name}.js", FIVE_MINUTES)

@@ -95,7 +95,7 @@ def test_progress_adds_up_by_outcome_and_by_push_service(client: Client, token: 
     for number in range(5):
         Reader(client, number)
     id = int(client.call("POST", NOTIFICATIONS, NEWS, token=token).json["id"])
-    client.runtime.dispatch.plan(client.runtime.publishing.get(id))
+    client.runtime.planning.plan(client.runtime.publishing.get(id))
     sending = client.runtime.store.batches
     claim = sending.claim(id, 0, "a worker", 60_000)
     assert claim is not None
@@ -268,7 +268,7 @@ def test_progress_names_a_slow_push_service_and_the_last_readers_time(
         Reader(client, number)
     id = int(client.call("POST", NOTIFICATIONS, NEWS | {"ttl": 120}, token=token).json["id"])
     runtime, now = client.runtime, time.time()
-    runtime.dispatch.plan(runtime.publishing.get(id))
+    runtime.planning.plan(runtime.publishing.get(id))
     origin = "https://fcm.googleapis.com"
     runtime.store.push_services.pace(origin, Pace(10, now))
     path = f"{NOTIFICATIONS}/{id}"

@@ -81,7 +81,7 @@ def test_an_alert_without_a_worker_shows_as_work_left(installation: Installation
     installation.seed(7)
     client = Client(create_app(installation.config))
     notification = client.runtime.publishing.get(installation.publish())
-    client.runtime.dispatch.plan(notification)
+    client.runtime.planning.plan(notification)
 
     figures = scrape(client)
     assert figure(figures, "notifications_active", "sending") == 1
@@ -91,7 +91,7 @@ def test_an_alert_without_a_worker_shows_as_work_left(installation: Installation
     assert figure(figures, "clock_age_seconds") == math.inf
 
     client.runtime.publishing.cancel(notification.id)
-    client.runtime.dispatch.advance(notification.id)
+    client.runtime.planning.advance(notification.id)
     figures = scrape(client)
     assert figure(figures, "outcomes_last_day", "cancelled", "none") == 7
     assert figure(figures, "recipients_left") == 0
@@ -143,7 +143,7 @@ def test_outcomes_show_for_a_day_and_as_long_as_an_alert_is_sent(
     client = Client(create_app(installation.config))
     over, active = installation.publish(), installation.publish()
     for id in (over, active):
-        client.runtime.dispatch.plan(client.runtime.publishing.get(id))
+        client.runtime.planning.plan(client.runtime.publishing.get(id))
     client.runtime.publishing.cancel(over)
     assert figure(scrape(client), "outcomes_last_day", "cancelled", "none") == 3
 

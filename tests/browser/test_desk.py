@@ -17,7 +17,7 @@ from service.model.notifications import Audience, State
 from service.store.batches import part_key
 from tests.support.browser.readers import wait_for_page
 from tests.support.installation import Installation, wait_until
-from tests.support.night import bring, hold
+from tests.support.night import deliver, hold
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer
 
@@ -30,13 +30,10 @@ OpenPage = Callable[..., Page]
 
 
 @pytest.fixture
-def installation(
-    redis_url: str, push_service: PushService, tmp_path: Path
-) -> Iterator[Installation]:
+def installation(installation: Installation) -> Installation:
     """A newsroom with some readers; the push service accepts every message."""
-    with Installation(redis_url, push_service, tmp_path) as installation:
-        installation.seed(READERS)
-        yield installation
+    installation.seed(READERS)
+    return installation
 
 
 @pytest.fixture
@@ -411,14 +408,14 @@ def test_pages_of_held_alerts_pass_axe_on_every_screen(
     sign_in(desk)
     runtime, morning = installation.runtime, int(time.time()) // QUARTER + 20
     begin_story(installation, "quake")
-    brought, held = (installation.publish(title=title) for title in (TITLE, "Storm warning"))
-    hold(runtime, brought, {morning: 60})
-    wave = bring(runtime, morning, brought)
+    delivered, held = (installation.publish(title=title) for title in (TITLE, "Storm warning"))
+    hold(runtime, delivered, {morning: 60})
+    wave = deliver(runtime, morning, delivered)
     hold(runtime, held, {morning + 4: 100, morning + 8: 20})
     desk.set_viewport_size({"width": width, "height": 800})
     desk.emulate_media(color_scheme="dark" if dark else "light")
     origin = desk.url.split("/desk")[0]
-    pages = [f"/desk/alerts/{id}" for id in (brought, wave, held)]
+    pages = [f"/desk/alerts/{id}" for id in (delivered, wave, held)]
     for path in (*pages, f"{pages[-1]}/correct", "/desk/stories", "/desk/new"):
         desk.goto(origin + path)
         for summary in desk.locator("summary").all():

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -21,14 +20,6 @@ pytestmark = pytest.mark.browser
 PASSWORD = "three quiet words"
 LOOKS_EVERY_MS = 250
 OpenPage = Callable[..., Page]
-
-
-@pytest.fixture
-def installation(
-    redis_url: str, push_service: PushService, tmp_path: Path
-) -> Iterator[Installation]:
-    with Installation(redis_url, push_service, tmp_path) as installation:
-        yield installation
 
 
 def sign_in_link(installation: Installation) -> str:

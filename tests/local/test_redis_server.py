@@ -28,7 +28,7 @@ from service.local.redis_server import (
 from service.local.secrets_file import make_secrets
 from service.local.supervisor import spawn
 from tests.support import ROOT
-from tests.support.installation import wait_for
+from workers.trials.processes import wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -39,7 +39,7 @@ def started(data_dir: Path) -> Iterator[tuple[EmbeddedRedis, subprocess.Popen[by
     with embedded_redis(data_dir) as embedded:
         process = spawn(embedded.argv, keep=[embedded.lock])
         try:
-            wait_for(process, lambda: answers(embedded.url))
+            wait_for(lambda: answers(embedded.url), process)
             yield embedded, process
         finally:
             process.terminate()

@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from rq import Queue
@@ -339,30 +340,32 @@ def test_unusable_records_are_refused_and_delay_no_other_reader(
     assert installation.outcomes(id) == {"accepted": 598, "refused": 2}
 
 
-def test_reader_who_leaves_during_a_send_is_counted_as_gone(
-    installation: Installation, push: PushService
-) -> None:
+def outcomes_after(installation: Installation, change: Callable[[], None]) -> dict[str, int]:
+    """Freeze the audience of an alert to 50 readers, make a change, and send the alert."""
     installation.seed(50)
     id = installation.publish()
-    installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
-    installation.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
+    installation.runtime.planning.plan(installation.runtime.publishing.get(id))
+    change()
     installation.worker()
     installation.clock()
     installation.over(id)
-    assert installation.outcomes(id) == {"accepted": 49, "gone": 1}
+    return installation.outcomes(id)
+
+
+def test_reader_who_leaves_during_a_send_is_counted_as_gone(installation: Installation) -> None:
+    def leave() -> None:
+        installation.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
+
+    assert outcomes_after(installation, leave) == {"accepted": 49, "gone": 1}
 
 
 def test_reader_who_subscribes_after_the_freeze_is_not_in_the_audience(
-    installation: Installation, push: PushService
+    installation: Installation,
 ) -> None:
-    installation.seed(50)
-    id = installation.publish()
-    installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
-    installation.seed(5, first=50)
-    installation.worker()
-    installation.clock()
-    installation.over(id)
-    assert installation.outcomes(id) == {"accepted": 50}
+    def subscribe() -> None:
+        installation.seed(5, first=50)
+
+    assert outcomes_after(installation, subscribe) == {"accepted": 50}
 
 
 def test_alert_to_one_browser_reaches_only_that_one(

@@ -13,7 +13,7 @@ from service.reader.scripts import BUNDLES, WEB
 from tests.reader.conftest import Get
 
 FOLDER = WEB / "reader"
-PARTS = ["/home.js", "/links.js", "/look.js", "/panel.js", "/retire.js", "/story.js"]
+PARTS = ["/home.js", "/links.js", "/look.js", "/panel.js", "/reader.js", "/retire.js", "/story.js"]
 SCRIPTS = ["/sw.js", "/optin.js", *PARTS]
 TEXTS = [f"/texts/{language}.json" for language in LANGUAGES]
 IMPORTED = re.compile(r'(?:from |import\()"\./(\w+)\.js"')

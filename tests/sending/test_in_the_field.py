@@ -390,7 +390,9 @@ def test_alert_goes_out_where_only_a_proxy_leads_out(
 ) -> None:
     with (
         ConnectProxy(user="news:room") as proxy,
-        Installation(redis_url, push, tmp_path, HTTPS_PROXY=proxy.url) as installation,
+        Installation(
+            redis_url, push, tmp_path, PUSH_PROXY="", HTTPS_PROXY=proxy.url
+        ) as installation,
     ):
         installation.seed(30)
         installation.worker()

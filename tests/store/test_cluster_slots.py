@@ -21,9 +21,10 @@ from service.model.retention import GONE_KEPT
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from service.store.subscriptions import HasLeft
-from tests.support.installation import Installation, content, free_port, wait_for, wait_until
+from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
+from workers.trials.processes import free_port, wait_for
 
 EVERYONE = Audience(everyone=True)
 TOPICS = Audience(topics=("world", "sport"), exclude=("culture",))
@@ -39,7 +40,7 @@ class ClusterNode(RedisServer):
             port = free_port()
         process = self._spawn("--port", str(port), "--cluster-enabled", "yes")
         with self.client() as client:
-            wait_for(process, lambda: self._answers(client))
+            wait_for(lambda: self._answers(client), process)
             client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
             wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
 

@@ -27,5 +27,5 @@ def send_all(installation: Installation, fan_out: FanOut, id: int, timeout: floa
     while installation.runtime.publishing.get(id).finished_at is None:
         assert time.monotonic() < deadline, installation.outcomes(id)
         fan_out.run(lambda: True)
-        installation.runtime.dispatch.advance_all()
+        installation.runtime.planning.advance_all()
         time.sleep(0.05)

@@ -3,11 +3,11 @@
 One turn of the loop in `FanOut._send`: look for work, start messages, take answers, record them. Of
 the store it needs five things:
 
-- `Dispatch.sending`: the alerts that are being sent, and whether they have batches to lease;
+- `Planning.sending`: the alerts that are being sent, and whether they have batches to lease;
 - `Batches.claim` and `release`: a lease of a batch, which other workers then leave alone;
 - `Subscriptions.records`: the recipients of a batch;
 - `Outcomes.record`: writes outcomes down, extends the lease, and says whether it still holds;
-- `Dispatch.advance`: closes an alert of which no batch is left.
+- `Planning.advance`: closes an alert of which no batch is left.
 
 A worker has at most one window (`PUSH_WINDOW`) of messages under way or not yet recorded. Those are
 the messages that may arrive twice after a `kill -9`.
@@ -75,7 +75,7 @@ class FanOut:
         self._runtime = runtime
         self._transport = transport
         self._window = runtime.config.push_window
-        self._dispatch = runtime.dispatch
+        self._planning = runtime.planning
         self._sending = store.batches
         self._outcomes = store.outcomes
         self._subscriptions = store.subscriptions
@@ -149,7 +149,7 @@ class FanOut:
         self._update_sends()
 
     def _update_sends(self) -> None:
-        active = {one.id: (one, due) for one, due in self._dispatch.sending()}
+        active = {one.id: (one, due) for one, due in self._planning.sending()}
         for id, send in self._sends.items():
             # A paused or cancelled alert may still have batches that are due.
             send.going_on, send.due = id in active, False
@@ -402,7 +402,7 @@ class FanOut:
         self._leases.remove(lease)
         lease.send.leases -= 1
         if wait is None and not lease.send.leases:
-            self._dispatch.advance(lease.send.id)
+            self._planning.advance(lease.send.id)
 
     def _due_in(self, lease: Lease) -> float | None:
         """Return the seconds until a batch is due again; None if nobody in it is left to try."""

@@ -8,10 +8,10 @@ import requests
 from pywebpush import WebPushException, webpush
 
 from service.cli.doctor.findings import Finding
-from service.model.keys import b64url
+from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Content, Notification, State
 from service.model.payload import Payload
-from service.model.subscriptions import SubscriptionId
+from service.model.subscriptions import Subscription, SubscriptionId
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 
@@ -39,42 +39,45 @@ def send_one(runtime: Runtime, id: str) -> Finding:
             what,
             f"We may not send to {name}, or not with the keys set here: check PUSH_SERVICES.",
         )
-    with requests.Session() as session:
-        session.trust_env = False  # our own settings say which certificates and proxy to use
-        if proxy := runtime.config.proxy_to(subscription.endpoint.origin):
-            session.proxies = {"http": proxy, "https": proxy}
-        if runtime.config.push_ca_bundle:
-            session.verify = str(runtime.config.push_ca_bundle)
-        try:
-            status = webpush(
-                subscription_info={
-                    "endpoint": subscription.endpoint.url,
-                    "keys": {
-                        "p256dh": b64url(subscription.p256dh),
-                        "auth": b64url(subscription.auth),
-                    },
-                },
-                data=_test_message(runtime, subscription.id).decode(),
-                vapid_private_key=key.text,
-                vapid_claims={"sub": runtime.config.vapid_contact},
-                ttl=60,
-                headers={"Urgency": "high"},
-                timeout=_ANSWER,
-                requests_session=session,
-            ).status_code
-        except WebPushException as error:
-            return Finding("fail", what, _refused(name, error, subscription.endpoint.url))
-        except requests.RequestException as error:
-            why = type(error).__name__
-            return Finding(
-                "fail", what, f"{name} cannot be reached from here ({why}): check the network."
-            )
+    try:
+        status = _send(runtime, subscription, key)
+    except WebPushException as error:
+        return Finding("fail", what, _refused(name, error, subscription.endpoint.url))
+    except requests.RequestException as error:
+        why = type(error).__name__
+        return Finding(
+            "fail", what, f"{name} cannot be reached from here ({why}): check the network."
+        )
     return Finding(
         "ok",
         what,
         f"{name} accepted the message ({status}), so keys and subject are right. If that browser"
         " gets no alerts all the same, the fault is in Stop Press.",
     )
+
+
+def _send(runtime: Runtime, subscription: Subscription, key: VapidKey) -> int:
+    """Send by pywebpush and return the status of the response; raises its exceptions."""
+    with requests.Session() as session:
+        session.trust_env = False  # our own settings say which certificates and proxy to use
+        if proxy := runtime.config.proxy_to(subscription.endpoint.origin):
+            session.proxies = {"http": proxy, "https": proxy}
+        if runtime.config.push_ca_bundle:
+            session.verify = str(runtime.config.push_ca_bundle)
+        response = webpush(
+            subscription_info={
+                "endpoint": subscription.endpoint.url,
+                "keys": {"p256dh": b64url(subscription.p256dh), "auth": b64url(subscription.auth)},
+            },
+            data=_test_message(runtime, subscription.id).decode(),
+            vapid_private_key=key.text,
+            vapid_claims={"sub": runtime.config.vapid_contact},
+            ttl=60,
+            headers={"Urgency": "high"},
+            timeout=_ANSWER,
+            requests_session=session,
+        )
+        return int(response.status_code)
 
 
 def _test_message(runtime: Runtime, id: SubscriptionId) -> bytes:
