@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from service.cli.main import settings
+from service.cli.main import open_runtime
 from service.domain.editors import EditorError
 from service.model.tokens import SCOPES
-from service.runtime import Runtime
 
 
 @click.group()
@@ -19,7 +18,7 @@ def editor() -> None:
 @click.argument("email")
 def add_editor(email: str) -> None:
     """Print a sign-in link for EMAIL; it works once, within a day."""
-    runtime = Runtime.open(settings())
+    runtime = open_runtime()
     try:
         click.echo(runtime.editors.signin_link(email))
     except EditorError as error:
@@ -42,4 +41,4 @@ def token() -> None:
 )
 def add_token(name: str, scopes: tuple[str, ...]) -> None:
     """Create an API token called NAME and print it. Only its hash is kept: copy it now."""
-    click.echo(Runtime.open(settings()).api_tokens.add(name, scopes))
+    click.echo(open_runtime().api_tokens.add(name, scopes))

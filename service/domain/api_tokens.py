@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from service.model import clock
 from service.model.tokens import digest
 from service.store import Store
 
@@ -40,5 +40,5 @@ class ApiTokens:
     def add(self, name: str, scopes: Iterable[str] = ()) -> str:
         """Make a token and return it; the store keeps only its digest."""
         token = f"sp_{secrets.token_urlsafe(32)}"
-        self._access.add_token(digest(token), name, scopes, time.time())
+        self._access.add_token(digest(token), name, scopes, clock.time())
         return token

@@ -6,9 +6,9 @@ messages that the same key has signed. A reader's token is made under `SECRET_KE
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
+from service.model import clock
 from service.model.keys import VapidKey, b64url
 from service.model.tokens import Tokens
 from service.store import Store
@@ -95,7 +95,7 @@ class Keys:
 
     def note_backup(self) -> None:
         """Remember that the keys that are set were printed for a backup."""
-        self._installation.note_backup(Backup(time.time(), self._fingerprint, self._publics))
+        self._installation.note_backup(Backup(clock.time(), self._fingerprint, self._publics))
 
     def backed_up_at(self) -> float | None:
         """Return when all keys that are set were printed for a backup; None if not all were."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from service.config import Config, settings
+from service.local.secrets_file import using
 from service.local.supervisor import runs
 from service.model.notifications import Topic
 
@@ -84,7 +85,8 @@ def hold(data_dir: Path) -> Iterator[Path]:
 
     Raises `RehearsalError` if another one runs. `trouble` returns the error that ends the block.
     """
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with using(data_dir):
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = _folder(data_dir)
     with _lock(data_dir).open("a+") as lock:
         _take(lock)

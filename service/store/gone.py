@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 import struct
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
 
+from service.model import clock
 from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
 
@@ -120,7 +120,7 @@ class GoneRows:
         """Make the records of a doubted row due for deletion."""
         with self._redis.pipeline() as pipe:
             pipe.srem(_doubted_key(one.partition), one.row)
-            pipe.zadd(due_key(one.partition), {one.row: int(time.time() * 1000)})
+            pipe.zadd(due_key(one.partition), {one.row: int(clock.time() * 1000)})
             pipe.execute()
 
     def forget(self, one: GoneRow) -> None:

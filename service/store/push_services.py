@@ -1,7 +1,7 @@
 """State of the push services, shared by all workers: resting, limiting us, doubted.
 
-All are hashes by origin in the slot {g}; most origins are in none of them. All times are by Redis'
-clock (server_clock.py); the methods take and return times of this host's.
+All are hashes by origin in the slot {g}; most origins are in none of them. All times are those of
+`service.model.clock`, which is Redis' own: a host whose clock is wrong leaves nothing behind.
 
   resting        push services that get no messages for a while: a `Rest` as JSON
   limited        push services that answered 429: a `RateLimitHistory` as JSON
@@ -25,7 +25,6 @@ from redis import Redis
 from redis.typing import EncodableT
 
 from service.model.retention import TOKEN_BUCKET_KEPT
-from service.store.server_clock import ServerClock
 
 LIMITED = "429"  # the reason for a rest: the push service says that we send too much
 # Seconds without another 429 after which its history begins anew, because limits are per minute.
@@ -182,7 +181,6 @@ class PushServices:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._clock = ServerClock(redis)
         self._rest = redis.register_script(_REST)
         self._limit = redis.register_script(_LIMIT)
         self._pace = redis.register_script(_PACE)
@@ -194,20 +192,11 @@ class PushServices:
     def resting(self) -> dict[str, Rest]:
         """Return the push services that rest."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_RESTING))
-        return {
-            origin.decode(): self._shifted(Rest(*json.loads(row))) for origin, row in rows.items()
-        }
-
-    def _shifted(self, rest: Rest) -> Rest:
-        from_redis = self._clock.from_redis
-        return rest._replace(since=from_redis(rest.since), until=from_redis(rest.until))
+        return {origin.decode(): Rest(*json.loads(row)) for origin, row in rows.items()}
 
     def rest(self, origin: str, rest: Rest) -> bool:
         """Let a push service rest; False if another worker did so first."""
-        to_redis = self._clock.to_redis
-        stored = rest._replace(since=to_redis(rest.since), until=to_redis(rest.until))
-        args: list[EncodableT] = [origin, rest.attempts - 1, json.dumps(stored)]
-        return bool(self._rest(keys=[_RESTING], args=args))
+        return bool(self._rest(keys=[_RESTING], args=[origin, rest.attempts - 1, json.dumps(rest)]))
 
     def recovered(self, origin: str) -> None:
         """End a rest, because the push service answers as it should."""
@@ -215,30 +204,22 @@ class PushServices:
 
     def limited(self, origin: str, now: float, until: float) -> RateLimitHistory:
         """Note a 429, for which the push service rests `until` then; return its history."""
-        times = [self._clock.to_redis(at) for at in (now, until)]
-        row = self._limit(keys=[_LIMITED], args=[origin, *times, GOOD_SPELL])
-        limits, *times = json.loads(cast(bytes, row))
-        return RateLimitHistory(limits, *(self._clock.from_redis(at) for at in times))
+        row = self._limit(keys=[_LIMITED], args=[origin, now, until, GOOD_SPELL])
+        return RateLimitHistory(*json.loads(cast(bytes, row)))
 
     def paced(self) -> dict[str, Pace]:
         """Return the push services that get messages at the pace that they allow."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_PACED))
-        paces = {origin.decode(): Pace(*json.loads(row)) for origin, row in rows.items()}
-        return {
-            origin: pace._replace(since=self._clock.from_redis(pace.since))
-            for origin, pace in paces.items()
-        }
+        return {origin.decode(): Pace(*json.loads(row)) for origin, row in rows.items()}
 
     def pace(self, origin: str, pace: Pace, before: Pace | None = None) -> bool:
         """Give a push service another pace than `before`; False if it has a third one already."""
-        stored = json.dumps(pace._replace(since=self._clock.to_redis(pace.since)))
-        args: list[EncodableT] = [origin, stored, before.per_minute if before else 0]
+        args: list[EncodableT] = [origin, json.dumps(pace), before.per_minute if before else 0]
         return bool(self._pace(keys=[_PACED], args=args))
 
     def unpace(self, origin: str, since: float) -> bool:
         """End a pace, unless the push service has answered 429 `since` then."""
-        args: list[EncodableT] = [origin, self._clock.to_redis(since)]
-        return bool(self._unpace(keys=[_PACED, _LIMITED], args=args))
+        return bool(self._unpace(keys=[_PACED, _LIMITED], args=[origin, since]))
 
     def release(self, origin: str, now: float) -> bool:
         """End rest and pace of a push service; False if it had neither."""
@@ -247,14 +228,14 @@ class PushServices:
         with self._redis.pipeline() as pipe:
             for key in (_RESTING, _LIMITED, _PACED):
                 pipe.hdel(key, origin)
-            pipe.hset(_RELEASED, origin, self._clock.to_redis(now))
+            pipe.hset(_RELEASED, origin, repr(now))
             pipe.execute()
         return True
 
     def released(self) -> dict[str, float]:
         """Return the push services that a person released lately, and when."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_RELEASED))
-        return {o.decode(): self._clock.from_redis(float(at)) for o, at in rows.items()}
+        return {origin.decode(): float(at) for origin, at in rows.items()}
 
     def forget_release(self, origin: str) -> None:
         """Drop a release, since no recipient waits any more because of the rest before it."""
@@ -300,20 +281,20 @@ class PushServices:
     def doubted(self) -> dict[str, float]:
         """Return the push services whose "gone" is not believed, and since when."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_DOUBTED))
-        return {o.decode(): self._clock.from_redis(float(since)) for o, since in rows.items()}
+        return {origin.decode(): float(since) for origin, since in rows.items()}
 
     def doubt(self, origin: str, since: float) -> bool:
         """Stop believing a push service's "gone"; True for the first call."""
-        return bool(self._redis.hsetnx(_DOUBTED, origin, self._clock.to_redis(since)))
+        return bool(self._redis.hsetnx(_DOUBTED, origin, repr(since)))
 
     def believe(self, origin: str, since: float) -> None:
         """Believe a push service again; `since` is when a person decided so."""
         with self._redis.pipeline() as pipe:
             pipe.hdel(_DOUBTED, origin)
-            pipe.hset(_BELIEVED, origin, self._clock.to_redis(since))
+            pipe.hset(_BELIEVED, origin, repr(since))
             pipe.execute()
 
     def believed_since(self, origin: str) -> float:
         """Return when a person last decided about a push service; 0 for never."""
         since = cast("bytes | None", self._redis.hget(_BELIEVED, origin))
-        return self._clock.from_redis(float(since)) if since else 0.0
+        return float(since) if since else 0.0

@@ -22,6 +22,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store.records import BUCKET, records_key
 from tests.support.installation import TOPICS, Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
+from tests.support.seeded import begin_send
 
 WINDOW = 256
 
@@ -192,12 +193,7 @@ def test_worker_that_is_stopped_records_all_answers_and_exits_with_0(
 def test_cancelled_alert_stops_and_counts_recipients_it_did_not_reach(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(5000)
-    push.answer_with(lambda _message: Answer(201, delay=0.1))
-    installation.worker()
-    installation.clock()
-    id = installation.publish()
-    push.wait_for(500, timeout=30)
+    id = begin_send(installation, 5000)
     installation.runtime.publishing.cancel(id)
 
     over = installation.over(id)
@@ -289,12 +285,7 @@ def test_single_rejected_subscriptions_are_refused_and_pause_no_push_service(
 def test_breaking_alert_overtakes_a_running_send(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(6000)
-    push.answer_with(lambda _message: Answer(201, delay=0.02))
-    installation.worker()
-    installation.clock()
-    large = installation.publish()
-    push.wait_for(500, timeout=30)
+    large = begin_send(installation, 6000, delay=0.02)
     breaking = installation.publish(Audience(topics=("world",)), title="Breaking", kind="breaking")
     installation.over(breaking)
     assert installation.runtime.publishing.get(large).finished_at is None
@@ -305,13 +296,8 @@ def test_breaking_alert_overtakes_a_running_send(
 def test_failing_job_records_messages_under_way_and_repeats_none(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(2000)
     redis = installation.runtime.store.redis
-    push.answer_with(lambda _message: Answer(201, delay=0.1))
-    installation.worker()
-    installation.clock()
-    id = installation.publish()
-    push.wait_for(200, timeout=30)
+    id = begin_send(installation, 2000, received=200)
     redis.set("{g}:resting", "a value that no worker can read")
     time.sleep(3)  # several jobs fail meanwhile
     stopped_at = len(push.received)

@@ -7,15 +7,17 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import http_ece
 import pytest
 
 from service.local import pretend_readers
+from service.model import clock
 from service.model.endpoints import EndpointPolicy
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
-from service.store.push_services import Pace, Rest
+from service.store.push_services import Pace
 from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation
 from tests.support.proxy import ConnectProxy
@@ -353,33 +355,35 @@ def test_hosts_with_silent_name_servers_keep_no_other_reader_waiting(
 # Redis' clock ------------------------------------------------------------------------------------
 
 
-def test_host_with_a_wrong_clock_leaves_no_rest_that_others_keep(
-    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    services = installation.runtime.store.push_services
+@pytest.fixture
+def an_hour_fast(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], None]]:
+    """This host's clock is an hour fast until the function is called that this returns."""
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 3600)
-    services.rest(push.origin, Rest(1, time.time(), time.time() + 2, "503"))
-    assert services.resting()[push.origin].until == pytest.approx(real() + 3602, abs=0.2)
-    monkeypatch.setattr(time, "time", real)
-    assert services.resting()[push.origin].until == pytest.approx(real() + 2, abs=0.2)
+    monkeypatch.setattr(clock, "_measured", None)
+    installation.runtime.store.processes.set_clock()
+    yield lambda: monkeypatch.setattr(time, "time", real)
+    monkeypatch.undo()
 
 
-def test_wait_that_a_host_with_a_wrong_clock_began_ends_in_time(
-    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
+def test_host_with_a_wrong_clock_leaves_no_rest_or_wait_behind(
+    installation: Installation, push: PushService, an_hour_fast: Callable[[], None]
 ) -> None:
-    installation.seed(1)
+    installation.seed(20)
     push.answer_with(lambda _message: Answer(503))
     id = installation.publish(ttl=80_000)
-    real = time.time
+    services = installation.runtime.store.push_services
     with fan_out_of(installation) as fan_out:
-        monkeypatch.setattr(time, "time", lambda: real() + 3600)
-        fan_out.run(lambda: not push.received)
-        monkeypatch.setattr(time, "time", real)
+        fan_out.run(lambda: not services.resting())
+    an_hour_fast()
     push.answer_with(lambda _message: None)
+    seconds, _ = installation.runtime.store.redis.time()
+    assert services.resting()[push.origin].until < seconds + 5
     with fan_out_of(installation) as fan_out:
-        send_all(installation, fan_out, id, timeout=10)
-    assert installation.outcomes(id) == {"accepted": 1}
+        send_all(installation, fan_out, id, timeout=20)
+    assert installation.outcomes(id) == {"accepted": 20}
 
 
 # A proxy -----------------------------------------------------------------------------------------

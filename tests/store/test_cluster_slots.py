@@ -1,7 +1,8 @@
 """The layout of keys is ready for a Redis Cluster: a real Redis in cluster mode refuses nothing.
 
 One node has all slots, so that any client will do. It still refuses a command that touches two
-slots. Running on several nodes is not promised yet.
+slots. Running on several nodes is not promised yet, and a process does not start on a cluster; so
+this one does not tell that it is one.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class ClusterNode(RedisServer):
             wait_for(lambda: self._answers(client), process)
             client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
             wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+            needed = ("+info|replication", "+info|memory")
+            client.execute_command("ACL", "SETUSER", "default", "-info", *needed)
 
     @staticmethod
     def _answers(client: redis.Redis) -> bool:

@@ -44,6 +44,24 @@ def around_now(before: int = 2 * HOUR, after: int = 6 * HOUR) -> Quiet:
     return Quiet((now - before) % 96, (now + after) % 96)
 
 
+def begin_send(
+    installation: Installation,
+    readers: int,
+    *,
+    received: int = 500,
+    delay: float = 0.1,
+    **options: object,
+) -> int:
+    """Send slowly to new readers by a worker and a clock; return when some messages came."""
+    installation.seed(readers)
+    installation.push.answer_with(lambda _: Answer(201, delay=delay))
+    installation.worker()
+    installation.clock()
+    id = installation.publish(**options)
+    installation.push.wait_for(received, timeout=30)
+    return id
+
+
 def sent_at_night(installation: Installation, sleepers: int, *titles: str) -> list[int]:
     """Let the first readers sleep and send an alert with each title; return their ids."""
     choose(installation, range(sleepers), quiet=around_now())

@@ -29,7 +29,7 @@ _FEW = 10_000  # recipients, for a worker's memory with a small audience
 _ROUNDS = 3  # the best one counts, because other work of the machine only slows a round
 # Budgets: how many times the CPU of our message a peer's message takes at least.
 _LEAST = {"pywebpush, one session": 6, "webpush-go, one HTTP/2 client": 1.2}
-_BREAKING = 5  # breaking alerts that are published during an ordinary one
+_ALERTS = 5  # breaking alerts that are published during an ordinary one
 
 
 def _cpu(run: Run, most: float | None = None) -> Iterator[Figure]:
@@ -184,10 +184,10 @@ def overtaking(bench: Bench) -> Iterator[Figure]:
     ):
         ours.seed(bench.recipients)
         publishing = ours.runtime.publishing
-        with ours.workers(bench.workers), bench.bar("breaking during another", _BREAKING) as step:
+        with ours.workers(bench.workers), bench.bar("breaking during another", _ALERTS) as step:
             news = publishing.publish(CONTENT, EVERYONE, by="bench").id
             ours.first_accepted(news)
-            for number in range(_BREAKING):
+            for number in range(_ALERTS):
                 start = time.monotonic()
                 alert = publishing.publish(BREAKING, EVERYONE, by="bench").id
                 took.append(ours.first_accepted(alert) - start)
@@ -198,7 +198,7 @@ def overtaking(bench: Bench) -> Iterator[Figure]:
             ours.cancel(news)
     if during_another:
         yield Figure("first push recorded, worst of 5", max(took) * 1e3, "ms", most=1000)
-        yield Figure("  median", sorted(took)[_BREAKING // 2] * 1e3, "ms")
+        yield Figure("  median", sorted(took)[_ALERTS // 2] * 1e3, "ms")
     else:
         why = "the ordinary alert was over too early; set more --recipients"
         yield Figure("first push recorded, worst of 5", absent=why)

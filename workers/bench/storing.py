@@ -206,7 +206,7 @@ def _empty_route(bench: Bench, ours: BenchInstallation) -> Iterator[int]:
     (bench.folder / "empty.py").write_text(_EMPTY)
     (web,) = ours.processes
     argv = Path(f"/proc/{web.pid}/cmdline").read_text().rstrip("\0").split("\0")
-    argv[argv.index("service.app:create_app()")] = "empty:app"
+    argv[argv.index("service.app:serve()")] = "empty:app"
     argv = [word.replace(str(ours.port), str(port)) for word in argv]
     with running([*argv, f"--chdir={bench.folder}"]) as process:
         wait_for(lambda: listens(port), process)

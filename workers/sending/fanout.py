@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from service.model import clock
 from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
@@ -331,7 +332,7 @@ class FanOut:
 
     def _is_young(self, id: SubscriptionId, message: Message) -> bool:
         """Whether a browser subscribed only minutes ago, so that "gone" may be a mistake."""
-        today = int(time.time() // 86_400)
+        today = int(clock.time() // 86_400)
         return message.record.seen >= today - 1 and self._subscriptions.is_young(id)
 
     def _try_again(self, message: Message, verdict: policy.Verdict) -> None:
@@ -339,7 +340,7 @@ class FanOut:
         lease, service, number = message.lease, message.base.service, message.number
         attempts = lease.attempts(number)
         pause = policy.pause(attempts, verdict.retry_after, random.random)
-        rests = self._health.rests_until(service) - time.time()
+        rests = self._health.rests_until(service) - clock.time()
         if not service.rests_for_credentials:
             attempts += 1
         lease.wait(number, message.base.number, attempts, max(pause, rests))
@@ -410,7 +411,7 @@ class FanOut:
             return 1.0  # reading the batch may have failed, so nobody in it counts as done
         if lease.unfinished:
             return 0.0
-        now, passed = time.time(), time.monotonic()
+        now, passed = clock.time(), time.monotonic()
         waits = [wait.until - passed for wait in lease.waits.values() if not wait.is_over]
         rests = [until - now for until in lease.resting.values()]
         left = LEFT if lease.left else math.inf

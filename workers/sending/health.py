@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from service.model.endpoints import OTHER, wildcard_of
+from service.model import clock
+from service.model.endpoints import OTHER
 from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.store.push_services import (
@@ -42,7 +43,6 @@ CREDENTIALS: Final = "credentials"  # the reason for a rest: our signatures are 
 _NO_ANSWER: Final = "no answer"
 # Seconds; no longer, since an operator mends the fault meanwhile.
 _CREDENTIALS_PAUSE: Final = 10.0
-_SAME: Final = 0.2  # seconds by which two readings of one rest may differ; no rest is shorter
 _OTHERS_ANSWERED: Final = 600.0  # seconds for which an answer shows that our network works
 
 
@@ -114,15 +114,18 @@ class Health:
         """The origins that have a pace."""
         return frozenset(self._paces)
 
-    def of(self, origin: str, name: str) -> Service:
-        """Return a push service; a new one starts with what other workers know of it."""
+    def of(self, origin: str, name: str, wildcard: str = "") -> Service:
+        """Return a push service; a new one starts with what other workers know of it.
+
+        `wildcard`: the one of `EndpointPolicy` that allows its host, if one does.
+        """
         service = self._services.get(origin)
         if service is None:
-            service = self._new(origin, name)
+            service = self._new(origin, name, wildcard)
         return service
 
-    def _new(self, origin: str, name: str) -> Service:
-        wildcard, unknown = wildcard_of(origin), name == OTHER
+    def _new(self, origin: str, name: str, wildcard: str) -> Service:
+        unknown = name == OTHER
         proof = self._shared.proof(origin) if wildcard or unknown else PROVEN
         service = Service(
             origin,
@@ -158,8 +161,9 @@ class Health:
                     service.name == OTHER and self._shared.proof(service.origin) < PROVEN
                 )
         self._network_fails = any(
-            one.why == _NO_ANSWER and one.until > time.time() and not wildcard_of(origin)
-            for origin, one in resting.items()
+            service.rest.why == _NO_ANSWER and not service.wildcard and self.rests_until(service)
+            for service in self._services.values()
+            if service.rest is not None
         )
         self._share_out()
 
@@ -179,7 +183,7 @@ class Health:
     def rests_until(self, service: Service) -> float:
         """Return until when it rests, in seconds since 1970; 0 if it does not."""
         rest = service.rest
-        return rest.until if rest is not None and rest.until > time.time() else 0.0
+        return rest.until if rest is not None and rest.until > clock.time() else 0.0
 
     def is_dead(self, service: Service) -> bool:
         """Whether a host that a stranger made up is not there; each rest ends with an attempt."""
@@ -190,7 +194,7 @@ class Health:
             and rest.attempts >= policy.DEAD_AFTER
             and rest.others_answer
             and not self._network_fails
-            and rest.until > time.time()
+            and rest.until > clock.time()
         )
 
     def look_again(self) -> None:
@@ -348,7 +352,7 @@ class Health:
             self._let_rest(service, LIMITED, policy.sensible(verdict.retry_after))
 
     def _let_rest(self, service: Service, why: str, wait: float | None) -> None:
-        now = time.time()
+        now = clock.time()
         before = service.rest
         if before is not None and before.until > now:
             return  # this message was under way when the rest began
@@ -374,7 +378,7 @@ class Health:
 
     def _keep_pace(self, service: Service, rest: Rest) -> None:
         """Give it a pace if it limits us again and again, or a slower one."""
-        now, origin = time.time(), service.origin
+        now, origin = clock.time(), service.origin
         pace = self._paces.get(origin)
         limit = self._shared.limited(origin, now, rest.until)
         if pace is not None:
@@ -404,11 +408,7 @@ class Health:
         if rest is None:
             if before is not None:
                 service.limit = _FIRST
-        elif (
-            before is None
-            or rest.attempts != before.attempts
-            or (abs(rest.until - before.until) > _SAME)
-        ):
+        elif rest != before:
             service.limit = _PROBES
             service.failed_in_a_row = service.lost_in_a_row = 0
             service.limited_in_a_row.clear()

@@ -21,6 +21,7 @@ import redis
 
 from service.config import Config
 from service.runtime import Runtime
+from service.store import WORKER
 from service.store.records import BUCKET
 from tests.support.installation import Installation, wait_until
 from tests.support.prepared_keys import READERS, fill, publics, take_all
@@ -161,7 +162,7 @@ def test_keys_are_not_stored_again_when_the_response_was_lost(
     few = {number: keys[number] for number in range(10)}
     with losing_the_first_answer(server, b"EVAL\r\n") as url:
         config = Config.read({**installation.environment, "REDIS_URL": url})
-        other = Runtime.open(config, patient=True)
+        other = Runtime.open(config, WORKER)
         taken: list[dict[int, PreparedKey]] = []
         # A patient client tries again after a while, in which another process takes the keys.
         taker = threading.Thread(
