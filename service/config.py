@@ -20,6 +20,7 @@ from redis.connection import ConnectionPool
 from service.model.endpoints import wildcard
 from service.model.keys import VapidKey, b64url
 from service.model.languages import language_tag
+from service.model.no_proxy import bypasses
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
 from service.model.vapid_formats import read_vapid_keys
 
@@ -114,6 +115,26 @@ def _origins(value: str) -> tuple[str, ...]:
     return tuple(_origin(word) for word in _words(value))
 
 
+_NO_PROXY_ADDRESS = (
+    "must be an address such as http://proxy.example:3128 (PUSH_PROXY=none: no proxy)"
+)
+
+
+def _proxy(value: str) -> str:
+    """Check `http://[user:password@]host[:port]`; empty for `none`."""
+    if value.lower() in ("", "none"):
+        return ""
+    try:
+        parts = urlsplit(value if "://" in value else f"http://{value}")
+        port = parts.port
+    except ValueError:  # whose message may repeat a password
+        raise ValueError(_NO_PROXY_ADDRESS) from None
+    rest = parts.path.strip("/") or parts.query or parts.fragment
+    if parts.scheme != "http" or not parts.hostname or port == 0 or rest:
+        raise ValueError(_NO_PROXY_ADDRESS)
+    return f"http://{parts.netloc}" if port else f"http://{parts.netloc.rstrip(':')}:80"
+
+
 def _push_services(value: str) -> tuple[str, ...]:
     hosts = (word if "://" in word else f"https://{word}" for word in _words(value))
     return tuple(wildcard(host) if "*" in host else _origin(host) for host in hosts)
@@ -185,8 +206,12 @@ def _limit(value: str) -> int:
     return UNLIMITED if value == "none" else _whole(1, MOST_A_DAY)(value)
 
 
-def _setting(parse: Callable[[str], Any], default: str, meaning: str) -> Any:
-    return field(metadata={"parse": parse, "default": default, "meaning": meaning})
+def _setting(
+    parse: Callable[[str], Any], default: str, meaning: str, others: tuple[str, ...] = ()
+) -> Any:
+    """Describe a setting; `others` are variables that count while it is not set itself."""
+    metadata = {"parse": parse, "default": default, "meaning": meaning, "others": others}
+    return field(metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -256,6 +281,18 @@ class Config:
         "",
         "file of certificates (PEM) to trust for push services instead of the system's",
     )
+    push_proxy: str = _setting(
+        _proxy,
+        "",
+        "proxy that leads to the push services, http://host:port; not set: `HTTPS_PROXY`; or none",
+        ("HTTPS_PROXY", "https_proxy"),
+    )
+    no_proxy: tuple[str, ...] = _setting(
+        _words,
+        "",
+        "hosts to which no proxy is needed, such as .example.com or 10.0.0.0/8",
+        ("no_proxy",),
+    )
     push_window: int = _setting(
         _whole(8, 4096),
         "256",
@@ -301,6 +338,8 @@ class Config:
         values = {}
         for row in fields(cls):
             name = row.name.upper()
+            given = (n for n in (name, *row.metadata["others"]) if environ.get(n, "").strip())
+            name = next(given, name)
             text = environ.get(name, "").strip() or row.metadata["default"]
             try:
                 values[row.name] = row.metadata["parse"](text)
@@ -319,6 +358,10 @@ class Config:
             raise ConfigError(f"SECRET_KEY: must have at least {SHORTEST_SECRET} characters")
         if not self.vapid_private_key:
             raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
+
+    def proxy_to(self, origin: str) -> str | None:
+        """Return the proxy that leads to an origin; None: it is connected to directly."""
+        return None if not self.push_proxy or bypasses(self.no_proxy, origin) else self.push_proxy
 
     @property
     def addresses(self) -> dict[str, str]:

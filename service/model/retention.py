@@ -43,6 +43,10 @@ LEFT_KEPT = 30 * DAY
 # then, and the records are kept until the decision.
 GONE_KEPT = MINUTE
 
+# The number of a reader who has just subscribed.
+# Why: a push service may call a new endpoint gone for a few seconds; it is tried again meanwhile.
+YOUNG_KEPT = 10 * MINUTE
+
 # A test alert that a reader asked for, or a welcome; it contains the reader's number.
 # Why: until then the reader's browser can report on it.
 READERS_TEST_KEPT = DAY
