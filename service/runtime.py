@@ -17,6 +17,7 @@ from service.domain.publishing import Publishing
 from service.domain.push_services import PushServices
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
+from service.domain.refused_origins import RefusedOrigins
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
 from service.domain.topics import Topics
@@ -48,6 +49,7 @@ class Runtime:
     subscriptions: Subscriptions
     history: History
     forecaster: Forecaster
+    refused_origins: RefusedOrigins
 
     @classmethod
     def open(cls, config: Config, *, patient: bool = False) -> Runtime:
@@ -92,6 +94,7 @@ class Runtime:
             subscriptions=Subscriptions(store, tokens, reader_alerts),
             history=History(store),
             forecaster=Forecaster(store, config.defaults),
+            refused_origins=RefusedOrigins(store),
         )
         try:
             # The layout first: keys are read from a store that this code understands.

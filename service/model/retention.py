@@ -51,6 +51,12 @@ READERS_TEST_KEPT = DAY
 # Why: rate limits.
 RATE_KEPT = MINUTE
 
+# -- about sites ----------------------------------------------------------------------------------
+
+# An origin whose pages load our script although SITE_ORIGINS does not name it.
+# Why: the doctor tells the operator, who may have forgotten one of the newsroom's own.
+REFUSED_ORIGINS_KEPT = 7 * DAY
+
 # -- about editors and the newsroom's tools -------------------------------------------------------
 
 # The digest of a one-time sign-in link, and the e-mail address of its editor.

@@ -17,8 +17,16 @@ EVERY_VIEW, WORKER, SHOWN = 4 * KB, 3 * KB, 8 * KB
 # And beside that what few readers load: after a press on “Fewer alerts”, to follow one story, with
 # an iPhone, or as a former reader of another provider.
 RARE = {"/links.js": 2.5 * KB, "/story.js": 2 * KB, "/home.js": 1.5 * KB, "/retire.js": 1 * KB}
+# What subscribes, mends and leaves: loaded when a reader is asked, and once a day by subscribers.
+RARE["/reader.js"] = 5 * KB
 PARTS = ["/look.js", "/panel.js"]
 TEXTS = [f"/texts/{language}.json" for language in LANGUAGES]
+# The way to the Home Screen, and why something does not work.
+RARE |= {
+    f"/texts/{language}/{section}.json": KB + KB / 2
+    for language in LANGUAGES
+    for section in ("home", "faults")
+}
 ALL = ["/optin.js", "/sw.js", *RARE, *PARTS, *TEXTS]
 
 

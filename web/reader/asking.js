@@ -3,7 +3,7 @@
 
 // After the first and the second “Not now” we do not ask for this many days, after the third never.
 const REST_DAYS = [7, 30];
-const DAY_MS = 86_400_000;
+export const DAY_MS = 86_400_000;
 export const ASKED = "stop-press-asked"; // {views, refusals, until}
 
 const DIALOGS = "dialog[open], [role$=dialog], [aria-modal=true]";

@@ -1,7 +1,7 @@
 /* The panel as a thing on the page: a dialog or a part of the page, with its style, its buttons and
    its focus. What it says is in panel.js and preferences.js. */
 
-import { element, follow, root } from "./dom.js";
+import { element, follow, root, withSection } from "./dom.js";
 
 const STYLE = `
 [hidden] { display: none; }
@@ -97,6 +97,12 @@ export function choices(...buttons) {
   return element("p", { class: "choices" }, ...buttons);
 }
 
+/** Return the words for a failure, by its kind; the rarer ones are in a file of their own. */
+export async function wordsFor({ kind }, t) {
+  if (t[kind]) return t[kind];
+  return (await withSection(t, "faults").catch(() => t))[kind] ?? t.refused;
+}
+
 function focused() {
   let node = document.activeElement;
   while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
@@ -175,17 +181,20 @@ export class Panel {
   }
 
   /** Return the button of that name. Clicks do nothing while its handler is at work. If the handler
-      fails, the panel says why: in the words for the failure's kind, or in `failed`. */
+      fails, the panel says why, in the words for the failure's kind or in `failed`, until the next
+      click. */
   button(name, handler, failed) {
     const node = element("button", { type: "button", class: name }, this.t[name]);
     node.onclick = async () => {
       if (node.ariaDisabled === "true") return;
       node.ariaDisabled = "true";
+      this.#box.querySelector("[role=alert]")?.remove();
       try {
         await handler();
       } catch (error) {
         console.warn("Stop Press:", error.cause ?? error);
-        this.tell(failed ?? this.t[error.kind] ?? this.t.refused);
+        const words = failed ?? (await wordsFor(error, this.t));
+        this.tell(words, "alert", " ", this.again(() => node.click()));
       } finally {
         node.ariaDisabled = "false";
       }
@@ -193,16 +202,25 @@ export class Panel {
     return node;
   }
 
+  again(run = this.refill) {
+    return this.button("again", run);
+  }
+
   closing() {
     return this.stays ? [] : [this.button("close", () => this.close())];
   }
 
   /** Show `text` above the buttons, in place of an earlier message. */
-  tell(text, role = "alert") {
+  tell(text, role = "alert", ...more) {
     this.#box.querySelector("[role]")?.remove();
-    const message = element("p", { role }, text);
+    const message = element("p", { role }, text, ...more);
     this.#box.querySelector(".choices").before(message);
     message.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Say what the reader can do while the browser asks. */
+  async hint(kind) {
+    this.tell(await wordsFor({ kind }, this.t), "status");
   }
 
   focus() {

@@ -4,7 +4,7 @@
    It does nothing by itself. optin.js passes it a `reader`: what is known of this browser and what
    can be done. */
 
-import { Panel, choices, promise, topicRows } from "./dialog.js";
+import { Panel, choices, promise, topicRows, wordsFor } from "./dialog.js";
 import { texts } from "./dom.js";
 import { showPreferences } from "./preferences.js";
 
@@ -13,7 +13,7 @@ function showQuestion(panel, facts) {
   const topics = topicRows(t.about, facts.topics, (topic) => facts.preselected.includes(topic));
   const yes = panel.button("yes", async () => {
     if (topics.missing()) return panel.tell(t.tick);
-    await facts.join({ topics: topics.value() });
+    await facts.join({ topics: topics.value() }, (kind) => panel.hint(kind));
     panel.say(facts.name, t.thanks, t.promise, panel.button("more", () => fill(panel)));
   });
   const buttons = [yes];
@@ -32,9 +32,9 @@ export async function fill(panel, facts) {
   if (reader.state().subscribed) return showPreferences(panel);
   const found = facts ?? (await prepared(reader));
   const trouble = reader.whyNot() ?? found.kind;
-  if (trouble === "home") (await import("./home.js")).showHomeScreen(panel);
-  else if (trouble) panel.say("", t.noAlerts, t[trouble] ?? t.refused);
-  else showQuestion(panel, found);
+  if (trouble === "home") return (await import("./home.js")).showHomeScreen(panel);
+  if (!trouble) return showQuestion(panel, found);
+  panel.say("", t.noAlerts, await wordsFor({ kind: trouble }, t), panel.again());
 }
 
 function prepared(reader) {

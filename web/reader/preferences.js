@@ -1,7 +1,7 @@
 /* The preferences of a subscriber: topics and stories, quiet hours, a limit, a pause; and beside
    them the last alerts, a test, the download of what is stored, and leaving. */
 
-import { choices, promise, topicRows } from "./dialog.js";
+import { choices, promise, topicRows, wordsFor } from "./dialog.js";
 import { element } from "./dom.js";
 
 const MOST_A_DAY = 14;
@@ -119,7 +119,7 @@ export async function showPreferences(panel) {
     // The service may not know this browser any more.
     if (error.kind === "refused") await reader.refresh().catch(console.warn);
     if (!reader.state().subscribed) return panel.refill();
-    return panel.say("", t.yours, t[error.kind], leaving(panel, ""));
+    return panel.say("", t.yours, await wordsFor(error, t), panel.again(), leaving(panel, ""));
   }
   const topics = topicRows(t.about, site.topics, ({ slug }) => chosen.topics.includes(slug));
   const [followed, muted] = [

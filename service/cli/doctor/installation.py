@@ -16,6 +16,7 @@ from urllib.request import urlopen
 from service.cli.doctor.findings import Finding, Level
 from service.cli.terminal import GB, size
 from service.local import redis_server
+from service.model.block_lists import is_blocked
 from service.model.notifications import Audience
 from service.model.spans import span
 from service.runtime import Runtime
@@ -131,6 +132,13 @@ class Examination:
             yield Finding(
                 "fail", "SITE_URL", f"{url} is not https, which browsers require for push."
             )
+        elif is_blocked(url):
+            yield Finding(
+                "warn",
+                "SITE_URL",
+                f"{url} is blocked in browsers with an ad blocker, because of its name: choose"
+                " another, such as alerts.your.domain (docs/site.md).",
+            )
         else:
             yield Finding("ok", "SITE_URL", url)
         origins = config.site_origins
@@ -149,6 +157,14 @@ class Examination:
             )
         else:
             yield Finding("ok", "SITE_ORIGINS", ", ".join(origins))
+        for origin in self.runtime.refused_origins.latest()[:_MOST_NAMED]:
+            if origin not in origins:
+                yield Finding(
+                    "warn",
+                    "SITE_ORIGINS",
+                    f"A page of {origin} has our script, and its readers cannot subscribe: add this"
+                    " origin if it is yours.",
+                )
 
     def web(self) -> Iterator[Finding]:
         """Call the web processes as a reader's browser would, and check that they have our key."""
