@@ -11,7 +11,7 @@ import re
 
 _BLOCKED = re.compile(
     r"/(push[-_]?notifications?|web-?push(-worker)?|push-sw|push-worker|push_(app|subscription)"
-    r"|pushmessageworker|pushv2|one-?signal(sdkworker)?|notifyme)[-./]"
+    r"|pushmessageworker|pushv2|one-?signal(sdkworker)?|notifyme)[./]"
     r"|[-_]push[-_](sw|notifications?)[./]",
     re.IGNORECASE,
 )

@@ -35,7 +35,8 @@ FAILS = "async () => { throw new DOMException('Registration failed', %r) }"
 ZOMBIE = """async function (options) {
   const made = await real.call(this, options);
   window.tried = (window.tried ?? 0) + 1;
-  return tried > %d ? made : { ...made, endpoint: "https://permanently-removed.invalid/fcm/send/x" };
+  const endpoint = "https://permanently-removed.invalid/fcm/send/x";
+  return tried > %d ? made : { ...made, endpoint };
 }"""
 
 
@@ -230,7 +231,7 @@ def test_a_fault_of_the_browser_is_named_and_not_called_ours(
     alert = panel(page).get_by_role("alert")
     expect(alert).to_contain_text(says)
     expect(alert).not_to_contain_text("our fault")
-    page.evaluate("PushManager.prototype.subscribe = async () => new Promise(() => {})")
+    page.evaluate("() => { PushManager.prototype.subscribe = () => new Promise(() => {}); }")
     alert.get_by_role("button", name="Try again").click()
     expect(alert).to_have_count(0)  # a stale message goes
     assert paper.runtime.store.subscriptions.count() == 0

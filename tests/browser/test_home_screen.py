@@ -13,7 +13,10 @@ from tests.support.browser.readers import IPHONE, Visit, bell, panel, wait_for_p
 
 pytestmark = pytest.mark.browser
 
-MOBILE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
+MOBILE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko)"
+)
 SAFARI_26 = f"{MOBILE} Version/26.1 Mobile/15E148 Safari/604.1"
 CHROME = f"{MOBILE} CriOS/138.0.7204.119 Mobile/15E148 Safari/604.1"
 FACEBOOK = f"{MOBILE} Mobile/15E148 [FBAN/FBIOS;FBAV/520.0.0.38.101;FBBV/756351453]"

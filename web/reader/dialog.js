@@ -135,7 +135,7 @@ export class Panel {
     follow(this.#host, this.#onChange);
     if (place) return;
     Panel.open = this;
-    document.body.append(this.#host);
+    document.querySelector("body").append(this.#host); // `body` may be an image's name
     // The attribute, not show(), which would take the focus from a reader in mid-sentence.
     this.#box.open = true;
     document.addEventListener("keydown", this.#onKey);

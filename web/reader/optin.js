@@ -4,7 +4,7 @@
      <script data-worker="/sw.js" data-scope="/" data-ask="auto|click|manual"
              data-ask-on="CSS selector" data-topic="world" data-bell data-texts="/alerts.json"
              data-retire="/another-providers-worker.js">
-       import("https://push.example/optin.js").catch(() => {});
+       … import("https://push.example/optin.js") …, see docs/site.md
      </script>
 
    An ordinary page view compares what is stored here with the browser, and calls the service for

@@ -60,7 +60,8 @@ async function whyNoAnswer(error) {
   const options = { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(4000) };
   const found = await fetch(new URL("/sw.js", import.meta.url), options).catch(() => ({}));
   if (!found.ok) return failure("offline", error);
-  const missing = `${location.origin} is not in SITE_ORIGINS, or connect-src does not allow the calls`;
+  const missing = `${location.origin} is not in SITE_ORIGINS, so that its readers cannot subscribe`;
+  console.warn(`Stop Press: ${missing}`);
   return failure("origin", missing);
 }
 
@@ -274,7 +275,7 @@ async function join(registration, key, preferences, waiting = () => {}) {
   asked += 1;
   const subscribing = subscribeBrowser(registration, key);
   if (Notification.permission === "default") waiting("allow");
-  const timer = setTimeout(() => waiting("quiet"), QUIET_MS);
+  const timer = setTimeout(() => waiting("asks-quietly"), QUIET_MS);
   try {
     const subscription = await subscribing.catch(async (error) => {
       throw failure(await whySubscribeFailed(error), error);
