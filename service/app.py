@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 
 from flask import Flask, Response
 from flask_wtf import CSRFProtect
+from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import desk
 from service.api import blueprint, monitoring, problems, rate_limits
-from service.config import Config
+from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
 from service.local.secrets_file import read_secrets
 from service.reader import demo, privacy, scripts
 from service.runtime import Runtime
-from service.store import connect
+from service.store import COMMAND, COUNTER, PAGE, connect
 from service.store.rate_counters import RateCounters
 
+_NO_APPLICATION = 4  # with this exit code gunicorn ends instead of starting another process
 _LARGEST_BODY = 64 * 1024  # bytes; an alert has at most four thousand
 
 # Scripts and styles are our own; the pictures of an alert may be the publisher's.
@@ -46,7 +50,7 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     A rehearsal is made `beside` the real installation, whose editors may use it.
     """
     config = config or _settings()
-    runtime = Runtime.open(config)
+    runtime = Runtime.open(config, PAGE)
     app = Flask(__name__, static_folder=None)
     app.config["STOPPRESS"] = config
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
@@ -56,7 +60,7 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     csrf = CSRFProtect(app)
     for part in blueprint.PARTS:
         csrf.exempt(part)  # the API uses no cookies, so no other page can misuse them
-    rates = RateCounters(connect(config.redis_url))
+    rates = RateCounters(connect(config.redis_url, COUNTER))
     rate_limits.Limits(rates.fits, runtime.tokens.address_key).init_app(app)
     monitoring.init_app(app)
     for bp in (blueprint.bp, scripts.bp, privacy.bp, demo.bp):
@@ -73,6 +77,20 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops
         )
+    return app
+
+
+def serve() -> Flask:
+    """Make the application of a web process, which waits for Redis; for gunicorn."""
+    try:
+        config = _settings()
+        Runtime.start(config, "web", COMMAND)
+        app = create_app(config)
+    except ConfigError as error:
+        print(f"web: {error}", file=sys.stderr, flush=True)
+        sys.exit(_NO_APPLICATION)
+    with suppress(RedisError):
+        app.extensions["stoppress"].topics.known()  # for `/api/v1/site` while Redis is away
     return app
 
 

@@ -8,15 +8,31 @@ one line.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.model.keys import VapidKey
+from redis.connection import ConnectionPool
+
+from service.model.endpoints import wildcard
+from service.model.keys import VapidKey, b64url
 from service.model.languages import language_tag
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
+from service.model.vapid_formats import read_vapid_keys
+
+_REDIS_URL = (
+    "must be redis://[user:password@]host[:port][/database]; in a password, write / as %2F,"
+    " ? as %3F, # as %23, @ as %40 and % as %25"
+)
+# Settings that must have the same value in all processes. None of them may be a secret.
+_SHARED = (
+    *("site_name", "site_language", "site_url", "site_origins", "ask_page_views", "ask_seconds"),
+    *("vapid_private_key", "vapid_subject", "push_services", "prepare_keys", "quiet_hours"),
+    *("daily_limit", "welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
+)
 
 
 class ConfigError(Exception):
@@ -35,8 +51,12 @@ def _optional_path(value: str) -> Path | None:
     if not value:
         return None
     path = _path(value)
-    if not path.is_file():
-        raise ValueError("there is no such file")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError("the file has no certificates (PEM)") from None
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
     return path
 
 
@@ -44,8 +64,18 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
 
 
-def _vapid_keys(value: str) -> tuple[VapidKey, ...]:
-    return tuple(VapidKey.read(word) for word in _words(value))
+SHORTEST_SECRET = 32  # characters
+
+
+def _secret_keys(value: str) -> tuple[str, ...]:
+    """Return the current key and, after a comma, the previous one if there is one."""
+    keys = tuple(key.strip() for key in value.split(","))
+    if any(len(key) < SHORTEST_SECRET for key in keys):
+        # One key; one that an operator made up may have a comma in itself.
+        return (value,) if value else ()
+    if len(keys) > 2:
+        raise ValueError("must be one key, or the new one, a comma and the previous one")
+    return keys
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
@@ -84,9 +114,37 @@ def _origins(value: str) -> tuple[str, ...]:
     return tuple(_origin(word) for word in _words(value))
 
 
+def _push_services(value: str) -> tuple[str, ...]:
+    hosts = (word if "://" in word else f"https://{word}" for word in _words(value))
+    return tuple(wildcard(host) if "*" in host else _origin(host) for host in hosts)
+
+
 def _redis_url(value: str) -> str:
-    if value and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+    """Check an address of Redis; what is wrong with it is said without its password."""
+    if not value:
+        return value
+    scheme = value.partition(":")[0]
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        if scheme.startswith("redis") and scheme.endswith(("cluster", "sentinel")):
+            raise ValueError("Stop Press does not run on a Redis Cluster or by Sentinel")
         raise ValueError("must begin with redis://, rediss:// or unix://")
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(_REDIS_URL) from None
+    # A `/`, `?` or `#` in the password ends the address there, so that the rest follows it.
+    cut = "@" in parts.path or ("@" in parts.query and "password=" not in parts.query)
+    if parts.fragment or (cut and scheme != "unix"):
+        raise ValueError(_REDIS_URL)
+    if scheme != "unix" and not re.fullmatch(r"(/\d{0,4})?", parts.path):
+        raise ValueError("must end with the number of a database, such as /0, or without one")
+    try:
+        ConnectionPool.from_url(value).make_connection()
+    except Exception:  # redis-py raises whatever an option meets, and the text may repeat it
+        raise ValueError(
+            "has an option that redis-py does not know, or with a wrong value"
+        ) from None
     return value
 
 
@@ -144,8 +202,11 @@ class Config:
         "1",
         "into how many parts subscriptions are divided; fixed at the first start",
     )
-    secret_key: str = _setting(
-        _text, "", "signs sessions, readers' tokens and receipts; `stoppress up` makes one"
+    secret_key: tuple[str, ...] = _setting(
+        _secret_keys,
+        "",
+        "signs sessions, readers' tokens and receipts; `stoppress up` makes one. To change it: the "
+        "new one, a comma, the previous one",
     )
     bind: str = _setting(_text, "127.0.0.1", "the address the web process listens on")
     port: int = _setting(_whole(1, 65535), "8000", "the port the web process listens on")
@@ -177,15 +238,18 @@ class Config:
     )
     ask_seconds: int = _setting(_whole(1, 3600), "20", "and after this many seconds on that page")
     vapid_private_key: tuple[VapidKey, ...] = _setting(
-        _vapid_keys, "", "one key or several (base64url); new subscriptions use the first"
+        read_vapid_keys,
+        "",
+        "one key or several (base64url, PEM, DER or JSON); new subscriptions use the first",
     )
     vapid_subject: str = _setting(
         _subject, "", "a mailto: or https: address at which push services can reach you (RFC 8292)"
     )
     push_services: tuple[str, ...] = _setting(
-        _origins,
+        _push_services,
         "",
-        "origins of further push services to allow, such as https://127.0.0.1:8443 in a test",
+        "further push services to allow: origins such as https://up.example, or with all subdomains"
+        " https://*.up.example",
     )
     push_ca_bundle: Path | None = _setting(
         _optional_path,
@@ -251,10 +315,23 @@ class Config:
             raise ConfigError("REDIS_URL is not set (`stoppress up` starts a Redis of its own)")
         if not self.secret_key:
             raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
-        if len(self.secret_key) < 32:
-            raise ConfigError("SECRET_KEY: must have at least 32 characters")
+        if len(self.secret_key[0]) < SHORTEST_SECRET:
+            raise ConfigError(f"SECRET_KEY: must have at least {SHORTEST_SECRET} characters")
         if not self.vapid_private_key:
             raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where Redis is, by setting: the queue's, and the store's if that is another."""
+        found = {"REDIS_URL": self.redis_url, "STORE_URL": self.store_url}
+        return {name: url for name, url in found.items() if url}
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """The settings that must have the same value in all processes, none of them secret."""
+        found = {name.upper(): _plain(getattr(self, name)) for name in _SHARED}
+        # As it is used: a worker without SITE_URL puts its own PORT into messages.
+        return {**found, "SITE_URL": self.public_url}
 
     @property
     def vapid_contact(self) -> str:
@@ -278,6 +355,12 @@ class Config:
     def front_page(self) -> str:
         """The newspaper's front page: the link of alerts that have no story of their own."""
         return f"{self.site_origins[0]}/" if self.site_origins else f"{self.public_url}/demo/"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple) and not isinstance(value, Quiet):
+        return " ".join(_plain(one) for one in value)
+    return b64url(value.public)[:20] if isinstance(value, VapidKey) else str(value)
 
 
 def settings() -> tuple[Field[Any], ...]:

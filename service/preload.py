@@ -1,6 +1,30 @@
 """Loaded by gunicorn before it forks, so that its processes share what they import.
 
-Each process makes its own application after the fork, since no socket may be shared.
+Each process makes its own application after the fork, since no socket may be shared. gunicorn calls
+the functions here by name (its "server hooks").
 """
 
-import service.app  # noqa: F401
+from __future__ import annotations
+
+from typing import Any
+
+import service.app  # noqa: F401 - loaded here
+from service.domain.processes import Presence
+
+_presence: Presence | None = None
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let a web process show in the store that it is alive, and with which settings."""
+    global _presence
+    runtime = getattr(worker.wsgi, "extensions", {}).get("stoppress")
+    if runtime is None:  # the benchmark serves an empty application too
+        return
+    _presence = Presence("web", runtime.config.addresses, runtime.config.shared)
+    _presence.start()
+
+
+def worker_exit(_server: Any, _worker: Any) -> None:
+    """Sign off."""
+    if _presence is not None:
+        _presence.stop()

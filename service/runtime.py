@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from dataclasses import dataclass
 
+from redis import BusyLoadingError, RedisError
+
 from service.config import Config, ConfigError
+from service.domain.alert_history import AlertHistory
 from service.domain.api_tokens import ApiTokens
 from service.domain.editors import Editors
 from service.domain.forecast import Forecaster
 from service.domain.gone import Gone
-from service.domain.history import History
 from service.domain.job_queue import JobQueue
 from service.domain.keys import KeyLost, Keys
-from service.domain.planning import Dispatch
+from service.domain.planning import Planning
 from service.domain.publishing import Publishing
 from service.domain.push_services import PushServices
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
 from service.domain.refused_origins import RefusedOrigins
+from service.domain.store_errors import Loading, Unreachable, in_one_line, may_pass, why_unreachable
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
 from service.domain.topics import Topics
+from service.domain.unknown_values import UnknownValues
 from service.model.endpoints import EndpointPolicy
 from service.model.tokens import Tokens
-from service.store import LayoutError, Store, connect
+from service.store import COMMAND, LayoutError, Patience, Store, connect
+from service.store.connection import knock
+
+_TRY_AGAIN = 0.5  # seconds between two attempts to reach a Redis that is not there yet
+_SAY_AGAIN = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class Runtime:
     store: Store
     keys: Keys
     job_queue: JobQueue
-    dispatch: Dispatch
+    planning: Planning
     publishing: Publishing
     receipts: Receipts
     push_services: PushServices
@@ -47,24 +57,51 @@ class Runtime:
     stories: Stories
     reader_alerts: ReaderAlerts
     subscriptions: Subscriptions
-    history: History
+    alert_history: AlertHistory
     forecaster: Forecaster
     refused_origins: RefusedOrigins
+    unknown_values: UnknownValues
 
     @classmethod
-    def open(cls, config: Config, *, patient: bool = False) -> Runtime:
+    def start(
+        cls,
+        config: Config,
+        process: str,
+        patience: Patience,
+        wait_for: type[RedisError] = RedisError,
+    ) -> Runtime:
+        """Open as soon as Redis answers, and say meanwhile what this `process` waits for.
+
+        Errors other than `wait_for` are raised.
+        """
+        said, said_at = "", 0.0
+        while True:
+            try:
+                runtime = cls.open(config, patience)
+                runtime.store.processes.set_clock()
+                return runtime
+            except wait_for as error:
+                why = in_one_line(error)
+                if why != said or time.monotonic() - said_at >= _SAY_AGAIN:
+                    said, said_at = why, time.monotonic()
+                    print(f"{process}: waiting, because {why}", file=sys.stderr, flush=True)
+            time.sleep(_TRY_AGAIN)
+
+    @classmethod
+    def open(cls, config: Config, patience: Patience = COMMAND) -> Runtime:
         """Connect and check; `ConfigError` says in one line what keeps this process from working.
 
-        A patient runtime, for workers and the clock, waits half a minute while Redis is away.
+        `Unreachable` says the same of a Redis that is not there, or not yet.
         """
         config.check_complete()
-        queue = connect(config.redis_url, patient=patient)
-        stored = connect(config.store_url, patient=patient) if config.store_url else queue
+        check_redis(config)
+        queue = connect(config.redis_url, patience)
+        stored = connect(config.store_url, patience) if config.store_url else queue
         store = Store(stored, config.store_partitions)
         job_queue = JobQueue(queue)
-        dispatch = Dispatch(store, job_queue)
-        publishing = Publishing(store, dispatch, job_queue)
-        tokens, endpoints = Tokens(config.secret_key), EndpointPolicy(config.push_services)
+        planning = Planning(store, job_queue)
+        publishing = Publishing(store, planning, job_queue)
+        tokens, endpoints = Tokens(*config.secret_key), EndpointPolicy(config.push_services)
         welcome = WelcomeSettings(
             mode=config.welcome,
             title=config.welcome_title,
@@ -79,22 +116,23 @@ class Runtime:
             store=store,
             keys=Keys(store, config.vapid_private_key, tokens),
             job_queue=job_queue,
-            dispatch=dispatch,
+            planning=planning,
             publishing=publishing,
             receipts=Receipts(store),
             push_services=PushServices(store),
             gone=Gone(store),
             tokens=tokens,
             endpoints=endpoints,
-            editors=Editors(store, config.public_url),
+            editors=Editors(store, config.public_url, tokens.address_key),
             api_tokens=ApiTokens(store),
             topics=Topics(store),
             stories=Stories(store),
             reader_alerts=reader_alerts,
             subscriptions=Subscriptions(store, tokens, reader_alerts),
-            history=History(store),
+            alert_history=AlertHistory(store),
             forecaster=Forecaster(store, config.defaults),
             refused_origins=RefusedOrigins(store),
+            unknown_values=UnknownValues(store),
         )
         try:
             # The layout first: keys are read from a store that this code understands.
@@ -103,3 +141,21 @@ class Runtime:
         except (LayoutError, KeyLost) as error:
             raise ConfigError(str(error)) from None
         return runtime
+
+
+def check_redis(config: Config) -> None:
+    """Check that each Redis answers and is one that we can use; `ConfigError`, `Unreachable`."""
+    for setting, url in config.addresses.items():
+        _check_one(setting, url)
+
+
+def _check_one(setting: str, url: str) -> None:
+    try:
+        knock(url)
+    except RedisError as error:
+        why = f"{setting}: Redis {why_unreachable(error)}"
+        if isinstance(error, BusyLoadingError):
+            raise Loading(why) from None
+        if may_pass(error):
+            raise Unreachable(why) from None
+        raise ConfigError(why) from None

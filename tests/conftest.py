@@ -1,4 +1,4 @@
-"""The Redis that every test may use, and the closing line about what was skipped."""
+"""Fixtures for all tests: Redis, push service, installations; and a last line on skipped tests."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer, connections_closed
 from tests.support.seeded import READERS
 
-# Fixtures that start processes of an installation, or are there to do it.
+# Fixtures that start processes of an installation, or with which a test starts them.
 _STARTING = {"installation", "reading", "spawn", "stoppress"}
 
-# What tests in browsers use; the harness has tests in browsers of its own.
+# For tests in browsers, which are in several folders.
 pytest_plugins = ["tests.support.browser.fixtures"]
 
 BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
 
 
-# However busy the machine is: no test is about how long something takes.
+# No deadlines, because the machine may be busy and no test is about how long something takes.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("soak", settings.get_profile("patient"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 
 
 def pytest_configure() -> None:
-    """Let the processes under test hear the signals that nohup, or a shell's &, had us ignore."""
+    """Undo what nohup or a shell's & sets, so that processes under test do not ignore signals."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what starts processes: `make quick` leaves it out."""
+    """Mark tests that start processes, because `make quick` leaves them out."""
     if not _STARTING.isdisjoint(getattr(item, "fixturenames", ())):
         item.add_marker("processes")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what is long: at the end all other processes would wait for it."""
+    """Begin with the long tests, because at the end the other processes would wait for them."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """A Redis such as `stoppress up` keeps. One that a test stops must be the test's own."""
+    """A Redis as `stoppress up` runs it. A test that stops Redis must start its own."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def redis_database(request: pytest.FixtureRequest) -> str:
-    """The database the tests run in: an empty one of `REDIS_URL`, else the throwaway server's."""
+    """The database of the tests: an empty one of `REDIS_URL`, or that of `redis_server`."""
     if named := os.environ.get("REDIS_URL"):
         return empty_database(named)
     return request.getfixturevalue("redis_server").url
@@ -78,7 +78,7 @@ def redis_url(redis_database: str) -> Iterator[str]:
 
 @pytest.fixture
 def client(redis_url: str) -> Client:
-    """A client of a house with two topics."""
+    """A client of an installation with two topics."""
     return open_client(redis_url)
 
 
@@ -91,14 +91,14 @@ def push() -> Iterator[PushService]:
 
 @pytest.fixture
 def installation(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[Installation]:
-    """A house whose processes the test starts as it needs them."""
+    """An installation whose processes the test starts as it needs them."""
     with Installation(redis_url, push, tmp_path) as installation:
         yield installation
 
 
 @pytest.fixture
 def reading(installation: Installation) -> Installation:
-    """A house with readers, a worker and a clock."""
+    """An installation with readers, a worker and a clock."""
     installation.seed(READERS)
     installation.worker()
     installation.clock()
@@ -107,7 +107,7 @@ def reading(installation: Installation) -> Installation:
 
 @pytest.fixture
 def client_with(redis_url: str) -> Callable[..., Client]:
-    """Open the house with these settings, in this process; without topics."""
+    """Open an installation with these settings in this process, without topics."""
     return lambda **settings: Client(make_app(redis_url, **settings))
 
 
@@ -118,9 +118,9 @@ def store(redis_url: str) -> Store:
 
 
 def empty_database(url: str) -> str:
-    """Find an empty database of a server that may hold somebody's data; those are left alone.
+    """Find an empty database of a server whose other databases may hold real data.
 
-    Of the processes of one run, each looks only at its own share of the numbers.
+    Each process of a test run looks only at its own share of the numbers.
     """
     address, _, query = url.partition("?")
     options = [option for option in query.split("&") if option and not option.startswith("db=")]
@@ -136,17 +136,17 @@ def empty_database(url: str) -> str:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Say in the very last line what was skipped and how to get it."""
+    """Print last how many browser tests were skipped, and how to install their browsers."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None:  # one of the processes of a run, which reports to another
         return
     skipped = reporter.stats.get("skipped", [])
     if browsers := sum("browser" in report.keywords for report in skipped):
-        reporter.write_line(f"{browsers} browser tests were skipped; this gets them: {BROWSERS}")
+        reporter.write_line(f"{browsers} browser tests were skipped; to run them: {BROWSERS}")
 
 
 @pytest.fixture(autouse=True)
 def no_connection_is_left_open() -> Iterator[None]:
-    """Close every connection to Redis that a test's own process made and did not close itself."""
+    """Close every connection to Redis that a test opened in this process and left open."""
     with connections_closed():
         yield

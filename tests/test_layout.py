@@ -1,10 +1,11 @@
-"""How the house is laid out: which way imports point, and that the docs tell the truth."""
+"""The layout: which imports each folder allows, and that settings are checked."""
 
 from __future__ import annotations
 
 import ast
 import graphlib
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +21,9 @@ MODULES = sorted([*ROOT.glob("service/**/*.py"), *ROOT.glob("workers/**/*.py")])
 # and modules of ours, and projects of others. What no row allows is refused. A file may have a row
 # of its own, which adds to that of its folder.
 TABLE = {
-    "service/model": "babel cryptography",
+    "service/model": "babel cryptography regex",
     "service/store": "service.model redis",
-    "service/domain": "service.model service.store argon2 redis",
+    "service/domain": "service.model service.store argon2 redis zxcvbn",
     "service/domain/job_queue.py": "rq",
     "service/local": "service.config service.model service.store cryptography redis",
     "service/api": "service.current service.domain service.model service.runtime"
@@ -30,28 +31,32 @@ TABLE = {
     "service/api/monitoring.py": "prometheus_client",
     "service/api/problems.py": "service.store.records gunicorn werkzeug",
     "service/desk": "service.api service.config service.current service.domain service.local"
-    " service.model service.runtime babel flask flask_wtf redis werkzeug",
+    " service.model service.runtime service.store.subscriptions babel flask flask_wtf redis"
+    " werkzeug",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",
     "service/cli/doctor/send.py": "pywebpush requests",
-    "service/config.py": "service.model",
+    "service/config.py": "service.model redis",
     "service/current.py": "service.runtime flask",
-    "service/runtime.py": "service.config service.domain service.model service.store",
+    "service/runtime.py": "service.config service.domain service.model service.store redis",
     "service/app.py": "service.api service.config service.desk service.local.secrets_file"
     " service.model service.reader service.runtime service.store flask flask_wtf redis werkzeug",
-    "service/preload.py": "service.app",
+    "service/preload.py": "service.app service.domain.processes",
     "workers/http": "h11 hpack",
     "workers/sending": "service.domain service.model service.runtime service.store workers.http"
     " cryptography redis",
-    "workers/jobs.py": "service.config service.model service.runtime workers.http workers.sending",
-    "workers/worker.py": "service.config service.domain service.store workers.jobs"
-    " workers.sending redis rq",
-    "workers/clock.py": "service.config service.runtime redis",
+    "workers/jobs.py": "service.config service.domain service.model service.runtime service.store"
+    " workers.http workers.sending redis",
+    "workers/own_job.py": "service.domain.job_queue rq",
+    "workers/worker.py": "service.config service.domain service.local service.store workers.jobs"
+    " workers.own_job workers.sending redis rq",
+    "workers/clock.py": "service.config service.domain service.local service.model service.runtime"
+    " service.store redis",
     "workers/trials": "service.config service.local service.model service.runtime workers"
     " cryptography redis",
     "workers/bench": "service.config service.domain service.local service.model service.runtime"
-    " service.store workers click cryptography py_vapid pywebpush redis requests rich rq",
+    " service.store workers click cryptography py_vapid pywebpush redis requests rich",
 }
 
 
@@ -128,6 +133,22 @@ def test_pages_and_routes_reach_the_store_only_through_the_domain(path: Path) ->
     assert bool(uses_of_the_store(path)) == exempt, uses_of_the_store(path)
 
 
+def test_make_installs_nothing_that_a_lock_file_does_not_pin_by_its_hash() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    installs = re.findall(r"^\t\$\(PIP\) (.+)$", makefile, re.M)
+    locks = re.findall(r"--require-hashes -r (\S+)", makefile)
+    assert len(locks) == 2
+    for command in installs:
+        # With isolation, pip would fetch the newest build backend before it installs our package.
+        pinned = "--require-hashes" in command or "--no-deps --no-build-isolation" in command
+        assert pinned, command
+    (backend,) = re.findall(r'^requires = \["(\w+)', (ROOT / "pyproject.toml").read_text(), re.M)
+    for lock in locks:
+        text = (ROOT / lock).read_text()
+        for name in (backend, "editables"):  # the second is what the first needs for `pip -e`
+            assert re.search(rf"^{name}==\S+ .*\\\n +--hash=sha256:", text, re.M), (lock, name)
+
+
 def test_every_row_of_the_table_is_a_file_or_a_folder() -> None:
     assert [row for row in TABLE if not (ROOT / row).exists()] == []
 
@@ -167,6 +188,15 @@ def test_a_worker_loads_no_flask(module: str) -> None:
         ("PORT", "0"),
         ("PORT", "65536"),
         ("REDIS_URL", "http://localhost"),
+        ("REDIS_URL", "redis://:hunter2/pw@host/0"),
+        ("REDIS_URL", "redis://:1234/pw@host/0"),
+        ("STORE_URL", "redis://:hunter2#pw@host/0"),
+        ("STORE_URL", "redis://:hunter2?pw@host/0"),
+        ("REDIS_URL", "redis://:12[hunter2@host"),
+        ("REDIS_URL", "redis://host/hunter2"),
+        ("REDIS_URL", "redis://host/0?hunter2=yes"),
+        ("REDIS_URL", "rediss://host/0?ssl_cert_reqs=hunter2"),
+        ("STORE_URL", "redis+cluster://one,two"),
         ("SITE_URL", "push.example"),
         ("SITE_ORIGINS", "https://a.example/path"),
         ("VAPID_SUBJECT", "push@paper.example"),
@@ -188,6 +218,7 @@ def test_a_wrong_setting_is_named_in_one_line_that_repeats_no_secret(name: str, 
     assert str(error.value).startswith(f"{name}: ")
     assert "\n" not in str(error.value)
     assert value not in str(error.value)
+    assert "hunter2" not in str(error.value)
 
 
 def test_an_origin_is_kept_in_its_usual_form() -> None:

@@ -21,7 +21,11 @@ from typing import NoReturn
 from redis.exceptions import RedisError
 
 from service.config import Config, ConfigError
+from service.domain.processes import Misfit, Presence
+from service.domain.store_errors import in_one_line
+from service.model import clock
 from service.runtime import Runtime
+from service.store import WORKER
 
 TICK = 1.0  # seconds
 LEAD = 4.0  # seconds after which another clock takes over from one that died
@@ -42,11 +46,11 @@ def run(runtime: Runtime) -> NoReturn:
 
 def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     """Yield the duties of each second; if Redis refuses one, the others are done all the same."""
-    services, now = runtime.push_services, time.time()
+    services, now = runtime.push_services, clock.time()
     yield runtime.publishing.send_due
     yield lambda: runtime.publishing.wake_readers(now, runtime.config.public_url)
     yield lambda: services.try_released(now)
-    yield runtime.dispatch.advance_all
+    yield runtime.planning.advance_all
     yield lambda: runtime.gone.look_after(now)
     yield lambda: services.end_paces(now)
 
@@ -57,7 +61,7 @@ def _patience() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        print(f"clock: Redis: {error}", file=sys.stderr)
+        print(f"clock: {in_one_line(error)}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -66,10 +70,13 @@ def main() -> int:
         # At once, even while it waits for Redis: each of its writes is whole or not done at all.
         signal.signal(number, lambda *_: os._exit(0))
     try:
-        runtime = Runtime.open(Config.read(os.environ), patient=True)
-    except ConfigError as error:
+        runtime = Runtime.start(Config.read(os.environ), "clock", WORKER)
+        presence = Presence("clock", runtime.config.addresses, runtime.config.shared)
+        presence.check()
+    except (ConfigError, Misfit) as error:
         print(f"stoppress clock: {error}", file=sys.stderr)
         return 2
+    presence.start()
     run(runtime)
 
 

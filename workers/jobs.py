@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
 
+from redis import RedisError
+
 from service.config import Config
+from service.domain.store_errors import in_one_line
 from service.model.keys import b64url
 from service.runtime import Runtime
+from service.store import WORKER
 from workers.http.transport import Transport
 from workers.sending import wire
 from workers.sending.fanout import FanOut
@@ -37,7 +42,7 @@ def runtime() -> Runtime:
     """Return the parts of this process, made by the first call: two processes share no socket."""
     global _runtime
     if _runtime is None:
-        _runtime = Runtime.open(Config.read(os.environ), patient=True)
+        _runtime = Runtime.start(Config.read(os.environ), "worker", WORKER)
     return _runtime
 
 
@@ -49,11 +54,21 @@ def send() -> None:
     until = time.monotonic() + JOB
     try:
         _fan_out.run(lambda: not stopping.is_set() and time.monotonic() < until)
+    except RedisError as error:
+        # The clock starts another job as soon as there is a Redis again.
+        print(f"worker: {in_one_line(error)}", file=sys.stderr, flush=True)
+        _drop()
     except BaseException:
-        # Its connections still carry messages of this run, so the next run makes new ones.
+        _drop()
+        raise
+
+
+def _drop() -> None:
+    """Give up the connections, which still carry messages of this run; the next makes new ones."""
+    global _fan_out
+    if _fan_out is not None:
         _fan_out.close()
         _fan_out = None
-        raise
 
 
 def _new_fan_out(runtime: Runtime) -> FanOut:

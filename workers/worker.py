@@ -6,6 +6,7 @@ outlive a job (decision 6).
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,12 +23,19 @@ from rq.serializers import JSONSerializer
 from rq.worker_registration import register
 
 from service.config import ConfigError
-from service.domain.job_queue import QUEUE
-from service.store import connect
+from service.domain.job_queue import QUEUE, note_alive
+from service.domain.processes import Misfit, Presence
+from service.domain.store_errors import in_one_line
+from service.store import WORKER, connect
 from workers import jobs
+from workers.own_job import OwnJob
 from workers.sending.prepared_keys import Filler
 
 BEAT = 5.0  # seconds between two heartbeats
+_RESTART = 1.0  # seconds until RQ's worker is started again that ended because of Redis
+# Seconds that RQ waits for a job before it asks anew. By default it is seven minutes, for which it
+# would not notice that Redis has moved.
+_WAIT = 5
 
 
 class StoppableWorker(SimpleWorker):
@@ -51,9 +59,19 @@ class StoppableWorker(SimpleWorker):
         super().teardown()  # type: ignore[no-untyped-call]
 
     def execute_job(self, job: Any, queue: Any) -> None:
-        """Run a job, and derive no keys meanwhile."""
+        """Run our own job, and derive no keys meanwhile; throw any other away."""
+        if not job.is_ours:
+            print(
+                "worker: threw away a job that is not ours; who writes to Redis?", file=sys.stderr
+            )
+            self.connection.delete(job.key)
+            self.connection.lrem(queue.intermediate_queue_key, 0, job.id)
+            return
         with self.filler.aside():
             super().execute_job(job, queue)
+
+    def handle_payload(self, message: Any) -> None:
+        """Ignore commands that RQ takes by a channel of Redis; our own processes send none."""
 
     def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
         """Return the seconds after which RQ forgets a killed worker's job.
@@ -67,29 +85,49 @@ def main() -> int:
     """Work until asked to end, then return 0; 2, with one line, if a setting is wrong."""
     try:
         runtime = jobs.runtime()
-    except ConfigError as error:
+        presence = Presence("worker", runtime.config.addresses, runtime.config.shared)
+        presence.check()
+    except (ConfigError, Misfit) as error:
         print(f"stoppress worker: {error}", file=sys.stderr)
         return 2
-    connection = connect(runtime.config.redis_url, patient=True)
+    presence.start()
+    logging.getLogger("rq").addFilter(_in_one_line)
+    logging.getLogger("rq.worker").addFilter(_in_one_line)
+    connection = connect(runtime.config.redis_url, WORKER)
     impatient = connect(runtime.config.redis_url)
-    queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
+    queue = Queue(QUEUE, connection=connection, job_class=OwnJob, serializer=JSONSerializer)
     filler = Filler(runtime)
     filler.start()
     try:
         while not jobs.stopping.is_set():
             worker = StoppableWorker(
-                [queue], connection=connection, serializer=JSONSerializer, name=jobs.name()
+                [queue],
+                connection=connection,
+                job_class=OwnJob,
+                serializer=JSONSerializer,
+                name=jobs.name(),
+                worker_ttl=_WAIT + 15,
             )
             worker.filler = filler
             with _patience(), _heartbeat(worker, impatient):
                 connection.delete(worker.key)  # left over if Redis refused the last one's sign-off
                 worker.work(logging_level="WARNING", with_scheduler=False)
-                break
+            jobs.stopping.wait(_RESTART)  # RQ also ends where Redis is full, read-only or silent
     except StopRequested:
         pass  # asked to end while it waited
     finally:
         filler.stop()
+        presence.stop()
     return 0
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Log an error of Redis without a traceback; a filter of RQ's messages."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, RedisError):
+        record.msg, record.args = f"{record.getMessage()} {in_one_line(error)}", ()
+        record.exc_info = None
+    return True
 
 
 @contextmanager
@@ -98,9 +136,12 @@ def _heartbeat(worker: StoppableWorker, redis: Redis) -> Iterator[None]:
     ended = threading.Event()
 
     def beat() -> None:
+        with suppress(RedisError):
+            note_alive(redis, worker.key)
         while not ended.wait(BEAT):
             with suppress(RedisError), redis.pipeline() as pipe:
                 worker.heartbeat(pipeline=pipe)
+                note_alive(pipe, worker.key)
                 register(worker, pipe)  # again, since Redis may have lost its last seconds
                 pipe.execute()
 
@@ -119,8 +160,7 @@ def _patience() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        print(f"worker: Redis: {error}", file=sys.stderr)
-        jobs.stopping.wait(1.0)
+        print(f"worker: {in_one_line(error)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

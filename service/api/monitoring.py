@@ -7,7 +7,6 @@ because a stranger can plant subscriptions at as many origins as a push service 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -21,6 +20,8 @@ from service.api import responses
 from service.api.auth import tools
 from service.api.calls import call
 from service.current import runtime
+from service.domain.unknown_values import KINDS
+from service.model import clock
 from service.model.notifications import Notification, Outcome, Progress
 from service.runtime import Runtime
 
@@ -113,6 +114,13 @@ class Figures(Collector):
             ended.add_metric((why,), count)
         yield ended
         yield _labelled(
+            "unknown_values",
+            "How often in about 30 days a reader's browser named what is unknown here, by kind:"
+            " push-services (the reader was refused), locales, time-zones.",
+            ("kind",),
+            {(kind,): sum(self._runtime.unknown_values.counts(kind).values()) for kind in KINDS},
+        )
+        yield _labelled(
             "vapid_key_subscriptions",
             "Browsers subscribed with the VAPID key that begins so; place 1 is the current key.",
             ("key", "place"),
@@ -127,7 +135,7 @@ class Figures(Collector):
         states: Counter[tuple[str, ...]] = Counter()
         outcomes: Counter[tuple[str, ...]] = Counter()
         left = 0
-        since = time.time() - _DAY
+        since = clock.time() - _DAY
         stored = self._store.notifications
         latest = {one.id: one for one in [*stored.latest(_LATEST), *stored.waves(_LATEST)]}
         for id in active:

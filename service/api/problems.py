@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from flask import Flask, current_app, request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ConfigDict, Field
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response as SansIOResponse
 from werkzeug.wrappers import Response
 
+from service.domain.store_errors import reason
 from service.store.records import StoreFull
 
 CONTENT_TYPE = "application/problem+json"
@@ -25,21 +26,6 @@ _DETAILS = {
     404: "There is nothing at this address. /api/v1/openapi.json lists all addresses.",
     405: "This address does not accept this method. The header Allow lists the methods it accepts.",
     413: "The body is too large.",
-}
-
-# By a part of Redis' error. redis-py has a class for some of them and drops their code; where a
-# script failed, Redis 6.2 has the code somewhere in its message.
-_STORE = {
-    "OutOfMemory": "is full. It needs more memory before it accepts anything new",
-    "OOM": "is full. It needs more memory before it accepts anything new",
-    "MISCONF": "cannot write to its disk, which may be full. Until it can, it accepts nothing new",
-    "ReadOnly": "is a read-only replica. It accepts nothing new until it is the master again",
-    "READONLY": "is a read-only replica. It accepts nothing new until it is the master again",
-    "BusyLoading": "is loading its data. Try again in a moment",
-    "BUSY": "is busy with a script that does not end. Its own log says more",
-    "max number of clients": "has reached its limit of connections. Try again in a moment",
-    "NoPermission": "refuses our user. REDIS_URL or STORE_URL needs a user with more rights",
-    "Authentication": "refuses our password. REDIS_URL or STORE_URL needs the right one",
 }
 
 
@@ -55,12 +41,17 @@ class FieldErrorShown(BaseModel):
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
-    field: str
+    field: Annotated[str, Field(min_length=1)]
     detail: str
 
 
 class ProblemShown(BaseModel):
-    """An error (RFC 9457)."""
+    """An error (RFC 9457).
+
+    `type` is `about:blank`, or one of `urn:stop-press:unknown-push-service` and
+    `urn:stop-press:ended-subscription`, for which a page has words of its own. `alert` is the alert
+    that a conflict is about.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -69,6 +60,7 @@ class ProblemShown(BaseModel):
     status: int
     detail: str
     errors: list[FieldErrorShown] = Field(default=[])
+    alert: str = Field(default="")
 
 
 class Problem(HTTPException):
@@ -81,9 +73,13 @@ class Problem(HTTPException):
         *,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        kind: str = "",
+        alert: int | None = None,
     ) -> None:
         super().__init__(description=detail)
         self.code = status
+        self.kind = kind
+        self.alert = alert
         self.errors = list(errors[:_MOST_ERRORS])
         self.headers = headers or {}
 
@@ -113,25 +109,24 @@ def respond(error: HTTPException) -> SansIOResponse | HTTPException:
     if isinstance(response, Response) and response.mimetype != CONTENT_TYPE:
         status = response.status_code
         detail = error.description if isinstance(error, Problem) else _DETAILS.get(status)
+        kind = error.kind if isinstance(error, Problem) else ""
         document = ProblemShown(
-            type="about:blank",
+            type=f"urn:stop-press:{kind}" if kind else "about:blank",
             title=response.status.partition(" ")[2].capitalize(),
             status=status,
             detail=detail or error.description or error.name,
         )
         if isinstance(error, Problem) and error.errors:
             document.errors = [FieldErrorShown.model_validate(row) for row in error.errors]
+        if isinstance(error, Problem) and error.alert is not None:
+            document.alert = str(error.alert)
         response.data = document.model_dump_json(exclude_unset=True)
         response.content_type = CONTENT_TYPE
     return response
 
 
 def _store_refuses(error: RedisError) -> SansIOResponse | HTTPException:
-    message = f"{type(error).__name__} {error}"
-    detail = next((why for part, why in _STORE.items() if part in message), None)
-    if detail is None and isinstance(error, ConnectionError | TimeoutError):
-        detail = "cannot be reached. Try again in a moment"
-    detail = f"The store (Redis) {detail or 'reports an error. Its own log says which'}."
+    detail = f"The store (Redis) {reason(error)}."
     # Without Redis' message, which may repeat what was to be stored.
     current_app.logger.error("%s: %s %s", request.endpoint, type(error).__name__, detail)
     return respond(Problem(503, detail, headers={"Retry-After": "5"}))

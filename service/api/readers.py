@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -14,6 +13,7 @@ from service.api.rate_limits import bearer_token, per_address, per_token
 from service.api.reader_requests import ChangedPreferences, NewReceipts, NewSubscription
 from service.api.responses import AlertShown, Credentials, QuietHoursShown, TopicShown
 from service.current import runtime
+from service.model import clock
 from service.model.keys import b64url
 from service.model.notifications import Notification
 from service.model.preferences import Preferences, Quiet
@@ -60,7 +60,7 @@ def site() -> tuple[responses.Site, dict[str, str]]:
     # Not for long: with a key that is no longer ours a browser would subscribe in vain.
     headers = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
     config, defaults = runtime().config, runtime().config.defaults
-    topics = runtime().topics.all().values()
+    topics = runtime().topics.known().values()
     return responses.Site(
         name=config.site_name,
         vapid_public_key=runtime().keys.current,
@@ -133,7 +133,7 @@ def unsubscribe(reader: Subscription) -> None:
 @call(by=READER, gives={200: responses.Missed}, rates=(per_address(300), per_token(30)))
 def missed(reader: Subscription) -> responses.Missed:
     """List the last alerts to audiences that this reader belongs to now."""
-    return responses.Missed(alerts=_alerts(runtime().history.missed(reader)))
+    return responses.Missed(alerts=_alerts(runtime().alert_history.missed(reader)))
 
 
 @bp.post("/subscriptions/<id>/test")
@@ -148,7 +148,7 @@ def send_test(reader: Subscription) -> responses.TestSent:
 @call(by=READER, gives={200: responses.Export}, rates=(per_address(30), per_token(10)))
 def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
     """Give a reader everything that is stored about them, as a file."""
-    history = runtime().history
+    history = runtime().alert_history
     everything = responses.Export(
         **_preferences(reader),
         left_to_the_newsroom=_left_to_the_newsroom(reader.preferences),
@@ -189,7 +189,7 @@ def _credentials(subscription: Subscription) -> dict[str, Any]:
 def _preferences(reader: Subscription) -> dict[str, Any]:
     """Return what holds for a reader: the reader's own choice, else the newsroom's default."""
     defaults, preferences = runtime().config.defaults, reader.preferences
-    paused = preferences.paused_until > time.time()
+    paused = preferences.paused_until > clock.time()
     return {
         "id": str(reader.id),
         "topics": sorted(reader.topics),

@@ -7,9 +7,10 @@ from redis import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.main import settings
+from service.cli.main import open_runtime, settings
 from service.config import ConfigError
 from service.domain.keys import KeyRefusal, KeyUse
+from service.domain.store_errors import in_one_line
 from service.model.keys import VapidKey, b64url
 from service.runtime import Runtime
 
@@ -32,20 +33,20 @@ def backup() -> None:
         raise ConfigError("SECRET_KEY: not set")
     if not config.vapid_private_key:
         raise ConfigError("VAPID_PRIVATE_KEY: not set")
-    click.echo(f"SECRET_KEY={config.secret_key}")
+    click.echo(f"SECRET_KEY={','.join(config.secret_key)}")
     click.echo(f"VAPID_PRIVATE_KEY={','.join(key.text for key in config.vapid_private_key)}")
     # The keys are printed by now, even if Redis does not answer.
     try:
         Runtime.open(config).keys.note_backup()
     except (ConfigError, RedisError) as error:
-        why = error if isinstance(error, ConfigError) else "Redis does not answer"
+        why = error if isinstance(error, ConfigError) else in_one_line(error)
         click.echo(f"stoppress: the backup was printed, but not recorded: {why}", err=True)
 
 
 @keys.command("list")
 def list_keys() -> None:
     """List the VAPID keys and how many readers depend on each."""
-    runtime = Runtime.open(settings())
+    runtime = open_runtime()
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("public key", no_wrap=True)
     table.add_column("readers", justify="right")
@@ -66,7 +67,7 @@ def _status(use: KeyUse) -> str:
 @click.argument("public_key")
 def retire(public_key: str) -> None:
     """Retire a key on which no reader depends; PUBLIC_KEY as `keys list` shows it."""
-    runtime = Runtime.open(settings())
+    runtime = open_runtime()
     try:
         use = runtime.keys.retire(public_key.rstrip("…"))
     except KeyRefusal as error:

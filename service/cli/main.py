@@ -11,22 +11,36 @@ import click
 from redis import RedisError
 
 from service.config import Config, ConfigError
+from service.domain.store_errors import Loading, in_one_line
 from service.local import redis_server
+from service.local.faults import unexpected
 from service.local.secrets_file import read_secrets
+from service.runtime import Runtime
+from service.store import COMMAND
 
 
 class _Commands(click.Group):
-    """Prints one line for a wrong setting (exit code 2) or a Redis that does not answer (1)."""
+    """Prints one line for a wrong setting (exit code 2) or another fault (1), never a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ConfigError as error:
-            click.echo(f"stoppress: {error}", err=True)
-            ctx.exit(2)
-        except RedisError as error:
-            click.echo(f"stoppress: Redis: {error}", err=True)
-            ctx.exit(1)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own
+        except Exception as error:
+            click.echo(f"stoppress: {_what_is_wrong(error)}", err=True)
+            sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if isinstance(error, ConfigError):
+        return str(error)
+    if isinstance(error, RedisError):
+        return in_one_line(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or type(error).__name__}"
+    return unexpected(error)
 
 
 @click.group(cls=_Commands)
@@ -52,6 +66,11 @@ def environment() -> dict[str, str]:
     if not config.redis_url and (url := redis_server.running_url(config.data_dir)):
         kept["REDIS_URL"] = url
     return with_environment(kept)
+
+
+def open_runtime() -> Runtime:
+    """Open this installation for a command, which waits only for a Redis that is loading."""
+    return Runtime.start(settings(), "stoppress", COMMAND, wait_for=Loading)
 
 
 def settings() -> Config:

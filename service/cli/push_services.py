@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.main import settings
+from service.cli.main import open_runtime
+from service.domain.unknown_values import KINDS
+from service.model import clock
 from service.model.spans import span
 from service.runtime import Runtime
 from service.store.push_services import Rest
@@ -21,12 +22,12 @@ def services(ctx: click.Context) -> None:
     """Show push services that rest, limit us, or report too many gone."""
     if ctx.invoked_subcommand is not None:
         return
-    now = time.time()
+    now = clock.time()
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("push service", no_wrap=True)
     table.add_column("for", no_wrap=True)
     table.add_column("status", overflow="fold")  # never shorten an address
-    for origin, since, status in sorted(_statuses(Runtime.open(settings()), now)):
+    for origin, since, status in sorted(_statuses(open_runtime(), now)):
         table.add_row(origin, span(now - since), status)
     if table.row_count:
         Console(highlight=False).print(table)
@@ -53,11 +54,28 @@ def _rest(rest: Rest, now: float) -> str:
 
 
 @services.command()
+def unknown() -> None:
+    """List what readers' browsers named and we do not know, above all push services."""
+    values = open_runtime().unknown_values
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("unknown")
+    table.add_column("named by a browser", overflow="fold")
+    table.add_column("times", justify="right")
+    for kind in KINDS:
+        for value, times in values.counts(kind).items():
+            table.add_row(kind, value, f"{times:,}")
+    if table.row_count:
+        Console(highlight=False).print(table)
+    else:
+        click.echo("Nothing in the last 30 days.")
+
+
+@services.command()
 @click.argument("origin")
 def release(origin: str) -> None:
     """Send to ORIGIN again at once, whatever it answered before."""
     origin = origin.rstrip("/")
-    if not Runtime.open(settings()).push_services.release(origin):
+    if not open_runtime().push_services.release(origin):
         raise click.ClickException(
             f"{origin} neither rests nor limits us; stoppress services lists those that do"
         )

@@ -24,6 +24,8 @@ from service.local.secrets_file import make_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.notifications import Topic
 from service.runtime import Runtime
+from service.store import COMMAND
+from service.store.connection import AT_ONCE
 
 # Seconds that web, workers and clock have to start; they need two on two slow cores.
 READY_WITHIN = 60
@@ -38,7 +40,8 @@ def web_argv(config: Config) -> list[str]:
     options = {
         "config": "python:service.preload",
         "worker-class": "gthread",
-        "threads": "4",  # decision 15
+        # Decision 15. All but one may wait for Redis; it serves what needs no Redis.
+        "threads": str(AT_ONCE + 1),
         "workers": str(config.web_concurrency),
         "bind": f"{_host(config.bind)}:{config.port}",
         "graceful-timeout": "20",  # seconds; our supervisor and systemd wait longer
@@ -47,7 +50,7 @@ def web_argv(config: Config) -> list[str]:
         "forwarded-allow-ips": "",
     }
     return [
-        *(sys.executable, "-m", "gunicorn", "service.app:create_app()"),
+        *(sys.executable, "-m", "gunicorn", "service.app:serve()"),
         "--no-control-socket",  # a file that all installations of one user would share
         *(f"--{name}={value}" for name, value in options.items()),
     ]
@@ -57,10 +60,10 @@ _WORKER_ARGV = [sys.executable, "-m", "workers.worker"]
 _CLOCK_ARGV = [sys.executable, "-m", "workers.clock"]
 
 
-def _checked_environment() -> dict[str, str]:
-    """Return `environment()` after checking that a process can start in it; `ConfigError`."""
+def _checked_environment(process: str) -> dict[str, str]:
+    """Return `environment()` once a `process` can start in it; `ConfigError`."""
     environ = environment()
-    Runtime.open(Config.read(environ), patient=True)
+    Runtime.start(Config.read(environ), process, COMMAND)
     return environ
 
 
@@ -76,7 +79,7 @@ def become(argv: list[str], environ: Mapping[str, str]) -> None:
 @click.command()
 def web() -> None:
     """Serve readers' browsers, editors and the API."""
-    environ = _checked_environment()
+    environ = _checked_environment("web")
     become(web_argv(Config.read(environ)), environ)
 
 
@@ -84,7 +87,7 @@ def web() -> None:
 @click.option("-n", "number", type=click.IntRange(1, 256), help="Default: WORKER_CONCURRENCY.")
 def worker(number: int | None) -> None:
     """Send alerts to the push services."""
-    environ = _checked_environment()
+    environ = _checked_environment("worker")
     number = number or Config.read(environ).worker_concurrency
     if number == 1:
         become(_WORKER_ARGV, environ)
@@ -96,7 +99,7 @@ def worker(number: int | None) -> None:
 @click.command()
 def clock() -> None:
     """Start scheduled alerts, and hand on the work of dead workers."""
-    become(_CLOCK_ARGV, _checked_environment())
+    become(_CLOCK_ARGV, _checked_environment("clock"))
 
 
 # Everything on this machine ---------------------------------------------------------------------
@@ -110,10 +113,10 @@ def up() -> None:
         redis = None
         if not config.redis_url:
             redis = stack.enter_context(redis_server.embedded_redis(config.data_dir))
-        elif not redis_server.answers(config.redis_url):
-            raise ConfigError("REDIS_URL: no Redis answers there")
         check_port(config)
         environ = with_environment(make_secrets(config.data_dir))
+        if config.redis_url:  # wait for it while Ctrl-C still ends this process
+            Runtime.start(Config.read(environ), "up", COMMAND)
         supervisor = stack.enter_context(Supervisor())
         if redis:
             environ["REDIS_URL"] = redis.url
@@ -123,8 +126,10 @@ def up() -> None:
             config
         )  # fail here in one line, instead of a traceback from each process
         _first_topics(runtime)
+        # Before the workers compare: these are the settings of web from now on.
+        runtime.store.processes.note_web(config.shared)
         _start_processes(supervisor, config, environ)
-        _print_banner(config, runtime.editors.signin_link())
+        _print_banner(config, runtime.editors.first_link())
         supervisor.run()
 
 
@@ -199,11 +204,14 @@ def is_ready(config: Config) -> bool:
         connection.close()
 
 
-def _print_banner(config: Config, link: str) -> None:
-    """Print the links, where the data is, and which settings a real site still needs."""
+def _print_banner(config: Config, first_link: str | None) -> None:
+    """Print the links, where the data is, and which settings a real site still needs.
+
+    The sign-in link is only for the first editor: it ends in logs that others read.
+    """
     rows = [
         ("Start here", config.public_url),
-        ("Sign in once", link),
+        ("Sign in once", first_link) if first_link else ("Sign in", f"{config.public_url}/desk/"),
         ("Data and keys", str(config.data_dir)),
     ]
     needed = {
@@ -223,5 +231,7 @@ def _print_banner(config: Config, link: str) -> None:
     console.print(rule)
     if missing:
         console.print(Text(f"Set before you use it on a real site: {', '.join(missing)}.", "dim"))
+    if not first_link:
+        console.print(Text("A new sign-in link for an editor: stoppress editor add EMAIL", "dim"))
     console.print(Text("Ctrl-C stops everything.", "dim"))
     console.print()

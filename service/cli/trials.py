@@ -20,6 +20,7 @@ from service.cli.main import settings
 from service.cli.run import FIRST_TOPICS, READY_WITHIN, become, check_port, is_ready
 from service.config import Config, ConfigError
 from service.local import pretend_readers, rehearsal
+from service.local.secrets_file import using
 from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.endpoints import EndpointPolicy
 from service.runtime import Runtime
@@ -75,9 +76,11 @@ def _pretend_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     try:
         origins = Config.read({"PUSH_SERVICES": " ".join(origins)}).push_services
     except ConfigError:
+        origins = ("*",)
+    if any("*" in origin for origin in origins):
         raise click.BadParameter(
             "must be an origin such as https://127.0.0.1:8443", param_hint="--origin"
-        ) from None
+        )
     if real := [origin for origin in origins if EndpointPolicy().allows(origin)]:
         raise click.BadParameter(
             f"{real[0]} is a real push service; the next alert would send it a message for each"
@@ -103,6 +106,8 @@ def rehearse(number: int) -> None:
     if not os.environ.get("PORT", "").strip():
         config = replace(config, port=_free_port(config))
     check_port(config)
+    with using(config.data_dir):
+        config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if rehearsal.find(config.data_dir):
         raise click.ClickException("a rehearsal is running already; end it first")
     with Supervisor() as supervisor:
@@ -152,7 +157,7 @@ def _open_desk(supervisor: Supervisor, config: Config, number: int) -> None:
     supervisor.start(Child("web", [sys.executable, "-m", "service.cli", "web"], environ))
     config = Config.read(environ)
     supervisor.wait(lambda: is_ready(config), timeout=READY_WITHIN)
-    link = Runtime.open(config).editors.signin_link()
+    link = Runtime.open(config).editors.first_link() or f"{config.public_url}/desk/"
     title = f" rehearsal with {number:,} pretend readers"
     minutes = rehearsal.LONGEST // 60
     console = Console(highlight=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from service.desk.words import SERVICES, describe
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
 from service.domain.waves import HeldSummary
+from service.model import clock
 from service.model.notifications import Audience, Notification
 
 _PAGE = 30  # alerts on one page of the list
@@ -34,7 +34,7 @@ def report_of(notification: Notification, *, receipts: bool = True) -> Report:
             if receipts
             else {}
         ),
-        now=time.time(),
+        now=clock.time(),
         slowing=runtime().push_services.slowing(notification) if receipts else [],
         held=publishing.held(notification) if notification.finished_at else HeldSummary(),
     )
@@ -146,13 +146,13 @@ def _conflict(conflict: Conflict) -> ResponseReturnValue:
 
 @bp.post("/gone/confirm")
 def confirm_gone() -> ResponseReturnValue:
-    """Delete the readers whom a push service calls gone."""
+    """Delete the readers that a push service reports as gone."""
     return _decide(runtime().gone.confirm)
 
 
 @bp.post("/gone/take-back")
 def take_back() -> ResponseReturnValue:
-    """Keep the readers whom a push service calls gone."""
+    """Keep the readers that a push service reports as gone."""
     return _decide(runtime().gone.take_back)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,8 +19,15 @@ from service.desk.blueprint import bp
 from service.desk.correcting import correction_page
 from service.desk.forms import CorrectionForm, Form, read_nonce, spreads
 from service.desk.session import signed_in
-from service.domain.publishing import Conflict, Idempotency, KeyReused, UnknownNotification
+from service.domain.publishing import (
+    Conflict,
+    Idempotency,
+    KeyReused,
+    PlanDeleted,
+    UnknownNotification,
+)
 from service.domain.stories import RunningStory
+from service.model import clock
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, State
 
 _USED = (
@@ -81,6 +87,8 @@ def send() -> ResponseReturnValue:
             )
     except KeyReused:
         return _compose(form, notice=_USED), 409
+    except PlanDeleted:
+        return _compose(form, notice=_ENDED), 409
     return redirect(url_for("desk.alert", id=published.id), 303)
 
 
@@ -210,7 +218,7 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
     checked = _check(form, before)
     if not isinstance(checked, CheckedAlert):
         return _compose(form, nonce=nonce, before=before, errors=checked), 422
-    now = time.time()
+    now = clock.time()
     story = _running(checked.audience.story)
     # A story that is not running has no followers to mention.
     known = checked.audience if story else replace(checked.audience, story="")
@@ -244,7 +252,7 @@ def _compose(
 ) -> str:
     return render_template(
         "desk/compose.html",
-        form=form,
+        form=replace(form, zone=form.zone or "UTC"),
         nonce=nonce or secrets.token_urlsafe(16),
         before=before,
         exceptions=before and describe_audience(before.audience),

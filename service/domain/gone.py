@@ -1,4 +1,4 @@
-"""Readers whom a push service reports as gone.
+"""Readers that a push service reports as gone.
 
 404 and 410 take a reader out of every audience at once. The record is deleted a minute later. But
 if a push service reports very many readers as gone within a minute, it may itself be at fault:
@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
+from service.model import clock
 from service.model.endpoints import origin_of
 from service.store import Store
 from service.store.gone import GoneRow
@@ -57,7 +58,7 @@ class Gone:
 
     def confirm(self, origin: str) -> None:
         """Decide that the readers of a push service are gone: their records are deleted soon."""
-        self._store.push_services.believe(origin, time.time())
+        self._store.push_services.believe(origin, clock.time())
         for one in self._waiting_of(origin):
             self._store.gone.confirm(one)
 
@@ -65,7 +66,7 @@ class Gone:
         """Decide that a push service was wrong: its readers belong to audiences again."""
         for one in self._waiting_of(origin):
             self._store.gone.take_back(one)
-        self._store.push_services.believe(origin, time.time())
+        self._store.push_services.believe(origin, clock.time())
 
     def _doubt(self, now: float) -> None:
         answers: Counter[str] = Counter()

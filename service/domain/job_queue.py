@@ -6,19 +6,25 @@ nothing.
 
 from __future__ import annotations
 
-import time
-from typing import cast
-
-from redis import Redis
+from redis import Redis, ResponseError
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
-from rq.utils import utcparse
 
 from service.model.retention import FAILED_JOB_KEPT
 
 QUEUE = "stoppress"
+JOB = "workers.jobs.send"  # the only one that a worker takes
 _SILENT = 20.0  # seconds without a heartbeat after which a worker counts as dead
 _JOB_TIMEOUT = 600  # seconds; a job ends by itself long before
+
+
+def note_alive(pipe: Redis, worker: str) -> None:
+    """Note that the worker with this key is alive; Redis' clock decides for how long."""
+    pipe.set(_alive(worker), "", px=int(_SILENT * 1000))
+
+
+def _alive(worker: str) -> str:
+    return f"stoppress:alive:{worker}"
 
 
 class JobQueue:
@@ -34,7 +40,7 @@ class JobQueue:
         workers = max(1, Worker.count(queue=self._queue))
         for _ in range(min(work, workers) - self.queued()):
             self._queue.enqueue(
-                "workers.jobs.send",
+                JOB,
                 at_front=at_front,
                 job_timeout=_JOB_TIMEOUT,
                 result_ttl=0,
@@ -45,10 +51,17 @@ class JobQueue:
         """Return how many workers gave a heartbeat lately."""
         with self._queue.connection.pipeline(transaction=False) as pipe:
             for key in Worker.all_keys(queue=self._queue):
-                pipe.hget(key, "last_heartbeat")
-            rows = cast("list[bytes | None]", pipe.execute())
-        since = time.time() - _SILENT
-        return sum(utcparse(row.decode()).timestamp() > since for row in rows if row)
+                pipe.exists(_alive(key))
+            return sum(pipe.execute())
+
+    def server(self) -> str:
+        """Return the id of the queue's Redis, and notice if it is a replica by now."""
+        redis = self._queue.connection
+        redis.set("stoppress:written", "", px=1)
+        try:
+            return str(redis.info("server")["run_id"])
+        except (ResponseError, KeyError):
+            return ""  # some services do not tell
 
     def queued(self) -> int:
         """Return how many jobs wait for a worker."""

@@ -6,11 +6,11 @@ workers call it when they have finished something, and the clock calls it every 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from service.domain.job_queue import JobQueue
 from service.domain.push_services import UNDER_WAY
+from service.model import clock
 from service.model.notifications import Batch, Notification, Outcome, State
 from service.store import Store
 from service.store.batches import Look
@@ -23,8 +23,8 @@ _LATE = 5.0
 _TO_SPARE = 5.0  # seconds between the last batch of a spread send and its deadline
 
 
-class Dispatch:
-    """What workers and the clock do with notifications that are sent."""
+class Planning:
+    """Lays out the batches of a notification, finds due ones, and finishes it when none is left."""
 
     def __init__(self, store: Store, jobs: JobQueue) -> None:
         self._store = store
@@ -52,7 +52,7 @@ class Dispatch:
 
     def _is_settled(self, correction: Notification, root: Notification) -> bool:
         started = correction.started_at or correction.created_at
-        if time.time() > started + UNDER_WAY:
+        if clock.time() > started + UNDER_WAY:
             return True
         active = self._store.notifications.all(self._store.notifications.active())
         return root.finished_at is not None and not any(one.wave for one in active)
@@ -65,7 +65,7 @@ class Dispatch:
             notification = self._store.notifications.get(id)
             if notification is None or notification.state is not State.SENDING:
                 continue
-            if time.time() > notification.last_start:
+            if clock.time() > notification.last_start:
                 continue  # `advance` counts the recipients that are left as expired
             if notification.spread_minutes:
                 self._keep_even(notification)
@@ -92,7 +92,7 @@ class Dispatch:
             return
         looks = self._looks(id)
         stopped = notification.state is State.CANCELLED
-        expired = time.time() > notification.last_start
+        expired = clock.time() > notification.last_start
         undone = Outcome.CANCELLED if stopped else Outcome.EXPIRED if expired else None
         if undone or all(look.planned for look in looks.values()):
             if expired and not stopped:
@@ -132,13 +132,13 @@ class Dispatch:
             missed = progress.of(Outcome.EXPIRED) and not progress.of(Outcome.ACCEPTED)
             state = State.EXPIRED if missed else State.SENT
         id = notification.id
-        if self._store.notifications.finish(id, state, time.time(), progress, history):
+        if self._store.notifications.finish(id, state, clock.time(), progress, history):
             self._store.outcomes.forget(id)
 
 
 def _time_left_ms(notification: Notification) -> int:
     """Return the ms within which all batches of a spread send must be due."""
-    return max(0, int((notification.last_start - _TO_SPARE - time.time()) * 1000))
+    return max(0, int((notification.last_start - _TO_SPARE - clock.time()) * 1000))
 
 
 def cut(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from service.domain.job_queue import JobQueue
-from service.domain.planning import Dispatch
+from service.domain.planning import Planning
 from service.domain.receipts import reporting
 from service.domain.waves import HeldSummary, held_summary
+from service.model import clock
 from service.model.clocks import QUARTER
 from service.model.languages import texts
 from service.model.notifications import (
@@ -40,11 +41,19 @@ class UnknownNotification(Exception):
 
 
 class Conflict(Exception):
-    """The alert's state does not allow what is asked; the message says why."""
+    """The state of an alert does not allow what is asked; the message says why."""
+
+    def __init__(self, id: int, message: str) -> None:
+        super().__init__(message)
+        self.id = id
 
 
 class KeyReused(Conflict):
     """An idempotency key that was used before with another body."""
+
+
+class PlanDeleted(Exception):
+    """The alert of this idempotency key was deleted before it was sent (decision 54)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,8 @@ class Published:
     id: int
     recipients: int  # browsers in the audience at this moment
     state: State = State.SENDING
+    # Field and sentence of each: what the publisher should know of the texts as readers see them.
+    warnings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +89,9 @@ class Idempotency:
 class Publishing:
     """What the desk, the API and the clock do with notifications."""
 
-    def __init__(self, store: Store, dispatch: Dispatch, jobs: JobQueue) -> None:
+    def __init__(self, store: Store, planning: Planning, jobs: JobQueue) -> None:
         self._store = store
-        self._dispatch = dispatch
+        self._planning = planning
         self._jobs = jobs
 
     def publish(
@@ -93,11 +104,13 @@ class Publishing:
         send_at: SendAt | None = None,
         draft: bool = False,
         idempotency: Idempotency | None = None,
+        warnings: tuple[tuple[str, str], ...] = (),
     ) -> Published:
         """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
         `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
-        for. `KeyReused` for an idempotency key that came before with another body.
+        for. `KeyReused` for an idempotency key that came before with another body, `PlanDeleted`
+        for one whose alert was deleted. `warnings` belong to the response.
         """
         if (before := self.earlier_response(idempotency)) is not None:
             return before
@@ -113,20 +126,34 @@ class Publishing:
             send_at=send_at,
             reporting=reporting(recipients),
         )
-        published = Published(notification.id, recipients, notification.state)
+        published = Published(notification.id, recipients, notification.state, warnings)
         record = _record(published, idempotency)
         earlier = self._store.notifications.publish(notification, record)
         if earlier is not None and idempotency is not None:
-            return _same_response(earlier, idempotency)
+            return self._same_response(earlier, idempotency)
         self._wake(notification)
         return published
 
     def earlier_response(self, idempotency: Idempotency | None) -> Published | None:
-        """Return the response to the same request before, if there was one; `KeyReused`."""
+        """Return the response to the same request before, if there was one.
+
+        `KeyReused` if that had another body, `PlanDeleted` if its alert was deleted.
+        """
         if idempotency is None:
             return None
         before = self._store.notifications.remembered(idempotency.digest)
-        return None if before is None else _same_response(before, idempotency)
+        return None if before is None else self._same_response(before, idempotency)
+
+    def _same_response(self, before: dict[str, Any], idempotency: Idempotency) -> Published:
+        id = int(before["id"])
+        if self._store.notifications.state(id) is None:
+            raise PlanDeleted
+        if before["body"] != idempotency.body_digest:
+            raise KeyReused(
+                id, f"This Idempotency-Key was used before with another body, for alert {id}."
+            )
+        warnings = tuple((field, words) for field, words in before.get("warnings", ()))
+        return Published(id, int(before["recipients"]), State(before["state"]), warnings)
 
     def _wake(self, notification: Notification) -> None:
         if notification.state is State.SENDING:
@@ -145,7 +172,7 @@ class Publishing:
         """Return a draft or a scheduled notification; `Conflict` if it was sent."""
         found = self.get(id)
         if not found.planned:
-            raise Conflict(f"This alert is {found.state.value}; it can only be corrected now.")
+            raise Conflict(id, f"This alert is {found.state.value}; it can only be corrected now.")
         return found
 
     def change(
@@ -176,7 +203,8 @@ class Publishing:
         published = Published(after.id, recipients, after.state)
         if not self._store.notifications.change(before, after, _now()):
             self.to_change(before.id)
-            raise Conflict("Another editor has changed this alert meanwhile. Look at it again.")
+            detail = "Another editor has changed this alert meanwhile. Look at it again."
+            raise Conflict(before.id, detail)
         self._wake(after)
         return published
 
@@ -189,7 +217,8 @@ class Publishing:
         """Delete a draft or a scheduled notification; `Conflict` if it was sent."""
         if not self._store.notifications.remove(id):
             found = self.get(id)
-            raise Conflict(f"This alert is {found.state.value}; only an unsent one can be deleted.")
+            detail = f"This alert is {found.state.value}; only an unsent one can be deleted."
+            raise Conflict(id, detail)
 
     def send_due(self) -> None:
         """Send the scheduled notifications that are due, each once: what the clock does."""
@@ -259,13 +288,13 @@ class Publishing:
         if one.state is State.SCHEDULED:
             cancelled = dataclasses.replace(one, state=State.CANCELLED)
             if self._store.notifications.change(one, cancelled, _now()):
-                self._dispatch.advance(id)
+                self._planning.advance(id)
                 return
         try:
             self._move(id, State.CANCELLED, self._stoppable(one), "cancelled")
         finally:  # also if an earlier call was cut off here, which makes this one a conflict
             self._cancel_corrections(id)
-        self._dispatch.advance(id)
+        self._planning.advance(id)
 
     def _cancel_corrections(self, id: int) -> None:
         root = self.get(id)
@@ -288,13 +317,14 @@ class Publishing:
     def resume(self, id: int) -> None:
         """Go on with a paused notification."""
         self._move(id, State.SENDING, [State.PAUSED], "resumed")
-        self._dispatch.advance(id)
+        self._planning.advance(id)
 
     def _move(self, id: int, to: State, possible: list[State], done: str) -> None:
         if not self._store.notifications.move(id, to, possible_from=possible):
             found = self.get(id)
             already = "already " if found.over or found.state is to else ""
-            raise Conflict(f"This alert is {already}{found.state.value}; it cannot be {done}.")
+            detail = f"This alert is {already}{found.state.value}; it cannot be {done}."
+            raise Conflict(id, detail)
 
     def correct(
         self,
@@ -307,6 +337,7 @@ class Publishing:
         by: str,
         idempotency: Idempotency | None = None,
         check: Callable[[Notification], None] = lambda _root: None,
+        warnings: tuple[tuple[str, str], ...] = (),
     ) -> Published:
         """Correct the text of a notification; None leaves a part of it unchanged.
 
@@ -323,18 +354,13 @@ class Publishing:
             reached = self.reached(root)
             if root.over and not (reached or self.held(root).waiting):
                 raise Conflict(
+                    root.id,
                     "Nobody has this alert on screen: it reached nobody, or that was more than"
-                    " seven days ago. Publish a new alert instead."
+                    " seven days ago. Publish a new alert instead.",
                 )
-            text = root.text
             correction = Notification(
                 id=self._store.notifications.new_id(),
-                content=dataclasses.replace(
-                    text,
-                    title=text.title if title is None else title,
-                    body=text.body if body is None else body,
-                    url=text.url if url is None else url,
-                ),
+                content=_changed(root.text, title=title, body=body, url=url),
                 audience=root.audience,
                 state=State.SENDING if replace else State.SENT,
                 created_at=_now(),
@@ -342,11 +368,13 @@ class Publishing:
                 corrects=root.id,
                 reporting=reporting(reached),
             )
-            published = Published(correction.id, reached if replace else 0, correction.state)
+            published = Published(
+                correction.id, reached if replace else 0, correction.state, warnings
+            )
             record = _record(published, idempotency)
             stored = self._store.notifications.correct(root, correction, record)
             if isinstance(stored, dict) and idempotency is not None:
-                return _same_response(stored, idempotency)
+                return self._same_response(stored, idempotency)
             if stored:
                 break
         self._wake(correction)
@@ -361,23 +389,32 @@ class Publishing:
         one = self.get(id)
         root = one if one.corrects is None else self.get(one.corrects)
         if root.planned:
-            raise Conflict(f"This alert is {root.state.value}: change it instead of correcting it.")
+            detail = f"This alert is {root.state.value}: change it instead of correcting it."
+            raise Conflict(root.id, detail)
         if root.wave:
-            raise Conflict("This is a wave of held alerts: correct the alerts themselves.")
+            detail = "This is a wave of held alerts: correct the alerts themselves."
+            raise Conflict(root.id, detail)
         if root.audience.subscription is not None:
-            raise Conflict("This was a test to one browser: there is nothing to correct.")
+            detail = "This was a test to one browser: there is nothing to correct."
+            raise Conflict(root.id, detail)
         return root
 
 
 def _now() -> float:
     """Return the time to the millisecond, rounded down, as it is stored and shown."""
-    return int(time.time() * 1000) / 1000
+    return int(clock.time() * 1000) / 1000
 
 
 def _state(send_at: SendAt | None, draft: bool) -> State:
     if draft:
         return State.DRAFT
     return State.SCHEDULED if send_at is not None else State.SENDING
+
+
+def _changed(text: Content, **parts: str | None) -> Content:
+    """Return the text with these parts changed; None leaves a part as it is."""
+    changes: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
+    return dataclasses.replace(text, **changes)
 
 
 def _record(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
@@ -388,13 +425,6 @@ def _record(published: Published, idempotency: Idempotency | None) -> Idempotenc
         "recipients": published.recipients,
         "state": published.state.value,
         "body": idempotency.body_digest,
+        "warnings": published.warnings,
     }
     return IdempotencyRecord(idempotency.digest, response, IDEMPOTENCY_KEPT)
-
-
-def _same_response(before: dict[str, object], idempotency: Idempotency) -> Published:
-    if before["body"] != idempotency.body_digest:
-        raise KeyReused("This Idempotency-Key was used before, with another body.")
-    return Published(
-        int(str(before["id"])), int(str(before["recipients"])), State(str(before["state"]))
-    )

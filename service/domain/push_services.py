@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from service.model import clock
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.notifications import Notification
 from service.model.retention import PACE_KEPT
@@ -51,11 +51,11 @@ class PushServices:
 
     def release(self, origin: str) -> bool:
         """End the rest and the pace of a push service; False if it had neither."""
-        return self._services.release(origin, time.time())
+        return self._services.release(origin, clock.time())
 
     def slowing(self, notification: Notification) -> list[SlowService]:
         """Return the push services that keep readers of a notification waiting now."""
-        now = time.time()
+        now = clock.time()
         paced, resting = self.paced(), self.resting()
         slow = paced.keys() | resting.keys()
         if notification.over or not slow:
@@ -94,7 +94,7 @@ class PushServices:
     def answers_in_a_minute(self, origin: str) -> int:
         """Return how many recipients at an origin have got their outcome in the last minute."""
         bases = self._bases(origin)
-        answers = self._store.gone.responses(time.time()).items()
+        answers = self._store.gone.responses(clock.time()).items()
         return sum(n for base, (n, _) in answers if base in bases)
 
     def end_paces(self, now: float) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Set
+
+from redis import RedisError
 
 from service.model.notifications import Topic
 from service.store import Store
+
+_KEPT = 600.0  # seconds for which the topics are known without Redis
 
 
 class UnknownTopic(Exception):
@@ -18,10 +23,20 @@ class Topics:
     def __init__(self, store: Store) -> None:
         self._topics = store.topics
         self._subscriptions = store.subscriptions
+        self._known: tuple[float, dict[str, Topic]] | None = None  # and when they were read
 
     def all(self) -> dict[str, Topic]:
         """Return the topics by slug, the oldest first."""
         return self._topics.all()
+
+    def known(self) -> dict[str, Topic]:
+        """Return all topics, or those known last if Redis is away for less than ten minutes."""
+        try:
+            self._known = time.monotonic(), self.all()
+        except RedisError:
+            if self._known is None or time.monotonic() - self._known[0] > _KEPT:
+                raise
+        return self._known[1]
 
     def get(self, slug: str) -> Topic:
         """Return one topic; `UnknownTopic`."""

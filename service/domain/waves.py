@@ -90,16 +90,16 @@ def held_summary(store: Store, notification: Notification) -> HeldSummary:
         for one in store.notifications.all(store.notifications.active())
         if one.wave and one.state is not State.CANCELLED
     ]
-    brought = {id: (alone, together) for id, alone, together in notification.waves}
+    delivered = {id: (alone, together) for id, alone, together in notification.waves}
     for one in running:
         found = store.outcomes.progress(one.id).delivered.get(notification.id)
-        if found and one.id not in brought:
-            brought[one.id] = found
+        if found and one.id not in delivered:
+            delivered[one.id] = found
     ended = {
         one.id: (one.audience.waking or 0) * QUARTER
         for one in [*running, *store.notifications.all(id for id, _, _ in notification.waves)]
     }
-    waves = tuple(Wave(id, ended[id], *brought[id]) for id in sorted(brought))
+    waves = tuple(Wave(id, ended[id], *delivered[id]) for id in sorted(delivered))
     if notification.state is State.CANCELLED:
         return HeldSummary(waves=waves)
     quarters = {*store.held_alerts.pending(), *(one.audience.waking or 0 for one in running)}

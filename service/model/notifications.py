@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any
 
@@ -150,9 +150,14 @@ class Content:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Content:
-        """Read what `as_json` wrote."""
-        actions = tuple(Action(**action) for action in document["actions"])
-        return cls(**{**document, "actions": actions})
+        """Read what `as_json` wrote; leave out what only a newer release knows."""
+        actions = tuple(Action(**_known(Action, action)) for action in document["actions"])
+        return cls(**{**_known(cls, document), "actions": actions})
+
+
+def _known(kind: type[Action | Content], document: dict[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
 
 
 @dataclass(frozen=True, slots=True)

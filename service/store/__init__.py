@@ -19,16 +19,12 @@ writes nothing if it finds another; the caller then reads again.
 
 from __future__ import annotations
 
-from typing import Any
-
-from redis import Redis, RedisError
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.connection import Connection
-from redis.retry import Retry
+from redis import Redis
 
 from service.store.access import Access
 from service.store.audiences import Audiences
 from service.store.batches import Batches
+from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
 from service.store.conversion import convert
 from service.store.daily_counts import DailyCounts
 from service.store.gone import GoneRows
@@ -38,12 +34,25 @@ from service.store.names import Names
 from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
 from service.store.prepared_keys import PreparedKeys
+from service.store.processes import Processes
 from service.store.push_services import PushServices
 from service.store.recipients import Recipients
 from service.store.seeds import Seeds
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 from service.store.topics import Topics
+from service.store.unknown_values import UnknownValues
+
+__all__ = [
+    "COMMAND",
+    "COUNTER",
+    "PAGE",
+    "WORKER",
+    "LayoutError",
+    "Patience",
+    "Store",
+    "connect",
+]
 
 VERSION = 1  # of the layout of keys; conversion.py brings data of earlier releases up to date
 
@@ -52,55 +61,13 @@ class LayoutError(Exception):
     """A store that this code cannot use; the message says why in one line."""
 
 
-class _Client(Redis):
-    """Sends commands as redis-py does for half the CPU, without the bookkeeping of its pool.
-
-    A connection that Redis has closed meanwhile is noticed when it is used, and opened again.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._idle: list[Connection] = []
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send one command and return the response; `RedisError`."""
-        connection: Any
-        try:
-            connection = self._idle.pop()
-        except IndexError:  # before long there is one for each thread
-            connection = self.connection_pool.get_connection()
-
-        def call() -> Any:
-            connection.send_command(*args, **options)
-            return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
-
-        try:
-            return connection.retry.call_with_retry(call, lambda _: connection.disconnect())
-        except RedisError:
-            raise
-        except BaseException:  # the response may still come, and is for no other command
-            connection.disconnect()
-            raise
-        finally:
-            self._idle.append(connection)
-
-
-def connect(url: str, *, patient: bool = False) -> Redis:
-    """Return a client for `url`; a patient one waits for up to half a minute without Redis.
-
-    Workers and the clock are patient. A page rather reports the fault at once.
-    """
-    retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=2), 30 if patient else 1)
-    client = Redis if patient else _Client
-    return client.from_url(url, retry=retry, health_check_interval=15)
-
-
 class Store:
     """The store, one part for each concern; made once in each process, after it was forked."""
 
     def __init__(self, redis: Redis, partitions: int = 1) -> None:
         self.redis = redis
         self.installation = Installation(redis)
+        self.processes = Processes(redis)
         self.access = Access(redis)
         self.names = Names(redis)
         self.topics = Topics(redis)
@@ -117,6 +84,7 @@ class Store:
         self.outcomes = Outcomes(redis, partitions)
         self.held_alerts = HeldAlerts(redis, partitions)
         self.daily_counts = DailyCounts(redis)
+        self.unknown_values = UnknownValues(redis)
 
     def check_writable(self) -> None:
         """Raise `RedisError` if Redis takes no new data, by a write that allocates."""

@@ -71,6 +71,16 @@ def without(bits: bytes, others: bytes) -> int:
     return int.from_bytes(bits, "big") & ~int.from_bytes(others[:size].ljust(size, b"\0"), "big")
 
 
+def aligned(redis: Redis, keys: Sequence[str]) -> tuple[int, list[int]]:
+    """Return bitmaps as integers, cut or filled up to the bytes of the first, and those bytes."""
+    with redis.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.get(key)
+        rows = [row or b"" for row in cast("list[bytes | None]", pipe.execute())]
+    size = len(rows[0])
+    return size, [int.from_bytes(row[:size].ljust(size, b"\0"), "big") for row in rows]
+
+
 def numbers_in(bits: int, size: int, first: int) -> list[int]:
     """Return the set bits of a stretch of `size` bits; its first bit has the number `first`."""
     return [first + at for at, bit in enumerate(f"{bits:0{size}b}") if bit == "1"]

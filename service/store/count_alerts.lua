@@ -1,6 +1,6 @@
 -- Counts an alert for those readers who have had fewer than their limit on a date.
 --
--- KEYS: counts of the date, bitmap of readers for whom the alert is counted
+-- KEYS: counts of the date, bitmap of the readers with this alert in their count
 -- ARGV: numbers of the readers, packed; their limits, a byte each; seconds for which the counts are
 --   kept, and the bitmap
 -- Returns a byte for each reader: 1 if the alert is counted for them, now or before.

@@ -1,7 +1,7 @@
 """How many alerts each reader got on a date: four bits each, in a string for each date.
 
   day:<date>             the counts
-  n:<id>:counted:<date>  bitmap of readers for whom the notification is counted on that date
+  n:<id>:counted:<date>  bitmap of the readers with this alert in their count of the date
 
 An alert is counted before its message leaves, and taken back if the push service does not accept
 it, so that no reader gets more alerts than their limit. Asking again, after a kill or a lost
@@ -20,7 +20,7 @@ from service.store.bitmaps import pack_numbers
 from service.store.scripts import lua
 
 # KEYS: those of count_alerts. ARGV: numbers, packed; seconds for which the counts are kept. Counts
-# one less for each reader for whom the alert was counted. The first write frees.
+# one less for each reader with this alert in their count. The first write frees.
 _TAKE_BACK = """
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 for i = 1, #ARGV[1], 4 do

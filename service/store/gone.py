@@ -1,10 +1,10 @@
-"""Readers whose browsers a push service called gone (404 or 410).
+"""Readers that a push service reported as gone (404 or 410).
 
 They leave every audience at once, by their bit in `gone`. Their records are deleted later.
 
   farewell      sorted set: a `GoneRow` each, scored with when its records may be deleted (ms)
   held          set: rows of doubted push services, kept until a person decides
-  answers:<t>   hash: for ten seconds, base -> its responses, `<base> gone` -> how many said gone
+  answers:<t>   hash, kept ten seconds: base -> its responses, `<base> gone` -> how many were gone
   gone          bitmap of those readers
 
 The script that records outcomes adds the rows and the responses (outcomes.py).
@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 import struct
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
 
+from service.model import clock
 from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
 
@@ -71,7 +71,7 @@ class GoneRows:
         self._partitions = range(partitions)
 
     def responses(self, now: float) -> dict[int, tuple[int, int]]:
-        """Return by base: the responses of the last minute, and how many of them said gone."""
+        """Return by base: the responses of the last minute, and how many of them were gone."""
         found: dict[int, tuple[int, int]] = {}
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in self._partitions:
@@ -120,7 +120,7 @@ class GoneRows:
         """Make the records of a doubted row due for deletion."""
         with self._redis.pipeline() as pipe:
             pipe.srem(_doubted_key(one.partition), one.row)
-            pipe.zadd(due_key(one.partition), {one.row: int(time.time() * 1000)})
+            pipe.zadd(due_key(one.partition), {one.row: int(clock.time() * 1000)})
             pipe.execute()
 
     def forget(self, one: GoneRow) -> None:

@@ -1,6 +1,6 @@
 """Alerts that are held for readers until their quiet hours end. A wave delivers them.
 
-  n:<id>:held  bitmap of readers for whom the notification is held
+  n:<id>:held  bitmap of the readers with a held copy of the notification
   wake:<q>     bitmap of readers whose quiet hours end with quarter hour q, counted from 1970
   wakes        sorted set of these quarter hours
 
@@ -46,7 +46,7 @@ _NEVER = 1 << 40  # a quarter hour that never comes
 
 
 def held_key(partition: int, id: int) -> str:
-    """Return the bitmap of readers for whom a notification is held."""
+    """Return the bitmap of the readers with a held copy of a notification."""
     return f"{{{partition}}}:n:{id}:held"
 
 

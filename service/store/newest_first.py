@@ -7,12 +7,12 @@ sixteen hours for a million readers, and regular readers should not be the last 
 from __future__ import annotations
 
 import re
-import time
 from collections import deque
 from typing import cast
 
 from redis import Redis
 
+from service.model import clock
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, month_of, without
 
@@ -34,7 +34,7 @@ class NewestFirst:
         self._keys = [part_key(partition, id, what) for what in ("audience", "done")]
         self._seen = [
             bitmap_key(partition, "seen", month)
-            for month in _latest_months(int(time.time() // 86_400))
+            for month in _latest_months(int(clock.time() // 86_400))
         ]
         self._months: deque[str | None] = deque([*self._seen, None])
         self._at = 0

@@ -6,13 +6,13 @@ The keys are described in batches.py.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from redis import Redis
 from redis.typing import EncodableT
 
+from service.model import clock
 from service.model.clocks import QUARTER
 from service.model.notifications import Batch, Outcome, Progress
 from service.model.retention import (
@@ -77,7 +77,7 @@ class Outcomes:
         keys = [part_key(part, id, what) for what in ("batches", "leases", "", "done")]
         keys += [
             bitmap_key(part, "gone"),
-            responses_key(part, time.time()),
+            responses_key(part, clock.time()),
             due_key(part),
             wakes_key(part),
             part_key(part, id, "audience"),

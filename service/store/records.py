@@ -7,9 +7,9 @@ e:<2 bytes>  hash, a bucket of the endpoint index: the rest of an endpoint's dig
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import replace
 
+from service.model import clock
 from service.model.endpoints import Endpoint
 from service.model.preferences import Preferences
 from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
@@ -44,7 +44,7 @@ def keys_of(record: Record) -> tuple[bytes, bytes]:
 
 def record_of(names: Names, requested: SubscriptionRequest, before: Record | None = None) -> Record:
     """Return the record for a request, with what it leaves open taken from `before`."""
-    today = int(time.time() // 86_400)
+    today = int(clock.time() // 86_400)
     kept_zone, kept_locale = (before.zone, before.locale) if before else (0, 0)
     # The same browser keys mean the same subscription, even if our VAPID key is another by now: the
     # push service goes on to take the one with which the subscription was made.

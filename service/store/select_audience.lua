@@ -9,7 +9,7 @@
 --   locales, exclusions; with a story those of followers and of readers who muted it
 -- audience: topics, locales, exclusions: how many bitmaps of each there are
 --   everyone: topics do not matter
---   only: the number of the one reader for whom it is, if it is for one
+--   only: the number of the reader, if the audience is a single one
 --   story: whether there is a story
 --
 -- AND NOT is done as XOR, because BITOP NOT reaches only as far as its operand. BITOP is ten times

@@ -9,13 +9,13 @@ Each is a record and an entry of the endpoint index (records.py), and bits (bitm
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
 from redis import Redis, RedisError
 
+from service.model import clock
 from service.model.endpoints import Endpoint
 from service.model.preferences import Preferences
 from service.model.retention import LEFT_KEPT
@@ -261,12 +261,12 @@ class Subscriptions:
             *bitmaps_chosen(id.partition, topics, stories, stories),
         ]
         until = LEFT_KEPT if remember else 0
-        args = [id.number % BUCKET, packed, id.number, digest, int(time.time()), until]
+        args = [id.number % BUCKET, packed, id.number, digest, int(clock.time()), until]
         return keys, [*args, int(only_gone)]
 
     def _has_left(self, digest: bytes) -> bool:
         until = self._redis.zscore(_left_key(self.partition_of(digest)), digest)
-        return until is not None and until > time.time()
+        return until is not None and until > clock.time()
 
     def forget_left(self, now: float) -> None:
         """Drop the digests of readers who left more than `LEFT_KEPT` seconds ago."""

@@ -16,6 +16,7 @@ from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
 from tests.support.inputs import NEWS
 
 pytestmark = pytest.mark.redis
+UNSEEN = "Characters that no reader sees were left out, or became a space: {}."
 
 
 def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) -> None:
@@ -31,7 +32,12 @@ def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) 
     }
     response = client.call("POST", NOTIFICATIONS, body, token=token)
     assert response.status_code == 202
-    assert response.json == {"id": "1", "status": "sending", "recipients": 1}
+    assert response.json == {
+        "id": "1",
+        "status": "sending",
+        "recipients": 1,
+        "warnings": [{"field": "title", "detail": UNSEEN.format("U+000A")}],
+    }
     shown = client.call("GET", response.headers["Location"], token=token).json
     progress, created_at = shown.pop("progress"), shown.pop("created_at")
     assert shown == {
@@ -95,7 +101,7 @@ def test_progress_adds_up_by_outcome_and_by_push_service(client: Client, token: 
     for number in range(5):
         Reader(client, number)
     id = int(client.call("POST", NOTIFICATIONS, NEWS, token=token).json["id"])
-    client.runtime.dispatch.plan(client.runtime.publishing.get(id))
+    client.runtime.planning.plan(client.runtime.publishing.get(id))
     sending = client.runtime.store.batches
     claim = sending.claim(id, 0, "a worker", 60_000)
     assert claim is not None
@@ -268,7 +274,7 @@ def test_progress_names_a_slow_push_service_and_the_last_readers_time(
         Reader(client, number)
     id = int(client.call("POST", NOTIFICATIONS, NEWS | {"ttl": 120}, token=token).json["id"])
     runtime, now = client.runtime, time.time()
-    runtime.dispatch.plan(runtime.publishing.get(id))
+    runtime.planning.plan(runtime.publishing.get(id))
     origin = "https://fcm.googleapis.com"
     runtime.store.push_services.pace(origin, Pace(10, now))
     path = f"{NOTIFICATIONS}/{id}"

@@ -234,7 +234,7 @@ def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client)
     sent = publish(client, "Handed over", Audience(topics=("world",)))
     publish(client, "Not handed over")
     runtime = client.runtime
-    runtime.dispatch.plan(runtime.publishing.get(sent))
+    runtime.planning.plan(runtime.publishing.get(sent))
     claim = runtime.store.batches.claim(sent, 0, "a worker", 60_000)
     assert claim is not None
     result = {Result(Outcome.ACCEPTED, "google", 1, revision=0): [0]}

@@ -1,7 +1,7 @@
-"""`python -m tests.bench`: all of `stoppress bench`, and what only this project has to prove.
+"""`python -m tests.bench`: all of `stoppress bench`, and more that only this project needs.
 
-Beside pywebpush it measures web-push for Node and webpush-go, where `node` and `go` are installed.
-The section `choices` counts the readers of an alert one by one, without any of the engine's code.
+Besides pywebpush it measures web-push for Node and webpush-go, if `node` and `go` are installed.
+The section `choices` counts the readers of an alert one by one, without the engine's code.
 """
 
 from __future__ import annotations

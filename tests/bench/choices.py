@@ -1,8 +1,8 @@
-"""Whether what readers chose is honoured for every one of them, however many there are.
+"""Checks that an alert is delivered as every reader's preferences require.
 
-Said a second time, as plainly as it can be and without any of the engine's code: what a reader's
-clock says, whether that is within their quiet hours, and what follows. Who is held is compared
-reader by reader, the rest by their number.
+It works out the delivery a second time, as simply as possible and without the engine's code: the
+time in the reader's zone, whether that is within their quiet hours, and what follows. Held readers
+are compared one by one, the others by their number.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SEEN = 4096  # readers looked up at once
 
 
 def _choices(now: float) -> Sequence[Mapping[str, Any]]:
-    """Return what readers choose in turn; half of them leave all to the newsroom."""
+    """Return the preferences that readers choose in turn; half of them keep the defaults."""
     return [
         *[{}] * 4,
         {"quiet": NO_QUIET, "daily_limit": UNLIMITED},
@@ -41,23 +41,23 @@ def _choices(now: float) -> Sequence[Mapping[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Moments:
-    """When an alert was sent: what holds at all of `at` held throughout.
+class _Sent:
+    """When an alert was sent. A reader whose state is the same at all `times` had it throughout.
 
     The engine looks a minute ahead, so that quiet hours are quiet when the push arrives.
     """
 
-    at: tuple[float, ...]
+    times: tuple[float, ...]
 
     @classmethod
-    def between(cls, first: float, last: float) -> _Moments:
+    def between(cls, first: float, last: float) -> _Sent:
         return cls((first, first + 61, last, last + 61))
 
-    def say(self, zone: str, quiet: str) -> set[bool]:
-        return {_is_quiet(zone, quiet, at) for at in self.at}
+    def is_quiet(self, zone: str, quiet: str) -> set[bool]:
+        return {_is_quiet(zone, quiet, at) for at in self.times}
 
     def dates(self, zone: str) -> set[str]:
-        return {_clock(zone, at)[:10] for at in self.at}
+        return {_clock(zone, at)[:10] for at in self.times}
 
 
 @lru_cache(maxsize=100_000)
@@ -73,7 +73,7 @@ def _is_quiet(zone: str, quiet: str, at: float) -> bool:
 
 
 def choices(bench: Bench) -> Iterator[Figure]:
-    """Send two alerts to readers of all zones; the second meets those who want one a day."""
+    """Send two alerts to readers in all zones; the second exceeds the limits of one a day."""
     menu = _choices(time.time())
 
     def choose(number: int) -> pretend_readers.Chosen:
@@ -86,10 +86,10 @@ def choices(bench: Bench) -> Iterator[Figure]:
         with ours.workers(bench.workers):
             began = time.time()
             ours.send("to followers of one topic", audience=Audience(topics=(TOPICS[0],)))
-            first = _Moments.between(began, time.time())
+            first = _Sent.between(began, time.time())
             began = time.time()
             run = ours.send("to everyone")
-            second = _Moments.between(began, time.time())
+            second = _Sent.between(began, time.time())
         progress = ours.runtime.publishing.progress(run.id)
         counted = [_expected(*choose(n), n, first, second) for n in range(bench.recipients)]
         wrong = _wrongly_held(ours, run.id, counted)
@@ -108,24 +108,24 @@ def choices(bench: Bench) -> Iterator[Figure]:
 
 
 def _expected(
-    zone: str, chosen: Mapping[str, Any], number: int, first: _Moments, second: _Moments
+    zone: str, chosen: Mapping[str, Any], number: int, first: _Sent, second: _Sent
 ) -> str:
-    """Say what is to become of a reader in the second alert."""
+    """Return what should happen to a reader in the second alert."""
     if "paused_until" in chosen:
         return PAUSED
     quiet = str(chosen["quiet"]) if "quiet" in chosen else _NIGHT
-    if len(is_quiet := second.say(zone, quiet)) > 1:
+    if len(is_quiet := second.is_quiet(zone, quiet)) > 1:
         return _UNDECIDED
     if True in is_quiet:
         return QUIET
     if chosen.get("daily_limit") == 1 and TOPICS[0] in pretend_readers.follows(number, TOPICS):
-        # Nothing is quiet for them, so the first alert came, if that was on the same day.
+        # They have no quiet hours, so the first alert used up their limit if it was the same day.
         return LIMIT if len(first.dates(zone) | second.dates(zone)) == 1 else _UNDECIDED
     return "accepted"
 
 
 def _wrongly_held(ours: BenchInstallation, id: int, counted: Sequence[str]) -> int:
-    """Return for how many readers an alert is held who should have it, or the other way round."""
+    """Return how many readers are held and should not be, or are not held and should be."""
     wrong = 0
     for start in range(0, len(counted), _SEEN):
         numbers = range(start, min(start + _SEEN, len(counted)))

@@ -10,19 +10,20 @@ from pathlib import Path
 
 from service.model.keys import b64url
 from workers.bench.figures import Bench, BenchError
-from workers.bench.installation import SUBJECT, BenchInstallation
+from workers.bench.installation import BenchInstallation
 from workers.bench.peers import Absent, Measure, payload, subscription
+from workers.trials.installation import SUBJECT
 
 WEB_PUSH_VERSION = "3.6.7"
 WEBPUSH_GO_VERSION = "1.4.0"
-# Messages of each program. The first open the connections and let V8 compile; they are sent and not
-# measured.
+# Messages of each program. The first are sent but not measured: they open the connections and let
+# V8 compile.
 _MESSAGES, _WARM_UP = 4000, 400
 _HERE = Path(__file__).parent
 
 
 def web_push(installation: BenchInstallation, bench: Bench) -> Measure:
-    """Make web-push for Node ready, 16 messages at a time; `Absent`."""
+    """Prepare web-push for Node, 16 messages at a time; `Absent` if that fails."""
     if not (shutil.which("node") and shutil.which("npm")):
         raise Absent("node and npm are not both installed")
     folder = bench.folder / "web-push"
@@ -35,9 +36,9 @@ def web_push(installation: BenchInstallation, bench: Bench) -> Measure:
 
 
 def webpush_go(installation: BenchInstallation, bench: Bench) -> Measure:
-    """Make webpush-go ready, 16 messages at a time; `Absent`.
+    """Prepare webpush-go, 16 messages at a time; `Absent` if that fails.
 
-    Its best case: one client, whose HTTP/2 connection stays open, and no padding.
+    This is its best case: one client, whose HTTP/2 connection stays open, and no padding.
     """
     if not shutil.which("go"):
         raise Absent("go is not installed")
@@ -55,7 +56,7 @@ def webpush_go(installation: BenchInstallation, bench: Bench) -> Measure:
 
 
 def _prepare(folder: Path, *commands: list[str], why: str) -> None:
-    """Run commands one after another; `Absent`, and why, where one fails."""
+    """Run commands one after another; raise `Absent` with the reason if one fails."""
     try:
         for argv in commands:
             subprocess.run(argv, cwd=folder, capture_output=True, check=True, timeout=120)
@@ -64,7 +65,7 @@ def _prepare(folder: Path, *commands: list[str], why: str) -> None:
 
 
 def _program(installation: BenchInstallation, folder: Path, argv: list[str]) -> float:
-    """Return the CPU seconds for a message of a program that reads what to send, as JSON."""
+    """Run a program that reads as JSON what to send; return its CPU seconds for one message."""
     key = installation.runtime.keys.vapid[0]
     asked = {
         "subscriptions": [

@@ -1,4 +1,4 @@
-"""The benchmark runs, its figures have their shape and add up; how fast is not asserted."""
+"""The benchmark runs, and its figures are complete and add up; no test asserts a speed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def measured(section: str, recipients: int = 600, **environ: str) -> dict[str, Any]:
-    """Run one section; its figures by name, those that were not measured left out."""
+    """Run one section; return its measured figures by name."""
     tiny = ("--recipients", str(recipients), "--ids", "30000", "--json")
     done = run("-m", "tests.bench", section, *tiny, **environ)
     assert done.returncode == 0, done.stderr
@@ -74,14 +74,14 @@ def measured(section: str, recipients: int = 600, **environ: str) -> dict[str, A
 # Each section ------------------------------------------------------------------------------------
 
 
-def test_what_the_machine_can_do_at_most_is_stated_as_time_and_as_rate() -> None:
+def test_the_limits_of_the_machine_are_measured_as_time_and_as_rate() -> None:
     found = measured("limits")
     assert found["our whole encryption"] > found["new key pair and key agreement (ECDH)"]
     assert found["our encryption, key derived before"] < found["our whole encryption"]
     assert found["the sink alone"] > 0
 
 
-def test_what_readers_chose_is_honoured_for_every_one_of_them() -> None:
+def test_every_readers_preferences_are_applied() -> None:
     found = measured("choices", 6000)
     assert found["otherwise than counted one by one"] == 0
     held, had = found["held until their quiet hours end"], found["had their one of the day"]
@@ -90,8 +90,8 @@ def test_what_readers_chose_is_honoured_for_every_one_of_them() -> None:
     assert alerted + held + had + found["paused"] == 6000
 
 
-def test_the_ordinary_path_is_measured_beside_the_peers_that_are_here(tmp_path: Path) -> None:
-    # A machine with a Redis, without node and go.
+def test_ordinary_alerts_are_measured_beside_the_installed_peers(tmp_path: Path) -> None:
+    # A machine with Redis, without node and go.
     if server := shutil.which("redis-server"):
         (tmp_path / "redis-server").symlink_to(server)
     found = measured("fanout", PATH=str(tmp_path))
@@ -115,7 +115,7 @@ def test_the_ordinary_path_is_measured_beside_the_peers_that_are_here(tmp_path: 
         (programs.webpush_go, ("go",), "go could not fetch and build it"),
     ],
 )
-def test_a_peer_that_cannot_be_had_says_why(
+def test_a_missing_peer_is_reported_with_the_reason(
     peer: Callable[[Measured, Bench], peers.Measure],
     tools: tuple[str, ...],
     why: str,
@@ -126,27 +126,27 @@ def test_a_peer_that_cannot_be_had_says_why(
         (tmp_path / tool).write_text("#!/bin/sh\nexit 1\n")
         (tmp_path / tool).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    nobody = cast(Measured, None)  # it is not asked for before the peer is there
+    unused = cast(Measured, None)  # needed only after the peer is installed
     with pytest.raises(peers.Absent, match=f"^{why}$"):
-        peer(nobody, Bench(tmp_path, 600, 1, 600, {}, False, report.bar))
+        peer(unused, Bench(tmp_path, 600, 1, 600, {}, False, report.bar))
 
 
-def test_late_answers_are_measured_beside_the_same_at_once() -> None:
+def test_late_responses_are_measured_beside_immediate_ones() -> None:
     found = measured("latency")
     assert found["window ÷ delay"] == 256 / 0.1
-    most = min(found["window ÷ delay"], found["answers at once, 1 worker"])
-    share = found["to the smaller of at once and that"]
-    assert share == pytest.approx(100 * found["answers 100 ms late"] / most)
+    most = min(found["window ÷ delay"], found["immediate responses, 1 worker"])
+    share = found["to the smaller of these two"]
+    assert share == pytest.approx(100 * found["responses after 100 ms"] / most)
 
 
-def test_the_others_are_measured_beside_a_push_service_that_never_answers() -> None:
+def test_other_push_services_are_measured_beside_one_that_never_responds() -> None:
     found = measured("slow")
-    alone, beside = found["rate of the others, alone"], found["beside one that never answers"]
+    alone, beside = found["rate of the others, alone"], found["beside one that never responds"]
     assert found["beside to alone"] == pytest.approx(100 * beside / alone)
 
 
-def test_a_breaking_alert_goes_by_the_keys_that_idle_workers_prepared() -> None:
-    # So many that Redis' other memory does not matter beside their keys.
+def test_a_breaking_alert_uses_the_keys_that_idle_workers_prepared() -> None:
+    # With so many readers, Redis' other memory does not matter beside their keys.
     found = measured("breaking", recipients=6000)
     # Idle workers may have refilled a bucket before it was counted.
     assert 0 < found["of them with prepared keys"] <= 100
@@ -154,7 +154,7 @@ def test_a_breaking_alert_goes_by_the_keys_that_idle_workers_prepared() -> None:
     assert found["a prepared key in Redis"] > 80
 
 
-def test_breaking_alerts_are_published_amid_an_ordinary_one() -> None:
+def test_breaking_alerts_are_measured_during_an_ordinary_one() -> None:
     done = bench("overtaking", "--recipients", "20000", "--json")
     assert done.returncode == 0, done.stderr
     worst, median = json.loads(done.stdout)["figures"]
@@ -162,14 +162,14 @@ def test_breaking_alerts_are_published_amid_an_ordinary_one() -> None:
     assert worst["most"] == 1000
 
 
-def test_publishing_is_measured_through_the_api_with_ids_that_are_bits_alone() -> None:
+def test_publishing_is_measured_through_the_api_with_ids_without_records() -> None:
     found = measured("publish")
-    assert found["publishing answered, median of 9"] > 0
-    assert found["first push recorded, median"] > found["publishing answered, median of 9"]
+    assert found["publishing, response, median of 9"] > 0
+    assert found["first push recorded, median"] > found["publishing, response, median of 9"]
     assert found["audience: 3 topics, 1 excluded"] > 0
 
 
-def test_memory_is_stated_for_each_redis_and_after_most_readers_have_left() -> None:
+def test_memory_is_measured_for_each_redis_and_after_most_readers_have_left() -> None:
     done = bench("memory", "--recipients", "600", "--churn", "--json")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)["figures"]
@@ -180,24 +180,22 @@ def test_memory_is_stated_for_each_redis_and_after_most_readers_have_left() -> N
     for one, after_churn, left_behind in zip(*(figures[n::3] for n in range(3)), strict=True):
         assert one["most"] is None, "the budget is for a million"
         assert after_churn["value"] > 245, "less than a record of Google's shape"
-        # Of so few, Redis' own tables are most of it; records would be more.
+        # With so few readers it is mostly Redis' own tables; records would take more.
         assert left_behind["value"] < one["value"]
 
 
-def test_every_new_subscription_that_is_counted_was_stored() -> None:
+def test_every_measured_subscription_is_stored() -> None:
     found = measured("subscribe")
     assert found["subscriptions stored"] == 600
-    ours, nothing = (
-        found["new subscriptions, 1 web process"],
-        found["an empty Flask JSON route there"],
-    )
+    ours = found["new subscriptions, 1 web process"]
+    nothing = found["an empty Flask JSON route there"]
     assert found["subscribing to that"] == pytest.approx(100 * ours / nothing)
 
 
-def test_a_section_that_fails_says_why_and_keeps_no_other_from_its_end() -> None:
+def test_a_failed_section_is_reported_and_the_others_still_run() -> None:
     def broken(_: Bench) -> Iterator[Figure]:
         yield Figure("found before", 1)
-        raise BenchError("the roof fell in")
+        raise BenchError("the disk is full")
 
     def sound(_: Bench) -> Iterator[Figure]:
         yield Figure("found after", 2)
@@ -211,21 +209,21 @@ def test_a_section_that_fails_says_why_and_keeps_no_other_from_its_end() -> None
         for number, handler in before.items():
             signal.signal(number, handler)
     assert done.exit_code == 1
-    assert "limits: the roof fell in" in done.stderr
+    assert "limits: the disk is full" in done.stderr
     figures = json.loads(done.stdout)["figures"]
     assert [figure["name"] for figure in figures] == ["found before", "found after"]
 
 
-# What they are made of ---------------------------------------------------------------------------
+# Their parts --------------------------------------------------------------------------------------
 
 
-def test_ids_that_are_bits_alone_are_live_and_follow_the_topics_in_turn(
+def test_ids_without_records_are_live_and_follow_the_topics_in_turn(
     installation: Installation,
 ) -> None:
     store = Store(installation.runtime.store.redis)
     installation.seed(21)
     pretend_readers.stretch(store, 21, 1600)
-    # The byte in which the real ones end is left alone.
+    # The byte with the last real ids is not changed.
     beyond = 1600 - 24
     assert store.audiences.count(Audience(everyone=True)) == 21 + beyond
     for slug in ("world", "breaking"):
@@ -237,12 +235,12 @@ def test_ids_that_are_bits_alone_are_live_and_follow_the_topics_in_turn(
     assert store.audiences.count(Audience(topics=every[:4], exclude=every[4:])) < 21 + beyond
 
 
-def test_our_own_sink_takes_every_message(tmp_path: Path) -> None:
+def test_our_own_sink_accepts_every_message(tmp_path: Path) -> None:
     with own_sink(tmp_path) as sink:
         flood(sink, 1234)
 
 
-def test_a_sink_that_answers_anything_but_201_is_noticed(tmp_path: Path) -> None:
+def test_a_sink_with_another_name_than_its_certificate_is_refused(tmp_path: Path) -> None:
     with own_sink(tmp_path) as sink:
         other = Sink("another", sink.origin.replace("127.0.0.1", "localhost"), sink.ca_file, 0)
         with pytest.raises(OSError, match="localhost"):
@@ -250,17 +248,17 @@ def test_a_sink_that_answers_anything_but_201_is_noticed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.2])
-def test_our_own_sink_serves_senders_without_http2_too(tmp_path: Path, delay: float) -> None:
+def test_our_own_sink_also_serves_http1(tmp_path: Path, delay: float) -> None:
     with own_sink(tmp_path, delay) as sink, requests.Session() as session:
         session.trust_env = False
         session.verify = str(sink.ca_file)
         for body in (b"", b"x" * 400, b"y" * 100_000):
-            answer = session.post(f"{sink.origin}/push/1", data=body, timeout=10)
-            assert answer.status_code == 201
-            assert answer.elapsed.total_seconds() >= delay
+            response = session.post(f"{sink.origin}/push/1", data=body, timeout=10)
+            assert response.status_code == 201
+            assert response.elapsed.total_seconds() >= delay
 
 
-def test_a_sink_that_never_answers_takes_connections_all_the_same(tmp_path: Path) -> None:
+def test_a_sink_that_never_responds_still_accepts_connections(tmp_path: Path) -> None:
     with own_sink(tmp_path, None) as sink, requests.Session() as session:
         session.trust_env = False
         session.verify = str(sink.ca_file)
@@ -268,7 +266,7 @@ def test_a_sink_that_never_answers_takes_connections_all_the_same(tmp_path: Path
             session.post(f"{sink.origin}/push/1", data=b"x", timeout=0.5)
 
 
-def test_the_table_fits_eighty_columns_and_says_what_was_not_measured(
+def test_the_table_fits_80_columns_and_lists_missing_figures(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -283,26 +281,26 @@ def test_the_table_fits_eighty_columns_and_says_what_was_not_measured(
         {
             "recipients": 100_000,
             "workers": 2,
-            "sections": {"limits": "what this machine can do at most, told at some length"},
+            "sections": {"limits": "what this machine can do at most, in a rather long title"},
             "figures": [figure.as_json("limits") for figure in figures],
             "sink": "nginx 1.22.1",
             "machine": {"cpu": "AMD EPYC 9V74 80-Core Processor at no known speed", "cores": 2},
             "versions": report.versions(),
         }
     )
-    said = capsys.readouterr().out
-    assert all(len(line) <= 80 for line in said.splitlines())
-    assert "…" not in said
+    printed = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in printed.splitlines())
+    assert "…" not in printed
     for words in ("1,234 µs", "≤ 2,000 µs", "≥ 90 %", "≥ 1.8 ×", "1,000,000"):
-        assert words in said
-    assert "a peer: not present: node and npm are not both installed." in said
+        assert words in printed
+    assert "a peer: not present: node and npm are not both installed." in printed
 
 
-# Its end -----------------------------------------------------------------------------------------
+# Signals and wrong arguments ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_everything_the_benchmark_started_and_removes_its_files(
+def test_a_signal_ends_all_processes_of_the_benchmark_and_removes_its_files(
     number: signal.Signals,
 ) -> None:
     # Not in tmp_path, whose name is too long for a socket.
@@ -318,26 +316,26 @@ def test_a_signal_ends_everything_the_benchmark_started_and_removes_its_files(
             wait_until(lambda: len(children(process.pid)) == 5)
             started = children(process.pid)
             process.send_signal(number)
-            said = process.communicate(timeout=60)[1]
+            printed = process.communicate(timeout=60)[1]
         finally:
             process.kill()
             process.communicate()
         assert process.returncode == 1
-        assert "Traceback" not in said
-        # One that was being started at that very moment follows its parent by itself.
+        assert "Traceback" not in printed
+        # A process that was just being started ends because its parent has.
         wait_until(lambda: not any(alive(pid) for pid in started))
         assert not list(Path(folder).iterdir())
 
 
 def children(pid: int) -> set[int]:
-    """Return the processes that a process has started and not yet seen end."""
+    """Return the running children of a process."""
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 @pytest.mark.parametrize(
     "arguments", [["fanout", "--recipients", "0"], ["fanout", "--workers", "x"], ["nothing"]]
 )
-def test_a_wrong_argument_is_refused_in_words(arguments: list[str]) -> None:
+def test_a_wrong_argument_is_refused_without_a_traceback(arguments: list[str]) -> None:
     done = bench(*arguments)
     assert done.returncode == 2
     assert "Error: " in done.stderr

@@ -214,13 +214,13 @@ def test_a_reader_who_asks_not_to_be_tracked_is_not_counted_from_then_on(
     page.add_init_script(f"Object.defineProperties(navigator, {{ {requested} }})")
     page.reload()
     wait_until(lambda: not store.get(id).preferences.receipts)
-    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # the page knows it too
+    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # the page has stored it too
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
     wait_for_page(page, "window.StopPress")
     page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
-    assert not [url for url in asked if "/subscriptions" in url], "the service hears it once"
+    assert not [url for url in asked if "/subscriptions" in url], "the page reports it once"
     page.evaluate("StopPress.leave()")
     assert not store.get(subscribe(page)).preferences.receipts
 

@@ -17,7 +17,7 @@ from service.model.notifications import Audience, State
 from service.store.batches import part_key
 from tests.support.browser.readers import wait_for_page
 from tests.support.installation import Installation, wait_until
-from tests.support.night import bring, hold
+from tests.support.night import deliver, hold
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer
 
@@ -30,25 +30,25 @@ OpenPage = Callable[..., Page]
 
 
 @pytest.fixture
-def installation(
-    redis_url: str, push_service: PushService, tmp_path: Path
-) -> Iterator[Installation]:
+def installation(installation: Installation) -> Installation:
     """A newsroom with some readers; the push service accepts every message."""
-    with Installation(redis_url, push_service, tmp_path) as installation:
-        installation.seed(READERS)
-        yield installation
+    installation.seed(READERS)
+    return installation
+
+
+def first_link(installation: Installation) -> str:
+    link = installation.runtime.editors.first_link()
+    assert link
+    return link
 
 
 @pytest.fixture
 def desk(installation: Installation, chromium_page: OpenPage) -> Iterator[Page]:
     """The page of an editor who has just opened the sign-in link."""
-    address = installation.web()
+    installation.web()
     page = chromium_page(1280, 800)
     complaints = complaints_of(page)
-    page.goto(
-        address
-        + installation.runtime.editors.signin_link().removeprefix(installation.config.public_url)
-    )
+    page.goto(first_link(installation))
     yield page
     assert complaints == []
 
@@ -258,11 +258,9 @@ def test_the_page_says_when_its_numbers_are_no_longer_refreshed(
 ) -> None:
     with RedisServer() as redis, Installation(redis.url, push_service, tmp_path) as installation:
         installation.seed(READERS)
-        address = installation.web()
+        installation.web()
         page = chromium_page(1280, 800)
-        page.goto(
-            address + "/desk/welcome/" + installation.runtime.editors.signin_link().split("/")[-1]
-        )
+        page.goto(first_link(installation))
         sign_in(page)
         send_to_everyone(page)
         away = page.locator("#away")
@@ -335,12 +333,10 @@ FAINT = """() => {
 def test_an_alert_can_be_sent_without_scripts(
     installation: Installation, chromium: Browser
 ) -> None:
-    address = installation.web()
+    installation.web()
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(
-        address + "/desk/welcome/" + installation.runtime.editors.signin_link().split("/")[-1]
-    )
+    page.goto(first_link(installation))
     sign_in(page)
     send_to_everyone(page)
     expect(page.locator(".state")).to_have_text("Sending")
@@ -411,14 +407,14 @@ def test_pages_of_held_alerts_pass_axe_on_every_screen(
     sign_in(desk)
     runtime, morning = installation.runtime, int(time.time()) // QUARTER + 20
     begin_story(installation, "quake")
-    brought, held = (installation.publish(title=title) for title in (TITLE, "Storm warning"))
-    hold(runtime, brought, {morning: 60})
-    wave = bring(runtime, morning, brought)
+    delivered, held = (installation.publish(title=title) for title in (TITLE, "Storm warning"))
+    hold(runtime, delivered, {morning: 60})
+    wave = deliver(runtime, morning, delivered)
     hold(runtime, held, {morning + 4: 100, morning + 8: 20})
     desk.set_viewport_size({"width": width, "height": 800})
     desk.emulate_media(color_scheme="dark" if dark else "light")
     origin = desk.url.split("/desk")[0]
-    pages = [f"/desk/alerts/{id}" for id in (brought, wave, held)]
+    pages = [f"/desk/alerts/{id}" for id in (delivered, wave, held)]
     for path in (*pages, f"{pages[-1]}/correct", "/desk/stories", "/desk/new"):
         desk.goto(origin + path)
         for summary in desk.locator("summary").all():

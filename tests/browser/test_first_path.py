@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,14 +22,6 @@ TEXT = "Последние новости: 東京, naïveté, 👩🏽‍🚀"
 DECRYPTED = 100
 
 
-@pytest.fixture
-def installation(
-    redis_url: str, push_service: PushService, tmp_path: Path
-) -> Iterator[Installation]:
-    with Installation(redis_url, push_service, tmp_path) as installation:
-        yield installation
-
-
 def call(address: str, token: str, body: dict[str, Any], key: str) -> tuple[int, dict[str, Any]]:
     """POST a notification as a CMS would."""
     request = urllib.request.Request(
@@ -45,6 +35,14 @@ def call(address: str, token: str, body: dict[str, Any], key: str) -> tuple[int,
     )
     with urllib.request.urlopen(request, timeout=10) as response:
         return response.status, json.load(response)
+
+
+def open_demo(installation: Installation, firefox: Firefox) -> Tab:
+    """Start all processes; open the demo newspaper as a reader who allows its notifications."""
+    installation.worker()
+    installation.clock()
+    firefox.allow_notifications(installation.web())
+    return firefox.open(f"{installation.address}/demo/")
 
 
 def subscribe(tab: Tab) -> dict[str, Any]:
@@ -61,14 +59,11 @@ def subscribe(tab: Tab) -> dict[str, Any]:
 def test_a_subscriber_sees_the_alert_and_a_click_opens_the_story(
     installation: Installation, firefox: Firefox, desktop: Desktop, push_service: PushService
 ) -> None:
-    address = installation.web()
-    installation.worker()
-    installation.clock()
-    firefox.allow_notifications(address)
-    tab = firefox.open(f"{address}/demo/")
+    tab = open_demo(installation, firefox)
     state = subscribe(tab)
     assert "world" in state["topics"]
     assert installation.runtime.store.subscriptions.count() == 1
+    address = installation.address
     story = f"{address}/demo/night-ferry"
     body = {"title": TITLE, "body": TEXT, "url": story, "audience": {"topics": ["world"]}}
     token = installation.api_token()
@@ -98,13 +93,9 @@ def test_a_subscriber_sees_the_alert_and_a_click_opens_the_story(
 def test_leaving_takes_one_click_and_no_alert_comes_after_it(
     installation: Installation, firefox: Firefox, desktop: Desktop, push_service: PushService
 ) -> None:
-    address = installation.web()
-    installation.worker()
-    installation.clock()
-    firefox.allow_notifications(address)
-    tab = firefox.open(f"{address}/demo/")
+    tab = open_demo(installation, firefox)
     subscribe(tab)
-    tab.go(f"{address}/demo/")
+    tab.go(f"{installation.address}/demo/")
     tab.click("button.bell")
     tab.click("button.leave")
     tab.wait_until("!window.StopPress.state().subscribed")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,12 +36,10 @@ def visit_again(tab: Tab, installation: Installation, before: dict[str, Any]) ->
 
 
 @pytest.fixture
-def installation(
-    redis_url: str, push_service: PushService, tmp_path: Path
-) -> Iterator[Installation]:
-    with Installation(redis_url, push_service, tmp_path) as installation:
-        installation.web()
-        yield installation
+def installation(installation: Installation) -> Installation:
+    """An installation with running web processes."""
+    installation.web()
+    return installation
 
 
 @pytest.fixture

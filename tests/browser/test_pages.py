@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -21,12 +21,6 @@ LOOKS = [
     ("/demo/night-ferry", 1280, False),
     ("/demo/no-such-story", 390, False),
 ]
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with Site() as site:
-        yield site
 
 
 @pytest.mark.parametrize(("path", "width", "dark"), LOOKS)

@@ -144,7 +144,7 @@ def test_leaving_offline_is_finished_on_the_next_visit(paper: Installation, visi
     assert not page.evaluate("StopPress.refresh().then(() => StopPress.state().subscribed)")
 
 
-def test_a_reader_whom_the_service_forgot_can_subscribe_again(
+def test_a_reader_unknown_to_the_service_can_subscribe_again(
     paper: Installation, visit: Visit
 ) -> None:
     page = visit()

@@ -1,4 +1,4 @@
-"""The panel in every state and on every kind of screen: nothing cut off, no fault for axe-core."""
+"""The panel in every state and on every kind of screen fits and passes axe-core."""
 
 from __future__ import annotations
 

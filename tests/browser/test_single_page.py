@@ -102,7 +102,7 @@ def test_a_replaced_body_gets_its_own_bell_and_panel(visit: Visit) -> None:
     page.evaluate("document.body.replaceWith(document.createElement('body'))")
     expect(panel(page)).to_have_count(0)
     expect(corner).to_have_count(1)
-    # The removed panel hears no keys any more: Escape would count as an answer.
+    # The removed panel no longer gets keys. Escape would count as a refusal.
     page.keyboard.press("Escape")
     assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals") is None
     corner.click()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -21,14 +20,6 @@ pytestmark = pytest.mark.browser
 PASSWORD = "three quiet words"
 LOOKS_EVERY_MS = 250
 OpenPage = Callable[..., Page]
-
-
-@pytest.fixture
-def installation(
-    redis_url: str, push_service: PushService, tmp_path: Path
-) -> Iterator[Installation]:
-    with Installation(redis_url, push_service, tmp_path) as installation:
-        yield installation
 
 
 def sign_in_link(installation: Installation) -> str:
@@ -50,7 +41,9 @@ def pretend_subscribed(page: Page, installation: Installation) -> None:
     """
     installation.seed(1)
     page.context.grant_permissions(["notifications"], origin=installation.config.public_url)
-    kept = json.dumps({"id": "0-0", "token": "x", "endpoint": "x", "topics": [], "checked": 0})
+    subscriptions = installation.runtime.subscriptions
+    token = subscriptions.token(subscriptions.get("0-0"))
+    kept = json.dumps({"id": "0-0", "token": token, "endpoint": "x", "topics": [], "checked": 0})
     page.evaluate("kept => localStorage.setItem('stop-press', kept)", kept)
     page.reload()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
+from tests.browser.test_fewer import PATCH
 from tests.browser.test_panel_looks import IN_VIEW, faults
 from tests.support.browser.readers import Visit, panel, subscribe
 from tests.support.installation import Installation
@@ -94,14 +96,7 @@ def test_a_subscriber_follows_and_unfollows_a_muted_story_with_one_click(
     ordinary = visit()
     subscribe(ordinary)
     page = visit(main=MAIN, context=ordinary.context)
-    page.evaluate(
-        """() => {
-          const { id, token } = JSON.parse(localStorage.getItem("stop-press"));
-          const headers = { "Content-Type": "application/json", Authorization: `Bearer ${token}` };
-          const body = JSON.stringify({ muted_stories: ["quake", "storm"] });
-          return fetch(`/api/v1/subscriptions/${id}`, { method: "PATCH", headers, body });
-        }"""
-    )
+    page.evaluate(PATCH % json.dumps({"muted_stories": ["quake", "storm"]}))
     story_bell(page).click()
     says(page, "You follow this story.")
     kept = reader(quake, page)

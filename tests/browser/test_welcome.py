@@ -20,12 +20,6 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def publisher() -> Iterator[Publisher]:
-    with Publisher() as publisher:
-        yield publisher
-
-
-@pytest.fixture
 def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[Installation]:
     """A newspaper whose readers have to confirm, with running web processes."""
     with Installation(redis_url, push_service, tmp_path, WELCOME="confirm") as installation:

@@ -16,12 +16,6 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    with Site() as site:
-        yield site
-
-
-@pytest.fixture
 def page(chromium: Browser, site: Site) -> Iterator[Page]:
     context = chromium.new_context()
     context.grant_permissions(["notifications"], origin=site.origin)
@@ -326,7 +320,7 @@ def test_only_some_browsers_of_a_large_audience_report(
     worker("pushAll", texts)
 
     reported = {row["token"] for receipts in site.receipts for row in receipts}
-    # 80 on average; fewer than 40 or more than 130 once in a million runs.
+    # 80 on average. Fewer than 40 or more than 130 would come once in a million runs.
     assert 40 <= len(reported) <= 130
     worker("push", document(site, data={**data, "report": 0, "receipt": "none"}))
     worker("close")

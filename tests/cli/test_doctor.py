@@ -21,9 +21,10 @@ from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from service.store.push_services import Rest
 from tests.support import ROOT
-from tests.support.installation import Installation, free_port, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService, Subscription
 from tests.support.redis_server import RedisServer
+from workers.trials.processes import free_port
 
 pytestmark = pytest.mark.processes
 

@@ -13,7 +13,7 @@ from service.model.clocks import QUARTER
 from service.model.notifications import State
 from service.runtime import Runtime
 from tests.support.desk_pages import Page, correct, filled, post, publish, words
-from tests.support.night import bring, hold
+from tests.support.night import deliver, hold
 
 EARLY = int(time.time()) // QUARTER + 20
 LATE = EARLY + 8
@@ -56,11 +56,11 @@ def test_the_page_follows_the_waves_and_reloads_after_the_last(
     progress = editor.get(found[1])
     assert "40 browsers are still waiting" in words(progress.text)
     assert "HX-Refresh" not in progress.headers
-    bring(runtime, EARLY, held)
+    deliver(runtime, EARLY, held)
     progress = editor.get(found[1])
     assert "10 browsers are still waiting" in words(progress.text)
     assert "HX-Refresh" not in progress.headers
-    bring(runtime, LATE, held)
+    deliver(runtime, LATE, held)
     assert editor.get(found[1]).headers["HX-Refresh"] == "true"
     assert "hx-trigger" not in editor.get(f"/desk/alerts/{held}").text
     assert "held until" not in words(editor.get("/desk/").text)
@@ -71,14 +71,14 @@ def test_after_quiet_hours_the_numbers_add_up(
 ) -> None:
     other = publish(runtime, title="Storm warning")
     hold(runtime, other, {EARLY: 30})
-    early = bring(runtime, EARLY, held, other)
+    early = deliver(runtime, EARLY, held, other)
     page = editor.get(f"/desk/alerts/{held}").text
     text = words(page)
     assert f"10 browsers are still waiting until {clock(LATE)}." in text
     assert (
         "The alert has since been handed over for 30 browsers, together with other alerts" in text
     )
-    late = bring(runtime, LATE, held)
+    late = deliver(runtime, LATE, held)
     page = editor.get(f"/desk/alerts/{held}").text
     text = words(page)
     assert "still waiting" not in text
@@ -96,7 +96,7 @@ def test_after_quiet_hours_the_numbers_add_up(
 def test_the_page_of_a_wave_lists_the_held_alerts_it_sent(
     editor: FlaskClient, runtime: Runtime, held: int
 ) -> None:
-    wave = bring(runtime, EARLY, held)
+    wave = deliver(runtime, EARLY, held)
     page = editor.get(f"/desk/alerts/{wave}").text
     assert "Held alerts that were handed over" in page
     assert f'href="/desk/alerts/{held}">Ferry aground</a>' in page
@@ -153,7 +153,7 @@ def test_pages_about_held_alerts_are_valid(
 ) -> None:
     pages = [f"/desk/alerts/{held}", f"/desk/alerts/{held}/correct"]
     texts = [editor.get(page).text for page in pages]
-    wave = bring(runtime, EARLY, held)
+    wave = deliver(runtime, EARLY, held)
     texts += [editor.get(page).text for page in (*pages, f"/desk/alerts/{wave}", "/desk/")]
     for text in texts:
         assert Page(text).headings == 1

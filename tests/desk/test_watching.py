@@ -93,7 +93,7 @@ def test_cancelling_stops_it_and_counts_the_rest_as_cancelled(
     page = f"/desk/alerts/{id}"
     assert post(editor, f"{page}/cancel", page=page).location == page
     assert runtime.publishing.get(id).state is State.CANCELLED
-    runtime.dispatch.advance(id)
+    runtime.planning.advance(id)
     again = post(editor, f"{page}/cancel", page=page)
     assert again.status_code == 409
     assert "already cancelled" in again.text
@@ -167,7 +167,7 @@ def test_the_page_says_why_readers_are_waiting(
     runtime: Runtime, readers: int, editor: FlaskClient
 ) -> None:
     id, origin, now = publish(runtime), "https://push.example", time.time()
-    runtime.dispatch.plan(runtime.publishing.get(id))
+    runtime.planning.plan(runtime.publishing.get(id))
     services, path = runtime.store.push_services, f"/desk/alerts/{id}/progress"
     services.rest(origin, Rest(1, now, now + 60, "no answer"))
     assert "Another push service does not respond. We try again at" in editor.get(path).text

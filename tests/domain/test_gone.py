@@ -24,13 +24,16 @@ def gone_of(share: float) -> Callable[[Message], Answer | None]:
     return rule
 
 
-def send(installation: Installation) -> dict[str, int]:
+def report_gone(installation: Installation, share: float) -> int:
+    """Send an alert to 1000 readers of which a share is gone; return how many."""
+    installation.seed(1000)
+    installation.push.answer_with(gone_of(share))
     worker = installation.worker()
     id = installation.publish()
-    installation.runtime.dispatch.advance(id)
+    installation.runtime.planning.advance(id)
     wait_until(lambda: installation.runtime.publishing.progress(id).done == 1000)
     installation.end(worker)
-    return installation.outcomes(id)
+    return installation.outcomes(id)["gone"]
 
 
 def delete_all_due(installation: Installation, now: float) -> None:
@@ -40,12 +43,9 @@ def delete_all_due(installation: Installation, now: float) -> None:
 
 
 def test_the_record_of_a_gone_reader_is_deleted_a_minute_later(
-    installation: Installation, push: PushService
+    installation: Installation,
 ) -> None:
-    installation.seed(1000)
-    push.answer_with(gone_of(0.15))
-    outcomes = send(installation)
-    gone, runtime = outcomes["gone"], installation.runtime
+    gone, runtime = report_gone(installation, 0.15), installation.runtime
     assert 100 < gone < 200
     assert runtime.publishing.reach(EVERYONE) == 1000 - gone, "they are in no audience any more"
     runtime.gone.look_after(time.time())
@@ -58,9 +58,7 @@ def test_the_record_of_a_gone_reader_is_deleted_a_minute_later(
 def test_no_record_is_deleted_if_half_the_readers_are_gone_until_an_editor_confirms(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(1000)
-    push.answer_with(gone_of(0.5))
-    gone, runtime = send(installation)["gone"], installation.runtime
+    gone, runtime = report_gone(installation, 0.5), installation.runtime
     runtime.gone.look_after(time.time())
     runtime.gone.look_after(time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.count() == 1000, "no record is deleted"
@@ -78,9 +76,7 @@ def test_no_record_is_deleted_if_half_the_readers_are_gone_until_an_editor_confi
 def test_readers_wrongly_reported_as_gone_are_taken_back(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(1000)
-    push.answer_with(gone_of(0.5))
-    send(installation)
+    report_gone(installation, 0.5)
     runtime = installation.runtime
     runtime.gone.look_after(time.time())
     runtime.gone.look_after(time.time() + GONE_KEPT)
@@ -94,11 +90,9 @@ def test_readers_wrongly_reported_as_gone_are_taken_back(
 
 
 def test_reader_who_comes_back_within_the_minute_is_not_deleted(
-    installation: Installation, push: PushService
+    installation: Installation,
 ) -> None:
-    installation.seed(1000)
-    push.answer_with(gone_of(0.1))
-    gone, runtime = send(installation)["gone"], installation.runtime
+    gone, runtime = report_gone(installation, 0.1), installation.runtime
     back = runtime.store.gone.waiting()[0].ids[0]
     runtime.store.redis.setbit("{0}:gone", back.number, 0)
     delete_all_due(installation, time.time() + GONE_KEPT)
@@ -107,11 +101,9 @@ def test_reader_who_comes_back_within_the_minute_is_not_deleted(
 
 
 def test_interrupted_deletion_is_finished_later(
-    installation: Installation, push: PushService
+    installation: Installation,
 ) -> None:
-    installation.seed(1000)
-    push.answer_with(gone_of(0.1))
-    gone, runtime = send(installation)["gone"], installation.runtime
+    gone, runtime = report_gone(installation, 0.1), installation.runtime
     for id in runtime.store.gone.waiting()[0].ids[:3]:
         runtime.store.subscriptions.remove(SubscriptionId(*id), remember=False)
     delete_all_due(installation, time.time() + GONE_KEPT)
@@ -132,11 +124,9 @@ sys.exit(worker.main())
 def test_expired_recipients_do_not_count_as_answers_of_the_push_service(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(1000)
-    push.answer_with(gone_of(0.35))
-    gone, runtime = send(installation)["gone"], installation.runtime
+    gone, runtime = report_gone(installation, 0.35), installation.runtime
     assert 300 < gone < 400
-    installation.run(A_DAY_AHEAD)
+    installation.start("-c", A_DAY_AHEAD)
     installation.clock()
     id = installation.publish()
     installation.over(id)

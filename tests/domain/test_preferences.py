@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -108,7 +109,7 @@ def test_pause_that_is_over_is_not_shown(client: Client, monkeypatch: Any) -> No
     reader = Reader(client, paused_until=soon(hours=2).isoformat())
     assert reader.sees("paused_until") != (None,)
     later = soon(hours=4).timestamp()
-    monkeypatch.setattr("service.api.readers.time.time", lambda: later)
+    monkeypatch.setattr(time, "time", lambda: later)
     assert reader.sees("paused_until") == (None,)
 
 

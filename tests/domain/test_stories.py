@@ -230,7 +230,7 @@ def test_followers_get_a_story_without_its_topics_and_muting_wins(newsroom: News
     # The frozen audience is the one that was counted.
     runtime = newsroom.client.runtime
     id = int(newsroom.publish()["id"])
-    runtime.dispatch.plan(runtime.publishing.get(id))
+    runtime.planning.plan(runtime.publishing.get(id))
     assert runtime.publishing.progress(id).recipients == 2
 
 

@@ -19,7 +19,7 @@ from tests.support.peers import (
     answers_of,
     listening,
     one,
-    saying,
+    responding,
     send,
     unreachable,
 )
@@ -94,7 +94,7 @@ def test_an_endless_answer_is_not_read_to_its_end() -> None:
 
     def serve(connection: socket.socket) -> None:
         nonlocal sent
-        saying(b"HTTP/1.1 500 Oh\r\n\r\n")(connection)
+        responding(b"HTTP/1.1 500 Oh\r\n\r\n")(connection)
         with suppress(OSError):
             while sent < 100_000_000:
                 sent += connection.send(bytes(100_000))
@@ -184,7 +184,7 @@ def test_goaway_after_every_ten_streams_delivers_each_message_once(
 
 def test_a_status_counts_though_the_rest_of_the_answer_is_missing() -> None:
     reply = b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\nonly this"
-    with listening(saying(reply)) as address:
+    with listening(responding(reply)) as address:
         transport = Transport(plain_origins=frozenset([f"http://{address}"]))
         answer = one(transport, f"http://{address}")
         transport.close()
@@ -193,7 +193,7 @@ def test_a_status_counts_though_the_rest_of_the_answer_is_missing() -> None:
 
 @pytest.mark.parametrize("text", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", b"nonsense\r\n\r\n"])
 def test_bytes_that_are_no_answer_are_not_taken_for_one(text: bytes) -> None:
-    with listening(saying(text)) as address:
+    with listening(responding(text)) as address:
         transport = Transport(plain_origins=frozenset([f"http://{address}"]))
         answer = one(transport, f"http://{address}")
         transport.close()

@@ -141,7 +141,7 @@ def test_a_connection_made_in_time_counts_though_it_is_noticed_late(
 
 
 def test_poll_waits_for_a_slow_handshake_and_returns_with_it(tmp_path: Path) -> None:
-    with BareServer(tmp_path, read_on, saying=SETTINGS, wait=0.5) as server:
+    with BareServer(tmp_path, read_on, first=SETTINGS, wait=0.5) as server:
         transport = Transport(ca_bundle=server.certificate)
         started_at = time.monotonic()
         assert transport.room(server.origin) == 0
@@ -176,7 +176,7 @@ def test_a_new_connection_ends_polling_though_another_service_owes_answers(
 def test_a_peer_that_ends_each_connection_before_a_request_is_unreachable(
     tmp_path: Path, first: bytes
 ) -> None:
-    with BareServer(tmp_path, lambda _tls: None, saying=first) as server:
+    with BareServer(tmp_path, lambda _tls: None, first=first) as server:
         transport = Transport(ca_bundle=server.certificate)
         assert unreachable(transport, server.origin) == "connection lost"
         transport.close()
@@ -184,7 +184,7 @@ def test_a_peer_that_ends_each_connection_before_a_request_is_unreachable(
 
 def test_a_peer_that_allows_no_streams_is_unreachable_after_the_timeout(tmp_path: Path) -> None:
     none = SettingsFrame(0, {STREAMS: 0}).serialize()
-    with BareServer(tmp_path, read_on, saying=none) as server:
+    with BareServer(tmp_path, read_on, first=none) as server:
         transport = Transport(ca_bundle=server.certificate, timeout=0.5)
         started_at = time.monotonic()
         while not (found := transport.unreachable()):
@@ -203,7 +203,7 @@ def test_a_peer_that_allows_streams_only_later_is_awaited(tmp_path: Path) -> Non
         read_on(tls)
 
     none = SettingsFrame(0, {STREAMS: 0}).serialize()
-    with BareServer(tmp_path, serve, saying=none) as server:
+    with BareServer(tmp_path, serve, first=none) as server:
         transport = Transport(ca_bundle=server.certificate, connections=1)
         wait_until(lambda: transport.poll(0.1) == [] and transport.room(server.origin) == 7)
         assert transport.unreachable() == {}
@@ -219,7 +219,7 @@ def test_a_refused_further_connection_is_not_retried_at_once(tmp_path: Path) -> 
             read_on(tls)
             ended.set()
 
-    with BareServer(tmp_path, serve, saying=SETTINGS) as server:
+    with BareServer(tmp_path, serve, first=SETTINGS) as server:
         transport = Transport(ca_bundle=server.certificate)
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
@@ -292,7 +292,7 @@ def test_a_connection_that_is_going_away_makes_place_for_another(push: PushServi
 
 
 def test_there_is_no_room_for_bodies_beyond_the_peers_window(tmp_path: Path) -> None:
-    with BareServer(tmp_path, read_on, saying=SETTINGS) as server:
+    with BareServer(tmp_path, read_on, first=SETTINGS) as server:
         transport = Transport(ca_bundle=server.certificate)
         wait_until(lambda: transport.poll(0.1) == [] and transport.room(server.origin))
         # Each of two connections takes as many whole bodies as fit into 65,535 bytes.
@@ -318,7 +318,7 @@ def test_a_peer_that_reads_nothing_gets_no_more_than_its_socket_takes(tmp_path: 
     ended = threading.Event()
     wide = SettingsFrame(0, {SettingsFrame.INITIAL_WINDOW_SIZE: 2**31 - 1}).serialize()
     wide += WindowUpdateFrame(0, window_increment=2**30).serialize()
-    with BareServer(tmp_path, lambda _tls: ended.wait(WAIT) and None, saying=wide) as server:
+    with BareServer(tmp_path, lambda _tls: ended.wait(WAIT) and None, first=wide) as server:
         transport = Transport(ca_bundle=server.certificate, connections=1)
         wait_until(lambda: transport.poll(0.1) == [] and transport.room(server.origin) == 256)
         started = fill(transport, server.origin, bytes(1 << 20))

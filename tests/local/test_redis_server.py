@@ -28,7 +28,7 @@ from service.local.redis_server import (
 from service.local.secrets_file import make_secrets
 from service.local.supervisor import spawn
 from tests.support import ROOT
-from tests.support.installation import wait_for
+from workers.trials.processes import wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -39,7 +39,7 @@ def started(data_dir: Path) -> Iterator[tuple[EmbeddedRedis, subprocess.Popen[by
     with embedded_redis(data_dir) as embedded:
         process = spawn(embedded.argv, keep=[embedded.lock])
         try:
-            wait_for(process, lambda: answers(embedded.url))
+            wait_for(lambda: answers(embedded.url), process)
             yield embedded, process
         finally:
             process.terminate()
@@ -246,8 +246,8 @@ def test_commands_use_the_keys_and_the_redis_of_stoppress_up(tmp_path: Path) -> 
         patch.setenv("DATA_DIR", str(tmp_path))
         found = found_settings()
         assert found.redis_url == embedded.url
-        assert found.secret_key == kept["SECRET_KEY"]
+        assert found.secret_key == (kept["SECRET_KEY"],)
         patch.setenv("SECRET_KEY", "the environment's own wins over it")
-        assert found_settings().secret_key == "the environment's own wins over it"
+        assert found_settings().secret_key == ("the environment's own wins over it",)
         patch.setenv("SECRET_KEY", "")
-        assert found_settings().secret_key == kept["SECRET_KEY"]
+        assert found_settings().secret_key == (kept["SECRET_KEY"],)

@@ -8,7 +8,6 @@ from collections import Counter
 
 import pytest
 
-from service.domain import planning
 from service.model.notifications import Audience, Content, Notification, State
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
@@ -124,8 +123,8 @@ def test_paused_send_stops_within_a_second_and_goes_on_where_it_was(
     push.answer_with(lambda _message: Answer(201, delay=0.1))
     id = installation.publish()
     # As in a large send, many batches are due when it is paused.
-    monkeypatch.setattr(planning, "BATCH_RECIPIENTS", 128)
-    installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
+    monkeypatch.setattr("service.domain.planning.BATCH_RECIPIENTS", 128)
+    installation.runtime.planning.plan(installation.runtime.publishing.get(id))
     installation.worker()
     installation.clock()
     push.wait_for(500, timeout=30)

@@ -12,6 +12,7 @@ from service.model.notifications import Audience, State
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
+from tests.support.seeded import begin_send
 
 
 def topics(push: PushService) -> set[str]:
@@ -22,12 +23,7 @@ def topics(push: PushService) -> set[str]:
 def test_correction_during_a_send_gives_every_reader_the_new_text_once(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(3000)
-    push.answer_with(lambda _message: Answer(201, delay=0.1))
-    installation.worker()
-    installation.clock()
-    first = installation.publish(title="Ten dead")
-    push.wait_for(800, timeout=30)
+    first = begin_send(installation, 3000, received=800, title="Ten dead")
 
     second = installation.correct(first, "Nobody dead").id
 

@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from rq import Queue
@@ -21,6 +22,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store.records import BUCKET, records_key
 from tests.support.installation import TOPICS, Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
+from tests.support.seeded import begin_send
 
 WINDOW = 256
 
@@ -191,12 +193,7 @@ def test_worker_that_is_stopped_records_all_answers_and_exits_with_0(
 def test_cancelled_alert_stops_and_counts_recipients_it_did_not_reach(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(5000)
-    push.answer_with(lambda _message: Answer(201, delay=0.1))
-    installation.worker()
-    installation.clock()
-    id = installation.publish()
-    push.wait_for(500, timeout=30)
+    id = begin_send(installation, 5000)
     installation.runtime.publishing.cancel(id)
 
     over = installation.over(id)
@@ -288,12 +285,7 @@ def test_single_rejected_subscriptions_are_refused_and_pause_no_push_service(
 def test_breaking_alert_overtakes_a_running_send(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(6000)
-    push.answer_with(lambda _message: Answer(201, delay=0.02))
-    installation.worker()
-    installation.clock()
-    large = installation.publish()
-    push.wait_for(500, timeout=30)
+    large = begin_send(installation, 6000, delay=0.02)
     breaking = installation.publish(Audience(topics=("world",)), title="Breaking", kind="breaking")
     installation.over(breaking)
     assert installation.runtime.publishing.get(large).finished_at is None
@@ -304,13 +296,8 @@ def test_breaking_alert_overtakes_a_running_send(
 def test_failing_job_records_messages_under_way_and_repeats_none(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(2000)
     redis = installation.runtime.store.redis
-    push.answer_with(lambda _message: Answer(201, delay=0.1))
-    installation.worker()
-    installation.clock()
-    id = installation.publish()
-    push.wait_for(200, timeout=30)
+    id = begin_send(installation, 2000, received=200)
     redis.set("{g}:resting", "a value that no worker can read")
     time.sleep(3)  # several jobs fail meanwhile
     stopped_at = len(push.received)
@@ -339,30 +326,32 @@ def test_unusable_records_are_refused_and_delay_no_other_reader(
     assert installation.outcomes(id) == {"accepted": 598, "refused": 2}
 
 
-def test_reader_who_leaves_during_a_send_is_counted_as_gone(
-    installation: Installation, push: PushService
-) -> None:
+def outcomes_after(installation: Installation, change: Callable[[], None]) -> dict[str, int]:
+    """Freeze the audience of an alert to 50 readers, make a change, and send the alert."""
     installation.seed(50)
     id = installation.publish()
-    installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
-    installation.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
+    installation.runtime.planning.plan(installation.runtime.publishing.get(id))
+    change()
     installation.worker()
     installation.clock()
     installation.over(id)
-    assert installation.outcomes(id) == {"accepted": 49, "gone": 1}
+    return installation.outcomes(id)
+
+
+def test_reader_who_leaves_during_a_send_is_counted_as_gone(installation: Installation) -> None:
+    def leave() -> None:
+        installation.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
+
+    assert outcomes_after(installation, leave) == {"accepted": 49, "gone": 1}
 
 
 def test_reader_who_subscribes_after_the_freeze_is_not_in_the_audience(
-    installation: Installation, push: PushService
+    installation: Installation,
 ) -> None:
-    installation.seed(50)
-    id = installation.publish()
-    installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
-    installation.seed(5, first=50)
-    installation.worker()
-    installation.clock()
-    installation.over(id)
-    assert installation.outcomes(id) == {"accepted": 50}
+    def subscribe() -> None:
+        installation.seed(5, first=50)
+
+    assert outcomes_after(installation, subscribe) == {"accepted": 50}
 
 
 def test_alert_to_one_browser_reaches_only_that_one(

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from service.domain import planning
 from service.domain.job_queue import QUEUE
 from service.model.notifications import Outcome, State
 from service.runtime import Runtime
@@ -185,7 +184,7 @@ class Snapshot:
 
 def one_send(runtime: Runtime, id: int) -> Iterator[None]:
     """Two workers send an alert in three batches, and a clock ends it; yields after each step."""
-    store, dispatch = runtime.store, runtime.dispatch
+    store, planning = runtime.store, runtime.planning
 
     def claim(worker: str) -> Claim | None:
         return store.batches.claim(id, 0, worker, 60_000)
@@ -199,7 +198,7 @@ def one_send(runtime: Runtime, id: int) -> Iterator[None]:
         if claim is not None:
             store.batches.release(id, claim.batch, worker, wait_ms=wait_ms, undone=undone)
 
-    dispatch.plan(runtime.publishing.get(id))
+    planning.plan(runtime.publishing.get(id))
     yield
     first = claim("one:1 ")
     yield
@@ -230,7 +229,7 @@ def one_send(runtime: Runtime, id: int) -> Iterator[None]:
     history = store.notifications.history()
     if store.batches.close(id, 0, None):
         yield
-        dispatch._finish(runtime.publishing.get(id), history)
+        planning._finish(runtime.publishing.get(id), history)
     yield
 
 
@@ -238,8 +237,8 @@ def finish(runtime: Runtime, id: int) -> None:
     """Send the rest, after all leases have ended."""
     store, sending = runtime.store, runtime.store.batches
     for _ in range(20):
-        runtime.dispatch.sending()
-        runtime.dispatch.advance(id)
+        runtime.planning.sending()
+        runtime.planning.advance(id)
         if runtime.publishing.get(id).finished_at is not None:
             return
         batches = part_key(0, id, "batches")
@@ -255,7 +254,7 @@ def finish(runtime: Runtime, id: int) -> None:
 def test_every_recipient_has_one_outcome_whatever_redis_loses_and_when(
     redis: RedisServer, push: PushService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "BATCH_RECIPIENTS", 256)
+    monkeypatch.setattr("service.domain.planning.BATCH_RECIPIENTS", 256)
     with Installation(redis.url, push, tmp_path) as installation:
         installation.seed(700)
         runtime = installation.runtime

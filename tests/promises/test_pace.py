@@ -105,9 +105,9 @@ def test_no_recipient_has_two_workers_while_only_one_knows_of_a_pace(
     installation: Installation,
 ) -> None:
     installation.seed(5000)
-    sending, dispatch = installation.runtime.store.batches, installation.runtime.dispatch
+    sending, planning = installation.runtime.store.batches, installation.runtime.planning
     id = installation.publish()
-    dispatch.sending()
+    planning.sending()
     first = sending.claim(id, 0, "one:1 ", 5000)
     second = sending.claim(id, 0, f"two:1 {ORIGIN}", 5000)
     assert first is not None

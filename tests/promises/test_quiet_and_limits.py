@@ -20,7 +20,17 @@ from service.store import Store, connect
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer
-from tests.support.seeded import FRONT, READERS, around_now, choose, reader_of, said, wake, waking
+from tests.support.seeded import (
+    FRONT,
+    READERS,
+    around_now,
+    choose,
+    reader_of,
+    sent_at_night,
+    texts,
+    wake,
+    waking,
+)
 
 EVERYONE = Audience(everyone=True)
 
@@ -31,7 +41,7 @@ def skipped(installation: Installation, id: int) -> dict[str, int]:
 
 
 def reached(push: PushService) -> set[int]:
-    """The numbers of the readers to whom a message was sent."""
+    """The numbers of the readers that a message was sent to."""
     return {reader_of(message) for message in push.received}
 
 
@@ -57,7 +67,7 @@ def test_newsrooms_quiet_hours_hold_for_readers_who_chose_none(
         choose(installation, range(100), quiet=None)
         installation.worker()
         id = installation.publish()
-        installation.runtime.dispatch.advance(id)
+        installation.runtime.planning.advance(id)
         wait_until(lambda: installation.runtime.publishing.progress(id).done == READERS)
         assert skipped(installation, id) == {"quiet": 100}
 
@@ -134,7 +144,7 @@ def test_held_alerts_arrive_when_quiet_hours_end_several_as_one_message(
     came = wake(reading, push)
     assert len({message.path for message in came}) == len(came) == 100
     body = content().body
-    assert said(came) == {
+    assert texts(came) == {
         f"First|{body}": 40,
         "While you slept|Second\nFirst": 60,
     }
@@ -166,7 +176,7 @@ def test_each_sleeper_gets_the_latest_alert_of_a_story_that_is_for_them(
     publishing, body = reading.runtime.publishing, content().body
     waiting = [publishing.held(publishing.get(id)).waiting for id in (late, race)]
     assert waiting == [50 - fans, fans]
-    assert said(wake(reading, push)) == {
+    assert texts(wake(reading, push)) == {
         f"Ferry late|{body}": 50 - fans,
         f"Ferry race|{body}": fans,
     }
@@ -175,14 +185,11 @@ def test_each_sleeper_gets_the_latest_alert_of_a_story_that_is_for_them(
 def test_held_alert_arrives_with_its_corrected_text(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(50), quiet=around_now())
-    wrong, gone = (reading.publish(title=title) for title in ("Ten dead", "Never mind"))
-    for id in (wrong, gone):
-        reading.over(id)
+    wrong, _ = sent_at_night(reading, 50, "Ten dead", "Never mind")
     correction = reading.correct(wrong, "Nobody dead")
     reading.over(correction.id)
     came = wake(reading, push)
-    assert said(came) == {
+    assert texts(came) == {
         "While you slept|Never mind\nNobody dead": 50,
     }
 
@@ -205,19 +212,15 @@ def test_alert_cancelled_at_night_does_not_arrive_in_the_morning(
 def test_alert_held_for_all_readers_can_be_corrected(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(READERS), quiet=around_now())
-    id = reading.publish(title="Ten dead")
-    reading.over(id)
+    (id,) = sent_at_night(reading, READERS, "Ten dead")
     reading.correct(id, "Nobody dead")
-    assert said(wake(reading, push)) == {f"Nobody dead|{content().body}": READERS}
+    assert texts(wake(reading, push)) == {f"Nobody dead|{content().body}": READERS}
 
 
 def test_reader_reached_by_a_wave_gets_the_correction_and_nothing_twice(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(50), quiet=around_now())
-    id = reading.publish(title="Ten dead")
-    reading.over(id)
+    (id,) = sent_at_night(reading, 50, "Ten dead")
     assert len(wake(reading, push)) == 50
     publishing = reading.runtime.publishing
     (wave,) = publishing.waves(9)
@@ -233,12 +236,10 @@ def test_reader_reached_by_a_wave_gets_the_correction_and_nothing_twice(
 def test_alert_corrected_while_its_wave_runs_arrives_corrected(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(50), quiet=around_now())
-    id = reading.publish(title="Ten dead")
-    reading.over(id)
+    (id,) = sent_at_night(reading, 50, "Ten dead")
     with waking(reading, push) as taken:
         reading.correct(id, "Nobody dead", replace=False)
-    assert said(taken) == {f"Nobody dead|{content().body}": 50}
+    assert texts(taken) == {f"Nobody dead|{content().body}": 50}
 
 
 def test_held_alerts_are_dropped_if_no_clock_ran_for_hours(

@@ -18,6 +18,7 @@ from service.runtime import Runtime
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer
+from tests.support.seeded import begin_send
 
 WINDOW = 256
 
@@ -38,12 +39,7 @@ def installation(redis: RedisServer, push: PushService, tmp_path: Path) -> Itera
 def test_restart_of_redis_during_a_send_loses_no_subscription_and_no_recipient(
     installation: Installation, redis: RedisServer, push: PushService
 ) -> None:
-    installation.seed(3000)
-    push.answer_with(lambda _message: Answer(201, delay=0.1))
-    installation.worker()
-    installation.clock()
-    id = installation.publish()
-    push.wait_for(500, timeout=30)
+    id = begin_send(installation, 3000)
 
     redis.restart()
 

@@ -22,9 +22,9 @@ from service.app import create_app
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, Client
-from tests.support.forked import Forked
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService, Rule, every
+from workers.trials.processes import Process
 
 READERS = 700  # of each push service
 LATE = Answer(delay=0.5)
@@ -141,7 +141,7 @@ def test_answers_of_ten_megabytes_take_no_memory_and_delay_no_other_reader(
     assert most_memory(worker) - before < 20_000_000, "two bodies; 16 come together"
 
 
-def most_memory(process: Forked) -> int:
+def most_memory(process: Process) -> int:
     """The most resident memory that a process ever had, in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
@@ -185,7 +185,7 @@ def test_rest_that_one_worker_begins_is_kept_by_the_other_and_ends_for_both(
 
 
 @contextmanager
-def stopped(process: Forked) -> Iterator[None]:
+def stopped(process: Process) -> Iterator[None]:
     process.send_signal(signal.SIGSTOP)
     try:
         yield

@@ -11,20 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.installation import Installation, free_port, wait_until
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.relay import Relay
 from workers import jobs
 from workers.sending.fanout import FanOut
+from workers.trials.processes import free_port
 
 
 class Watched:
-    """Records which push services rest, and why, until its `with` ends."""
+    """Records which push services rest, and why, until its block ends."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._watch)
         self.rests: set[tuple[str, str, int]] = set()  # origin, why, attempts
 
     def __enter__(self) -> Watched:
@@ -35,16 +36,29 @@ class Watched:
         self._ended.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         while not self._ended.wait(0.05):
             for origin, rest in self._installation.runtime.store.push_services.resting().items():
                 self.rests.add((origin, rest.why, rest.attempts))
 
 
 def answered(push: PushService) -> Counter[int]:
-    """By number of answered messages: how many readers had that many."""
+    """How many readers got how many messages with a response, by number of messages."""
     times = Counter(message.path for message in push.received if message.status)
     return Counter(times.values())
+
+
+def each_message_arrives_once(installation: Installation, readers: int) -> None:
+    """Send an alert; the push service never rests for a lack of responses."""
+    installation.seed(readers)
+    installation.worker()
+    installation.clock()
+    with Watched(installation) as watched:
+        id = installation.publish()
+        installation.over(id, timeout=150)
+    assert installation.outcomes(id) == {"accepted": readers}
+    assert answered(installation.push) == {1: readers}
+    assert watched.rests == set()
 
 
 @pytest.mark.long
@@ -54,16 +68,8 @@ def test_http_1_1_service_that_answers_after_a_second_gets_each_message_once(
     # 16 connections take 14 messages a second. If the transport took all 256 of the window, the
     # last would wait for more than the 15 s after which a message is given up.
     with PushService(http2=False) as push, Installation(redis_url, push, tmp_path) as installation:
-        installation.seed(500)
         push.answer_with(lambda _message: Answer(delay=1.1))
-        installation.worker()
-        installation.clock()
-        with Watched(installation) as watched:
-            id = installation.publish()
-            installation.over(id, timeout=150)
-        assert installation.outcomes(id) == {"accepted": 500}
-        assert answered(push) == {1: 500}
-        assert watched.rests == set(), "it never counts as one that gives no answer"
+        each_message_arrives_once(installation, 500)
 
 
 @pytest.mark.long
@@ -72,16 +78,8 @@ def test_http_2_service_that_answers_after_seconds_gets_each_message_once(
 ) -> None:
     # Two connections have 200 streams, a fifth of this window.
     with Installation(redis_url, push, tmp_path, PUSH_WINDOW="1024") as installation:
-        installation.seed(1500)
         push.answer_with(lambda _message: Answer(delay=random.uniform(4.0, 6.0)))
-        installation.worker()
-        installation.clock()
-        with Watched(installation) as watched:
-            id = installation.publish()
-            installation.over(id, timeout=150)
-        assert installation.outcomes(id) == {"accepted": 1500}
-        assert answered(push) == {1: 1500}
-        assert watched.rests == set()
+        each_message_arrives_once(installation, 1500)
 
 
 @pytest.fixture
@@ -214,5 +212,5 @@ def send_all(installation: Installation, fan_out: FanOut, id: int) -> None:
     while installation.runtime.publishing.get(id).finished_at is None:
         assert time.monotonic() < deadline, installation.outcomes(id)
         fan_out.run(lambda: True)
-        installation.runtime.dispatch.advance_all()
+        installation.runtime.planning.advance_all()
         time.sleep(0.05)

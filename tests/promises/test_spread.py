@@ -25,7 +25,7 @@ def spread(installation: Installation) -> Iterator[Notification]:
     """An alert spread over a minute, 20 readers a second: planned, and nothing of it sent."""
     installation.seed(READERS)
     id = publish(installation)
-    installation.runtime.dispatch.plan(installation.runtime.publishing.get(id))
+    installation.runtime.planning.plan(installation.runtime.publishing.get(id))
     yield installation.runtime.publishing.get(id)
 
 
@@ -124,7 +124,7 @@ def test_alert_planned_late_is_spread_over_the_time_that_is_left(
     key = f"{{g}}:n:{id}"
     installation.runtime.store.redis.hset(key, "started_at", repr(time.time() - 30))
     alert = installation.runtime.publishing.get(id)
-    installation.runtime.dispatch.plan(alert)
+    installation.runtime.planning.plan(alert)
     due = dues(installation, id).values()
     assert max(due) / 1000 < alert.last_start
     assert max(due) - min(due) > 15_000

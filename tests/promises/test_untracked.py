@@ -24,7 +24,7 @@ UNTRACKED = range(0, READERS, 3)
 
 @pytest.fixture
 def reading(installation: Installation) -> Installation:
-    """An installation with readers, some of whom want no receipts, a worker and a clock."""
+    """An installation with a worker, a clock, and readers of which some want no receipts."""
     installation.seed(READERS)
     choose(installation, UNTRACKED, receipts=False)
     installation.worker()

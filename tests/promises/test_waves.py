@@ -18,10 +18,20 @@ from service.store.held_alerts import WaveDelivery
 from service.store.outcomes import Result
 from tests.support.client import API, Client, make_app
 from tests.support.installation import Installation, wait_until
-from tests.support.night import bring, hold
+from tests.support.night import deliver, hold
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
-from tests.support.seeded import FRONT, around_now, choose, reader_of, said, shown, wake, waking
+from tests.support.seeded import (
+    FRONT,
+    around_now,
+    choose,
+    reader_of,
+    sent_at_night,
+    shown,
+    texts,
+    wake,
+    waking,
+)
 from workers.sending.wave_digest import WaveDigest
 
 EVERYONE = Audience(everyone=True)
@@ -147,10 +157,10 @@ def test_running_wave_shows_how_many_readers_it_has_reached(
     publishing = reading.runtime.publishing
     publishing.wake_readers(quarter * QUARTER, FRONT)
 
-    def brought() -> int:
+    def delivered() -> int:
         return publishing.held(publishing.get(id)).by_wave
 
-    wait_until(lambda: brought() == 30)
+    wait_until(lambda: delivered() == 30)
     held = publishing.held(publishing.get(id))
     assert (held.waiting, held.alone) == (70, 30)
     push.answer_with(lambda _: Answer(201))
@@ -167,7 +177,7 @@ def test_held_correction_has_receipts_of_its_own(reading: Installation, push: Pu
     correction = reading.correct(id, "Nobody dead").id
     reading.over(correction)
     came = wake(reading, push)
-    assert list(said(came)) == ["Nobody dead|It has just come in."]
+    assert list(texts(came)) == ["Nobody dead|It has just come in."]
     assert receipts(reading, came) == {correction: 50}
     assert publishing.held(publishing.get(correction)).alone == 50
     assert publishing.held(publishing.get(id)).by_wave == 0
@@ -184,7 +194,7 @@ def test_newer_alert_of_a_story_arrives_though_the_older_one_was_corrected_last(
     reading.over(newer)
     reading.over(reading.correct(older, "Ferry early").id)
     came = wake(reading, push)
-    assert [text.partition("|")[0] for text in said(came)] == ["Ferry home"]
+    assert [text.partition("|")[0] for text in texts(came)] == ["Ferry home"]
     assert len(came) == 50
 
 
@@ -244,9 +254,7 @@ def test_cancelling_drops_held_copies_and_keeps_all_counts(
 def test_cancelling_an_alert_cancels_its_held_correction(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(50), quiet=around_now())
-    id = reading.publish(title="Ten dead")
-    reading.over(id)
+    (id,) = sent_at_night(reading, 50, "Ten dead")
     choose(reading, range(50, 80), quiet=around_now())
     publishing = reading.runtime.publishing
     correction = reading.correct(id, "Nobody dead").id
@@ -260,13 +268,10 @@ def test_cancelling_an_alert_cancels_its_held_correction(
 def test_running_wave_sends_nothing_more_of_a_cancelled_alert(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(100), quiet=around_now())
-    cancelled, other = (reading.publish(title=title) for title in ("Ten dead", "Ferry home"))
-    for id in (cancelled, other):
-        reading.over(id)
+    cancelled, _ = sent_at_night(reading, 100, "Ten dead", "Ferry home")
     with waking(reading, push) as taken:
         reading.runtime.publishing.cancel(cancelled)
-    assert said(taken) == {"Ferry home|It has just come in.": 100}
+    assert texts(taken) == {"Ferry home|It has just come in.": 100}
 
 
 def seed(client: Client, count: int) -> None:
@@ -304,15 +309,15 @@ def test_api_shows_how_many_wait_and_cancels_once(client: Client) -> None:
 def test_alert_that_no_reader_waits_for_cannot_be_cancelled(client: Client) -> None:
     seed(client, 4)
     token, morning = client.add_token(), int(time.time()) // QUARTER + 20
-    all_have_it, brought = publish(client.runtime), publish(client.runtime)
+    all_have_it, delivered = publish(client.runtime), publish(client.runtime)
     runtime = client.runtime
     hold(runtime, all_have_it, {})
-    hold(runtime, brought, {morning: 4})
-    wave = bring(runtime, morning, brought)
-    for id in (all_have_it, brought):
+    hold(runtime, delivered, {morning: 4})
+    wave = deliver(runtime, morning, delivered)
+    for id in (all_have_it, delivered):
         answer = client.call("POST", f"{API}/notifications/{id}/cancel", token=token)
         assert (answer.status_code, "already sent" in answer.json["detail"]) == (409, True)
-    assert runtime.publishing.get(brought).waves == ((wave, 4, 0),)
+    assert runtime.publishing.get(delivered).waves == ((wave, 4, 0),)
 
 
 def test_held_alert_can_be_cancelled_while_redis_is_full() -> None:
@@ -380,7 +385,7 @@ def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client
     hold(runtime, id, {morning: 4})
     publishing.wake_readers(morning * QUARTER, "https://paper.example")
     (wave,) = publishing.waves(9)
-    runtime.dispatch.plan(wave)
+    runtime.planning.plan(wave)
     under_way = runtime.store.batches.claim(wave.id, 0, "a test ", 60_000)
     assert under_way is not None
     correction = publishing.correct(
@@ -392,10 +397,10 @@ def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client
     came = {Result(Outcome.ACCEPTED, "google", 1, 0, delivery=delivery): under_way.pending}
     runtime.store.outcomes.record(wave.id, under_way.batch, "a test ", 60_000, came)
     runtime.store.batches.release(wave.id, under_way.batch, "a test ", wait_ms=None)
-    runtime.dispatch.advance(wave.id)
+    runtime.planning.advance(wave.id)
     hold(runtime, correction, {})
     assert publishing.progress(correction).of(Outcome.ACCEPTED) == 10
-    runtime.dispatch.advance(correction)
+    runtime.planning.advance(correction)
     assert publishing.get(correction).state is State.SENT
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis.exceptions import ConnectionError
 
 from service.domain.job_queue import JobQueue
-from service.domain.planning import BATCH_RECIPIENTS, Dispatch, cut
+from service.domain.planning import BATCH_RECIPIENTS, Planning, cut
 from service.domain.publishing import Conflict, Publishing
 from service.local import pretend_readers
 from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
@@ -34,20 +34,20 @@ def store(redis_url: str) -> Store:
 
 
 @pytest.fixture
-def dispatch(store: Store) -> Dispatch:
-    return Dispatch(store, JobQueue(store.redis))
+def planning(store: Store) -> Planning:
+    return Planning(store, JobQueue(store.redis))
 
 
 @pytest.fixture
-def publishing(store: Store, dispatch: Dispatch) -> Publishing:
-    return Publishing(store, dispatch, JobQueue(store.redis))
+def publishing(store: Store, planning: Planning) -> Publishing:
+    return Publishing(store, planning, JobQueue(store.redis))
 
 
-def planned(publishing: Publishing, dispatch: Dispatch) -> int:
+def planned(publishing: Publishing, planning: Planning) -> int:
     """Publish to everyone and plan it; no worker sends."""
     content = Content("Late news", "https://paper.example/")
     id = publishing.publish(content, Audience(everyone=True), by="a test").id
-    dispatch.plan(publishing.get(id))
+    planning.plan(publishing.get(id))
     return id
 
 
@@ -62,9 +62,9 @@ def counts(store: Store, id: int) -> dict[str, int]:
 
 
 def test_batch_is_leased_to_one_worker_until_its_lease_ends(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     claim = store.batches.claim(id, 0, "first", LEASE_MS)
     assert claim is not None
     batch = claim.batch
@@ -78,9 +78,9 @@ def test_batch_is_leased_to_one_worker_until_its_lease_ends(
 
 
 def test_late_checkpoint_counts_only_recipients_without_an_outcome(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     batch = claimed(store, id, "first", 50).batch
     time.sleep(0.1)
     store.batches.claim(id, 0, "second", LEASE_MS)
@@ -95,16 +95,16 @@ def test_late_checkpoint_counts_only_recipients_without_an_outcome(
 
 
 def test_leased_send_is_not_closed_and_a_closed_one_counts_nothing(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     publishing.cancel(id)
     assert publishing.get(id).finished_at is None, "messages on their way are still counted"
     result = {Result(Outcome.ACCEPTED, "google", 1): list(range(300))}
     store.outcomes.record(id, batch, "worker", LEASE_MS, result)
     store.batches.release(id, batch, "worker", wait_ms=0)
-    dispatch.advance(id)
+    planning.advance(id)
     final = {"accepted": 300, "cancelled": 700}
     assert counts(store, id) == final
     assert publishing.get(id).finished_at is not None
@@ -117,9 +117,9 @@ def test_leased_send_is_not_closed_and_a_closed_one_counts_nothing(
 
 
 def test_cancelled_alert_never_ends_as_sent(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     store.notifications.move(id, State.CANCELLED, possible_from=[State.SENDING])
     store.batches.close(id, 0, Outcome.CANCELLED)
     # A clock that read the state just before finishes the alert as sent.
@@ -129,9 +129,9 @@ def test_cancelled_alert_never_ends_as_sent(
 
 
 def test_cancelling_again_after_an_interruption_stops_the_corrections(
-    store: Store, publishing: Publishing, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+    store: Store, publishing: Publishing, planning: Planning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     correction = publishing.correct(
         id, title="Good news", body=None, url=None, replace=True, by="a test"
     ).id
@@ -150,7 +150,7 @@ def test_cancelling_again_after_an_interruption_stops_the_corrections(
 
 
 def test_recipients_of_an_alert_that_was_not_planned_in_time_expire(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
     id = store.notifications.new_id()
     content = Content("Late news", "https://paper.example/", ttl=60)
@@ -159,15 +159,15 @@ def test_recipients_of_an_alert_that_was_not_planned_in_time_expire(
     store.notifications.publish(
         Notification(id, content, everyone, State.SENDING, long_ago, "a test")
     )
-    dispatch.advance(id)
+    planning.advance(id)
     assert publishing.get(id).state is State.EXPIRED
     assert counts(store, id) == {"expired": 1000}
 
 
 def test_recipients_of_a_correction_that_was_not_planned_in_time_expire(
-    store: Store, publishing: Publishing, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+    store: Store, publishing: Publishing, planning: Planning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     reached = {Result(Outcome.ACCEPTED, "google", 1, revision=0): list(range(300))}
     store.outcomes.record(id, batch, "worker", LEASE_MS, reached)
@@ -176,21 +176,21 @@ def test_recipients_of_a_correction_that_was_not_planned_in_time_expire(
     ).id
     later = time.time() + 5 * 3600
     monkeypatch.setattr(time, "time", lambda: later)
-    dispatch.advance(correction)
+    planning.advance(correction)
     assert publishing.get(correction).state is State.EXPIRED
     assert counts(store, correction) == {"expired": 300}
 
 
 def test_finished_send_leaves_its_counts_and_no_bitmap(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     apple = Result(Outcome.ACCEPTED, "apple", 1)
     while (claim := store.batches.claim(id, 0, "worker", LEASE_MS)) is not None:
         store.outcomes.record(id, claim.batch, "worker", LEASE_MS, {apple: claim.pending})
         store.batches.release(id, claim.batch, "worker", wait_ms=None)
-    dispatch.advance(id)
-    dispatch.advance(id)
+    planning.advance(id)
+    planning.advance(id)
     assert publishing.get(id).state is State.SENT
     assert counts(store, id) == {"accepted": 1000}
     assert store.notifications.active() == []
@@ -198,9 +198,9 @@ def test_finished_send_leaves_its_counts_and_no_bitmap(
 
 
 def test_released_batch_is_due_again_after_its_wait_with_its_retries(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     retry = {3: Retry(attempts=2, at=int(time.time() * 1000) + 200)}
     store.batches.release(id, batch, "worker", wait_ms=200, retries=retry, undone=1000)
@@ -211,9 +211,9 @@ def test_released_batch_is_due_again_after_its_wait_with_its_retries(
 
 
 def test_batch_with_more_undone_than_its_worker_knows_is_due_at_once(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     accepted = {Result(Outcome.ACCEPTED, "", 0): list(range(600))}
     store.outcomes.record(id, batch, "worker", LEASE_MS, accepted)
@@ -228,24 +228,24 @@ def test_batch_with_more_undone_than_its_worker_knows_is_due_at_once(
 
 
 def test_recipient_without_outcome_and_batch_gets_a_batch_again(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
-    dispatch.advance(id)
+    planning.advance(id)
     assert store.batches.look(id, 0).due == 0, "a worker holds it"
     store.outcomes.record(
         id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): list(range(990))}
     )
     store.redis.delete(part_key(0, id, "batches"), part_key(0, id, "leases"))
-    dispatch.advance_all()
+    planning.advance_all()
     assert claimed(store, id, "other", LEASE_MS).pending == list(range(990, 1000))
 
 
 def test_only_recipients_count_and_none_of_a_forgotten_alert(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     accepted = {Result(Outcome.ACCEPTED, "", 0): [999, 1000]}
     store.outcomes.record(id, batch, "one whose lease is forgotten", LEASE_MS, accepted)
@@ -256,9 +256,9 @@ def test_only_recipients_count_and_none_of_a_forgotten_alert(
 
 
 def test_planning_twice_changes_nothing(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
-    id = planned(publishing, dispatch)
+    id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     store.outcomes.record(
         id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): [0, 1, 2]}
@@ -268,19 +268,19 @@ def test_planning_twice_changes_nothing(
             store, 50, origins=["https://127.0.0.1:9"], vapid_key="k", topics=(), first=1000
         )
     )
-    dispatch.plan(publishing.get(id))
+    planning.plan(publishing.get(id))
     assert store.outcomes.progress(id).recipients == 1000
     assert counts(store, id) == {"accepted": 3}
     assert store.batches.claim(id, 0, "other", LEASE_MS) is None
 
 
 def test_alert_that_was_cancelled_before_planning_is_never_planned(
-    store: Store, publishing: Publishing, dispatch: Dispatch
+    store: Store, publishing: Publishing, planning: Planning
 ) -> None:
     content = Content("Late news", "https://paper.example/")
     id = publishing.publish(content, Audience(everyone=True), by="a test").id
     publishing.cancel(id)
-    dispatch.plan(publishing.get(id))
+    planning.plan(publishing.get(id))
     assert publishing.get(id).state is State.CANCELLED
     assert store.outcomes.progress(id).recipients == 0
     assert store.batches.claim(id, 0, "worker", LEASE_MS) is None

@@ -1,7 +1,8 @@
 """The layout of keys is ready for a Redis Cluster: a real Redis in cluster mode refuses nothing.
 
 One node has all slots, so that any client will do. It still refuses a command that touches two
-slots. Running on several nodes is not promised yet.
+slots. Running on several nodes is not promised yet, and a process does not start on a cluster; so
+this one does not tell that it is one.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from service.model.retention import GONE_KEPT
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from service.store.subscriptions import HasLeft
-from tests.support.installation import Installation, content, free_port, wait_for, wait_until
+from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
+from workers.trials.processes import free_port, wait_for
 
 EVERYONE = Audience(everyone=True)
 TOPICS = Audience(topics=("world", "sport"), exclude=("culture",))
@@ -39,9 +41,11 @@ class ClusterNode(RedisServer):
             port = free_port()
         process = self._spawn("--port", str(port), "--cluster-enabled", "yes")
         with self.client() as client:
-            wait_for(process, lambda: self._answers(client))
+            wait_for(lambda: self._answers(client), process)
             client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
             wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+            needed = ("+info|replication", "+info|memory")
+            client.execute_command("ACL", "SETUSER", "default", "-info", *needed)
 
     @staticmethod
     def _answers(client: redis.Redis) -> bool:

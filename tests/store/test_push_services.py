@@ -113,9 +113,9 @@ def test_release_reaches_recipients_of_a_leased_batch_too(
     installation: Installation,
 ) -> None:
     installation.seed(10)
-    store, dispatch = installation.runtime.store, installation.runtime.dispatch
+    store, planning = installation.runtime.store, installation.runtime.planning
     id = installation.publish()
-    dispatch.sending()
+    planning.sending()
     services, now = store.push_services, time.time()
     services.rest(installation.push.origin, Rest(1, now, now + 3600, "503"))
     claim = store.batches.claim(id, 0, "one", 5000)

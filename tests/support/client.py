@@ -53,7 +53,7 @@ def browser(number: int = 0, *, keys: int | None = None) -> dict[str, Any]:
 
 
 class Client:
-    """Calls from a new address each time, so that only a test about rates meets one."""
+    """Calls from a new address each time, so that only tests about rate limits reach one."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -170,12 +170,12 @@ class Reader:
 
 
 def stored(client: Client) -> dict[bytes, Any]:
-    """Return everything that the store holds, apart from the counts of rates."""
+    """Return everything that the store holds, apart from the counts of rates and refusals."""
     redis = client.runtime.store.redis
-    keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
+    counts = (b"stoppress:rate", b"{g}:unknown:")
+    keys = [key for key in redis.scan_iter() if not key.startswith(counts)]
     with redis.pipeline(transaction=False) as pipe:
-        # Hashes and sets are read by member, because Redis may change their order, and with it the
-        # dump, by itself.
+        # Hashes and sets are read by member, because Redis may change their order in a dump.
         unordered = {b"hash": pipe.hgetall, b"set": pipe.smembers}
         for key in keys:
             pipe.type(key)

@@ -72,7 +72,7 @@ def token_in(page: str) -> str:
 
 
 def post(client: FlaskClient, path: str, *, page: str = "", **fields: object) -> TestResponse:
-    """Send a form as a browser does that has opened `page`, or else `path`."""
+    """Open `page`, by default the one at `path`, and send its form."""
     form = client.get(page or path)
     return client.post(path, data={"csrf_token": token_in(form.text), **fields})
 
@@ -123,7 +123,7 @@ def publish(runtime: Runtime, **content: str) -> int:
 def send_all(runtime: Runtime, id: int, outcomes: dict[tuple[Outcome, str], int]) -> None:
     """Record these outcomes, as workers do."""
     sending = runtime.store.batches
-    runtime.dispatch.plan(runtime.publishing.get(id))
+    runtime.planning.plan(runtime.publishing.get(id))
     claim = sending.claim(id, 0, "a test", 60_000)
     assert claim is not None
     numbers = iter(claim.pending)

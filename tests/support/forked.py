@@ -1,7 +1,7 @@
-"""Real processes of a house that start at once: forked from one that has imported all they need.
+"""Real processes that start at once, because they are forked from one that has imported everything.
 
-Anew, a worker takes half a second of a processor for that, and the web processes nearly two: it
-would be most of what the suite takes.
+A new worker would need half a second of CPU to import its code, and the web processes nearly two:
+that would be most of the time of all tests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from service.local.supervisor import follow_parent
 
 _context = multiprocessing.get_context("forkserver")
-# What the processes import; but not `workers.jobs`, which names the process that it is loaded in.
+# What the processes import, except `workers.jobs`, which names the process that loads it.
 _context.set_forkserver_preload(
     [
         *(__name__, "service.app", "gunicorn.app.wsgiapp", "gunicorn.workers.gthread"),
@@ -35,10 +35,6 @@ class Forked:
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        return self.poll()
 
     def poll(self) -> int | None:
         return self._process.exitcode
@@ -61,7 +57,7 @@ class Forked:
 def _run(args: list[str], environ: dict[str, str]) -> None:
     """Be the process that `python ARGS` would be in this environment."""
     os.setsid()
-    # With what it inherits, who forked it would wait for its end, not it for theirs.
+    # The parent would wait for the end of this process if they shared its open files.
     os.closerange(3, 4096)
     follow_parent(os.getppid())
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""A connection of HTTP/2 without sockets, and what a peer may say to it."""
+"""An HTTP/2 connection without sockets, and frames that a server may send to it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTINGS_ACK = SettingsFrame(0, flags=["ACK"]).serialize()
 
 
 class Post(Exchange):
-    """A request with a name to know it by."""
+    """A request with a name, by which a test recognizes it."""
 
     def __init__(self, name: int, body: bytes = BODY, headers: Headers = HEADERS) -> None:
         super().__init__(f"/push/{name}", headers, body)
@@ -73,7 +73,7 @@ def head(stream: int, *fields: tuple[str, str], end: bool = True) -> bytes:
 
 
 def error_of(connection: Connection[Post]) -> ErrorCodes:
-    """The code with which the connection was ended."""
+    """The error code with which the connection ended."""
     assert connection.failure.startswith("connection lost: ")
     assert connection.room == 0
     assert connection.receive(head(1)) == []

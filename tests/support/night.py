@@ -1,4 +1,4 @@
-"""What workers do at night and in the morning, for a test without any: hold alerts, bring them."""
+"""Does what workers do at night and in the morning, for tests without one: hold, then deliver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORKER = "a test "
 
 
 def hold(runtime: Runtime, id: int, sleepers: Mapping[int, int]) -> None:
-    """Send an alert, but hold it for so many readers until each of these quarter hours."""
+    """Send an alert, but hold it for some readers: how many, by the quarter hour they wake in."""
 
     def results(pending: Sequence[int]) -> dict[Result, Sequence[int]]:
         found: dict[Result, Sequence[int]] = {}
@@ -29,8 +29,8 @@ def hold(runtime: Runtime, id: int, sleepers: Mapping[int, int]) -> None:
     _work(runtime, id, results)
 
 
-def bring(runtime: Runtime, quarter: int, *alerts: int) -> int:
-    """Let it be that quarter hour, and its wave bring these alerts to all who wake; its id."""
+def deliver(runtime: Runtime, quarter: int, *alerts: int) -> int:
+    """Let a quarter hour begin, and its wave deliver these alerts; return the wave's id."""
     runtime.publishing.wake_readers(quarter * QUARTER, "https://paper.example")
     wave = runtime.publishing.waves(1)[0].id
     delivery = WaveDelivery(tuple((id, 0) for id in alerts), alerts, alerts)
@@ -43,8 +43,8 @@ def _work(
     runtime: Runtime, id: int, results: Callable[[list[int]], Mapping[Result, Sequence[int]]]
 ) -> None:
     sending = runtime.store.batches
-    runtime.dispatch.plan(runtime.publishing.get(id))
+    runtime.planning.plan(runtime.publishing.get(id))
     while claim := sending.claim(id, 0, _WORKER, 60_000):
         runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))
         sending.release(id, claim.batch, _WORKER, wait_ms=None)
-    runtime.dispatch.advance(id)
+    runtime.planning.advance(id)

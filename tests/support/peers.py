@@ -1,4 +1,4 @@
-"""Messages for the transport to send, and servers that are no push service."""
+"""Sending messages with the transport, and servers that are no push service."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from cryptography import x509
@@ -31,22 +32,23 @@ from workers.sending import wire
 KEY = VapidKey.generate()
 SIGNER = wire.VapidSigner(KEY, "mailto:push@newsroom.example")
 WAIT = 20.0  # seconds until a test gives up
+T = TypeVar("T", bound="_TlsServer")
 
-# What there was no room for yet: key, origin, path, headers, body.
+# Messages for which there was no room yet: key, origin, path, headers, body.
 _waiting: WeakKeyDictionary[Transport, deque[tuple[int, str, str, wire.Headers, bytes]]] = (
     WeakKeyDictionary()
 )
 
 
 def send(transport: Transport, origin: str, keys: range | list[int], path: str = "/push/") -> None:
-    """Start a right message for each key, to an endpoint that ends in it.
+    """Start a valid message for each key, to an endpoint that ends in it.
 
-    Messages without room wait until `hand_over`, which `answers` calls.
+    Messages without room wait for the next `hand_over`, which `answers` calls.
     """
     topic = wire.collapse_topic(b"key", "story")
     headers = wire.headers(SIGNER.header(origin, time.time()), 3600, "high", topic)
     for key in keys:
-        # The test's own public key serves as the browser's: nobody reads these messages.
+        # The test's own public key serves as the browser's, because no browser reads them.
         body = wire.encrypt(b"Stop press", KEY.public, bytes(16))
         _waiting.setdefault(transport, deque()).append((key, origin, f"{path}{key}", headers, body))
     hand_over(transport)
@@ -67,11 +69,11 @@ def hand_over(transport: Transport) -> None:
                 continue
         waiting.append(request)
     for origin in {request[1] for request in waiting}:
-        transport.room(origin)  # none is left: another connection is made
+        transport.room(origin)  # there is none, so the transport opens another connection
 
 
 def answers(transport: Transport, n: int) -> list[Answer[int]]:
-    """Wait for n answers; there must be no more."""
+    """Wait for `n` responses, and check that no more have come."""
     came: list[Answer[int]] = []
     deadline = time.monotonic() + WAIT
     while len(came) < n:
@@ -88,7 +90,7 @@ def one(transport: Transport, origin: str) -> Answer[int]:
 
 
 def room(transport: Transport, origin: str) -> int:
-    """Wait until there is room at an origin; how much."""
+    """Wait until there is room at an origin, and return how much."""
     deadline = time.monotonic() + WAIT
     while not (room := transport.room(origin)):
         assert time.monotonic() < deadline, "no room"
@@ -97,7 +99,7 @@ def room(transport: Transport, origin: str) -> int:
 
 
 def unreachable(transport: Transport, origin: str) -> str:
-    """Wait until an origin, which was not asked for room yet, is found unreachable; why."""
+    """Wait until the transport finds a new origin unreachable, and return why."""
     assert transport.room(origin) == 0
     deadline = time.monotonic() + WAIT
     while not (found := transport.unreachable()):
@@ -109,7 +111,7 @@ def unreachable(transport: Transport, origin: str) -> str:
 
 @contextmanager
 def listening(serve: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Serve one connection with a bare socket; gives its host and port."""
+    """Serve one connection with a bare socket; yield its host and port."""
 
     def run() -> None:
         try:
@@ -128,8 +130,8 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.join()
 
 
-def saying(text: bytes) -> Callable[[socket.socket], None]:
-    """Read a whole HTTP/1.1 request, say `text` and hang up."""
+def responding(text: bytes) -> Callable[[socket.socket], None]:
+    """Read a whole HTTP/1.1 request, send `text` and close the connection."""
 
     def serve(connection: socket.socket) -> None:
         with connection.makefile("rb") as request:
@@ -144,7 +146,7 @@ def saying(text: bytes) -> Callable[[socket.socket], None]:
 
 
 def make_certificate(folder: Path, name: str) -> Path:
-    """Make a certificate, its own authority, for 127.0.0.1 or a name; one file with its key."""
+    """Make a self-signed certificate for 127.0.0.1 or a name, in one file with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server of this test")])
     now = datetime.now(timezone.utc)
@@ -165,25 +167,22 @@ def make_certificate(folder: Path, name: str) -> Path:
     return file
 
 
-class GoawayServer(socketserver.ThreadingTCPServer):
-    """HTTP/2 that ends as nginx does: takes some streams of a connection, disowns the later ones.
-
-    It goes on reading until the client hangs up, so that no answer is lost in a reset.
-    """
+class _TlsServer(socketserver.ThreadingTCPServer):
+    """A server on 127.0.0.1 that agrees on HTTP/2; a context manager."""
 
     allow_reuse_address = True
 
-    def __init__(self, folder: Path, streams: int, name: str = "127.0.0.1") -> None:
-        super().__init__(("127.0.0.1", 0), GoawayConnection)
+    def __init__(
+        self, folder: Path, handler: type[socketserver.BaseRequestHandler], name: str = "127.0.0.1"
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
         self.certificate = make_certificate(folder, name)
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.load_cert_chain(self.certificate)
         self.context.set_alpn_protocols(["h2"])
-        self.streams = streams
-        self.taken: Counter[str] = Counter()
         self.origin = f"https://127.0.0.1:{self.server_address[1]}"
 
-    def __enter__(self) -> GoawayServer:
+    def __enter__(self: T) -> T:
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,))
         self._thread.start()
         return self
@@ -192,6 +191,18 @@ class GoawayServer(socketserver.ThreadingTCPServer):
         self.shutdown()
         self._thread.join()
         self.server_close()
+
+
+class GoawayServer(_TlsServer):
+    """Ends connections as nginx does: it takes some streams and disowns the later ones.
+
+    It goes on reading until the client closes, so that no response is lost in a reset.
+    """
+
+    def __init__(self, folder: Path, streams: int, name: str = "127.0.0.1") -> None:
+        super().__init__(folder, GoawayConnection, name)
+        self.streams = streams
+        self.taken: Counter[str] = Counter()
 
 
 class GoawayConnection(socketserver.BaseRequestHandler):
@@ -223,40 +234,20 @@ class GoawayConnection(socketserver.BaseRequestHandler):
             tls.sendall(h2.data_to_send())
 
 
-class BareServer(socketserver.ThreadingTCPServer):
-    """TLS that agrees on HTTP/2 after `wait` seconds, says something, and then runs `serve`.
-
-    `connections` counts those that were accepted.
-    """
-
-    allow_reuse_address = True
+class BareServer(_TlsServer):
+    """Agrees on HTTP/2 after `wait` seconds, sends the bytes `first`, and then runs `serve`."""
 
     def __init__(
         self,
         folder: Path,
         serve: Callable[[ssl.SSLSocket], None],
         *,
-        saying: bytes = b"",
+        first: bytes = b"",
         wait: float = 0.0,
     ) -> None:
-        super().__init__(("127.0.0.1", 0), BareConnection)
-        self.certificate = make_certificate(folder, "127.0.0.1")
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.context.load_cert_chain(self.certificate)
-        self.context.set_alpn_protocols(["h2"])
-        self.serve, self.saying, self.wait = serve, saying, wait
-        self.connections = 0
-        self.origin = f"https://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> BareServer:
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+        super().__init__(folder, BareConnection)
+        self.serve, self.first, self.wait = serve, first, wait
+        self.connections = 0  # accepted so far
 
 
 class BareConnection(socketserver.BaseRequestHandler):
@@ -267,12 +258,12 @@ class BareConnection(socketserver.BaseRequestHandler):
         self.request.settimeout(WAIT)
         time.sleep(self.server.wait)
         with suppress(OSError), self.server.context.wrap_socket(self.request, True) as tls:
-            tls.sendall(self.server.saying)
+            tls.sendall(self.server.first)
             self.server.serve(tls)
 
 
 def answers_of(transport: Transport, is_last: Callable[[Answer[int]], bool]) -> list[Answer[int]]:
-    """Wait until a certain answer has come; returns all that came."""
+    """Wait for a certain response, and return all that have come."""
     came: list[Answer[int]] = []
     while not any(map(is_last, came)):
         hand_over(transport)

@@ -22,7 +22,7 @@ WORLD = Audience(topics=("world",))
 
 
 def wall(ahead: float) -> str:
-    """The time in Riga so many seconds from now, as a browser sends it."""
+    """The time in Riga `ahead` seconds from now, as a browser sends it."""
     return (datetime.now(RIGA) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M")
 
 
@@ -36,7 +36,7 @@ def later(ahead: float = 8000) -> dict[str, str]:
 
 
 def plan(runtime: Runtime, ahead: float | None = None, **content: Any) -> int:
-    """Schedule an alert `ahead` seconds from now, or make a draft, as the API does; its id."""
+    """Schedule an alert `ahead` seconds from now, or make a draft, as the API does."""
     given = {"title": "Kick-off", "url": "https://paper.example/match", **content}
     send_at = None if ahead is None else SendAt(time.time() + ahead)
     publishing = runtime.publishing

@@ -1,4 +1,4 @@
-"""Filling the pool of prepared keys, and taking from it."""
+"""Filling the pool of prepared keys, and taking keys from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READERS = 2 * BUCKET
 
 @contextmanager
 def filling(runtime: Runtime) -> Iterator[Filler]:
-    """A filler at work."""
+    """A running filler."""
     filler = Filler(runtime)
     filler.start()
     try:
@@ -34,13 +34,13 @@ def filling(runtime: Runtime) -> Iterator[Filler]:
 
 
 def end(filler: Filler) -> None:
-    """Stop a filler and wait for its thread, which asks a Redis that may go away next."""
+    """Stop a filler and wait for its thread, which uses a Redis that the test may end next."""
     filler.stop()
     wait_until(lambda: not any(one.name == "prepare keys" for one in threading.enumerate()))
 
 
 def fill(runtime: Runtime) -> None:
-    """Have a key derived for everyone."""
+    """Derive a key for every reader."""
     everyone = runtime.store.subscriptions.count()
     with filling(runtime):
         wait_until(lambda: runtime.store.prepared_keys.ready() == everyone)
@@ -55,7 +55,7 @@ def publics(keys: dict[int, PreparedKey]) -> set[bytes]:
 
 
 def give_other_keys(runtime: Runtime, number: int) -> None:
-    """Do what a browser does that was subscribed anew."""
+    """Store new keys for a reader, as a browser does that has subscribed again."""
     id = SubscriptionId(0, number)
     before = runtime.store.subscriptions.get(id)
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
@@ -67,7 +67,7 @@ def give_other_keys(runtime: Runtime, number: int) -> None:
 def watch_derivations(
     monkeypatch: pytest.MonkeyPatch, then: Callable[[int], None] = lambda _: None
 ) -> list[PreparedKey]:
-    """Return a list of all keys derived from now on; `then` is told how many there are."""
+    """Return a list of all keys derived from now on; `then` gets its length after each one."""
     derive, derived = wire.derive, []
 
     def watched(p256dh: bytes, auth: bytes) -> PreparedKey:

@@ -1,4 +1,4 @@
-"""A real, throwaway Redis with an append-only file, for tests that stop, kill or starve it.
+"""A real Redis with an append-only file, for tests that stop, kill or starve it.
 
 `python -m tests.support.redis_server COMMAND…` runs a command, such as the tests, with `REDIS_URL`
 naming a throwaway server that listens on TCP and has Redis' own default configuration.
@@ -30,15 +30,16 @@ from service.local.redis_server import Server, answers, find_servers, server_arg
 from service.local.supervisor import spawn
 from service.store import Store
 from service.store.rate_counters import RateCounters
-from tests.support.installation import wait_for, wait_until
+from tests.support.installation import wait_until
+from workers.trials.processes import free_port, wait_for
 
-# Writing beyond the largest size a file may have is to be an error, as on a full disk; by default
-# it is a signal that kills.
+# Writing beyond the size limit of files must fail as on a full disk. By default it is a signal that
+# ends the process.
 IGNORING_SIGXFSZ = ("sh", "-c", 'trap "" XFSZ; exec "$@"', "redis")
 
 
 class RedisServer:
-    """Started and removed by `with`; its data is kept from one `start` to the next."""
+    """A context manager; the data is kept from one `start` to the next."""
 
     def __init__(self, server: Server | None = None) -> None:
         self.server = server or find_servers()[0]
@@ -58,7 +59,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it and wait until it has loaded its data."""
-        wait_for(self._spawn(), lambda: answers(self.url))
+        wait_for(lambda: answers(self.url), self._spawn())
 
     def _spawn(self, *options: str) -> subprocess.Popen[bytes]:
         self.directory.mkdir(exist_ok=True)
@@ -67,7 +68,7 @@ class RedisServer:
         return self._process
 
     def stop(self) -> None:
-        """Let it finish its file and exit."""
+        """Let it finish its file and end."""
         if self._process:
             self._process.terminate()
             self._process.wait()
@@ -85,7 +86,7 @@ class RedisServer:
 
     @contextmanager
     def losing_power(self) -> Iterator[None]:
-        """Lose what it writes within the `with`: kill it, and start it on its files of before."""
+        """Lose what it writes in the block: kill it and start it with the files of before."""
         copy = self.directory.with_name("copy")
         shutil.copytree(self.directory, copy)
         yield
@@ -95,31 +96,31 @@ class RedisServer:
         self.start()
 
     def follow(self, master: Proxy) -> None:
-        """Be the replica of the Redis behind `master`, and know all that it knows."""
+        """Become a replica of the Redis behind `master`, with all its data."""
         with redis.Redis.from_url(master.url) as leader, self.client() as admin:
             leader.config_set("repl-diskless-sync-delay", "0")
             admin.replicaof("127.0.0.1", master.url.rpartition(":")[2])
             wait_until(lambda: admin.info("replication")["master_link_status"] == "up")
 
     def promote(self) -> None:
-        """Be a replica no more."""
+        """Stop being a replica."""
         with self.client() as admin:
             admin.replicaof("NO", "ONE")
 
     def flush(self) -> None:
-        """Empty it."""
+        """Delete all data."""
         with self.client() as client:
             client.flushall()
 
     def client(self) -> redis.Redis:
-        """Return a client that is in no hurry and never tries again."""
+        """Return a client without time-outs and retries."""
         return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), socket_timeout=None)
 
-    # What may befall it, for as long as the `with` lasts.
+    # Faults that last as long as the `with` block.
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Out of memory: every command that might need more is refused."""
+        """Out of memory: it refuses every command that might need more."""
         with self.client() as admin:
             admin.config_set("maxmemory", "1")
             try:
@@ -129,16 +130,16 @@ class RedisServer:
 
     @contextmanager
     def disk_full(self) -> Iterator[None]:
-        """No room on the disk under the append-only file: every write is refused.
+        """The disk of the append-only file is full: it refuses every write.
 
-        It is a limit to the size of its files, which takes no rights and no disk of its own.
+        This sets a size limit for its files, which needs neither rights nor a disk of its own.
         """
         assert self._process is not None
         no_limit = resource.RLIM_INFINITY
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (0, no_limit))
         try:
             with self.client() as admin, suppress(redis.ResponseError):
-                while True:  # until it notices
+                while True:  # until Redis notices
                     admin.setrange("not on disk", 0, "")
                     admin.delete("not on disk")
                     admin.set("not on disk", "", px=1)
@@ -154,7 +155,7 @@ class RedisServer:
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
-        """The replica of a Redis that is away, as after half a failover."""
+        """A replica whose master is away, as in the middle of a failover."""
         with self.client() as admin:
             admin.replicaof("127.0.0.1", "1")
             try:
@@ -183,20 +184,20 @@ class RedisServer:
 
     @contextmanager
     def loading(self, seconds: float = 3.0) -> Iterator[None]:
-        """Killed and started again, with so much to load that it answers LOADING for a while."""
-        delay = 100  # µs for each command; after 1,024 of them it looks whether somebody asks
+        """Kill it and start it again with so much data that it responds LOADING for a while."""
+        delay = 100  # µs for each command; Redis serves clients after every 1,024 of them
         with self.client() as admin:
             with admin.pipeline(transaction=False) as pipe:
                 for _ in range(int(seconds * 1e6 / delay)):
                     pipe.lpush("to be loaded", "")
                 pipe.delete("to be loaded")
                 pipe.execute()
-            time.sleep(1.1)  # `everysec`: now it is in the file
+            time.sleep(1.1)  # `everysec`: now it is on disk
             self.kill()
             process = self._spawn("--key-load-delay", str(delay))
-            wait_for(process, self._is_loading)
+            wait_for(self._is_loading, process)
             yield
-            wait_for(process, lambda: answers(self.url))
+            wait_for(lambda: answers(self.url), process)
             admin.config_set("key-load-delay", "0")
 
     def _is_loading(self) -> bool:
@@ -232,7 +233,7 @@ class Proxy:
 
     @contextmanager
     def cut(self) -> Iterator[None]:
-        """Every connection ended, and no new one taken."""
+        """End every connection and accept no new one."""
         self._hang_up()
         try:
             yield
@@ -245,7 +246,7 @@ class Proxy:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Nothing goes through, and afterwards all of it does."""
+        """Hold back all data until the block ends."""
         self._flowing.clear()
         try:
             yield
@@ -254,7 +255,7 @@ class Proxy:
 
     @contextmanager
     def lost(self) -> Iterator[None]:
-        """Nothing goes through, and afterwards only on new connections: nobody is told."""
+        """Drop all data of the open connections without closing them; new ones work afterwards."""
         self._flowing.clear()
         self._lost.append(self._flowing)
         try:
@@ -303,7 +304,7 @@ class Proxy:
 
 
 def _pump(source: socket.socket, to: socket.socket, flowing: threading.Event) -> None:
-    """Pass on what comes, until either end hangs up."""
+    """Pass data on until one side closes the connection."""
     with suppress(OSError):
         while data := source.recv(65536):
             flowing.wait()
@@ -315,7 +316,7 @@ def _pump(source: socket.socket, to: socket.socket, flowing: threading.Event) ->
 
 @contextmanager
 def connections_closed() -> Iterator[None]:
-    """In the end close every connection to Redis that this process made meanwhile."""
+    """At the end, close every connection to Redis that this process opened in the block."""
     made: list[redis.Redis] = []
     from_url = redis.Redis.from_url.__func__
 
@@ -331,8 +332,8 @@ def connections_closed() -> Iterator[None]:
         client.connection_pool.disconnect()
 
 
-class _Noting(redis.Redis):
-    """Remembers every script that the store has."""
+class _Recording(redis.Redis):
+    """Remembers every script that the store registers."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -344,8 +345,8 @@ class _Noting(redis.Redis):
 
 
 def _never_run(url: str) -> list[str]:
-    """The scripts of ours that a Redis was not asked to run since its start."""
-    with _Noting.from_url(url) as client:
+    """Our scripts that this Redis has not run since its start."""
+    with _Recording.from_url(url) as client:
         Store(client)
         RateCounters(client)
         known = client.script_exists(*(script.sha for script in client.scripts))
@@ -353,26 +354,24 @@ def _never_run(url: str) -> list[str]:
 
 
 def main(command: list[str]) -> int:
-    """Run a command beside a Redis over TCP, the least preferred of those installed.
+    """Run a command with a Redis over TCP, the least preferred one that is installed.
 
-    With `--all-scripts` in front of it, it is a failure if that Redis was not asked to run each of
-    the store's scripts.
+    With `--all-scripts` before the command, fail if that Redis has not run each of our scripts.
     """
     all_scripts = command[0] == "--all-scripts"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     url = f"redis://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="stoppress-test-") as folder:
         options = ("--port", port, "--bind", "127.0.0.1", "--dir", folder, "--appendonly", "yes")
         quiet = ("--logfile", str(Path(folder) / "redis.log"))
         server = spawn([find_servers()[-1].binary, *options, *quiet])
         try:
-            wait_for(server, lambda: answers(url))
+            wait_for(lambda: answers(url), server)
             code = subprocess.run(
                 command[all_scripts:], env={**os.environ, "REDIS_URL": url}, check=False
             ).returncode
             if all_scripts and not code and (missing := _never_run(url)):
-                print("Mark what runs these too as `redis`:", *missing, sep="\n")
+                print("Mark tests that run these scripts as `redis`:", *missing, sep="\n")
                 return 1
             return code
         finally:

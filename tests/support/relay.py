@@ -1,4 +1,4 @@
-"""A TCP port in front of another: slow to connect, cut off, or not there yet."""
+"""A TCP port in front of another one: slow to connect, cut off, or not listening yet."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import suppress
 
 
 class Relay:
-    """Passes connections on to an origin's port; with `wait`, so many seconds after it took them.
+    """Passes connections on to an origin's port, `wait` seconds after it accepted them.
 
-    Its own `origin` is known before its `with` begins, and refuses connections until then. `taken`
-    counts them. Where the other port refuses one, it is ended.
+    Its own `origin` is known before the `with` block, and refuses connections until then. `taken`
+    counts the accepted ones. A connection that the other port refuses is closed.
     """
 
     def __init__(self, origin: str, *, wait: float = 0.0) -> None:
@@ -40,7 +40,7 @@ class Relay:
             one.close()
 
     def cut(self) -> None:
-        """End every connection there is."""
+        """End every connection."""
         for one in list(self._sockets):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

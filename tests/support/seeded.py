@@ -1,4 +1,4 @@
-"""The readers that `House.seed` made: they choose, sleep, wake, and read what they are sent."""
+"""Readers that `Installation.seed` stored: they choose, sleep, wake, and decrypt messages."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
-READERS = 300  # of the house called `reading`
+READERS = 300  # of the fixture `reading`
 FRONT = "https://paper.example"
-_MOST = 1000  # readers who are told apart
+_MOST = 1000  # readers whose messages can be recognized
 HOUR = 4  # quarter hours
 
 
 def choose(
     installation: Installation, numbers: range, zone: str | None = "UTC", **chosen: Any
 ) -> None:
-    """Let some readers live in a zone and choose."""
+    """Let some readers live in a zone and choose preferences."""
     subscriptions = installation.runtime.store.subscriptions
     for number in numbers:
         one = subscriptions.get(SubscriptionId(0, number))
@@ -39,9 +39,36 @@ def choose(
 
 
 def around_now(before: int = 2 * HOUR, after: int = 6 * HOUR) -> Quiet:
-    """Quiet hours that began so many quarter hours ago, in UTC, and last so many more."""
+    """Quiet hours in UTC that began `before` quarter hours ago and end in `after` quarter hours."""
     now = int(time.time()) // QUARTER
     return Quiet((now - before) % 96, (now + after) % 96)
+
+
+def begin_send(
+    installation: Installation,
+    readers: int,
+    *,
+    received: int = 500,
+    delay: float = 0.1,
+    **options: object,
+) -> int:
+    """Send slowly to new readers by a worker and a clock; return when some messages came."""
+    installation.seed(readers)
+    installation.push.answer_with(lambda _: Answer(201, delay=delay))
+    installation.worker()
+    installation.clock()
+    id = installation.publish(**options)
+    installation.push.wait_for(received, timeout=30)
+    return id
+
+
+def sent_at_night(installation: Installation, sleepers: int, *titles: str) -> list[int]:
+    """Let the first readers sleep and send an alert with each title; return their ids."""
+    choose(installation, range(sleepers), quiet=around_now())
+    ids = [installation.publish(title=title) for title in titles]
+    for id in ids:
+        installation.over(id)
+    return ids
 
 
 @lru_cache(maxsize=1)
@@ -50,12 +77,12 @@ def _numbers() -> dict[str, int]:
 
 
 def reader_of(message: Message) -> int:
-    """The number of the reader to whom a message goes."""
+    """The number of the reader who gets a message."""
     return _numbers()[message.path]
 
 
 def shown(message: Message) -> dict[str, Any]:
-    """The notification that a message brings, as its reader's browser decrypts it."""
+    """The notification in a message, as its reader's browser decrypts it."""
     number = reader_of(message)
     clear = http_ece.decrypt(
         message.body,
@@ -68,7 +95,7 @@ def shown(message: Message) -> dict[str, Any]:
 
 
 def wake(installation: Installation, push: PushService) -> list[Message]:
-    """Let everybody's quiet hours be over, in whatever quarter hour; what came then."""
+    """Let the quiet hours of all readers end; return the messages that came then."""
     before = len(push.received)
     (quarter,) = installation.runtime.store.held_alerts.due(1 << 40)
     installation.runtime.publishing.wake_readers(quarter * QUARTER - 1, FRONT)
@@ -81,8 +108,8 @@ def wake(installation: Installation, push: PushService) -> list[Message]:
     return push.received[before:]
 
 
-def said(messages: list[Message]) -> Counter[str]:
-    """How often browsers were shown which title and words."""
+def texts(messages: list[Message]) -> Counter[str]:
+    """How often browsers showed each text, as `title|body`."""
     found: Counter[str] = Counter()
     for message in messages:
         document = shown(message)
@@ -92,9 +119,9 @@ def said(messages: list[Message]) -> Counter[str]:
 
 @contextmanager
 def waking(installation: Installation, push: PushService) -> Iterator[list[Message]]:
-    """Let everybody's quiet hours be over, but nothing be taken before the `with` ends; what was.
+    """Let the quiet hours of all readers end; yield a list of the messages accepted at the end.
 
-    Until then the wave is under way.
+    Until the block ends the push service accepts nothing, so that the wave is under way.
     """
     push.answer_with(lambda _: Answer(503, {"retry-after": "3"}))
     (quarter,) = installation.runtime.store.held_alerts.due(1 << 40)
@@ -102,10 +129,10 @@ def waking(installation: Installation, push: PushService) -> Iterator[list[Messa
     before = len(push.received)
     installation.runtime.publishing.wake_readers(quarter * QUARTER, FRONT)
     wait_until(installation.runtime.store.push_services.resting)
-    taken: list[Message] = []
-    yield taken
-    time.sleep(2)  # what was changed meanwhile, each worker knows within a second
+    accepted: list[Message] = []
+    yield accepted
+    time.sleep(2)  # each worker learns within a second what the block has changed
     push.answer_with(lambda _: Answer(201))
     (wave,) = installation.runtime.publishing.waves(9)
     installation.over(wave.id)
-    taken += [message for message in push.received[before:] if message.status == 201]
+    accepted += [message for message in push.received[before:] if message.status == 201]

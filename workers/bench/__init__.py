@@ -1,5 +1,5 @@
-"""`stoppress bench`: how fast this machine is, with peers beside it in the same run.
+"""`stoppress bench`: how fast Stop Press is on this machine, beside other senders in the same run.
 
-All it needs is its own: a Redis in a temporary folder, pretend readers, workers, clock and web as
-processes, and a sink on 127.0.0.1 that plays the push services. All of it is gone at the end.
+It runs an installation of its own: a Redis in a temporary folder, pretend readers, workers, a clock
+and web processes, and a sink on 127.0.0.1 as the push service. At the end all of it is deleted.
 """

@@ -1,4 +1,4 @@
-"""The command: `stoppress bench`, which hands everything over to here."""
+"""The command `stoppress bench`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from redis import RedisError
 from service.config import ConfigError
 from workers.bench import limits, report, sending, storing
 from workers.bench.figures import Bench, BenchError, Section
-from workers.bench.installation import end, quietly
+from workers.bench.installation import exit_on_signal, hide_exit_within_fork
 from workers.bench.peers import PEERS, Peers
-from workers.trials.push_service import SinkError, find_nginx
+from workers.trials.processes import TrialError
+from workers.trials.push_service import find_nginx
 
 Sections: TypeAlias = Mapping[str, tuple[str, Section]]
 
-# Name, what it is about, and what measures it; in the order of the table.
+# By name, in the order of the table: the title and the function that measures.
 SECTIONS: Sections = {
     "limits": ("what this machine can do at most", limits.limits),
-    "fanout": ("the ordinary path, answers at once", sending.fanout),
-    "latency": ("answers 100 ms late", sending.latency),
-    "slow": ("a push service with a tenth of the readers never answers", sending.slow),
+    "fanout": ("an ordinary alert, immediate responses", sending.fanout),
+    "latency": ("responses after 100 ms", sending.latency),
+    "slow": ("a push service with a tenth of the readers never responds", sending.slow),
     "breaking": ("a breaking alert, keys prepared beforehand", sending.breaking),
-    "overtaking": ("a breaking alert amid an ordinary one", sending.overtaking),
+    "overtaking": ("a breaking alert during an ordinary one", sending.overtaking),
     "publish": ("publishing to {ids} ids", storing.publish),
     "memory": ("Redis, for one of {recipients} subscriptions", storing.memory),
     "subscribe": ("new subscriptions through the API", storing.subscribe),
@@ -40,9 +41,9 @@ _DEFAULTS = {"recipients": "100,000", "ids": "10,000,000"}
 
 
 def command(sections: Sections, peers: Peers) -> click.Command:
-    """Return the command that measures these sections, beside these peers."""
+    """Return the command that measures these sections and these other senders."""
     listed = [f"{name:<11} {what.format(**_DEFAULTS)}" for name, (what, _) in sections.items()]
-    about = "Measure this machine, with peers beside it: everything, or the SECTIONs named.\n"
+    about = "Measure Stop Press and other senders on this machine: all SECTIONs, or those named.\n"
 
     @click.command(help="\n".join([about, "\b", *listed]))
     @click.argument("chosen", nargs=-1, metavar="[SECTION]...", type=click.Choice([*sections]))
@@ -61,7 +62,7 @@ def command(sections: Sections, peers: Peers) -> click.Command:
     @click.option(
         "--churn/--no-churn",
         default=False,
-        help="Measure the memory of three times as many ids as readers; long.",
+        help="Also measure memory after three times as many ids as readers; takes long.",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document only.")
     def main(
@@ -74,16 +75,16 @@ def command(sections: Sections, peers: Peers) -> click.Command:
         as_json: bool,
     ) -> None:
         if not Path("/proc/self/stat").exists():
-            raise BenchError("needs Linux, whose /proc says what each process took")
+            raise BenchError("needs Linux, whose /proc shows what each process uses")
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, end)
-        sys.unraisablehook = quietly
+            signal.signal(number, exit_on_signal)
+        sys.unraisablehook = hide_exit_within_fork
         measured = {name: sections[name] for name in sections if name in chosen or not chosen}
         with tempfile.TemporaryDirectory(prefix="stoppress-bench-") as folder:
-            asked = Bench(
+            bench = Bench(
                 Path(folder), recipients, workers, ids, peers if beside else {}, churn, report.bar
             )
-            document, failed = _measure(asked, measured)
+            document, failed = _measure(bench, measured)
         if as_json:
             click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         else:
@@ -94,19 +95,19 @@ def command(sections: Sections, peers: Peers) -> click.Command:
     return main
 
 
-def _measure(asked: Bench, sections: Sections) -> tuple[dict[str, Any], list[str]]:
-    """Return the document, and why sections failed; the others still run."""
+def _measure(bench: Bench, sections: Sections) -> tuple[dict[str, Any], list[str]]:
+    """Return the document, and why sections failed; a failure does not end the others."""
     figures: list[dict[str, Any]] = []
     failed = []
     for name, (_, measure) in sections.items():
-        folder = asked.folder / name
+        folder = bench.folder / name
         folder.mkdir()
         try:
-            found = measure(replace(asked, folder=folder))
+            found = measure(replace(bench, folder=folder))
             figures.extend(one.as_json(name) for one in found)
-        except (BenchError, SinkError, ConfigError, RedisError) as error:
+        except (BenchError, TrialError, ConfigError, RedisError) as error:
             failed.append(f"{name}: {error}")
-    given = {"recipients": asked.recipients, "workers": asked.workers, "ids": asked.ids}
+    given = {"recipients": bench.recipients, "workers": bench.workers, "ids": bench.ids}
     numbers = {name: f"{number:,}" for name, number in given.items()}
     nginx = find_nginx()
     document = {

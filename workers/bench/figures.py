@@ -1,4 +1,4 @@
-"""What a benchmark finds out: figures, each with its budget, and what it was asked for."""
+"""The figures that a benchmark measures, and the options that it runs with."""
 
 from __future__ import annotations
 
@@ -10,27 +10,23 @@ from typing import Any, TypeAlias
 
 import click
 
-Step: TypeAlias = Callable[[int], None]  # takes how much of a bar's total is done
+Step: TypeAlias = Callable[[int], None]  # sets how much of a bar's total is done
 
 
 class BenchError(click.ClickException):
-    """What kept the benchmark from its end, in one line."""
+    """A benchmark that failed; the message says why, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure, of all a section found out; `most` or `least` is its budget (design, section 6).
-
-    The units are those of the table: µs, ms, s, bytes, MB, %, × (a ratio), /s, or none (a count).
-    With `absent` it was not measured, and that says why.
-    """
+    """One figure of a section."""
 
     name: str
     value: float | None = None
-    unit: str = ""
-    most: float | None = None
-    least: float | None = None
-    absent: str = ""
+    unit: str = ""  # µs, ms, s, bytes, MB, %, × (a ratio), /s; empty for a count
+    most: float | None = None  # its budget, an upper limit
+    least: float | None = None  # its budget, a lower limit
+    absent: str = ""  # why it was not measured
 
     def as_json(self, section: str) -> dict[str, Any]:
         """Return the figure as the document has it."""
@@ -39,19 +35,15 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is asked of every section; each makes an installation of its own in `folder`.
+    """The options of the command, as each section gets them."""
 
-    `ids` is how many subscription numbers publishing is measured with; `bar` shows on a terminal
-    how far something is: what it is called, and its total.
-    """
-
-    folder: Path
+    folder: Path  # where the section runs an installation of its own
     recipients: int
     workers: int
-    ids: int
+    ids: int  # subscription numbers that publishing is measured with
     peers: Mapping[str, Any]  # `peers.Peers`: other senders to measure
     churn: bool
-    bar: Callable[[str, int], AbstractContextManager[Step]]
+    bar: Callable[[str, int], AbstractContextManager[Step]]  # shows progress: a title, a total
 
 
 Section: TypeAlias = Callable[[Bench], Iterator[Figure]]

@@ -1,4 +1,4 @@
-"""What the machine allows at most: encryption on one core, and the sink with nobody to wait for."""
+"""The limits of this machine: encryption on one core, and the sink without our engine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.local import pretend_readers
 from workers.bench.figures import Bench, BenchError, Figure, Step
-from workers.bench.installation import cpu_seconds, heed_signals
+from workers.bench.installation import check_signals, cpu_seconds
 from workers.sending import wire
 from workers.trials.push_service import Sink, any_sink
 
-PAYLOAD = 365  # bytes; what a browser receives of the alert that the benchmark sends
-_ONE_CORE = 0.5  # seconds for which one core is asked what it can do
+PAYLOAD = 365  # bytes that a browser gets of the alert that the benchmark sends
+_MEASURED = 0.5  # seconds of CPU for which each operation is repeated
 _CONNECTIONS = 4
 _STREAMS = 100  # of one connection at a time; nginx allows 128
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4
@@ -29,15 +29,15 @@ _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 
 
 def limits(bench: Bench) -> Iterator[Figure]:
-    """One core: the key agreement that RFC 8291 wants, all of encryption; and the sink alone."""
+    """Measure the key agreement of RFC 8291 and our encryption on one core, then the sink."""
     curve, agreement = ec.SECP256R1(), ec.ECDH()
     theirs = pretend_readers.private_key(0).public_key()
-    ecdh = _each(lambda _: ec.generate_private_key(curve).exchange(agreement, theirs))
+    ecdh = _cpu_of(lambda _: ec.generate_private_key(curve).exchange(agreement, theirs))
     payload = bytes(PAYLOAD)
     readers = [pretend_readers.keys(number) for number in range(256)]
-    encrypt = _each(lambda n: wire.seal(payload, wire.derive(*readers[n % 256])))
+    encrypt = _cpu_of(lambda n: wire.seal(payload, wire.derive(*readers[n % 256])))
     keys = [wire.derive(*reader) for reader in readers]
-    seal = _each(lambda n: wire.seal(payload, keys[n % 256]))
+    seal = _cpu_of(lambda n: wire.seal(payload, keys[n % 256]))
     for name, took in (
         ("new key pair and key agreement (ECDH)", ecdh),
         ("our whole encryption", encrypt),
@@ -53,18 +53,18 @@ def limits(bench: Bench) -> Iterator[Figure]:
         yield Figure("  its CPU", (cpu_seconds(sink.pid) - cpu) / bench.recipients * 1e6, "µs")
 
 
-def _each(work: Callable[[int], object]) -> float:
-    """Return the CPU seconds that `work`, called with 0, 1, 2…, takes each time."""
+def _cpu_of(work: Callable[[int], object]) -> float:
+    """Return the CPU seconds of one call of `work`, which gets 0, 1, 2 and so on."""
     work(0)
     start, times = time.thread_time(), 0
-    while (took := time.thread_time() - start) < _ONE_CORE:
+    while (took := time.thread_time() - start) < _MEASURED:
         work(times)
         times += 1
     return took / times
 
 
 def flood(sink: Sink, messages: int, step: Step = lambda _: None) -> None:
-    """Send a sink messages of the usual size that cost next to nothing to make."""
+    """Send messages of the usual size to a sink, without the work of encrypting them."""
     with ExitStack() as stack:
         connections = [_Connection(sink) for _ in range(_CONNECTIONS)]
         for connection in connections:
@@ -72,15 +72,15 @@ def flood(sink: Sink, messages: int, step: Step = lambda _: None) -> None:
         left = messages
         while left:
             for connection in connections:
-                left -= connection.ask(min(_STREAMS, left))
+                left -= connection.send(min(_STREAMS, left))
             for connection in connections:
                 connection.wait()
             step(messages - left)
-            heed_signals()
+            check_signals()
 
 
 class _Connection:
-    """An HTTP/2 connection that asks for many streams at once and only counts their ends."""
+    """An HTTP/2 connection that sends many messages at once and only counts the responses."""
 
     def __init__(self, sink: Sink) -> None:
         parts = urlsplit(sink.origin)
@@ -100,13 +100,13 @@ class _Connection:
                 _literal(b"\x00" + _string(b"authorization"), b"vapid t=" + b"x" * 270),
             )
         )
-        self._body = os.urandom(PAYLOAD + 103)  # bytes: what encryption adds
+        self._body = os.urandom(PAYLOAD + 103)  # encryption adds 103 bytes
         self._next = 1
         self._under_way = 0
         self._unread = bytearray()
 
-    def ask(self, messages: int) -> int:
-        """Send so many messages; that number."""
+    def send(self, messages: int) -> int:
+        """Send this number of messages, and return it."""
         frames = bytearray()
         for stream in range(self._next, self._next + 2 * messages, 2):
             frames += _frame(_HEADERS, _END_HEADERS, stream, self._head)
@@ -117,7 +117,7 @@ class _Connection:
         return messages
 
     def wait(self) -> None:
-        """Read until every message is answered."""
+        """Read until every message has a response."""
         while self._under_way:
             read = self._socket.recv(65536)
             if not read:
@@ -132,14 +132,14 @@ class _Connection:
                 if kind == _SETTINGS and not flags & _ACK:
                     self._socket.sendall(_frame(_SETTINGS, _ACK, 0))
                 elif kind == _HEADERS and b"201" not in self._unread[at:end]:
-                    raise BenchError("the sink answered something else than 201")
+                    raise BenchError("the sink did not respond with 201")
                 if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
                     self._under_way -= 1
                 at = end
             del self._unread[:at]
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         self._socket.close()
 
 
@@ -158,5 +158,5 @@ def _string(text: bytes) -> bytes:
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
-    """Return a header field that is not put into the table (RFC 7541 section 6.2.2)."""
+    """Return a header field without an entry in the table (RFC 7541 section 6.2.2)."""
     return name + _string(value)

@@ -1,4 +1,4 @@
-"""What is printed: one table, or one JSON document; and progress bars meanwhile."""
+"""The report of a benchmark: a table or a JSON document, and progress bars until then."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rich.table import Table
 
 from service.local.redis_server import find_servers
 from workers.bench.figures import Step
-from workers.bench.installation import heed_signals
+from workers.bench.installation import check_signals
 from workers.trials.push_service import find_nginx
 
 # Libraries on which the figures depend, where they are among our dependencies.
-_MATTER = {
+_LIBRARIES = {
     "cryptography": "cryptography",
     "hpack": "hpack",
     "redis": "redis-py",
@@ -38,7 +38,7 @@ _DIGITS = {"µs": 0, "ms": 1, "s": 1, "bytes": 0, "MB": 0, "%": 0, "×": 2, "/s"
 
 @contextmanager
 def bar(what: str, total: int) -> Iterator[Step]:
-    """Show how far something is, on standard error and only on a terminal."""
+    """Show a progress bar on standard error, if that is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     hidden = not console.is_terminal
@@ -47,19 +47,19 @@ def bar(what: str, total: int) -> Iterator[Step]:
 
         def step(done: int) -> None:
             progress.update(task, completed=done)
-            heed_signals()
+            check_signals()
 
         yield step
 
 
 def versions() -> dict[str, str]:
-    """Return what the figures were got with."""
+    """Return the versions of all software that the figures depend on."""
     ours = {re.split(r"[^\w-]", row)[0].lower() for row in requires("stop-press") or ()}
     found = {
         "Python": platform.python_version(),
         "OpenSSL of Python": ssl.OPENSSL_VERSION.split()[1],
         "OpenSSL of cryptography": backend.openssl_version_text().split()[1],
-        **{what: version(name) for name, what in _MATTER.items() if name in ours},
+        **{what: version(name) for name, what in _LIBRARIES.items() if name in ours},
         **{s.product: f"{s.version[0]}.{s.version[1]}" for s in find_servers()[:1]},
     }
     if nginx := find_nginx():
@@ -68,14 +68,14 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures were got on."""
+    """Return the processor that the figures were measured on."""
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     model = found[1] if found else platform.machine()
     return {"cpu": model, "cores": len(os.sched_getaffinity(0))}
 
 
 def table(document: Mapping[str, Any]) -> None:
-    """Print the document as one table of at most 80 columns, and what belongs under it."""
+    """Print the document as a table of at most 80 columns, with notes under it."""
     rows = Table(box=box.SIMPLE_HEAD)
     rows.add_column("figure")
     rows.add_column("measured", justify="right", no_wrap=True)
@@ -103,7 +103,7 @@ def table(document: Mapping[str, Any]) -> None:
 
 
 def _measured(figure: Mapping[str, Any]) -> str:
-    return "–" if figure["absent"] else _said(figure["value"], figure["unit"])
+    return "–" if figure["absent"] else _with_unit(figure["value"], figure["unit"])
 
 
 def _budget(figure: Mapping[str, Any]) -> str:
@@ -113,5 +113,5 @@ def _budget(figure: Mapping[str, Any]) -> str:
     return ""
 
 
-def _said(value: float, unit: str) -> str:
+def _with_unit(value: float, unit: str) -> str:
     return f"{value:,.{_DIGITS[unit]}f} {unit}".rstrip()

@@ -1,4 +1,4 @@
-"""How fast alerts are sent: the ordinary path, late answers, slow services, prepared keys."""
+"""How fast alerts are sent: ordinary and breaking ones, and with slow push services."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from workers.bench.installation import (
     Run,
     follow,
     installation,
-    look_again,
     most_resident,
+    pause,
 )
 from workers.trials.push_service import any_sink, own_sink
 
 LATE = 0.1  # seconds
 BREAKING = replace(CONTENT, kind="breaking")
-_FEW = 10_000  # recipients of the small audience with which a worker's memory is compared
-_ROUNDS = 3  # of which the best counts: whatever else a machine does makes it slower
-_LEAST = {"pywebpush, one session": 6, "webpush-go, one HTTP/2 client": 1.2}  # to ours
-_SEVERAL = 5  # breaking alerts amid an ordinary one
+_FEW = 10_000  # recipients, for a worker's memory with a small audience
+_ROUNDS = 3  # the best one counts, because other work of the machine only slows a round
+# Budgets: how many times the CPU of our message a peer's message takes at least.
+_LEAST = {"pywebpush, one session": 6, "webpush-go, one HTTP/2 client": 1.2}
+_ALERTS = 5  # breaking alerts that are published during an ordinary one
 
 
 def _cpu(run: Run, most: float | None = None) -> Iterator[Figure]:
@@ -38,9 +39,10 @@ def _cpu(run: Run, most: float | None = None) -> Iterator[Figure]:
 
 
 def fanout(bench: Bench) -> Iterator[Figure]:
-    """Measure the ordinary path: answers at once, keys derived as they are needed.
+    """Measure ordinary alerts: immediate responses, keys derived when they are needed.
 
-    On one core beside the peers, each in turn; then on all, while an audience grows tenfold.
+    First with all workers, to a small and a large audience; then with one worker and the peers, in
+    turn.
     """
     few = min(_FEW, -(-bench.recipients // 10))
     with (
@@ -54,13 +56,13 @@ def fanout(bench: Bench) -> Iterator[Figure]:
             ours.seed(bench.recipients - few)
             many = [ours.send(f"sending, {bench.workers} workers")]
             large = most_resident(*pids)
-            many += [_some(ours, bench) for _ in range(1, _ROUNDS)]
+            many += [_send_some(ours, bench) for _ in range(1, _ROUNDS)]
         ready, absent = _peers(bench, ours)
         runs: list[Run] = []
         theirs: dict[str, list[float]] = {name: [] for name in ready}
         with ours.workers(1):
             for _ in range(_ROUNDS):
-                runs.append(_some(ours, bench))
+                runs.append(_send_some(ours, bench))
                 for name, measure in ready.items():
                     theirs[name].append(measure())
     one = min(runs, key=lambda run: run.cpu)
@@ -79,12 +81,12 @@ def fanout(bench: Bench) -> Iterator[Figure]:
     yield Figure(f"  {bench.recipients:,} readers", large, "MB", most=150)
 
 
-def _some(ours: BenchInstallation, bench: Bench) -> Run:
+def _send_some(ours: BenchInstallation, bench: Bench) -> Run:
     return ours.send("sending to some", enough=min(bench.recipients, 2 * _FEW))
 
 
 def _peers(bench: Bench, ours: BenchInstallation) -> tuple[dict[str, peers.Measure], list[Figure]]:
-    """Make the other senders ready; figures of those that are not here say why."""
+    """Prepare the other senders; a figure for each one that is missing says why."""
     ready: dict[str, peers.Measure] = {}
     absent = []
     for name, make_ready in bench.peers.items():
@@ -96,9 +98,9 @@ def _peers(bench: Bench, ours: BenchInstallation) -> tuple[dict[str, peers.Measu
 
 
 def latency(bench: Bench) -> Iterator[Figure]:
-    """Measure answers 100 ms late beside the same at once: a window must stay full.
+    """Measure responses after 100 ms beside immediate ones: the window must stay full.
 
-    One worker, so that the push service has a core of its own and does not limit it.
+    With one worker, so that the push service has a core of its own and is not the limit.
     """
     with (
         own_sink(bench.folder) as at_once,
@@ -108,19 +110,19 @@ def latency(bench: Bench) -> Iterator[Figure]:
         ours.seed(bench.recipients, at_once, topics=["world"])
         ours.seed(bench.recipients, late, topics=["sport"])
         with ours.workers(1):
-            soon = ours.send("answers at once", audience=Audience(topics=("world",)))
-            slow = ours.send("answers 100 ms late", audience=Audience(topics=("sport",)))
+            soon = ours.send("immediate responses", audience=Audience(topics=("world",)))
+            slow = ours.send("responses after 100 ms", audience=Audience(topics=("sport",)))
         most = ours.runtime.config.push_window / LATE
-    yield Figure("answers at once, 1 worker", soon.per_second, "/s")
-    yield Figure("answers 100 ms late", slow.per_second, "/s")
+    yield Figure("immediate responses, 1 worker", soon.per_second, "/s")
+    yield Figure("responses after 100 ms", slow.per_second, "/s")
     yield Figure("  window ÷ delay", most, "/s")
     share = slow.per_second / min(soon.per_second, most)
-    yield Figure("  to the smaller of at once and that", 100 * share, "%", least=90)
-    yield Figure("  CPU a message, to that at once", slow.cpu / soon.cpu, "×")
+    yield Figure("  to the smaller of these two", 100 * share, "%", least=90)
+    yield Figure("  CPU a message, to immediate", slow.cpu / soon.cpu, "×")
 
 
 def slow(bench: Bench) -> Iterator[Figure]:
-    """One push service never answers: the rate of the others beside the same without it."""
+    """Measure the rate to one push service, alone and while another one never responds."""
     count, stretch = bench.recipients, 900
     with (
         any_sink(bench.folder) as fast,
@@ -129,33 +131,30 @@ def slow(bench: Bench) -> Iterator[Figure]:
     ):
         with bench.bar("seeding", count) as step:
             for stored in range(0, count, stretch):
-                # Mixed, so that every batch has some of both.
+                # Mixed, so that every batch has readers of both.
                 ours.seed_more(min(stretch, count - stored), fast, ["world"])
                 ours.seed_more(stretch // 9, hanging, ["sport"])
                 step(stored)
         with ours.workers(bench.workers):
             alone = ours.send("without the slow one", audience=Audience(topics=("world",)))
-            beside = ours.send("a tenth never answers", enough=count)
-            os.kill(hanging.pid, signal.SIGTERM)  # so that nothing waits for its answers any more
+            beside = ours.send("a tenth never responds", enough=count)
+            os.kill(hanging.pid, signal.SIGTERM)  # so that workers no longer wait for responses
     yield Figure("rate of the others, alone", alone.per_second, "/s")
-    yield Figure("  beside one that never answers", beside.per_second, "/s")
+    yield Figure("  beside one that never responds", beside.per_second, "/s")
     share = beside.per_second / alone.per_second
     yield Figure("  beside to alone", 100 * share, "%", least=90)
 
 
 def breaking(bench: Bench) -> Iterator[Figure]:
-    """Measure the breaking path: every key derived in idle time before the alert is published."""
+    """Measure breaking alerts, with every key derived in idle time before."""
     with any_sink(bench.folder) as sink, installation(bench, [sink]) as ours:
         ours.seed(bench.recipients)
         store = ours.runtime.store
         with ours.workers(bench.workers) as pids:
-            before, memory, start = (
-                store.prepared_keys.ready(),
-                ours.used_memory(),
-                time.monotonic(),
-            )
+            before, memory = store.prepared_keys.ready(), ours.used_memory()
+            start = time.monotonic()
             if before >= bench.recipients:
-                raise BenchError("all keys were prepared before it could look: more --recipients")
+                raise BenchError("all keys were prepared too early; set more --recipients")
             with bench.bar("preparing keys", bench.recipients) as step:
                 ready = follow(store.prepared_keys.ready, bench.recipients, step)
             filled = time.monotonic() - start
@@ -177,7 +176,7 @@ def _minute(run: Run) -> float | None:
 
 
 def overtaking(bench: Bench) -> Iterator[Figure]:
-    """Publish breaking alerts in the middle of an ordinary one; the time to their first push."""
+    """Measure the first push of breaking alerts that are published during an ordinary one."""
     took = []
     with (
         any_sink(bench.folder) as sink,
@@ -185,21 +184,21 @@ def overtaking(bench: Bench) -> Iterator[Figure]:
     ):
         ours.seed(bench.recipients)
         publishing = ours.runtime.publishing
-        with ours.workers(bench.workers), bench.bar("breaking amid another", _SEVERAL) as step:
+        with ours.workers(bench.workers), bench.bar("breaking during another", _ALERTS) as step:
             news = publishing.publish(CONTENT, EVERYONE, by="bench").id
             ours.first_accepted(news)
-            for number in range(_SEVERAL):
+            for number in range(_ALERTS):
                 start = time.monotonic()
                 alert = publishing.publish(BREAKING, EVERYONE, by="bench").id
                 took.append(ours.first_accepted(alert) - start)
                 ours.cancel(alert)
                 step(number + 1)
-                look_again(0.3)
-            in_the_middle = not publishing.get(news).over
+                pause(0.3)
+            during_another = not publishing.get(news).over
             ours.cancel(news)
-    if in_the_middle:
+    if during_another:
         yield Figure("first push recorded, worst of 5", max(took) * 1e3, "ms", most=1000)
-        yield Figure("  median", sorted(took)[_SEVERAL // 2] * 1e3, "ms")
+        yield Figure("  median", sorted(took)[_ALERTS // 2] * 1e3, "ms")
     else:
-        why = "the ordinary alert was over before; it needs more --recipients"
+        why = "the ordinary alert was over too early; set more --recipients"
         yield Figure("first push recorded, worst of 5", absent=why)

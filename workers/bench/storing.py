@@ -1,4 +1,4 @@
-"""What the store takes: publishing to ten million, memory for each subscription, subscribing."""
+"""How fast publishing and subscribing are, and how much memory a subscription takes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
+from pathlib import Path
 
 from service.local import pretend_readers
 from service.local.redis_server import Server, answers, find_servers, server_argv, socket_url
@@ -16,25 +17,23 @@ from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
-from workers.bench.clients import ask_all
-from workers.bench.figures import Bench, Figure
+from workers.bench.clients import send_all
+from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import (
     CONTENT,
     TOPICS,
     BenchInstallation,
-    Web,
-    free_port,
-    heed_signals,
+    check_signals,
     installation,
-    wait,
 )
-from workers.trials.push_service import any_sink, running
+from workers.trials.processes import free_port, listens, running, wait_for
+from workers.trials.push_service import any_sink
 
-_TIMES = 9  # what is measured once by chance is measured so often
-_RECORDS = 20_000  # real ones at the beginning; of the other ids only the bits are there
+_TIMES = 9  # a short time is measured this often
+_RECORDS = 20_000  # ids with records; the others only have their bits in the bitmaps
 _ORIGIN = "https://fcm.googleapis.com"
-_AT_ONCE = 1000  # who leave together
-_REQUESTS = 10_000  # of subscribing, at most
+_AT_ONCE = 1000  # readers who are removed in one call
+_REQUESTS = 10_000  # new subscriptions, at most
 
 
 # Publishing -------------------------------------------------------------------------------------
@@ -42,42 +41,49 @@ _REQUESTS = 10_000  # of subscribing, at most
 
 def publish(bench: Bench) -> Iterator[Figure]:
     """Publish to ten million ids through the API; only the first of them have records."""
-    answered, first = [], []
-    with any_sink(bench.folder) as sink, installation(bench, [sink], PREPARE_KEYS="no") as ours:
+    responded, first = [], []
+    settings = {"PREPARE_KEYS": "no", "WEB_CONCURRENCY": "1"}
+    with any_sink(bench.folder) as sink, installation(bench, [sink], **settings) as ours:
         records = min(_RECORDS, bench.recipients, bench.ids)
         ours.seed(records)
         pretend_readers.stretch(ours.runtime.store, records, bench.ids)
         token = ours.api_token()
-        with ours.web(WEB_CONCURRENCY="1") as web, ours.workers(bench.workers):
-            connection = HTTPConnection("127.0.0.1", web.port, timeout=60)
+        ours.web()
+        with ours.workers(bench.workers):
+            connection = HTTPConnection("127.0.0.1", ours.port, timeout=60)
             with bench.bar("publishing", _TIMES) as step:
                 for number in range(_TIMES + 1):
-                    times = _publish(ours, web, connection, token)
-                    if number:  # the first one opens every connection there is
-                        answered.append(times[0])
+                    times = _publish(ours, connection, token)
+                    if number:  # the first one opens the connections
+                        responded.append(times[0])
                         first.append(times[1])
                     step(number)
             connection.close()
         wanted = Audience(topics=TOPICS[:3], exclude=TOPICS[3:])
         counted = [_seconds(ours, wanted) for _ in range(_TIMES)]
-    yield Figure("publishing answered, median of 9", _median_ms(answered), "ms", most=50)
-    yield Figure("  worst", max(answered) * 1e3, "ms")
+    yield Figure("publishing, response, median of 9", _median_ms(responded), "ms", most=50)
+    yield Figure("  worst", max(responded) * 1e3, "ms")
     yield Figure("  first push recorded, median", _median_ms(first), "ms", most=1000)
     yield Figure("  worst", max(first) * 1e3, "ms", most=1000)
     yield Figure("audience: 3 topics, 1 excluded", _median_ms(counted), "ms", most=20)
 
 
 def _publish(
-    ours: BenchInstallation, web: Web, connection: HTTPConnection, token: str
+    ours: BenchInstallation, connection: HTTPConnection, token: str
 ) -> tuple[float, float]:
-    """Publish, wait for the first push, cancel; the seconds until the answer and until the push."""
+    """Publish, wait for the first push and cancel; return the seconds to response and push."""
     body = {"title": CONTENT.title, "url": CONTENT.url, "audience": {"everyone": True}}
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     start = time.monotonic()
-    published = web.post(connection, "/api/v1/notifications", body, token)
-    answered = time.monotonic() - start
+    connection.request("POST", "/api/v1/notifications", json.dumps(body), headers)
+    response = connection.getresponse()
+    published = json.loads(response.read())
+    responded = time.monotonic() - start
+    if response.status >= 300:
+        raise BenchError(f"publishing failed: {response.status}, {published.get('detail')}")
     first = ours.first_accepted(int(published["id"])) - start
     ours.stop(int(published["id"]))
-    return answered, first
+    return responded, first
 
 
 def _seconds(ours: BenchInstallation, audience: Audience) -> float:
@@ -94,7 +100,7 @@ def _median_ms(seconds: list[float]) -> float:
 
 
 def memory(bench: Bench) -> Iterator[Figure]:
-    """Seed every Redis that is here, configured as ours and as it comes."""
+    """Measure each installed Redis, configured as `stoppress up` has it and as it comes."""
     for server in find_servers():
         for ours in (True, False):
             how = "as `stoppress up` has it" if ours else "as it comes"
@@ -114,14 +120,14 @@ def _memory(bench: Bench, server: Server, ours: bool, name: str) -> Iterator[Fig
     url = socket_url(socket)
     with ExitStack() as stack:
         process = stack.enter_context(running(argv, {"LC_ALL": "C"}))
-        wait(lambda: answers(url), [process])
+        wait_for(lambda: answers(url), process)
         store = Store(connect(url))
         stack.callback(store.redis.close)
         for slug in TOPICS:
             store.topics.add(Topic(slug, slug.title()))
         empty = _used(store)
         _seed(bench, store, bench.recipients, f"seeding {name}")
-        # Of fewer, the index has as many buckets, each with less in it.
+        # With fewer readers the index has as many buckets, so that each reader takes more.
         most = 350 if bench.recipients >= 1_000_000 else None
         yield Figure(name, (_used(store) - empty) / bench.recipients, "bytes", most=most)
         if bench.churn:
@@ -129,17 +135,17 @@ def _memory(bench: Bench, server: Server, ours: bool, name: str) -> Iterator[Fig
 
 
 def _churn(bench: Bench, store: Store, empty: int) -> Iterator[Figure]:
-    """Let twice as many come as there are, and as many leave, spread over all."""
+    """Add twice as many readers as there are, then remove as many, spread over all."""
     _seed(bench, store, 2 * bench.recipients, "seeding twice as many", first=bench.recipients)
     made = 3 * bench.recipients
     _remove(bench, store, [number for number in range(made) if number % 3])
-    yield Figure("  3 ids made for each", (_used(store) - empty) / bench.recipients, "bytes")
+    yield Figure("  after 3 ids for each", (_used(store) - empty) / bench.recipients, "bytes")
     _remove(bench, store, list(range(0, made, 3)))
-    yield Figure("  left behind by one who left", (_used(store) - empty) / made, "bytes")
+    yield Figure("  left by a removed reader", (_used(store) - empty) / made, "bytes")
 
 
 def _remove(bench: Bench, store: Store, numbers: list[int]) -> None:
-    with bench.bar("leaving", len(numbers)) as step:
+    with bench.bar("removing", len(numbers)) as step:
         for done in range(0, len(numbers), _AT_ONCE):
             some = numbers[done : done + _AT_ONCE]
             store.subscriptions.remove_all([SubscriptionId(0, number) for number in some])
@@ -161,8 +167,8 @@ def _used(store: Store) -> int:
 
 # Subscribing ------------------------------------------------------------------------------------
 
-# The least that a route of the same server can do. gunicorn loads it from a file of its own, since
-# workers know no Flask.
+# The cheapest route of the same server, for comparison. gunicorn loads it from a file, because our
+# own code below `workers` does not import Flask.
 _EMPTY = """
 from flask import Flask
 
@@ -175,20 +181,17 @@ def empty():
 
 
 def subscribe(bench: Bench) -> Iterator[Figure]:
-    """Ask one web process for new subscriptions, and for nothing at all.
+    """Measure new subscriptions at one web process, beside a route that does nothing.
 
-    Each comes from another address, as readers do: a proxy says so, which is trusted.
+    Each request names another reader's address, as a trusted proxy does, so that no rate limit
+    applies.
     """
     requests = min(_REQUESTS, bench.recipients)
-    with installation(bench) as ours, ours.web(WEB_CONCURRENCY="1", TRUSTED_PROXIES="1") as web:
-        subscribing = ask_all(bench, "subscribing", web.port, _subscriptions(requests))
-        argv, port = web.argv, free_port()
-        (bench.folder / "empty.py").write_text(_EMPTY)
-        argv[argv.index("service.app:create_app()")] = "empty:app"
-        argv = [word.replace(str(web.port), str(port)) for word in argv]
-        with running([*argv, f"--chdir={bench.folder}"]) as process:
-            Web.when_ready(port, process)
-            nothing = ask_all(bench, "an empty route", port, _subscriptions(requests))
+    with installation(bench, WEB_CONCURRENCY="1", TRUSTED_PROXIES="1") as ours:
+        ours.web()
+        subscribing = send_all(bench, "subscribing", ours.port, _subscriptions(requests))
+        with _empty_route(bench, ours) as port:
+            nothing = send_all(bench, "an empty route", port, _subscriptions(requests))
         stored = ours.runtime.store.subscriptions.count()
     yield Figure("new subscriptions, 1 web process", subscribing, "/s")
     yield Figure("an empty Flask JSON route there", nothing, "/s")
@@ -196,8 +199,22 @@ def subscribe(bench: Bench) -> Iterator[Figure]:
     yield Figure("subscriptions stored", stored)
 
 
+@contextmanager
+def _empty_route(bench: Bench, ours: BenchInstallation) -> Iterator[int]:
+    """Run the server of our web process with `_EMPTY` instead; yield its port."""
+    port = free_port()
+    (bench.folder / "empty.py").write_text(_EMPTY)
+    (web,) = ours.processes
+    argv = Path(f"/proc/{web.pid}/cmdline").read_text().rstrip("\0").split("\0")
+    argv[argv.index("service.app:serve()")] = "empty:app"
+    argv = [word.replace(str(ours.port), str(port)) for word in argv]
+    with running([*argv, f"--chdir={bench.folder}"]) as process:
+        wait_for(lambda: listens(port), process)
+        yield port
+
+
 def _subscriptions(count: int) -> list[bytes]:
-    """Return so many requests for new subscriptions, each from another address."""
+    """Return requests for new subscriptions, each from another address."""
     requests = []
     for number in range(count):
         p256dh, auth = pretend_readers.keys(number)
@@ -219,5 +236,5 @@ def _subscriptions(count: int) -> list[bytes]:
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         requests.append(head.encode() + body)
-    heed_signals()
+    check_signals()
     return requests

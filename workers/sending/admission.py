@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Sequence
 
+from service.model import clock
 from service.model.delivery_rules import OVER, Ruling
 from service.model.notifications import LIMIT, Outcome
 from service.store.daily_counts import DailyCounts
@@ -25,7 +25,7 @@ class Admission:
 
         The alert counts against the day of readers with a daily limit, a story once a day.
         """
-        now, rules = time.time(), lease.send.rules
+        now, rules = clock.time(), lease.send.rules
         limited: dict[int, list[tuple[int, int]]] = {}  # by date: reader and their limit
         days_of_story = lease.send.days_of_story(lease.batch.partition, rows)
         for number, record in rows:

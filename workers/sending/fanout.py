@@ -3,11 +3,11 @@
 One turn of the loop in `FanOut._send`: look for work, start messages, take answers, record them. Of
 the store it needs five things:
 
-- `Dispatch.sending`: the alerts that are being sent, and whether they have batches to lease;
+- `Planning.sending`: the alerts that are being sent, and whether they have batches to lease;
 - `Batches.claim` and `release`: a lease of a batch, which other workers then leave alone;
 - `Subscriptions.records`: the recipients of a batch;
 - `Outcomes.record`: writes outcomes down, extends the lease, and says whether it still holds;
-- `Dispatch.advance`: closes an alert of which no batch is left.
+- `Planning.advance`: closes an alert of which no batch is left.
 
 A worker has at most one window (`PUSH_WINDOW`) of messages under way or not yet recorded. Those are
 the messages that may arrive twice after a `kill -9`.
@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from service.model import clock
 from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
@@ -75,7 +76,7 @@ class FanOut:
         self._runtime = runtime
         self._transport = transport
         self._window = runtime.config.push_window
-        self._dispatch = runtime.dispatch
+        self._planning = runtime.planning
         self._sending = store.batches
         self._outcomes = store.outcomes
         self._admission = Admission(store.daily_counts)
@@ -147,7 +148,7 @@ class FanOut:
         self._update_sends()
 
     def _update_sends(self) -> None:
-        active = {one.id: (one, due) for one, due in self._dispatch.sending()}
+        active = {one.id: (one, due) for one, due in self._planning.sending()}
         for id, send in self._sends.items():
             # A paused or cancelled alert may still have batches that are due.
             send.going_on, send.due = id in active, False
@@ -311,7 +312,7 @@ class FanOut:
 
     def _try_again(self, lease: Lease, base: Base, verdict: policy.Verdict) -> None:
         """Let the recipients of this batch at `base` wait that have no outcome yet."""
-        now = time.time()
+        now = clock.time()
         if not base.service.rests_for_credentials:
             lease.tried.add(base.number)
         pause = policy.pause(lease.attempts(base.number), verdict.retry_after, random.random)
@@ -374,7 +375,7 @@ class FanOut:
         self._leases.remove(lease)
         lease.send.leases -= 1
         if wait is None and not lease.send.leases:
-            self._dispatch.advance(lease.send.id)
+            self._planning.advance(lease.send.id)
 
     def _due_in(self, lease: Lease) -> float | None:
         """Return the seconds until a batch is due again; None if nobody in it is left to try."""
@@ -382,6 +383,6 @@ class FanOut:
             return 1.0  # reading the batch may have failed, so nobody in it counts as done
         if lease.unfinished:
             return 0.0
-        now = time.time()
+        now = clock.time()
         first = min([*lease.again.values(), now + LEFT if lease.left else math.inf, lease.later])
         return None if first == math.inf else max(0.0, first - now)

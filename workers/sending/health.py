@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from service.model import clock
 from service.model.subscriptions import SubscriptionId
 from service.store.push_services import AHEAD, LIMITED, Pace, PushServices, Rest
 from workers.sending import policy
@@ -118,7 +119,7 @@ class Health:
     def rests_until(self, service: Service) -> float:
         """Return until when it rests, in seconds since 1970; 0 if it does not."""
         rest = service.rest
-        return rest.until if rest is not None and rest.until > time.time() else 0.0
+        return rest.until if rest is not None and rest.until > clock.time() else 0.0
 
     def look_again(self) -> None:
         """Begin another look for work, in which the connections are asked for room once."""
@@ -248,7 +249,7 @@ class Health:
             self._let_rest(service, LIMITED, verdict.retry_after)
 
     def _let_rest(self, service: Service, why: str, wait: float | None) -> None:
-        now = time.time()
+        now = clock.time()
         before = service.rest
         if before is not None and before.until > now:
             return  # this message was under way when the rest began
@@ -261,7 +262,7 @@ class Health:
 
     def _keep_pace(self, origin: str, rest: Rest) -> None:
         """Give it a pace if it limits us again and again."""
-        now = time.time()
+        now = clock.time()
         limit = self._shared.limited(origin, now, rest.until)
         if limit.times >= policy.LIMITED_IN_A_ROW and now - limit.since >= policy.LIMITED_FOR:
             allowed = max(policy.LEAST_PACE, self._answers_in_a_minute(origin))

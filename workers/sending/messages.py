@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from service.model import clock
 from service.model.delivery_rules import OVER
 from service.model.notifications import Outcome
 from service.model.subscriptions import Record, SubscriptionId
@@ -59,7 +59,7 @@ class Messages:
 
         Each step is taken for all of them before the next: `wire.derive_all` says why.
         """
-        now = time.time()
+        now = clock.time()
         made: list[Message] = []
         for number, record in rows:
             lease.begun = True

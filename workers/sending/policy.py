@@ -30,8 +30,8 @@ _WRONG_KEY: Final = ("vapidpkhashmismatch", "do not correspond", "unauthorizedre
 # rests for a while.
 FAILURES_IN_A_ROW: Final = 8
 # Rejected signatures are our fault, not that of a few subscriptions that a stranger made with
-# another site's key, from this many on: among the last answers, of different recipients, one of
-# whom accepted an alert recently.
+# another site's key, from this many on: among the last answers, of different recipients, of which
+# one got an alert accepted recently.
 REJECTED: Final = 50
 LAST_ANSWERS: Final = 100
 

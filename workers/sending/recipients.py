@@ -7,6 +7,7 @@ import time
 from collections import deque
 from typing import Final
 
+from service.model import clock
 from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.store.subscriptions import Subscriptions
@@ -98,7 +99,7 @@ class Recipients:
         """Return until when recipients at `base` wait, in seconds since 1970; 0 if they do not."""
         until = self._health.rests_until(base.service) if base.service.rest else 0.0
         earlier = lease.earlier.get(base.number)
-        if earlier is not None and earlier.at > time.time() * 1000:
+        if earlier is not None and earlier.at > clock.time() * 1000:
             until = max(until, earlier.at / 1000)
         return until
 

@@ -12,12 +12,10 @@ import ipaddress
 import os
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +26,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from service.local.supervisor import spawn
-
-_HOST = "127.0.0.1"
-_READY_WITHIN = 20.0  # seconds
-
-
-class SinkError(Exception):
-    """The sink did not start; the message says why."""
+from workers.trials.processes import (
+    HOST,
+    Process,
+    TrialError,
+    free_port,
+    listens,
+    running,
+    wait_for,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +45,6 @@ class Sink:
     origin: str
     ca_file: Path  # the certificate to trust it by
     pid: int
-
-
-@contextmanager
-def running(
-    argv: Sequence[str], env: Mapping[str, str] | None = None, keep: Sequence[int] = ()
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a process as `spawn` does, and end it with the block."""
-    process = spawn(argv, env, keep)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 class Nginx(NamedTuple):
@@ -84,7 +66,7 @@ def find_nginx() -> Nginx | None:
 
 @contextmanager
 def any_sink(folder: Path) -> Iterator[Sink]:
-    """Run nginx, or our own if it is not installed, with files in `folder`; `SinkError`."""
+    """Run nginx, or our own if it is not installed, with files in `folder`; `TrialError`."""
     nginx = find_nginx()
     with nginx_sink(folder, nginx) if nginx else own_sink(folder) as sink:
         yield sink
@@ -92,8 +74,8 @@ def any_sink(folder: Path) -> Iterator[Sink]:
 
 @contextmanager
 def nginx_sink(folder: Path, nginx: Nginx) -> Iterator[Sink]:
-    """Run nginx; raises `SinkError` with its log if it does not start."""
-    ca_file, port = _certificate(folder), _free_port()
+    """Run nginx; raises `TrialError` with its log if it does not start."""
+    ca_file, port = _certificate(folder), free_port()
     config, log = folder / "nginx.conf", folder / "nginx.log"
     since_1_25_1 = tuple(map(int, nginx.version.split("."))) >= (1, 25, 1)
     temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -106,7 +88,7 @@ def nginx_sink(folder: Path, nginx: Nginx) -> Iterator[Sink]:
         "  access_log off;\n"
         + "".join(f"  {name}_temp_path {folder}/{name};\n" for name in temporary)
         + "  server {\n"
-        f"    listen {_HOST}:{port} ssl{'' if since_1_25_1 else ' http2'};\n"
+        f"    listen {HOST}:{port} ssl{'' if since_1_25_1 else ' http2'};\n"
         f"    {'http2 on;' if since_1_25_1 else ''}\n"
         f"    ssl_certificate {ca_file};\n"
         f"    ssl_certificate_key {ca_file};\n"
@@ -119,37 +101,26 @@ def nginx_sink(folder: Path, nginx: Nginx) -> Iterator[Sink]:
     argv = [nginx.binary, "-p", str(folder), "-e", str(log), "-c", str(config)]
     with running(argv) as process:
         _wait_for(process, port, log)
-        yield Sink(f"nginx {nginx.version}", f"https://{_HOST}:{port}", ca_file, process.pid)
+        yield Sink(f"nginx {nginx.version}", f"https://{HOST}:{port}", ca_file, process.pid)
 
 
 @contextmanager
 def own_sink(folder: Path, delay: float | None = 0.0) -> Iterator[Sink]:
-    """Run our own server, which responses after `delay` seconds, or never (None); `SinkError`."""
-    ca_file, port = _certificate(folder), _free_port()
+    """Run our own server, which responds after `delay` seconds, or never (None); `TrialError`."""
+    ca_file, port = _certificate(folder), free_port()
     argv = [sys.executable, "-m", "workers.trials.push_service", str(port), str(ca_file)]
     with running([*argv, "never" if delay is None else str(delay)]) as process:
         _wait_for(process, port)
         name = "our own in Python, since nginx is not installed"
-        yield Sink(name, f"https://{_HOST}:{port}", ca_file, process.pid)
+        yield Sink(name, f"https://{HOST}:{port}", ca_file, process.pid)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path | None = None) -> None:
-    deadline = time.monotonic() + _READY_WITHIN
-    while True:
-        if process.poll() is not None or time.monotonic() > deadline:
-            why = log.read_text().strip() if log and log.exists() else "it printed no reason"
-            raise SinkError(f"the pretend push service did not start: {why}")
-        try:
-            socket.create_connection((_HOST, port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
+def _wait_for(process: Process, port: int, log: Path | None = None) -> None:
+    try:
+        wait_for(lambda: listens(port), process)
+    except TrialError as error:
+        why = log.read_text().strip() if log and log.exists() else error
+        raise TrialError(f"the pretend push service did not start: {why}") from None
 
 
 def _certificate(folder: Path) -> Path:
@@ -161,7 +132,7 @@ def _certificate(folder: Path) -> Path:
     if file.exists():
         return file
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _HOST)])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
     now = datetime.datetime.now(datetime.timezone.utc)
     subject_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     certificate = (
@@ -173,7 +144,7 @@ def _certificate(folder: Path) -> Path:
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(_HOST))]), False
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]), False
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(subject_key, critical=False)
@@ -200,7 +171,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 class _Connection(asyncio.Protocol):
-    """Answers 201 after `delay` seconds, or never (None).
+    """Responds with 201 after `delay` seconds, or never (None).
 
     It only looks for the end of each request, so it needs no HPACK decoder. Measured CPU time a
     request: 32 µs here, 35 in nginx, 484 with `h2`, which would be slower than what we measure.
@@ -280,7 +251,7 @@ async def _serve(port: int, pem: Path, delay: float | None) -> None:
     tls.load_cert_chain(pem)
     tls.set_alpn_protocols(["h2", "http/1.1"])
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Connection(delay), _HOST, port, ssl=tls
+        lambda: _Connection(delay), HOST, port, ssl=tls
     )
     async with server:
         await server.serve_forever()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
 import signal
 import sys
 import time
@@ -25,10 +24,11 @@ from service.config import Config, ConfigError
 from service.local import pretend_readers, redis_server, rehearsal
 from service.local.rehearsal import Rehearsal, RehearsalError
 from service.local.supervisor import Child, ChildEnded, Supervisor, runs
-from service.model.keys import VapidKey
 from service.model.notifications import Topic
 from service.runtime import Runtime
-from workers.trials.push_service import Sink, SinkError, own_sink
+from workers.trials.installation import trial_settings
+from workers.trials.processes import TrialError
+from workers.trials.push_service import own_sink
 
 _READY_WITHIN = 60  # seconds that Redis and the workers have to start
 _GRACE = 5.0  # seconds that they have to finish
@@ -50,7 +50,7 @@ def run(folder: Path, readers: int, workers: int, topics: list[Topic]) -> None:
             stored=0,
             ready=False,
             ends_at=time.time() + rehearsal.LONGEST,
-            environ=_settings(folder, redis.url, sink),
+            environ=trial_settings(redis.url, folder, [sink.origin], sink.ca_file),
         )
         rehearsal.report(folder, state)
         try:
@@ -58,19 +58,6 @@ def run(folder: Path, readers: int, workers: int, topics: list[Topic]) -> None:
             supervisor.run()
         finally:
             rehearsal.report_end(folder)
-
-
-def _settings(folder: Path, redis_url: str, sink: Sink) -> dict[str, str]:
-    return {
-        "REDIS_URL": redis_url,
-        "SECRET_KEY": secrets.token_urlsafe(32),
-        "VAPID_PRIVATE_KEY": VapidKey.generate().text,
-        "VAPID_SUBJECT": "mailto:rehearsal@example.com",
-        "PUSH_SERVICES": sink.origin,
-        # All its readers are at this push service, and no other certificate is trusted.
-        "PUSH_CA_BUNDLE": str(sink.ca_file),
-        "DATA_DIR": str(folder),
-    }
 
 
 def _open(
@@ -168,7 +155,7 @@ def main() -> int:
     try:
         with rehearsal.hold(given.data_dir) as folder, _ended_when(over):
             run(folder, given.readers, given.workers, topics)
-    except (RehearsalError, ConfigError, SinkError, ChildEnded, RedisError, OSError) as error:
+    except (RehearsalError, ConfigError, TrialError, ChildEnded, RedisError, OSError) as error:
         print(f"rehearsal: {error}", file=sys.stderr)
         return 1
     return 0

@@ -14,7 +14,9 @@ from service.cli.doctor.installation import Examination
 from service.cli.doctor.redis import check_redis
 from service.cli.doctor.send import send_one
 from service.config import Config, ConfigError
+from service.domain.store_errors import in_one_line
 from service.runtime import Runtime
+from service.runtime import check_redis as reach_redis
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _WIDEST = 100  # columns: a longer line is harder to read
@@ -33,7 +35,7 @@ def run(settings: Callable[[], Config], send: str | None = None) -> int:
         row = Table.grid(padding=(0, 2))
         row.add_column(width=4)
         row.add_column(width=13)
-        row.add_column()
+        row.add_column(overflow="fold")  # never shorten a path
         row.add_row(
             Text(finding.level, _STYLES[finding.level]), Text(finding.what), Text(finding.says)
         )
@@ -62,6 +64,11 @@ def examine(settings: Callable[[], Config], send: str | None = None) -> Iterator
         yield Finding("fail", "Settings", f"{error}.")
         return
     try:
+        reach_redis(config)
+    except (ConfigError, RedisError) as error:
+        yield Finding("fail", "Redis", f"{error}. The other checks need it.")
+        return
+    try:
         yield from check_redis(config)
         runtime = Runtime.open(config)
         yield from Examination(runtime).findings()
@@ -70,6 +77,4 @@ def examine(settings: Callable[[], Config], send: str | None = None) -> Iterator
     except ConfigError as error:
         yield Finding("fail", "Keys", f"{error}.")
     except RedisError as error:
-        # Only the kind of error: its message may repeat an address with its password.
-        why = f"Redis does not answer as it should ({type(error).__name__}); see its log."
-        yield Finding("fail", "Redis", f"{why} The other checks need it.")
+        yield Finding("fail", "Redis", f"{in_one_line(error)}. The other checks need it.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from ipaddress import ip_address
@@ -15,6 +16,8 @@ from urllib.request import urlopen
 
 from service.cli.doctor.findings import Finding, Level
 from service.cli.terminal import GB, size
+from service.domain.processes import SKEW, VITAL, differences, named
+from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
 from service.model.block_lists import is_blocked
 from service.model.notifications import Audience
@@ -24,6 +27,7 @@ from service.store.push_services import Rest
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
 _MOST_NAMED = 5  # push services
+_LIKE_A_ZONE = re.compile(r"(?!Etc/)[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_-]+){1,2}")
 _FEW = 20  # unconfirmed readers; a new site has a few
 _ANSWER = 10.0  # seconds that our own web processes have to answer
 # Top-level domains that receive no mail (RFC 2606, RFC 6761, RFC 6762).
@@ -45,7 +49,9 @@ class Examination:
         yield from self.web()
         yield from self.workers()
         yield from self.clock()
+        yield from self.hosts()
         yield from self.push_services()
+        yield from self.unknown_values()
         yield from self.confirmation()
         yield from self.prepared_keys()
         yield from self.disk()
@@ -234,6 +240,44 @@ class Examination:
                 "fail", "Clock", f"The clock stopped {span(age)} ago: start stoppress clock."
             )
 
+    def hosts(self) -> Iterator[Finding]:
+        """Name hosts whose settings differ from those here, or whose clock differs from Redis'."""
+        alive = self.runtime.store.processes.alive()
+        mine = self.runtime.config.shared
+        found = False
+        for name, value, who in differences(mine, alive):
+            found = True
+            level: Level = "fail" if name in VITAL else "warn"
+            yield Finding(
+                level,
+                "Hosts",
+                f"{name} is {mine[name] or 'not set'} here, but {value or 'not set'} for"
+                f" {named(who)}. Give all processes the same settings, and restart them.",
+            )
+        queues = {one.queue for one in alive if one.queue}
+        if len(queues) > 1:
+            found = True
+            yield Finding(
+                "fail",
+                "Hosts",
+                "REDIS_URL leads to different servers: "
+                + "; ".join(named([one for one in alive if one.queue == queue]) for queue in queues)
+                + ".",
+            )
+        slow = [one for one in alive if abs(one.ahead) >= SKEW]
+        for ahead in sorted({one.ahead for one in slow}):
+            found = True
+            side = "ahead of" if ahead > 0 else "behind"
+            yield Finding(
+                "warn",
+                "Hosts",
+                f"The clock of {named([one for one in slow if one.ahead == ahead])} is"
+                f" {span(abs(ahead))} {side} that of Redis, by which alerts are sent. Set both by"
+                " NTP.",
+            )
+        if alive and not found:
+            yield Finding("ok", "Hosts", f"All {len(alive)} processes have the settings of here.")
+
     def push_services(self) -> Iterator[Finding]:
         """Name the push services that rest, limit us, or report too many readers gone."""
         what, now = "Push services", time.time()
@@ -266,6 +310,27 @@ class Examination:
             )
         if not resting and not doubts and not paced:
             yield Finding("ok", what, "All of them accept messages.")
+
+    def unknown_values(self) -> Iterator[Finding]:
+        """Name the push services that keep readers out, and time zones that this host lacks."""
+        hosts = self.runtime.unknown_values.counts(PUSH_SERVICES)
+        if hosts:
+            yield Finding(
+                "warn",
+                "PUSH_SERVICES",
+                f"Readers could not subscribe, because we do not know their browsers' push"
+                f" services: {_with_counts(hosts)}. Add those that you trust.",
+            )
+        named = self.runtime.unknown_values.counts(TIME_ZONES)
+        # Not `Etc/Unknown` and the like, against which no update helps.
+        zones = {zone: n for zone, n in named.items() if _LIKE_A_ZONE.fullmatch(zone)}
+        if zones:
+            yield Finding(
+                "warn",
+                "Time zones",
+                f"Readers are in time zones that this host does not know: {_with_counts(zones)}."
+                " Their quiet hours go by UTC. Update its time zones (the package tzdata).",
+            )
 
     def confirmation(self) -> Iterator[Finding]:
         """Check, with WELCOME=confirm, that most readers see their welcome."""
@@ -317,6 +382,13 @@ class Examination:
             )
         else:
             yield Finding("ok", "Disk", status)
+
+
+def _with_counts(counts: Mapping[str, int]) -> str:
+    """Return the most frequent values and how often each was named."""
+    named = [f"{value} ({n:,})" for value, n in list(counts.items())[:_MOST_NAMED]]
+    more = len(counts) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def _resting(what: str, origin: str, rest: Rest, now: float) -> Finding:

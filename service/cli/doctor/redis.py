@@ -51,8 +51,8 @@ def _check_server(what: str, redis: Redis) -> Iterator[Finding]:
         yield Finding(
             level,
             "Time",
-            f"This host's clock is {span(abs(off))} {side} that of {what}, so deadlines are wrong."
-            " Set both by NTP.",
+            f"This host's clock is {span(abs(off))} {side} that of {what}, by which alerts are"
+            " sent. Set both by NTP.",
         )
     else:
         yield Finding("ok", "Time", f"This host and {what} agree.")

@@ -8,10 +8,11 @@ import requests
 from pywebpush import WebPushException, webpush
 
 from service.cli.doctor.findings import Finding
-from service.model.keys import b64url
+from service.model.graphemes import cut
+from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Content, Notification, State
 from service.model.payload import Payload
-from service.model.subscriptions import SubscriptionId
+from service.model.subscriptions import Subscription, SubscriptionId
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 
@@ -39,40 +40,43 @@ def send_one(runtime: Runtime, id: str) -> Finding:
             what,
             f"We may not send to {name}, or not with the keys set here: check PUSH_SERVICES.",
         )
-    with requests.Session() as session:
-        if runtime.config.push_ca_bundle:
-            session.verify = str(runtime.config.push_ca_bundle)
-            session.trust_env = False  # or REQUESTS_CA_BUNDLE would win
-        try:
-            status = webpush(
-                subscription_info={
-                    "endpoint": subscription.endpoint.url,
-                    "keys": {
-                        "p256dh": b64url(subscription.p256dh),
-                        "auth": b64url(subscription.auth),
-                    },
-                },
-                data=_test_message(runtime, subscription.id).decode(),
-                vapid_private_key=key.text,
-                vapid_claims={"sub": runtime.config.vapid_contact},
-                ttl=60,
-                headers={"Urgency": "high"},
-                timeout=_ANSWER,
-                requests_session=session,
-            ).status_code
-        except WebPushException as error:
-            return Finding("fail", what, _refused(name, error, subscription.endpoint.url))
-        except requests.RequestException as error:
-            why = type(error).__name__
-            return Finding(
-                "fail", what, f"{name} cannot be reached from here ({why}): check the network."
-            )
+    try:
+        status = _send(runtime, subscription, key)
+    except WebPushException as error:
+        return Finding("fail", what, _refused(name, error, subscription.endpoint.url))
+    except requests.RequestException as error:
+        why = type(error).__name__
+        return Finding(
+            "fail", what, f"{name} cannot be reached from here ({why}): check the network."
+        )
     return Finding(
         "ok",
         what,
         f"{name} accepted the message ({status}), so keys and subject are right. If that browser"
         " gets no alerts all the same, the fault is in Stop Press.",
     )
+
+
+def _send(runtime: Runtime, subscription: Subscription, key: VapidKey) -> int:
+    """Send by pywebpush and return the status of the response; raises its exceptions."""
+    with requests.Session() as session:
+        if runtime.config.push_ca_bundle:
+            session.verify = str(runtime.config.push_ca_bundle)
+            session.trust_env = False  # or REQUESTS_CA_BUNDLE would win
+        response = webpush(
+            subscription_info={
+                "endpoint": subscription.endpoint.url,
+                "keys": {"p256dh": b64url(subscription.p256dh), "auth": b64url(subscription.auth)},
+            },
+            data=_test_message(runtime, subscription.id).decode(),
+            vapid_private_key=key.text,
+            vapid_claims={"sub": runtime.config.vapid_contact},
+            ttl=60,
+            headers={"Urgency": "high"},
+            timeout=_ANSWER,
+            requests_session=session,
+        )
+        return int(response.status_code)
 
 
 def _test_message(runtime: Runtime, id: SubscriptionId) -> bytes:
@@ -99,8 +103,9 @@ def _refused(name: str, error: WebPushException, endpoint: str) -> str:
     status, response = error.status_code, error.response
     if status in (404, 410):
         return f"{name} says that this browser is gone ({status}): subscribe it again."
-    quote = " ".join((response.text if response is not None else "").split())[:200]
+    quote = " ".join((response.text if response is not None else "").split())
     quote = quote.replace(endpoint, "…").replace(endpoint.rpartition("/")[2], "…")
+    quote = cut(quote, 200)
     todo = "the fault is in keys, subject or time, not in how we send"
     if status == 429 or (status or 0) >= 500:
         todo = "the fault is in the push service; try again later"

@@ -1,4 +1,4 @@
-"""A publisher's site, and a Stop Press on another origin."""
+"""Stop Press on another origin than a publisher's site."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import Publisher
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
-
-
-@pytest.fixture
-def publisher() -> Iterator[Publisher]:
-    with Publisher() as publisher:
-        yield publisher
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A reader's whole way on a publisher's site, in two languages, under a strict policy, in Firefox.
 
-From the question to leaving, with Stop Press on another origin. All of it calls nobody else, sends
-no cookie, logs no error, and makes no uncached call on an ordinary page view.
+From the question to leaving, with Stop Press on another origin. None of it makes a request to a
+third origin, sends a cookie or logs an error, and an ordinary page view makes no uncached request.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def test_a_readers_whole_way_from_the_question_to_leaving(
     attributes = {"lang": language, "topic": "world", "ask": "click", "ask-on": "h1", "bell": ""}
     front = publisher.page("/", address, **attributes)
     story = publisher.page("/ferry", address, "Ferry", **attributes)
-    with firefox.listening(*EVENTS) as heard:
+    with firefox.listening(*EVENTS) as new_events:
         tab = firefox.open(front)
         reader = Reader(tab, language)
         tab.wait_until("window.StopPress && true")
@@ -99,11 +99,11 @@ def test_a_readers_whole_way_from_the_question_to_leaving(
             installation.publish(Audience(topics=("world",)), title="Ferry aground", url=story)
         )
         assert desktop.wait_for_notification().title == "Ferry aground"
-        before = heard()
+        before = new_events()
         tab.go(story)
         tab.wait_until("window.StopPress?.state().subscribed")
         tab.evaluate("StopPress.leave && navigator.locks.request('stop-press', () => 0)")
-        ordinary = heard()
+        ordinary = new_events()
         asked = [one for one in requests(ordinary) if one["request"]["url"].startswith(address)]
         assert {one["request"]["url"] for one in asked} >= {f"{address}/optin.js"}
         assert [one["request"]["url"] for one in asked if not one["response"]["fromCache"]] == []
@@ -120,7 +120,7 @@ def test_a_readers_whole_way_from_the_question_to_leaving(
         reader.presses("download")
         later: list[dict[str, Any]] = []
         # A second file of that name would be “alerts(1).json”.
-        wait_until(lambda: later.extend(heard()) or "alerts" in "".join(downloads(later)))
+        wait_until(lambda: later.extend(new_events()) or "alerts" in "".join(downloads(later)))
 
         # A test alert, and leaving.
         reader.presses("test")
@@ -134,7 +134,7 @@ def test_a_readers_whole_way_from_the_question_to_leaving(
         assert kept == ["stop-press", "stop-press-asked"]
         tab.go(front)
         tab.wait_until("window.StopPress && true")
-        seen = [*before, *ordinary, *later, *heard()]
+        seen = [*before, *ordinary, *later, *new_events()]
 
     made = requests(seen)
     addresses = [urlsplit(one["request"]["url"]) for one in made]

@@ -21,6 +21,7 @@ import redis
 
 from service.config import Config
 from service.runtime import Runtime
+from service.store import WORKER
 from service.store.records import BUCKET
 from tests.support.installation import Installation, wait_until
 from tests.support.prepared_keys import READERS, fill, publics, take_all
@@ -55,7 +56,7 @@ def test_no_two_messages_have_the_same_key_though_workers_are_killed(
 ) -> None:
     files = [tmp_path / f"used-{n}" for n in range(8)]
     for number, file in enumerate(files):
-        installation.start("tests.store.prepared.test_once", str(file))
+        installation.start("-m", "tests.store.prepared.test_once", str(file))
         if number >= 3:
             used = files[number - 3]
             wait_until(lambda used=used: used.exists() and used.stat().st_size > 6400, timeout=120)
@@ -161,7 +162,7 @@ def test_keys_are_not_stored_again_when_the_response_was_lost(
     few = {number: keys[number] for number in range(10)}
     with losing_the_first_answer(server, b"EVAL\r\n") as url:
         config = Config.read({**installation.environment, "REDIS_URL": url})
-        other = Runtime.open(config, patient=True)
+        other = Runtime.open(config, WORKER)
         taken: list[dict[int, PreparedKey]] = []
         # A patient client tries again after a while, in which another process takes the keys.
         taker = threading.Thread(

@@ -61,7 +61,7 @@ def make_app(redis_url: str) -> Flask:
     }
     app = create_app(Config.read(settings))
     runtime: Runtime = app.extensions["stoppress"]
-    runtime.store.access.set_password_hash(EMAIL, PasswordHasher().hash(PASSWORD))
+    runtime.store.access.add_editor(EMAIL, PasswordHasher().hash(PASSWORD))
     for name in TOPICS:
         runtime.topics.add(Topic(name.lower(), name))
     quarter = int(time.time()) // QUARTER
@@ -85,7 +85,7 @@ def make_app(redis_url: str) -> Flask:
 def send(runtime: Runtime, id: int, share: float = 1.0) -> None:
     """Record results for a share of an alert's audience, as workers do."""
     sending, wakes = runtime.store.batches, int(time.time()) // QUARTER + 20
-    runtime.dispatch.plan(runtime.publishing.get(id))
+    runtime.planning.plan(runtime.publishing.get(id))
     while (progress := runtime.publishing.progress(id)).done < share * progress.recipients:
         claim = sending.claim(id, 0, "a picture", 600_000)
         assert claim is not None
@@ -102,7 +102,7 @@ def send(runtime: Runtime, id: int, share: float = 1.0) -> None:
             results.setdefault(result, []).append(number)
         runtime.store.outcomes.record(id, claim.batch, "a picture", 600_000, results)
         sending.release(id, claim.batch, "a picture", wait_ms=None)
-    runtime.dispatch.advance(id)
+    runtime.planning.advance(id)
 
 
 def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:

@@ -137,7 +137,7 @@ class Desktop:
         self._resources.close()
 
     def wait_for_notification(self, timeout: float = 30) -> DesktopNotification:
-        """Take the oldest notification that no test has taken; TimeoutError."""
+        """Take the oldest notification that no test has taken, or raise `TimeoutError`."""
         try:
             return self._shown.get(timeout=timeout)
         except queue.Empty:

@@ -171,15 +171,15 @@ class Firefox:
         Yields a function that returns the events since its last call.
         """
 
-        def heard() -> list[dict[str, Any]]:
+        def new_events() -> list[dict[str, Any]]:
             self.command("session.status")  # its response comes after them
             events, self._events = self._events, []
             return events
 
         self.command("session.subscribe", events=list(names))
         try:
-            heard()
-            yield heard
+            new_events()
+            yield new_events
         finally:
             self.command("session.unsubscribe", events=list(names))
             self._events = []

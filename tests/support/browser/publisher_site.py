@@ -38,13 +38,13 @@ class Publisher(Served):
 
     def __init__(self) -> None:
         app = Flask(__name__, static_folder=None)
-        app.add_url_rule("/", "file", self._answer, defaults={"path": ""})
-        app.add_url_rule("/<path:path>", "file", self._answer)
+        app.add_url_rule("/", "file", self._respond, defaults={"path": ""})
+        app.add_url_rule("/<path:path>", "file", self._respond)
         super().__init__(app)
         self.origin = f"http://127.0.0.1:{self.port}"
         self.headers: dict[str, str] = {}
         self.files = {"/page.js": (JAVASCRIPT, PAGE_SCRIPT)}  # by path: type, text
-        self.asked: list[str] = []  # paths, queries included
+        self.requested: list[str] = []  # paths, with queries
 
     def page(
         self, path: str, stop_press: str, title: str = "Paper", lang: str = "en", **data: str
@@ -66,8 +66,8 @@ class Publisher(Served):
         """Add a service worker's file."""
         self.files[path] = (JAVASCRIPT, text)
 
-    def _answer(self, path: str) -> Response:
-        self.asked.append(request.full_path.rstrip("?"))
+    def _respond(self, path: str) -> Response:
+        self.requested.append(request.full_path.rstrip("?"))
         if (found := self.files.get(f"/{path}")) is None:
             return Response("There is nothing here.", 404, self.headers)
         kind, text = found

@@ -179,7 +179,7 @@ def run_clock(page: Page, milliseconds: int, *, timer: int, count: int = 1) -> N
 
 @contextmanager
 def not_asked(page: Page, why: str = "") -> Iterator[None]:
-    """Check that nothing within opens the panel, which would begin with one of two requests."""
+    """Check that the block does not open the panel, which would begin with one of two requests."""
     begun: list[str] = []
 
     def note(request: Request) -> None:
@@ -231,4 +231,4 @@ def tab_to(page: Page, selector: str) -> None:
         if page.evaluate(look, selector):
             return
         page.keyboard.press("Tab")
-    raise AssertionError(f"Tab never comes to {selector}")
+    raise AssertionError(f"Tab never reaches {selector}")

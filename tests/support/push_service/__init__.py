@@ -1,8 +1,8 @@
-"""A strict push service to send to: real sockets, and no mercy with what Mozilla's refuses.
+"""A strict push service with real sockets. It refuses what Mozilla's push service refuses.
 
-Three ports of 127.0.0.1, served by one thread with its own event loop: HTTP/2 and HTTP/1.1 over
-TLS (by ALPN), HTTP/1.1 in clear text, and the WebSocket protocol by which Firefox registers and
-receives. Where Apple, Google or Microsoft refuse more than Mozilla, so does this one.
+One thread with its own event loop serves three ports of 127.0.0.1: HTTP/2 and HTTP/1.1 over TLS (by
+ALPN), HTTP/1.1 in clear text, and the WebSocket protocol by which Firefox registers and receives.
+Where Apple, Google or Microsoft refuse more than Mozilla, this service refuses it too.
 
     with PushService() as push:
         browser = push.subscribe(vapid_public_key)
@@ -10,14 +10,14 @@ receives. Where Apple, Google or Microsoft refuse more than Mozilla, so does thi
         assert browser.decrypt(push.wait_for(1, timeout=5)[0].body) == b"Stop press"
         assert push.refusals == []
 
-Every message is judged. A rule given to `answer_with` changes what the sender hears, and no more:
-another status, an answer too late or too large, none at all, the stream or connection ended.
+Every message is judged. A rule given to `answer_with` only changes the response that the sender
+gets: another status, late or too large, none at all, the stream or the connection ended.
 
     push.answer_with(lambda message: Answer(429, {"retry-after": "2"}))
     push.answer_with(every(100, Answer(goaway=True)))
 
-`received` tells exactly what was taken in: each message whose answer was decided, once for each
-time it came. What HTTP/2 says was not (a refused stream, one beyond a GOAWAY) is in `disowned`.
+`received` has every message that the service took, once for each time it came. Messages that HTTP/2
+reports as not taken (a refused stream, a stream beyond a GOAWAY) are in `disowned`.
 """
 
 from tests.support.push_service.messages import Answer as Answer

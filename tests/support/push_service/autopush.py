@@ -37,7 +37,7 @@ class _Queued:
 
 @dataclass(slots=True)
 class _Browser:
-    """One Firefox profile, known by its uaid, with a connection while it is there."""
+    """One Firefox profile, known by its uaid; `connection` is None while it is away."""
 
     uaid: str
     connection: ServerConnection | None = None
@@ -53,7 +53,7 @@ class Autopush:
         self.browsers: dict[str, _Browser] = {}
 
     async def serve(self, connection: ServerConnection) -> None:
-        """Talk to one browser until it leaves."""
+        """Serve one browser until it disconnects."""
         try:
             hello = json.loads(await connection.recv())
             if hello["messageType"] != "hello" or hello["use_webpush"] is not True:
@@ -67,7 +67,7 @@ class Autopush:
             pass  # a browser may be killed
 
     async def forget(self) -> None:
-        """Lose every browser's name: it comes back as a new one, and its endpoints are gone."""
+        """Forget all browsers: each comes back as a new one, and its old endpoints are gone."""
         browsers, self.browsers = self.browsers, {}
         for browser in browsers.values():
             for channel in browser.channels.values():
@@ -76,7 +76,7 @@ class Autopush:
                 await browser.connection.close()
 
     async def _greet(self, connection: ServerConnection, uaid: str | None) -> _Browser:
-        """Know a browser again by its uaid, whose messages it then gets; else give it a new one."""
+        """Find the browser with this uaid and send it its messages, or make a new browser."""
         browser = self.browsers.get(uaid or "") or _Browser(secrets.token_hex(16))
         self.browsers[browser.uaid] = browser
         reply = {"messageType": "hello", "uaid": browser.uaid, "status": 200}
@@ -135,7 +135,7 @@ class Autopush:
         """Send a message on to its browser, and keep it until acknowledged or out of time."""
         browser = self.browsers[channel.uaid]
         topic = message.headers.get("topic")
-        if topic is not None:  # RFC 8030 section 5.4: it replaces the one not yet delivered
+        if topic is not None:  # RFC 8030 section 5.4: it replaces a message not yet delivered
             browser.queue = {
                 version: queued
                 for version, queued in browser.queue.items()

@@ -1,4 +1,4 @@
-"""The certificates that the push service presents: a good one, and two that nobody may take."""
+"""The certificates that the push service presents: a good one, and two that senders must refuse."""
 
 from __future__ import annotations
 

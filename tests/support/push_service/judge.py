@@ -1,4 +1,4 @@
-"""Decides whether a message may be taken, as Mozilla's service does, or a stricter one."""
+"""Decides whether a message is valid, as strictly as the strictest push service."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ECDSA_P256 = ec.ECDSA(hashes.SHA256())
 
 
 class Refusal(Exception):
-    """Why a message is refused, in Mozilla's terms (autopush-rs, docs/src/errors.md)."""
+    """The reason for refusing a message, in Mozilla's terms (autopush-rs, docs/src/errors.md)."""
 
     def __init__(self, status: int, errno: int, why: str) -> None:
         super().__init__(status, errno, why)
@@ -64,7 +64,7 @@ class _Token:
 
 
 class Judge:
-    """Decides whether a message may be taken, from its text and what came before."""
+    """Decides whether a message is valid, also in comparison with earlier messages."""
 
     def __init__(self, strict_subject: bool) -> None:
         self.registrations: dict[str, Registration] = {}
@@ -74,9 +74,9 @@ class Judge:
         self._used: dict[bytes, int] = {}
 
     def judge(self, message: Message, now: float) -> None:
-        """Raise `Refusal` if the message cannot be taken at `now`, in seconds since 1970."""
+        """Raise `Refusal` if the message is not valid at `now`, in seconds since 1970."""
         if message.method != "POST":
-            raise Refusal(405, 999, "only POST is answered here")
+            raise Refusal(405, 999, "only POST is supported")
         registered_key = self._registered_key(message)
         self._check_headers(message.headers)
         self._check_authorization(message, registered_key, now)
@@ -86,7 +86,7 @@ class Judge:
         registration = self.registrations.get(message.endpoint)
         if registration is None:
             if self.key_of_any is None or not re.fullmatch("/(push|fcm/send)/.+", message.path):
-                raise Refusal(404, 102, "no such endpoint was ever given out")
+                raise Refusal(404, 102, "this endpoint never existed")
             return self.key_of_any
         if registration.unsubscribed:
             raise Refusal(410, 106, "the browser has unsubscribed")
@@ -94,11 +94,11 @@ class Judge:
 
     @staticmethod
     def _check_headers(headers: Mapping[str, str]) -> None:
-        # Microsoft's takes neither chunks nor an Expect.
+        # Microsoft's service accepts neither chunks nor Expect.
         if "content-length" not in headers:
             raise Refusal(411, 999, "Content-Length is missing")
         if "expect" in headers:
-            raise Refusal(417, 999, "Expect is not answered here")
+            raise Refusal(417, 999, "Expect is not supported")
         if "ttl" not in headers:
             raise Refusal(400, 111, "TTL is missing")
         if not re.fullmatch("[0-9]+", headers["ttl"]):
@@ -165,10 +165,10 @@ class Judge:
         self._check_unused(salt, sender_key, hash((message.endpoint, body)))
 
     def _check_unused(self, salt: bytes, sender_key: bytes, message: int) -> None:
-        """Refuse a salt or key that another message had; the same one may be tried again.
+        """Refuse a salt or key of another message; the same message may come again.
 
-        RFC 8188 section 2.1 forbids a salt for two different bodies, RFC 8291 section 3.1 has a
-        new key pair for each message.
+        RFC 8188 section 2.1 forbids a salt for two different bodies, and RFC 8291 section 3.1
+        requires a new key pair for each message.
         """
         if self._used.setdefault(salt, message) != message:
             raise Refusal(400, 110, "the salt was used for another message")

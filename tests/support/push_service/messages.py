@@ -1,4 +1,4 @@
-"""What goes in and out of the push service: messages, answers, subscriptions, Firefox's word."""
+"""What the push service takes and gives: messages, answers, subscriptions, Firefox's acks."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """One request, as it came. `status` is None until answered, and stays so where none came."""
+    """One request, as it came. `status` is that of the response, None if there is none."""
 
     endpoint: str
     path: str
     method: str
-    headers: Mapping[str, str]  # names in lower case; what came twice is joined by ", "
+    headers: Mapping[str, str]  # names in lower case; repeated ones are joined by ", "
     body: bytes = field(repr=False)
     http_version: str
-    connection: int  # 1 for the first connection anybody made
+    connection: int  # numbered from 1
     at: float  # time.monotonic()
     status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to answer, after `delay` seconds, and what goes wrong with it.
+    """The response to send after `delay` seconds, and what goes wrong with it.
 
-    - `hang`: no answer ever comes.
-    - `reset` ends the TCP connection by RST, `close` by FIN and without a GOAWAY; neither answers.
-    - `reset_stream` ends the HTTP/2 stream, as a fault of the service (INTERNAL_ERROR).
-    - `refuse_stream` ends it as one that was not looked at (REFUSED_STREAM, RFC 9113 section 8.7).
-    - `goaway` answers and takes nothing more on this connection, which ends once all it took is
-      answered; HTTP/2 is told by a GOAWAY that names the last stream taken.
+    - `hang`: there is never a response.
+    - `reset` ends the TCP connection by RST, `close` by FIN without a GOAWAY, both without a
+      response.
+    - `reset_stream` ends the HTTP/2 stream with an error of the service (INTERNAL_ERROR).
+    - `refuse_stream` ends it as not processed (REFUSED_STREAM, RFC 9113 section 8.7).
+    - `goaway` responds and takes no more messages on this connection, which ends after the last
+      response. In HTTP/2 a GOAWAY names the last stream taken.
     """
 
     status: int = 201
@@ -56,7 +57,7 @@ Rule = Callable[[Message], "Answer | None"]
 
 
 def every(n: int, answer: Answer) -> Rule:
-    """Give this answer to every `n`-th message of a connection, and the judgement's to the rest."""
+    """Give this answer to every `n`-th message of a connection; the others are only judged."""
     came: Counter[int] = Counter()
 
     def rule(message: Message) -> Answer | None:
@@ -72,12 +73,12 @@ class Registration:
 
     endpoint: str
     vapid_public_key: bytes
-    unsubscribed: bool = False  # from now on 410
+    unsubscribed: bool = False  # if True, messages get 410
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Subscription(Registration):
-    """A pretend browser: it subscribes, and can read what it is sent."""
+    """A pretend browser that subscribes and can decrypt its messages."""
 
     private_key: ec.EllipticCurvePrivateKey = field(repr=False)
     auth: bytes = field(repr=False)
@@ -88,12 +89,12 @@ class Subscription(Registration):
         return point(self.private_key.public_key())
 
     def as_json(self) -> dict[str, Any]:
-        """Return what PushSubscription.toJSON() gives the page."""
+        """Return what `PushSubscription.toJSON()` returns."""
         keys = {"p256dh": b64url(self.p256dh), "auth": b64url(self.auth)}
         return {"endpoint": self.endpoint, "expirationTime": None, "keys": keys}
 
     def decrypt(self, body: bytes) -> bytes:
-        """Decrypt as RFC 8291 says, by a library that is none of the project's code."""
+        """Decrypt as RFC 8291 requires, with a library that shares no code with the project."""
         clear: bytes = http_ece.decrypt(
             body, private_key=self.private_key, auth_secret=self.auth, version="aes128gcm"
         )
@@ -109,7 +110,7 @@ class Channel(Registration):
 
 
 class Ack(NamedTuple):
-    """Firefox's word on a message: 100 decrypted, 101 not decrypted, 102 not delivered."""
+    """Firefox's report on a message: 100 decrypted, 101 not decrypted, 102 not delivered."""
 
     channel: str
     version: str
@@ -117,7 +118,7 @@ class Ack(NamedTuple):
 
 
 class Nack(NamedTuple):
-    """Firefox's complaint after an ack: 301 the handler threw, 302 its promise was rejected."""
+    """Firefox's report of an error after an ack: 301 the handler threw, 302 its promise failed."""
 
     version: str
     code: int
@@ -136,7 +137,7 @@ def point(key: ec.EllipticCurvePublicKey) -> bytes:
 
 
 def from_point(data: bytes) -> ec.EllipticCurvePublicKey:
-    # `cryptography` would take a compressed point too, which RFC 8291 section 3.1 does not.
+    # `cryptography` accepts a compressed point too, which RFC 8291 section 3.1 does not.
     if len(data) != 65:
         raise ValueError("not an uncompressed point")
     return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), data)

@@ -1,4 +1,4 @@
-"""Senders to try the push service with, whose messages are right until a test spoils them."""
+"""Senders to test the push service with; their messages are valid until a test spoils them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OURS, ANOTHER = Key(), Key()
 
 @dataclass(frozen=True)
 class Draft:
-    """A message as it will be sent, right until a case spoils it."""
+    """A message to send, valid until a test spoils it."""
 
     url: str
     headers: tuple[tuple[str, str], ...]
@@ -74,14 +74,14 @@ class Draft:
 
 
 def claims(url: str, **changes: Any) -> dict[str, Any]:
-    """The right claims, changed; None takes one away."""
+    """Valid claims with changes; None removes a claim."""
     parts = urlsplit(url)
-    right = {
+    valid = {
         "aud": f"{parts.scheme}://{parts.netloc}",
         "exp": int(time.time()) + 12 * 3600,
         "sub": "mailto:push@example.com",
     }
-    return {name: value for name, value in {**right, **changes}.items() if value is not None}
+    return {name: value for name, value in {**valid, **changes}.items() if value is not None}
 
 
 def message_to(browser: Subscription, text: bytes = TEXT) -> Draft:
@@ -104,7 +104,7 @@ def message_to(browser: Subscription, text: bytes = TEXT) -> Draft:
 
 
 def send(draft: Draft, connection: http.client.HTTPConnection | None = None) -> tuple[Any, bytes]:
-    """Send over clear HTTP/1.1, byte for byte; return the response and its body."""
+    """Send over HTTP/1.1 without TLS; return the response and its body."""
     parts = urlsplit(draft.url)
     own = connection or http.client.HTTPConnection(parts.netloc, timeout=10)
     own.putrequest(draft.method, parts.path, skip_accept_encoding=True)
@@ -125,7 +125,7 @@ def connected_to(url: str) -> socket.socket:
 
 
 class Http2:
-    """One connection of libcurl's, over which several messages go at a time."""
+    """One connection of libcurl, which carries several messages at a time."""
 
     def __init__(self, ca_file: Path) -> None:
         self.ca_file = str(ca_file)
@@ -133,7 +133,7 @@ class Http2:
         self.multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, 1)
 
     def send(self, *drafts: Draft) -> list[tuple[int, bytes]]:
-        """Send all at once; return each one's status, 0 when the answer never came, and body."""
+        """Send all at once; return the status (0 without a response) and the body of each."""
         sent = [self._start(draft) for draft in drafts]
         left = len(sent)
         while left:

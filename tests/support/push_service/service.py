@@ -1,4 +1,4 @@
-"""The push service itself: its ports, its thread, and what a test says to it."""
+"""The push service itself: its ports, its thread, and what a test can do with it."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ MAX_TTL = 30 * 24 * 3600  # seconds that Mozilla grants at most
 
 
 class PushService:
-    """The push service, running inside its `with`; see the module's opening words.
+    """The push service, a context manager; the package's docstring describes it.
 
-    An exception in a rule, or a fault of the service itself, is raised when the `with` ends.
+    An exception in a rule, or an error of the service itself, is raised when the block ends.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class PushService:
         certificate: Certificate = "good",
     ) -> None:
         """With `strict_subject`, `sub` may not name localhost, .local or .invalid, as at Apple."""
-        self.received: list[Message] = []  # in the order of their answers
-        self.disowned: list[Message] = []  # what HTTP/2 says was not taken; never in `received`
-        self.refusals: list[Refusal] = []  # but 410, which is no sender's fault
+        self.received: list[Message] = []  # in the order of the responses
+        self.disowned: list[Message] = []  # reported as not taken by HTTP/2; never in `received`
+        self.refusals: list[Refusal] = []  # without 410, which is not the sender's fault
         self.registrations: list[Channel] = []
         self.acks: list[Ack] = []
         self.nacks: list[Nack] = []
@@ -66,7 +66,7 @@ class PushService:
         self._judge = Judge(strict_subject)
         self._autopush = Autopush(self)
         self._rule: Rule = lambda message: None
-        self._name = secrets.token_urlsafe(8)  # no version twice, for the same Firefox profile
+        self._name = secrets.token_urlsafe(8)  # a Firefox profile must not see a version twice
         self._numbers = itertools.count(1)
         self._waiting: list[tuple[Callable[[], bool], threading.Event]] = []
         self._acks_waited_for = 0
@@ -103,39 +103,39 @@ class PushService:
         return subscription
 
     def accept_any(self, vapid_public_key: bytes) -> None:
-        """Take every endpoint `/push/<anything>` for one that was registered with this key."""
+        """Treat every endpoint `/push/<anything>` as registered with this key."""
         self._judge.key_of_any = vapid_public_key
 
     def answer_with(self, rule: Rule) -> None:
-        """From now on let `rule` choose the answers; where it returns None the judgement does.
+        """From now on let `rule` choose the answers; for None the judgement decides.
 
-        It runs in the service's own thread and must not wait.
+        The rule runs in the service's own thread and must not wait.
         """
         self._rule = rule
 
     def begin_anew(self) -> None:
-        """Forget what came until now, and the rule; browsers stay registered."""
+        """Forget earlier messages and the rule; browsers stay registered."""
         for news in (self.received, self.disowned, self.refusals, self.acks, self.nacks):
             news.clear()
         self._acks_waited_for = 0
         self.answer_with(lambda message: None)
 
     def present(self, certificate: Certificate) -> None:
-        """From now on present this certificate; who was connected must connect anew."""
+        """From now on present this certificate; all connections end."""
         self._certificate = certificate
         asyncio.run_coroutine_threadsafe(self._listen_anew(), self._loop).result()
 
     def forget_browsers(self) -> None:
-        """Lose every browser's name, as a push service may: they have to subscribe anew."""
+        """Forget all browsers, as a push service may, so that they must subscribe again."""
         asyncio.run_coroutine_threadsafe(self._autopush.forget(), self._loop).result()
 
     def wait_for(self, n: int, timeout: float) -> list[Message]:
-        """Wait until `n` messages were answered since the start, and return all that were."""
+        """Wait until `n` messages were received since the start, and return all received ones."""
         self._wait(lambda: len(self.received) >= n, timeout, f"{n} messages")
         return self.received[:]
 
     def wait_for_ack(self, timeout: float) -> Ack:
-        """Wait for the first ack that no earlier call returned."""
+        """Wait for the next ack, and return it."""
         position = self._acks_waited_for
         self._wait(lambda: len(self.acks) > position, timeout, f"ack {position + 1}")
         self._acks_waited_for += 1
@@ -153,16 +153,16 @@ class PushService:
         finally:
             self._waiting.remove(waiting)
 
-    # What its transports and browsers tell it
+    # What its transports and browsers call
 
     def register(self, registration: Registration) -> None:
-        """Let messages come to a new endpoint."""
+        """Accept messages to a new endpoint."""
         self._judge.registrations[registration.endpoint] = registration
 
     def tell(self, news: list[Any], item: object) -> None:
-        """Append to one of the lists a test may be waiting on, and wake it if this was all.
+        """Append to one of the lists that a test may wait on, and wake the test if it has enough.
 
-        Waking it for every message would have the two threads fight for the interpreter's lock.
+        If every message woke the test, the two threads would compete for the interpreter's lock.
         """
         news.append(item)
         for arrived, woken in tuple(self._waiting):
@@ -170,11 +170,11 @@ class PushService:
                 woken.set()
 
     def refuse_protocol(self, error: Exception) -> None:
-        """Note that a client broke HTTP itself."""
+        """Record that a client violated HTTP itself."""
         self.refusals.append(Refusal(400, 999, f"{type(error).__name__}: {error}"))
 
     def take(self, connection: Connection, stream: int, request: Request, body: bytes) -> None:
-        """Judge a message and answer it, now or when its rule says."""
+        """Judge a message and respond, after the delay that the rule sets."""
         message = _message(connection, request, body)
         refusal = self._refusal(message)
         answer = self._rule(message) or (refusal.answer() if refusal else Answer())
@@ -185,7 +185,7 @@ class PushService:
             finish(connection, stream, message, answer)
 
     def disown(self, connection: Connection, request: Request, body: bytes) -> None:
-        """Note a message that came too late to be taken."""
+        """Record a message that came too late to be taken."""
         self.disowned.append(_message(connection, request, body))
 
     def _refusal(self, message: Message) -> Refusal | None:
@@ -211,7 +211,7 @@ class PushService:
     def _answer(
         self, connection: Connection, stream: int, message: Message, answer: Answer
     ) -> None:
-        """Note the message, then answer it: who has the answer finds it in the list."""
+        """Record the message, then respond, so that a test with the response finds the message."""
         if answer.refuse_stream:
             self.disowned.append(message)
             connection.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
@@ -247,7 +247,7 @@ class PushService:
         self._https = await self._listen(port=0)
         plain = await self._loop.create_server(lambda: Http1(self), HOST, 0)
         protocol = Subprotocol("push-notification")
-        # No pings: they would turn `random` amid a test of hypothesis, which counts on it.
+        # No pings, because they would use `random` within a hypothesis test, which forbids that.
         browsers = await serve(
             self._autopush.serve, HOST, 0, subprotocols=[protocol], ping_interval=None
         )
@@ -265,7 +265,7 @@ class PushService:
         await plain.wait_closed()
 
     async def _listen(self, port: int) -> asyncio.Server:
-        """Listen over TLS, with a context of its own: a session cannot outlive its certificate."""
+        """Listen over TLS with a new context, so that no session outlives its certificate."""
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
         tls.load_cert_chain(self._certificates[self._certificate])

@@ -1,4 +1,4 @@
-"""HTTP/1.1 and HTTP/2 as the push service speaks them, and how it fails to."""
+"""HTTP/1.1 and HTTP/2 of the push service, and its deliberate faults."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _joined(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 
 class Connection(asyncio.Protocol):
-    """What both versions share: their transport, and a place among the open connections."""
+    """What both versions share: the transport, and an entry among the open connections."""
 
     http_version: str
 
@@ -55,25 +55,25 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.service.connections.discard(self)
-        # Python 3.10 counts a TLS transport as left open when the client was first to go.
+        # Python 3.10 reports a TLS transport as left open if the client closed first.
         self.transport.abort()
 
     def respond(
         self, stream: int, status: int, headers: Mapping[str, str], body: bytes, last: bool
     ) -> None:
-        """Answer the message of one stream, and if it is the `last` take no other here."""
+        """Respond to the message of one stream; after the `last`, take no other one here."""
         raise NotImplementedError
 
     def reset_stream(self, stream: int, code: h2.errors.ErrorCodes) -> None:
-        """Give one message no answer; where a connection has no streams, none of them."""
+        """End one message's stream; a connection without streams ends."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """End the connection without another word, once what was answered is sent."""
+        """Close the connection after the responses so far are sent."""
         self.transport.close()
 
     def reset(self) -> None:
-        """End the connection so that the kernel sends RST: by a close that must not linger."""
+        """End the connection so that the kernel sends RST: close it with SO_LINGER of 0."""
         peer: socket.socket = self.transport.get_extra_info("socket")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
@@ -142,7 +142,7 @@ class Http1(Connection):
 
 
 class Http2(Connection):
-    """HTTP/2: many messages at a time, 100 as `h2` and Google's service allow."""
+    """HTTP/2: 100 messages at a time, as `h2` and Google's service allow."""
 
     http_version = "2"
 
@@ -188,12 +188,12 @@ class Http2(Connection):
             self._forget(event.stream_id)
         elif isinstance(event, h2.events.WindowUpdated):
             for stream in list(self._unsent):
-                # One that is reset by the same bytes is closed already; its event comes next.
+                # If the same bytes reset a stream, it is closed already and its event comes next.
                 with suppress(h2.exceptions.StreamClosedError):
                     self._send_unsent(stream)
 
     def _take(self, stream: int) -> None:
-        """Hand a message on, unless a GOAWAY has said that it would not be looked at."""
+        """Take a message, unless its stream is beyond the last one that a GOAWAY named."""
         request, body = self._streams[stream]
         if self._gone_away and stream > self._last_taken:
             del self._streams[stream]
@@ -222,9 +222,9 @@ class Http2(Connection):
             self._go_away()
 
     def _go_away(self) -> None:
-        """Take no further stream; the connection ends when those taken are answered.
+        """Take no further stream; the connection ends after the last response.
 
-        By a frame of our own making: to `h2` a GOAWAY ends every stream at once.
+        We write the frame ourselves, because in `h2` a GOAWAY ends every stream at once.
         """
         self._flush()
         self._gone_away = True
@@ -232,12 +232,12 @@ class Http2(Connection):
         self._close_when_done()
 
     def _close_when_done(self) -> None:
-        """Leave the client a second to hang up: bytes that cross a close may cost it answers."""
+        """Give the client a second to close, since data that crosses a close can lose responses."""
         if not any(stream <= self._last_taken for stream in self._streams):
             asyncio.get_running_loop().call_later(LINGER, self.transport.close)
 
     def _send_unsent(self, stream: int) -> None:
-        """Send as much of an answer as the client's windows allow."""
+        """Send as much of a response as the client's windows allow."""
         while body := self._unsent[stream]:
             window = self._h2.local_flow_control_window(stream)
             size = min(len(body), window, self._h2.max_outbound_frame_size)
@@ -258,7 +258,7 @@ class Http2(Connection):
         super().close()
 
     def _flush_soon(self) -> None:
-        """Write once for all that this turn of the loop answers."""
+        """Write once for all responses of this turn of the event loop."""
         if not self._flushing:
             self._flushing = True
             asyncio.get_running_loop().call_soon(self._flush)

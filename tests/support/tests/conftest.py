@@ -1,4 +1,4 @@
-"""A browser that has subscribed, and a sender of many messages at a time."""
+"""A subscribed browser, and a sender of many messages at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness itself: browsers, desktop and push service at work without Stop Press."""
+"""The harness itself: browsers, desktop and push service, without Stop Press."""
 
 import json
 import struct
@@ -33,8 +33,8 @@ FRONT_PAGE = """<!doctype html>
 </style>
 <div id="panel"></div>
 <script>
-  window.told = [];
-  navigator.serviceWorker.onmessage = ({data}) => told.push(data);
+  window.events = [];
+  navigator.serviceWorker.onmessage = ({data}) => events.push(data);
   const button = document.createElement("button");
   button.textContent = "Get the latest updates";
   panel.attachShadow({mode: "open"}).append(button);
@@ -81,7 +81,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def newspaper(tmp_path: Path) -> Iterator[str]:
-    """A newspaper of one story on a port of its own: its origin."""
+    """Serve a newspaper with one story, and yield its origin."""
     (tmp_path / "index.html").write_text(FRONT_PAGE)
     (tmp_path / "sw.js").write_text(SERVICE_WORKER)
     (tmp_path / "story.html").write_text("<!doctype html><title>The story</title>")
@@ -108,7 +108,7 @@ def open_front_page(firefox: Firefox, newspaper: str, vapid: Vapid02) -> Tab:
 
 
 def send(push_service: PushService, tab: Tab, vapid: Vapid02, **notification: object) -> None:
-    """Send to the subscription that the page in the tab has made, until Firefox has decrypted."""
+    """Send to the page's subscription, and wait until Firefox has decrypted the message."""
     webpush(
         tab.wait_until("window.subscription"),
         json.dumps(notification),
@@ -162,24 +162,24 @@ def test_a_button_and_a_dismissal_on_the_desktop_reach_the_service_worker(
     one = desktop.wait_for_notification()
     key = next(key for key, label in one.actions.items() if label == "Mute this story")
     desktop.act(one, key)
-    tab.wait_until("told.some(([event, title]) => event === 'mute' && title === 'One')")
+    tab.wait_until("events.some(([event, title]) => event === 'mute' && title === 'One')")
 
     send(push_service, tab, vapid, title="Two")
     desktop.dismiss(desktop.wait_for_notification())
-    tab.wait_until("told.some(([event, title]) => event === 'close' && title === 'Two')")
-    assert tab.evaluate("told.filter(([event]) => event === 'mute').length") == 1
+    tab.wait_until("events.some(([event, title]) => event === 'close' && title === 'Two')")
+    assert tab.evaluate("events.filter(([event]) => event === 'mute').length") == 1
 
 
-def test_firefox_refuses_a_subscription_where_the_reader_said_no(
+def test_firefox_refuses_a_subscription_if_the_reader_denied_notifications(
     firefox: Firefox, newspaper: str, vapid: Vapid02
 ) -> None:
     tab = open_front_page(firefox, newspaper, vapid)
     firefox.allow_notifications(newspaper, "denied")
     tab.evaluate(
-        "window.addEventListener('unhandledrejection', ({reason}) => told.push(reason.name))"
+        "window.addEventListener('unhandledrejection', ({reason}) => events.push(reason.name))"
     )
     tab.click("button")
-    assert tab.wait_until("told.length && told") == ["NotAllowedError"]
+    assert tab.wait_until("events.length && events") == ["NotAllowedError"]
 
 
 def test_firefox_draws_a_page_at_the_size_asked_for(
@@ -214,7 +214,7 @@ def test_a_stopped_clock_goes_on_only_once_the_page_waits_for_its_timer(
     page.goto(newspaper)
     stop_clock(page)
     for _ in range(2):
-        # A worker's timers are its own: the page sets the one that is waited for a while later.
+        # The worker's own timer makes the page set the timer in question a while later.
         page.evaluate(
             """() => {
               const ring = () => { window.rang = true; };

@@ -1,4 +1,4 @@
-"""Firefox registers at the push service and is sent what comes; in the end everything is closed."""
+"""Firefox registers at the push service and gets its messages; at the end everything is closed."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_refused_message_is_not_relayed(push: PushService) -> None:
         assert firefox.call({}) == {}
 
 
-def test_a_message_a_rule_did_not_accept_is_not_relayed(push: PushService) -> None:
+def test_a_message_refused_by_a_rule_is_not_relayed(push: PushService) -> None:
     with firefox_at(push) as firefox:
         subscription = firefox.register("a-channel")
         push.answer_with(lambda message: Answer(500))
@@ -146,7 +146,7 @@ def test_a_message_without_time_to_live_does_not_wait(push: PushService) -> None
         assert firefox.call({}) == {}
 
 
-def test_a_firefox_nobody_knows_gets_a_new_name(push: PushService) -> None:
+def test_an_unknown_firefox_gets_a_new_name(push: PushService) -> None:
     with firefox_at(push, "of another push service") as firefox:
         assert firefox.uaid != "of another push service"
 

@@ -1,4 +1,4 @@
-"""What a rule chooses is what the sender hears, and what came is told exactly."""
+"""The sender gets the response that a rule chooses, and `received` has exactly what was taken."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.push_service.certificates import Certificate
 from tests.support.push_service.senders import OURS, Draft, Http2, connected_to, message_to, send
 
 
-def test_a_rule_chooses_the_answer_and_the_judgement_the_rest(
+def test_a_rule_chooses_some_responses_and_the_judgement_the_others(
     push: PushService, browser: Subscription
 ) -> None:
     busy = Answer(429, {"Retry-After": "7"}, b"slow down")
@@ -31,7 +31,7 @@ def test_a_rule_chooses_the_answer_and_the_judgement_the_rest(
     assert [message.status for message in push.received] == [429, 201]
 
 
-def test_a_message_is_judged_even_when_a_rule_answers(
+def test_a_message_is_judged_even_when_a_rule_chooses_the_response(
     push: PushService, browser: Subscription
 ) -> None:
     push.answer_with(lambda message: Answer(201))
@@ -39,7 +39,7 @@ def test_a_message_is_judged_even_when_a_rule_answers(
     assert [refusal.errno for refusal in push.refusals] == [111]
 
 
-def test_a_delayed_answer_holds_up_no_other(push: PushService, http2: Http2) -> None:
+def test_a_delayed_response_does_not_delay_others(push: PushService, http2: Http2) -> None:
     slow, quick = push.subscribe(OURS.public), push.subscribe(OURS.public)
 
     def rule(message: Message) -> Answer | None:
@@ -64,7 +64,7 @@ def test_a_reset_ends_an_http2_connection_with_all_its_messages(
     browsers = [push.subscribe(OURS.public) for _ in range(3)]
 
     def rule(message: Message) -> Answer | None:
-        if message.connection > 1:  # libcurl tries again by itself what was never answered
+        if message.connection > 1:  # libcurl itself sends messages without a response again
             return None
         return Answer(reset=True) if message.endpoint == browsers[2].endpoint else Answer(delay=60)
 
@@ -95,7 +95,7 @@ def test_after_goaway_the_next_message_takes_another_connection(
 
 
 class Streams:
-    """One HTTP/2 connection on which a test sees what is said of each stream."""
+    """One HTTP/2 connection on which a test sees what happens to each stream."""
 
     def __init__(self, push: PushService) -> None:
         trust = ssl.create_default_context(cafile=str(push.ca_file))
@@ -119,8 +119,8 @@ class Streams:
             self.h2.send_data(stream, draft.body, end_stream=True)
         self.tls.sendall(self.h2.data_to_send())
 
-    def hear(self, enough: Callable[[], object]) -> None:
-        """Listen until `enough` is true, or the connection ends."""
+    def read(self, enough: Callable[[], object]) -> None:
+        """Read until `enough` is true, or the connection ends."""
         while not enough() and (data := self.tls.recv(65536)):
             for event in self.h2.receive_data(data):
                 if isinstance(event, h2.events.ResponseReceived):
@@ -129,7 +129,7 @@ class Streams:
                     self.reset[event.stream_id] = event.error_code
                 elif isinstance(event, h2.events.ConnectionTerminated):
                     self.last_taken = event.last_stream_id
-                    # To `h2` nothing may follow a GOAWAY; what was taken is still answered.
+                    # `h2` forbids frames after a GOAWAY, but responses to taken streams come.
                     self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
 
 
@@ -140,7 +140,7 @@ def streams(push: PushService) -> Iterator[Streams]:
         yield client
 
 
-def test_what_a_goaway_disowns_was_not_taken_and_what_was_taken_is_answered(
+def test_streams_up_to_the_goaway_get_responses_and_later_ones_are_not_taken(
     push: PushService, streams: Streams
 ) -> None:
     first, second, third, fourth, fifth = (push.subscribe(OURS.public) for _ in range(5))
@@ -152,17 +152,17 @@ def test_what_a_goaway_disowns_was_not_taken_and_what_was_taken_is_answered(
 
     push.answer_with(rule)
     streams.send(*map(message_to, (first, second, third, fourth, fifth)))
-    streams.hear(lambda: len(streams.answered) == 3)
+    streams.read(lambda: len(streams.answered) == 3)
     assert streams.last_taken == 5
     assert streams.answered == [3, 5, 1]
     taken = [message.endpoint for message in push.received]
     assert taken == [browser.endpoint for browser in (second, third, first)]
     disowned = [message.endpoint for message in push.disowned]
     assert disowned == [fourth.endpoint, fifth.endpoint]
-    streams.hear(lambda: False)
+    streams.read(lambda: False)
 
 
-def test_a_service_that_goes_away_after_every_ten_messages_takes_each_once(
+def test_a_goaway_after_every_ten_messages_loses_and_repeats_none(
     push: PushService, http2: Http2
 ) -> None:
     browsers = [push.subscribe(OURS.public) for _ in range(35)]
@@ -180,35 +180,35 @@ def test_a_refused_stream_was_not_taken(push: PushService, streams: Streams) -> 
         lambda m: Answer(refuse_stream=True) if m.endpoint == unlucky.endpoint else None
     )
     streams.send(message_to(unlucky), message_to(lucky))
-    streams.hear(lambda: streams.answered)
+    streams.read(lambda: streams.answered)
     assert streams.reset == {1: h2.errors.ErrorCodes.REFUSED_STREAM}
     assert [message.endpoint for message in push.received] == [lucky.endpoint]
     assert [message.endpoint for message in push.disowned] == [unlucky.endpoint]
 
 
-def test_a_message_left_hanging_is_taken_and_never_answered(
+def test_a_hanging_message_is_taken_and_gets_no_response(
     push: PushService, streams: Streams
 ) -> None:
     hanging, other = push.subscribe(OURS.public), push.subscribe(OURS.public)
     push.answer_with(lambda m: Answer(hang=True) if m.endpoint == hanging.endpoint else None)
     streams.send(message_to(hanging), message_to(other))
-    streams.hear(lambda: streams.answered)
+    streams.read(lambda: streams.answered)
     streams.tls.settimeout(0.2)
     with pytest.raises(TimeoutError):
-        streams.hear(lambda: False)
+        streams.read(lambda: False)
     assert [message.status for message in push.received] == [None, 201]
 
 
-def test_a_connection_can_end_without_a_word(push: PushService, streams: Streams) -> None:
+def test_a_connection_can_end_without_a_goaway(push: PushService, streams: Streams) -> None:
     push.answer_with(every(2, Answer(close=True)))
     browsers = [push.subscribe(OURS.public) for _ in range(3)]
     streams.send(*map(message_to, browsers))
-    streams.hear(lambda: False)
+    streams.read(lambda: False)
     assert (streams.answered, streams.last_taken) == ([1], None)
     assert [message.status for message in push.received][:2] == [201, None]
 
 
-def test_an_http1_connection_can_end_without_a_word(
+def test_an_http1_connection_can_end_without_a_response(
     push: PushService, browser: Subscription
 ) -> None:
     push.answer_with(lambda message: Answer(close=True))
@@ -217,7 +217,7 @@ def test_an_http1_connection_can_end_without_a_word(
     assert [message.status for message in push.received] == [None]
 
 
-def test_a_service_of_http1_alone_agrees_on_nothing_else() -> None:
+def test_a_service_can_be_limited_to_http1() -> None:
     with PushService(http2=False) as push:
         client = Http2(push.ca_file)
         assert client.send(message_to(push.subscribe(OURS.public)))[0][0] == 201
@@ -235,7 +235,7 @@ def handshake(push: PushService) -> None:
     ("certificate", "complaint"),
     [("wrong name", "IP address mismatch"), ("not trusted", "unable to get local issuer")],
 )
-def test_a_bad_certificate_is_presented_until_the_good_one_is(
+def test_certificates_can_be_exchanged_for_bad_and_good_ones(
     certificate: Certificate, complaint: str
 ) -> None:
     with PushService(certificate=certificate) as push:
@@ -251,11 +251,11 @@ def test_a_bad_certificate_is_presented_until_the_good_one_is(
 def test_another_certificate_ends_every_connection(push: PushService, streams: Streams) -> None:
     push.present("wrong name")
     with contextlib.suppress(ConnectionResetError):
-        streams.hear(lambda: False)
+        streams.read(lambda: False)
     assert push.connections == set()
 
 
-def test_a_large_answer_waits_for_the_clients_window(push: PushService, http2: Http2) -> None:
+def test_a_large_response_waits_for_the_clients_window(push: PushService, http2: Http2) -> None:
     large = os.urandom(40_000_000)  # more than libcurl's window for a connection or a stream
     push.answer_with(lambda message: Answer(500, body=large))
     assert http2.send(message_to(push.subscribe(OURS.public))) == [(500, large)]
@@ -268,12 +268,12 @@ def test_http_itself_is_judged(push: PushService) -> None:
     assert "RemoteProtocolError" in push.refusals[0].why
 
 
-def test_waiting_for_a_message_that_does_not_come_says_so(push: PushService) -> None:
+def test_waiting_in_vain_raises_an_error_with_the_number(push: PushService) -> None:
     with pytest.raises(TimeoutError, match="no 1 messages within"):
         push.wait_for(1, timeout=0.01)
 
 
-def test_a_fault_in_a_rule_comes_to_light_on_exit() -> None:
+def test_an_exception_in_a_rule_is_raised_on_exit() -> None:
     def rule(message: Message) -> Answer:
         raise ZeroDivisionError("in the rule")
 

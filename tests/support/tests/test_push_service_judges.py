@@ -1,4 +1,4 @@
-"""The push service refuses what it should, and takes what is right."""
+"""The push service refuses invalid messages and accepts valid ones."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tests.support.push_service.senders import (
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_what_pywebpush_sends_is_taken_and_can_be_read(push: PushService, plain: bool) -> None:
+def test_pywebpush_messages_are_accepted_and_decrypted(push: PushService, plain: bool) -> None:
     browser = push.subscribe(OURS.public, plain=plain)
     with requests.Session() as session:
-        session.trust_env = False  # whose REQUESTS_CA_BUNDLE would win over `verify`
+        session.trust_env = False  # or REQUESTS_CA_BUNDLE would win over `verify`
         session.verify = str(push.ca_file)
         answer = pywebpush.webpush(
             browser.as_json(),
@@ -96,7 +96,7 @@ def other_scheme(m: Draft) -> Draft:
 
 REFUSED: dict[str, tuple[Callable[[Draft], Draft], int, int]] = {
     "another method": (lambda m: replace(m, method="PUT"), 405, 999),
-    "an endpoint never given out": (lambda m: replace(m, url=m.url + "x"), 404, 102),
+    "an unknown endpoint": (lambda m: replace(m, url=m.url + "x"), 404, 102),
     "chunks": (chunked, 411, 999),
     "an expectation": (lambda m: m.with_header("Expect", "100-continue"), 417, 999),
     "no TTL": (lambda m: m.without("TTL"), 400, 111),
@@ -166,7 +166,7 @@ def test_a_body_of_4096_bytes_is_taken(push: PushService, browser: Subscription)
 
 
 @pytest.mark.parametrize("part", [slice(0, 16), slice(21, 86)], ids=["salt", "sender's key"])
-def test_it_refuses_a_reused(part: slice, push: PushService, browser: Subscription) -> None:
+def test_it_refuses_a_reused_part(part: slice, push: PushService, browser: Subscription) -> None:
     first, second = message_to(browser), message_to(browser)
     assert send(first)[0].status == 201
     reused = spoiled_body(part.start, first.body[part])(second)
@@ -174,13 +174,13 @@ def test_it_refuses_a_reused(part: slice, push: PushService, browser: Subscripti
     assert "was used for another message" in push.refusals[0].why
 
 
-def test_the_same_message_may_be_tried_again(push: PushService, browser: Subscription) -> None:
+def test_the_same_message_may_be_sent_again(push: PushService, browser: Subscription) -> None:
     message = message_to(browser)
     assert [send(message)[0].status for _ in range(2)] == [201, 201]
     assert push.refusals == []
 
 
-def test_a_browser_that_unsubscribed_is_gone_which_is_no_fault(
+def test_an_unsubscribed_browser_is_gone_without_counting_as_a_refusal(
     push: PushService, browser: Subscription
 ) -> None:
     browser.unsubscribed = True
@@ -190,7 +190,7 @@ def test_a_browser_that_unsubscribed_is_gone_which_is_no_fault(
 
 
 @pytest.mark.parametrize("host", ["localhost", "news.local", "permanently-removed.invalid"])
-def test_a_subject_at_no_real_host_is_refused_when_strict(host: str) -> None:
+def test_a_strict_service_refuses_a_subject_without_a_real_host(host: str) -> None:
     with PushService(strict_subject=True) as push:
         browser = push.subscribe(OURS.public, plain=True)
         assert send(message_to(browser).with_claims(sub=f"mailto:a@{host}"))[0].status == 403

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from itertools import islice
 
+from service.model import clock
 from service.model.clocks import QUARTER, day
 from service.model.notifications import MAX_TTL, Notification, State
 from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT
@@ -15,7 +15,7 @@ _LOOKED_THROUGH = 200  # alerts read at once
 _MOST_MISSED = 10
 
 
-class History:
+class AlertHistory:
     """Which alerts a reader has got, or could have got."""
 
     def __init__(self, store: Store) -> None:
@@ -41,7 +41,7 @@ class History:
     def handed_over(self, reader: SubscriptionId) -> list[Notification]:
         """Return the alerts that the push service took for this reader, as far as that is kept."""
         found: list[Notification] = []
-        before, since = None, time.time() - ACCEPTED_KEPT
+        before, since = None, clock.time() - ACCEPTED_KEPT
         while page := self._store.notifications.started(_LOOKED_THROUGH, before):
             before = page[-1].id
             # Of an alert that was over before `since` it is forgotten.
@@ -63,7 +63,7 @@ class History:
 
         A date is the reader's own, as a number such as 20260329.
         """
-        now, (partition, number) = int(time.time()), reader.id
+        now, (partition, number) = int(clock.time()), reader.id
         dates = {
             day(reader.zone, (now - ago) // QUARTER) for ago in range(0, COUNTS_KEPT + 1, 86_400)
         }

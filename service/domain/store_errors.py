@@ -1,0 +1,94 @@
+"""What Redis' errors mean, in words for operators; Redis' own may repeat what was to be stored."""
+
+from __future__ import annotations
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ConnectionError,
+    InvalidResponse,
+    RedisError,
+    TimeoutError,
+)
+
+
+class Unreachable(ConnectionError):
+    """A Redis that does not answer; the message is one line that names its setting and says why."""
+
+
+_CLUSTER = "is a Redis Cluster, on which Stop Press does not run yet; give it a single master"
+
+
+class Loading(Unreachable):
+    """A Redis that will answer when it has loaded its data."""
+
+
+# By a part of Redis' error. redis-py has a class for some of them and drops their code; where a
+# script failed, Redis 6.2 has the code somewhere in its message.
+_REASONS = {
+    "OutOfMemory": "is full. It needs more memory before it accepts anything new",
+    "OOM": "is full. It needs more memory before it accepts anything new",
+    "MISCONF": "cannot write to its disk, which may be full. Until it can, it accepts nothing new",
+    "ReadOnly": "is a read-only replica. It accepts nothing new until it is the master again",
+    "READONLY": "is a read-only replica. It accepts nothing new until it is the master again",
+    "MasterDown": "is a replica that has lost its master",
+    "MASTERDOWN": "is a replica that has lost its master",
+    "NOREPLICAS": "has too few replicas (min-replicas-to-write). Until it has, it accepts nothing"
+    " new",
+    "UNBLOCKED": "has just become a replica. Try again in a moment",
+    "BusyLoading": "is loading its data. Try again in a moment",
+    "BUSY": "is busy with a script that does not end. Its own log says more",
+    "max number of clients": "has reached its limit of connections. Try again in a moment",
+    "NOPERM": "refuses our user. REDIS_URL or STORE_URL needs a user with more rights",
+    "NoPermission": "refuses our user. REDIS_URL or STORE_URL needs a user with more rights",
+    "Authentication": "refuses our password. REDIS_URL or STORE_URL needs the right one",
+    "NOAUTH": "refuses our password. REDIS_URL or STORE_URL needs the right one",
+    "DB index": "does not have that database. REDIS_URL or STORE_URL names it at the end",
+    "Moved": _CLUSTER,
+    "CrossSlot": _CLUSTER,
+    "ClusterDown": _CLUSTER,
+    "InvalidResponse": "is no Redis, or one that expects TLS (rediss://)",
+}
+# The same for a connection that could not be made or was lost.
+_UNREACHABLE = {
+    "refused": "the connection is refused",
+    "not known": "its name is not known",
+    "No address associated": "its name is not known",
+    "name resolution": "its name is not known",
+    "CERTIFICATE_VERIFY": "its certificate is not trusted",
+    "SSL": "it does not speak TLS as rediss:// asks",
+    "No such file": "there is no such socket",
+    "Permission denied": "we may not open its socket",
+    "No route": "there is no way to it",
+    "unreachable": "there is no way to it",
+}
+
+
+def reason(error: RedisError) -> str:
+    """Return what is the matter with Redis, as the end of a sentence, without its full stop."""
+    message = f"{type(error).__name__} {error}"
+    found = next((why for part, why in _REASONS.items() if part in message), None)
+    if found is None and isinstance(error, ConnectionError | TimeoutError):
+        return "cannot be reached. Try again in a moment"
+    return found or "reports an error. Its own log says which"
+
+
+def why_unreachable(error: RedisError) -> str:
+    """Return the same for an operator who starts a process, with the cause of a lost connection."""
+    found = reason(error).partition(". Try again")[0]
+    if isinstance(error, TimeoutError):
+        return "does not answer in time"
+    causes = (why for part, why in _UNREACHABLE.items() if part in str(error))
+    return f"{found}: {cause}" if (cause := next(causes, "")) else found
+
+
+def in_one_line(error: RedisError) -> str:
+    """Return what a command, a worker or a clock says of an error of Redis."""
+    return str(error) if isinstance(error, Unreachable) else f"Redis {why_unreachable(error)}"
+
+
+def may_pass(error: RedisError) -> bool:
+    """Whether a process that starts should wait, since Redis may be starting or moving as well."""
+    if isinstance(error, AuthenticationError | AuthorizationError | InvalidResponse):
+        return False
+    return isinstance(error, ConnectionError | TimeoutError)

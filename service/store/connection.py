@@ -1,0 +1,284 @@
+"""Connections to Redis: how long we wait for it, and what becomes of them when it moves.
+
+**When it moves.** A failover makes a master a replica, while connections to it stay open. It then
+refuses to write, and reading from it shows old data. So the first such refusal ends every
+connection of this process that was made before it: the next ones look for the address anew.
+
+**When it is silent.** Pages must not wait for a Redis that is frozen, and must leave web threads to
+pages that need no Redis. A `Guard` has calls fail at once while an earlier one got no response.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from redis import Redis, RedisError
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError,
+    MasterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+# Calls of one process that may wait for Redis at once: one less than a web process has threads.
+AT_ONCE = 3
+_SOON = 0.5  # seconds after which further calls do not queue behind calls without a response
+_REST = 1.0  # seconds after a time-out until one call tries again
+_MOVES = 1.0  # seconds; Redis does not move more often than that
+
+
+class Patience(NamedTuple):
+    """How long a kind of process waits for Redis."""
+
+    seconds: float  # for a connection, and for each response
+    retries: int  # after a lost connection; for pages not after a time-out
+    guarded: bool = False
+
+
+PAGE = Patience(2.0, 1, guarded=True)
+# Counting a call is not worth longer: one page may wait for both, and answers within three seconds.
+COUNTER = Patience(0.5, 1, guarded=True)
+COMMAND = Patience(5.0, 1)
+WORKER = Patience(5.0, 30)  # about a minute in all
+
+
+class NotMaster(ConnectionError):
+    """This connection leads to a replica: the master is elsewhere, or will be."""
+
+
+class Silent(RedisTimeoutError):
+    """Redis did not respond to an earlier call, so this one was not made."""
+
+
+# What a script raises where Redis reads and does not write: full, with a full disk, or a replica.
+WRITE_REFUSED = (ResponseError, NotMaster)
+
+_MOVED = re.compile(r"\b(READONLY|MASTERDOWN|NOREPLICAS|UNBLOCKED) ")
+
+
+class _Line:
+    """All connections of this process to one address."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._moved_at = 0.0
+
+    def moved(self) -> None:
+        """End the connections that were made before now."""
+        if time.monotonic() - self._moved_at >= _MOVES:
+            self._moved_at = time.monotonic()
+            self.generation += 1
+
+
+_lines: dict[str, _Line] = {}
+
+
+class Guard:
+    """Lets few calls at once wait for Redis, and only one after it did not respond in time."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: dict[object, float] = {}  # connections, and since when
+        self._silent = False
+        self._rests_until = 0.0
+
+    def enter(self, connection: object) -> None:
+        """Begin a call; `Silent` if it should not be made."""
+        with self._changed:
+            while connection not in self._waiting and len(self._waiting) >= self._most():
+                patience = min(self._waiting.values(), default=0.0) + _SOON - time.monotonic()
+                if self._silent or patience <= 0:
+                    raise Silent("Redis has not responded to an earlier call")
+                self._changed.wait(patience)
+            self._waiting[connection] = time.monotonic()
+
+    def _most(self) -> int:
+        if not self._silent:
+            return AT_ONCE
+        return 1 if time.monotonic() >= self._rests_until else 0
+
+    def leave(self, connection: object, *, silent: bool | None = None) -> None:
+        """End a call; `silent` says whether it got no response, None that nobody knows."""
+        with self._changed:
+            self._waiting.pop(connection, None)
+            if silent is not None:
+                self._silent = silent
+                self._rests_until = time.monotonic() + _REST
+            self._changed.notify()
+
+
+class _Ours(AbstractConnection):
+    """A connection that ends when it leads to a replica, and is not used while Redis is silent."""
+
+    def __init__(self, *, line: _Line, guard: Guard | None, **options: Any) -> None:
+        self._line, self._guard = line, guard
+        self._generation = 0
+        super().__init__(**options)
+
+    def drop_if_moved(self) -> None:
+        """Close a connection that was made before Redis moved; the next command opens another."""
+        if self._generation != self._line.generation:
+            self.disconnect()
+
+    def connect(self) -> None:
+        self.drop_if_moved()
+        super().connect()  # type: ignore[no-untyped-call]
+
+    def connect_check_health(
+        self, check_health: bool = True, retry_socket_connect: bool = True
+    ) -> None:
+        if self._sock:
+            return
+        self._generation = self._line.generation
+        if self._guard is None:
+            super().connect_check_health(check_health, retry_socket_connect)
+            return
+        self._guard.enter(self)
+        try:
+            super().connect_check_health(check_health, retry_socket_connect)
+        except RedisTimeoutError:
+            self._guard.leave(self, silent=True)
+            raise
+        finally:
+            self._guard.leave(self)
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if self._guard is None:
+            super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+            return
+        self._guard.enter(self)
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+        self._guard.enter(self)  # again, because a check of the connection's health has left
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        silent: bool | None = None
+        try:
+            response = super().read_response(*args, **options)
+            silent = False
+        except RedisTimeoutError:
+            silent = True
+            raise
+        except ResponseError as error:
+            silent = False
+            if (code := _moved(error)) is None:
+                raise
+            self._line.moved()
+            self.disconnect()
+            raise NotMaster(code) from None
+        finally:
+            if self._guard is not None:
+                self._guard.leave(self, silent=silent)
+        return response
+
+    def disconnect(self, *args: Any, **options: Any) -> None:
+        super().disconnect(*args, **options)  # type: ignore[no-untyped-call]
+        if self._guard is not None:
+            self._guard.leave(self)
+
+
+def _moved(error: ResponseError) -> str | None:
+    """Return Redis' word for that it is not the master, if the error says so."""
+    for kind, code in ((ReadOnlyError, "READONLY"), (MasterDownError, "MASTERDOWN")):
+        if isinstance(error, kind):
+            return code
+    found = _MOVED.search(str(error))  # without a class, or within the error of a script
+    return found[1] if found else None
+
+
+class _Tcp(_Ours, Connection):
+    pass
+
+
+class _Tls(_Ours, SSLConnection):
+    pass
+
+
+class _Unix(_Ours, UnixDomainSocketConnection):
+    pass
+
+
+_KINDS = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketConnection: _Unix}
+
+
+class _Client(Redis):
+    """Sends commands as redis-py does for half the CPU, without the bookkeeping of its pool.
+
+    A connection that Redis has closed meanwhile is noticed when it is used, and opened again.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._idle: list[_Ours] = []
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send one command and return the response; `RedisError`."""
+        connection: Any
+        try:
+            connection = self._idle.pop()
+        except IndexError:  # before long there is one for each thread
+            connection = self.connection_pool.get_connection()
+        else:
+            connection.drop_if_moved()
+
+        def call() -> Any:
+            connection.send_command(*args, **options)
+            return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+
+        try:
+            return connection.retry.call_with_retry(call, lambda _: connection.disconnect())
+        except RedisError:
+            raise
+        except BaseException:  # the response may still come, and is for no other command
+            connection.disconnect()
+            raise
+        finally:
+            self._idle.append(connection)
+
+
+def connect(url: str, patience: Patience = COMMAND) -> Redis:
+    """Return a client for `url`, which waits for Redis as long as `patience` says."""
+    backoff = ExponentialWithJitterBackoff(base=0.1, cap=2)
+    retry = Retry(backoff, patience.retries)
+    if patience.guarded:  # do not wait twice
+        retry = Retry(backoff, patience.retries, supported_errors=(ConnectionError,))
+    client = (Redis if patience is WORKER else _Client).from_url(
+        url,
+        retry=retry,
+        health_check_interval=15,
+        socket_timeout=patience.seconds,
+        # A name may have two addresses, which are tried one after the other.
+        socket_connect_timeout=patience.seconds / 2,
+    )
+    pool = client.connection_pool
+    pool.connection_class = _KINDS[pool.connection_class]
+    pool.connection_kwargs["line"] = _lines.setdefault(url, _Line())
+    pool.connection_kwargs["guard"] = Guard() if patience.guarded else None
+    return client
+
+
+def knock(url: str) -> None:
+    """Raise the `RedisError` that says why no Redis answers there, or why we cannot use it."""
+    with Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=2) as client:
+        with suppress(NoPermissionError):
+            client.ping()
+        try:
+            about = client.info("server")
+        except ResponseError:
+            return  # some services allow no INFO
+        if about.get("redis_mode") == "cluster":
+            raise ClusterDownError("cluster")

@@ -1,0 +1,165 @@
+"""Commands and processes that start without their Redis, or with wrong settings: one line each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from service.cli import main
+from service.config import Config
+from service.model.keys import VapidKey
+from service.runtime import Runtime
+from tests.support import ROOT
+from tests.support.installation import wait_until
+from tests.support.redis_server import RedisServer
+from workers.trials.processes import free_port
+
+pytestmark = pytest.mark.processes
+
+SECRET = "hunter2-is-no-password"
+KEY = VapidKey.generate()
+
+COMMANDS = {
+    *("up", "web", "worker", "clock", "doctor", "services", "rehearse"),
+    *("services release https://push.example", "seed 1", "keys list", "keys retire x"),
+    *("keys backup", "editor add nora@paper.example", "token add tool"),
+}
+OWN_REDIS = {"rehearse"}
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        "PATH": "/usr/bin:/bin",
+        "SECRET_KEY": SECRET * 2,
+        "VAPID_PRIVATE_KEY": KEY.text,
+        "DATA_DIR": str(tmp_path / "data"),
+        "PORT": str(free_port()),
+        "WEB_CONCURRENCY": "1",
+        "WORKER_CONCURRENCY": "1",
+    }
+
+
+def call(command: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Result:
+    """Run a command in this process; it ends before it would start others."""
+    with monkeypatch.context() as patch:
+        for name in ("REDIS_URL", "STORE_URL"):
+            patch.delenv(name, raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return CliRunner().invoke(main, command.split())
+
+
+def fault(result: Result) -> str:
+    """The one line of a command that failed."""
+    assert result.exit_code in (1, 2), result.output
+    assert isinstance(result.exception, SystemExit), "no exception is left to be printed"
+    assert "Traceback" not in result.output
+    assert SECRET not in result.output
+    return " ".join(result.output.split())
+
+
+def test_every_command_refuses_a_strange_address_of_redis_without_its_password(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**environment, "REDIS_URL": f"redis://:{SECRET}/pw@host/0"}
+    for command in COMMANDS:
+        assert "REDIS_URL: must be redis://" in fault(call(command, given, monkeypatch)), command
+
+
+def test_every_command_says_that_redis_refuses_the_password(
+    environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server.client() as admin:
+        admin.config_set("requirepass", "another")
+    given = {**environment, "REDIS_URL": f"{server.url}?password={SECRET}"}
+    for command in COMMANDS - OWN_REDIS - {"keys backup"}:  # that one prints the keys all the same
+        said = fault(call(command, given, monkeypatch))
+        assert "REDIS_URL: Redis refuses our password" in said, command
+
+
+def test_every_command_says_that_it_cannot_use_its_data_folder(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    folder = str(tmp_path / "file" / "data")
+    for command in COMMANDS:
+        said = fault(call(command, {**environment, "DATA_DIR": folder}, monkeypatch))
+        assert f"DATA_DIR:cannotuse{folder}" in said.replace(" ", ""), command
+
+
+def test_a_command_without_redis_fails_in_one_line_and_does_not_wait(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**environment, "REDIS_URL": f"unix://{tmp_path}/no.sock"}
+    for command in COMMANDS - OWN_REDIS - {"up", "web", "worker", "clock", "keys backup"}:
+        said = fault(call(command, given, monkeypatch))
+        assert "REDIS_URL: Redis cannot be reached: there is no such socket" in said, command
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_without_what_it_says(
+    environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError(SECRET)
+
+    monkeypatch.setattr(Runtime, "start", fail)
+    said = fault(call("services", {**environment, "REDIS_URL": server.url}, monkeypatch))
+    assert said.startswith("stoppress: unexpected KeyError at ")
+
+
+@pytest.mark.parametrize("command", ["up", "web", "worker", "clock"])
+def test_a_process_that_starts_before_its_redis_waits_and_says_so(
+    command: str, environment: dict[str, str]
+) -> None:
+    server = RedisServer()
+    server.directory.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service.cli", command],
+        env={**environment, "REDIS_URL": server.url},
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline()
+        process.stderr.close()
+        assert line.startswith(f"{command}: waiting, because REDIS_URL: Redis cannot be reached")
+        with server:
+            runtime = Runtime.open(Config.read({**environment, "REDIS_URL": server.url}))
+            kinds = {"up": "web"}
+            wait_until(
+                lambda: (
+                    kinds.get(command, command)
+                    in {one.kind for one in runtime.store.processes.alive()}
+                ),
+                timeout=60,
+            )
+            process.terminate()
+            process.wait(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_command_waits_while_redis_loads_its_data_and_says_so(
+    environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**environment, "REDIS_URL": server.url}
+    with server.loading(1.0):
+        result = call("token add tool", given, monkeypatch)
+    assert result.exit_code == 0
+    assert "stoppress: waiting, because REDIS_URL: Redis is loading its data" in result.output

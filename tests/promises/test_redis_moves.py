@@ -1,0 +1,219 @@
+"""Redis becomes a replica, is a cluster, or freezes, while processes hold connections to it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from service.config import ConfigError
+from service.domain.store_errors import Unreachable
+from service.runtime import Runtime
+from service.store import COMMAND, PAGE, connect
+from service.store.connection import AT_ONCE, Guard, Silent
+from tests.support.installation import Installation, wait_until
+from tests.support.push_service import Answer, PushService
+from tests.support.redis_server import Proxy, RedisServer
+from workers.sending.prepared_keys import Filler, Pool
+from workers.trials.processes import free_port, wait_for
+
+EVERYONE = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
+
+
+class Pair:
+    """Two Redises behind one address; connections to the first stay open when it is replaced."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.first, self.second = (stack.enter_context(RedisServer()) for _ in range(2))
+        self.address, self._to_first, self._to_second = (
+            stack.enter_context(Proxy(server)) for server in (self.first, self.first, self.second)
+        )
+        self.second.follow(self._to_first)
+
+    def fail_over(self) -> None:
+        """Make the second the master, and the first its replica."""
+        self.second.promote()
+        self.first.follow(self._to_second)
+        self.address.lead_to(self.second)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with ExitStack() as stack:
+        yield Pair(stack)
+
+
+@pytest.fixture
+def moving(pair: Pair, push: PushService, tmp_path: Path) -> Iterator[Installation]:
+    """An installation on the pair, with all its processes."""
+    with Installation(pair.address.url, push, tmp_path) as installation:
+        yield installation
+
+
+def test_publishing_goes_on_when_the_master_becomes_a_replica(
+    moving: Installation, pair: Pair, push: PushService
+) -> None:
+    push.answer_with(lambda _message: Answer(201, delay=0.02))
+    moving.seed(600)
+    worker, clock, address = moving.worker(), moving.clock(), moving.web()
+    token = moving.api_token()
+    prepared = moving.runtime.store.prepared_keys
+    wait_until(lambda: prepared.ready() == 600)
+    first = publish(address, token)
+    moving.over(first)
+    wait_until(lambda: prepared.ready() == 600)
+
+    pair.fail_over()
+    second = wait_until(lambda: published(address, token), timeout=20)
+    moving.over(second)
+    assert moving.outcomes(second) == {"accepted": 600}
+    wait_until(lambda: moving.runtime.store.installation.clock_age() < 3)
+    assert (worker.poll(), clock.poll()) == (None, None), "nothing was started again"
+    keys = Counter(message.body[21:86] for message in push.received)
+    assert len(keys) == len(push.received), "no prepared key was used twice"
+
+
+def publish(address: str, token: str) -> int:
+    request = urllib.request.Request(
+        f"{address}/api/v1/notifications",
+        json.dumps(EVERYONE).encode(),
+        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return int(json.load(response)["id"])
+
+
+def published(address: str, token: str) -> int:
+    """The id of an alert that could be published now, else 0."""
+    with suppress(OSError):
+        return publish(address, token)
+    return 0
+
+
+def test_first_refusal_ends_all_connections_that_lead_to_the_replica(pair: Pair) -> None:
+    reading, writing = connect(pair.address.url, PAGE), connect(pair.address.url, COMMAND)
+    reading.set("seen", "first")
+    writing.ping()
+    pair.fail_over()
+    writing.set("seen", "second")  # refused by the first, and sent to the second
+    with pair.first.client() as first:
+        first.replicaof("127.0.0.1", "1")  # it hears nothing more from the second
+    writing.set("seen", "third")
+    assert reading.get("seen") == b"third"
+
+
+def test_prepared_keys_of_before_a_failover_are_not_used_after_it(
+    moving: Installation, pair: Pair
+) -> None:
+    moving.seed(64)
+    filler = Filler(moving.runtime)
+    filler._go_round()
+    pool = Pool(moving.runtime)
+    taken = pool.take(0, 0)
+    assert len(taken) == 64
+    pair.fail_over()
+    pool.put_back(0, 0, dict(taken))  # may be stored, or lost with the old master
+    kept = pool.take(0, 0)
+    assert kept in ({}, taken)
+    assert pool.take(0, 0) == {}
+
+
+@pytest.mark.parametrize("setting", ["REDIS_URL", "STORE_URL"])
+def test_a_redis_cluster_is_refused_in_one_line(
+    setting: str, redis_url: str, installation: Installation
+) -> None:
+    with _Cluster() as node:
+        changed = {**installation.environment, "REDIS_URL": redis_url, setting: node.url}
+        with pytest.raises(ConfigError) as refused:
+            Runtime.open(type(installation.config).read(changed))
+    assert str(refused.value).startswith(f"{setting}: Redis is a Redis Cluster")
+    assert "\n" not in str(refused.value)
+
+
+class _Cluster(RedisServer):
+    """A node of a cluster; it need not know the others to be refused."""
+
+    def start(self) -> None:
+        port = free_port()
+        while port > 55_535:  # its bus is 10,000 above
+            port = free_port()
+        process = self._spawn("--port", str(port), "--cluster-enabled", "yes")
+        with self.client() as client:
+            wait_for(lambda: self.socket.exists() and client.ping(), process)
+
+
+# A Redis that is frozen --------------------------------------------------------------------------
+
+
+@contextmanager
+def frozen_web(server: RedisServer, push: PushService, folder: Path) -> Iterator[tuple[str, Proxy]]:
+    """The address of web processes, and what may freeze their Redis."""
+    with Proxy(server) as proxy, Installation(server.url, push, folder) as installation:
+        installation.environment["REDIS_URL"] = proxy.url
+        yield installation.web(), proxy
+
+
+def test_pages_that_need_no_redis_do_not_wait_behind_60_callers_of_a_frozen_one(
+    redis_server: RedisServer, redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    del redis_url  # only the emptied server
+    done: list[str] = []
+    with frozen_web(redis_server, push, tmp_path) as (address, proxy):
+
+        def ask(path: str) -> None:
+            done.append(f"{path} {status(address + path)}")
+
+        with proxy.frozen():
+            callers = [threading.Thread(target=ask, args=("/readyz",)) for _ in range(60)]
+            for caller in callers:
+                caller.start()
+            for path in ("/healthz", "/optin.js"):
+                ask(path)
+            at_work = sum(caller.is_alive() for caller in callers)
+            ask("/api/v1/site")
+            for caller in callers:
+                caller.join()
+        assert at_work > 0, "some callers still wait for Redis"
+        assert {"/healthz 200", "/optin.js 200", "/api/v1/site 200"} < {*done}
+        assert done.count("/readyz 503") == 60
+        wait_until(lambda: status(f"{address}/readyz") == 200)
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_few_calls_wait_for_a_silent_redis_and_the_others_fail_at_once() -> None:
+    guard = Guard()
+    for caller in range(AT_ONCE):
+        guard.enter(caller)
+    with pytest.raises(Silent):
+        guard.enter("another")  # after half a second
+    guard.leave(0, silent=True)
+    with pytest.raises(Silent):
+        guard.enter("another")
+    for caller in range(1, AT_ONCE):
+        guard.leave(caller, silent=False)
+    guard.enter("another")
+
+
+def test_a_process_that_starts_says_which_redis_does_not_answer(
+    installation: Installation, tmp_path: Path
+) -> None:
+    nowhere = f"unix://{tmp_path}/no.sock"
+    with pytest.raises(Unreachable, match="STORE_URL: Redis cannot be reached: there is no such"):
+        Runtime.open(
+            type(installation.config).read({**installation.environment, "STORE_URL": nowhere})
+        )

@@ -1,0 +1,86 @@
+"""The processes of a trial: ports for them, starting them, and waiting until they are ready."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from service.local.supervisor import spawn
+
+HOST = "127.0.0.1"
+_READY_WITHIN = 60.0  # seconds
+
+
+class TrialError(Exception):
+    """A process of a trial ended or was not ready in time; the message says which."""
+
+
+class Process(Protocol):
+    """What a trial uses of a process; `subprocess.Popen` has it."""
+
+    @property
+    def args(self) -> object:
+        """The command line."""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end and return the exit code."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal, unless it has ended."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
+@contextmanager
+def running(
+    argv: Sequence[str], env: Mapping[str, str] | None = None, keep: Sequence[int] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process as `spawn` does, and end it with the block."""
+    process = spawn(argv, env, keep)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(ready: Callable[[], bool], *processes: Process) -> None:
+    """Wait until `ready()`; `TrialError` if one of the processes ends or it takes too long."""
+    deadline = time.monotonic() + _READY_WITHIN
+    while not ready():
+        for process in processes:
+            if (code := process.poll()) is not None:
+                raise TrialError(f"{process.args!r} ended with exit code {code}")
+        if time.monotonic() > deadline:
+            raise TrialError(f"the trial was not ready within {_READY_WITHIN:.0f} s")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a TCP port on which no process listens."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Whether a process accepts connections on a port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
