@@ -113,15 +113,15 @@ async function tellWorker(value) {
 async function note({ id, token, confirmed }, subscription, topics, more) {
   const { endpoint } = subscription;
   const key = keyOf(subscription);
-  await tellWorker(id && { id, token, key, topics });
+  await tellWorker(id && { id, token, key });
   const noticed = confirmed && (await noticedNow());
   settle({ id, token, endpoint, key, topics, ...more, ...noticed });
 }
 
 /** Return what keeps page views from looking closer until something changes, or for a day. */
 async function noticedNow() {
-  const seen = { ...recall().seen, [page.scopeUrl]: await page.sight() };
-  return { checked: Date.now(), seen };
+  const line = await page.sight().catch(console.debug);
+  return { checked: Date.now(), seen: { ...recall().seen, [page.scopeUrl]: line } };
 }
 
 // The worker and the subscription ------------------------------------------------------------------
@@ -231,7 +231,7 @@ function describe(subscription) {
   const { endpoint, keys } = subscription.toJSON?.() ?? subscription;
   const secret = (name) => {
     const value = keys?.[name] || subscription.getKey?.(name);
-    return typeof value === "string" ? value : encoded(value?.buffer ?? value);
+    return typeof value === "string" ? value : encoded(value);
   };
   return {
     subscription: { endpoint, keys: { p256dh: secret("p256dh"), auth: secret("auth") } },
@@ -294,7 +294,7 @@ async function store(subscription, key, preferences) {
       const body = { ...describe(subscription), ...preferences, wording: WORDING };
       const stored = await call("POST", "subscriptions", { body });
       page.remember(ASKED, {});
-      await dropOthers(key);
+      await dropOthers(key).catch(console.debug);
       await note(stored, subscription, preferences.topics);
     });
   } catch (error) {
@@ -385,14 +385,16 @@ async function mend(called) {
   const kept = recall();
   const { permission } = Notification;
   if (kept.leaving || (kept.id && permission === "denied")) return quit();
-  if (kept.id && permission !== "granted") return lose(kept);
   const key = (await site()).vapid_public_key;
   const all = (await subscriptions()).filter(({ subscription }) => isUsable(subscription));
-  const [first] = all.filter(
-    ({ subscription }) => (keyOf(subscription) || kept.endpoint === subscription.endpoint && key) === key,
+  // A browser that does not tell the key has ours if it has the endpoint that we know.
+  const [first] = all.filter(({ subscription: one }) =>
+    keyOf(one) ? keyOf(one) === key : one.endpoint === kept.endpoint,
   );
+  // A browser that takes a permission back ends the subscription; one that only says so, does not.
+  if (kept.id && permission !== "granted" && !first) return lose(kept);
   if (first?.here) {
-    await complete(first.registration);
+    await complete(first.registration).catch(console.debug);
     await reconcile(first.subscription, kept);
     return dropOthers(key, kept);
   }
@@ -421,10 +423,14 @@ async function isComplete(worker) {
   return Promise.race([answer, pause(HERE_MS)]);
 }
 
-/** Have the browser install the worker anew, under an address that it does not know, if our script
-    is not in it: the file is the same, so that it would not look again by itself. */
-async function complete({ active, waiting, installing, updateViaCache }) {
-  if (!active || waiting || installing || (await isComplete(active))) return;
+/** Have the browser install the worker anew if our script is not in it. If nothing has changed for
+    the browser, it needs an address that it does not know. */
+async function complete(registration) {
+  const { active, updateViaCache } = registration;
+  const isUpdating = () => !registration.active || registration.waiting || registration.installing;
+  if (isUpdating() || (await isComplete(active))) return;
+  await registration.update(); // our script may be an older one, which does not answer
+  if (isUpdating()) return;
   const url = new URL(active.scriptURL);
   url.searchParams.set("stop-press", Date.now());
   await register(url, updateViaCache);

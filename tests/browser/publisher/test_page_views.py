@@ -14,7 +14,8 @@ from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import Publisher, mended, receipts, subscribe
 from tests.support.browser.served import Served
 from tests.support.client import make_app
-from tests.support.installation import Installation, free_port, wait_until
+from tests.support.installation import Installation, wait_until
+from  import free_port
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
