@@ -23,8 +23,8 @@ FIVE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
 # Pages that have an older `optin.js` in their cache ask for these names.
 BUNDLES = {
     "look": ("dom", "bell"),
-    "panel": ("dialog", "preferences", "panel"),
-    "reader": ("asking", "reader"),
+    "panel": ("dialog", "question", "panel"),
+    "preferences": ("topics", "preferences"),
 }
 
 _IMPORT = re.compile(r'^import \{([^}]+)\} from "\./(\w+)\.js";$', re.M)
@@ -84,7 +84,11 @@ def _script(name: str) -> str:
     return _TEXTS.sub(_texts_for, small)
 
 
-def _panel_texts(language: str) -> str:
+def _texts_file(path: str) -> str:
+    """Return what `/texts/<path>.json` says: the panel's texts, or those of another section."""
+    language, _, section = path.partition("/")
+    if section:
+        return _json(texts(language)[section])
     direction = "rtl" if right_to_left(language) else "ltr"
     return _json({"lang": language, "dir": direction, **texts(language)["panel"]})
 
@@ -92,7 +96,7 @@ def _panel_texts(language: str) -> str:
 @cache
 def _content(name: str, encoding: str) -> bytes:
     stem, _, kind = name.rpartition(".")
-    text = (_script(stem) if kind == "js" else _panel_texts(stem)).encode()
+    text = (_script(stem) if kind == "js" else _texts_file(stem)).encode()
     return gzip.compress(text, mtime=0) if encoding == "gzip" else text
 
 
@@ -126,7 +130,9 @@ def opt_in() -> Response:
     return _public("optin.js", FIVE_MINUTES)
 
 
-@bp.get("/<any(home, links, look, panel, reader, retire, story):name>.js")
+@bp.get(
+    "/<any(asking, help, home, links, look, panel, preferences, reader, retire, story):name>.js"
+)
 def part(name: str) -> Response:
     """Serve a script that `optin.js` fetches only where it is needed."""
     return _public(f"{name}.js", FIVE_MINUTES)
@@ -138,6 +144,14 @@ def panel_texts(language: str) -> Response:
     if language not in LANGUAGES:
         abort(404)
     return _public(f"{language}.json", FIVE_MINUTES)
+
+
+@bp.get("/texts/<language>/help.json")
+def help_texts(language: str) -> Response:
+    """Serve what the help says to readers who get no alerts, in one language."""
+    if language not in LANGUAGES:
+        abort(404)
+    return _public(f"{language}/help.json", FIVE_MINUTES)
 
 
 @bp.get("/style.css")

@@ -17,10 +17,12 @@ const ASKED_BY_ALERT = "#stop-press="; // begins the fragment of a page that an 
 
 // {id, token, endpoint, topics, receipts, checked, seen}, or {leaving: {id, token}}
 const SUBSCRIBED = "stop-press";
-const ASKED = "stop-press-asked"; // {views, refusals, until}
+// {views, refusals, until}; of unanswered questions {ignored, rest}; while a page shows one {open}
+const ASKED = "stop-press-asked";
 
 const tag = [...document.scripts].find((script) => script.src === import.meta.url);
 const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
+if (self !== top) settings.ask = "manual"; // a frame is a part of another page
 const workerUrl = new URL(settings.worker, document.baseURI);
 const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), document.baseURI);
 // An iPad says that it is a Mac.
@@ -76,8 +78,8 @@ function whyNot() {
 }
 
 function mayAsk() {
-  const { refusals = 0, until = 0 } = recall(ASKED);
-  const rested = refusals < NEVER && Date.now() >= until;
+  const { refusals = 0, until = 0, rest = 0 } = recall(ASKED);
+  const rested = refusals < NEVER && Date.now() >= Math.max(until, rest);
   return rested && !whyNot() && !state().subscribed;
 }
 
@@ -97,11 +99,11 @@ async function sight() {
   return endpoints.length && [...terms, (await site()).vapid_public_key, ...endpoints].join();
 }
 
-/** Have the subscription mended if anything differs from what was seen last, and once a week. */
+/** Have the subscription mended if anything differs from what was seen last, and once a day. */
 async function check() {
   const { id, leaving, seen, checked } = recall(SUBSCRIBED);
   const now = leaving ?? (await sight());
-  const same = now && now === seen && Date.now() - checked < 7 * DAY_MS;
+  const same = now && now === seen && Date.now() - checked < DAY_MS;
   if (!same && (now || id)) await reader.mend();
 }
 
@@ -118,21 +120,17 @@ const reader = new Proxy(page, {
   },
 });
 
-/** Open the panel by itself, if the newsroom's conditions for that are met on this page view. */
+/** Count the page view, and ask if the newsroom's conditions for that are met on it. */
 async function askInTime() {
   const views = (recall(ASKED).views ?? 0) + 1;
   remember(ASKED, { ...recall(ASKED), views });
-  if (!mayAsk()) return;
-  const { prompt } = await site();
-  if (views < prompt.page_views) return;
-  const { pathname } = location;
-  await new Promise((resolve) => setTimeout(resolve, prompt.delay_seconds * 1000));
-  if (pathname === location.pathname && mayAsk()) await reader.askUnasked();
+  if (mayAsk()) await (await import("./asking.js")).askInTime(reader, views);
 }
 
-/** Open the panel after a click on an element that the publisher named. */
+/** Ask after a click on an element that the publisher named. */
 function askOnClick({ target }) {
-  if (target.closest(settings.askOn) && mayAsk()) reader.askUnasked().catch(trouble);
+  if (!target.closest(settings.askOn) || !mayAsk()) return;
+  import("./asking.js").then((asking) => asking.askNow(reader)).catch(trouble);
 }
 
 /** Fill the places for bells and preferences that are still empty. */
@@ -161,6 +159,8 @@ window.StopPress = { ask, preferences: ask, leave, state, refresh: () => reader.
 addEventListener("storage", ({ key }) => {
   if (key === SUBSCRIBED || key === null) announce(); // null: all storage was cleared
 });
+// A page from the back/forward cache has not heard what other pages did meanwhile.
+addEventListener("pageshow", ({ persisted }) => persisted && announce());
 if (settings.ask === "click") document.addEventListener("click", askOnClick);
 visit().catch(trouble);
 furnish();

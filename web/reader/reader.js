@@ -1,14 +1,16 @@
 /* What is done with this browser's subscription: subscribe, mend, change, leave; and the calls to
    the service. optin.js loads this when it needs it, which an ordinary page view does not. */
 
-import { ASKED, refused, somethingIsOpen } from "./asking.js";
-
 const CALL_TIMEOUT_MS = 15_000;
 const NEVER = 3; // refusals
-const WORDING = 1; // the version of the question, stored with a reader's consent
+// After the first and the second “Not now” we do not ask for this many days, after the third never.
+const REST_DAYS = [7, 30];
+const DAY_MS = 86_400_000;
+const WORDING = 2; // the version of the question, stored with a reader's consent
 // The service does not know this id, or not with this token, or its reader has left.
 const UNKNOWN = [401, 403, 404, 410];
 const SUBSCRIBED = "stop-press"; // see optin.js
+const ASKED = "stop-press-asked"; // likewise
 
 let page; // what optin.js knows and can do
 const recall = () => page.recall(SUBSCRIBED);
@@ -231,8 +233,13 @@ function refresh() {
   return page.alone(mend);
 }
 
+/** Note a “Not now”, one for each time that we rest. */
 function later() {
-  page.remember(ASKED, refused(page.recall(ASKED)));
+  const { refusals = 0, until = 0, ...others } = page.recall(ASKED);
+  if (Date.now() < until) return; // another tab has noted it, or the reader pressed the bell
+  const days = REST_DAYS[refusals] ?? 0;
+  const next = { refusals: refusals + 1, until: Date.now() + days * DAY_MS };
+  page.remember(ASKED, { ...others, ...next });
 }
 
 /** Prepare all that a click on “Yes” needs, so that the click itself can subscribe. */
@@ -251,19 +258,10 @@ async function prepare() {
   };
 }
 
-async function openPanel(unasked) {
-  const { open } = await import("./panel.js");
-  await open(reader, unasked);
-}
-
 /** Open the panel: the question, or a subscriber's preferences. */
-function ask() {
-  return openPanel();
-}
-
-/** Open the panel by itself, unless something else waits for the reader. */
-async function askUnasked() {
-  if (!somethingIsOpen()) await openPanel(true);
+async function ask() {
+  const { open } = await import("./panel.js");
+  await open(reader);
 }
 
 /** Move another provider's readers to us, and end its worker. */
@@ -273,7 +271,7 @@ async function retire() {
 }
 
 const reader = {
-  ...{ prepare, site, own, change, leave, later, mend, refresh, ask, askUnasked, retire },
+  ...{ prepare, site, own, change, leave, later, mend, refresh, ask, retire },
 };
 
 /** Return what can be done for the reader of a page, with what optin.js knows of it. */
