@@ -69,6 +69,8 @@ def site() -> tuple[responses.Site, dict[str, str]]:
         defaults=responses.Defaults(
             quiet_hours=_quiet_hours(defaults.quiet), daily_limit=defaults.daily_limit or None
         ),
+        alerts_a_day=runtime().alert_history.a_day(topics),
+        welcome=runtime().reader_alerts.welcomes,
     ), headers
 
 

@@ -23,8 +23,8 @@ FIVE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
 # Pages that have an older `optin.js` in their cache ask for these names.
 BUNDLES = {
     "look": ("dom", "bell"),
-    "panel": ("dialog", "preferences", "panel"),
-    "reader": ("asking", "reader"),
+    "panel": ("dialog", "question", "panel"),
+    "preferences": ("topics", "preferences"),
 }
 
 _IMPORT = re.compile(r'^import \{([^}]+)\} from "\./(\w+)\.js";$', re.M)
@@ -135,7 +135,9 @@ def opt_in() -> Response:
     return _public("optin.js", FIVE_MINUTES)
 
 
-@bp.get("/<any(home, links, look, panel, reader, retire, story):name>.js")
+@bp.get(
+    "/<any(asking, help, home, links, look, panel, preferences, reader, retire, story):name>.js"
+)
 def part(name: str) -> Response:
     """Serve a script that `optin.js` fetches only where it is needed."""
     return _public(f"{name}.js", FIVE_MINUTES)
@@ -149,9 +151,9 @@ def panel_texts(language: str) -> Response:
     return _public(f"{language}.json", FIVE_MINUTES)
 
 
-@bp.get("/texts/<language>/<any(faults, home):section>.json")
+@bp.get("/texts/<language>/<any(faults, help, home):section>.json")
 def rare_texts(language: str, section: str) -> Response:
-    """Serve what few readers see: why something does not work, the way to the Home Screen."""
+    """Serve what few readers see: why something fails, or no alerts come; the Home Screen."""
     if language not in LANGUAGES:
         abort(404)
     return _public(f"{language}/{section}.json", FIVE_MINUTES)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 from service.model.keys import VapidKey, b64url
+from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId
 from service.model.tokens import Tokens
 from tests.support.client import (
@@ -17,9 +21,11 @@ from tests.support.client import (
     Reader,
     browser,
     make_app,
+    open_client,
     stored,
 )
 from tests.support.inputs import NEWS
+from tests.support.installation import content
 
 pytestmark = pytest.mark.redis
 
@@ -35,6 +41,8 @@ def test_a_page_gets_the_sites_name_key_topics_and_prompt(client: Client) -> Non
         ],
         "prompt": {"page_views": 2, "delay_seconds": 20},
         "defaults": {"quiet_hours": None, "daily_limit": None},
+        "alerts_a_day": None,
+        "welcome": False,
     }
     assert response.headers["Cache-Control"].startswith(
         "public, max-age=300, stale-while-revalidate"
@@ -233,3 +241,39 @@ def test_pages_get_the_first_of_the_vapid_keys(redis_url: str) -> None:
     client = Client(make_app(redis_url, VAPID_PRIVATE_KEY=f"{new.text} {VAPID.text}"))
     site = client.call("GET", f"{API}/site")
     assert site.json["vapid_public_key"] == b64url(new.public)
+
+
+def started(client: Client, days_ago: float, **audience: Any) -> None:
+    """Send an alert, so many days ago."""
+    runtime = client.runtime
+    alert = runtime.publishing.publish(content(), Audience(**audience), by="cms")
+    runtime.planning.plan(runtime.publishing.get(alert.id))
+    at = repr(time.time() - days_ago * 86_400)
+    runtime.store.redis.hset(f"{{g}}:n:{alert.id}", "started_at", at)
+
+
+def test_a_page_is_told_how_many_alerts_a_day_a_new_reader_would_get(redis_url: str) -> None:
+    client = open_client(redis_url)
+    client.runtime.topics.add(Topic("breaking", "Breaking", default=True))
+    Reader(client)
+    started(client, 1, everyone=True)
+    assert a_day(redis_url) is None, "one day says nothing yet"
+    for day in range(10):
+        for _ in range(2):
+            started(client, day + 0.5, everyone=True)
+        started(client, day + 0.5, topics=("breaking",))
+        started(client, day + 0.5, topics=("sport",))  # is not ticked beforehand
+    assert a_day(redis_url) == 3
+    started(client, 40, everyone=True)
+    assert a_day(redis_url) == 2, "over two weeks"
+
+
+def a_day(redis_url: str) -> Any:
+    """What a web process that starts now tells pages."""
+    return Client(make_app(redis_url)).call("GET", f"{API}/site").json["alerts_a_day"]
+
+
+@pytest.mark.parametrize(("mode", "welcome"), [("no", False), ("yes", True), ("confirm", True)])
+def test_a_page_is_told_whether_a_welcome_comes(redis_url: str, mode: str, welcome: bool) -> None:
+    client = Client(make_app(redis_url, WELCOME=mode))
+    assert client.call("GET", f"{API}/site").json["welcome"] is welcome

@@ -108,7 +108,8 @@ async function load(tag) {
     replaced &&
       read(new URL(replaced, document.baseURI)).catch((error) => console.warn("Stop Press:", error)),
   ]);
-  const t = { ...ours, ...theirs };
+  // A question of the publisher's own is the question in one line too.
+  const t = { ...ours, line: theirs?.question ?? ours.line, ...theirs };
   // If the reader's own language is the page's, times are written as in the reader's region.
   const own = navigator.languages.find((name) => name.startsWith(t.lang));
   return { ...t, locale: own ?? t.lang };

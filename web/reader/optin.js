@@ -19,7 +19,8 @@ const ASKED_BY_ALERT = "#stop-press="; // begins the fragment of a page that an 
 
 // {id, token, endpoint, topics, receipts, checked, seen}, or {leaving: {id, token}}
 const SUBSCRIBED = "stop-press";
-const ASKED = "stop-press-asked"; // {views, refusals, until}
+// {views, refusals, until}; of unanswered questions {ignored, rest}; while a page shows one {open}
+const ASKED = "stop-press-asked";
 
 // An optimiser may serve a copy, or write the code into the page. The service's own address is the
 // SITE_URL that service/reader/scripts.py puts in.
@@ -37,6 +38,7 @@ const corner = document.createElement("div");
 corner.dataset.stopPress = "corner";
 const workerUrl = new URL(settings.worker, corner.baseURI);
 const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), corner.baseURI);
+if (self !== top) settings.ask = "manual"; // a frame is a part of another page
 // An iPad says that it is a Mac.
 const apple =
   /iP(hone|ad|od)/.test(navigator.userAgent) ||
@@ -95,8 +97,8 @@ function whyNot() {
 }
 
 function mayAsk() {
-  const { refusals = 0, until = 0 } = recall(ASKED);
-  const rested = refusals < NEVER && Date.now() >= until;
+  const { refusals = 0, until = 0, rest = 0 } = recall(ASKED);
+  const rested = refusals < NEVER && Date.now() >= Math.max(until, rest);
   return rested && !whyNot() && !state().subscribed;
 }
 
@@ -141,21 +143,17 @@ const reader = new Proxy(page, {
   },
 });
 
-/** Open the panel by itself, if the newsroom's conditions for that are met on this page view. */
+/** Count the page view, and ask if the newsroom's conditions for that are met on it. */
 async function askInTime() {
   const views = (recall(ASKED).views ?? 0) + 1;
   remember(ASKED, { ...recall(ASKED), views });
-  if (!mayAsk()) return;
-  const { prompt } = await site();
-  if (views < prompt.page_views) return;
-  const { pathname } = location;
-  await pause(prompt.delay_seconds * 1000);
-  if (pathname === location.pathname && mayAsk()) await reader.askUnasked();
+  if (mayAsk()) await (await load("./asking.js")).askInTime(reader, views);
 }
 
-/** Open the panel after a click on an element that the publisher named. */
+/** Ask after a click on an element that the publisher named. */
 function askOnClick({ target }) {
-  if (target.closest(settings.askOn) && mayAsk()) reader.askUnasked().catch(trouble);
+  if (!target.closest(settings.askOn) || !mayAsk()) return;
+  load("./asking.js").then((asking) => asking.askNow(reader)).catch(trouble);
 }
 
 const furnished = new WeakSet();
@@ -205,6 +203,8 @@ function begin() {
   addEventListener("storage", ({ key }) => {
     if (key === SUBSCRIBED || key === null) announce(); // null: all storage was cleared
   });
+  // A page from the back/forward cache has not heard what other pages did meanwhile.
+  addEventListener("pageshow", ({ persisted }) => persisted && announce());
   if (settings.ask === "click") document.addEventListener("click", askOnClick);
   visit().catch(trouble);
   furnish();

@@ -1,22 +1,24 @@
 /* What is done with this browser's subscription: subscribe, mend, change, leave; and the calls to
    the service. optin.js loads this when it needs it, which an ordinary page view does not. */
 
-import { ASKED, DAY_MS, refused, somethingIsOpen } from "./asking.js";
-
 const CALL_TIMEOUT_MS = 15_000;
+const DAY_MS = 86_400_000;
 const NEVER = 3; // refusals
+// After the first and the second “Not now” we do not ask for this many days, after the third never.
+const REST_DAYS = [7, 30];
 // After a browser took the permission back by itself, we do not ask for this many days.
 const LOST_REST_DAYS = 7;
 // When to try `subscribe()` again, and after which time a question must wait somewhere out of sight.
 const TRY_AGAIN_MS = [500, 2000, 5000];
 const QUIET_MS = 8000;
 const SETTLES_MS = 60_000; // for a subscription that is renewed without a question
-const WORDING = 1; // the version of the question, stored with a reader's consent
+const WORDING = 2; // the version of the question, stored with a reader's consent
 // The service does not know this id, or not with this token, or its reader has left.
 const UNKNOWN = [401, 403, 404, 410];
 const RENEW_AFTER_MS = 600_000; // after a renewal that failed
 const HERE_MS = 3000; // within which a worker says that our script is in it
 const SUBSCRIBED = "stop-press"; // see optin.js; what the worker needs is in a cache of that name
+const ASKED = "stop-press-asked"; // see optin.js
 
 let page; // what optin.js knows and can do
 let policy; // for addresses of scripts
@@ -446,9 +448,14 @@ function refresh() {
 
 // The panel ------------------------------------------------------------------------------------------
 
+/** Note a “Not now”, one for each time that we rest. */
 function later() {
   if (asked) return; // the reader said yes, and the browser's own question is still open
-  page.remember(ASKED, refused(page.recall(ASKED)));
+  const { refusals = 0, until = 0, ...others } = page.recall(ASKED);
+  if (Date.now() < until) return; // another tab has noted it, or the reader pressed the bell
+  const days = REST_DAYS[refusals] ?? 0;
+  const next = { refusals: refusals + 1, until: Date.now() + days * DAY_MS };
+  page.remember(ASKED, { ...others, ...next });
   tellWorker();
 }
 
@@ -469,19 +476,10 @@ async function prepare() {
   };
 }
 
-async function openPanel(unasked) {
-  const { open } = await import("./panel.js");
-  await open(reader, unasked);
-}
-
 /** Open the panel: the question, or a subscriber's preferences. */
-function ask() {
-  return openPanel();
-}
-
-/** Open the panel by itself, unless something else waits for the reader. */
-async function askUnasked() {
-  if (!somethingIsOpen()) await openPanel(true);
+async function ask() {
+  const { open } = await import("./panel.js");
+  await open(reader);
 }
 
 /** Move another provider's readers to us, and end its worker. */
@@ -491,7 +489,7 @@ async function retire() {
 }
 
 const reader = {
-  ...{ prepare, site, own, change, leave, later, mend, refresh, ask, askUnasked, retire },
+  ...{ prepare, site, own, change, leave, later, mend, refresh, ask, retire },
 };
 
 /** Return what can be done for the reader of a page, with what optin.js knows of it. */

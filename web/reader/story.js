@@ -8,7 +8,7 @@
 
 import { promise, wordsFor } from "./dialog.js";
 import { element } from "./dom.js";
-import { fill, open } from "./panel.js";
+import { expectAlert, fill, open } from "./panel.js";
 
 const NOT_RUNNING = 422; // the status by which the service refuses a story that is not open
 
@@ -58,16 +58,17 @@ async function follow(panel, story) {
   sayFollowing(panel, story);
 }
 
-function showQuestion(panel, { name, join }, story) {
+function showQuestion(panel, facts, story) {
   const { t } = panel;
   const yes = panel.button("yes", async () => {
     const preferences = { topics: [], followed_stories: [story] };
-    await orEnded(() => join(preferences, (kind) => panel.hint(kind)));
+    await orEnded(() => facts.join(preferences, (kind) => panel.hint(kind)));
     sayFollowing(panel, story);
+    expectAlert(panel, facts);
   });
   const row = element("p", { class: "choices" }, yes, panel.button("later", () => panel.close()));
   yes.classList.add("main");
-  panel.show({ paper: name, heading: t.follow }, element("p", {}, t.offer), row, promise(t));
+  panel.show({ paper: facts.name, heading: t.follow }, element("p", {}, t.offer), row, promise(t));
 }
 
 /** Do what a press on a story's bell does, and show the result in the panel. */

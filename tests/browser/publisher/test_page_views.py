@@ -15,8 +15,8 @@ from tests.support.browser.publisher_site import Publisher, mended, receipts, su
 from tests.support.browser.served import Served
 from tests.support.client import make_app
 from tests.support.installation import Installation, wait_until
-from  import free_port
 from tests.support.push_service import PushService
+from workers.trials.processes import free_port
 
 pytestmark = pytest.mark.browser
 
