@@ -64,6 +64,11 @@ class ReaderAlerts:
         """Whether a new subscriber gets no other alert before confirming by the welcome."""
         return self._settings.mode == CONFIRM
 
+    @property
+    def welcomes(self) -> bool:
+        """Whether a new subscriber is sent a welcome."""
+        return self._settings.mode != NONE
+
     def send_welcome(self, reader: Subscription, *, new: bool) -> None:
         """Send the welcome to a new or unconfirmed subscriber, at most once a day.
 

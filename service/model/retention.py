@@ -104,3 +104,9 @@ FAILED_JOB_KEPT = DAY
 # than 100 of each, and nothing of who named them.
 # Why: the operator sees which push service or update is missing.
 UNKNOWN_KEPT = 30 * DAY
+
+# -- about sites ----------------------------------------------------------------------------------
+
+# An origin whose pages load our script although SITE_ORIGINS does not name it.
+# Why: the doctor tells the operator, who may have forgotten one of the newsroom's own.
+REFUSED_ORIGINS_KEPT = 7 * DAY
