@@ -65,6 +65,20 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
 
 
+SHORTEST_SECRET = 32  # characters
+
+
+def _secret_keys(value: str) -> tuple[str, ...]:
+    """Return the current key and, after a comma, the previous one if there is one."""
+    keys = tuple(key.strip() for key in value.split(","))
+    if any(len(key) < SHORTEST_SECRET for key in keys):
+        # One key; one that an operator made up may have a comma in itself.
+        return (value,) if value else ()
+    if len(keys) > 2:
+        raise ValueError("must be one key, or the new one, a comma and the previous one")
+    return keys
+
+
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
         if not re.fullmatch(r"\d{1,9}", value) or not least <= int(value) <= most:
@@ -213,8 +227,11 @@ class Config:
         "1",
         "into how many parts subscriptions are divided; fixed at the first start",
     )
-    secret_key: str = _setting(
-        _text, "", "signs sessions, readers' tokens and receipts; `stoppress up` makes one"
+    secret_key: tuple[str, ...] = _setting(
+        _secret_keys,
+        "",
+        "signs sessions, readers' tokens and receipts; `stoppress up` makes one. To change it: the "
+        "new one, a comma, the previous one",
     )
     bind: str = _setting(_text, "127.0.0.1", "the address the web process listens on")
     port: int = _setting(_whole(1, 65535), "8000", "the port the web process listens on")
@@ -337,8 +354,8 @@ class Config:
             raise ConfigError("REDIS_URL is not set (`stoppress up` starts a Redis of its own)")
         if not self.secret_key:
             raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
-        if len(self.secret_key) < 32:
-            raise ConfigError("SECRET_KEY: must have at least 32 characters")
+        if len(self.secret_key[0]) < SHORTEST_SECRET:
+            raise ConfigError(f"SECRET_KEY: must have at least {SHORTEST_SECRET} characters")
         if not self.vapid_private_key:
             raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
 

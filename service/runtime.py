@@ -21,6 +21,7 @@ from service.domain.publishing import Publishing
 from service.domain.push_services import PushServices
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
+from service.domain.refused_origins import RefusedOrigins
 from service.domain.store_errors import Loading, Unreachable, in_one_line, may_pass, why_unreachable
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
@@ -58,6 +59,7 @@ class Runtime:
     subscriptions: Subscriptions
     alert_history: AlertHistory
     forecaster: Forecaster
+    refused_origins: RefusedOrigins
     unknown_values: UnknownValues
 
     @classmethod
@@ -99,7 +101,7 @@ class Runtime:
         job_queue = JobQueue(queue)
         planning = Planning(store, job_queue)
         publishing = Publishing(store, planning, job_queue)
-        tokens, endpoints = Tokens(config.secret_key), EndpointPolicy(config.push_services)
+        tokens, endpoints = Tokens(*config.secret_key), EndpointPolicy(config.push_services)
         welcome = WelcomeSettings(
             mode=config.welcome,
             title=config.welcome_title,
@@ -121,7 +123,7 @@ class Runtime:
             gone=Gone(store),
             tokens=tokens,
             endpoints=endpoints,
-            editors=Editors(store, config.public_url),
+            editors=Editors(store, config.public_url, tokens.address_key),
             api_tokens=ApiTokens(store),
             topics=Topics(store),
             stories=Stories(store),
@@ -129,6 +131,7 @@ class Runtime:
             subscriptions=Subscriptions(store, tokens, reader_alerts),
             alert_history=AlertHistory(store),
             forecaster=Forecaster(store, config.defaults),
+            refused_origins=RefusedOrigins(store),
             unknown_values=UnknownValues(store),
         )
         try:

@@ -68,7 +68,7 @@ class Limits:
         token = bearer_token() if rate.per == "token" else None
         if token:
             return digest(token)[:32]
-        return mac(self._key, _network(request.remote_addr or "").encode()).hex()[:32]
+        return mac(self._key, network().encode()).hex()[:32]
 
 
 def fits(rate: Rate) -> bool:
@@ -97,8 +97,9 @@ def _say_when_to_retry(response: Response) -> Response:
     return response
 
 
-def _network(address: str) -> str:
+def network() -> str:
     """Return the network that counts as one caller: an IPv6 subscriber has at least a /64."""
+    address = request.remote_addr or ""
     if ":" not in address:
         return address  # a Unix socket has none
     try:

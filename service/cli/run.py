@@ -9,10 +9,11 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
 
 import click
+from redis import BusyLoadingError, RedisError
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
@@ -25,7 +26,7 @@ from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.notifications import Topic
 from service.runtime import Runtime
 from service.store import COMMAND
-from service.store.connection import AT_ONCE
+from service.store.connection import AT_ONCE, knock
 
 # Seconds that web, workers and clock have to start; they need two on two slow cores.
 READY_WITHIN = 60
@@ -80,7 +81,9 @@ def become(argv: list[str], environ: Mapping[str, str]) -> None:
 def web() -> None:
     """Serve readers' browsers, editors and the API."""
     environ = _checked_environment("web")
-    become(web_argv(Config.read(environ)), environ)
+    config = Config.read(environ)
+    check_port(config)
+    become(web_argv(config), environ)
 
 
 @click.command()
@@ -122,14 +125,13 @@ def up() -> None:
             environ["REDIS_URL"] = redis.url
             _start_redis(supervisor, redis, config)
         config = Config.read(environ)
-        runtime = Runtime.open(
-            config
-        )  # fail here in one line, instead of a traceback from each process
+        runtime = Runtime.open(config)  # fail here in one line, not in each process
         _first_topics(runtime)
-        # Before the workers compare: these are the settings of web from now on.
-        runtime.store.processes.note_web(config.shared)
+        with suppress(RedisError):  # it may be full
+            # Before the workers compare: these are the settings of web from now on.
+            runtime.store.processes.note_web(config.shared)
         _start_processes(supervisor, config, environ)
-        _print_banner(config, runtime.editors.signin_link())
+        _print_banner(config, runtime.editors.first_link())
         supervisor.run()
 
 
@@ -167,8 +169,22 @@ def _start_redis(supervisor: Supervisor, redis: redis_server.EmbeddedRedis, conf
     """Start the embedded Redis and wait until it has loaded its data."""
     # It needs none of our environment, and must not see our secrets. A wrong locale would end it.
     supervisor.start(Child("Redis", redis.argv, {"LC_ALL": "C"}, keep=[redis.lock]))
+    said: list[str] = []
+
+    def answers() -> bool:
+        try:
+            knock(redis.url)
+        except BusyLoadingError:
+            if not said:
+                said.append("up: waiting, because Redis is loading its data")
+                click.echo(said[0], err=True)
+            return False
+        except RedisError:
+            return False
+        return True
+
     try:
-        supervisor.wait(lambda: redis_server.answers(redis.url))
+        supervisor.wait(answers)
     except ChildEnded as error:
         raise click.ClickException(f"{error}; see {config.data_dir}/redis.log") from None
 
@@ -204,11 +220,14 @@ def is_ready(config: Config) -> bool:
         connection.close()
 
 
-def _print_banner(config: Config, link: str) -> None:
-    """Print the links, where the data is, and which settings a real site still needs."""
+def _print_banner(config: Config, first_link: str | None) -> None:
+    """Print the links, where the data is, and which settings a real site still needs.
+
+    The sign-in link is only for the first editor: it ends in logs that others read.
+    """
     rows = [
         ("Start here", config.public_url),
-        ("Sign in once", link),
+        ("Sign in once", first_link) if first_link else ("Sign in", f"{config.public_url}/desk/"),
         ("Data and keys", str(config.data_dir)),
     ]
     needed = {
@@ -228,5 +247,7 @@ def _print_banner(config: Config, link: str) -> None:
     console.print(rule)
     if missing:
         console.print(Text(f"Set before you use it on a real site: {', '.join(missing)}.", "dim"))
+    if not first_link:
+        console.print(Text("A new sign-in link for an editor: stoppress editor add EMAIL", "dim"))
     console.print(Text("Ctrl-C stops everything.", "dim"))
     console.print()

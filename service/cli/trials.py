@@ -157,7 +157,7 @@ def _open_desk(supervisor: Supervisor, config: Config, number: int) -> None:
     supervisor.start(Child("web", [sys.executable, "-m", "service.cli", "web"], environ))
     config = Config.read(environ)
     supervisor.wait(lambda: is_ready(config), timeout=READY_WITHIN)
-    link = Runtime.open(config).editors.signin_link()
+    link = Runtime.open(config).editors.first_link() or f"{config.public_url}/desk/"
     title = f" rehearsal with {number:,} pretend readers"
     minutes = rehearsal.LONGEST // 60
     console = Console(highlight=False)

@@ -11,12 +11,15 @@ import regex
 
 def cut(text: str, most: int) -> str:
     """Return `text` with at most so many characters, the last of them "…" if it was cut."""
-    if len(text) <= most:
-        return text
-    kept = 0
+    return text if len(text) <= most else f"{beginning(text, most - 1).rstrip()}…"
+
+
+def beginning(text: str, most: int) -> str:
+    """Return the longest beginning of `text` that has at most so many characters."""
+    end = 0
     for found in regex.finditer(r"\X", text):
-        if found.end() > most - 1:
+        if found.end() > most:
             break
-        kept = found.end()
-    # A single grapheme may be longer than all the room: of letters with hundreds of accents.
-    return f"{text[: kept or most - 1].rstrip()}…"
+        end = found.end()
+    # A single grapheme may be longer than all the room: a letter with hundreds of accents.
+    return text[: end or most]

@@ -3,6 +3,7 @@
 Each is a record and an entry of the endpoint index (records.py), and bits (bitmaps.py).
 
   made  how many ids were given out; ids are dense and never given twice
+  {g}:ended  hash: how many subscriptions ended, by why
   left  sorted set: digests of the endpoints of readers who left, scored with when they are dropped
   young sorted set: numbers of subscriptions made within the last minutes, scored with when (s)
 """
@@ -13,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-from redis import Redis
+from redis import Redis, RedisError
 
 from service.model import clock
 from service.model.endpoints import Endpoint
@@ -108,6 +109,9 @@ if ARGV[6] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[5] + ARGV[6], ARGV[4]) e
 return 1
 """
 )
+
+
+_ENDED = "{g}:ended"
 
 
 class KnownWithOtherKeys(Exception):
@@ -351,6 +355,16 @@ class Subscriptions:
                 ],
             )
         )
+
+    def count_ended(self, why: str, count: int = 1) -> None:
+        """Count subscriptions that ended. A Redis that is full does not count them."""
+        with suppress(RedisError):
+            self._redis.hincrby(_ENDED, why, count)
+
+    def ended(self) -> dict[str, int]:
+        """Return how many subscriptions ended since this store began, by why."""
+        rows = cast("dict[bytes, bytes]", self._redis.hgetall(_ENDED))
+        return {why.decode(): int(count) for why, count in rows.items()}
 
     def forget_topic(self, slug: str) -> None:
         """Drop the followers of a topic that was deleted."""

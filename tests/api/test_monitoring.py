@@ -185,7 +185,7 @@ def test_the_figures_contain_no_endpoint_key_or_secret(client: Client) -> None:
     page = client.call("GET", "/metrics", token=token).text
     (key,) = client.runtime.keys.vapid
     config = client.runtime.config
-    for secret in (key.text, config.secret_key, reader["keys"]["auth"], "fcm.googleapis", token):
+    for secret in (key.text, *config.secret_key, reader["keys"]["auth"], "fcm.googleapis", token):
         assert secret not in page
 
 

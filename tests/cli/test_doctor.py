@@ -256,6 +256,19 @@ def test_a_real_site_must_be_https_and_name_its_pages(environment: dict[str, str
     )
 
 
+def test_a_site_that_was_forgotten_and_a_name_that_blockers_know_are_reported(
+    environment: dict[str, str],
+) -> None:
+    real = {**environment, "SITE_ORIGINS": "https://paper.example"}
+    Runtime.open(Config.read(real)).refused_origins.note("https://www.paper.example")
+    first, second = findings({**real, "SITE_URL": "https://web-push.paper.example"})["SITE_ORIGINS"]
+    assert (first.level, second.level) == ("ok", "warn")
+    assert "https://www.paper.example has our script" in second.says
+    blocked = one({**real, "SITE_URL": "https://web-push.paper.example"}, "SITE_URL")
+    assert (blocked.level, "ad blocker" in blocked.says) == ("warn", True)
+    assert one({**real, "SITE_URL": "https://alerts.paper.example"}, "SITE_URL").level == "ok"
+
+
 def test_a_web_process_with_another_key_is_reported(installation: Installation) -> None:
     installation.web()
     new = f"{VapidKey.generate().text} {installation.vapid.text}"

@@ -20,6 +20,7 @@ from service.cli.terminal import GB, size
 from service.domain.processes import SKEW, VITAL, differences, named
 from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
+from service.model.block_lists import is_blocked
 from service.model.notifications import Audience
 from service.model.spans import span
 from service.runtime import Runtime
@@ -139,6 +140,13 @@ class Examination:
             yield Finding(
                 "fail", "SITE_URL", f"{url} is not https, which browsers require for push."
             )
+        elif is_blocked(url):
+            yield Finding(
+                "warn",
+                "SITE_URL",
+                f"{url} is blocked in browsers with an ad blocker, because of its name: choose"
+                " another, such as alerts.your.domain (docs/site.md).",
+            )
         else:
             yield Finding("ok", "SITE_URL", url)
         origins = config.site_origins
@@ -157,6 +165,14 @@ class Examination:
             )
         else:
             yield Finding("ok", "SITE_ORIGINS", ", ".join(origins))
+        for origin in self.runtime.refused_origins.latest()[:_MOST_NAMED]:
+            if origin not in origins:
+                yield Finding(
+                    "warn",
+                    "SITE_ORIGINS",
+                    f"A page of {origin} has our script, and its readers cannot subscribe: add this"
+                    " origin if it is yours.",
+                )
 
     def web(self) -> Iterator[Finding]:
         """Call the web processes as a reader's browser would, and check that they have our key."""
