@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from redis.connection import ConnectionPool
 
-from service.model.keys import VapidKey, b64url
+from service.model.keys import VapidKey, from_b64url, on_p256
 from service.model.languages import language_tag
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
 
@@ -28,8 +28,8 @@ _REDIS_URL = (
 # Settings that must have the same value in all processes. None of them may be a secret.
 _SHARED = (
     *("site_name", "site_language", "site_url", "site_origins", "ask_page_views", "ask_seconds"),
-    *("vapid_private_key", "vapid_subject", "push_services", "prepare_keys", "quiet_hours"),
-    *("daily_limit", "welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
+    *("vapid_subject", "push_services", "prepare_keys", "quiet_hours", "daily_limit"),
+    *("welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
 )
 
 
@@ -78,6 +78,20 @@ def _secret_keys(value: str) -> tuple[str, ...]:
 
 def _vapid_keys(value: str) -> tuple[VapidKey, ...]:
     return tuple(VapidKey.read(word) for word in _words(value))
+
+
+def _vapid_public(word: str) -> str:
+    try:
+        point = from_b64url(word.rstrip("="))
+    except ValueError:
+        point = b""
+    if len(point) != 65 or point[0] != 4 or not on_p256(point):
+        raise ValueError("each must be the public half of a key, as `stoppress keys` prints it")
+    return word.rstrip("=")
+
+
+def _vapid_publics(value: str) -> tuple[str, ...]:
+    return tuple(_vapid_public(word) for word in _words(value))
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
@@ -235,7 +249,15 @@ class Config:
     )
     ask_seconds: int = _setting(_whole(1, 3600), "20", "and after this many seconds on that page")
     vapid_private_key: tuple[VapidKey, ...] = _setting(
-        _vapid_keys, "", "one key or several (base64url); new subscriptions use the first"
+        _vapid_keys,
+        "",
+        "one key or several (base64url), for workers; new subscriptions use the first",
+    )
+    vapid_public_key: tuple[str, ...] = _setting(
+        _vapid_publics,
+        "",
+        "public halves of these, for web processes, which ignore private ones; not set: those of "
+        "the workers",
     )
     vapid_subject: str = _setting(
         _subject, "", "a mailto: or https: address at which push services can reach you (RFC 8292)"
@@ -311,8 +333,6 @@ class Config:
             raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
         if len(self.secret_key[0]) < SHORTEST_SECRET:
             raise ConfigError(f"SECRET_KEY: must have at least {SHORTEST_SECRET} characters")
-        if not self.vapid_private_key:
-            raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -322,7 +342,7 @@ class Config:
 
     @property
     def shared(self) -> dict[str, str]:
-        """The settings that must have the same value in all processes, none of them secret."""
+        """The settings that must have the same value in all processes, without VAPID keys."""
         found = {name.upper(): _plain(getattr(self, name)) for name in _SHARED}
         # As it is used: a worker without SITE_URL puts its own PORT into messages.
         return {**found, "SITE_URL": self.public_url}
@@ -354,7 +374,7 @@ class Config:
 def _plain(value: Any) -> str:
     if isinstance(value, tuple) and not isinstance(value, Quiet):
         return " ".join(_plain(one) for one in value)
-    return b64url(value.public)[:20] if isinstance(value, VapidKey) else str(value)
+    return str(value)
 
 
 def settings() -> tuple[Field[Any], ...]:

@@ -20,7 +20,7 @@ def post_worker_init(worker: Any) -> None:
     runtime = getattr(worker.wsgi, "extensions", {}).get("stoppress")
     if runtime is None:  # the benchmark serves an empty application too
         return
-    _presence = Presence("web", runtime.config.addresses, runtime.config.shared)
+    _presence = Presence("web", runtime.config.addresses, runtime.shared)
     _presence.start()
 
 
