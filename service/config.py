@@ -17,9 +17,12 @@ from urllib.parse import urlsplit
 
 from redis.connection import ConnectionPool
 
-from service.model.keys import VapidKey, from_b64url, on_p256
+from service.model.endpoints import wildcard
+from service.model.keys import VapidKey, any_base64, b64url, on_p256
 from service.model.languages import language_tag
+from service.model.no_proxy import bypasses
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
+from service.model.vapid_formats import read_vapid_keys
 
 _REDIS_URL = (
     "must be redis://[user:password@]host[:port][/database]; in a password, write / as %2F,"
@@ -76,18 +79,14 @@ def _secret_keys(value: str) -> tuple[str, ...]:
     return keys
 
 
-def _vapid_keys(value: str) -> tuple[VapidKey, ...]:
-    return tuple(VapidKey.read(word) for word in _words(value))
-
-
 def _vapid_public(word: str) -> str:
     try:
-        point = from_b64url(word.rstrip("="))
+        point = any_base64(word)
     except ValueError:
         point = b""
     if len(point) != 65 or point[0] != 4 or not on_p256(point):
         raise ValueError("each must be the public half of a key, as `stoppress keys` prints it")
-    return word.rstrip("=")
+    return b64url(point)
 
 
 def _vapid_publics(value: str) -> tuple[str, ...]:
@@ -128,6 +127,31 @@ def _optional_origin(value: str) -> str:
 
 def _origins(value: str) -> tuple[str, ...]:
     return tuple(_origin(word) for word in _words(value))
+
+
+_NO_PROXY_ADDRESS = (
+    "must be an address such as http://proxy.example:3128 (PUSH_PROXY=none: no proxy)"
+)
+
+
+def _proxy(value: str) -> str:
+    """Check `http://[user:password@]host[:port]`; empty for `none`."""
+    if value.lower() in ("", "none"):
+        return ""
+    try:
+        parts = urlsplit(value if "://" in value else f"http://{value}")
+        port = parts.port
+    except ValueError:  # whose message may repeat a password
+        raise ValueError(_NO_PROXY_ADDRESS) from None
+    rest = parts.path.strip("/") or parts.query or parts.fragment
+    if parts.scheme != "http" or not parts.hostname or port == 0 or rest:
+        raise ValueError(_NO_PROXY_ADDRESS)
+    return f"http://{parts.netloc}" if port else f"http://{parts.netloc.rstrip(':')}:80"
+
+
+def _push_services(value: str) -> tuple[str, ...]:
+    hosts = (word if "://" in word else f"https://{word}" for word in _words(value))
+    return tuple(wildcard(host) if "*" in host else _origin(host) for host in hosts)
 
 
 def _redis_url(value: str) -> str:
@@ -196,8 +220,12 @@ def _limit(value: str) -> int:
     return UNLIMITED if value == "none" else _whole(1, MOST_A_DAY)(value)
 
 
-def _setting(parse: Callable[[str], Any], default: str, meaning: str) -> Any:
-    return field(metadata={"parse": parse, "default": default, "meaning": meaning})
+def _setting(
+    parse: Callable[[str], Any], default: str, meaning: str, others: tuple[str, ...] = ()
+) -> Any:
+    """Describe a setting; `others` are variables that count while it is not set itself."""
+    metadata = {"parse": parse, "default": default, "meaning": meaning, "others": others}
+    return field(metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -249,9 +277,10 @@ class Config:
     )
     ask_seconds: int = _setting(_whole(1, 3600), "20", "and after this many seconds on that page")
     vapid_private_key: tuple[VapidKey, ...] = _setting(
-        _vapid_keys,
+        read_vapid_keys,
         "",
-        "one key or several (base64url), for workers; new subscriptions use the first",
+        "one key or several (base64url, PEM, DER or JSON), for workers; new subscriptions use the "
+        "first",
     )
     vapid_public_key: tuple[str, ...] = _setting(
         _vapid_publics,
@@ -263,14 +292,27 @@ class Config:
         _subject, "", "a mailto: or https: address at which push services can reach you (RFC 8292)"
     )
     push_services: tuple[str, ...] = _setting(
-        _origins,
+        _push_services,
         "",
-        "origins of further push services to allow, such as https://127.0.0.1:8443 in a test",
+        "further push services to allow: origins such as https://up.example, or with all subdomains"
+        " https://*.up.example",
     )
     push_ca_bundle: Path | None = _setting(
         _optional_path,
         "",
         "file of certificates (PEM) to trust for push services instead of the system's",
+    )
+    push_proxy: str = _setting(
+        _proxy,
+        "",
+        "proxy that leads to the push services, http://host:port; not set: `HTTPS_PROXY`; or none",
+        ("HTTPS_PROXY", "https_proxy"),
+    )
+    no_proxy: tuple[str, ...] = _setting(
+        _words,
+        "",
+        "hosts to which no proxy is needed, such as .example.com or 10.0.0.0/8",
+        ("no_proxy",),
     )
     push_window: int = _setting(
         _whole(8, 4096),
@@ -317,6 +359,8 @@ class Config:
         values = {}
         for row in fields(cls):
             name = row.name.upper()
+            given = (n for n in (name, *row.metadata["others"]) if environ.get(n, "").strip())
+            name = next(given, name)
             text = environ.get(name, "").strip() or row.metadata["default"]
             try:
                 values[row.name] = row.metadata["parse"](text)
@@ -333,6 +377,10 @@ class Config:
             raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
         if len(self.secret_key[0]) < SHORTEST_SECRET:
             raise ConfigError(f"SECRET_KEY: must have at least {SHORTEST_SECRET} characters")
+
+    def proxy_to(self, origin: str) -> str | None:
+        """Return the proxy that leads to an origin; None: it is connected to directly."""
+        return None if not self.push_proxy or bypasses(self.no_proxy, origin) else self.push_proxy
 
     @property
     def addresses(self) -> dict[str, str]:

@@ -21,10 +21,12 @@ from service.domain.publishing import Publishing
 from service.domain.push_services import PushServices
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
+from service.domain.refused_origins import RefusedOrigins
 from service.domain.store_errors import Loading, Unreachable, in_one_line, may_pass, why_unreachable
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
 from service.domain.topics import Topics
+from service.domain.unknown_values import UnknownValues
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import b64url
 from service.model.tokens import Tokens
@@ -58,6 +60,8 @@ class Runtime:
     subscriptions: Subscriptions
     alert_history: AlertHistory
     forecaster: Forecaster
+    refused_origins: RefusedOrigins
+    unknown_values: UnknownValues
 
     @classmethod
     def start(
@@ -134,6 +138,8 @@ class Runtime:
             subscriptions=Subscriptions(store, tokens, reader_alerts),
             alert_history=AlertHistory(store),
             forecaster=Forecaster(store, config.defaults),
+            refused_origins=RefusedOrigins(store),
+            unknown_values=UnknownValues(store),
         )
         try:
             # The layout first: keys are read from a store that this code understands.

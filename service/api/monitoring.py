@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from flask import Blueprint, Flask, Response, current_app
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -20,6 +20,7 @@ from service.api import responses
 from service.api.auth import tools
 from service.api.calls import call
 from service.current import runtime
+from service.domain.unknown_values import KINDS
 from service.model import clock
 from service.model.notifications import Notification, Outcome, Progress
 from service.runtime import Runtime
@@ -99,6 +100,25 @@ class Figures(Collector):
             "subscriptions_unconfirmed",
             "Browsers that get no alerts until they confirm by the welcome (WELCOME).",
             subscriptions.count("unconfirmed"),
+        )
+        ended = CounterMetricFamily(
+            "stoppress_subscriptions_ended",
+            "Subscriptions that ended: the reader left, the browser took the permission back by"
+            " itself (lost), or the push service called the browser gone.",
+            labels=("why",),
+        )
+        for why, count in {
+            **dict.fromkeys(("left", "lost", "gone"), 0),
+            **subscriptions.ended(),
+        }.items():
+            ended.add_metric((why,), count)
+        yield ended
+        yield _labelled(
+            "unknown_values",
+            "How often in about 30 days a reader's browser named what is unknown here, by kind:"
+            " push-services (the reader was refused), locales, time-zones.",
+            ("kind",),
+            {(kind,): sum(self._runtime.unknown_values.counts(kind).values()) for kind in KINDS},
         )
         yield _labelled(
             "vapid_key_subscriptions",

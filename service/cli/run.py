@@ -9,10 +9,11 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
 
 import click
+from redis import BusyLoadingError, RedisError
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
@@ -26,7 +27,7 @@ from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.notifications import Topic
 from service.runtime import Runtime
 from service.store import COMMAND
-from service.store.connection import AT_ONCE
+from service.store.connection import AT_ONCE, knock
 
 # Seconds that web, workers and clock have to start; they need two on two slow cores.
 READY_WITHIN = 60
@@ -88,6 +89,7 @@ def web() -> None:
     if os.environ.get("VAPID_PRIVATE_KEY", "").strip():
         click.echo(PRIVATE_KEY_IGNORED, err=True)
     environ, runtime = _checked_environment("web")
+    check_port(runtime.config)
     become(web_argv(runtime.config), without_private_keys(environ, runtime))
 
 
@@ -130,13 +132,12 @@ def up() -> None:
             environ["REDIS_URL"] = redis.url
             _start_redis(supervisor, redis, config)
         config = Config.read(environ)
-        runtime = Runtime.open(
-            config
-        )  # fail here in one line, instead of a traceback from each process
+        runtime = Runtime.open(config)  # fail here in one line, not in each process
         _first_topics(runtime)
-        # Before the workers compare: these are the settings of web from now on.
-        runtime.store.processes.note_web(runtime.shared)
-        runtime.keys.announce()
+        with suppress(RedisError):  # it may be full
+            # Before the workers compare: these are the settings of web from now on.
+            runtime.store.processes.note_web(runtime.shared)
+            runtime.keys.announce()
         _start_processes(supervisor, runtime, environ)
         _print_banner(config, runtime.editors.first_link())
         supervisor.run()
@@ -176,8 +177,22 @@ def _start_redis(supervisor: Supervisor, redis: redis_server.EmbeddedRedis, conf
     """Start the embedded Redis and wait until it has loaded its data."""
     # It needs none of our environment, and must not see our secrets. A wrong locale would end it.
     supervisor.start(Child("Redis", redis.argv, {"LC_ALL": "C"}, keep=[redis.lock]))
+    said: list[str] = []
+
+    def answers() -> bool:
+        try:
+            knock(redis.url)
+        except BusyLoadingError:
+            if not said:
+                said.append("up: waiting, because Redis is loading its data")
+                click.echo(said[0], err=True)
+            return False
+        except RedisError:
+            return False
+        return True
+
     try:
-        supervisor.wait(lambda: redis_server.answers(redis.url))
+        supervisor.wait(answers)
     except ChildEnded as error:
         raise click.ClickException(f"{error}; see {config.data_dir}/redis.log") from None
 

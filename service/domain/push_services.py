@@ -97,6 +97,11 @@ class PushServices:
         answers = self._store.gone.responses(clock.time()).items()
         return sum(n for base, (n, _) in answers if base in bases)
 
+    def others_answer(self, origin: str) -> bool:
+        """Whether a push service other than `origin` has answered in the last minute."""
+        bases = self._bases(origin)
+        return any(base not in bases for base in self._store.gone.responses(clock.time()))
+
     def end_paces(self, now: float) -> None:
         """End each pace that has been enough for a day, which is Chrome's shortest penalty."""
         since = now - PACE_KEPT

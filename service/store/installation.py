@@ -6,20 +6,26 @@
 {g}:keys:retired  set: public halves of VAPID keys that were retired
 {g}:clock         name of the clock that leads; a lease
 {g}:clock:ticked  when a clock last did its work (seconds since 1970)
+{g}:origins:refused  sorted set: origins that call us and are not in SITE_ORIGINS, scored with when
 """
 
 from __future__ import annotations
 
 import json
 import math
+import time
 from typing import NamedTuple, cast
 
 from redis import Redis
+
+from service.model.retention import REFUSED_ORIGINS_KEPT
 
 _LAYOUT = "{g}:layout"
 _KEYS = "{g}:keys"
 _RETIRED = "{g}:keys:retired"
 _TICKED = "{g}:clock:ticked"
+_REFUSED = "{g}:origins:refused"
+_MOST_REFUSED = 20  # origins; anybody can make them up
 
 # KEYS: leading clock, time of its last work. ARGV: name, lease in ms. Returns 1 if the clock with
 # that name leads from now on. The first write frees.
@@ -105,6 +111,20 @@ class Installation:
         """Return the last backup of the keys."""
         row = cast("bytes | None", self._redis.hget(_KEYS, "backup"))
         return None if row is None else Backup(*json.loads(row))
+
+    def note_refused_origin(self, origin: str) -> None:
+        """Note that a page of another origin than `SITE_ORIGINS` calls us; the oldest give way."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zadd(_REFUSED, {origin: time.time()})
+            pipe.zremrangebyrank(_REFUSED, 0, -_MOST_REFUSED - 1)
+            pipe.expire(_REFUSED, REFUSED_ORIGINS_KEPT)
+            pipe.execute()
+
+    def refused_origins(self) -> list[str]:
+        """Return these origins, the latest first."""
+        since = time.time() - REFUSED_ORIGINS_KEPT
+        rows = cast("list[bytes]", self._redis.zrevrangebyscore(_REFUSED, "+inf", since))
+        return [row.decode() for row in rows]
 
     def mark_synthetic(self) -> None:
         """Note that the subscriptions of this store are pretended."""

@@ -60,6 +60,7 @@ def test_three_steps_lead_to_an_alert_on_this_screen(
     tab.click("main button.primary")
     tab.wait_until("location.pathname === '/' && Boolean(window.StopPress)")
     tab.click("#ask")
+    tab.click("button.details")
     tab.click('input[value="world"]')
     tab.click("button.main")
     tab.wait_until("!document.querySelector('#send button').disabled")

@@ -8,6 +8,7 @@ import requests
 from pywebpush import WebPushException, webpush
 
 from service.cli.doctor.findings import Finding
+from service.model.graphemes import cut
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Content, Notification, State
 from service.model.payload import Payload
@@ -59,9 +60,11 @@ def send_one(runtime: Runtime, id: str) -> Finding:
 def _send(runtime: Runtime, subscription: Subscription, key: VapidKey) -> int:
     """Send by pywebpush and return the status of the response; raises its exceptions."""
     with requests.Session() as session:
+        session.trust_env = False  # our own settings say which certificates and proxy to use
+        if proxy := runtime.config.proxy_to(subscription.endpoint.origin):
+            session.proxies = {"http": proxy, "https": proxy}
         if runtime.config.push_ca_bundle:
             session.verify = str(runtime.config.push_ca_bundle)
-            session.trust_env = False  # or REQUESTS_CA_BUNDLE would win
         response = webpush(
             subscription_info={
                 "endpoint": subscription.endpoint.url,
@@ -102,8 +105,9 @@ def _refused(name: str, error: WebPushException, endpoint: str) -> str:
     status, response = error.status_code, error.response
     if status in (404, 410):
         return f"{name} says that this browser is gone ({status}): subscribe it again."
-    quote = " ".join((response.text if response is not None else "").split())[:200]
+    quote = " ".join((response.text if response is not None else "").split())
     quote = quote.replace(endpoint, "…").replace(endpoint.rpartition("/")[2], "…")
+    quote = cut(quote, 200)
     todo = "the fault is in keys, subject or time, not in how we send"
     if status == 429 or (status or 0) >= 500:
         todo = "the fault is in the push service; try again later"

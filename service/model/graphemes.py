@@ -1,0 +1,25 @@
+"""Cutting texts where readers see it: between graphemes, never within one.
+
+A grapheme is what a reader takes for one character. A flag, a family or a letter with its accents
+has several code points, and half of one is another character or none (UAX 29).
+"""
+
+from __future__ import annotations
+
+import regex
+
+
+def cut(text: str, most: int) -> str:
+    """Return `text` with at most so many characters, the last of them "…" if it was cut."""
+    return text if len(text) <= most else f"{beginning(text, most - 1).rstrip()}…"
+
+
+def beginning(text: str, most: int) -> str:
+    """Return the longest beginning of `text` that has at most so many characters."""
+    end = 0
+    for found in regex.finditer(r"\X", text):
+        if found.end() > most:
+            break
+        end = found.end()
+    # A single grapheme may be longer than all the room: a letter with hundreds of accents.
+    return text[: end or most]
