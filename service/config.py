@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 
 from redis.connection import ConnectionPool
 
+from service.model.endpoints import wildcard
 from service.model.keys import VapidKey, b64url
 from service.model.languages import language_tag
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
+from service.model.vapid_formats import read_vapid_keys
 
 _REDIS_URL = (
     "must be redis://[user:password@]host[:port][/database]; in a password, write / as %2F,"
@@ -62,8 +64,18 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
 
 
-def _vapid_keys(value: str) -> tuple[VapidKey, ...]:
-    return tuple(VapidKey.read(word) for word in _words(value))
+SHORTEST_SECRET = 32  # characters
+
+
+def _secret_keys(value: str) -> tuple[str, ...]:
+    """Return the current key and, after a comma, the previous one if there is one."""
+    keys = tuple(key.strip() for key in value.split(","))
+    if any(len(key) < SHORTEST_SECRET for key in keys):
+        # One key; one that an operator made up may have a comma in itself.
+        return (value,) if value else ()
+    if len(keys) > 2:
+        raise ValueError("must be one key, or the new one, a comma and the previous one")
+    return keys
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
@@ -100,6 +112,11 @@ def _optional_origin(value: str) -> str:
 
 def _origins(value: str) -> tuple[str, ...]:
     return tuple(_origin(word) for word in _words(value))
+
+
+def _push_services(value: str) -> tuple[str, ...]:
+    hosts = (word if "://" in word else f"https://{word}" for word in _words(value))
+    return tuple(wildcard(host) if "*" in host else _origin(host) for host in hosts)
 
 
 def _redis_url(value: str) -> str:
@@ -185,8 +202,11 @@ class Config:
         "1",
         "into how many parts subscriptions are divided; fixed at the first start",
     )
-    secret_key: str = _setting(
-        _text, "", "signs sessions, readers' tokens and receipts; `stoppress up` makes one"
+    secret_key: tuple[str, ...] = _setting(
+        _secret_keys,
+        "",
+        "signs sessions, readers' tokens and receipts; `stoppress up` makes one. To change it: the "
+        "new one, a comma, the previous one",
     )
     bind: str = _setting(_text, "127.0.0.1", "the address the web process listens on")
     port: int = _setting(_whole(1, 65535), "8000", "the port the web process listens on")
@@ -218,15 +238,18 @@ class Config:
     )
     ask_seconds: int = _setting(_whole(1, 3600), "20", "and after this many seconds on that page")
     vapid_private_key: tuple[VapidKey, ...] = _setting(
-        _vapid_keys, "", "one key or several (base64url); new subscriptions use the first"
+        read_vapid_keys,
+        "",
+        "one key or several (base64url, PEM, DER or JSON); new subscriptions use the first",
     )
     vapid_subject: str = _setting(
         _subject, "", "a mailto: or https: address at which push services can reach you (RFC 8292)"
     )
     push_services: tuple[str, ...] = _setting(
-        _origins,
+        _push_services,
         "",
-        "origins of further push services to allow, such as https://127.0.0.1:8443 in a test",
+        "further push services to allow: origins such as https://up.example, or with all subdomains"
+        " https://*.up.example",
     )
     push_ca_bundle: Path | None = _setting(
         _optional_path,
@@ -292,8 +315,8 @@ class Config:
             raise ConfigError("REDIS_URL is not set (`stoppress up` starts a Redis of its own)")
         if not self.secret_key:
             raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
-        if len(self.secret_key) < 32:
-            raise ConfigError("SECRET_KEY: must have at least 32 characters")
+        if len(self.secret_key[0]) < SHORTEST_SECRET:
+            raise ConfigError(f"SECRET_KEY: must have at least {SHORTEST_SECRET} characters")
         if not self.vapid_private_key:
             raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
 

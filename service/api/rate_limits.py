@@ -68,13 +68,18 @@ class Limits:
         token = bearer_token() if rate.per == "token" else None
         if token:
             return digest(token)[:32]
-        return mac(self._key, _network(request.remote_addr or "").encode()).hex()[:32]
+        return mac(self._key, network().encode()).hex()[:32]
+
+
+def fits(rate: Rate) -> bool:
+    """Count the current request; whether it is within the rate."""
+    limits: Limits = current_app.extensions["stoppress.limits"]
+    return limits.fits(rate)
 
 
 def check(*rates: Rate) -> None:
     """Count the current request; `Problem` 429 if it exceeds one of the rates."""
-    limits: Limits = current_app.extensions["stoppress.limits"]
-    if not all(limits.fits(rate) for rate in rates):
+    if not all(map(fits, rates)):
         raise Problem(429, "Too many requests. Try again in a minute.")
 
 
@@ -92,8 +97,9 @@ def _say_when_to_retry(response: Response) -> Response:
     return response
 
 
-def _network(address: str) -> str:
+def network() -> str:
     """Return the network that counts as one caller: an IPv6 subscriber has at least a /64."""
+    address = request.remote_addr or ""
     if ":" not in address:
         return address  # a Unix socket has none
     try:

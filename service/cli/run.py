@@ -129,7 +129,7 @@ def up() -> None:
         # Before the workers compare: these are the settings of web from now on.
         runtime.store.processes.note_web(config.shared)
         _start_processes(supervisor, config, environ)
-        _print_banner(config, runtime.editors.signin_link())
+        _print_banner(config, runtime.editors.first_link())
         supervisor.run()
 
 
@@ -204,11 +204,14 @@ def is_ready(config: Config) -> bool:
         connection.close()
 
 
-def _print_banner(config: Config, link: str) -> None:
-    """Print the links, where the data is, and which settings a real site still needs."""
+def _print_banner(config: Config, first_link: str | None) -> None:
+    """Print the links, where the data is, and which settings a real site still needs.
+
+    The sign-in link is only for the first editor: it ends in logs that others read.
+    """
     rows = [
         ("Start here", config.public_url),
-        ("Sign in once", link),
+        ("Sign in once", first_link) if first_link else ("Sign in", f"{config.public_url}/desk/"),
         ("Data and keys", str(config.data_dir)),
     ]
     needed = {
@@ -228,5 +231,7 @@ def _print_banner(config: Config, link: str) -> None:
     console.print(rule)
     if missing:
         console.print(Text(f"Set before you use it on a real site: {', '.join(missing)}.", "dim"))
+    if not first_link:
+        console.print(Text("A new sign-in link for an editor: stoppress editor add EMAIL", "dim"))
     console.print(Text("Ctrl-C stops everything.", "dim"))
     console.print()

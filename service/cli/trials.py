@@ -76,9 +76,11 @@ def _pretend_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     try:
         origins = Config.read({"PUSH_SERVICES": " ".join(origins)}).push_services
     except ConfigError:
+        origins = ("*",)
+    if any("*" in origin for origin in origins):
         raise click.BadParameter(
             "must be an origin such as https://127.0.0.1:8443", param_hint="--origin"
-        ) from None
+        )
     if real := [origin for origin in origins if EndpointPolicy().allows(origin)]:
         raise click.BadParameter(
             f"{real[0]} is a real push service; the next alert would send it a message for each"
@@ -155,7 +157,7 @@ def _open_desk(supervisor: Supervisor, config: Config, number: int) -> None:
     supervisor.start(Child("web", [sys.executable, "-m", "service.cli", "web"], environ))
     config = Config.read(environ)
     supervisor.wait(lambda: is_ready(config), timeout=READY_WITHIN)
-    link = Runtime.open(config).editors.signin_link()
+    link = Runtime.open(config).editors.first_link() or f"{config.public_url}/desk/"
     title = f" rehearsal with {number:,} pretend readers"
     minutes = rehearsal.LONGEST // 60
     console = Console(highlight=False)

@@ -46,7 +46,7 @@ class Keys:
     def __init__(self, store: Store, vapid: tuple[VapidKey, ...], tokens: Tokens) -> None:
         self._installation = store.installation
         self._subscriptions = store.subscriptions
-        self._fingerprint = tokens.fingerprint  # of SECRET_KEY
+        self._fingerprints = tokens.fingerprints  # of SECRET_KEY, and of the previous one
         self.vapid = vapid
         self._publics = [b64url(key.public) for key in vapid]
 
@@ -95,12 +95,12 @@ class Keys:
 
     def note_backup(self) -> None:
         """Remember that the keys that are set were printed for a backup."""
-        self._installation.note_backup(Backup(clock.time(), self._fingerprint, self._publics))
+        self._installation.note_backup(Backup(clock.time(), self._fingerprints[0], self._publics))
 
     def backed_up_at(self) -> float | None:
         """Return when all keys that are set were printed for a backup; None if not all were."""
         kept = self._installation.backup()
-        if kept is None or kept.secret != self._fingerprint:
+        if kept is None or kept.secret != self._fingerprints[0]:
             return None
         return kept.at if {*self._publics} <= {*kept.vapid} else None
 
@@ -120,13 +120,15 @@ class Keys:
                     f"VAPID_PRIVATE_KEY: {readers:,} subscriptions need the key whose public half"
                     f" is {public}, and it is not among those set; restore it from your backup"
                 )
-        kept = self._installation.remember_secret(self._fingerprint)
-        if kept != self._fingerprint:
-            readers = self._subscriptions.count()
-            if readers:
-                raise KeyLost(
-                    f"SECRET_KEY: the {readers:,} subscriptions of this store were made under"
-                    f" another one (fingerprint {kept}, this one is {self._fingerprint});"
-                    " restore it from your backup"
-                )
-            self._installation.replace_secret(self._fingerprint)
+        current = self._fingerprints[0]
+        kept = self._installation.remember_secret(current)
+        if kept == current:
+            return
+        readers = 0 if kept in self._fingerprints else self._subscriptions.count()
+        if readers:
+            raise KeyLost(
+                f"SECRET_KEY: the {readers:,} subscriptions of this store were made under another"
+                f" one (fingerprint {kept}, this one is {current}); restore it from your backup, or"
+                " set both: the new one, a comma and the previous one"
+            )
+        self._installation.replace_secret(current)

@@ -53,11 +53,22 @@ RATE_KEPT = MINUTE
 
 # -- about editors and the newsroom's tools -------------------------------------------------------
 
-# The digest of a one-time sign-in link, and the e-mail address of its editor.
+# The digest of a one-time sign-in link; its editor has one at most.
 SIGN_IN_LINK_KEPT = DAY
 
-# The session of an editor who does not visit the desk: a signed cookie in the editor's browser.
+# The session of an editor: the digest of a random id, the e-mail address and the end.
+# Why: signing out and a new password end it at once. It ends after a day without a visit to the
+# desk, and after a week in any case: an editor who works daily signs in once a week.
+SESSION_IDLE = DAY
 SESSION_KEPT = 7 * DAY
+
+# How often somebody tried to sign in as an editor, under a code (HMAC) of the e-mail address.
+# Why: passwords are guessed slowly from many networks too.
+GUESSES_KEPT = 15 * MINUTE
+
+# That an editor signed in from a network, under a code (HMAC) of both.
+# Why: while strangers guess an editor's password, the editor can sign in from where they work.
+NETWORK_KEPT = 30 * DAY
 
 # The answer to a request that had an `Idempotency-Key`.
 # Why: the same request, sent again, gets the same answer and publishes nothing twice.
@@ -84,3 +95,8 @@ PACE_KEPT = DAY
 # A queued job that failed, with the error; a job contains no data of readers.
 # Why: the operator reads the error.
 FAILED_JOB_KEPT = DAY
+
+# What browsers named and we do not know: hosts of push services, languages, time zones. No more
+# than 100 of each, and nothing of who named them.
+# Why: the operator sees which push service or update is missing.
+UNKNOWN_KEPT = 30 * DAY

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from service.model.endpoints import Endpoint
 from service.model.preferences import Preferences
 
+# A public id as a regular expression of ECMA-262, for the API's description.
+ID_PATTERN = "^(0|[1-9][0-9]{0,2})-(0|[1-9][0-9]{0,9})$"
+
 
 class SubscriptionId(NamedTuple):
     """The public id of a subscription: its partition and its number there, `0-48210`."""
@@ -141,9 +144,14 @@ class SubscriptionRequest(NamedTuple):
     must_confirm: bool = False  # a new reader gets nothing but tests before confirming
 
     def over(self, before: Subscription) -> SubscriptionRequest:
-        """Return the same request, with the preferences of `before` where this one has None."""
+        """Return the same request, with the preferences of `before` where this one has None.
+
+        Whether `before` was confirmed stays behind: the new endpoint may be somebody else's.
+        """
         names = ("topics", "locale", "zone", "wording", "muted", "followed")
         kept: dict[str, Any] = {
             name: getattr(before, name) for name in names if getattr(self, name) is None
         }
-        return self._replace(**kept, chosen=asdict(before.preferences) | dict(self.chosen or {}))
+        chosen = asdict(before.preferences) | dict(self.chosen or {})
+        chosen.pop("confirmed")
+        return self._replace(**kept, chosen=chosen)

@@ -76,7 +76,7 @@ class Installation:
         return kept.decode()
 
     def replace_secret(self, fingerprint: str) -> None:
-        """Take another SECRET_KEY; only for a store in which nothing depends on the old one."""
+        """Take another SECRET_KEY: the one before is still set too, or nothing depends on it."""
         self._redis.hset(_KEYS, "secret", fingerprint)
 
     def retire_vapid_key(self, public: str) -> None:

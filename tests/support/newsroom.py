@@ -61,7 +61,7 @@ class Newsroom:
         self.installation = installation
         self.data_dir = installation.config.data_dir
         hashed = PasswordHasher(time_cost=1, memory_cost=64).hash(PASSWORD)
-        installation.runtime.store.access.set_password_hash(EMAIL, hashed)
+        installation.runtime.store.access.add_editor(EMAIL, hashed)
         installation.seed(40)
         self.address = installation.web()
         self.editor = Visitor(self.address)
