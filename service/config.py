@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from redis.connection import ConnectionPool
 
 from service.model.endpoints import wildcard
-from service.model.keys import VapidKey, b64url
+from service.model.keys import VapidKey, any_base64, b64url, on_p256
 from service.model.languages import language_tag
 from service.model.no_proxy import bypasses
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
@@ -31,8 +31,8 @@ _REDIS_URL = (
 # Settings that must have the same value in all processes. None of them may be a secret.
 _SHARED = (
     *("site_name", "site_language", "site_url", "site_origins", "ask_page_views", "ask_seconds"),
-    *("vapid_private_key", "vapid_subject", "push_services", "prepare_keys", "quiet_hours"),
-    *("daily_limit", "welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
+    *("vapid_subject", "push_services", "prepare_keys", "quiet_hours", "daily_limit"),
+    *("welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
 )
 
 
@@ -77,6 +77,20 @@ def _secret_keys(value: str) -> tuple[str, ...]:
     if len(keys) > 2:
         raise ValueError("must be one key, or the new one, a comma and the previous one")
     return keys
+
+
+def _vapid_public(word: str) -> str:
+    try:
+        point = any_base64(word)
+    except ValueError:
+        point = b""
+    if len(point) != 65 or point[0] != 4 or not on_p256(point):
+        raise ValueError("each must be the public half of a key, as `stoppress keys` prints it")
+    return b64url(point)
+
+
+def _vapid_publics(value: str) -> tuple[str, ...]:
+    return tuple(_vapid_public(word) for word in _words(value))
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
@@ -265,7 +279,14 @@ class Config:
     vapid_private_key: tuple[VapidKey, ...] = _setting(
         read_vapid_keys,
         "",
-        "one key or several (base64url, PEM, DER or JSON); new subscriptions use the first",
+        "one key or several (base64url, PEM, DER or JSON), for workers; new subscriptions use the "
+        "first",
+    )
+    vapid_public_key: tuple[str, ...] = _setting(
+        _vapid_publics,
+        "",
+        "public halves of these, for web processes, which ignore private ones; not set: those of "
+        "the workers",
     )
     vapid_subject: str = _setting(
         _subject, "", "a mailto: or https: address at which push services can reach you (RFC 8292)"
@@ -356,8 +377,6 @@ class Config:
             raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
         if len(self.secret_key[0]) < SHORTEST_SECRET:
             raise ConfigError(f"SECRET_KEY: must have at least {SHORTEST_SECRET} characters")
-        if not self.vapid_private_key:
-            raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
 
     def proxy_to(self, origin: str) -> str | None:
         """Return the proxy that leads to an origin; None: it is connected to directly."""
@@ -371,7 +390,7 @@ class Config:
 
     @property
     def shared(self) -> dict[str, str]:
-        """The settings that must have the same value in all processes, none of them secret."""
+        """The settings that must have the same value in all processes, without VAPID keys."""
         found = {name.upper(): _plain(getattr(self, name)) for name in _SHARED}
         # As it is used: a worker without SITE_URL puts its own PORT into messages.
         return {**found, "SITE_URL": self.public_url}
@@ -403,7 +422,7 @@ class Config:
 def _plain(value: Any) -> str:
     if isinstance(value, tuple) and not isinstance(value, Quiet):
         return " ".join(_plain(one) for one in value)
-    return b64url(value.public)[:20] if isinstance(value, VapidKey) else str(value)
+    return str(value)
 
 
 def settings() -> tuple[Field[Any], ...]:

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from service.cli.main import environment, with_environment
 from service.config import Config, ConfigError
+from service.domain.keys import PRIVATE_KEY_IGNORED
 from service.local import redis_server
 from service.local.secrets_file import make_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
@@ -61,11 +62,16 @@ _WORKER_ARGV = [sys.executable, "-m", "workers.worker"]
 _CLOCK_ARGV = [sys.executable, "-m", "workers.clock"]
 
 
-def _checked_environment(process: str) -> dict[str, str]:
-    """Return `environment()` once a `process` can start in it; `ConfigError`."""
+def _checked_environment(process: str) -> tuple[dict[str, str], Runtime]:
+    """Return `environment()` once a `process` can start in it, and its parts; `ConfigError`."""
     environ = environment()
-    Runtime.start(Config.read(environ), process, COMMAND)
-    return environ
+    return environ, Runtime.start(Config.read(environ), process, COMMAND)
+
+
+def without_private_keys(environ: Mapping[str, str], runtime: Runtime) -> dict[str, str]:
+    """Return the environment of a process that signs nothing: with public VAPID keys alone."""
+    kept = {name: value for name, value in environ.items() if name != "VAPID_PRIVATE_KEY"}
+    return {**kept, "VAPID_PUBLIC_KEY": ",".join(runtime.keys.publics)}
 
 
 def _workers(number: int, environ: Mapping[str, str]) -> list[Child]:
@@ -80,17 +86,18 @@ def become(argv: list[str], environ: Mapping[str, str]) -> None:
 @click.command()
 def web() -> None:
     """Serve readers' browsers, editors and the API."""
-    environ = _checked_environment("web")
-    config = Config.read(environ)
-    check_port(config)
-    become(web_argv(config), environ)
+    if os.environ.get("VAPID_PRIVATE_KEY", "").strip():
+        click.echo(PRIVATE_KEY_IGNORED, err=True)
+    environ, runtime = _checked_environment("web")
+    check_port(runtime.config)
+    become(web_argv(runtime.config), without_private_keys(environ, runtime))
 
 
 @click.command()
 @click.option("-n", "number", type=click.IntRange(1, 256), help="Default: WORKER_CONCURRENCY.")
 def worker(number: int | None) -> None:
     """Send alerts to the push services."""
-    environ = _checked_environment("worker")
+    environ, _ = _checked_environment("worker")
     number = number or Config.read(environ).worker_concurrency
     if number == 1:
         become(_WORKER_ARGV, environ)
@@ -102,7 +109,7 @@ def worker(number: int | None) -> None:
 @click.command()
 def clock() -> None:
     """Start scheduled alerts, and hand on the work of dead workers."""
-    become(_CLOCK_ARGV, _checked_environment("clock"))
+    become(_CLOCK_ARGV, without_private_keys(*_checked_environment("clock")))
 
 
 # Everything on this machine ---------------------------------------------------------------------
@@ -129,8 +136,9 @@ def up() -> None:
         _first_topics(runtime)
         with suppress(RedisError):  # it may be full
             # Before the workers compare: these are the settings of web from now on.
-            runtime.store.processes.note_web(config.shared)
-        _start_processes(supervisor, config, environ)
+            runtime.store.processes.note_web(runtime.shared)
+            runtime.keys.announce()
+        _start_processes(supervisor, runtime, environ)
         _print_banner(config, runtime.editors.first_link())
         supervisor.run()
 
@@ -189,11 +197,12 @@ def _start_redis(supervisor: Supervisor, redis: redis_server.EmbeddedRedis, conf
         raise click.ClickException(f"{error}; see {config.data_dir}/redis.log") from None
 
 
-def _start_processes(supervisor: Supervisor, config: Config, environ: Mapping[str, str]) -> None:
+def _start_processes(supervisor: Supervisor, runtime: Runtime, environ: Mapping[str, str]) -> None:
     """Start web, workers and clock and wait until `/readyz` answers 200."""
+    config, public = runtime.config, without_private_keys(environ, runtime)
     supervisor.start(
-        Child("web", web_argv(config), environ),
-        Child("clock", _CLOCK_ARGV, environ),
+        Child("web", web_argv(config), public),
+        Child("clock", _CLOCK_ARGV, public),
         *_workers(config.worker_concurrency, environ),
     )
     try:

@@ -245,7 +245,7 @@ class Examination:
     def hosts(self) -> Iterator[Finding]:
         """Name hosts whose settings differ from those here, or whose clock differs from Redis'."""
         alive = self.runtime.store.processes.alive()
-        mine = self.runtime.config.shared
+        mine = self.runtime.shared
         found = False
         for name, value, who in differences(mine, alive):
             found = True
