@@ -31,8 +31,8 @@ TABLE = {
     "service/api/monitoring.py": "prometheus_client",
     "service/api/problems.py": "service.store.records gunicorn werkzeug",
     "service/desk": "service.api service.config service.current service.domain service.local"
-    " service.model service.runtime service.store.subscriptions babel flask flask_wtf redis"
-    " werkzeug",
+    " service.model service.runtime service.store.subscriptions babel flask flask_wtf"
+    " itsdangerous redis werkzeug",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",

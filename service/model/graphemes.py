@@ -11,15 +11,12 @@ import regex
 
 def cut(text: str, most: int) -> str:
     """Return `text` with at most so many characters, the last of them "…" if it was cut."""
-    return text if len(text) <= most else f"{beginning(text, most - 1).rstrip()}…"
-
-
-def beginning(text: str, most: int) -> str:
-    """Return the longest beginning of `text` that has at most so many characters."""
+    if len(text) <= most:
+        return text
     end = 0
     for found in regex.finditer(r"\X", text):
-        if found.end() > most:
+        if found.end() > most - 1:
             break
         end = found.end()
     # A single grapheme may be longer than all the room: a letter with hundreds of accents.
-    return text[: end or most]
+    return f"{text[: end or most - 1].rstrip()}…"

@@ -105,15 +105,16 @@ class Payload:
 
 
 _SHORTEST = 40  # characters that are left of a text
+_LONG_WORD = 40  # characters; a text is cut within such a word
 
 
 def shortened(text: str, most: int) -> str:
     """Return a text of at most so many characters, cut between two words if there are any."""
     if len(text) <= most:
         return text
-    cut = text[: most - 1]
-    before, _, after = cut.rpartition(" ")
-    return f"{(before if before and len(after) < 40 else cut).rstrip()}…"
+    shorter = cut(text, most)
+    before, _, after = shorter.rpartition(" ")
+    return f"{before.rstrip()}…" if before and len(after) < _LONG_WORD else shorter
 
 
 _LINES = 5  # titles at most

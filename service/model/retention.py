@@ -96,6 +96,10 @@ TOKEN_BUCKET_KEPT = 2 * MINUTE
 # Why: Chrome's shortest penalty lasts a day.
 PACE_KEPT = DAY
 
+# That a push service failed, from the end of its last rest on.
+# Why: the next alert tries it with one message first, and not with many.
+REST_KEPT = 60 * MINUTE
+
 # A queued job that failed, with the error; a job contains no data of readers.
 # Why: the operator reads the error.
 FAILED_JOB_KEPT = DAY

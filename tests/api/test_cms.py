@@ -274,6 +274,21 @@ def test_a_correction_is_read_like_the_alert(client: Client, token: str) -> None
     assert (text["title"], text["body"]) == ("Ferry afloat", "<b>All</b> safe.")
 
 
+def test_a_cms_is_told_when_an_alert_is_too_large_for_some_browsers(
+    client: Client, token: str
+) -> None:
+    picture = "https://paper.example/picture.jpg?" + "x" * 1500
+    body = {**NEWS, "body": "Late news. " * 50, "image": picture, "draft": True}
+    response = client.call("POST", NOTIFICATIONS, body, token=token)
+    assert response.json["warnings"] == []
+    path = response.headers["Location"]
+    longer = client.call("PATCH", path, {"body": "Late news. " * 90}, token=token)
+    assert "Firefox on Android" in warnings(longer)["body"]
+    again = client.call("PATCH", path, {"ttl": 60}, token=token)
+    assert "Firefox on Android" in warnings(again)["body"], "it is still too large"
+    assert client.call("PATCH", path, {"image": None}, token=token).json["warnings"] == []
+
+
 def test_an_alert_with_nothing_odd_has_no_warnings(client: Client, token: str) -> None:
     body = {**NEWS, "title": "« Fähre »: R&D 👩‍👩‍👧", "body": "One.\r\nTwo."}
     response = client.call("POST", NOTIFICATIONS, body, token=token)

@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.support.browser.readers import (
     Visit,
     bell,
+    choose_topics,
     not_asked,
     panel,
     run_clock,
@@ -62,7 +63,7 @@ def come_back(page: Page) -> None:
 
 def say_yes(page: Page) -> None:
     bell(page).first.click()
-    panel(page).locator("input[value=world]").check()
+    choose_topics(page, "world")
     panel(page).locator("button.yes").click()
 
 
@@ -195,7 +196,7 @@ def test_a_quiet_question_is_pointed_out_and_closing_the_panel_is_no_refusal(
     subscribing(page, NEVER_SETTLES)
     stop_clock(page)
     page.locator(".kicker").first.click()
-    panel(page).locator("input[value=world]").check()
+    choose_topics(page, "world")
     panel(page).locator("button.yes").click()
     hint = panel(page).get_by_role("status").last
     expect(panel(page)).to_contain_text("Now press Allow")

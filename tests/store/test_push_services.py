@@ -135,6 +135,17 @@ def test_release_reaches_recipients_of_a_leased_batch_too(
     assert again.retries[2].in_ms > 3_500_000, "another push service's own time"
 
 
+def test_rest_that_nobody_needed_for_an_hour_is_reported_no_more(
+    installation: Installation,
+) -> None:
+    services, now = installation.runtime.store.push_services, time.time()
+    services.rest(GOOGLE, Rest(1, now - 7200, now - 3601, "no answer"))
+    services.rest(APPLE, Rest(1, now - 7200, now - 3500, "503"))
+    services.rest(MOZILLA, Rest(1, now - 7200, now - 3601, "credentials"))
+    installation.runtime.push_services.forget_rests(now)
+    assert set(services.resting()) == {APPLE, MOZILLA}
+
+
 @pytest.mark.redis
 def test_release_is_dropped_when_the_push_service_rests_again(installation: Installation) -> None:
     services, now = installation.runtime.store.push_services, time.time()

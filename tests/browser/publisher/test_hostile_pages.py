@@ -102,8 +102,8 @@ def test_settings_are_found_whatever_an_optimiser_makes_of_the_tag(
 ) -> None:
     page, said = open_page(context, publisher, stop_press, html)
     asks(page)
-    assert "/alerts.js" in publisher.asked
-    assert "/sw.js" not in publisher.asked
+    assert "/alerts.js" in publisher.requested
+    assert "/sw.js" not in publisher.requested
     assert said == []
 
 
@@ -115,7 +115,7 @@ def test_without_settings_one_warning_says_so_and_nothing_else_happens(
     wait_until(lambda: page.evaluate("1") and said)
     assert len(said) == 1 and "data-worker" in said[0]
     assert page.evaluate("localStorage.length") == 0
-    assert "/sw.js" not in publisher.asked
+    assert "/sw.js" not in publisher.requested
     assert not [path for path, _ in stop_press.asked if path != "/optin.js"]
 
 
@@ -139,7 +139,7 @@ def test_a_page_that_trusts_no_address_of_a_script_can_subscribe(
     publisher.headers = {"Content-Security-Policy": policy}
     page, said = open_page(context, publisher, stop_press, PLAIN)
     asks(page)
-    wait_until(lambda: "/alerts.js" in publisher.asked)
+    wait_until(lambda: "/alerts.js" in publisher.requested)
     assert said == []
 
 
@@ -153,7 +153,7 @@ def test_names_of_the_pages_own_elements_do_not_hide_the_settings(
     expect(page.locator("button.bell")).to_be_visible()
     page.locator("button.bell").click()
     expect(page.locator("dialog.panel button.yes")).to_be_visible()
-    assert "/alerts.js" in publisher.asked
+    assert "/alerts.js" in publisher.requested
 
 
 def test_a_pages_own_rules_for_empty_elements_hide_nothing_of_ours(

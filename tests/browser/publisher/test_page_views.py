@@ -60,13 +60,14 @@ def test_an_ordinary_page_view_makes_no_call_and_sends_no_cookie(
 
         # The browser keeps for five minutes what a page view needs.
         view(first)
-        assert {path for path, _ in stop_press.asked} <= {"/optin.js", "/api/v1/site"}
+        needed = {"/optin.js", "/asking.js", "/api/v1/site"}
+        assert {path for path, _ in stop_press.asked} <= needed
         view(second)  # the second view may ask the reader, and needs the terms
         before = len(stop_press.asked)
         for url in (first, second):
             view(url)
         assert stop_press.asked[before:] == []
-        assert {path for path, _ in stop_press.asked} == {"/optin.js", "/api/v1/site"}
+        assert {path for path, _ in stop_press.asked} == needed
         assert {cookies for _, cookies in stop_press.asked} == {None}
         assert page.evaluate("errors") == []
 
