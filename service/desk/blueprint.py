@@ -88,7 +88,7 @@ def _csrf(_: CSRFError) -> ResponseReturnValue:
         "Nothing was sent or changed. Go back, copy the text that you wrote, reload the page and"
         " sign in again."
     )
-    if not request.is_secure and not is_plain_loopback(current_app.config["STOPPRESS"]):
+    if not request.is_secure and not is_plain_loopback(current_app):
         text += " If the address begins with http://, sign in at the one with https://: over an"
         text += " unprotected connection your browser keeps no session."
     return notice(400, "Your session has expired", text)

@@ -77,6 +77,13 @@ class Examination:
         yield Finding(
             "ok", "Keys", f"{keys} and SECRET_KEY are set; they serve all {readers:,} readers."
         )
+        if len(self.runtime.config.secret_key) > 1:
+            yield Finding(
+                "ok",
+                "Keys",
+                "SECRET_KEY has a previous value too. It may go three months after the change, or"
+                " at once if it was stolen.",
+            )
         for use in set_[1:]:
             if use.retired:
                 yield Finding(
