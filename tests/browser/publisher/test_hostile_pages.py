@@ -48,6 +48,7 @@ PLAIN = '<script type="module" {tag} src="{address}/optin.js?v=3"></script>'
 WITHOUT_SETTINGS = {
     "an import in a file": '<script type="module" src="/app.js"></script>',
     "a copy": '<script type="module" src="/cache/optin.min.js"></script>',
+    "a tag without them": '<script type="module" src="{address}/optin.js"></script>',
     "code within the page": "<script type='module'>{code}</script>",
 }
 
