@@ -43,6 +43,10 @@ LEFT_KEPT = 30 * DAY
 # then, and the records are kept until the decision.
 GONE_KEPT = MINUTE
 
+# The number of a reader who has just subscribed.
+# Why: a push service may call a new endpoint gone for a few seconds; it is tried again meanwhile.
+YOUNG_KEPT = 10 * MINUTE
+
 # A test alert that a reader asked for, or a welcome; it contains the reader's number.
 # Why: until then the reader's browser can report on it.
 READERS_TEST_KEPT = DAY
@@ -91,6 +95,10 @@ TOKEN_BUCKET_KEPT = 2 * MINUTE
 # The pace at which a push service with a rate limit gets messages, from the last "429" on.
 # Why: Chrome's shortest penalty lasts a day.
 PACE_KEPT = DAY
+
+# That a push service failed, from the end of its last rest on.
+# Why: the next alert tries it with one message first, and not with many.
+REST_KEPT = 60 * MINUTE
 
 # A queued job that failed, with the error; a job contains no data of readers.
 # Why: the operator reads the error.

@@ -1,7 +1,8 @@
 """The installation: layout of the store, fingerprints of its keys, the clock that leads.
 
 {g}:layout        hash: version, partitions; `synthetic` if `stoppress seed` filled the store
-{g}:keys          hash: `secret`, the fingerprint of SECRET_KEY; `backup`, a `Backup` as JSON
+{g}:keys          hash: `secret`, the fingerprint of SECRET_KEY; `backup`, a `Backup` as JSON;
+                  `vapid`, the public halves of the workers' VAPID keys as JSON, the current first
 {g}:keys:retired  set: public halves of VAPID keys that were retired
 {g}:clock         name of the clock that leads; a lease
 {g}:clock:ticked  when a clock last did its work (seconds since 1970)
@@ -84,6 +85,15 @@ class Installation:
     def replace_secret(self, fingerprint: str) -> None:
         """Take another SECRET_KEY: the one before is still set too, or nothing depends on it."""
         self._redis.hset(_KEYS, "secret", fingerprint)
+
+    def announce_vapid_keys(self, publics: list[str]) -> None:
+        """Store the public halves of the VAPID keys that workers hold, the current one first."""
+        self._redis.hset(_KEYS, "vapid", json.dumps(publics))
+
+    def vapid_keys(self) -> list[str]:
+        """Return the public halves that workers have announced; empty before the first worker."""
+        kept = cast("bytes | None", self._redis.hget(_KEYS, "vapid"))
+        return [] if kept is None else cast("list[str]", json.loads(kept))
 
     def retire_vapid_key(self, public: str) -> None:
         """Note that no reader may be subscribed with this VAPID key any more."""

@@ -70,7 +70,7 @@ async function whyNoAnswer(error) {
 function whyRefused(status, problem) {
   if (status === 429 || status === 503) return "busy";
   if (status >= 500) return "fault";
-  return /"subscription\.endpoint"/.test(problem) ? "unknown-service" : "refused";
+  return /:unknown-push-service"/.test(problem) ? "unknown-service" : "refused";
 }
 
 function site() {

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from service.cli.doctor.findings import Finding, Level
+from service.cli.doctor.way_out import way_out
 from service.cli.terminal import GB, size
 from service.domain.processes import SKEW, VITAL, differences, named
 from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
@@ -50,6 +51,7 @@ class Examination:
         yield from self.workers()
         yield from self.clock()
         yield from self.hosts()
+        yield way_out(self.runtime.config, self._level_if_missing)
         yield from self.push_services()
         yield from self.unknown_values()
         yield from self.confirmation()
@@ -243,7 +245,7 @@ class Examination:
     def hosts(self) -> Iterator[Finding]:
         """Name hosts whose settings differ from those here, or whose clock differs from Redis'."""
         alive = self.runtime.store.processes.alive()
-        mine = self.runtime.config.shared
+        mine = self.runtime.shared
         found = False
         for name, value, who in differences(mine, alive):
             found = True
