@@ -88,7 +88,7 @@ function announce() {
 async function site() {
   const options = { credentials: "omit", signal: AbortSignal.timeout(CALL_TIMEOUT_MS) };
   const response = await fetch(new URL("/api/v1/site", service), options).catch(() => ({}));
-  return response.ok ? response.json() : reader.site();
+  return response.ok ? response.json() : reader.siteOrWhy();
 }
 
 function whyNot() {
@@ -134,7 +134,7 @@ async function check() {
 
 const page = {
   ...{ tag, settings, workerUrl, scopeUrl, apple, receipts, recall, remember, state, announce },
-  ...{ whyNot, mayAsk, alone, sight },
+  ...{ whyNot, mayAsk, alone, sight, site },
 };
 
 /** All that can be done for this reader: the page's own, or by reader.js, which loads then. */

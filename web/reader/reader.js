@@ -491,7 +491,7 @@ async function retire() {
 }
 
 const reader = {
-  ...{ prepare, site, own, change, leave, later, mend, refresh, ask, retire },
+  ...{ prepare, own, change, leave, later, mend, refresh, ask, retire, siteOrWhy: site },
 };
 
 /** Return what can be done for the reader of a page, with what optin.js knows of it. */
