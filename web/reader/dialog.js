@@ -56,6 +56,7 @@ li { padding-block: 0.4em; border-block-end: 1px solid var(--rule); font-weight:
 svg { margin-inline-start: 0.4em; vertical-align: -0.3em; }
 b { font-weight: 600; }
 [role=alert] { padding-inline-start: 0.75em; border-inline-start: 3px solid var(--accent); }
+[role=alert] button { display: block; }
 .choices { display: flex; flex-wrap: wrap; gap: 0.25em 1em; align-items: center; margin: 0; }
 .choices [role] { flex: 0 0 100%; margin: 0 0 0.4em; }
 .pinned { position: sticky; inset-block-end: 0; padding-block: 0.5em; background: var(--paper); }
@@ -239,7 +240,7 @@ export class Panel {
       } catch (error) {
         console.warn("Stop Press:", error.cause ?? error);
         const words = failed ?? (await wordsFor(error, this.t));
-        this.tell(words, "alert", " ", this.again(() => node.click()));
+        this.tell(words, "alert", this.again(() => node.click()));
       } finally {
         node.ariaDisabled = "false";
       }
