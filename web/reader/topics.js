@@ -73,7 +73,7 @@ export function topicRows(title, topics, isTicked = () => true) {
 /** An alert as this page's story would be one. */
 function sample(panel, name) {
   const headline = document.querySelector(":is(article, main) :is(h1, h2)")?.textContent;
-  const title = element("b", {}, element("bdi", {}, headline ?? document.title));
+  const title = element("b", { dir: "auto" }, headline ?? document.title);
   const words = element("div", {}, title, element("small", {}, element("bdi", {}, name)));
   return [
     element("p", { class: "small" }, panel.t.sample),
