@@ -31,8 +31,8 @@ TABLE = {
     "service/api/monitoring.py": "prometheus_client",
     "service/api/problems.py": "service.store.records gunicorn werkzeug",
     "service/desk": "service.api service.config service.current service.domain service.local"
-    " service.model service.runtime service.store.subscriptions babel flask flask_wtf redis"
-    " werkzeug",
+    " service.model service.runtime service.store.subscriptions babel flask flask_wtf"
+    " itsdangerous redis werkzeug",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",
@@ -40,8 +40,9 @@ TABLE = {
     "service/config.py": "service.model redis",
     "service/current.py": "service.runtime flask",
     "service/runtime.py": "service.config service.domain service.model service.store redis",
-    "service/app.py": "service.api service.config service.desk service.local.secrets_file"
-    " service.model service.reader service.runtime service.store flask flask_wtf redis werkzeug",
+    "service/app.py": "service.api service.config service.desk service.domain"
+    " service.local.secrets_file service.model service.reader service.runtime service.store flask"
+    " flask_wtf redis werkzeug",
     "service/preload.py": "service.app service.domain.processes",
     "workers/http": "h11 hpack",
     "workers/sending": "service.domain service.model service.runtime service.store workers.http"

@@ -85,8 +85,10 @@ def main() -> int:
     """Work until asked to end, then return 0; 2, with one line, if a setting is wrong."""
     try:
         runtime = jobs.runtime()
-        presence = Presence("worker", runtime.config.addresses, runtime.config.shared)
+        presence = Presence("worker", runtime.config.addresses, runtime.shared)
         presence.check()
+        with suppress(RedisError):  # full, say: then web processes go on with what they know
+            runtime.keys.announce()
     except (ConfigError, Misfit) as error:
         print(f"stoppress worker: {error}", file=sys.stderr)
         return 2

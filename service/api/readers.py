@@ -22,6 +22,12 @@ from service.model.times import iso
 
 READERS_BODY = 8 * 1024  # bytes; a subscription has less than one thousand
 _CHANGES = per_address(60, "changed preferences")
+_WHY = {
+    "name": "why",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "enum": ["left", "lost"]},
+}
 
 bp = Blueprint("readers", __name__)
 
@@ -42,6 +48,8 @@ def _let_publishers_pages_call(response: Response) -> Response:
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
             response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
             response.headers["Access-Control-Max-Age"] = "7200"
+    elif origin not in ("", "null", request.host_url.rstrip("/")):
+        runtime().refused_origins.note(origin)
     return response
 
 
@@ -111,10 +119,13 @@ def change_preferences(
 
 
 @bp.delete("/subscriptions/<id>")
-@call(by=READER, gives={204: None}, rates=(_CHANGES,))
+@call(by=READER, gives={204: None}, rates=(_CHANGES,), parameters=(_WHY,))
 def unsubscribe(reader: Subscription) -> None:
-    """End a subscription: no alert is sent to it from now on."""
-    runtime().subscriptions.remove(reader)
+    """End a subscription: no alert is sent to it from now on.
+
+    `why=lost` says that the reader did not leave: the browser took the permission back by itself.
+    """
+    runtime().subscriptions.remove(reader, lost=request.args.get("why") == "lost")
 
 
 # What a reader may ask for -----------------------------------------------------------------------

@@ -75,6 +75,7 @@ def retire(public_key: str) -> None:
     click.echo(f"{use.name}… is retired.")
     if use.place is not None:
         click.echo(
-            f"Now take value {use.place + 1} of {len(runtime.keys.vapid)} out of VAPID_PRIVATE_KEY"
+            f"Now take value {use.place + 1} of {len(runtime.keys.publics)} out of"
+            " VAPID_PRIVATE_KEY"
             " and restart everything."
         )

@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request, session
 from flask.sessions import SecureCookieSessionInterface
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 from service.config import Config
 from service.domain.editors import Editor, Editors
+from service.model import clock
 from service.model.retention import SESSION_KEPT
 from service.runtime import Runtime
 
@@ -41,6 +43,13 @@ def init_app(app: Flask, runtime: Runtime) -> None:
     app.jinja_env.globals["current_editor"] = current_editor
 
 
+class _Signer(TimestampSigner):
+    """Dates a cookie by the time that all hosts share: one from the future would be refused."""
+
+    def get_timestamp(self) -> int:
+        return int(clock.time())
+
+
 class _Cookies(SecureCookieSessionInterface):
     """Flask's cookies, and `Secure` under a name that no other host can set (RFC 6265bis).
 
@@ -51,6 +60,12 @@ class _Cookies(SecureCookieSessionInterface):
     def get_cookie_name(self, app: Flask) -> str:
         name = super().get_cookie_name(app)
         return name if is_plain_loopback(app.config["STOPPRESS"]) else f"__Host-{name}"
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        serializer = super().get_signing_serializer(app)
+        if serializer is not None:
+            serializer.signer = _Signer
+        return serializer
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return not is_plain_loopback(app.config["STOPPRESS"])

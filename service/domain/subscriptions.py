@@ -74,9 +74,14 @@ class Subscriptions:
             self._alerts.send_welcome(after, new=False)
         return after
 
-    def remove(self, one: Subscription) -> None:
-        """End a subscription: no alert is sent to it from now on; `NotSubscribed`."""
-        self._subscriptions.remove(one.id)
+    def remove(self, one: Subscription, *, lost: bool = False) -> None:
+        """End a subscription: no alert is sent to it from now on; `NotSubscribed`.
+
+        `lost` says that the reader did not leave: the browser took the permission back by itself.
+        Then the endpoint is not remembered, because the reader may subscribe again.
+        """
+        self._subscriptions.remove(one.id, remember=not lost)
+        self._subscriptions.count_ended("lost" if lost else "left")
 
     def is_gone(self, one: Subscription) -> bool:
         """Whether the push service reported this subscription as gone."""

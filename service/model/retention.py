@@ -43,6 +43,10 @@ LEFT_KEPT = 30 * DAY
 # then, and the records are kept until the decision.
 GONE_KEPT = MINUTE
 
+# The number of a reader who has just subscribed.
+# Why: a push service may call a new endpoint gone for a few seconds; it is tried again meanwhile.
+YOUNG_KEPT = 10 * MINUTE
+
 # A test alert that a reader asked for, or a welcome; it contains the reader's number.
 # Why: until then the reader's browser can report on it.
 READERS_TEST_KEPT = DAY
@@ -92,6 +96,10 @@ TOKEN_BUCKET_KEPT = 2 * MINUTE
 # Why: Chrome's shortest penalty lasts a day.
 PACE_KEPT = DAY
 
+# That a push service failed, from the end of its last rest on.
+# Why: the next alert tries it with one message first, and not with many.
+REST_KEPT = 60 * MINUTE
+
 # A queued job that failed, with the error; a job contains no data of readers.
 # Why: the operator reads the error.
 FAILED_JOB_KEPT = DAY
@@ -100,3 +108,9 @@ FAILED_JOB_KEPT = DAY
 # than 100 of each, and nothing of who named them.
 # Why: the operator sees which push service or update is missing.
 UNKNOWN_KEPT = 30 * DAY
+
+# -- about sites ----------------------------------------------------------------------------------
+
+# An origin whose pages load our script although SITE_ORIGINS does not name it.
+# Why: the doctor tells the operator, who may have forgotten one of the newsroom's own.
+REFUSED_ORIGINS_KEPT = 7 * DAY

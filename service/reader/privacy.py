@@ -13,6 +13,7 @@ from service.model.retention import (
     LEFT_KEPT,
     RATE_KEPT,
     READERS_TEST_KEPT,
+    YOUNG_KEPT,
 )
 from service.model.spans import span
 from service.reader.scripts import FIVE_MINUTES, WEB
@@ -36,6 +37,7 @@ def privacy() -> Response:
         "left": LEFT_KEPT,
         "rate": RATE_KEPT,
         "test": READERS_TEST_KEPT,
+        "young": YOUNG_KEPT,
         "receipts": config.receipts_kept_days * DAY,
     }
     page = render_template(

@@ -9,7 +9,7 @@ from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, abort, request, send_from_directory
+from flask import Blueprint, Response, abort, current_app, request, send_from_directory
 from rjsmin import jsmin
 
 from service.model.languages import LANGUAGES, right_to_left, texts
@@ -84,27 +84,32 @@ def _script(name: str) -> str:
     return _TEXTS.sub(_texts_for, small)
 
 
-def _texts_file(path: str) -> str:
-    """Return what `/texts/<path>.json` says: the panel's texts, or those of another section."""
-    language, _, section = path.partition("/")
+def _texts(language: str, section: str) -> str:
+    """Return the texts of the panel, or those of a section that few readers see."""
+    found = texts(language)[section or "panel"]
     if section:
-        return _json(texts(language)[section])
+        return _json(found)
     direction = "rtl" if right_to_left(language) else "ltr"
-    return _json({"lang": language, "dir": direction, **texts(language)["panel"]})
+    return _json({"lang": language, "dir": direction, **found})
 
 
 @cache
-def _content(name: str, encoding: str) -> bytes:
+def _content(name: str, encoding: str, site_url: str = "") -> bytes:
     stem, _, kind = name.rpartition(".")
-    text = (_script(stem) if kind == "js" else _texts_file(stem)).encode()
-    return gzip.compress(text, mtime=0) if encoding == "gzip" else text
+    if kind == "js":
+        text = _script(stem).replace("SITE_URL", _json(site_url))
+    else:
+        language, _, section = stem.partition("/")
+        text = _texts(language, section)
+    return gzip.compress(text.encode(), mtime=0) if encoding == "gzip" else text.encode()
 
 
 def _public(name: str, cache_control: str) -> Response:
     """Serve a script or texts, which pages and workers of other origins may load."""
     encoding = request.accept_encodings.best_match(("gzip", "identity"), "identity")
     kind = "application/json" if name.endswith(".json") else "text/javascript"
-    response = Response(_content(name, encoding), mimetype=kind)
+    site_url = current_app.config["STOPPRESS"].public_url
+    response = Response(_content(name, encoding, site_url), mimetype=kind)
     if encoding == "gzip":
         response.headers["Content-Encoding"] = encoding
     response.headers["Vary"] = "Accept-Encoding"
@@ -146,12 +151,12 @@ def panel_texts(language: str) -> Response:
     return _public(f"{language}.json", FIVE_MINUTES)
 
 
-@bp.get("/texts/<language>/help.json")
-def help_texts(language: str) -> Response:
-    """Serve what the help says to readers who get no alerts, in one language."""
+@bp.get("/texts/<language>/<any(faults, help, home):section>.json")
+def rare_texts(language: str, section: str) -> Response:
+    """Serve what few readers see: why something fails, or no alerts come; the Home Screen."""
     if language not in LANGUAGES:
         abort(404)
-    return _public(f"{language}/help.json", FIVE_MINUTES)
+    return _public(f"{language}/{section}.json", FIVE_MINUTES)
 
 
 @bp.get("/style.css")

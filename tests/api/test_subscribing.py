@@ -14,6 +14,7 @@ from service.model.tokens import Tokens
 from tests.support.client import (
     API,
     NOTIFICATIONS,
+    SITE,
     SUBSCRIPTIONS,
     VAPID,
     Client,
@@ -118,6 +119,35 @@ def test_refresh_never_subscribes(client: Client) -> None:
     assert client.call("POST", SUBSCRIPTIONS, body).status_code == 410
     assert stored(client) == before
     assert Reader(client).id != reader.id
+
+
+def test_a_reader_whom_the_browser_lost_has_not_left(client: Client) -> None:
+    """Chrome takes permissions back by itself; the reader may say yes again, and is counted so."""
+    ended = client.runtime.store.subscriptions.ended
+    lost, left = Reader(client, 0), Reader(client, 1)
+    assert lost.call("DELETE", "?why=lost").status_code == 204
+    assert left.call("DELETE").status_code == 204
+    assert ended() == {"lost": 1, "left": 1}
+    for number, status in ((0, 404), (1, 410)):
+        body = {"subscription": browser(number), "refresh": True}
+        assert client.call("POST", SUBSCRIPTIONS, body).status_code == status
+    figures = client.call("GET", "/metrics", token=client.add_token(scopes=["read"])).text
+    for why, count in (("lost", 1), ("left", 1), ("gone", 0)):
+        assert f'stoppress_subscriptions_ended_total{{why="{why}"}} {count}.0' in figures
+
+
+def test_an_origin_that_was_forgotten_is_noted_for_the_doctor(client: Client) -> None:
+    noted = client.runtime.refused_origins.latest
+    site = f"{API}/site"
+    for origin in (SITE, "http://localhost", "null", "https://x\x1b[31m.example", "chrome://x"):
+        assert client.call("GET", site, headers={"Origin": origin}).status_code == 200
+    assert noted() == []
+    for number in range(30):
+        origin = f"https://{number}.paper.example"
+        response = client.call("GET", site, headers={"Origin": origin})
+        assert "Access-Control-Allow-Origin" not in response.headers
+    assert len(noted()) == 20, "strangers cannot fill the store"
+    assert noted()[0] == "https://29.paper.example"
 
 
 def test_a_change_leaves_missing_fields_as_they_are(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.domain.editors import EditorError
+from service.model import clock
 from service.model.retention import GUESSES_KEPT, SESSION_IDLE, SESSION_KEPT
 from service.model.tokens import digest
 from service.runtime import Runtime
@@ -58,6 +60,17 @@ def test_a_copied_cookie_does_not_work_after_signing_out(app: Flask, editor: Fla
     assert post(editor, "/desk/sign-out", page=DESK).status_code == 303
     assert not signed_in(with_cookie(app, copied))
     assert not signed_in(editor)
+
+
+def test_an_editor_stays_signed_in_on_another_host_whose_clock_is_behind(
+    editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert signed_in(editor)
+    monkeypatch.setattr(clock, "_measured", None)
+    runtime.store.processes.set_clock()  # as every process does
+    behind = time.time() - 30
+    monkeypatch.setattr(time, "time", lambda: behind)
+    assert signed_in(editor)
 
 
 def test_signing_in_again_ends_the_session_before_in_the_same_browser(

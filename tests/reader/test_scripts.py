@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import graphlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask.testing import FlaskClient
 
 from service.model.languages import LANGUAGES
 from service.reader.scripts import BUNDLES, WEB
@@ -31,8 +33,12 @@ PARTS = [
     )
 ]
 SCRIPTS = ["/sw.js", "/optin.js", *PARTS]
-TEXTS = [f"/texts/{language}{section}.json" for language in LANGUAGES for section in ("", "/help")]
-IMPORTED = re.compile(r'(?:from |import\()"\./(\w+)\.js"')
+TEXTS = [
+    f"/texts/{language}{section}.json"
+    for language in LANGUAGES
+    for section in ("", "/faults", "/help", "/home")
+]
+IMPORTED = re.compile(r'(?:from |import\(|load\()"\./(\w+)\.js"')
 
 
 @pytest.mark.parametrize("url", [*SCRIPTS, *TEXTS])
@@ -67,15 +73,8 @@ def test_a_page_may_keep_scripts_for_five_minutes_and_use_stale_ones(get: Get, u
 
 
 def test_other_texts_and_scripts_are_not_found(get: Get) -> None:
-    for url in (
-        *(
-            "/texts/xx.json",
-            "/texts/xx/help.json",
-            "/texts/en/privacy.json",
-            "/texts/..%2Fpanel.js",
-        ),
-        *("/texts/en.js", "/dom.js", "/dialog.js"),
-    ):
+    texts = ("xx.json", "..%2Fpanel.js", "en.js", "en/privacy.json", "xx/home.json", "xx/help.json")
+    for url in (*(f"/texts/{name}" for name in texts), "/dom.js", "/dialog.js"):
         assert get(url).status_code == 404, url
 
 
@@ -153,3 +152,11 @@ def test_an_older_cached_script_finds_what_it_imports(get: Get) -> None:
     for name, names in before.items():
         text = get(f"/{name}.js").text
         assert names <= {*re.findall(r"export (?:async )?(?:function|class) (\w+)", text)}, name
+
+
+def test_a_copy_of_the_script_knows_the_services_own_address(
+    client_with: Callable[..., FlaskClient],
+) -> None:
+    text = client_with(SITE_URL="https://push.example").get("/optin.js").text
+    assert '"https://push.example"' in text
+    assert "SITE_URL" not in text

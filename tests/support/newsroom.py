@@ -68,9 +68,10 @@ class Newsroom:
         assert self.editor.sign_in().status_code == 200
 
     def stored(self) -> dict[bytes, bytes | None]:
-        """Everything in the real store except rate counters."""
+        """Everything in the real store except rate counters and the processes' signs of life."""
         redis = self.installation.runtime.store.redis
-        keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
+        passing = (b"stoppress:", b"{g}:processes")
+        keys = [key for key in redis.scan_iter() if not key.startswith(passing)]
         return {key: redis.dump(key) for key in keys}
 
     def rehearse(self) -> Rehearsal:

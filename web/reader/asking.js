@@ -65,7 +65,7 @@ function somethingIsOpen() {
   const spots = [0.5, 0.03, 0.97].flatMap((y) => [0.5, 0.1, 0.9].map((x) => [x, y]));
   return spots.some(([x, y], index) => {
     let node = document.elementFromPoint(x * innerWidth, y * innerHeight);
-    for (let stays = false; node && node !== document.body; node = node.parentElement) {
+    for (let stays = false; node && node.tagName !== "BODY"; node = node.parentElement) {
       const { position } = getComputedStyle(node);
       const called = `${node.id} ${node.className}`;
       stays ||= /fixed|sticky/.test(position);

@@ -1,7 +1,7 @@
 /* The panel as a thing on the page: a dialog or a part of the page, with its style, its buttons and
    its focus. What it says is in panel.js and preferences.js. */
 
-import { element, follow, root } from "./dom.js";
+import { element, follow, root, withSection } from "./dom.js";
 
 // The text on the main button is black or white, whichever has the greater contrast with the brand's
 // colour: `y` is that colour's relative luminance (WCAG 2.2, 1.4.3).
@@ -112,6 +112,12 @@ export function written(t, time, options = { dateStyle: "medium" }) {
   return new Date(time).toLocaleString(t.locale, { timeStyle: "short", ...options });
 }
 
+/** Return the words for a failure, by its kind; the rarer ones are in a file of their own. */
+export async function wordsFor({ kind }, t) {
+  if (t[kind]) return t[kind];
+  return (await withSection(t, "faults").catch(() => t))[kind] ?? t.refused;
+}
+
 function focused() {
   let node = document.activeElement;
   while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
@@ -158,7 +164,7 @@ export class Panel {
     follow(this.#host, this.#onChange);
     if (place) return;
     Panel.open = this;
-    document.body.append(this.#host);
+    document.querySelector("body").append(this.#host); // `body` may be an image's name
     // The attribute, not show(), which would take the focus from a reader in mid-sentence.
     this.#box.open = true;
     document.addEventListener("keydown", this.#onKey);
@@ -221,22 +227,29 @@ export class Panel {
   }
 
   /** Return the button of that name. Clicks do nothing while its handler is at work. If the handler
-      fails, the panel says why: in the words for the failure's kind, or in `failed`. */
+      fails, the panel says why, in the words for the failure's kind or in `failed`, until the next
+      click. */
   button(name, handler, failed) {
     const node = element("button", { type: "button", class: name }, this.t[name]);
     node.onclick = async () => {
       if (node.ariaDisabled === "true") return;
       node.ariaDisabled = "true";
+      this.#box.querySelector("[role=alert]")?.remove();
       try {
         await handler();
       } catch (error) {
         console.warn("Stop Press:", error.cause ?? error);
-        this.tell(failed ?? this.t[error.kind] ?? this.t.refused);
+        const words = failed ?? (await wordsFor(error, this.t));
+        this.tell(words, "alert", " ", this.again(() => node.click()));
       } finally {
         node.ariaDisabled = "false";
       }
     };
     return node;
+  }
+
+  again(run = this.refill) {
+    return this.button("again", run);
   }
 
   closing() {
@@ -252,6 +265,11 @@ export class Panel {
   /** Add `node` above the buttons. */
   add(node) {
     this.#box.querySelector(".choices").before(node);
+  }
+
+  /** Say what the reader can do while the browser asks. */
+  async hint(kind) {
+    this.tell(await wordsFor({ kind }, this.t), "status");
   }
 
   focus() {
@@ -270,7 +288,7 @@ export class Panel {
 
   /** Hide the panel, while the reader types into a field of the page, or show it again. */
   hide(hidden) {
-    this.#host.style.display = hidden ? "none" : "";
+    this.#box.hidden = hidden;
   }
 
   /** Close the panel, unless changes that are not saved would be lost. */

@@ -108,7 +108,8 @@ async function showWelcome(panel, token) {
     body: JSON.stringify({ token, event: "clicked" }),
     credentials: "omit",
   }).catch(() => ({}));
-  if (!response.ok) return panel.say("", t.yours, response.status ? t.busy : t.offline);
+  const again = () => panel.again(() => showWelcome(panel, token));
+  if (!response.ok) return panel.say("", t.yours, response.status ? t.busy : t.offline, again());
   removeFragment();
   if (!panel.reader.state().subscribed) return fill(panel); // the reader has left meanwhile
   panel.say("", t.thanks, t.promise, panel.button("more", () => fill(panel)));

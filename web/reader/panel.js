@@ -3,7 +3,7 @@
    It does nothing by itself. optin.js passes it a `reader`: what is known of this browser and what
    can be done. */
 
-import { Panel } from "./dialog.js";
+import { Panel, wordsFor } from "./dialog.js";
 import { texts } from "./dom.js";
 import { showLine } from "./question.js";
 
@@ -26,9 +26,9 @@ export async function fill(panel, facts) {
   }
   const found = facts ?? (await prepared(reader));
   const trouble = reader.whyNot() ?? found.kind;
-  if (trouble === "home") (await import("./home.js")).showHomeScreen(panel);
-  else if (trouble) panel.say("", t.noAlerts, t[trouble] ?? t.refused);
-  else await showQuestion(panel, found);
+  if (trouble === "home") return (await import("./home.js")).showHomeScreen(panel);
+  if (!trouble) return await showQuestion(panel, found);
+  panel.say("", t.noAlerts, await wordsFor({ kind: trouble }, t), panel.again());
 }
 
 function prepared(reader) {

@@ -3,7 +3,7 @@
 
    panel.js fetches this when it shows them. */
 
-import { choices, leave, promise, written } from "./dialog.js";
+import { choices, leave, promise, wordsFor, written } from "./dialog.js";
 import { element } from "./dom.js";
 import { dress, topicRows } from "./topics.js";
 
@@ -146,7 +146,7 @@ export async function showPreferences(panel) {
     // The service may not know this browser any more.
     if (error.kind === "refused") await reader.refresh().catch(console.warn);
     if (!reader.state().subscribed) return panel.refill();
-    return panel.say("", t.yours, t[error.kind], leaving(panel, ""));
+    return panel.say("", t.yours, await wordsFor(error, t), panel.again(), leaving(panel, ""));
   }
   const named = (slug) => ({ slug, name: slug });
   const lists = {

@@ -24,7 +24,7 @@ export function answers(panel, facts, chosen) {
     const topics = await chosen();
     if (!topics) return;
     const help = import("./help.js");
-    await facts.join({ topics }).catch((error) => {
+    await facts.join({ topics }, (kind) => panel.hint(kind)).catch((error) => {
       if (error.kind === "blocked") reader.later(); // so that other tabs do not ask either
       throw error;
     });

@@ -6,7 +6,7 @@
    Any other reader is first asked to subscribe, and then follows this story alone. The script
    contains its words in all languages; a publisher's own texts (`data-texts`) replace them. */
 
-import { promise } from "./dialog.js";
+import { promise, wordsFor } from "./dialog.js";
 import { element } from "./dom.js";
 import { expectAlert, fill, open } from "./panel.js";
 
@@ -53,7 +53,7 @@ async function follow(panel, story) {
     // The service may not know this browser any more.
     if (error.kind === "refused") await reader.refresh().catch(console.warn);
     if (!reader.state().subscribed) return fill(panel);
-    return panel.say("", t.follow, t[error.kind] ?? t.refused);
+    return panel.say("", t.follow, await wordsFor(error, t), panel.again(() => follow(panel, story)));
   }
   sayFollowing(panel, story);
 }
@@ -61,7 +61,8 @@ async function follow(panel, story) {
 function showQuestion(panel, facts, story) {
   const { t } = panel;
   const yes = panel.button("yes", async () => {
-    await orEnded(() => facts.join({ topics: [], followed_stories: [story] }));
+    const preferences = { topics: [], followed_stories: [story] };
+    await orEnded(() => facts.join(preferences, (kind) => panel.hint(kind)));
     sayFollowing(panel, story);
     expectAlert(panel, facts);
   });
