@@ -72,7 +72,8 @@ export function topicRows(title, topics, isTicked = () => true) {
 
 /** An alert as this page's story would be one. */
 function sample(panel, name) {
-  const headline = document.querySelector(":is(article, main) :is(h1, h2)")?.textContent;
+  // On a front page the first heading is the paper's own name.
+  const headline = document.querySelector("article :is(h1, h2, h3)")?.textContent;
   const title = element("b", { dir: "auto" }, headline ?? document.title);
   const words = element("div", {}, title, element("small", {}, element("bdi", {}, name)));
   return [
