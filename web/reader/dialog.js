@@ -100,6 +100,7 @@ button.main {
 
 const ASKED = "stop-press-asked"; // optin.js says what is in it
 const NIGHT = "03:00"; // quiet hours that contain it are “at night”
+const NOT_RUNNING = 422; // the status by which the service refuses a story that is not open
 
 /** A row of buttons, in view however long the rest of the panel is; the first stands out. */
 export function choices(...buttons) {
@@ -338,9 +339,10 @@ export async function leave(panel, name, kept) {
   const undo = panel.button("undo", async () => {
     const { topics, quiet_hours, daily_limit, allow_breaking, paused_until } = chosen;
     const { followed_stories, muted_stories } = chosen;
-    await facts.join({
-      ...{ topics, quiet_hours, daily_limit, allow_breaking, paused_until },
-      ...{ followed_stories, muted_stories },
+    const wanted = { topics, quiet_hours, daily_limit, allow_breaking, paused_until };
+    await facts.join({ ...wanted, followed_stories, muted_stories }).catch((error) => {
+      if (error.status !== NOT_RUNNING) throw error;
+      return facts.join(wanted);
     });
     await panel.refill();
   });

@@ -149,7 +149,7 @@ const reader = new Proxy(page, {
 async function askInTime() {
   const views = (recall(ASKED).views ?? 0) + 1;
   remember(ASKED, { ...recall(ASKED), views });
-  if (mayAsk()) await (await load("./asking.js")).askInTime(reader, views);
+  if (mayAsk()) await (await load("./asking.js")).askInTime(reader, await site(), views);
 }
 
 /** Ask after a click on an element that the publisher named. */
