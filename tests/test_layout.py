@@ -25,6 +25,7 @@ TABLE = {
     "service/domain": "service.model service.store argon2 redis",
     "service/domain/job_queue.py": "rq",
     "service/local": "service.config service.model service.store cryptography redis",
+    "service/local/web_worker.py": "gunicorn",
     "service/api": "service.current service.domain service.model service.runtime"
     " service.store.subscriptions flask pydantic pydantic_core redis",
     "service/api/monitoring.py": "prometheus_client",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network
 from typing import Literal
 
 from flask import Flask, Response, current_app, request
 from redis import RedisError
 
 from service.api.problems import Problem
+from service.model.addresses import network_of
 from service.model.keys import mac
 from service.model.tokens import digest
 
@@ -68,7 +68,7 @@ class Limits:
         token = bearer_token() if rate.per == "token" else None
         if token:
             return digest(token)[:32]
-        return mac(self._key, _network(request.remote_addr or "").encode()).hex()[:32]
+        return mac(self._key, network_of(request.remote_addr or "").encode()).hex()[:32]
 
 
 def check(*rates: Rate) -> None:
@@ -90,15 +90,3 @@ def _say_when_to_retry(response: Response) -> Response:
     if response.status_code == 429:
         response.headers.setdefault("Retry-After", "60")  # seconds; every rate is by the minute
     return response
-
-
-def _network(address: str) -> str:
-    """Return the network that counts as one caller: an IPv6 subscriber has at least a /64."""
-    if ":" not in address:
-        return address  # a Unix socket has none
-    try:
-        # A server that listens on IPv6 for both sees IPv4 callers so, all in one IPv6 network.
-        mapped = IPv6Address(address).ipv4_mapped
-        return str(mapped or IPv6Network(f"{address}/64", strict=False))
-    except ValueError:
-        return address
