@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 
 from redis.connection import ConnectionPool
 
+from service.model.endpoints import wildcard
 from service.model.keys import VapidKey, b64url
 from service.model.languages import language_tag
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
+from service.model.vapid_formats import read_vapid_keys
 
 _REDIS_URL = (
     "must be redis://[user:password@]host[:port][/database]; in a password, write / as %2F,"
@@ -62,10 +64,6 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
 
 
-def _vapid_keys(value: str) -> tuple[VapidKey, ...]:
-    return tuple(VapidKey.read(word) for word in _words(value))
-
-
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
         if not re.fullmatch(r"\d{1,9}", value) or not least <= int(value) <= most:
@@ -100,6 +98,11 @@ def _optional_origin(value: str) -> str:
 
 def _origins(value: str) -> tuple[str, ...]:
     return tuple(_origin(word) for word in _words(value))
+
+
+def _push_services(value: str) -> tuple[str, ...]:
+    hosts = (word if "://" in word else f"https://{word}" for word in _words(value))
+    return tuple(wildcard(host) if "*" in host else _origin(host) for host in hosts)
 
 
 def _redis_url(value: str) -> str:
@@ -218,15 +221,18 @@ class Config:
     )
     ask_seconds: int = _setting(_whole(1, 3600), "20", "and after this many seconds on that page")
     vapid_private_key: tuple[VapidKey, ...] = _setting(
-        _vapid_keys, "", "one key or several (base64url); new subscriptions use the first"
+        read_vapid_keys,
+        "",
+        "one key or several (base64url, PEM, DER or JSON); new subscriptions use the first",
     )
     vapid_subject: str = _setting(
         _subject, "", "a mailto: or https: address at which push services can reach you (RFC 8292)"
     )
     push_services: tuple[str, ...] = _setting(
-        _origins,
+        _push_services,
         "",
-        "origins of further push services to allow, such as https://127.0.0.1:8443 in a test",
+        "further push services to allow: origins such as https://up.example, or with all subdomains"
+        " https://*.up.example",
     )
     push_ca_bundle: Path | None = _setting(
         _optional_path,

@@ -25,6 +25,7 @@ from service.domain.store_errors import Loading, Unreachable, in_one_line, may_p
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
 from service.domain.topics import Topics
+from service.domain.unknown_values import UnknownValues
 from service.model.endpoints import EndpointPolicy
 from service.model.tokens import Tokens
 from service.store import COMMAND, LayoutError, Patience, Store, connect
@@ -57,6 +58,7 @@ class Runtime:
     subscriptions: Subscriptions
     alert_history: AlertHistory
     forecaster: Forecaster
+    unknown_values: UnknownValues
 
     @classmethod
     def start(
@@ -127,6 +129,7 @@ class Runtime:
             subscriptions=Subscriptions(store, tokens, reader_alerts),
             alert_history=AlertHistory(store),
             forecaster=Forecaster(store, config.defaults),
+            unknown_values=UnknownValues(store),
         )
         try:
             # The layout first: keys are read from a store that this code understands.

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from service.api import notifications, openapi, readers, topics
 from service.api.problems import Problem, respond
-from service.domain.publishing import Conflict, UnknownNotification
+from service.domain.publishing import Conflict, PlanDeleted, UnknownNotification
 from service.domain.reader_alerts import TooManyActive
 from service.domain.topics import UnknownTopic
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
@@ -27,6 +27,11 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
         " token, as `Authorization: Bearer <token>`, to prove that it is the same browser.",
     ),
     UnknownNotification: (404, "There is no such alert."),
+    PlanDeleted: (
+        410,
+        "The alert of this Idempotency-Key was deleted before it was sent. Nothing was sent now:"
+        " use another key to publish it again.",
+    ),
     UnknownTopic: (404, "This site has no topic with this slug."),
     TooManyActive: (429, "Many alerts are being sent at the moment. Try again in a minute."),
 }
@@ -43,7 +48,7 @@ def _refuse(error: Exception) -> ResponseReturnValue:
 
 
 def _conflict(error: Conflict) -> ResponseReturnValue:
-    return respond(Problem(409, str(error)))
+    return respond(Problem(409, str(error), alert=error.id))
 
 
 for _kind in _REFUSALS:

@@ -26,7 +26,7 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "maxLength": 255},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 
 _Gives = Mapping[int, type[BaseModel] | None]
@@ -73,7 +73,7 @@ def call(
         problems=frozenset(problems)
         | frozenset((400, 413, 415, 422) if takes else ())
         | frozenset((429,) if all_rates else ())
-        | frozenset((409,) if idempotent else ())
+        | frozenset((409, 410) if idempotent else ())
         | frozenset(by.problems if by else ()),
         parameters=(_KEY, *parameters) if idempotent else parameters,
     )
@@ -108,6 +108,10 @@ def call_of(view: Callable[..., Any]) -> Call | None:
 def _body(model: type[M]) -> M:
     if request.mimetype != "application/json":
         raise Problem(415, "Send the body with the header `Content-Type: application/json`.")
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        # RFC 9110, sections 12.5.3 and 15.5.16.
+        detail = "Send the body as it is: without compression and the header `Content-Encoding`."
+        raise Problem(415, detail, headers={"Accept-Encoding": "identity"})
     return parse(model, request.get_data(), runtime())
 
 

@@ -6,42 +6,86 @@ What a field means stands at `Content` in the model. A new one is added there, a
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, PlainValidator, WithJsonSchema
 
-from service.api.fields import (
-    Link,
-    Locale,
-    RequestModel,
-    ResponseModel,
-    characters,
-    line,
-    lines,
-)
+from service.api.fields import Link, Locale, RequestModel, ResponseModel, text
 from service.model.notifications import DEFAULT_TTL, MAX_TTL, MIN_TTL, Action, Content
+from service.model.texts import (
+    VISIBLE_PATTERN,
+    CheckedText,
+    is_visible,
+    one_line,
+    several_lines,
+)
 
-Title = Annotated[str, line(200), AfterValidator(characters)]
+_LONGEST_TITLE, _LONGEST_ACTION, _LONGEST_BODY = 200, 60, 1000  # characters
+
+
+def _title(most: int) -> Callable[[object], CheckedText]:
+    def read(given: object) -> CheckedText:
+        if isinstance(given, CheckedText):
+            return given
+        checked = one_line(text(given))
+        if not is_visible(checked.text):
+            raise ValueError("must have at least 1 character that readers can see")
+        return _short(checked, most)
+
+    return read
+
+
+def _body(given: object) -> CheckedText:
+    if isinstance(given, CheckedText):
+        return given
+    return _short(several_lines(text(given)), _LONGEST_BODY)
+
+
+def _short(checked: CheckedText, most: int) -> CheckedText:
+    if len(checked.text) > most:
+        raise ValueError(f"must have at most {most} characters")
+    return checked
+
+
+def _title_schema(most: int) -> WithJsonSchema:
+    return WithJsonSchema(
+        {"type": "string", "minLength": 1, "maxLength": most, "pattern": VISIBLE_PATTERN}
+    )
+
+
+def no_text() -> CheckedText:
+    """Return the text of a field that was not sent."""
+    return CheckedText("")
+
+
+# Texts that a reader sees; a caller learns from `warnings` what became of them.
+Title = Annotated[
+    CheckedText, PlainValidator(_title(_LONGEST_TITLE)), _title_schema(_LONGEST_TITLE)
+]
+ActionTitle = Annotated[
+    CheckedText, PlainValidator(_title(_LONGEST_ACTION)), _title_schema(_LONGEST_ACTION)
+]
 Body = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, max_length=1000),
-    AfterValidator(lines),
+    CheckedText,
+    PlainValidator(_body),
+    WithJsonSchema({"type": "string", "maxLength": _LONGEST_BODY}),
 ]
 
 
 class ActionRequest(RequestModel):
     """A button under an alert."""
 
-    title: Annotated[str, line(60), AfterValidator(characters)]
+    title: ActionTitle
     url: Link
 
 
 class ContentRequest(RequestModel):
     """The content of an alert as a caller sends it."""
 
-    title: Title | None = None
-    url: Link | None = None
-    body: Body = ""
+    title: Title = Field(default_factory=no_text)
+    url: Link = Field(default_factory=str)
+    body: Body = Field(default_factory=no_text)
     icon: Link | None = None
     image: Link | None = None
     actions: list[ActionRequest] = Field(default_factory=list, max_length=2)
@@ -52,11 +96,22 @@ class ContentRequest(RequestModel):
 
     def content(self, site_language: str) -> Content:
         """Return it as the model has it, with what is left out filled in."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(Content)}
-        fields["actions"] = tuple(Action(action.title, action.url) for action in self.actions)
+        fields: dict[str, Any] = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(Content)
+        }
+        fields |= {"title": self.title.text, "body": self.body.text}
+        fields["actions"] = tuple(Action(action.title.text, action.url) for action in self.actions)
         fields["ttl"] = DEFAULT_TTL[self.kind] if self.ttl is None else self.ttl
         fields["lang"] = self.lang or site_language or None
         return Content(**fields)
+
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """Return field and sentence of each thing that its writer should know."""
+        texts = {"title": self.title, "body": self.body}
+        texts |= {f"actions.{number}.title": one.title for number, one in enumerate(self.actions)}
+        for field, checked in texts.items():
+            for words in checked.warnings:
+                yield field, words
 
 
 class ActionShown(ResponseModel):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from ipaddress import ip_address
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -26,13 +26,16 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from service.api.json_bodies import check_json
 from service.api.problems import FieldError, Problem
-from service.model import times
+from service.model.endpoints import EndpointError
+from service.model.graphemes import cut
 from service.model.languages import language_tag
 from service.runtime import Runtime
 
 M = TypeVar("M", bound=BaseModel)
 
+_LONGEST_NAME = 100  # characters of a field's name in an error
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 # Our words for pydantic's kinds of error; any other kind keeps pydantic's own.
@@ -70,15 +73,25 @@ class ResponseModel(BaseModel):
 class Invalid(Problem):
     """A request body that cannot be accepted; `errors` names each field."""
 
-    def __init__(self, errors: list[FieldError]) -> None:
+    def __init__(self, errors: list[FieldError], kind: str = "") -> None:
         field, detail = errors[0]
-        first = f"{field}: {detail}" if field else detail
         others = f" ({len(errors) - 1} more under errors.)" if len(errors) > 1 else ""
-        super().__init__(422, f"Nothing was done. {first}{others}", errors=errors)
+        # Words for a page's reader stand alone.
+        words = f"{detail} Nothing was done." if kind else f"Nothing was done. {field}: {detail}"
+        super().__init__(422, f"{words}{others}", errors=errors, kind=kind)
+
+
+class Unfit(ValueError):
+    """Fields that do not go together; `field` is named where they are not within another one."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
 
 
 def parse(model: type[M], body: bytes, runtime: Runtime) -> M:
     """Read a JSON body; `Invalid`, or a `Problem` with 400 for a body that is no JSON object."""
+    check_json(body)
     try:
         return model.model_validate_json(body, context=runtime)
     except ValidationError as error:
@@ -92,12 +105,19 @@ def refusal(error: ValidationError) -> Problem:
         return Problem(400, "The body is not JSON.")
     if rows[0]["type"] == "model_type" and not rows[0]["loc"]:
         return Problem(400, "The body must be a JSON object.")
-    return Invalid([_field_error(row) for row in rows])
+    raised = [row.get("ctx", {}).get("error") for row in rows]
+    kind = next((one.kind for one in raised if isinstance(one, EndpointError)), "")
+    return Invalid([_field_error(row) for row in rows], kind)
 
 
 def _field_error(row: ErrorDetails) -> FieldError:
-    words = _WORDS.get(row["type"], row["msg"]).format(**row.get("ctx", {}))
-    return FieldError(".".join(map(str, row["loc"])), f"{words[0].upper()}{words[1:]}.")
+    context = row.get("ctx", {})
+    words = _WORDS.get(row["type"], row["msg"]).format(**context)
+    # A name that the caller sent may be as long as the body, or empty.
+    path = [cut(str(part), _LONGEST_NAME) or '""' for part in row["loc"]]
+    if not path:
+        path = [context["error"].field]
+    return FieldError(".".join(path), f"{words[0].upper()}{words[1:]}.")
 
 
 def installation(info: ValidationInfo) -> Runtime:
@@ -117,13 +137,6 @@ def characters(text: str) -> str:
     """Reject control characters: no screen shows them, and some programs act on them."""
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
         raise ValueError("must not contain control characters")
-    return text
-
-
-def lines(text: str) -> str:
-    """Reject control characters other than line ends, and write each line end as one character."""
-    text = text.replace("\r\n", "\n")
-    characters(text.replace("\n", ""))
     return text
 
 
@@ -181,9 +194,31 @@ def _stories(slugs: list[str], info: ValidationInfo) -> list[str]:
     return slugs
 
 
-Link = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_link)]
-Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(language_tag)]
-Zone = Annotated[str, AfterValidator(times.zone)]
-Slug = Annotated[str, AfterValidator(_slug)]
-Topics = Annotated[list[str], Field(max_length=100), AfterValidator(_topics)]
-Stories = Annotated[list[str], Field(max_length=50), AfterValidator(_stories)]
+def pattern(regex: str, **more: Any) -> Any:
+    """Describe a text by a regular expression (ECMA-262); a validator beside it checks the text."""
+    return Field(json_schema_extra={"pattern": regex, **more})
+
+
+# What the validators above check, for the API's description.
+SLUG = "^[a-z0-9][a-z0-9-]{0,39}$"
+_LABEL = r"[^\s.!-,/:-@\[-^`{-\u009f\u0000-\u0020]+"
+_REST = r'[^\s"\\<>\u0000-\u001f\u007f-\u009f]*'
+_PORT = r"(?::(?:\d{0,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]))?"
+_HERE = r"localhost|127\.0\.0\.1|\[::1\]"
+_HOST = rf"\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*\.?"
+_LINK = rf"^(?:https://(?:{_HOST})|http://(?:{_HERE})){_PORT}(?:[/?#]{_REST})?$"
+
+Link = Annotated[
+    str, StringConstraints(max_length=2000), AfterValidator(_link), pattern(_LINK, format="iri")
+]
+Locale = Annotated[
+    str,
+    StringConstraints(max_length=35),
+    AfterValidator(language_tag),
+    pattern("^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$"),
+]
+Slug = Annotated[str, AfterValidator(_slug), pattern(SLUG)]
+_Known = Annotated[str, pattern(SLUG)]
+_UNIQUE = Field(json_schema_extra={"uniqueItems": True})
+Topics = Annotated[list[_Known], Field(max_length=100), AfterValidator(_topics), _UNIQUE]
+Stories = Annotated[list[_Known], Field(max_length=50), AfterValidator(_stories), _UNIQUE]

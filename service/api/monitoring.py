@@ -20,6 +20,7 @@ from service.api import responses
 from service.api.auth import tools
 from service.api.calls import call
 from service.current import runtime
+from service.domain.unknown_values import KINDS
 from service.model import clock
 from service.model.notifications import Notification, Outcome, Progress
 from service.runtime import Runtime
@@ -99,6 +100,13 @@ class Figures(Collector):
             "subscriptions_unconfirmed",
             "Browsers that get no alerts until they confirm by the welcome (WELCOME).",
             subscriptions.count("unconfirmed"),
+        )
+        yield _labelled(
+            "unknown_values",
+            "How often in about 30 days a reader's browser named what is unknown here, by kind:"
+            " push-services (the reader was refused), locales, time-zones.",
+            ("kind",),
+            {(kind,): sum(self._runtime.unknown_values.counts(kind).values()) for kind in KINDS},
         )
         yield _labelled(
             "vapid_key_subscriptions",

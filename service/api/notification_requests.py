@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.config import JsonDict
 
 from service.api.content import Body, ContentRequest, Title
-from service.api.fields import Invalid, Link, Locale, RequestModel, Slug, Topics, refusal
+from service.api.fields import (
+    Invalid,
+    Link,
+    Locale,
+    RequestModel,
+    Slug,
+    Topics,
+    Unfit,
+    pattern,
+    refusal,
+)
 from service.api.problems import FieldError
 from service.model import clock, times
 from service.model.notifications import (
@@ -23,7 +43,7 @@ from service.model.notifications import (
     State,
 )
 from service.model.payload import Payload
-from service.model.subscriptions import SubscriptionId
+from service.model.subscriptions import ID_PATTERN, SubscriptionId
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 
@@ -40,10 +60,11 @@ class CheckedAlert:
     spread_minutes: int
     send_at: SendAt | None
     draft: bool
+    warnings: tuple[tuple[str, str], ...] = ()  # field and sentence of each
 
 
 def read(fields: dict[str, object], runtime: Runtime) -> CheckedAlert:
-    """Check an alert that one of our own pages sends, by the API's rules; `Invalid`."""
+    """Check an alert by the API's rules, also one that our own pages send; `Invalid`."""
     try:
         requested = NewNotification.model_validate(fields, context=runtime)
     except ValidationError as error:
@@ -54,10 +75,22 @@ def read(fields: dict[str, object], runtime: Runtime) -> CheckedAlert:
 # Audiences --------------------------------------------------------------------------------------
 
 
+_EVERYONE: JsonDict = {
+    "required": ["everyone"],
+    "properties": {"everyone": {"const": True}, "topics": {"type": "null"}},
+}
+_FOLLOWERS: JsonDict = {
+    "required": ["topics"],
+    "properties": {"everyone": {"type": "null"}, "topics": {"type": "array"}},
+}
+
+
 class AudienceRequest(RequestModel):
     """Who gets an alert: `{"everyone": true}`, or the followers of any of `topics`."""
 
-    everyone: bool | None = None
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_EVERYONE, _FOLLOWERS]})
+
+    everyone: Annotated[bool | None, WithJsonSchema({"enum": [True, None]})] = None
     topics: Annotated[Topics, Field(min_length=1)] | None = None
     exclude: Topics = Field(default_factory=list)
     locales: list[Locale] = Field(default_factory=list, max_length=100)
@@ -66,7 +99,7 @@ class AudienceRequest(RequestModel):
     def _explicit(self) -> AudienceRequest:
         # Everyone is never implied, neither by `false` nor by an empty object.
         if (self.everyone, self.topics is None) not in ((True, True), (None, False)):
-            raise ValueError('must have either "everyone": true or "topics"')
+            raise Unfit("everyone", 'must have either "everyone": true or "topics"')
         return self
 
     def audience(self) -> Audience:
@@ -102,7 +135,12 @@ def _time(value: str) -> str:
     return value
 
 
-Time = Annotated[str, StringConstraints(max_length=100), AfterValidator(_time)]
+Time = Annotated[
+    str,
+    StringConstraints(max_length=100),
+    AfterValidator(_time),
+    pattern(times.PATTERN),
+]
 
 
 class _Alert(ContentRequest):
@@ -112,6 +150,19 @@ class _Alert(ContentRequest):
     late: Literal["draft", "send"] = "draft"
     local_time: bool = False
     draft: bool = False
+
+
+_SPREAD_TWICE = "`local_time` already spreads the alert over a day: leave out one of the two."
+
+
+def _if(field: str, value: bool | str, then: JsonDict) -> JsonDict:
+    given: JsonDict = {"properties": {field: {"const": value}}, "required": [field]}
+    return {"if": given, "then": then}
+
+
+_TIME_GIVEN: JsonDict = {"required": ["send_at"], "properties": {"send_at": {"type": "string"}}}
+_NO_TIME: JsonDict = {"properties": {"send_at": {"type": "null"}}}
+_NO_SPREAD: JsonDict = {"properties": {"spread_minutes": {"type": "null"}}}
 
 
 class NewNotification(_Alert):
@@ -127,6 +178,17 @@ class NewNotification(_Alert):
     has neither offset nor zone. A `draft` waits until an editor or a tool sends it.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                _if("late", "send", _TIME_GIVEN),
+                _if("local_time", True, _TIME_GIVEN),
+                _if("local_time", True, _NO_SPREAD),
+                _if("draft", True, _NO_TIME),
+            ]
+        }
+    )
+
     title: Title
     url: Link
     audience: AudienceRequest
@@ -137,8 +199,7 @@ class NewNotification(_Alert):
         spread, send_at = self.spread_minutes or 0, self._send_at()
         check_size(content, self.story or "", runtime)
         if spread and self.local_time:
-            detail = "`local_time` already spreads the alert over a day: leave out one of the two."
-            raise Invalid([FieldError("spread_minutes", detail)])
+            raise Invalid([FieldError("spread_minutes", _SPREAD_TWICE)])
         if spread * 60 + MIN_TTL > content.ttl:
             detail = (
                 "The alert would expire (`ttl`) before the last reader gets it: spread it over"
@@ -146,7 +207,8 @@ class NewNotification(_Alert):
             )
             raise Invalid([FieldError("spread_minutes", detail)])
         audience = replace(self.audience.audience(), story=self.story or "")
-        return CheckedAlert(content, audience, spread, send_at, self.draft)
+        warnings = tuple(self.warnings())
+        return CheckedAlert(content, audience, spread, send_at, self.draft, warnings)
 
     def _send_at(self) -> SendAt | None:
         if self.send_at is None:
@@ -184,25 +246,72 @@ class ChangedNotification(_Alert):
     With a `send_at` a draft is scheduled; with null for it a scheduled alert is a draft again.
     """
 
-    audience: AudienceRequest | None = None
+    audience: AudienceRequest = Field(default_factory=AudienceRequest.model_construct)
 
     def accepted(self, before: Notification, runtime: Runtime) -> CheckedAlert:
-        """Return the alert as it will be; `Invalid` where it cannot be sent like that."""
-        given = self.model_dump(exclude_unset=True)
+        """Return the alert as it will be; `Invalid` where it cannot be sent like that.
+
+        What was not sent is not complained of: its time may have come, or a topic may be gone.
+        """
+        given = {name: getattr(self, name) for name in self.model_fields_set}
         fields = _request_for(before) | given
         if "draft" not in given and "send_at" in given:
             fields["draft"] = given["send_at"] is None
-        if fields["draft"] and not given.get("send_at"):
-            fields["send_at"], fields["late"] = None, given.get("late", "draft")
-            fields["local_time"] = given.get("local_time", False)
+        kept = before.send_at if before.state is State.SCHEDULED else None
+        if fields["draft"] or "send_at" in given:
+            kept = None
+        if kept is not None:
+            kept = self._kept(kept, fields)
+            # It is checked as a draft, because its time may have come.
+            fields |= {"draft": True, "send_at": None, "late": "draft", "local_time": False}
+        elif fields["draft"] and not given.get("send_at"):
+            fields |= {"send_at": None, "late": "draft", "local_time": False} | given
         default = DEFAULT_TTL[before.content.kind]
         if "kind" in given and "ttl" not in given and before.content.ttl == default:
             fields["ttl"] = None
-        checked = read(fields, runtime)
+        if "audience" not in given:
+            fields["audience"] = {"everyone": True}
+        try:
+            checked = read(fields, runtime)
+        except Invalid as invalid:
+            raise _about(invalid, given) from None
+        if "audience" not in given:
+            audience = replace(before.audience, story=checked.audience.story)
+            checked = replace(checked, audience=audience)
+        if kept is not None:
+            checked = replace(checked, send_at=kept, draft=False)
         if checked.send_at is None and not checked.draft:
             detail = "Must be true without `send_at`. To send the alert now, call POST …/send."
             raise Invalid([FieldError("draft", detail)])
-        return checked
+        return replace(checked, warnings=tuple(self.warnings()))
+
+    def _kept(self, at: SendAt, fields: dict[str, object]) -> SendAt:
+        """Return the time that an alert keeps; `Invalid` for what does not go with it."""
+        if fields["local_time"] is not bool(at.wall):
+            raise Invalid([FieldError("local_time", "Send it together with `send_at`.")])
+        if at.wall and fields["spread_minutes"]:
+            raise Invalid([FieldError("spread_minutes", _SPREAD_TWICE)])
+        return replace(at, however_late=fields["late"] == "send")
+
+
+# By the field that an error names, others that it is about.
+_GO_TOGETHER = {
+    "spread_minutes": ("ttl", "kind"),
+    "body": ("title", "url", "icon", "image", "actions", "story"),
+}
+
+
+def _about(invalid: Invalid, given: Collection[str]) -> Invalid:
+    """Name a field that was sent, where fields do not go together."""
+    others = {
+        "spread_minutes": ("ttl", "kind"),
+        "body": ("title", "url", "icon", "image", "actions"),
+    }
+    errors = []
+    for field, detail in invalid.errors:
+        sent = (other for other in others.get(field, ()) if other in given)
+        errors.append(FieldError(field if field in given else next(sent, field), detail))
+    return Invalid(errors)
 
 
 def _request_for(planned: Notification) -> dict[str, object]:
@@ -220,6 +329,14 @@ def _request_for(planned: Notification) -> dict[str, object]:
     }
 
 
+class NewTexts(TypedDict):
+    """The new texts of an alert; None for those that stay as they are."""
+
+    title: str | None
+    body: str | None
+    url: str | None
+
+
 class Correction(RequestModel):
     """A new text for an alert; a missing field stays as it is.
 
@@ -227,15 +344,34 @@ class Correction(RequestModel):
     one there, or they are left alone.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("title", "body", "url")
+            ]
+        }
+    )
+
     title: Title | None = None
     body: Body | None = None
     url: Link | None = None
     reached: Literal["replace", "leave"] = "replace"
 
+    def texts(self) -> NewTexts:
+        """Return the new texts."""
+        title, body = (given and given.text for given in (self.title, self.body))
+        return NewTexts(title=title, body=body, url=self.url)
+
+    def warnings(self) -> tuple[tuple[str, str], ...]:
+        """Return field and sentence of each thing that its writer should know."""
+        given = {"title": self.title, "body": self.body}
+        return tuple((name, words) for name, one in given.items() if one for words in one.warnings)
+
     def check(self, root: Notification, runtime: Runtime) -> None:
         """Raise `Invalid` if it changes nothing, or makes the alert too long to be pushed."""
-        before, given = root.text, {"title": self.title, "body": self.body, "url": self.url}
-        changes = {name: text for name, text in given.items() if text is not None}
+        before = root.text
+        changes = {name: text for name, text in self.texts().items() if text is not None}
         if all(getattr(before, name) == text for name, text in changes.items()):
             detail = "Nothing would change. Send a new title, body or url."
             raise Invalid([FieldError("title", detail)])
@@ -245,7 +381,7 @@ class Correction(RequestModel):
 class TestTo(RequestModel):
     """The browser that a test of an alert is sent to."""
 
-    subscription_id: str
+    subscription_id: Annotated[str, pattern(ID_PATTERN)]
 
     def subscription(self, runtime: Runtime) -> SubscriptionId:
         """Return the subscription's id; `Invalid` if there is no such subscription."""

@@ -29,6 +29,7 @@ from service.api.responses import (
     Skipped,
     StateShown,
     TextShown,
+    WarningShown,
 )
 from service.current import runtime
 from service.domain import publishing
@@ -48,7 +49,12 @@ _LIMIT = {
     "required": False,
     "schema": {"type": "integer", "minimum": 1, "maximum": _LONGEST_PAGE},
 }
-_CURSOR = {"name": "cursor", "in": "query", "required": False, "schema": {"type": "string"}}
+_CURSOR = {
+    "name": "cursor",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 1, "maximum": _NO_ID},
+}
 
 bp = Blueprint("notifications", __name__, url_prefix="/notifications")
 
@@ -82,6 +88,7 @@ def publish(requested: NewNotification) -> _Accepted:
             send_at=checked.send_at,
             draft=checked.draft,
             idempotency=_idempotency(),
+            warnings=checked.warnings,
         )
     )
 
@@ -99,13 +106,12 @@ def correct(requested: Correction, id: int) -> _Accepted:
     return _accepted(
         runtime().publishing.correct(
             id,
-            title=requested.title,
-            body=requested.body,
-            url=requested.url,
+            **requested.texts(),
             replace=requested.reached == "replace",
             by=calling_tool().name,
             idempotency=_idempotency(),
             check=lambda root: requested.check(root, runtime()),
+            warnings=requested.warnings(),
         )
     )
 
@@ -143,9 +149,16 @@ def _idempotency() -> Idempotency | None:
 
 def _accepted(accepted: publishing.Published) -> _Accepted:
     response = Published(
-        id=str(accepted.id), status=accepted.state.value, recipients=accepted.recipients
+        id=str(accepted.id),
+        status=accepted.state.value,
+        recipients=accepted.recipients,
+        warnings=_warnings(accepted.warnings),
     )
     return response, {"Location": url_for("api.notifications.show", id=accepted.id)}
+
+
+def _warnings(warnings: tuple[tuple[str, str], ...]) -> list[WarningShown]:
+    return [WarningShown(field=field, detail=detail) for field, detail in warnings]
 
 
 # Looking at alerts ------------------------------------------------------------------------------
@@ -179,7 +192,7 @@ def show(id: int) -> NotificationShown:
 def _query_number(name: str, default: int, *, most: int) -> int:
     """Return a whole number from the query; `Invalid` unless it is from 1 to `most`."""
     text = request.args.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,16}", text) or not 1 <= int(text) <= most:
+    if not re.fullmatch(r"[1-9][0-9]{0,15}", text) or not 1 <= int(text) <= most:
         raise Invalid([FieldError(name, f"Must be a whole number from 1 to {most}.")])
     return int(text)
 
@@ -251,7 +264,9 @@ def change(requested: ChangedNotification, id: int) -> NotificationShown:
         send_at=checked.send_at,
         draft=checked.draft,
     )
-    return _shown(runtime().publishing.get(published.id))
+    shown = _shown(runtime().publishing.get(published.id))
+    shown.warnings = _warnings(checked.warnings)
+    return shown
 
 
 @bp.delete("/<int:id>")

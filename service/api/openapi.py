@@ -11,25 +11,33 @@ from pydantic.json_schema import models_json_schema
 
 from service.api.auth import EACH_TOOL
 from service.api.calls import Call, call, call_of
+from service.api.fields import SLUG
 from service.api.problems import ProblemShown
 from service.api.responses import Description, Metrics
+from service.model.subscriptions import ID_PATTERN
 
 bp = Blueprint("openapi", __name__)
 
 _MEDIA_TYPES = {ProblemShown: "application/problem+json", Metrics: "text/plain"}
+_VARIABLE = re.compile(r"<(?:(\w+):)?(\w+)>")  # of a path: converter and name
+_IN_PATH = {
+    ("int", "id"): {"type": "integer", "minimum": 0},
+    ("", "id"): {"type": "string", "pattern": ID_PATTERN},
+    ("", "slug"): {"type": "string", "pattern": SLUG},
+}
 _MEANINGS = {
     200: "Done",
     201: "Created",
     202: "Accepted",
     204: "Done",
-    400: "The body is not JSON",
+    400: "The body is not JSON, or has a field twice; or a header is wrong",
     401: "No token, or an unknown one",
     403: "The token lacks the scope",
     404: "There is no such thing",
     409: "It conflicts with what is stored; nothing was changed",
-    410: "This reader has unsubscribed",
+    410: "This reader has unsubscribed; or the alert of this `Idempotency-Key` was deleted",
     413: "The body is too large",
-    415: "The body is not of JSON's type",
+    415: "The body is not of JSON's type, or is compressed",
     422: "A field cannot be accepted; `errors` says which",
     429: "Too many requests; `Retry-After` says how long to wait",
     500: "Something went wrong here",
@@ -52,12 +60,12 @@ def document(app: Flask) -> dict[str, Any]:
         view = app.view_functions[rule.endpoint]
         if (one := call_of(view)) is not None:
             models.update(model for model in (one.takes, *one.gives.values()) if model)
-            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            path = _VARIABLE.sub(r"{\2}", rule.rule)
             (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
             paths.setdefault(path, {})[method.lower()] = {
                 "operationId": view.__name__,
                 "summary": (view.__doc__ or "").rstrip("."),
-                **_operation(one, sorted(rule.arguments)),
+                **_operation(one, _VARIABLE.findall(rule.rule)),
             }
     _, schemas = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
@@ -85,10 +93,10 @@ def document(app: Flask) -> dict[str, Any]:
     }
 
 
-def _operation(one: Call, arguments: list[str]) -> dict[str, Any]:
+def _operation(one: Call, variables: list[tuple[str, str]]) -> dict[str, Any]:
     in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in arguments
+        {"name": name, "in": "path", "required": True, "schema": _IN_PATH[converter, name]}
+        for converter, name in variables
     ]
     given: dict[int, type[BaseModel] | None] = {
         **one.gives,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from flask import Flask, current_app, request
 from gunicorn.http.errors import ParseException
@@ -41,12 +41,17 @@ class FieldErrorShown(BaseModel):
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
-    field: str
+    field: Annotated[str, Field(min_length=1)]
     detail: str
 
 
 class ProblemShown(BaseModel):
-    """An error (RFC 9457)."""
+    """An error (RFC 9457).
+
+    `type` is `about:blank`, or one of `urn:stop-press:unknown-push-service` and
+    `urn:stop-press:ended-subscription`, for which a page has words of its own. `alert` is the alert
+    that a conflict is about.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,6 +60,7 @@ class ProblemShown(BaseModel):
     status: int
     detail: str
     errors: list[FieldErrorShown] = Field(default=[])
+    alert: str = Field(default="")
 
 
 class Problem(HTTPException):
@@ -67,9 +73,13 @@ class Problem(HTTPException):
         *,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        kind: str = "",
+        alert: int | None = None,
     ) -> None:
         super().__init__(description=detail)
         self.code = status
+        self.kind = kind
+        self.alert = alert
         self.errors = list(errors[:_MOST_ERRORS])
         self.headers = headers or {}
 
@@ -99,14 +109,17 @@ def respond(error: HTTPException) -> SansIOResponse | HTTPException:
     if isinstance(response, Response) and response.mimetype != CONTENT_TYPE:
         status = response.status_code
         detail = error.description if isinstance(error, Problem) else _DETAILS.get(status)
+        kind = error.kind if isinstance(error, Problem) else ""
         document = ProblemShown(
-            type="about:blank",
+            type=f"urn:stop-press:{kind}" if kind else "about:blank",
             title=response.status.partition(" ")[2].capitalize(),
             status=status,
             detail=detail or error.description or error.name,
         )
         if isinstance(error, Problem) and error.errors:
             document.errors = [FieldErrorShown.model_validate(row) for row in error.errors]
+        if isinstance(error, Problem) and error.alert is not None:
+            document.alert = str(error.alert)
         response.data = document.model_dump_json(exclude_unset=True)
         response.content_type = CONTENT_TYPE
     return response

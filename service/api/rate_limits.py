@@ -71,10 +71,15 @@ class Limits:
         return mac(self._key, network_of(request.remote_addr or "").encode()).hex()[:32]
 
 
+def fits(rate: Rate) -> bool:
+    """Count the current request; whether it is within the rate."""
+    limits: Limits = current_app.extensions["stoppress.limits"]
+    return limits.fits(rate)
+
+
 def check(*rates: Rate) -> None:
     """Count the current request; `Problem` 429 if it exceeds one of the rates."""
-    limits: Limits = current_app.extensions["stoppress.limits"]
-    if not all(limits.fits(rate) for rate in rates):
+    if not all(map(fits, rates)):
         raise Problem(429, "Too many requests. Try again in a minute.")
 
 

@@ -5,9 +5,10 @@ Only the browser's own `PushSubscription` may have further members, because brow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
+from flask import current_app
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,29 +20,65 @@ from pydantic import (
     model_validator,
 )
 
-from service.api.fields import Locale, RequestModel, Stories, Topics, Zone, installation, text
+from service.api import rate_limits
+from service.api.fields import (
+    RequestModel,
+    Stories,
+    Topics,
+    Unfit,
+    installation,
+    pattern,
+    text,
+)
+from service.api.rate_limits import per_address
+from service.domain.unknown_values import LOCALES, PUSH_SERVICES, TIME_ZONES
 from service.model import clock, times
-from service.model.endpoints import Endpoint
-from service.model.keys import from_b64url, on_p256
+from service.model.endpoints import Endpoint, UnknownPushService
+from service.model.keys import any_base64, b64url, on_p256
+from service.model.languages import browser_language
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
 from service.model.subscriptions import Subscription, SubscriptionRequest
 
 LONGEST_PAUSE = 366 * 86_400  # seconds
 
+# As base64, or as its bytes: in a list, or by index in an object.
+_Key = str | list[int] | dict[str, Any]
+
 
 # A browser's subscription -----------------------------------------------------------------------
 
 
+# Several a minute of one caller, so that nobody can count up values that readers never name.
+_COUNTED = per_address(5, "unknown values")
+
+
+def _unknown(kind: str, value: object, info: ValidationInfo) -> None:
+    """Count for the operators what a browser named and we do not know."""
+    if rate_limits.fits(_COUNTED) and (new := installation(info).unknown_values.note(kind, value)):
+        current_app.logger.warning("unknown %s, named by a reader's browser: %s", kind, new)
+
+
 def _endpoint(value: object, info: ValidationInfo) -> Endpoint:
-    return installation(info).endpoints.parse(text(value))
+    try:
+        return installation(info).endpoints.parse(text(value))
+    except UnknownPushService as error:
+        _unknown(PUSH_SERVICES, error.host, info)
+        raise
 
 
 def _bytes(value: object) -> bytes:
-    """Decode a browser's key: base64url, with its padding or without."""
+    """Return a browser's key: base64 in any spelling, or the bytes as numbers.
+
+    `JSON.stringify` writes an `Uint8Array` as an object with its indexes, a `Buffer` with `data`.
+    """
+    if isinstance(value, dict):
+        value = value.get("data", [value.get(str(index)) for index in range(len(value))])
     try:
-        return from_b64url(text(value).rstrip("="))
-    except ValueError:
-        raise ValueError("must be base64url") from None
+        if isinstance(value, list) and value:
+            return bytes(value)
+        return any_base64(text(value))
+    except (ValueError, TypeError):
+        raise ValueError("must be base64") from None
 
 
 def _p256dh(value: object) -> bytes:
@@ -61,30 +98,65 @@ def _auth(value: object) -> bytes:
     return secret
 
 
-def _vapid_key(value: str, info: ValidationInfo) -> str:
-    public = value.rstrip("=")
+def _vapid_key(value: object, info: ValidationInfo) -> str | None:
+    """Return the key with which a browser subscribed; None if it does not say."""
+    if value is None:
+        return None
+    public = b64url(_bytes(value))
     if not installation(info).keys.accepts(public):
         raise ValueError("is not a key of this site: subscribe with the key from /api/v1/site")
     return public
 
 
+def _locale(value: object, info: ValidationInfo) -> str | None:
+    return _said_by_browser(LOCALES, browser_language, value, info)
+
+
+def _zone(value: object, info: ValidationInfo) -> str | None:
+    return _said_by_browser(TIME_ZONES, times.browser_zone, value, info)
+
+
+def _said_by_browser(
+    kind: str, read: Callable[[str], str], value: object, info: ValidationInfo
+) -> str | None:
+    """Read what a browser says by itself. What is unknown is dropped: no reader typed it."""
+    if isinstance(value, list) and value:
+        value = value[0]  # `navigator.languages`
+    if value is None:
+        return None
+    known = read(value) if isinstance(value, str) else ""
+    if not known:
+        _unknown(kind, value, info)
+    return known or None
+
+
 class PushKeys(BaseModel):
     """The browser's half of the encryption (Push API section 8.1)."""
 
-    p256dh: Annotated[bytes, PlainValidator(_p256dh, json_schema_input_type=str)]
-    auth: Annotated[bytes, PlainValidator(_auth, json_schema_input_type=str)]
+    p256dh: Annotated[bytes, PlainValidator(_p256dh, json_schema_input_type=_Key)]
+    auth: Annotated[bytes, PlainValidator(_auth, json_schema_input_type=_Key)]
 
 
 class PushSubscription(BaseModel):
-    """What `PushSubscription.toJSON()` returns."""
+    """What `PushSubscription.toJSON()` returns; the keys may stand beside the endpoint."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     endpoint: Annotated[Endpoint, PlainValidator(_endpoint, json_schema_input_type=str)]
     keys: PushKeys
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_beside(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "keys" not in given and {"p256dh", "auth"} & given.keys():
+            return {**given, "keys": given}
+        return given
+
 
 # Preferences ------------------------------------------------------------------------------------
+
+
+_QUARTER = pattern("^([01][0-9]|2[0-3]):(00|15|30|45)$")
 
 
 def _quarter(value: str) -> str:
@@ -108,8 +180,8 @@ def _pause(value: str) -> str:
 class QuietHours(RequestModel):
     """When a reader wants no alerts, by the reader's own clock, in quarter hours."""
 
-    start: Annotated[str, AfterValidator(_quarter), Field(alias="from")]
-    end: Annotated[str, AfterValidator(_quarter), Field(alias="to")]
+    start: Annotated[str, AfterValidator(_quarter), _QUARTER, Field(alias="from")]
+    end: Annotated[str, AfterValidator(_quarter), _QUARTER, Field(alias="to")]
 
     @model_validator(mode="after")
     def _not_empty(self) -> QuietHours:
@@ -130,14 +202,20 @@ class _Preferences(RequestModel):
     """
 
     topics: Topics | None = None
-    locale: Locale | None = None
-    timezone: Zone | None = None
-    vapid_public_key: Annotated[str, AfterValidator(_vapid_key)] | None = None
+    # What a browser says by itself.
+    locale: Annotated[str | None, PlainValidator(_locale, json_schema_input_type=Any)] = None
+    timezone: Annotated[str | None, PlainValidator(_zone, json_schema_input_type=Any)] = None
+    vapid_public_key: Annotated[
+        str | None, PlainValidator(_vapid_key, json_schema_input_type=_Key | None)
+    ] = None
     quiet_hours: QuietHours | None = None
     daily_limit: Annotated[int, Field(ge=1, le=MOST_A_DAY)] | None = None
     allow_breaking: bool | None = None
     paused_until: (
-        Annotated[str, StringConstraints(max_length=100), AfterValidator(_pause)] | None
+        Annotated[
+            str, StringConstraints(max_length=100), AfterValidator(_pause), pattern(times.PATTERN)
+        ]
+        | None
     ) = None
     receipts: bool | None = None
     muted_stories: Stories | None = None
@@ -225,6 +303,29 @@ class Receipt(RequestModel):
 class NewReceipts(RequestModel):
     """What a browser reports: of one alert, or of several together."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {
+                    "required": ["token", "event"],
+                    "properties": {
+                        "token": {"type": "string"},
+                        "event": {"type": "string"},
+                        "receipts": {"type": "null"},
+                    },
+                },
+                {
+                    "required": ["receipts"],
+                    "properties": {
+                        "token": {"type": "null"},
+                        "event": {"type": "null"},
+                        "receipts": {"type": "array"},
+                    },
+                },
+            ]
+        }
+    )
+
     token: _ReceiptToken | None = None
     event: _Event | None = None
     receipts: Annotated[list[Receipt], Field(min_length=1, max_length=50)] | None = None
@@ -233,7 +334,7 @@ class NewReceipts(RequestModel):
     def _one_or_several(self) -> NewReceipts:
         given = (self.token is not None, self.event is not None, self.receipts is not None)
         if given not in ((True, True, False), (False, False, True)):
-            raise ValueError('must have either "token" and "event", or "receipts"')
+            raise Unfit("token", 'must have either "token" and "event", or "receipts"')
         return self
 
     def all(self) -> list[Receipt]:

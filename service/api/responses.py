@@ -157,12 +157,24 @@ class Export(Preferences):
 Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled", "expired"]
 
 
+class WarningShown(ResponseModel):
+    """What the writer of an alert should know of a text that was accepted."""
+
+    field: str
+    detail: str
+
+
 class Published(ResponseModel):
-    """An alert that was accepted; `recipients` is how many browsers matched at that moment."""
+    """An alert that was accepted; `recipients` is how many browsers matched at that moment.
+
+    `warnings` say where readers will not see a text as it was sent, or see what was not meant for
+    them.
+    """
 
     id: str
     status: Status
     recipients: int
+    warnings: list[WarningShown]
 
 
 class Outcomes(ResponseModel):
@@ -290,7 +302,7 @@ class NotificationShown(ContentShown):
     """An alert, and how far it has come.
 
     `missed` marks a draft that could not be sent within 15 minutes of its `send_at`. `text_now` is
-    what recipients get who have not been reached yet.
+    what recipients get who have not been reached yet. The response to a change has `warnings`.
     """
 
     id: str
@@ -309,6 +321,7 @@ class NotificationShown(ContentShown):
     created_at: str
     created_by: str
     progress: ProgressShown
+    warnings: list[WarningShown] = Field(default=[])
 
 
 class NotificationList(ResponseModel):

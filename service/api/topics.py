@@ -10,7 +10,7 @@ from pydantic import AfterValidator, StringConstraints
 from service.api import responses
 from service.api.auth import tools
 from service.api.calls import call
-from service.api.fields import RequestModel, Slug, characters, line
+from service.api.fields import RequestModel, Slug, characters, line, pattern
 from service.api.notification_requests import AudienceCounted
 from service.api.problems import Problem
 from service.api.responses import TopicShown
@@ -21,11 +21,14 @@ from service.model.times import iso
 
 bp = Blueprint("topics", __name__)
 
-_Name = Annotated[str, line(60), AfterValidator(characters)]
+_PLAIN = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"  # what `characters` lets pass
+
+_Name = Annotated[str, line(60), AfterValidator(characters), pattern(rf"^{_PLAIN}\S{_PLAIN}$")]
 _Description = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=200),
     AfterValidator(characters),
+    pattern(f"^{_PLAIN}$"),
 ]
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.cli.main import open_runtime
+from service.domain.unknown_values import KINDS
 from service.model import clock
 from service.model.spans import span
 from service.runtime import Runtime
@@ -50,6 +51,23 @@ def _rest(rest: Rest, now: float) -> str:
     why = "rejecting our signature" if rest.why == "credentials" else f"failing ({rest.why})"
     when = f"next attempt in {span(rest.until - now)}" if rest.until > now else "trying again now"
     return f"{why}; {when}"
+
+
+@services.command()
+def unknown() -> None:
+    """List what readers' browsers named and we do not know, above all push services."""
+    values = open_runtime().unknown_values
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("unknown")
+    table.add_column("named by a browser", overflow="fold")
+    table.add_column("times", justify="right")
+    for kind in KINDS:
+        for value, times in values.counts(kind).items():
+            table.add_row(kind, value, f"{times:,}")
+    if table.row_count:
+        Console(highlight=False).print(table)
+    else:
+        click.echo("Nothing in the last 30 days.")
 
 
 @services.command()

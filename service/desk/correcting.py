@@ -44,9 +44,7 @@ def correct(id: int) -> ResponseReturnValue:
         requested = fields.parse(notification_requests.Correction, body, runtime())
         published = runtime().publishing.correct(
             root.id,
-            title=requested.title,
-            body=requested.body,
-            url=requested.url,
+            **requested.texts(),
             replace=requested.reached == "replace",
             by=signed_in().email,
             idempotency=key,

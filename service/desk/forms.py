@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from flask import abort, request
 
 from service.api.fields import Invalid
 from service.model import clock, times
+from service.model.clocks import zone_of
 from service.model.notifications import ROUND_THE_WORLD, Content, Notification, SendAt, State
 
 # The choices of how long to spread an alert: what the form sends, and the minutes.
@@ -24,6 +24,9 @@ _EMPTY = {
     "audience": "Choose at least one topic, or everyone.",
 }
 
+_NO_ZONE = (
+    "Your browser’s time zone is not known here, so that the time is in UTC now. Check it, please."
+)
 _SPREAD_TWICE = "Each reader’s own time zone already spreads the alert. Choose “Do not spread”."
 _SPREAD_TOO_LONG = "The alert would run out of time before the last reader gets it. Spread it less."
 
@@ -56,7 +59,7 @@ class Form:
     when: str = "now"  # or "at", or "draft"
     at: str = ""  # a wall-clock time in `zone`
     local: str = ""  # "yes": `at` is meant in each reader's own time zone
-    zone: str = "UTC"
+    zone: str = "UTC"  # empty: the browser named one that is not known here
     changes: str = ""  # of a planned alert: which version of it was opened
 
     @classmethod
@@ -96,7 +99,7 @@ class Form:
             when=form.get("when", "now"),
             at=form.get("at", ""),
             local=form.get("local", ""),
-            zone=form.get("zone") or "UTC",
+            zone=times.browser_zone(form.get("zone", "UTC") or "UTC"),
             changes=form.get("changes", ""),
         )
 
@@ -134,7 +137,9 @@ class Form:
 
     @property
     def _send_at(self) -> str:
-        return self.at if self.local else f"{self.at}[{self.zone}]"
+        if self.local:
+            return self.at
+        return self.at + (self.zone if self.zone[:1] in ("+", "-") else f"[{self.zone}]")
 
     def _is_at(self, send_at: SendAt) -> bool:
         known = self._moment is not None and bool(self.local) == bool(send_at.wall)
@@ -174,6 +179,8 @@ class Form:
 
     def _complaint_of_time(self) -> str:
         moment = self._moment
+        if not (self.zone or self.local):
+            return _NO_ZONE
         if moment is None:
             return "Choose a day and a time."
         if moment + (ROUND_THE_WORLD if self.local else 0) <= clock.time():
@@ -209,7 +216,7 @@ def _wall(send_at: SendAt, zone: str) -> str:
     """Return the wall-clock time as `<input type="datetime-local">` has it."""
     if send_at.wall:
         return send_at.wall[:16]
-    return f"{datetime.fromtimestamp(send_at.at, ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
+    return f"{datetime.fromtimestamp(send_at.at, zone_of(zone)):%Y-%m-%dT%H:%M}"
 
 
 def _texts() -> dict[str, str]:

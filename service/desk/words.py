@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_datetime
@@ -16,6 +15,8 @@ from babel.numbers import format_decimal
 from service.domain.forecast import Forecast
 from service.domain.push_services import SlowService
 from service.domain.receipts import Estimate
+from service.model.clocks import zone_of
+from service.model.graphemes import cut
 from service.model.notifications import LIMIT, OVER, PAUSED, QUIET, Audience, Outcome, Topic
 from service.model.spans import span
 
@@ -187,7 +188,7 @@ def _wall(seconds: float, zone: str) -> str:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _at(seconds: float, pattern: str, zone: str = "UTC") -> str:
-    moment = datetime.fromtimestamp(seconds, ZoneInfo(zone))
+    moment = datetime.fromtimestamp(seconds, zone_of(zone))
     return format_datetime(moment, pattern, tzinfo=moment.tzinfo, locale=_ENGLISH)
 
 
@@ -207,6 +208,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "plural": plural,
     "capital": _capital,
+    "cut": cut,
     "iso": _iso,
     "utc": _utc,
     "wall": _wall,

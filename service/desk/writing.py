@@ -19,7 +19,13 @@ from service.desk.blueprint import bp
 from service.desk.correcting import correction_page
 from service.desk.forms import CorrectionForm, Form, read_nonce, spreads
 from service.desk.session import signed_in
-from service.domain.publishing import Conflict, Idempotency, KeyReused, UnknownNotification
+from service.domain.publishing import (
+    Conflict,
+    Idempotency,
+    KeyReused,
+    PlanDeleted,
+    UnknownNotification,
+)
 from service.domain.stories import RunningStory
 from service.model import clock
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, State
@@ -81,6 +87,8 @@ def send() -> ResponseReturnValue:
             )
     except KeyReused:
         return _compose(form, notice=_USED), 409
+    except PlanDeleted:
+        return _compose(form, notice=_ENDED), 409
     return redirect(url_for("desk.alert", id=published.id), 303)
 
 
@@ -244,7 +252,7 @@ def _compose(
 ) -> str:
     return render_template(
         "desk/compose.html",
-        form=form,
+        form=replace(form, zone=form.zone or "UTC"),
         nonce=nonce or secrets.token_urlsafe(16),
         before=before,
         exceptions=before and describe_audience(before.audience),

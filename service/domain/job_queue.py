@@ -23,7 +23,7 @@ def note_alive(pipe: Redis, worker: str) -> None:
 
 
 def _alive(worker: str) -> str:
-    return f"{worker}:alive"
+    return f"stoppress:alive:{worker}"
 
 
 class JobQueue:

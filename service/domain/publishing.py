@@ -41,11 +41,19 @@ class UnknownNotification(Exception):
 
 
 class Conflict(Exception):
-    """The alert's state does not allow what is asked; the message says why."""
+    """The state of an alert does not allow what is asked; the message says why."""
+
+    def __init__(self, id: int, message: str) -> None:
+        super().__init__(message)
+        self.id = id
 
 
 class KeyReused(Conflict):
     """An idempotency key that was used before with another body."""
+
+
+class PlanDeleted(Exception):
+    """The alert of this idempotency key was deleted before it was sent (decision 54)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,8 @@ class Published:
     id: int
     recipients: int  # browsers in the audience at this moment
     state: State = State.SENDING
+    # Field and sentence of each: what the publisher should know of the texts as readers see them.
+    warnings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +104,13 @@ class Publishing:
         send_at: SendAt | None = None,
         draft: bool = False,
         idempotency: Idempotency | None = None,
+        warnings: tuple[tuple[str, str], ...] = (),
     ) -> Published:
         """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
         `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
-        for. `KeyReused` for an idempotency key that came before with another body.
+        for. `KeyReused` for an idempotency key that came before with another body, `PlanDeleted`
+        for one whose alert was deleted. `warnings` belong to the response.
         """
         if (before := self.earlier_response(idempotency)) is not None:
             return before
@@ -114,20 +126,34 @@ class Publishing:
             send_at=send_at,
             reporting=reporting(recipients),
         )
-        published = Published(notification.id, recipients, notification.state)
+        published = Published(notification.id, recipients, notification.state, warnings)
         record = _record(published, idempotency)
         earlier = self._store.notifications.publish(notification, record)
         if earlier is not None and idempotency is not None:
-            return _same_response(earlier, idempotency)
+            return self._same_response(earlier, idempotency)
         self._wake(notification)
         return published
 
     def earlier_response(self, idempotency: Idempotency | None) -> Published | None:
-        """Return the response to the same request before, if there was one; `KeyReused`."""
+        """Return the response to the same request before, if there was one.
+
+        `KeyReused` if that had another body, `PlanDeleted` if its alert was deleted.
+        """
         if idempotency is None:
             return None
         before = self._store.notifications.remembered(idempotency.digest)
-        return None if before is None else _same_response(before, idempotency)
+        return None if before is None else self._same_response(before, idempotency)
+
+    def _same_response(self, before: dict[str, Any], idempotency: Idempotency) -> Published:
+        id = int(before["id"])
+        if self._store.notifications.state(id) is None:
+            raise PlanDeleted
+        if before["body"] != idempotency.body_digest:
+            raise KeyReused(
+                id, f"This Idempotency-Key was used before with another body, for alert {id}."
+            )
+        warnings = tuple((field, words) for field, words in before.get("warnings", ()))
+        return Published(id, int(before["recipients"]), State(before["state"]), warnings)
 
     def _wake(self, notification: Notification) -> None:
         if notification.state is State.SENDING:
@@ -146,7 +172,7 @@ class Publishing:
         """Return a draft or a scheduled notification; `Conflict` if it was sent."""
         found = self.get(id)
         if not found.planned:
-            raise Conflict(f"This alert is {found.state.value}; it can only be corrected now.")
+            raise Conflict(id, f"This alert is {found.state.value}; it can only be corrected now.")
         return found
 
     def change(
@@ -177,7 +203,8 @@ class Publishing:
         published = Published(after.id, recipients, after.state)
         if not self._store.notifications.change(before, after, _now()):
             self.to_change(before.id)
-            raise Conflict("Another editor has changed this alert meanwhile. Look at it again.")
+            detail = "Another editor has changed this alert meanwhile. Look at it again."
+            raise Conflict(before.id, detail)
         self._wake(after)
         return published
 
@@ -190,7 +217,8 @@ class Publishing:
         """Delete a draft or a scheduled notification; `Conflict` if it was sent."""
         if not self._store.notifications.remove(id):
             found = self.get(id)
-            raise Conflict(f"This alert is {found.state.value}; only an unsent one can be deleted.")
+            detail = f"This alert is {found.state.value}; only an unsent one can be deleted."
+            raise Conflict(id, detail)
 
     def send_due(self) -> None:
         """Send the scheduled notifications that are due, each once: what the clock does."""
@@ -295,7 +323,8 @@ class Publishing:
         if not self._store.notifications.move(id, to, possible_from=possible):
             found = self.get(id)
             already = "already " if found.over or found.state is to else ""
-            raise Conflict(f"This alert is {already}{found.state.value}; it cannot be {done}.")
+            detail = f"This alert is {already}{found.state.value}; it cannot be {done}."
+            raise Conflict(id, detail)
 
     def correct(
         self,
@@ -308,6 +337,7 @@ class Publishing:
         by: str,
         idempotency: Idempotency | None = None,
         check: Callable[[Notification], None] = lambda _root: None,
+        warnings: tuple[tuple[str, str], ...] = (),
     ) -> Published:
         """Correct the text of a notification; None leaves a part of it unchanged.
 
@@ -324,8 +354,9 @@ class Publishing:
             reached = self.reached(root)
             if root.over and not (reached or self.held(root).waiting):
                 raise Conflict(
+                    root.id,
                     "Nobody has this alert on screen: it reached nobody, or that was more than"
-                    " seven days ago. Publish a new alert instead."
+                    " seven days ago. Publish a new alert instead.",
                 )
             correction = Notification(
                 id=self._store.notifications.new_id(),
@@ -337,11 +368,13 @@ class Publishing:
                 corrects=root.id,
                 reporting=reporting(reached),
             )
-            published = Published(correction.id, reached if replace else 0, correction.state)
+            published = Published(
+                correction.id, reached if replace else 0, correction.state, warnings
+            )
             record = _record(published, idempotency)
             stored = self._store.notifications.correct(root, correction, record)
             if isinstance(stored, dict) and idempotency is not None:
-                return _same_response(stored, idempotency)
+                return self._same_response(stored, idempotency)
             if stored:
                 break
         self._wake(correction)
@@ -356,11 +389,14 @@ class Publishing:
         one = self.get(id)
         root = one if one.corrects is None else self.get(one.corrects)
         if root.planned:
-            raise Conflict(f"This alert is {root.state.value}: change it instead of correcting it.")
+            detail = f"This alert is {root.state.value}: change it instead of correcting it."
+            raise Conflict(root.id, detail)
         if root.wave:
-            raise Conflict("This is a wave of held alerts: correct the alerts themselves.")
+            detail = "This is a wave of held alerts: correct the alerts themselves."
+            raise Conflict(root.id, detail)
         if root.audience.subscription is not None:
-            raise Conflict("This was a test to one browser: there is nothing to correct.")
+            detail = "This was a test to one browser: there is nothing to correct."
+            raise Conflict(root.id, detail)
         return root
 
 
@@ -389,13 +425,6 @@ def _record(published: Published, idempotency: Idempotency | None) -> Idempotenc
         "recipients": published.recipients,
         "state": published.state.value,
         "body": idempotency.body_digest,
+        "warnings": published.warnings,
     }
     return IdempotencyRecord(idempotency.digest, response, IDEMPOTENCY_KEPT)
-
-
-def _same_response(before: dict[str, object], idempotency: Idempotency) -> Published:
-    if before["body"] != idempotency.body_digest:
-        raise KeyReused("This Idempotency-Key was used before, with another body.")
-    return Published(
-        int(str(before["id"])), int(str(before["recipients"])), State(str(before["state"]))
-    )

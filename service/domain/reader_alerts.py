@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from service.domain.publishing import Idempotency, Published, Publishing
+from service.domain.publishing import Idempotency, PlanDeleted, Published, Publishing
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content
@@ -72,7 +72,7 @@ class ReaderAlerts:
         gets it on the next visit.
         """
         unconfirmed, mode = not reader.preferences.confirmed, self._settings.mode
-        with suppress(RedisError):
+        with suppress(RedisError, PlanDeleted):
             if unconfirmed and mode != CONFIRM:
                 with suppress(NotSubscribed):
                     self._store.subscriptions.confirm(reader.id)

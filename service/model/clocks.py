@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -21,7 +21,11 @@ class QuietTimes(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def _zone(name: str) -> tzinfo:
+def zone_of(name: str) -> tzinfo:
+    """Return the zone that a browser named, as far as this machine knows it; else UTC."""
+    if name[:1] in ("+", "-"):  # an offset, as `times.browser_zone` writes it
+        hours, _, minutes = name.partition(":")
+        return timezone(timedelta(hours=int(hours), minutes=int(f"{name[0]}{minutes}")))
     try:
         return ZoneInfo(name) if name else timezone.utc
     except (ZoneInfoNotFoundError, ValueError):
@@ -43,14 +47,14 @@ def quiet_times(zone: str, quiet: Quiet, quarter: int) -> QuietTimes:
 
 
 def _quarter_there(zone: str, quarter: int) -> int:
-    there = datetime.fromtimestamp(quarter * QUARTER, _zone(zone))
+    there = datetime.fromtimestamp(quarter * QUARTER, zone_of(zone))
     return there.hour * 4 + there.minute // 15
 
 
 @lru_cache(maxsize=4096)
 def day(zone: str, quarter: int) -> int:
     """Return the date in `zone` as a number, 20260329; `quarter` is counted from 1970."""
-    there = datetime.fromtimestamp(quarter * QUARTER, _zone(zone))
+    there = datetime.fromtimestamp(quarter * QUARTER, zone_of(zone))
     return there.year * 10_000 + there.month * 100 + there.day
 
 
@@ -60,4 +64,4 @@ def moment(zone: str, wall: str) -> float:
 
     A time that does not exist moves forward; of one that comes twice the first counts (PEP 495).
     """
-    return datetime.fromisoformat(wall).replace(tzinfo=_zone(zone)).timestamp()
+    return datetime.fromisoformat(wall).replace(tzinfo=zone_of(zone)).timestamp()

@@ -8,7 +8,7 @@ and the *rest*.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -30,8 +30,34 @@ OTHER = "other"
 KNOWN_PREFIXES = ("/fcm/send/", "/wp/", "/wpush/v2/", "/wpush/v1/", "/w/?token=")
 
 
+# What browsers give while a subscription is being removed; it is never at a push service.
+_REMOVED = "permanently-removed.invalid"
+_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
+
+
 class EndpointError(ValueError):
     """An endpoint that is refused; the message says why, and repeats nothing of the endpoint."""
+
+    kind = ""  # a name for pages, where a reader has to know
+
+
+class UnknownPushService(EndpointError):
+    """An endpoint at a push service that this site does not send to; `host` may have a port."""
+
+    kind = "unknown-push-service"
+
+    def __init__(self, host: str) -> None:
+        super().__init__("your browser's push service is not known here")
+        self.host = host
+
+
+class RemovedEndpoint(EndpointError):
+    """What some browsers give for some seconds after a subscription has ended."""
+
+    kind = "ended-subscription"
+
+    def __init__(self) -> None:
+        super().__init__("your browser has just ended this subscription; subscribe once more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +66,7 @@ class Endpoint:
 
     base: str
     rest: str
+    made_up: bool = field(default=False, compare=False)  # a wildcard lets anybody name such a host
 
     @property
     def url(self) -> str:
@@ -58,6 +85,20 @@ def origin_of(base: str) -> str:
     return f"{scheme}://{rest.partition('/')[0]}"
 
 
+def wildcard(text: str) -> str:
+    """Return `https://*.up.example` in its usual form; `ValueError`.
+
+    It stands for all subdomains of a domain, however deep, and not for the domain itself.
+    """
+    domain = re.fullmatch(r"https://\*\.([^/:*]+)(:\d{1,5})?/?", text.lower())
+    if domain is None:
+        raise ValueError("a wildcard must be the first part of an https host: https://*.up.example")
+    if not _HOST.fullmatch(domain[1]) or "." not in domain[1] or re.search(r"\.\d+$", domain[1]):
+        raise ValueError("a wildcard must be within a domain of two names, as in *.up.example")
+    port = "" if domain[2] in (None, ":443") else domain[2]
+    return f"https://*.{domain[1]}{port}"
+
+
 def any_may_name(origin: str) -> bool:
     """Whether anybody can make up such an origin, because a wildcard allows it."""
     host = origin.partition("://")[2]
@@ -66,10 +107,14 @@ def any_may_name(origin: str) -> bool:
 
 
 class EndpointPolicy:
-    """The allow-list: the known push services and the origins of `PUSH_SERVICES`."""
+    """The allow-list: the known push services and those of `PUSH_SERVICES`."""
 
     def __init__(self, push_services: tuple[str, ...] = ()) -> None:
-        self.extra_origins = frozenset(push_services)
+        self.extra_origins = frozenset(one for one in push_services if "*" not in one)
+        # What may follow the subdomain: `.up.example`, or `.up.example:8443`.
+        self._extra_domains = tuple(
+            one.partition("*")[2] for one in push_services if one not in self.extra_origins
+        )
 
     @property
     def plain_origins(self) -> frozenset[str]:
@@ -92,7 +137,10 @@ class EndpointPolicy:
         if path == "/":
             raise EndpointError("names no subscription")
         prefix = next((p for p in KNOWN_PREFIXES if path.startswith(p) and path != p), "/")
-        return Endpoint(origin + prefix, path[len(prefix) :])
+        made_up = origin not in self.extra_origins and (
+            any_may_name(origin) or self._in_extra_domain(origin)
+        )
+        return Endpoint(origin + prefix, path[len(prefix) :], made_up)
 
     def _refuse(self, url: str) -> NoReturn:
         """Raise the error that says what is wrong with this endpoint."""
@@ -109,14 +157,28 @@ class EndpointPolicy:
         # only help to get past a comparison.
         if parts.scheme != "https":
             raise EndpointError("must begin with https://")
-        if port is not None:
+        host = parts.hostname or ""
+        if host == _REMOVED:
+            raise RemovedEndpoint
+        if self._known(host) and port is not None:
             raise EndpointError("must use the standard port 443")
-        raise EndpointError("is not at a push service that this site sends to")
+        raise UnknownPushService(host if port is None else f"{host}:{port}")
 
     def allows(self, origin: str) -> bool:
         """Whether messages may be sent to this origin; every send asks again."""
         scheme, _, host = origin.partition("://")
-        return origin in self.extra_origins or (scheme == "https" and self._known(host) is not None)
+        return (
+            origin in self.extra_origins
+            or (scheme == "https" and self._known(host) is not None)
+            or self._in_extra_domain(origin)
+        )
+
+    def _in_extra_domain(self, origin: str) -> bool:
+        scheme, _, host = origin.partition("://")
+        return scheme == "https" and any(
+            host.endswith(domain) and _HOST.fullmatch(host[: -len(domain)])
+            for domain in self._extra_domains
+        )
 
     def service(self, origin: str) -> str:
         """Return who runs an origin: google, mozilla, apple, microsoft or other."""
@@ -127,5 +189,5 @@ class EndpointPolicy:
     def _known(host: str) -> str | None:
         for known, service in KNOWN_HOSTS:
             if host == known or (known.startswith("*.") and host.endswith(known[1:])):
-                return service if re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", host) else None
+                return service if "." in host and _HOST.fullmatch(host) else None
         return None

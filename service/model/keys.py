@@ -30,6 +30,16 @@ def from_b64url(text: str) -> bytes:
     return data
 
 
+def any_base64(text: str) -> bytes:
+    """Decode base64 in any spelling: both alphabets, padded or not, in lines; `ValueError`.
+
+    For keys that come from other programs, whose bytes count and not their spelling.
+    """
+    compact = "".join(text.split()).rstrip("=").replace("+", "-").replace("/", "_")
+    padding = "=" * (-len(compact) % 4)
+    return base64.b64decode((compact + padding).encode(), altchars=b"-_", validate=True)
+
+
 def on_p256(point: bytes) -> bool:
     """Whether an uncompressed point of 65 bytes is on the curve, as every public key must be.
 
@@ -60,20 +70,6 @@ class VapidKey:
         """Make a new key pair from the system's randomness."""
         number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
         return cls(number.to_bytes(32, "big"))
-
-    @classmethod
-    def read(cls, text: str) -> VapidKey:
-        """Read a key as `stoppress keys` prints it: base64url of 32 bytes; `ValueError`."""
-        try:
-            key = cls(from_b64url(text.rstrip("=")))
-            if len(key.private) != 32:
-                raise ValueError
-            _ = key.public
-        except ValueError:
-            raise ValueError(
-                "each key must be base64url of 32 bytes, as `stoppress keys` prints it"
-            ) from None
-        return key
 
     @cached_property
     def signing_key(self) -> ec.EllipticCurvePrivateKey:

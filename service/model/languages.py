@@ -46,6 +46,18 @@ def language_tag(text: str) -> str:
     return "-".join(subtags)
 
 
+def browser_language(text: str) -> str:
+    """Return the language that a browser means, as far as it is a language tag; else empty.
+
+    Browsers give what their system calls its language: `en-US@posix`, `zh_CN.UTF-8`, or a whole
+    `en-US,en;q=0.5`.
+    """
+    tag = re.split(r"[,;@.\s]", text.strip()[:100])[0].replace("_", "-")
+    # The longest beginning that is a tag.
+    found = re.match(r"[A-Za-z]{2,3}(?![A-Za-z0-9])(-[A-Za-z0-9]{1,8}(?![A-Za-z0-9]))*", tag)
+    return language_tag(found[0][:35].rstrip("-")) if found else ""
+
+
 @lru_cache(maxsize=1024)
 def right_to_left(tag: str) -> bool:
     """Whether a language is written from right to left; if the tag names a script, the script."""

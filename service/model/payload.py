@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.model.graphemes import cut
 from service.model.languages import right_to_left, supported_language, texts
 from service.model.notifications import Notification
 
@@ -80,7 +81,7 @@ def combined(
     if len(alerts) == 1:
         return Payload(alerts[0], public_url)
     titles = [alert.text.title for alert in reversed(alerts)]
-    lines = [title if len(title) <= _LINE else f"{title[: _LINE - 1]}…" for title in titles]
+    lines = [cut(title, _LINE) for title in titles]
     if len(lines) > _LINES:
         lines[_LINES - 1 :] = [f"+ {len(lines) - _LINES + 1}"]
     parts = urlsplit(alerts[-1].text.url)

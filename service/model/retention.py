@@ -84,3 +84,8 @@ PACE_KEPT = DAY
 # A queued job that failed, with the error; a job contains no data of readers.
 # Why: the operator reads the error.
 FAILED_JOB_KEPT = DAY
+
+# What browsers named and we do not know: hosts of push services, languages, time zones. No more
+# than 100 of each, and nothing of who named them.
+# Why: the operator sees which push service or update is missing.
+UNKNOWN_KEPT = 30 * DAY

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from service.model.endpoints import Endpoint
 from service.model.preferences import Preferences
 
+# A public id as a regular expression of ECMA-262, for the API's description.
+ID_PATTERN = "^(0|[1-9][0-9]{0,2})-(0|[1-9][0-9]{0,9})$"
+
 
 class SubscriptionId(NamedTuple):
     """The public id of a subscription: its partition and its number there, `0-48210`."""

@@ -15,20 +15,43 @@ _TIME = re.compile(
     r"(?P<offset>[Zz]|[+-]\d\d:[0-5]\d)?(\[!?(?P<zone>[\w/+-]+)\])?",
     re.ASCII,
 )
+# The same as a regular expression of ECMA-262, for the API's description.
+PATTERN = f"^{re.sub(r'[?]P<[a-z]+>', '', _TIME.pattern)}$"
 _NO_SUCH_TIME = "is a day or a time that does not exist"
 _FIRST_CLOCK = 14 * 3600  # seconds by which the first clock on Earth is ahead of UTC
 
 
+# What a browser calls its zone where it knows no name: `+05:30`, in some `GMT+5:30`.
+_OFFSET_ZONE = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(00|15|30|45))?", re.ASCII | re.I)
+_FARTHEST_OFFSETS = -12 * 60, 14 * 60  # minutes
+
+
 @cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+def _zones() -> dict[str, str]:
+    """Return every zone's name by itself in lower case."""
+    # Two names say nothing of where a clock is, though hosts have files for them.
+    return {name.lower(): name for name in available_timezones() - {"Factory", "localtime"}}
 
 
 def zone(text: str) -> str:
     """Return the name of a time zone (IANA); `ValueError` for any other text."""
-    if text not in _zones():
+    if _zones().get(text.lower()) != text:
         raise ValueError("must be the name of a time zone such as Europe/Riga")
     return text
+
+
+def browser_zone(text: str) -> str:
+    """Return the zone that a browser means: a name, or an offset such as `+05:30`; else empty."""
+    text = text.strip()
+    if known := _zones().get(text.lower()):
+        return known
+    found = _OFFSET_ZONE.fullmatch(text)
+    if found is None:
+        return ""
+    minutes = int(f"{found[1]}1") * (int(found[2]) * 60 + int(found[3] or 0))
+    if not _FARTHEST_OFFSETS[0] <= minutes <= _FARTHEST_OFFSETS[1]:
+        return ""
+    return f"{found[1]}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}" if minutes else "UTC"
 
 
 def is_wall(text: str) -> bool:

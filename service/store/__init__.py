@@ -41,6 +41,7 @@ from service.store.seeds import Seeds
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 from service.store.topics import Topics
+from service.store.unknown_values import UnknownValues
 
 __all__ = [
     "COMMAND",
@@ -83,6 +84,7 @@ class Store:
         self.outcomes = Outcomes(redis, partitions)
         self.held_alerts = HeldAlerts(redis, partitions)
         self.daily_counts = DailyCounts(redis)
+        self.unknown_values = UnknownValues(redis)
 
     def check_writable(self) -> None:
         """Raise `RedisError` if Redis takes no new data, by a write that allocates."""

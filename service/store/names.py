@@ -10,7 +10,7 @@ from typing import cast
 
 from redis import Redis
 
-from service.model.endpoints import Endpoint, any_may_name
+from service.model.endpoints import Endpoint
 
 # KEYS: table. ARGV: name, most entries. Returns the number of the name; 0 if the table is full.
 _NUMBER = """
@@ -84,7 +84,7 @@ class Names:
         At most 500 bases may be hosts that anybody can make up under a wildcard, because each
         base has a bitmap.
         """
-        most = 500 if any_may_name(endpoint.origin) else None
+        most = 500 if endpoint.made_up else None
         return self.bases.number(endpoint.base, most)
 
     def locale(self, tag: str) -> int:

@@ -16,6 +16,7 @@ from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
 from tests.support.inputs import NEWS
 
 pytestmark = pytest.mark.redis
+UNSEEN = "Characters that no reader sees were left out, or became a space: {}."
 
 
 def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) -> None:
@@ -31,7 +32,12 @@ def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) 
     }
     response = client.call("POST", NOTIFICATIONS, body, token=token)
     assert response.status_code == 202
-    assert response.json == {"id": "1", "status": "sending", "recipients": 1}
+    assert response.json == {
+        "id": "1",
+        "status": "sending",
+        "recipients": 1,
+        "warnings": [{"field": "title", "detail": UNSEEN.format("U+000A")}],
+    }
     shown = client.call("GET", response.headers["Location"], token=token).json
     progress, created_at = shown.pop("progress"), shown.pop("created_at")
     assert shown == {

@@ -107,7 +107,7 @@ def test_a_double_click_corrects_once_and_a_new_text_needs_a_new_form(
         ({"title": "Ferry aground"}, "Nothing would change"),
         ({"title": "  "}, "Write a title."),
         ({"title": "x" * 201}, "at most 200 characters"),
-        ({"title": "a\x00b"}, "control characters"),
+        ({"title": "\u200b"}, "that readers can see"),
         ({"body": "x" * 1001}, "at most 1000 characters"),
         ({"body": "\U0001f9e8" * 990}, "too long to be pushed"),
         ({"url": ""}, "Paste the link"),

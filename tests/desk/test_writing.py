@@ -43,7 +43,7 @@ def test_the_reach_follows_the_chosen_topics(
         ({"title": "  "}, "Write a title."),
         ({"title": "x" * 201}, "at most 200 characters"),
         ({"body": "x" * 1001}, "at most 1000 characters"),
-        ({"title": "a\x00b"}, "control characters"),
+        ({"title": "\u200b"}, "that readers can see"),
         ({"url": ""}, "Paste the link"),
         ({"url": "http://paper.example/"}, "https://"),
         ({"url": "javascript:alert(1)"}, "https://"),
@@ -84,6 +84,20 @@ def test_back_keeps_all_that_was_typed(editor: FlaskClient, readers: int) -> Non
     assert 'value="&lt;script&gt;' in form.text
     assert re.search(r'value="breaking" checked', form.text)
     assert re.search(r'value="world" checked', form.text)
+
+
+def test_an_editor_learns_what_readers_will_not_see_as_it_was_pasted(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    confirm = review(editor, title="Fish &amp; chips\u2028tonight\u200b")
+    text = words(confirm.text)
+    assert "Please check Title: Characters that no reader sees were left out" in text
+    assert "U+200B, U+2028" in text
+    assert "Readers will see “&amp;amp;” as it is" in text
+    confirm = review(editor, title="Ferry\u2028aground\u200b")
+    editor.post("/desk/alerts", data=hidden_fields(confirm.text))
+    assert runtime.publishing.latest(1)[0].content.title == "Ferry aground"
+    assert "Please check" not in words(review(editor).text)
 
 
 def test_the_confirmation_names_the_reach_and_the_topic(editor: FlaskClient, readers: int) -> None:

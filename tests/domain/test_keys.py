@@ -176,7 +176,8 @@ def test_backup_is_printed_even_if_it_cannot_be_noted(tmp_path: Path) -> None:
     assert printed.returncode == 0
     assert OLD.text in printed.stdout
     assert printed.stderr == (
-        "stoppress: the backup was printed, but not recorded: Redis does not answer\n"
+        "stoppress: the backup was printed, but not recorded: REDIS_URL: Redis cannot be reached:"
+        " there is no such socket\n"
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.config import Config, ConfigError
 from service.model.endpoints import (
     KNOWN_PREFIXES,
     MAX_LENGTH,
@@ -133,6 +134,47 @@ def test_only_exactly_the_listed_origin_is_allowed(origin: str) -> None:
         assert not policy.allows(other)
         with pytest.raises(EndpointError):
             policy.parse(f"{other}/wpush/v2/abc")
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("https://*", "first part of an https host"),
+        ("http://*.up.example", "first part of an https host"),
+        ("https://a.*.example", "first part of an https host"),
+        ("https://*up.example", "first part of an https host"),
+        ("https://*.*.example", "first part of an https host"),
+        ("https://*.up.example/push", "first part of an https host"),
+        ("https://reader@*.up.example", "first part of an https host"),
+        ("*.example", "a domain of two names"),
+        ("*.0.0.1", "a domain of two names"),
+        ("*.übung.example", "a domain of two names"),
+        ("*.up..example", "a domain of two names"),
+    ],
+)
+def test_a_wildcard_that_allows_more_than_a_domain_is_refused(setting: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        Config.read({"PUSH_SERVICES": setting})
+
+
+def test_only_subdomains_are_under_a_wildcard() -> None:
+    policy = EndpointPolicy(Config.read({"PUSH_SERVICES": "*.UP.example:443"}).push_services)
+    assert policy.parse("https://a.b.up.example/x").made_up
+    assert not EndpointPolicy(("https://up.example",)).parse("https://up.example/x").made_up
+    for host in ("up.example", ".up.example", "a..up.example", "A.up.example", "é.up.example"):
+        with pytest.raises(EndpointError):
+            policy.parse(f"https://{host}/x")
+    for url in (
+        "http://a.up.example/x",
+        "https://a.up.example:443/x",
+        "https://a.up.example",
+        "https://evil.example/.up.example/x",
+        "https://evil.example?.up.example/x",
+        "https://evil.example@a.up.example/x",
+        "https://evil.example\\.up.example/x",
+    ):
+        with pytest.raises(EndpointError):
+            policy.parse(url)
 
 
 VISIBLE = string.ascii_letters + string.digits + "-_.~:/?[]@!$&'()*+,;=%\"<>^`{|}"

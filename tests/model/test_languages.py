@@ -99,6 +99,20 @@ def test_combined_alerts_have_the_language_of_their_headlines() -> None:
     assert (document["lang"], document["dir"]) == ("he", "rtl")
 
 
+@pytest.mark.parametrize(
+    "one", ["🇱🇻", "👩‍👩‍👧‍👦", "👍🏽", "e\u0301\u0323", "नि", "\u1112\u1161\u11ab"]
+)
+def test_a_long_headline_of_the_night_is_cut_between_characters(one: str) -> None:
+    alert = Notification(1, content(one * 100), Audience(everyone=True), State.SENT, 0.0, "a test")
+    wave = replace(alert, id=3, content=content("While you slept"), audience=Audience(waking=1))
+    made = combined(wave, [alert, replace(alert, id=2)], "en", "https://push.example")
+    document = json.loads(made.carrying("r" * 22))["notification"]
+    for line in document["body"].split("\n"):
+        assert line.endswith("…")
+        assert len(line) <= 120
+        assert line[:-1] == one * (len(line[:-1]) // len(one))
+
+
 def test_language_counts_against_the_size_of_an_alert(client: Client) -> None:
     def over(**more: Any) -> str:
         document = NEWS | {"icon": f"https://paper.example/{'i' * 1900}", "body": "x" * 990} | more

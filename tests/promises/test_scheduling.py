@@ -208,6 +208,7 @@ def test_alert_at_a_local_time_begins_in_the_earliest_time_zone(
     assert send_at.at == calendar.timegm(time.strptime(wall, "%Y-%m-%dT%H:%M:%S")) - 14 * 3600
     changed = client.call("PATCH", f"{API}/notifications/{id}", {"title": "x"}, token=editor)
     assert changed.json == alert | {
+        "warnings": [],
         "title": "x",
         "text_now": alert["text_now"] | {"title": "x"},
     }
@@ -262,6 +263,7 @@ def test_planned_alert_can_be_changed_field_by_field(client: Client, editor: str
 
     assert answer.status_code == 200
     assert answer.json == before | {
+        "warnings": [],
         "title": "Kick-off delayed",
         "text_now": before["text_now"] | {"title": "Kick-off delayed"},
     }

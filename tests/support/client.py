@@ -170,9 +170,10 @@ class Reader:
 
 
 def stored(client: Client) -> dict[bytes, Any]:
-    """Return everything that the store holds, apart from the counts of rates."""
+    """Return everything that the store holds, apart from the counts of rates and refusals."""
     redis = client.runtime.store.redis
-    keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
+    counts = (b"stoppress:rate", b"{g}:unknown:")
+    keys = [key for key in redis.scan_iter() if not key.startswith(counts)]
     with redis.pipeline(transaction=False) as pipe:
         # Hashes and sets are read by member, because Redis may change their order in a dump.
         unordered = {b"hash": pipe.hgetall, b"set": pipe.smembers}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from service.domain.waves import MOST_HELD, newer_of_story, wave_may_send
+from service.model.languages import supported_language
 from service.model.notifications import Notification, State
 from service.model.payload import Payload, combined
 from service.model.subscriptions import Record, SubscriptionId
@@ -52,7 +53,7 @@ class WaveDigest:
         shown = self._shown(held)
         if not shown:
             return None
-        language = self._runtime.store.names.locales.name(record.locale)[:2]
+        language = supported_language(self._runtime.store.names.locales.name(record.locale))
         delivered = tuple(shown.values())
         key = tuple(shown), language
         if key not in self._made:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from ipaddress import ip_address
@@ -16,6 +17,7 @@ from urllib.request import urlopen
 from service.cli.doctor.findings import Finding, Level
 from service.cli.terminal import GB, size
 from service.domain.processes import SKEW, VITAL, differences, named
+from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
 from service.model.notifications import Audience
 from service.model.spans import span
@@ -24,6 +26,7 @@ from service.store.push_services import Rest
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
 _MOST_NAMED = 5  # push services
+_LIKE_A_ZONE = re.compile(r"(?!Etc/)[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_-]+){1,2}")
 _FEW = 20  # unconfirmed readers; a new site has a few
 _ANSWER = 10.0  # seconds that our own web processes have to answer
 # Top-level domains that receive no mail (RFC 2606, RFC 6761, RFC 6762).
@@ -47,6 +50,7 @@ class Examination:
         yield from self.clock()
         yield from self.hosts()
         yield from self.push_services()
+        yield from self.unknown_values()
         yield from self.confirmation()
         yield from self.prepared_keys()
         yield from self.disk()
@@ -291,6 +295,27 @@ class Examination:
         if not resting and not doubts and not paced:
             yield Finding("ok", what, "All of them accept messages.")
 
+    def unknown_values(self) -> Iterator[Finding]:
+        """Name the push services that keep readers out, and time zones that this host lacks."""
+        hosts = self.runtime.unknown_values.counts(PUSH_SERVICES)
+        if hosts:
+            yield Finding(
+                "warn",
+                "PUSH_SERVICES",
+                f"Readers could not subscribe, because we do not know their browsers' push"
+                f" services: {_with_counts(hosts)}. Add those that you trust.",
+            )
+        named = self.runtime.unknown_values.counts(TIME_ZONES)
+        # Not `Etc/Unknown` and the like, against which no update helps.
+        zones = {zone: n for zone, n in named.items() if _LIKE_A_ZONE.fullmatch(zone)}
+        if zones:
+            yield Finding(
+                "warn",
+                "Time zones",
+                f"Readers are in time zones that this host does not know: {_with_counts(zones)}."
+                " Their quiet hours go by UTC. Update its time zones (the package tzdata).",
+            )
+
     def confirmation(self) -> Iterator[Finding]:
         """Check, with WELCOME=confirm, that most readers see their welcome."""
         if not self.runtime.reader_alerts.must_confirm:
@@ -341,6 +366,13 @@ class Examination:
             )
         else:
             yield Finding("ok", "Disk", status)
+
+
+def _with_counts(counts: Mapping[str, int]) -> str:
+    """Return the most frequent values and how often each was named."""
+    named = [f"{value} ({n:,})" for value, n in list(counts.items())[:_MOST_NAMED]]
+    more = len(counts) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def _resting(what: str, origin: str, rest: Rest, now: float) -> Finding:

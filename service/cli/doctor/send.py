@@ -8,6 +8,7 @@ import requests
 from pywebpush import WebPushException, webpush
 
 from service.cli.doctor.findings import Finding
+from service.model.graphemes import cut
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Content, Notification, State
 from service.model.payload import Payload
@@ -102,8 +103,9 @@ def _refused(name: str, error: WebPushException, endpoint: str) -> str:
     status, response = error.status_code, error.response
     if status in (404, 410):
         return f"{name} says that this browser is gone ({status}): subscribe it again."
-    quote = " ".join((response.text if response is not None else "").split())[:200]
+    quote = " ".join((response.text if response is not None else "").split())
     quote = quote.replace(endpoint, "…").replace(endpoint.rpartition("/")[2], "…")
+    quote = cut(quote, 200)
     todo = "the fault is in keys, subject or time, not in how we send"
     if status == 429 or (status or 0) >= 500:
         todo = "the fault is in the push service; try again later"

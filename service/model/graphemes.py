@@ -1,0 +1,22 @@
+"""Cutting texts where readers see it: between graphemes, never within one.
+
+A grapheme is what a reader takes for one character. A flag, a family or a letter with its accents
+has several code points, and half of one is another character or none (UAX 29).
+"""
+
+from __future__ import annotations
+
+import regex
+
+
+def cut(text: str, most: int) -> str:
+    """Return `text` with at most so many characters, the last of them "…" if it was cut."""
+    if len(text) <= most:
+        return text
+    kept = 0
+    for found in regex.finditer(r"\X", text):
+        if found.end() > most - 1:
+            break
+        kept = found.end()
+    # A single grapheme may be longer than all the room: of letters with hundreds of accents.
+    return f"{text[: kept or most - 1].rstrip()}…"

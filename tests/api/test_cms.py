@@ -1,0 +1,276 @@
+"""What CMSs send, and what they are told: plans, keys, bodies, texts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.model.notifications import State
+from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
+from tests.support.inputs import NEWS
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def later() -> dict[str, Any]:
+    """A body that schedules an alert for in an hour."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    return {**NEWS, "send_at": at}
+
+
+# Plans ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("planned", ["draft", "scheduled"])
+def test_the_key_of_a_deleted_plan_sends_nothing_and_says_so(
+    client: Client, token: str, later: dict[str, Any], planned: str
+) -> None:
+    body = later if planned == "scheduled" else {**NEWS, "draft": True}
+    key = {"Idempotency-Key": "story-4711"}
+    first = client.call("POST", NOTIFICATIONS, body, token=token, headers=key)
+    assert client.call("DELETE", first.headers["Location"], token=token).status_code == 204
+    before = stored(client)
+    for again in (body, {**body, "title": "Another"}):
+        response = client.call("POST", NOTIFICATIONS, again, token=token, headers=key)
+        assert response.status_code == 410
+        assert "another key" in response.json["detail"]
+    assert stored(client) == before
+    other = {"Idempotency-Key": "story-4711-again"}
+    assert client.call("POST", NOTIFICATIONS, body, token=token, headers=other).status_code == 202
+
+
+def test_every_conflict_names_its_alert(client: Client, token: str, later: dict[str, Any]) -> None:
+    Reader(client)
+    key = {"Idempotency-Key": "story-4711"}
+    id = client.call("POST", NOTIFICATIONS, NEWS, token=token, headers=key).json["id"]
+    plan = client.call("POST", NOTIFICATIONS, later, token=token).json["id"]
+    other = {**NEWS, "title": "Another"}
+    response = client.call("POST", NOTIFICATIONS, other, token=token, headers=key)
+    assert (response.status_code, response.json["alert"]) == (409, id)
+    assert f"alert {id}" in response.json["detail"]
+    for method, path, body, about in (
+        ("POST", f"/{id}/resume", None, id),
+        ("POST", f"/{id}/send", None, id),
+        ("DELETE", f"/{id}", None, id),
+        ("PATCH", f"/{id}", {"title": "Another"}, id),
+        ("POST", f"/{plan}/correct", {"title": "Another"}, plan),
+        ("POST", f"/{plan}/pause", None, plan),
+    ):
+        response = client.call(method, NOTIFICATIONS + path, body, token=token)
+        assert (response.status_code, response.json["alert"]) == (409, about)
+
+
+def overdue(client: Client, id: str) -> None:
+    """Let a scheduled alert's time come, while no clock runs."""
+    publishing = client.runtime.publishing
+    one = publishing.get(int(id))
+    assert one.send_at is not None
+    publishing.change(
+        one,
+        one.content,
+        one.audience,
+        send_at=replace(one.send_at, at=time.time() - 5),
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"title": "Ferry afloat"}, {"body": ""}, {"late": "send"}, {"draft": False}, {}],
+    ids=str,
+)
+def test_a_plan_whose_time_has_come_can_be_changed_until_it_starts(
+    client: Client, token: str, later: dict[str, Any], change: dict[str, Any]
+) -> None:
+    id = client.call("POST", NOTIFICATIONS, later, token=token).json["id"]
+    overdue(client, id)
+    before = client.call("GET", f"{NOTIFICATIONS}/{id}", token=token).json
+    response = client.call("PATCH", f"{NOTIFICATIONS}/{id}", change, token=token)
+    assert response.status_code == 200
+    unsaid = {name: value for name, value in change.items() if name != "draft"}
+    shown = {name: value for name, value in response.json.items() if name != "warnings"}
+    assert shown == {**before, **unsaid, "text_now": shown["text_now"]}
+    client.runtime.publishing.send_due()
+    assert client.runtime.publishing.get(int(id)).state is State.SENDING
+
+
+def test_a_plan_keeps_its_time_on_each_readers_own_clock(client: Client, token: str) -> None:
+    wall = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(time.time() + 48 * 3600))
+    body = {**NEWS, "send_at": wall, "local_time": True}
+    id = client.call("POST", NOTIFICATIONS, body, token=token).json["id"]
+    path = f"{NOTIFICATIONS}/{id}"
+    before = client.call("GET", path, token=token).json
+    after = client.call("PATCH", path, {"title": "Ferry afloat"}, token=token).json
+    assert (after["send_at"], after["local_time"]) == (before["send_at"], True)
+    for change in ({"local_time": False}, {"spread_minutes": 30}):
+        response = client.call("PATCH", path, change, token=token)
+        assert response.status_code == 422
+        assert [row["field"] for row in response.json["errors"]] == list(change)
+
+
+@pytest.mark.parametrize("planned", ["draft", "scheduled"])
+def test_a_plan_whose_topic_was_deleted_can_be_changed(
+    client: Client, token: str, later: dict[str, Any], planned: str
+) -> None:
+    body = {**later, "audience": {"topics": ["world"]}}
+    if planned == "draft":
+        body = {**NEWS, "audience": {"topics": ["world"]}, "draft": True}
+    path = client.call("POST", NOTIFICATIONS, body, token=token).headers["Location"]
+    client.call("DELETE", f"{API}/topics/world", token=token)
+    response = client.call("PATCH", path, {"title": "Ferry afloat"}, token=token)
+    assert (response.status_code, response.json["audience"]) == (200, {"topics": ["world"]})
+    refused = client.call("PATCH", path, {"audience": {"topics": ["world"]}}, token=token)
+    assert [row["field"] for row in refused.json["errors"]] == ["audience.topics"]
+
+
+def test_a_change_that_does_not_fit_names_a_field_that_was_sent(client: Client, token: str) -> None:
+    body = {**NEWS, "spread_minutes": 30, "draft": True}
+    path = client.call("POST", NOTIFICATIONS, body, token=token).headers["Location"]
+    long = "https://paper.example/".ljust(2000, "x")
+    for change in ({"ttl": 60}, {"icon": long, "image": long}):
+        response = client.call("PATCH", path, change, token=token)
+        assert response.status_code == 422
+        assert [row["field"] for row in response.json["errors"]] == [next(iter(change))]
+
+
+@pytest.mark.parametrize("name", ["title", "url", "audience"])
+def test_what_an_alert_must_have_cannot_be_taken_away(
+    client: Client, token: str, name: str
+) -> None:
+    body = {**NEWS, "draft": True}
+    path = client.call("POST", NOTIFICATIONS, body, token=token).headers["Location"]
+    response = client.call("PATCH", path, {name: None}, token=token)
+    assert [row["field"] for row in response.json["errors"]] == [name]
+
+
+# Bodies -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "GZIP", "gzip, identity"])
+def test_a_compressed_body_is_refused_with_the_reason(
+    client: Client, token: str, coding: str
+) -> None:
+    headers = {"Content-Encoding": coding, "Content-Type": "application/json"}
+    data = gzip.compress(json.dumps(NEWS).encode())
+    response = client.call("POST", NOTIFICATIONS, token=token, headers=headers, data=data)
+    assert response.status_code == 415
+    assert "compression" in response.json["detail"]
+    assert response.headers["Accept-Encoding"] == "identity"
+    plain = {**headers, "Content-Encoding": "identity"}
+    response = client.call("POST", NOTIFICATIONS, NEWS, token=token, headers=plain)
+    assert response.status_code == 202
+
+
+WRONG = {
+    "the same field twice": (
+        b'{"title": "Ferry aground", "url": "https://paper.example/", "title": "Ferry afloat"}',
+        "The body has title twice.",
+    ),
+    "the same field twice within another": (
+        b'{"audience": {"everyone": true, "everyone": null}}',
+        "The body has everyone twice.",
+    ),
+    "the same field twice without a name": (b'{"": 1, "": 2}', 'The body has "" twice.'),
+    "half an emoji": (b'{"title": "Ferry \\ud83d"}', "title has half a character"),
+    "half an emoji in a button": (
+        b'{"actions": [{"title": "\\udea2 live"}]}',
+        "actions.0.title has half a character",
+    ),
+    "half an emoji in a name": (b'{"\\ud83d": 1}', "The body has half a character"),
+    "a byte order mark": (b'\xef\xbb\xbf{"title": "x"}', "byte order mark"),
+    "UTF-16": ('{"title": "x"}'.encode("utf-16-le"), "Expecting property name"),
+    "Latin-1": ('{"title": "Fähre"}'.encode("latin-1"), "not UTF-8, from byte 12 on"),
+    "nothing": (b"", "It is empty"),
+    "a comma too many": (b'{"title": "x",\n}', "(line 2, column 1)"),
+    "a form": (b"title=x&url=y", "Expecting value (line 1, column 1)"),
+    "cut off": (b'{"title": "Ferry agr', "(line 1, column 11)"),
+    "a number without end": (b'{"ttl": ' + b"9" * 5000 + b"}", "too long"),
+}
+
+
+@pytest.mark.parametrize(("body", "why"), WRONG.values(), ids=WRONG.keys())
+def test_a_body_that_says_nothing_clear_is_refused_with_the_reason(
+    client: Client, token: str, body: bytes, why: str
+) -> None:
+    before = stored(client)
+    response = client.call(
+        "POST", NOTIFICATIONS, token=token, data=body, content_type="application/json"
+    )
+    assert response.status_code in (400, 422)
+    assert why in response.json["detail"]
+    assert stored(client) == before
+
+
+def test_a_whole_emoji_by_escapes_is_accepted(client: Client, token: str) -> None:
+    body = json.dumps({**NEWS, "title": "Ferry 🛳️🇱🇻"})
+    assert "\\ud83d" in body
+    response = client.call(
+        "POST", NOTIFICATIONS, token=token, data=body, content_type="application/json"
+    )
+    assert response.status_code == 202
+
+
+def test_a_field_with_an_endless_name_is_not_repeated_whole(client: Client, token: str) -> None:
+    response = client.call("POST", NOTIFICATIONS, {**NEWS, "x" * 50_000: 1}, token=token)
+    assert response.status_code == 422
+    assert len(response.data) < 1000
+
+
+# Texts ------------------------------------------------------------------------------------------
+
+
+def warnings(response: Any) -> dict[str, str]:
+    return {row["field"]: row["detail"] for row in response.json["warnings"]}
+
+
+@pytest.mark.parametrize("character", ["\x07", "\x0b", "\u2028", "\n", "\u200b", "\ufeff"])
+def test_a_cms_is_told_what_became_of_a_title_that_no_screen_can_show(
+    client: Client, token: str, character: str
+) -> None:
+    body = {**NEWS, "title": f"Ferry {character}aground", "draft": True}
+    body["actions"] = [{"title": f"Live{character}", "url": NEWS["url"]}]
+    response = client.call("POST", NOTIFICATIONS, body, token=token)
+    assert response.status_code == 202
+    assert set(warnings(response)) == {"title", "actions.0.title"}
+    assert f"U+{ord(character):04X}" in warnings(response)["title"]
+    path = response.headers["Location"]
+    shown = client.call("GET", path, token=token).json
+    assert (shown["title"], shown["actions"][0]["title"]) == ("Ferry aground", "Live")
+    assert "warnings" not in shown
+    changed = client.call("PATCH", path, {"title": f"Ferry{character}"}, token=token)
+    assert changed.json["title"] == "Ferry"
+    assert set(warnings(changed)) == {"title"}
+    assert client.call("PATCH", path, {"ttl": 60}, token=token).json["warnings"] == []
+    refused = client.call("POST", NOTIFICATIONS, {**NEWS, "title": character * 3}, token=token)
+    assert [row["field"] for row in refused.json["errors"]] == ["title"]
+
+
+def test_the_same_key_gives_the_same_warnings_again(client: Client, token: str) -> None:
+    body, key = {**NEWS, "title": "Fish &amp; chips"}, {"Idempotency-Key": "story-4711"}
+    first, again = (
+        client.call("POST", NOTIFICATIONS, body, token=token, headers=key) for _ in range(2)
+    )
+    assert first.json == again.json
+    assert "&amp;" in warnings(again)["title"]
+    shown = client.call("GET", first.headers["Location"], token=token).json
+    assert shown["title"] == "Fish &amp; chips", "as it was said"
+
+
+def test_a_correction_is_read_like_the_alert(client: Client, token: str) -> None:
+    path = client.call("POST", NOTIFICATIONS, NEWS, token=token).headers["Location"]
+    body = {"title": "Ferry\u2028afloat", "body": "<b>All</b> safe.\u2029", "reached": "leave"}
+    response = client.call("POST", f"{path}/correct", body, token=token)
+    assert set(warnings(response)) == {"title", "body"}
+    text = client.call("GET", path, token=token).json["text_now"]
+    assert (text["title"], text["body"]) == ("Ferry afloat", "<b>All</b> safe.")
+
+
+def test_an_alert_with_nothing_odd_has_no_warnings(client: Client, token: str) -> None:
+    body = {**NEWS, "title": "« Fähre »: R&D 👩‍👩‍👧", "body": "One.\r\nTwo."}
+    response = client.call("POST", NOTIFICATIONS, body, token=token)
+    assert response.json["warnings"] == []

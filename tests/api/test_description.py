@@ -1,0 +1,168 @@
+"""The API's description (OpenAPI) refuses what the code refuses, so that a CMS finds out early."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.support.client import API, open_client
+from tests.support.inputs import BAD, GOOD, LINKS, NEWS, ROUTES
+from tests.support.redis_server import RedisServer, connections_closed
+
+# What no schema can know: the topics, stories, keys and readers of an installation, the hour, the
+# curve P-256, whether fields together are too long, and which fields a stored alert lacks.
+_KNOWN_HERE = {
+    *((route, "topics") for route in ("subscribe", "change", "audience")),
+    *(("publish", f"audience.{name}") for name in ("topics", "exclude")),
+    *(("change", f"{name}_stories") for name in ("muted", "followed")),
+    ("subscribe", "followed_stories"),
+    ("subscribe", "subscription.endpoint"),
+    ("change", "subscription.endpoint"),
+    ("subscribe", "subscription.keys.p256dh"),
+    ("subscribe", "subscription.keys.auth"),
+    ("change", "paused_until"),
+    ("change", "quiet_hours.to"),  # both the same
+    ("publish", "send_at"),
+    ("publish", "spread_minutes"),
+    ("replan", "draft"),
+    ("test", "subscription_id"),
+}
+
+
+@pytest.fixture(scope="module")
+def description() -> Iterator[dict[str, Any]]:
+    with RedisServer() as server, connections_closed():
+        yield open_client(server.url).call("GET", f"{API}/openapi.json").json
+
+
+def schema(description: dict[str, Any], route: str) -> dict[str, Any]:
+    method, path = ROUTES[route]
+    path = re.sub(r"/\d+", "/{id}", path).replace("world", "{slug}")
+    content = description["paths"][API + path][method.lower()]["requestBody"]["content"]
+    reference = content["application/json"]["schema"]
+    return {**reference, "components": description["components"]}
+
+
+def _matches(
+    _validator: Any, pattern: str, text: Any, _schema: Any
+) -> Iterator[jsonschema.ValidationError]:
+    """Read a pattern as ECMA-262 does: Python's `$` lets a line end follow."""
+    if isinstance(text, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), text):
+        yield jsonschema.ValidationError("does not match")
+
+
+Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _matches})
+
+
+def accepts(schema: dict[str, Any], body: Any) -> bool:
+    return Validator(schema).is_valid(body)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_description_accepts_what_the_code_accepts(
+    description: dict[str, Any], route: str
+) -> None:
+    Validator(schema(description, route)).validate(GOOD[route])
+
+
+@pytest.mark.parametrize(
+    ("route", "field", "value"),
+    [
+        (route, field, value)
+        for route, field, value, _ in BAD
+        if (route, field) not in _KNOWN_HERE
+        and type(value) is not float  # to JSON Schema, 3600.0 is a whole number
+    ],
+    ids=lambda value: str(value)[:30].encode("ascii", "backslashreplace").decode(),
+)
+def test_the_description_is_as_strict_as_the_code(
+    description: dict[str, Any], route: str, field: str, value: Any
+) -> None:
+    body = copy.deepcopy(GOOD[route])
+    *outer, last = field.split(".")
+    within = body
+    for name in outer:
+        within = within[name]
+    if value == "DELETE":
+        del within[last]
+    else:
+        within[last] = value
+    assert not accepts(schema(description, route), body)
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("publish", {**NEWS, "audience": {"everyone": None, "topics": None}}),
+        ("publish", {**NEWS, "audience": {"everyone": None, "topics": ["world"], "x": 1}}),
+        ("publish", {**NEWS, "audience": {"topics": ["world", "world"]}}),
+        ("publish", {**NEWS, "local_time": True}),
+        ("publish", {**NEWS, "send_at": "2099-01-01T00:00", "late": "send", "draft": True}),
+        ("publish", {**NEWS, "send_at": "2099-01-01"}),
+        ("publish", {**NEWS, "title": " "}),
+        ("audience", {"everyone": None, "topics": None}),
+        ("audience", {}),
+        ("correct", {}),
+        ("correct", {"title": None, "body": None, "url": None}),
+        ("report", {"token": "x", "event": None}),
+        ("report", {"token": None, "event": None, "receipts": None}),
+        ("test", {"subscription_id": "00-1"}),
+        ("replan", {"title": None}),
+        ("replan", {"audience": None}),
+        ("subscribe", {}),
+    ],
+    ids=str,
+)
+def test_the_description_knows_which_fields_go_together(
+    description: dict[str, Any], route: str, body: dict[str, Any]
+) -> None:
+    assert not accepts(schema(description, route), body)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://paper.example",
+        "https://paper.example:8443/?q=1#x",
+        "https://пример.рф/новость?ü=1#x",
+        "https://xn--e1afmkfd.xn--p1ai./",
+        "https://[2001:db8::1]:8443/a@b",
+        "http://localhost:8000/demo/",
+        "http://[::1]/",
+    ],
+)
+def test_the_description_accepts_every_link_that_the_code_accepts(
+    description: dict[str, Any], url: str
+) -> None:
+    assert accepts(schema(description, "publish"), {**NEWS, "url": url})
+    assert url not in LINKS
+
+
+def parameters(description: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    rows = description["paths"][API + path][method]["parameters"]
+    return {row["name"]: row["schema"] for row in rows}
+
+
+def test_the_description_is_as_strict_about_paths_queries_and_headers(
+    description: dict[str, Any],
+) -> None:
+    key = parameters(description, "post", "/notifications")["Idempotency-Key"]
+    assert [accepts(key, one) for one in ("a", "~" * 255)] == [True, True]
+    assert not any(accepts(key, one) for one in ("", "a b", "é", "~" * 256, "a\n", 5))
+    cursor = parameters(description, "get", "/notifications")["cursor"]
+    assert [accepts(cursor, one) for one in (1, 2**53, 0, 2**53 + 1, "x")] == [
+        *(True, True, False, False, False)
+    ]
+    slug = parameters(description, "get", "/topics/{slug}")["slug"]
+    assert [accepts(slug, one) for one in ("world", "World", "-x", "")] == [
+        *(True, False, False, False)
+    ]
+    id = parameters(description, "get", "/notifications/{id}")["id"]
+    assert [accepts(id, one) for one in (1, -1, "x")] == [True, False, False]
+    reader = parameters(description, "get", "/subscriptions/{id}")["id"]
+    assert [accepts(reader, one) for one in ("0-17", "x", "0-007")] == [True, False, False]
