@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from redis.connection import ConnectionPool
 
+from service.model.addresses import is_loopback
 from service.model.endpoints import wildcard
 from service.model.keys import VapidKey, b64url
 from service.model.languages import language_tag
@@ -102,7 +103,11 @@ def _origins(value: str) -> tuple[str, ...]:
 
 def _push_services(value: str) -> tuple[str, ...]:
     hosts = (word if "://" in word else f"https://{word}" for word in _words(value))
-    return tuple(wildcard(host) if "*" in host else _origin(host) for host in hosts)
+    found = tuple(wildcard(host) if "*" in host else _origin(host) for host in hosts)
+    for origin in found:
+        if origin.startswith("http://") and not is_loopback(urlsplit(origin).hostname or ""):
+            raise ValueError("http:// is only for this machine, as http://127.0.0.1; use https://")
+    return found
 
 
 def _redis_url(value: str) -> str:

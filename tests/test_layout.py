@@ -36,6 +36,7 @@ TABLE = {
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",
     "service/cli/doctor/send.py": "pywebpush requests",
+    "service/cli/doctor/session.py": "requests urllib3",
     "service/config.py": "service.model redis",
     "service/current.py": "service.runtime flask",
     "service/runtime.py": "service.config service.domain service.model service.store redis",

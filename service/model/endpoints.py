@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from service.model.addresses import is_public
+
 MAX_LENGTH = 2048
 
 # Host, or `*.` and a domain for all its subdomains; and the company that runs the service.
@@ -179,6 +181,14 @@ class EndpointPolicy:
             host.endswith(domain) and _HOST.fullmatch(host[: -len(domain)])
             for domain in self._extra_domains
         )
+
+    def may_connect(self, origin: str, address: str) -> bool:
+        """Whether to connect to an address that the host name of an allowed origin leads to now.
+
+        A name can lead anywhere, also into our own network. Only an origin that a setting names,
+        and not a wildcard, may be there.
+        """
+        return origin in self.extra_origins or is_public(address)
 
     def service(self, origin: str) -> str:
         """Return who runs an origin: google, mozilla, apple, microsoft or other."""

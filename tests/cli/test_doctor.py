@@ -6,16 +6,22 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
 from service.cli.doctor import examine
 from service.cli.doctor.findings import Finding
+from service.cli.doctor.session import Session
 from service.config import Config
 from service.local import pretend_readers
+from service.model.endpoints import EndpointPolicy
 from service.model.keys import VapidKey
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
@@ -338,6 +344,64 @@ def test_a_push_service_that_cannot_be_trusted_counts_as_unreachable(
     assert finding.level == "fail"
     assert "cannot be reached from here (SSLError)" in finding.says
     assert browser.endpoint not in finding.says
+
+
+def test_a_redirect_of_a_push_service_is_not_followed(
+    environment: dict[str, str], push: PushService
+) -> None:
+    id, _ = stored(environment, push, KEY)
+    for status in (301, 302, 303, 307, 308):
+        elsewhere = {"Location": f"{push.origin}/elsewhere"}
+        push.answer_with(lambda _, status=status, to=elsewhere: Answer(status, headers=to))
+        assert f"answers {status}" in sent(environment, id).says
+    assert len(push.received) == 5
+
+
+def test_the_doctor_connects_to_no_private_address_that_no_setting_names(
+    push: PushService,
+) -> None:
+    origin = push.origin.replace("127.0.0.1", "localhost")
+    with (
+        Session(partial(EndpointPolicy().may_connect, origin)) as session,
+        pytest.raises(requests.ConnectionError),
+    ):
+        session.post(f"{origin}/push/1", verify=str(push.ca_file), timeout=10)
+    assert not push.connections
+    with Session(partial(EndpointPolicy((origin,)).may_connect, origin)) as session:
+        session.post(f"{origin}/push/1", verify=str(push.ca_file), timeout=10)
+    assert len(push.connections) == 1
+
+
+def test_what_a_push_service_says_cannot_write_over_the_terminal(
+    environment: dict[str, str], push: PushService
+) -> None:
+    id, _ = stored(environment, push, KEY)
+    evil = "\x1b[2J\x1b]0;owned\x07\u202eok \x9b31m fine [bold]x[/]\u2066"
+    push.answer_with(lambda _: Answer(403, body=evil.encode()))
+    shown = doctor(environment, "--send", str(id)).stdout
+    assert "fine" in shown
+    assert not [c for c in shown if not c.isprintable() and c != "\n"]
+
+
+def test_the_doctor_follows_no_redirect_of_our_own_address(environment: dict[str, str]) -> None:
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
+            self.end_headers()
+            asked.append(self.path)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    asked: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment["SITE_URL"] = f"http://127.0.0.1:{server.server_port}"
+        finding = one(environment, "Web")
+        server.shutdown()
+    assert (finding.level, asked) == ("fail", ["/readyz"])
+    assert "answers 302; it leads elsewhere" in finding.says
 
 
 @pytest.mark.parametrize("id", ["", "nobody", "0-77", "9-0", "0-99999999999"])

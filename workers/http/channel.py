@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 # Seconds until the next address is tried beside those that have not connected yet (RFC 8305).
@@ -115,15 +116,26 @@ class Channel:
         self.unsent = self._out.read()
 
 
-def connect(host: str, port: int, tls: ssl.SSLContext | None, timeout: float) -> Channel:
+def connect(
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    timeout: float,
+    may_connect: Callable[[str], bool],
+) -> Channel:
     """Connect within `timeout` seconds after the name is resolved, or raise `CannotConnect`.
 
-    This waits, so call it in a thread. If `host` is an IPv6 address, it has no brackets.
+    `may_connect` is asked for each address that the name has, so that no server of names can lead
+    us where we must not go. This waits, so call it in a thread. If `host` is an IPv6 address, it
+    has no brackets.
     """
     try:
         addresses: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise CannotConnect("host name unknown") from error
+    addresses = [one for one in addresses if may_connect(one[4][0])]
+    if not addresses:
+        raise CannotConnect("its name leads to an address that is not public")
     deadline = time.monotonic() + timeout
     sock = _first_to_connect(addresses, deadline)
     channel = Channel(sock)

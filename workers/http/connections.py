@@ -6,7 +6,9 @@ import socket
 import ssl
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -76,7 +78,10 @@ class Connectors:
     No thread is waited for. `woken` becomes readable when `finished` has something to return.
     """
 
-    def __init__(self, tls: ssl.SSLContext, timeout: float) -> None:
+    def __init__(
+        self, tls: ssl.SSLContext, timeout: float, may_connect: Callable[[str, str], bool]
+    ) -> None:
+        self._may_connect = may_connect  # from an origin to an address that its name has
         self._tls = tls
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -110,7 +115,8 @@ class Connectors:
         tls = self._tls if origin.secure else None
         result: Channel | CannotConnect
         try:
-            result = connect(origin.host, origin.port, tls, self._timeout)
+            may_connect = partial(self._may_connect, origin.url)
+            result = connect(origin.host, origin.port, tls, self._timeout, may_connect)
         except CannotConnect as error:
             result = error
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
@@ -58,7 +59,8 @@ class Transport:
 
     Make it after a fork: two processes must not share it. It connects directly, without a proxy, to
     https origins and to `plain_origins`, and trusts the certificates of `ca_bundle`, by default
-    those of the system. Timeouts are in seconds: `timeout` from the start of a request to the end
+    those of the system. `may_connect` is asked for each address to which an origin's name leads.
+    Timeouts are in seconds: `timeout` from the start of a request to the end
     of its answer, `connect_timeout` for TCP and TLS together.
 
     `start` hands a request to a connection or refuses it; no request waits here. Ask `room` first.
@@ -72,6 +74,7 @@ class Transport:
         connections: int = 2,
         ca_bundle: Path | None = None,
         plain_origins: frozenset[str] = frozenset(),
+        may_connect: Callable[[str, str], bool] = lambda _origin, _address: True,
         connect_timeout: float = 5.0,
         timeout: float = 15.0,
     ) -> None:
@@ -94,7 +97,7 @@ class Transport:
         self._unwritten: dict[Connection, None] = {}
         self._has_news = False  # a connection became ready or failed
         self._size = 1  # bytes of the last body; the next ones are of nearly the same size
-        self._connectors = Connectors(self._tls, connect_timeout)
+        self._connectors = Connectors(self._tls, connect_timeout, may_connect)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._connectors.woken, _IN)
 

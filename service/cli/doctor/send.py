@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import requests
 from pywebpush import WebPushException, webpush
 
 from service.cli.doctor.findings import Finding
+from service.cli.doctor.session import Session
 from service.model.graphemes import cut
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Content, Notification, State
@@ -59,7 +61,8 @@ def send_one(runtime: Runtime, id: str) -> Finding:
 
 def _send(runtime: Runtime, subscription: Subscription, key: VapidKey) -> int:
     """Send by pywebpush and return the status of the response; raises its exceptions."""
-    with requests.Session() as session:
+    origin = subscription.endpoint.origin
+    with Session(partial(runtime.endpoints.may_connect, origin)) as session:
         if runtime.config.push_ca_bundle:
             session.verify = str(runtime.config.push_ca_bundle)
             session.trust_env = False  # or REQUESTS_CA_BUNDLE would win
