@@ -218,6 +218,11 @@ class Config:
     site_url: str = _setting(
         _optional_origin, "", "the address of this service; not set: http://localhost:`PORT`"
     )
+    trusted_hosts: tuple[str, ...] = _setting(
+        _words,
+        "",
+        "further host names under which this service may be called, as a proxy in front may do",
+    )
     site_origins: tuple[str, ...] = _setting(
         _origins, "", "the newspaper's sites; browsers on any other page are refused"
     )

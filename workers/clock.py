@@ -53,6 +53,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield runtime.planning.advance_all
     yield lambda: runtime.gone.look_after(now)
     yield lambda: services.end_paces(now)
+    yield lambda: runtime.push_hosts.look_after(now)
 
 
 @contextmanager
