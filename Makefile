@@ -12,7 +12,7 @@ UV ?= uv
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-	--no-emit-index-url --no-header $(LOCK) pyproject.toml
+	--no-emit-index-url --no-header --extra build $(LOCK) pyproject.toml
 # A test waits for most of its time: while one does, others run. One that ends its process is a
 # failure, not to be tried in another.
 AT_ONCE := --numprocesses 3 --dist worksteal --max-worker-restart 0
@@ -66,12 +66,12 @@ clean:
 
 .venv/for-run: requirements.lock pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes -r requirements.lock
-	$(PIP) --no-deps -e .
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/for-test: requirements-dev.lock pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes -r requirements-dev.lock
-	$(PIP) --no-deps -e .
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(BIN)/python:

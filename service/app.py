@@ -15,6 +15,7 @@ from service import desk
 from service.api import blueprint, hosts, monitoring, problems, rate_limits
 from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
+from service.domain.keys import PRIVATE_KEY_IGNORED
 from service.local.secrets_file import read_secrets
 from service.reader import demo, privacy, scripts
 from service.runtime import Runtime
@@ -56,7 +57,10 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     A rehearsal is made `beside` the real installation, whose editors may use it.
     """
     config = config or _settings()
-    runtime = Runtime.open(config, PAGE)
+    if config.vapid_private_key and beside is None:
+        print(PRIVATE_KEY_IGNORED, file=sys.stderr, flush=True)
+    runtime = Runtime.open(config, PAGE, without_private_keys=True)
+    config = runtime.config
     app = Flask(__name__, static_folder=None)
     app.config["STOPPRESS"] = config
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
@@ -105,6 +109,8 @@ def serve() -> Flask:
 def _settings() -> Config:
     kept = read_secrets(Config.read(os.environ).data_dir)
     given = {name: value for name, value in os.environ.items() if value.strip()}
+    if "VAPID_PUBLIC_KEY" in given:  # as `stoppress web` and `stoppress up` set it
+        kept.pop("VAPID_PRIVATE_KEY", None)
     return Config.read({**kept, **given})
 
 

@@ -19,8 +19,9 @@ from redis.connection import ConnectionPool
 
 from service.model.addresses import is_loopback
 from service.model.endpoints import wildcard
-from service.model.keys import VapidKey, b64url
+from service.model.keys import VapidKey, any_base64, b64url, on_p256
 from service.model.languages import language_tag
+from service.model.no_proxy import bypasses
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
 from service.model.vapid_formats import read_vapid_keys
 
@@ -31,8 +32,8 @@ _REDIS_URL = (
 # Settings that must have the same value in all processes. None of them may be a secret.
 _SHARED = (
     *("site_name", "site_language", "site_url", "site_origins", "ask_page_views", "ask_seconds"),
-    *("vapid_private_key", "vapid_subject", "push_services", "prepare_keys", "quiet_hours"),
-    *("daily_limit", "welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
+    *("vapid_subject", "push_services", "prepare_keys", "quiet_hours", "daily_limit"),
+    *("welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
 )
 
 
@@ -63,6 +64,34 @@ def _optional_path(value: str) -> Path | None:
 
 def _words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
+
+
+SHORTEST_SECRET = 32  # characters
+
+
+def _secret_keys(value: str) -> tuple[str, ...]:
+    """Return the current key and, after a comma, the previous one if there is one."""
+    keys = tuple(key.strip() for key in value.split(","))
+    if any(len(key) < SHORTEST_SECRET for key in keys):
+        # One key; one that an operator made up may have a comma in itself.
+        return (value,) if value else ()
+    if len(keys) > 2:
+        raise ValueError("must be one key, or the new one, a comma and the previous one")
+    return keys
+
+
+def _vapid_public(word: str) -> str:
+    try:
+        point = any_base64(word)
+    except ValueError:
+        point = b""
+    if len(point) != 65 or point[0] != 4 or not on_p256(point):
+        raise ValueError("each must be the public half of a key, as `stoppress keys` prints it")
+    return b64url(point)
+
+
+def _vapid_publics(value: str) -> tuple[str, ...]:
+    return tuple(_vapid_public(word) for word in _words(value))
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
@@ -99,6 +128,26 @@ def _optional_origin(value: str) -> str:
 
 def _origins(value: str) -> tuple[str, ...]:
     return tuple(_origin(word) for word in _words(value))
+
+
+_NO_PROXY_ADDRESS = (
+    "must be an address such as http://proxy.example:3128 (PUSH_PROXY=none: no proxy)"
+)
+
+
+def _proxy(value: str) -> str:
+    """Check `http://[user:password@]host[:port]`; empty for `none`."""
+    if value.lower() in ("", "none"):
+        return ""
+    try:
+        parts = urlsplit(value if "://" in value else f"http://{value}")
+        port = parts.port
+    except ValueError:  # whose message may repeat a password
+        raise ValueError(_NO_PROXY_ADDRESS) from None
+    rest = parts.path.strip("/") or parts.query or parts.fragment
+    if parts.scheme != "http" or not parts.hostname or port == 0 or rest:
+        raise ValueError(_NO_PROXY_ADDRESS)
+    return f"http://{parts.netloc}" if port else f"http://{parts.netloc.rstrip(':')}:80"
 
 
 def _push_services(value: str) -> tuple[str, ...]:
@@ -176,8 +225,12 @@ def _limit(value: str) -> int:
     return UNLIMITED if value == "none" else _whole(1, MOST_A_DAY)(value)
 
 
-def _setting(parse: Callable[[str], Any], default: str, meaning: str) -> Any:
-    return field(metadata={"parse": parse, "default": default, "meaning": meaning})
+def _setting(
+    parse: Callable[[str], Any], default: str, meaning: str, others: tuple[str, ...] = ()
+) -> Any:
+    """Describe a setting; `others` are variables that count while it is not set itself."""
+    metadata = {"parse": parse, "default": default, "meaning": meaning, "others": others}
+    return field(metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -193,8 +246,11 @@ class Config:
         "1",
         "into how many parts subscriptions are divided; fixed at the first start",
     )
-    secret_key: str = _setting(
-        _text, "", "signs sessions, readers' tokens and receipts; `stoppress up` makes one"
+    secret_key: tuple[str, ...] = _setting(
+        _secret_keys,
+        "",
+        "signs sessions, readers' tokens and receipts; `stoppress up` makes one. To change it: the "
+        "new one, a comma, the previous one",
     )
     bind: str = _setting(_text, "127.0.0.1", "the address the web process listens on")
     port: int = _setting(_whole(1, 65535), "8000", "the port the web process listens on")
@@ -233,7 +289,14 @@ class Config:
     vapid_private_key: tuple[VapidKey, ...] = _setting(
         read_vapid_keys,
         "",
-        "one key or several (base64url, PEM, DER or JSON); new subscriptions use the first",
+        "one key or several (base64url, PEM, DER or JSON), for workers; new subscriptions use the "
+        "first",
+    )
+    vapid_public_key: tuple[str, ...] = _setting(
+        _vapid_publics,
+        "",
+        "public halves of these, for web processes, which ignore private ones; not set: those of "
+        "the workers",
     )
     vapid_subject: str = _setting(
         _subject, "", "a mailto: or https: address at which push services can reach you (RFC 8292)"
@@ -248,6 +311,18 @@ class Config:
         _optional_path,
         "",
         "file of certificates (PEM) to trust for push services instead of the system's",
+    )
+    push_proxy: str = _setting(
+        _proxy,
+        "",
+        "proxy that leads to the push services, http://host:port; not set: `HTTPS_PROXY`; or none",
+        ("HTTPS_PROXY", "https_proxy"),
+    )
+    no_proxy: tuple[str, ...] = _setting(
+        _words,
+        "",
+        "hosts to which no proxy is needed, such as .example.com or 10.0.0.0/8",
+        ("no_proxy",),
     )
     push_window: int = _setting(
         _whole(8, 4096),
@@ -294,6 +369,8 @@ class Config:
         values = {}
         for row in fields(cls):
             name = row.name.upper()
+            given = (n for n in (name, *row.metadata["others"]) if environ.get(n, "").strip())
+            name = next(given, name)
             text = environ.get(name, "").strip() or row.metadata["default"]
             try:
                 values[row.name] = row.metadata["parse"](text)
@@ -308,10 +385,12 @@ class Config:
             raise ConfigError("REDIS_URL is not set (`stoppress up` starts a Redis of its own)")
         if not self.secret_key:
             raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
-        if len(self.secret_key) < 32:
-            raise ConfigError("SECRET_KEY: must have at least 32 characters")
-        if not self.vapid_private_key:
-            raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
+        if len(self.secret_key[0]) < SHORTEST_SECRET:
+            raise ConfigError(f"SECRET_KEY: must have at least {SHORTEST_SECRET} characters")
+
+    def proxy_to(self, origin: str) -> str | None:
+        """Return the proxy that leads to an origin; None: it is connected to directly."""
+        return None if not self.push_proxy or bypasses(self.no_proxy, origin) else self.push_proxy
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -321,7 +400,7 @@ class Config:
 
     @property
     def shared(self) -> dict[str, str]:
-        """The settings that must have the same value in all processes, none of them secret."""
+        """The settings that must have the same value in all processes, without VAPID keys."""
         found = {name.upper(): _plain(getattr(self, name)) for name in _SHARED}
         # As it is used: a worker without SITE_URL puts its own PORT into messages.
         return {**found, "SITE_URL": self.public_url}
@@ -353,7 +432,7 @@ class Config:
 def _plain(value: Any) -> str:
     if isinstance(value, tuple) and not isinstance(value, Quiet):
         return " ".join(_plain(one) for one in value)
-    return b64url(value.public)[:20] if isinstance(value, VapidKey) else str(value)
+    return str(value)
 
 
 def settings() -> tuple[Field[Any], ...]:

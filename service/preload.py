@@ -18,9 +18,11 @@ def post_worker_init(worker: Any) -> None:
     """Let a web process show in the store that it is alive, and with which settings."""
     global _presence
     runtime = getattr(worker.wsgi, "extensions", {}).get("stoppress")
-    if runtime is None:  # the benchmark serves an empty application too
+    # The benchmark serves an empty application too, and the desk of a rehearsal has an address that
+    # its workers do not know.
+    if runtime is None or "REHEARSAL" in worker.wsgi.config:
         return
-    _presence = Presence("web", runtime.config.addresses, runtime.config.shared)
+    _presence = Presence("web", runtime.config.addresses, runtime.shared)
     _presence.start()
 
 

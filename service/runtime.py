@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redis import BusyLoadingError, RedisError
 
@@ -15,19 +15,21 @@ from service.domain.editors import Editors
 from service.domain.forecast import Forecaster
 from service.domain.gone import Gone
 from service.domain.job_queue import JobQueue
-from service.domain.keys import KeyLost, Keys
+from service.domain.keys import KEY_NAME, KeyLost, Keys
 from service.domain.planning import Planning
 from service.domain.publishing import Publishing
 from service.domain.push_hosts import PushHosts
 from service.domain.push_services import PushServices
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
+from service.domain.refused_origins import RefusedOrigins
 from service.domain.store_errors import Loading, Unreachable, in_one_line, may_pass, why_unreachable
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
 from service.domain.topics import Topics
 from service.domain.unknown_values import UnknownValues
 from service.model.endpoints import EndpointPolicy
+from service.model.keys import b64url
 from service.model.tokens import Tokens
 from service.store import COMMAND, LayoutError, Patience, Store, connect
 from service.store.connection import knock
@@ -60,6 +62,7 @@ class Runtime:
     subscriptions: Subscriptions
     alert_history: AlertHistory
     forecaster: Forecaster
+    refused_origins: RefusedOrigins
     unknown_values: UnknownValues
 
     @classmethod
@@ -77,7 +80,7 @@ class Runtime:
         said, said_at = "", 0.0
         while True:
             try:
-                runtime = cls.open(config, patience)
+                runtime = cls.open(config, patience, without_private_keys=process == "web")
                 runtime.store.processes.set_clock()
                 return runtime
             except wait_for as error:
@@ -88,11 +91,17 @@ class Runtime:
             time.sleep(_TRY_AGAIN)
 
     @classmethod
-    def open(cls, config: Config, patience: Patience = COMMAND) -> Runtime:
+    def open(
+        cls, config: Config, patience: Patience = COMMAND, *, without_private_keys: bool = False
+    ) -> Runtime:
         """Connect and check; `ConfigError` says in one line what keeps this process from working.
 
         `Unreachable` says the same of a Redis that is not there, or not yet.
         """
+        first: tuple[str, ...] = ()
+        if without_private_keys:
+            first = tuple(b64url(key.public) for key in config.vapid_private_key)
+            config = replace(config, vapid_private_key=())
         config.check_complete()
         check_redis(config)
         queue = connect(config.redis_url, patience)
@@ -101,7 +110,7 @@ class Runtime:
         job_queue = JobQueue(queue)
         planning = Planning(store, job_queue)
         publishing = Publishing(store, planning, job_queue)
-        tokens, endpoints = Tokens(config.secret_key), EndpointPolicy(config.push_services)
+        tokens, endpoints = Tokens(*config.secret_key), EndpointPolicy(config.push_services)
         welcome = WelcomeSettings(
             mode=config.welcome,
             title=config.welcome_title,
@@ -114,17 +123,17 @@ class Runtime:
         runtime = cls(
             config=config,
             store=store,
-            keys=Keys(store, config.vapid_private_key, tokens),
+            keys=Keys(store, tokens, config.vapid_private_key, config.vapid_public_key, first),
             job_queue=job_queue,
             planning=planning,
             publishing=publishing,
             receipts=Receipts(store),
             push_services=PushServices(store),
-            push_hosts=PushHosts(store),
+            push_hosts=PushHosts(store, endpoints),
             gone=Gone(store),
             tokens=tokens,
             endpoints=endpoints,
-            editors=Editors(store, config.public_url),
+            editors=Editors(store, config.public_url, tokens.address_key),
             api_tokens=ApiTokens(store),
             topics=Topics(store),
             stories=Stories(store),
@@ -132,6 +141,7 @@ class Runtime:
             subscriptions=Subscriptions(store, tokens, reader_alerts),
             alert_history=AlertHistory(store),
             forecaster=Forecaster(store, config.defaults),
+            refused_origins=RefusedOrigins(store),
             unknown_values=UnknownValues(store),
         )
         try:
@@ -141,6 +151,12 @@ class Runtime:
         except (LayoutError, KeyLost) as error:
             raise ConfigError(str(error)) from None
         return runtime
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """The settings that must agree in all processes; VAPID keys by their public halves."""
+        publics = " ".join(public[:KEY_NAME] for public in self.keys.publics)
+        return {**self.config.shared, "VAPID_PRIVATE_KEY": publics}
 
 
 def check_redis(config: Config) -> None:

@@ -11,6 +11,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from service.model import clock
 from service.store import Store, connect
 from tests.support.client import Client, make_app, open_client
 from tests.support.installation import Installation
@@ -143,6 +144,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     skipped = reporter.stats.get("skipped", [])
     if browsers := sum("browser" in report.keywords for report in skipped):
         reporter.write_line(f"{browsers} browser tests were skipped; to run them: {BROWSERS}")
+
+
+@pytest.fixture(autouse=True)
+def hosts_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test begin with its host's time, whatever another one measured of a Redis."""
+    monkeypatch.setattr(clock, "_measured", None)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ MODULES = sorted([*ROOT.glob("service/**/*.py"), *ROOT.glob("workers/**/*.py")])
 TABLE = {
     "service/model": "babel cryptography regex",
     "service/store": "service.model redis",
-    "service/domain": "service.model service.store argon2 redis",
+    "service/domain": "service.model service.store argon2 redis zxcvbn",
     "service/domain/job_queue.py": "rq",
     "service/local": "service.config service.model service.store cryptography redis",
     "service/local/web_worker.py": "gunicorn",
@@ -31,7 +32,8 @@ TABLE = {
     "service/api/monitoring.py": "prometheus_client",
     "service/api/problems.py": "service.store.records gunicorn werkzeug",
     "service/desk": "service.api service.config service.current service.domain service.local"
-    " service.model service.runtime babel flask flask_wtf redis werkzeug",
+    " service.model service.runtime service.store.subscriptions babel flask flask_wtf"
+    " itsdangerous redis werkzeug",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",
@@ -40,16 +42,18 @@ TABLE = {
     "service/config.py": "service.model redis",
     "service/current.py": "service.runtime flask",
     "service/runtime.py": "service.config service.domain service.model service.store redis",
-    "service/app.py": "service.api service.config service.desk service.local.secrets_file"
-    " service.model service.reader service.runtime service.store flask flask_wtf redis werkzeug",
+    "service/app.py": "service.api service.config service.desk service.domain"
+    " service.local.secrets_file service.model service.reader service.runtime service.store flask"
+    " flask_wtf redis werkzeug",
     "service/preload.py": "service.app service.domain.processes",
     "workers/http": "h11 hpack",
     "workers/sending": "service.domain service.model service.runtime service.store workers.http"
     " cryptography redis",
     "workers/jobs.py": "service.config service.domain service.model service.runtime service.store"
     " workers.http workers.sending redis",
+    "workers/own_job.py": "service.domain.job_queue rq",
     "workers/worker.py": "service.config service.domain service.local service.store workers.jobs"
-    " workers.sending redis rq",
+    " workers.own_job workers.sending redis rq",
     "workers/clock.py": "service.config service.domain service.local service.model service.runtime"
     " service.store redis",
     "workers/trials": "service.config service.local service.model service.runtime workers"
@@ -130,6 +134,22 @@ def uses_of_the_store(path: Path) -> list[str]:
 def test_pages_and_routes_reach_the_store_only_through_the_domain(path: Path) -> None:
     exempt = path.relative_to(ROOT).as_posix() in READS_THE_STORE
     assert bool(uses_of_the_store(path)) == exempt, uses_of_the_store(path)
+
+
+def test_make_installs_nothing_that_a_lock_file_does_not_pin_by_its_hash() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    installs = re.findall(r"^\t\$\(PIP\) (.+)$", makefile, re.M)
+    locks = re.findall(r"--require-hashes -r (\S+)", makefile)
+    assert len(locks) == 2
+    for command in installs:
+        # With isolation, pip would fetch the newest build backend before it installs our package.
+        pinned = "--require-hashes" in command or "--no-deps --no-build-isolation" in command
+        assert pinned, command
+    (backend,) = re.findall(r'^requires = \["(\w+)', (ROOT / "pyproject.toml").read_text(), re.M)
+    for lock in locks:
+        text = (ROOT / lock).read_text()
+        for name in (backend, "editables"):  # the second is what the first needs for `pip -e`
+            assert re.search(rf"^{name}==\S+ .*\\\n +--hash=sha256:", text, re.M), (lock, name)
 
 
 def test_every_row_of_the_table_is_a_file_or_a_folder() -> None:

@@ -53,6 +53,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield runtime.planning.advance_all
     yield lambda: runtime.gone.look_after(now)
     yield lambda: services.end_paces(now)
+    yield lambda: services.forget_rests(now)
     yield lambda: runtime.push_hosts.look_after(now)
 
 
@@ -72,7 +73,7 @@ def main() -> int:
         signal.signal(number, lambda *_: os._exit(0))
     try:
         runtime = Runtime.start(Config.read(os.environ), "clock", WORKER)
-        presence = Presence("clock", runtime.config.addresses, runtime.config.shared)
+        presence = Presence("clock", runtime.config.addresses, runtime.shared)
         presence.check()
     except (ConfigError, Misfit) as error:
         print(f"stoppress clock: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ import uuid
 
 from redis import RedisError
 
-from service.config import Config
+from service.config import Config, ConfigError
 from service.domain.store_errors import in_one_line
 from service.model.keys import b64url
 from service.runtime import Runtime
@@ -42,7 +42,10 @@ def runtime() -> Runtime:
     """Return the parts of this process, made by the first call: two processes share no socket."""
     global _runtime
     if _runtime is None:
-        _runtime = Runtime.start(Config.read(os.environ), "worker", WORKER)
+        config = Config.read(os.environ)
+        if not config.vapid_private_key:
+            raise ConfigError("VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one)")
+        _runtime = Runtime.start(config, "worker", WORKER)
     return _runtime
 
 
@@ -78,6 +81,7 @@ def _new_fan_out(runtime: Runtime) -> FanOut:
         ca_bundle=config.push_ca_bundle,
         plain_origins=runtime.endpoints.plain_origins,
         may_connect=runtime.endpoints.may_connect,
+        proxy=config.proxy_to,
     )
     signers = {
         b64url(key.public): wire.VapidSigner(key, config.vapid_contact)

@@ -28,6 +28,7 @@ from service.domain.processes import Misfit, Presence
 from service.domain.store_errors import in_one_line
 from service.store import WORKER, connect
 from workers import jobs
+from workers.own_job import OwnJob
 from workers.sending.prepared_keys import Filler
 
 BEAT = 5.0  # seconds between two heartbeats
@@ -58,9 +59,19 @@ class StoppableWorker(SimpleWorker):
         super().teardown()  # type: ignore[no-untyped-call]
 
     def execute_job(self, job: Any, queue: Any) -> None:
-        """Run a job, and derive no keys meanwhile."""
+        """Run our own job, and derive no keys meanwhile; throw any other away."""
+        if not job.is_ours:
+            print(
+                "worker: threw away a job that is not ours; who writes to Redis?", file=sys.stderr
+            )
+            self.connection.delete(job.key)
+            self.connection.lrem(queue.intermediate_queue_key, 0, job.id)
+            return
         with self.filler.aside():
             super().execute_job(job, queue)
+
+    def handle_payload(self, message: Any) -> None:
+        """Ignore commands that RQ takes by a channel of Redis; our own processes send none."""
 
     def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
         """Return the seconds after which RQ forgets a killed worker's job.
@@ -74,8 +85,10 @@ def main() -> int:
     """Work until asked to end, then return 0; 2, with one line, if a setting is wrong."""
     try:
         runtime = jobs.runtime()
-        presence = Presence("worker", runtime.config.addresses, runtime.config.shared)
+        presence = Presence("worker", runtime.config.addresses, runtime.shared)
         presence.check()
+        with suppress(RedisError):  # full, say: then web processes go on with what they know
+            runtime.keys.announce()
     except (ConfigError, Misfit) as error:
         print(f"stoppress worker: {error}", file=sys.stderr)
         return 2
@@ -84,7 +97,7 @@ def main() -> int:
     logging.getLogger("rq.worker").addFilter(_in_one_line)
     connection = connect(runtime.config.redis_url, WORKER)
     impatient = connect(runtime.config.redis_url)
-    queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
+    queue = Queue(QUEUE, connection=connection, job_class=OwnJob, serializer=JSONSerializer)
     filler = Filler(runtime)
     filler.start()
     try:
@@ -92,6 +105,7 @@ def main() -> int:
             worker = StoppableWorker(
                 [queue],
                 connection=connection,
+                job_class=OwnJob,
                 serializer=JSONSerializer,
                 name=jobs.name(),
                 worker_ttl=_WAIT + 15,

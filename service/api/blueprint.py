@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from service.api import notifications, openapi, readers, topics
 from service.api.problems import Problem, respond
-from service.domain.publishing import Conflict, PlanDeleted, UnknownNotification
+from service.domain.publishing import Conflict, PlanWithdrawn, UnknownNotification
 from service.domain.reader_alerts import TooManyActive
 from service.domain.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
@@ -27,10 +27,10 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
         " token, as `Authorization: Bearer <token>`, to prove that it is the same browser.",
     ),
     UnknownNotification: (404, "There is no such alert."),
-    PlanDeleted: (
+    PlanWithdrawn: (
         410,
-        "The alert of this Idempotency-Key was deleted before it was sent. Nothing was sent now:"
-        " use another key to publish it again.",
+        "The alert of this Idempotency-Key was planned, and deleted or cancelled since. Nothing was"
+        " sent now: use another key to publish it again.",
     ),
     TooManyTopics: (
         409,

@@ -31,6 +31,7 @@ from service.api.problems import FieldError, Problem
 from service.model.endpoints import EndpointError
 from service.model.graphemes import cut
 from service.model.languages import language_tag
+from service.model.texts import has_invisible
 from service.runtime import Runtime
 
 M = TypeVar("M", bound=BaseModel)
@@ -154,6 +155,8 @@ def _link(text: str) -> str:
     """Accept a web address that every browser and `urlsplit` read alike."""
     if any(c.isspace() or unicodedata.category(c) in ("Cc", "Cs") or c in '\\"<>' for c in text):
         raise ValueError("must not contain spaces, quotes, backslashes or control characters")
+    if has_invisible(text):
+        raise ValueError("must not contain invisible characters")
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
@@ -201,8 +204,11 @@ def pattern(regex: str, **more: Any) -> Any:
 
 # What the validators above check, for the API's description.
 SLUG = "^[a-z0-9][a-z0-9-]{0,39}$"
-_LABEL = r"[^\s.!-,/:-@\[-^`{-\u009f\u0000-\u0020]+"
-_REST = r'[^\s"\\<>\u0000-\u001f\u007f-\u009f]*'
+_UNSEEN = (
+    r"\u00ad\u180e\u200b\u202a-\u202e\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffc"
+)
+_LABEL = rf"[^\s.!-,/:-@\[-^`{{-\u009f\u0000-\u0020{_UNSEEN}]+"
+_REST = rf'[^\s"\\<>\u0000-\u001f\u007f-\u009f{_UNSEEN}]*'
 _PORT = r"(?::(?:\d{0,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]))?"
 _HERE = r"localhost|127\.0\.0\.1|\[::1\]"
 _HOST = rf"\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*\.?"

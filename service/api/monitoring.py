@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from flask import Blueprint, Flask, Response, current_app
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -101,6 +101,18 @@ class Figures(Collector):
             "Browsers that get no alerts until they confirm by the welcome (WELCOME).",
             subscriptions.count("unconfirmed"),
         )
+        ended = CounterMetricFamily(
+            "stoppress_subscriptions_ended",
+            "Subscriptions that ended: the reader left, the browser took the permission back by"
+            " itself (lost), or the push service called the browser gone.",
+            labels=("why",),
+        )
+        for why, count in {
+            **dict.fromkeys(("left", "lost", "gone"), 0),
+            **subscriptions.ended(),
+        }.items():
+            ended.add_metric((why,), count)
+        yield ended
         yield _labelled(
             "unknown_values",
             "How often in about 30 days a reader's browser named what is unknown here, by kind:"

@@ -42,7 +42,7 @@ from service.model.notifications import (
     SendAt,
     State,
 )
-from service.model.payload import Payload
+from service.model.payload import LARGE, Payload
 from service.model.subscriptions import ID_PATTERN, SubscriptionId
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
@@ -197,7 +197,7 @@ class NewNotification(_Alert):
         """Return the alert as the model has it; `Invalid` where it cannot be sent like that."""
         content = self.content(runtime.config.site_language)
         spread, send_at = self.spread_minutes or 0, self._send_at()
-        check_size(content, self.story or "", runtime)
+        large = check_size(content, self.story or "", runtime)
         if spread and self.local_time:
             raise Invalid([FieldError("spread_minutes", _SPREAD_TWICE)])
         if spread * 60 + MIN_TTL > content.ttl:
@@ -207,7 +207,7 @@ class NewNotification(_Alert):
             )
             raise Invalid([FieldError("spread_minutes", detail)])
         audience = replace(self.audience.audience(), story=self.story or "")
-        warnings = tuple(self.warnings())
+        warnings = (*self.warnings(), *large)
         return CheckedAlert(content, audience, spread, send_at, self.draft, warnings)
 
     def _send_at(self) -> SendAt | None:
@@ -283,7 +283,8 @@ class ChangedNotification(_Alert):
         if checked.send_at is None and not checked.draft:
             detail = "Must be true without `send_at`. To send the alert now, call POST …/send."
             raise Invalid([FieldError("draft", detail)])
-        return replace(checked, warnings=tuple(self.warnings()))
+        large = check_size(checked.content, checked.audience.story, runtime)
+        return replace(checked, warnings=(*self.warnings(), *large))
 
     def _kept(self, at: SendAt, fields: dict[str, object]) -> SendAt:
         """Return the time that an alert keeps; `Invalid` for what does not go with it."""
@@ -392,14 +393,22 @@ class TestTo(RequestModel):
             raise Invalid([FieldError("subscription_id", detail)]) from None
 
 
-def check_size(content: Content, story: str, runtime: Runtime) -> None:
-    """Raise `Invalid` if an alert is too long to be pushed."""
+_LARGE = (
+    "The alert is {by} bytes too long for Firefox on Android and some other browsers. They show it"
+    " without picture and buttons, and with a shorter text."
+)
+
+
+def check_size(content: Content, story: str, runtime: Runtime) -> list[tuple[str, str]]:
+    """Raise `Invalid` if an alert is too long to be pushed; return a warning if it is for some."""
     audience = Audience(everyone=True, story=story)
     longest = Notification(
         _LONGEST_ID, content, audience, State.SENDING, clock.time(), "", reporting=0.1234
     )
-    over = Payload(longest, runtime.config.public_url).size - MAX_PLAINTEXT
+    size = Payload(longest, runtime.config.public_url).size
+    over = size - MAX_PLAINTEXT
     if over > 0:
         by = f"{over} byte{'s' if over > 1 else ''}"
         detail = f"The alert is {by} too long to be pushed. Shorten a text or a link."
         raise Invalid([FieldError("body", detail)])
+    return [("body", _LARGE.format(by=size - LARGE))] if size > LARGE else []

@@ -35,7 +35,7 @@ _MEANINGS = {
     403: "The token lacks the scope",
     404: "There is no such thing",
     409: "It conflicts with what is stored; nothing was changed",
-    410: "This reader has unsubscribed; or the alert of this `Idempotency-Key` was deleted",
+    410: "This reader has unsubscribed; or the plan of this `Idempotency-Key` was withdrawn",
     413: "The body is too large",
     415: "The body is not of JSON's type, or is compressed",
     422: "A field cannot be accepted; `errors` says which",

@@ -25,6 +25,12 @@ READERS_BODY = 8 * 1024  # bytes; a subscription has less than one thousand
 _CHANGES = per_address(60, "changed preferences")
 # Hosts of a push service's wildcard that no reader has yet: strangers can make them up.
 _NEW_HOSTS = Rate(10, "address", "new push services", seconds=NEW_HOSTS_KEPT)
+_WHY = {
+    "name": "why",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "enum": ["left", "lost"]},
+}
 
 bp = Blueprint("readers", __name__)
 
@@ -45,6 +51,8 @@ def _let_publishers_pages_call(response: Response) -> Response:
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
             response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
             response.headers["Access-Control-Max-Age"] = "7200"
+    elif origin not in ("", "null", request.host_url.rstrip("/")):
+        runtime().refused_origins.note(origin)
     return response
 
 
@@ -64,6 +72,8 @@ def site() -> tuple[responses.Site, dict[str, str]]:
         defaults=responses.Defaults(
             quiet_hours=_quiet_hours(defaults.quiet), daily_limit=defaults.daily_limit or None
         ),
+        alerts_a_day=runtime().alert_history.a_day(topics),
+        welcome=runtime().reader_alerts.welcomes,
     ), headers
 
 
@@ -115,10 +125,13 @@ def change_preferences(
 
 
 @bp.delete("/subscriptions/<id>")
-@call(by=READER, gives={204: None}, rates=(_CHANGES,))
+@call(by=READER, gives={204: None}, rates=(_CHANGES,), parameters=(_WHY,))
 def unsubscribe(reader: Subscription) -> None:
-    """End a subscription: no alert is sent to it from now on."""
-    runtime().subscriptions.remove(reader)
+    """End a subscription: no alert is sent to it from now on.
+
+    `why=lost` says that the reader did not leave: the browser took the permission back by itself.
+    """
+    runtime().subscriptions.remove(reader, lost=request.args.get("why") == "lost")
 
 
 # What a reader may ask for -----------------------------------------------------------------------

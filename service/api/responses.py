@@ -53,13 +53,19 @@ class Defaults(ResponseModel):
 
 
 class Site(ResponseModel):
-    """What a page needs to know before it asks its reader."""
+    """What a page needs to know before it asks its reader.
+
+    `alerts_a_day` is how many a reader of the topics ticked beforehand got lately, null while
+    nothing is known. `welcome` says that a new reader is sent a welcome.
+    """
 
     name: str
     vapid_public_key: str
     topics: list[TopicShown]
     prompt: Prompt
     defaults: Defaults
+    alerts_a_day: int | None
+    welcome: bool
 
 
 class Credentials(ResponseModel):

@@ -33,7 +33,7 @@ def backup() -> None:
         raise ConfigError("SECRET_KEY: not set")
     if not config.vapid_private_key:
         raise ConfigError("VAPID_PRIVATE_KEY: not set")
-    click.echo(f"SECRET_KEY={config.secret_key}")
+    click.echo(f"SECRET_KEY={','.join(config.secret_key)}")
     click.echo(f"VAPID_PRIVATE_KEY={','.join(key.text for key in config.vapid_private_key)}")
     # The keys are printed by now, even if Redis does not answer.
     try:
@@ -75,6 +75,7 @@ def retire(public_key: str) -> None:
     click.echo(f"{use.name}… is retired.")
     if use.place is not None:
         click.echo(
-            f"Now take value {use.place + 1} of {len(runtime.keys.vapid)} out of VAPID_PRIVATE_KEY"
+            f"Now take value {use.place + 1} of {len(runtime.keys.publics)} out of"
+            " VAPID_PRIVATE_KEY"
             " and restart everything."
         )

@@ -9,23 +9,25 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
 
 import click
+from redis import BusyLoadingError, RedisError
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
 from service.cli.main import environment, with_environment
 from service.config import Config, ConfigError
+from service.domain.keys import PRIVATE_KEY_IGNORED
 from service.local import redis_server
 from service.local.secrets_file import make_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.notifications import Topic
 from service.runtime import Runtime
 from service.store import COMMAND
-from service.store.connection import AT_ONCE
+from service.store.connection import AT_ONCE, knock
 
 # Seconds that web, workers and clock have to start; they need two on two slow cores.
 READY_WITHIN = 60
@@ -61,11 +63,16 @@ _WORKER_ARGV = [sys.executable, "-m", "workers.worker"]
 _CLOCK_ARGV = [sys.executable, "-m", "workers.clock"]
 
 
-def _checked_environment(process: str) -> dict[str, str]:
-    """Return `environment()` once a `process` can start in it; `ConfigError`."""
+def _checked_environment(process: str) -> tuple[dict[str, str], Runtime]:
+    """Return `environment()` once a `process` can start in it, and its parts; `ConfigError`."""
     environ = environment()
-    Runtime.start(Config.read(environ), process, COMMAND)
-    return environ
+    return environ, Runtime.start(Config.read(environ), process, COMMAND)
+
+
+def without_private_keys(environ: Mapping[str, str], runtime: Runtime) -> dict[str, str]:
+    """Return the environment of a process that signs nothing: with public VAPID keys alone."""
+    kept = {name: value for name, value in environ.items() if name != "VAPID_PRIVATE_KEY"}
+    return {**kept, "VAPID_PUBLIC_KEY": ",".join(runtime.keys.publics)}
 
 
 def _workers(number: int, environ: Mapping[str, str]) -> list[Child]:
@@ -80,15 +87,18 @@ def become(argv: list[str], environ: Mapping[str, str]) -> None:
 @click.command()
 def web() -> None:
     """Serve readers' browsers, editors and the API."""
-    environ = _checked_environment("web")
-    become(web_argv(Config.read(environ)), environ)
+    if os.environ.get("VAPID_PRIVATE_KEY", "").strip():
+        click.echo(PRIVATE_KEY_IGNORED, err=True)
+    environ, runtime = _checked_environment("web")
+    check_port(runtime.config)
+    become(web_argv(runtime.config), without_private_keys(environ, runtime))
 
 
 @click.command()
 @click.option("-n", "number", type=click.IntRange(1, 256), help="Default: WORKER_CONCURRENCY.")
 def worker(number: int | None) -> None:
     """Send alerts to the push services."""
-    environ = _checked_environment("worker")
+    environ, _ = _checked_environment("worker")
     number = number or Config.read(environ).worker_concurrency
     if number == 1:
         become(_WORKER_ARGV, environ)
@@ -100,7 +110,7 @@ def worker(number: int | None) -> None:
 @click.command()
 def clock() -> None:
     """Start scheduled alerts, and hand on the work of dead workers."""
-    become(_CLOCK_ARGV, _checked_environment("clock"))
+    become(_CLOCK_ARGV, without_private_keys(*_checked_environment("clock")))
 
 
 # Everything on this machine ---------------------------------------------------------------------
@@ -123,14 +133,14 @@ def up() -> None:
             environ["REDIS_URL"] = redis.url
             _start_redis(supervisor, redis, config)
         config = Config.read(environ)
-        runtime = Runtime.open(
-            config
-        )  # fail here in one line, instead of a traceback from each process
+        runtime = Runtime.open(config)  # fail here in one line, not in each process
         _first_topics(runtime)
-        # Before the workers compare: these are the settings of web from now on.
-        runtime.store.processes.note_web(config.shared)
-        _start_processes(supervisor, config, environ)
-        _print_banner(config, runtime.editors.signin_link())
+        with suppress(RedisError):  # it may be full
+            # Before the workers compare: these are the settings of web from now on.
+            runtime.store.processes.note_web(runtime.shared)
+            runtime.keys.announce()
+        _start_processes(supervisor, runtime, environ)
+        _print_banner(config, runtime.editors.first_link())
         supervisor.run()
 
 
@@ -168,17 +178,32 @@ def _start_redis(supervisor: Supervisor, redis: redis_server.EmbeddedRedis, conf
     """Start the embedded Redis and wait until it has loaded its data."""
     # It needs none of our environment, and must not see our secrets. A wrong locale would end it.
     supervisor.start(Child("Redis", redis.argv, {"LC_ALL": "C"}, keep=[redis.lock]))
+    said: list[str] = []
+
+    def answers() -> bool:
+        try:
+            knock(redis.url)
+        except BusyLoadingError:
+            if not said:
+                said.append("up: waiting, because Redis is loading its data")
+                click.echo(said[0], err=True)
+            return False
+        except RedisError:
+            return False
+        return True
+
     try:
-        supervisor.wait(lambda: redis_server.answers(redis.url))
+        supervisor.wait(answers)
     except ChildEnded as error:
         raise click.ClickException(f"{error}; see {config.data_dir}/redis.log") from None
 
 
-def _start_processes(supervisor: Supervisor, config: Config, environ: Mapping[str, str]) -> None:
+def _start_processes(supervisor: Supervisor, runtime: Runtime, environ: Mapping[str, str]) -> None:
     """Start web, workers and clock and wait until `/readyz` answers 200."""
+    config, public = runtime.config, without_private_keys(environ, runtime)
     supervisor.start(
-        Child("web", web_argv(config), environ),
-        Child("clock", _CLOCK_ARGV, environ),
+        Child("web", web_argv(config), public),
+        Child("clock", _CLOCK_ARGV, public),
         *_workers(config.worker_concurrency, environ),
     )
     try:
@@ -205,11 +230,14 @@ def is_ready(config: Config) -> bool:
         connection.close()
 
 
-def _print_banner(config: Config, link: str) -> None:
-    """Print the links, where the data is, and which settings a real site still needs."""
+def _print_banner(config: Config, first_link: str | None) -> None:
+    """Print the links, where the data is, and which settings a real site still needs.
+
+    The sign-in link is only for the first editor: it ends in logs that others read.
+    """
     rows = [
         ("Start here", config.public_url),
-        ("Sign in once", link),
+        ("Sign in once", first_link) if first_link else ("Sign in", f"{config.public_url}/desk/"),
         ("Data and keys", str(config.data_dir)),
     ]
     needed = {
@@ -229,5 +257,7 @@ def _print_banner(config: Config, link: str) -> None:
     console.print(rule)
     if missing:
         console.print(Text(f"Set before you use it on a real site: {', '.join(missing)}.", "dim"))
+    if not first_link:
+        console.print(Text("A new sign-in link for an editor: stoppress editor add EMAIL", "dim"))
     console.print(Text("Ctrl-C stops everything.", "dim"))
     console.print()

@@ -17,7 +17,14 @@ from rich.rule import Rule
 from rich.text import Text
 
 from service.cli.main import settings
-from service.cli.run import FIRST_TOPICS, READY_WITHIN, become, check_port, is_ready
+from service.cli.run import (
+    FIRST_TOPICS,
+    READY_WITHIN,
+    become,
+    check_port,
+    is_ready,
+    without_private_keys,
+)
 from service.config import Config, ConfigError
 from service.local import pretend_readers, rehearsal
 from service.local.secrets_file import using
@@ -154,10 +161,12 @@ def _open_desk(supervisor: Supervisor, config: Config, number: int) -> None:
         return  # it has just ended
     ours = {"BIND": config.bind, "PORT": str(config.port), "SITE_NAME": config.site_name}
     environ = rehearsal.foreign_environment() | found.environ | ours
-    supervisor.start(Child("web", [sys.executable, "-m", "service.cli", "web"], environ))
     config = Config.read(environ)
+    runtime = Runtime.open(config)
+    public = without_private_keys(environ, runtime)
+    supervisor.start(Child("web", [sys.executable, "-m", "service.cli", "web"], public))
     supervisor.wait(lambda: is_ready(config), timeout=READY_WITHIN)
-    link = Runtime.open(config).editors.signin_link()
+    link = runtime.editors.first_link() or f"{config.public_url}/desk/"
     title = f" rehearsal with {number:,} pretend readers"
     minutes = rehearsal.LONGEST // 60
     console = Console(highlight=False)

@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from service.api.hosts import WrongHost, check_page
-from service.desk.session import current_editor
+from service.desk.session import current_editor, is_plain_loopback
 from service.desk.words import FILTERS
 from service.domain.publishing import UnknownNotification
 
@@ -91,12 +91,14 @@ def _not_found(_: Exception) -> ResponseReturnValue:
 
 @bp.errorhandler(CSRFError)
 def _csrf(_: CSRFError) -> ResponseReturnValue:
-    return notice(
-        400,
-        "Your session has expired",
+    text = (
         "Nothing was sent or changed. Go back, copy the text that you wrote, reload the page and"
-        " sign in again.",
+        " sign in again."
     )
+    if not request.is_secure and not is_plain_loopback(current_app.config["STOPPRESS"]):
+        text += " If the address begins with http://, sign in at the one with https://: over an"
+        text += " unprotected connection your browser keeps no session."
+    return notice(400, "Your session has expired", text)
 
 
 @bp.errorhandler(WrongHost)

@@ -1,43 +1,108 @@
-"""Sessions of editors at the desk: a signed cookie that no script can read."""
+"""Sessions of editors at the desk: a cookie that no script can read, and what is stored of it.
+
+The cookie is Flask's signed one. It holds a random id; whose session that is, and whether it has
+ended, is known to the store alone (decision 64).
+"""
 
 from __future__ import annotations
 
-from flask import Flask, current_app, g, session
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
-from service.domain.editors import Editor
+from flask import Flask, current_app, g, request, session
+from flask.sessions import SecureCookieSessionInterface
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
+
+from service.config import Config
+from service.domain.editors import Editor, Editors
+from service.model import clock
 from service.model.retention import SESSION_KEPT
 from service.runtime import Runtime
 
 
 def init_app(app: Flask, runtime: Runtime) -> None:
     """Set up sessions for the editors of `runtime`."""
-    app.secret_key = runtime.config.secret_key
+    current, *previous = runtime.config.secret_key
+    app.secret_key = current
     app.config.update(
+        # After SECRET_KEY was changed, cookies and forms signed with the one before still work.
+        SECRET_KEY_FALLBACKS=previous,
+        WTF_CSRF_SECRET_KEY=[*previous, current],  # itsdangerous signs with the last
         SESSION_COOKIE_NAME="stoppress",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
-        SESSION_COOKIE_SECURE=runtime.config.public_url.startswith("https:"),
         PERMANENT_SESSION_LIFETIME=SESSION_KEPT,
-        # Only pages that ask for their editor prolong a session. Flask would prolong it with every
-        # response, and then caches could share nothing that readers' browsers fetch.
+        # Flask would send the cookie with every response, and then caches could share nothing that
+        # readers' browsers fetch.
         SESSION_REFRESH_EACH_REQUEST=False,
         # A form is accepted as long as the session lasts, so that an editor may think for an hour.
         WTF_CSRF_TIME_LIMIT=None,
     )
+    app.session_interface = _Cookies()
     app.extensions["stoppress.editors"] = runtime.editors
     app.jinja_env.globals["current_editor"] = current_editor
 
 
-def start_session(editor: Editor) -> None:
-    """Sign an editor in, in a new session that keeps nothing of the previous one."""
-    session.clear()
+class _Signer(TimestampSigner):
+    """Dates a cookie by the time that all hosts share: one from the future would be refused."""
+
+    def get_timestamp(self) -> int:
+        return int(clock.time())
+
+
+class _Cookies(SecureCookieSessionInterface):
+    """Flask's cookies, and `Secure` under a name that no other host can set (RFC 6265bis).
+
+    Only a browser on this machine that meets us without TLS gets them without: Safari would
+    otherwise keep none.
+    """
+
+    def get_cookie_name(self, app: Flask) -> str:
+        name = super().get_cookie_name(app)
+        return name if is_plain_loopback(app.config["STOPPRESS"]) else f"__Host-{name}"
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        serializer = super().get_signing_serializer(app)
+        if serializer is not None:
+            serializer.signer = _Signer
+        return serializer
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return not is_plain_loopback(app.config["STOPPRESS"])
+
+
+def is_plain_loopback(config: Config) -> bool:
+    """Whether this request came over plain HTTP from a browser on this machine.
+
+    A proxy that ends TLS may pass requests on to a loopback address too; there SITE_URL is another.
+    """
+    ours = urlsplit(config.public_url)
+    return (
+        ours.scheme == request.scheme == "http"
+        and _is_loopback(ours.hostname or "")
+        and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def start_session(session_id: str) -> None:
+    """Sign an editor in, in a new cookie that keeps nothing of the previous one."""
+    end_session()
     session.permanent = True
-    session["editor"] = editor.session_id
-    g.editor = editor
+    session["editor"] = session_id
+    g.pop("editor", None)
 
 
 def end_session() -> None:
-    """Sign the editor out."""
+    """Sign the editor out: neither this cookie nor a copy of it works any more."""
+    if session_id := session.get("editor"):
+        _editors().end_session(session_id)
     session.clear()
     g.editor = None
 
@@ -46,9 +111,9 @@ def current_editor() -> Editor | None:
     """Return the editor who is signed in, if one is; looked up once in each request."""
     if "editor" not in g:
         session_id = session.get("editor")
-        editors = current_app.extensions["stoppress.editors"]
-        g.editor = editors.of_session(session_id) if session_id else None
-        session.modified = session.modified or g.editor is not None
+        # An open page that refreshes parts of itself does not mean that its editor is there.
+        active = "HX-Request" not in request.headers
+        g.editor = _editors().of_session(session_id, active=active) if session_id else None
     editor: Editor | None = g.editor
     return editor
 
@@ -58,3 +123,8 @@ def signed_in() -> Editor:
     editor = current_editor()
     assert editor is not None  # noqa: S101 - `_only_editors` has checked it
     return editor
+
+
+def _editors() -> Editors:
+    editors: Editors = current_app.extensions["stoppress.editors"]
+    return editors

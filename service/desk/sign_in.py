@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 
-from flask import redirect, render_template, request, url_for
+from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.api import rate_limits
 from service.current import runtime
 from service.desk.blueprint import bp, notice
 from service.desk.session import end_session, start_session
-from service.domain.editors import SHORTEST_PASSWORD, EditorError
-
-_SIGN_INS = rate_limits.per_address(10, "sign-ins")
+from service.domain.editors import SHORTEST_PASSWORD, EditorError, TooManyGuesses
+from service.model.spans import span
 
 
 @bp.route("/sign-in", methods=["GET", "POST"])
@@ -21,14 +20,24 @@ def sign_in() -> ResponseReturnValue:
     """Sign an editor in by e-mail address and password."""
     if request.method == "GET":
         return render_template("desk/sign_in.html", email="", error=None)
-    rate_limits.check(_SIGN_INS)
-    email = request.form.get("email", "")
-    editor = runtime().editors.check_password(email, request.form.get("password", ""))
-    if editor is None:
+    email, password = request.form.get("email", ""), request.form.get("password", "")
+    session = runtime().editors.sign_in(email, password, rate_limits.network())
+    if session is None:
         error = "The e-mail address or the password is wrong."
         return render_template("desk/sign_in.html", email=email, error=error), 422
-    start_session(editor)
+    start_session(session)
     return redirect(_local(request.args.get("next", "")), 303)
+
+
+@bp.errorhandler(TooManyGuesses)
+def _too_many(error: TooManyGuesses) -> ResponseReturnValue:
+    text = (
+        f"Try again in {span(error.seconds)}, or ask your operator for a sign-in link, which works"
+        " earlier. The command is “stoppress editor add” with your e-mail address."
+    )
+    response = make_response(notice(429, "Too many attempts to sign in", text))
+    response.headers["Retry-After"] = str(error.seconds)
+    return response
 
 
 def _local(path: str) -> str:
@@ -44,19 +53,17 @@ def welcome(token: str) -> ResponseReturnValue:
 
     Opening the link does not use it up, because mail programs preview links.
     """
-    if request.method == "POST":
-        rate_limits.check(_SIGN_INS)
     link = runtime().editors.find_link(token)
     error, status = None, 200
     if link is not None and request.method == "POST":
         given = (request.form.get("email", ""), request.form.get("password", ""))
         try:
-            editor = runtime().editors.use_link(link, *given)
+            session = runtime().editors.use_link(link, *given, rate_limits.network())
         except EditorError as problem:
             error, status = str(problem), 422
         else:
-            if editor is not None:
-                start_session(editor)
+            if session is not None:
+                start_session(session)
                 first = not runtime().publishing.latest(1)
                 return redirect(url_for("start.start" if first else "desk.alerts"), 303)
             link = None
@@ -64,8 +71,9 @@ def welcome(token: str) -> ResponseReturnValue:
         return notice(
             410,
             "This link no longer works",
-            "A sign-in link works once, within 24 hours. Ask your operator for a new one. The"
-            " command is “stoppress editor add” with your e-mail address.",
+            "A sign-in link works once, within 24 hours, and only until there is a newer one or a"
+            " new password. Ask your operator for another link. The command is “stoppress editor"
+            " add” with your e-mail address.",
         )
     page = render_template(
         "desk/welcome.html",

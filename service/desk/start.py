@@ -14,7 +14,7 @@ from service.desk.words import outcome_words
 from service.domain.publishing import UnknownNotification
 from service.model.notifications import Audience, Outcome
 from service.model.spans import span
-from service.model.subscriptions import SubscriptionId
+from service.store.subscriptions import NotSubscribed
 
 bp = Blueprint("start", __name__, template_folder="../../web")
 
@@ -22,17 +22,24 @@ bp = Blueprint("start", __name__, template_folder="../../web")
 @bp.get("/")
 def start() -> ResponseReturnValue:
     """Show the three steps."""
-    return render_template("desk/start.html")
+    return render_template("desk/start.html", has_editors=runtime().editors.exist())
 
 
 @bp.post("/start/alerts")
 def send() -> ResponseReturnValue:
-    """Send the alert of step 2 to the browser that asks, and to no other."""
+    """Send the alert of step 2 to the browser that asks, and to no other.
+
+    Its reader's token proves which one that is: an editor may write to all readers, but not to one
+    whose number they have guessed or read somewhere.
+    """
     editor = current_editor() or abort(401)
+    form = request.form
     try:
-        only = SubscriptionId.parse(request.form.get("subscription", ""))
-    except ValueError:
-        return {"detail": "Subscribe this browser first."}, 422
+        reader = runtime().subscriptions.of_reader(
+            form.get("subscription", ""), form.get("token", "")
+        )
+    except NotSubscribed:
+        return {"detail": "This browser is not subscribed. Subscribe it first."}, 422
     alert = {
         "title": request.form.get("title", ""),
         "body": request.form.get("body", ""),
@@ -44,7 +51,7 @@ def send() -> ResponseReturnValue:
         content = notification_requests.read(alert, runtime()).content
     except fields.Invalid as invalid:
         return {"detail": invalid.errors[0].detail}, 422
-    audience = Audience(subscription=only)
+    audience = Audience(subscription=reader.id)
     if not runtime().publishing.reach(audience):
         return {"detail": "This browser is no longer subscribed. Subscribe it again."}, 409
     published = runtime().publishing.publish(content, audience, by=editor.email)
@@ -54,11 +61,10 @@ def send() -> ResponseReturnValue:
 @bp.get("/start/alerts/<int:id>")
 def follow(id: int) -> ResponseReturnValue:
     """Say how far that alert has come; `took`: the time from the click to its end, in words."""
-    if current_editor() is None:
-        abort(401)
+    editor = current_editor() or abort(401)
     publishing = runtime().publishing
     notification = publishing.get(id)
-    if notification.audience.subscription is None:
+    if notification.audience.subscription is None or notification.created_by != editor.email:
         raise UnknownNotification
     ends = [kind for kind, n in publishing.progress(id).outcomes.items() if n]
     finished = notification.finished_at

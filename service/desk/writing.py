@@ -23,7 +23,7 @@ from service.domain.publishing import (
     Conflict,
     Idempotency,
     KeyReused,
-    PlanDeleted,
+    PlanWithdrawn,
     UnknownNotification,
 )
 from service.domain.stories import RunningStory
@@ -87,7 +87,7 @@ def send() -> ResponseReturnValue:
             )
     except KeyReused:
         return _compose(form, notice=_USED), 409
-    except PlanDeleted:
+    except PlanWithdrawn:
         return _compose(form, notice=_ENDED), 409
     return redirect(url_for("desk.alert", id=published.id), 303)
 

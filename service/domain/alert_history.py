@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection, Set
+from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
+
+from redis.exceptions import RedisError
 
 from service.model import clock
 from service.model.clocks import QUARTER, day
-from service.model.notifications import MAX_TTL, Notification, State
-from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT
+from service.model.notifications import MAX_TTL, Notification, State, Topic
+from service.model.retention import ACCEPTED_KEPT, COUNTS_KEPT, DAY
 from service.model.subscriptions import Subscription, SubscriptionId
 from service.store import Store
 
 _LOOKED_THROUGH = 200  # alerts read at once
 _MOST_MISSED = 10
+_RATE_DAYS = 14  # over so many days the alerts of a day are averaged
+_LEAST_DAYS = 2  # an installation that is younger has no rate
+_RATE_KEPT = 600.0  # seconds: each process asks so rarely
 
 
 class AlertHistory:
@@ -20,6 +29,34 @@ class AlertHistory:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._rate: tuple[float, int | None] = (0.0, None)
+
+    def a_day(self, topics: Collection[Topic]) -> int | None:
+        """Return how many alerts a day a new reader would have got lately; None if nobody knows.
+
+        A new reader has the topics that are ticked beforehand, or, if there are none, any of them.
+        """
+        until, rate = self._rate
+        if (now := time.monotonic()) >= until:
+            ticked = {one.slug for one in topics if one.default}
+            with suppress(RedisError):  # the site is described without Redis for a while
+                rate = self._average(ticked or {one.slug for one in topics})
+            self._rate = (now + _RATE_KEPT, rate)
+        return rate
+
+    def _average(self, topics: Set[str]) -> int | None:
+        latest = self._store.notifications.started(_LOOKED_THROUGH)
+        started = [one.started_at for one in latest if one.started_at and self._counts(one, topics)]
+        now = clock.time()
+        days = min((now - min(started, default=now)) / DAY, _RATE_DAYS)
+        if days < _LEAST_DAYS:
+            return None
+        recent = [at for at in started if at >= now - days * DAY]
+        return max(1, round(len(recent) / days))
+
+    def _counts(self, one: Notification, topics: Set[str]) -> bool:
+        ours = replace(one.audience, locales=(), exclude=())
+        return one.corrects is None and ours.includes(topics, "", followed=set(), muted=set())
 
     def missed(self, reader: Subscription) -> list[Notification]:
         """Return the latest alerts whose audience this reader belongs to now."""

@@ -95,6 +95,7 @@ class Gone:
     def _delete(self, one: GoneRow) -> None:
         # Some may have left meanwhile, or were deleted by a call that was interrupted here.
         self._store.subscriptions.remove_all(one.ids, only_gone=True)
+        self._store.subscriptions.count_ended("gone", len(one.ids))
         self._store.gone.forget(one)
 
     def _waiting_of(self, origin: str) -> list[GoneRow]:

@@ -13,6 +13,7 @@ from rq.serializers import JSONSerializer
 from service.model.retention import FAILED_JOB_KEPT
 
 QUEUE = "stoppress"
+JOB = "workers.jobs.send"  # the only one that a worker takes
 _SILENT = 20.0  # seconds without a heartbeat after which a worker counts as dead
 _JOB_TIMEOUT = 600  # seconds; a job ends by itself long before
 
@@ -39,7 +40,7 @@ class JobQueue:
         workers = max(1, Worker.count(queue=self._queue))
         for _ in range(min(work, workers) - self.queued()):
             self._queue.enqueue(
-                "workers.jobs.send",
+                JOB,
                 at_front=at_front,
                 job_timeout=_JOB_TIMEOUT,
                 result_ttl=0,

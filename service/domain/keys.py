@@ -15,6 +15,10 @@ from service.store import Store
 from service.store.installation import Backup
 
 KEY_NAME = 20  # characters
+PRIVATE_KEY_IGNORED = (
+    "web: VAPID_PRIVATE_KEY is set, and ignored. Take it out of the environment of web processes:"
+    " they need only the public half. Workers sign."
+)
 
 
 class KeyRefusal(Exception):
@@ -41,34 +45,53 @@ class KeyUse:
 
 
 class Keys:
-    """The keys of one installation; `vapid` are those that are set, the current one first."""
+    """The keys of one installation.
 
-    def __init__(self, store: Store, vapid: tuple[VapidKey, ...], tokens: Tokens) -> None:
+    `vapid` are the private VAPID keys that this process holds, the current one first. Workers sign
+    and hold them; all other processes need only `publics`, the public halves. Where no private key
+    is held, these are VAPID_PUBLIC_KEY (`given`) and those that a worker has announced in the
+    store; `first` are used before any worker has started.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        tokens: Tokens,
+        vapid: tuple[VapidKey, ...],
+        given: tuple[str, ...] = (),
+        first: tuple[str, ...] = (),
+    ) -> None:
         self._installation = store.installation
         self._subscriptions = store.subscriptions
-        self._fingerprint = tokens.fingerprint  # of SECRET_KEY
+        self._fingerprints = tokens.fingerprints  # of SECRET_KEY, and of the previous one
         self.vapid = vapid
-        self._publics = [b64url(key.public) for key in vapid]
+        self.publics = [b64url(key.public) for key in vapid]
+        self._given, self._first = given, first
 
     @property
     def current(self) -> str:
         """The public half of the VAPID key with which new readers are subscribed."""
-        return self._publics[0]
+        return self.publics[0]
 
     def accepts(self, public: str) -> bool:
         """Whether a browser may have subscribed with this VAPID key: it is set, and not retired."""
         if public == self.current:
             return True
-        return public in self._publics and public not in self._installation.retired_vapid_keys()
+        return public in self.publics and public not in self._installation.retired_vapid_keys()
+
+    def announce(self) -> None:
+        """Let web processes that start from now on subscribe readers with the keys held here."""
+        if self.publics != self._installation.vapid_keys():
+            self._installation.announce_vapid_keys(self.publics)
 
     def uses(self) -> list[KeyUse]:
         """Return the VAPID keys that are set, the current one first, then those that once were."""
         readers = self._subscriptions.count_by_vapid_key()
         retired = self._installation.retired_vapid_keys()
-        places = {public: place for place, public in reversed(list(enumerate(self._publics)))}
+        places = {public: place for place, public in reversed(list(enumerate(self.publics)))}
         return [
             KeyUse(public, places.get(public), readers.get(public, 0), public in retired)
-            for public in dict.fromkeys([*self._publics, *sorted({*readers, *retired})])
+            for public in dict.fromkeys([*self.publics, *sorted({*readers, *retired})])
         ]
 
     def retire(self, beginning: str) -> KeyUse:
@@ -95,38 +118,66 @@ class Keys:
 
     def note_backup(self) -> None:
         """Remember that the keys that are set were printed for a backup."""
-        self._installation.note_backup(Backup(clock.time(), self._fingerprint, self._publics))
+        self._installation.note_backup(Backup(clock.time(), self._fingerprints[0], self.publics))
 
     def backed_up_at(self) -> float | None:
         """Return when all keys that are set were printed for a backup; None if not all were."""
         kept = self._installation.backup()
-        if kept is None or kept.secret != self._fingerprint:
+        if kept is None or kept.secret != self._fingerprints[0]:
             return None
-        return kept.at if {*self._publics} <= {*kept.vapid} else None
+        return kept.at if {*self.publics} <= {*kept.vapid} else None
 
     def check(self) -> None:
         """Raise `KeyLost` if a key that stored subscriptions need is not set.
 
         Without it those readers are lost: each would have to be asked again.
         """
+        if not self.vapid:
+            self._find_publics()
         if self.current in self._installation.retired_vapid_keys():
             raise KeyLost(
                 f"VAPID_PRIVATE_KEY: the first key ({self.current[:KEY_NAME]}…) was retired; put"
                 " another in front of it"
             )
+        if self.vapid:
+            self._check_private()
+        self._check_secret()
+
+    def _find_publics(self) -> None:
+        announced = self._installation.vapid_keys()
+        unknown = [public for public in self._given if announced and public not in announced]
+        if unknown:
+            raise KeyLost(
+                f"VAPID_PUBLIC_KEY: no worker has the private half of {unknown[0]}, so that readers"
+                " who subscribe with it would get no alert; start the workers with it first"
+            )
+        retired = self._installation.retired_vapid_keys()
+        found = dict.fromkeys([*self._given, *(announced or self._first)])
+        self.publics = [public for public in found if public not in retired]
+        if not self.publics:
+            raise KeyLost(
+                "VAPID_PRIVATE_KEY is not set (`stoppress keys` makes one), and no worker has"
+                " announced its public half in the store"
+            )
+
+    def _check_private(self) -> None:
         for public, readers in self._subscriptions.count_by_vapid_key().items():
-            if readers and public not in self._publics:
+            if readers and public not in self.publics:
                 raise KeyLost(
                     f"VAPID_PRIVATE_KEY: {readers:,} subscriptions need the key whose public half"
                     f" is {public}, and it is not among those set; restore it from your backup"
                 )
-        kept = self._installation.remember_secret(self._fingerprint)
-        if kept != self._fingerprint:
-            readers = self._subscriptions.count()
-            if readers:
-                raise KeyLost(
-                    f"SECRET_KEY: the {readers:,} subscriptions of this store were made under"
-                    f" another one (fingerprint {kept}, this one is {self._fingerprint});"
-                    " restore it from your backup"
-                )
-            self._installation.replace_secret(self._fingerprint)
+
+    def _check_secret(self) -> None:
+        current = self._fingerprints[0]
+        kept = self._installation.remember_secret(current)
+        if kept == current:
+            return
+        readers = 0 if kept in self._fingerprints else self._subscriptions.count()
+        if readers:
+            raise KeyLost(
+                f"SECRET_KEY: the {readers:,} subscriptions of this store were made under another"
+                f" one (fingerprint {kept}, this one is {current}); restore it from your backup, or"
+                " set both: the new one, a comma and the previous one"
+            )
+        self._installation.replace_secret(current)

@@ -39,6 +39,8 @@ def differences(
     found: dict[tuple[str, str], list[Process]] = {}
     for other in others:
         for name, value in other.settings.items():
+            if name == "VAPID_PRIVATE_KEY" and not (value and mine.get(name)):
+                continue  # a process that sends nothing needs none
             if name in mine and value != mine[name]:
                 found.setdefault((name, value), []).append(other)
     return [(name, value, who) for (name, value), who in sorted(found.items())]
@@ -105,7 +107,8 @@ class Presence:
         return [one for one in self._processes.alive() if one.kind == "web"]
 
     def _misfit(self) -> str | None:
-        webs = self._webs() or self._last_web()
+        # Also the last one: those that seem alive may have been killed a moment ago.
+        webs = self._webs() + self._last_web()
         for name, value, who in differences(self._me.settings, webs):
             if name in VITAL and all(self._is_wrong(name, web) for web in webs):
                 return self._line(name, value, who)

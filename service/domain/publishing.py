@@ -52,8 +52,8 @@ class KeyReused(Conflict):
     """An idempotency key that was used before with another body."""
 
 
-class PlanDeleted(Exception):
-    """The alert of this idempotency key was deleted before it was sent (decision 54)."""
+class PlanWithdrawn(Exception):
+    """The planned alert of this idempotency key was deleted or cancelled (decision 54)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ class Publishing:
         """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
         `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
-        for. `KeyReused` for an idempotency key that came before with another body, `PlanDeleted`
-        for one whose alert was deleted. `warnings` belong to the response.
+        for. `KeyReused` for an idempotency key that came before with another body, `PlanWithdrawn`
+        for one whose alert was planned and withdrawn. `warnings` belong to the response.
         """
         if (before := self.earlier_response(idempotency)) is not None:
             return before
@@ -137,7 +137,8 @@ class Publishing:
     def earlier_response(self, idempotency: Idempotency | None) -> Published | None:
         """Return the response to the same request before, if there was one.
 
-        `KeyReused` if that had another body, `PlanDeleted` if its alert was deleted.
+        `KeyReused` if that had another body, `PlanWithdrawn` if its alert was planned
+        and is withdrawn.
         """
         if idempotency is None:
             return None
@@ -145,15 +146,16 @@ class Publishing:
         return None if before is None else self._same_response(before, idempotency)
 
     def _same_response(self, before: dict[str, Any], idempotency: Idempotency) -> Published:
-        id = int(before["id"])
-        if self._store.notifications.state(id) is None:
-            raise PlanDeleted
+        id, then = int(before["id"]), State(before["state"])
+        now = self._store.notifications.state(id)
+        if now is None or (now is State.CANCELLED and then in (State.DRAFT, State.SCHEDULED)):
+            raise PlanWithdrawn
         if before["body"] != idempotency.body_digest:
             raise KeyReused(
                 id, f"This Idempotency-Key was used before with another body, for alert {id}."
             )
         warnings = tuple((field, words) for field, words in before.get("warnings", ()))
-        return Published(id, int(before["recipients"]), State(before["state"]), warnings)
+        return Published(id, int(before["recipients"]), then, warnings)
 
     def _wake(self, notification: Notification) -> None:
         if notification.state is State.SENDING:

@@ -6,6 +6,7 @@ possible at the company that runs the wildcard's domain.
 
 from __future__ import annotations
 
+from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.retention import HOST_RETIRED_KEPT, UNPROVEN_KEPT, UNPROVEN_TRIED
 from service.store import Store
 from service.store.names import MOST_UNPROVEN
@@ -18,8 +19,9 @@ _LATEST = 20  # alerts looked through for one that was sent to these hosts
 class PushHosts:
     """What the clock does about hosts that anybody could make up."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, endpoints: EndpointPolicy) -> None:
         self._store = store
+        self._endpoints = endpoints
         self._bases = store.names.bases
         self._looked_at = 0.0
 
@@ -54,8 +56,9 @@ class PushHosts:
 
     def _free(self, now: float) -> None:
         """Retire bases where nobody is left; let numbers be given again that rested long enough."""
-        for number in self._bases.made_up():
-            if self._store.subscriptions.drop_base(number):
+        for url, number in self._bases.all().items():
+            made_up = self._endpoints.wildcard_of(origin_of(url))
+            if made_up and self._store.subscriptions.drop_base(number):
                 self._bases.retire(number)
         for number, at in self._bases.retired().items():
             if now - at < HOST_RETIRED_KEPT:

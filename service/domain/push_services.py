@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from service.model import clock
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.notifications import Notification
-from service.model.retention import PACE_KEPT
+from service.model.retention import PACE_KEPT, REST_KEPT
 from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.push_services import Pace, Rest
@@ -96,6 +96,21 @@ class PushServices:
         bases = self._bases(origin)
         answers = self._store.gone.responses(clock.time()).items()
         return sum(n for base, (n, _) in answers if base in bases)
+
+    def others_answer(self, origin: str) -> bool:
+        """Whether a push service other than `origin` has answered in the last minute."""
+        bases = self._bases(origin)
+        return any(base not in bases for base in self._store.gone.responses(clock.time()))
+
+    def forget_rests(self, now: float) -> None:
+        """Forget rests that were over long ago, because nothing was sent there since.
+
+        Else a host that a stranger made up would be reported as failing for ever. A push service
+        that refuses our signature is reported until it accepts one.
+        """
+        for origin, rest in self.resting().items():
+            if rest.why != "credentials" and rest.until < now - REST_KEPT:
+                self._services.recovered(origin)
 
     def end_paces(self, now: float) -> None:
         """End each pace that has been enough for a day, which is Chrome's shortest penalty."""

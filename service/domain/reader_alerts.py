@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from service.domain.publishing import Idempotency, PlanDeleted, Published, Publishing
+from service.domain.publishing import Idempotency, PlanWithdrawn, Published, Publishing
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content
@@ -81,6 +81,11 @@ class ReaderAlerts:
         """Whether a new subscriber gets no other alert before confirming by the welcome."""
         return self._settings.mode == CONFIRM
 
+    @property
+    def welcomes(self) -> bool:
+        """Whether a new subscriber is sent a welcome."""
+        return self._settings.mode != NONE
+
     def send_welcome(self, reader: Subscription, *, new: bool) -> None:
         """Send the welcome to a new or unconfirmed subscriber, at most once a day.
 
@@ -89,7 +94,7 @@ class ReaderAlerts:
         gets it on the next visit.
         """
         unconfirmed, mode = not reader.preferences.confirmed, self._settings.mode
-        with suppress(RedisError, PlanDeleted):
+        with suppress(RedisError, PlanWithdrawn):
             if unconfirmed and mode != CONFIRM:
                 with suppress(NotSubscribed):
                     self._store.subscriptions.confirm(reader.id)

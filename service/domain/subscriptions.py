@@ -38,8 +38,7 @@ class Subscriptions:
         def is_owner(id: SubscriptionId, auth: bytes) -> bool:
             return token is not None and self._tokens.is_reader(token, id, auth)
 
-        if self._alerts.must_confirm:
-            requested = requested._replace(must_confirm=True)
+        requested = requested._replace(must_confirm=self._alerts.must_confirm)
         one, new = self._subscriptions.subscribe(requested, refresh=refresh, is_owner=is_owner)
         self._alerts.send_welcome(one, new=new)
         return one, new
@@ -70,17 +69,24 @@ class Subscriptions:
     def change(self, before: Subscription, requested: SubscriptionRequest) -> Subscription:
         """Change preferences, keys or endpoint; `NotSubscribed` if the reader has left.
 
-        Another endpoint makes another subscription, with an id and a token of its own. If it is
-        unconfirmed, it gets the welcome.
+        Another endpoint makes another subscription, with an id and a token of its own. Where a
+        reader must confirm, it is unconfirmed and gets the welcome: only the browser behind the new
+        endpoint can say that its reader wants alerts.
         """
+        requested = requested._replace(must_confirm=self._alerts.must_confirm)
         after = self._subscriptions.change(before.id, requested)
         if after.id != before.id:
             self._alerts.send_welcome(after, new=False)
         return after
 
-    def remove(self, one: Subscription) -> None:
-        """End a subscription: no alert is sent to it from now on; `NotSubscribed`."""
-        self._subscriptions.remove(one.id)
+    def remove(self, one: Subscription, *, lost: bool = False) -> None:
+        """End a subscription: no alert is sent to it from now on; `NotSubscribed`.
+
+        `lost` says that the reader did not leave: the browser took the permission back by itself.
+        Then the endpoint is not remembered, because the reader may subscribe again.
+        """
+        self._subscriptions.remove(one.id, remember=not lost)
+        self._subscriptions.count_ended("lost" if lost else "left")
 
     def is_gone(self, one: Subscription) -> bool:
         """Whether the push service reported this subscription as gone."""

@@ -24,6 +24,7 @@ from urllib.parse import quote
 from redis import BusyLoadingError, RedisError
 
 from service.config import ConfigError
+from service.local.folders import make_data_dir, make_subfolder
 from service.local.secrets_file import using
 from service.store.connection import knock
 
@@ -167,8 +168,8 @@ def embedded_redis(data_dir: Path) -> Iterator[EmbeddedRedis]:
     directory = _directory(data_dir)
     with ExitStack() as stack:
         with using(data_dir):
-            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            directory.mkdir(exist_ok=True)
+            make_data_dir(data_dir)
+            make_subfolder(directory)
             lock = stack.enter_context(_lock(data_dir))
             server = _choose_server(data_dir)
             socket = stack.enter_context(_socket(data_dir))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from service.config import Config, settings
+from service.local.folders import make_data_dir, make_subfolder
 from service.local.secrets_file import using
 from service.local.supervisor import runs
 from service.model.notifications import Topic
@@ -88,14 +89,14 @@ def hold(data_dir: Path) -> Iterator[Path]:
     Raises `RehearsalError` if another one runs. `trouble` returns the error that ends the block.
     """
     with using(data_dir):
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_data_dir(data_dir)
     folder = _folder(data_dir)
     with _lock(data_dir).open("a+") as lock:
         _take(lock)
         lock.truncate(0)
         shutil.rmtree(folder, ignore_errors=True)  # left by one that was killed
         try:
-            folder.mkdir(mode=0o700)
+            make_subfolder(folder)
             yield folder
         except Exception as error:
             lock.write(str(error))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from service.config import ConfigError
+from service.local.folders import check_data_dir, make_data_dir
 from service.model.keys import VapidKey
 
 
@@ -27,11 +28,15 @@ def _path(data_dir: Path) -> Path:
 
 
 def read_secrets(data_dir: Path) -> dict[str, str]:
-    """Return the settings kept in `data_dir`; empty if `stoppress up` never ran; `ConfigError`."""
+    """Return the settings kept in `data_dir`; empty if `stoppress up` never ran.
+
+    `ConfigError` if it cannot be read, or other users may enter that folder.
+    """
     try:
         with using(data_dir):
             if not _path(data_dir).exists():
                 return {}
+            check_data_dir(data_dir)
             lines = _path(data_dir).read_text().splitlines()
     except UnicodeDecodeError:
         raise ConfigError(f"DATA_DIR: {_path(data_dir)} is damaged; restore your copy") from None
@@ -40,6 +45,8 @@ def read_secrets(data_dir: Path) -> dict[str, str]:
 
 def make_secrets(data_dir: Path) -> dict[str, str]:
     """Return the keys kept in `data_dir`; make and store new ones if there are none."""
+    with using(data_dir):
+        make_data_dir(data_dir)
     kept = read_secrets(data_dir)
     if kept:
         return kept
@@ -48,7 +55,6 @@ def make_secrets(data_dir: Path) -> dict[str, str]:
     text = "# Keep a copy: without these keys every reader is lost (stoppress keys backup)\n"
     text += "".join(f"{name}={value}\n" for name, value in made.items())
     with using(data_dir):
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text)
             file.flush()

@@ -101,13 +101,6 @@ def wildcard(text: str) -> str:
     return f"https://*.{domain[1]}{port}"
 
 
-def any_may_name(origin: str) -> bool:
-    """Whether anybody can make up such an origin, because a wildcard allows it."""
-    host = origin.partition("://")[2]
-    wild = any(known[0] == "*" and host.endswith(known[1:]) for known, _ in KNOWN_HOSTS)
-    return wild and host not in _USUAL_HOSTS
-
-
 class EndpointPolicy:
     """The allow-list: the known push services and those of `PUSH_SERVICES`."""
 
@@ -139,10 +132,7 @@ class EndpointPolicy:
         if path == "/":
             raise EndpointError("names no subscription")
         prefix = next((p for p in KNOWN_PREFIXES if path.startswith(p) and path != p), "/")
-        made_up = origin not in self.extra_origins and (
-            any_may_name(origin) or self._in_extra_domain(origin)
-        )
-        return Endpoint(origin + prefix, path[len(prefix) :], made_up)
+        return Endpoint(origin + prefix, path[len(prefix) :], bool(self.wildcard_of(origin)))
 
     def _refuse(self, url: str) -> NoReturn:
         """Raise the error that says what is wrong with this endpoint."""
@@ -172,15 +162,26 @@ class EndpointPolicy:
         return (
             origin in self.extra_origins
             or (scheme == "https" and self._known(host) is not None)
-            or self._in_extra_domain(origin)
+            or bool(self._extra_domain(origin))
         )
 
-    def _in_extra_domain(self, origin: str) -> bool:
+    def _extra_domain(self, origin: str) -> str:
         scheme, _, host = origin.partition("://")
-        return scheme == "https" and any(
-            host.endswith(domain) and _HOST.fullmatch(host[: -len(domain)])
-            for domain in self._extra_domains
+        if scheme != "https":
+            return ""
+        fits = (
+            d for d in self._extra_domains if host.endswith(d) and _HOST.fullmatch(host[: -len(d)])
         )
+        return next(fits, "")
+
+    def wildcard_of(self, origin: str) -> str:
+        """Return the wildcard under which anybody can make up such an origin; may be empty."""
+        host = origin.partition("://")[2]
+        if origin in self.extra_origins or host in _USUAL_HOSTS:
+            return ""
+        known = (known for known, _ in KNOWN_HOSTS if known[0] == "*" and host.endswith(known[1:]))
+        domain = next(known, "") or self._extra_domain(origin)
+        return f"*{domain.removeprefix('*')}" if domain else ""
 
     def may_connect(self, origin: str, address: str) -> bool:
         """Whether to connect to an address that the host name of an allowed origin leads to now.

@@ -13,10 +13,10 @@ def cut(text: str, most: int) -> str:
     """Return `text` with at most so many characters, the last of them "…" if it was cut."""
     if len(text) <= most:
         return text
-    kept = 0
+    end = 0
     for found in regex.finditer(r"\X", text):
         if found.end() > most - 1:
             break
-        kept = found.end()
-    # A single grapheme may be longer than all the room: of letters with hundreds of accents.
-    return f"{text[: kept or most - 1].rstrip()}…"
+        end = found.end()
+    # A single grapheme may be longer than all the room: a letter with hundreds of accents.
+    return f"{text[: end or most - 1].rstrip()}…"

@@ -6,25 +6,31 @@ Safari 18.4 shows it without a service worker. In other browsers our worker read
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from service.model.graphemes import cut
 from service.model.languages import right_to_left, supported_language, texts
-from service.model.notifications import Notification
+from service.model.notifications import Content, Notification
 
 _AS_IT_IS = ("lang", "icon", "image")  # fields of `Content` with the same name in the document
 _RECEIPT = '"receipt":""'
 _RECEIPT_LENGTH = 22
 _NO_RECEIPT = '"receipt":null'
+# Bytes of a document from which on some browsers do not take it. Firefox on Android takes messages
+# of 2,744 bytes (autopush's bridge to it), which are 103 bytes longer than the document.
+LARGE = 2600
+_SMALL = 1900  # bytes of the document that they get instead; UC Browser takes messages of 2,048
 
 
 class Payload:
     """The document of one notification; only the receipt differs between its recipients."""
 
     def __init__(self, notification: Notification, public_url: str) -> None:
+        self._notification, self._public_url = notification, public_url
+        self._small: Payload | None = None
         content = notification.text
         shown: dict[str, Any] = {
             "title": content.title,
@@ -68,6 +74,47 @@ class Payload:
     def size(self) -> int:
         """Bytes of the document with its receipt."""
         return len(self._before) + _RECEIPT_LENGTH + len(self._after)
+
+    def small(self) -> Payload:
+        """Return a document for browsers that take no large one.
+
+        It has no picture and no buttons, and a shorter text if it would still be too long.
+        """
+        if self._small is None:
+            one = self._with(replace(self._notification.text, image=None, actions=()))
+            if one.size > _SMALL:
+                one = one._with(replace(one._notification.text, icon=None))
+            body, title = self._notification.text.body, self._notification.text.title
+            one = one._shorter(lambda c, n: replace(c, body=shortened(body, n)), len(body))
+            one = one._shorter(lambda c, n: replace(c, title=shortened(title, n)), len(title))
+            self._small = one
+        return self._small
+
+    def _with(self, content: Content) -> Payload:
+        one = replace(self._notification, content=content, corrected=None)
+        return Payload(one, self._public_url)
+
+    def _shorter(self, cut: Callable[[Content, int], Content], most: int) -> Payload:
+        """Cut a text of `most` characters, as far as necessary."""
+        content, one = self._notification.text, self
+        while one.size > _SMALL and most > _SHORTEST:
+            # No character takes more than six bytes, so this never cuts off too much at once.
+            most = max(_SHORTEST, most - max(1, (one.size - _SMALL) // 6))
+            one = self._with(cut(content, most))
+        return one
+
+
+_SHORTEST = 40  # characters that are left of a text
+_LONG_WORD = 40  # characters; a text is cut within such a word
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters, cut between two words if there are any."""
+    if len(text) <= most:
+        return text
+    shorter = cut(text, most)
+    before, _, after = shorter.rpartition(" ")
+    return f"{before.rstrip()}…" if before and len(after) < _LONG_WORD else shorter
 
 
 _LINES = 5  # titles at most

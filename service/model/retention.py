@@ -43,6 +43,10 @@ LEFT_KEPT = 30 * DAY
 # then, and the records are kept until the decision.
 GONE_KEPT = MINUTE
 
+# The number of a reader who has just subscribed.
+# Why: a push service may call a new endpoint gone for a few seconds; it is tried again meanwhile.
+YOUNG_KEPT = 10 * MINUTE
+
 # A test alert that a reader asked for, or a welcome; it contains the reader's number.
 # Why: until then the reader's browser can report on it.
 READERS_TEST_KEPT = DAY
@@ -57,11 +61,22 @@ NEW_HOSTS_KEPT = DAY
 
 # -- about editors and the newsroom's tools -------------------------------------------------------
 
-# The digest of a one-time sign-in link, and the e-mail address of its editor.
+# The digest of a one-time sign-in link; its editor has one at most.
 SIGN_IN_LINK_KEPT = DAY
 
-# The session of an editor who does not visit the desk: a signed cookie in the editor's browser.
+# The session of an editor: the digest of a random id, the e-mail address and the end.
+# Why: signing out and a new password end it at once. It ends after a day without a visit to the
+# desk, and after a week in any case: an editor who works daily signs in once a week.
+SESSION_IDLE = DAY
 SESSION_KEPT = 7 * DAY
+
+# How often somebody tried to sign in as an editor, under a code (HMAC) of the e-mail address.
+# Why: passwords are guessed slowly from many networks too.
+GUESSES_KEPT = 15 * MINUTE
+
+# That an editor signed in from a network, under a code (HMAC) of both.
+# Why: while strangers guess an editor's password, the editor can sign in from where they work.
+NETWORK_KEPT = 30 * DAY
 
 # The answer to a request that had an `Idempotency-Key`.
 # Why: the same request, sent again, gets the same answer and publishes nothing twice.
@@ -85,6 +100,10 @@ TOKEN_BUCKET_KEPT = 2 * MINUTE
 # Why: Chrome's shortest penalty lasts a day.
 PACE_KEPT = DAY
 
+# That a push service failed, from the end of its last rest on.
+# Why: the next alert tries it with one message first, and not with many.
+REST_KEPT = 60 * MINUTE
+
 # A queued job that failed, with the error; a job contains no data of readers.
 # Why: the operator reads the error.
 FAILED_JOB_KEPT = DAY
@@ -106,3 +125,9 @@ HOST_RETIRED_KEPT = 2 * DAY
 # week of alerts. When many are made up, it is an hour after the next alert.
 UNPROVEN_KEPT = 7 * DAY
 UNPROVEN_TRIED = 60 * MINUTE
+
+# -- about sites ----------------------------------------------------------------------------------
+
+# An origin whose pages load our script although SITE_ORIGINS does not name it.
+# Why: the doctor tells the operator, who may have forgotten one of the newsroom's own.
+REFUSED_ORIGINS_KEPT = 7 * DAY

@@ -144,9 +144,14 @@ class SubscriptionRequest(NamedTuple):
     must_confirm: bool = False  # a new reader gets nothing but tests before confirming
 
     def over(self, before: Subscription) -> SubscriptionRequest:
-        """Return the same request, with the preferences of `before` where this one has None."""
+        """Return the same request, with the preferences of `before` where this one has None.
+
+        Whether `before` was confirmed stays behind: the new endpoint may be somebody else's.
+        """
         names = ("topics", "locale", "zone", "wording", "muted", "followed")
         kept: dict[str, Any] = {
             name: getattr(before, name) for name in names if getattr(self, name) is None
         }
-        return self._replace(**kept, chosen=asdict(before.preferences) | dict(self.chosen or {}))
+        chosen = asdict(before.preferences) | dict(self.chosen or {})
+        chosen.pop("confirmed")
+        return self._replace(**kept, chosen=chosen)

@@ -65,6 +65,11 @@ def several_lines(given: str) -> CheckedText:
     return CheckedText(kept, (*_unseen(given, f"\t{_LINE_ENDS[1:]}"), *_markup(kept)))
 
 
+def has_invisible(text: str) -> bool:
+    """Whether a text has characters that no reader sees, such as a zero width space."""
+    return one_line(text).text != text
+
+
 def is_visible(text: str) -> bool:
     """Whether a reader sees anything of a text."""
     return any(unicodedata.category(c)[0] not in "ZM" and not _is_blank(c) for c in text)

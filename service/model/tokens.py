@@ -25,29 +25,40 @@ def digest(token: str) -> str:
 
 
 class Tokens:
-    """Makes and checks tokens under `SECRET_KEY`."""
+    """Makes tokens under the current `SECRET_KEY`, and accepts those of the previous one too."""
 
-    def __init__(self, secret_key: str) -> None:
-        self._reader_key = _derive(secret_key, b"stop-press reader token")
-        self.preparing_key = _derive(secret_key, b"stop-press prepared keys")
-        self.address_key = _derive(secret_key, b"stop-press address")
-        self.topic_key = _derive(secret_key, b"stop-press collapse topic")
-        receipt_key = _derive(secret_key, b"stop-press receipt")[:16]
+    def __init__(self, current: str, *previous: str) -> None:
+        keys = (current, *previous)
+        self._reader_keys = [_derive(key, b"stop-press reader token") for key in keys]
+        # Prepared keys are sealed under the first of these, and opened with any.
+        self.preparing_keys = [_derive(key, b"stop-press prepared keys") for key in keys]
+        self.address_key = _derive(current, b"stop-press address")
+        self.topic_key = _derive(current, b"stop-press collapse topic")
         # One block of AES. Its seven zero bytes make a forgery as hard as a seven-byte MAC would,
         # and only this service can read the ids.
-        block = Cipher(algorithms.AES(receipt_key), modes.ECB())  # noqa: S305 (one block, no mode)
-        self._block = block
-        self._seal = block.encryptor()
-        self.fingerprint = _derive(secret_key, b"stop-press fingerprint").hex()[:16]
+        receipt_keys = [_derive(key, b"stop-press receipt")[:16] for key in keys]
+        self._blocks = [
+            Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 (one block, no mode)
+            for key in receipt_keys
+        ]
+        self._seal = self._blocks[0].encryptor()
+        self.fingerprints = [_derive(key, b"stop-press fingerprint").hex()[:16] for key in keys]
 
     def reader(self, id: SubscriptionId, auth: bytes) -> str:
         """Return the token with which a browser changes or ends its subscription."""
-        message = struct.pack(">BI", *id) + auth
-        return b64url(mac(self._reader_key, message)[:16])
+        return self._reader(self._reader_keys[0], id, auth)
 
     def is_reader(self, token: str, id: SubscriptionId, auth: bytes) -> bool:
         """Whether `token` belongs to this subscription; in constant time."""
-        return hmac.compare_digest(token.encode(), self.reader(id, auth).encode())
+        return any(
+            hmac.compare_digest(token.encode(), self._reader(key, id, auth).encode())
+            for key in self._reader_keys
+        )
+
+    @staticmethod
+    def _reader(key: bytes, id: SubscriptionId, auth: bytes) -> str:
+        message = struct.pack(">BI", *id) + auth
+        return b64url(mac(key, message)[:16])
 
     def receipt(self, notification: int, id: SubscriptionId) -> str:
         """Return the 22 characters with which a browser reports on one alert."""
@@ -69,10 +80,12 @@ class Tokens:
             return None
         if len(sealed) != 16:
             return None
-        text = self._block.decryptor().update(sealed)
-        if not hmac.compare_digest(text[:7], _MAC):
-            return None
-        return int.from_bytes(text[7:11], "big"), SubscriptionId(*struct.unpack(">BI", text[11:]))
+        for block in self._blocks:
+            text = block.decryptor().update(sealed)
+            if hmac.compare_digest(text[:7], _MAC):
+                number = int.from_bytes(text[7:11], "big")
+                return number, SubscriptionId(*struct.unpack(">BI", text[11:]))
+        return None
 
 
 def _derive(secret_key: str, purpose: bytes) -> bytes:

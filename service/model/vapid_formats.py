@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from service.model.keys import VapidKey, any_base64
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.S)
-# One PEM block, one JSON object, or one word without quotes; a comma or a space ends a word.
-_PIECE = re.compile(rf"{_PEM.pattern}|\{{[^{{}}]*\}}|[^\s,;\"'`]+", re.S)
+# One PEM block, one JSON object, or one word without quotes and brackets.
+_PIECE = re.compile(rf"{_PEM.pattern}|\{{[^{{}}]*\}}|[^\s,;|\"'`“”„‘’<>\[\]{{}}]+", re.S)
 _PRIVATE = ("PRIVATE KEY", "EC PRIVATE KEY")
 # What tools write beside a private key, and what is no key alone.
 _BESIDE = ("EC PARAMETERS", "PUBLIC KEY", "CERTIFICATE")
@@ -40,8 +40,7 @@ def read_vapid_keys(text: str) -> tuple[VapidKey, ...]:
     pieces = _pieces(text)
     if len(pieces) > 1 and (key := _folded(text)):
         return (key,)
-    private = [piece for piece in pieces if not _is_beside(piece)]
-    keys = (_value(number, piece) for number, piece in enumerate(private or pieces, 1))
+    keys = (_value(number, piece) for number, piece in enumerate(pieces, 1))
     return tuple(dict.fromkeys(keys))
 
 
@@ -57,7 +56,20 @@ def _value(number: int, piece: str) -> VapidKey:
 
 
 def _pieces(text: str) -> list[str]:
-    return [found[0] for found in _PIECE.finditer(text)]
+    """Return the parts of a text that are, or should be, keys."""
+    pieces = [found[0] for found in _PIECE.finditer(text)]
+    marked = [piece for piece in pieces if piece.startswith(("-----BEGIN ", "{"))]
+    if marked:
+        # Tools write words around PEM and JSON: `Bag Attributes`, or the key in figures.
+        pieces = [piece for piece in pieces if piece in marked or _may_be_key(piece)]
+    return [piece for piece in pieces if not _is_beside(piece)] or pieces
+
+
+def _may_be_key(word: str) -> bool:
+    try:
+        return len(any_base64(word)) > 30
+    except ValueError:
+        return False
 
 
 def _is_beside(piece: str) -> bool:
@@ -119,7 +131,7 @@ def _from_bytes(data: bytes) -> VapidKey:
     if data[:1] == b"\x30":
         return _from_der(data)
     if data.isascii():  # perhaps a text that was encoded once more
-        pieces = [piece for piece in _pieces(data.decode()) if not _is_beside(piece)]
+        pieces = _pieces(data.decode())
         if len(pieces) == 1:
             return _read(pieces[0])
     raise ValueError(_UNREADABLE)

@@ -14,6 +14,7 @@ from service.model.retention import (
     NEW_HOSTS_KEPT,
     RATE_KEPT,
     READERS_TEST_KEPT,
+    YOUNG_KEPT,
 )
 from service.model.spans import span
 from service.reader.scripts import FIVE_MINUTES, WEB
@@ -36,6 +37,7 @@ def privacy() -> Response:
         "held": HELD_KEPT,
         "left": LEFT_KEPT,
         "test": READERS_TEST_KEPT,
+        "young": YOUNG_KEPT,
         "receipts": config.receipts_kept_days * DAY,
     }
     page = render_template(

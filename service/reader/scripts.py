@@ -9,7 +9,7 @@ from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, abort, request, send_from_directory
+from flask import Blueprint, Response, abort, current_app, request, send_from_directory
 from rjsmin import jsmin
 
 from service.model.languages import LANGUAGES, right_to_left, texts
@@ -23,8 +23,8 @@ FIVE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
 # Pages that have an older `optin.js` in their cache ask for these names.
 BUNDLES = {
     "look": ("dom", "bell"),
-    "panel": ("dialog", "preferences", "panel"),
-    "reader": ("asking", "reader"),
+    "panel": ("dialog", "question", "panel"),
+    "preferences": ("topics", "preferences"),
 }
 
 _IMPORT = re.compile(r'^import \{([^}]+)\} from "\./(\w+)\.js";$', re.M)
@@ -84,23 +84,32 @@ def _script(name: str) -> str:
     return _TEXTS.sub(_texts_for, small)
 
 
-def _panel_texts(language: str) -> str:
+def _texts(language: str, section: str) -> str:
+    """Return the texts of the panel, or those of a section that few readers see."""
+    found = texts(language)[section or "panel"]
+    if section:
+        return _json(found)
     direction = "rtl" if right_to_left(language) else "ltr"
-    return _json({"lang": language, "dir": direction, **texts(language)["panel"]})
+    return _json({"lang": language, "dir": direction, **found})
 
 
 @cache
-def _content(name: str, encoding: str) -> bytes:
+def _content(name: str, encoding: str, site_url: str = "") -> bytes:
     stem, _, kind = name.rpartition(".")
-    text = (_script(stem) if kind == "js" else _panel_texts(stem)).encode()
-    return gzip.compress(text, mtime=0) if encoding == "gzip" else text
+    if kind == "js":
+        text = _script(stem).replace("SITE_URL", _json(site_url))
+    else:
+        language, _, section = stem.partition("/")
+        text = _texts(language, section)
+    return gzip.compress(text.encode(), mtime=0) if encoding == "gzip" else text.encode()
 
 
 def _public(name: str, cache_control: str) -> Response:
     """Serve a script or texts, which pages and workers of other origins may load."""
     encoding = request.accept_encodings.best_match(("gzip", "identity"), "identity")
     kind = "application/json" if name.endswith(".json") else "text/javascript"
-    response = Response(_content(name, encoding), mimetype=kind)
+    site_url = current_app.config["STOPPRESS"].public_url
+    response = Response(_content(name, encoding, site_url), mimetype=kind)
     if encoding == "gzip":
         response.headers["Content-Encoding"] = encoding
     response.headers["Vary"] = "Accept-Encoding"
@@ -126,7 +135,9 @@ def opt_in() -> Response:
     return _public("optin.js", FIVE_MINUTES)
 
 
-@bp.get("/<any(home, links, look, panel, reader, retire, story):name>.js")
+@bp.get(
+    "/<any(asking, help, home, links, look, panel, preferences, reader, retire, story):name>.js"
+)
 def part(name: str) -> Response:
     """Serve a script that `optin.js` fetches only where it is needed."""
     return _public(f"{name}.js", FIVE_MINUTES)
@@ -138,6 +149,14 @@ def panel_texts(language: str) -> Response:
     if language not in LANGUAGES:
         abort(404)
     return _public(f"{language}.json", FIVE_MINUTES)
+
+
+@bp.get("/texts/<language>/<any(faults, help, home):section>.json")
+def rare_texts(language: str, section: str) -> Response:
+    """Serve what few readers see: why something fails, or no alerts come; the Home Screen."""
+    if language not in LANGUAGES:
+        abort(404)
+    return _public(f"{language}/{section}.json", FIVE_MINUTES)
 
 
 @bp.get("/style.css")

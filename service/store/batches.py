@@ -10,7 +10,9 @@
                        the most recently seen first (newest_first.py)
   n:<id>:leases        hash: batch -> its worker, and after a space the push services that this
                        worker knew to have a pace; their recipients are left to `recent`
-  n:<id>:retries       hash: batch -> for each base, attempts and when to try next (ms)
+  n:<id>:retries       hash: batch -> when it was given back (ms), and as JSON for each base that
+                       recipients of it wait for: of those that failed, number, attempts and in how
+                       many ms to try next. The others wait until the push service rests no more
 
 Other keys of a send are in held_alerts.py, daily_counts.py and gone.py.
 
@@ -67,15 +69,18 @@ _TRY_NOW = (
 redis.call('ZREM', KEYS[1], '')
 local rows = redis.call('HGETALL', KEYS[3])
 for i = 1, #rows, 2 do
-  local batch, retries, waits = rows[i], cjson.decode(rows[i + 1]), false
+  local batch, waits = rows[i], false
+  local since, text = string.match(rows[i + 1], '^(%d+) (.*)$')
+  local waiting = text and cjson.decode(text) or {}
   for _, base in ipairs(ARGV) do
-    if retries[base] and retries[base][2] > now then
-      retries[base][2] = now
+    if waiting[base] then
       waits = true
+      for _, row in ipairs(waiting[base]) do row[3] = 0 end
+      if #waiting[base] == 0 then waiting[base] = nil end
     end
   end
   if waits and redis.call('HEXISTS', KEYS[2], batch) == 0 then
-    redis.call('HSET', KEYS[3], batch, cjson.encode(retries))
+    redis.call('HSET', KEYS[3], batch, since .. ' ' .. cjson.encode(waiting))
     redis.call('ZADD', KEYS[1], 'XX', now, batch)
   end
 end
@@ -123,10 +128,11 @@ return 1
 
 
 class Retry(NamedTuple):
-    """When a push service is tried again for the rest of a batch."""
+    """When a recipient is tried again for whom an attempt failed."""
 
-    attempts: int  # so far
-    at: int  # ms since 1970
+    base: int
+    attempts: int  # that failed so far
+    in_ms: int  # from now
 
 
 class Recent(Batch):
@@ -142,7 +148,7 @@ class Claim:
 
     batch: Batch
     pending: list[int]  # recipients without an outcome, in order; none for `Recent`
-    retries: dict[int, Retry]  # by base
+    retries: dict[int, Retry]  # by recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,17 +219,14 @@ class Batches:
         )
         if found is None:
             return None
-        name, audience, done, retries = cast("list[bytes]", found)
+        name, audience, done, ago_ms, retries = cast(
+            "tuple[bytes, bytes, bytes, int, bytes]", found
+        )
         if name == b"recent":
             batch: Batch = Recent(partition, 0, 0)
         else:
             batch = Batch.parse(partition, name.decode())
-        rows = json.loads(retries) if retries else {}
-        return Claim(
-            batch,
-            _pending(batch, audience, done),
-            {int(base): Retry(*row) for base, row in rows.items()},
-        )
+        return Claim(batch, _pending(batch, audience, done), _retries(retries, ago_ms))
 
     def release(
         self,
@@ -233,18 +236,24 @@ class Batches:
         *,
         wait_ms: int | None,
         retries: Mapping[int, Retry] | None = None,
+        resting: Iterable[int] = (),
         left: bool = False,
         undone: int = 0,
     ) -> bool:
         """Give a batch back, due in `wait_ms`, or finished (None); False without the lease.
 
-        `left`: recipients in it are left to `Recent`. `undone`: how many recipients in it have no
-        outcome as far as the caller knows; if the store has more, the batch is due at once.
+        `retries`: by recipient, when those are tried again for whom an attempt failed. `resting`:
+        bases whose other recipients wait. `left`: recipients in it are left to `Recent`. `undone`:
+        how many recipients in it have no outcome as far as the caller knows; if the store has more,
+        the batch is due at once.
         """
         kinds = ("batches", "leases", "retries", "audience", "done")
         keys = [part_key(batch.partition, id, what) for what in kinds]
         wait = "done" if wait_ms is None else wait_ms
-        args: list[EncodableT] = [str(batch), worker, wait, json.dumps(retries or {}), int(left)]
+        waiting: dict[int, list[tuple[int, int, int]]] = {base: [] for base in resting}
+        for number, (base, attempts, in_ms) in (retries or {}).items():
+            waiting.setdefault(base, []).append((number, attempts, in_ms))
+        args: list[EncodableT] = [str(batch), worker, wait, json.dumps(waiting), int(left)]
         return bool(self._release(keys=keys, args=[*args, undone]))
 
     def try_now(self, id: int, partition: int, bases: Sequence[int]) -> None:
@@ -269,6 +278,15 @@ class Batches:
         keys = [part_key(partition, id, what) for what in kinds]
         name = f"{undone.value} " if undone else ""
         return bool(self._close(keys=keys, args=[name]))
+
+
+def _retries(waiting: bytes, ago_ms: int) -> dict[int, Retry]:
+    """Return by recipient when they are tried again, as was stored `ago_ms` ago."""
+    found: dict[int, Retry] = {}
+    for base, rows in json.loads(waiting or b"{}").items():
+        for number, attempts, in_ms in rows:
+            found[number] = Retry(int(base), attempts, in_ms - ago_ms)
+    return found
 
 
 def _pending(batch: Batch, audience: bytes, done: bytes) -> list[int]:

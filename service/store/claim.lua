@@ -6,8 +6,9 @@
 --
 -- KEYS: batches, leases, retries, audience, done
 -- ARGV: worker; lease in ms
--- Returns the batch, its bytes of audience and of done (none for `recent`), and its retries; or
---   nothing. The first write frees. NOW and BYTES_OF stand in front of this file.
+-- Returns the batch, its bytes of audience and of done (none for `recent`), how many ms ago it was
+--   given back, and who waits in it; or nothing. The first write frees. NOW and BYTES_OF stand in
+--   front of this file.
 local batches, leases, retries, audience, done = unpack(KEYS)
 local worker, lease_ms = ARGV[1], ARGV[2]
 redis.call('ZREM', batches, '')
@@ -42,11 +43,14 @@ if not due then return false end
 
 redis.call('ZADD', batches, now + lease_ms, due)
 redis.call('HSET', leases, due, worker)
-if due == 'recent' then return {due, '', '', redis.call('HGET', retries, due)} end
+local since, waiting = string.match(redis.call('HGET', retries, due) or '', '^(%d+) (.*)$')
+local ago = since and now - tonumber(since) or 0
+if due == 'recent' then return {due, '', '', ago, waiting or ''} end
 local first, last = bytes_of(due)
 return {
   due,
   redis.call('GETRANGE', audience, first, last),
   redis.call('GETRANGE', done, first, last),
-  redis.call('HGET', retries, due),
+  ago,
+  waiting or '',
 }

@@ -92,20 +92,24 @@ class Guard:
     """Lets few calls at once wait for Redis, and only one after it did not respond in time."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting: dict[object, float] = {}  # connections, and since when
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self.waiting: dict[object, float] = {}  # connections, and since when
+        self._queued = 0  # calls that wait for one of these to end
         self._silent = False
         self._rests_until = 0.0
 
     def enter(self, connection: object) -> None:
         """Begin a call; `Silent` if it should not be made."""
-        with self._changed:
-            while connection not in self._waiting and len(self._waiting) >= self._most():
-                patience = min(self._waiting.values(), default=0.0) + _SOON - time.monotonic()
+        with self._lock:
+            while connection not in self.waiting and len(self.waiting) >= self._most():
+                patience = min(self.waiting.values(), default=0.0) + _SOON - time.monotonic()
                 if self._silent or patience <= 0:
                     raise Silent("Redis has not responded to an earlier call")
+                self._queued += 1
                 self._changed.wait(patience)
-            self._waiting[connection] = time.monotonic()
+                self._queued -= 1
+            self.waiting[connection] = time.monotonic()
 
     def _most(self) -> int:
         if not self._silent:
@@ -114,12 +118,14 @@ class Guard:
 
     def leave(self, connection: object, *, silent: bool | None = None) -> None:
         """End a call; `silent` says whether it got no response, None that nobody knows."""
-        with self._changed:
-            self._waiting.pop(connection, None)
+        with self._lock:
+            self.waiting.pop(connection, None)
             if silent is not None:
                 self._silent = silent
+            if silent:
                 self._rests_until = time.monotonic() + _REST
-            self._changed.notify()
+            if self._queued:
+                self._changed.notify()
 
 
 class _Ours(AbstractConnection):
@@ -163,7 +169,8 @@ class _Ours(AbstractConnection):
             return
         self._guard.enter(self)
         super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
-        self._guard.enter(self)  # again, because a check of the connection's health has left
+        if self not in self._guard.waiting:  # a check of the connection's health has left
+            self._guard.enter(self)
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         silent: bool | None = None

@@ -1,24 +1,31 @@
 """The installation: layout of the store, fingerprints of its keys, the clock that leads.
 
 {g}:layout        hash: version, partitions; `synthetic` if `stoppress seed` filled the store
-{g}:keys          hash: `secret`, the fingerprint of SECRET_KEY; `backup`, a `Backup` as JSON
+{g}:keys          hash: `secret`, the fingerprint of SECRET_KEY; `backup`, a `Backup` as JSON;
+                  `vapid`, the public halves of the workers' VAPID keys as JSON, the current first
 {g}:keys:retired  set: public halves of VAPID keys that were retired
 {g}:clock         name of the clock that leads; a lease
 {g}:clock:ticked  when a clock last did its work (seconds since 1970)
+{g}:origins:refused  sorted set: origins that call us and are not in SITE_ORIGINS, scored with when
 """
 
 from __future__ import annotations
 
 import json
 import math
+import time
 from typing import NamedTuple, cast
 
 from redis import Redis
+
+from service.model.retention import REFUSED_ORIGINS_KEPT
 
 _LAYOUT = "{g}:layout"
 _KEYS = "{g}:keys"
 _RETIRED = "{g}:keys:retired"
 _TICKED = "{g}:clock:ticked"
+_REFUSED = "{g}:origins:refused"
+_MOST_REFUSED = 20  # origins; anybody can make them up
 
 # KEYS: leading clock, time of its last work. ARGV: name, lease in ms. Returns 1 if the clock with
 # that name leads from now on. The first write frees.
@@ -76,8 +83,17 @@ class Installation:
         return kept.decode()
 
     def replace_secret(self, fingerprint: str) -> None:
-        """Take another SECRET_KEY; only for a store in which nothing depends on the old one."""
+        """Take another SECRET_KEY: the one before is still set too, or nothing depends on it."""
         self._redis.hset(_KEYS, "secret", fingerprint)
+
+    def announce_vapid_keys(self, publics: list[str]) -> None:
+        """Store the public halves of the VAPID keys that workers hold, the current one first."""
+        self._redis.hset(_KEYS, "vapid", json.dumps(publics))
+
+    def vapid_keys(self) -> list[str]:
+        """Return the public halves that workers have announced; empty before the first worker."""
+        kept = cast("bytes | None", self._redis.hget(_KEYS, "vapid"))
+        return [] if kept is None else cast("list[str]", json.loads(kept))
 
     def retire_vapid_key(self, public: str) -> None:
         """Note that no reader may be subscribed with this VAPID key any more."""
@@ -95,6 +111,20 @@ class Installation:
         """Return the last backup of the keys."""
         row = cast("bytes | None", self._redis.hget(_KEYS, "backup"))
         return None if row is None else Backup(*json.loads(row))
+
+    def note_refused_origin(self, origin: str) -> None:
+        """Note that a page of another origin than `SITE_ORIGINS` calls us; the oldest give way."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zadd(_REFUSED, {origin: time.time()})
+            pipe.zremrangebyrank(_REFUSED, 0, -_MOST_REFUSED - 1)
+            pipe.expire(_REFUSED, REFUSED_ORIGINS_KEPT)
+            pipe.execute()
+
+    def refused_origins(self) -> list[str]:
+        """Return these origins, the latest first."""
+        since = time.time() - REFUSED_ORIGINS_KEPT
+        rows = cast("list[bytes]", self._redis.zrevrangebyscore(_REFUSED, "+inf", since))
+        return [row.decode() for row in rows]
 
     def mark_synthetic(self) -> None:
         """Note that the subscriptions of this store are pretended."""

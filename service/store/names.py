@@ -24,7 +24,7 @@ from redis import Redis
 from redis.typing import EncodableT
 
 from service.model import clock
-from service.model.endpoints import Endpoint, any_may_name, origin_of
+from service.model.endpoints import Endpoint
 from service.model.retention import NAMES_KNOWN
 
 # KEYS: table. ARGV: name, most entries. Returns the number of the name; 0 if the table is full.
@@ -184,12 +184,6 @@ class Bases(NameTable):
         """Note that a push was accepted at these bases."""
         if numbers:
             self._redis.hdel(_UNPROVEN, *map(str, numbers))
-
-    def made_up(self) -> list[int]:
-        """Return the bases at hosts that anybody could make up, proven or not."""
-        return [number for url, number in self.all().items() if any_may_name(origin_of(url))] + [
-            number for number in self.unproven() if not any_may_name(origin_of(self.name(number)))
-        ]
 
     def retire(self, number: int) -> None:
         """Take away the name of a base where nobody is left; a new reader there gets another."""

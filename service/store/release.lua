@@ -7,12 +7,12 @@
 -- paced push service is left in them, or no push service has a pace any more.
 --
 -- KEYS: batches, leases, retries, audience, done
--- ARGV: batch; worker; wait in ms, or 'done'; retries as JSON; whether recipients in it are left to
---   `recent`, 1 or 0; how many recipients in it have no outcome as far as the worker knows
+-- ARGV: batch; worker; wait in ms, or 'done'; who waits in it, as JSON; whether recipients in it are
+--   left to `recent`, 1 or 0; how many recipients in it have no outcome as far as the worker knows
 -- Returns 1; 0 if the worker does not lease the batch. The first write frees. NOW and BYTES_OF
 --   stand in front of this file.
 local batches, leases, retries, audience, done = unpack(KEYS)
-local batch, worker, wait, batch_retries, left_to_recent, known_undone = unpack(ARGV)
+local batch, worker, wait, waiting, left_to_recent, known_undone = unpack(ARGV)
 if redis.call('HGET', leases, batch) ~= worker then return 0 end
 redis.call('HDEL', leases, batch)
 
@@ -30,7 +30,7 @@ if finished then
   redis.call('HDEL', retries, batch)
 else
   redis.call('ZADD', batches, 'XX', now + wait_ms, batch)
-  redis.call('HSET', retries, batch, batch_retries)
+  redis.call('HSET', retries, batch, string.format('%.0f', now) .. ' ' .. waiting)
 end
 if left_to_recent == '1' then redis.call('ZADD', batches, 'NX', now, 'recent') end
 if batch == 'recent' and finished then

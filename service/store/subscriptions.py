@@ -3,7 +3,9 @@
 Each is a record and an entry of the endpoint index (records.py), and bits (bitmaps.py).
 
   made  how many ids were given out; ids are dense and never given twice
+  {g}:ended  hash: how many subscriptions ended, by why
   left  sorted set: digests of the endpoints of readers who left, scored with when they are dropped
+  young sorted set: numbers of subscriptions made within the last minutes, scored with when (s)
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-from redis import Redis
+from redis import Redis, RedisError
 
 from service.model import clock
 from service.model.endpoints import Endpoint
 from service.model.preferences import Preferences
-from service.model.retention import LEFT_KEPT
+from service.model.retention import LEFT_KEPT, YOUNG_KEPT
 from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import (
     bitmap_key,
@@ -38,16 +40,17 @@ from service.store.records import (
     records_key,
     subscription_of,
 )
+from service.store.scripts import NOW
 from service.store.stories import Stories
 from service.store.topics import Topics
 
 # Each script writes one subscription: its record, its index entry, its bits.
 #
-# A new one. KEYS: records, index, left, made; then the bitmaps to set, and `gone`. ARGV: the bucket
-# of those records, expected index entry (empty: none), digest, new record. Returns its number.
-# Nothing is written if that number belongs to another bucket, nor if the index entry is not as
-# expected, which returns -1. The first write allocates.
-_CREATE = f"""
+# A new one. KEYS: records, index, left, made, young; then the bitmaps to set, and `gone`. ARGV: the
+# bucket of those records, expected index entry (empty: none), digest, new record. Returns its
+# number. Nothing is written if that number belongs to another bucket, nor if the index entry is not
+# as expected, which returns -1. The first write allocates.
+_CREATE = f"""{NOW}
 local tail = string.sub(ARGV[3], 3)
 if (redis.call('HGET', KEYS[2], tail) or '') ~= ARGV[2] then return -1 end
 local number = tonumber(redis.call('GET', KEYS[4]) or 0)
@@ -56,7 +59,10 @@ redis.call('HSET', KEYS[1], number % {BUCKET}, ARGV[4])
 redis.call('HSET', KEYS[2], tail, number)
 redis.call('INCR', KEYS[4])
 redis.call('ZREM', KEYS[3], ARGV[3])
-for i = 5, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) end
+redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now / 1000 - {YOUNG_KEPT})
+redis.call('ZADD', KEYS[5], now / 1000, number)
+redis.call('EXPIRE', KEYS[5], {YOUNG_KEPT})
+for i = 6, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) end
 return number
 """
 
@@ -116,6 +122,9 @@ if redis.call('BITCOUNT', KEYS[1]) > 0 then return 0 end
 redis.call('UNLINK', KEYS[1])
 return 1
 """
+
+
+_ENDED = "{g}:ended"
 
 
 class KnownWithOtherKeys(Exception):
@@ -306,6 +315,7 @@ class Subscriptions:
                         index_key(partition, digest),
                         _left_key(partition),
                         f"{{{partition}}}:made",
+                        _young_key(partition),
                         *set_keys,
                         bitmap_key(partition, "gone"),
                     ],
@@ -360,6 +370,16 @@ class Subscriptions:
             )
         )
 
+    def count_ended(self, why: str, count: int = 1) -> None:
+        """Count subscriptions that ended. A Redis that is full does not count them."""
+        with suppress(RedisError):
+            self._redis.hincrby(_ENDED, why, count)
+
+    def ended(self) -> dict[str, int]:
+        """Return how many subscriptions ended since this store began, by why."""
+        rows = cast("dict[bytes, bytes]", self._redis.hgetall(_ENDED))
+        return {why.decode(): int(count) for why, count in rows.items()}
+
     def forget_topic(self, slug: str) -> None:
         """Drop the followers of a topic that was deleted."""
         for partition in range(self.partitions):
@@ -386,6 +406,14 @@ class Subscriptions:
     def is_gone(self, id: SubscriptionId) -> bool:
         """Whether its push service called this browser gone."""
         return bool(self._redis.getbit(bitmap_key(id.partition, "gone"), id.number))
+
+    def is_young(self, id: SubscriptionId) -> bool:
+        """Whether it was made within the last minutes."""
+        since = self._redis.zscore(_young_key(id.partition), id.number)
+        if since is None:
+            return False
+        seconds, _ = self._redis.time()
+        return since > seconds - YOUNG_KEPT
 
     def preferences(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
         """Return the preferences of these readers; those who left are missing."""
@@ -503,6 +531,10 @@ class Subscriptions:
 
 def _left_key(partition: int) -> str:
     return f"{{{partition}}}:left"
+
+
+def _young_key(partition: int) -> str:
+    return f"{{{partition}}}:young"
 
 
 def _prepared_keys(id: SubscriptionId) -> tuple[str, str]:

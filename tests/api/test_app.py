@@ -431,8 +431,8 @@ def test_settings_of_the_environment_go_before_the_keys_in_data_dir(
     app = create_app()
     assert isinstance(app, Flask)
     config = app.config["STOPPRESS"]
-    assert config.secret_key == kept["SECRET_KEY"]
-    assert config.vapid_private_key == (VAPID,)
+    assert config.secret_key == (kept["SECRET_KEY"],)
+    assert app.extensions["stoppress"].keys.current == b64url(VAPID.public)
 
 
 @pytest.mark.parametrize("missing", ["REDIS_URL", "SECRET_KEY", "VAPID_PRIVATE_KEY"])

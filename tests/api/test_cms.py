@@ -27,14 +27,18 @@ def later() -> dict[str, Any]:
 # Plans ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("planned", ["draft", "scheduled"])
-def test_the_key_of_a_deleted_plan_sends_nothing_and_says_so(
-    client: Client, token: str, later: dict[str, Any], planned: str
+@pytest.mark.parametrize(
+    ("planned", "method", "path"),
+    [("draft", "DELETE", ""), ("scheduled", "DELETE", ""), ("scheduled", "POST", "/cancel")],
+)
+def test_the_key_of_a_withdrawn_plan_sends_nothing_and_says_so(
+    client: Client, token: str, later: dict[str, Any], planned: str, method: str, path: str
 ) -> None:
     body = later if planned == "scheduled" else {**NEWS, "draft": True}
     key = {"Idempotency-Key": "story-4711"}
     first = client.call("POST", NOTIFICATIONS, body, token=token, headers=key)
-    assert client.call("DELETE", first.headers["Location"], token=token).status_code == 204
+    withdrawn = client.call(method, first.headers["Location"] + path, token=token)
+    assert withdrawn.status_code < 300
     before = stored(client)
     for again in (body, {**body, "title": "Another"}):
         response = client.call("POST", NOTIFICATIONS, again, token=token, headers=key)
@@ -268,6 +272,21 @@ def test_a_correction_is_read_like_the_alert(client: Client, token: str) -> None
     assert set(warnings(response)) == {"title", "body"}
     text = client.call("GET", path, token=token).json["text_now"]
     assert (text["title"], text["body"]) == ("Ferry afloat", "<b>All</b> safe.")
+
+
+def test_a_cms_is_told_when_an_alert_is_too_large_for_some_browsers(
+    client: Client, token: str
+) -> None:
+    picture = "https://paper.example/picture.jpg?" + "x" * 1500
+    body = {**NEWS, "body": "Late news. " * 50, "image": picture, "draft": True}
+    response = client.call("POST", NOTIFICATIONS, body, token=token)
+    assert response.json["warnings"] == []
+    path = response.headers["Location"]
+    longer = client.call("PATCH", path, {"body": "Late news. " * 90}, token=token)
+    assert "Firefox on Android" in warnings(longer)["body"]
+    again = client.call("PATCH", path, {"ttl": 60}, token=token)
+    assert "Firefox on Android" in warnings(again)["body"], "it is still too large"
+    assert client.call("PATCH", path, {"image": None}, token=token).json["warnings"] == []
 
 
 def test_an_alert_with_nothing_odd_has_no_warnings(client: Client, token: str) -> None:

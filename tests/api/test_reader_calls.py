@@ -342,6 +342,7 @@ def test_a_reader_who_leaves_leaves_only_a_digest_for_thirty_days(client: Client
     assert {key for key in {*before, *after} if before.get(key) != after.get(key)} == {
         "{0}:made",
         "{0}:left",
+        "{g}:ended",  # a total
     }
     redis = client.runtime.store.redis
     ((digest, until),) = redis.zrange("{0}:left", 0, -1, withscores=True)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 from service.model.keys import VapidKey, b64url
+from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId
 from service.model.tokens import Tokens
 from tests.support.client import (
     API,
     NOTIFICATIONS,
+    SITE,
     SUBSCRIPTIONS,
     VAPID,
     Client,
     Reader,
     browser,
     make_app,
+    open_client,
     stored,
 )
 from tests.support.inputs import NEWS
+from tests.support.installation import content
 
 pytestmark = pytest.mark.redis
 
@@ -34,6 +41,8 @@ def test_a_page_gets_the_sites_name_key_topics_and_prompt(client: Client) -> Non
         ],
         "prompt": {"page_views": 2, "delay_seconds": 20},
         "defaults": {"quiet_hours": None, "daily_limit": None},
+        "alerts_a_day": None,
+        "welcome": False,
     }
     assert response.headers["Cache-Control"].startswith(
         "public, max-age=300, stale-while-revalidate"
@@ -110,6 +119,35 @@ def test_refresh_never_subscribes(client: Client) -> None:
     assert client.call("POST", SUBSCRIPTIONS, body).status_code == 410
     assert stored(client) == before
     assert Reader(client).id != reader.id
+
+
+def test_a_reader_whom_the_browser_lost_has_not_left(client: Client) -> None:
+    """Chrome takes permissions back by itself; the reader may say yes again, and is counted so."""
+    ended = client.runtime.store.subscriptions.ended
+    lost, left = Reader(client, 0), Reader(client, 1)
+    assert lost.call("DELETE", "?why=lost").status_code == 204
+    assert left.call("DELETE").status_code == 204
+    assert ended() == {"lost": 1, "left": 1}
+    for number, status in ((0, 404), (1, 410)):
+        body = {"subscription": browser(number), "refresh": True}
+        assert client.call("POST", SUBSCRIPTIONS, body).status_code == status
+    figures = client.call("GET", "/metrics", token=client.add_token(scopes=["read"])).text
+    for why, count in (("lost", 1), ("left", 1), ("gone", 0)):
+        assert f'stoppress_subscriptions_ended_total{{why="{why}"}} {count}.0' in figures
+
+
+def test_an_origin_that_was_forgotten_is_noted_for_the_doctor(client: Client) -> None:
+    noted = client.runtime.refused_origins.latest
+    site = f"{API}/site"
+    for origin in (SITE, "http://localhost", "null", "https://x\x1b[31m.example", "chrome://x"):
+        assert client.call("GET", site, headers={"Origin": origin}).status_code == 200
+    assert noted() == []
+    for number in range(30):
+        origin = f"https://{number}.paper.example"
+        response = client.call("GET", site, headers={"Origin": origin})
+        assert "Access-Control-Allow-Origin" not in response.headers
+    assert len(noted()) == 20, "strangers cannot fill the store"
+    assert noted()[0] == "https://29.paper.example"
 
 
 def test_a_change_leaves_missing_fields_as_they_are(client: Client) -> None:
@@ -203,3 +241,39 @@ def test_pages_get_the_first_of_the_vapid_keys(redis_url: str) -> None:
     client = Client(make_app(redis_url, VAPID_PRIVATE_KEY=f"{new.text} {VAPID.text}"))
     site = client.call("GET", f"{API}/site")
     assert site.json["vapid_public_key"] == b64url(new.public)
+
+
+def started(client: Client, days_ago: float, **audience: Any) -> None:
+    """Send an alert, so many days ago."""
+    runtime = client.runtime
+    alert = runtime.publishing.publish(content(), Audience(**audience), by="cms")
+    runtime.planning.plan(runtime.publishing.get(alert.id))
+    at = repr(time.time() - days_ago * 86_400)
+    runtime.store.redis.hset(f"{{g}}:n:{alert.id}", "started_at", at)
+
+
+def test_a_page_is_told_how_many_alerts_a_day_a_new_reader_would_get(redis_url: str) -> None:
+    client = open_client(redis_url)
+    client.runtime.topics.add(Topic("breaking", "Breaking", default=True))
+    Reader(client)
+    started(client, 1, everyone=True)
+    assert a_day(redis_url) is None, "one day says nothing yet"
+    for day in range(10):
+        for _ in range(2):
+            started(client, day + 0.5, everyone=True)
+        started(client, day + 0.5, topics=("breaking",))
+        started(client, day + 0.5, topics=("sport",))  # is not ticked beforehand
+    assert a_day(redis_url) == 3
+    started(client, 40, everyone=True)
+    assert a_day(redis_url) == 2, "over two weeks"
+
+
+def a_day(redis_url: str) -> Any:
+    """What a web process that starts now tells pages."""
+    return Client(make_app(redis_url)).call("GET", f"{API}/site").json["alerts_a_day"]
+
+
+@pytest.mark.parametrize(("mode", "welcome"), [("no", False), ("yes", True), ("confirm", True)])
+def test_a_page_is_told_whether_a_welcome_comes(redis_url: str, mode: str, welcome: bool) -> None:
+    client = Client(make_app(redis_url, WELCOME=mode))
+    assert client.call("GET", f"{API}/site").json["welcome"] is welcome

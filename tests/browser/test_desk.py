@@ -36,16 +36,19 @@ def installation(installation: Installation) -> Installation:
     return installation
 
 
+def first_link(installation: Installation) -> str:
+    link = installation.runtime.editors.first_link()
+    assert link
+    return link
+
+
 @pytest.fixture
 def desk(installation: Installation, chromium_page: OpenPage) -> Iterator[Page]:
     """The page of an editor who has just opened the sign-in link."""
-    address = installation.web()
+    installation.web()
     page = chromium_page(1280, 800)
     complaints = complaints_of(page)
-    page.goto(
-        address
-        + installation.runtime.editors.signin_link().removeprefix(installation.config.public_url)
-    )
+    page.goto(first_link(installation))
     yield page
     assert complaints == []
 
@@ -255,11 +258,9 @@ def test_the_page_says_when_its_numbers_are_no_longer_refreshed(
 ) -> None:
     with RedisServer() as redis, Installation(redis.url, push_service, tmp_path) as installation:
         installation.seed(READERS)
-        address = installation.web()
+        installation.web()
         page = chromium_page(1280, 800)
-        page.goto(
-            address + "/desk/welcome/" + installation.runtime.editors.signin_link().split("/")[-1]
-        )
+        page.goto(first_link(installation))
         sign_in(page)
         send_to_everyone(page)
         away = page.locator("#away")
@@ -332,12 +333,10 @@ FAINT = """() => {
 def test_an_alert_can_be_sent_without_scripts(
     installation: Installation, chromium: Browser
 ) -> None:
-    address = installation.web()
+    installation.web()
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(
-        address + "/desk/welcome/" + installation.runtime.editors.signin_link().split("/")[-1]
-    )
+    page.goto(first_link(installation))
     sign_in(page)
     send_to_everyone(page)
     expect(page.locator(".state")).to_have_text("Sending")

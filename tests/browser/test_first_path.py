@@ -48,6 +48,7 @@ def open_demo(installation: Installation, firefox: Firefox) -> Tab:
 def subscribe(tab: Tab) -> dict[str, Any]:
     """Subscribe to world news in the panel; return the page's state."""
     tab.click("button.bell")
+    tab.click("button.details")
     tab.click('input[value="world"]')
     tab.click("button.main")
     state: dict[str, Any] = tab.wait_until(

@@ -74,6 +74,7 @@ def test_a_reader_who_subscribes_during_a_key_change_is_reached_and_moves(
     installation: Installation, tab: Tab, push_service: PushService
 ) -> None:
     tab.click("button.bell")
+    tab.click("button.details")
     tab.click('input[value="world"]')  # the panel holds the old key by now
     old, new = change_key(installation)
     tab.click("button.main")

@@ -28,6 +28,9 @@ LOOKS = {
     "forced colours": {"width": 1280, "height": 900, "forced_colors": "active"},
 }
 PART = '<div data-stop-press="preferences"></div>'
+# What a worker tells the open pages when it has shown an alert.
+SHOWN = """navigator.serviceWorker.dispatchEvent(
+  new MessageEvent("message", { data: { type: "stoppress:shown" } }))"""
 IN_VIEW = """
 (box) => {
   const { left, right, top, bottom } = box.getBoundingClientRect();
@@ -70,18 +73,26 @@ def states(page: Page) -> Iterator[str]:
 
     press("button.bell")
     box.wait_for()
+    yield "the question"
+    press("button.details")
     press("button.yes")
     expect(box.get_by_role("alert")).to_be_visible()
-    yield "the question, unanswered"
+    yield "the topics, none chosen"
     press("[value=world]", "Space")
     press("button.yes")
-    expect(box.locator("button.more")).to_be_visible()
+    expect(box.locator("output:not(:empty)")).to_be_visible()
     yield "the thanks"
     press("button.more")
     expect(box.locator("button.save")).to_be_visible()
     press("button.save")
     expect(box.get_by_role("status")).to_be_visible()
     yield "the preferences, saved"
+    press("button.why")
+    expect(box.locator("output:not(:empty)")).to_be_visible()
+    page.evaluate(SHOWN)
+    expect(box.locator("ol")).to_be_visible()
+    yield "why no alerts come"
+    press("button.back")
     press("button.leave")
     expect(box.locator("button.leave")).to_have_count(0)
     yield "after leaving"

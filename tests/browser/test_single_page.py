@@ -127,7 +127,9 @@ def test_another_path_is_another_page_view_with_its_own_topic(visit: Visit) -> N
     assert timers(page) == [ASKED_AFTER_MS], "the timer of the second page is over"
     run_clock(page, 10_000, timer=ASKED_AFTER_MS)
     expect(panel(page)).to_be_visible()
+    panel(page).locator("button.details").click()
     ticked = panel(page).get_by_role("checkbox", checked=True)
+    expect(ticked).to_have_count(1)
     assert ticked.evaluate_all("(boxes) => boxes.map(({ value }) => value)") == ["culture"]
 
 

@@ -41,7 +41,9 @@ def pretend_subscribed(page: Page, installation: Installation) -> None:
     """
     installation.seed(1)
     page.context.grant_permissions(["notifications"], origin=installation.config.public_url)
-    kept = json.dumps({"id": "0-0", "token": "x", "endpoint": "x", "topics": [], "checked": 0})
+    subscriptions = installation.runtime.subscriptions
+    token = subscriptions.token(subscriptions.get("0-0"))
+    kept = json.dumps({"id": "0-0", "token": token, "endpoint": "x", "topics": [], "checked": 0})
     page.evaluate("kept => localStorage.setItem('stop-press', kept)", kept)
     page.reload()
 
@@ -58,6 +60,7 @@ def test_three_steps_lead_to_an_alert_on_this_screen(
     tab.click("main button.primary")
     tab.wait_until("location.pathname === '/' && Boolean(window.StopPress)")
     tab.click("#ask")
+    tab.click("button.details")
     tab.click('input[value="world"]')
     tab.click("button.main")
     tab.wait_until("!document.querySelector('#send button').disabled")

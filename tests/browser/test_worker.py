@@ -360,24 +360,97 @@ def test_a_reader_who_asks_not_to_be_tracked_is_not_counted(
 
 # Subscriptions that change by themselves -------------------------------------------------------
 
-OLD = {"options": {"applicationServerKey": "the key"}}
+OLD = {"options": {"applicationServerKey": "the old key"}}
+NOTHING = {"oldSubscription": None, "newSubscription": None}
+KEPT = {"api": "https://push.example/", "key": "the key", "id": "0-1", "token": "t"}
+TOLD = {"subscription": {"endpoint": "https://push.example/new"}, "vapid_public_key": "the key"}
 
 
 @pytest.mark.parametrize(
     ("event", "asked"),
     [
         # Only the old subscription names the key. Without it the page renews it on the next visit.
-        ({"oldSubscription": None, "newSubscription": None}, []),
+        (NOTHING, []),
         ({}, []),
         ({"oldSubscription": OLD, "newSubscription": {}}, []),
         ({"oldSubscription": None, "newSubscription": {}}, []),
         (
             {"oldSubscription": OLD, "newSubscription": None},
-            [{"userVisibleOnly": True, "applicationServerKey": "the key"}],
+            [{"userVisibleOnly": True, "applicationServerKey": "the old key"}],
         ),
     ],
 )
-def test_a_lost_subscription_is_renewed_if_the_browser_gives_its_key(
+def test_a_lost_subscription_of_an_unknown_reader_is_renewed_with_its_own_key(
     worker: Callable[..., Any], event: dict[str, Any], asked: list[dict[str, Any]]
 ) -> None:
-    assert worker("lost", event) == asked
+    assert worker("lost", event) == {"asked": asked, "called": [], "kept": None}
+
+
+@pytest.mark.parametrize(
+    ("event", "times"),
+    [
+        (NOTHING, 1),
+        ({"oldSubscription": OLD, "newSubscription": None}, 1),
+        ({"oldSubscription": None, "newSubscription": TOLD["subscription"]}, 0),
+    ],
+)
+def test_a_readers_lost_subscription_is_renewed_and_told_without_a_page(
+    worker: Callable[..., Any], event: dict[str, Any], times: int
+) -> None:
+    """Chrome 138 says nothing of either subscription when a reader gives a permission back."""
+    done = worker("lost", event, KEPT)
+    assert done["asked"] == [{"userVisibleOnly": True, "applicationServerKey": "the key"}] * times
+    where = "https://push.example/api/v1/subscriptions/0-1"
+    assert done["called"] == [["PATCH", where, "Bearer t", TOLD]]
+    assert done["kept"] == {**KEPT, "id": "0-9", "token": "new"}
+
+
+def test_a_reader_whom_the_browser_had_lost_comes_back_with_the_same_choices(
+    worker: Callable[..., Any],
+) -> None:
+    chosen = {"topics": ["world"], "timezone": "Europe/Riga"}
+    done = worker("lost", NOTHING, {"api": KEPT["api"], "key": "the key", **chosen})
+    where = "https://push.example/api/v1/subscriptions"
+    assert done["called"] == [["POST", where, None, {**TOLD, **chosen}]]
+    assert done["kept"] == {**KEPT, "id": "0-9", "token": "new"}
+
+
+# Clicks that find an open tab --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tab", "link", "same"),
+    [
+        ("/ferry", "/ferry?utm_source=alert&utm_medium=push", True),
+        ("/ferry?fbclid=1", "/ferry", True),
+        ("/ferry?gclid=1&page=2", "/ferry?page=2&at_medium=push", True),
+        ("/ferry/", "/ferry#xtor=CS1-2", True),
+        ("/ferry#comments", "/ferry", True),
+        ("/ferry?b=2&a=1", "/ferry?a=1&b=2", True),
+        ("/ferry?utm_source=x#live", "/ferry#live", True),
+        ("/ferry", "/ferry#live", False),
+        ("/ferry?page=2", "/ferry", False),
+        ("/ferry?id=1", "/ferry?id=2", False),
+        ("/ferry", "/ferries", False),
+    ],
+)
+def test_a_click_brings_the_storys_open_tab_to_the_front_whatever_counts_visits(
+    site: Site, page: Page, worker: Callable[..., Any], tab: str, link: str, same: bool
+) -> None:
+    page.goto(site.origin + tab)
+    worker("push", document(site, navigate=site.origin + link))
+    opened = f"focus {site.origin}{tab}" if same else site.origin + link
+    assert worker("click", "")["opened"] == [opened]
+
+
+def test_a_click_leaves_a_mark_for_the_start_page_in_safari_alone(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    """Before iOS 18.4 an app on the Home Screen opens its start page, whatever it is told."""
+    worker("push", document(site))
+    worker("click", "")
+    assert worker("clicked") is None
+    worker("agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15")
+    worker("push", document(site, "r2"))
+    worker("click", "")
+    assert worker("clicked") == "https://paper.example/ferry"

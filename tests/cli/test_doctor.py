@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from service.runtime import Runtime
 from service.store.push_services import Rest
 from tests.support import ROOT
 from tests.support.installation import Installation, wait_until
+from tests.support.proxy import ConnectProxy
 from tests.support.push_service import Answer, PushService, Subscription
 from tests.support.redis_server import RedisServer
 from workers.trials.processes import free_port
@@ -53,6 +55,9 @@ def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
         "VAPID_PRIVATE_KEY": KEY.text,
         "DATA_DIR": str(tmp_path),
         "PORT": str(free_port()),
+        # No test goes out to real push services.
+        "PUSH_PROXY": f"http://127.0.0.1:{free_port()}",
+        "NO_PROXY": "127.0.0.1",
     }
 
 
@@ -88,7 +93,7 @@ def test_a_running_installation_has_no_failure_and_the_report_fits_80_columns(
     wait_until(lambda: installation.runtime.store.installation.clock_age() < 10)
     wait_until(installation.runtime.job_queue.workers)
     installation.runtime.keys.note_backup()
-    done = doctor(installation.environment)
+    done = doctor(installation.environment | {"PUSH_PROXY": f"127.0.0.1:{free_port()}"})
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -166,6 +171,41 @@ def test_wrong_settings_are_a_finding_and_no_traceback(
         assert f"\nfail  {what} " in f"\n{done.stdout}"
 
 
+def test_a_missing_way_out_is_named_with_what_to_set(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = environment | {"SITE_URL": "https://127.0.0.2:1"}
+    with ConnectProxy(status=403) as proxy:
+        refused = one(real | {"PUSH_PROXY": f"http://news:room@{proxy.address}"}, "Way out")
+    assert refused.level == "fail"
+    assert "no way to Google, Mozilla and Apple" in refused.says
+    assert "the proxy answers 403" in refused.says
+    assert f"Check PUSH_PROXY or HTTPS_PROXY ({proxy.address})" in refused.says
+    assert "room" not in refused.says
+
+    resolve = socket.getaddrinfo
+
+    def only_this_machine(host: str, *rest: object, **named: object) -> object:
+        if host.startswith("127."):
+            return resolve(host, *rest, **named)  # type: ignore[call-overload]
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", only_this_machine)
+    direct = one(real | {"PUSH_PROXY": "none"}, "Way out")
+    assert direct.level == "fail"
+    assert "no way to Google" in direct.says
+    assert "port 443 of fcm.googleapis.com" in direct.says
+    assert "set PUSH_PROXY to your proxy" in direct.says
+
+
+def test_a_way_out_through_a_proxy_is_found(installation: Installation, push: PushService) -> None:
+    with ConnectProxy() as proxy:
+        settings = installation.environment | {"PUSH_PROXY": proxy.url}
+        (finding,) = findings(settings)["Way out"]
+    assert push.origin not in finding.says, "only what cannot be reached is named"
+    assert push.origin.removeprefix("https://") in proxy.asked
+
+
 def test_a_lost_key_is_reported_with_how_many_readers_need_it(
     environment: dict[str, str], push: PushService
 ) -> None:
@@ -220,6 +260,19 @@ def test_a_real_site_must_be_https_and_name_its_pages(environment: dict[str, str
         "SITE_ORIGINS",
         "http://paper.example is not https, so readers cannot subscribe there.",
     )
+
+
+def test_a_site_that_was_forgotten_and_a_name_that_blockers_know_are_reported(
+    environment: dict[str, str],
+) -> None:
+    real = {**environment, "SITE_ORIGINS": "https://paper.example"}
+    Runtime.open(Config.read(real)).refused_origins.note("https://www.paper.example")
+    first, second = findings({**real, "SITE_URL": "https://web-push.paper.example"})["SITE_ORIGINS"]
+    assert (first.level, second.level) == ("ok", "warn")
+    assert "https://www.paper.example has our script" in second.says
+    blocked = one({**real, "SITE_URL": "https://web-push.paper.example"}, "SITE_URL")
+    assert (blocked.level, "ad blocker" in blocked.says) == ("warn", True)
+    assert one({**real, "SITE_URL": "https://alerts.paper.example"}, "SITE_URL").level == "ok"
 
 
 def test_a_web_process_with_another_key_is_reported(installation: Installation) -> None:
@@ -357,19 +410,19 @@ def test_a_redirect_of_a_push_service_is_not_followed(
     assert len(push.received) == 5
 
 
-def test_the_doctor_connects_to_no_private_address_that_no_setting_names(
-    push: PushService,
+@pytest.mark.parametrize("named", [False, True])
+def test_the_doctor_connects_to_a_private_address_only_if_a_setting_names_the_origin(
+    named: bool,
 ) -> None:
-    origin = push.origin.replace("127.0.0.1", "localhost")
-    with (
-        Session(partial(EndpointPolicy().may_connect, origin)) as session,
-        pytest.raises(requests.ConnectionError),
-    ):
-        session.post(f"{origin}/push/1", verify=str(push.ca_file), timeout=10)
-    assert not push.connections
-    with Session(partial(EndpointPolicy((origin,)).may_connect, origin)) as session:
-        session.post(f"{origin}/push/1", verify=str(push.ca_file), timeout=10)
-    assert len(push.connections) == 1
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        origin = f"http://localhost:{listener.getsockname()[1]}"
+        policy = EndpointPolicy((origin,) if named else ())
+        with (
+            Session(partial(policy.may_connect, origin)) as session,
+            pytest.raises(requests.RequestException),
+        ):
+            session.post(f"{origin}/push/1", timeout=0.5)
+        assert bool(select.select([listener], [], [], 0.1)[0]) == named
 
 
 def test_what_a_push_service_says_cannot_write_over_the_terminal(

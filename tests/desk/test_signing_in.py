@@ -18,10 +18,16 @@ from tests.support.desk_pages import EMAIL, PASSWORD, STORY, path_of, post, publ
 OPEN = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
 
 
+def first_link(runtime: Runtime) -> str:
+    link = runtime.editors.first_link()
+    assert link
+    return link
+
+
 def test_opening_a_sign_in_link_does_not_use_it_up_but_signing_in_does(
     app: Flask, runtime: Runtime
 ) -> None:
-    link = path_of(runtime.editors.signin_link())
+    link = path_of(first_link(runtime))
     for _ in range(2):
         assert app.test_client().get(link).status_code == 200
     first, second = app.test_client(), app.test_client()
@@ -68,11 +74,11 @@ def test_an_unknown_sign_in_link_says_how_to_get_a_new_one(
 def test_a_refused_address_or_password_is_explained_and_the_link_still_works(
     stranger: FlaskClient, runtime: Runtime, email: str, password: str, complaint: str
 ) -> None:
-    link = path_of(runtime.editors.signin_link())
+    link = path_of(first_link(runtime))
     answer = post(stranger, link, email=email, password=password)
     assert answer.status_code == 422
     assert complaint in answer.text
-    assert runtime.store.access.editors() == []
+    assert runtime.editors.all() == []
     assert post(stranger, link, email=EMAIL, password=PASSWORD).status_code == 303
 
 
@@ -86,20 +92,17 @@ def test_a_link_for_an_editor_with_a_password_signs_in_with_one_button(
     assert runtime.store.access.password_hash(EMAIL) == before
 
 
-def test_an_open_link_cannot_change_an_editors_password(
-    editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
-) -> None:
-    runtime.editors.signin_link("second@paper.example")
-    link = path_of(runtime.editors.signin_link())
-    answer = post(stranger, link, email=EMAIL, password="another three words")
-    assert answer.status_code == 422
-    assert stranger.get("/desk/").status_code == 302
-
-
-def test_a_link_without_an_address_is_for_the_only_editor(
-    editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
-) -> None:
-    assert EMAIL in stranger.get(path_of(runtime.editors.signin_link())).text
+def test_the_link_for_the_first_editor_makes_no_second_one(app: Flask, runtime: Runtime) -> None:
+    link = path_of(first_link(runtime))
+    late = app.test_client()
+    token = token_in(late.get(link).text)
+    assert post(app.test_client(), link, email=EMAIL, password=PASSWORD).status_code == 303
+    for email in (EMAIL, "second@paper.example"):
+        form = {"csrf_token": token, "email": email, "password": "another three words"}
+        assert late.post(link, data=form).status_code == 410
+    assert late.get("/desk/").status_code == 302
+    assert [one.email for one in runtime.editors.all()] == [EMAIL]
+    assert runtime.editors.first_link() is None
 
 
 def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
@@ -142,18 +145,39 @@ def test_the_session_cookie_is_same_site_and_hidden_from_scripts(
     assert "SameSite=Lax" in cookie
 
 
-def test_with_https_the_session_cookie_is_secure(redis_url: str) -> None:
+@pytest.mark.parametrize(
+    ("site_url", "address", "protected"),
+    [
+        ("https://push.paper.example", "https://push.paper.example", True),
+        ("", "https://push.paper.example", True),  # SITE_URL was forgotten
+        ("http://push.paper.example", "http://push.paper.example", True),
+        ("", "http://push.paper.example", True),  # a proxy that says nothing of its TLS
+        ("https://push.paper.example", "http://127.0.0.1:8000", True),  # nor of its own name
+        ("", "http://localhost:8000", False),
+        ("", "http://127.0.0.1:8000", False),
+        ("http://[::1]:8000", "http://[::1]:8000", False),
+        ("", "http://localhost.paper.example", True),
+        ("", "http://127.0.0.1.paper.example", True),
+    ],
+)
+def test_the_session_cookie_is_protected_except_on_this_machine_without_tls(
+    redis_url: str, site_url: str, address: str, protected: bool
+) -> None:
     config = Config.read(
         {
             "REDIS_URL": redis_url,
             "SECRET_KEY": "a secret of at least 32 characters",
             "VAPID_PRIVATE_KEY": VapidKey.generate().text,
-            "SITE_URL": "https://push.paper.example",
+            "SITE_URL": site_url,
         }
     )
-    app = create_app(config)
-    answer = app.test_client().get("/desk/sign-in", base_url="https://push.paper.example")
-    assert "Secure" in answer.headers["Set-Cookie"]
+    client = create_app(config).test_client()
+    cookie = client.get("/desk/sign-in", base_url=address).headers["Set-Cookie"]
+    name, *attributes = cookie.split("; ")
+    assert name.startswith("__Host-stoppress=" if protected else "stoppress=")
+    assert ("Secure" in attributes) == protected
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= {*attributes}
+    assert not [one for one in attributes if one.startswith("Domain")]
 
 
 @pytest.mark.parametrize(

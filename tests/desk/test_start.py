@@ -12,6 +12,10 @@ from service.runtime import Runtime
 from tests.support.desk_pages import publish, send_all, token_in
 
 
+def token_of_reader(runtime: Runtime, id: str) -> str:
+    return runtime.subscriptions.token(runtime.subscriptions.get(id))
+
+
 def send_to_one(client: FlaskClient, **fields: str) -> TestResponse:
     given = {"title": "It works", "body": "Indeed.", **fields}
     return client.post("/start/alerts", data={"csrf_token": token_of(client), **given})
@@ -26,7 +30,8 @@ def test_the_start_page_has_no_send_form_for_strangers(
 ) -> None:
     text = stranger.get("/").text
     assert "<form" not in text
-    assert "sign-in link printed in the terminal" in text
+    assert 'href="/desk/sign-in?next=/"' in text
+    assert "printed in the terminal" not in text, "there is an editor already"
     token = token_in(stranger.get("/desk/sign-in").text)
     for answer in (
         stranger.post("/start/alerts", data={"csrf_token": token, "subscription": "0-0"}),
@@ -36,10 +41,16 @@ def test_the_start_page_has_no_send_form_for_strangers(
         assert answer.json and "sign in" in answer.json["detail"]
 
 
+def test_the_start_page_names_the_link_in_the_terminal_while_there_is_no_editor(
+    stranger: FlaskClient, runtime: Runtime
+) -> None:
+    assert "sign-in link printed in the terminal" in stranger.get("/").text
+
+
 def test_the_first_alert_goes_to_this_browser_and_to_no_other(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
-    answer = send_to_one(editor, subscription="0-7")
+    answer = send_to_one(editor, subscription="0-7", token=token_of_reader(runtime, "0-7"))
     assert answer.status_code == 202
     assert answer.json
     id = answer.json["id"]
@@ -65,19 +76,44 @@ def test_the_first_alert_goes_to_this_browser_and_to_no_other(
     [
         ({}, 422),
         ({"subscription": "x"}, 422),
-        ({"subscription": "0-99999"}, 409),
-        ({"subscription": "255-1"}, 409),
-        ({"subscription": "0-7", "title": ""}, 422),
+        ({"subscription": "0-99999"}, 422),
+        ({"subscription": "255-1"}, 422),
+        ({"title": ""}, 422),
     ],
 )
 def test_the_start_page_explains_what_it_cannot_send(
     editor: FlaskClient, runtime: Runtime, readers: int, fields: dict[str, str], status: int
 ) -> None:
-    answer = send_to_one(editor, **fields)
+    known = {"subscription": "0-7", "token": token_of_reader(runtime, "0-7")} if fields else {}
+    answer = send_to_one(editor, **known | fields)
     assert answer.status_code == status
     assert answer.json and answer.json["detail"]
     assert runtime.publishing.latest(1) == []
 
 
-def test_the_start_page_follows_only_its_own_alerts(editor: FlaskClient, runtime: Runtime) -> None:
+def test_no_editor_can_send_from_the_start_page_to_another_readers_browser(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    foreign = token_of_reader(runtime, "0-8")
+    for token in ("", "x", foreign, foreign.swapcase(), "é" * 22):
+        answer = send_to_one(editor, subscription="0-7", token=token)
+        assert (answer.status_code, "not subscribed" in answer.text) == (422, True)
+    assert runtime.publishing.latest(1) == []
+    assert runtime.store.notifications.active() == []
+
+
+def test_a_gone_browser_is_told_to_subscribe_again(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    runtime.store.redis.setbit("{0}:gone", 7, 1)
+    answer = send_to_one(editor, subscription="0-7", token=token_of_reader(runtime, "0-7"))
+    assert answer.status_code == 409
+
+
+def test_the_start_page_follows_only_its_own_alerts(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
     assert editor.get(f"/start/alerts/{publish(runtime)}").status_code == 404
+    # A reader's own test is for that reader's eyes alone.
+    sent = runtime.reader_alerts.send_test(runtime.subscriptions.get("0-7"))
+    assert editor.get(f"/start/alerts/{sent.id}").status_code == 404

@@ -100,6 +100,15 @@ def test_an_editor_learns_what_readers_will_not_see_as_it_was_pasted(
     assert "Please check" not in words(review(editor).text)
 
 
+def test_an_editor_learns_that_an_alert_is_too_large_for_some_browsers(
+    editor: FlaskClient, readers: int
+) -> None:
+    assert "Firefox on Android" not in words(review(editor, body="new" * 300).text)
+    text = words(review(editor, body="\u65b0" * 900).text)  # three bytes each
+    assert "Please check Body: The alert is" in text
+    assert "bytes too long for Firefox on Android" in text
+
+
 def test_the_confirmation_names_the_reach_and_the_topic(editor: FlaskClient, readers: int) -> None:
     text = re.sub(r"<[^>]+>", "", review(editor).text)
     assert f"Notify {readers} browsers (World) now?" in text

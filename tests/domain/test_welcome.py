@@ -235,18 +235,60 @@ def test_unconfirmed_reader_gets_one_welcome_a_day_on_any_number_of_visits(
     assert len(welcomes(client)) == 2
 
 
-def test_new_endpoint_keeps_whether_the_reader_confirmed(client_with: ClientWith) -> None:
+def move(reader: Reader, given: dict[str, Any]) -> None:
+    """Tell the service that this reader's browser has another subscription."""
+    answer = reader.call("PATCH", json={"subscription": given})
+    reader.id, reader.token = SubscriptionId.parse(answer.json["id"]), answer.json["token"]
+
+
+def test_a_confirmation_does_not_move_to_another_endpoint_which_may_be_anybodys(
+    client_with: ClientWith,
+) -> None:
     client = client_with(WELCOME="confirm")
     waiting, sure = Reader(client, 0), Reader(client, 1)
     sure.reports()
     for number, reader in enumerate((waiting, sure), 2):
-        answer = reader.call("PATCH", json={"subscription": browser(number)})
-        reader.id, reader.token = SubscriptionId.parse(answer.json["id"]), answer.json["token"]
-    assert (waiting.confirmed, sure.confirmed) == (False, True)
-    assert reach(client, everyone=True) == 1
+        move(reader, browser(number))
+        assert not reader.confirmed
+    assert reach(client, everyone=True) == 0
     welcomed = [one.audience.subscription for one in welcomes(client)]
-    assert welcomed.count(waiting.id) == 1
-    assert sure.id not in welcomed
+    assert [welcomed.count(one.id) for one in (waiting, sure)] == [1, 1]
+    sure.reports()
+    assert sure.confirmed
+    assert reach(client, everyone=True) == 1
+
+
+def test_a_confirmation_does_not_move_to_an_unconfirmed_subscription(
+    client_with: ClientWith,
+) -> None:
+    client = client_with(WELCOME="confirm")
+    planted, sure = Reader(client, 0), Reader(client, 1)
+    sure.reports()
+    move(sure, browser(0))
+    assert sure.id == planted.id
+    assert not sure.confirmed
+    assert reach(client, everyone=True) == 0
+
+
+def test_other_keys_for_the_same_endpoint_leave_a_reader_confirmed(
+    client_with: ClientWith,
+) -> None:
+    client = client_with(WELCOME="confirm")
+    sure = Reader(client, 1)
+    sure.reports()
+    move(sure, browser(1, keys=2))
+    assert sure.confirmed
+    assert len(welcomes(client)) == 1
+
+
+def test_without_confirmation_a_new_endpoint_is_as_good_as_the_old_one(
+    client_with: ClientWith,
+) -> None:
+    client = client_with(WELCOME="yes")
+    reader = Reader(client, 0)
+    move(reader, browser(1))
+    assert reader.confirmed
+    assert reach(client, everyone=True) == 1
 
 
 def test_next_visit_confirms_once_confirmation_is_not_required_any_more(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -206,6 +208,40 @@ def test_a_slow_name_lookup_delays_no_other_origin(
         assert transport.poll(1.0) == []
         found |= transport.unreachable()
     assert found == dict.fromkeys(unknown, "host name unknown")
+
+
+def test_dead_hosts_of_a_group_take_few_look_ups_and_a_dead_host_two(
+    push: PushService, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    asked: Counter[str] = Counter()
+    resolve = socket.getaddrinfo
+
+    def silent(host: str, *rest: object, **named: object) -> object:
+        if host.endswith(".invalid"):
+            asked[host] += 1
+            released.wait(WAIT)
+            raise socket.gaierror
+        return resolve(host, *rest, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    monkeypatch.setattr("workers.http.connections._LOOK_UP", 0.0)
+    dead = [f"https://{n}.invalid" for n in range(100)]
+    hasty = Transport(ca_bundle=push.ca_file, connect_timeout=0.1)
+    for _ in range(4):  # each time its time is over, and the threads still wait
+        for url in (dead[0], dead[0]):
+            hasty.room(url, "*.invalid")
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            hasty.poll(0.05)
+    assert asked == {"0.invalid": 2}
+    for url in dead:
+        hasty.room(url, "*.invalid")
+    send(hasty, push.origin, range(20))
+    assert {answer.status for answer in answers(hasty, 20)} == {201}
+    assert sum(asked.values()) == 16
+    released.set()
+    hasty.close()
 
 
 def test_the_first_of_several_addresses_that_answers_is_used(

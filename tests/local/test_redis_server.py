@@ -246,8 +246,8 @@ def test_commands_use_the_keys_and_the_redis_of_stoppress_up(tmp_path: Path) -> 
         patch.setenv("DATA_DIR", str(tmp_path))
         found = found_settings()
         assert found.redis_url == embedded.url
-        assert found.secret_key == kept["SECRET_KEY"]
+        assert found.secret_key == (kept["SECRET_KEY"],)
         patch.setenv("SECRET_KEY", "the environment's own wins over it")
-        assert found_settings().secret_key == "the environment's own wins over it"
+        assert found_settings().secret_key == ("the environment's own wins over it",)
         patch.setenv("SECRET_KEY", "")
-        assert found_settings().secret_key == kept["SECRET_KEY"]
+        assert found_settings().secret_key == (kept["SECRET_KEY"],)

@@ -68,6 +68,11 @@ CLOTHES = {
     "a byte order mark": f"\ufeff{KEY.text}",
     "the whole line": f"export VAPID_PRIVATE_KEY={KEY.text}",
     "JWK": json.dumps({"kty": "EC", "crv": "P-256", "d": KEY.text, "x": "…", "y": "…"}),
+    "JWK set": json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "d": KEY.text}]}),
+    "JSON list": json.dumps([KEY.text]),
+    "curly quotes": f"“{KEY.text}”",
+    "PKCS#12 in words": f"Bag Attributes\n    friendlyName: vapid\n{PKCS8}",
+    "a block of YAML": f"|\n  {PKCS8}".replace("\n", "\n  "),
     "JSON of web-push": json.dumps({"publicKey": b64url(KEY.public), "privateKey": KEY.text}),
 }
 

@@ -97,6 +97,13 @@ def test_a_worker_waits_for_web_where_all_start_with_new_settings(
     new.stop()
 
 
+def test_a_worker_starts_with_new_settings_right_after_a_crash(
+    installation: Installation, web: Presence
+) -> None:
+    installation.runtime.store.processes.note_web(installation.config.shared)
+    present(installation, "worker").check()  # though the web process of before looks alive
+
+
 def test_the_log_names_the_host_and_the_setting_that_differs(
     installation: Installation, web: Presence, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from service.app import create_app
 from service.local import pretend_readers
-from service.model.notifications import State
+from service.model.notifications import Outcome, State
 from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.batches import Recent
@@ -22,17 +22,27 @@ from tests.support.desk_pages import EMAIL, PASSWORD, post
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService, Rule
 from workers.sending import policy
-from workers.sending.health import Health
+from workers.sending.health import Health, Service
 
 ORIGIN = "https://fcm.googleapis.com"
 LIMITED = policy.Verdict(None, service_failed=True, retry_after=0.01, limited=True)
 ROW = policy.Verdict(None, limited=True)
+ACCEPTED = policy.Verdict(Outcome.ACCEPTED)
 
 
 def health(store: Store, allowed: int = 0) -> Health:
     return Health(
-        store.push_services, 256, lambda _origin: 9999, lambda _ids: False, lambda _origin: allowed
+        store.push_services,
+        256,
+        lambda _origin, _group: 9999,
+        lambda _ids: False,
+        lambda _origin: allowed,
     )
+
+
+def limit(one: Health, service: Service) -> None:
+    for number in range(policy.LIMITED_SENDER):
+        one.answered(service, SubscriptionId(0, number), LIMITED, 429)
 
 
 def test_rate_limit_that_ends_within_a_minute_makes_no_pace(store: Store) -> None:
@@ -40,8 +50,7 @@ def test_rate_limit_that_ends_within_a_minute_makes_no_pace(store: Store) -> Non
     limits = [store.push_services.limited(ORIGIN, now + at, now + at + 1) for at in (0, 3, 6, 9)]
     assert [limit.times for limit in limits] == [1, 2, 3, 4]
     one = health(store)
-    google = one.of(ORIGIN, "google")
-    one.answered(google, SubscriptionId(0, 1), LIMITED, 429)
+    limit(one, one.of(ORIGIN, "google"))
     assert [rest.why for rest in store.push_services.resting().values()] == ["429"]
     assert store.push_services.paced() == {}
 
@@ -54,7 +63,7 @@ def test_lasting_rate_limit_makes_a_pace_of_the_last_minutes_answers(
     for ago in (90, 45):
         store.push_services.limited(ORIGIN, now - ago, now - ago + 30)
     one = health(store, allowed)
-    one.answered(one.of(ORIGIN, "google"), SubscriptionId(0, 1), LIMITED, 429)
+    limit(one, one.of(ORIGIN, "google"))
     assert store.push_services.paced()[ORIGIN].per_minute == pace
 
 
@@ -72,6 +81,8 @@ def test_rate_limits_of_single_recipients_make_the_service_rest_only_if_many(sto
     assert store.push_services.resting() == {}, "all answers were about one recipient"
     for number in range(49):
         one.answered(apple, SubscriptionId(0, number), ROW, 429)
+        if number % 5 == 0:
+            one.answered(apple, SubscriptionId(0, 99), ACCEPTED, 201)
     assert store.push_services.resting() == {}
     one.answered(apple, SubscriptionId(0, 49), ROW, 429)
     assert [rest.why for rest in store.push_services.resting().values()] == ["429"]

@@ -12,7 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from service.cli import main
 from service.config import ConfigError
 from service.domain.store_errors import Unreachable
 from service.runtime import Runtime
@@ -127,14 +129,18 @@ def test_prepared_keys_of_before_a_failover_are_not_used_after_it(
 
 @pytest.mark.parametrize("setting", ["REDIS_URL", "STORE_URL"])
 def test_a_redis_cluster_is_refused_in_one_line(
-    setting: str, redis_url: str, installation: Installation
+    setting: str, redis_url: str, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _Cluster() as node:
         changed = {**installation.environment, "REDIS_URL": redis_url, setting: node.url}
         with pytest.raises(ConfigError) as refused:
             Runtime.open(type(installation.config).read(changed))
+        for name, value in changed.items():
+            monkeypatch.setenv(name, value)
+        by_command = CliRunner().invoke(main, ["token", "add", "Prometheus"])
     assert str(refused.value).startswith(f"{setting}: Redis is a Redis Cluster")
-    assert "\n" not in str(refused.value)
+    assert by_command.exit_code == 2
+    assert by_command.output == f"stoppress: {refused.value}\n"
 
 
 class _Cluster(RedisServer):

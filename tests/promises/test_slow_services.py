@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.in_process import send_all
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.relay import Relay
 from workers import jobs
-from workers.sending.fanout import FanOut
 from workers.trials.processes import free_port
 
 
@@ -204,13 +204,3 @@ def test_only_unanswered_messages_of_a_dead_connection_are_sent_again(
     assert len(silent) == 60
     assert answered(push) == {1: 300}
     assert {path for path, times in seen.items() if times > 1} == silent
-
-
-def send_all(installation: Installation, fan_out: FanOut, id: int) -> None:
-    """Send until an alert is over."""
-    deadline = time.monotonic() + 120
-    while installation.runtime.publishing.get(id).finished_at is None:
-        assert time.monotonic() < deadline, installation.outcomes(id)
-        fan_out.run(lambda: True)
-        installation.runtime.planning.advance_all()
-        time.sleep(0.05)

@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import graphlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask.testing import FlaskClient
 
 from service.model.languages import LANGUAGES
 from service.reader.scripts import BUNDLES, WEB
 from tests.reader.conftest import Get
 
 FOLDER = WEB / "reader"
-PARTS = ["/home.js", "/links.js", "/look.js", "/panel.js", "/reader.js", "/retire.js", "/story.js"]
+PARTS = [
+    f"/{name}.js"
+    for name in (
+        *(
+            "asking",
+            "help",
+            "home",
+            "links",
+            "look",
+            "panel",
+            "preferences",
+            "reader",
+            "retire",
+            "story",
+        ),
+    )
+]
 SCRIPTS = ["/sw.js", "/optin.js", *PARTS]
-TEXTS = [f"/texts/{language}.json" for language in LANGUAGES]
-IMPORTED = re.compile(r'(?:from |import\()"\./(\w+)\.js"')
+TEXTS = [
+    f"/texts/{language}{section}.json"
+    for language in LANGUAGES
+    for section in ("", "/faults", "/help", "/home")
+]
+IMPORTED = re.compile(r'(?:from |import\(|load\()"\./(\w+)\.js"')
 
 
 @pytest.mark.parametrize("url", [*SCRIPTS, *TEXTS])
@@ -51,7 +73,8 @@ def test_a_page_may_keep_scripts_for_five_minutes_and_use_stale_ones(get: Get, u
 
 
 def test_other_texts_and_scripts_are_not_found(get: Get) -> None:
-    for url in ("/texts/xx.json", "/texts/..%2Fpanel.js", "/texts/en.js", "/dom.js", "/dialog.js"):
+    texts = ("xx.json", "..%2Fpanel.js", "en.js", "en/privacy.json", "xx/home.json", "xx/help.json")
+    for url in (*(f"/texts/{name}" for name in texts), "/dom.js", "/dialog.js"):
         assert get(url).status_code == 404, url
 
 
@@ -64,7 +87,7 @@ def modules() -> dict[str, str]:
 
 def test_no_module_leads_back_to_itself() -> None:
     graph = {name: {*IMPORTED.findall(text)} for name, text in modules().items()}
-    assert graph["preferences"] == {"dialog", "dom"}
+    assert graph["preferences"] == {"dialog", "dom", "help", "topics"}
     assert {name for names in graph.values() for name in names} <= {*graph}
     graphlib.TopologicalSorter(graph).prepare()  # or CycleError
 
@@ -112,7 +135,7 @@ def test_bundles_keep_the_number_of_requests_small(get: Get) -> None:
     assert requests("look") == {"look"}
     assert requests("panel") == {"panel", "look"}
     assert requests("home") == {"home", "look"}
-    for name in ("links", "story"):
+    for name in ("help", "links", "preferences", "story"):
         assert requests(name) == {name, "panel", "look"}
 
 
@@ -129,3 +152,11 @@ def test_an_older_cached_script_finds_what_it_imports(get: Get) -> None:
     for name, names in before.items():
         text = get(f"/{name}.js").text
         assert names <= {*re.findall(r"export (?:async )?(?:function|class) (\w+)", text)}, name
+
+
+def test_a_copy_of_the_script_knows_the_services_own_address(
+    client_with: Callable[..., FlaskClient],
+) -> None:
+    text = client_with(SITE_URL="https://push.example").get("/optin.js").text
+    assert '"https://push.example"' in text
+    assert "SITE_URL" not in text

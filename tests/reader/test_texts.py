@@ -31,7 +31,8 @@ reader = Reader(client, locale="nl-BE")
 reader.call("POST", "/test")
 sent = map(client.runtime.publishing.get, client.runtime.store.notifications.active())
 shown = {one.text.title: [one.text.body, one.text.lang] for one in sent}
-for url in ("/texts/nl.json", "/look.js", "/story.js", "/links.js", "/home.js", "/sw.js"):
+for url in ("/texts/nl.json", "/texts/nl/home.json", "/texts/nl/faults.json", "/look.js",
+            "/story.js", "/links.js", "/sw.js"):
     shown[url] = browser.get(url).text
 shown["/privacy"] = browser.get("/privacy", headers={"Accept-Language": "nl"}).text
 print(json.dumps(shown))
@@ -99,7 +100,9 @@ def test_one_file_adds_a_language(redis_url: str, tmp_path: Path) -> None:
     assert (panel["lang"], panel["dir"]) == ("nl", "ltr")
     assert panel["question"] == f"nl: {english['panel']['question']}"
     assert '"nl"' in shown["/look.js"]
-    for part, text in (("story", "follows"), ("links", "tonight"), ("home", "homeShare")):
+    for section in ("home", "faults"):
+        assert json.loads(shown[f"/texts/nl/{section}.json"]) == translated(english[section])
+    for part, text in (("story", "follows"), ("links", "tonight")):
         assert f'"nl: {english[part][text]}"' in shown[f"/{part}.js"]
     assert '"nl: Fewer alerts"' in shown["/sw.js"]
     body = english["alerts"]["shown"].format(site="The Daily Example")

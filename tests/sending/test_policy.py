@@ -13,6 +13,7 @@ from workers.sending.policy import Verdict, judge, pause
 ACCEPTED, GONE, REFUSED = (Verdict(o) for o in (Outcome.ACCEPTED, Outcome.GONE, Outcome.REFUSED))
 AT_ONCE = Verdict(None, at_once=True)
 SERVICE, ROW = (Verdict(None, failed, retry_after=7.0) for failed in (True, False))
+SMALLER = Verdict(None, too_large=True)
 LIMIT_US, LIMIT_ROW = (one._replace(limited=True) for one in (SERVICE, ROW))
 REJECTED, REJECTED_AT_LAST = (
     Verdict(outcome, rejected=True, retry_after=7.0) for outcome in (None, Outcome.REFUSED)
@@ -46,8 +47,8 @@ TABLE = [
     (403, '{"reason":"BadJwtToken"}', "apple", 0, REJECTED),
     (403, '{"reason":"BadJwtToken"}', "apple", 2, REJECTED_AT_LAST),
     (401, "", "microsoft", 3, REJECTED_AT_LAST),
-    (406, "", "microsoft", 0, LIMIT_US),
-    (429, "", "microsoft", 0, LIMIT_US),
+    (406, "", "microsoft", 0, LIMIT_ROW),
+    (429, "", "microsoft", 0, LIMIT_ROW),
     (429, "", "google", 0, LIMIT_US),
     (429, "", "google", 49, LIMIT_US),
     (429, "", "apple", 0, LIMIT_ROW),
@@ -69,7 +70,8 @@ TABLE = [
     (400, "", "google", 0, REFUSED),
     (400, '{"reason":"BadWebPushTopic"}', "apple", 0, REFUSED),
     (405, "", "google", 0, REFUSED),
-    (413, "", "mozilla", 0, REFUSED),
+    (413, "", "mozilla", 0, SMALLER),
+    (413, "", "other", 3, SMALLER),
     (418, "", "other", 0, REFUSED),
 ]
 
@@ -84,6 +86,31 @@ def test_each_answer_has_its_verdict(
     status: int, reason: str, service: str, attempts: int, verdict: Verdict
 ) -> None:
     assert judge(answer(status, reason), service, attempts) == verdict
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "verdict"),
+    [
+        (200, "received", ACCEPTED),
+        (201, "", ACCEPTED),
+        (200, "dropped", REFUSED),
+        (200, " Dropped", REFUSED),
+        (201, "channelthrottled", LIMIT_ROW),
+        (200, "something new", ACCEPTED),
+        (429, "channelthrottled", LIMIT_ROW),
+        (410, "dropped", GONE),
+    ],
+)
+def test_microsofts_status_header_decides_what_a_2xx_means(
+    status: int, says: str, verdict: Verdict
+) -> None:
+    one = answer(status, "")
+    one.wns_status = says
+    assert judge(one, "microsoft", 0) == verdict
+
+
+def test_a_smaller_message_that_is_too_large_is_refused() -> None:
+    assert judge(answer(413, ""), "mozilla", 0, small=True) == REFUSED
 
 
 @given(

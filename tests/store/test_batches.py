@@ -202,12 +202,15 @@ def test_released_batch_is_due_again_after_its_wait_with_its_retries(
 ) -> None:
     id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
-    retry = {3: Retry(attempts=2, at=int(time.time() * 1000) + 200)}
+    retry = {7: Retry(3, 2, 200), 8: Retry(3, 1, 100), 9: Retry(4, 1, 90_000)}
     store.batches.release(id, batch, "worker", wait_ms=200, retries=retry, undone=1000)
     assert store.batches.claim(id, 0, "worker", LEASE_MS) is None
     time.sleep(0.25)
     again = claimed(store, id, "other", LEASE_MS)
-    assert (again.batch, again.retries) == (batch, retry)
+    assert again.batch == batch
+    assert {n: one.attempts for n, one in again.retries.items()} == {7: 2, 8: 1, 9: 1}
+    assert again.retries[7].in_ms <= 0
+    assert 80_000 < again.retries[9].in_ms < 90_000
 
 
 def test_batch_with_more_undone_than_its_worker_knows_is_due_at_once(

@@ -123,16 +123,27 @@ def test_release_reaches_recipients_of_a_leased_batch_too(
     assert services.release(installation.push.origin, time.time())
     installation.runtime.push_services.try_released(time.time())
     (base,) = store.names.bases.all().values()
-    in_an_hour = int(now * 1000) + 3_600_000
-    retries = {base: Retry(2, in_an_hour), base + 1: Retry(5, in_an_hour)}
+    retries = {1: Retry(base, 2, 3_600_000), 2: Retry(base + 1, 5, 3_600_000)}
     store.batches.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries, undone=10)
     assert store.batches.claim(id, 0, "two", 5000) is None
     installation.runtime.push_services.try_released(time.time())
     again = store.batches.claim(id, 0, "two", 5000)
     assert again is not None
-    assert again.retries[base].attempts == 2
-    assert again.retries[base].at <= time.time() * 1000
-    assert again.retries[base + 1] == retries[base + 1], "another push service's own time"
+    assert again.retries[1].attempts == 2
+    assert again.retries[1].in_ms <= 0
+    assert again.retries[2].attempts == 5
+    assert again.retries[2].in_ms > 3_500_000, "another push service's own time"
+
+
+def test_rest_that_nobody_needed_for_an_hour_is_reported_no_more(
+    installation: Installation,
+) -> None:
+    services, now = installation.runtime.store.push_services, time.time()
+    services.rest(GOOGLE, Rest(1, now - 7200, now - 3601, "no answer"))
+    services.rest(APPLE, Rest(1, now - 7200, now - 3500, "503"))
+    services.rest(MOZILLA, Rest(1, now - 7200, now - 3601, "credentials"))
+    installation.runtime.push_services.forget_rests(now)
+    assert set(services.resting()) == {APPLE, MOZILLA}
 
 
 @pytest.mark.redis

@@ -63,7 +63,9 @@ def test_pretend_readers_are_never_mixed_with_real_readers(installation: Install
     assert installation.runtime.store.subscriptions.count() == 1
 
 
-@pytest.mark.parametrize("origin", ["localhost", "https://a.example/path", "ftp://a.example"])
+@pytest.mark.parametrize(
+    "origin", ["https//a.example", "https://a.example/path", "ftp://a.example"]
+)
 def test_wrong_origin_is_refused_with_a_reason(installation: Installation, origin: str) -> None:
     done = stoppress(installation, "seed", "10", "--origin", origin)
     assert done.returncode == 2

@@ -106,6 +106,8 @@ LINKS = [
     "https://paper.example\\@evil.example/",
     "https://paper.example/\n",
     "https://paper.example/\x00",
+    "https://paper.example/\u200b",
+    "\ufeffhttps://paper.example/",
     "https://paper.example/".ljust(2001, "x"),
 ]
 # By route and field: the values that the field gets in turn, DELETE to leave it out. The response

@@ -61,16 +61,17 @@ class Newsroom:
         self.installation = installation
         self.data_dir = installation.config.data_dir
         hashed = PasswordHasher(time_cost=1, memory_cost=64).hash(PASSWORD)
-        installation.runtime.store.access.set_password_hash(EMAIL, hashed)
+        installation.runtime.store.access.add_editor(EMAIL, hashed)
         installation.seed(40)
         self.address = installation.web()
         self.editor = Visitor(self.address)
         assert self.editor.sign_in().status_code == 200
 
     def stored(self) -> dict[bytes, bytes | None]:
-        """Everything in the real store except rate counters."""
+        """Everything in the real store except rate counters and the processes' signs of life."""
         redis = self.installation.runtime.store.redis
-        keys = [key for key in redis.scan_iter() if not key.startswith(b"stoppress:rate")]
+        passing = (b"stoppress:", b"{g}:processes")
+        keys = [key for key in redis.scan_iter() if not key.startswith(passing)]
         return {key: redis.dump(key) for key in keys}
 
     def rehearse(self) -> Rehearsal:

@@ -1,20 +1,63 @@
-/* Whether the panel may open by itself now, and what a refusal means. optin.js has counted the
-   page views by then. */
+/* Asks a reader unasked-for, at a moment at which the reader can see the question and is not busy.
 
-// After the first and the second “Not now” we do not ask for this many days, after the third never.
-const REST_DAYS = [7, 30];
+   optin.js fetches this on page views on which it may ask. A panel that nobody saw is not a
+   question, and only a pressed “Not now” or the browser's own no is an answer: a panel that is
+   closed with Escape rests for a day, one that is ignored on several page views for a week. */
+
+const ASKED = "stop-press-asked"; // optin.js says what is in it
 const DAY_MS = 86_400_000;
-export const ASKED = "stop-press-asked"; // {views, refusals, until}
+const MOST_IGNORED = 3;
+const IGNORED_REST_MS = 7 * DAY_MS;
+const FORGOTTEN_MS = 600_000; // a page that has shown the panel for so long may have crashed
 
 const DIALOGS = "dialog[open], [role$=dialog], [aria-modal=true]";
 // Names of consent managers' containers, and of other elements in view that ask for consent.
 const CONSENT =
   /didomi|usercentrics|tarteaucitron|axeptio|cmp(box|wrapper|2)|onetrust|sp_message|iubenda-cs|osano-cm/;
 const CALLED_SO = /consent|cookie/i;
+// A frame may have a field of its own.
+const FIELDS =
+  "textarea, select, iframe, [role=textbox], [role=searchbox], [role=combobox], " +
+  "input:not([type=button], [type=submit], [type=reset], [type=checkbox], [type=radio])";
+
+function asked() {
+  try {
+    return JSON.parse(localStorage.getItem(ASKED)) ?? {};
+  } catch {
+    return {}; // storage is blocked, or holds something else
+  }
+}
+
+function note(changes) {
+  try {
+    localStorage.setItem(ASKED, JSON.stringify({ ...asked(), ...changes }));
+  } catch {
+    // Storage is blocked, so that the next visit knows nothing of this one.
+  }
+}
+
+function isTyping() {
+  let node = document.activeElement;
+  if (node?.stopPress) return false; // our own panel
+  while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
+  return Boolean(node?.isContentEditable || node?.matches(FIELDS));
+}
+
+function inView() {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    look();
+  });
+}
 
 /** Whether something else waits for the reader's answer: a dialog, an element over the middle of
     the page, or a consent manager at its edges. */
-export function somethingIsOpen() {
+function somethingIsOpen() {
   const dialogs = document.querySelectorAll(DIALOGS);
   const seen = { visibilityProperty: true, opacityProperty: true };
   if ([...dialogs].some((dialog) => dialog.checkVisibility?.(seen) ?? true)) return true;
@@ -22,7 +65,7 @@ export function somethingIsOpen() {
   const spots = [0.5, 0.03, 0.97].flatMap((y) => [0.5, 0.1, 0.9].map((x) => [x, y]));
   return spots.some(([x, y], index) => {
     let node = document.elementFromPoint(x * innerWidth, y * innerHeight);
-    for (let stays = false; node && node !== document.body; node = node.parentElement) {
+    for (let stays = false; node && node.tagName !== "BODY"; node = node.parentElement) {
       const { position } = getComputedStyle(node);
       const called = `${node.id} ${node.className}`;
       stays ||= /fixed|sticky/.test(position);
@@ -33,8 +76,55 @@ export function somethingIsOpen() {
   });
 }
 
-/** Return what the browser remembers after another “Not now”. */
-export function refused({ refusals = 0, ...rest }) {
-  const days = REST_DAYS[refusals] ?? 0;
-  return { ...rest, refusals: refusals + 1, until: Date.now() + days * DAY_MS };
+/** Show the panel, in one page of the site at a time, and see to it that it stays in nobody's way. */
+async function show(reader) {
+  const { open = 0, ignored = 0 } = asked();
+  if (Date.now() - open < FORGOTTEN_MS || !reader.mayAsk()) return;
+  if (isTyping() || somethingIsOpen()) return;
+  const mine = Date.now();
+  note({ open: mine });
+  const { open: openPanel } = await import("./panel.js");
+  const panel = await openPanel(reader, true).catch((error) => {
+    note({ open: 0 });
+    throw error;
+  });
+  if (!panel) return note({ open: 0 }); // the reader has opened it meanwhile
+  const isLast = ignored + 1 >= MOST_IGNORED;
+  note({ ignored: isLast ? 0 : ignored + 1, rest: isLast ? mine + IGNORED_REST_MS : 0 });
+
+  const end = new AbortController();
+  const on = (target, type, run) => target.addEventListener(type, run, { signal: end.signal });
+  const inAnotherPage = () => ![0, mine].includes(asked().open ?? 0);
+  // The page that the reader looks at has it.
+  on(document, "visibilitychange", () => {
+    if (document.hidden) note({ open: 0 });
+    else if (inAnotherPage()) panel.close();
+    else note({ open: mine });
+  });
+  on(window, "storage", () => inAnotherPage() && panel.close());
+  // Nothing of it comes back from the back/forward cache.
+  on(window, "pagehide", () => panel.close());
+  on(document, "focusin", () => panel.hide(isTyping()));
+  on(document, "focusout", () => panel.hide(false));
+  const escaped = await panel.closed;
+  end.abort();
+  note({ open: 0, ...(escaped && { rest: Date.now() + DAY_MS }) });
+}
+
+/** Ask once the newsroom's conditions for that are met on this page view, the `views`th. */
+export async function askInTime(reader, views) {
+  const { prompt } = await reader.site();
+  if (views < prompt.page_views) return;
+  const { pathname } = location;
+  do {
+    await inView();
+    await new Promise((resolve) => setTimeout(resolve, prompt.delay_seconds * 1000));
+    if (pathname !== location.pathname) return; // another page of an application
+  } while (document.hidden || isTyping());
+  await show(reader);
+}
+
+/** Ask at once. */
+export function askNow(reader) {
+  return show(reader);
 }

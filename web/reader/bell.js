@@ -8,12 +8,15 @@
 
 import { element, follow, outline, root, texts } from "./dom.js";
 
+// A bell in a place has the page's own colour, which can be read on the page, whatever the system's
+// colours are.
 const BELL_STYLE = `
 button {
   display: inline-flex;
   gap: 0.4em;
   align-items: center;
-  color: var(--stop-press-bell, var(--ink));
+  color: var(--stop-press-bell, var(--stop-press-ink, inherit));
+  outline-color: currentcolor;
   font: 600 0.875rem/1 var(--sans);
   text-decoration: none;
   white-space: nowrap;

@@ -1,8 +1,10 @@
 /* The panel as a thing on the page: a dialog or a part of the page, with its style, its buttons and
    its focus. What it says is in panel.js and preferences.js. */
 
-import { element, follow, root } from "./dom.js";
+import { element, follow, root, withSection } from "./dom.js";
 
+// The text on the main button is black or white, whichever has the greater contrast with the brand's
+// colour: `y` is that colour's relative luminance (WCAG 2.2, 1.4.3).
 const STYLE = `
 [hidden] { display: none; }
 .panel {
@@ -28,7 +30,16 @@ dialog {
 @keyframes arrive {
   from { opacity: 0; transform: translateY(0.75em); }
 }
-.small, small, legend { color: var(--muted); font-size: 0.8125em; }
+.brief { padding: 0.6em 1em calc(0.6em + env(safe-area-inset-bottom)); }
+.line { display: flex; gap: 0.75em; align-items: center; }
+.line > div { flex: 1; min-inline-size: 0; }
+.line h2 { margin: 0; font-size: 1em; }
+.line .small { margin: 0; }
+.details { inline-size: 2.75em; margin-inline-end: -0.6em; }
+.details svg, .small svg { margin: 0; }
+.small svg { inline-size: 1.2em; block-size: 1.2em; }
+.logo { inline-size: 2.5em; block-size: 2.5em; border-radius: 4px; object-fit: contain; }
+.small, small { color: var(--muted); font-size: 0.8125em; }
 .small { margin: 0 0 0.5em; }
 small { display: block; font-weight: 400; line-height: 1.3; }
 h2 {
@@ -38,51 +49,46 @@ h2 {
 }
 h2:focus { outline: none; }
 a { color: inherit; }
-h3 {
-  margin: 1em 0 0.3em;
-  font: 600 1.05em/1.2 var(--serif);
-}
 p, ul, ol { margin: 0 0 0.9em; }
-ul { padding: 0; list-style: none; }
-li { padding-block: 0.4em; border-block-end: 1px solid var(--rule); font-weight: 600; }
 ol { padding-inline-start: 1.4em; }
+li { padding-block: 0.4em; border-block-end: 1px solid var(--rule); font-weight: 600; }
+.arrival li { font-weight: 400; }
 svg { margin-inline-start: 0.4em; vertical-align: -0.3em; }
-fieldset { min-inline-size: 0; margin: 0 0 1em; padding: 0; border: 0; }
-legend { padding: 0 0 0.4em; }
-label {
-  display: flex;
-  gap: 0.75em;
-  align-items: center;
-  min-block-size: 2.75em;
-  padding-block: 0.35em;
-  border-block-start: 1px solid var(--rule);
-  cursor: pointer;
-}
-fieldset label:last-of-type { border-block-end: 1px solid var(--rule); }
-input { flex: none; inline-size: 1.15em; block-size: 1.15em; margin: 0; accent-color: var(--ink); }
-label > span { flex: 1; }
-select {
-  max-inline-size: 60%;
-  min-block-size: 2.2em;
-  border: 1px solid var(--muted);
-  border-radius: 2px;
-  background: var(--paper);
-  color: var(--ink);
-  font: inherit;
-}
 b { font-weight: 600; }
 [role=alert] { padding-inline-start: 0.75em; border-inline-start: 3px solid var(--accent); }
 .choices { display: flex; flex-wrap: wrap; gap: 0.25em 1em; align-items: center; margin: 0; }
+.choices [role] { flex: 0 0 100%; margin: 0 0 0.4em; }
+.pinned { position: sticky; inset-block-end: 0; padding-block: 0.5em; background: var(--paper); }
+.brief .pinned { flex-direction: column; align-items: stretch; padding-block: 0.5em 0; }
+.brief .later { border-color: var(--rule); text-decoration: none; }
 button.main {
+  --brand: var(--stop-press-accent, var(--ink));
   padding-inline: 1.2em;
-  border-color: var(--ink);
-  background: var(--ink);
+  border-color: var(--brand);
+  background: var(--brand);
   color: var(--paper);
   font-weight: 600;
   text-decoration: none;
 }
+@supports (color: color(from red xyz x y z)) {
+  button.main {
+    color: color(from var(--brand) xyz
+      clamp(0, (0.18 - y) * 1000, 0.9505) clamp(0, (0.18 - y) * 1000, 1)
+      clamp(0, (0.18 - y) * 1000, 1.089));
+  }
+}
+.spoken {
+  position: absolute;
+  inline-size: 1px;
+  block-size: 1px;
+  margin: 0;
+  overflow: hidden;
+  clip-path: inset(50%);
+}
 [aria-disabled=true] { opacity: 0.6; }
-label + .small, .choices + .small { margin: 0.6em 0 0; }
+.choices + .small { margin: 0.6em 0 0; }
+@media (max-height: 25em) { .pinned { position: static; } }
+@media print { dialog { display: none; } }
 @media (max-width: 32em) {
   dialog { inset-block: auto 0; inset-inline: 0; min-inline-size: 100%; border-inline: 0; }
 }
@@ -91,16 +97,40 @@ label + .small, .choices + .small { margin: 0.6em 0 0; }
 }
 `;
 
-/** A row of buttons; the first stands out. */
+const ASKED = "stop-press-asked"; // optin.js says what is in it
+const NIGHT = "03:00"; // quiet hours that contain it are “at night”
+
+/** A row of buttons, in view however long the rest of the panel is; the first stands out. */
 export function choices(...buttons) {
   buttons[0]?.classList.add("main");
-  return element("p", { class: "choices" }, ...buttons);
+  return element("div", { class: "choices pinned" }, ...buttons);
+}
+
+/** Times as readers write them. */
+export function written(t, time, options = { dateStyle: "medium" }) {
+  return new Date(time).toLocaleString(t.locale, { timeStyle: "short", ...options });
+}
+
+/** Return the words for a failure, by its kind; the rarer ones are in a file of their own. */
+export async function wordsFor({ kind }, t) {
+  if (t[kind]) return t[kind];
+  return (await withSection(t, "faults").catch(() => t))[kind] ?? t.refused;
 }
 
 function focused() {
   let node = document.activeElement;
   while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
   return node;
+}
+
+/** What this browser's reader has answered so far; it differs after an answer in another tab. */
+function answered() {
+  try {
+    const { refusals, until } = JSON.parse(localStorage.getItem(ASKED));
+    return `${refusals} ${until}`;
+  } catch {
+    return ""; // storage is blocked, or empty
+  }
 }
 
 /** A dialog beside the page: the page stays usable, and Escape closes the dialog. If `place` is
@@ -110,14 +140,18 @@ export class Panel {
   #host;
   #box;
   #opener = focused();
-  #dismissed = () => {};
   #subscribed;
+  #keep; // says whether a change is not saved yet
+  #answers; // those before the question that is shown
+  #end; // resolves `closed`
 
   constructor(reader, t, fill, place) {
     this.reader = reader;
     this.t = t;
     this.refill = () => fill(this);
     this.stays = Boolean(place);
+    // Resolves when the panel closes, to true if the reader closed it with Escape.
+    this.closed = new Promise((resolve) => (this.#end = resolve));
     this.#host = place ?? element("div");
     this.#box = element(place ? "section" : "dialog", {
       class: "panel",
@@ -129,14 +163,23 @@ export class Panel {
     follow(this.#host, this.#onChange);
     if (place) return;
     Panel.open = this;
-    document.body.append(this.#host);
+    document.querySelector("body").append(this.#host); // `body` may be an image's name
     // The attribute, not show(), which would take the focus from a reader in mid-sentence.
     this.#box.open = true;
     document.addEventListener("keydown", this.#onKey);
+    // One answer closes the question in all tabs. A page in the back/forward cache hears nothing.
+    addEventListener("storage", this.#onAnswer);
+    addEventListener("pageshow", this.#onAnswer);
   }
 
+  // Escape belongs to the element of the page that has the focus, such as a search box.
   #onKey = (event) => {
-    if (event.key === "Escape" && this.shown && !event.defaultPrevented) this.dismiss();
+    const ours = this.#hasFocus || [document.body, null].includes(document.activeElement);
+    if (event.key === "Escape" && ours && !event.defaultPrevented) this.close(true);
+  };
+
+  #onAnswer = () => {
+    if (this.#answers !== undefined && this.#answers !== answered()) this.close();
   };
 
   /** Show that the reader subscribed or left in another tab, or in another part of this page. */
@@ -156,18 +199,26 @@ export class Panel {
     return document.activeElement === this.#host;
   }
 
-  /** Replace what the panel shows. `dismissed` is called if the reader closes it unanswered. */
-  show({ paper, heading, dismissed = () => {} }, ...body) {
+  /** Replace what the panel shows. `brief`, if given, puts the heading into a line of its own.
+      `asks` says that it is the question. `keep` is called before the panel closes, and returns
+      true if it must not. */
+  show({ paper, heading, brief, asks, keep }, ...body) {
     const follow = this.#hasFocus;
-    this.#dismissed = dismissed;
+    this.#keep = keep;
+    this.#answers = asks && answered();
     this.#subscribed = this.reader.state().subscribed;
-    this.#box.replaceChildren(
-      element("p", { class: "small" }, element("bdi", {}, paper)),
-      element("h2", { id: "heading", tabindex: "-1" }, heading),
-      ...body,
-    );
+    this.#box.classList.toggle("brief", Boolean(brief));
+    const title = element("h2", { id: "heading", tabindex: "-1" }, heading);
+    const head = [element("p", { class: "small" }, element("bdi", {}, paper)), title];
+    this.#box.replaceChildren(...(brief ? [brief(title)] : head), ...body);
     this.#box.scrollTop = 0;
     if (follow) this.focus();
+  }
+
+  /** Add a style sheet to the panel's own. */
+  adopt(sheet) {
+    const { adoptedStyleSheets: sheets } = this.#host.shadowRoot;
+    if (!sheets.includes(sheet)) this.#host.shadowRoot.adoptedStyleSheets = [...sheets, sheet];
   }
 
   say(paper, heading, text, ...buttons) {
@@ -175,17 +226,20 @@ export class Panel {
   }
 
   /** Return the button of that name. Clicks do nothing while its handler is at work. If the handler
-      fails, the panel says why: in the words for the failure's kind, or in `failed`. */
+      fails, the panel says why, in the words for the failure's kind or in `failed`, until the next
+      click. */
   button(name, handler, failed) {
     const node = element("button", { type: "button", class: name }, this.t[name]);
     node.onclick = async () => {
       if (node.ariaDisabled === "true") return;
       node.ariaDisabled = "true";
+      this.#box.querySelector("[role=alert]")?.remove();
       try {
         await handler();
       } catch (error) {
         console.warn("Stop Press:", error.cause ?? error);
-        this.tell(failed ?? this.t[error.kind] ?? this.t.refused);
+        const words = failed ?? (await wordsFor(error, this.t));
+        this.tell(words, "alert", " ", this.again(() => node.click()));
       } finally {
         node.ariaDisabled = "false";
       }
@@ -193,67 +247,101 @@ export class Panel {
     return node;
   }
 
+  again(run = this.refill) {
+    return this.button("again", run);
+  }
+
   closing() {
     return this.stays ? [] : [this.button("close", () => this.close())];
   }
 
-  /** Show `text` above the buttons, in place of an earlier message. */
-  tell(text, role = "alert") {
+  /** Show `text`, and buttons, above the other buttons, in place of an earlier message. */
+  tell(text, role = "alert", ...buttons) {
     this.#box.querySelector("[role]")?.remove();
-    const message = element("p", { role }, text);
-    this.#box.querySelector(".choices").before(message);
-    message.scrollIntoView({ block: "nearest" });
+    this.#box.querySelector(".choices").prepend(element("div", { role }, text, ...buttons));
+  }
+
+  /** Add `node` above the buttons. */
+  add(node) {
+    this.#box.querySelector(".choices").before(node);
+  }
+
+  /** Say what the reader can do while the browser asks. */
+  async hint(kind) {
+    this.tell(await wordsFor({ kind }, this.t), "status");
   }
 
   focus() {
     this.#box.querySelector("h2").focus();
   }
 
-  /** Have screen readers read out `text` when they next pause. Its element has no size, because a
-      button that moves while it is pressed is not clicked. */
-  announce(text) {
-    const status = element("p", { role: "status" });
-    status.style.font = "0/0 a";
+  /** Have screen readers read out the heading when they next pause. It is not seen again and takes no
+      room, because a button that moves while it is pressed is not clicked. */
+  announce() {
+    const text = this.#box.querySelector("h2").textContent;
+    const status = element("p", { role: "status", class: "spoken" });
     this.#box.append(status);
     // A live region announces only changes after it exists.
     setTimeout(() => status.append(text), 100);
   }
 
-  dismiss() {
-    this.#dismissed();
-    this.close();
+  /** Hide the panel, while the reader types into a field of the page, or show it again. */
+  hide(hidden) {
+    this.#box.hidden = hidden;
   }
 
-  close() {
+  /** Close the panel, unless changes that are not saved would be lost. */
+  close(escaped = false) {
+    if (this.shown && this.#keep?.()) return;
     const giveBack = this.#hasFocus;
     document.removeEventListener("keydown", this.#onKey);
+    removeEventListener("storage", this.#onAnswer);
+    removeEventListener("pageshow", this.#onAnswer);
     this.#host.stopPress = () => {};
     this.#host.remove();
     if (giveBack) this.#opener?.focus?.();
     if (Panel.open === this) Panel.open = null;
+    this.#end(escaped);
   }
 }
 
-/** Topics as checkboxes: `value()` are the ticked slugs; `missing()` is true if none is ticked. */
-export function topicRows(title, topics, isTicked = () => true) {
-  const rows = topics.map((topic) => {
-    const box = element("input", { type: "checkbox", value: topic.slug });
-    box.checked = isTicked(topic);
-    const words = element("span", {}, element("b", {}, element("bdi", {}, topic.name)));
-    if (topic.description) words.append(element("small", {}, element("bdi", {}, topic.description)));
-    return element("label", {}, box, words);
-  });
-  const ticked = () => rows.map((row) => row.firstChild).filter((box) => box.checked);
-  return {
-    fieldset: element("fieldset", {}, element("legend", {}, title), ...rows),
-    value: () => ticked().map((box) => box.value),
-    missing: () => rows.length > 0 && !ticked().length,
-  };
+/** How often alerts come: “About 3 a day, none at night”. */
+export function often(t, { alerts_a_day: number, defaults }) {
+  const { daily_limit: most, quiet_hours: quiet } = defaults;
+  const { from, to } = quiet ?? {};
+  const night = from < to ? from <= NIGHT && NIGHT < to : from <= NIGHT || NIGHT < to;
+  const rate = number ? t.often : most && `${t.most} ${t.perDay}`;
+  const count = Math.min(number ?? most, most ?? number);
+  const parts = [rate?.replace("{n}", count), night && t.night].filter(Boolean);
+  return parts.join(t.dir === "rtl" ? "، " : ", ");
 }
 
-/** What leaving means, and a link to the page that lists what is stored. */
-export function promise(t) {
+/** A link to the page that lists what is stored. */
+export function stored(t, text = t.stored) {
   const href = new URL(`/privacy?lang=${t.lang}`, import.meta.url);
-  const link = element("a", { href, target: "_blank" }, t.stored);
-  return element("p", { class: "small" }, t.promise, " ", link);
+  return element("a", { href, target: "_blank", "aria-label": t.stored, title: t.stored }, text);
+}
+
+/** What leaving means, and that link. */
+export function promise(t) {
+  return element("p", { class: "small" }, t.promise, " ", stored(t));
+}
+
+/** Leave, and offer to take it back: to subscribe again with the same preferences, which `kept()`
+    are, or promises. */
+export async function leave(panel, name, kept) {
+  const { reader, t } = panel;
+  const soon = new Promise((resolve) => setTimeout(resolve, 2000));
+  const chosen = await Promise.race([kept(), soon]);
+  const [facts] = await Promise.all([reader.prepare().catch(() => {}), reader.leave()]);
+  const undo = panel.button("undo", async () => {
+    const { topics, quiet_hours, daily_limit, allow_breaking, paused_until } = chosen;
+    const { followed_stories, muted_stories } = chosen;
+    await facts.join({
+      ...{ topics, quiet_hours, daily_limit, allow_breaking, paused_until },
+      ...{ followed_stories, muted_stories },
+    });
+    await panel.refill();
+  });
+  panel.say(name, t.left, t.leftText, ...(facts && chosen ? [undo] : []));
 }

@@ -5,10 +5,13 @@
    nor a strict Content-Security-Policy (style-src 'self') can spoil it. A site sets its own look
    with the custom properties --stop-press-*. */
 
+// A page's rules for its own elements must not reach those that we add to it.
 const THEME = `
+:host(:not([data-stop-press])), :host([data-stop-press=corner]) { all: initial !important; }
 :host {
   all: initial;
-  color-scheme: light;
+  color: inherit;
+  --scheme: light;
   --paper: var(--stop-press-paper, #fcfaf5);
   --ink: var(--stop-press-ink, #1c1a17);
   --muted: var(--stop-press-muted, #625c52);
@@ -19,7 +22,7 @@ const THEME = `
 }
 @media (prefers-color-scheme: dark) {
   :host {
-    color-scheme: dark;
+    --scheme: dark;
     --paper: var(--stop-press-paper, #211f1c);
     --ink: var(--stop-press-ink, #e8e1d4);
     --muted: var(--stop-press-muted, #a79f91);
@@ -27,7 +30,7 @@ const THEME = `
     --accent: var(--stop-press-accent, #f2837a);
   }
 }
-* { box-sizing: border-box; }
+* { box-sizing: border-box; color-scheme: var(--scheme); }
 svg {
   inline-size: 1.4em;
   block-size: 1.4em;
@@ -77,6 +80,7 @@ export function root(host, style) {
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(THEME + style);
   shadow.adoptedStyleSheets = [sheet];
+  if (!host.firstChild) host.append(element("i")); // pages hide what is empty
   return shadow;
 }
 
@@ -104,10 +108,16 @@ async function load(tag) {
     replaced &&
       read(new URL(replaced, document.baseURI)).catch((error) => console.warn("Stop Press:", error)),
   ]);
-  const t = { ...ours, ...theirs };
+  // A question of the publisher's own is the question in one line too.
+  const t = { ...ours, line: theirs?.question ?? ours.line, ...theirs };
   // If the reader's own language is the page's, times are written as in the reader's region.
   const own = navigator.languages.find((name) => name.startsWith(t.lang));
   return { ...t, locale: own ?? t.lang };
+}
+
+/** Return these texts and those of another section, which few readers see. */
+export async function withSection(t, section) {
+  return { ...(await read(new URL(`./texts/${t.lang}/${section}.json`, import.meta.url))), ...t };
 }
 
 let loading;

@@ -4,9 +4,9 @@
    optin.js fetches this when the page's fragment is one of ours. Few readers see it, so the script
    contains its words in all languages. A publisher's own texts (`data-texts`) replace them. */
 
+import { leave, written } from "./dialog.js";
 import { element } from "./dom.js";
 import { fill, open } from "./panel.js";
-import { written } from "./preferences.js";
 
 const HOUR_MS = 60 * 60 * 1000;
 const MORNING = "07:00"; // for a reader without quiet hours
@@ -82,15 +82,12 @@ async function showFewer(panel, story) {
   if (!reader.state().subscribed) return fill(panel);
   const t = (panel.t = { ...WORDS[panel.t.lang], ...panel.t });
   const { name } = await reader.site().catch(() => ({ name: "" }));
-  const leave = async () => {
-    await reader.leave();
-    panel.say(name, t.left, t.leftText);
-  };
+  const kept = reader.own("GET").catch(() => {});
   // A live region, which announces only changes after it exists.
   const output = element("output");
   const buttons = [quick(panel, "tonight", output, () => quietTonight(panel))];
   if (story) buttons.push(quick(panel, "mute", output, () => muteStory(panel, story)));
-  buttons.push(panel.button("leave", leave, t.stillHere));
+  buttons.push(panel.button("leave", () => leave(panel, name, () => kept), t.stillHere));
   const rows = element("div", { class: "quick" }, ...buttons);
   const others = element("p", { class: "choices" }, panel.button("more", () => fill(panel)));
   others.append(...panel.closing());
@@ -111,7 +108,8 @@ async function showWelcome(panel, token) {
     body: JSON.stringify({ token, event: "clicked" }),
     credentials: "omit",
   }).catch(() => ({}));
-  if (!response.ok) return panel.say("", t.yours, response.status ? t.busy : t.offline);
+  const again = () => panel.again(() => showWelcome(panel, token));
+  if (!response.ok) return panel.say("", t.yours, response.status ? t.busy : t.offline, again());
   removeFragment();
   if (!panel.reader.state().subscribed) return fill(panel); // the reader has left meanwhile
   panel.say("", t.thanks, t.promise, panel.button("more", () => fill(panel)));

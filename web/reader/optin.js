@@ -1,10 +1,11 @@
 /* Stop Press on a publisher's page: whether this browser is subscribed, and whether to ask its
    reader.
 
-     <script type="module" src="https://push.example/optin.js" data-worker="/sw.js"
-             data-scope="/" data-ask="auto|click|manual" data-ask-on="CSS selector"
-             data-topic="world" data-bell data-texts="/alerts.json"
-             data-retire="/another-providers-worker.js"></script>
+     <script data-worker="/sw.js" data-scope="/" data-ask="auto|click|manual"
+             data-ask-on="CSS selector" data-topic="world" data-bell data-texts="/alerts.json"
+             data-retire="/another-providers-worker.js">
+       … import("https://push.example/optin.js") …, see docs/site.md
+     </script>
 
    An ordinary page view compares what is stored here with the browser, and calls the service for
    nothing. All that it does not need is in other scripts, which a page fetches when it does:
@@ -12,27 +13,45 @@
 
 const DAY_MS = 86_400_000;
 const CALL_TIMEOUT_MS = 15_000;
+const FIRST_REST_MS = 2000;
 const NEVER = 3; // refusals
 const ASKED_BY_ALERT = "#stop-press="; // begins the fragment of a page that an alert's link opens
 
 // {id, token, endpoint, topics, receipts, checked, seen}, or {leaving: {id, token}}
 const SUBSCRIBED = "stop-press";
-const ASKED = "stop-press-asked"; // {views, refusals, until}
+// {views, refusals, until}; of unanswered questions {ignored, rest}; while a page shows one {open}
+const ASKED = "stop-press-asked";
 
-const tag = [...document.scripts].find((script) => script.src === import.meta.url);
+// An optimiser may serve a copy, or write the code into the page. The service's own address is the
+// SITE_URL that service/reader/scripts.py puts in.
+const { pathname } = new URL(import.meta.url);
+const service = pathname === "/optin.js" ? import.meta.url : SITE_URL;
+// Not `document.scripts`, which an image of that name hides; nor `body`, nor `baseURI`.
+const find = (selector) => [...document.querySelectorAll(selector)];
+const scripts = find("script").filter(({ src }) => src === import.meta.url);
+const tag =
+  scripts.find(({ dataset }) => dataset.worker) ??
+  find("script[data-worker]")[0] ??
+  (pathname === "/optin.js" && scripts[0]);
 const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
-const workerUrl = new URL(settings.worker, document.baseURI);
-const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), document.baseURI);
+const corner = document.createElement("div");
+corner.dataset.stopPress = "corner";
+const workerUrl = new URL(settings.worker, corner.baseURI);
+const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), corner.baseURI);
+if (self !== top) settings.ask = "manual"; // a frame is a part of another page
 // An iPad says that it is a Mac.
 const apple =
   /iP(hone|ad|od)/.test(navigator.userAgent) ||
   (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
 // A reader who asks not to be tracked is sent no receipt tokens.
 const receipts = !navigator.globalPrivacyControl && navigator.doNotTrack !== "1";
-const corner = document.createElement("div");
-corner.dataset.stopPress = "corner";
+// Browsers within other apps: without push, a bell there would lead nowhere. On an iPhone it leads
+// to Safari.
+const EMBEDDED = /; wv\)|FBA[NV]|Instagram|Line\/|MicroMessenger|Snapchat|Pinterest|GSA\//;
 const supported =
   "serviceWorker" in navigator && "PushManager" in window && "Notification" in window;
+const deadEnd = !supported && !apple && EMBEDDED.test(navigator.userAgent);
+const load = (name) => import(new URL(name, service));
 
 function recall(name) {
   try {
@@ -42,11 +61,13 @@ function recall(name) {
   }
 }
 
+/** Store a value; whether the browser lets us. */
 function remember(name, value) {
   try {
     localStorage.setItem(name, JSON.stringify(value));
+    return true;
   } catch {
-    // Storage is blocked, so that the next visit knows nothing of this one.
+    return false;
   }
 }
 
@@ -61,24 +82,28 @@ function announce() {
   dispatchEvent(new CustomEvent("stoppress:change", { detail: state() }));
 }
 
-/** Return what the service says of this site. */
+/** Return what the service says of this site. If it does not answer, reader.js finds out why. */
 async function site() {
-  const response = await fetch(new URL("/api/v1/site", import.meta.url), {
-    credentials: "omit",
-    signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
-  });
-  return response.json();
+  const options = { credentials: "omit", signal: AbortSignal.timeout(CALL_TIMEOUT_MS) };
+  const response = await fetch(new URL("/api/v1/site", service), options).catch(() => ({}));
+  return response.ok ? response.json() : reader.site();
 }
 
 function whyNot() {
   if (!supported) return apple && !navigator.standalone ? "home" : "unsupported";
-  return Notification.permission === "denied" ? "blocked" : null;
+  if (Notification.permission === "denied") return "blocked";
+  // Without storage we would ask on every page view.
+  return remember(ASKED, recall(ASKED)) ? null : "storage";
 }
 
 function mayAsk() {
-  const { refusals = 0, until = 0 } = recall(ASKED);
-  const rested = refusals < NEVER && Date.now() >= until;
+  const { refusals = 0, until = 0, rest = 0 } = recall(ASKED);
+  const rested = refusals < NEVER && Date.now() >= Math.max(until, rest);
   return rested && !whyNot() && !state().subscribed;
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 /** Call `run` in one tab of this site at a time, so that no tab repeats the work of another.
@@ -93,15 +118,15 @@ async function sight() {
   const registrations = await navigator.serviceWorker.getRegistrations();
   const found = await Promise.all(registrations.map((one) => one.pushManager.getSubscription()));
   const endpoints = found.filter(Boolean).map((one) => one.endpoint);
-  const terms = [scopeUrl, receipts, Notification.permission];
+  const terms = [receipts, Notification.permission];
   return endpoints.length && [...terms, (await site()).vapid_public_key, ...endpoints].join();
 }
 
-/** Have the subscription mended if anything differs from what was seen last, and once a week. */
+/** Have the subscription mended if anything differs from what was seen last, and once a day. */
 async function check() {
   const { id, leaving, seen, checked } = recall(SUBSCRIBED);
   const now = leaving ?? (await sight());
-  const same = now && now === seen && Date.now() - checked < 7 * DAY_MS;
+  const same = now && now === seen?.[scopeUrl] && Date.now() - checked < DAY_MS;
   if (!same && (now || id)) await reader.mend();
 }
 
@@ -114,32 +139,46 @@ const page = {
 const reader = new Proxy(page, {
   get(known, name) {
     if (name in known) return known[name];
-    return async (...given) => (await import("./reader.js")).readerOf(page)[name](...given);
+    return async (...given) => (await load("./reader.js")).readerOf(page)[name](...given);
   },
 });
 
-/** Open the panel by itself, if the newsroom's conditions for that are met on this page view. */
+/** Count the page view, and ask if the newsroom's conditions for that are met on it. */
 async function askInTime() {
   const views = (recall(ASKED).views ?? 0) + 1;
   remember(ASKED, { ...recall(ASKED), views });
-  if (!mayAsk()) return;
-  const { prompt } = await site();
-  if (views < prompt.page_views) return;
-  const { pathname } = location;
-  await new Promise((resolve) => setTimeout(resolve, prompt.delay_seconds * 1000));
-  if (pathname === location.pathname && mayAsk()) await reader.askUnasked();
+  if (mayAsk()) await (await load("./asking.js")).askInTime(reader, views);
 }
 
-/** Open the panel after a click on an element that the publisher named. */
+/** Ask after a click on an element that the publisher named. */
 function askOnClick({ target }) {
-  if (target.closest(settings.askOn) && mayAsk()) reader.askUnasked().catch(trouble);
+  if (!target.closest(settings.askOn) || !mayAsk()) return;
+  load("./asking.js").then((asking) => asking.askNow(reader)).catch(trouble);
 }
 
-/** Fill the places for bells and preferences that are still empty. */
-function furnish() {
-  if ("bell" in settings && !corner.isConnected) document.body?.append(corner);
-  const empty = [...document.querySelectorAll("[data-stop-press]")].filter((one) => !one.shadowRoot);
-  if (empty.length) import("./bell.js").then((bell) => bell.furnish(reader, empty)).catch(trouble);
+const furnished = new WeakSet();
+let furnishing = false;
+let rest = FIRST_REST_MS;
+
+/** Fill the places for bells and preferences that are still empty. After a failure this rests,
+    longer each time, however often the page changes. */
+async function furnish() {
+  if ("bell" in settings && !corner.isConnected) find("body")[0]?.append(corner);
+  const places = find(deadEnd ? "[data-stop-press=preferences]" : "[data-stop-press]");
+  const empty = places.filter((one) => !furnished.has(one));
+  if (furnishing || !empty.length) return;
+  furnishing = true;
+  try {
+    await (await load("./bell.js")).furnish(reader, empty);
+    for (const one of empty) furnished.add(one);
+    rest = FIRST_REST_MS;
+  } catch (error) {
+    trouble(error);
+    await pause(rest);
+    rest *= 2;
+  }
+  furnishing = false;
+  furnish();
 }
 
 // If the service is down, a page must be neither slow nor broken. The next visit tries again.
@@ -148,24 +187,33 @@ function trouble(error) {
 }
 
 async function visit() {
+  if (apple && navigator.standalone && (await (await load("./home.js")).goOn())) return;
   if (supported) {
     if (settings.retire) await reader.retire();
     await alone(check);
   }
-  if (location.hash.startsWith(ASKED_BY_ALERT)) return (await import("./links.js")).follow(reader);
+  if (location.hash.startsWith(ASKED_BY_ALERT)) return (await load("./links.js")).follow(reader);
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
 }
 
-const { ask, leave } = reader;
-window.StopPress = { ask, preferences: ask, leave, state, refresh: () => reader.refresh() };
-addEventListener("storage", ({ key }) => {
-  if (key === SUBSCRIBED || key === null) announce(); // null: all storage was cleared
-});
-if (settings.ask === "click") document.addEventListener("click", askOnClick);
-visit().catch(trouble);
-furnish();
-// In a single-page application, places appear later, and another path is another page view.
-new MutationObserver(furnish).observe(document, { childList: true, subtree: true });
-window.navigation?.addEventListener("currententrychange", ({ from }) => {
-  if (new URL(from.url).pathname !== location.pathname) visit().catch(trouble);
-});
+/** Begin, unless another tag of the page has begun already. */
+function begin() {
+  const { ask, leave } = reader;
+  window.StopPress = { ask, preferences: ask, leave, state, refresh: () => reader.refresh() };
+  addEventListener("storage", ({ key }) => {
+    if (key === SUBSCRIBED || key === null) announce(); // null: all storage was cleared
+  });
+  // A page from the back/forward cache has not heard what other pages did meanwhile.
+  addEventListener("pageshow", ({ persisted }) => persisted && announce());
+  if (settings.ask === "click") document.addEventListener("click", askOnClick);
+  visit().catch(trouble);
+  furnish();
+  // In a single-page application, places appear later, and another path is another page view.
+  new MutationObserver(furnish).observe(document, { childList: true, subtree: true });
+  window.navigation?.addEventListener("currententrychange", ({ from }) => {
+    if (new URL(from.url).pathname !== location.pathname) visit().catch(trouble);
+  });
+}
+
+if (!tag) console.warn("Stop Press: no script tag with data-worker is on this page; see docs/site.md");
+else if (!window.StopPress?.refresh) begin();

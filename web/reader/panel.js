@@ -1,52 +1,46 @@
-/* The panel: the question, the thanks, the preferences of a subscriber, and plain words when
-   something does not work.
+/* The panel: the question, the thanks, and plain words when something does not work.
 
    It does nothing by itself. optin.js passes it a `reader`: what is known of this browser and what
    can be done. */
 
-import { Panel, choices, promise, topicRows } from "./dialog.js";
+import { Panel, wordsFor } from "./dialog.js";
 import { texts } from "./dom.js";
-import { showPreferences } from "./preferences.js";
+import { showLine } from "./question.js";
 
-function showQuestion(panel, facts) {
-  const { reader, t } = panel;
-  const topics = topicRows(t.about, facts.topics, (topic) => facts.preselected.includes(topic));
-  const yes = panel.button("yes", async () => {
-    if (topics.missing()) return panel.tell(t.tick);
-    await facts.join({ topics: topics.value() });
-    panel.say(facts.name, t.thanks, t.promise, panel.button("more", () => fill(panel)));
-  });
-  const buttons = [yes];
-  if (!panel.stays) buttons.push(panel.button("later", () => panel.dismiss()));
-  panel.show(
-    { paper: facts.name, heading: t.question, dismissed: reader.later },
-    topics.fieldset,
-    choices(...buttons),
-    promise(t),
-  );
+/** Show that a first alert arrives, or what to do on this system. */
+export function expectAlert(panel, { welcome }) {
+  import("./help.js").then((help) => help.showArrival(panel, welcome)).catch(console.warn);
+}
+
+async function showQuestion(panel, facts) {
+  const more = async () => (await import("./topics.js")).showTopics(panel, facts);
+  await (panel.stays ? more() : showLine(panel, facts, more));
 }
 
 /** Show what fits this reader. `facts`, if they are prepared, are what a click on “Yes” needs. */
 export async function fill(panel, facts) {
   const { reader, t } = panel;
-  if (reader.state().subscribed) return showPreferences(panel);
+  if (reader.state().subscribed) {
+    const { showPreferences } = await import("./preferences.js");
+    return showPreferences(panel);
+  }
   const found = facts ?? (await prepared(reader));
   const trouble = reader.whyNot() ?? found.kind;
-  if (trouble === "home") (await import("./home.js")).showHomeScreen(panel);
-  else if (trouble) panel.say("", t.noAlerts, t[trouble] ?? t.refused);
-  else showQuestion(panel, found);
+  if (trouble === "home") return (await import("./home.js")).showHomeScreen(panel);
+  if (!trouble) return await showQuestion(panel, found);
+  panel.say("", t.noAlerts, await wordsFor({ kind: trouble }, t), panel.again());
 }
 
 function prepared(reader) {
   return reader.whyNot() ? {} : reader.prepare().catch((error) => error);
 }
 
-/** Open the panel, filled by `show`, or focus the one that is open.
+/** Open the panel, filled by `show`, or focus the one that is open; return a new panel.
 
     If the reader did not ask for it (`unasked`), it appears only when all that it offers will work,
     and it leaves the focus alone. */
 export async function open(reader, unasked, show = fill) {
-  if (Panel.open?.shown) return Panel.open.focus();
+  if (Panel.open?.shown) return void (unasked || Panel.open.focus());
   Panel.open?.close(); // the page has replaced its body
   const able = !reader.state().subscribed;
   const [t, facts] = await Promise.all([texts(reader.tag), able ? prepared(reader) : undefined]);
@@ -54,8 +48,9 @@ export async function open(reader, unasked, show = fill) {
   if (Panel.open) return;
   const panel = new Panel(reader, t, fill);
   await show(panel, facts);
-  if (unasked) Panel.open?.announce(t.question);
+  if (unasked) Panel.open?.announce();
   else Panel.open?.focus();
+  return panel;
 }
 
 /** Show the same as a part of the page. */

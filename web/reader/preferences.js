@@ -1,8 +1,11 @@
 /* The preferences of a subscriber: topics and stories, quiet hours, a limit, a pause; and beside
-   them the last alerts, a test, the download of what is stored, and leaving. */
+   them the last alerts, a test, the download of what is stored, and leaving.
 
-import { choices, promise, topicRows } from "./dialog.js";
+   panel.js fetches this when it shows them. */
+
+import { choices, leave, promise, wordsFor, written } from "./dialog.js";
 import { element } from "./dom.js";
+import { dress, topicRows } from "./topics.js";
 
 const MOST_A_DAY = 14;
 const HOUR_MS = 60 * 60 * 1000;
@@ -27,16 +30,26 @@ function quarters(t) {
   });
 }
 
-export function written(t, time, options = { dateStyle: "medium" }) {
-  return new Date(time).toLocaleString(t.locale, { timeStyle: "short", ...options });
-}
-
 function tomorrowMorning() {
   return new Date(new Date().setHours(24 + MORNING, 0, 0, 0));
 }
 
+/** A time zone in words: “Eastern European Time”. */
+function zoneName(t, timeZone) {
+  const name = (timeZoneName) => {
+    const format = new Intl.DateTimeFormat(t.locale, { timeZone, timeZoneName });
+    return format.formatToParts().find(({ type }) => type === "timeZoneName").value;
+  };
+  try {
+    const generic = name("longGeneric");
+    return /\d/.test(generic) ? name("long") : generic; // UTC has no generic name
+  } catch {
+    return timeZone; // this browser does not know it
+  }
+}
+
 /** Quiet hours: `value()` is {from, to} or null. */
-function quietHours(t, chosen) {
+function quietHours(t, { quiet_hours: chosen, timezone }) {
   const times = quarters(t);
   const from = select([["", t.none], ...times], chosen?.from ?? "");
   const to = select(times, chosen?.to ?? "07:00");
@@ -48,21 +61,20 @@ function quietHours(t, chosen) {
   };
   from.onchange = show;
   show();
-  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
   return {
-    fieldset: element(
+    row: element(
       "fieldset",
       {},
       element("legend", {}, t.quiet),
       labelled(t.from, from),
       until,
-      element("p", { class: "small" }, t.zone.replace("{zone}", timeZone)),
+      element("p", { class: "small" }, t.zone.replace("{zone}", zoneName(t, timezone))),
     ),
     value: () => (from.value ? { from: from.value, to: to.value } : null),
   };
 }
 
-/** A pause: `value()` is the Date of its end, null for none, undefined to leave it as it is. */
+/** A pause: `value()` is the Date of its end, or null for none. */
 function pause(t, current) {
   const running = current && new Date(current) > new Date();
   const rows = [
@@ -71,9 +83,13 @@ function pause(t, current) {
     [t.tomorrow, tomorrowMorning],
     [t.week, () => new Date(Date.now() + 7 * 24 * HOUR_MS)],
   ];
-  if (running) rows.unshift([t.until.replace("{when}", written(t, current)), () => {}]);
+  if (running) rows.unshift([t.until.replace("{when}", written(t, current)), () => current]);
   const control = select(rows.map(([text], index) => [index, text]), 0);
-  return { label: labelled(t.pause, control), value: () => rows[control.value][1]() };
+  return {
+    row: labelled(t.pause, control),
+    value: () => rows[control.value][1](),
+    state: () => control.value, // a time from now on would always differ
+  };
 }
 
 function limit(t, chosen) {
@@ -82,7 +98,14 @@ function limit(t, chosen) {
     t.perDay.replace("{n}", index + 1),
   ]);
   const control = select([...rows, ["", t.noLimit]], chosen ?? "");
-  return { label: labelled(t.most, control), value: () => Number(control.value) || null };
+  return { row: labelled(t.most, control), value: () => Number(control.value) || null };
+}
+
+/** Whether breaking news may come at any time. */
+function breaking(t, chosen) {
+  const control = element("input", { type: "checkbox" });
+  control.checked = chosen;
+  return { row: element("label", {}, control, t.breaking), value: () => control.checked };
 }
 
 function missed(t, alerts) {
@@ -96,13 +119,17 @@ function missed(t, alerts) {
   return [element("h3", {}, t.missed), element("ul", {}, ...rows)];
 }
 
-function leaving(panel, name) {
-  const { reader, t } = panel;
-  const leave = async () => {
-    await reader.leave();
-    panel.say(name, t.left, t.leftText);
-  };
-  return panel.button("leave", leave, t.stillHere);
+function leaving(panel, name, chosen = () => {}) {
+  return panel.button("leave", () => leave(panel, name, chosen), panel.t.stillHere);
+}
+
+/** Return the slugs to store, where `before` were shown as ticked and another tab has stored `now`
+    meanwhile: a slug that this reader has not touched here stays as it is. */
+function merged(list, before, now) {
+  const ticked = list.value();
+  const touched = (slug) => ticked.includes(slug) !== before.includes(slug);
+  const kept = list.shown.filter((slug) => (touched(slug) ? ticked : now).includes(slug));
+  return [...kept, ...now.filter((slug) => !list.shown.includes(slug))];
 }
 
 /** Show the preferences, or why they cannot be shown. */
@@ -119,55 +146,95 @@ export async function showPreferences(panel) {
     // The service may not know this browser any more.
     if (error.kind === "refused") await reader.refresh().catch(console.warn);
     if (!reader.state().subscribed) return panel.refill();
-    return panel.say("", t.yours, t[error.kind], leaving(panel, ""));
+    return panel.say("", t.yours, await wordsFor(error, t), panel.again(), leaving(panel, ""));
   }
-  const topics = topicRows(t.about, site.topics, ({ slug }) => chosen.topics.includes(slug));
-  const [followed, muted] = [
-    [t.followedStories, chosen.followed_stories],
-    [t.mutedStories, chosen.muted_stories],
-  ].map(([title, slugs]) => topicRows(title, slugs.map((slug) => ({ slug, name: slug }))));
-  const lists = [topics, followed, muted].map(({ fieldset }) => fieldset);
-  const quiet = quietHours(t, chosen.quiet_hours);
-  const most = limit(t, chosen.daily_limit);
-  const breaking = element("input", { type: "checkbox" });
-  breaking.checked = chosen.allow_breaking;
-  const rest = pause(t, chosen.paused_until);
+  const named = (slug) => ({ slug, name: slug });
+  const lists = {
+    topics: topicRows(t.about, site.topics, ({ slug }) => chosen.topics.includes(slug)),
+    followed_stories: topicRows(t.followedStories, chosen.followed_stories.map(named)),
+    muted_stories: topicRows(t.mutedStories, chosen.muted_stories.map(named)),
+  };
+  const fields = {
+    quiet_hours: quietHours(t, chosen),
+    daily_limit: limit(t, chosen.daily_limit),
+    allow_breaking: breaking(t, chosen.allow_breaking),
+    paused_until: pause(t, chosen.paused_until),
+  };
+  const all = Object.entries({ ...lists, ...fields });
+  const states = () => all.map(([, { state, value }]) => JSON.stringify((state ?? value)()));
+  let before = states();
+  const touched = () => {
+    const now = states();
+    return all.filter((_, index) => now[index] !== before[index]);
+  };
+  // Another tab may have stored other changes meanwhile: only those made here are sent.
   const save = async () => {
+    const { topics, followed_stories: followed } = lists;
     if (topics.missing() && !followed.value().length) return panel.tell(t.tick);
-    await reader.change({
-      topics: topics.value(),
-      followed_stories: followed.value(),
-      muted_stories: muted.value(),
-      quiet_hours: quiet.value(),
-      daily_limit: most.value(),
-      allow_breaking: breaking.checked,
-      paused_until: rest.value(),
-    });
+    const now = await reader.own("GET");
+    const changes = Object.fromEntries(
+      touched().map(([name, field]) => [
+        name,
+        lists[name] ? merged(field, chosen[name], now[name]) : field.value(),
+      ]),
+    );
+    await reader.change({ topics: now.topics, ...changes });
+    before = states();
+    const elsewhere = JSON.stringify(now) !== JSON.stringify(chosen);
+    chosen = { ...now, ...changes };
+    if (elsewhere) await showPreferences(panel);
     panel.tell(t.saved, "status");
+  };
+  /** Go on with `next`, at once or when the reader gives up the changes that are not saved. */
+  const unlessUnsaved = (next) => {
+    if (!touched().length) return next();
+    const discard = () => {
+      before = states();
+      return next();
+    };
+    panel.tell(t.unsaved, "alert", panel.button("discard", discard));
   };
   const test = async () => {
     await reader.own("POST", "/test");
     panel.tell(t.tested, "status");
   };
+  const explain = async () => (await import("./help.js")).showWhy(panel);
   const download = async () => {
-    const all = JSON.stringify(await reader.own("GET", "/export"), null, 1);
-    const href = `data:application/json,${encodeURIComponent(all)}`;
+    const stored = JSON.stringify(await reader.own("GET", "/export"), null, 1);
+    const href = `data:application/json,${encodeURIComponent(stored)}`;
     element("a", { href, download: "alerts.json" }).click();
   };
+  const keep = () => {
+    const unsaved = touched().length > 0;
+    if (unsaved) unlessUnsaved(() => panel.close());
+    return unsaved;
+  };
+  const details = element("fieldset", {}, fields.daily_limit.row, fields.paused_until.row);
+  details.append(fields.allow_breaking.row);
+  dress(panel);
   panel.show(
-    { paper: site.name, heading: t.yours },
-    ...lists.filter((list) => list.children[1]),
-    quiet.fieldset,
-    element("fieldset", {}, most.label, rest.label, element("label", {}, breaking, t.breaking)),
+    { paper: site.name, heading: t.yours, keep },
+    ...Object.values(lists).filter(({ shown }) => shown.length).map(({ fieldset }) => fieldset),
+    fields.quiet_hours.row,
+    details,
     choices(panel.button("save", save), ...panel.closing()),
     element(
       "p",
       { class: "choices" },
       panel.button("test", test),
-      leaving(panel, site.name),
+      panel.button("why", () => unlessUnsaved(explain)),
+      leaving(panel, site.name, () => chosen),
       panel.button("download", download),
     ),
     promise(t),
     ...missed(t, alerts),
   );
+  // Each change adds the listener anew, which is nothing while it is there.
+  const ask = (event) => {
+    if (details.isConnected && touched().length) event.preventDefault();
+  };
+  details.parentNode.onchange = () => {
+    const listen = touched().length ? addEventListener : removeEventListener;
+    listen("beforeunload", ask); // it keeps a page out of the back/forward cache
+  };
 }

@@ -1,16 +1,28 @@
 /* What is done with this browser's subscription: subscribe, mend, change, leave; and the calls to
    the service. optin.js loads this when it needs it, which an ordinary page view does not. */
 
-import { ASKED, refused, somethingIsOpen } from "./asking.js";
-
 const CALL_TIMEOUT_MS = 15_000;
+const DAY_MS = 86_400_000;
 const NEVER = 3; // refusals
-const WORDING = 1; // the version of the question, stored with a reader's consent
+// After the first and the second “Not now” we do not ask for this many days, after the third never.
+const REST_DAYS = [7, 30];
+// After a browser took the permission back by itself, we do not ask for this many days.
+const LOST_REST_DAYS = 7;
+// When to try `subscribe()` again, and after which time a question must wait somewhere out of sight.
+const TRY_AGAIN_MS = [500, 2000, 5000];
+const QUIET_MS = 8000;
+const SETTLES_MS = 60_000; // for a subscription that is renewed without a question
+const WORDING = 2; // the version of the question, stored with a reader's consent
 // The service does not know this id, or not with this token, or its reader has left.
 const UNKNOWN = [401, 403, 404, 410];
-const SUBSCRIBED = "stop-press"; // see optin.js
+const RENEW_AFTER_MS = 600_000; // after a renewal that failed
+const HERE_MS = 3000; // within which a worker says that our script is in it
+const SUBSCRIBED = "stop-press"; // see optin.js; what the worker needs is in a cache of that name
+const ASKED = "stop-press-asked"; // see optin.js
 
 let page; // what optin.js knows and can do
+let policy; // for addresses of scripts
+let asked = 0; // how many questions of the browser wait for an answer
 const recall = () => page.recall(SUBSCRIBED);
 
 /** An error for which the panel has a text, named by `kind`. `cause` is for the console; `status`
@@ -19,12 +31,14 @@ function failure(kind, cause, status) {
   return Object.assign(new Error(kind, { cause }), { kind, status });
 }
 
-function settle(value) {
-  page.remember(SUBSCRIBED, value);
-  page.announce();
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-/** Call the service. Fails as "offline", or according to the status as "busy" or "refused". */
+// The service ------------------------------------------------------------------------------------
+
+/** Call the service. Fails as "offline", as "origin" if the service does not let this site call it,
+    or by the status: "busy", "fault", "unknown-service" or "refused". */
 async function call(method, path, { body, token } = {}) {
   const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url), {
     method,
@@ -35,13 +49,28 @@ async function call(method, path, { body, token } = {}) {
     body: body && JSON.stringify(body),
     credentials: "omit",
     signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
-  }).catch((error) => {
-    throw failure("offline", error);
+  }).catch(async (error) => {
+    throw await whyNoAnswer(error);
   });
   const { ok, status } = response;
-  const busy = status === 429 || status >= 500;
-  if (!ok) throw failure(busy ? "busy" : "refused", `HTTP ${status}`, status);
+  if (!ok) throw failure(whyRefused(status, await response.text()), `HTTP ${status}`, status);
   return status === 204 ? {} : response.json();
+}
+
+/** Pages of any site may read sw.js: if this page can, it is the calls that it may not make. */
+async function whyNoAnswer(error) {
+  const options = { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(4000) };
+  const found = await fetch(new URL("/sw.js", import.meta.url), options).catch(() => ({}));
+  if (!found.ok) return failure("offline", error);
+  const missing = `${location.origin} is not in SITE_ORIGINS, so that its readers cannot subscribe`;
+  console.warn(`Stop Press: ${missing}`);
+  return failure("origin", missing);
+}
+
+function whyRefused(status, problem) {
+  if (status === 429 || status === 503) return "busy";
+  if (status >= 500) return "fault";
+  return /:unknown-push-service"/.test(problem) ? "unknown-service" : "refused";
 }
 
 function site() {
@@ -62,12 +91,42 @@ async function change(preferences) {
   settle({ ...recall(), topics: preferences.topics });
 }
 
-/** Return the registration at exactly our scope, not the site's own at a wider one. */
-async function ownRegistration() {
-  const { scopeUrl } = page;
-  const registration = await navigator.serviceWorker?.getRegistration(scopeUrl);
-  return registration?.scope === scopeUrl.href ? registration : undefined;
+// What this browser remembers --------------------------------------------------------------------
+
+function settle(value) {
+  page.remember(SUBSCRIBED, value);
+  page.announce();
 }
+
+/** Let the worker know what it needs to renew the subscription without a page; or forget it. */
+async function tellWorker(value) {
+  try {
+    if (!value) return await caches.delete(SUBSCRIBED);
+    const api = new URL("/", import.meta.url).href;
+    const cache = await caches.open(SUBSCRIBED);
+    await cache.put("/reader", new Response(JSON.stringify([{ api, ...value }])));
+  } catch {
+    // Storage is blocked. Then the next page view renews the subscription.
+  }
+}
+
+/** Remember what the service now knows of this browser. Until the reader confirms, each page view
+    checks in with the service, because the welcome may have been lost. */
+async function note({ id, token, confirmed }, subscription, topics, more) {
+  const { endpoint } = subscription;
+  const key = keyOf(subscription);
+  await tellWorker(id && { id, token, key });
+  const noticed = confirmed && (await noticedNow());
+  settle({ id, token, endpoint, key, topics, ...more, ...noticed });
+}
+
+/** Return what keeps page views from looking closer until something changes, or for a day. */
+async function noticedNow() {
+  const line = await page.sight().catch(console.debug);
+  return { checked: Date.now(), seen: { ...recall().seen, [page.scopeUrl]: line } };
+}
+
+// The worker and the subscription ------------------------------------------------------------------
 
 function workerOf({ active, waiting, installing }) {
   return active ?? waiting ?? installing;
@@ -79,15 +138,39 @@ function runs(registration, url) {
   return origin === url.origin && pathname === url.pathname;
 }
 
+/** Return every subscription of this origin with its registration; the one at our scope first. */
+async function subscriptions() {
+  const found = [];
+  for (const registration of await navigator.serviceWorker.getRegistrations()) {
+    const subscription = await registration.pushManager.getSubscription();
+    const here = registration.scope === page.scopeUrl.href;
+    if (subscription) found[here ? "unshift" : "push"]({ registration, subscription, here });
+  }
+  return found;
+}
+
+/** Return the registration at exactly our scope, not the site's own at a wider one. */
+async function ownRegistration() {
+  const { scopeUrl } = page;
+  const registration = await navigator.serviceWorker.getRegistration(scopeUrl);
+  return registration?.scope === scopeUrl.href ? registration : undefined;
+}
+
+function register(url, updateViaCache = "none") {
+  // A page may require that addresses of scripts are trusted (`require-trusted-types-for`).
+  const rules = { createScriptURL: (address) => address };
+  policy ??= window.trustedTypes?.createPolicy("stop-press", rules) ?? rules;
+  const options = { scope: page.scopeUrl.href, updateViaCache };
+  return navigator.serviceWorker.register(policy.createScriptURL(url.href), options);
+}
+
 /** Register the worker and wait until it is active, which `subscribe()` requires.
 
     A registration of the site's own stays as it is. */
 async function activeRegistration() {
-  const { scopeUrl, workerUrl } = page;
   const there = await ownRegistration();
-  if (there && !runs(there, workerUrl)) throw new Error("another worker is at our scope");
-  const options = { scope: scopeUrl.href, updateViaCache: "none" };
-  const registration = there ?? (await navigator.serviceWorker.register(workerUrl, options));
+  if (there && !runs(there, page.workerUrl)) throw new Error("another worker is at our scope");
+  const registration = there ?? (await register(page.workerUrl));
   const worker = workerOf(registration);
   await new Promise((resolve, reject) => {
     const look = () => {
@@ -100,60 +183,120 @@ async function activeRegistration() {
   return registration;
 }
 
-function applicationServerKey(subscription) {
-  const bytes = new Uint8Array(subscription.options.applicationServerKey ?? []);
-  const text = btoa(String.fromCharCode(...bytes));
+function encoded(buffer) {
+  const text = btoa(String.fromCharCode(...new Uint8Array(buffer ?? [])));
   return text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-/** Subscribe at the push service. A subscription with another key gives way to ours. */
+function keyOf({ options }) {
+  return encoded(options?.applicationServerKey);
+}
+
+/** Whether a push service can be at the address: Chromium gives out some that are not for use. */
+function isUsable({ endpoint }) {
+  return !new URL(endpoint).hostname.endsWith(".invalid");
+}
+
+/** Subscribe at the push service. A subscription with another key gives way to ours. What fails for
+    a moment only, as it does after leaving, is tried again. */
 async function subscribeBrowser({ pushManager }, key) {
   const options = { userVisibleOnly: true, applicationServerKey: key };
-  try {
-    return await pushManager.subscribe(options);
-  } catch (error) {
-    if (error.name !== "InvalidStateError") throw error;
-    await (await pushManager.getSubscription())?.unsubscribe();
-    return pushManager.subscribe(options);
+  for (const wait of TRY_AGAIN_MS) {
+    try {
+      const subscription = await pushManager.subscribe(options);
+      if (isUsable(subscription)) return subscription;
+      await subscription.unsubscribe();
+    } catch (error) {
+      if (error.name === "InvalidStateError") {
+        await (await pushManager.getSubscription())?.unsubscribe();
+        continue;
+      }
+      if (error.name !== "AbortError" || (await navigator.brave?.isBrave?.())) throw error;
+    }
+    await pause(wait);
   }
+  const subscription = await pushManager.subscribe(options);
+  if (isUsable(subscription)) return subscription;
+  throw new Error("the push service gives no address");
+}
+
+/** Fail if the browser does not decide; then no other tab waits for this one. */
+function inTime(promise) {
+  const late = pause(SETTLES_MS).then(() => {
+    throw failure("unanswered", "subscribe() does not settle");
+  });
+  return Promise.race([promise, late]);
 }
 
 function describe(subscription) {
+  // Old browsers and other programs have a plain object, with keys as bytes or without.
+  const { endpoint, keys } = subscription.toJSON?.() ?? subscription;
+  const secret = (name) => {
+    const value = keys?.[name] || subscription.getKey?.(name);
+    return typeof value === "string" ? value : encoded(value);
+  };
   return {
-    subscription: subscription.toJSON(),
+    subscription: { endpoint, keys: { p256dh: secret("p256dh"), auth: secret("auth") } },
     // A page may still hold an earlier key of the site.
-    vapid_public_key: applicationServerKey(subscription) || null,
+    vapid_public_key: keyOf(subscription) || null,
     locale: navigator.language,
     timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
     receipts: page.receipts,
   };
 }
 
-function whySubscribeFailed(error) {
-  if (error.name !== "NotAllowedError") return "push-service";
-  return Notification.permission === "denied" ? "blocked" : "unanswered";
+async function whySubscribeFailed({ name }) {
+  const { permission } = Notification;
+  if (name === "NotAllowedError") {
+    if (permission === "denied") return "blocked";
+    return permission === "granted" ? "system" : "unanswered";
+  }
+  if (/^Invalid(Access|Character)/.test(name)) return "refused"; // the key is wrong
+  return (await navigator.brave?.isBrave?.()) ? "brave" : "push-service";
 }
 
-/** Store here what the service now knows of this browser. Until the reader confirms, each page view
-    checks in with the service, because the welcome may have been lost. */
-async function note({ id, token, confirmed }, { endpoint }, topics) {
-  const seen = await page.sight();
-  settle({ id, token, endpoint, topics, seen, checked: confirmed && Date.now() });
+/** End the subscriptions with this key, or this endpoint, at other scopes; also at the service. */
+async function dropOthers(key, kept = {}) {
+  for (const { here, subscription } of await subscriptions()) {
+    const { endpoint } = subscription;
+    if (here || (keyOf(subscription) !== key && endpoint !== kept.endpoint)) continue;
+    const body = { ...describe(subscription), refresh: true };
+    await subscription.unsubscribe();
+    if (endpoint === kept.endpoint) continue;
+    await call("POST", "subscriptions", { body }).then(erase).catch(console.debug);
+  }
 }
+
+// Subscribing, leaving, mending --------------------------------------------------------------------
 
 /** Subscribe this browser with these preferences and store it at the service, both or neither.
 
     Call it in the handler of a click, before anything is awaited, because Firefox and Safari show
-    their question only then. */
-async function join(registration, key, preferences) {
-  const subscription = await subscribeBrowser(registration, key).catch((error) => {
-    throw failure(whySubscribeFailed(error), error);
-  });
+    their question only then. `waiting` is called with the name of a text while the browser asks. */
+async function join(registration, key, preferences, waiting = () => {}) {
+  asked += 1;
+  const subscribing = subscribeBrowser(registration, key);
+  if (Notification.permission === "default") waiting("allow");
+  const timer = setTimeout(() => waiting("asks-quietly"), QUIET_MS);
+  try {
+    const subscription = await subscribing.catch(async (error) => {
+      throw failure(await whySubscribeFailed(error), error);
+    });
+    clearTimeout(timer);
+    await store(subscription, key, preferences);
+  } finally {
+    clearTimeout(timer);
+    asked -= 1;
+  }
+}
+
+async function store(subscription, key, preferences) {
   try {
     await page.alone(async () => {
       const body = { ...describe(subscription), ...preferences, wording: WORDING };
       const stored = await call("POST", "subscriptions", { body });
       page.remember(ASKED, {});
+      await dropOthers(key).catch(console.debug);
       await note(stored, subscription, preferences.topics);
     });
   } catch (error) {
@@ -162,8 +305,8 @@ async function join(registration, key, preferences) {
   }
 }
 
-async function erase(leaving) {
-  await about(leaving, "DELETE").catch((error) => {
+async function erase(leaving, why = "") {
+  await about(leaving, "DELETE", why).catch((error) => {
     if (!UNKNOWN.includes(error.status)) throw error;
   });
 }
@@ -175,52 +318,124 @@ async function quit() {
   const { id, token, leaving = id && { id, token } } = kept;
   page.remember(SUBSCRIBED, { ...kept, leaving }); // the page may be closed meanwhile
   page.remember(ASKED, { refusals: NEVER });
-  const subscription = await (await ownRegistration())?.pushManager.getSubscription();
+  await tellWorker();
+  const key = kept.key ?? "";
+  const ours = (await subscriptions()).filter(
+    ({ here, subscription }) =>
+      here || keyOf(subscription) === key || subscription.endpoint === kept.endpoint,
+  );
   const [here, there] = await Promise.allSettled([
-    subscription?.unsubscribe(),
+    Promise.all(ours.map(({ subscription }) => subscription.unsubscribe())),
     leaving && erase(leaving),
   ]);
   const erased = there.status === "fulfilled";
   settle(erased ? {} : { leaving });
-  if (!erased && !(subscription && here.value)) throw there.reason;
+  const ended = ours.length && here.value?.every(Boolean);
+  if (!erased && !ended) throw there.reason;
+}
+
+/** End what the browser took back by itself. That is no refusal: after a rest we may ask again, and
+    if the reader undoes it in the browser's settings, the worker subscribes again. */
+async function lose({ id, token, topics, key }) {
+  const { locale, timezone, receipts } = describe({});
+  await erase({ id, token }, "?why=lost");
+  await tellWorker({ key, topics, locale, timezone, receipts, wording: WORDING });
+  const until = Date.now() + LOST_REST_DAYS * DAY_MS;
+  page.remember(ASKED, { ...page.recall(ASKED), until });
+  settle({});
 }
 
 /** Tell the service about changes, and that this browser is still here. */
 async function reconcile(subscription, kept) {
-  const changed = subscription.endpoint !== kept.endpoint;
+  const body = describe(subscription);
+  const { id, token, endpoint, topics, moved } = kept; // the token proves that other keys are ours
   try {
-    const body = describe(subscription);
-    const { token } = kept; // proves that other keys are this reader's
+    const other = id && subscription.endpoint !== endpoint;
     const stored =
-      changed && kept.id
-        ? await about(kept, "PATCH", "", body)
-        : await call("POST", "subscriptions", { body: { ...body, refresh: true }, token });
-    const { topics } = kept.topics ? kept : await about(stored, "GET");
-    await note(stored, subscription, topics);
+      // The worker may have told the service meanwhile, so that the id is another.
+      (other && (await about(kept, "PATCH", "", body).catch(orUnknown))) ||
+      (await call("POST", "subscriptions", { body: { ...body, refresh: true }, token }));
+    await note(stored, subscription, topics ?? (await about(stored, "GET")).topics, { moved });
   } catch (error) {
     if (error.status === 410) return quit(); // this reader has left, perhaps elsewhere
-    if (!UNKNOWN.includes(error.status)) throw error;
-    // The panel may ask again, unless another tab has mended it meanwhile.
-    if (recall().id === kept.id) await note({ confirmed: true }, subscription);
+    if (UNKNOWN.includes(error.status)) {
+      // The panel may ask again, unless another tab has mended it meanwhile.
+      if (recall().id === id) await note({ confirmed: true }, subscription);
+      return;
+    }
+    // What is refused today is refused on the next page view too.
+    const refusedForGood = /refused|unknown-service/.test(error.kind);
+    if (refusedForGood) page.remember(SUBSCRIBED, { ...kept, ...(await noticedNow()) });
+    throw error;
   }
 }
 
-/** Compare what is stored here with the browser, and mend what differs. */
-async function mend() {
+function orUnknown(error) {
+  if (!UNKNOWN.includes(error.status)) throw error;
+}
+
+/** Subscribe again at our scope. What fails is not tried again on every page view. */
+async function renew(kept, key, more) {
+  page.remember(SUBSCRIBED, { ...kept, ...more, failed: Date.now() });
+  const renewed = await inTime(subscribeBrowser(await activeRegistration(), key));
+  await reconcile(renewed, { ...kept, ...more });
+  await dropOthers(key, kept);
+}
+
+/** Compare what is remembered with the browser, and mend what differs. */
+async function mend(called) {
   const kept = recall();
-  // The reader left while offline, or took the permission back in the browser's settings.
-  if (kept.leaving || (kept.id && Notification.permission !== "granted")) return quit();
-  const registration = await ownRegistration();
-  const subscription = await registration?.pushManager.getSubscription();
-  if (!kept.id && !subscription) return;
+  const { permission } = Notification;
+  if (kept.leaving || (kept.id && permission === "denied")) return quit();
   const key = (await site()).vapid_public_key;
-  if (subscription && applicationServerKey(subscription) === key) {
-    return reconcile(subscription, kept);
+  const all = (await subscriptions()).filter(({ subscription }) => isUsable(subscription));
+  // A browser that does not tell the key has ours if it has the endpoint that we know.
+  const [first] = all.filter(({ subscription: one }) =>
+    keyOf(one) ? keyOf(one) === key : one.endpoint === kept.endpoint,
+  );
+  // A browser that takes a permission back ends the subscription; one that only says so, does not.
+  if (kept.id && permission !== "granted" && !first) return lose(kept);
+  if (first?.here) {
+    await complete(first.registration).catch(console.debug);
+    await reconcile(first.subscription, kept);
+    return dropOthers(key, kept);
   }
-  // With another key it is another service's subscription.
-  if (!kept.id) return note({ confirmed: true }, subscription);
-  const renewed = await subscribeBrowser(await activeRegistration(), key);
-  await reconcile(renewed, kept);
+  if (first) {
+    // The publisher has moved our worker to another scope, and we follow; or uses it at both, so
+    // that we follow once a day at most.
+    if (!kept.id || Date.now() - kept.moved < DAY_MS) await reconcile(first.subscription, kept);
+    else await renew(kept, key, { moved: Date.now() });
+    return;
+  }
+  if (kept.id) {
+    if (called || !(Date.now() - kept.failed < RENEW_AFTER_MS)) await renew(kept, key);
+  } else if (all.length) {
+    page.remember(SUBSCRIBED, await noticedNow()); // they are another service's
+  }
+}
+
+/** Whether our script is in a worker. It is not if we could not be reached when the worker was
+    installed. */
+async function isComplete(worker) {
+  const { port1, port2 } = new MessageChannel();
+  const answer = new Promise((resolve) => {
+    port1.onmessage = () => resolve(true);
+  });
+  worker.postMessage("stoppress:here", [port2]);
+  return Promise.race([answer, pause(HERE_MS)]);
+}
+
+/** Have the browser install the worker anew if our script is not in it. If nothing has changed for
+    the browser, it needs an address that it does not know. */
+async function complete(registration) {
+  const { active, updateViaCache } = registration;
+  const isUpdating = () => !registration.active || registration.waiting || registration.installing;
+  if (isUpdating() || (await isComplete(active))) return;
+  await registration.update(); // our script may be an older one, which does not answer
+  if (isUpdating()) return;
+  const url = new URL(active.scriptURL);
+  url.searchParams.set("stop-press", Date.now());
+  await register(url, updateViaCache);
 }
 
 function leave() {
@@ -228,11 +443,20 @@ function leave() {
 }
 
 function refresh() {
-  return page.alone(mend);
+  return page.alone(() => mend(true));
 }
 
+// The panel ------------------------------------------------------------------------------------------
+
+/** Note a “Not now”, one for each time that we rest. */
 function later() {
-  page.remember(ASKED, refused(page.recall(ASKED)));
+  if (asked) return; // the reader said yes, and the browser's own question is still open
+  const { refusals = 0, until = 0, ...others } = page.recall(ASKED);
+  if (Date.now() < until) return; // another tab has noted it, or the reader pressed the bell
+  const days = REST_DAYS[refusals] ?? 0;
+  const next = { refusals: refusals + 1, until: Date.now() + days * DAY_MS };
+  page.remember(ASKED, { ...others, ...next });
+  tellWorker();
 }
 
 /** Prepare all that a click on “Yes” needs, so that the click itself can subscribe. */
@@ -243,27 +467,19 @@ async function prepare() {
       throw failure("worker", error);
     }),
   ]);
+  complete(registration).catch(console.debug);
   const topic = page.tag?.dataset.topic;
   return {
     ...facts,
     preselected: facts.topics.filter((one) => one.default || one.slug === topic),
-    join: (preferences) => join(registration, facts.vapid_public_key, preferences),
+    join: (...given) => join(registration, facts.vapid_public_key, ...given),
   };
 }
 
-async function openPanel(unasked) {
-  const { open } = await import("./panel.js");
-  await open(reader, unasked);
-}
-
 /** Open the panel: the question, or a subscriber's preferences. */
-function ask() {
-  return openPanel();
-}
-
-/** Open the panel by itself, unless something else waits for the reader. */
-async function askUnasked() {
-  if (!somethingIsOpen()) await openPanel(true);
+async function ask() {
+  const { open } = await import("./panel.js");
+  await open(reader);
 }
 
 /** Move another provider's readers to us, and end its worker. */
@@ -273,7 +489,7 @@ async function retire() {
 }
 
 const reader = {
-  ...{ prepare, site, own, change, leave, later, mend, refresh, ask, askUnasked, retire },
+  ...{ prepare, site, own, change, leave, later, mend, refresh, ask, retire },
 };
 
 /** Return what can be done for the reader of a page, with what optin.js knows of it. */

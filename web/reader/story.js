@@ -6,9 +6,9 @@
    Any other reader is first asked to subscribe, and then follows this story alone. The script
    contains its words in all languages; a publisher's own texts (`data-texts`) replace them. */
 
-import { promise } from "./dialog.js";
+import { promise, wordsFor } from "./dialog.js";
 import { element } from "./dom.js";
-import { fill, open } from "./panel.js";
+import { expectAlert, fill, open } from "./panel.js";
 
 const NOT_RUNNING = 422; // the status by which the service refuses a story that is not open
 
@@ -53,20 +53,22 @@ async function follow(panel, story) {
     // The service may not know this browser any more.
     if (error.kind === "refused") await reader.refresh().catch(console.warn);
     if (!reader.state().subscribed) return fill(panel);
-    return panel.say("", t.follow, t[error.kind] ?? t.refused);
+    return panel.say("", t.follow, await wordsFor(error, t), panel.again(() => follow(panel, story)));
   }
   sayFollowing(panel, story);
 }
 
-function showQuestion(panel, { name, join }, story) {
+function showQuestion(panel, facts, story) {
   const { t } = panel;
   const yes = panel.button("yes", async () => {
-    await orEnded(() => join({ topics: [], followed_stories: [story] }));
+    const preferences = { topics: [], followed_stories: [story] };
+    await orEnded(() => facts.join(preferences, (kind) => panel.hint(kind)));
     sayFollowing(panel, story);
+    expectAlert(panel, facts);
   });
   const row = element("p", { class: "choices" }, yes, panel.button("later", () => panel.close()));
   yes.classList.add("main");
-  panel.show({ paper: name, heading: t.follow }, element("p", {}, t.offer), row, promise(t));
+  panel.show({ paper: facts.name, heading: t.follow }, element("p", {}, t.offer), row, promise(t));
 }
 
 /** Do what a press on a story's bell does, and show the result in the panel. */

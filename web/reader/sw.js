@@ -6,7 +6,7 @@
 
    It therefore defines no global name and leaves install, activate and fetch to the site. The line
    stands before the site's own listeners, so that our events do not reach them and nothing is shown
-   or opened twice. A site may set, in the line before:
+   or opened twice. docs/site.md has a guard for it. A site may set, in the line before:
 
      self.stopPress = { lang: "de", icon: "/icon.png", badge: "/badge.png", ignoreForeign: true };
 
@@ -30,12 +30,17 @@
     timestamp: "number",
   };
   // Safari revokes a subscription whose push events last about ten seconds.
-  const RECEIPTS_TIMEOUT_MS = 5000;
+  const CALL_TIMEOUT_MS = 5000;
   // A million browsers show an alert within a minute; their reports are spread over this time.
   const SHOWN_WITHIN_MS = 3000;
   // The cache of receipts that the service has not got yet, one entry each; the oldest give way.
   const WAITING = "stop-press-receipts";
   const MOST_WAITING = 50;
+  // What reader.js keeps here of this reader, and the link of a click that a start page follows.
+  const KEPT = "stop-press";
+  // Parameters with which links count visits: the page is the same without them.
+  const TRACKING =
+    /^#?((utm|mtm|pk|at|mc)_|(\w{0,3}clid|[gw]braid|igsh(id)?|srsltid|xtor|cmpid|ocid|_g[al])\b)/i;
   // Our own button under each alert that has room for it, and the fragment of the page it opens.
   const FEWER = "stop-press=fewer";
   const FEWER_ALERTS = EACH_LANGUAGE.links.fewer; // service/reader/scripts.py puts them in
@@ -146,15 +151,7 @@
       const [event, token] = url.split("/").slice(-2);
       return { token: decodeURIComponent(token), event };
     });
-    const { status } = await fetch(new URL("/api/v1/receipts", api), {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ receipts }),
-      credentials: "omit",
-      referrerPolicy: "no-referrer",
-      keepalive: true,
-      signal: AbortSignal.timeout(RECEIPTS_TIMEOUT_MS),
-    });
+    const { status } = await call("POST", api, "receipts", { receipts });
     // A refused receipt would be refused again. After 429 or 5xx another try may succeed.
     if (status < 500 && status !== 429) await forget(going);
   }
@@ -191,12 +188,76 @@
     ]);
   }
 
+  /** Return a page's address without what only counts visits, and the part that it names. */
+  function placeOf(link) {
+    const { origin, pathname, searchParams, hash } = new URL(link);
+    for (const name of [...searchParams.keys()]) {
+      if (TRACKING.test(name)) searchParams.delete(name);
+    }
+    searchParams.sort();
+    const story = `${origin}${pathname.replace(/\/$/, "")}?${searchParams}`;
+    return [story, TRACKING.test(hash) ? "" : hash];
+  }
+
   /** Bring the story to the front, with one call, because Chromium allows only one a click. */
   async function open(url) {
+    const [story, part] = placeOf(url);
+    const tabs = (await pages()).filter((tab) => placeOf(tab.url)[0] === story);
     // A tab that shows any part of the story will do, unless the link names a part.
-    const here = ({ url: at }) => at === url || at.split("#")[0] === url;
-    const tab = (await pages()).find(here);
-    return tab ? tab.focus() : self.clients.openWindow(url);
+    const tab = tabs.find((one) => !part || placeOf(one.url)[1] === part);
+    if (tab) return tab.focus();
+    // An app on the Home Screen opens its start page instead before iOS 18.4: home.js goes on.
+    if (/^(?!.*Chrom).*AppleWebKit/.test(self.navigator.userAgent)) keep("clicked", url);
+    return self.clients.openWindow(url);
+  }
+
+  async function keep(name, value) {
+    const cache = await caches.open(KEPT);
+    await cache.put(`/${name}`, new Response(JSON.stringify([value, Date.now()])));
+  }
+
+  /** Return what reader.js knows of this reader. */
+  async function recall() {
+    try {
+      return (await (await caches.match("/reader", { cacheName: KEPT })).json())[0];
+    } catch {
+      return {}; // nothing, or storage is blocked
+    }
+  }
+
+  /** Subscribe again after the browser lost the subscription, and tell the service. If that fails,
+      the next page view does both. */
+  async function renew({ oldSubscription, newSubscription }) {
+    const { api, id, token, key, ...preferences } = await recall();
+    const applicationServerKey = key ?? oldSubscription?.options.applicationServerKey;
+    if (!newSubscription && !applicationServerKey) return;
+    const options = { userVisibleOnly: true, applicationServerKey };
+    const { pushManager } = self.registration;
+    const subscription = newSubscription ?? (await pushManager.subscribe(options));
+    if (!key) return;
+    const given = { subscription, vapid_public_key: key };
+    // A reader whom the browser had lost has no id there any more.
+    const response = id
+      ? await call("PATCH", api, `subscriptions/${id}`, given, token)
+      : await call("POST", api, "subscriptions", { ...given, ...preferences });
+    const known = await response.json();
+    if (response.ok) await keep("reader", { api, key, id: known.id, token: known.token });
+  }
+
+  /** Call the service. */
+  function call(method, api, path, body, token) {
+    return fetch(new URL(`/api/v1/${path}`, api), {
+      method,
+      headers: {
+        "Content-Type": "application/json",
+        ...(token && { Authorization: `Bearer ${token}` }),
+      },
+      body: JSON.stringify(body),
+      credentials: "omit",
+      referrerPolicy: "no-referrer",
+      keepalive: true,
+      signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+    });
   }
 
   self.addEventListener("push", (event) => {
@@ -233,11 +294,12 @@
     if (!clicked.delete(kept.receipt)) event.waitUntil(report(kept, "dismissed"));
   });
 
-  // Only the page has the reader's id and token, so the next visit tells the service of the change.
-  self.addEventListener("pushsubscriptionchange", (event) => {
-    const applicationServerKey = event.oldSubscription?.options.applicationServerKey;
-    if (event.newSubscription || !applicationServerKey) return;
-    const options = { userVisibleOnly: true, applicationServerKey };
-    event.waitUntil(self.registration.pushManager.subscribe(options));
+  self.addEventListener("pushsubscriptionchange", (event) => event.waitUntil(renew(event)));
+
+  // A page asks whether this script is in the worker that was installed.
+  self.addEventListener("message", (event) => {
+    if (event.data !== "stoppress:here") return;
+    event.stopImmediatePropagation();
+    event.ports[0].postMessage(true);
   });
 })();

@@ -1,4 +1,4 @@
-"""Connects to a host (DNS, TCP, TLS), then reads and writes its socket without waiting."""
+"""Connects to a host (DNS or proxy, TCP, TLS), then reads and writes without waiting."""
 
 from __future__ import annotations
 
@@ -7,19 +7,47 @@ import select
 import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 # Seconds until the next address is tried beside those that have not connected yet (RFC 8305).
 _NEXT_ADDRESS: Final = 0.25
 _READ: Final = 1 << 16  # bytes
 _WRITE: Final = 1 << 18  # bytes that are encrypted at once
 
+_LARGEST_REPLY: Final = 1 << 16  # bytes of a proxy's reply to CONNECT
+
 _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 
 class CannotConnect(Exception):
     """The connection could not be made; the message says why."""
+
+
+class Proxy(NamedTuple):
+    """An HTTP proxy that passes connections on when asked by CONNECT (RFC 9110 section 9.3.6)."""
+
+    host: str
+    port: int
+    authorization: str = ""  # the value of Proxy-Authorization
+
+    @classmethod
+    def parse(cls, url: str) -> Proxy:
+        """Read `http://[user:password@]host[:port]`."""
+        parts = urlsplit(url)
+        user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        basic = f"Basic {b64encode(user.encode()).decode()}" if parts.username else ""
+        return cls(parts.hostname or "", parts.port or 80, basic)
+
+    def connect_request(self, host: str, port: int) -> bytes:
+        """Return the request for a connection to a host."""
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+        if self.authorization:
+            lines.append(f"Proxy-Authorization: {self.authorization}")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 class Channel:
@@ -122,13 +150,43 @@ def connect(
     tls: ssl.SSLContext | None,
     timeout: float,
     may_connect: Callable[[str], bool],
+    proxy: Proxy | None = None,
 ) -> Channel:
     """Connect within `timeout` seconds after the name is resolved, or raise `CannotConnect`.
 
     `may_connect` is asked for each address that the name has, so that no server of names can lead
-    us where we must not go. This waits, so call it in a thread. If `host` is an IPv6 address, it
-    has no brackets.
+    us where we must not go. With a proxy, its name is resolved here, and it resolves `host`. This
+    waits, so call it in a thread. If `host` is an IPv6 address, it has no brackets.
     """
+    if proxy is None:
+        sock, deadline = _connected(host, port, timeout, may_connect)
+    else:
+        try:
+            sock, deadline = _connected(proxy.host, proxy.port, timeout, lambda _: True)
+        except CannotConnect as error:
+            raise CannotConnect(f"the proxy: {error}") from error
+    channel = Channel(sock)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if proxy is not None:
+            _ask_proxy(sock, proxy.connect_request(host, port), deadline)
+        if tls is not None:
+            channel.secure(tls, host, deadline)
+        else:
+            sock.setblocking(False)
+    except CannotConnect:
+        sock.close()
+        raise
+    except (OSError, ValueError) as error:
+        sock.close()
+        raise CannotConnect(in_words(error)) from error
+    return channel
+
+
+def _connected(
+    host: str, port: int, timeout: float, may_connect: Callable[[str], bool]
+) -> tuple[socket.socket, float]:
+    """Return a socket connected to a host, and the deadline for what follows."""
     try:
         addresses: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -137,16 +195,24 @@ def connect(
     if not addresses:
         raise CannotConnect("its name leads to an address that is not public")
     deadline = time.monotonic() + timeout
-    sock = _first_to_connect(addresses, deadline)
-    channel = Channel(sock)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls is not None:
-            channel.secure(tls, host, deadline)
-    except (OSError, ValueError) as error:
-        sock.close()
-        raise CannotConnect(in_words(error)) from error
-    return channel
+    return _first_to_connect(addresses, deadline), deadline
+
+
+def _ask_proxy(sock: socket.socket, request: bytes, deadline: float) -> None:
+    """Have a proxy connect a socket to a host, and wait for that; `CannotConnect`, `OSError`."""
+    sock.settimeout(max(deadline - time.monotonic(), 0.001))
+    sock.sendall(request)
+    reply = b""
+    while b"\r\n\r\n" not in reply:
+        sock.settimeout(max(deadline - time.monotonic(), 0.001))
+        # One byte at a time, because what follows the reply is not the proxy's.
+        data = sock.recv(1)
+        if not data or len(reply) > _LARGEST_REPLY:
+            raise CannotConnect("the proxy: connection lost")
+        reply += data
+    status = reply.split(b" ", 2)[1][:3].decode("latin-1") if reply.count(b" ") else ""
+    if status[:1] != "2":
+        raise CannotConnect(f"the proxy answered {status or 'no HTTP'} to CONNECT")
 
 
 def _first_to_connect(addresses: list[_Address], deadline: float) -> socket.socket:

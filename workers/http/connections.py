@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections import deque
+import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -13,10 +14,15 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from workers.http import http1, http2
-from workers.http.channel import CannotConnect, Channel, connect
+from workers.http.channel import CannotConnect, Channel, Proxy, connect
 from workers.http.exchange import Exchange, Headers
 
-_MAX_THREADS: Final = 64
+# Connections that are made at once, each in a thread: to one origin, and to all of a group. A name
+# server that is silent holds a thread for ten seconds or more, also after its connection was given
+# up. Without a cap, dead hosts would take all threads from living ones.
+_AN_ORIGIN: Final = 2
+_A_GROUP: Final = 16
+_LOOK_UP: Final = 10.0  # seconds that a name may take to resolve, beside those for connecting
 
 
 class Request(Exchange):
@@ -56,9 +62,9 @@ class Connection:
     channel: Channel
     http: http1.Connection[Request] | http2.Connection[Request]
 
-    def __init__(self, origin: Origin, now: float, deadline: float) -> None:
+    def __init__(self, origin: Origin, now: float) -> None:
         self.origin = origin
-        self.deadline = deadline  # for being made, or for having room: see Transport._awaited
+        self.deadline = now  # for being made, or for having room: see Transport._awaited
         self.heard_at = now  # when bytes last came
         self.is_ready = False
         self.has_carried = False  # a request
@@ -75,51 +81,67 @@ class Connection:
 class Connectors:
     """Threads that make connections, so that one slow name lookup or handshake delays no other.
 
-    No thread is waited for. `woken` becomes readable when `finished` has something to return.
+    No thread is waited for, and none has to wait for another: `may_begin` says whether one is free.
+    `woken` becomes readable when `finished` has something to return.
     """
 
     def __init__(
-        self, tls: ssl.SSLContext, timeout: float, may_connect: Callable[[str, str], bool]
+        self,
+        tls: ssl.SSLContext,
+        timeout: float,
+        may_connect: Callable[[str, str], bool],
+        proxy: Callable[[str], str | None],
     ) -> None:
         self._may_connect = may_connect  # from an origin to an address that its name has
         self._tls = tls
         self._timeout = timeout
+        self._proxy = proxy
         self._lock = threading.Lock()
         self._closed = False
-        self._threads = 0
-        self._todo: deque[Connection] = deque()
+        self._threads: Counter[tuple[str, str]] = Counter()  # by kind of name, and name
         self._finished: list[tuple[Connection, Channel | CannotConnect]] = []
         self.woken, self._waker = socket.socketpair()
         self.woken.setblocking(False)
         self._waker.setblocking(False)
 
-    def begin(self, connection: Connection) -> None:
-        """Make a connection; `finished` returns it when that has succeeded or failed."""
+    def may_begin(self, url: str, group: str) -> bool:
+        """Whether another connection to an origin of a group may be made now."""
         with self._lock:
-            self._todo.append(connection)
-            if self._threads < _MAX_THREADS:
-                self._threads += 1
-                threading.Thread(target=self._run, name="connector", daemon=True).start()
+            return (
+                self._threads["origin", url] < _AN_ORIGIN
+                and self._threads["group", group] < _A_GROUP
+            )
 
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._todo or self._closed:
-                    self._threads -= 1
-                    return
-                connection = self._todo.popleft()
-            self._connect(connection)
+    def begin(self, connection: Connection, group: str) -> None:
+        """Make a connection; `finished` returns it when that has succeeded or failed.
 
-    def _connect(self, connection: Connection) -> None:
+        Its time counts from the start of its thread.
+        """
+        counted = [("origin", connection.origin.url), ("group", group)]
+        with self._lock:
+            self._threads.update(counted)
+        work = threading.Thread(
+            target=self._run, args=(connection, counted), name="connector", daemon=True
+        )
+        work.start()
+        connection.deadline = time.monotonic() + _LOOK_UP + self._timeout
+
+    def _run(self, connection: Connection, counted: list[tuple[str, str]]) -> None:
         origin = connection.origin
         tls = self._tls if origin.secure else None
+        proxy = self._proxy(origin.url)
         result: Channel | CannotConnect
         try:
             may_connect = partial(self._may_connect, origin.url)
-            result = connect(origin.host, origin.port, tls, self._timeout, may_connect)
+            via = None if proxy is None else Proxy.parse(proxy)
+            result = connect(origin.host, origin.port, tls, self._timeout, may_connect, via)
         except CannotConnect as error:
             result = error
         with self._lock:
+            self._threads.subtract(counted)
+            for name in counted:
+                if not self._threads[name]:
+                    del self._threads[name]
             if not self._closed:
                 self._finished.append((connection, result))
                 with suppress(BlockingIOError):

@@ -15,6 +15,7 @@ class Exchange:
 
     status = 0  # until the head of the answer came
     retry_after = ""  # as it came
+    wns_status = ""  # X-WNS-Status, with which Microsoft says in a 200 that it dropped the message
     answer = b""  # the start of the answer's body
     failure = ""  # without a status, why
     untouched = False  # without a status: the peer certainly did not process the request

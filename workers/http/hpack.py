@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import Final
 
 import hpack
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 from workers.http.exchange import Headers
 
@@ -15,6 +17,9 @@ _KEPT_BLOCKS: Final = 256
 _STATUS_LITERALS: Final = frozenset(
     bytes((kind | entry,)) for kind in (0x00, 0x10, 0x40) for entry in range(8, 15)
 )
+# The name of a field that also changes what a 2xx means, plain and by Huffman's code.
+_WNS_STATUS: Final = b"x-wns-status"
+_WNS_STATUS_CODED: Final = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(_WNS_STATUS)
 
 
 @lru_cache(4096)
@@ -97,24 +102,33 @@ class AnswerDecoder:
     We ask the peer for a table of size 0. Google's encoder would fill a table with a `location` and
     a date that no two answers share, and every answer would have to be decoded in full only to keep
     the table right (30 µs, measured). Without a table each answer stands alone, and of a 2xx only
-    the status is read. A peer must say in a block that it stopped using its table; h2o 2.2
-    acknowledges our setting and goes on using one. RFC 9113 section 4.3.1 asks us to end such a
-    connection, but that would lose the answers to messages that the peer took.
+    the status is read, unless it has Microsoft's X-WNS-Status. A peer must say in a block that it
+    stopped using its table; h2o 2.2 acknowledges our setting and goes on using one. RFC 9113
+    section 4.3.1 asks us to end such a connection, but that would lose the answers to messages that
+    the peer took.
     """
 
     def __init__(self) -> None:
         self._decoder = hpack.Decoder(max_header_list_size=_LARGEST_HEADERS)
 
-    def decode(self, block: bytes) -> tuple[int, str]:
-        """Return the status (0 if there is none) and Retry-After; `ValueError` if broken."""
-        if not self._decoder.header_table_size and (status := _first_status(block)) // 100 == 2:
-            return status, ""
+    def decode(self, block: bytes) -> tuple[int, str, str]:
+        """Return the status (0 if there is none), Retry-After, X-WNS-Status; `ValueError`."""
+        if (
+            not self._decoder.header_table_size
+            and (status := _first_status(block)) // 100 == 2
+            and _WNS_STATUS_CODED not in block
+            and _WNS_STATUS not in block
+        ):
+            return status, "", ""
         try:
             headers = dict(reversed(list(self._decoder.decode(block, raw=True))))
         except (hpack.HPACKError, IndexError) as error:
             raise ValueError("not HPACK, or too much of it") from error
-        retry_after = bytes(headers.get(b"retry-after", b"")).decode("latin-1")
-        return _number(headers.get(b":status", b"")), retry_after
+        retry_after, wns_status = (
+            bytes(headers.get(name, b"")).decode("latin-1")
+            for name in (b"retry-after", _WNS_STATUS)
+        )
+        return _number(headers.get(b":status", b"")), retry_after, wns_status
 
 
 def _first_status(block: bytes) -> int:

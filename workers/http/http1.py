@@ -95,6 +95,7 @@ class Connection(Generic[E]):
                 fields = dict(reversed(list(event.headers)))
                 exchange.status = event.status_code
                 exchange.retry_after = fields.get(b"retry-after", b"").decode("latin-1")
+                exchange.wns_status = fields.get(b"x-wns-status", b"").decode("latin-1")
             elif isinstance(event, h11.Data):
                 exchange.answer += bytes(event.data[: MAX_ANSWER - len(exchange.answer)])
                 if len(exchange.answer) >= MAX_ANSWER:

@@ -242,7 +242,7 @@ class Connection(Generic[E]):
     def _headers(self, stream: int, flags: int, block: bytes, ended: list[E]) -> None:
         """Take the head of an answer, its trailers, or a 1xx answer before it."""
         try:
-            status, retry_after = self._decoder.decode(block)
+            status, retry_after, wns_status = self._decoder.decode(block)
         except ValueError as error:
             raise _ConnectionError(_COMPRESSION_ERROR, str(error)) from error
         exchange = self._streams.get(stream)
@@ -251,6 +251,8 @@ class Connection(Generic[E]):
             return
         if not exchange.status and status >= 200:
             exchange.status, exchange.retry_after = status, retry_after
+            if wns_status:
+                exchange.wns_status = wns_status
         if flags & _END_STREAM and exchange.status:
             self._answered(exchange, ended, heard_out=True)
         elif flags & _END_STREAM or not (exchange.status or status):

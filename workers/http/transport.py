@@ -52,16 +52,18 @@ class Answer(Generic[Key]):
     # must not be logged.
     reason: str
     untouched: bool  # the push service certainly did not process the request
+    wns_status: str = ""  # X-WNS-Status
 
 
 class Transport:
     """Requests under way from this process, at most `streams` at a time.
 
-    Make it after a fork: two processes must not share it. It connects directly, without a proxy, to
-    https origins and to `plain_origins`, and trusts the certificates of `ca_bundle`, by default
-    those of the system. `may_connect` is asked for each address to which an origin's name leads.
-    Timeouts are in seconds: `timeout` from the start of a request to the end
-    of its answer, `connect_timeout` for TCP and TLS together.
+    Make it after a fork: two processes must not share it. It connects to https origins and to
+    `plain_origins`, and trusts the certificates of `ca_bundle`, by default those of the system.
+    `may_connect` is asked for each address to which an origin's name leads. `proxy` returns the
+    proxy through which it connects to an origin, `http://host:port`, or None.
+    Timeouts are in seconds: `timeout` from the start of a request to the end of its answer,
+    `connect_timeout` for TCP, proxy and TLS together.
 
     `start` hands a request to a connection or refuses it; no request waits here. Ask `room` first.
     The transport never repeats a request; `Answer.untouched` says whether the caller safely may.
@@ -77,11 +79,11 @@ class Transport:
         may_connect: Callable[[str, str], bool] = lambda _origin, _address: True,
         connect_timeout: float = 5.0,
         timeout: float = 15.0,
+        proxy: Callable[[str], str | None] = lambda _origin: None,
     ) -> None:
         self._streams = streams
         self._connections_each = connections
         self._plain_origins = plain_origins
-        self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._tls = ssl.create_default_context(cafile=None if ca_bundle is None else str(ca_bundle))
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -97,7 +99,7 @@ class Transport:
         self._unwritten: dict[Connection, None] = {}
         self._has_news = False  # a connection became ready or failed
         self._size = 1  # bytes of the last body; the next ones are of nearly the same size
-        self._connectors = Connectors(self._tls, connect_timeout, may_connect)
+        self._connectors = Connectors(self._tls, connect_timeout, may_connect, proxy)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._connectors.woken, _IN)
 
@@ -111,17 +113,19 @@ class Transport:
         """Whether there is anything to poll for: answers, or connections being made."""
         return bool(self._under_way or self._awaited)
 
-    def room(self, origin: str) -> int:
+    def room(self, origin: str, group: str = "") -> int:
         """How many requests to `origin` may be started now.
 
         If there is no room, this begins another connection unless there are enough, so ask only
         when you have a request. `poll` returns when the connection is ready; if it fails,
-        `unreachable` names the origin. `ValueError`: the origin is neither https nor a plain one.
+        `unreachable` names the origin. Of a group of origins, few connections are made at once, so
+        that its dead hosts keep no other origin waiting; without a group an origin is by itself.
+        `ValueError`: the origin is neither https nor a plain one.
         """
         to, now = self._origin(origin), time.monotonic()
         room = sum(self._takes(connection, self._size, now) for connection in [*to.connections])
         if not room and self.free:
-            self._make_room(to, now)
+            self._make_room(to, group or origin, now)
         return min(room, self.free)
 
     def start(self, key: object, origin: str, path: str, headers: Headers, body: bytes) -> None:
@@ -274,11 +278,12 @@ class Transport:
             reason = request.failure
         retry_after = _seconds(request.retry_after) if request.retry_after else None
         untouched = request.untouched or status in (429, 503)
-        self._answers.append(Answer(request.key, status, retry_after, reason, untouched))
+        answer = Answer(request.key, status, retry_after, reason, untouched, request.wns_status)
+        self._answers.append(answer)
 
     # -- connections -----------------------------------------------------------------------------
 
-    def _make_room(self, origin: Origin, now: float) -> None:
+    def _make_room(self, origin: Origin, group: str, now: float) -> None:
         """Make another connection to an origin that has too few, one at a time."""
         idle = [c for c in origin.connections if c.is_ready and c.http.is_idle]
         for connection in idle:  # idle, yet without room: the peer gets some time to allow requests
@@ -287,19 +292,24 @@ class Transport:
                 self._awaited[connection] = None
         staying = [c for c in origin.connections if not (c.is_ready and c.http.going_away)]
         most = self._connections_each * (_HTTP1_TIMES if origin.speaks_http1 else 1)
-        if len(staying) < most and all(c.is_ready for c in staying) and now >= origin.connect_at:
-            self._connect(origin, now)
+        if (
+            len(staying) < most
+            and all(c.is_ready for c in staying)
+            and now >= origin.connect_at
+            and self._connectors.may_begin(origin.url, group)
+        ):
+            self._connect(origin, group, now)
 
-    def _connect(self, origin: Origin, now: float) -> None:
+    def _connect(self, origin: Origin, group: str, now: float) -> None:
         if len(self._connections) >= _MAX_CONNECTIONS:
             idle = [c for c in self._connections if c.has_carried and c.http.is_idle]
             if idle:
                 self._close(min(idle, key=lambda c: c.heard_at), "closed")
-        connection = Connection(origin, now, now + self._connect_timeout)
+        connection = Connection(origin, now)
         origin.connections.append(connection)
         self._origins[origin.url] = origin
         self._connections[connection] = self._awaited[connection] = None
-        self._connectors.begin(connection)
+        self._connectors.begin(connection, group)
 
     def _take_connected(self, now: float) -> None:
         for connection, channel in self._connectors.finished():

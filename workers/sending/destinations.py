@@ -33,7 +33,8 @@ class Bases(dict[int, Base]):
         """Read a base from the store."""
         url = self._names.bases.name(number)
         origin = origin_of(url)
-        service = self._health.of(origin, self._endpoints.service(origin))
+        endpoints = self._endpoints
+        service = self._health.of(origin, endpoints.service(origin), endpoints.wildcard_of(origin))
         allowed = self._endpoints.allows(origin)
         base = self[number] = Base(number, origin, url[len(origin) :], allowed, service)
         return base

@@ -32,7 +32,7 @@ from service.store.newest_first import NewestFirst
 from workers.http.transport import Answer, NoRoom, Transport
 from workers.sending import policy, wire
 from workers.sending.admission import Admission
-from workers.sending.destinations import Base, Bases
+from workers.sending.destinations import Bases
 from workers.sending.health import Health
 from workers.sending.lease import Lease, is_sparse
 from workers.sending.messages import Message, Messages
@@ -79,6 +79,7 @@ class FanOut:
         self._planning = runtime.planning
         self._sending = store.batches
         self._outcomes = store.outcomes
+        self._subscriptions = store.subscriptions
         self._admission = Admission(store.daily_counts)
         self._health = Health(
             store.push_services,
@@ -86,6 +87,7 @@ class FanOut:
             transport.room,
             runtime.push_services.accepted_recently,
             runtime.push_services.answers_in_a_minute,
+            runtime.push_services.others_answer,
         )
         bases = self._bases = Bases(store.names, runtime.endpoints, self._health)
         vapid_keys = store.names.vapid_keys
@@ -236,11 +238,12 @@ class FanOut:
             until=now + LEASE,
             todo=deque(claim.pending),
             sparse=is_sparse(claim.pending),
-            earlier=claim.retries,
             paced=paced,
             undone=len(claim.pending),
             recorded_at=now,
         )
+        if claim.retries:
+            lease.keep_waiting(claim.retries)
         if paced and isinstance(claim.batch, Recent):
             lease.newest = NewestFirst(self._runtime.store.redis, send.id, partition)
         self._claimed_at = now
@@ -288,8 +291,8 @@ class FanOut:
         if self._transport.is_busy:
             for answer in self._transport.poll(0.05 if wait else 0.0):
                 self._take(answer)
-            for origin in self._transport.unreachable():
-                self._health.unreachable(origin)
+            for origin, why in self._transport.unreachable().items():
+                self._health.unreachable(origin, why)
         elif wait and any(one.going_on and not one.unrecorded for one in self._leases):
             time.sleep(TOO_SOON)
 
@@ -298,26 +301,50 @@ class FanOut:
         lease, base = message.lease, message.base
         lease.under_way -= 1
         self._under_way -= 1
-        verdict = policy.judge(answer, base.service.name, lease.attempts(base.number))
-        id = SubscriptionId(lease.batch.partition, message.number)
+        number = message.number
+        verdict = policy.judge(
+            answer, base.service.name, lease.attempts(number), number in lease.small
+        )
+        id = SubscriptionId(lease.batch.partition, number)
         self._health.answered(base.service, id, verdict, answer.status)
         if verdict.at_once and not lease.lost:
-            lease.ready.append((message.number, message.record))
-        elif verdict.outcome is None or (verdict.rejected and base.service.rests_for_credentials):
-            self._try_again(lease, base, verdict)
+            lease.ready.append((number, message.record))
+        elif verdict.too_large:
+            self._send_smaller(message)
+        elif (
+            verdict.outcome is None
+            or (verdict.rejected and base.service.rests_for_credentials)
+            or (verdict.outcome is Outcome.GONE and self._is_young(id, message))
+        ):
+            self._try_again(message, verdict)
         else:
             accepted = verdict.outcome is Outcome.ACCEPTED and lease.send.correctable
             revision = message.revision if accepted else None
             delivery = message.delivery if accepted else NOTHING
-            lease.note(message.number, verdict.outcome, base, revision, delivery)
+            lease.note(number, verdict.outcome, base, revision, delivery)
 
-    def _try_again(self, lease: Lease, base: Base, verdict: policy.Verdict) -> None:
-        """Let the recipients of this batch at `base` wait that have no outcome yet."""
-        now = clock.time()
-        if not base.service.rests_for_credentials:
-            lease.tried.add(base.number)
-        pause = policy.pause(lease.attempts(base.number), verdict.retry_after, random.random)
-        lease.wait(base.number, max(now + pause, self._health.rests_until(base.service)))
+    def _send_smaller(self, message: Message) -> None:
+        """Send a smaller message at once, if there is one; else the recipient is refused."""
+        lease = message.lease
+        if not self._messages.make_small(message):
+            lease.note(message.number, Outcome.REFUSED, message.base)
+        elif not lease.lost:
+            lease.ready.append((message.number, message.record))
+
+    def _is_young(self, id: SubscriptionId, message: Message) -> bool:
+        """Whether a browser subscribed only minutes ago, so that "gone" may be a mistake."""
+        today = int(clock.time() // 86_400)
+        return message.record.seen >= today - 1 and self._subscriptions.is_young(id)
+
+    def _try_again(self, message: Message, verdict: policy.Verdict) -> None:
+        """Let the recipient of a message wait."""
+        lease, service, number = message.lease, message.base.service, message.number
+        attempts = lease.attempts(number)
+        pause = policy.pause(attempts, verdict.retry_after, random.random)
+        rests = self._health.rests_until(service) - clock.time()
+        if not service.rests_for_credentials:
+            attempts += 1
+        lease.wait(number, message.base.number, attempts, max(pause, rests))
 
     # -- record and release ----------------------------------------------------------------------
 
@@ -369,6 +396,7 @@ class FanOut:
             lease.owner,
             wait_ms=None if wait is None else int(wait * 1000),
             retries=lease.retries(),
+            resting=lease.resting,
             left=lease.left,
             undone=lease.undone,
         )
@@ -384,6 +412,9 @@ class FanOut:
             return 1.0  # reading the batch may have failed, so nobody in it counts as done
         if lease.unfinished:
             return 0.0
-        now = clock.time()
-        first = min([*lease.again.values(), now + LEFT if lease.left else math.inf, lease.later])
-        return None if first == math.inf else max(0.0, first - now)
+        now, passed = clock.time(), time.monotonic()
+        waits = [wait.until - passed for wait in lease.waits.values() if not wait.is_over]
+        rests = [until - now for until in lease.resting.values()]
+        left = LEFT if lease.left else math.inf
+        first = min([*waits, *rests, left, lease.later - now])
+        return None if first == math.inf else max(0.0, first)

@@ -3,11 +3,13 @@
 A push service starts with a few messages under way and gets one more for each answer. If it fails
 as a whole, it rests for all workers and is then tried with one message. So a push service that
 hangs holds little of a window and costs the others nothing. If it limits us again and again, it
-gets a pace that all workers share.
+gets a pace that all workers share. A push service that nobody knows starts slowly, also in messages
+a second, and gets a pace as soon as it limits us.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections import deque
@@ -16,9 +18,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from service.model import clock
+from service.model.endpoints import OTHER
+from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
-from service.store.push_services import AHEAD, LIMITED, Pace, PushServices, Rest
+from service.store.push_services import (
+    AHEAD,
+    GOOD_SPELL,
+    LIMITED,
+    PROVEN,
+    START_AHEAD,
+    Pace,
+    PushServices,
+    Rest,
+)
 from workers.sending import policy
+
+_log = logging.getLogger(__name__)
 
 _FIRST: Final = 16  # messages under way at a push service that has not answered yet
 _PROBES: Final = 1  # messages under way at a push service that has rested
@@ -28,6 +43,7 @@ CREDENTIALS: Final = "credentials"  # the reason for a rest: our signatures are 
 _NO_ANSWER: Final = "no answer"
 # Seconds; no longer, since an operator mends the fault meanwhile.
 _CREDENTIALS_PAUSE: Final = 10.0
+_OTHERS_ANSWERED: Final = 600.0  # seconds for which an answer shows that our network works
 
 
 @dataclass(slots=True)
@@ -37,6 +53,9 @@ class Service:
     origin: str
     name: str  # as in `EndpointPolicy`
     share: int  # messages under way, at most, that leave room for the other push services
+    wildcard: str  # that allows its host; may be empty
+    is_made_up: bool  # a stranger may have made up its host, as it never accepted a message
+    starts: bool  # nobody knows how many messages it takes
     limit: int = _FIRST  # messages under way, at most; grows with each answer
     under_way: int = 0
     room: int = 0  # at its connections, less the messages started since they were asked
@@ -49,6 +68,9 @@ class Service:
     last: deque[str] = field(default_factory=lambda: deque(maxlen=policy.LAST_ANSWERS))
     rejected: dict[SubscriptionId, None] = field(default_factory=dict)  # recipients, oldest first
     limited: dict[SubscriptionId, None] = field(default_factory=dict)
+    limited_in_a_row: set[SubscriptionId] = field(default_factory=set)
+    answered_at: float = 0.0  # by the monotonic clock, as it should
+    accepted: int = 0  # messages since it was last asked for tokens, while it starts
     asked_at: float = 0.0  # when the store was asked who was accepted recently (monotonic)
     tokens: int = 0  # messages that its pace allows
     tokens_until: float = 0.0  # by the monotonic clock; then unused tokens are void
@@ -67,10 +89,12 @@ class Health:
         self,
         shared: PushServices,
         window: int,
-        room: Callable[[str], int],  # messages that the connections to an origin take now
+        # Messages that the connections to an origin, of a group, take now.
+        room: Callable[[str, str], int],
         # Whether any of these subscriptions accepted an alert in the last days.
         accepted_recently: Callable[[Collection[SubscriptionId]], bool],
         answers_in_a_minute: Callable[[str], int],  # that an origin has let through
+        others_answer: Callable[[str], bool] = lambda _origin: False,  # in the last minute
     ) -> None:
         self._shared = shared
         self._window = window
@@ -79,6 +103,9 @@ class Health:
         self._short: set[str] = set()
         self._accepted_recently = accepted_recently
         self._answers_in_a_minute = answers_in_a_minute
+        self._others_answer = others_answer
+        self._looked_at = time.monotonic()
+        self._network_fails = False  # a push service that nobody can make up does not answer
         self._services: dict[str, Service] = {}
         self._paces: dict[str, Pace] = {}
 
@@ -87,20 +114,57 @@ class Health:
         """The origins that have a pace."""
         return frozenset(self._paces)
 
-    def of(self, origin: str, name: str) -> Service:
-        """Return a push service; a new one starts with what other workers know of it."""
+    def of(self, origin: str, name: str, wildcard: str = "") -> Service:
+        """Return a push service; a new one starts with what other workers know of it.
+
+        `wildcard`: the one of `EndpointPolicy` that allows its host, if one does.
+        """
         service = self._services.get(origin)
         if service is None:
-            service = self._services[origin] = Service(origin, name, self._window)
-            self._learn(service, self._shared.resting().get(origin))
+            service = self._new(origin, name, wildcard)
         return service
+
+    def _new(self, origin: str, name: str, wildcard: str) -> Service:
+        unknown = name == OTHER
+        proof = self._shared.proof(origin) if wildcard or unknown else PROVEN
+        service = Service(
+            origin,
+            name,
+            self._window,
+            wildcard,
+            is_made_up=bool(wildcard) and not proof,
+            starts=unknown and proof < PROVEN,
+        )
+        self._services[origin] = service
+        self._learn(service, self._shared.resting().get(origin))
+        return service
+
+    @staticmethod
+    def _group(service: Service) -> str:
+        """Return the group of push services whose connections share a limit.
+
+        Hosts that a stranger may have made up are one group for each wildcard; hosts under it that
+        have accepted a message are another.
+        """
+        if not service.wildcard:
+            return service.origin
+        return f"{'new' if service.is_made_up else 'known'} {service.wildcard}"
 
     def refresh(self) -> None:
         """Take over what other workers found out, and share the window out again."""
         resting = self._shared.resting()
-        self._paces = self._shared.paced()
+        before, self._paces = self._paces, self._shared.paced()
         for service in self._services.values():
             self._learn(service, resting.get(service.origin))
+            if service.origin in before and service.origin not in self._paces:
+                service.starts = (
+                    service.name == OTHER and self._shared.proof(service.origin) < PROVEN
+                )
+        self._network_fails = any(
+            service.rest.why == _NO_ANSWER and not service.wildcard and self.rests_until(service)
+            for service in self._services.values()
+            if service.rest is not None
+        )
         self._share_out()
 
     def _share_out(self) -> None:
@@ -121,14 +185,27 @@ class Health:
         rest = service.rest
         return rest.until if rest is not None and rest.until > clock.time() else 0.0
 
+    def is_dead(self, service: Service) -> bool:
+        """Whether a host that a stranger made up is not there; each rest ends with an attempt."""
+        rest = service.rest
+        return (
+            rest is not None
+            and rest.why == _NO_ANSWER
+            and rest.attempts >= policy.DEAD_AFTER
+            and rest.others_answer
+            and not self._network_fails
+            and rest.until > clock.time()
+        )
+
     def look_again(self) -> None:
         """Begin another look for work, in which the connections are asked for room once."""
         self._looks += 1
+        self._looked_at = time.monotonic()
 
     def ask_for_more(self) -> None:
         """Ask for more connections where the started messages took all the room."""
         for origin in self._short:
-            self._room(origin)
+            self._room(origin, self._group(self._services[origin]))
         self._short.clear()
 
     def has_room(self, service: Service) -> bool:
@@ -136,16 +213,19 @@ class Health:
         if service.under_way >= min(service.limit, service.share):
             return False
         if service.room_asked != self._looks:
-            service.room, service.room_asked = self._room(service.origin), self._looks
+            service.room = self._room(service.origin, self._group(service))
+            service.room_asked = self._looks
         elif service.room <= 0:
             self._short.add(service.origin)
         if service.room <= 0:
             return False
         pace = self._paces.get(service.origin)
-        return pace is None or self._in_pace(service, pace)
+        if pace is None and not service.starts:
+            return True
+        return self._has_token(service, pace)
 
-    def _in_pace(self, service: Service, pace: Pace) -> bool:
-        """Whether its pace allows another message now; unused tokens become void."""
+    def _has_token(self, service: Service, pace: Pace | None) -> bool:
+        """Whether its pace or its start allows another message now; unused tokens become void."""
         now = time.monotonic()
         if service.tokens > 0 and now < service.tokens_until:
             return True
@@ -153,8 +233,14 @@ class Health:
             return False
         # If two workers asked in step, the second would never get any tokens.
         service.more_at = now + _ASK_FOR_MORE * random.uniform(0.5, 1.5)  # noqa: S311
-        service.tokens = self._shared.take(service.origin, pace)
-        service.tokens_until = now + AHEAD
+        if pace is not None:
+            service.tokens = self._shared.take(service.origin, pace)
+            service.tokens_until = now + AHEAD
+        else:
+            service.tokens, proof = self._shared.take_at_start(service.origin, service.accepted)
+            service.tokens_until = now + START_AHEAD
+            service.accepted = 0
+            service.starts = proof < PROVEN
         return service.tokens > 0
 
     def started(self, service: Service) -> None:
@@ -174,10 +260,12 @@ class Health:
         """Note that its connections have less room than they said, because one was lost."""
         service.room = 0
 
-    def unreachable(self, origin: str) -> None:
+    def unreachable(self, origin: str, why: str) -> None:
         """Let a push service rest to which no connection can be made."""
         if (service := self._services.get(origin)) is not None:
             service.failed_in_a_row += 1
+            if service.rest is None:
+                _log.warning("%s: no connection: %s", origin, why)
             self._let_rest(service, _NO_ANSWER, None)
 
     def answered(
@@ -196,13 +284,26 @@ class Health:
         elif verdict.service_failed:
             service.failed_in_a_row += 1
             often = service.failed_in_a_row >= policy.FAILURES_IN_A_ROW or service.rest is not None
-            if often or verdict.retry_after is not None:
-                self._let_rest(service, str(status or _NO_ANSWER), verdict.retry_after)
-        elif verdict.outcome is not None:
+            wait = policy.sensible(verdict.retry_after)
+            if often or wait is not None:
+                self._let_rest(service, str(status or _NO_ANSWER), wait)
+        else:
             self._well(service)
+            if verdict.outcome is Outcome.ACCEPTED and (service.starts or service.is_made_up):
+                self._prove(service)
+
+    def _prove(self, service: Service) -> None:
+        """Count an accepted message of a push service that is not known well."""
+        service.accepted += service.starts
+        if service.is_made_up:
+            service.is_made_up = False
+            self._shared.prove(service.origin, 1)
 
     def _well(self, service: Service) -> None:
+        service.answered_at = self._looked_at
         service.failed_in_a_row = service.lost_in_a_row = 0
+        if service.limited_in_a_row:
+            service.limited_in_a_row.clear()
         service.last.append("")
         if service.limit < self._window:
             service.limit += 1
@@ -239,14 +340,16 @@ class Health:
         service.limited[id] = None
         if len(service.limited) > policy.LAST_ANSWERS:
             del service.limited[next(iter(service.limited))]
+        service.limited_in_a_row.add(id)
         often = service.last.count(LIMITED) >= policy.LIMITED
-        us = often and len(service.limited) >= policy.LIMITED
-        if verdict.service_failed:
-            service.failed_in_a_row += 1
-            in_a_row = service.failed_in_a_row >= policy.FAILURES_IN_A_ROW
-            us = us or in_a_row or verdict.retry_after is not None
+        enough = policy.LIMITED_SENDER if verdict.service_failed else policy.LIMITED_TOGETHER
+        if service.origin in self._paces:
+            enough = 1  # it is known to limit us
+        us = (often and len(service.limited) >= policy.LIMITED) or (
+            len(service.limited_in_a_row) >= enough
+        )
         if us or (service.rest is not None and service.rest.why == LIMITED):
-            self._let_rest(service, LIMITED, verdict.retry_after)
+            self._let_rest(service, LIMITED, policy.sensible(verdict.retry_after))
 
     def _let_rest(self, service: Service, why: str, wait: float | None) -> None:
         now = clock.time()
@@ -255,24 +358,58 @@ class Health:
             return  # this message was under way when the rest began
         attempts = before.attempts if before is not None else 0
         until = now + policy.pause(attempts, wait, random.random)
-        rest = Rest(attempts + 1, before.since if before else now, until, why)
+        others_answer = (before is not None and before.others_answer) or (
+            service.is_made_up
+            and not self._shared.proof(service.origin)
+            and self._do_others_answer(service)
+        )
+        rest = Rest(attempts + 1, before.since if before else now, until, why, others_answer)
         self._learn(service, rest)
         if self._shared.rest(service.origin, rest) and why == LIMITED:
-            self._keep_pace(service.origin, rest)
+            self._keep_pace(service, rest)
 
-    def _keep_pace(self, origin: str, rest: Rest) -> None:
-        """Give it a pace if it limits us again and again."""
-        now = clock.time()
+    def _do_others_answer(self, service: Service) -> bool:
+        """Whether another push service answered lately, here or to another worker."""
+        lately = time.monotonic() - _OTHERS_ANSWERED
+        return self._others_answer(service.origin) or any(
+            one is not service and one.answered_at > max(lately, 0.0)
+            for one in self._services.values()
+        )
+
+    def _keep_pace(self, service: Service, rest: Rest) -> None:
+        """Give it a pace if it limits us again and again, or a slower one."""
+        now, origin = clock.time(), service.origin
+        pace = self._paces.get(origin)
         limit = self._shared.limited(origin, now, rest.until)
-        if limit.times >= policy.LIMITED_IN_A_ROW and now - limit.since >= policy.LIMITED_FOR:
+        if pace is not None:
+            if rest.attempts == 1:  # it was well at first
+                self._slow_down(origin, pace, now)
+        elif service.starts:
+            # What it takes is not known. It accepted too many while it started, so half of that.
+            rate = self._shared.start_over(origin)
+            service.accepted = 0
+            allowed = self._answers_in_a_minute(origin) if rate is None else 60 * rate
+            self._shared.pace(origin, Pace(max(1, int(allowed / policy.TOO_FAST)), now))
+        elif limit.times >= policy.LIMITED_IN_A_ROW and now - limit.since >= policy.LIMITED_FOR:
             allowed = max(policy.LEAST_PACE, self._answers_in_a_minute(origin))
             self._shared.pace(origin, Pace(allowed, now))
 
+    def _slow_down(self, origin: str, pace: Pace, now: float) -> None:
+        """Give it a slower pace, and a much slower one if it was slowed down repeatedly."""
+        soon = now - pace.since < GOOD_SPELL
+        times = pace.slowed + 1 if soon else 1
+        divisor = policy.TOO_FAST if times < 3 else policy.TOO_FAST**2
+        slower = Pace(max(1, pace.per_minute // divisor), now, times)
+        self._shared.pace(origin, slower, pace)
+
     @staticmethod
     def _learn(service: Service, rest: Rest | None) -> None:
-        if rest is not None and rest != service.rest:
+        before = service.rest
+        if rest is None:
+            if before is not None:
+                service.limit = _FIRST
+        elif rest != before:
             service.limit = _PROBES
             service.failed_in_a_row = service.lost_in_a_row = 0
-        elif rest is None and service.rest is not None:
-            service.limit = _FIRST
+            service.limited_in_a_row.clear()
         service.rest = rest

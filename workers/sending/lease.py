@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.model.delivery_rules import Ruling
 from service.model.notifications import Batch, Outcome
-from service.store.batches import Retry
+from service.store.batches import Recent, Retry
 from service.store.held_alerts import NOTHING, WaveDelivery
 from service.store.newest_first import NewestFirst
 from service.store.outcomes import Result
@@ -25,6 +25,16 @@ WORTHWHILE = 8
 
 
 @dataclass(slots=True)
+class Wait:
+    """A recipient for whom an attempt failed."""
+
+    base: int
+    attempts: int  # that failed so far
+    until: float  # by the monotonic clock; they may be tried again then
+    is_over: bool = False  # they may be tried again now
+
+
+@dataclass(slots=True)
 class Lease:
     """A batch that this worker holds, and what became of its recipients so far."""
 
@@ -34,16 +44,17 @@ class Lease:
     until: float  # by the monotonic clock; later another worker may have the batch
     todo: deque[int]  # recipients whose records are still to be read
     sparse: bool  # so few recipients in each bucket that prepared keys are not taken
-    earlier: dict[int, Retry]  # by base, attempts that failed before this lease
     # Origins that had a pace when the batch was claimed. During the lease their recipients are in
     # the batch `Recent` and in no other.
     paced: frozenset[str]
     undone: int  # recipients without an outcome, as far as this worker knows
     newest: NewestFirst | None = None  # finds the recipients, if the batch is `Recent`
     left: bool = False  # some recipients were left to `Recent`
-    # By base, when its waiting recipients may be tried again, in seconds since 1970.
-    again: dict[int, float] = field(default_factory=dict)
-    tried: set[int] = field(default_factory=set)  # bases at which an attempt failed since the claim
+    waits: dict[int, Wait] = field(default_factory=dict)  # by recipient
+    wake_at: float = math.inf  # by the monotonic clock, when the first of them may be tried again
+    # By base, until when its push service rests, in seconds since 1970, and its recipients wait.
+    resting: dict[int, float] = field(default_factory=dict)
+    small: set[int] = field(default_factory=set)  # recipients who get a smaller message
     ready: deque[Row] = field(default_factory=deque)  # recipients admitted and not started yet
     # By base, admitted recipients whose push service had no room.
     held_back: dict[int, deque[Row]] = field(default_factory=dict)
@@ -67,7 +78,7 @@ class Lease:
     def unfinished(self) -> bool:
         """Whether it has recipients that were not tried yet and need not wait."""
         more = self.newest is not None and not self.newest.over
-        return more or bool(self.todo or self.ready or self.held_back)
+        return more or bool(self.todo or self.ready or self.held_back or self.may_wake)
 
     @property
     def may_find_more(self) -> bool:
@@ -76,6 +87,11 @@ class Lease:
             return False
         settled = not (self.under_way or self.unrecorded)
         return time.monotonic() >= self.find_at and (settled or not self.newest.on_last_stretch)
+
+    @property
+    def may_wake(self) -> bool:
+        """Whether some recipients may be tried again now."""
+        return self.wake_at < math.inf and self.newest is None and time.monotonic() >= self.wake_at
 
     @property
     def going_on(self) -> bool:
@@ -89,11 +105,14 @@ class Lease:
         base: Base | None,
         revision: int | None = None,
         delivery: WaveDelivery = NOTHING,
+        *,
+        answered: bool = True,
     ) -> None:
-        """Keep a recipient's outcome until it is recorded."""
-        name, asked = (base.service.name, base.number) if base else ("", 0)
-        if outcome is Outcome.EXPIRED:
-            asked = 0  # no answer came: it must not lower the share of answers that say "gone"
+        """Keep a recipient's outcome until it is recorded.
+
+        Without an answer it must not lower the share of answers that say "gone".
+        """
+        name, asked = (base.service.name, base.number if answered else 0) if base else ("", 0)
         self._keep(Result(outcome, name, asked, revision, delivery=delivery), number)
 
     def pass_over(self, number: int, ruling: Ruling) -> bool:
@@ -112,6 +131,8 @@ class Lease:
         self.undone -= 1
         self.receipts.pop(number, None)
         self.held.pop(number, None)
+        if self.waits:
+            self.waits.pop(number, None)
         if result.outcome is Outcome.ACCEPTED:
             self.counted.pop(number, None)
         else:
@@ -122,21 +143,60 @@ class Lease:
         if (date := self.counted.pop(number, None)) is not None:
             self.uncounted.setdefault(date, []).append(number)
 
-    def wait(self, base: int, until: float) -> None:
+    def rest(self, base: int, until: float) -> None:
         """Let recipients at `base` without outcome wait until then, in seconds since 1970."""
-        self.again[base] = max(self.again.get(base, 0.0), until)
+        self.resting[base] = max(self.resting.get(base, 0.0), until)
+
+    def wait(self, number: int, base: int, attempts: int, seconds: float) -> None:
+        """Let one recipient wait for whom so many attempts at `base` have failed."""
+        until = time.monotonic() + seconds
+        self.waits[number] = Wait(base, attempts, until)
+        self.wake_at = min(self.wake_at, until)
+
+    def keep_waiting(self, retries: Mapping[int, Retry]) -> None:
+        """Let the recipients of a batch just claimed wait for whom attempts have failed."""
+        now = time.monotonic()
+        pending = set(self.todo)
+        for number, (base, attempts, in_ms) in retries.items():
+            if number in pending or isinstance(self.batch, Recent):
+                self.waits[number] = Wait(base, attempts, now + in_ms / 1000, in_ms <= 0)
+                if in_ms > 0:
+                    self.wake_at = min(self.wake_at, now + in_ms / 1000)
+        self.todo = deque(number for number in self.todo if not self.waiting(number))
+
+    def waiting(self, number: int) -> bool:
+        """Whether a recipient waits for another attempt."""
+        wait = self.waits.get(number)
+        return wait is not None and not wait.is_over
+
+    def wake(self) -> None:
+        """Try those recipients again whose wait is over.
+
+        In `Recent` they are tried in the next lease, because `newest` may yet find them by itself.
+        """
+        now = time.monotonic()
+        self.wake_at = math.inf
+        for number, wait in self.waits.items():
+            if wait.is_over:
+                continue
+            if wait.until <= now:
+                wait.is_over = True
+                self.todo.append(number)
+            else:
+                self.wake_at = min(self.wake_at, wait.until)
 
     def retries(self) -> dict[int, Retry]:
-        """Return for each base with waiting recipients how often it failed, and when to retry."""
+        """Return by recipient how many attempts failed, and when to try again."""
+        now = time.monotonic()
         return {
-            base: Retry(self.attempts(base) + (base in self.tried), int(at * 1000))
-            for base, at in self.again.items()
+            number: Retry(wait.base, wait.attempts, max(0, int((wait.until - now) * 1000)))
+            for number, wait in self.waits.items()
         }
 
-    def attempts(self, base: int) -> int:
-        """Return how many attempts at `base` failed before this lease."""
-        earlier = self.earlier.get(base)
-        return earlier.attempts if earlier is not None else 0
+    def attempts(self, number: int) -> int:
+        """Return how many attempts failed for a recipient."""
+        wait = self.waits.get(number)
+        return wait.attempts if wait is not None else 0
 
 
 def is_sparse(numbers: Sequence[int]) -> bool:

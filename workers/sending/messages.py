@@ -79,7 +79,7 @@ class Messages:
         send = lease.send
         ruling = send.rules.of(record, now)
         if now > send.last_start:
-            lease.note(number, Outcome.EXPIRED, base)
+            lease.note(number, Outcome.EXPIRED, base, answered=False)
             return None
         if lease.pass_over(number, ruling):
             return None  # quiet hours began since the recipient was admitted
@@ -87,9 +87,10 @@ class Messages:
             lease.later = min(lease.later, ruling.waits_until)
             return None
         signer = self._signers.get(self._vapid_keys.name(record.vapid_key))
-        if signer is None or not base.allowed:
-            # Both were checked when it was stored; PUSH_SERVICES or the keys have changed since.
-            lease.note(number, Outcome.REFUSED, base)
+        if signer is None or not base.allowed or self._health.is_dead(base.service):
+            # Key and host were checked when it was stored; PUSH_SERVICES or the keys have changed
+            # since, or there is no such host.
+            lease.note(number, Outcome.REFUSED, base, answered=False)
             return None
         content = self._content(lease, SubscriptionId(lease.batch.partition, number), record)
         if content is None:
@@ -106,9 +107,18 @@ class Messages:
 
         None in a wave, if none of the held alerts is left.
         """
+        small = id.number in lease.small
         if lease.send.digest is not None:
-            return lease.send.digest.message(id, lease.held[id.number], record)
-        return NOTHING, lease.send.message(lease.receipts[id.number], record)
+            return lease.send.digest.message(id, lease.held[id.number], record, small=small)
+        return NOTHING, lease.send.message(lease.receipts[id.number], record, small=small)
+
+    def make_small(self, message: Message) -> bool:
+        """Give the recipient of a message a smaller one from now on; False if there is none."""
+        lease, number = message.lease, message.number
+        lease.small.add(number)
+        id = SubscriptionId(lease.batch.partition, number)
+        content = self._content(lease, id, message.record)
+        return content is None or len(content[1]) < len(message.plaintext)
 
     def _keys(self, lease: Lease, messages: Sequence[Message]) -> list[wire.PreparedKey | None]:
         """Return a key for each message, prepared or derived now; None where that fails."""
@@ -134,7 +144,7 @@ class Messages:
                 message.body = wire.seal(message.plaintext, key, salt=next(self._salts))
                 return True
         # Keys are checked when they are stored, so another version wrote this record.
-        message.lease.note(message.number, Outcome.REFUSED, message.base)
+        message.lease.note(message.number, Outcome.REFUSED, message.base, answered=False)
         self._health.not_started(message.base.service)
         return False
 

@@ -3,12 +3,19 @@
 |Answer|Verdict|
 |---|---|
 |2xx|accepted|
+|2xx that Microsoft calls dropped|refused|
+|2xx that Microsoft calls throttled, 406, 429|try this recipient again; or a limit for us|
 |404, 410|gone; refused if the answer says that our domain is blocked|
 |401, 403, 400 for the VAPID key|try this recipient again, refused the third time; or our fault|
-|406, 429|try again: at Google and Microsoft all wait, elsewhere this recipient; or a limit for us|
 |408, 5xx, no answer|try this recipient again; all wait after eight in a row or if a time is named|
+|413|send a smaller message at once, refused the second time|
 |certainly not processed|try again at once|
 |3xx, other 4xx|refused: our message is at fault, or the answer redirects us|
+
+A recipient waits as long as its own answer asks. A push service rests, for all recipients, if it
+fails as a whole or limits us. Google limits the sender, so three limited recipients are enough;
+the others limit each subscription, and it takes eight without a good answer between them. One is
+enough at a push service that has limited us before and has a pace.
 """
 
 from __future__ import annotations
@@ -21,8 +28,7 @@ from service.model.notifications import Outcome
 if TYPE_CHECKING:
     from workers.http.transport import Answer
 
-# Google and Microsoft limit the sender; the others limit each subscription.
-_LIMITS_SENDER: Final = ("google", "microsoft")
+_LIMITS_SENDER: Final = ("google",)
 # What Apple and Google say in a 400 for a subscription made with another VAPID key.
 _WRONG_KEY: Final = ("vapidpkhashmismatch", "do not correspond", "unauthorizedregistration")
 
@@ -35,19 +41,28 @@ FAILURES_IN_A_ROW: Final = 8
 REJECTED: Final = 50
 LAST_ANSWERS: Final = 100
 
-# A limit is for us, not for a few recipients, from this many on: among the last answers, of
-# different recipients.
+# A limit is for us, not for a few recipients, from this many on: of different recipients, among the
+# last answers; or of different recipients without a good answer between them, at a push service
+# that limits the sender, and at others.
 LIMITED: Final = 50
-# A limit is the pace that the push service allows after this many rests for it within at least that
-# time. If it is over in a few seconds, a burst was too large.
+LIMITED_SENDER: Final = 3
+LIMITED_TOGETHER: Final = 8
+# A limit is the pace that a known push service allows after this many rests for it within at least
+# that time. If it is over in a few seconds, a burst was too large.
 LIMITED_IN_A_ROW: Final = 3
 LIMITED_FOR: Final = 60.0  # seconds
 # Messages a minute that Chrome leaves to sites with much push and little engagement
 # (developer.chrome.com/blog/web-push-rate-limits).
 LEAST_PACE: Final = 1000
+# A pace that proves too fast is divided by this; from the third time on by its square.
+TOO_FAST: Final = 2
+
+# A host that a stranger may have made up is dead after this many attempts in a row without an
+# answer, which take 20 s or more, if it never answered before and other push services do.
+DEAD_AFTER: Final = 6
 
 _MAX_PAUSE: Final = 300.0  # seconds
-_MAX_RETRY_AFTER: Final = 3600.0  # seconds
+_MAX_RETRY_AFTER: Final = 3600.0  # seconds; a longer wait makes no sense
 
 
 class Verdict(NamedTuple):
@@ -58,19 +73,23 @@ class Verdict(NamedTuple):
     rejected: bool = False  # our signature was not accepted
     at_once: bool = False  # the message was not processed; try again without a pause
     retry_after: float | None = None  # seconds
-    limited: bool = False  # we send too much
+    limited: bool = False  # we send too much, to this recipient or to all
+    too_large: bool = False  # a smaller message may be accepted
 
 
 _ACCEPTED = Verdict(Outcome.ACCEPTED)
 
 
-def judge(answer: Answer[Any], service: str, attempts: int) -> Verdict:
+def judge(answer: Answer[Any], service: str, attempts: int, small: bool = False) -> Verdict:
     """Judge an answer of `service`, named as by `EndpointPolicy`, after `attempts` failures.
 
-    Pure, and the only place that knows what a status means.
+    `small`: the message was the smaller one. Pure, and the only place that knows what a status
+    means.
     """
     status = answer.status
     if 200 <= status < 300:
+        if answer.wns_status:
+            return _microsofts(answer)
         return _ACCEPTED
     reason = answer.reason.lower()
     if status in (404, 410):
@@ -81,11 +100,29 @@ def judge(answer: Answer[Any], service: str, attempts: int) -> Verdict:
     if status in (406, 429):
         whole = service in _LIMITS_SENDER
         return Verdict(None, whole, retry_after=answer.retry_after, limited=True)
+    if status == 413 and not small:
+        return Verdict(None, too_large=True)
     if status == 0 and answer.untouched and reason.startswith("refused"):
         return Verdict(None, at_once=True)
     if status in (0, 408) or status >= 500:
         return Verdict(None, service_failed=True, retry_after=answer.retry_after)
     return Verdict(Outcome.REFUSED)
+
+
+def _microsofts(answer: Answer[Any]) -> Verdict:
+    """Judge a 2xx of Microsoft's, which says in a header whether it took the message."""
+    says = answer.wns_status.strip().lower()
+    if says == "channelthrottled":
+        return Verdict(None, retry_after=answer.retry_after, limited=True)
+    return Verdict(Outcome.REFUSED) if says == "dropped" else _ACCEPTED
+
+
+def sensible(retry_after: float | None) -> float | None:
+    """Return the seconds for which a push service may be asked to rest; None for all others.
+
+    One recipient's answer must not keep all recipients waiting for longer than an hour.
+    """
+    return None if retry_after is None or retry_after > _MAX_RETRY_AFTER else retry_after
 
 
 def pause(attempts: int, retry_after: float | None, random: Callable[[], float]) -> float:

@@ -47,7 +47,13 @@ class Pool:
     def __init__(self, runtime: Runtime) -> None:
         self.enabled = runtime.config.prepare_keys
         self._prepared = runtime.store.prepared_keys
-        self._cipher = AESGCM(runtime.tokens.preparing_key)
+        # Sealed under the first, and opened by any: the other one is of the previous SECRET_KEY.
+        self._ciphers = [AESGCM(key) for key in runtime.tokens.preparing_keys]
+
+    @property
+    def has_previous_key(self) -> bool:
+        """Whether keys may be sealed under the previous SECRET_KEY."""
+        return len(self._ciphers) > 1
 
     def take(self, partition: int, bucket: int) -> dict[int, PreparedKey]:
         """Take the keys that are ready for a bucket of subscriptions, by their numbers.
@@ -58,12 +64,9 @@ class Pool:
         sealed = self._prepared.take(partition, bucket) if self.enabled else None
         if sealed is None:
             return {}
-        try:
-            packed = self._cipher.decrypt(
-                sealed[:_NONCE], sealed[_NONCE:], _name(partition, bucket)
-            )
-        except InvalidTag:
-            return {}  # sealed under another SECRET_KEY, or for another bucket
+        packed = self._open(sealed, _name(partition, bucket))
+        if packed is None:
+            return {}  # sealed under a foreign SECRET_KEY, or for another bucket
         return dict(
             zip(
                 numbers_in(int.from_bytes(packed[:_BITMAP], "big"), BUCKET, bucket * BUCKET),
@@ -71,6 +74,12 @@ class Pool:
                 strict=True,
             )
         )
+
+    def _open(self, sealed: bytes, name: bytes) -> bytes | None:
+        for cipher in self._ciphers:
+            with suppress(InvalidTag):
+                return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name)
+        return None
 
     def put_back(self, partition: int, bucket: int, keys: dict[int, PreparedKey]) -> bool:
         """Give back unused keys, and empty `keys`.
@@ -90,7 +99,7 @@ class Pool:
             bits |= 1 << BUCKET - 1 - number % BUCKET
         packed = b"".join(chain.from_iterable(map(keys.__getitem__, sorted(keys))))
         nonce = os.urandom(_NONCE)
-        sealed = self._cipher.encrypt(
+        sealed = self._ciphers[0].encrypt(
             nonce, bits.to_bytes(_BITMAP, "big") + packed, _name(partition, bucket)
         )
         return self._prepared.store(partition, bucket, len(keys), nonce + sealed)
@@ -113,6 +122,8 @@ class Filler:
         self._store = runtime.store
         self._prepared = runtime.store.prepared_keys
         self._subscriptions = runtime.store.subscriptions
+        # The first round seals all keys anew, so that none is lost with the previous SECRET_KEY.
+        self._seal_anew = self._pool.has_previous_key
         self._at_work = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prepare keys", daemon=True)
@@ -159,6 +170,9 @@ class Filler:
                 stretch, buckets = self._prepared.next(partition, _STRETCH, BUCKET)
                 looked_at += _STRETCH
                 derived += self._fill_stretch(partition, stretch)
+            if looked_at < buckets or not self._may_go_on():
+                return derived
+        self._seal_anew = False
         return derived
 
     def _fill_stretch(self, partition: int, stretch: range) -> int:
@@ -167,7 +181,7 @@ class Filler:
         lacking = [
             (bucket, bitmap)
             for bucket, bitmap, count in zip(stretch, readers, ready, strict=True)
-            if bitmap.bit_count() > count
+            if bitmap.bit_count() > count or (count and self._seal_anew)
         ]
         # In random order, so that workers that fill the same stretch derive few keys twice.
         random.shuffle(lacking)

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from typing import Final
 
-from service.model import clock
 from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.store.subscriptions import Subscriptions
@@ -40,12 +39,13 @@ class Recipients:
             lease.ready
             or lease.todo
             or lease.may_find_more
-            or any(self._may_leave(lease, self._bases[base]) for base in lease.held_back)
+            or (lease.waits and lease.may_wake)
+            or any(self._may_leave(self._bases[base]) for base in lease.held_back)
         )
 
-    def _may_leave(self, lease: Lease, base: Base) -> bool:
+    def _may_leave(self, base: Base) -> bool:
         """Whether recipients held back at `base` may be sent to, or have to wait longer."""
-        return self._waits_until(lease, base) > 0 or self._has_room(base)
+        return self._rests_until(base) > 0 or self._has_room(base)
 
     def take(self, lease: Lease, most: int) -> list[Row]:
         """Return recipients whose push services have room, and count that room as taken."""
@@ -56,8 +56,10 @@ class Recipients:
         return rows
 
     def _next(self, lease: Lease) -> Row | None:
+        if lease.waits and lease.may_wake:
+            lease.wake()
         if lease.newest is not None and lease.may_find_more:
-            lease.todo.extend(lease.newest.some())
+            lease.todo.extend(n for n in lease.newest.some() if not lease.waiting(n))
             lease.find_at = time.monotonic() + TOO_SOON
         return self._next_ready(lease) or self._next_held_back(lease)
 
@@ -69,8 +71,8 @@ class Recipients:
                 continue
             row = lease.ready.popleft()
             base = self._bases[row[1].base]
-            if (until := self._waits_until(lease, base)) > 0:
-                lease.wait(base.number, until)
+            if (until := self._rests_until(base)) > 0:
+                lease.rest(base.number, until)
             elif self._has_room(base):
                 return row
             else:
@@ -81,8 +83,8 @@ class Recipients:
         """Return a recipient that was held back and whose push service has room again."""
         for number, rows in list(lease.held_back.items()):
             base = self._bases[number]
-            if (until := self._waits_until(lease, base)) > 0:
-                lease.wait(number, until)
+            if (until := self._rests_until(base)) > 0:
+                lease.rest(number, until)
                 del lease.held_back[number]
             elif self._has_room(base):
                 row = rows.popleft()
@@ -92,16 +94,21 @@ class Recipients:
         return None
 
     def _has_room(self, base: Base) -> bool:
-        """Whether `base` has room; where it is not allowed nothing is sent, which needs none."""
-        return not base.allowed or self._health.has_room(base.service)
+        """Whether `base` has room; where nothing may be sent, none is needed."""
+        return (
+            not base.allowed
+            or (base.service.rest is not None and self._health.is_dead(base.service))
+            or self._health.has_room(base.service)
+        )
 
-    def _waits_until(self, lease: Lease, base: Base) -> float:
-        """Return until when recipients at `base` wait, in seconds since 1970; 0 if they do not."""
-        until = self._health.rests_until(base.service) if base.service.rest else 0.0
-        earlier = lease.earlier.get(base.number)
-        if earlier is not None and earlier.at > clock.time() * 1000:
-            until = max(until, earlier.at / 1000)
-        return until
+    def _rests_until(self, base: Base) -> float:
+        """Return until when recipients at `base` wait, in seconds since 1970; 0 if they do not.
+
+        Those at a dead host do not wait, because they are refused.
+        """
+        if base.service.rest is None or self._health.is_dead(base.service):
+            return 0.0
+        return self._health.rests_until(base.service)
 
     def _read_ahead(self, lease: Lease) -> None:
         """Read the next records; make those recipients ready who may get the alert now."""

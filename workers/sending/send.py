@@ -73,9 +73,10 @@ class Send:
         made = self._tokens.receipts(self.id, partition, numbers)
         return dict(zip(numbers, made, strict=True))
 
-    def message(self, receipt: str, record: Record) -> bytes:
+    def message(self, receipt: str, record: Record, *, small: bool = False) -> bytes:
         """Return the plaintext for a browser; in a wave, `digest` makes it instead."""
-        return self._payload.carrying(receipt if record.may_report else None)
+        payload = self._payload.small() if small else self._payload
+        return payload.carrying(receipt if record.may_report else None)
 
     def headers(
         self, origin: str, signer: wire.VapidSigner, now: float, expires: float

@@ -44,7 +44,7 @@ class WaveDigest:
         return {number: ids for number, ids in held.items() if ids}
 
     def message(
-        self, id: SubscriptionId, held: Sequence[int], record: Record
+        self, id: SubscriptionId, held: Sequence[int], record: Record, *, small: bool = False
     ) -> tuple[WaveDelivery, bytes] | None:
         """Return the alerts that a reader gets of those held, and the plaintext of the message.
 
@@ -66,7 +66,8 @@ class WaveDigest:
         revisions = tuple((one, self._alerts[one].revision) for one in shown)
         delivery = WaveDelivery(revisions, tuple(held), delivered)
         receipt = self._runtime.tokens.receipt(about, id) if record.may_report else None
-        return delivery, self._made[key].carrying(receipt)
+        payload = self._made[key].small() if small else self._made[key]
+        return delivery, payload.carrying(receipt)
 
     def _shown(self, held: Sequence[int]) -> dict[int, int]:
         """Return the alerts to show, each with the held alert that it stands for.

@@ -45,6 +45,7 @@ def trial_settings(
         "PUSH_SERVICES": " ".join(push_services),
         # No other certificate is trusted.
         "PUSH_CA_BUNDLE": str(ca_file or ""),
+        "PUSH_PROXY": "none",  # whatever HTTPS_PROXY says
         "DATA_DIR": str(data_dir),
     }
 
@@ -67,6 +68,8 @@ class TrialInstallation:
         self.runtime = Runtime.open(self.config)
         for slug in topics:
             self.runtime.store.topics.add(Topic(slug, slug.title()))
+        for origin in self.config.push_services:  # else each would start slowly
+            self.runtime.store.push_services.prove(origin)
         self.processes: list[Process] = []
         self._start = start
 

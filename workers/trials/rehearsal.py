@@ -75,6 +75,8 @@ def _open(
     runtime = Runtime.open(Config.read(state.environ))
     for topic in topics:
         runtime.store.topics.add(topic)
+    for origin in runtime.config.push_services:
+        runtime.store.push_services.prove(origin)  # it takes as much as the real ones
     _seed(supervisor, runtime, state, [topic.slug for topic in topics])
     environ = rehearsal.foreign_environment() | state.environ
     supervisor.start(

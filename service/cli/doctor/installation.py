@@ -15,10 +15,12 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, build_opener
 
 from service.cli.doctor.findings import Finding, Level
+from service.cli.doctor.way_out import way_out
 from service.cli.terminal import GB, size
 from service.domain.processes import SKEW, VITAL, differences, named
 from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
+from service.model.block_lists import is_blocked
 from service.model.notifications import Audience
 from service.model.spans import span
 from service.runtime import Runtime
@@ -59,6 +61,7 @@ class Examination:
         yield from self.workers()
         yield from self.clock()
         yield from self.hosts()
+        yield way_out(self.runtime.config, self._level_if_missing)
         yield from self.push_services()
         yield from self.unknown_values()
         yield from self.confirmation()
@@ -147,6 +150,13 @@ class Examination:
             yield Finding(
                 "fail", "SITE_URL", f"{url} is not https, which browsers require for push."
             )
+        elif is_blocked(url):
+            yield Finding(
+                "warn",
+                "SITE_URL",
+                f"{url} is blocked in browsers with an ad blocker, because of its name: choose"
+                " another, such as alerts.your.domain (docs/site.md).",
+            )
         else:
             yield Finding("ok", "SITE_URL", url)
         origins = config.site_origins
@@ -165,6 +175,14 @@ class Examination:
             )
         else:
             yield Finding("ok", "SITE_ORIGINS", ", ".join(origins))
+        for origin in self.runtime.refused_origins.latest()[:_MOST_NAMED]:
+            if origin not in origins:
+                yield Finding(
+                    "warn",
+                    "SITE_ORIGINS",
+                    f"A page of {origin} has our script, and its readers cannot subscribe: add this"
+                    " origin if it is yours.",
+                )
 
     def web(self) -> Iterator[Finding]:
         """Call the web processes as a reader's browser would, and check that they have our key."""
@@ -238,7 +256,7 @@ class Examination:
     def hosts(self) -> Iterator[Finding]:
         """Name hosts whose settings differ from those here, or whose clock differs from Redis'."""
         alive = self.runtime.store.processes.alive()
-        mine = self.runtime.config.shared
+        mine = self.runtime.shared
         found = False
         for name, value, who in differences(mine, alive):
             found = True

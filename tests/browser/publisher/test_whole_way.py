@@ -85,12 +85,13 @@ def test_a_readers_whole_way_from_the_question_to_leaving(
 
         # The question.
         tab.click("h1")
-        reader.sees("h2", reader.t["question"])
-        reader.sees("p", reader.t["promise"])
+        reader.sees("h2", reader.t["line"])
         shown = tab.evaluate(f"[({BOX}).lang, getComputedStyle({BOX}).direction]")
         assert shown == [language, "rtl" if language == "ar" else "ltr"]
         reader.presses("yes")
         reader.sees("h2", reader.t["thanks"])
+        reader.sees("p", reader.t["promise"])
+        assert desktop.wait_for_test_alert().title == "This is a test"
         id = SubscriptionId.parse(tab.wait_until("StopPress.state().id"))
         assert installation.runtime.store.subscriptions.get(id).topics == {"world"}
 
@@ -125,7 +126,7 @@ def test_a_readers_whole_way_from_the_question_to_leaving(
         # A test alert, and leaving.
         reader.presses("test")
         reader.sees("[role=status]", reader.t["tested"])
-        assert desktop.wait_for_notification().title == "This is a test"
+        assert desktop.wait_for_test_alert().title == "This is a test"
         reader.presses("leave")
         reader.sees("h2", reader.t["left"])
         assert installation.runtime.store.subscriptions.count() == 0

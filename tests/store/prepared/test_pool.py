@@ -153,7 +153,7 @@ def test_keys_sealed_under_another_secret_are_not_used(
     installation: Installation, pool: Pool
 ) -> None:
     fill(installation.runtime)
-    installation.runtime.tokens.preparing_key = bytes(32)
+    installation.runtime.tokens.preparing_keys = [bytes(32)]
     assert Pool(installation.runtime).take(0, 0) == {}
 
 

@@ -61,7 +61,7 @@ def make_app(redis_url: str) -> Flask:
     }
     app = create_app(Config.read(settings))
     runtime: Runtime = app.extensions["stoppress"]
-    runtime.store.access.set_password_hash(EMAIL, PasswordHasher().hash(PASSWORD))
+    runtime.store.access.add_editor(EMAIL, PasswordHasher().hash(PASSWORD))
     for name in TOPICS:
         runtime.topics.add(Topic(name.lower(), name))
     quarter = int(time.time()) // QUARTER

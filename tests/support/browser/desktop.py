@@ -22,7 +22,11 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusDict, DBusInt32, DBusSignature, DBusStr, DBusUInt32
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_signal
 
+from service.model.languages import LANGUAGES, texts
 from tests.support.browser import programs
+
+# Each new subscriber gets a test. Tests look at it only if they ask for it.
+_TESTS = {texts(language)["alerts"]["test"] for language in LANGUAGES}
 
 # Unlike the system's session bus it starts no services on demand, because an accessibility bus or a
 # keyring that a browser asks for would leave processes behind.
@@ -60,9 +64,12 @@ class DesktopNotification:
 
 
 class _NotificationServer(ServiceInterface):
-    def __init__(self, shown: "queue.Queue[DesktopNotification]") -> None:
+    def __init__(
+        self, shown: "queue.Queue[DesktopNotification]", tests: "queue.Queue[DesktopNotification]"
+    ) -> None:
         super().__init__("org.freedesktop.Notifications")
         self._shown = shown
+        self._tests = tests
         self._ids = itertools.count(1)
 
     @dbus_method(name="GetServerInformation")
@@ -92,7 +99,7 @@ class _NotificationServer(ServiceInterface):
             body=html.unescape(body),
             actions=dict(zip(actions[::2], actions[1::2], strict=True)),
         )
-        self._shown.put(notification)
+        (self._tests if summary in _TESTS else self._shown).put(notification)
         return notification.id
 
     @dbus_method(name="CloseNotification")
@@ -121,7 +128,8 @@ class Desktop:
     def __init__(self) -> None:
         self.address = ""
         self._shown: queue.Queue[DesktopNotification] = queue.Queue()
-        self._server = _NotificationServer(self._shown)
+        self._tests: queue.Queue[DesktopNotification] = queue.Queue()
+        self._server = _NotificationServer(self._shown, self._tests)
         self._resources = ExitStack()
 
     def __enter__(self) -> "Desktop":
@@ -137,19 +145,17 @@ class Desktop:
         self._resources.close()
 
     def wait_for_notification(self, timeout: float = 30) -> DesktopNotification:
-        """Take the oldest notification that no test has taken, or raise `TimeoutError`."""
-        try:
-            return self._shown.get(timeout=timeout)
-        except queue.Empty:
-            raise TimeoutError(f"no notification reached the desktop in {timeout} s") from None
+        """Take the oldest alert that nobody has taken, test alerts aside; TimeoutError."""
+        return _take(self._shown, timeout)
+
+    def wait_for_test_alert(self, timeout: float = 30) -> DesktopNotification:
+        """Take the oldest alert that says that it is a test; TimeoutError."""
+        return _take(self._tests, timeout)
 
     def forget(self) -> list[DesktopNotification]:
-        """Take all notifications that no test has taken, without waiting."""
-        taken = []
-        with suppress(queue.Empty):
-            while True:
-                taken.append(self._shown.get_nowait())
-        return taken
+        """Take all notifications that nobody has taken, without waiting; no test alerts."""
+        _all(self._tests)
+        return _all(self._shown)
 
     def click(self, notification: DesktopNotification) -> None:
         """Click the notification itself."""
@@ -181,6 +187,21 @@ class Desktop:
     async def _disconnect(self) -> None:
         self._bus.disconnect()
         await self._bus.wait_for_disconnect()
+
+
+def _take(shown: "queue.Queue[DesktopNotification]", timeout: float) -> DesktopNotification:
+    try:
+        return shown.get(timeout=timeout)
+    except queue.Empty:
+        raise TimeoutError(f"no notification reached the desktop in {timeout} s") from None
+
+
+def _all(shown: "queue.Queue[DesktopNotification]") -> list[DesktopNotification]:
+    taken = []
+    with suppress(queue.Empty):
+        while True:
+            taken.append(shown.get_nowait())
+    return taken
 
 
 @contextmanager

@@ -202,11 +202,19 @@ def panel(page: Page) -> Locator:
     return page.locator("dialog.panel")
 
 
+def choose_topics(page: Page, *slugs: str) -> None:
+    """Open the question's second step and tick these topics."""
+    panel(page).locator("button.details").click()
+    for slug in slugs:
+        panel(page).locator(f"input[value={slug}]").check()
+
+
 def subscribe(page: Page) -> SubscriptionId:
     """Subscribe to world news in the panel and close it; return the subscription."""
     bell(page).click()
-    panel(page).locator("input[value=world]").check()
+    choose_topics(page, "world")
     panel(page).locator("button.yes").click()
+    panel(page).locator("output:not(:empty)").wait_for()  # the first alert is on its way
     panel(page).locator("button.close").click()
     return SubscriptionId.parse(page.evaluate("StopPress.state().id"))
 

@@ -17,10 +17,10 @@ class _Quiet(WSGIRequestHandler):
 
 
 class Served:
-    """An application on a free port; a context manager."""
+    """An application on a free port, or on the one given; a context manager."""
 
-    def __init__(self, app: Flask) -> None:
-        self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    def __init__(self, app: Flask, port: int = 0) -> None:
+        self._server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self.port: int = self._server.port
 

@@ -88,7 +88,9 @@ const does = {
   },
   async click(action) {
     const opened = [];
-    clients.openWindow = async (url) => { opened.push(url); }; // the real one needs a trusted event
+    // The real ones need a trusted event.
+    clients.openWindow = async (url) => { opened.push(url); };
+    WindowClient.prototype.focus = async function () { opened.push(`focus ${this.url}`); };
     const [notification] = await registration.getNotifications();
     const stopped = await happen("notificationclick", { notification, action });
     return { stopped, opened, left: (await shown()).length };
@@ -102,12 +104,31 @@ const does = {
   async private(value) {
     Object.defineProperty(navigator, "globalPrivacyControl", { value, configurable: true });
   },
-  async lost(event) {
+  async lost(event, kept) {
     const asked = [];
     const { pushManager } = registration; // Chromium's own does not answer in a private window
-    pushManager.subscribe = async (options) => { asked.push(options); };
+    pushManager.subscribe = async (options) => {
+      asked.push(options);
+      return { endpoint: "https://push.example/new" };
+    };
+    const called = [];
+    const call = self.fetch;
+    self.fetch = async (url, { method, headers, body }) => {
+      called.push([method, `${url}`, headers.Authorization ?? null, JSON.parse(body)]);
+      return Response.json({ id: "0-9", token: "new" });
+    };
+    const cache = await caches.open("stop-press");
+    if (kept) await cache.put("/reader", new Response(JSON.stringify([kept])));
     await happen("pushsubscriptionchange", event);
-    return asked;
+    self.fetch = call;
+    return { asked, called, kept: (await (await cache.match("/reader"))?.json())?.[0] ?? null };
+  },
+  async agent(value) {
+    Object.defineProperty(navigator, "userAgent", { value, configurable: true });
+  },
+  async clicked() {
+    const found = await (await caches.open("stop-press")).match("/clicked");
+    return (await found?.json())?.[0] ?? null;
   },
   async close() {
     for (const notification of await registration.getNotifications()) {

@@ -45,11 +45,21 @@ function tailor(attribute, own) {
   for (const row of rows) row.hidden = row.dataset[attribute] !== own;
 }
 
+/** The reader's token, which proves that it is this browser that asks; `optin.js` keeps it here. */
+function ownToken() {
+  try {
+    return JSON.parse(localStorage.getItem("stop-press"))?.token;
+  } catch {
+    return undefined; // no storage, and then no subscription either
+  }
+}
+
 function showSubscription({ subscribed, id }) {
   page.querySelector("[data-when=unsubscribed]").hidden = subscribed;
   page.querySelector("[data-when=subscribed]").hidden = !subscribed;
   if (!form) return;
   form.elements.subscription.value = id ?? "";
+  form.elements.token.value = ownToken() ?? "";
   form.querySelector("button").disabled = !subscribed;
 }
 

@@ -1,0 +1,109 @@
+"""The doctor's check that push services can be reached from here, through a proxy or directly."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import threading
+import time
+from base64 import b64encode
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from service.cli.doctor.findings import Finding, Level
+from service.config import Config
+
+_ANSWER = 5.0  # seconds, as our workers wait
+_SILENT = "no answer within five seconds"
+_UNTRUSTED = "its certificate is not trusted"
+_ALWAYS = {
+    "Google": "https://fcm.googleapis.com",
+    "Mozilla": "https://updates.push.services.mozilla.com",
+    "Apple": "https://web.push.apple.com",
+}
+
+
+def way_out(config: Config, level: Level) -> Finding:
+    """Connect to each push service that most readers' browsers have; `level` if that fails."""
+    what = "Way out"
+    places = _ALWAYS | {origin: origin for origin in config.push_services if "*" not in origin}
+    faults = dict.fromkeys(places, _SILENT)
+
+    def look(name: str) -> None:
+        faults[name] = _fault(config, places[name])
+
+    threads = [threading.Thread(target=look, args=[name], daemon=True) for name in places]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + _ANSWER
+    for thread in threads:  # a silent name server takes longer, and nothing can end that
+        thread.join(max(0.0, deadline - time.monotonic()))
+    failed = {name: fault for name, fault in faults.copy().items() if fault}
+    if not failed:
+        return Finding("ok", what, f"{_listed(list(places))} can be reached from here.")
+    name, fault = next(iter(failed.items()))
+    says = f"There is no way to {_listed(list(failed))} from here ({fault})."
+    return Finding(level, what, f"{says} {_todo(config, places[name], fault)}")
+
+
+def _todo(config: Config, origin: str, fault: str) -> str:
+    host = origin.partition("://")[2]
+    if fault == _UNTRUSTED:
+        return "Set PUSH_CA_BUNDLE to a file of the certificates that are trusted here."
+    proxy = config.proxy_to(origin)
+    if proxy is not None:
+        where = urlsplit(proxy)
+        return (
+            f"Check PUSH_PROXY or HTTPS_PROXY ({where.hostname}:{where.port}), and that this proxy"
+            f" lets CONNECT {host} pass."
+        )
+    return (
+        f"Let connections to port 443 of {host} pass, or set PUSH_PROXY to your proxy, such as"
+        " http://proxy.example:3128"
+    )
+
+
+def _fault(config: Config, origin: str) -> str:
+    """Return why an origin cannot be connected to; empty if it can."""
+    proxy = config.proxy_to(origin)
+    connection = _connection(config, urlsplit(origin), proxy)
+    try:
+        connection.connect()
+    except ssl.SSLCertVerificationError:
+        return _UNTRUSTED
+    except socket.gaierror:
+        return "the name of the proxy is not known" if proxy else "its name is not known"
+    except TimeoutError:
+        return _SILENT
+    except ConnectionRefusedError:
+        return "the proxy refuses the connection" if proxy else "the connection is refused"
+    except (OSError, HTTPException) as error:
+        status = re.search(r"Tunnel connection failed: (\d{3})", str(error))
+        return f"the proxy answers {status[1]}" if status else "the connection is cut"
+    finally:
+        connection.close()
+    return ""
+
+
+def _connection(config: Config, to: SplitResult, proxy: str | None) -> HTTPConnection:
+    host, port = to.hostname or "", to.port or (443 if to.scheme == "https" else 80)
+    via = urlsplit(proxy) if proxy else None
+    where = (host, port) if via is None else (via.hostname or "", via.port)
+    if to.scheme == "https":
+        file = config.push_ca_bundle
+        tls = ssl.create_default_context(cafile=None if file is None else str(file))
+        connection: HTTPConnection = HTTPSConnection(*where, timeout=_ANSWER, context=tls)
+    else:
+        connection = HTTPConnection(*where, timeout=_ANSWER)
+    if via is not None:
+        headers = {}
+        if via.username:
+            user = f"{unquote(via.username)}:{unquote(via.password or '')}"
+            headers["Proxy-Authorization"] = f"Basic {b64encode(user.encode()).decode()}"
+        connection.set_tunnel(host, port, headers)
+    return connection
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

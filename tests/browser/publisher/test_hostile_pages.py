@@ -1,0 +1,234 @@
+"""Optimisers, policies, styles and names of a publisher's page, in Chromium.
+
+Optimisers cannot be run here. Each page has the tags that one of them leaves behind, and the piece
+of its script that runs ours in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.browser.publisher.test_page_views import StopPress
+from tests.support.browser.publisher_site import HTML, JAVASCRIPT, PAGE_SCRIPT, Publisher
+from tests.support.browser.readers import wait_for_page
+from tests.support.installation import wait_until
+
+pytestmark = pytest.mark.browser
+
+TAG = 'data-worker="/alerts.js" data-ask="manual"'
+BELL = '<div data-stop-press="bell"></div>'
+# WP Rocket runs scripts at the reader's first move: it makes a new element of each.
+ROCKET = """<script type="rocketlazyloadscript" data-rocket-type="module" {tag}
+  data-rocket-src="{address}/optin.js"></script>
+<script>
+  for (const old of document.querySelectorAll("[type=rocketlazyloadscript]")) {{
+    const made = document.createElement("script");
+    for (const {{ name, value }} of old.attributes) {{
+      if (name !== "type") made.setAttribute(name.replace("data-rocket-", ""), value);
+    }}
+    old.replaceWith(made);
+  }}
+</script>"""
+# Rocket Loader leaves the tag as it is, with another type, and runs a script of its own making.
+CLOUDFLARE = """<script type="4711-module" {tag} src="{address}/optin.js"></script>
+<script>
+  const made = document.createElement("script");
+  made.type = "module";
+  made.src = document.querySelector("[type='4711-module']").src;
+  document.head.append(made);
+</script>"""
+IMPORT = "<script {tag}>import('{address}/optin.js')</script>"
+COPY = '<script type="module" {tag} src="/cache/optin.min.js"></script>'
+INLINE = "<script type='module' {tag}>{code}</script>"
+PLAIN = '<script type="module" {tag} src="{address}/optin.js?v=3"></script>'
+WITHOUT_SETTINGS = {
+    "an import in a file": '<script type="module" src="/app.js"></script>',
+    "a copy": '<script type="module" src="/cache/optin.min.js"></script>',
+    "code within the page": "<script type='module'>{code}</script>",
+}
+
+
+@pytest.fixture
+def stop_press(redis_url: str, publisher: Publisher) -> Iterator[StopPress]:
+    with StopPress(redis_url, publisher) as running:
+        yield running
+
+
+@pytest.fixture
+def context(chromium: Browser, publisher: Publisher) -> Iterator[BrowserContext]:
+    with chromium.new_context() as context:
+        context.grant_permissions(["notifications"], origin=publisher.origin)
+        yield context
+
+
+def open_page(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, html: str, body: str = ""
+) -> tuple[Page, list[str]]:
+    """Open a page with these tags; return it and what its console says in warnings."""
+    code = stop_press.script()
+    filled = html.format(tag=TAG, address=stop_press.address, code=code)
+    publisher.files |= {
+        "/": (HTML, f"<!doctype html><html lang=en><head>{filled}</head><body>{body}<p>News"),
+        "/cache/optin.min.js": (JAVASCRIPT, code),
+        "/app.js": (JAVASCRIPT, f'import "{stop_press.address}/optin.js";'),
+        "/page.js": (JAVASCRIPT, PAGE_SCRIPT),
+    }
+    publisher.worker("/alerts.js", "// the publisher's worker")
+    publisher.worker("/sw.js", "// another worker")
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda one: said.append(one.text) if one.type == "warning" else None)
+    page.goto(f"{publisher.origin}/")
+    return page, said
+
+
+def asks(page: Page) -> None:
+    wait_for_page(page, "window.StopPress")
+    page.evaluate("() => { StopPress.ask(); }")
+    expect(page.locator("dialog.panel button.yes")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "html",
+    [ROCKET, CLOUDFLARE, IMPORT, COPY, INLINE, PLAIN],
+    ids=["WP Rocket", "Rocket Loader", "import()", "a copy", "written into the page", "a version"],
+)
+def test_settings_are_found_whatever_an_optimiser_makes_of_the_tag(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, html: str
+) -> None:
+    page, said = open_page(context, publisher, stop_press, html)
+    asks(page)
+    assert "/alerts.js" in publisher.requested
+    assert "/sw.js" not in publisher.requested
+    assert said == []
+
+
+@pytest.mark.parametrize("html", WITHOUT_SETTINGS.values(), ids=WITHOUT_SETTINGS)
+def test_without_settings_one_warning_says_so_and_nothing_else_happens(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, html: str
+) -> None:
+    page, said = open_page(context, publisher, stop_press, html)
+    wait_until(lambda: page.evaluate("1") and said)
+    assert len(said) == 1 and "data-worker" in said[0]
+    assert page.evaluate("localStorage.length") == 0
+    assert "/sw.js" not in publisher.requested
+    assert not [path for path, _ in stop_press.asked if path != "/optin.js"]
+
+
+def test_an_origin_that_was_forgotten_is_named_in_the_console_and_in_the_panel(
+    context: BrowserContext, publisher: Publisher, redis_url: str
+) -> None:
+    with Publisher() as other, StopPress(redis_url, other) as stop_press:
+        html = PLAIN.replace('data-ask="manual"', "")
+        page, said = open_page(context, publisher, stop_press, html, BELL)
+        page.locator("button.bell").click()
+        expect(page.locator("dialog.panel")).to_contain_text("not set up for this address")
+        missing = f"Stop Press: {publisher.origin} is not in SITE_ORIGINS"
+        assert any(text.startswith(missing) for text in said)
+        expect(page.locator("dialog.panel").get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_page_that_trusts_no_address_of_a_script_can_subscribe(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    policy = "require-trusted-types-for 'script'; trusted-types stop-press"
+    publisher.headers = {"Content-Security-Policy": policy}
+    page, said = open_page(context, publisher, stop_press, PLAIN)
+    asks(page)
+    wait_until(lambda: "/alerts.js" in publisher.requested)
+    assert said == []
+
+
+def test_names_of_the_pages_own_elements_do_not_hide_the_settings(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    names = ("scripts", "body", "head", "baseURI", "documentElement", "StopPress", "currentScript")
+    body = "".join(f'<img name="{name}" id="{name}">' for name in names)
+    page, _ = open_page(context, publisher, stop_press, PLAIN, body + BELL)
+    wait_for_page(page, "window.StopPress?.ask")
+    expect(page.locator("button.bell")).to_be_visible()
+    page.locator("button.bell").click()
+    expect(page.locator("dialog.panel button.yes")).to_be_visible()
+    assert "/alerts.js" in publisher.requested
+
+
+def test_a_pages_own_rules_for_empty_elements_hide_nothing_of_ours(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    style = "<style>div:empty {{ display: none }} body > div {{ opacity: 0 }}</style>"
+    tag = PLAIN.replace("{tag}", "{tag} data-bell")
+    page, _ = open_page(context, publisher, stop_press, style + tag, f"<main>{BELL}</main>")
+    expect(page.locator("button.bell")).to_have_count(2)
+    for bell in page.locator("button.bell").all():
+        expect(bell).to_be_visible()
+    page.locator("button.corner").click()
+    expect(page.locator("dialog.panel")).to_be_visible()
+    hosts = page.locator("body > div").all()
+    assert [host.evaluate("(one) => getComputedStyle(one).opacity") for host in hosts] == ["1"] * 2
+
+
+CONTRAST = """(bell) => {
+  const light = (colour) => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((one) => {
+      const part = one / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const [one, other] = [getComputedStyle(bell).color, PAPER].map(light);
+  return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("system", "style", "paper"),
+    [
+        ("dark", "body { background: white; color: #222 }", "rgb(255, 255, 255)"),
+        ("dark", "", "rgb(255, 255, 255)"),
+        ("light", "body { background: #111; color: #eee }", "rgb(17, 17, 17)"),
+    ],
+    ids=["a light page", "a page without colours", "a dark page on a light system"],
+)
+def test_a_bell_can_be_read_on_the_page_whatever_the_system_prefers(
+    chromium: Browser,
+    publisher: Publisher,
+    stop_press: StopPress,
+    system: Any,
+    style: str,
+    paper: str,
+) -> None:
+    with chromium.new_context(color_scheme=system) as context:
+        html = f"<style>{style.replace('{', '{{').replace('}', '}}')}</style>{PLAIN}"
+        page, _ = open_page(context, publisher, stop_press, html, BELL)
+        bell = page.locator("button.bell")
+        expect(bell).to_be_visible()
+        assert bell.evaluate(CONTRAST.replace("PAPER", repr(paper))) >= 4.5
+
+
+@pytest.mark.parametrize("fails", ["**/look.js", "**/texts/*.json"])
+def test_a_failing_script_on_a_busy_page_is_not_requested_again_and_again(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, fails: str
+) -> None:
+    tried: list[str] = []
+
+    def fail(route: Any) -> None:
+        tried.append(route.request.url)
+        route.fulfill(status=503)
+
+    context.route(fails, fail)
+    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
+    page.evaluate(
+        """async () => {
+          for (let i = 0; i < 30; i++) {
+            document.body.append(document.createElement("i"));
+            await new Promise((go) => setTimeout(go, 100));
+          }
+        }"""
+    )
+    assert 1 <= len(tried) <= 3  # at once, and after two seconds
+    context.unroute(fails)
+    expect(page.locator("button.bell")).to_be_visible()  # it comes by itself once the file is there

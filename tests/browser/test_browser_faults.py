@@ -1,0 +1,299 @@
+"""What browsers do by themselves or wrongly, on the demo newspaper in Chromium.
+
+Chrome, Brave, Edge, Safari and phones are not to be had here. Functions in place of Chromium's own
+(`pushManager.subscribe`, `Notification.permission`, `navigator.brave`, `localStorage`) behave as
+these browsers do. What the page then says and sends to the real service is real.
+"""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.browser.readers import (
+    Visit,
+    bell,
+    choose_topics,
+    not_asked,
+    panel,
+    run_clock,
+    stop_clock,
+    subscribe,
+    wait_for_page,
+)
+from tests.support.installation import Installation
+
+pytestmark = pytest.mark.browser
+
+FOLLOW = 'data-ask="click" data-ask-on=".kicker"'
+WITHIN_AN_APP = (
+    "Mozilla/5.0 (Linux; Android 15; Pixel 8; wv) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Version/4.0 Chrome/138.0.0.0 Mobile Safari/537.36 Instagram 389.0.0.49.86 Android"
+)
+# Each replaces what the browser does on `subscribe()`; `real` is what it did before.
+NEVER_SETTLES = "async () => new Promise(() => {})"
+FAILS = "async () => { throw new DOMException('Registration failed', %r) }"
+ZOMBIE = """async function (options) {
+  const made = await real.call(this, options);
+  window.tried = (window.tried ?? 0) + 1;
+  const endpoint = "https://permanently-removed.invalid/fcm/send/x";
+  return tried > %d ? made : { ...made, endpoint };
+}"""
+
+
+def subscribing(page: Page, body: str) -> None:
+    script = f"""(() => {{
+      const real = PushManager.prototype.subscribe;
+      PushManager.prototype.subscribe = {body};
+    }})()"""
+    page.add_init_script(script)
+    page.evaluate(script)
+
+
+def permission(page: Page, value: str) -> None:
+    """From the next page view on the browser says this of the site's permission."""
+    page.add_init_script(f"Object.defineProperty(Notification, 'permission', {{value: {value!r}}})")
+
+
+def come_back(page: Page) -> None:
+    page.reload()
+    wait_for_page(page, "window.StopPress")
+    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
+
+
+def say_yes(page: Page) -> None:
+    bell(page).first.click()
+    choose_topics(page, "world")
+    panel(page).locator("button.yes").click()
+
+
+# A permission that goes ------------------------------------------------------------------------
+
+
+def test_a_permission_that_chrome_took_back_by_itself_is_lost_and_no_refusal(
+    paper: Installation, visit: Visit
+) -> None:
+    page = visit(script=FOLLOW)
+    subscribe(page)
+    page.evaluate("localStorage.removeItem('test-push')")  # Chrome ends the subscription as well
+    permission(page, "default")
+    come_back(page)
+    assert paper.runtime.store.subscriptions.count() == 0
+    assert paper.runtime.store.subscriptions.ended() == {"lost": 1}
+    assert not page.evaluate("StopPress.state().subscribed")
+    with not_asked(page, "we rest first"):
+        page.locator(".kicker").first.click()
+    kept = page.evaluate("JSON.parse(localStorage['stop-press-asked'])")
+    assert kept.get("refusals", 0) == 0
+    kept["until"] = 0
+    page.evaluate("(kept) => localStorage['stop-press-asked'] = JSON.stringify(kept)", kept)
+    page.locator(".kicker").first.click()
+    expect(panel(page)).to_be_visible()
+
+
+def test_a_permission_that_the_reader_took_back_is_a_no(paper: Installation, visit: Visit) -> None:
+    page = visit(script=FOLLOW)
+    subscribe(page)
+    permission(page, "denied")
+    come_back(page)
+    assert paper.runtime.store.subscriptions.ended() == {"left": 1}
+    assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals") == 3
+
+
+# What browsers say by themselves ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        "({ endpoint: all.endpoint, keys: all.keys })",
+        "({ endpoint: all.endpoint, getKey: (name) => bytes(all.keys[name]) })",
+        "({ endpoint: all.endpoint, keys: { p256dh: bytes(all.keys.p256dh),"
+        " auth: new Uint8Array(bytes(all.keys.auth)) } })",
+        "({ toJSON: () => ({ endpoint: all.endpoint, keys: {} }),"
+        " getKey: (name) => bytes(all.keys[name]), endpoint: all.endpoint })",
+    ],
+    ids=["without toJSON", "with getKey alone", "keys as bytes", "empty keys (Safari on Ventura)"],
+)
+def test_a_subscription_in_another_shape_is_stored_too(
+    paper: Installation, visit: Visit, plain: str
+) -> None:
+    page = visit()
+    page.evaluate(
+        """(plain) => {
+          const bytes = (text) => Uint8Array.from(
+            atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)).buffer;
+          const change = (one) => {
+            if (!one) return one;
+            const all = one.toJSON();
+            // Without `options` too, which old browsers do not have.
+            return Object.assign(PLAIN, { unsubscribe: () => one.unsubscribe() });
+          };
+          for (const name of ["subscribe", "getSubscription"]) {
+            const real = PushManager.prototype[name];
+            PushManager.prototype[name] = async function (given) {
+              return change(await real.call(this, given));
+            };
+          }
+        }""".replace("PLAIN", plain)
+    )
+    id = subscribe(page)
+    assert paper.runtime.store.subscriptions.get(id).topics == {"world"}
+
+
+# subscribe() that fails -------------------------------------------------------------------------
+
+
+def test_an_endpoint_that_is_not_for_use_is_tried_again_and_never_sent(
+    paper: Installation, visit: Visit
+) -> None:
+    page = visit()
+    subscribing(page, ZOMBIE % 2)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.post_data or ""))
+    subscribe(page)
+    assert page.evaluate("tried") == 3
+    assert paper.runtime.store.subscriptions.count() == 1
+    assert not [body for body in sent if "permanently-removed" in body]
+
+
+def test_without_a_usable_endpoint_the_reader_is_told_and_may_try_again(
+    paper: Installation, visit: Visit
+) -> None:
+    page = visit()
+    subscribing(page, ZOMBIE % 4)
+    say_yes(page)
+    alert = panel(page).get_by_role("alert")
+    expect(alert).to_contain_text("could not reach its own push service")
+    assert page.evaluate("tried") == 4, "once, and three times again"
+    alert.get_by_role("button", name="Try again").click()
+    expect(panel(page).get_by_role("heading")).to_contain_text("Thank you")
+    assert paper.runtime.store.subscriptions.count() == 1
+
+
+def test_a_lost_subscription_that_cannot_be_renewed_makes_no_call_on_each_page_view(
+    paper: Installation, visit: Visit
+) -> None:
+    page = visit()
+    subscribe(page)
+    page.evaluate("localStorage.removeItem('test-push')")
+    subscribing(page, ZOMBIE % 99)
+    come_back(page)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    come_back(page)
+    assert not [url for url in sent if "/subscriptions" in url]
+    assert not page.evaluate("window.tried"), "nor is the browser asked"
+    assert page.evaluate("StopPress.state().subscribed"), "it is tried again later"
+
+
+def test_a_quiet_question_is_pointed_out_and_closing_the_panel_is_no_refusal(
+    visit: Visit,
+) -> None:
+    page = visit(script=FOLLOW)
+    permission(page, "default")
+    page.reload()
+    subscribing(page, NEVER_SETTLES)
+    stop_clock(page)
+    page.locator(".kicker").first.click()
+    choose_topics(page, "world")
+    panel(page).locator("button.yes").click()
+    hint = panel(page).get_by_role("status").last
+    expect(panel(page)).to_contain_text("Now press Allow")
+    run_clock(page, 8000, timer=8000)
+    expect(panel(page)).to_contain_text("Your browser asks quietly")
+    expect(panel(page)).not_to_contain_text("Now press Allow")
+    expect(hint).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(panel(page)).to_have_count(0)
+    assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals ?? 0") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "before", "says"),
+    [
+        ("AbortError", "", "could not reach its own push service"),
+        (
+            "AbortError",
+            "navigator.brave = { isBrave: async () => true };",
+            "Use Google services for push messaging",
+        ),
+        ("NotAllowedError", "", "your device does not let this browser show them"),
+    ],
+    ids=["push service", "Brave", "blocked by the system"],
+)
+def test_a_fault_of_the_browser_is_named_and_not_called_ours(
+    paper: Installation, visit: Visit, error: str, before: str, says: str
+) -> None:
+    page = visit()
+    page.evaluate(f"() => {{ {before} }}")
+    subscribing(page, FAILS % error)
+    say_yes(page)
+    alert = panel(page).get_by_role("alert")
+    expect(alert).to_contain_text(says)
+    expect(alert).not_to_contain_text("our fault")
+    page.evaluate("() => { PushManager.prototype.subscribe = () => new Promise(() => {}); }")
+    alert.get_by_role("button", name="Try again").click()
+    expect(alert).to_have_count(0)  # a stale message goes
+    assert paper.runtime.store.subscriptions.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(500, "that is our fault"), (503, "too busy"), (429, "too busy"), (400, "at the moment")],
+)
+def test_only_our_own_failure_is_called_our_fault(visit: Visit, status: int, says: str) -> None:
+    page = visit()
+    page.route("**/api/v1/subscriptions", lambda route: route.fulfill(status=status, json={}))
+    say_yes(page)
+    alert = panel(page).get_by_role("alert")
+    expect(alert).to_contain_text(says)
+    assert ("our fault" in alert.inner_text()) == (status == 500)
+    page.unroute("**/api/v1/subscriptions")
+    alert.get_by_role("button", name="Try again").click()
+    expect(panel(page).get_by_role("heading")).to_contain_text("Thank you")
+
+
+def test_an_unknown_push_service_is_named(paper: Installation, visit: Visit) -> None:
+    page = visit()
+    subscribing(
+        page,
+        """async function (options) {
+          const made = await real.call(this, options);
+          const json = { ...made.toJSON(), endpoint: "https://push.unknown.example/x" };
+          return { ...made, endpoint: json.endpoint, toJSON: () => json };
+        }""",
+    )
+    say_yes(page)
+    expect(panel(page).get_by_role("alert")).to_contain_text("push service is not known here")
+    assert paper.runtime.store.subscriptions.count() == 0
+
+
+# Storage, addresses, browsers within apps --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "blocked",
+    [
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no') } })",
+        "Storage.prototype.setItem = () => { throw new DOMException('full') }",
+    ],
+    ids=["blocked", "full"],
+)
+def test_a_browser_that_stores_nothing_is_not_asked_and_says_why(
+    visit: Visit, blocked: str
+) -> None:
+    page = visit(script=FOLLOW)
+    page.add_init_script(blocked)
+    page.reload()
+    with not_asked(page, "it could not remember a refusal"):
+        page.locator(".kicker").first.click()
+    bell(page).click()
+    expect(panel(page)).to_contain_text("stores nothing for this site")
+    expect(panel(page).get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_browser_within_an_app_shows_no_bell_that_leads_nowhere(visit: Visit) -> None:
+    page = visit(script="data-bell", user_agent=WITHIN_AN_APP, push=False)
+    page.wait_for_load_state("networkidle")
+    expect(bell(page)).to_have_count(0)

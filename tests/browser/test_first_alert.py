@@ -1,0 +1,196 @@
+"""Whether alerts arrive: the first one after Yes, and “Why do I get no alerts?”."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.test_panel_looks import IN_VIEW, SHOWN, faults
+from tests.support.browser.desktop import Desktop
+from tests.support.browser.firefox import Firefox
+from tests.support.browser.readers import (
+    IPHONE,
+    Visit,
+    bell,
+    choose,
+    panel,
+    run_clock,
+    stop_clock,
+    subscribe,
+)
+from tests.support.installation import Installation
+from tests.support.push_service import PushService
+
+pytestmark = pytest.mark.browser
+
+PATIENCE_MS = 20_000
+ARRIVAL = """[...document.querySelectorAll("*")]
+  .map((one) => one.shadowRoot?.querySelector("output")?.textContent).find(Boolean)"""
+CHROME = "Mozilla/5.0 (%s) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0%s Safari/537.36"
+WINDOWS = "Windows NT 10.0; Win64; x64"
+MAC = "Macintosh; Intel Mac OS X 10_15_7"
+# By browser and system: the user agent, what is true there, and what is not.
+SYSTEMS = {
+    "Chrome on Windows": (CHROME % (WINDOWS, ""), ["Windows:", "Keep Chrome open"], ["Mac:"]),
+    "Edge on Windows": (CHROME % (WINDOWS, "") + " Edg/156.0", ["Windows:", "Keep Edge"], []),
+    "Chrome on a Mac": (CHROME % (MAC, ""), ["Mac:", "Keep Chrome open"], ["Windows:"]),
+    "Chrome on Android": (
+        CHROME % ("Linux; Android 10; K", " Mobile"),
+        ["Android:", "Apps › Chrome", "Unrestricted"],
+        ["Keep Chrome open"],
+    ),
+    "an iPhone": (IPHONE, ["iPhone and iPad:"], ["Mac:", "Keep Safari open"]),
+    "Firefox on Windows": (
+        f"Mozilla/5.0 ({WINDOWS}; rv:153.0) Gecko/20100101 Firefox/153.0",
+        ["Windows:", "Keep Firefox open", "Firefox: open Settings"],
+        ["Brave"],
+    ),
+}
+
+
+@pytest.fixture
+def installation(
+    redis_url: str, push_service: PushService, tmp_path: Path
+) -> Iterator[Installation]:
+    with Installation(redis_url, push_service, tmp_path) as installation:
+        yield installation
+
+
+def test_after_yes_a_test_alert_arrives_and_the_panel_says_so(
+    installation: Installation, firefox: Firefox, desktop: Desktop
+) -> None:
+    address = installation.web()
+    installation.worker()
+    installation.clock()
+    firefox.allow_notifications(address)
+    tab = firefox.open(f"{address}/demo/night-ferry")
+    tab.click("button.bell")
+    tab.click("button.yes")
+    assert desktop.wait_for_test_alert().title == "This is a test"
+    tab.wait_until(f"({ARRIVAL} ?? '').includes('It has arrived')")
+    # Asked later, the same way proves itself again.
+    tab.click("button.unseen")
+    tab.wait_until(
+        "[...document.querySelectorAll('*')].some((one) => one.shadowRoot?.querySelector('ol'))"
+    )
+
+
+def test_after_yes_a_welcome_is_not_doubled_by_a_test(
+    redis_url: str,
+    push_service: PushService,
+    tmp_path: Path,
+    firefox: Firefox,
+    desktop: Desktop,
+) -> None:
+    with Installation(redis_url, push_service, tmp_path, WELCOME="yes") as installation:
+        address = installation.web()
+        installation.worker()
+        installation.clock()
+        firefox.allow_notifications(address)
+        tab = firefox.open(f"{address}/demo/night-ferry")
+        tab.click("button.bell")
+        tab.click("button.yes")
+        assert desktop.wait_for_notification().title == "Welcome"
+        tab.wait_until(f"({ARRIVAL} ?? '').includes('It has arrived')")
+        active = installation.runtime.store.notifications.active()
+        assert len(active) <= 1, "the welcome alone"
+
+
+def arrival(page: Page) -> Locator:
+    return panel(page).locator(".arrival")
+
+
+def test_when_no_alert_arrives_after_yes_the_panel_says_what_to_do_on_this_system(
+    visit: Visit,
+) -> None:
+    page = visit(390, 844, user_agent=SYSTEMS["Chrome on Android"][0], script='data-topic="world"')
+    stop_clock(page)
+    bell(page).click()
+    panel(page).locator("button.yes").click()
+    expect(arrival(page)).to_contain_text("An alert is on its way.")
+    run_clock(page, PATIENCE_MS + 100, timer=PATIENCE_MS)
+    expect(arrival(page)).to_contain_text("It has not arrived yet.")
+    expect(arrival(page).get_by_role("listitem").first).to_contain_text("Android:")
+    page.clock.resume()
+    assert panel(page).evaluate(IN_VIEW)
+    assert faults(page, "body > div:last-of-type") == []
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_why_do_i_get_no_alerts_says_what_is_true_on_this_system(visit: Visit, system: str) -> None:
+    agent, true, untrue = SYSTEMS[system]
+    page = visit(user_agent=agent)
+    subscribe(page)
+    stop_clock(page)
+    bell(page).click()
+    panel(page).get_by_role("button", name="Why do I get no alerts?").click()
+    expect(panel(page).get_by_role("heading")).to_have_text("Why do I get no alerts?")
+    expect(arrival(page)).to_contain_text("An alert is on its way.")
+    run_clock(page, PATIENCE_MS + 100, timer=PATIENCE_MS)
+    expect(arrival(page)).to_contain_text("It has not arrived yet.")
+    for text in true:
+        expect(arrival(page)).to_contain_text(text)
+    for text in untrue:
+        expect(arrival(page)).not_to_contain_text(text)
+
+
+def test_in_brave_it_names_the_setting_for_googles_push_service(visit: Visit) -> None:
+    page = visit()
+    page.add_init_script("Object.defineProperty(navigator, 'brave', { value: {} })")
+    page.reload()
+    subscribe(page)
+    stop_clock(page)
+    bell(page).click()
+    panel(page).locator("button.why").click()
+    run_clock(page, PATIENCE_MS + 100, timer=PATIENCE_MS)
+    expect(arrival(page)).to_contain_text("Use Google services for push messaging")
+
+
+def test_a_shown_test_leaves_only_the_device_to_look_at(visit: Visit) -> None:
+    page = visit(user_agent=SYSTEMS["Firefox on Windows"][0])
+    subscribe(page)
+    bell(page).click()
+    panel(page).locator("button.why").click()
+    expect(arrival(page)).to_contain_text("An alert is on its way.")
+    page.evaluate(SHOWN)
+    expect(arrival(page)).to_contain_text("It has arrived")
+    expect(arrival(page).get_by_role("listitem")).to_have_count(1)
+    expect(arrival(page)).to_contain_text("Windows:")
+    panel(page).get_by_role("button", name="Send another test").click()
+    expect(arrival(page).locator("output")).to_have_text(
+        "An alert is on its way. It can take half a minute."
+    )
+    panel(page).get_by_role("button", name="Back to your alerts").click()
+    expect(panel(page).locator("button.save")).to_be_visible()
+
+
+def test_it_names_a_pause_and_quiet_hours_first(visit: Visit) -> None:
+    page = visit()
+    subscribe(page)
+    bell(page).click()
+    now = page.evaluate("new Date().getHours()")
+    choose(page, "From", f"{now:02}:00")
+    choose(page, "To", f"{(now + 2) % 24:02}:00")
+    choose(page, "Pause", "For a week")
+    panel(page).locator("button.save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    panel(page).locator("button.why").click()
+    expect(panel(page)).to_contain_text("You have paused alerts until")
+    expect(panel(page)).to_contain_text("You have quiet hours now.")
+
+
+def test_it_learns_that_the_service_no_longer_knows_this_browser(
+    paper: Installation, visit: Visit
+) -> None:
+    page = visit()
+    id = subscribe(page)
+    stop_clock(page)
+    bell(page).click()
+    panel(page).locator("button.why").click()
+    expect(arrival(page)).to_contain_text("An alert is on its way.")
+    paper.runtime.store.subscriptions.remove(id, remember=False)
+    run_clock(page, PATIENCE_MS + 100, timer=PATIENCE_MS)
+    expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()

@@ -1,0 +1,255 @@
+"""The question in two steps, the thanks, and preferences that are not lost, in a real Chromium."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from service.model.languages import LANGUAGES
+from service.model.notifications import Topic
+from tests.browser.test_panel import stored
+from tests.browser.test_panel_looks import faults
+from tests.support.browser.readers import (
+    Visit,
+    bell,
+    choose,
+    choose_topics,
+    panel,
+    preferences,
+    subscribe,
+)
+from tests.support.installation import Installation, wait_until
+
+pytestmark = pytest.mark.browser
+
+WORLD = 'data-topic="world" data-ask="click" data-ask-on=".kicker"'
+LIT = """(node) => {
+  const { color, backgroundColor } = getComputedStyle(node);
+  return [color, backgroundColor];
+}"""
+
+
+def with_site(page: Page, **facts: Any) -> None:
+    """Let the service say this of the site."""
+
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json={**response.json(), **facts})
+
+    page.route("**/api/v1/site", answer)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_on_a_phone_the_question_takes_about_170_pixels(visit: Visit, language: str) -> None:
+    page = visit(390, 844, lang=language, script=WORLD)
+    page.evaluate("document.querySelector('.kicker').click()")
+    expect(panel(page)).to_be_visible()
+    box = panel(page).bounding_box()
+    assert 140 <= box["height"] <= 190
+    buttons = panel(page).locator(".choices button").all()
+    assert [one.get_attribute("class") for one in buttons] == ["yes main", "later"]
+    for one in buttons:
+        assert one.bounding_box()["width"] >= 0.9 * box["width"]
+    expect(panel(page).locator("img.logo")).to_be_visible()
+
+
+def test_what_screen_readers_hear_is_not_printed_twice_for_sight(visit: Visit) -> None:
+    page = visit(390, 844, script=WORLD)
+    page.evaluate("document.querySelector('.kicker').click()")
+    status = panel(page).get_by_role("status")
+    expect(status).to_have_text("Get the latest updates as we post them")
+    seen = status.evaluate(
+        """(node) => {
+          const { clipPath, position } = getComputedStyle(node);
+          return [clipPath, position, node.offsetWidth <= 1 && node.offsetHeight <= 1];
+        }"""
+    )
+    assert seen == ["inset(50%)", "absolute", True]
+
+
+def test_the_question_says_how_often_alerts_come_and_shows_one(visit: Visit) -> None:
+    page = visit(script=WORLD)
+    bell(page).click()
+    expect(panel(page)).to_contain_text("At most 10 a day, none at night")
+    panel(page).locator("button.later").click()
+    with_site(page, alerts_a_day=3)
+    page.reload()
+    bell(page).click()
+    expect(panel(page)).to_contain_text("About 3 a day, none at night")
+    panel(page).get_by_role("button", name="Choose topics").click()
+    expect(panel(page)).to_contain_text("About 3 a day, none at night")
+    expect(panel(page).locator(".sample")).to_contain_text("Night ferry feared lost comes home")
+    expect(panel(page).locator(".sample")).to_contain_text("The Daily Example")
+
+
+def test_a_site_whose_nights_are_not_quiet_promises_no_quiet_nights(visit: Visit) -> None:
+    page = visit(script=WORLD)
+    with_site(page, alerts_a_day=40, defaults={"daily_limit": None, "quiet_hours": None})
+    page.reload()
+    bell(page).click()
+    expect(panel(page)).to_contain_text("About 40 a day")
+    expect(panel(page)).not_to_contain_text("night")
+
+
+def test_one_press_subscribes_and_the_thanks_repeat_what_was_chosen(
+    paper: Installation, visit: Visit
+) -> None:
+    page = visit(script=WORLD)
+    bell(page).click()
+    panel(page).locator("button.yes").click()
+    expect(panel(page)).to_contain_text("You will get alerts about: World.")
+    expect(panel(page)).to_contain_text("At most 10 a day, none at night")
+    page.evaluate("StopPress.leave()")
+    panel(page).locator("button.close").click()
+    bell(page).click()
+    choose_topics(page, "sport", "culture")
+    panel(page).locator("button.yes").click()
+    expect(panel(page)).to_contain_text("You will get alerts about: World, Sport, and Culture.")
+
+
+def test_without_a_topic_chosen_beforehand_yes_leads_to_the_topics(visit: Visit) -> None:
+    page = visit(390, 844)
+    bell(page).click()
+    panel(page).locator("button.yes").click()
+    expect(panel(page).get_by_role("checkbox")).to_have_count(5)
+    panel(page).locator("button.yes").click()
+    expect(panel(page).get_by_role("alert")).to_have_text("Choose at least one topic.")
+    panel(page).get_by_label("World").check()
+    panel(page).locator("button.yes").click()
+    expect(panel(page)).to_contain_text("You will get alerts about: World.")
+
+
+def test_the_buttons_stay_in_view_however_many_topics_there_are(
+    paper: Installation, visit: Visit
+) -> None:
+    for number in range(40):
+        slug = f"topic-{number}"
+        paper.runtime.topics.add(Topic(slug, f"Topic {number}"))
+    page = visit(390, 844, script=WORLD)
+    bell(page).click()
+    panel(page).locator("button.details").click()
+    expect(panel(page).get_by_role("checkbox")).to_have_count(45)
+    for name in ("yes", "later"):
+        expect(panel(page).locator(f"button.{name}")).to_be_in_viewport(ratio=1)
+    panel(page).locator("button.yes").click()
+    panel(page).locator("button.more").click()
+    expect(panel(page).locator("button.save")).to_be_in_viewport(ratio=1)
+    expect(panel(page).locator("button.close")).to_be_in_viewport(ratio=1)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(
+    ("brand", "ink"),
+    [("#ffd800", "0 0 0"), ("#00529b", "1"), ("#e2001a", "1"), ("#8a8a8a", "0 0 0")],
+)
+def test_the_sites_own_colour_reaches_the_button_with_a_text_that_can_be_read(
+    visit: Visit, dark: bool, brand: str, ink: str
+) -> None:
+    page = visit(dark=dark)
+    put = "(value) => document.documentElement.style.setProperty('--stop-press-accent', value)"
+    page.evaluate(put, brand)
+    bell(page).click()
+    color, background = panel(page).locator("button.yes").evaluate(LIT)
+    red, green, blue = (int(brand[at : at + 2], 16) for at in (1, 3, 5))
+    assert background == f"rgb({red}, {green}, {blue})"
+    assert faults(page, "body > div:last-of-type") == [], color
+
+
+# -- preferences ----------------------------------------------------------------------------------
+
+
+def test_closing_with_unsaved_changes_asks(paper: Installation, visit: Visit) -> None:
+    page = visit()
+    id = subscribe(page)
+    bell(page).click()
+    panel(page).get_by_label("Sport").check()
+    page.keyboard.press("Escape")
+    expect(panel(page).get_by_role("alert")).to_contain_text("Your changes are not saved yet.")
+    panel(page).locator("button.close").click()
+    expect(panel(page).get_by_label("Sport")).to_be_checked()
+    panel(page).locator("button.save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    panel(page).locator("button.close").click()
+    expect(panel(page)).to_have_count(0)
+    assert stored(paper, id)["topics"] == ["sport", "world"]
+
+    bell(page).click()
+    choose(page, "At most", "3 a day")
+    panel(page).locator("button.close").click()
+    panel(page).get_by_role("button", name="Go on without saving").click()
+    expect(panel(page)).to_have_count(0)
+    assert stored(paper, id)["daily_limit"] == 10
+
+
+def test_a_page_that_goes_with_unsaved_changes_asks_first(visit: Visit) -> None:
+    page = visit()
+    subscribe(page)
+    asked: list[str] = []
+
+    def answer(dialog: Any) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", answer)
+    bell(page).click()
+    choose(page, "At most", "3 a day")
+    choose(page, "At most", "10 a day")
+    page.reload()
+    assert asked == [], "nothing had changed"
+    bell(page).click()
+    choose(page, "At most", "3 a day")
+    page.reload()
+    assert asked == ["beforeunload"]
+
+
+def test_two_tabs_do_not_overwrite_each_others_preferences(
+    paper: Installation, visit: Visit
+) -> None:
+    first = visit()
+    id = subscribe(first)
+    second = visit(context=first.context)
+    for page in (first, second):
+        bell(page).click()
+        expect(panel(page).get_by_label("World")).to_be_checked()
+    panel(first).get_by_label("Sport").check()
+    choose(first, "At most", "3 a day")
+    choose(second, "From", "23:15")
+    panel(second).get_by_label("Culture").check()
+    panel(second).get_by_label("World").uncheck()
+    for page in (first, second):
+        panel(page).locator("button.save").click()
+        expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    kept = stored(paper, id)
+    assert kept["topics"] == ["culture", "sport"]
+    assert (kept["daily_limit"], kept["quiet_hours"]) == (3, {"from": "23:15", "to": "07:00"})
+    # The tab that saved last shows what the other one had stored.
+    expect(panel(second).get_by_label("Sport")).to_be_checked()
+    expect(preferences(second, "At most")).to_have_value("3")
+
+
+def test_leaving_can_be_undone_with_one_press(paper: Installation, visit: Visit) -> None:
+    page = visit()
+    id = subscribe(page)
+    bell(page).click()
+    panel(page).get_by_label("Sport").check()
+    choose(page, "From", "23:15")
+    choose(page, "At most", "3 a day")
+    panel(page).locator("button.save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    panel(page).get_by_role("button", name="Leave").click()
+    expect(panel(page).get_by_role("heading")).to_have_text("You have left")
+    assert paper.runtime.store.subscriptions.count() == 0
+    assert not page.evaluate("StopPress.state().subscribed")
+
+    panel(page).get_by_role("button", name="Undo").click()
+
+    expect(panel(page).get_by_role("heading").first).to_have_text("Your alerts")
+    expect(panel(page).get_by_label("Sport")).to_be_checked()
+    again = page.evaluate("StopPress.state().id")
+    assert again != str(id)
+    wait_until(lambda: paper.runtime.store.subscriptions.count() == 1)
+    expect(preferences(page, "From")).to_have_value("23:15")
+    expect(preferences(page, "At most")).to_have_value("3")
+    expect(bell(page)).to_have_text("Alerts on")

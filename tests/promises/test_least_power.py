@@ -1,0 +1,120 @@
+"""What a stranger who can write to Redis cannot do: have a worker run other code than ours."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from rq import Callback, Queue
+from rq.job import Job, JobStatus
+from rq.registry import StartedJobRegistry
+from rq.serializers import JSONSerializer
+
+from service.domain.job_queue import JOB, QUEUE
+from tests.support.installation import Installation, wait_until
+
+pytestmark = pytest.mark.redis
+
+
+class Stranger:
+    """Writes into the queue, and would leave this file if any of it was run."""
+
+    def __init__(self, installation: Installation, folder: Path) -> None:
+        self.redis: Redis = installation.runtime.store.redis
+        self.queue = Queue(QUEUE, connection=self.redis, serializer=JSONSerializer)
+        self.mark = folder / "a stranger was here"
+
+    def leave(self) -> tuple[str, str]:
+        return "os.mkdir", str(self.mark)
+
+    def call_another_function(self) -> None:
+        function, path = self.leave()
+        self.queue.enqueue(function, path)
+
+    def call_ours_with_arguments(self) -> None:
+        self.queue.enqueue(JOB, str(self.mark))
+
+    def hang_callbacks_on_our_job(self) -> None:
+        own = Callback(f"{__name__}.never")
+        self.queue.enqueue(JOB, on_success=own, on_failure=own, on_stopped=own)
+
+    def call_a_method(self) -> None:
+        job = self.queue.enqueue(JOB)
+        data = json.dumps(["format", "{0}", ["x"], {}]).encode()
+        self.redis.hset(job.key, "data", zlib.compress(data))
+
+    def write_nonsense(self) -> None:
+        for field, value in (
+            ("data", b"\xff\xfe"),
+            ("data", zlib.compress(b"[" * 5_000_000)),
+            ("created_at", b"yesterday"),
+            ("status", b"\xff"),
+            ("timeout", b"soon"),
+        ):
+            job = self.queue.enqueue(JOB)
+            self.redis.hset(job.key, field, value)
+
+    def abandon_a_job_with_a_callback(self) -> None:
+        """RQ's housekeeping calls the callback of a job whose worker died."""
+        job = Job.create(
+            JOB,
+            connection=self.redis,
+            serializer=JSONSerializer,
+            origin=QUEUE,
+            on_failure=Callback(f"{__name__}.never"),
+            status=JobStatus.STARTED,
+        )
+        job.save()
+        registry = StartedJobRegistry(queue=self.queue, serializer=JSONSerializer)
+        self.redis.zadd(registry.key, {f"{job.id}:x": 1, job.id: 1})
+
+
+def never(*_: object) -> None:
+    Path("a stranger was here").mkdir()  # in the worker's folder
+
+
+ATTACKS = [name for name in vars(Stranger) if not name.startswith("_") and name != "leave"]
+
+
+def test_a_worker_runs_no_job_but_its_own_whatever_is_written_into_its_queue(
+    installation: Installation, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    installation.seed(20)
+    stranger = Stranger(installation, tmp_path)
+    for name in ATTACKS:
+        getattr(stranger, name)()
+    worker = installation.worker()
+    installation.clock()
+    id = installation.publish()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": 20}
+    wait_until(lambda: installation.runtime.job_queue.queued() == 0)
+    wait_until(lambda: not stranger.redis.llen(stranger.queue.intermediate_queue_key))
+    assert worker.poll() is None, "the worker goes on"
+    assert not stranger.mark.exists()
+    assert not Path("a stranger was here").exists()
+    errors = capfd.readouterr().err
+    assert "threw away a job that is not ours" in errors
+    assert "Traceback" not in errors
+    assert "os.mkdir" not in errors
+
+
+@pytest.mark.parametrize("command", ["shutdown", "kill-horse", "stop-job"])
+def test_a_worker_takes_no_command_from_redis(installation: Installation, command: str) -> None:
+    worker = installation.worker()
+    wait_until(installation.runtime.job_queue.workers)
+    (name,) = installation.runtime.store.redis.smembers(f"rq:workers:{QUEUE}")
+    channel = "rq:pubsub:" + name.decode().removeprefix("rq:worker:")
+    heard = wait_until(
+        lambda: installation.runtime.store.redis.publish(
+            channel, json.dumps({"command": command, "job_id": "x"})
+        )
+    )
+    assert heard == 1
+    installation.seed(3)
+    id = installation.publish()
+    installation.over(id)
+    assert worker.poll() is None
