@@ -57,6 +57,9 @@ def settled(tab: Tab) -> bool:
 
 def nothing_comes(installation: Installation, desktop: Desktop) -> bool:
     """Publish to everyone; return whether no notification is shown."""
+    redis = installation.runtime.store.redis
+    for key in redis.scan_iter("*:young"):  # what is minutes old would be tried again for minutes
+        redis.delete(key)
     installation.over(installation.publish(title="Never to be seen"))
     return desktop.forget() == []
 
