@@ -278,7 +278,9 @@ class Examination:
                 " NTP.",
             )
         if alive and not found:
-            yield Finding("ok", "Hosts", f"All {len(alive)} processes have the settings of here.")
+            yield Finding(
+                "ok", "Hosts", f"All {len(alive)} processes have the same settings as this host."
+            )
 
     def push_services(self) -> Iterator[Finding]:
         """Name the push services that rest, limit us, or report too many readers gone."""
