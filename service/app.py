@@ -6,13 +6,13 @@ import os
 import sys
 from contextlib import suppress
 
-from flask import Flask, Response
+from flask import Flask, Response, current_app, request
 from flask_wtf import CSRFProtect
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import desk
-from service.api import blueprint, monitoring, problems, rate_limits
+from service.api import blueprint, hosts, monitoring, problems, rate_limits
 from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
 from service.domain.keys import PRIVATE_KEY_IGNORED
@@ -28,9 +28,13 @@ _LARGEST_BODY = 64 * 1024  # bytes; an alert has at most four thousand
 # Scripts and styles are our own; the pictures of an alert may be the publisher's.
 _CONTENT_SECURITY_POLICY = "; ".join(
     (
-        "default-src 'self'",
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "worker-src 'self'",
+        "manifest-src 'self'",
         "img-src 'self' https: data:",
-        "object-src 'none'",
         "base-uri 'none'",
         "form-action 'self'",
         "frame-ancestors 'none'",
@@ -41,7 +45,9 @@ _HEADERS = (
     ("Content-Security-Policy", _CONTENT_SECURITY_POLICY),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
 )
+_ONLY_TLS = "max-age=31536000"  # seconds, a year (RFC 6797)
 
 
 def create_app(config: Config | None = None, *, beside: Runtime | None = None) -> Flask:
@@ -60,6 +66,8 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime
     problems.init_app(app)
+    outside = beside.config if beside else config
+    hosts.Hosts(outside.public_url, outside.bind, outside.trusted_hosts).init_app(app)
     session.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)
     for part in blueprint.PARTS:
@@ -108,4 +116,9 @@ def _settings() -> Config:
 
 def _add_headers(response: Response) -> Response:
     response.headers.extend(_HEADERS)
+    # Readers' scripts are for all sites, and say so. Anything else is for our own pages.
+    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    # Browsers ignore it where TLS does not protect it.
+    if request.is_secure or current_app.config["STOPPRESS"].public_url.startswith("https:"):
+        response.headers["Strict-Transport-Security"] = _ONLY_TLS
     return response

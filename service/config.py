@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from redis.connection import ConnectionPool
 
+from service.model.addresses import is_loopback
 from service.model.endpoints import wildcard
 from service.model.keys import VapidKey, any_base64, b64url, on_p256
 from service.model.languages import language_tag
@@ -151,7 +152,11 @@ def _proxy(value: str) -> str:
 
 def _push_services(value: str) -> tuple[str, ...]:
     hosts = (word if "://" in word else f"https://{word}" for word in _words(value))
-    return tuple(wildcard(host) if "*" in host else _origin(host) for host in hosts)
+    found = tuple(wildcard(host) if "*" in host else _origin(host) for host in hosts)
+    for origin in found:
+        if origin.startswith("http://") and not is_loopback(urlsplit(origin).hostname or ""):
+            raise ValueError("http:// is only for this machine, as http://127.0.0.1; use https://")
+    return found
 
 
 def _redis_url(value: str) -> str:
@@ -268,6 +273,11 @@ class Config:
     )
     site_url: str = _setting(
         _optional_origin, "", "the address of this service; not set: http://localhost:`PORT`"
+    )
+    trusted_hosts: tuple[str, ...] = _setting(
+        _words,
+        "",
+        "further host names under which this service may be called, as a proxy in front may do",
     )
     site_origins: tuple[str, ...] = _setting(
         _origins, "", "the newspaper's sites; browsers on any other page are refused"

@@ -18,6 +18,7 @@ from service.domain.job_queue import JobQueue
 from service.domain.keys import KEY_NAME, KeyLost, Keys
 from service.domain.planning import Planning
 from service.domain.publishing import Publishing
+from service.domain.push_hosts import PushHosts
 from service.domain.push_services import PushServices
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
@@ -49,6 +50,7 @@ class Runtime:
     publishing: Publishing
     receipts: Receipts
     push_services: PushServices
+    push_hosts: PushHosts
     gone: Gone
     tokens: Tokens
     endpoints: EndpointPolicy
@@ -127,6 +129,7 @@ class Runtime:
             publishing=publishing,
             receipts=Receipts(store),
             push_services=PushServices(store),
+            push_hosts=PushHosts(store, endpoints),
             gone=Gone(store),
             tokens=tokens,
             endpoints=endpoints,

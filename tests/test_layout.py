@@ -26,6 +26,7 @@ TABLE = {
     "service/domain": "service.model service.store argon2 redis zxcvbn",
     "service/domain/job_queue.py": "rq",
     "service/local": "service.config service.model service.store cryptography redis",
+    "service/local/web_worker.py": "gunicorn",
     "service/api": "service.current service.domain service.model service.runtime"
     " service.store.subscriptions flask pydantic pydantic_core redis",
     "service/api/monitoring.py": "prometheus_client",
@@ -37,6 +38,7 @@ TABLE = {
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",
     "service/cli/doctor/send.py": "pywebpush requests",
+    "service/cli/doctor/session.py": "requests urllib3",
     "service/config.py": "service.model redis",
     "service/current.py": "service.runtime flask",
     "service/runtime.py": "service.config service.domain service.model service.store redis",

@@ -54,6 +54,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield lambda: runtime.gone.look_after(now)
     yield lambda: services.end_paces(now)
     yield lambda: services.forget_rests(now)
+    yield lambda: runtime.push_hosts.look_after(now)
 
 
 @contextmanager

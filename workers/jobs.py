@@ -80,6 +80,7 @@ def _new_fan_out(runtime: Runtime) -> FanOut:
         streams=config.push_window,
         ca_bundle=config.push_ca_bundle,
         plain_origins=runtime.endpoints.plain_origins,
+        may_connect=runtime.endpoints.may_connect,
         proxy=config.proxy_to,
     )
     signers = {

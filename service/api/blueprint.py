@@ -9,7 +9,7 @@ from service.api import notifications, openapi, readers, topics
 from service.api.problems import Problem, respond
 from service.domain.publishing import Conflict, PlanWithdrawn, UnknownNotification
 from service.domain.reader_alerts import TooManyActive
-from service.domain.topics import UnknownTopic
+from service.domain.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
 PARTS = (readers.bp, notifications.bp, topics.bp, openapi.bp)
@@ -31,6 +31,10 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
         410,
         "The alert of this Idempotency-Key was planned, and deleted or cancelled since. Nothing was"
         " sent now: use another key to publish it again.",
+    ),
+    TooManyTopics: (
+        409,
+        f"There are {MOST_TOPICS} topics, as many as there may be. Delete one that nobody needs.",
     ),
     UnknownTopic: (404, "This site has no topic with this slug."),
     TooManyActive: (429, "Many alerts are being sent at the moment. Try again in a minute."),

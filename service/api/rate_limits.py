@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network
 from typing import Literal
 
 from flask import Flask, Response, current_app, request
 from redis import RedisError
 
 from service.api.problems import Problem
+from service.model.addresses import network_of
 from service.model.keys import mac
+from service.model.retention import RATE_KEPT
 from service.model.tokens import digest
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `most` calls a minute."""
+    """At most `most` calls within some seconds, by default a minute."""
 
     most: int
     per: Literal["address", "token"]
     shared: str = ""  # routes with the same name here count together; else each counts alone
+    seconds: int = RATE_KEPT
 
 
 def per_address(most: int, shared: str = "") -> Rate:
@@ -40,11 +42,11 @@ def per_token(most: int, shared: str = "") -> Rate:
 class Limits:
     """Counts the calls of this process.
 
-    `fits(what, who, most)` counts one call, and says whether it is among the first `most` of this
-    minute. Addresses are counted as HMACs under `address_key`, so that none is ever stored.
+    `fits(what, who, most, seconds)` counts one call, and says whether it is among the first `most`
+    of these seconds. Addresses are counted as HMACs under `address_key`: none is ever stored.
     """
 
-    def __init__(self, fits: Callable[[str, str, int], bool], address_key: bytes) -> None:
+    def __init__(self, fits: Callable[[str, str, int, int], bool], address_key: bytes) -> None:
         self._fits = fits
         self._key = address_key
 
@@ -57,7 +59,7 @@ class Limits:
         """Count the current request; whether it is within the rate."""
         what = f"{rate.shared or request.endpoint} by {rate.per}"
         try:
-            return self._fits(what, self._who(rate), rate.most)
+            return self._fits(what, self._who(rate), rate.most, rate.seconds)
         except RedisError as error:
             # A Redis that is full cannot count. Readers must still be able to unsubscribe then, and
             # editors to cancel an alert.
@@ -79,8 +81,11 @@ def fits(rate: Rate) -> bool:
 
 def check(*rates: Rate) -> None:
     """Count the current request; `Problem` 429 if it exceeds one of the rates."""
-    if not all(map(fits, rates)):
-        raise Problem(429, "Too many requests. Try again in a minute.")
+    for rate in rates:
+        if not fits(rate):
+            when = "in a minute" if rate.seconds == RATE_KEPT else "tomorrow"
+            again = {"Retry-After": str(rate.seconds)}
+            raise Problem(429, f"Too many requests. Try again {when}.", headers=again)
 
 
 def bearer_token() -> str | None:
@@ -98,13 +103,5 @@ def _say_when_to_retry(response: Response) -> Response:
 
 
 def network() -> str:
-    """Return the network that counts as one caller: an IPv6 subscriber has at least a /64."""
-    address = request.remote_addr or ""
-    if ":" not in address:
-        return address  # a Unix socket has none
-    try:
-        # A server that listens on IPv6 for both sees IPv4 callers so, all in one IPv6 network.
-        mapped = IPv6Address(address).ipv4_mapped
-        return str(mapped or IPv6Network(f"{address}/64", strict=False))
-    except ValueError:
-        return address
+    """Return the network that counts as one caller."""
+    return network_of(request.remote_addr or "")

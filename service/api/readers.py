@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from service.api import responses
 from service.api.auth import READER
 from service.api.calls import call
-from service.api.rate_limits import bearer_token, per_address, per_token
+from service.api.rate_limits import Rate, bearer_token, check, per_address, per_token
 from service.api.reader_requests import ChangedPreferences, NewReceipts, NewSubscription
 from service.api.responses import AlertShown, Credentials, QuietHoursShown, TopicShown
 from service.current import runtime
@@ -17,11 +17,14 @@ from service.model import clock
 from service.model.keys import b64url
 from service.model.notifications import Notification
 from service.model.preferences import Preferences, Quiet
-from service.model.subscriptions import Subscription
+from service.model.retention import NEW_HOSTS_KEPT
+from service.model.subscriptions import Subscription, SubscriptionRequest
 from service.model.times import iso
 
 READERS_BODY = 8 * 1024  # bytes; a subscription has less than one thousand
 _CHANGES = per_address(60, "changed preferences")
+# Hosts of a push service's wildcard that no reader has yet: strangers can make them up.
+_NEW_HOSTS = Rate(10, "address", "new push services", seconds=NEW_HOSTS_KEPT)
 _WHY = {
     "name": "why",
     "in": "query",
@@ -86,8 +89,10 @@ def site() -> tuple[responses.Site, dict[str, str]]:
 )
 def subscribe(requested: NewSubscription) -> tuple[Credentials, int]:
     """Subscribe a browser, or note that it checked in; a welcome may follow."""
+    asked = requested.requested(runtime().keys.current)
+    _check_host(asked)
     subscription, new = runtime().subscriptions.subscribe(
-        requested.requested(runtime().keys.current),
+        asked,
         token=bearer_token(),
         refresh=requested.refresh,
     )
@@ -114,6 +119,7 @@ def change_preferences(
 ) -> responses.PreferencesChanged:
     """Change a reader's preferences; if the endpoint changes, so do id and token."""
     asked = requested.requested(before, runtime().keys.current)
+    _check_host(asked)
     after = runtime().subscriptions.change(before, asked)
     return responses.PreferencesChanged(**_preferences(after) | _credentials(after))
 
@@ -175,6 +181,11 @@ def report(reported: NewReceipts) -> None:
         [(*found, event) for found, event in opened if found is not None],
         kept_days=runtime().config.receipts_kept_days,
     )
+
+
+def _check_host(asked: SubscriptionRequest) -> None:
+    if runtime().subscriptions.is_new_host(asked.endpoint):
+        check(_NEW_HOSTS)
 
 
 # What responses are made of ---------------------------------------------------------------------

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from service.cli.main import open_runtime
+from service.cli.terminal import printable
 from service.domain.unknown_values import KINDS
 from service.model import clock
 from service.model.spans import span
@@ -63,7 +65,7 @@ def unknown() -> None:
     table.add_column("times", justify="right")
     for kind in KINDS:
         for value, times in values.counts(kind).items():
-            table.add_row(kind, value, f"{times:,}")
+            table.add_row(kind, Text(printable(value)), f"{times:,}")
     if table.row_count:
         Console(highlight=False).print(table)
     else:

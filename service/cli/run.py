@@ -39,9 +39,10 @@ def _host(address: str) -> str:
 
 def web_argv(config: Config) -> list[str]:
     """Return the command that runs the web server."""
+    kind = "WorkerBehindProxy" if config.trusted_proxies else "Worker"
     options = {
         "config": "python:service.preload",
-        "worker-class": "gthread",
+        "worker-class": f"service.local.web_worker.{kind}",
         # Decision 15. All but one may wait for Redis; it serves what needs no Redis.
         "threads": str(AT_ONCE + 1),
         "workers": str(config.web_concurrency),

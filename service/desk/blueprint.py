@@ -20,6 +20,7 @@ from flask_wtf.csrf import CSRFError
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, NotFound
 
+from service.api.hosts import WrongHost, check_page
 from service.desk.session import current_editor, is_plain_loopback
 from service.desk.words import FILTERS
 from service.domain.publishing import UnknownNotification
@@ -41,6 +42,12 @@ for _name, _filter in FILTERS.items():
 
 
 @bp.before_request
+def _from_our_own_pages() -> None:
+    if request.method == "POST":
+        check_page()
+
+
+@bp.before_request
 def _only_editors() -> ResponseReturnValue | None:
     if request.endpoint in _OPEN_TO_ALL or current_editor() is not None:
         return None
@@ -52,7 +59,8 @@ def _only_editors() -> ResponseReturnValue | None:
 
 @bp.after_request
 def _keep_private(response: Response) -> Response:
-    response.headers.setdefault("Cache-Control", "private, no-cache")
+    # Neither a shared computer nor a proxy keeps what only editors may see.
+    response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
@@ -88,10 +96,15 @@ def _csrf(_: CSRFError) -> ResponseReturnValue:
         "Nothing was sent or changed. Go back, copy the text that you wrote, reload the page and"
         " sign in again."
     )
-    if not request.is_secure and not is_plain_loopback(current_app.config["STOPPRESS"]):
+    if not request.is_secure and not is_plain_loopback(current_app):
         text += " If the address begins with http://, sign in at the one with https://: over an"
         text += " unprotected connection your browser keeps no session."
     return notice(400, "Your session has expired", text)
+
+
+@bp.errorhandler(WrongHost)
+def _wrong_host(error: WrongHost) -> ResponseReturnValue:
+    return notice(400, "The desk is not at this address", error.description or "")
 
 
 @bp.errorhandler(HTTPException)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -19,11 +20,16 @@ from service.store.subscriptions import NotSubscribed
 NONE, WELCOME, CONFIRM = "no", "yes", "confirm"  # what `WELCOME` may be
 
 _TTL = 600  # seconds: the reader still has the page open
-# With this many active alerts no further one of its kind is sent. Each look for work goes through
-# all active alerts: those to a push service that is down would delay breaking news. The limit for
-# tests is the lower one, so that tests never keep a new subscriber from the welcome.
-_MOST_WITH_WELCOMES = 100
-_MOST_WITH_TESTS = 50
+# At a host that has yet to prove that it is a push service the alert is tried for a minute: what
+# nobody answers would stay active. A message needs another minute of its TTL (`last_start`).
+_TTL_UNPROVEN = 120
+# Welcomes and tests that may be active at once, apart from the newsroom's alerts: each look for
+# work goes through all active alerts, and those to a push service that is down would delay breaking
+# news. So many at one push service, and at all of them; so many at one unproven host, and at all
+# of these together. Tests get half of it, so that they never keep a new subscriber from the
+# welcome.
+_AT_A_SERVICE, _AT_ALL = 50, 100
+_AT_A_HOST, _AT_ALL_HOSTS = 4, 20
 
 
 class TooManyActive(Exception):
@@ -42,6 +48,16 @@ class WelcomeSettings:
     front_page: str
 
 
+class _Place(NamedTuple):
+    """Where an alert of ours goes, and the room for such alerts there."""
+
+    group: str
+    name: str  # of the push service, or of the unproven origin
+    at_one: int
+    at_all: int
+    ttl: int  # seconds
+
+
 class ReaderAlerts:
     """Sends welcomes and tests; confirms readers where confirmation is no longer required."""
 
@@ -54,6 +70,7 @@ class ReaderAlerts:
         settings: WelcomeSettings,
     ) -> None:
         self._store = store
+        self._active = store.reader_alerts
         self._publishing = publishing
         self._tokens = tokens
         self._endpoints = endpoints
@@ -86,7 +103,8 @@ class ReaderAlerts:
 
     def send_test(self, reader: Subscription) -> Published:
         """Send a test to one browser; `TooManyActive`."""
-        if self._active() >= _MOST_WITH_TESTS:
+        place = self._place(reader)
+        if not self._has_room(place, share=2):
             raise TooManyActive
         settings, lang = self._settings, supported_language(reader.locale)
         ours = texts(lang)["alerts"]
@@ -94,20 +112,35 @@ class ReaderAlerts:
             title=ours["test"],
             body=ours["shown"].format(site=settings.site_name),
             url=settings.front_page,
-            ttl=_TTL,
+            ttl=place.ttl,
             lang=lang,
         )
-        return self._publishing.publish(content, Audience(subscription=reader.id), by="")
+        sent = self._publishing.publish(content, Audience(subscription=reader.id), by="")
+        self._active.add(sent.id, place.name, place.group)
+        return sent
 
     def _publish_welcome(self, reader: Subscription) -> None:
-        if self._active() >= _MOST_WITH_WELCOMES:
+        place = self._place(reader)
+        if not self._has_room(place):
             return
         once = Idempotency("welcome", str(reader.id), b"")
         only = Audience(subscription=reader.id)
-        self._publishing.publish(self._welcome(reader), only, by="", idempotency=once)
+        content = replace(self._welcome(reader), ttl=place.ttl)
+        sent = self._publishing.publish(content, only, by="", idempotency=once)
+        self._active.add(sent.id, place.name, place.group)
 
-    def _active(self) -> int:
-        return len(self._store.notifications.active())
+    def _place(self, reader: Subscription) -> _Place:
+        origin = reader.endpoint.origin
+        if self._store.subscriptions.is_proven(reader.endpoint):
+            return _Place("proven", self._endpoints.service(origin), _AT_A_SERVICE, _AT_ALL, _TTL)
+        return _Place("unproven", origin, _AT_A_HOST, _AT_ALL_HOSTS, _TTL_UNPROVEN)
+
+    def _has_room(self, place: _Place, *, share: int = 1) -> bool:
+        """Whether another alert of ours may go to a place, within a share of its budget."""
+        active = self._active.names(place.group)
+        return len(active) < place.at_all // share and (
+            active.count(place.name) < place.at_one // share
+        )
 
     def _welcome(self, reader: Subscription) -> Content:
         settings, lang = self._settings, supported_language(reader.locale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.domain.reader_alerts import ReaderAlerts
+from service.model.endpoints import Endpoint
 from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
 from service.model.tokens import Tokens
 from service.store import Store
@@ -41,6 +42,10 @@ class Subscriptions:
         one, new = self._subscriptions.subscribe(requested, refresh=refresh, is_owner=is_owner)
         self._alerts.send_welcome(one, new=new)
         return one, new
+
+    def is_new_host(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint is at a host that anybody could make up, and that no reader has."""
+        return self._subscriptions.is_new_host(endpoint)
 
     def get(self, id: str) -> Subscription:
         """Return a subscription by its public id; `NotSubscribed`."""

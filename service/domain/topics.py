@@ -9,8 +9,13 @@ from redis import RedisError
 
 from service.model.notifications import Topic
 from service.store import Store
+from service.store.topics import MOST_TOPICS as MOST_TOPICS
 
 _KEPT = 600.0  # seconds for which the topics are known without Redis
+
+
+class TooManyTopics(Exception):
+    """There are as many topics as there may be."""
 
 
 class UnknownTopic(Exception):
@@ -53,8 +58,12 @@ class Topics:
         return self._topics.has(slugs)
 
     def add(self, topic: Topic) -> bool:
-        """Store a new topic; False if the slug is taken."""
-        return self._topics.add(topic)
+        """Store a new topic; False if the slug is taken, `TooManyTopics` if there are too many."""
+        if self._topics.add(topic):
+            return True
+        if topic.slug not in self.all():
+            raise TooManyTopics
+        return False
 
     def change(self, topic: Topic) -> None:
         """Replace the name, the description and the default of a topic with the same slug."""

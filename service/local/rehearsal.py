@@ -27,6 +27,7 @@ from service.local.folders import make_data_dir, make_subfolder
 from service.local.secrets_file import using
 from service.local.supervisor import runs
 from service.model.notifications import Topic
+from service.store.topics import MOST_TOPICS
 
 READERS = 200_000
 MOST_READERS = 1_000_000  # about 300 MB in its Redis
@@ -73,7 +74,8 @@ def command(config: Config, readers: int, topics: Iterable[Topic]) -> list[str]:
     return [
         *(sys.executable, "-m", "workers.trials.rehearsal"),
         *(str(config.data_dir), str(readers), str(config.worker_concurrency)),
-        json.dumps([asdict(topic) for topic in topics]),
+        # An argument may have 128 kB; as many topics as there may be take less.
+        json.dumps([asdict(topic) for topic in topics][:MOST_TOPICS], ensure_ascii=False),
     ]
 
 

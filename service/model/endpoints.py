@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from service.model.addresses import is_public
+
 MAX_LENGTH = 2048
 
 # Host, or `*.` and a domain for all its subdomains; and the company that runs the service.
@@ -180,6 +182,14 @@ class EndpointPolicy:
         known = (known for known, _ in KNOWN_HOSTS if known[0] == "*" and host.endswith(known[1:]))
         domain = next(known, "") or self._extra_domain(origin)
         return f"*{domain.removeprefix('*')}" if domain else ""
+
+    def may_connect(self, origin: str, address: str) -> bool:
+        """Whether to connect to an address that the host name of an allowed origin leads to now.
+
+        A name can lead anywhere, also into our own network. Only an origin that a setting names,
+        and not a wildcard, may be there.
+        """
+        return origin in self.extra_origins or is_public(address)
 
     def service(self, origin: str) -> str:
         """Return who runs an origin: google, mozilla, apple, microsoft or other."""

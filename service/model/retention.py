@@ -55,6 +55,10 @@ READERS_TEST_KEPT = DAY
 # Why: rate limits.
 RATE_KEPT = MINUTE
 
+# How many hosts of push services that nobody else used one address named, under the same code.
+# Why: a stranger could make up so many that no room is left for readers.
+NEW_HOSTS_KEPT = DAY
+
 # -- about editors and the newsroom's tools -------------------------------------------------------
 
 # The digest of a one-time sign-in link; its editor has one at most.
@@ -108,6 +112,19 @@ FAILED_JOB_KEPT = DAY
 # than 100 of each, and nothing of who named them.
 # Why: the operator sees which push service or update is missing.
 UNKNOWN_KEPT = 30 * DAY
+
+# How long a process may know a push service's number without looking it up again.
+# Why: a number whose readers have left is given to another push service, later than that.
+NAMES_KNOWN = 10 * MINUTE
+
+# The number of a host where nobody is left, before another host gets it.
+# Why: no process, and no record that was being written then, may mean the old one by it.
+HOST_RETIRED_KEPT = 2 * DAY
+
+# A host that a stranger can make up, with its subscriptions, while no push is accepted there: a
+# week of alerts. When many are made up, it is an hour after the next alert.
+UNPROVEN_KEPT = 7 * DAY
+UNPROVEN_TRIED = 60 * MINUTE
 
 # -- about sites ----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from service.model.retention import (
     DAY,
     HELD_KEPT,
     LEFT_KEPT,
+    NEW_HOSTS_KEPT,
     RATE_KEPT,
     READERS_TEST_KEPT,
     YOUNG_KEPT,
@@ -35,7 +36,6 @@ def privacy() -> Response:
         "counted": COUNTS_KEPT,
         "held": HELD_KEPT,
         "left": LEFT_KEPT,
-        "rate": RATE_KEPT,
         "test": READERS_TEST_KEPT,
         "young": YOUNG_KEPT,
         "receipts": config.receipts_kept_days * DAY,
@@ -50,6 +50,7 @@ def privacy() -> Response:
             "site": config.site_name,
             **{name: panel[name] for name in ("download", "later", "leave")},
             **{name: span(seconds, language) for name, seconds in kept.items()},
+            "rate": f"{span(RATE_KEPT, language)} – {span(NEW_HOSTS_KEPT, language)}",
         },
     )
     response = Response(page)

@@ -36,6 +36,7 @@ from service.store.outcomes import Outcomes
 from service.store.prepared_keys import PreparedKeys
 from service.store.processes import Processes
 from service.store.push_services import PushServices
+from service.store.reader_alerts import ActiveReaderAlerts
 from service.store.recipients import Recipients
 from service.store.seeds import Seeds
 from service.store.stories import Stories
@@ -78,6 +79,7 @@ class Store:
         self.gone = GoneRows(redis, partitions)
         self.prepared_keys = PreparedKeys(redis, partitions)
         self.notifications = Notifications(redis)
+        self.reader_alerts = ActiveReaderAlerts(redis, self.notifications)
         self.push_services = PushServices(redis)
         self.recipients = Recipients(redis, partitions, self.audiences)
         self.batches = Batches(redis, partitions)

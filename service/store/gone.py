@@ -4,7 +4,8 @@ They leave every audience at once, by their bit in `gone`. Their records are del
 
   farewell      sorted set: a `GoneRow` each, scored with when its records may be deleted (ms)
   held          set: rows of doubted push services, kept until a person decides
-  answers:<t>   hash, kept ten seconds: base -> its responses, `<base> gone` -> how many were gone
+  answers:<t>   hash, kept ten seconds: base -> its responses, `<base> gone` -> how many were gone,
+                `<base> accepted` if a message was
   gone          bitmap of those readers
 
 The script that records outcomes adds the rows and the responses (outcomes.py).
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -73,6 +74,19 @@ class GoneRows:
     def responses(self, now: float) -> dict[int, tuple[int, int]]:
         """Return by base: the responses of the last minute, and how many of them were gone."""
         found: dict[int, tuple[int, int]] = {}
+        for base, what, n in self._answers(now):
+            responses, gone = found.get(base, (0, 0))
+            if not what:
+                found[base] = (responses + n, gone)
+            elif what == "gone":
+                found[base] = (responses, gone + n)
+        return found
+
+    def accepting(self, now: float) -> set[int]:
+        """Return the bases where a message was accepted in the last minute."""
+        return {base for base, what, _ in self._answers(now) if what == "accepted"}
+
+    def _answers(self, now: float) -> Iterator[tuple[int, str, int]]:
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in self._partitions:
                 for ago in range(_SLOTS):
@@ -80,11 +94,8 @@ class GoneRows:
             rows = cast("list[dict[bytes, bytes]]", pipe.execute())
         for row in rows:
             for field, value in row.items():
-                base, _, said_gone = field.decode().partition(" ")
-                responses, gone = found.get(int(base), (0, 0))
-                n = int(value)
-                found[int(base)] = (responses, gone + n) if said_gone else (responses + n, gone)
-        return found
+                base, _, what = field.decode().partition(" ")
+                yield int(base), what, int(value)
 
     def due(self, now: float, most: int) -> list[GoneRow]:
         """Return some rows whose records may be deleted by now."""

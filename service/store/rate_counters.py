@@ -21,7 +21,7 @@ return times
 
 
 class RateCounters:
-    """Counts callers by the minute.
+    """Counts callers by the minute, or by the day.
 
     Most callers call once or twice, so that each process grants a tenth of a rate without asking
     Redis. One process alone keeps a rate exactly; each further one may add a tenth.
@@ -31,12 +31,12 @@ class RateCounters:
         self._script = redis.register_script(_COUNT)
         self._here: dict[tuple[str, str], tuple[float, int]] = {}  # since when, how often
 
-    def fits(self, call: str, caller: str, most: int) -> bool:
-        """Count that `caller` makes a `call`; whether it is within `most` for this minute."""
-        unasked = most // _SHARE
-        if self._count_here(call, caller) <= unasked:
+    def fits(self, call: str, caller: str, most: int, seconds: int = RATE_KEPT) -> bool:
+        """Count that `caller` makes a `call`; whether it is within `most` for these seconds."""
+        unasked = most // _SHARE if seconds == RATE_KEPT else 0
+        if unasked and self._count_here(call, caller) <= unasked:
             return True
-        times = self._script(keys=[f"stoppress:rate:{call}:{caller}"], args=[RATE_KEPT])
+        times = self._script(keys=[f"stoppress:rate:{call}:{caller}"], args=[seconds])
         return cast(int, times) <= most - unasked
 
     def _count_here(self, call: str, caller: str) -> int:

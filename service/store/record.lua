@@ -52,6 +52,9 @@ for i, result in ipairs(results) do
     for _, tally in ipairs(result.tallies) do redis.call('HINCRBY', state, tally, #new) end
     if result.base ~= 0 then
       redis.call('HINCRBY', responses, result.base, #new)
+      if result.outcome == 'accepted' then
+        redis.call('HSET', responses, result.base .. ' accepted', 1)
+      end
       if result.outcome == 'gone' then
         redis.call('HINCRBY', responses, result.base .. ' gone', #new)
         redis.call('ZADD', due, now + gone_kept_ms, result.base .. ':' .. table.concat(new))

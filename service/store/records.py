@@ -60,9 +60,9 @@ def record_of(names: Names, requested: SubscriptionRequest, before: Record | Non
     if requested.chosen:
         preferences = replace(preferences, **requested.chosen)
     wording = before.wording if before else 0
-    base = names.base(requested.endpoint)
+    base = names.bases.of(requested.endpoint)
     if not base:
-        raise StoreFull("the table of push services is full")
+        raise StoreFull("too many new push services were named lately; try again later")
     return Record(
         base=base,
         rest=requested.endpoint.rest,

@@ -21,7 +21,13 @@ from service.model.endpoints import Endpoint
 from service.model.preferences import Preferences
 from service.model.retention import LEFT_KEPT, YOUNG_KEPT
 from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
-from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, without
+from service.store.bitmaps import (
+    bitmap_key,
+    bitmaps_chosen,
+    bitmaps_of,
+    numbers_in,
+    without,
+)
 from service.store.names import Names
 from service.store.prepared_keys import DROP, counter_key, keys_key
 from service.store.records import (
@@ -110,6 +116,13 @@ return 1
 """
 )
 
+# KEYS: bitmap. Returns whether it is empty, and frees it then.
+_DROP_EMPTY = """
+if redis.call('BITCOUNT', KEYS[1]) > 0 then return 0 end
+redis.call('UNLINK', KEYS[1])
+return 1
+"""
+
 
 _ENDED = "{g}:ended"
 
@@ -141,6 +154,7 @@ class Subscriptions:
         self._create_one = redis.register_script(_CREATE)
         self._write = redis.register_script(_WRITE)
         self._remove = redis.register_script(_REMOVE)
+        self._drop_empty = redis.register_script(_DROP_EMPTY)
 
     def partition_of(self, digest: bytes) -> int:
         """Return the partition for a new endpoint."""
@@ -456,6 +470,35 @@ class Subscriptions:
             self._redis.bitcount(bitmap_key(partition, kind))
             for partition in range(self.partitions)
         )
+
+    def is_new_host(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint is at a host that anybody could make up, and that no reader has."""
+        return endpoint.made_up and self._names.bases.is_new(endpoint)
+
+    def is_proven(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint that a reader has is at a host that proved to be a push service."""
+        return self._names.bases.is_proven(self._names.bases.of(endpoint))
+
+    def drop_base(self, base: int) -> bool:
+        """Drop the bitmaps of a base if nobody is left there; whether that is so."""
+        left = [
+            partition
+            for partition in range(self.partitions)
+            if not self._drop_empty(keys=[bitmap_key(partition, "base", base)])
+        ]
+        return not left
+
+    def at_base(self, base: int) -> list[SubscriptionId]:
+        """Return the subscriptions at a base."""
+        return [
+            SubscriptionId(partition, number)
+            for partition in range(self.partitions)
+            for number in self._members(bitmap_key(partition, "base", base))
+        ]
+
+    def _members(self, key: str) -> list[int]:
+        bits = cast("bytes", self._redis.get(key) or b"")
+        return numbers_in(int.from_bytes(bits, "big"), 8 * len(bits), 0) if bits else []
 
     def count_by_vapid_key(self) -> dict[str, int]:
         """Return how many subscriptions need each VAPID key, by its public half."""

@@ -13,10 +13,19 @@ from collections.abc import Set
 from typing import cast
 
 from redis import Redis
+from redis.typing import EncodableT
 
 from service.model.notifications import Topic
 
 _TOPICS = "{g}:topics"
+# Each page that asks its reader loads all topics, and nobody reads through more of them.
+MOST_TOPICS = 100
+
+# KEYS: topics. ARGV: slug, topic, most topics. The first write allocates.
+_ADD = """
+if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+"""
 _KNOWN_FOR = 1.0  # seconds
 
 
@@ -25,6 +34,7 @@ class Topics:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._add = redis.register_script(_ADD)
         self._seen: tuple[float, Set[str]] = (-math.inf, frozenset())  # when, which slugs
 
     def all(self) -> dict[str, Topic]:
@@ -49,9 +59,10 @@ class Topics:
         return known or slugs <= self.all().keys()
 
     def add(self, topic: Topic) -> bool:
-        """Store a new topic; False if the slug is taken."""
+        """Store a new topic; False if the slug is taken or if there are `MOST_TOPICS`."""
         order = self._redis.incr("{g}:topics:made")
-        return bool(self._redis.hsetnx(_TOPICS, topic.slug, _row(topic, order)))
+        args: list[EncodableT] = [topic.slug, _row(topic, order), MOST_TOPICS]
+        return bool(self._add(keys=[_TOPICS], args=args))
 
     def change(self, topic: Topic) -> None:
         """Replace name, description and default of a topic; slug and place stay."""

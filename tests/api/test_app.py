@@ -104,12 +104,61 @@ def test_every_response_has_a_content_security_policy(client: Client) -> None:
         response = browser.get(path, buffered=True)
         assert response.status_code < 500
         policy = response.headers["Content-Security-Policy"]
-        assert {"default-src 'self'", "object-src 'none'", "frame-ancestors 'none'"} <= set(
+        assert {"default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"} <= set(
             policy.split("; ")
         )
         assert "unsafe" not in policy
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert response.headers["Referrer-Policy"] == "same-origin"
+        assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        readers = response.headers.get("Access-Control-Allow-Origin") == "*"
+        policy = "cross-origin" if readers else "same-origin"
+        assert response.headers["Cross-Origin-Resource-Policy"] == policy
+        assert "Strict-Transport-Security" not in response.headers, "there is no TLS"
+
+
+# Which host ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/demo/", "/optin.js", f"{API}/site", "/desk/sign-in"])
+def test_a_request_for_another_host_is_refused_and_told_so(redis_url: str, path: str) -> None:
+    app = make_app(redis_url, SITE_URL="https://push.paper.example", TRUSTED_HOSTS="inside.example")
+    calls = app.test_client()
+    for host in ("evil.example", "push.paper.example.evil.example", "10.0.0.7", "a b", "@", "[::"):
+        response = calls.get(path, headers={"Host": host}, buffered=True)
+        assert response.status_code == 400
+        assert "https://push.paper.example" in response.text
+        assert "Host header" in response.text
+        assert "session has expired" not in response.text
+        assert "evil" not in response.text
+    for host in (
+        "push.paper.example",
+        "PUSH.paper.example:443",
+        "push.paper.example.",
+        "inside.example:8000",
+        "localhost:8000",
+        "127.0.0.1",
+        "[::1]:8000",
+    ):
+        assert calls.get(path, headers={"Host": host}, buffered=True).status_code < 400
+    for path in ("/healthz", "/readyz"):  # a load balancer calls by address
+        assert calls.get(path, headers={"Host": "10.0.0.7:8000"}).status_code == 200
+
+
+def test_no_response_repeats_the_host_of_its_request(client: Client) -> None:
+    calls = client.app.test_client()
+    for path in ("/desk/", "/desk", "/demo", "/", "/privacy", f"{API}/openapi.json"):
+        response = calls.get(path, headers={"Host": "127.77.7.7"}, buffered=True)
+        assert "127.77.7.7" not in response.text + str(response.headers)
+
+
+def test_browsers_come_back_by_tls_alone(redis_url: str) -> None:
+    app = make_app(redis_url, SITE_URL="https://push.paper.example", TRUSTED_PROXIES="1")
+    for path in ("/optin.js", "/desk/sign-in", f"{API}/site"):
+        response = app.test_client().get(
+            path, headers={"Host": "push.paper.example", "X-Forwarded-Proto": "https"}
+        )
+        assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 @pytest.mark.parametrize("path", ["/optin.js", "/sw.js", "/style.css", f"{API}/site", "/demo/"])
@@ -223,6 +272,14 @@ def test_only_trusted_proxies_may_name_the_callers_address(
         path = f"{API}/subscriptions"
         response = client.call("POST", path, {}, headers=headers, address="127.0.0.1")
     assert response.status_code == status
+
+
+def test_a_port_behind_the_callers_address_makes_no_other_caller(redis_url: str) -> None:
+    client = Client(make_app(redis_url, TRUSTED_PROXIES="1"))
+    for number in range(61):
+        headers = {"X-Forwarded-For": f"192.0.2.9:{5000 + number}"}
+        response = client.call("POST", f"{API}/subscriptions", {}, headers=headers)
+    assert response.status_code == 429
 
 
 def test_each_api_token_has_its_own_rate(client: Client) -> None:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
 from service.cli.doctor import examine
 from service.cli.doctor.findings import Finding
+from service.cli.doctor.session import Session
 from service.config import Config
 from service.local import pretend_readers
+from service.model.endpoints import EndpointPolicy
 from service.model.keys import VapidKey
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
@@ -393,6 +400,64 @@ def test_a_push_service_that_cannot_be_trusted_counts_as_unreachable(
     assert browser.endpoint not in finding.says
 
 
+def test_a_redirect_of_a_push_service_is_not_followed(
+    environment: dict[str, str], push: PushService
+) -> None:
+    id, _ = stored(environment, push, KEY)
+    for status in (301, 302, 303, 307, 308):
+        elsewhere = {"Location": f"{push.origin}/elsewhere"}
+        push.answer_with(lambda _, status=status, to=elsewhere: Answer(status, headers=to))
+        assert f"answers {status}" in sent(environment, id).says
+    assert len(push.received) == 5
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_doctor_connects_to_a_private_address_only_if_a_setting_names_the_origin(
+    named: bool,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        origin = f"http://localhost:{listener.getsockname()[1]}"
+        policy = EndpointPolicy((origin,) if named else ())
+        with (
+            Session(partial(policy.may_connect, origin)) as session,
+            pytest.raises(requests.RequestException),
+        ):
+            session.post(f"{origin}/push/1", timeout=0.5)
+        assert bool(select.select([listener], [], [], 0.1)[0]) == named
+
+
+def test_what_a_push_service_says_cannot_write_over_the_terminal(
+    environment: dict[str, str], push: PushService
+) -> None:
+    id, _ = stored(environment, push, KEY)
+    evil = "\x1b[2J\x1b]0;owned\x07\u202eok \x9b31m fine [bold]x[/]\u2066"
+    push.answer_with(lambda _: Answer(403, body=evil.encode()))
+    shown = doctor(environment, "--send", str(id)).stdout
+    assert "fine" in shown
+    assert not [c for c in shown if not c.isprintable() and c != "\n"]
+
+
+def test_the_doctor_follows_no_redirect_of_our_own_address(environment: dict[str, str]) -> None:
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
+            self.end_headers()
+            asked.append(self.path)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    asked: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment["SITE_URL"] = f"http://127.0.0.1:{server.server_port}"
+        finding = one(environment, "Web")
+        server.shutdown()
+    assert (finding.level, asked) == ("fail", ["/readyz"])
+    assert "answers 302; it leads elsewhere" in finding.says
+
+
 @pytest.mark.parametrize("id", ["", "nobody", "0-77", "9-0", "0-99999999999"])
 def test_nothing_is_sent_for_an_unknown_id(
     environment: dict[str, str], push: PushService, id: str
@@ -401,3 +466,12 @@ def test_nothing_is_sent_for_an_unknown_id(
     assert finding.level == "fail"
     assert "no such subscription" in finding.says
     assert push.received == []
+
+
+def test_a_previous_secret_key_is_named_so_that_it_is_not_forgotten(
+    environment: dict[str, str],
+) -> None:
+    rotated = f"another secret of at least 32 characters,{environment['SECRET_KEY']}"
+    told = [one.says for one in findings({**environment, "SECRET_KEY": rotated})["Keys"]]
+    assert any("SECRET_KEY has a previous value too" in says for says in told)
+    assert "another secret" not in " ".join(told)

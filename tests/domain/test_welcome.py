@@ -314,16 +314,28 @@ def test_readers_from_before_confirmation_was_required_stay_confirmed(
     assert welcomes(reader.client) == []
 
 
-def test_with_many_active_alerts_the_welcome_waits_for_another_visit(
+def test_alerts_of_the_newsroom_keep_nobody_from_the_welcome(client_with: ClientWith) -> None:
+    client = client_with(WELCOME="confirm")
+    for _ in range(100):
+        client.runtime.publishing.publish(content(), EVERYONE, by="")
+    Reader(client)
+    assert len(welcomes(client)) == 1
+
+
+def test_with_many_welcomes_at_one_push_service_another_waits_for_a_visit(
     client_with: ClientWith,
 ) -> None:
     client = client_with(WELCOME="confirm")
-    ids = [client.runtime.publishing.publish(content(), EVERYONE, by="").id for _ in range(100)]
-    reader = Reader(client)
-    assert welcomes(client) == []
-    client.runtime.publishing.cancel(ids[0])
+    for number in range(50):
+        Reader(client, number)
+    waiting = welcomes(client)
+    assert len(waiting) == 50
+    reader = Reader(client, 50)
+    assert len(welcomes(client)) == 50
+    client.runtime.publishing.cancel(waiting[0].id)
+    client.runtime.planning.advance_all()
     assert reader.subscribe(refresh=True).status_code == 200
-    assert len(welcomes(client)) == 1
+    assert len(welcomes(client)) == 50
 
 
 # When Redis is full -------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from service.model.endpoints import EndpointPolicy
 from tests.support.installation import wait_until
 from tests.support.peers import (
     KEY,
@@ -82,6 +83,18 @@ def test_no_more_requests_start_than_streams_allow(push: PushService) -> None:
 
 def test_poll_returns_at_once_when_nothing_is_under_way(transport: Transport) -> None:
     assert transport.poll(3600) == []
+
+
+def test_a_name_that_leads_into_our_own_network_is_not_connected_to(push: PushService) -> None:
+    origin = push.origin.replace("127.0.0.1", "localhost")  # stands for a name under a wildcard
+    for named in ((), (origin,)):
+        transport = Transport(ca_bundle=push.ca_file, may_connect=EndpointPolicy(named).may_connect)
+        why = unreachable(transport, origin) if not named else ""
+        if named:
+            one(transport, origin)
+        transport.close()
+        assert ("not public" in why) == (not named)
+        assert len(push.connections) == len(named)
 
 
 def test_a_server_with_an_untrusted_certificate_is_sent_nothing(push: PushService) -> None:

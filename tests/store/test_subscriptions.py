@@ -22,6 +22,7 @@ from service.model.notifications import Audience, Topic
 from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
+from service.store.names import MOST_UNPROVEN
 from service.store.records import digest_of, index_key, records_key
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.support.redis_server import RedisServer
@@ -229,16 +230,17 @@ def test_new_topic_counts_at_once_and_a_removed_one_for_a_second_more(
 def test_names_made_up_by_strangers_are_limited_at_no_cost_to_readers(store: Store) -> None:
     """Each name costs a bitmap as long as the highest id: 125 KB with a million readers."""
     redis, names = store.redis, store.names
-    made_up = {f"https://a{n}.notify.windows.com/w/?token=": n + 1 for n in range(500)}
-    redis.hset("{g}:names:bases", mapping=made_up)
+    parse = EndpointPolicy(("https://push.example", "https://*.up.example")).parse
+    for n in range(MOST_UNPROVEN):
+        assert names.bases.of(parse(f"https://a{n}.notify.windows.com/w/?token=x"))
     redis.hset("{g}:names:locales", mapping={f"en-x-{n}": n + 1 for n in range(500)})
-    parse = EndpointPolicy(("https://push.example",)).parse
-    assert not names.base(parse("https://a500.notify.windows.com/w/?token=x"))
-    assert names.base(parse("https://a499.notify.windows.com/w/?token=x"))
-    assert names.base(parse("https://web.push.apple.com/x"))
-    assert names.base(parse("https://updates.push.services.mozilla.com/wpush/v2/x"))
-    assert names.base(parse("https://fcm.googleapis.com/fcm/send/x"))
-    assert names.base(parse("https://push.example/x"))
+    assert not names.bases.of(parse("https://another.notify.windows.com/w/?token=x"))
+    assert names.bases.of(parse("https://another.up.example/x")), "each domain has room of its own"
+    assert names.bases.of(parse("https://a99.notify.windows.com/w/?token=x"))
+    assert names.bases.of(parse("https://web.push.apple.com/x"))
+    assert names.bases.of(parse("https://updates.push.services.mozilla.com/wpush/v2/x"))
+    assert names.bases.of(parse("https://fcm.googleapis.com/fcm/send/x"))
+    assert names.bases.of(parse("https://push.example/x"))
     assert not names.locale("enx-LV")
     german, _ = store.subscriptions.subscribe(requested("german", locale="de-AT"))
     assert german.locale == "de"

@@ -20,7 +20,7 @@ _context = multiprocessing.get_context("forkserver")
 # What the processes import, except `workers.jobs`, which names the process that loads it.
 _context.set_forkserver_preload(
     [
-        *(__name__, "service.app", "gunicorn.app.wsgiapp", "gunicorn.workers.gthread"),
+        *(__name__, "service.app", "gunicorn.app.wsgiapp", "service.local.web_worker"),
         *("rq", "workers.sending.fanout", "workers.sending.prepared_keys"),
     ]
 )

@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -144,18 +145,24 @@ class Channel:
 
 
 def connect(
-    host: str, port: int, tls: ssl.SSLContext | None, timeout: float, proxy: Proxy | None = None
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    timeout: float,
+    may_connect: Callable[[str], bool],
+    proxy: Proxy | None = None,
 ) -> Channel:
     """Connect within `timeout` seconds after the name is resolved, or raise `CannotConnect`.
 
-    With a proxy, its name is resolved here, and it resolves `host`. This waits, so call it in a
-    thread. If `host` is an IPv6 address, it has no brackets.
+    `may_connect` is asked for each address that the name has, so that no server of names can lead
+    us where we must not go. With a proxy, its name is resolved here, and it resolves `host`. This
+    waits, so call it in a thread. If `host` is an IPv6 address, it has no brackets.
     """
     if proxy is None:
-        sock, deadline = _connected(host, port, timeout)
+        sock, deadline = _connected(host, port, timeout, may_connect)
     else:
         try:
-            sock, deadline = _connected(proxy.host, proxy.port, timeout)
+            sock, deadline = _connected(proxy.host, proxy.port, timeout, lambda _: True)
         except CannotConnect as error:
             raise CannotConnect(f"the proxy: {error}") from error
     channel = Channel(sock)
@@ -176,12 +183,17 @@ def connect(
     return channel
 
 
-def _connected(host: str, port: int, timeout: float) -> tuple[socket.socket, float]:
+def _connected(
+    host: str, port: int, timeout: float, may_connect: Callable[[str], bool]
+) -> tuple[socket.socket, float]:
     """Return a socket connected to a host, and the deadline for what follows."""
     try:
         addresses: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise CannotConnect("host name unknown") from error
+    addresses = [one for one in addresses if may_connect(one[4][0])]
+    if not addresses:
+        raise CannotConnect("its name leads to an address that is not public")
     deadline = time.monotonic() + timeout
     return _first_to_connect(addresses, deadline), deadline
 

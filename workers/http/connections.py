@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -88,8 +89,10 @@ class Connectors:
         self,
         tls: ssl.SSLContext,
         timeout: float,
+        may_connect: Callable[[str, str], bool],
         proxy: Callable[[str], str | None],
     ) -> None:
+        self._may_connect = may_connect  # from an origin to an address that its name has
         self._tls = tls
         self._timeout = timeout
         self._proxy = proxy
@@ -129,8 +132,9 @@ class Connectors:
         proxy = self._proxy(origin.url)
         result: Channel | CannotConnect
         try:
+            may_connect = partial(self._may_connect, origin.url)
             via = None if proxy is None else Proxy.parse(proxy)
-            result = connect(origin.host, origin.port, tls, self._timeout, via)
+            result = connect(origin.host, origin.port, tls, self._timeout, may_connect, via)
         except CannotConnect as error:
             result = error
         with self._lock:

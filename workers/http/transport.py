@@ -60,7 +60,8 @@ class Transport:
 
     Make it after a fork: two processes must not share it. It connects to https origins and to
     `plain_origins`, and trusts the certificates of `ca_bundle`, by default those of the system.
-    `proxy` returns the proxy through which it connects to an origin, `http://host:port`, or None.
+    `may_connect` is asked for each address to which an origin's name leads. `proxy` returns the
+    proxy through which it connects to an origin, `http://host:port`, or None.
     Timeouts are in seconds: `timeout` from the start of a request to the end of its answer,
     `connect_timeout` for TCP, proxy and TLS together.
 
@@ -75,6 +76,7 @@ class Transport:
         connections: int = 2,
         ca_bundle: Path | None = None,
         plain_origins: frozenset[str] = frozenset(),
+        may_connect: Callable[[str, str], bool] = lambda _origin, _address: True,
         connect_timeout: float = 5.0,
         timeout: float = 15.0,
         proxy: Callable[[str], str | None] = lambda _origin: None,
@@ -97,7 +99,7 @@ class Transport:
         self._unwritten: dict[Connection, None] = {}
         self._has_news = False  # a connection became ready or failed
         self._size = 1  # bytes of the last body; the next ones are of nearly the same size
-        self._connectors = Connectors(self._tls, connect_timeout, proxy)
+        self._connectors = Connectors(self._tls, connect_timeout, may_connect, proxy)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._connectors.woken, _IN)
 

@@ -89,7 +89,7 @@ class FanOut:
             runtime.push_services.answers_in_a_minute,
             runtime.push_services.others_answer,
         )
-        bases = Bases(store.names, runtime.endpoints, self._health)
+        bases = self._bases = Bases(store.names, runtime.endpoints, self._health)
         vapid_keys = store.names.vapid_keys
         self._recipients = Recipients(store.subscriptions, self._admission, bases, self._health)
         self._messages = Messages(Pool(runtime), bases, vapid_keys, self._health, signers)
@@ -109,6 +109,7 @@ class FanOut:
         and all batches are given back.
         """
         self._going_on, self._checked_at = True, 0.0
+        self._bases.clear()  # a number may mean another push service days later
         # Drop what became of connections since the last run: it says nothing about now.
         self._transport.poll(0.0)
         self._transport.unreachable()

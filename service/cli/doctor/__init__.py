@@ -13,6 +13,7 @@ from service.cli.doctor.findings import Finding
 from service.cli.doctor.installation import Examination
 from service.cli.doctor.redis import check_redis
 from service.cli.doctor.send import send_one
+from service.cli.terminal import printable
 from service.config import Config, ConfigError
 from service.domain.store_errors import in_one_line
 from service.runtime import Runtime
@@ -37,7 +38,9 @@ def run(settings: Callable[[], Config], send: str | None = None) -> int:
         row.add_column(width=13)
         row.add_column(overflow="fold")  # never shorten a path
         row.add_row(
-            Text(finding.level, _STYLES[finding.level]), Text(finding.what), Text(finding.says)
+            Text(finding.level, _STYLES[finding.level]),
+            Text(finding.what),
+            Text(printable(finding.says)),
         )
         console.print(row)
     console.print()

@@ -12,7 +12,7 @@ from http.client import HTTPException
 from ipaddress import ip_address
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import HTTPRedirectHandler, build_opener
 
 from service.cli.doctor.findings import Finding, Level
 from service.cli.doctor.way_out import way_out
@@ -33,6 +33,16 @@ _FEW = 20  # unconfirmed readers; a new site has a few
 _ANSWER = 10.0  # seconds that our own web processes have to answer
 # Top-level domains that receive no mail (RFC 2606, RFC 6761, RFC 6762).
 _RESERVED = ("example", "test", "invalid", "localhost", "local")
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Leaves a redirect as it is: another server would answer for ours."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Make no request of it."""
+
+
+_without_redirects = build_opener(_NoRedirects)
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,13 @@ class Examination:
         yield Finding(
             "ok", "Keys", f"{keys} and SECRET_KEY are set; they serve all {readers:,} readers."
         )
+        if len(self.runtime.config.secret_key) > 1:
+            yield Finding(
+                "ok",
+                "Keys",
+                "SECRET_KEY has a previous value too. It may go three months after the change, or"
+                " at once if it was stolen.",
+            )
         for use in set_[1:]:
             if use.retired:
                 yield Finding(
@@ -185,9 +202,10 @@ class Examination:
         except HTTPError as error:
             error.close()
             path = urlsplit(error.url).path
-            yield Finding(
-                "fail", what, f"{url}{path} answers {error.code}; see the log of stoppress web."
-            )
+            todo = "see the log of stoppress web"
+            if 300 <= error.code < 400:
+                todo = "it leads elsewhere, so set SITE_URL to the address that answers itself"
+            yield Finding("fail", what, f"{url}{path} answers {error.code}; {todo}.")
         except OSError:
             yield Finding(
                 "fail",
@@ -409,7 +427,7 @@ def _resting(what: str, origin: str, rest: Rest, now: float) -> Finding:
 
 
 def _get(url: str) -> bytes:
-    with urlopen(url, timeout=_ANSWER) as response:  # noqa: S310 - SITE_URL, which is http or https
+    with _without_redirects.open(url, timeout=_ANSWER) as response:
         body: bytes = response.read(1 << 20)
     return body
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import requests
 from pywebpush import WebPushException, webpush
 
 from service.cli.doctor.findings import Finding
+from service.cli.doctor.session import Session
 from service.model.graphemes import cut
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Content, Notification, State
@@ -59,9 +61,10 @@ def send_one(runtime: Runtime, id: str) -> Finding:
 
 def _send(runtime: Runtime, subscription: Subscription, key: VapidKey) -> int:
     """Send by pywebpush and return the status of the response; raises its exceptions."""
-    with requests.Session() as session:
+    origin = subscription.endpoint.origin
+    with Session(partial(runtime.endpoints.may_connect, origin)) as session:
         session.trust_env = False  # our own settings say which certificates and proxy to use
-        if proxy := runtime.config.proxy_to(subscription.endpoint.origin):
+        if proxy := runtime.config.proxy_to(origin):
             session.proxies = {"http": proxy, "https": proxy}
         if runtime.config.push_ca_bundle:
             session.verify = str(runtime.config.push_ca_bundle)

@@ -1,0 +1,91 @@
+"""Which names this service answers to: its own, and this machine's for what runs beside it.
+
+Nothing that we answer repeats a `Host` header. A page that has another name, which leads here (DNS
+rebinding), can do nothing in an editor's browser.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, current_app, request
+
+from service.api.problems import Problem
+from service.model.addresses import is_loopback
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::\d{1,5})?")
+# Load balancers and monitors call by the address of a process.
+_FOR_MONITORS = ("/healthz", "/readyz", "/metrics")
+
+
+class WrongHost(Problem):
+    """A request for a host that is not ours, or a form that a page of another host sends."""
+
+
+class Hosts:
+    """The names of one installation."""
+
+    def __init__(self, public_url: str, bind: str, others: tuple[str, ...]) -> None:
+        self._public_url = public_url
+        named = (urlsplit(public_url).netloc, f"[{bind}]" if ":" in bind else bind, *others)
+        self._ours = frozenset(map(_name, named)) - {"", "0.0.0.0", "[::]"}  # noqa: S104
+
+    def init_app(self, app: Flask) -> None:
+        """Check each request to an application, before anything else looks at it."""
+        app.extensions["stoppress.hosts"] = self
+        # Flask-WTF would compare a form's page with the Host header; `check_page` does it better.
+        app.config["WTF_CSRF_SSL_STRICT"] = False
+        app.before_request(self._check)
+        app.after_request(_relative)
+
+    def _check(self) -> None:
+        # A request without the header (HTTP/1.0) comes from no browser.
+        host = request.environ.get("HTTP_HOST", "")
+        if not host or request.path in _FOR_MONITORS or self.are_ours(host):
+            return
+        current_app.logger.warning("refused a request for another host: %s", ascii(host[:100]))
+        raise WrongHost(
+            400,
+            f"This service is at {self._public_url}, and the request names another host. If that"
+            " address is wrong, set SITE_URL. If a proxy is in between, let it pass on the Host"
+            " header. Further names of this service belong into TRUSTED_HOSTS.",
+        )
+
+    def are_ours(self, host: str) -> bool:
+        """Whether a host, with or without a port, is one of this service."""
+        name = _name(host)
+        return name in self._ours or is_loopback(name)
+
+    def check_page(self) -> None:
+        """Refuse a form that another site's page sends; `WrongHost`."""
+        page = request.headers.get("Origin", "null")
+        if page == "null":
+            page = request.headers.get("Referer", "")
+        if page and not self.are_ours(urlsplit(page).netloc):
+            raise WrongHost(
+                400,
+                f"The form comes from another address than {self._public_url}, where this desk is"
+                " (SITE_URL). Open the desk there.",
+            )
+
+
+def check_page() -> None:
+    """Refuse a form that another site's page sends to this application; `WrongHost`."""
+    hosts: Hosts = current_app.extensions["stoppress.hosts"]
+    hosts.check_page()
+
+
+def _relative(response: Response) -> Response:
+    """Let a redirect to another path name no host, as Werkzeug's do that add a slash."""
+    to = response.location or ""
+    if to.startswith(request.host_url):
+        response.location = "/" + to.removeprefix(request.host_url).lstrip("/")
+        response.set_data(b"")
+    return response
+
+
+def _name(host: str) -> str:
+    """Return a host's name without its port; empty if it is no host."""
+    found = _HOST.fullmatch(host.lower())
+    return found[1] if found else ""

@@ -1,0 +1,69 @@
+"""Hosts under a wildcard: each has to prove that it is a push service, and goes with its readers.
+
+Strangers can make up such hosts. A host is proven once a push was accepted there, which is only
+possible at the company that runs the wildcard's domain.
+"""
+
+from __future__ import annotations
+
+from service.model.endpoints import EndpointPolicy, origin_of
+from service.model.retention import HOST_RETIRED_KEPT, UNPROVEN_KEPT, UNPROVEN_TRIED
+from service.store import Store
+from service.store.names import MOST_UNPROVEN
+
+_CROWDED = MOST_UNPROVEN // 2  # unproven hosts of one domain, from which on they have less time
+_EVERY = 60.0  # seconds between two looks at what can be freed
+_LATEST = 20  # alerts looked through for one that was sent to these hosts
+
+
+class PushHosts:
+    """What the clock does about hosts that anybody could make up."""
+
+    def __init__(self, store: Store, endpoints: EndpointPolicy) -> None:
+        self._store = store
+        self._endpoints = endpoints
+        self._bases = store.names.bases
+        self._looked_at = 0.0
+
+    def look_after(self, now: float) -> None:
+        """Prove hosts where a push was accepted; free those where nobody is left or ever was."""
+        unproven = self._bases.unproven()
+        if unproven:
+            self._bases.prove(self._store.gone.accepting(now) & unproven.keys())
+        if now - self._looked_at >= _EVERY:
+            self._looked_at = now
+            self._end_unproven(now)
+            self._free(now)
+
+    def _end_unproven(self, now: float) -> None:
+        """Remove the readers of hosts that had their chance and did not accept anything."""
+        unproven = self._bases.unproven()
+        if not unproven:
+            return
+        sent = [
+            one.started_at or 0.0
+            for one in self._store.notifications.started(_LATEST)
+            if one.audience.subscription is None
+        ]
+        domains = [one.domain for one in unproven.values()]
+        for number, one in unproven.items():
+            crowded = domains.count(one.domain) >= _CROWDED
+            waits = UNPROVEN_TRIED if crowded else UNPROVEN_KEPT
+            tried = any(one.since < start < now - UNPROVEN_TRIED for start in sent)
+            if tried and now - one.since >= waits:
+                ids = self._store.subscriptions.at_base(number)
+                self._store.subscriptions.remove_all(ids)
+
+    def _free(self, now: float) -> None:
+        """Retire bases where nobody is left; let numbers be given again that rested long enough."""
+        for url, number in self._bases.all().items():
+            made_up = self._endpoints.wildcard_of(origin_of(url))
+            if made_up and self._store.subscriptions.drop_base(number):
+                self._bases.retire(number)
+        for number, at in self._bases.retired().items():
+            if now - at < HOST_RETIRED_KEPT:
+                continue
+            if self._store.subscriptions.drop_base(number):
+                self._bases.release(number)
+            else:  # a reader was stored while the base was retired
+                self._bases.restore(number)
