@@ -319,7 +319,7 @@ def test_new_keys_of_the_same_endpoint_are_stored_with_the_readers_token(
 
 def test_a_subscription_that_another_tab_renewed_is_kept(visit: Visit) -> None:
     page = visit()
-    subscribe(page)
+    id = subscribe(page)
     mended = {"id": "0-4711", "token": "another tab's", "endpoint": "its", "topics": ["world"]}
 
     def answer(route: Route) -> None:
@@ -331,8 +331,13 @@ def test_a_subscription_that_another_tab_renewed_is_kept(visit: Visit) -> None:
     page.evaluate("StopPress.refresh()")
     assert page.evaluate("JSON.parse(localStorage['stop-press'])") == mended
     assert page.evaluate("StopPress.state().subscribed")
-    # If no other tab has renewed it, it is forgotten, so that this reader can subscribe again.
+    # The service knows the endpoint, if not that number: the reader is found again.
     page.unroute("**/api/v1/subscriptions")
-    page.route("**/api/v1/subscriptions/**", lambda route: route.fulfill(status=404, json={}))
+    page.route("**/api/v1/subscriptions/0-4711", lambda route: route.fulfill(status=404, json={}))
+    page.evaluate("StopPress.refresh()")
+    assert page.evaluate("StopPress.state().id") == str(id)
+    # If it knows neither, the subscription is forgotten, so that this reader can subscribe again.
+    for known in ("subscriptions", "subscriptions/**"):
+        page.route(f"**/api/v1/{known}", lambda route: route.fulfill(status=404, json={}))
     page.evaluate("StopPress.refresh()")
     assert not page.evaluate("StopPress.state().subscribed")
