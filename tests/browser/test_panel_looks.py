@@ -75,6 +75,7 @@ def states(page: Page) -> Iterator[str]:
     box.wait_for()
     yield "the question"
     press("button.details")
+    box.get_by_role("checkbox").first.wait_for()
     press("button.yes")
     expect(box.get_by_role("alert")).to_be_visible()
     yield "the topics, none chosen"

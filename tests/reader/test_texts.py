@@ -111,3 +111,8 @@ def test_one_file_adds_a_language(redis_url: str, tmp_path: Path) -> None:
     assert '<html lang="nl" dir="ltr">' in shown["/privacy"]
     assert f"nl: {english['privacy']['title']}" in shown["/privacy"]
     assert "30 dagen" in shown["/privacy"]
+
+
+def test_the_panels_texts_and_those_of_the_help_share_no_name() -> None:
+    # The panel's, which a publisher may have replaced, hold where both have one.
+    assert not texts("en")["panel"].keys() & texts("en")["help"].keys()

@@ -149,14 +149,14 @@ export async function showWhy(panel) {
   panel.t = t;
   const place = element("div", { class: "arrival" });
   const run = async () => {
-    again.ariaDisabled = "true";
+    another.ariaDisabled = "true";
     const hint = () => element("div", {}, element("p", {}, t.hidden), steps(t, true));
-    await watch(panel, t, place, false, hint).finally(() => (again.ariaDisabled = "false"));
+    await watch(panel, t, place, false, hint).finally(() => (another.ariaDisabled = "false"));
     await reader.refresh(); // the push service may have ended the subscription
     if (!reader.state().subscribed) await panel.refill();
   };
-  const again = panel.button("again", run);
+  const another = panel.button("another", run);
   const back = panel.button("back", panel.refill);
-  panel.show({ paper: "", heading: t.why }, ...reasons(t, chosen), place, choices(again, back));
-  again.click();
+  panel.show({ paper: "", heading: t.why }, ...reasons(t, chosen), place, choices(another, back));
+  another.click();
 }
