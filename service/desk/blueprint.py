@@ -17,13 +17,14 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from service.api.hosts import WrongHost, check_page
 from service.desk.session import current_editor, is_plain_loopback
 from service.desk.words import FILTERS
 from service.domain.publishing import UnknownNotification
+from service.domain.store_errors import is_away
 
 _HTMX = "htmx-2.0.11.min.js"
 _OPEN_TO_ALL = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
@@ -95,7 +96,7 @@ def _csrf(_: CSRFError) -> ResponseReturnValue:
         "Nothing was sent or changed. Go back, copy the text that you wrote, reload the page and"
         " sign in again."
     )
-    if not request.is_secure and not is_plain_loopback(current_app.config["STOPPRESS"]):
+    if not request.is_secure and not is_plain_loopback(current_app):
         text += " If the address begins with http://, sign in at the one with https://: over an"
         text += " unprotected connection your browser keeps no session."
     return notice(400, "Your session has expired", text)
@@ -116,10 +117,9 @@ def redis_away(error: RedisError) -> ResponseReturnValue:
     """Say that nothing can be read or stored at the moment."""
     # Without its message, which may repeat what was to be stored.
     current_app.logger.error("%s: %s", request.endpoint, type(error).__name__)
-    away = isinstance(error, (ConnectionError, TimeoutError))
     return notice(
         503,
-        "Redis does not respond" if away else "Redis cannot store anything",
+        "Redis does not respond" if is_away(error) else "Redis cannot store anything",
         "The desk needs Redis, its database. Ask your operator to look at it, then reload this"
         " page. An alert that is being sent continues by itself.",
     )

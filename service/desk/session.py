@@ -13,7 +13,6 @@ from flask import Flask, current_app, g, request, session
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
-from service.config import Config
 from service.domain.editors import Editor, Editors
 from service.model import clock
 from service.model.retention import SESSION_KEPT
@@ -40,6 +39,7 @@ def init_app(app: Flask, runtime: Runtime) -> None:
     )
     app.session_interface = _Cookies()
     app.extensions["stoppress.editors"] = runtime.editors
+    app.extensions["stoppress.desk_url"] = runtime.config.public_url
     app.jinja_env.globals["current_editor"] = current_editor
 
 
@@ -59,7 +59,7 @@ class _Cookies(SecureCookieSessionInterface):
 
     def get_cookie_name(self, app: Flask) -> str:
         name = super().get_cookie_name(app)
-        return name if is_plain_loopback(app.config["STOPPRESS"]) else f"__Host-{name}"
+        return name if is_plain_loopback(app) else f"__Host-{name}"
 
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
         serializer = super().get_signing_serializer(app)
@@ -68,15 +68,15 @@ class _Cookies(SecureCookieSessionInterface):
         return serializer
 
     def get_cookie_secure(self, app: Flask) -> bool:
-        return not is_plain_loopback(app.config["STOPPRESS"])
+        return not is_plain_loopback(app)
 
 
-def is_plain_loopback(config: Config) -> bool:
+def is_plain_loopback(app: Flask) -> bool:
     """Whether this request came over plain HTTP from a browser on this machine.
 
     A proxy that ends TLS may pass requests on to a loopback address too; there SITE_URL is another.
     """
-    ours = urlsplit(config.public_url)
+    ours = urlsplit(app.extensions["stoppress.desk_url"])
     return (
         ours.scheme == request.scheme == "http"
         and _is_loopback(ours.hostname or "")

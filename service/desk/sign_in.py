@@ -12,6 +12,7 @@ from service.current import runtime
 from service.desk.blueprint import bp, notice
 from service.desk.session import end_session, start_session
 from service.domain.editors import SHORTEST_PASSWORD, EditorError, TooManyGuesses
+from service.model.retention import MINUTE
 from service.model.spans import span
 
 
@@ -31,10 +32,12 @@ def sign_in() -> ResponseReturnValue:
 
 @bp.errorhandler(TooManyGuesses)
 def _too_many(error: TooManyGuesses) -> ResponseReturnValue:
-    text = (
-        f"Try again in {span(error.seconds)}, or ask your operator for a sign-in link, which works"
-        " earlier. The command is “stoppress editor add” with your e-mail address."
-    )
+    text = f"Try again in {span(error.seconds)}."
+    if error.seconds > MINUTE:
+        text += (
+            " If you cannot wait, ask your operator for a sign-in link, which works at once. The"
+        )
+        text += " command is “stoppress editor add” with your e-mail address."
     response = make_response(notice(429, "Too many attempts to sign in", text))
     response.headers["Retry-After"] = str(error.seconds)
     return response

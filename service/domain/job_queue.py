@@ -6,6 +6,8 @@ nothing.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from redis import Redis, ResponseError
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
@@ -57,7 +59,8 @@ class JobQueue:
     def server(self) -> str:
         """Return the id of the queue's Redis, and notice if it is a replica by now."""
         redis = self._queue.connection
-        redis.set("stoppress:written", "", px=1)
+        with suppress(ResponseError):  # it may be full
+            redis.set("stoppress:written", "", px=1)
         try:
             return str(redis.info("server")["run_id"])
         except (ResponseError, KeyError):

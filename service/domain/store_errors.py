@@ -11,6 +11,8 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from service.store.connection import NotMaster
+
 
 class Unreachable(ConnectionError):
     """A Redis that does not answer; the message is one line that names its setting and says why."""
@@ -71,6 +73,11 @@ def reason(error: RedisError) -> str:
     if found is None and isinstance(error, ConnectionError | TimeoutError):
         return "cannot be reached. Try again in a moment"
     return found or "reports an error. Its own log says which"
+
+
+def is_away(error: RedisError) -> bool:
+    """Whether no Redis answers; else one does, and refuses."""
+    return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, NotMaster)
 
 
 def why_unreachable(error: RedisError) -> str:

@@ -224,6 +224,7 @@ def _socket(data_dir: Path) -> Iterator[Path]:
         yield usual
         return
     with tempfile.TemporaryDirectory(prefix="stoppress-") as folder:
+        Path(folder).chmod(0o700)  # whatever the umask
         socket = Path(folder) / "redis.sock"
         remembered.write_text(str(socket))
         yield socket

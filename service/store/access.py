@@ -17,7 +17,6 @@ from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
-from redis.exceptions import ResponseError
 
 from service.model.retention import (
     NETWORK_KEPT,
@@ -25,6 +24,7 @@ from service.model.retention import (
     SESSION_KEPT,
     SIGN_IN_LINK_KEPT,
 )
+from service.store.connection import WRITE_REFUSED
 
 _EDITORS = "{g}:editors"
 _TOKENS = "{g}:tokens"
@@ -154,7 +154,7 @@ class Access:
         if kept is None:
             return None
         if prolong:
-            with suppress(ResponseError):  # a Redis that takes no writes can still be read
+            with suppress(*WRITE_REFUSED):  # a Redis that takes no writes can still be read
                 self._prolong(keys=[key], args=[SESSION_IDLE])
         row = json.loads(kept)
         return Session(row["email"], row["stamp"])

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from typing import NamedTuple, cast
 
 from redis import Redis
 
+from service.model import clock
 from service.model.retention import REFUSED_ORIGINS_KEPT
 
 _LAYOUT = "{g}:layout"
@@ -115,14 +115,14 @@ class Installation:
     def note_refused_origin(self, origin: str) -> None:
         """Note that a page of another origin than `SITE_ORIGINS` calls us; the oldest give way."""
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zadd(_REFUSED, {origin: time.time()})
+            pipe.zadd(_REFUSED, {origin: clock.time()})
             pipe.zremrangebyrank(_REFUSED, 0, -_MOST_REFUSED - 1)
             pipe.expire(_REFUSED, REFUSED_ORIGINS_KEPT)
             pipe.execute()
 
     def refused_origins(self) -> list[str]:
         """Return these origins, the latest first."""
-        since = time.time() - REFUSED_ORIGINS_KEPT
+        since = clock.time() - REFUSED_ORIGINS_KEPT
         rows = cast("list[bytes]", self._redis.zrevrangebyscore(_REFUSED, "+inf", since))
         return [row.decode() for row in rows]
 

@@ -148,6 +148,9 @@ def test_one_click_leaves_and_one_click_opens_all_preferences(
     box.get_by_role("button", name="Leave").click()
     expect(box.get_by_role("heading")).to_have_text("You have left")
     assert paper.runtime.store.subscriptions.count() == 0
+    box.get_by_role("button", name="Undo").click()
+    expect(box.get_by_label("World")).to_be_checked()
+    assert paper.runtime.store.subscriptions.count() == 1
 
 
 def test_a_failure_is_shown_and_can_be_retried(paper: Installation, reader: Any) -> None:

@@ -466,3 +466,12 @@ def test_nothing_is_sent_for_an_unknown_id(
     assert finding.level == "fail"
     assert "no such subscription" in finding.says
     assert push.received == []
+
+
+def test_a_previous_secret_key_is_named_so_that_it_is_not_forgotten(
+    environment: dict[str, str],
+) -> None:
+    rotated = f"another secret of at least 32 characters,{environment['SECRET_KEY']}"
+    told = [one.says for one in findings({**environment, "SECRET_KEY": rotated})["Keys"]]
+    assert any("SECRET_KEY has a previous value too" in says for says in told)
+    assert "another secret" not in " ".join(told)

@@ -180,6 +180,15 @@ def test_the_session_cookie_is_protected_except_on_this_machine_without_tls(
     assert not [one for one in attributes if one.startswith("Domain")]
 
 
+def test_an_address_without_tls_is_said_to_keep_no_session(stranger: FlaskClient) -> None:
+    # No browser keeps the cookie of such a page, so that its form comes without one.
+    form = {"csrf_token": "x", "email": EMAIL, "password": PASSWORD}
+    for address, told in (("http://192.168.1.5:8000", True), ("http://localhost:8000", False)):
+        answer = stranger.post("/desk/sign-in", data=form, base_url=address)
+        assert answer.status_code == 400
+        assert ("sign in at the one with https://" in answer.text) == told
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
 from service.domain.job_queue import JOB, QUEUE
+from tests.support import ROOT
 from tests.support.installation import Installation, wait_until
 
 pytestmark = pytest.mark.redis
@@ -73,30 +78,44 @@ class Stranger:
 
 
 def never(*_: object) -> None:
-    Path("a stranger was here").mkdir()  # in the worker's folder
+    (ROOT / "a stranger was here").mkdir()
+
+
+@contextmanager
+def worker_of(installation: Installation, errors: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker whose messages go to a file."""
+    environ = {**installation.environment, "PATH": "/usr/bin:/bin"}
+    argv = [sys.executable, "-m", "workers.worker"]
+    with errors.open("wb") as file:
+        worker = subprocess.Popen(argv, env=environ, cwd=ROOT, stderr=file)
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        worker.wait(30)
 
 
 ATTACKS = [name for name in vars(Stranger) if not name.startswith("_") and name != "leave"]
 
 
 def test_a_worker_runs_no_job_but_its_own_whatever_is_written_into_its_queue(
-    installation: Installation, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    installation: Installation, tmp_path: Path
 ) -> None:
     installation.seed(20)
     stranger = Stranger(installation, tmp_path)
     for name in ATTACKS:
         getattr(stranger, name)()
-    worker = installation.worker()
     installation.clock()
-    id = installation.publish()
-    installation.over(id)
-    assert installation.outcomes(id) == {"accepted": 20}
-    wait_until(lambda: installation.runtime.job_queue.queued() == 0)
-    wait_until(lambda: not stranger.redis.llen(stranger.queue.intermediate_queue_key))
-    assert worker.poll() is None, "the worker goes on"
+    with worker_of(installation, tmp_path / "errors") as worker:
+        id = installation.publish()
+        installation.over(id)
+        assert installation.outcomes(id) == {"accepted": 20}
+        wait_until(lambda: installation.runtime.job_queue.queued() == 0)
+        wait_until(lambda: not stranger.redis.llen(stranger.queue.intermediate_queue_key))
+        assert worker.poll() is None, "the worker goes on"
     assert not stranger.mark.exists()
-    assert not Path("a stranger was here").exists()
-    errors = capfd.readouterr().err
+    assert not (ROOT / "a stranger was here").exists()
+    errors = (tmp_path / "errors").read_text()
     assert "threw away a job that is not ours" in errors
     assert "Traceback" not in errors
     assert "os.mkdir" not in errors

@@ -225,8 +225,8 @@ def test_editors_see_reach_and_waiting_readers_while_redis_refuses_writes(
     store = callers.runtime.store
     origin = "https://fcm.googleapis.com"
     store.push_services.rest(origin, Rest(1, time.time(), time.time() + 600, "503"))
-    callers.runtime.dispatch.advance(callers.alert)
-    callers.runtime.dispatch.plan(callers.runtime.publishing.get(callers.alert))
+    callers.runtime.planning.advance(callers.alert)
+    callers.runtime.planning.plan(callers.runtime.publishing.get(callers.alert))
 
     def seen() -> list[object]:
         pages = [

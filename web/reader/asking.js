@@ -112,8 +112,7 @@ async function show(reader) {
 }
 
 /** Ask once the newsroom's conditions for that are met on this page view, the `views`th. */
-export async function askInTime(reader, views) {
-  const { prompt } = await reader.site();
+export async function askInTime(reader, { prompt }, views) {
   if (views < prompt.page_views) return;
   const { pathname } = location;
   do {

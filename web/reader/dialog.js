@@ -56,6 +56,7 @@ li { padding-block: 0.4em; border-block-end: 1px solid var(--rule); font-weight:
 svg { margin-inline-start: 0.4em; vertical-align: -0.3em; }
 b { font-weight: 600; }
 [role=alert] { padding-inline-start: 0.75em; border-inline-start: 3px solid var(--accent); }
+[role=alert] button { display: block; }
 .choices { display: flex; flex-wrap: wrap; gap: 0.25em 1em; align-items: center; margin: 0; }
 .choices [role] { flex: 0 0 100%; margin: 0 0 0.4em; }
 .pinned { position: sticky; inset-block-end: 0; padding-block: 0.5em; background: var(--paper); }
@@ -99,6 +100,7 @@ button.main {
 
 const ASKED = "stop-press-asked"; // optin.js says what is in it
 const NIGHT = "03:00"; // quiet hours that contain it are “at night”
+const NOT_RUNNING = 422; // the status by which the service refuses a story that is not open
 
 /** A row of buttons, in view however long the rest of the panel is; the first stands out. */
 export function choices(...buttons) {
@@ -239,7 +241,7 @@ export class Panel {
       } catch (error) {
         console.warn("Stop Press:", error.cause ?? error);
         const words = failed ?? (await wordsFor(error, this.t));
-        this.tell(words, "alert", " ", this.again(() => node.click()));
+        this.tell(words, "alert", this.again(() => node.click()));
       } finally {
         node.ariaDisabled = "false";
       }
@@ -337,9 +339,10 @@ export async function leave(panel, name, kept) {
   const undo = panel.button("undo", async () => {
     const { topics, quiet_hours, daily_limit, allow_breaking, paused_until } = chosen;
     const { followed_stories, muted_stories } = chosen;
-    await facts.join({
-      ...{ topics, quiet_hours, daily_limit, allow_breaking, paused_until },
-      ...{ followed_stories, muted_stories },
+    const wanted = { topics, quiet_hours, daily_limit, allow_breaking, paused_until };
+    await facts.join({ ...wanted, followed_stories, muted_stories }).catch((error) => {
+      if (error.status !== NOT_RUNNING) throw error;
+      return facts.join(wanted);
     });
     await panel.refill();
   });

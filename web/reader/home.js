@@ -6,7 +6,9 @@ import { element, outline, withSection } from "./dom.js";
 // Apple's symbols for Share and for more.
 const DRAWINGS = {
   homeShare: ["M8 10H5v11h14V10h-3M12 15V3m-4 4 4-4 4 4"],
-  homeMore: ["M6 12h.01M12 12h.01M18 12h.01"],
+  homeMore: [
+    "M6 11a1 1 0 0 1 0 2 1 1 0 0 1 0-2m6 0a1 1 0 0 1 0 2 1 1 0 0 1 0-2m6 0a1 1 0 0 1 0 2 1 1 0 0 1 0-2",
+  ],
 };
 const FRESH_MS = 30_000; // for which a click says what the reader wants to see
 

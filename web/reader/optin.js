@@ -15,6 +15,7 @@ const DAY_MS = 86_400_000;
 const CALL_TIMEOUT_MS = 15_000;
 const FIRST_REST_MS = 2000;
 const NEVER = 3; // refusals
+const SETTINGS = ["ask", "askOn", "bell", "retire", "scope", "texts", "topic"];
 const ASKED_BY_ALERT = "#stop-press="; // begins the fragment of a page that an alert's link opens
 
 // {id, token, endpoint, topics, receipts, checked, seen}, or {leaving: {id, token}}
@@ -32,7 +33,8 @@ const scripts = find("script").filter(({ src }) => src === import.meta.url);
 const tag =
   scripts.find(({ dataset }) => dataset.worker) ??
   find("script[data-worker]")[0] ??
-  (pathname === "/optin.js" && scripts[0]);
+  // A tag that an optimiser has stripped of its settings asks nobody in the publisher's name.
+  scripts.find(({ dataset }) => SETTINGS.some((name) => name in dataset));
 const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
 const corner = document.createElement("div");
 corner.dataset.stopPress = "corner";
@@ -86,7 +88,7 @@ function announce() {
 async function site() {
   const options = { credentials: "omit", signal: AbortSignal.timeout(CALL_TIMEOUT_MS) };
   const response = await fetch(new URL("/api/v1/site", service), options).catch(() => ({}));
-  return response.ok ? response.json() : reader.site();
+  return response.ok ? response.json() : reader.siteOrWhy();
 }
 
 function whyNot() {
@@ -132,7 +134,7 @@ async function check() {
 
 const page = {
   ...{ tag, settings, workerUrl, scopeUrl, apple, receipts, recall, remember, state, announce },
-  ...{ whyNot, mayAsk, alone, sight },
+  ...{ whyNot, mayAsk, alone, sight, site },
 };
 
 /** All that can be done for this reader: the page's own, or by reader.js, which loads then. */
@@ -147,7 +149,7 @@ const reader = new Proxy(page, {
 async function askInTime() {
   const views = (recall(ASKED).views ?? 0) + 1;
   remember(ASKED, { ...recall(ASKED), views });
-  if (mayAsk()) await (await load("./asking.js")).askInTime(reader, views);
+  if (mayAsk()) await (await load("./asking.js")).askInTime(reader, await site(), views);
 }
 
 /** Ask after a click on an element that the publisher named. */

@@ -22,6 +22,7 @@ const ASKED = "stop-press-asked"; // see optin.js
 
 let page; // what optin.js knows and can do
 let policy; // for addresses of scripts
+let warned = false;
 let asked = 0; // how many questions of the browser wait for an answer
 const recall = () => page.recall(SUBSCRIBED);
 
@@ -63,7 +64,8 @@ async function whyNoAnswer(error) {
   const found = await fetch(new URL("/sw.js", import.meta.url), options).catch(() => ({}));
   if (!found.ok) return failure("offline", error);
   const missing = `${location.origin} is not in SITE_ORIGINS, so that its readers cannot subscribe`;
-  console.warn(`Stop Press: ${missing}`);
+  if (!warned) console.warn(`Stop Press: ${missing}`);
+  warned = true;
   return failure("origin", missing);
 }
 
@@ -489,7 +491,7 @@ async function retire() {
 }
 
 const reader = {
-  ...{ prepare, site, own, change, leave, later, mend, refresh, ask, retire },
+  ...{ prepare, own, change, leave, later, mend, refresh, ask, retire, siteOrWhy: site },
 };
 
 /** Return what can be done for the reader of a page, with what optin.js knows of it. */

@@ -74,7 +74,7 @@ export function topicRows(title, topics, isTicked = () => true) {
 function sample(panel, name) {
   // On a front page the first heading is the paper's own name.
   const headline = document.querySelector("article :is(h1, h2, h3)")?.textContent;
-  const title = element("b", {}, element("bdi", {}, headline ?? document.title));
+  const title = element("b", { dir: "auto" }, headline ?? document.title);
   const words = element("div", {}, title, element("small", {}, element("bdi", {}, name)));
   return [
     element("p", { class: "small" }, panel.t.sample),

@@ -87,6 +87,13 @@ class Examination:
         yield Finding(
             "ok", "Keys", f"{keys} and SECRET_KEY are set; they serve all {readers:,} readers."
         )
+        if len(self.runtime.config.secret_key) > 1:
+            yield Finding(
+                "ok",
+                "Keys",
+                "SECRET_KEY has a previous value too. It may go three months after the change, or"
+                " at once if it was stolen.",
+            )
         for use in set_[1:]:
             if use.retired:
                 yield Finding(
@@ -289,7 +296,9 @@ class Examination:
                 " NTP.",
             )
         if alive and not found:
-            yield Finding("ok", "Hosts", f"All {len(alive)} processes have the settings of here.")
+            yield Finding(
+                "ok", "Hosts", f"All {len(alive)} processes have the same settings as this host."
+            )
 
     def push_services(self) -> Iterator[Finding]:
         """Name the push services that rest, limit us, or report too many readers gone."""

@@ -175,7 +175,7 @@ def test_receipts_from_while_the_service_was_down_come_later(
     firefox.wait_for_tab("/first").close()
     tab.wait_until(
         "caches.open('stop-press-receipts').then((all) => all.keys())"
-        ".then((all) => all.length === 2)"
+        ".then((all) => all.length >= 2)"  # and perhaps that of the test alert
     )
     assert receipts(installation, first) == {}
 

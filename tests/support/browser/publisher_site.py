@@ -50,6 +50,7 @@ class Publisher(Served):
         self, path: str, stop_press: str, title: str = "Paper", lang: str = "en", **data: str
     ) -> str:
         """Add a page with our script and its attributes `data`; return the page's address."""
+        data = {"worker": "/sw.js", **data}
         attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
         nonce = (
             'nonce="n4711"' if "nonce" in self.headers.get("Content-Security-Policy", "") else ""
