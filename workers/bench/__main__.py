@@ -101,7 +101,7 @@ def _measure(bench: Bench, sections: Sections) -> tuple[dict[str, Any], list[str
     failed = []
     for name, (_, measure) in sections.items():
         folder = bench.folder / name
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         try:
             found = measure(replace(bench, folder=folder))
             figures.extend(one.as_json(name) for one in found)

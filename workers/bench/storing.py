@@ -105,14 +105,14 @@ def memory(bench: Bench) -> Iterator[Figure]:
         for ours in (True, False):
             how = "as `stoppress up` has it" if ours else "as it comes"
             folder = bench.folder / f"{server}{how}".replace(" ", "-").replace("`", "")
-            folder.mkdir()
+            folder.mkdir(mode=0o700)
             yield from _memory(replace(bench, folder=folder), server, ours, f"{server} {how}")
 
 
 def _memory(bench: Bench, server: Server, ours: bool, name: str) -> Iterator[Figure]:
     socket = bench.folder / "redis.sock"
     data = bench.folder / "data"
-    data.mkdir()
+    data.mkdir(mode=0o700)
     argv = server_argv(server, data, socket)
     if not ours:
         at = argv.index("--hash-max-ziplist-entries")
