@@ -67,7 +67,12 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     app.extensions["stoppress"] = runtime
     problems.init_app(app)
     outside = beside.config if beside else config
-    hosts.Hosts(outside.public_url, outside.bind, outside.trusted_hosts).init_app(app)
+    hosts.Hosts(
+        outside.public_url,
+        outside.bind,
+        outside.trusted_hosts,
+        known=bool(outside.site_url or outside.trusted_hosts),
+    ).init_app(app)
     session.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)
     for part in blueprint.PARTS:

@@ -26,8 +26,10 @@ class WrongHost(Problem):
 class Hosts:
     """The names of one installation."""
 
-    def __init__(self, public_url: str, bind: str, others: tuple[str, ...]) -> None:
+    def __init__(self, public_url: str, bind: str, others: tuple[str, ...], *, known: bool) -> None:
+        """`known`: a setting names this service; else it answers to any name."""
         self._public_url = public_url
+        self._known = known
         named = (urlsplit(public_url).netloc, f"[{bind}]" if ":" in bind else bind, *others)
         self._ours = frozenset(map(_name, named)) - {"", "0.0.0.0", "[::]"}  # noqa: S104
 
@@ -43,6 +45,8 @@ class Hosts:
         # A request without the header (HTTP/1.0) comes from no browser.
         host = request.environ.get("HTTP_HOST", "")
         if not host or request.path in _FOR_MONITORS or self.are_ours(host):
+            return
+        if not self._known and _name(host):
             return
         current_app.logger.warning("refused a request for another host: %s", ascii(host[:100]))
         raise WrongHost(
@@ -62,7 +66,8 @@ class Hosts:
         page = request.headers.get("Origin", "null")
         if page == "null":
             page = request.headers.get("Referer", "")
-        if page and not self.are_ours(urlsplit(page).netloc):
+        host = urlsplit(page).netloc
+        if page and host != request.host and not self.are_ours(host):
             raise WrongHost(
                 400,
                 f"The form comes from another address than {self._public_url}, where this desk is"

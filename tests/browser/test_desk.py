@@ -330,6 +330,23 @@ FAINT = """() => {
 }"""
 
 
+def test_what_an_editor_wrote_is_there_after_going_back(
+    installation: Installation, desk: Page
+) -> None:
+    sign_in(desk)
+    desk.get_by_role("link", name="New alert").click()
+    # As on a page that TLS protects and no cache keeps: the browser itself restores nothing.
+    desk.evaluate("document.querySelector('form.compose').autocomplete = 'off'")
+    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
+    desk.get_by_label("Everyone").check()
+    desk.get_by_role("button", name="Review").click()
+    expect(desk.get_by_role("button", name=f"Notify {READERS} browsers")).to_be_visible()
+    desk.go_back()
+    expect(desk.get_by_label("Title")).to_have_value(TITLE)
+    expect(desk.get_by_label("Everyone")).to_be_checked()
+
+
 def test_an_alert_can_be_sent_without_scripts(
     installation: Installation, chromium: Browser
 ) -> None:

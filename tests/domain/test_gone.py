@@ -112,11 +112,12 @@ def test_interrupted_deletion_is_finished_later(
 
 # A worker whose clock is a day ahead when it makes messages: all its recipients are expired.
 A_DAY_AHEAD = """
-import sys, time
+import sys
 from types import SimpleNamespace
+from service.model import clock
 from workers import worker
 from workers.sending import messages
-messages.time = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + 86_400})
+messages.clock = SimpleNamespace(**{**vars(clock), "time": lambda: clock.time() + 86_400})
 sys.exit(worker.main())
 """
 

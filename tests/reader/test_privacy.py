@@ -32,7 +32,7 @@ def test_the_page_names_every_lifetime_of_data_about_a_reader(get: Get, language
     source = inspect.getsource(retention)
     about_a_reader = source.partition("about one reader")[2].partition("about editors")[0]
     names = re.findall(r"^(\w+_KEPT) =", about_a_reader, re.M)
-    assert len(names) == 9
+    assert len(names) == 10
     page = get(f"/privacy?lang={language}").text
     for name in names:
         assert span(getattr(retention, name), language) in page, name

@@ -18,6 +18,26 @@ function follow(field) {
   show();
 }
 
+// No cache keeps a page of the desk, so a browser that goes back shows an empty form. This entry of
+// the tab's history keeps what the editor wrote.
+const written = document.querySelector("form.compose");
+const fields = [...(written?.elements ?? [])].filter((field) => field.name && field.type !== "hidden");
+addEventListener("pagehide", () => {
+  if (!written) return;
+  const kept = fields.map(({ name, value, checked }) => [name, value, Boolean(checked)]);
+  history.replaceState({ ...history.state, written: kept }, "");
+});
+if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") {
+  const kept = history.state?.written ?? [];
+  for (const field of fields) {
+    const choice = field.type === "checkbox" || field.type === "radio";
+    const same = ([name, value]) => name === field.name && (!choice || value === field.value);
+    const found = kept.find(same);
+    if (found && choice) field.checked = found[2];
+    else if (found && field.type !== "submit") field.value = found[1];
+  }
+}
+
 for (const field of document.querySelectorAll(".compose [name=title], .compose [name=body]")) {
   follow(field);
 }
