@@ -21,7 +21,7 @@ _LOOKED_THROUGH = 200  # alerts read at once
 _MOST_MISSED = 10
 _RATE_DAYS = 14  # over so many days the alerts of a day are averaged
 _LEAST_DAYS = 2  # an installation that is younger has no rate
-_RATE_KEPT = 600.0  # seconds: each process asks so rarely
+_RATE_ASKED = 600.0  # seconds between two questions of one process
 
 
 class AlertHistory:
@@ -41,7 +41,7 @@ class AlertHistory:
             ticked = {one.slug for one in topics if one.default}
             with suppress(RedisError):  # the site is described without Redis for a while
                 rate = self._average(ticked or {one.slug for one in topics})
-            self._rate = (now + _RATE_KEPT, rate)
+            self._rate = (now + _RATE_ASKED, rate)
         return rate
 
     def _average(self, topics: Set[str]) -> int | None:

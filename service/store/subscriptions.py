@@ -93,22 +93,23 @@ return 1
 """
 )
 
-# Removal. KEYS: records, index, left, prepared keys, their counter; then the bitmaps to clear,
-# `gone` first. ARGV: field, expected record, number, digest, now, for how many seconds to remember
-# that this reader left (0: not at all), whether to remove only a reader who is gone. Returns 0 if
-# the record is not as expected. The prepared keys of a bucket stay if a gone reader is removed,
-# because no keys are prepared for gone readers. The first write frees.
+# Removal. KEYS: records, index, left, prepared keys, their counter, young; then the bitmaps to
+# clear, `gone` first. ARGV: field, expected record, number, digest, now, for how many seconds to
+# remember that this reader left (0: not at all), whether to remove only a reader who is gone.
+# Returns 0 if the record is not as expected. The prepared keys of a bucket stay if a gone reader is
+# removed, because no keys are prepared for gone readers. The first write frees.
 _REMOVE = (
     DROP
     + """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-local gone = redis.call('GETBIT', KEYS[6], ARGV[3]) == 1
+local gone = redis.call('GETBIT', KEYS[7], ARGV[3]) == 1
 if ARGV[7] == '1' and not gone then return 1 end
 redis.call('HDEL', KEYS[1], ARGV[1])
 local tail = string.sub(ARGV[4], 3)
 if redis.call('HGET', KEYS[2], tail) == ARGV[3] then redis.call('HDEL', KEYS[2], tail) end
 if not gone then drop_prepared(KEYS[4], KEYS[5]) end
-for i = 6, #KEYS do
+redis.call('ZREM', KEYS[6], ARGV[3])
+for i = 7, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('SETBIT', KEYS[i], ARGV[3], 0) end
 end
 if ARGV[6] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[5] + ARGV[6], ARGV[4]) end
@@ -275,6 +276,7 @@ class Subscriptions:
             index_key(id.partition, digest),
             _left_key(id.partition),
             *_prepared_keys(id),
+            _young_key(id.partition),
             bitmap_key(id.partition, "gone"),
             *bitmaps_of(id.partition, record),
             *bitmaps_chosen(id.partition, topics, stories, stories),

@@ -194,13 +194,22 @@ def test_the_cost_of_a_list_does_not_grow_with_readers_tests() -> None:
         redis.close()
 
 
-def test_no_test_is_sent_while_many_alerts_are_active(client: Client) -> None:
+def test_alerts_of_the_newsroom_keep_no_reader_from_a_test(client: Client) -> None:
     reader = Reader(client)
-    ids = [publish(client, "News") for _ in range(50)]
+    for _ in range(100):
+        publish(client, "News")
+    assert reader.call("POST", "/test").status_code == 202
+
+
+def test_with_many_tests_at_one_push_service_another_waits(client: Client) -> None:
+    for number in range(25):
+        assert Reader(client, number).call("POST", "/test").status_code == 202
+    reader = Reader(client, 25)
     refused = reader.call("POST", "/test")
     assert refused.status_code == 429
     assert refused.headers["Retry-After"]
-    client.runtime.publishing.cancel(ids[0])
+    client.runtime.publishing.cancel(newest(client).id)
+    client.runtime.planning.advance_all()
     assert reader.call("POST", "/test").status_code == 202
 
 
