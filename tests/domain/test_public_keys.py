@@ -103,7 +103,11 @@ def test_without_any_key_the_start_says_which_settings_there_are(redis_url: str)
         web(redis_url)
 
 
-@pytest.mark.parametrize("text", ["x", "é", public(ONE)[:-2], ONE.text, "B" * 87])
+@pytest.mark.parametrize(
+    "text",
+    ["x", "é", public(ONE)[:-2], ONE.text, "B" * 87],
+    ids=["a letter", "not ASCII", "cut", "private", "no point"],  # the same in each process
+)
 def test_a_public_key_that_is_none_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^VAPID_PUBLIC_KEY: each must be") as refused:
         Config.read({"VAPID_PUBLIC_KEY": text})
