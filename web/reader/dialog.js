@@ -181,20 +181,25 @@ export class Panel {
   };
 
   #onAnswer = () => {
-    if (this.#answers !== undefined && this.#answers !== answered()) this.close();
+    if (this.#isBusy || this.#answers === undefined) return;
+    if (this.#answers !== answered()) this.close();
   };
 
   /** Show that the reader subscribed or left in another tab, or in another part of this page. */
   #onChange = () => {
     const { subscribed } = this.reader.state();
-    const ours = this.#box.querySelector("[aria-disabled=true]"); // a click here is under way
-    if (ours || subscribed === this.#subscribed) return;
+    if (this.#isBusy || subscribed === this.#subscribed) return;
     if (subscribed) this.refill();
     else this.say("", this.t.left, this.t.leftText);
   };
 
   get shown() {
     return this.#host.isConnected;
+  }
+
+  /** Whether a click here is under way. */
+  get #isBusy() {
+    return Boolean(this.#box.querySelector("[aria-disabled=true]"));
   }
 
   get #hasFocus() {
@@ -259,6 +264,7 @@ export class Panel {
 
   /** Show `text`, and buttons, above the other buttons, in place of an earlier message. */
   tell(text, role = "alert", ...buttons) {
+    if (this.#answers !== undefined) this.#answers = answered(); // one of them may be from here
     this.#box.querySelector("[role]")?.remove();
     this.#box.querySelector(".choices").prepend(element("div", { role }, text, ...buttons));
   }

@@ -24,8 +24,8 @@ export function answers(panel, facts, chosen) {
     const topics = await chosen();
     if (!topics) return;
     const help = import("./help.js");
-    await facts.join({ topics }, (kind) => panel.hint(kind)).catch((error) => {
-      if (error.kind === "blocked") reader.later(); // so that other tabs do not ask either
+    await facts.join({ topics }, (kind) => panel.hint(kind)).catch(async (error) => {
+      if (error.kind === "blocked") await reader.later(); // so that other tabs do not ask either
       throw error;
     });
     const thanks = () => panel.say(facts.name, t.thanks, t.promise);
