@@ -209,6 +209,19 @@ def test_a_quiet_question_is_pointed_out_and_closing_the_panel_is_no_refusal(
     assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals ?? 0") == 0
 
 
+def test_a_browser_that_was_allowed_long_ago_is_not_said_to_ask(visit: Visit) -> None:
+    page = visit(script=FOLLOW)
+    subscribing(page, NEVER_SETTLES)  # as while its push service is slow
+    stop_clock(page)
+    page.locator(".kicker").first.click()
+    choose_topics(page, "world")
+    panel(page).locator("button.yes").click()
+    run_clock(page, 8000, timer=8000)
+    page.evaluate("fetch('/texts/en/faults.json').then((response) => response.text())")
+    page.evaluate("fetch('/texts/en/faults.json').then((response) => response.text())")
+    expect(panel(page)).not_to_contain_text("Your browser asks quietly")
+
+
 @pytest.mark.parametrize(
     ("error", "before", "says"),
     [

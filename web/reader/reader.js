@@ -278,8 +278,9 @@ async function dropOthers(key, kept = {}) {
 async function join(registration, key, preferences, waiting = () => {}) {
   asked += 1;
   const subscribing = subscribeBrowser(registration, key);
-  if (Notification.permission === "default") waiting("allow");
-  const timer = setTimeout(() => waiting("asks-quietly"), QUIET_MS);
+  const isAsking = () => Notification.permission === "default";
+  if (isAsking()) waiting("allow");
+  const timer = setTimeout(() => isAsking() && waiting("asks-quietly"), QUIET_MS);
   try {
     const subscription = await subscribing.catch(async (error) => {
       throw failure(await whySubscribeFailed(error), error);
