@@ -166,6 +166,18 @@ def test_a_failure_is_shown_and_can_be_retried(paper: Installation, reader: Any)
     expect(box.get_by_role("alert")).to_have_count(0)
 
 
+def test_fewer_alerts_opens_also_when_the_page_cannot_compare_the_subscription(
+    reader: Any,
+) -> None:
+    page, _ = reader()
+    page.route("**/api/v1/site", lambda route: route.abort())
+    page.route("**/api/v1/subscriptions", lambda route: route.fulfill(status=503, json={}))
+    box = open_fewer(page)
+    expect(box.get_by_role("heading")).to_have_text("Fewer alerts")
+    box.get_by_role("button", name="Quiet tonight").click()
+    expect(box.get_by_role("status")).to_contain_text("No alerts until")
+
+
 def test_a_reader_who_is_not_subscribed_sees_the_question(visit: Visit) -> None:
     page = visit()
     box = open_fewer(page)

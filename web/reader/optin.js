@@ -190,11 +190,14 @@ function trouble(error) {
 
 async function visit() {
   if (apple && navigator.standalone && (await (await load("./home.js")).goOn())) return;
-  if (supported) {
+  const byAlert = location.hash.startsWith(ASKED_BY_ALERT);
+  // In a frame of another origin a browser says “denied” where nobody has refused.
+  if (supported && self === top) {
     if (settings.retire) await reader.retire();
-    await alone(check);
+    const checked = alone(check);
+    await (byAlert ? checked?.catch(trouble) : checked); // such a page has its own “Try again”
   }
-  if (location.hash.startsWith(ASKED_BY_ALERT)) return (await load("./links.js")).follow(reader);
+  if (byAlert) return (await load("./links.js")).follow(reader);
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
 }
 

@@ -233,3 +233,21 @@ def test_a_failing_script_on_a_busy_page_is_not_requested_again_and_again(
     assert 1 <= len(tried) <= 3  # at once, and after two seconds
     context.unroute(fails)
     expect(page.locator("button.bell")).to_be_visible()  # it comes by itself once the file is there
+
+
+def test_a_page_in_a_frame_of_another_origin_takes_nothing_for_a_no(
+    chromium: Browser, publisher: Publisher, stop_press: StopPress
+) -> None:
+    # Chromium took the permission back by itself; in such a frame it then says "denied". The sites
+    # differ by their ports alone, so that both have the same storage.
+    with Publisher() as other, chromium.new_context() as context:
+        page, _ = open_page(context, publisher, stop_press, PLAIN)
+        page.evaluate("localStorage['stop-press'] = JSON.stringify({ id: 'x', token: 'y' })")
+        other.files["/"] = (HTML, f'<iframe src="{publisher.origin}/"></iframe>')
+        page.goto(f"{other.origin}/")
+        (_, framed) = page.frames
+        framed.wait_for_function("window.StopPress")
+        assert framed.evaluate("Notification.permission") == "denied"
+        framed.evaluate("navigator.locks.request('stop-press', () => 0)")
+        assert framed.evaluate("StopPress.state().subscribed")
+        assert framed.evaluate("localStorage['stop-press-asked'] ?? ''") == ""
