@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.support.browser.guide import piece
 from tests.support.browser.worker_harness import CALL, Site, document
 
 pytestmark = pytest.mark.browser
@@ -214,6 +215,24 @@ def test_a_push_that_is_no_alert_shows_a_plain_notification(
     assert (shown["title"], shown["body"]) == ("localhost", "")
     assert shown["data"]["stopPress"]["navigate"] == f"{site.origin}/"
     assert site.receipts == []
+
+
+def test_while_stop_press_is_down_the_guides_piece_shows_every_push_once(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    site.piece = piece("try {", "http://localhost:1")  # where nothing listens
+    for pushed in (None, "", "no JSON", "null", "8030", '{"web_push":8030}', "[]"):
+        assert worker("pushAll", [pushed]) == [1], pushed
+    foreign = worker("pushTo", {"ignoreForeign": True}, '{"title":"theirs"}')
+    assert foreign == {"stopped": False, "shown": []}
+    ours = worker("pushTo", {"ignoreForeign": True}, document(site))
+    assert [one["title"] for one in ours["shown"]] == ["Ferry afloat"]
+    assert ours["stopped"], "or the site's own listener shows it once more"
+    assert worker("click", "") == {
+        "stopped": True,
+        "opened": ["https://paper.example/ferry"],
+        "left": 0,
+    }
 
 
 def anything(chance: random.Random, depth: int = 0) -> Any:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import socket
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.support import ROOT
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
+from tests.support.browser.guide import piece
 from tests.support.browser.publisher_site import HTML, Publisher, receipts, subscribe
 from tests.support.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 
-GUIDE = (ROOT / "docs" / "site.md").read_text()
 A_DAY_LATER = """localStorage["stop-press"] = JSON.stringify(
   { ...JSON.parse(localStorage["stop-press"]), checked: 0 })"""
-
-
-def piece(begins: str, address: str) -> str:
-    """The guide's piece of code that begins so, for the Stop Press at this address."""
-    found = re.search(rf"```\w+\n({re.escape(begins)}.*?)```", GUIDE, re.S)
-    assert found is not None, begins
-    return found[1].replace("https://push.example", address)
 
 
 def stand_in(guard: str) -> str:

@@ -19,7 +19,7 @@ const listen = self.addEventListener.bind(self);
 self.addEventListener = (type, handler) => { handlers[type] = handler; };
 const later = self.setTimeout;
 self.setTimeout = (run) => later(run, 0); // only the clock is not real
-importScripts("/sw.js");
+PIECE
 
 // Returns whether the event was stopped before the site's own listeners, which come later.
 async function happen(type, event) {
@@ -35,7 +35,7 @@ async function happen(type, event) {
 }
 
 function data(text) {
-  return text === null ? null : { text: () => text };
+  return text === null ? null : { text: () => text, json: () => JSON.parse(text) };
 }
 
 async function shown() {
@@ -172,13 +172,18 @@ class Site(Served):
     def __init__(self) -> None:
         self.receipts: list[list[dict[str, str]]] = []
         self.statuses: list[int] = []
+        self.piece = 'importScripts("/sw.js");'  # by which the worker has ours
         app = Flask(__name__, static_folder=None)
         app.config["STOPPRESS"] = Config.read({})
         for part in (scripts, privacy, demo):
             app.register_blueprint(part.bp)
         app.add_url_rule("/", view_func=lambda: "<!doctype html><title>Paper</title>", endpoint="/")
         javascript = {"Content-Type": "text/javascript"}
-        app.add_url_rule("/harness.js", view_func=lambda: (HARNESS, 200, javascript), endpoint="h")
+        app.add_url_rule(
+            "/harness.js",
+            view_func=lambda: (HARNESS.replace("PIECE", self.piece), 200, javascript),
+            endpoint="h",
+        )
         app.add_url_rule("/api/v1/receipts", view_func=self._take, methods=["POST"])
         super().__init__(app)
         self.origin = f"http://localhost:{self.port}"
