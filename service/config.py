@@ -116,6 +116,8 @@ def _origin(value: str) -> str:
         raise ValueError("must be an origin such as https://www.example.com")
     if parts.username or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("must be an origin alone, without a path")
+    if not parts.hostname.isascii():
+        raise ValueError("must have its host as browsers send it, such as xn--mnchen-3ya.example")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = {"http": 80, "https": 443}[parts.scheme]
     port = "" if parts.port in (None, default) else f":{parts.port}"

@@ -7,6 +7,7 @@ rebinding), can do nothing in an editor's browser.
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, request
@@ -31,7 +32,7 @@ class Hosts:
         self._public_url = public_url
         self._known = known
         named = (urlsplit(public_url).netloc, f"[{bind}]" if ":" in bind else bind, *others)
-        self._ours = frozenset(map(_name, named)) - {"", "0.0.0.0", "[::]"}  # noqa: S104
+        self._ours = frozenset(map(name_of, named)) - {"", "0.0.0.0", "[::]"}  # noqa: S104
 
     def init_app(self, app: Flask) -> None:
         """Check each request to an application, before anything else looks at it."""
@@ -46,7 +47,7 @@ class Hosts:
         host = request.environ.get("HTTP_HOST", "")
         if not host or request.path in _FOR_MONITORS or self.are_ours(host):
             return
-        if not self._known and _name(host):
+        if not self._known and name_of(host):
             return
         current_app.logger.warning("refused a request for another host: %s", ascii(host[:100]))
         raise WrongHost(
@@ -58,7 +59,7 @@ class Hosts:
 
     def are_ours(self, host: str) -> bool:
         """Whether a host, with or without a port, is one of this service."""
-        name = _name(host)
+        name = name_of(host)
         return name in self._ours or is_loopback(name)
 
     def check_page(self) -> None:
@@ -66,7 +67,7 @@ class Hosts:
         page = request.headers.get("Origin", "null")
         if page == "null":
             page = request.headers.get("Referer", "")
-        host = urlsplit(page).netloc
+        host = page.partition("://")[2].partition("/")[0]
         if page and host != request.host and not self.are_ours(host):
             raise WrongHost(
                 400,
@@ -84,13 +85,19 @@ def check_page() -> None:
 def _relative(response: Response) -> Response:
     """Let a redirect to another path name no host, as Werkzeug's do that add a slash."""
     to = response.location or ""
-    if to.startswith(request.host_url):
+    if to and to.startswith(request.host_url):  # which raises an error for a strange host
         response.location = "/" + to.removeprefix(request.host_url).lstrip("/")
         response.set_data(b"")
     return response
 
 
-def _name(host: str) -> str:
+def name_of(host: str) -> str:
     """Return a host's name without its port; empty if it is no host."""
     found = _HOST.fullmatch(host.lower())
-    return found[1] if found else ""
+    name = found[1] if found else ""
+    try:
+        if name.startswith("["):
+            IPv6Address(name[1:-1])
+    except ValueError:
+        return ""
+    return name

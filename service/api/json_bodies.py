@@ -31,6 +31,7 @@ def check_json(body: bytes) -> None:
         raise _problem("It is empty")
     try:
         document = json.loads(text, object_pairs_hook=_object)
+        half = _half(document, "") if "\\u" in text else None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise _problem(f"{error.msg.partition(':')[0]} ({where})") from None
@@ -38,10 +39,10 @@ def check_json(body: bytes) -> None:
         raise _problem("It is nested too deeply") from None
     except ValueError:  # more digits than Python reads
         raise _problem("It has a number that is too long") from None
-    if "\\u" in text and (path := _half(document, "")) is not None:
+    if half is not None:
         raise Problem(
             400,
-            f"{cut(path, _LONGEST_NAME) or 'The body'} has half a character (a lone surrogate, such"
+            f"{cut(half, _LONGEST_NAME) or 'The body'} has half a character (a lone surrogate, such"
             " as \\ud83d): a text was cut within an emoji. Nothing was done.",
         )
 

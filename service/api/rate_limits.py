@@ -90,10 +90,9 @@ def check(*rates: Rate) -> None:
 
 def bearer_token() -> str | None:
     """Return the token of an `Authorization: Bearer` header (RFC 6750 section 2.1)."""
-    given = request.authorization
-    if given is None or given.type != "bearer":
-        return None
-    return given.token or None
+    # Werkzeug's `request.authorization` raises errors for some strange headers.
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _say_when_to_retry(response: Response) -> Response:

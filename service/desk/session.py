@@ -6,15 +6,16 @@ ended, is known to the store alone (decision 64).
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request, session
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
+from service.api.hosts import name_of
 from service.domain.editors import Editor, Editors
 from service.model import clock
+from service.model.addresses import is_loopback
 from service.model.retention import SESSION_KEPT
 from service.runtime import Runtime
 
@@ -79,16 +80,9 @@ def is_plain_loopback(app: Flask) -> bool:
     ours = urlsplit(app.extensions["stoppress.desk_url"])
     return (
         ours.scheme == request.scheme == "http"
-        and _is_loopback(ours.hostname or "")
-        and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
+        and is_loopback(ours.hostname or "")
+        and is_loopback(name_of(request.host))
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def start_session(session_id: str) -> None:

@@ -195,7 +195,9 @@ class Editors:
             self._access.note_success(known, [known, self._code(email)])
 
     def _code(self, *parts: str) -> str:
-        return mac(self._code_key, "\n".join(parts).encode()).hex()[:32]
+        # A stranger's address that contains a line end is nobody else's code.
+        apart = "\n".join(" ".join(part.split()) for part in parts)
+        return mac(self._code_key, apart.encode()).hex()[:32]
 
     # -- sessions --------------------------------------------------------------------------------
 

@@ -39,10 +39,11 @@ _READ: Final = 1 << 16  # bytes
 # thread waits for a slow reader.
 _SEND_BUFFER: Final = 1 << 18
 
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
+# All that the parser accepts, zeros before a number too: else a thread would wait for the body.
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*(\d{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
-_CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})(?:[ \t;][^\r\n]*)?\r\n")
+_CHUNK = re.compile(rb"([0-9a-fA-F]{1,256})(?:[ \t;][^\r\n]*)?\r\n")
 
 
 class _Socket(socket.socket):

@@ -17,7 +17,8 @@ from service.model.graphemes import cut
 
 # Each of them ends a line somewhere (UAX 14).
 _LINE_ENDS = "\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"
-_IN_A_LINE = re.compile(rf" *[\t{_LINE_ENDS}][ \t{_LINE_ENDS}]*")
+# Only from the first of several spaces: else a long row of them takes the square of its length.
+_IN_A_LINE = re.compile(rf"(?<! ) *[\t{_LINE_ENDS}][ \t{_LINE_ENDS}]*")
 # Invisible characters that no language needs: soft hyphen, Mongolian vowel separator, zero width
 # space, bidirectional embeddings and overrides, word joiner, invisible operators, deprecated
 # format characters, Hangul fillers, byte order mark, annotations, replaced objects, tags, and what

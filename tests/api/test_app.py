@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 from flask import Flask, request
+from werkzeug.test import create_environ, run_wsgi_app
 
 from service.app import create_app
 from service.config import Config, ConfigError
@@ -143,6 +144,31 @@ def test_a_request_for_another_host_is_refused_and_told_so(redis_url: str, path:
         assert calls.get(path, headers={"Host": host}, buffered=True).status_code < 400
     for path in ("/healthz", "/readyz"):  # a load balancer calls by address
         assert calls.get(path, headers={"Host": "10.0.0.7:8000"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Host", "[::::]"),
+        ("Host", "["),
+        ("Authorization", "Basic é"),
+        ("Authorization", "Bearer"),
+        ("Origin", "http://["),
+        ("Referer", "http://[::::]/"),
+        ("Cookie", "stoppress=é"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/desk/sign-in", f"{API}/site", f"{API}/notifications"])
+def test_no_header_causes_an_unexpected_error(
+    client: Client, path: str, header: str, value: str
+) -> None:
+    client.app.config["WTF_CSRF_ENABLED"] = False  # what looks at a form after that
+    for method in ("GET", "POST"):
+        name = f"HTTP_{header.upper()}"
+        environ = create_environ(path, method=method)
+        environ |= {"REMOTE_ADDR": "10.0.0.9", name: value}
+        _, status, _ = run_wsgi_app(client.app, environ)  # the test client refuses some itself
+        assert not status.startswith("5")
 
 
 def test_no_response_repeats_the_host_of_its_request(client: Client) -> None:
@@ -448,6 +474,13 @@ def test_the_application_does_not_start_without_a_required_setting(
     del environment[missing]
     with pytest.raises(ConfigError, match=missing):
         create_app(Config.read(environment))
+
+
+@pytest.mark.parametrize("name", ["SITE_URL", "SITE_ORIGINS"])
+def test_a_host_that_no_browser_sends_so_is_refused_at_the_start(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: must have its host as browsers send it"):
+        Config.read({name: "https://münchen.example"})
+    assert Config.read({name: "https://xn--mnchen-3ya.example"})
 
 
 def test_new_subscriptions_use_the_first_vapid_key_and_old_ones_keep_theirs(

@@ -252,6 +252,9 @@ def test_strangers_who_guess_do_not_keep_the_editor_out(
         sign_in(stranger, "wrong", address=f"10.1.{n}.1")
     assert signed_in(editor), "who is signed in stays so"
     assert sign_in(app.test_client(), PASSWORD, address="10.0.0.7").status_code == 303
+    for n in range(11):
+        sign_in(stranger, "wrong", email=f"{EMAIL}\n10.0.0.7", address=f"10.2.{n}.1")
+    assert sign_in(app.test_client(), PASSWORD, address="10.0.0.7").status_code == 303
     link = path_of(runtime.editors.signin_link(EMAIL))
     assert post(app.test_client(), link).status_code == 303, "a link works at once"
     answers = [sign_in(stranger, "wrong", address="10.0.0.7").status_code for _ in range(11)]

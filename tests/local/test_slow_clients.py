@@ -24,6 +24,14 @@ HELD_BACK = {
     b"Content-Type: application/json\r\nContent-Length: 2000\r\n\r\n{",
     "chunks": b"POST /api/v1/receipts HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+    "a body, with zeros before its length": b"POST /api/v1/receipts HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %020d\r\n\r\n{" % 2000,
+    "a chunk, with zeros before its size": b"POST /api/v1/receipts HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n0000000007d0\r\n{",
+    "a chunk of many gigabytes": b"POST /api/v1/receipts HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffff\r\n{",
+    "a chunk with an extension": b"POST /api/v1/receipts HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n7d0 ;a=b\r\n{",
     "a large body": b"POST /api/v1/receipts HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Type: application/json\r\nContent-Length: 2000000\r\n\r\n{",
     "a body after asking": b"POST /api/v1/receipts HTTP/1.1\r\nHost: localhost\r\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from service.model.graphemes import cut
@@ -132,3 +134,19 @@ def test_a_text_is_never_cut_within_what_a_reader_takes_for_one_character(one: s
 
 def test_a_single_character_that_is_longer_than_the_room_is_cut_all_the_same() -> None:
     assert cut("e" + "\u0301" * 500, 60) == "e" + "\u0301" * 58 + "…"
+
+
+def seconds(text: str) -> float:
+    """The shortest time of three for reading a title."""
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        one_line(text)
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def test_a_long_row_of_spaces_takes_no_longer_than_letters_do() -> None:
+    # Else a CMS that sends 60,000 of them stops a web process for a minute.
+    assert seconds(f"a{16_000 * ' '}b") < 100 * seconds(16_000 * "a")
+    assert one_line("a  b   \t  c").text == "a  b c"
