@@ -325,7 +325,7 @@ class FanOut:
         elif (
             verdict.outcome is None
             or (verdict.rejected and base.service.rests_for_credentials)
-            or (verdict.outcome is Outcome.GONE and self._is_young(id, message))
+            or (verdict.outcome is Outcome.GONE and self._may_be_hasty(id, message))
         ):
             self._try_again(message, verdict)
         else:
@@ -342,10 +342,14 @@ class FanOut:
         elif not lease.lost:
             lease.ready.append((message.number, message.record))
 
-    def _is_young(self, id: SubscriptionId, message: Message) -> bool:
+    def _may_be_hasty(self, id: SubscriptionId, message: Message) -> bool:
         """Whether a browser subscribed only minutes ago, so that "gone" may be a mistake."""
         today = int(clock.time() // 86_400)
-        return message.record.seen >= today - 1 and self._subscriptions.is_young(id)
+        return (
+            message.record.seen >= today - 1
+            and message.lease.attempts(id.number) < policy.GONE_AFTER
+            and self._subscriptions.is_young(id)
+        )
 
     def _try_again(self, message: Message, verdict: policy.Verdict) -> None:
         """Let the recipient of a message wait."""
