@@ -137,6 +137,19 @@ def test_a_new_host_has_a_week_while_few_are_made_up(client: Client, days: Days)
     assert client.runtime.subscriptions.count() == 0
 
 
+def test_a_host_where_a_worker_saw_a_push_accepted_keeps_its_readers_though_no_clock_ran(
+    client: Client, days: Days
+) -> None:
+    store = client.runtime.store
+    base = base_of(client, subscribes(client, "wns2-honest").json["id"])
+    store.push_services.prove("https://wns2-honest.notify.windows.com", 1)  # as workers do
+    days.pass_(UNPROVEN_KEPT)
+    days.send()
+    days.pass_(UNPROVEN_TRIED + 60)
+    assert client.runtime.subscriptions.count() == 1
+    assert base not in store.names.bases.unproven()
+
+
 def test_a_number_is_given_to_another_host_only_when_nobody_can_mean_the_old_one(
     client: Client, days: Days
 ) -> None:
