@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import http_ece
@@ -385,6 +386,21 @@ def test_host_with_a_wrong_clock_leaves_no_rest_or_wait_behind(
     with fan_out_of(installation) as fan_out:
         send_all(installation, fan_out, id, timeout=20)
     assert installation.outcomes(id) == {"accepted": 20}
+
+
+@pytest.mark.usefixtures("an_hour_fast")
+def test_date_until_which_a_push_service_rests_is_kept_by_a_host_with_a_wrong_clock(
+    installation: Installation, push: PushService
+) -> None:
+    installation.seed(1)
+    seconds, _ = installation.runtime.store.redis.time()
+    date = formatdate(seconds + 600, usegmt=True)
+    push.answer_with(lambda _message: Answer(503, {"retry-after": date}))
+    installation.publish()
+    services = installation.runtime.store.push_services
+    with fan_out_of(installation) as fan_out:
+        fan_out.run(lambda: not services.resting())
+    assert services.resting()[push.origin].until == pytest.approx(seconds + 600, abs=5)
 
 
 # A proxy -----------------------------------------------------------------------------------------
