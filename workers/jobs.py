@@ -16,6 +16,7 @@ from redis import RedisError
 
 from service.config import Config, ConfigError
 from service.domain.store_errors import in_one_line
+from service.model import clock
 from service.model.keys import b64url
 from service.runtime import Runtime
 from service.store import WORKER
@@ -82,6 +83,7 @@ def _new_fan_out(runtime: Runtime) -> FanOut:
         plain_origins=runtime.endpoints.plain_origins,
         may_connect=runtime.endpoints.may_connect,
         proxy=config.proxy_to,
+        now=clock.time,
     )
     signers = {
         b64url(key.public): wire.VapidSigner(key, config.vapid_contact)

@@ -24,7 +24,7 @@ from redis import Redis
 from redis.typing import EncodableT
 
 from service.model import clock
-from service.model.endpoints import Endpoint
+from service.model.endpoints import Endpoint, origin_of
 from service.model.retention import NAMES_KNOWN
 
 # KEYS: table. ARGV: name, most entries. Returns the number of the name; 0 if the table is full.
@@ -71,6 +71,14 @@ redis.call('HSET', KEYS[3], ARGV[2], ARGV[3] .. ' ' .. ARGV[1])
 # KEYS: retired, free. ARGV: number. The first write frees.
 _RELEASE = """
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 then redis.call('SADD', KEYS[2], ARGV[1]) end
+"""
+
+# KEYS: table, unproven, retired. ARGV: name, number, now, domain. The host has to prove itself
+# again. Does nothing if a new number has the name. The first write allocates.
+_RESTORE = """
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3] .. ' ' .. ARGV[4])
+redis.call('HDEL', KEYS[3], ARGV[2])
 """
 
 MOST_UNPROVEN = 200  # bases of one domain; each has a bitmap as long as the highest id
@@ -140,14 +148,14 @@ class Bases(NameTable):
         self._base = redis.register_script(_BASE)
         self._retire = redis.register_script(_RETIRE)
         self._release = redis.register_script(_RELEASE)
+        self._restore = redis.register_script(_RESTORE)
         self._loaded_at = -math.inf  # by the monotonic clock
 
     def of(self, endpoint: Endpoint) -> int:
         """Return the number of an endpoint's base; 0 if it is new and there is no room."""
         self._refresh()
         if endpoint.base not in self._numbers:
-            domain = ".".join(endpoint.origin.rpartition("/")[2].split(".")[-2:])
-            made_up = domain if endpoint.made_up else ""
+            made_up = _domain(endpoint.origin) if endpoint.made_up else ""
             args: list[EncodableT] = [endpoint.base, made_up, MOST_UNPROVEN, _MOST_BASES]
             args.append(int(clock.time()))
             keys = [self._key, _UNPROVEN, _FREE, _MADE]
@@ -203,8 +211,9 @@ class Bases(NameTable):
 
     def restore(self, number: int) -> None:
         """Give a retired base its name back, unless a new number has it."""
-        if self._redis.hsetnx(self._key, self.name(number), number):
-            self._redis.hdel(_RETIRED, str(number))
+        name = self.name(number)
+        args: list[EncodableT] = [name, number, int(clock.time()), _domain(origin_of(name))]
+        self._restore(keys=[self._key, _UNPROVEN, _RETIRED], args=args)
 
     def _refresh(self) -> None:
         if time.monotonic() - self._loaded_at > NAMES_KNOWN:
@@ -217,6 +226,11 @@ class Bases(NameTable):
             for number, row in retired.items():
                 self._names.setdefault(int(number), row.partition(b" ")[2].decode())
         self._loaded_at = time.monotonic()
+
+
+def _domain(origin: str) -> str:
+    """Return the domain whose wildcard allows a host."""
+    return ".".join(origin.rpartition("/")[2].split(".")[-2:])
 
 
 class Names:

@@ -141,6 +141,14 @@ return {tonumber(run), math.floor(passed * 1000)}
 """
 
 
+# KEYS: proof. ARGV: origin, how many messages it has accepted. The first write frees.
+_PROVE = """
+redis.call('HDEL', KEYS[1], '')
+local before = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0)
+if before < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+"""
+
+
 class Rest(NamedTuple):
     """A push service that gets no messages for a while, then a few until it answers one."""
 
@@ -187,6 +195,7 @@ class PushServices:
         self._unpace = redis.register_script(_UNPACE)
         self._take = redis.register_script(_TAKE)
         self._start = redis.register_script(_START)
+        self._prove = redis.register_script(_PROVE)
         self._start_over = redis.register_script(_START_OVER)
 
     def resting(self) -> dict[str, Rest]:
@@ -254,8 +263,7 @@ class PushServices:
 
     def prove(self, origin: str, accepted: int = PROVEN) -> None:
         """Note that a push service has accepted messages, if that is more than was known."""
-        if self.proof(origin) < accepted:
-            self._redis.hset(_PROOF, origin, accepted)
+        self._prove(keys=[_PROOF], args=[origin, accepted])
 
     def take_at_start(self, origin: str, accepted: int) -> tuple[int, int]:
         """Count what an unknown push service accepted; return what may be sent now, and its proof.

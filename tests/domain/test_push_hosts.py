@@ -137,6 +137,19 @@ def test_a_new_host_has_a_week_while_few_are_made_up(client: Client, days: Days)
     assert client.runtime.subscriptions.count() == 0
 
 
+def test_a_host_where_a_worker_saw_a_push_accepted_keeps_its_readers_though_no_clock_ran(
+    client: Client, days: Days
+) -> None:
+    store = client.runtime.store
+    base = base_of(client, subscribes(client, "wns2-honest").json["id"])
+    store.push_services.prove("https://wns2-honest.notify.windows.com", 1)  # as workers do
+    days.pass_(UNPROVEN_KEPT)
+    days.send()
+    days.pass_(UNPROVEN_TRIED + 60)
+    assert client.runtime.subscriptions.count() == 1
+    assert base not in store.names.bases.unproven()
+
+
 def test_a_number_is_given_to_another_host_only_when_nobody_can_mean_the_old_one(
     client: Client, days: Days
 ) -> None:
@@ -172,6 +185,28 @@ def test_a_reader_who_came_while_a_host_was_retired_keeps_it(client: Client, day
     assert base not in store.names.bases.retired()
     assert store.names.bases.of(endpoint) == base
     assert base_of(other, subscribes(client, "another").json["id"]) != base
+
+
+def test_a_host_that_comes_back_has_to_prove_itself_again(
+    client: Client, days: Days, client_with: ClientWith
+) -> None:
+    """Else strangers who leave and come back within minutes would keep their hosts for ever."""
+    store = client.runtime.store
+    reader = subscribes(client, "made-up").json
+    base = base_of(client, reader["id"])
+    client.call("DELETE", f"{SUBSCRIPTIONS}/{reader['id']}", token=reader["token"])
+    stale = client_with()
+    assert stale.runtime.store.names.bases.all()
+    days.pass_(61)
+    assert base in store.names.bases.retired()
+    assert base_of(stale, subscribes(stale, "made-up").json["id"]) == base, "it has not heard of it"
+    days.pass_(HOST_RETIRED_KEPT + 61)
+    assert base not in store.names.bases.retired()
+    assert base in store.names.bases.unproven()
+    days.pass_(UNPROVEN_KEPT)
+    days.send()
+    days.pass_(UNPROVEN_TRIED + 61)
+    assert store.subscriptions.at_base(base) == []
 
 
 def test_every_process_forgets_a_number_long_before_it_is_given_again() -> None:

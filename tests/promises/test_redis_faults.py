@@ -10,12 +10,13 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from flask import Flask
+from redis.exceptions import ResponseError
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
@@ -25,8 +26,9 @@ from service.runtime import Runtime
 from service.store import connect
 from service.store.push_services import Rest
 from tests.support.client import API, Client, browser, make_app, stored
+from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation, wait_until
-from tests.support.push_service import Answer, PushService
+from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import Proxy, RedisServer
 
 WINDOW = 256
@@ -329,6 +331,50 @@ def test_send_survives_redis_that_refuses_writes(
         time.sleep(HELD)
     assert repeats_when_over(installation, id) <= WINDOW
     assert (workers.poll(), clock.poll()) == (None, None)
+
+
+def test_no_answer_is_lost_when_a_new_push_host_proves_itself_while_redis_is_full(
+    installation: Installation, server: RedisServer, push: PushService
+) -> None:
+    """Of a host that anybody could make up, workers note the first message that it accepts."""
+    installation.seed(300)
+    installation.runtime.store.redis.delete("{g}:proof")
+    id = installation.publish()
+    with fan_out_of(installation) as fan_out, ExitStack() as faults:
+        service = fan_out._health.of(push.origin, "microsoft", "https://*.notify.windows.com")
+        assert service.is_made_up
+
+        def fill_up(_message: Message) -> Answer:
+            if len(push.received) <= 1:
+                faults.enter_context(server.full())
+            return Answer(201, delay=0.2)
+
+        push.answer_with(fill_up)
+        fan_out.run(lambda: len(push.received) < 200)
+        faults.close()
+        send_all(installation, fan_out, id)
+    assert installation.outcomes(id) == {"accepted": 300}
+    assert len(push.received) == 300, "no reader gets it twice"
+
+
+def test_answers_are_recorded_though_redis_refuses_what_one_of_them_proves(
+    installation: Installation, push: PushService
+) -> None:
+    installation.seed(300)
+    redis = installation.runtime.store.redis
+    redis.delete("{g}:proof")
+    id = installation.publish()
+    with fan_out_of(installation) as fan_out:
+        fan_out._health.of(push.origin, "microsoft", "https://*.notify.windows.com")
+        redis.set("{g}:proof", "of no type that we know")
+        push.answer_with(lambda _message: Answer(201, delay=0.2))
+        with pytest.raises(ResponseError):
+            fan_out.run(lambda: True)
+    redis.delete("{g}:proof")
+    with fan_out_of(installation) as fan_out:
+        send_all(installation, fan_out, id)
+    assert installation.outcomes(id) == {"accepted": 300}
+    assert len(push.received) == 300, "no reader gets it twice"
 
 
 def test_connection_closed_by_redis_is_made_anew(server: RedisServer) -> None:

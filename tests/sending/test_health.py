@@ -327,3 +327,17 @@ def test_two_workers_share_a_pace_and_never_exceed_it(store: Store) -> None:
         time.sleep(0.001)
     assert sum(started) > pace.per_second * passed / 2
     assert min(started) > 0
+
+
+def test_what_an_unknown_push_service_accepted_at_its_pace_does_not_prove_it(store: Store) -> None:
+    one = worker(store)
+    service = one.of("https://push.example", "other")
+    store.push_services.pace(service.origin, Pace(60_000, time.time()))
+    one.refresh()
+    while service.limit < WINDOW:
+        wait_until(lambda: one.has_room(service), every=0.005)
+        answer(one, service, start(one, service))
+    store.push_services.unpace(service.origin, time.time())
+    one.refresh()
+    service.tokens, service.more_at = 0, 0.0  # what it has left of its pace is void by then
+    assert start(one, service) <= 2, "it starts slowly again"

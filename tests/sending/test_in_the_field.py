@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import http_ece
@@ -16,6 +17,7 @@ import pytest
 from service.local import pretend_readers
 from service.model import clock
 from service.model.endpoints import EndpointPolicy
+from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store.push_services import Pace
 from tests.support.in_process import fan_out_of, send_all
@@ -386,6 +388,21 @@ def test_host_with_a_wrong_clock_leaves_no_rest_or_wait_behind(
     assert installation.outcomes(id) == {"accepted": 20}
 
 
+@pytest.mark.usefixtures("an_hour_fast")
+def test_date_until_which_a_push_service_rests_is_kept_by_a_host_with_a_wrong_clock(
+    installation: Installation, push: PushService
+) -> None:
+    installation.seed(1)
+    seconds, _ = installation.runtime.store.redis.time()
+    date = formatdate(seconds + 600, usegmt=True)
+    push.answer_with(lambda _message: Answer(503, {"retry-after": date}))
+    installation.publish()
+    services = installation.runtime.store.push_services
+    with fan_out_of(installation) as fan_out:
+        fan_out.run(lambda: not services.resting())
+    assert services.resting()[push.origin].until == pytest.approx(seconds + 600, abs=5)
+
+
 # A proxy -----------------------------------------------------------------------------------------
 
 
@@ -410,13 +427,9 @@ def test_alert_goes_out_where_only_a_proxy_leads_out(
 # Young endpoints ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [404, 410])
-def test_reader_who_has_just_subscribed_is_not_lost_by_a_hasty_gone(
-    installation: Installation, push: PushService, status: int
-) -> None:
+def subscribe(installation: Installation, push: PushService) -> SubscriptionId:
     browser = push.subscribe(installation.vapid.public)
-    subscriptions = installation.runtime.store.subscriptions
-    one, _ = subscriptions.subscribe(
+    one, _ = installation.runtime.store.subscriptions.subscribe(
         SubscriptionRequest(
             EndpointPolicy((push.origin,)).parse(browser.endpoint),
             browser.p256dh,
@@ -424,17 +437,39 @@ def test_reader_who_has_just_subscribed_is_not_lost_by_a_hasty_gone(
             installation.runtime.keys.current,
         )
     )
+    return one.id
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_reader_who_has_just_subscribed_is_not_lost_by_a_hasty_gone(
+    installation: Installation, push: PushService, status: int
+) -> None:
+    subscriptions, reader = installation.runtime.store.subscriptions, subscribe(installation, push)
     answers = iter([Answer(status), Answer(status), None])
     push.answer_with(lambda _message: next(answers))
     id = installation.publish()
     with fan_out_of(installation) as fan_out:
         send_all(installation, fan_out, id)
         assert installation.outcomes(id) == {"accepted": 1}
-        assert not subscriptions.is_gone(one.id)
+        assert not subscriptions.is_gone(reader)
         # An hour later it is believed.
-        installation.runtime.store.redis.zadd("{0}:young", {one.id.number: time.time() - 3600})
+        installation.runtime.store.redis.zadd("{0}:young", {reader.number: time.time() - 3600})
         push.answer_with(lambda _message: Answer(status))
         id = installation.publish()
         send_all(installation, fan_out, id)
     assert installation.outcomes(id) == {"gone": 1}
-    assert subscriptions.is_gone(one.id)
+    assert subscriptions.is_gone(reader)
+
+
+def test_made_up_endpoints_keep_no_welcome_waiting_until_they_are_old(
+    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few welcomes may be active at once, and a stranger can make up endpoints at any service."""
+    monkeypatch.setattr(policy, "GONE_AFTER", 2)  # instead of 6: a minute
+    reader = subscribe(installation, push)
+    push.answer_with(lambda _message: Answer(404))
+    id = installation.publish(Audience(subscription=reader))
+    with fan_out_of(installation) as fan_out:
+        send_all(installation, fan_out, id, timeout=20)
+    assert installation.outcomes(id) == {"gone": 1}
+    assert len(push.received) == 3

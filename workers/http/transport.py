@@ -63,7 +63,8 @@ class Transport:
     `may_connect` is asked for each address to which an origin's name leads. `proxy` returns the
     proxy through which it connects to an origin, `http://host:port`, or None.
     Timeouts are in seconds: `timeout` from the start of a request to the end of its answer,
-    `connect_timeout` for TCP, proxy and TLS together.
+    `connect_timeout` for TCP, proxy and TLS together. By `now`, in seconds since 1970, a date in
+    Retry-After is read.
 
     `start` hands a request to a connection or refuses it; no request waits here. Ask `room` first.
     The transport never repeats a request; `Answer.untouched` says whether the caller safely may.
@@ -80,7 +81,9 @@ class Transport:
         connect_timeout: float = 5.0,
         timeout: float = 15.0,
         proxy: Callable[[str], str | None] = lambda _origin: None,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._now = now
         self._streams = streams
         self._connections_each = connections
         self._plain_origins = plain_origins
@@ -276,7 +279,7 @@ class Transport:
             reason = request.answer.decode(errors="replace")
         else:
             reason = request.failure
-        retry_after = _seconds(request.retry_after) if request.retry_after else None
+        retry_after = _seconds(request.retry_after, self._now()) if request.retry_after else None
         untouched = request.untouched or status in (429, 503)
         answer = Answer(request.key, status, retry_after, reason, untouched, request.wns_status)
         self._answers.append(answer)
@@ -402,7 +405,7 @@ class Transport:
             connection.watched = mask
 
 
-def _seconds(retry_after: str) -> float | None:
+def _seconds(retry_after: str, now: float) -> float | None:
     """Return the seconds that Retry-After asks for; None if it asks for no wait.
 
     It is a number of seconds or a date (RFC 9110 section 10.2.3).
@@ -412,7 +415,7 @@ def _seconds(retry_after: str) -> float | None:
     else:
         try:
             date = parsedate_to_datetime(retry_after)
-            wait = date.replace(tzinfo=date.tzinfo or timezone.utc).timestamp() - time.time()
+            wait = date.replace(tzinfo=date.tzinfo or timezone.utc).timestamp() - now
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
     return wait if wait > 0 else None

@@ -96,6 +96,7 @@ class FanOut:
         self._sends: dict[int, Send] = {}  # being sent, or with a lease here
         self._leases: list[Lease] = []
         self._under_way = 0  # messages
+        self._answers: deque[Answer[Message]] = deque()  # that came and are not taken yet
         self._claims = 0
         self._going_on = False
         self._failed = False
@@ -289,12 +290,14 @@ class FanOut:
         """Take the answers that have come; if `wait`, wait a moment for the first."""
         self._health.ask_for_more()
         if self._transport.is_busy:
-            for answer in self._transport.poll(0.05 if wait else 0.0):
-                self._take(answer)
-            for origin, why in self._transport.unreachable().items():
-                self._health.unreachable(origin, why)
+            self._answers += self._transport.poll(0.05 if wait else 0.0)
         elif wait and any(one.going_on and not one.unrecorded for one in self._leases):
             time.sleep(TOO_SOON)
+        # If taking one fails, the others are taken before `run` raises.
+        while self._answers:
+            self._take(self._answers.popleft())
+        for origin, why in self._transport.unreachable().items():
+            self._health.unreachable(origin, why)
 
     def _take(self, answer: Answer[Message]) -> None:
         message = answer.key
@@ -306,7 +309,15 @@ class FanOut:
             answer, base.service.name, lease.attempts(number), number in lease.small
         )
         id = SubscriptionId(lease.batch.partition, number)
-        self._health.answered(base.service, id, verdict, answer.status)
+        try:
+            if not self._failed:
+                self._health.answered(base.service, id, verdict, answer.status)
+        finally:  # whatever Redis refused: without its outcome the message would be sent again
+            self._conclude(id, message, verdict)
+
+    def _conclude(self, id: SubscriptionId, message: Message, verdict: policy.Verdict) -> None:
+        """Keep what became of a recipient."""
+        lease, base, number = message.lease, message.base, message.number
         if verdict.at_once and not lease.lost:
             lease.ready.append((number, message.record))
         elif verdict.too_large:
@@ -314,7 +325,7 @@ class FanOut:
         elif (
             verdict.outcome is None
             or (verdict.rejected and base.service.rests_for_credentials)
-            or (verdict.outcome is Outcome.GONE and self._is_young(id, message))
+            or (verdict.outcome is Outcome.GONE and self._may_be_hasty(id, message))
         ):
             self._try_again(message, verdict)
         else:
@@ -331,10 +342,14 @@ class FanOut:
         elif not lease.lost:
             lease.ready.append((message.number, message.record))
 
-    def _is_young(self, id: SubscriptionId, message: Message) -> bool:
+    def _may_be_hasty(self, id: SubscriptionId, message: Message) -> bool:
         """Whether a browser subscribed only minutes ago, so that "gone" may be a mistake."""
         today = int(clock.time() // 86_400)
-        return message.record.seen >= today - 1 and self._subscriptions.is_young(id)
+        return (
+            message.record.seen >= today - 1
+            and message.lease.attempts(id.number) < policy.GONE_AFTER
+            and self._subscriptions.is_young(id)
+        )
 
     def _try_again(self, message: Message, verdict: policy.Verdict) -> None:
         """Let the recipient of a message wait."""

@@ -293,8 +293,11 @@ class Health:
                 self._prove(service)
 
     def _prove(self, service: Service) -> None:
-        """Count an accepted message of a push service that is not known well."""
-        service.accepted += service.starts
+        """Count an accepted message of a push service that is not known well.
+
+        What it accepts at its pace says nothing about how many it takes without one.
+        """
+        service.accepted += service.starts and service.origin not in self._paces
         if service.is_made_up:
             service.is_made_up = False
             self._shared.prove(service.origin, 1)

@@ -5,7 +5,7 @@
 |2xx|accepted|
 |2xx that Microsoft calls dropped|refused|
 |2xx that Microsoft calls throttled, 406, 429|try this recipient again; or a limit for us|
-|404, 410|gone; refused if the answer says that our domain is blocked|
+|404, 410|gone, for a new endpoint the seventh time; refused if our domain is blocked|
 |401, 403, 400 for the VAPID key|try this recipient again, refused the third time; or our fault|
 |408, 5xx, no answer|try this recipient again; all wait after eight in a row or if a time is named|
 |413|send a smaller message at once, refused the second time|
@@ -60,6 +60,10 @@ TOO_FAST: Final = 2
 # A host that a stranger may have made up is dead after this many attempts in a row without an
 # answer, which take 20 s or more, if it never answered before and other push services do.
 DEAD_AFTER: Final = 6
+
+# A push service that calls an endpoint of the last minutes gone is believed after so many attempts,
+# which take half a minute or more. Not later: until then a welcome has one of few places.
+GONE_AFTER: Final = 6
 
 _MAX_PAUSE: Final = 300.0  # seconds
 _MAX_RETRY_AFTER: Final = 3600.0  # seconds; a longer wait makes no sense
