@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
 from redis import Redis, RedisError
@@ -36,6 +36,12 @@ class Process:
     settings: dict[str, str]  # those that must be the same in all processes, by name
     queue: str = ""  # names the Redis of its queue
     ahead: float = 0.0  # seconds by which its host's clock is ahead of Redis' time
+
+    @classmethod
+    def read(cls, row: str) -> Process:
+        """Read a stored process; leave out what only a newer release says of itself."""
+        names = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in json.loads(row).items() if name in names})
 
 
 class Processes:
@@ -68,7 +74,7 @@ class Processes:
             if int(at) < since:
                 dead.append(name)
             else:
-                found.append(Process(**json.loads(described)))
+                found.append(Process.read(described))
         if dead:
             with suppress(RedisError):  # Redis may accept no writes
                 self._redis.hdel(_ROWS, *dead)
