@@ -94,7 +94,7 @@ def test_a_name_that_leads_into_our_own_network_is_not_connected_to(push: PushSe
             one(transport, origin)
         transport.close()
         assert ("not public" in why) == (not named)
-        assert len(push.connections) == len(named)
+        assert len(push.received) == len(named)
 
 
 def test_a_server_with_an_untrusted_certificate_is_sent_nothing(push: PushService) -> None:

@@ -215,10 +215,12 @@ def test_rate_limited_push_service_gets_a_pace_and_the_desk_says_until_when(
 
     alert = client.call("GET", f"{API}/notifications/{id}", token=token).json
     (limit,) = alert["progress"]["limits"]
-    assert (limit["service"], limit["why"], limit["per_minute"]) == ("other", "429", 1000)
+    # An answer to a message from before the pace may have halved it.
+    rate = services.paced()[push.origin].per_minute
+    assert (limit["service"], limit["why"], limit["per_minute"]) == ("other", "429", rate)
     last_reader_at = datetime.fromisoformat(limit["last_reader_at"].replace("Z", "+00:00"))
     page = desk.get(f"/desk/alerts/{id}/progress").text
-    assert "Another push service accepts 1,000 messages a minute at the moment." in page
+    assert f"Another push service accepts {rate:,} messages a minute at the moment." in page
     assert "the last one gets the alert at about" in page
 
     over = installation.over(id)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from service.local.supervisor import follow_parent
 
@@ -52,6 +53,12 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    def kill_all(self) -> None:
+        """Kill what it started too: gunicorn's processes live on for a while, and use the store."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.kill()
 
 
 def _run(args: list[str], environ: dict[str, str]) -> None:

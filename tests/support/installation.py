@@ -63,6 +63,12 @@ class Installation(TrialInstallation):
         super().__init__(settings, TOPICS, start=Forked)
         self.vapid = self.runtime.keys.vapid[0]
 
+    def __exit__(self, *error: object) -> None:
+        for process in self.processes:
+            if isinstance(process, Forked):
+                process.kill_all()
+        super().__exit__(*error)
+
     def web_arguments(self) -> Sequence[str]:
         """Run gunicorn directly, because a process that `stoppress web` becomes starts anew."""
         return web_argv(self.config)[1:]

@@ -151,14 +151,19 @@ def breaking(bench: Bench) -> Iterator[Figure]:
         ours.seed(bench.recipients)
         store = ours.runtime.store
         with ours.workers(bench.workers) as pids:
-            before, memory = store.prepared_keys.ready(), ours.used_memory()
+            # Workers prepare keys meanwhile.
+            first, memory, before = (
+                store.prepared_keys.ready(),
+                ours.used_memory(),
+                store.prepared_keys.ready(),
+            )
             start = time.monotonic()
             if before >= bench.recipients:
                 raise BenchError("all keys were prepared too early; set more --recipients")
             with bench.bar("preparing keys", bench.recipients) as step:
                 ready = follow(store.prepared_keys.ready, bench.recipients, step)
             filled = time.monotonic() - start
-            per_key = (ours.used_memory() - memory) / (ready - before)
+            per_key = (ours.used_memory() - memory) / (ready - (first + before) / 2)
             run = ours.send("breaking", BREAKING)
             taken = ready - store.prepared_keys.ready()
             resident = most_resident(*pids)
