@@ -7,6 +7,7 @@ rebinding), can do nothing in an editor's browser.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
@@ -91,6 +92,7 @@ def _relative(response: Response) -> Response:
     return response
 
 
+@lru_cache(maxsize=256)  # a browser's host is the same on each call
 def name_of(host: str) -> str:
     """Return a host's name without its port; empty if it is no host."""
     found = _HOST.fullmatch(host.lower())

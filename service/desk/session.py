@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, g, request, session
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, current_app, g, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 from service.api.hosts import name_of
@@ -57,6 +57,10 @@ class _Cookies(SecureCookieSessionInterface):
     Only a browser on this machine that meets us without TLS gets them without: Safari would
     otherwise keep none.
     """
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        # The API has no sessions, and opening one takes time on each call of a reader's browser.
+        return None if request.path.startswith("/api/") else super().open_session(app, request)
 
     def get_cookie_name(self, app: Flask) -> str:
         name = super().get_cookie_name(app)
