@@ -91,8 +91,10 @@ def check(*rates: Rate) -> None:
 def bearer_token() -> str | None:
     """Return the token of an `Authorization: Bearer` header (RFC 6750 section 2.1)."""
     # Werkzeug's `request.authorization` raises errors for some strange headers.
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    token = text.strip()
+    is_token = token and "=" not in token.rstrip("=")  # else these are parameters (RFC 9110, 11.4)
+    return token if is_token and scheme.lower() == "bearer" else None
 
 
 def _say_when_to_retry(response: Response) -> Response:

@@ -151,10 +151,6 @@ class BenchInstallation(TrialInstallation):
             step(stored)
         self._seeded += count
 
-    def used_memory(self) -> int:
-        """Return the bytes that Redis has in use."""
-        return int(self.runtime.store.redis.info("memory")["used_memory"])
-
     # -- sending ---------------------------------------------------------------------------------
 
     @contextmanager

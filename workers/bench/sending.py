@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from service.model.notifications import Audience
+from service.store import Store
 from workers.bench import peers
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import (
@@ -145,25 +146,25 @@ def slow(bench: Bench) -> Iterator[Figure]:
     yield Figure("  beside to alone", 100 * share, "%", least=90)
 
 
+def _key_memory(store: Store) -> int:
+    """Return the bytes that all prepared keys take in Redis, with their share of its tables."""
+    strings = store.redis.scan_iter(match="{*}:k:*", count=1000)
+    return sum(store.redis.memory_usage(name, samples=0) or 0 for name in strings)
+
+
 def breaking(bench: Bench) -> Iterator[Figure]:
     """Measure breaking alerts, with every key derived in idle time before."""
     with any_sink(bench.folder) as sink, installation(bench, [sink]) as ours:
         ours.seed(bench.recipients)
         store = ours.runtime.store
         with ours.workers(bench.workers) as pids:
-            # Workers prepare keys meanwhile.
-            first, memory, before = (
-                store.prepared_keys.ready(),
-                ours.used_memory(),
-                store.prepared_keys.ready(),
-            )
-            start = time.monotonic()
+            before, start = store.prepared_keys.ready(), time.monotonic()
             if before >= bench.recipients:
                 raise BenchError("all keys were prepared too early; set more --recipients")
             with bench.bar("preparing keys", bench.recipients) as step:
                 ready = follow(store.prepared_keys.ready, bench.recipients, step)
             filled = time.monotonic() - start
-            per_key = (ours.used_memory() - memory) / (ready - (first + before) / 2)
+            per_key = _key_memory(store) / ready
             run = ours.send("breaking", BREAKING)
             taken = ready - store.prepared_keys.ready()
             resident = most_resident(*pids)
