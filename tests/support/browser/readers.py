@@ -190,7 +190,7 @@ def not_asked(page: Page, why: str = "") -> Iterator[None]:
     yield
     page.evaluate("navigator.locks.request('a test', () => 0)")  # the page has handled the click
     page.remove_listener("request", note)
-    assert begun == [], why
+    assert begun == [], (why, begun)
     expect(panel(page)).to_have_count(0)
 
 
