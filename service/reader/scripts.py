@@ -25,6 +25,7 @@ BUNDLES = {
     "look": ("dom", "bell"),
     "panel": ("dialog", "question", "panel"),
     "preferences": ("topics", "preferences"),
+    "reader": ("calls", "reader"),
 }
 
 _IMPORT = re.compile(r'^import \{([^}]+)\} from "\./(\w+)\.js";$', re.M)

@@ -1,7 +1,8 @@
-/* What is done with this browser's subscription: subscribe, mend, change, leave; and the calls to
-   the service. optin.js loads this when it needs it, which an ordinary page view does not. */
+/* What is done with this browser's subscription: subscribe, mend, change, leave. optin.js loads this
+   when it needs it, which an ordinary page view does not. */
 
-const CALL_TIMEOUT_MS = 15_000;
+import { about, call, failure, site } from "./calls.js";
+
 const DAY_MS = 86_400_000;
 const NEVER = 3; // refusals
 // After the first and the second “Not now” we do not ask for this many days, after the third never.
@@ -22,67 +23,14 @@ const ASKED = "stop-press-asked"; // see optin.js
 
 let page; // what optin.js knows and can do
 let policy; // for addresses of scripts
-let warned = false;
 let asked = 0; // how many questions of the browser wait for an answer
 const recall = () => page.recall(SUBSCRIBED);
-
-/** An error for which the panel has a text, named by `kind`. `cause` is for the console; `status`
-    is the service's, if it refused a call. */
-function failure(kind, cause, status) {
-  return Object.assign(new Error(kind, { cause }), { kind, status });
-}
 
 function pause(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 // The service ------------------------------------------------------------------------------------
-
-/** Call the service. Fails as "offline", as "origin" if the service does not let this site call it,
-    or by the status: "busy", "fault", "unknown-service" or "refused". */
-async function call(method, path, { body, token } = {}) {
-  const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url), {
-    method,
-    headers: {
-      ...(body && { "Content-Type": "application/json" }),
-      ...(token && { Authorization: `Bearer ${token}` }),
-    },
-    body: body && JSON.stringify(body),
-    credentials: "omit",
-    signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
-  }).catch(async (error) => {
-    throw await whyNoAnswer(error);
-  });
-  const { ok, status } = response;
-  if (!ok) throw failure(whyRefused(status, await response.text()), `HTTP ${status}`, status);
-  return status === 204 ? {} : response.json();
-}
-
-/** Pages of any site may read sw.js: if this page can, it is the calls that it may not make. */
-async function whyNoAnswer(error) {
-  const options = { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(4000) };
-  const found = await fetch(new URL("/sw.js", import.meta.url), options).catch(() => ({}));
-  if (!found.ok) return failure("offline", error);
-  const missing = `${location.origin} is not in SITE_ORIGINS, so that its readers cannot subscribe`;
-  if (!warned) console.warn(`Stop Press: ${missing}`);
-  warned = true;
-  return failure("origin", missing);
-}
-
-function whyRefused(status, problem) {
-  if (status === 429 || status === 503) return "busy";
-  if (status >= 500) return "fault";
-  return /:unknown-push-service"/.test(problem) ? "unknown-service" : "refused";
-}
-
-function site() {
-  return call("GET", "site");
-}
-
-/** Call about the subscription whose `id` and `token` these are. */
-function about({ id, token }, method, path = "", body) {
-  return call(method, `subscriptions/${id}${path}`, { body, token });
-}
 
 function own(method, path, body) {
   return about(recall(), method, path, body);
@@ -491,9 +439,7 @@ async function retire() {
   await retire(page.settings.retire, { runs, site, prepare, mayAsk: page.mayAsk });
 }
 
-const reader = {
-  ...{ prepare, own, change, leave, later, mend, refresh, ask, retire, siteOrWhy: site },
-};
+const reader = { prepare, own, change, leave, later, mend, refresh, ask, retire, siteOrWhy: site };
 
 /** Return what can be done for the reader of a page, with what optin.js knows of it. */
 export function readerOf(given) {

@@ -1,0 +1,57 @@
+/* The calls to the service, and why one failed. */
+
+const CALL_TIMEOUT_MS = 15_000;
+
+let warned = false;
+
+/** An error for which the panel has a text, named by `kind`. `cause` is for the console; `status`
+    is the service's, if it refused a call. */
+export function failure(kind, cause, status) {
+  return Object.assign(new Error(kind, { cause }), { kind, status });
+}
+
+/** Call the service. Fails as "offline", as "origin" if the service does not let this site call it,
+    or by the status: "busy", "fault", "unknown-service" or "refused". */
+export async function call(method, path, { body, token } = {}) {
+  const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url), {
+    method,
+    headers: {
+      ...(body && { "Content-Type": "application/json" }),
+      ...(token && { Authorization: `Bearer ${token}` }),
+    },
+    body: body && JSON.stringify(body),
+    credentials: "omit",
+    signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+  }).catch(async (error) => {
+    throw await whyNoAnswer(error);
+  });
+  const { ok, status } = response;
+  if (!ok) throw failure(whyRefused(status, await response.text()), `HTTP ${status}`, status);
+  return status === 204 ? {} : response.json();
+}
+
+/** Pages of any site may read sw.js: if this page can, it is the calls that it may not make. */
+async function whyNoAnswer(error) {
+  const options = { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(4000) };
+  const found = await fetch(new URL("/sw.js", import.meta.url), options).catch(() => ({}));
+  if (!found.ok) return failure("offline", error);
+  const missing = `${location.origin} is not in SITE_ORIGINS, so that its readers cannot subscribe`;
+  if (!warned) console.warn(`Stop Press: ${missing}`);
+  warned = true;
+  return failure("origin", missing);
+}
+
+function whyRefused(status, problem) {
+  if (status === 429 || status === 503) return "busy";
+  if (status >= 500) return "fault";
+  return /:unknown-push-service"/.test(problem) ? "unknown-service" : "refused";
+}
+
+export function site() {
+  return call("GET", "site");
+}
+
+/** Call about the subscription whose `id` and `token` these are. */
+export function about({ id, token }, method, path = "", body) {
+  return call(method, `subscriptions/${id}${path}`, { body, token });
+}
