@@ -40,13 +40,13 @@ from service.store.records import (
     records_key,
     subscription_of,
 )
-from service.store.scripts import NOW
+from service.store.scripts import NOW, lua
 from service.store.stories import Stories
 from service.store.topics import Topics
 
-# Each script writes one subscription: its record, its index entry, its bits.
+# Stores a new subscription: its record, its index entry, its bits.
 #
-# A new one. KEYS: records, index, left, made, young; then the bitmaps to set, and `gone`. ARGV: the
+# KEYS: records, index, left, made, young; then the bitmaps to set, and `gone`. ARGV: the
 # bucket of those records, expected index entry (empty: none), digest, new record. Returns its
 # number. Nothing is written if that number belongs to another bucket, nor if the index entry is not
 # as expected, which returns -1. The first write allocates.
@@ -65,57 +65,6 @@ redis.call('EXPIRE', KEYS[5], {YOUNG_KEPT})
 for i = 6, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) end
 return number
 """
-
-# A known one. KEYS: records, index, left, prepared keys, their counter; then the bitmaps to set,
-# and those to clear. ARGV: field, expected record, new record, number, digest, expected index
-# entry, how many bits to set, whether to drop prepared keys. Returns 0 and writes nothing if record
-# or entry is not as expected; the caller then looks again. The first write allocates.
-_WRITE = (
-    DROP
-    + """
-local tail = string.sub(ARGV[5], 3)
-local expected = redis.call('HGET', KEYS[1], ARGV[1]) or ''
-local entry = redis.call('HGET', KEYS[2], tail) or ''
-if expected ~= ARGV[2] or entry ~= ARGV[6] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-redis.call('HSET', KEYS[2], tail, ARGV[4])
-redis.call('ZREM', KEYS[3], ARGV[5])
-local set = 5 + tonumber(ARGV[7])
-for i = 6, #KEYS do
-  if i <= set then
-    redis.call('SETBIT', KEYS[i], ARGV[4], 1)
-  elseif redis.call('GETBIT', KEYS[i], ARGV[4]) == 1 then
-    redis.call('SETBIT', KEYS[i], ARGV[4], 0)
-  end
-end
-if ARGV[8] == '1' then drop_prepared(KEYS[4], KEYS[5]) end
-return 1
-"""
-)
-
-# Removal. KEYS: records, index, left, prepared keys, their counter, young; then the bitmaps to
-# clear, `gone` first. ARGV: field, expected record, number, digest, now, for how many seconds to
-# remember that this reader left (0: not at all), whether to remove only a reader who is gone.
-# Returns 0 if the record is not as expected. The prepared keys of a bucket stay if a gone reader is
-# removed, because no keys are prepared for gone readers. The first write frees.
-_REMOVE = (
-    DROP
-    + """
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-local gone = redis.call('GETBIT', KEYS[7], ARGV[3]) == 1
-if ARGV[7] == '1' and not gone then return 1 end
-redis.call('HDEL', KEYS[1], ARGV[1])
-local tail = string.sub(ARGV[4], 3)
-if redis.call('HGET', KEYS[2], tail) == ARGV[3] then redis.call('HDEL', KEYS[2], tail) end
-if not gone then drop_prepared(KEYS[4], KEYS[5]) end
-redis.call('ZREM', KEYS[6], ARGV[3])
-for i = 7, #KEYS do
-  if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('SETBIT', KEYS[i], ARGV[3], 0) end
-end
-if ARGV[6] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[5] + ARGV[6], ARGV[4]) end
-return 1
-"""
-)
 
 # KEYS: bitmap. Returns whether it is empty, and frees it then.
 _DROP_EMPTY = """
@@ -153,8 +102,8 @@ class Subscriptions:
         self._stories = stories
         self._next_bucket = [0] * partitions  # bucket of the next number, as last seen
         self._create_one = redis.register_script(_CREATE)
-        self._write = redis.register_script(_WRITE)
-        self._remove = redis.register_script(_REMOVE)
+        self._write = redis.register_script(DROP + lua("write_subscription"))
+        self._remove = redis.register_script(DROP + lua("remove_subscription"))
         self._drop_empty = redis.register_script(_DROP_EMPTY)
 
     def partition_of(self, digest: bytes) -> int:
