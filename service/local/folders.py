@@ -17,7 +17,7 @@ def make_data_dir(folder: Path) -> None:
     """Make DATA_DIR, or check it: no other user may enter it; `ConfigError`, `OSError`.
 
     An existing folder that others may enter gets mode 0700 if all that is in it is ours. Otherwise
-    somebody may want it as it is, and it is refused.
+    it may be open on purpose, and it is refused.
     """
     if not folder.is_dir():
         folder.mkdir(parents=True, mode=0o700)

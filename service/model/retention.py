@@ -70,7 +70,7 @@ SIGN_IN_LINK_KEPT = DAY
 SESSION_IDLE = DAY
 SESSION_KEPT = 7 * DAY
 
-# How often somebody tried to sign in as an editor, under a code (HMAC) of the e-mail address.
+# Attempts to sign in as an editor, under a code (HMAC) of the e-mail address.
 # Why: passwords are guessed slowly from many networks too.
 GUESSES_KEPT = 15 * MINUTE
 

@@ -146,7 +146,7 @@ class SubscriptionRequest(NamedTuple):
     def over(self, before: Subscription) -> SubscriptionRequest:
         """Return the same request, with the preferences of `before` where this one has None.
 
-        Whether `before` was confirmed stays behind: the new endpoint may be somebody else's.
+        Whether `before` was confirmed stays behind: the new endpoint may be another reader's.
         """
         names = ("topics", "locale", "zone", "wording", "muted", "followed")
         kept: dict[str, Any] = {

@@ -5,7 +5,7 @@
 {g}:link:<email>      digest of that editor's one-time sign-in link, the latest one; ends by itself.
                       The one without an address is for the first editor
 {g}:session:<digest>  a session as JSON; ends by itself
-{g}:guesses:<code>    how often somebody tried to sign in; ends by itself
+{g}:guesses:<code>    attempts to sign in; ends by itself
 {g}:known:<code>      an editor signed in from this network lately; ends by itself
 """
 

@@ -128,7 +128,7 @@ return 1
 
 
 class Retry(NamedTuple):
-    """When a recipient is tried again for whom an attempt failed."""
+    """When a recipient is tried again after a failed attempt."""
 
     base: int
     attempts: int  # that failed so far
@@ -242,7 +242,7 @@ class Batches:
     ) -> bool:
         """Give a batch back, due in `wait_ms`, or finished (None); False without the lease.
 
-        `retries`: by recipient, when those are tried again for whom an attempt failed. `resting`:
+        `retries`: by recipient, when each is tried again after a failed attempt. `resting`:
         bases whose other recipients wait. `left`: recipients in it are left to `Recent`. `undone`:
         how many recipients in it have no outcome as far as the caller knows; if the store has more,
         the batch is due at once.

@@ -236,7 +236,7 @@
     const subscription = newSubscription ?? (await pushManager.subscribe(options));
     if (!key) return;
     const given = { subscription, vapid_public_key: key };
-    // A reader whom the browser had lost has no id there any more.
+    // After the browser lost the subscription, the service has no such id any more.
     const response = id
       ? await call("PATCH", api, `subscriptions/${id}`, given, token)
       : await call("POST", api, "subscriptions", { ...given, ...preferences });

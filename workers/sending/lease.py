@@ -26,7 +26,7 @@ WORTHWHILE = 8
 
 @dataclass(slots=True)
 class Wait:
-    """A recipient for whom an attempt failed."""
+    """A recipient who waits after a failed attempt."""
 
     base: int
     attempts: int  # that failed so far
@@ -148,13 +148,13 @@ class Lease:
         self.resting[base] = max(self.resting.get(base, 0.0), until)
 
     def wait(self, number: int, base: int, attempts: int, seconds: float) -> None:
-        """Let one recipient wait for whom so many attempts at `base` have failed."""
+        """Let one recipient wait after so many failed attempts at `base`."""
         until = time.monotonic() + seconds
         self.waits[number] = Wait(base, attempts, until)
         self.wake_at = min(self.wake_at, until)
 
     def keep_waiting(self, retries: Mapping[int, Retry]) -> None:
-        """Let the recipients of a batch just claimed wait for whom attempts have failed."""
+        """Let recipients of a batch just claimed wait who had failed attempts before."""
         now = time.monotonic()
         pending = set(self.todo)
         for number, (base, attempts, in_ms) in retries.items():
