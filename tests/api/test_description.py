@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ import jsonschema
 import pytest
 
 from tests.support.client import API, open_client
-from tests.support.inputs import BAD, GOOD, LINKS, NEWS, ROUTES
+from tests.support.inputs import BAD, GOOD, LINKS, NEWS, ROUTES, with_field
 from tests.support.redis_server import RedisServer, connections_closed
 
 # What no schema can know: the topics, stories, keys and readers of an installation, the hour, the
@@ -83,15 +82,7 @@ def test_the_description_accepts_what_the_code_accepts(
 def test_the_description_is_as_strict_as_the_code(
     description: dict[str, Any], route: str, field: str, value: Any
 ) -> None:
-    body = copy.deepcopy(GOOD[route])
-    *outer, last = field.split(".")
-    within = body
-    for name in outer:
-        within = within[name]
-    if value == "DELETE":
-        del within[last]
-    else:
-        within[last] = value
+    body = with_field(route, field, value)
     assert not accepts(schema(description, route), body)
 
 

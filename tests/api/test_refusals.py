@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from service.api.calls import call_of
 from service.model.notifications import Audience, Content
 from tests.support.client import API, Client, Reader, open_client, stored
-from tests.support.inputs import BAD, GOOD, NEWS, ROUTES
+from tests.support.inputs import BAD, GOOD, NEWS, ROUTES, with_field
 from tests.support.redis_server import RedisServer, connections_closed
 
 
@@ -78,15 +77,7 @@ def test_every_call_that_takes_a_body_is_in_the_table(client: Client) -> None:
 def test_a_wrong_field_is_named_and_nothing_is_stored(
     refusing: Doorstep, route: str, field: str, value: Any, named: str
 ) -> None:
-    body = copy.deepcopy(GOOD[route])
-    *outer, last = field.split(".")
-    within = body
-    for name in outer:
-        within = within[name]
-    if value == "DELETE":
-        del within[last]
-    else:
-        within[last] = value
+    body = with_field(route, field, value)
     before = stored(refusing.client)
     response = refusing.call(route, json=body)
     assert response.status_code == 422

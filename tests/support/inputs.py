@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from tests.support.client import browser
@@ -282,3 +283,17 @@ BAD = [
     ),
     *_NAMED_OTHERWISE,
 ]
+
+
+def with_field(route: str, field: str, value: Any) -> dict[str, Any]:
+    """Return a right body for a route with one field changed, or left out: `DELETE`."""
+    body: dict[str, Any] = copy.deepcopy(GOOD[route])
+    *outer, last = field.split(".")
+    within = body
+    for name in outer:
+        within = within[name]
+    if value == "DELETE":
+        del within[last]
+    else:
+        within[last] = value
+    return body

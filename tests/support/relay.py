@@ -1,4 +1,4 @@
-"""A TCP port in front of another one: slow to connect, cut off, or not listening yet."""
+"""TCP ports in front of others: slow to connect, cut off, not listening yet, or a proxy."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T", bound="Port")
 
 
-class Relay:
-    """Passes connections on to an origin's port, `wait` seconds after it accepted them.
+class Port:
+    """A port on loopback; `serve` handles each connection, in a thread.
 
-    Its own `origin` is known before the `with` block, and refuses connections until then. `taken`
-    counts the accepted ones. A connection that the other port refuses is closed.
+    Its number is known before the `with` block, and it refuses connections until then.
     """
 
-    def __init__(self, origin: str, *, wait: float = 0.0) -> None:
-        self._target = ("127.0.0.1", int(origin.rpartition(":")[2]))
-        self._wait = wait
+    def __init__(self) -> None:
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self.taken = 0
-        self.origin = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.taken = 0  # accepted connections
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
-    def __enter__(self) -> Relay:
+    def __enter__(self: T) -> T:
         self._listener.listen()
         self._start(self._accept)
         return self
@@ -45,6 +45,18 @@ class Relay:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
+    def serve(self, client: socket.socket) -> None:
+        """Handle a connection."""
+        raise NotImplementedError
+
+    def connect(self, client: socket.socket, host: str, port: int, before: bytes = b"") -> None:
+        """Pass a connection on to another port, after these bytes to the caller; `OSError`."""
+        server = socket.create_connection((host, port))
+        self._sockets.append(server)
+        client.sendall(before)
+        self._start(self._pass, server, client)
+        self._pass(client, server)
+
     def _start(self, run: object, *args: object) -> None:
         thread = threading.Thread(target=run, args=args)  # type: ignore[arg-type]
         self._threads.append(thread)
@@ -56,18 +68,7 @@ class Relay:
                 client, _ = self._listener.accept()
                 self.taken += 1
                 self._sockets.append(client)
-                self._start(self._serve, client)
-
-    def _serve(self, client: socket.socket) -> None:
-        time.sleep(self._wait)
-        try:
-            server = socket.create_connection(self._target)
-        except ConnectionRefusedError:
-            client.shutdown(socket.SHUT_RDWR)
-            return
-        self._sockets.append(server)
-        self._start(self._pass, server, client)
-        self._pass(client, server)
+                self._start(self.serve, client)
 
     @staticmethod
     def _pass(source: socket.socket, target: socket.socket) -> None:
@@ -76,3 +77,23 @@ class Relay:
                 target.sendall(data)
         with suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
+
+
+class Relay(Port):
+    """Passes connections on to an origin's port, `wait` seconds after it accepted them.
+
+    A connection that the other port refuses is closed.
+    """
+
+    def __init__(self, origin: str, *, wait: float = 0.0) -> None:
+        super().__init__()
+        self._port = int(origin.rpartition(":")[2])
+        self._wait = wait
+        self.origin = f"https://{self.address}"
+
+    def serve(self, client: socket.socket) -> None:
+        time.sleep(self._wait)
+        try:
+            self.connect(client, "127.0.0.1", self._port)
+        except ConnectionRefusedError:
+            client.shutdown(socket.SHUT_RDWR)
