@@ -99,7 +99,7 @@ def bearer_token() -> str | None:
 
 def _say_when_to_retry(response: Response) -> Response:
     if response.status_code == 429:
-        response.headers.setdefault("Retry-After", "60")  # seconds; every rate is by the minute
+        response.headers.setdefault("Retry-After", "60")  # seconds, unless the error says how many
     return response
 
 
