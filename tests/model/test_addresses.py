@@ -47,7 +47,7 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_an_address_within_somebodys_network_is_not_public(address: str) -> None:
+def test_an_address_in_a_private_or_special_network_is_not_public(address: str) -> None:
     assert not is_public(address)
     assert not EndpointPolicy().may_connect("https://wns2-x.notify.windows.com", address)
     wide = EndpointPolicy(("https://*.up.example",))
