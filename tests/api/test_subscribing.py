@@ -121,7 +121,7 @@ def test_refresh_never_subscribes(client: Client) -> None:
     assert Reader(client).id != reader.id
 
 
-def test_a_reader_whom_the_browser_lost_has_not_left(client: Client) -> None:
+def test_a_reader_has_not_left_if_the_browser_lost_the_subscription(client: Client) -> None:
     """Chrome takes permissions back by itself; the reader may say yes again, and is counted so."""
     ended = client.runtime.store.subscriptions.ended
     lost, left = Reader(client, 0), Reader(client, 1)

@@ -424,7 +424,7 @@ def test_a_readers_lost_subscription_is_renewed_and_told_without_a_page(
     assert done["kept"] == {**KEPT, "id": "0-9", "token": "new"}
 
 
-def test_a_reader_whom_the_browser_had_lost_comes_back_with_the_same_choices(
+def test_a_reader_comes_back_with_the_same_choices_after_the_browser_lost_the_subscription(
     worker: Callable[..., Any],
 ) -> None:
     chosen = {"topics": ["world"], "timezone": "Europe/Riga"}
