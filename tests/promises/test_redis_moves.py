@@ -74,6 +74,8 @@ def test_publishing_goes_on_when_the_master_becomes_a_replica(
 
     pair.fail_over()
     second = wait_until(lambda: published(address, token), timeout=20)
+    # This process only reads, so it may still be connected to the replica, which lags.
+    wait_until(lambda: moving.runtime.store.notifications.get(second))
     moving.over(second)
     assert moving.outcomes(second) == {"accepted": 600}
     wait_until(lambda: moving.runtime.store.installation.clock_age() < 3)
