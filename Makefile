@@ -1,7 +1,8 @@
 # make run    everything on this machine, in an environment of its own
 # make quick  lint, types and the tests that need neither browsers nor worker processes: two minutes
 # make test   lint, types and all tests, exactly as CI runs them
-# make soak   the long forms: browser tests in five orders, properties with many examples, the bench
+# make soak   the long forms: browser tests in five orders, tests marked `soak`, properties with
+#             many examples, the bench
 # make lock   settle the versions of all that pyproject.toml names; LOCK=--upgrade for newer ones
 # make fmt    put the code in form
 # make clean  remove what the above made; never `var`, which holds keys and readers
@@ -36,19 +37,23 @@ check: .venv/for-test
 	$(BIN)/mypy
 
 quick: check
-	$(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or long or alone)"
+	$(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or long or alone or soak)"
 
 test: debian-packages check
-	$(BIN)/pytest -m alone
-	$(BIN)/pytest $(AT_ONCE) -m "not alone"
+	$(BIN)/pytest -m "alone and not soak"
+	$(BIN)/pytest $(AT_ONCE) -m "not (alone or soak)"
 	@# Once more on a Redis that is reached as REDIS_URL says, over TCP and configured as it comes:
 	@# enough of them that it runs each of our scripts.
 	$(BIN)/python -m tests.support.redis_server --all-scripts \
-		$(BIN)/pytest $(AT_ONCE) -m "redis and not long"
+		$(BIN)/pytest $(AT_ONCE) -m "redis and not (long or soak)"
 
 soak: debian-packages .venv/for-test
-	for seed in 1 2 3 4 5; do $(BIN)/pytest $(AT_ONCE) --randomly-seed=$$seed -m "browser and not alone" || exit 1; done
-	HYPOTHESIS_PROFILE=soak $(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or alone)"
+	$(BIN)/pytest -m "alone and soak"
+	$(BIN)/pytest $(AT_ONCE) -m "soak and not alone"
+	for seed in 1 2 3 4 5; do \
+	  $(BIN)/pytest $(AT_ONCE) --randomly-seed=$$seed -m "browser and not (alone or soak)" || exit 1; \
+	done
+	HYPOTHESIS_PROFILE=soak $(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or alone or soak)"
 	$(BIN)/stoppress bench
 
 lock:
