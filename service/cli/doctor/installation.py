@@ -20,10 +20,12 @@ from service.cli.terminal import GB, size
 from service.domain.processes import SKEW, VITAL, differences, named
 from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
+from service.model import clock
 from service.model.block_lists import is_blocked
 from service.model.notifications import Audience
 from service.model.spans import span
 from service.runtime import Runtime
+from service.store.names import MOST_UNPROVEN
 from service.store.push_services import Rest
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
@@ -121,7 +123,7 @@ class Examination:
                 " stoppress keys backup and keep what it prints in a safe place.",
             )
         else:
-            ago = span(time.time() - at)
+            ago = span(clock.time() - at)
             yield Finding("ok", "Backup", f"The keys were backed up {ago} ago.")
 
     def subject(self) -> Iterator[Finding]:
@@ -302,7 +304,7 @@ class Examination:
 
     def push_services(self) -> Iterator[Finding]:
         """Name the push services that rest, limit us, or report too many readers gone."""
-        what, now = "Push services", time.time()
+        what, now = "Push services", clock.time()
         resting = sorted(self.runtime.push_services.resting().items())
         for origin, rest in resting[:_MOST_NAMED]:
             yield _resting(what, origin, rest, now)
@@ -321,6 +323,15 @@ class Examination:
                 f" An editor has to decide whether {doubt.browsers:,} readers are gone, at"
                 f" {self.runtime.config.public_url}/desk/",
             )
+        crowded = self.runtime.push_hosts.crowded()
+        for domain, hosts in sorted(crowded.items()):
+            yield Finding(
+                "warn",
+                what,
+                f"Strangers have made up hosts of {domain}: {hosts} never accepted a message. From"
+                f" {MOST_UNPROVEN} on, a reader at another new host there cannot subscribe. They"
+                " end an hour after an alert was sent there in vain.",
+            )
         paced = sorted(self.runtime.push_services.paced().items())
         for origin, pace in paced[:_MOST_NAMED]:
             yield Finding(
@@ -330,7 +341,7 @@ class Examination:
                 " until it has been enough for a day, or you run stoppress services release"
                 f" {origin}",
             )
-        if not resting and not doubts and not paced:
+        if not resting and not doubts and not paced and not crowded:
             yield Finding("ok", what, "All of them accept messages.")
 
     def unknown_values(self) -> Iterator[Finding]:
