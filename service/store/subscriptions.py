@@ -189,8 +189,8 @@ class Subscriptions:
             if self._remove(*self._removal(id, packed, remember, only_gone, *self._slugs())):
                 return
 
-    def remove_all(self, ids: Sequence[SubscriptionId], *, only_gone: bool = False) -> None:
-        """Remove readers without remembering them; those who left already are skipped."""
+    def remove_all(self, ids: Sequence[SubscriptionId], *, only_gone: bool = False) -> int:
+        """Remove readers without remembering them; return how many had not left already."""
         slugs = self._slugs()
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
@@ -199,10 +199,13 @@ class Subscriptions:
             for id, packed in rows:
                 self._remove(*self._removal(id, packed, False, only_gone, *slugs), client=pipe)
             removed = pipe.execute()
+        count = sum(removed)
         for (id, _), done in zip(rows, removed, strict=True):
             if not done:  # the record changed meanwhile
                 with suppress(NotSubscribed):
                     self.remove(id, remember=False, only_gone=only_gone)
+                    count += 1
+        return count
 
     def _slugs(self) -> tuple[Collection[str], Collection[str]]:
         """Return all topics and all open stories."""
@@ -439,17 +442,17 @@ class Subscriptions:
         ]
         return not left
 
-    def at_base(self, base: int) -> list[SubscriptionId]:
-        """Return the subscriptions at a base."""
-        return [
-            SubscriptionId(partition, number)
-            for partition in range(self.partitions)
-            for number in self._members(bitmap_key(partition, "base", base))
-        ]
-
-    def _members(self, key: str) -> list[int]:
-        bits = cast("bytes", self._redis.get(key) or b"")
-        return numbers_in(int.from_bytes(bits, "big"), 8 * len(bits), 0) if bits else []
+    def asked_in_vain(self, base: int) -> list[SubscriptionId]:
+        """Return those at a base whose push service was asked lately and accepted nothing."""
+        found = []
+        for partition in range(self.partitions):
+            keys = [bitmap_key(partition, "in_vain"), bitmap_key(partition, "base", base)]
+            in_vain, at_base = (bits or b"" for bits in self._redis.mget(keys))
+            size = max(len(in_vain), len(at_base))
+            both = [int.from_bytes(bits.ljust(size, b"\0"), "big") for bits in (in_vain, at_base)]
+            if bits := both[0] & both[1]:
+                found += [SubscriptionId(partition, n) for n in numbers_in(bits, 8 * size, 0)]
+        return found
 
     def count_by_vapid_key(self) -> dict[str, int]:
         """Return how many subscriptions need each VAPID key, by its public half."""

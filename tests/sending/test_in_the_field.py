@@ -289,8 +289,12 @@ def test_made_up_host_is_refused_soon_and_not_tried_until_the_deadline(
         again = installation.publish()
         send_all(installation, fan_out, again)
         assert installation.outcomes(again) == {"accepted": 10, "refused": 10}
-    reach = installation.runtime.store.subscriptions.count
-    assert reach() == 20, "their records are kept"
+    stored = installation.runtime.store.subscriptions
+    assert stored.count() == 20, "their records are kept"
+    bases = installation.runtime.store.names.bases.all()
+    in_vain = {url: len(stored.asked_in_vain(number)) for url, number in bases.items()}
+    assert [n for url, n in in_vain.items() if url.startswith(DEAD[0])] == [10]
+    assert sum(in_vain.values()) == 10, "and it is known for whom a dead host was asked"
 
 
 @pytest.mark.usefixtures("nowhere")
