@@ -199,7 +199,7 @@ class Subscriptions:
             for id, packed in rows:
                 self._remove(*self._removal(id, packed, False, only_gone, *slugs), client=pipe)
             removed = pipe.execute()
-        count = sum(removed)
+        count = sum(map(int, removed))
         for (id, _), done in zip(rows, removed, strict=True):
             if not done:  # the record changed meanwhile
                 with suppress(NotSubscribed):
@@ -447,7 +447,8 @@ class Subscriptions:
         found = []
         for partition in range(self.partitions):
             keys = [bitmap_key(partition, "in_vain"), bitmap_key(partition, "base", base)]
-            in_vain, at_base = (bits or b"" for bits in self._redis.mget(keys))
+            rows = cast("list[bytes | None]", self._redis.mget(keys))
+            in_vain, at_base = (bits or b"" for bits in rows)
             size = max(len(in_vain), len(at_base))
             both = [int.from_bytes(bits.ljust(size, b"\0"), "big") for bits in (in_vain, at_base)]
             if bits := both[0] & both[1]:
