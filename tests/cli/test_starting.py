@@ -173,7 +173,8 @@ def start_and_lose(*given, **named):
     return runtime
 Runtime.start = start_and_lose
 import workers.{kind} as process
-process.WORKER = Patience(0.2, 0)  # else it waits for a minute before it says so
+from workers import jobs
+process.WORKER = jobs.WORKER = Patience(0.2, 0)  # else it waits for a minute before it says so
 sys.exit(process.main())
 """
 
