@@ -268,7 +268,7 @@ class Subscriptions:
                         records_key(SubscriptionId(partition, bucket * BUCKET)),
                         index_key(partition, digest),
                         _left_key(partition),
-                        f"{{{partition}}}:made",
+                        _made_key(partition),
                         _young_key(partition),
                         *set_keys,
                         bitmap_key(partition, "gone"),
@@ -361,13 +361,14 @@ class Subscriptions:
         """Whether its push service called this browser gone."""
         return bool(self._redis.getbit(bitmap_key(id.partition, "gone"), id.number))
 
-    def is_young(self, id: SubscriptionId) -> bool:
-        """Whether it was made within the last minutes."""
-        since = self._redis.zscore(_young_key(id.partition), id.number)
-        if since is None:
-            return False
-        seconds, _ = self._redis.time()
-        return since > seconds - YOUNG_KEPT
+    def first_young(self, partition: int) -> int:
+        """Return the number from which on all subscriptions were made within the last minutes."""
+        since = clock.time() - YOUNG_KEPT
+        with self._redis.pipeline() as pipe:
+            pipe.zrangebyscore(_young_key(partition), since, "+inf", start=0, num=1)
+            pipe.get(_made_key(partition))
+            young, made = pipe.execute()
+        return int(young[0] if young else made or 0)
 
     def preferences(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
         """Return the preferences of these readers; those who left are missing."""
@@ -486,6 +487,10 @@ class Subscriptions:
 
 def _left_key(partition: int) -> str:
     return f"{{{partition}}}:left"
+
+
+def _made_key(partition: int) -> str:
+    return f"{{{partition}}}:made"
 
 
 def _young_key(partition: int) -> str:
