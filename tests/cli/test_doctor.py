@@ -20,9 +20,11 @@ import pytest
 import requests
 from click.testing import CliRunner
 
+from service.app import create_app
 from service.cli import main
 from service.cli.doctor import examine
 from service.cli.doctor.findings import Finding
+from service.cli.doctor.installation import Examination
 from service.cli.doctor.session import Session
 from service.config import Config
 from service.local import pretend_readers
@@ -279,6 +281,27 @@ def test_a_site_that_was_forgotten_and_a_name_that_blockers_know_are_reported(
     blocked = one({**real, "SITE_URL": "https://web-push.paper.example"}, "SITE_URL")
     assert (blocked.level, "ad blocker" in blocked.says) == ("warn", True)
     assert one({**real, "SITE_URL": "https://alerts.paper.example"}, "SITE_URL").level == "ok"
+
+
+def test_a_proxy_that_web_does_not_know_of_is_reported_and_our_own_origin_is_not_a_strange_one(
+    environment: dict[str, str],
+) -> None:
+    url = "https://alerts.paper.example"
+    real = {**environment, "SITE_URL": url, "SITE_ORIGINS": "https://paper.example"}
+    calls = create_app(Config.read(real)).test_client()
+    headers = {"Host": "alerts.paper.example", "Origin": url, "X-Forwarded-Proto": "https"}
+    assert calls.get("/api/v1/site", headers=headers).status_code == 200
+    examination = Examination(Runtime.open(Config.read(real)))
+    (finding,) = examination.proxies()
+    assert (finding.level, "set TRUSTED_PROXIES" in finding.says) == ("fail", True)
+    assert [one.level for one in examination.site() if one.what == "SITE_ORIGINS"] == ["ok"]
+
+    behind = {**real, "TRUSTED_PROXIES": "1"}
+    assert list(Examination(Runtime.open(Config.read(behind))).proxies()) == []
+    redis = examination.runtime.store.redis
+    redis.delete("{g}:origins:refused")
+    create_app(Config.read(behind)).test_client().get("/api/v1/site", headers=headers)
+    assert list(examination.proxies()) == []
 
 
 def test_a_web_process_with_another_key_is_reported(installation: Installation) -> None:

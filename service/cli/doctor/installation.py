@@ -12,7 +12,7 @@ from http.client import HTTPException
 from ipaddress import ip_address
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, build_opener
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from service.cli.doctor.findings import Finding, Level
 from service.cli.doctor.way_out import way_out
@@ -21,6 +21,7 @@ from service.domain.processes import SKEW, VITAL, differences, named
 from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
 from service.model import clock
+from service.model.addresses import host_name
 from service.model.block_lists import is_blocked
 from service.model.notifications import Audience
 from service.model.spans import span
@@ -60,6 +61,7 @@ class Examination:
         yield from self.subject()
         yield from self.site()
         yield from self.web()
+        yield from self.proxies()
         yield from self.workers()
         yield from self.clock()
         yield from self.hosts()
@@ -184,14 +186,33 @@ class Examination:
             )
         else:
             yield Finding("ok", "SITE_ORIGINS", ", ".join(origins))
-        for origin in self.runtime.refused_origins.latest()[:_MOST_NAMED]:
-            if origin not in origins:
-                yield Finding(
-                    "warn",
-                    "SITE_ORIGINS",
-                    f"A page of {origin} has our script, and its readers cannot subscribe: add this"
-                    " origin if it is yours.",
-                )
+        refused = self.runtime.refused_origins.latest()
+        strange = [one for one in refused if one not in origins and not self._is_own(one)]
+        for origin in strange[:_MOST_NAMED]:
+            yield Finding(
+                "warn",
+                "SITE_ORIGINS",
+                f"A page of {origin} has our script, and its readers cannot subscribe: add this"
+                " origin if it is yours.",
+            )
+
+    def _is_own(self, origin: str) -> bool:
+        """Whether an origin is that of our own pages, as browsers see it."""
+        config = self.runtime.config
+        ours = (urlsplit(config.public_url).netloc, *config.trusted_hosts)
+        return host_name(urlsplit(origin).netloc) in map(host_name, ours)
+
+    def proxies(self) -> Iterator[Finding]:
+        """Check that the web processes know of the proxy that ends TLS in front of them."""
+        own = [one for one in self.runtime.refused_origins.latest() if self._is_own(one)]
+        if own and not self.runtime.config.trusted_proxies:
+            yield Finding(
+                "fail",
+                "Proxies",
+                f"Calls of {own[0]} reach the web processes as another origin's, because they do"
+                " not trust the proxy in front of them, and all readers look like one caller to"
+                " them: set TRUSTED_PROXIES to the number of proxies, such as 1.",
+            )
 
     def web(self) -> Iterator[Finding]:
         """Call the web processes as a reader's browser would, and check that they have our key."""
@@ -199,7 +220,8 @@ class Examination:
         try:
             _get(f"{url}/readyz")
             # A cache in front of us may keep this response for five minutes, unless its URL is new.
-            site = json.loads(_get(f"{url}/api/v1/site?doctor={time.time()}"))
+            # With our own origin, which they take for a strange one if TRUSTED_PROXIES is missing.
+            site = json.loads(_get(f"{url}/api/v1/site?doctor={time.time()}", origin=url))
             key = site["vapid_public_key"]
         except HTTPError as error:
             error.close()
@@ -437,8 +459,9 @@ def _resting(what: str, origin: str, rest: Rest, now: float) -> Finding:
     return Finding("warn", what, f"{origin} has failed for {since} ({rest.why}); {attempt}.")
 
 
-def _get(url: str) -> bytes:
-    with _without_redirects.open(url, timeout=_ANSWER) as response:
+def _get(url: str, *, origin: str = "") -> bytes:
+    request = Request(url, headers={"Origin": origin} if origin else {})  # noqa: S310 - our own
+    with _without_redirects.open(request, timeout=_ANSWER) as response:
         body: bytes = response.read(1 << 20)
     return body
 
