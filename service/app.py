@@ -19,7 +19,7 @@ from service.domain.keys import PRIVATE_KEY_IGNORED
 from service.local.secrets_file import read_secrets
 from service.reader import demo, privacy, scripts
 from service.runtime import Runtime
-from service.store import COMMAND, COUNTER, PAGE, connect
+from service.store import COUNTER, PAGE, connect
 from service.store.rate_counters import RateCounters
 
 _NO_APPLICATION = 4  # with this exit code gunicorn ends instead of starting another process
@@ -57,9 +57,12 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
     A rehearsal is made `beside` the real installation, whose editors may use it.
     """
     config = config or _settings()
-    if config.vapid_private_key and beside is None:
-        print(PRIVATE_KEY_IGNORED, file=sys.stderr, flush=True)
-    runtime = Runtime.open(config, PAGE, without_private_keys=True)
+    if beside is None:
+        _say_what_is_ignored(config)
+    return _application(Runtime.open(config, PAGE, without_private_keys=True), beside)
+
+
+def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
     config = runtime.config
     app = Flask(__name__, static_folder=None)
     app.config["STOPPRESS"] = config
@@ -101,14 +104,20 @@ def serve() -> Flask:
     """Make the application of a web process, which waits for Redis; for gunicorn."""
     try:
         config = _settings()
-        Runtime.start(config, "web", COMMAND)
-        app = create_app(config)
+        _say_what_is_ignored(config)
+        # Redis is not asked again before the application is there: it may go away meanwhile.
+        app = _application(Runtime.start(config, "web", PAGE))
     except ConfigError as error:
         print(f"web: {error}", file=sys.stderr, flush=True)
         sys.exit(_NO_APPLICATION)
     with suppress(RedisError):
         app.extensions["stoppress"].topics.known()  # for `/api/v1/site` while Redis is away
     return app
+
+
+def _say_what_is_ignored(config: Config) -> None:
+    if config.vapid_private_key:
+        print(PRIVATE_KEY_IGNORED, file=sys.stderr, flush=True)
 
 
 def _settings() -> Config:

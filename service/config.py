@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from redis.connection import ConnectionPool
 
-from service.model.addresses import is_loopback
+from service.model.addresses import bracketed, host_name, is_loopback
 from service.model.endpoints import wildcard
 from service.model.keys import VapidKey, any_base64, b64url, on_p256
 from service.model.languages import language_tag
@@ -41,10 +41,6 @@ class ConfigError(Exception):
     """A setting that cannot be used; the message is one line that says which one and why."""
 
 
-def _text(value: str) -> str:
-    return value
-
-
 def _path(value: str) -> Path:
     return Path(value).expanduser().absolute()
 
@@ -64,6 +60,20 @@ def _optional_path(value: str) -> Path | None:
 
 def _words(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
+
+
+def _listens_on(value: str) -> str:
+    host = value.partition("%")[0]  # the interface of a link-local address may follow
+    if host_name(bracketed(host)) != bracketed(host).lower():
+        raise ValueError("must be an address of this host such as 0.0.0.0 or ::, without a port")
+    return value
+
+
+def _hosts(value: str) -> tuple[str, ...]:
+    words = _words(value)
+    if not all(map(host_name, words)):
+        raise ValueError("each must be the name of a host, such as inside.example, or [::1]")
+    return words
 
 
 SHORTEST_SECRET = 32  # characters
@@ -96,7 +106,7 @@ def _vapid_publics(value: str) -> tuple[str, ...]:
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        if not re.fullmatch(r"\d{1,9}", value) or not least <= int(value) <= most:
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not least <= int(value) <= most:
             raise ValueError(f"must be a whole number from {least} to {most}")
         return int(value)
 
@@ -118,7 +128,9 @@ def _origin(value: str) -> str:
         raise ValueError("must be an origin alone, without a path")
     if not parts.hostname.isascii():
         raise ValueError("must have its host as browsers send it, such as xn--mnchen-3ya.example")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = bracketed(parts.hostname)
+    if host_name(host) != host or parts.port == 0:
+        raise ValueError("must have the name of one host, such as https://www.example.com")
     default = {"http": 80, "https": 443}[parts.scheme]
     port = "" if parts.port in (None, default) else f":{parts.port}"
     return f"{parts.scheme}://{host}{port}"
@@ -147,7 +159,8 @@ def _proxy(value: str) -> str:
     except ValueError:  # whose message may repeat a password
         raise ValueError(_NO_PROXY_ADDRESS) from None
     rest = parts.path.strip("/") or parts.query or parts.fragment
-    if parts.scheme != "http" or not parts.hostname or port == 0 or rest:
+    host = host_name(bracketed(parts.hostname or ""))
+    if parts.scheme != "http" or not host or port == 0 or rest:
         raise ValueError(_NO_PROXY_ADDRESS)
     return f"http://{parts.netloc}" if port else f"http://{parts.netloc.rstrip(':')}:80"
 
@@ -190,10 +203,20 @@ def _redis_url(value: str) -> str:
     return value
 
 
+_SUBJECT = "must be mailto:you@your.domain or an https: address"
+
+
 def _subject(value: str) -> str:
     """Check VAPID's `sub` (RFC 8292 section 2.1); Apple refuses spaces and angle brackets."""
     if value and not re.fullmatch(r"mailto:[^\s<>@]+@[^\s<>@]+|https://[^\s<>]+", value):
-        raise ValueError("must be mailto:you@your.domain or an https: address")
+        raise ValueError(_SUBJECT)
+    if value.startswith("https:"):
+        try:
+            host = urlsplit(value).hostname
+        except ValueError:
+            host = None
+        if not host or not host_name(bracketed(host)):
+            raise ValueError(_SUBJECT)
     return value
 
 
@@ -254,7 +277,7 @@ class Config:
         "signs sessions, readers' tokens and receipts; `stoppress up` makes one. To change it: the "
         "new one, a comma, the previous one",
     )
-    bind: str = _setting(_text, "127.0.0.1", "the address the web process listens on")
+    bind: str = _setting(_listens_on, "127.0.0.1", "the address the web process listens on")
     port: int = _setting(_whole(1, 65535), "8000", "the port the web process listens on")
     trusted_proxies: int = _setting(
         _whole(0, 10),
@@ -266,7 +289,7 @@ class Config:
         _whole(1, 256), "2", "number of worker processes; best one a core"
     )
     site_name: str = _setting(
-        _text, "The Daily Example", "the name of the newspaper, as readers see it"
+        _line(200), "The Daily Example", "the name of the newspaper, as readers see it"
     )
     site_language: str = _setting(
         _language,
@@ -277,7 +300,7 @@ class Config:
         _optional_origin, "", "the address of this service; not set: http://localhost:`PORT`"
     )
     trusted_hosts: tuple[str, ...] = _setting(
-        _words,
+        _hosts,
         "",
         "further host names under which this service may be called, as a proxy in front may do",
     )

@@ -8,11 +8,12 @@ import importlib
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from service.config import Config, ConfigError
+from service.config import Config, ConfigError, settings
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted([*ROOT.glob("service/**/*.py"), *ROOT.glob("workers/**/*.py")])
@@ -204,9 +205,22 @@ def test_a_worker_loads_no_flask(module: str) -> None:
         ("SITE_ORIGINS", "https://a.example/path"),
         ("VAPID_SUBJECT", "push@paper.example"),
         ("VAPID_SUBJECT", "mailto:push @paper.example"),
+        ("VAPID_SUBJECT", "https://paper..example"),
         ("PUSH_CA_BUNDLE", "/nowhere/ca.pem"),
         ("STORE_PARTITIONS", "0"),
         ("TRUSTED_PROXIES", "-1"),
+        ("TRUSTED_PROXIES", "\N{ARABIC-INDIC DIGIT THREE}"),
+        ("TRUSTED_HOSTS", "https://inside.example"),
+        ("TRUSTED_HOSTS", "inside.example, *.example"),
+        ("TRUSTED_HOSTS", "fe80::1"),
+        ("BIND", "0.0.0.0:8000"),
+        ("BIND", "http://0.0.0.0"),
+        ("SITE_NAME", "two\nlines"),
+        ("SITE_ORIGINS", "https://*.paper.example"),
+        ("SITE_ORIGINS", "https://paper..example"),
+        ("SITE_URL", "https://push.paper.example:0"),
+        ("PUSH_SERVICES", "!!!"),
+        ("PUSH_PROXY", "!!!"),
         ("WORKER_CONCURRENCY", "two"),
         ("PREPARE_KEYS", "maybe"),
         ("SITE_LANGUAGE", "English, mostly"),
@@ -222,6 +236,25 @@ def test_a_wrong_setting_is_named_in_one_line_that_repeats_no_secret(name: str, 
     assert "\n" not in str(error.value)
     assert value not in str(error.value)
     assert "hunter2" not in str(error.value)
+
+
+# SECRET_KEY and DATA_DIR may be anything. NO_PROXY is for all programs of a host; some know rules
+# that we do not.
+ANYTHING = {"SECRET_KEY", "DATA_DIR", "NO_PROXY"}
+
+
+@pytest.mark.parametrize("name", [row.name.upper() for row in settings()])
+def test_no_setting_ignores_nonsense(name: str) -> None:
+    for nonsense in ("?!", "\udcff"):  # a byte that is no UTF-8
+        with nullcontext() if name in ANYTHING else pytest.raises(ConfigError, match=name):
+            Config.read({name: f"{nonsense}\n{nonsense}"})
+
+
+def test_hosts_are_accepted_in_every_form_that_works() -> None:
+    given = {"TRUSTED_HOSTS": "inside Inside.example:8000, 10.0.0.7 [::1]", "BIND": "fe80::1%eth0"}
+    assert len(Config.read(given).trusted_hosts) == 4
+    for bind in ("0.0.0.0", "::", "::1", "localhost", "Web-1.internal"):
+        assert Config.read({"BIND": bind}).bind == bind
 
 
 def test_an_origin_is_kept_in_its_usual_form() -> None:

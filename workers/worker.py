@@ -102,18 +102,19 @@ def main() -> int:
     filler.start()
     try:
         while not jobs.stopping.is_set():
-            worker = StoppableWorker(
-                [queue],
-                connection=connection,
-                job_class=OwnJob,
-                serializer=JSONSerializer,
-                name=jobs.name(),
-                worker_ttl=_WAIT + 15,
-            )
-            worker.filler = filler
-            with _patience(), _heartbeat(worker, impatient):
-                connection.delete(worker.key)  # left over if Redis refused the last one's sign-off
-                worker.work(logging_level="WARNING", with_scheduler=False)
+            with _patience():
+                worker = StoppableWorker(  # which calls Redis
+                    [queue],
+                    connection=connection,
+                    job_class=OwnJob,
+                    serializer=JSONSerializer,
+                    name=jobs.name(),
+                    worker_ttl=_WAIT + 15,
+                )
+                worker.filler = filler
+                with _heartbeat(worker, impatient):
+                    connection.delete(worker.key)  # left if Redis refused the last one's sign-off
+                    worker.work(logging_level="WARNING", with_scheduler=False)
             jobs.stopping.wait(_RESTART)  # RQ also ends where Redis is full, read-only or silent
     except StopRequested:
         pass  # asked to end while it waited

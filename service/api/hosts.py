@@ -6,17 +6,13 @@ rebinding), can do nothing in an editor's browser.
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
-from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, request
 
 from service.api.problems import Problem
-from service.model.addresses import is_loopback
+from service.model.addresses import bracketed, host_name, is_loopback
 
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::\d{1,5})?")
 # Load balancers and monitors call by the address of a process.
 _FOR_MONITORS = ("/healthz", "/readyz", "/metrics")
 
@@ -32,8 +28,8 @@ class Hosts:
         """`known`: a setting names this service; else it answers to any name."""
         self._public_url = public_url
         self._known = known
-        named = (urlsplit(public_url).netloc, f"[{bind}]" if ":" in bind else bind, *others)
-        self._ours = frozenset(map(name_of, named)) - {"", "0.0.0.0", "[::]"}  # noqa: S104
+        named = (urlsplit(public_url).netloc, bracketed(bind), *others)
+        self._ours = frozenset(map(host_name, named)) - {"", "0.0.0.0", "[::]"}  # noqa: S104
 
     def init_app(self, app: Flask) -> None:
         """Check each request to an application, before anything else looks at it."""
@@ -48,7 +44,7 @@ class Hosts:
         host = request.environ.get("HTTP_HOST", "")
         if not host or request.path in _FOR_MONITORS or self.are_ours(host):
             return
-        if not self._known and name_of(host):
+        if not self._known and host_name(host):
             return
         current_app.logger.warning("refused a request for another host: %s", ascii(host[:100]))
         raise WrongHost(
@@ -60,7 +56,7 @@ class Hosts:
 
     def are_ours(self, host: str) -> bool:
         """Whether a host, with or without a port, is one of this service."""
-        name = name_of(host)
+        name = host_name(host)
         return name in self._ours or is_loopback(name)
 
     def check_page(self) -> None:
@@ -90,16 +86,3 @@ def _relative(response: Response) -> Response:
         response.location = "/" + to.removeprefix(request.host_url).lstrip("/")
         response.set_data(b"")
     return response
-
-
-@lru_cache(maxsize=256)  # a browser's host is the same on each call
-def name_of(host: str) -> str:
-    """Return a host's name without its port; empty if it is no host."""
-    found = _HOST.fullmatch(host.lower())
-    name = found[1] if found else ""
-    try:
-        if name.startswith("["):
-            IPv6Address(name[1:-1])
-    except ValueError:
-        return ""
-    return name

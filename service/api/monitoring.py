@@ -104,11 +104,12 @@ class Figures(Collector):
         ended = CounterMetricFamily(
             "stoppress_subscriptions_ended",
             "Subscriptions that ended: the reader left, the browser took the permission back by"
-            " itself (lost), or the push service called the browser gone.",
+            " itself (lost), the push service called the browser gone, or a host that nobody knows"
+            " was asked and accepted nothing (unproven).",
             labels=("why",),
         )
         for why, count in {
-            **dict.fromkeys(("left", "lost", "gone"), 0),
+            **dict.fromkeys(("left", "lost", "gone", "unproven"), 0),
             **subscriptions.ended(),
         }.items():
             ended.add_metric((why,), count)

@@ -364,19 +364,20 @@ class Correction(RequestModel):
         title, body = (given and given.text for given in (self.title, self.body))
         return NewTexts(title=title, body=body, url=self.url)
 
-    def warnings(self) -> tuple[tuple[str, str], ...]:
-        """Return field and sentence of each thing that its writer should know."""
-        given = {"title": self.title, "body": self.body}
-        return tuple((name, words) for name, one in given.items() if one for words in one.warnings)
+    def check(self, root: Notification, runtime: Runtime) -> tuple[tuple[str, str], ...]:
+        """Return field and sentence of each thing that its writer should know.
 
-    def check(self, root: Notification, runtime: Runtime) -> None:
-        """Raise `Invalid` if it changes nothing, or makes the alert too long to be pushed."""
+        Raises `Invalid` if it changes nothing, or makes the alert too long to be pushed.
+        """
         before = root.text
         changes = {name: text for name, text in self.texts().items() if text is not None}
         if all(getattr(before, name) == text for name, text in changes.items()):
             detail = "Nothing would change. Send a new title, body or url."
             raise Invalid([FieldError("title", detail)])
-        check_size(replace(before, **changes), root.story, runtime)  # type: ignore[arg-type]
+        content = replace(before, **changes)  # type: ignore[arg-type]
+        given = {"title": self.title, "body": self.body}
+        odd = [(name, words) for name, one in given.items() if one for words in one.warnings]
+        return (*odd, *check_size(content, root.story, runtime))
 
 
 class TestTo(RequestModel):

@@ -111,7 +111,6 @@ def correct(requested: Correction, id: int) -> _Accepted:
             by=calling_tool().name,
             idempotency=_idempotency(),
             check=lambda root: requested.check(root, runtime()),
-            warnings=requested.warnings(),
         )
     )
 

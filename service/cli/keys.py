@@ -37,7 +37,9 @@ def backup() -> None:
     click.echo(f"VAPID_PRIVATE_KEY={','.join(key.text for key in config.vapid_private_key)}")
     # The keys are printed by now, even if Redis does not answer.
     try:
-        Runtime.open(config).keys.note_backup()
+        runtime = Runtime.open(config)
+        runtime.store.processes.set_clock()
+        runtime.keys.note_backup()
     except (ConfigError, RedisError) as error:
         why = error if isinstance(error, ConfigError) else in_one_line(error)
         click.echo(f"stoppress: the backup was printed, but not recorded: {why}", err=True)

@@ -24,12 +24,13 @@ def services(ctx: click.Context) -> None:
     """Show push services that rest, limit us, or report too many gone."""
     if ctx.invoked_subcommand is not None:
         return
+    runtime = open_runtime()  # first, because it sets our clock by that of Redis
     now = clock.time()
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("push service", no_wrap=True)
     table.add_column("for", no_wrap=True)
     table.add_column("status", overflow="fold")  # never shorten an address
-    for origin, since, status in sorted(_statuses(open_runtime(), now)):
+    for origin, since, status in sorted(_statuses(runtime, now)):
         table.add_row(origin, span(now - since), status)
     if table.row_count:
         Console(highlight=False).print(table)

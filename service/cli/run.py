@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from errno import EADDRNOTAVAIL
 from http.client import HTTPConnection, HTTPException
 
 import click
@@ -24,6 +25,7 @@ from service.domain.keys import PRIVATE_KEY_IGNORED
 from service.local import redis_server
 from service.local.secrets_file import make_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
+from service.model.addresses import bracketed
 from service.model.notifications import Topic
 from service.runtime import Runtime
 from service.store import COMMAND
@@ -31,10 +33,6 @@ from service.store.connection import AT_ONCE, knock
 
 # Seconds that web, workers and clock have to start; they need two on two slow cores.
 READY_WITHIN = 60
-
-
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 def web_argv(config: Config) -> list[str]:
@@ -46,7 +44,7 @@ def web_argv(config: Config) -> list[str]:
         # Decision 15. All but one may wait for Redis; it serves what needs no Redis.
         "threads": str(AT_ONCE + 1),
         "workers": str(config.web_concurrency),
-        "bind": f"{_host(config.bind)}:{config.port}",
+        "bind": f"{bracketed(config.bind)}:{config.port}",
         "graceful-timeout": "20",  # seconds; our supervisor and systemd wait longer
         "log-level": "warning",
         # TRUSTED_PROXIES alone says which proxies we trust for the reader's address and scheme.
@@ -168,9 +166,11 @@ def check_port(config: Config) -> None:
         try:
             probe.bind((config.bind, config.port))
         except OSError as error:
+            elsewhere = isinstance(error, socket.gaierror) or error.errno == EADDRNOTAVAIL
+            name = "BIND" if elsewhere else "PORT"
             raise ConfigError(
-                f"PORT: cannot listen on {_host(config.bind)}:{config.port}"
-                f" ({error.strerror}); set another PORT"
+                f"{name}: cannot listen on {bracketed(config.bind)}:{config.port}"
+                f" ({error.strerror}); set another {name}"
             ) from None
 
 

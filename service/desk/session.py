@@ -12,10 +12,9 @@ from flask import Flask, Request, current_app, g, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
-from service.api.hosts import name_of
 from service.domain.editors import Editor, Editors
 from service.model import clock
-from service.model.addresses import is_loopback
+from service.model.addresses import host_name, is_loopback
 from service.model.retention import SESSION_KEPT
 from service.runtime import Runtime
 
@@ -85,7 +84,7 @@ def is_plain_loopback(app: Flask) -> bool:
     return (
         ours.scheme == request.scheme == "http"
         and is_loopback(ours.hostname or "")
-        and is_loopback(name_of(request.host))
+        and is_loopback(host_name(request.host))
     )
 
 

@@ -338,21 +338,21 @@ class Publishing:
         replace: bool,
         by: str,
         idempotency: Idempotency | None = None,
-        check: Callable[[Notification], None] = lambda _root: None,
-        warnings: tuple[tuple[str, str], ...] = (),
+        check: Callable[[Notification], tuple[tuple[str, str], ...]] = lambda _root: (),
     ) -> Published:
         """Correct the text of a notification; None leaves a part of it unchanged.
 
         Browsers not reached yet get the new text instead of the old one. With `replace`, browsers
         that have the alert get the correction as a notification of its own, which takes its place
-        on the screen. `check` gets the notification as it is now, and may raise.
+        on the screen. `check` gets the notification as it is now, and may raise; it returns the
+        warnings that belong to the response.
         """
         while True:
             root = self.root(id)
             # After reading the root: a request that is sent twice must not correct its own result.
             if (before := self.earlier_response(idempotency)) is not None:
                 return before
-            check(root)
+            warnings = check(root)
             reached = self.reached(root)
             if root.over and not (reached or self.held(root).waiting):
                 raise Conflict(

@@ -6,6 +6,8 @@ possible at the company that runs the wildcard's domain.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.retention import HOST_RETIRED_KEPT, UNPROVEN_KEPT, UNPROVEN_TRIED
 from service.store import Store
@@ -35,8 +37,16 @@ class PushHosts:
             self._end_unproven(now)
             self._free(now)
 
+    def crowded(self) -> dict[str, int]:
+        """Return the domains with so many unproven hosts that strangers must have made them up."""
+        domains = Counter(one.domain for one in self._bases.unproven().values())
+        return {domain: n for domain, n in domains.items() if n >= _CROWDED}
+
     def _end_unproven(self, now: float) -> None:
-        """Remove the readers of hosts that had their chance and did not accept anything."""
+        """Remove readers whose hosts were asked, and have accepted nothing for long enough.
+
+        Readers who were never tried there stay, such as those who paused their alerts.
+        """
         unproven = self._bases.unproven()
         if not unproven:
             return
@@ -45,17 +55,17 @@ class PushHosts:
             for one in self._store.notifications.started(_LATEST)
             if one.audience.subscription is None
         ]
-        domains = [one.domain for one in unproven.values()]
+        crowded = self.crowded()
         for number, one in unproven.items():
-            crowded = domains.count(one.domain) >= _CROWDED
-            waits = UNPROVEN_TRIED if crowded else UNPROVEN_KEPT
+            waits = UNPROVEN_TRIED if one.domain in crowded else UNPROVEN_KEPT
             tried = any(one.since < start < now - UNPROVEN_TRIED for start in sent)
             if tried and now - one.since >= waits:
                 if self._store.push_services.proof(origin_of(self._bases.name(number))):
                     self._bases.prove([number])  # that was while no clock ran
                     continue
-                ids = self._store.subscriptions.at_base(number)
-                self._store.subscriptions.remove_all(ids)
+                subscriptions = self._store.subscriptions
+                if ended := subscriptions.remove_all(subscriptions.asked_in_vain(number)):
+                    subscriptions.count_ended("unproven", ended)
 
     def _free(self, now: float) -> None:
         """Retire bases where nobody is left; let numbers be given again that rested long enough."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -41,6 +43,7 @@ _NOT_PUBLIC_6 = tuple(
 )
 # The last 32 bits are an IPv4 address to which a gateway connects (RFC 6052).
 _NAT64 = IPv6Network("64:ff9b::/96")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::\d{1,5})?", re.ASCII)
 
 
 def is_public(address: str) -> bool:
@@ -61,6 +64,24 @@ def is_public(address: str) -> bool:
             return found in _PUBLIC_6 and not any(found in net for net in _NOT_PUBLIC_6)
         found = inner
     return not any(found in net for net in _NOT_PUBLIC_4)
+
+
+@lru_cache(maxsize=256)  # a browser's host is the same on each call
+def host_name(host: str) -> str:
+    """Return the name in `name:port`, or the address, in lower case; empty if it is no host."""
+    found = _HOST.fullmatch(host.lower())
+    name = found[1] if found else ""
+    try:
+        if name.startswith("["):
+            IPv6Address(name[1:-1])
+    except ValueError:
+        return ""
+    return name
+
+
+def bracketed(host: str) -> str:
+    """Return a host as it stands in a URL: an IPv6 address has brackets there."""
+    return f"[{host}]" if ":" in host else host
 
 
 def is_loopback(host: str) -> bool:

@@ -121,8 +121,9 @@ NAMES_KNOWN = 10 * MINUTE
 # Why: no process, and no record that was being written then, may mean the old one by it.
 HOST_RETIRED_KEPT = 2 * DAY
 
-# A host that a stranger can make up, with its subscriptions, while no push is accepted there: a
-# week of alerts. When many are made up, it is an hour after the next alert.
+# A host that a stranger can make up, with those of its subscriptions for which it was asked and
+# accepted nothing: a week of alerts. When many are made up, it is an hour after the next alert.
+# Also one bit for each such subscription, from the last time on that its host was asked in vain.
 UNPROVEN_KEPT = 7 * DAY
 UNPROVEN_TRIED = 60 * MINUTE
 

@@ -21,6 +21,7 @@ from service.model.retention import (
     GONE_KEPT,
     HELD_KEPT,
     RESPONSES_KEPT,
+    UNPROVEN_KEPT,
 )
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
@@ -39,6 +40,7 @@ class Result(NamedTuple):
     wakes: int = 0  # quarter hour in which these readers wake, if the alert is held for them
     is_held: bool = False
     delivery: WaveDelivery = NOTHING  # what a wave delivered to them
+    in_vain: bool = False  # a host that has yet to prove itself was asked and did not accept it
 
 
 Results: TypeAlias = Mapping[Result, Sequence[int]]
@@ -147,6 +149,8 @@ def _bits(id: int, partition: int, result: Result, wakes: int) -> list[tuple[str
     bits += [(held_key(partition, one), 0, HELD_KEPT) for one in held]
     if wakes:
         bits.append((bitmap_key(partition, "wake", wakes), 1, HELD_KEPT))
+    if result.in_vain:
+        bits.append((bitmap_key(partition, "in_vain"), 1, UNPROVEN_KEPT))
     if result.is_held:
         bits.append((held_key(partition, id), 1, HELD_KEPT))
     return bits

@@ -189,8 +189,8 @@ class Subscriptions:
             if self._remove(*self._removal(id, packed, remember, only_gone, *self._slugs())):
                 return
 
-    def remove_all(self, ids: Sequence[SubscriptionId], *, only_gone: bool = False) -> None:
-        """Remove readers without remembering them; those who left already are skipped."""
+    def remove_all(self, ids: Sequence[SubscriptionId], *, only_gone: bool = False) -> int:
+        """Remove readers without remembering them; return how many had not left already."""
         slugs = self._slugs()
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
@@ -199,10 +199,13 @@ class Subscriptions:
             for id, packed in rows:
                 self._remove(*self._removal(id, packed, False, only_gone, *slugs), client=pipe)
             removed = pipe.execute()
+        count = sum(map(int, removed))
         for (id, _), done in zip(rows, removed, strict=True):
             if not done:  # the record changed meanwhile
                 with suppress(NotSubscribed):
                     self.remove(id, remember=False, only_gone=only_gone)
+                    count += 1
+        return count
 
     def _slugs(self) -> tuple[Collection[str], Collection[str]]:
         """Return all topics and all open stories."""
@@ -265,7 +268,7 @@ class Subscriptions:
                         records_key(SubscriptionId(partition, bucket * BUCKET)),
                         index_key(partition, digest),
                         _left_key(partition),
-                        f"{{{partition}}}:made",
+                        _made_key(partition),
                         _young_key(partition),
                         *set_keys,
                         bitmap_key(partition, "gone"),
@@ -358,13 +361,14 @@ class Subscriptions:
         """Whether its push service called this browser gone."""
         return bool(self._redis.getbit(bitmap_key(id.partition, "gone"), id.number))
 
-    def is_young(self, id: SubscriptionId) -> bool:
-        """Whether it was made within the last minutes."""
-        since = self._redis.zscore(_young_key(id.partition), id.number)
-        if since is None:
-            return False
-        seconds, _ = self._redis.time()
-        return since > seconds - YOUNG_KEPT
+    def first_young(self, partition: int) -> int:
+        """Return the number from which on all subscriptions were made within the last minutes."""
+        since = clock.time() - YOUNG_KEPT
+        with self._redis.pipeline() as pipe:
+            pipe.zrangebyscore(_young_key(partition), since, "+inf", start=0, num=1)
+            pipe.get(_made_key(partition))
+            young, made = pipe.execute()
+        return int(young[0] if young else made or 0)
 
     def preferences(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
         """Return the preferences of these readers; those who left are missing."""
@@ -439,17 +443,18 @@ class Subscriptions:
         ]
         return not left
 
-    def at_base(self, base: int) -> list[SubscriptionId]:
-        """Return the subscriptions at a base."""
-        return [
-            SubscriptionId(partition, number)
-            for partition in range(self.partitions)
-            for number in self._members(bitmap_key(partition, "base", base))
-        ]
-
-    def _members(self, key: str) -> list[int]:
-        bits = cast("bytes", self._redis.get(key) or b"")
-        return numbers_in(int.from_bytes(bits, "big"), 8 * len(bits), 0) if bits else []
+    def asked_in_vain(self, base: int) -> list[SubscriptionId]:
+        """Return those at a base whose push service was asked lately and accepted nothing."""
+        found = []
+        for partition in range(self.partitions):
+            keys = [bitmap_key(partition, "in_vain"), bitmap_key(partition, "base", base)]
+            rows = cast("list[bytes | None]", self._redis.mget(keys))
+            in_vain, at_base = (bits or b"" for bits in rows)
+            size = max(len(in_vain), len(at_base))
+            both = [int.from_bytes(bits.ljust(size, b"\0"), "big") for bits in (in_vain, at_base)]
+            if bits := both[0] & both[1]:
+                found += [SubscriptionId(partition, n) for n in numbers_in(bits, 8 * size, 0)]
+        return found
 
     def count_by_vapid_key(self) -> dict[str, int]:
         """Return how many subscriptions need each VAPID key, by its public half."""
@@ -482,6 +487,10 @@ class Subscriptions:
 
 def _left_key(partition: int) -> str:
     return f"{{{partition}}}:left"
+
+
+def _made_key(partition: int) -> str:
+    return f"{{{partition}}}:made"
 
 
 def _young_key(partition: int) -> str:

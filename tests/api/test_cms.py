@@ -290,6 +290,19 @@ def test_a_cms_is_told_when_an_alert_is_too_large_for_some_browsers(
     assert client.call("PATCH", path, {"image": None}, token=token).json["warnings"] == []
 
 
+def test_a_correction_has_the_same_warnings_as_a_new_alert(client: Client, token: str) -> None:
+    picture = "https://paper.example/picture.jpg?" + "x" * 1500
+    small = {**NEWS, "body": "Late news. " * 50, "image": picture, "audience": {"everyone": True}}
+    large = {"title": "Ferry\u2028aground", "body": "Late news. " * 90}
+    new = client.call("POST", NOTIFICATIONS, {**small, **large}, token=token)
+    first = client.call("POST", NOTIFICATIONS, small, token=token)
+    assert (set(warnings(new)), warnings(first)) == ({"title", "body"}, {})
+    path = f"{first.headers['Location']}/correct"
+    assert warnings(client.call("POST", path, large, token=token)) == warnings(new)
+    again = client.call("POST", path, {"url": "https://paper.example/2"}, token=token)
+    assert set(warnings(again)) == {"body"}, "it is still too large"
+
+
 def test_an_alert_with_nothing_odd_has_no_warnings(client: Client, token: str) -> None:
     body = {**NEWS, "title": "« Fähre »: R&D 👩‍👩‍👧", "body": "One.\r\nTwo."}
     response = client.call("POST", NOTIFICATIONS, body, token=token)

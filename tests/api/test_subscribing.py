@@ -132,7 +132,7 @@ def test_a_reader_has_not_left_if_the_browser_lost_the_subscription(client: Clie
         body = {"subscription": browser(number), "refresh": True}
         assert client.call("POST", SUBSCRIPTIONS, body).status_code == status
     figures = client.call("GET", "/metrics", token=client.add_token(scopes=["read"])).text
-    for why, count in (("lost", 1), ("left", 1), ("gone", 0)):
+    for why, count in (("lost", 1), ("left", 1), ("gone", 0), ("unproven", 0)):
         assert f'stoppress_subscriptions_ended_total{{why="{why}"}} {count}.0' in figures
 
 

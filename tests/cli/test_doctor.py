@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,12 +18,17 @@ from pathlib import Path
 
 import pytest
 import requests
+from click.testing import CliRunner
 
+from service.app import create_app
+from service.cli import main
 from service.cli.doctor import examine
 from service.cli.doctor.findings import Finding
+from service.cli.doctor.installation import Examination
 from service.cli.doctor.session import Session
 from service.config import Config
 from service.local import pretend_readers
+from service.model import clock
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import VapidKey
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
@@ -38,6 +44,7 @@ from workers.trials.processes import free_port
 pytestmark = pytest.mark.processes
 
 KEY = VapidKey.generate()
+GOOGLE = "https://fcm.googleapis.com"
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +283,27 @@ def test_a_site_that_was_forgotten_and_a_name_that_blockers_know_are_reported(
     assert one({**real, "SITE_URL": "https://alerts.paper.example"}, "SITE_URL").level == "ok"
 
 
+def test_a_proxy_that_web_does_not_know_of_is_reported_and_our_own_origin_is_not_a_strange_one(
+    environment: dict[str, str],
+) -> None:
+    url = "https://alerts.paper.example"
+    real = {**environment, "SITE_URL": url, "SITE_ORIGINS": "https://paper.example"}
+    calls = create_app(Config.read(real)).test_client()
+    headers = {"Host": "alerts.paper.example", "Origin": url, "X-Forwarded-Proto": "https"}
+    assert calls.get("/api/v1/site", headers=headers).status_code == 200
+    examination = Examination(Runtime.open(Config.read(real)))
+    (finding,) = examination.proxies()
+    assert (finding.level, "set TRUSTED_PROXIES" in finding.says) == ("fail", True)
+    assert [one.level for one in examination.site() if one.what == "SITE_ORIGINS"] == ["ok"]
+
+    behind = {**real, "TRUSTED_PROXIES": "1"}
+    assert list(Examination(Runtime.open(Config.read(behind))).proxies()) == []
+    redis = examination.runtime.store.redis
+    redis.delete("{g}:origins:refused")
+    create_app(Config.read(behind)).test_client().get("/api/v1/site", headers=headers)
+    assert list(examination.proxies()) == []
+
+
 def test_a_web_process_with_another_key_is_reported(installation: Installation) -> None:
     installation.web()
     new = f"{VapidKey.generate().text} {installation.vapid.text}"
@@ -290,7 +318,7 @@ def test_resting_and_doubted_push_services_are_named(environment: dict[str, str]
     runtime = Runtime.open(Config.read(environment))
     services, now = runtime.store.push_services, time.time()
     assert one(environment, "Push services").level == "ok"
-    services.rest("https://fcm.googleapis.com", Rest(1, now - 300, now + 60, "credentials"))
+    services.rest(GOOGLE, Rest(1, now - 300, now + 60, "credentials"))
     services.rest("https://web.push.apple.com", Rest(1, now - 300, now + 60, "503"))
     services.doubt("https://updates.push.services.mozilla.com", now)
     google, apple, mozilla = findings(environment)["Push services"]
@@ -299,6 +327,33 @@ def test_resting_and_doubted_push_services_are_named(environment: dict[str, str]
     assert re.search(r"web\.push\.apple\.com has failed for 5 minutes.* \(503\)", apple.says)
     assert "updates.push.services.mozilla.com reported so many readers gone" in mozilla.says
     assert mozilla.says.endswith(" https://127.0.0.2:1/desk/"), "where an editor decides"
+
+
+def test_ages_are_right_on_a_host_whose_clock_is_an_hour_ahead(
+    environment: dict[str, str], push: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times are stored by Redis' clock; a command has not asked for it when it begins."""
+    id, _ = stored(environment, push, KEY)
+    services, now, real = Runtime.open(Config.read(environment)), time.time(), time.time
+    services.store.push_services.rest(GOOGLE, Rest(1, now - 300, now + 120, "503"))
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+
+    def command(line: str) -> str:
+        monkeypatch.setattr(clock, "_measured", None)
+        return " ".join(CliRunner().invoke(main, line.split(), env=environment).output.split())
+
+    command("keys backup")
+    shown = command("services")
+    assert re.search(r"5 minutes( \d seconds?)? failing \(503\); next attempt in", shown), shown
+    monkeypatch.setattr(clock, "_measured", None)
+    found = findings(environment, str(id))
+    assert re.search(r"backed up [\d.]+ seconds ago", found["Backup"][0].says)
+    assert re.search(r"failed for 5 min.*; next attempt in", found["Push services"][0].says)
+    assert found["Time"][0].level == "fail", "the host's clock is wrong all the same"
+    assert found["pywebpush"][0].level == "ok"
+    claims = push.received[-1].headers["authorization"].split(".")[1]
+    ends = json.loads(urlsafe_b64decode(claims + "=="))["exp"]
+    assert abs(ends - now - 12 * 3600) < 60, "push services refuse what ends much later"
 
 
 # One message by pywebpush -----------------------------------------------------------------------

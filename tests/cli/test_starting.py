@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from service.app import serve
 from service.cli import main
 from service.config import Config
 from service.model.keys import VapidKey
@@ -155,6 +157,67 @@ def test_a_process_that_starts_before_its_redis_waits_and_says_so(
     finally:
         process.kill()
         process.wait()
+
+
+# Redis goes away in the moment after a process has opened the installation.
+GONE_AFTER_THE_START = """
+import sys
+from contextlib import suppress
+from service.runtime import Runtime
+from service.store.connection import Patience
+start = Runtime.start
+def start_and_lose(*given, **named):
+    runtime = start(*given, **named)
+    with suppress(Exception):
+        runtime.store.redis.shutdown(nosave=True)
+    return runtime
+Runtime.start = start_and_lose
+import workers.{kind} as process
+from workers import jobs
+process.WORKER = jobs.WORKER = Patience(0.2, 0)  # else it waits for a minute before it says so
+sys.exit(process.main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["worker", "clock"])
+def test_a_process_whose_redis_goes_away_while_it_starts_says_so_and_goes_on(
+    kind: str, server: RedisServer, environment: dict[str, str]
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", GONE_AFTER_THE_START.format(kind=kind)],
+        env={**environment, "REDIS_URL": server.url},
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        for line in (process.stderr.readline(), process.stderr.readline()):
+            assert line.startswith(f"{kind}: Redis cannot be reached: there is no such socket")
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_a_web_process_whose_redis_goes_away_while_it_starts_serves_what_needs_no_redis(
+    server: RedisServer, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Runtime.start
+
+    def start_and_lose(*given: Any) -> Runtime:
+        runtime = start(*given)
+        server.stop()
+        return runtime
+
+    monkeypatch.setattr(Runtime, "start", start_and_lose)
+    for name, value in {**environment, "REDIS_URL": server.url}.items():
+        monkeypatch.setenv(name, value)
+    app = serve().test_client()
+    assert app.get("/healthz").status_code == 200
+    assert app.get("/readyz").status_code == 503
 
 
 def test_a_command_waits_while_redis_loads_its_data_and_says_so(

@@ -39,11 +39,14 @@ def subscribes(client: Client, host: str, address: str = "192.0.2.1") -> Any:
     return client.call("POST", SUBSCRIPTIONS, {"subscription": at(host)}, address=address)
 
 
-def fill(client: Client) -> None:
+def fill(client: Client) -> list[str]:
     """Strangers make up as many hosts as there is room for, ten from each of their addresses."""
+    ids = []
     for n in range(MOST_UNPROVEN):
         answer = subscribes(client, f"made-up-{n}", address=f"198.51.100.{n // 10}")
         assert answer.status_code == 201
+        ids.append(answer.json["id"])
+    return ids
 
 
 def base_of(client: Client, id: str) -> int:
@@ -51,13 +54,24 @@ def base_of(client: Client, id: str) -> int:
     return client.runtime.store.names.bases.of(subscription.endpoint)
 
 
+def ends_with(store: Store, id: SubscriptionId, result: Result) -> None:
+    """A worker records what became of an alert for a reader."""
+    alert = next(_numbers)
+    store.redis.hset(f"{{{id.partition}}}:n:{alert}", mapping={"recipients": 1})
+    store.redis.setbit(f"{{{id.partition}}}:n:{alert}:audience", id.number, 1)
+    batch = Batch(id.partition, id.number, id.number)
+    store.outcomes.record(alert, batch, "a worker", 8000, {result: [id.number]})
+
+
 def accepted(store: Store, id: SubscriptionId, base: int) -> None:
     """A push service accepts an alert for a reader."""
-    store.redis.hset(f"{{{id.partition}}}:n:9", mapping={"recipients": 1})
-    store.redis.setbit(f"{{{id.partition}}}:n:9:audience", id.number, 1)
-    result = {Result(Outcome.ACCEPTED, "microsoft", base): [id.number]}
-    batch = Batch(id.partition, id.number, id.number)
-    store.outcomes.record(9, batch, "a worker", 8000, result)
+    ends_with(store, id, Result(Outcome.ACCEPTED, "microsoft", base))
+
+
+def asked_in_vain(store: Store, *ids: str) -> None:
+    """Workers find no such host, or it refuses, as they record for an unproven host."""
+    for id in map(SubscriptionId.parse, ids):
+        ends_with(store, id, Result(Outcome.REFUSED, "microsoft", 0, in_vain=True))
 
 
 class Days:
@@ -102,13 +116,17 @@ def test_one_address_makes_up_ten_hosts_a_day(client: Client) -> None:
 def test_after_500_invented_hosts_a_reader_with_a_new_host_can_subscribe_again_after_an_alert(
     client: Client, days: Days
 ) -> None:
-    fill(client)
+    paused, *made_up = fill(client)
+    assert client.runtime.push_hosts.crowded() == {"windows.com": MOST_UNPROVEN}
     honest = subscribes(client, "wns2-honest")
     assert honest.status_code == 503, "there is no room"
     days.pass_(60)
     days.send()
+    asked_in_vain(client.runtime.store, *made_up)
     days.pass_(UNPROVEN_TRIED + 60)
-    assert client.runtime.subscriptions.count() == 0, "nothing was accepted at any of them"
+    assert client.runtime.subscriptions.get(paused), "nobody asked this host"
+    assert client.runtime.subscriptions.count() == 1, "nothing was accepted at the others"
+    assert client.runtime.store.subscriptions.ended() == {"unproven": len(made_up)}
     assert subscribes(client, "wns2-honest").status_code == 201
 
 
@@ -116,10 +134,11 @@ def test_a_host_counts_once_a_push_was_accepted_there(client: Client, days: Days
     id = SubscriptionId.parse(subscribes(client, "wns2-honest").json["id"])
     base = base_of(client, str(id))
     assert base in client.runtime.store.names.bases.unproven()
+    asked_in_vain(client.runtime.store, str(id))
     accepted(client.runtime.store, id, base)
     days.pass_(1)
     assert base not in client.runtime.store.names.bases.unproven()
-    fill(client)
+    asked_in_vain(client.runtime.store, *fill(client))
     days.send()
     days.pass_(UNPROVEN_KEPT + DAY)
     assert client.runtime.subscriptions.count() == 1, "the honest reader stays"
@@ -127,21 +146,36 @@ def test_a_host_counts_once_a_push_was_accepted_there(client: Client, days: Days
 
 
 def test_a_new_host_has_a_week_while_few_are_made_up(client: Client, days: Days) -> None:
-    subscribes(client, "wns2-new")
+    id = subscribes(client, "wns2-new").json["id"]
     days.pass_(UNPROVEN_KEPT + DAY)
     assert client.runtime.subscriptions.count() == 1, "no alert was sent that could prove it"
     days.send()
+    asked_in_vain(client.runtime.store, id)
     days.pass_(UNPROVEN_TRIED / 2)
     assert client.runtime.subscriptions.count() == 1
     days.pass_(UNPROVEN_TRIED)
     assert client.runtime.subscriptions.count() == 0
 
 
+def test_a_reader_whose_new_host_was_never_asked_stays_however_many_alerts_were_sent(
+    client: Client, days: Days
+) -> None:
+    """One paused, one asleep whenever an alert comes, one of whom a worker lost the alert."""
+    subscribes(client, "wns2-new")
+    for _ in range(3):
+        days.send()
+        days.pass_(UNPROVEN_KEPT)
+    assert client.runtime.subscriptions.count() == 1
+    assert client.runtime.store.subscriptions.ended() == {}
+
+
 def test_a_host_where_a_worker_saw_a_push_accepted_keeps_its_readers_though_no_clock_ran(
     client: Client, days: Days
 ) -> None:
     store = client.runtime.store
-    base = base_of(client, subscribes(client, "wns2-honest").json["id"])
+    id = subscribes(client, "wns2-honest").json["id"]
+    base = base_of(client, id)
+    asked_in_vain(store, id)
     store.push_services.prove("https://wns2-honest.notify.windows.com", 1)  # as workers do
     days.pass_(UNPROVEN_KEPT)
     days.send()
@@ -199,14 +233,16 @@ def test_a_host_that_comes_back_has_to_prove_itself_again(
     assert stale.runtime.store.names.bases.all()
     days.pass_(61)
     assert base in store.names.bases.retired()
-    assert base_of(stale, subscribes(stale, "made-up").json["id"]) == base, "it has not heard of it"
+    back = subscribes(stale, "made-up").json["id"]
+    assert base_of(stale, back) == base, "it has not heard of it"
     days.pass_(HOST_RETIRED_KEPT + 61)
     assert base not in store.names.bases.retired()
     assert base in store.names.bases.unproven()
     days.pass_(UNPROVEN_KEPT)
     days.send()
+    asked_in_vain(store, back)
     days.pass_(UNPROVEN_TRIED + 61)
-    assert store.subscriptions.at_base(base) == []
+    assert client.runtime.subscriptions.count() == 0
 
 
 def test_every_process_forgets_a_number_long_before_it_is_given_again() -> None:

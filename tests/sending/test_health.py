@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 
@@ -10,7 +11,7 @@ import pytest
 from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.store import Store
-from service.store.push_services import Pace
+from service.store.push_services import Pace, Rest
 from tests.support.installation import wait_until
 from workers.sending import policy
 from workers.sending.health import Health, Service
@@ -341,3 +342,20 @@ def test_what_an_unknown_push_service_accepted_at_its_pace_does_not_prove_it(sto
     one.refresh()
     service.tokens, service.more_at = 0, 0.0  # what it has left of its pace is void by then
     assert start(one, service) <= 2, "it starts slowly again"
+
+
+def test_no_host_counts_as_dead_while_one_that_accepted_messages_gives_no_answer(
+    store: Store,
+) -> None:
+    """Our own network is down, and the alert is for readers of Edge alone."""
+    new, known = (f"https://{name}.notify.windows.com" for name in ("new", "known"))
+    store.push_services.prove(known, 1)
+    one = worker(store)
+    services = [one.of(origin, "microsoft", "*.notify.windows.com") for origin in (new, known)]
+    rest = json.dumps(Rest(6, time.time() - 60, time.time() + 60, "no answer", True))
+    store.redis.hset("{g}:resting", new, rest)
+    one.refresh()
+    assert one.is_dead(services[0])
+    store.redis.hset("{g}:resting", known, rest)
+    one.refresh()
+    assert not any(map(one.is_dead, services))

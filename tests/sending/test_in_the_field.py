@@ -289,8 +289,12 @@ def test_made_up_host_is_refused_soon_and_not_tried_until_the_deadline(
         again = installation.publish()
         send_all(installation, fan_out, again)
         assert installation.outcomes(again) == {"accepted": 10, "refused": 10}
-    reach = installation.runtime.store.subscriptions.count
-    assert reach() == 20, "their records are kept"
+    stored = installation.runtime.store.subscriptions
+    assert stored.count() == 20, "their records are kept"
+    bases = installation.runtime.store.names.bases.all()
+    in_vain = {url: len(stored.asked_in_vain(number)) for url, number in bases.items()}
+    assert [n for url, n in in_vain.items() if url.startswith(DEAD[0])] == [10]
+    assert sum(in_vain.values()) == 10, "and it is known for whom a dead host was asked"
 
 
 @pytest.mark.usefixtures("nowhere")
@@ -459,6 +463,25 @@ def test_reader_who_has_just_subscribed_is_not_lost_by_a_hasty_gone(
         send_all(installation, fan_out, id)
     assert installation.outcomes(id) == {"gone": 1}
     assert subscriptions.is_gone(reader)
+
+
+def test_many_gone_at_once_cost_no_call_of_redis_each(
+    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "GONE_AFTER", 1)
+    for _ in range(40):
+        subscribe(installation, push)
+    push.answer_with(lambda _message: Answer(410))
+    redis = installation.runtime.store.redis
+    redis.config_resetstat()
+    id = installation.publish()
+    with fan_out_of(installation) as fan_out:
+        send_all(installation, fan_out, id)
+    assert installation.outcomes(id) == {"gone": 40}
+    assert len(push.received) == 80, "each was tried again, because all are young"
+    calls = {name: row["calls"] for name, row in redis.info("commandstats").items()}
+    asked = [calls.get(f"cmdstat_{name}", 0) for name in ("zscore", "zrangebyscore")]
+    assert sum(asked) < 40, calls
 
 
 def test_made_up_endpoints_keep_no_welcome_waiting_until_they_are_old(

@@ -59,6 +59,9 @@ PARKED = 2.0  # seconds for which a batch is given back if its push services hav
 # Seconds until a batch is looked at again that left recipients to `Recent`. Normally the end of
 # `Recent` brings it back earlier; this is for a store that lost that.
 LEFT = 300.0
+# Seconds for which a worker knows which readers subscribed only minutes ago. Those who subscribe
+# meanwhile have higher numbers, so they count as young too.
+YOUNG_KNOWN = 1.0
 
 
 class FanOut:
@@ -102,6 +105,8 @@ class FanOut:
         self._failed = False
         self._checked_at = 0.0
         self._claimed_at = 0.0
+        # By partition, when the store was asked, and from which number on readers are young.
+        self._young: dict[int, tuple[float, int]] = {}
 
     def run(self, may_go_on: Callable[[], bool]) -> None:
         """Send until nothing is due; `may_go_on` is asked several times a second.
@@ -348,8 +353,17 @@ class FanOut:
         return (
             message.record.seen >= today - 1
             and message.lease.attempts(id.number) < policy.GONE_AFTER
-            and self._subscriptions.is_young(id)
+            and id.number >= self._first_young(id.partition)
         )
+
+    def _first_young(self, partition: int) -> int:
+        """Ask the store once a second: a push service may call thousands gone in that time."""
+        asked_at, first = self._young.get(partition, (-math.inf, 0))
+        now = time.monotonic()
+        if now - asked_at >= YOUNG_KNOWN:
+            first = self._subscriptions.first_young(partition)
+            self._young[partition] = now, first
+        return first
 
     def _try_again(self, message: Message, verdict: policy.Verdict) -> None:
         """Let the recipient of a message wait."""

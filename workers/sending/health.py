@@ -161,7 +161,7 @@ class Health:
                     service.name == OTHER and self._shared.proof(service.origin) < PROVEN
                 )
         self._network_fails = any(
-            service.rest.why == _NO_ANSWER and not service.wildcard and self.rests_until(service)
+            service.rest.why == _NO_ANSWER and not service.is_made_up and self.rests_until(service)
             for service in self._services.values()
             if service.rest is not None
         )

@@ -107,13 +107,22 @@ class Lease:
         delivery: WaveDelivery = NOTHING,
         *,
         answered: bool = True,
+        is_dead: bool = False,
     ) -> None:
         """Keep a recipient's outcome until it is recorded.
 
-        Without an answer it must not lower the share of answers that say "gone".
+        Without an answer it must not lower the share of answers that say "gone". `is_dead`: there
+        is no answer because the push service was asked again and again and gave none.
         """
         name, asked = (base.service.name, base.number if answered else 0) if base else ("", 0)
-        self._keep(Result(outcome, name, asked, revision, delivery=delivery), number)
+        in_vain = (
+            outcome is Outcome.REFUSED
+            and base is not None
+            and base.service.is_made_up
+            and (answered or is_dead)
+        )
+        result = Result(outcome, name, asked, revision, delivery=delivery, in_vain=in_vain)
+        self._keep(result, number)
 
     def pass_over(self, number: int, ruling: Ruling) -> bool:
         """Keep why a recipient gets no message until it is recorded; False if they get one."""

@@ -87,10 +87,12 @@ class Messages:
             lease.later = min(lease.later, ruling.waits_until)
             return None
         signer = self._signers.get(self._vapid_keys.name(record.vapid_key))
-        if signer is None or not base.allowed or self._health.is_dead(base.service):
-            # Key and host were checked when it was stored; PUSH_SERVICES or the keys have changed
-            # since, or there is no such host.
+        if signer is None or not base.allowed:
+            # Both were checked when it was stored; PUSH_SERVICES or the keys have changed since.
             lease.note(number, Outcome.REFUSED, base, answered=False)
+            return None
+        if self._health.is_dead(base.service):
+            lease.note(number, Outcome.REFUSED, base, answered=False, is_dead=True)
             return None
         content = self._content(lease, SubscriptionId(lease.batch.partition, number), record)
         if content is None:

@@ -74,6 +74,7 @@ def examine(settings: Callable[[], Config], send: str | None = None) -> Iterator
     try:
         yield from check_redis(config)
         runtime = Runtime.open(config)
+        runtime.store.processes.set_clock()  # ages are by the installation's time
         yield from Examination(runtime).findings()
         if send is not None:
             yield send_one(runtime, send)

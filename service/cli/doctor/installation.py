@@ -12,7 +12,7 @@ from http.client import HTTPException
 from ipaddress import ip_address
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, build_opener
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from service.cli.doctor.findings import Finding, Level
 from service.cli.doctor.way_out import way_out
@@ -20,10 +20,13 @@ from service.cli.terminal import GB, size
 from service.domain.processes import SKEW, VITAL, differences, named
 from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
+from service.model import clock
+from service.model.addresses import host_name
 from service.model.block_lists import is_blocked
 from service.model.notifications import Audience
 from service.model.spans import span
 from service.runtime import Runtime
+from service.store.names import MOST_UNPROVEN
 from service.store.push_services import Rest
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
@@ -58,6 +61,7 @@ class Examination:
         yield from self.subject()
         yield from self.site()
         yield from self.web()
+        yield from self.proxies()
         yield from self.workers()
         yield from self.clock()
         yield from self.hosts()
@@ -121,7 +125,7 @@ class Examination:
                 " stoppress keys backup and keep what it prints in a safe place.",
             )
         else:
-            ago = span(time.time() - at)
+            ago = span(clock.time() - at)
             yield Finding("ok", "Backup", f"The keys were backed up {ago} ago.")
 
     def subject(self) -> Iterator[Finding]:
@@ -182,14 +186,33 @@ class Examination:
             )
         else:
             yield Finding("ok", "SITE_ORIGINS", ", ".join(origins))
-        for origin in self.runtime.refused_origins.latest()[:_MOST_NAMED]:
-            if origin not in origins:
-                yield Finding(
-                    "warn",
-                    "SITE_ORIGINS",
-                    f"A page of {origin} has our script, and its readers cannot subscribe: add this"
-                    " origin if it is yours.",
-                )
+        refused = self.runtime.refused_origins.latest()
+        strange = [one for one in refused if one not in origins and not self._is_own(one)]
+        for origin in strange[:_MOST_NAMED]:
+            yield Finding(
+                "warn",
+                "SITE_ORIGINS",
+                f"A page of {origin} has our script, and its readers cannot subscribe: add this"
+                " origin if it is yours.",
+            )
+
+    def _is_own(self, origin: str) -> bool:
+        """Whether an origin is that of our own pages, as browsers see it."""
+        config = self.runtime.config
+        ours = (urlsplit(config.public_url).netloc, *config.trusted_hosts)
+        return host_name(urlsplit(origin).netloc) in map(host_name, ours)
+
+    def proxies(self) -> Iterator[Finding]:
+        """Check that the web processes know of the proxy that ends TLS in front of them."""
+        own = [one for one in self.runtime.refused_origins.latest() if self._is_own(one)]
+        if own and not self.runtime.config.trusted_proxies:
+            yield Finding(
+                "fail",
+                "Proxies",
+                f"Calls of {own[0]} reach the web processes as another origin's, because they do"
+                " not trust the proxy in front of them, and all readers look like one caller to"
+                " them: set TRUSTED_PROXIES to the number of proxies, such as 1.",
+            )
 
     def web(self) -> Iterator[Finding]:
         """Call the web processes as a reader's browser would, and check that they have our key."""
@@ -197,7 +220,8 @@ class Examination:
         try:
             _get(f"{url}/readyz")
             # A cache in front of us may keep this response for five minutes, unless its URL is new.
-            site = json.loads(_get(f"{url}/api/v1/site?doctor={time.time()}"))
+            # With our own origin, which they take for a strange one if TRUSTED_PROXIES is missing.
+            site = json.loads(_get(f"{url}/api/v1/site?doctor={time.time()}", origin=url))
             key = site["vapid_public_key"]
         except HTTPError as error:
             error.close()
@@ -302,7 +326,7 @@ class Examination:
 
     def push_services(self) -> Iterator[Finding]:
         """Name the push services that rest, limit us, or report too many readers gone."""
-        what, now = "Push services", time.time()
+        what, now = "Push services", clock.time()
         resting = sorted(self.runtime.push_services.resting().items())
         for origin, rest in resting[:_MOST_NAMED]:
             yield _resting(what, origin, rest, now)
@@ -321,6 +345,15 @@ class Examination:
                 f" An editor has to decide whether {doubt.browsers:,} readers are gone, at"
                 f" {self.runtime.config.public_url}/desk/",
             )
+        crowded = self.runtime.push_hosts.crowded()
+        for domain, hosts in sorted(crowded.items()):
+            yield Finding(
+                "warn",
+                what,
+                f"Strangers have made up hosts of {domain}: {hosts} never accepted a message. From"
+                f" {MOST_UNPROVEN} on, a reader at another new host there cannot subscribe. They"
+                " end an hour after an alert was sent there in vain.",
+            )
         paced = sorted(self.runtime.push_services.paced().items())
         for origin, pace in paced[:_MOST_NAMED]:
             yield Finding(
@@ -330,7 +363,7 @@ class Examination:
                 " until it has been enough for a day, or you run stoppress services release"
                 f" {origin}",
             )
-        if not resting and not doubts and not paced:
+        if not resting and not doubts and not paced and not crowded:
             yield Finding("ok", what, "All of them accept messages.")
 
     def unknown_values(self) -> Iterator[Finding]:
@@ -426,8 +459,9 @@ def _resting(what: str, origin: str, rest: Rest, now: float) -> Finding:
     return Finding("warn", what, f"{origin} has failed for {since} ({rest.why}); {attempt}.")
 
 
-def _get(url: str) -> bytes:
-    with _without_redirects.open(url, timeout=_ANSWER) as response:
+def _get(url: str, *, origin: str = "") -> bytes:
+    request = Request(url, headers={"Origin": origin} if origin else {})  # noqa: S310 - our own
+    with _without_redirects.open(request, timeout=_ANSWER) as response:
         body: bytes = response.read(1 << 20)
     return body
 

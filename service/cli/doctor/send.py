@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 import requests
@@ -10,6 +9,7 @@ from pywebpush import WebPushException, webpush
 
 from service.cli.doctor.findings import Finding
 from service.cli.doctor.session import Session
+from service.model import clock
 from service.model.graphemes import cut
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Content, Notification, State
@@ -18,6 +18,7 @@ from service.model.subscriptions import Subscription, SubscriptionId
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 
+_SIGNED_FOR = 12 * 3600  # seconds; RFC 8292 section 2 allows a day
 _ANSWER = 10.0  # seconds that a push service has to answer
 
 
@@ -75,7 +76,11 @@ def _send(runtime: Runtime, subscription: Subscription, key: VapidKey) -> int:
             },
             data=_test_message(runtime, subscription.id).decode(),
             vapid_private_key=key.text,
-            vapid_claims={"sub": runtime.config.vapid_contact},
+            # By the time that workers sign with, not by this host's.
+            vapid_claims={
+                "sub": runtime.config.vapid_contact,
+                "exp": int(clock.time()) + _SIGNED_FOR,
+            },
             ttl=60,
             headers={"Urgency": "high"},
             timeout=_ANSWER,
@@ -97,7 +102,7 @@ def _test_message(runtime: Runtime, id: SubscriptionId) -> bytes:
         content=content,
         audience=Audience(subscription=id),
         state=State.SENDING,
-        created_at=time.time(),
+        created_at=clock.time(),
         created_by="doctor",
     )
     return Payload(one, config.public_url).carrying(runtime.tokens.receipt(0, id))
