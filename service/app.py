@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from flask import Flask, Response, current_app, request
 from flask_wtf import CSRFProtect
@@ -50,6 +52,14 @@ _HEADERS = (
 _ONLY_TLS = "max-age=31536000"  # seconds, a year (RFC 6797)
 
 
+class _App(Flask):
+    """Flask without asynchronous views, for which it would look before each of nine calls."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function as it is."""
+        return func
+
+
 def create_app(config: Config | None = None, *, beside: Runtime | None = None) -> Flask:
     """Make the application, in the process that will serve it; `ConfigError`.
 
@@ -64,7 +74,7 @@ def create_app(config: Config | None = None, *, beside: Runtime | None = None) -
 
 def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
     config = runtime.config
-    app = Flask(__name__, static_folder=None)
+    app = _App(__name__, static_folder=None)
     app.config["STOPPRESS"] = config
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime
@@ -129,10 +139,11 @@ def _settings() -> Config:
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers.extend(_HEADERS)
     # Readers' scripts are for all sites, and say so. Anything else is for our own pages.
-    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    if "Cross-Origin-Resource-Policy" not in response.headers:
+        response.headers.add("Cross-Origin-Resource-Policy", "same-origin")
+    response.headers.extend(_HEADERS)
     # Browsers ignore it where TLS does not protect it.
     if request.is_secure or current_app.config["STOPPRESS"].public_url.startswith("https:"):
-        response.headers["Strict-Transport-Security"] = _ONLY_TLS
+        response.headers.add("Strict-Transport-Security", _ONLY_TLS)
     return response

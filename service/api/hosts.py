@@ -42,9 +42,9 @@ class Hosts:
     def _check(self) -> None:
         # A request without the header (HTTP/1.0) comes from no browser.
         host = request.environ.get("HTTP_HOST", "")
-        if not host or request.path in _FOR_MONITORS or self.are_ours(host):
+        if not host or request.path in _FOR_MONITORS:
             return
-        if not self._known and host_name(host):
+        if self.are_ours(host) if self._known else host_name(host):
             return
         current_app.logger.warning("refused a request for another host: %s", ascii(host[:100]))
         raise WrongHost(
@@ -81,7 +81,7 @@ def check_page() -> None:
 
 def _relative(response: Response) -> Response:
     """Let a redirect to another path name no host, as Werkzeug's do that add a slash."""
-    to = response.location or ""
+    to = (response.location or "") if 300 <= response.status_code < 400 else ""
     if to and to.startswith(request.host_url):  # which raises an error for a strange host
         response.location = "/" + to.removeprefix(request.host_url).lstrip("/")
         response.set_data(b"")

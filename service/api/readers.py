@@ -51,7 +51,7 @@ def _let_publishers_pages_call(response: Response) -> Response:
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
             response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
             response.headers["Access-Control-Max-Age"] = "7200"
-    elif origin not in ("", "null", f"{request.scheme}://{request.host}"):
+    elif origin not in ("", "null") and origin != f"{request.scheme}://{request.host}":
         runtime().refused_origins.note(origin)
     return response
 

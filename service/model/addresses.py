@@ -108,11 +108,11 @@ def network_of(address: str) -> str:
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
+    if ":" not in text:
+        return text.partition("%")[0]  # IPv4, in its one spelling; a Unix socket has no address
     try:
-        found = ip_address(text.partition("%")[0])
+        found = IPv6Address(text.partition("%")[0])
     except ValueError:
-        return text  # a Unix socket has none
-    if isinstance(found, IPv6Address):
-        # A server that listens on IPv6 for both sees IPv4 callers so, all in one IPv6 network.
-        return str(found.ipv4_mapped or ip_network((int(found) >> 64 << 64, 64)))
-    return str(found)
+        return text
+    # A server that listens on IPv6 for both sees IPv4 callers so, all in one IPv6 network.
+    return str(found.ipv4_mapped or ip_network((int(found) >> 64 << 64, 64)))

@@ -25,8 +25,12 @@ KNOWN_HOSTS = (
     ("*.push.apple.com", "apple"),
     ("*.notify.windows.com", "microsoft"),
 )
-# Hosts under a wildcard that the browsers of that company really use.
-_USUAL_HOSTS = ("updates.push.services.mozilla.com", "web.push.apple.com")
+# Hosts that nobody can make up: those named above, and those under a wildcard that the browsers of
+# that company really use.
+_REAL_HOSTS = frozenset(host for host, _ in KNOWN_HOSTS if "*" not in host) | {
+    "updates.push.services.mozilla.com",
+    "web.push.apple.com",
+}
 OTHER = "other"
 # Common beginnings of paths; in the base they save ten bytes in each of a million records.
 KNOWN_PREFIXES = ("/fcm/send/", "/wp/", "/wpush/v2/", "/wpush/v1/", "/w/?token=")
@@ -177,7 +181,7 @@ class EndpointPolicy:
     def wildcard_of(self, origin: str) -> str:
         """Return the wildcard under which anybody can make up such an origin; may be empty."""
         host = origin.partition("://")[2]
-        if origin in self.extra_origins or host in _USUAL_HOSTS:
+        if origin in self.extra_origins or host in _REAL_HOSTS:
             return ""
         known = (known for known, _ in KNOWN_HOSTS if known[0] == "*" and host.endswith(known[1:]))
         domain = next(known, "") or self._extra_domain(origin)

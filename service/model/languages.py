@@ -52,7 +52,12 @@ def browser_language(text: str) -> str:
     Browsers give what their system calls its language: `en-US@posix`, `zh_CN.UTF-8`, or a whole
     `en-US,en;q=0.5`.
     """
-    tag = re.split(r"[,;@.\s]", text.strip()[:100])[0].replace("_", "-")
+    return _first_language(text.strip()[:100])
+
+
+@lru_cache(maxsize=1024)
+def _first_language(text: str) -> str:
+    tag = re.split(r"[,;@.\s]", text)[0].replace("_", "-")
     # The longest beginning that is a tag.
     found = re.match(r"[A-Za-z]{2,3}(?![A-Za-z0-9])(-[A-Za-z0-9]{1,8}(?![A-Za-z0-9]))*", tag)
     return language_tag(found[0][:35].rstrip("-")) if found else ""
