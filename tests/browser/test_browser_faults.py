@@ -21,7 +21,7 @@ from tests.support.browser.readers import (
     subscribe,
     wait_for_page,
 )
-from tests.support.installation import Installation
+from tests.support.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -83,6 +83,12 @@ def test_a_permission_that_chrome_took_back_by_itself_is_lost_and_no_refusal(
     assert not page.evaluate("StopPress.state().subscribed")
     with not_asked(page, "we rest first"):
         page.locator(".kicker").first.click()
+    # The worker would subscribe again once the browser allows it, but for a “Not now”.
+    assert page.evaluate("caches.has('stop-press')")
+    bell(page).click()
+    panel(page).locator("button.later").click()
+    expect(panel(page)).to_have_count(0)
+    wait_until(lambda: not page.evaluate("caches.has('stop-press')"))
     kept = page.evaluate("JSON.parse(localStorage['stop-press-asked'])")
     assert kept.get("refusals", 0) == 0
     kept["until"] = 0
@@ -282,6 +288,25 @@ def test_an_unknown_push_service_is_named(paper: Installation, visit: Visit) -> 
     assert paper.runtime.store.subscriptions.count() == 0
 
 
+def test_a_worker_that_does_not_become_active_is_named_and_can_be_tried_again(
+    visit: Visit,
+) -> None:
+    page = visit()
+    stop_clock(page)
+    page.evaluate(
+        """() => {
+          window.state = "installing";
+          Object.defineProperty(ServiceWorker.prototype, "state", { get: () => window.state });
+        }"""
+    )
+    bell(page).click()
+    run_clock(page, 20_000, timer=20_000)
+    expect(panel(page)).to_contain_text("has not finished setting up alerts for this page")
+    page.evaluate("() => { window.state = 'activated'; }")
+    panel(page).get_by_role("button", name="Try again").click()
+    expect(panel(page).locator("button.yes")).to_be_visible()
+
+
 # Storage, addresses, browsers within apps --------------------------------------------------------
 
 
@@ -310,3 +335,4 @@ def test_a_browser_within_an_app_shows_no_bell_that_leads_nowhere(visit: Visit) 
     page = visit(script="data-bell", user_agent=WITHIN_AN_APP, push=False)
     page.wait_for_load_state("networkidle")
     expect(bell(page)).to_have_count(0)
+    expect(page.locator("[data-stop-press=corner]")).to_have_count(0)  # nor an empty element

@@ -67,6 +67,17 @@ def test_preferences_are_saved_in_one_call_and_shown_again(
     assert kept["paused_until"]
     assert page.evaluate("StopPress.state().topics.toSorted()") == ["sport", "world"]
 
+    # Saving again leaves the panel and the focus as they are, unless another tab has saved.
+    choose(page, "At most", "4 a day")
+    tab_to(page, "button.save")
+    page.keyboard.press("Enter")
+    wait_until(lambda: stored(paper, id)["daily_limit"] == 4)
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    expect(panel(page).locator("button.save")).to_be_focused()
+    choose(page, "At most", "3 a day")
+    panel(page).locator("button.save").click()
+    wait_until(lambda: stored(paper, id)["daily_limit"] == 3)
+
     page.reload()
     bell(page).click()
 
@@ -90,7 +101,13 @@ def test_preferences_that_cannot_be_saved_stay_on_the_panel(
 ) -> None:
     page = visit()
     id = subscribe(page)
+    page.route("**/preferences.js", lambda route: route.abort())
+    page.reload()
     bell(page).click()
+    expect(panel(page)).to_contain_text("We could not be reached.")
+    expect(panel(page).get_by_role("heading")).to_be_focused()
+    page.unroute("**/preferences.js")
+    panel(page).get_by_role("button", name="Try again").click()
     choose(page, "At most", "3 a day")
     page.context.set_offline(True)
     panel(page).get_by_role("button", name="Save").click()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from service.model.languages import LANGUAGES
-from service.model.notifications import Topic
+from service.model.notifications import Audience, Topic
+from service.model.subscriptions import SubscriptionId
+from tests.browser.test_fewer import PATCH
 from tests.browser.test_panel import stored
 from tests.browser.test_panel_looks import faults
 from tests.support.browser.readers import (
@@ -253,3 +256,21 @@ def test_leaving_can_be_undone_with_one_press(paper: Installation, visit: Visit)
     expect(preferences(page, "From")).to_have_value("23:15")
     expect(preferences(page, "At most")).to_have_value("3")
     expect(bell(page)).to_have_text("Alerts on")
+
+    # What has gone meanwhile is left out, and the reader learns it.
+    for story in ("quake", "storm"):
+        paper.publish(Audience(everyone=True, story=story))
+    page.evaluate(PATCH % json.dumps({"muted_stories": ["quake", "storm"]}))
+    panel(page).locator("button.close").click()
+    bell(page).click()
+    panel(page).get_by_role("button", name="Leave").click()
+    expect(panel(page).get_by_role("heading")).to_have_text("You have left")
+    paper.runtime.topics.remove("sport")
+    paper.runtime.store.stories.close("quake")
+    panel(page).get_by_role("button", name="Undo").click()
+    expect(panel(page).get_by_role("status")).to_contain_text("no longer exists")
+    expect(panel(page).get_by_label("World")).to_be_checked()
+    kept = stored(paper, SubscriptionId.parse(page.evaluate("StopPress.state().id")))
+    assert (kept["topics"], kept["muted_stories"]) == (["world"], ["storm"])
+    assert (kept["daily_limit"], kept["quiet_hours"]) == (3, {"from": "23:15", "to": "07:00"})
+    assert page.evaluate("StopPress.state().topics") == ["world"]

@@ -113,6 +113,17 @@ def test_a_subscriber_follows_and_unfollows_a_muted_story_with_one_click(
     expect(panel(page).get_by_role("status")).to_have_text("Saved.")
     assert reader(quake, page).muted == set()
 
+    # One panel at a time: changes are not lost, and a panel without any gives way.
+    panel(page).get_by_role("combobox", name="At most").select_option("3 a day")
+    story_bell(page).click()
+    says(page, "Your changes are not saved yet.")
+    assert reader(quake, page).followed == set()
+    panel(page).get_by_role("button", name="Save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    story_bell(page).click()
+    says(page, "You follow this story.")
+    expect(panel(page)).to_have_count(1)
+
     quake.runtime.store.subscriptions.remove(reader(quake, page).id)
     panel(page).get_by_role("button", name="Close").click()
     story_bell(page).click()

@@ -41,6 +41,17 @@ TEXTS = [
 IMPORTED = re.compile(r'(?:from |import\(|load\()"\./(\w+)\.js"')
 
 
+# A page may have an `<iframe name=hidden>`, which `document.hidden` then is. Methods are safe in
+# practice: nothing works on a page that has an element called `querySelector`.
+HIDEABLE = re.compile(r"\bdocument\.\w+\b(?!\()")
+
+
+@pytest.mark.parametrize("file", [*FOLDER.glob("*.js")], ids=lambda file: file.name)
+def test_no_element_of_a_page_hides_a_property_of_document_from_us(file: Path) -> None:
+    comments = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+    assert HIDEABLE.findall(comments.sub("", file.read_text())) == []
+
+
 @pytest.mark.parametrize("url", [*SCRIPTS, *TEXTS])
 def test_pages_and_workers_of_other_origins_may_load_a_script(get: Get, url: str) -> None:
     response = get(url)

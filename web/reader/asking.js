@@ -20,6 +20,11 @@ const FIELDS =
   "textarea, select, iframe, [role=textbox], [role=searchbox], [role=combobox], " +
   "input:not([type=button], [type=submit], [type=reset], [type=checkbox], [type=radio])";
 
+/** A property of `document`; the `of` of dom.js is not loaded yet. */
+function of(property) {
+  return Reflect.get(Document.prototype, property, document);
+}
+
 function asked() {
   try {
     return JSON.parse(localStorage.getItem(ASKED)) ?? {};
@@ -37,7 +42,7 @@ function note(changes) {
 }
 
 function isTyping() {
-  let node = document.activeElement;
+  let node = of("activeElement");
   if (node?.stopPress) return false; // our own panel
   while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
   return Boolean(node?.isContentEditable || node?.matches(FIELDS));
@@ -46,7 +51,7 @@ function isTyping() {
 function inView() {
   return new Promise((resolve) => {
     const look = () => {
-      if (document.hidden) return;
+      if (of("hidden")) return;
       document.removeEventListener("visibilitychange", look);
       resolve();
     };
@@ -83,7 +88,7 @@ async function show(reader) {
   if (isTyping() || somethingIsOpen()) return;
   const mine = Date.now();
   note({ open: mine });
-  const { open: openPanel } = await import("./panel.js");
+  const { open: openPanel } = await reader.load("./panel.js");
   const panel = await openPanel(reader, true).catch((error) => {
     note({ open: 0 });
     throw error;
@@ -97,7 +102,7 @@ async function show(reader) {
   const inAnotherPage = () => ![0, mine].includes(asked().open ?? 0);
   // The page that the reader looks at has it.
   on(document, "visibilitychange", () => {
-    if (document.hidden) note({ open: 0 });
+    if (of("hidden")) note({ open: 0 });
     else if (inAnotherPage()) panel.close();
     else note({ open: mine });
   });
@@ -119,7 +124,7 @@ export async function askInTime(reader, { prompt }, views) {
     await inView();
     await new Promise((resolve) => setTimeout(resolve, prompt.delay_seconds * 1000));
     if (pathname !== location.pathname) return; // another page of an application
-  } while (document.hidden || isTyping());
+  } while (of("hidden") || isTyping());
   await show(reader);
 }
 

@@ -23,21 +23,23 @@ button {
 }
 button:hover span { text-decoration: underline; }
 .on path { fill: currentColor; }
-.corner {
+.corner, p {
   position: fixed;
-  inset-block-end: calc(1.25rem + env(safe-area-inset-bottom));
-  inset-inline-start: 1.25rem;
+  inset: auto 1.25rem calc(1.25rem + env(safe-area-inset-bottom));
   z-index: 2147482999;
-  justify-content: center;
-  inline-size: 3rem;
-  block-size: 3rem;
-  padding: 0;
   border: 1px solid var(--rule);
-  border-radius: 50%;
   background: var(--paper);
   color: var(--ink);
   box-shadow: 0 0.15em 0.6em rgb(0 0 0 / 18%);
 }
+.corner {
+  justify-content: center;
+  inline-size: 3rem;
+  block-size: 3rem;
+  padding: 0;
+  border-radius: 50%;
+}
+p { max-inline-size: 25em; margin: 4rem 0; padding: 1em; font: 0.875rem/1.4 var(--sans); }
 @media print { button { display: none; } }
 `;
 
@@ -63,11 +65,17 @@ function ring(reader, place, t) {
     if (corner) bell.ariaLabel = bell.title = label.textContent;
   };
   const press = async () => {
+    bell.nextSibling?.remove();
     if (!story) return reader.ask();
-    const { pressed } = await import("./story.js");
+    const { pressed } = await reader.load("./story.js");
     return pressed(reader, story);
   };
-  bell.addEventListener("click", () => press().catch(console.warn));
+  // Without the panel, the bell itself says that it leads nowhere. The next press tries again.
+  const fail = (error) => {
+    console.warn(error);
+    bell.after(element("p", { role: "alert", lang: t.lang, dir: t.dir }, t.offline));
+  };
+  bell.addEventListener("click", () => press().catch(fail));
   follow(place, show);
   show();
   root(place, BELL_STYLE).append(bell);
@@ -77,7 +85,7 @@ function ring(reader, place, t) {
 export function furnish(reader, places) {
   const fill = async (place) => {
     const t = await texts(reader.tag);
-    const panel = place.dataset.stopPress === "preferences" && (await import("./panel.js"));
+    const panel = place.dataset.stopPress === "preferences" && (await reader.load("./panel.js"));
     if (place.shadowRoot) return; // filled meanwhile
     await (panel ? panel.embed(reader, place, t) : ring(reader, place, t));
   };

@@ -1,7 +1,7 @@
 /* The panel as a thing on the page: a dialog or a part of the page, with its style, its buttons and
    its focus. What it says is in panel.js and preferences.js. */
 
-import { element, follow, root, withSection } from "./dom.js";
+import { element, follow, of, root, withSection } from "./dom.js";
 
 // The text on the main button is black or white, whichever has the greater contrast with the brand's
 // colour: `y` is that colour's relative luminance (WCAG 2.2, 1.4.3).
@@ -91,7 +91,7 @@ button.main {
 @media (max-height: 25em) { .pinned { position: static; } }
 @media print { dialog { display: none; } }
 @media (max-width: 32em) {
-  dialog { inset-block: auto 0; inset-inline: 0; min-inline-size: 100%; border-inline: 0; }
+  dialog { inset: auto 0 0; min-inline-size: 100%; border-inline: 0; }
 }
 @media (prefers-reduced-motion: no-preference) {
   dialog { animation: arrive 0.25s; }
@@ -100,7 +100,6 @@ button.main {
 
 const ASKED = "stop-press-asked"; // optin.js says what is in it
 const NIGHT = "03:00"; // quiet hours that contain it are “at night”
-const NOT_RUNNING = 422; // the status by which the service refuses a story that is not open
 
 /** A row of buttons, in view however long the rest of the panel is; the first stands out. */
 export function choices(...buttons) {
@@ -120,7 +119,7 @@ export async function wordsFor({ kind }, t) {
 }
 
 function focused() {
-  let node = document.activeElement;
+  let node = of("activeElement");
   while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
   return node;
 }
@@ -165,7 +164,7 @@ export class Panel {
     follow(this.#host, this.#onChange);
     if (place) return;
     Panel.open = this;
-    document.querySelector("body").append(this.#host); // `body` may be an image's name
+    of("body").append(this.#host);
     // The attribute, not show(), which would take the focus from a reader in mid-sentence.
     this.#box.open = true;
     document.addEventListener("keydown", this.#onKey);
@@ -176,7 +175,7 @@ export class Panel {
 
   // Escape belongs to the element of the page that has the focus, such as a search box.
   #onKey = (event) => {
-    const ours = this.#hasFocus || [document.body, null].includes(document.activeElement);
+    const ours = this.#hasFocus || [of("body"), null].includes(of("activeElement"));
     if (event.key === "Escape" && ours && !event.defaultPrevented) this.close(true);
   };
 
@@ -203,7 +202,7 @@ export class Panel {
   }
 
   get #hasFocus() {
-    return document.activeElement === this.#host;
+    return of("activeElement") === this.#host;
   }
 
   /** Replace what the panel shows. `brief`, if given, puts the heading into a line of its own.
@@ -220,12 +219,6 @@ export class Panel {
     this.#box.replaceChildren(...(brief ? [brief(title)] : head), ...body);
     this.#box.scrollTop = 0;
     if (follow) this.focus();
-  }
-
-  /** Add a style sheet to the panel's own. */
-  adopt(sheet) {
-    const { adoptedStyleSheets: sheets } = this.#host.shadowRoot;
-    if (!sheets.includes(sheet)) this.#host.shadowRoot.adoptedStyleSheets = [...sheets, sheet];
   }
 
   say(paper, heading, text, ...buttons) {
@@ -343,14 +336,9 @@ export async function leave(panel, name, kept) {
   const chosen = await Promise.race([kept(), soon]);
   const [facts] = await Promise.all([reader.prepare().catch(() => {}), reader.leave()]);
   const undo = panel.button("undo", async () => {
-    const { topics, quiet_hours, daily_limit, allow_breaking, paused_until } = chosen;
-    const { followed_stories, muted_stories } = chosen;
-    const wanted = { topics, quiet_hours, daily_limit, allow_breaking, paused_until };
-    await facts.join({ ...wanted, followed_stories, muted_stories }).catch((error) => {
-      if (error.status !== NOT_RUNNING) throw error;
-      return facts.join(wanted);
-    });
+    const all = await reader.rejoin(facts.join, chosen);
     await panel.refill();
+    if (!all) await panel.hint("partly");
   });
   panel.say(name, t.left, t.leftText, ...(facts && chosen ? [undo] : []));
 }

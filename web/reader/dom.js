@@ -55,6 +55,12 @@ button {
 @media (forced-colors: active) { button { padding-inline: 0.6em; } }
 `;
 
+/** Return a property of `document`. An element whose name is that word (`<iframe name=hidden>`) hides
+    the property from `document.hidden`. */
+export function of(property) {
+  return Reflect.get(Document.prototype, property, document);
+}
+
 export function element(name, attributes = {}, ...children) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -98,15 +104,15 @@ async function read(url) {
 }
 
 async function load(tag) {
-  const page = (tag ?? document.documentElement).closest("[lang]")?.lang ?? "";
+  const page = (tag.closest("[lang]") ?? of("documentElement")).lang; // optimisers remove tags
   const language = page.toLowerCase().split("-")[0];
   // service/reader/scripts.py puts in the LANGUAGES that we have.
   const file = `./texts/${LANGUAGES.includes(language) ? language : "en"}.json`;
-  const replaced = tag?.dataset.texts;
+  const replaced = tag.dataset.texts;
   const [ours, theirs] = await Promise.all([
     read(new URL(file, import.meta.url)),
     replaced &&
-      read(new URL(replaced, document.baseURI)).catch((error) => console.warn("Stop Press:", error)),
+      read(new URL(replaced, tag.baseURI)).catch((error) => console.warn("Stop Press:", error)),
   ]);
   // A question of the publisher's own is the question in one line too.
   const t = { ...ours, line: theirs?.question ?? ours.line, ...theirs };

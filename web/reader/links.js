@@ -117,7 +117,8 @@ async function showWelcome(panel, token) {
 
 /** Remove the fragment, so that a reload or a shared address shows an ordinary page. */
 function removeFragment() {
-  history.replaceState(history.state, "", location.pathname + location.search);
+  // A path alone would be taken for one of the `<base>`, which may be on another origin.
+  history.replaceState(history.state, "", location.href.split("#")[0]);
 }
 
 /** Do what the page's fragment says. */

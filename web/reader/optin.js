@@ -38,8 +38,10 @@ const tag =
 const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
 const corner = document.createElement("div");
 corner.dataset.stopPress = "corner";
-const workerUrl = new URL(settings.worker, corner.baseURI);
-const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), corner.baseURI);
+// A worker is on the page's own origin: a `<base>` of another one, such as a CDN's, is not for it.
+const base = new URL(corner.baseURI).origin === location.origin ? corner.baseURI : location.href;
+const workerUrl = new URL(settings.worker, base);
+const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), base);
 if (self !== top) settings.ask = "manual"; // a frame is a part of another page
 // An iPad says that it is a Mac.
 const apple =
@@ -53,7 +55,26 @@ const EMBEDDED = /; wv\)|FBA[NV]|Instagram|Line\/|MicroMessenger|Snapchat|Pinter
 const supported =
   "serviceWorker" in navigator && "PushManager" in window && "Notification" in window;
 const deadEnd = !supported && !apple && EMBEDDED.test(navigator.userAgent);
-const load = (name) => import(new URL(name, service));
+
+// These scripts import panel.js, and are loaded where it may be missing.
+const ON_PANEL = /links|story/;
+const loaded = new Set(); // by name
+
+/** Load a script of ours. Firefox remembers a failed import for as long as the page is open, so that
+    this first looks whether the file can be had; the import then finds it in the cache. */
+async function load(name) {
+  if (ON_PANEL.test(name)) await load("./panel.js");
+  const url = new URL(name, service);
+  if (!loaded.has(name)) {
+    const options = { credentials: "omit", signal: AbortSignal.timeout?.(CALL_TIMEOUT_MS) };
+    const response = await fetch(url, options).catch(() => ({}));
+    if (!response.ok) throw Object.assign(new Error(`cannot load ${url}`), { kind: "offline" });
+    await response.text();
+  }
+  const module = await import(url);
+  loaded.add(name);
+  return module;
+}
 
 function recall(name) {
   try {
@@ -134,7 +155,7 @@ async function check() {
 
 const page = {
   ...{ tag, settings, workerUrl, scopeUrl, apple, receipts, recall, remember, state, announce },
-  ...{ whyNot, mayAsk, alone, sight, site },
+  ...{ base, whyNot, mayAsk, alone, sight, site, load },
 };
 
 /** All that can be done for this reader: the page's own, or by reader.js, which loads then. */
@@ -165,7 +186,7 @@ let rest = FIRST_REST_MS;
 /** Fill the places for bells and preferences that are still empty. After a failure this rests,
     longer each time, however often the page changes. */
 async function furnish() {
-  if ("bell" in settings && !corner.isConnected) find("body")[0]?.append(corner);
+  if ("bell" in settings && !deadEnd && !corner.isConnected) find("body")[0]?.append(corner);
   const places = find(deadEnd ? "[data-stop-press=preferences]" : "[data-stop-press]");
   const empty = places.filter((one) => !furnished.has(one));
   if (furnishing || !empty.length) return;

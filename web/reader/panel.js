@@ -7,13 +7,8 @@ import { Panel, wordsFor } from "./dialog.js";
 import { texts } from "./dom.js";
 import { showLine } from "./question.js";
 
-/** Show that a first alert arrives, or what to do on this system. */
-export function expectAlert(panel, { welcome }) {
-  import("./help.js").then((help) => help.showArrival(panel, welcome)).catch(console.warn);
-}
-
 async function showQuestion(panel, facts) {
-  const more = async () => (await import("./topics.js")).showTopics(panel, facts);
+  const more = async () => (await panel.reader.load("./topics.js")).showTopics(panel, facts);
   await (panel.stays ? more() : showLine(panel, facts, more));
 }
 
@@ -21,12 +16,12 @@ async function showQuestion(panel, facts) {
 export async function fill(panel, facts) {
   const { reader, t } = panel;
   if (reader.state().subscribed) {
-    const { showPreferences } = await import("./preferences.js");
+    const { showPreferences } = await reader.load("./preferences.js");
     return showPreferences(panel);
   }
-  const found = facts ?? (await prepared(reader));
+  const found = facts || (await prepared(reader));
   const trouble = reader.whyNot() ?? found.kind;
-  if (trouble === "home") return (await import("./home.js")).showHomeScreen(panel);
+  if (trouble === "home") return (await reader.load("./home.js")).showHomeScreen(panel);
   if (!trouble) return await showQuestion(panel, found);
   panel.say("", t.noAlerts, await wordsFor({ kind: trouble }, t), panel.again());
 }
@@ -35,19 +30,32 @@ function prepared(reader) {
   return reader.whyNot() ? {} : reader.prepare().catch((error) => error);
 }
 
-/** Open the panel, filled by `show`, or focus the one that is open; return a new panel.
+/** Have `show` fill a panel, or say in it why that failed. */
+async function present(panel, show, facts) {
+  try {
+    await show(panel, facts);
+  } catch (error) {
+    const { t } = panel;
+    console.warn(error);
+    panel.say("", t.yours, await wordsFor(error, t), panel.again(() => show(panel, facts)));
+  }
+}
+
+/** Open the panel, filled by `show`; return it. A panel that is open closes if `show` is a particular
+    one and no changes would be lost; otherwise it stays and gets the focus.
 
     If the reader did not ask for it (`unasked`), it appears only when all that it offers will work,
     and it leaves the focus alone. */
 export async function open(reader, unasked, show = fill) {
+  if (show !== fill) Panel.open?.close();
   if (Panel.open?.shown) return void (unasked || Panel.open.focus());
   Panel.open?.close(); // the page has replaced its body
   const able = !reader.state().subscribed;
-  const [t, facts] = await Promise.all([texts(reader.tag), able ? prepared(reader) : undefined]);
+  const [t, facts] = await Promise.all([texts(reader.tag), able && prepared(reader)]);
   if (facts instanceof Error && unasked) throw facts;
   if (Panel.open) return;
   const panel = new Panel(reader, t, fill);
-  await show(panel, facts);
+  await present(panel, show, facts);
   if (unasked) Panel.open?.announce();
   else Panel.open?.focus();
   return panel;
@@ -55,5 +63,5 @@ export async function open(reader, unasked, show = fill) {
 
 /** Show the same as a part of the page. */
 export function embed(reader, place, t) {
-  return fill(new Panel(reader, t, fill, place));
+  return present(new Panel(reader, t, fill, place), fill);
 }

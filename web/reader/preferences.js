@@ -178,11 +178,11 @@ export async function showPreferences(panel) {
         lists[name] ? merged(field, chosen[name], now[name]) : field.value(),
       ]),
     );
-    await reader.change({ topics: now.topics, ...changes });
+    const shown = chosen;
+    chosen = await reader.change(changes);
     before = states();
-    const elsewhere = JSON.stringify(now) !== JSON.stringify(chosen);
-    chosen = { ...now, ...changes };
-    if (elsewhere) await showPreferences(panel);
+    const differs = ([name]) => JSON.stringify(now[name]) !== JSON.stringify(shown[name]);
+    if (all.some(differs)) await showPreferences(panel);
     panel.tell(t.saved, "status");
   };
   /** Go on with `next`, at once or when the reader gives up the changes that are not saved. */
@@ -198,7 +198,7 @@ export async function showPreferences(panel) {
     await reader.own("POST", "/test");
     panel.tell(t.tested, "status");
   };
-  const explain = async () => (await import("./help.js")).showWhy(panel);
+  const explain = async () => (await reader.load("./help.js")).showWhy(panel);
   const download = async () => {
     const stored = JSON.stringify(await reader.own("GET", "/export"), null, 1);
     const href = `data:application/json,${encodeURIComponent(stored)}`;
@@ -211,7 +211,6 @@ export async function showPreferences(panel) {
   };
   const details = element("fieldset", {}, fields.daily_limit.row, fields.paused_until.row);
   details.append(fields.allow_breaking.row);
-  dress(panel);
   panel.show(
     { paper: site.name, heading: t.yours, keep },
     ...Object.values(lists).filter(({ shown }) => shown.length).map(({ fieldset }) => fieldset),
@@ -229,6 +228,7 @@ export async function showPreferences(panel) {
     promise(t),
     ...missed(t, alerts),
   );
+  dress(details);
   // Each change adds the listener anew, which is nothing while it is there.
   const ask = (event) => {
     if (details.isConnected && touched().length) event.preventDefault();

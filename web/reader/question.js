@@ -23,7 +23,7 @@ export function answers(panel, facts, chosen) {
   const yes = panel.button("yes", async () => {
     const topics = await chosen();
     if (!topics) return;
-    const help = import("./help.js");
+    const help = reader.load("./help.js");
     await facts.join({ topics }, (kind) => panel.hint(kind)).catch(async (error) => {
       if (error.kind === "blocked") await reader.later(); // so that other tabs do not ask either
       throw error;

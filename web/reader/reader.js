@@ -13,9 +13,11 @@ const LOST_REST_DAYS = 7;
 const TRY_AGAIN_MS = [500, 2000, 5000];
 const QUIET_MS = 8000;
 const SETTLES_MS = 60_000; // for a subscription that is renewed without a question
+const ACTIVE_MS = 20_000; // for a worker to install, which may store a whole application first
 const WORDING = 2; // the version of the question, stored with a reader's consent
 // The service does not know this id, or not with this token, or its reader has left.
 const UNKNOWN = [401, 403, 404, 410];
+const NOT_THERE = 422; // a topic or story that the service does not have
 const RENEW_AFTER_MS = 600_000; // after a renewal that failed
 const HERE_MS = 3000; // within which a worker says that our script is in it
 const SUBSCRIBED = "stop-press"; // see optin.js; what the worker needs is in a cache of that name
@@ -36,9 +38,11 @@ function own(method, path, body) {
   return about(recall(), method, path, body);
 }
 
+/** Change preferences; return all of them, as the service now has them. */
 async function change(preferences) {
-  await own("PATCH", "", preferences);
-  settle({ ...recall(), topics: preferences.topics });
+  const changed = await own("PATCH", "", preferences);
+  settle({ ...recall(), topics: changed.topics });
+  return changed;
 }
 
 // What this browser remembers --------------------------------------------------------------------
@@ -114,10 +118,22 @@ function register(url, updateViaCache = "none") {
   return navigator.serviceWorker.register(policy.createScriptURL(url.href), options);
 }
 
-/** Register the worker and wait until it is active, which `subscribe()` requires.
+/** Fail with `error` if a promise takes longer; then neither the reader nor another tab waits. */
+function inTime(promise, milliseconds, error) {
+  const late = pause(milliseconds).then(() => {
+    throw error;
+  });
+  return Promise.race([promise, late]);
+}
 
-    A registration of the site's own stays as it is. */
-async function activeRegistration() {
+/** Register the worker and wait until it is active, which `subscribe()` requires. */
+function activeRegistration() {
+  const late = failure("starting", `${page.workerUrl} does not become active`);
+  return inTime(activated(), ACTIVE_MS, late);
+}
+
+/** A registration of the site's own stays as it is. */
+async function activated() {
   const there = await ownRegistration();
   if (there && !runs(there, page.workerUrl)) throw new Error("another worker is at our scope");
   const registration = there ?? (await register(page.workerUrl));
@@ -168,14 +184,6 @@ async function subscribeBrowser({ pushManager }, key) {
   const subscription = await pushManager.subscribe(options);
   if (isUsable(subscription)) return subscription;
   throw new Error("the push service gives no address");
-}
-
-/** Fail if the browser does not decide; then no other tab waits for this one. */
-function inTime(promise) {
-  const late = pause(SETTLES_MS).then(() => {
-    throw failure("unanswered", "subscribe() does not settle");
-  });
-  return Promise.race([promise, late]);
 }
 
 function describe(subscription) {
@@ -256,6 +264,35 @@ async function store(subscription, key, preferences) {
   }
 }
 
+/** Subscribe again as before leaving. Return whether all topics and stories still exist; those that
+    do are kept. `join` is what `prepare` returned. */
+async function rejoin(join, chosen) {
+  const { topics, quiet_hours, daily_limit, allow_breaking, paused_until } = chosen;
+  const { followed_stories, muted_stories } = chosen;
+  const others = { quiet_hours, daily_limit, allow_breaking, paused_until };
+  const lists = { topics, followed_stories, muted_stories };
+  if (await isTaken(join({ ...others, ...lists }))) return true;
+  await join({ ...others, topics: [] });
+  for (const [name, slugs] of Object.entries(lists)) {
+    let kept = [];
+    const keep = (all) => isTaken(change({ [name]: all }));
+    if (await keep(slugs)) continue;
+    for (const slug of slugs) if (await keep([...kept, slug])) kept = [...kept, slug];
+  }
+  return false;
+}
+
+/** Whether a call does not name a topic or story that the service no longer has. */
+async function isTaken(calling) {
+  try {
+    await calling;
+    return true;
+  } catch (error) {
+    if (error.status !== NOT_THERE) throw error;
+    return false;
+  }
+}
+
 async function erase(leaving, why = "") {
   await about(leaving, "DELETE", why).catch((error) => {
     if (!UNKNOWN.includes(error.status)) throw error;
@@ -328,7 +365,9 @@ function orUnknown(error) {
 /** Subscribe again at our scope. What fails is not tried again on every page view. */
 async function renew(kept, key, more) {
   page.remember(SUBSCRIBED, { ...kept, ...more, failed: Date.now() });
-  const renewed = await inTime(subscribeBrowser(await activeRegistration(), key));
+  const late = failure("unanswered", "subscribe() does not settle");
+  const subscribing = subscribeBrowser(await activeRegistration(), key);
+  const renewed = await inTime(subscribing, SETTLES_MS, late);
   await reconcile(renewed, { ...kept, ...more });
   await dropOthers(key, kept);
 }
@@ -402,12 +441,12 @@ function refresh() {
 /** Note a “Not now”, one for each time that we rest. */
 function later() {
   if (asked) return; // the reader said yes, and the browser's own question is still open
+  tellWorker(); // not to subscribe again, should the browser allow it
   const { refusals = 0, until = 0, ...others } = page.recall(ASKED);
   if (Date.now() < until) return; // another tab has noted it, or the reader pressed the bell
   const days = REST_DAYS[refusals] ?? 0;
   const next = { refusals: refusals + 1, until: Date.now() + days * DAY_MS };
   page.remember(ASKED, { ...others, ...next });
-  tellWorker();
 }
 
 /** Prepare all that a click on “Yes” needs, so that the click itself can subscribe. */
@@ -415,7 +454,7 @@ async function prepare() {
   const [facts, registration] = await Promise.all([
     site(),
     activeRegistration().catch((error) => {
-      throw failure("worker", error);
+      throw error.kind ? error : failure("worker", error);
     }),
   ]);
   complete(registration).catch(console.debug);
@@ -429,17 +468,24 @@ async function prepare() {
 
 /** Open the panel: the question, or a subscriber's preferences. */
 async function ask() {
-  const { open } = await import("./panel.js");
+  const { open } = await reader.load("./panel.js");
   await open(reader);
 }
 
 /** Move another provider's readers to us, and end its worker. */
 async function retire() {
-  const { retire } = await import("./retire.js");
-  await retire(page.settings.retire, { runs, site, prepare, mayAsk: page.mayAsk });
+  const { retire } = await reader.load("./retire.js");
+  const { settings, mayAsk, base } = page;
+  await retire(settings.retire, { runs, site, prepare, mayAsk, base });
 }
 
-const reader = { prepare, own, change, leave, later, mend, refresh, ask, retire, siteOrWhy: site };
+/** Load a script of ours, on pages that have an older `optin.js` in their cache. */
+function load(name) {
+  return import(name);
+}
+
+const does = { prepare, own, change, leave, rejoin, later, mend, refresh, ask, retire };
+const reader = { ...does, siteOrWhy: site, load };
 
 /** Return what can be done for the reader of a page, with what optin.js knows of it. */
 export function readerOf(given) {

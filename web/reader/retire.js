@@ -6,8 +6,8 @@
 const MOVING = "stop-press-moving";
 
 /** Unregister the worker at the address `retired`, and subscribe its reader to our default topics. */
-export async function retire(retired, { runs, site, prepare, mayAsk }) {
-  const url = new URL(retired, document.baseURI);
+export async function retire(retired, { runs, site, prepare, mayAsk, base = location.href }) {
+  const url = new URL(retired, base);
   const all = await navigator.serviceWorker.getRegistrations();
   const old = all.find((registration) => runs(registration, url));
   if (!old && !localStorage[MOVING]) return;

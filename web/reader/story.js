@@ -8,7 +8,7 @@
 
 import { promise, wordsFor } from "./dialog.js";
 import { element } from "./dom.js";
-import { expectAlert, fill, open } from "./panel.js";
+import { fill, open } from "./panel.js";
 
 const NOT_RUNNING = 422; // the status by which the service refuses a story that is not open
 
@@ -64,7 +64,9 @@ function showQuestion(panel, facts, story) {
     const preferences = { topics: [], followed_stories: [story] };
     await orEnded(() => facts.join(preferences, (kind) => panel.hint(kind)));
     sayFollowing(panel, story);
-    expectAlert(panel, facts);
+    // That a first alert arrives, or what to do on this system.
+    const help = panel.reader.load("./help.js");
+    help.then(({ showArrival }) => showArrival(panel, facts.welcome)).catch(console.warn);
   });
   const row = element("p", { class: "choices" }, yes, panel.button("later", () => panel.close()));
   yes.classList.add("main");

@@ -2,7 +2,7 @@
    topics and the style of forms from here too. */
 
 import { often, promise } from "./dialog.js";
-import { element } from "./dom.js";
+import { element, of } from "./dom.js";
 import { answers, logo } from "./question.js";
 
 const FORM = new CSSStyleSheet();
@@ -46,9 +46,11 @@ select {
 label + .small { margin: 0.6em 0 0; }
 `);
 
-/** Give the panel the style of forms. */
-export function dress(panel) {
-  panel.adopt(FORM);
+/** Give the panel in which `node` is the style of forms. */
+export function dress(node) {
+  const shadow = node.getRootNode();
+  const others = shadow.adoptedStyleSheets.filter((sheet) => sheet !== FORM);
+  shadow.adoptedStyleSheets = [...others, FORM];
 }
 
 /** Topics as checkboxes: `shown` are all slugs, `value()` the ticked ones; `missing()` is true if none
@@ -74,7 +76,7 @@ export function topicRows(title, topics, isTicked = () => true) {
 function sample(panel, name) {
   // On a front page the first heading is the paper's own name.
   const headline = document.querySelector("article :is(h1, h2, h3)")?.textContent;
-  const title = element("b", { dir: "auto" }, headline ?? document.title);
+  const title = element("b", { dir: "auto" }, headline ?? of("title"));
   const words = element("div", {}, title, element("small", {}, element("bdi", {}, name)));
   return [
     element("p", { class: "small" }, panel.t.sample),
@@ -87,7 +89,6 @@ export function showTopics(panel, facts) {
   const { t } = panel;
   const topics = topicRows(t.about, facts.topics, (topic) => facts.preselected.includes(topic));
   const chosen = () => (topics.missing() ? panel.tell(t.tick) : topics.value());
-  dress(panel);
   panel.show(
     { paper: facts.name, heading: t.question, asks: true },
     element("p", { class: "small" }, often(t, facts)),
@@ -96,4 +97,5 @@ export function showTopics(panel, facts) {
     answers(panel, facts, chosen),
     promise(t),
   );
+  dress(topics.fieldset);
 }

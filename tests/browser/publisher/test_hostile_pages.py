@@ -147,14 +147,31 @@ def test_a_page_that_trusts_no_address_of_a_script_can_subscribe(
 def test_names_of_the_pages_own_elements_do_not_hide_the_settings(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress
 ) -> None:
-    names = ("scripts", "body", "head", "baseURI", "documentElement", "StopPress", "currentScript")
+    names = (
+        *("scripts", "body", "head", "baseURI", "documentElement", "StopPress", "currentScript"),
+        *("activeElement", "hidden", "title"),
+    )
     body = "".join(f'<img name="{name}" id="{name}">' for name in names)
-    page, _ = open_page(context, publisher, stop_press, PLAIN, body + BELL)
+    # No worker can be on a CDN's origin, which pages name for their pictures.
+    html = f'<base href="https://cdn.example/"><title>Ferry aground</title>{PLAIN}'
+    page, _ = open_page(context, publisher, stop_press, html, body + BELL)
     wait_for_page(page, "window.StopPress?.ask")
     expect(page.locator("button.bell")).to_be_visible()
     page.locator("button.bell").click()
-    expect(page.locator("dialog.panel button.yes")).to_be_visible()
+    panel = page.locator("dialog.panel")
+    expect(panel.locator("button.yes")).to_be_visible()
     assert "/alerts.js" in publisher.requested
+    panel.locator("button.details").click()
+    expect(panel.locator(".sample")).to_contain_text("Ferry aground")
+    expect(panel.get_by_role("heading")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(panel).to_have_count(0)
+    expect(page.locator("button.bell")).to_be_focused()
+
+    page.goto("about:blank")
+    page.goto(f"{publisher.origin}/#stop-press=fewer")  # as an alert's button does
+    expect(panel.locator("button.yes")).to_be_visible()
+    assert page.url == f"{publisher.origin}/"
 
 
 def test_a_pages_own_rules_for_empty_elements_hide_nothing_of_ours(

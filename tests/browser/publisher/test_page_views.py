@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from flask import request
+from flask import abort, request
 from playwright.sync_api import Browser
 
 from tests.support.browser.desktop import Desktop
@@ -26,6 +26,7 @@ class StopPress(Served):
 
     def __init__(self, redis_url: str, publisher: Publisher) -> None:
         self.asked: list[tuple[str, str | None]] = []  # path and cookies
+        self.missing: set[str] = set()  # paths of files that a failed deploy has left out
         self._port = free_port()
         self.address = f"http://localhost:{self._port}"
         app = make_app(redis_url, SITE_ORIGINS=publisher.origin, SITE_URL=self.address)
@@ -41,6 +42,8 @@ class StopPress(Served):
 
     def _note(self) -> None:
         self.asked.append((request.path, request.headers.get("Cookie")))
+        if request.path in self.missing:
+            abort(404)
 
 
 def test_an_ordinary_page_view_makes_no_call_and_sends_no_cookie(

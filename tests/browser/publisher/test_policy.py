@@ -62,7 +62,7 @@ def test_nonces_and_strict_dynamic_are_enough_too(
     ("directive", "without", "violated"),
     [
         ("script-src", "'self'", "script-src-elem {installation}/optin.js"),
-        ("connect-src", "'self'", "connect-src {installation}/api/v1/site"),
+        ("connect-src", "'self'", "connect-src {installation}/reader.js"),
         ("worker-src", "'none'", "worker-src {site}/sw.js"),
     ],
 )

@@ -7,6 +7,7 @@ import socket
 import pytest
 from playwright.sync_api import Browser
 
+from tests.browser.publisher.test_page_views import StopPress
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.guide import piece
@@ -116,6 +117,35 @@ def test_a_module_worker_installs_with_the_stand_in_and_gets_ours_by_itself(
     id = installation.publish(title="Ours")
     assert desktop.wait_for_notification(timeout=30).title == "Ours"
     wait_until(lambda: receipts(installation, id) == {"shown": 1})
+
+
+def test_a_bell_without_its_panel_says_so_and_the_next_press_tries_again(
+    redis_url: str, publisher: Publisher, firefox: Firefox
+) -> None:
+    # In Firefox, because it remembers a failed import for as long as the page is open.
+    firefox.allow_notifications(publisher.origin)
+    with StopPress(redis_url, publisher) as stop_press:
+        publisher.worker("/sw.js", f'importScripts("{stop_press.address}/sw.js");')
+        address = publisher.page("/", stop_press.address, bell="", ask="manual")
+        kind, text = publisher.files["/"]
+        story = '<div data-stop-press="bell" data-story="quake"></div>'
+        publisher.files["/"] = (kind, text + story)
+        tab = firefox.open(address)
+        for bell, missing in (("corner", "reader"), ("corner", "panel"), ("bell", "story")):
+            root = f"document.querySelector('[data-stop-press={bell}]').shadowRoot"
+            words = f"{root}.querySelector('[role=alert]')?.textContent"
+            stop_press.missing = {f"/{missing}.js"}
+            tab.wait_until(f"Boolean({root}?.querySelector('button'))")
+            for _ in range(2):
+                tab.evaluate(f"({root}.querySelector('button').click(), true)")
+                assert "could not be reached" in tab.wait_until(words), missing
+        stop_press.missing = set()
+        tab.evaluate(f"({root}.querySelector('button').click(), true)")
+        tab.wait_until(
+            "[...document.querySelectorAll('body > div')].some("
+            "({ shadowRoot }) => shadowRoot?.querySelector('dialog h2'))"
+        )
+        assert tab.evaluate("errors") == []
 
 
 def guided_page(publisher: Publisher, address: str) -> str:
