@@ -131,8 +131,9 @@ def test_second_start_asks_once_and_converts_nothing(partitions: int) -> None:
 KILLED = """
 import os, signal, sys
 from redis.client import Pipeline
-from service.store import Store, connect
+from service.store import Store, connect, conversion
 
+conversion._BUCKETS = 2
 execute, left = Pipeline.execute, int(sys.argv[2])
 
 def counted(self, raise_on_error=True):
@@ -153,7 +154,7 @@ def test_conversion_that_was_killed_is_completed_by_the_next_start(
 ) -> None:
     store = Store(connect(redis_url))
     store.prepare(1)
-    before = fill(store, 17 * BUCKET)  # two stretches
+    before = fill(store, 3 * BUCKET)  # two stretches
     argv = [sys.executable, "-c", KILLED, redis_url, str(pipelines)]
     assert subprocess.run(argv, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     assert not store.redis.hexists("{g}:layout", "converted")
@@ -164,7 +165,7 @@ def test_conversion_that_was_killed_is_completed_by_the_next_start(
 
 
 def test_several_processes_may_convert_together(redis_url: str) -> None:
-    before = fill(Store(connect(redis_url), 3), 4 * BUCKET)
+    before = fill(Store(connect(redis_url), 3), 2 * BUCKET)
     stores = [Store(connect(redis_url), 3) for _ in range(4)]
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda store: store.prepare(3), stores))
