@@ -97,7 +97,6 @@ def test_every_recipient_has_one_outcome_though_workers_are_killed(
     assert reach(Audience(topics=TOPICS[:4])) == still
 
 
-@pytest.mark.redis
 def test_work_of_a_killed_worker_is_taken_up_by_another(
     installation: Installation, push: PushService
 ) -> None:
@@ -191,7 +190,6 @@ def test_worker_that_is_stopped_records_all_answers_and_exits_with_0(
     assert len(push.received) == 1200, "no reader twice"
 
 
-@pytest.mark.redis
 def test_cancelled_alert_stops_and_counts_recipients_it_did_not_reach(
     installation: Installation, push: PushService
 ) -> None:

@@ -131,7 +131,6 @@ def test_test_to_ones_own_browser_arrives_at_any_hour(
 # Held alerts --------------------------------------------------------------------------------------
 
 
-@pytest.mark.redis
 def test_held_alerts_arrive_when_quiet_hours_end_several_as_one_message(
     reading: Installation, push: PushService
 ) -> None:
@@ -271,7 +270,6 @@ def test_daily_limit_holds_while_many_alerts_are_sent_at_once(
     assert sum(skipped(reading, id).get("limit", 0) for id in ids) == 50 * 5 + 50 * 2
 
 
-@pytest.mark.redis
 def test_alert_counts_once_though_its_worker_is_killed(
     installation: Installation, push: PushService
 ) -> None:

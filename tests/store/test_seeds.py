@@ -14,8 +14,6 @@ from tests.store.test_subscriptions import requested
 from tests.support.command import stoppress
 from tests.support.installation import TOPICS, Installation
 
-pytestmark = pytest.mark.redis
-
 
 def seed(installation: Installation, *arguments: str) -> Result:
     """Run `stoppress seed` in this installation."""
