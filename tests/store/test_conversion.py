@@ -85,9 +85,11 @@ def fill(store: Store, readers: int) -> dict[SubscriptionId, Subscription]:
 
 
 def records(store: Store) -> list[tuple[str, bytes, bytes]]:
-    """All records as they are stored: bucket, field, bytes."""
+    """All records as they are stored, in the same order each time: bucket, field, bytes."""
     keys = sorted(key.decode() for key in store.redis.keys("{*}:r:*"))
-    return [(key, field, row) for key in keys for field, row in store.redis.hgetall(key).items()]
+    buckets = {key: store.redis.hgetall(key) for key in keys}
+    # By field, because a large hash has no order: each version must find a reader of its kind.
+    return [(key, *row) for key in keys for row in sorted(buckets[key].items())]
 
 
 def read(store: Store) -> dict[SubscriptionId, Subscription]:
