@@ -15,7 +15,6 @@ from service.store.push_services import Pace
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
 from tests.support.inputs import NEWS
 
-pytestmark = pytest.mark.redis
 UNSEEN = "Characters that no reader sees were left out, or became a space: {}."
 
 
@@ -267,6 +266,7 @@ def test_pausing_resuming_and_cancelling_depend_on_the_state(client: Client, tok
         assert "already cancelled" in words
 
 
+@pytest.mark.redis
 def test_progress_names_a_slow_push_service_and_the_last_readers_time(
     client: Client, token: str
 ) -> None:

@@ -20,8 +20,6 @@ from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, SITE, VAPID, Client, Reader, browser, make_app, stored
 from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.redis
-
 NEWS = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
 READERS_CALLS = {
     "/site": ["GET"],

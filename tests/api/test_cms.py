@@ -14,8 +14,6 @@ from service.model.notifications import State
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
 from tests.support.inputs import NEWS
 
-pytestmark = pytest.mark.redis
-
 
 @pytest.fixture
 def later() -> dict[str, Any]:

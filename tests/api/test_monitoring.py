@@ -18,8 +18,6 @@ from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.redis
-
 Series = tuple[str, frozenset[str]]
 
 

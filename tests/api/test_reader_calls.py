@@ -27,8 +27,6 @@ from tests.support.night import hold
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.redis
-
 EVERYONE = Audience(everyone=True)
 
 

@@ -27,8 +27,6 @@ from tests.support.client import (
 from tests.support.inputs import NEWS
 from tests.support.installation import content
 
-pytestmark = pytest.mark.redis
-
 
 def test_a_page_gets_the_sites_name_key_topics_and_prompt(client: Client) -> None:
     response = client.call("GET", f"{API}/site")

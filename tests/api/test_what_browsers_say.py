@@ -28,8 +28,6 @@ from tests.support.client import (
     open_client,
 )
 
-pytestmark = pytest.mark.redis
-
 
 @pytest.mark.parametrize(
     ("said", "kept"),
@@ -243,6 +241,7 @@ def test_refused_hosts_are_counted_where_only_operators_see_them(
     assert "up.example (3), ntfy.example:8443 (1)" in " ".join(examined.split())
 
 
+@pytest.mark.redis
 def test_strangers_cannot_fill_the_list_of_refused_hosts(client: Client) -> None:
     values = client.runtime.unknown_values
     for number in range(3):

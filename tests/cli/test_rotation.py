@@ -8,8 +8,6 @@ from service.model.keys import VapidKey, b64url
 from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, VAPID, Client, browser, make_app, stored
 
-pytestmark = pytest.mark.redis
-
 OLD, NEW, FOREIGN = VAPID, VapidKey.generate(), VapidKey.generate()
 
 

@@ -281,6 +281,7 @@ def test_sending_a_planned_alert_now_is_confirmed_and_happens_once(
         assert editor.get(f"/desk/alerts/{id}/edit").status_code == 409
 
 
+@pytest.mark.redis
 def test_deleting_takes_two_clicks_and_a_third_does_no_harm(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:

@@ -35,17 +35,17 @@ def forecast_of(
 def test_forecast_of_a_small_audience_is_exactly_what_happens(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(300)
-    choose(installation, range(100), quiet=around_now())
-    choose(installation, range(60, 100), allow_breaking=True)
-    choose(installation, range(100, 130), paused_until=int(time.time()) + 9000)
-    choose(installation, range(130, 200), daily_limit=1)
+    installation.seed(120)
+    choose(installation, range(40), quiet=around_now())
+    choose(installation, range(24, 40), allow_breaking=True)
+    choose(installation, range(40, 52), paused_until=int(time.time()) + 9000)
+    choose(installation, range(52, 80), daily_limit=1)
     installation.worker()
     installation.clock()
     installation.over(installation.publish())
-    for options, held, full in (({}, 100, 70), ({"kind": "breaking"}, 60, 0)):
+    for options, held, full in (({}, 40, 28), ({"kind": "breaking"}, 24, 0)):
         expected = forecast_of(installation, **options)
-        assert expected == Forecast(300, 300, held, 30, full, 0)
+        assert expected == Forecast(120, 120, held, 12, full, 0)
         id = installation.publish(**options)
         installation.over(id)
         progress = installation.runtime.publishing.progress(id)
@@ -127,8 +127,8 @@ def test_forecast_of_a_large_audience_comes_from_a_sample(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forecast, "SAMPLE", 200)
-    installation.seed(1000)
-    choose(installation, range(0, 1000, 2), quiet=around_now())
+    installation.seed(400)
+    choose(installation, range(0, 400, 2), quiet=around_now())
     expected = forecast_of(installation)
-    assert (expected.recipients, expected.sampled, expected.exact) == (1000, 200, False)
+    assert (expected.recipients, expected.sampled, expected.exact) == (400, 200, False)
     assert 50 < expected.held < 150, "half of the sample, within seven standard deviations"

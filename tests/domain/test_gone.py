@@ -24,14 +24,14 @@ def gone_of(share: float) -> Callable[[Message], Answer | None]:
     return rule
 
 
-def report_gone(installation: Installation, share: float) -> int:
-    """Send an alert to 1000 readers of which a share is gone; return how many."""
-    installation.seed(1000)
+def report_gone(installation: Installation, share: float, readers: int) -> int:
+    """Send an alert to readers of which a share is gone; return how many."""
+    installation.seed(readers)
     installation.push.answer_with(gone_of(share))
     worker = installation.worker()
     id = installation.publish()
     installation.runtime.planning.advance(id)
-    wait_until(lambda: installation.runtime.publishing.progress(id).done == 1000)
+    wait_until(lambda: installation.runtime.publishing.progress(id).done == readers)
     installation.end(worker)
     return installation.outcomes(id)["gone"]
 
@@ -45,24 +45,24 @@ def delete_all_due(installation: Installation, now: float) -> None:
 def test_the_record_of_a_gone_reader_is_deleted_a_minute_later(
     installation: Installation,
 ) -> None:
-    gone, runtime = report_gone(installation, 0.15), installation.runtime
-    assert 100 < gone < 200
-    assert runtime.publishing.reach(EVERYONE) == 1000 - gone, "they are in no audience any more"
+    gone, runtime = report_gone(installation, 0.15, 300), installation.runtime
+    assert 30 < gone < 60
+    assert runtime.publishing.reach(EVERYONE) == 300 - gone, "they are in no audience any more"
     runtime.gone.look_after(time.time())
-    assert runtime.store.subscriptions.count() == 1000, "their records are kept for a minute"
+    assert runtime.store.subscriptions.count() == 300, "their records are kept for a minute"
     delete_all_due(installation, time.time() + GONE_KEPT)
-    assert runtime.store.subscriptions.count() == 1000 - gone
-    assert runtime.publishing.reach(EVERYONE) == 1000 - gone
+    assert runtime.store.subscriptions.count() == 300 - gone
+    assert runtime.publishing.reach(EVERYONE) == 300 - gone
 
 
 def test_no_record_is_deleted_if_half_the_readers_are_gone_until_an_editor_confirms(
     installation: Installation, push: PushService
 ) -> None:
-    gone, runtime = report_gone(installation, 0.5), installation.runtime
+    gone, runtime = report_gone(installation, 0.5, 500), installation.runtime
     runtime.gone.look_after(time.time())
     runtime.gone.look_after(time.time() + GONE_KEPT)
-    assert runtime.store.subscriptions.count() == 1000, "no record is deleted"
-    assert runtime.publishing.reach(EVERYONE) == 1000 - gone
+    assert runtime.store.subscriptions.count() == 500, "no record is deleted"
+    assert runtime.publishing.reach(EVERYONE) == 500 - gone
     (doubt,) = runtime.gone.doubts()
     assert (doubt.origin, doubt.browsers) == (push.origin, gone)
 
@@ -70,13 +70,13 @@ def test_no_record_is_deleted_if_half_the_readers_are_gone_until_an_editor_confi
     delete_all_due(installation, time.time())
 
     assert runtime.gone.doubts() == []
-    assert runtime.store.subscriptions.count() == 1000 - gone
+    assert runtime.store.subscriptions.count() == 500 - gone
 
 
 def test_readers_wrongly_reported_as_gone_are_taken_back(
     installation: Installation, push: PushService
 ) -> None:
-    report_gone(installation, 0.5)
+    report_gone(installation, 0.5, 500)
     runtime = installation.runtime
     runtime.gone.look_after(time.time())
     runtime.gone.look_after(time.time() + GONE_KEPT)
@@ -84,30 +84,30 @@ def test_readers_wrongly_reported_as_gone_are_taken_back(
     runtime.gone.take_back(push.origin)
 
     assert runtime.gone.doubts() == []
-    assert runtime.publishing.reach(EVERYONE) == 1000
+    assert runtime.publishing.reach(EVERYONE) == 500
     runtime.gone.look_after(time.time() + 2 * GONE_KEPT)
-    assert runtime.store.subscriptions.count() == 1000
+    assert runtime.store.subscriptions.count() == 500
 
 
 def test_reader_who_comes_back_within_the_minute_is_not_deleted(
     installation: Installation,
 ) -> None:
-    gone, runtime = report_gone(installation, 0.1), installation.runtime
+    gone, runtime = report_gone(installation, 0.1, 300), installation.runtime
     back = runtime.store.gone.waiting()[0].ids[0]
     runtime.store.redis.setbit("{0}:gone", back.number, 0)
     delete_all_due(installation, time.time() + GONE_KEPT)
     assert runtime.store.subscriptions.get(back).id == back
-    assert runtime.store.subscriptions.count() == 1000 - gone + 1
+    assert runtime.store.subscriptions.count() == 300 - gone + 1
 
 
 def test_interrupted_deletion_is_finished_later(
     installation: Installation,
 ) -> None:
-    gone, runtime = report_gone(installation, 0.1), installation.runtime
+    gone, runtime = report_gone(installation, 0.1, 300), installation.runtime
     for id in runtime.store.gone.waiting()[0].ids[:3]:
         runtime.store.subscriptions.remove(SubscriptionId(*id), remember=False)
     delete_all_due(installation, time.time() + GONE_KEPT)
-    assert runtime.store.subscriptions.count() == 1000 - gone
+    assert runtime.store.subscriptions.count() == 300 - gone
 
 
 # A worker whose clock is a day ahead when it makes messages: all its recipients are expired.
@@ -125,15 +125,15 @@ sys.exit(worker.main())
 def test_expired_recipients_do_not_count_as_answers_of_the_push_service(
     installation: Installation, push: PushService
 ) -> None:
-    gone, runtime = report_gone(installation, 0.35), installation.runtime
-    assert 300 < gone < 400
+    gone, runtime = report_gone(installation, 0.35, 700), installation.runtime
+    assert 200 < gone < 280
     installation.start("-c", A_DAY_AHEAD)
     installation.clock()
     id = installation.publish()
     installation.over(id)
-    late = {(Outcome.EXPIRED, "other"): 1000 - gone}
+    late = {(Outcome.EXPIRED, "other"): 700 - gone}
     assert runtime.publishing.progress(id).outcomes == late, "a worker judged them, not the clock"
-    assert gone < 0.3 * (1000 + 1000 - gone), "counted as answers, they would hide the fault"
+    assert gone < 0.3 * (700 + 700 - gone), "counted as answers, they would hide the fault"
 
     runtime.gone.look_after(time.time())
 

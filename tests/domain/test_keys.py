@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from service.config import Config, ConfigError
 from service.domain.keys import KeyRefusal
 from service.model.keys import VapidKey, b64url
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
-from tests.support import ROOT
 from tests.support.client import API, VAPID, Client, browser, make_app
+from tests.support.command import stoppress
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
@@ -46,14 +45,9 @@ def reader(redis_url: str) -> dict[str, str]:
     return client.call("POST", f"{API}/subscriptions", {"subscription": browser()}).json
 
 
-def stoppress(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli", *command],
-        env={"PATH": "/usr/bin:/bin", "DATA_DIR": "/nowhere", **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+def keys_command(*command: str, **environment: str) -> Result:
+    """Run `stoppress keys`."""
+    return stoppress({"DATA_DIR": "/nowhere", **environment}, "keys", *command)
 
 
 def test_each_message_is_signed_with_the_key_its_reader_subscribed_with(
@@ -138,8 +132,8 @@ def test_command_lists_keys_and_retires_one_after_its_last_reader_left(
     redis_url: str, reader: dict[str, str]
 ) -> None:
     environment = settings(redis_url, NEW, OLD)
-    listed = stoppress("keys", "list", **environment)
-    assert listed.returncode == 0
+    listed = keys_command("list", **environment)
+    assert listed.exit_code == 0
     rows = [line.split() for line in listed.stdout.splitlines()[1:]]
     assert [row[:2] for row in rows] == [
         [public(NEW)[:20] + "…", "0"],
@@ -147,21 +141,21 @@ def test_command_lists_keys_and_retires_one_after_its_last_reader_left(
     ]
     assert max(map(len, listed.stdout.splitlines())) <= 80
 
-    refused = stoppress("keys", "retire", rows[1][0], **environment)
-    assert refused.returncode == 1
+    refused = keys_command("retire", rows[1][0], **environment)
+    assert refused.exit_code == 1
     assert refused.stderr.startswith("Error: 1 readers depend on it")
 
     runtime = opened(redis_url, NEW, OLD)
     runtime.store.subscriptions.remove(SubscriptionId.parse(reader["id"]))
-    done = stoppress("keys", "retire", rows[1][0], **environment)
-    assert done.returncode == 0
+    done = keys_command("retire", rows[1][0], **environment)
+    assert done.exit_code == 0
     assert "take value 2 of 2 out of VAPID_PRIVATE_KEY" in done.stdout
     assert not re.search(f"{OLD.text}|{NEW.text}", listed.stdout + refused.stderr + done.stdout)
 
 
 def test_backup_is_printed_and_noted_until_there_is_another_key(redis_url: str) -> None:
-    printed = stoppress("keys", "backup", **settings(redis_url, OLD))
-    assert printed.returncode == 0
+    printed = keys_command("backup", **settings(redis_url, OLD))
+    assert printed.exit_code == 0
     assert printed.stderr == ""
     assert printed.stdout == (
         f"SECRET_KEY=a secret of at least 32 characters\nVAPID_PRIVATE_KEY={OLD.text}\n"
@@ -172,8 +166,8 @@ def test_backup_is_printed_and_noted_until_there_is_another_key(redis_url: str) 
 
 
 def test_backup_is_printed_even_if_it_cannot_be_noted(tmp_path: Path) -> None:
-    printed = stoppress("keys", "backup", **settings(f"unix://{tmp_path}/no.sock", OLD))
-    assert printed.returncode == 0
+    printed = keys_command("backup", **settings(f"unix://{tmp_path}/no.sock", OLD))
+    assert printed.exit_code == 0
     assert OLD.text in printed.stdout
     assert printed.stderr == (
         "stoppress: the backup was printed, but not recorded: REDIS_URL: Redis cannot be reached:"

@@ -22,8 +22,6 @@ from service.store.outcomes import Result
 from tests.support.client import API, Client, browser
 from tests.support.installation import content
 
-pytestmark = pytest.mark.redis
-
 ClientWith = Callable[..., Client]
 SUBSCRIPTIONS = f"{API}/subscriptions"
 _numbers = iter(range(1_000_000))
@@ -130,6 +128,7 @@ def test_after_500_invented_hosts_a_reader_with_a_new_host_can_subscribe_again_a
     assert subscribes(client, "wns2-honest").status_code == 201
 
 
+@pytest.mark.redis
 def test_a_host_counts_once_a_push_was_accepted_there(client: Client, days: Days) -> None:
     id = SubscriptionId.parse(subscribes(client, "wns2-honest").json["id"])
     base = base_of(client, str(id))
@@ -184,6 +183,7 @@ def test_a_host_where_a_worker_saw_a_push_accepted_keeps_its_readers_though_no_c
     assert base not in store.names.bases.unproven()
 
 
+@pytest.mark.redis
 def test_a_number_is_given_to_another_host_only_when_nobody_can_mean_the_old_one(
     client: Client, days: Days
 ) -> None:

@@ -21,8 +21,6 @@ from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
 from tests.support.seeded import shown
 
-pytestmark = pytest.mark.redis
-
 SUBSCRIPTIONS, RECEIPTS = f"{API}/subscriptions", f"{API}/receipts"
 EVERYONE = Audience(everyone=True)
 ClientWith = Callable[..., Client]

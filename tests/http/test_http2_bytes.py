@@ -70,7 +70,6 @@ frames = st.builds(
 )
 
 
-@settings(max_examples=400)
 @given(
     data=st.one_of(st.binary(max_size=300), st.lists(frames, max_size=12).map(b"".join)),
     acknowledged=st.booleans(),
@@ -250,5 +249,7 @@ class AgainstH2(RuleBasedStateMachine):
                 assert self.ended[stream] == (0, status == -7)
 
 
-AgainstH2.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+AgainstH2.TestCase.settings = settings(
+    max_examples=settings.default.max_examples // 4, stateful_step_count=40
+)
 test_every_request_ends_as_the_h2_server_says = AgainstH2.TestCase

@@ -92,9 +92,9 @@ def test_http_2_has_room_for_one_request_for_each_stream(
 def test_a_slow_http_1_1_service_has_the_whole_timeout_for_each_request(
     old_push: PushService,
 ) -> None:
-    # Five rounds of a second each; each request may take three seconds.
-    transport = Transport(ca_bundle=old_push.ca_file, connections=1, timeout=3.0)
-    old_push.answer_with(lambda _message: Reply(delay=1.0))
+    # Five rounds of 0.6 s each; each request may take two seconds.
+    transport = Transport(ca_bundle=old_push.ca_file, connections=1, timeout=2.0)
+    old_push.answer_with(lambda _message: Reply(delay=0.6))
     send(transport, old_push.origin, range(40))
     assert {answer.status for answer in answers(transport, 40)} == {201}
     transport.close()
@@ -102,8 +102,8 @@ def test_a_slow_http_1_1_service_has_the_whole_timeout_for_each_request(
 
 
 def test_a_slow_http_2_service_has_the_whole_timeout_for_each_request(push: PushService) -> None:
-    transport = Transport(streams=1000, ca_bundle=push.ca_file, connections=1, timeout=3.0)
-    push.answer_with(lambda _message: Reply(delay=random.uniform(0.8, 1.2)))
+    transport = Transport(streams=1000, ca_bundle=push.ca_file, connections=1, timeout=2.0)
+    push.answer_with(lambda _message: Reply(delay=random.uniform(0.5, 0.7)))
     send(transport, push.origin, range(500))
     assert {answer.status for answer in answers(transport, 500)} == {201}
     transport.close()
@@ -111,7 +111,7 @@ def test_a_slow_http_2_service_has_the_whole_timeout_for_each_request(push: Push
 
 
 def test_an_answer_that_came_in_time_counts_though_it_is_read_late(push: PushService) -> None:
-    transport = Transport(ca_bundle=push.ca_file, timeout=4.0)
+    transport = Transport(ca_bundle=push.ca_file, timeout=2.0)
     push.answer_with(lambda _message: Reply(500, body=bytes(4000)))
     assert room(transport, push.origin) == 100
     for key in range(100):
@@ -119,7 +119,7 @@ def test_an_answer_that_came_in_time_counts_though_it_is_read_late(push: PushSer
     transport.flush()
     # This process does something else meanwhile, such as waiting for Redis.
     push.wait_for(100, WAIT)
-    time.sleep(4.5)
+    time.sleep(2.2)
     came = answers(transport, 100)
     transport.close()
     assert Counter(answer.status for answer in came) == {500: 100}
@@ -128,9 +128,9 @@ def test_an_answer_that_came_in_time_counts_though_it_is_read_late(push: PushSer
 def test_a_connection_made_in_time_counts_though_it_is_noticed_late(
     push: PushService,
 ) -> None:
-    transport = Transport(ca_bundle=push.ca_file, connect_timeout=2.0)
+    transport = Transport(ca_bundle=push.ca_file, connect_timeout=1.0)
     assert transport.room(push.origin) == 0
-    time.sleep(2.5)
+    time.sleep(1.2)
     assert transport.poll(0.0) == []
     assert transport.unreachable() == {}
     assert transport.room(push.origin) == 100
@@ -277,7 +277,7 @@ def test_a_connection_that_is_going_away_makes_place_for_another(push: PushServi
     def rule(message: Message) -> Reply | None:
         if message.connection > 1:
             return None
-        return Reply(delay=0.2, goaway=True) if message.path == "/push/0" else Reply(delay=3.0)
+        return Reply(delay=0.2, goaway=True) if message.path == "/push/0" else Reply(delay=2.0)
 
     push.answer_with(rule)
     send(transport, push.origin, range(10))

@@ -44,9 +44,9 @@ def peek(installation: Installation) -> set[bytes]:
 def test_alert_uses_prepared_keys_and_none_of_them_twice(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(1000)
-    ready = filled(installation, 1000)
-    assert len(ready) == 1000
+    installation.seed(400)
+    ready = filled(installation, 400)
+    assert len(ready) == 400
     workers = [installation.worker() for _ in range(2)]
     installation.clock()
     installation.over(installation.publish())
@@ -54,7 +54,7 @@ def test_alert_uses_prepared_keys_and_none_of_them_twice(
     for number in range(2):
         installation.over(installation.publish(title=f"Soon after, {number}"))
     assert push.refusals == []
-    assert len(used(push)) == len(set(used(push))) == 3000
+    assert len(used(push)) == len(set(used(push))) == 3 * 400
     for worker in workers:
         installation.end(worker)
 
@@ -62,8 +62,8 @@ def test_alert_uses_prepared_keys_and_none_of_them_twice(
 def test_test_to_one_browser_uses_no_prepared_key(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(1000)
-    ready = filled(installation, 1000)
+    installation.seed(400)
+    ready = filled(installation, 400)
     id = installation.publish(Audience(subscription=SubscriptionId(0, 300)))
     worker = installation.worker()
     installation.clock()
@@ -77,8 +77,8 @@ def test_test_to_one_browser_uses_no_prepared_key(
 def test_switched_off_no_key_is_prepared_and_the_pool_is_dropped(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(1000)
-    ready = filled(installation, 1000)
+    installation.seed(400)
+    ready = filled(installation, 400)
     installation.environment["PREPARE_KEYS"] = "no"
     worker = installation.worker()
     installation.clock()
@@ -92,8 +92,8 @@ def test_switched_off_no_key_is_prepared_and_the_pool_is_dropped(
 def test_breaking_alert_starts_before_the_rest_of_a_running_send(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(50_000)
-    installation.seed(500, topics=["breaking"], first=50_000)
+    installation.seed(20_000)
+    installation.seed(500, topics=["breaking"], first=20_000)
     push.answer_with(lambda _message: Answer(delay=0.5))
     for _ in range(2):
         installation.worker()
@@ -112,7 +112,7 @@ def test_breaking_alert_starts_before_the_rest_of_a_running_send(
         (urgent if message.headers["urgency"] == "high" else others).append(message.at)
     started = sum(published_at < at < urgent[0] for at in others)
     assert started <= 2 * WINDOW, "one window for each worker"
-    assert len(others) < 50_000
+    assert len(others) < 20_000
 
 
 def test_breaking_alert_to_sleeping_readers_is_recorded_before_many_batches_are_held(

@@ -57,7 +57,7 @@ def test_fault_of_our_credentials_pauses_the_push_service_and_loses_no_reader(
 def test_planted_subscriptions_that_are_always_rejected_pause_no_service(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(600)
+    installation.seed(300)
     push.answer_with(lambda message: Answer(401) if part(message) < 30 else None)
     installation.worker()
     installation.clock()
@@ -69,9 +69,9 @@ def test_planted_subscriptions_that_are_always_rejected_pause_no_service(
             time.sleep(0.02)
         assert resting == []
         outcomes = installation.outcomes(id)
-        assert outcomes["accepted"] + outcomes["refused"] == 600
-        assert outcomes["refused"] > 100
-    assert installation.runtime.publishing.reach(Audience(everyone=True)) == 600
+        assert outcomes["accepted"] + outcomes["refused"] == 300
+        assert outcomes["refused"] > 50
+    assert installation.runtime.publishing.reach(Audience(everyone=True)) == 300
 
 
 def test_ttl_of_a_retry_is_the_time_that_is_left(
@@ -101,41 +101,41 @@ def test_ttl_of_a_retry_is_the_time_that_is_left(
 
 
 def test_spread_send_goes_out_evenly(installation: Installation, push: PushService) -> None:
-    installation.seed(600)
+    installation.seed(1200)
     installation.worker()
     installation.clock()
     id = stored(installation, content("Slowly"), spread_minutes=1)
     push.wait_for(100, timeout=60)
     start = push.received[0].at
-    time.sleep(max(0.0, start + 12 - time.monotonic()))
+    time.sleep(max(0.0, start + 7 - time.monotonic()))
     installation.runtime.publishing.cancel(id)
     by_second = Counter(int(message.at - start) for message in push.received)
-    # 600 in 60 s are 10 a second.
-    in_ten = sum(by_second[second] for second in range(10))
-    assert 70 <= in_ten <= 130
-    assert max(by_second[second] for second in range(12)) <= 40
+    # 1,200 in 60 s are 20 a second.
+    in_six = sum(by_second[second] for second in range(6))
+    assert 84 <= in_six <= 156
+    assert max(by_second[second] for second in range(7)) <= 80
 
 
 def test_paused_send_stops_within_a_second_and_goes_on_where_it_was(
     installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installation.seed(3000)
-    push.answer_with(lambda _message: Answer(201, delay=0.1))
+    installation.seed(1500)
+    push.answer_with(lambda _message: Answer(201, delay=0.2))
     id = installation.publish()
     # As in a large send, many batches are due when it is paused.
     monkeypatch.setattr("service.domain.planning.BATCH_RECIPIENTS", 128)
     installation.runtime.planning.plan(installation.runtime.publishing.get(id))
     installation.worker()
     installation.clock()
-    push.wait_for(500, timeout=30)
+    push.wait_for(100, timeout=30)
     notifications = installation.runtime.store.notifications
     assert notifications.move(id, State.PAUSED, possible_from=[State.SENDING])
     time.sleep(1)
     paused_at = len(push.received)
     time.sleep(1.5)
-    assert len(push.received) == paused_at < 3000
+    assert len(push.received) == paused_at < 1500
     assert installation.outcomes(id) == {"accepted": paused_at}
     assert notifications.move(id, State.SENDING, possible_from=[State.PAUSED])
     installation.over(id)
-    assert installation.outcomes(id) == {"accepted": 3000}
-    assert len(push.received) == 3000, "no reader twice"
+    assert installation.outcomes(id) == {"accepted": 1500}
+    assert len(push.received) == 1500, "no reader twice"

@@ -23,16 +23,16 @@ def topics(push: PushService) -> set[str]:
 def test_correction_during_a_send_gives_every_reader_the_new_text_once(
     installation: Installation, push: PushService
 ) -> None:
-    first = begin_send(installation, 3000, received=800, title="Ten dead")
+    first = begin_send(installation, 1000, received=300, delay=0.2, title="Ten dead")
 
     second = installation.correct(first, "Nobody dead").id
 
     assert installation.over(first).state is State.SENT
     assert installation.over(second).state is State.SENT
-    assert installation.outcomes(first) == {"accepted": 3000}
+    assert installation.outcomes(first) == {"accepted": 1000}
     with_old = installation.outcomes(second)["accepted"]
-    assert 800 <= with_old < 3000
-    assert len(push.received) == 3000 + with_old
+    assert 300 <= with_old < 1000
+    assert len(push.received) == 1000 + with_old
     assert len(topics(push)) == 1, "the push service replaces a message that it still keeps"
     times = Counter(message.path for message in push.received)
     assert set(times.values()) <= {1, 2}
@@ -44,19 +44,19 @@ def test_correction_during_a_send_gives_every_reader_the_new_text_once(
 def test_correction_goes_to_readers_who_have_the_alert_and_are_still_subscribed(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(300)
+    installation.seed(60)
     installation.worker()
     installation.clock()
     first = installation.publish()
     installation.over(first)
     installation.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
     wrong = installation.correct(first, "Wrong once more")
-    assert wrong.recipients == 299
+    assert wrong.recipients == 59
     installation.over(wrong.id)
     right = installation.correct(wrong.id, "Right at last").id
     installation.over(right)
-    assert installation.outcomes(right) == {"accepted": 299}
-    assert len(push.received) == 300 + 299 + 299
+    assert installation.outcomes(right) == {"accepted": 59}
+    assert len(push.received) == 60 + 59 + 59
     assert installation.runtime.publishing.get(right).corrects == first
 
 
@@ -75,18 +75,18 @@ def test_correction_that_does_not_replace_is_sent_at_once_to_nobody(
 
 
 def test_second_correction_ends_the_first(installation: Installation, push: PushService) -> None:
-    installation.seed(2000)
+    installation.seed(600)
     installation.worker()
     installation.clock()
     first = installation.publish()
     installation.over(first)
-    push.answer_with(lambda _message: Answer(201, delay=0.2))
+    push.answer_with(lambda _message: Answer(201, delay=0.3))
     wrong = installation.correct(first, "Wrong once more").id
-    push.wait_for(2300, timeout=30)
+    push.wait_for(650, timeout=30)
     right = installation.correct(first, "Right at last").id
     assert installation.over(wrong).state is State.CANCELLED
     assert installation.over(right).state is State.SENT
-    assert installation.outcomes(right) == {"accepted": 2000}
+    assert installation.outcomes(right) == {"accepted": 600}
 
 
 def test_neither_a_test_nor_an_alert_that_reached_nobody_can_be_corrected(

@@ -165,7 +165,9 @@ def frozen_web(server: RedisServer, push: PushService, folder: Path) -> Iterator
     """The address of web processes, and what may freeze their Redis."""
     with Proxy(server) as proxy, Installation(server.url, push, folder) as installation:
         installation.environment["REDIS_URL"] = proxy.url
-        yield installation.web(), proxy
+        address, started = installation.web(), installation.runtime.store.processes.alive
+        wait_until(lambda: len(started()) == installation.config.web_concurrency)
+        yield address, proxy
 
 
 def test_pages_that_need_no_redis_do_not_wait_behind_60_callers_of_a_frozen_one(

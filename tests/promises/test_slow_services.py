@@ -7,15 +7,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.in_process import send_all
+from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.relay import Relay
 from workers import jobs
+from workers.http.transport import Transport
 from workers.trials.processes import free_port
 
 
@@ -51,35 +53,38 @@ def answered(push: PushService) -> Counter[int]:
 def each_message_arrives_once(installation: Installation, readers: int) -> None:
     """Send an alert; the push service never rests for a lack of responses."""
     installation.seed(readers)
-    installation.worker()
-    installation.clock()
-    with Watched(installation) as watched:
+    with fan_out_of(installation) as fan_out, Watched(installation) as watched:
         id = installation.publish()
-        installation.over(id, timeout=150)
+        send_all(installation, fan_out, id)
     assert installation.outcomes(id) == {"accepted": readers}
     assert answered(installation.push) == {1: readers}
     assert watched.rests == set()
 
 
-@pytest.mark.long
+@pytest.fixture(params=[0.3, pytest.param(1.0, marks=[pytest.mark.long, pytest.mark.soak])])
+def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    """How much of the time everything takes: the answers, and until a message is given up."""
+    monkeypatch.setattr(jobs, "Transport", partial(Transport, timeout=15.0 * request.param))
+    return float(request.param)
+
+
 def test_http_1_1_service_that_answers_after_a_second_gets_each_message_once(
-    redis_url: str, tmp_path: Path
+    redis_url: str, tmp_path: Path, pace: float
 ) -> None:
     # 16 connections take 14 messages a second. If the transport took all 256 of the window, the
     # last would wait for more than the 15 s after which a message is given up.
     with PushService(http2=False) as push, Installation(redis_url, push, tmp_path) as installation:
-        push.answer_with(lambda _message: Answer(delay=1.1))
-        each_message_arrives_once(installation, 500)
+        push.answer_with(lambda _message: Answer(delay=1.1 * pace))
+        each_message_arrives_once(installation, 350)
 
 
-@pytest.mark.long
 def test_http_2_service_that_answers_after_seconds_gets_each_message_once(
-    redis_url: str, push: PushService, tmp_path: Path
+    redis_url: str, push: PushService, tmp_path: Path, pace: float
 ) -> None:
     # Two connections have 200 streams, a fifth of this window.
     with Installation(redis_url, push, tmp_path, PUSH_WINDOW="1024") as installation:
-        push.answer_with(lambda _message: Answer(delay=random.uniform(4.0, 6.0)))
-        each_message_arrives_once(installation, 1500)
+        push.answer_with(lambda _message: Answer(delay=random.uniform(4.0, 6.0) * pace))
+        each_message_arrives_once(installation, 850)
 
 
 @pytest.fixture

@@ -77,7 +77,6 @@ def test_the_texts_of_the_panel_say_their_language_and_direction(get: Get, langu
     }
 
 
-@pytest.mark.redis
 def test_one_file_adds_a_language(redis_url: str, tmp_path: Path) -> None:
     for folder in ("service", "workers", "web"):
         ignored = shutil.ignore_patterns("__pycache__")

@@ -307,6 +307,7 @@ def test_one_recipient_with_a_retry_after_beyond_sense_makes_nobody_rest(store: 
 # Paces ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.redis
 def test_two_workers_share_a_pace_and_never_exceed_it(store: Store) -> None:
     pace = Pace(1260, time.time())  # twenty a second
     store.push_services.pace(ORIGIN, pace)
@@ -330,6 +331,7 @@ def test_two_workers_share_a_pace_and_never_exceed_it(store: Store) -> None:
     assert min(started) > 0
 
 
+@pytest.mark.redis
 def test_what_an_unknown_push_service_accepted_at_its_pace_does_not_prove_it(store: Store) -> None:
     one = worker(store)
     service = one.of("https://push.example", "other")

@@ -29,6 +29,7 @@ from workers.trials.processes import free_port, wait_for
 
 EVERYONE = Audience(everyone=True)
 TOPICS = Audience(topics=("world", "sport"), exclude=("culture",))
+READERS = 500
 GONE = {pretend_readers.path(number) for number in range(100, 110)}
 
 
@@ -80,9 +81,9 @@ def test_nothing_from_subscribing_to_the_report_touches_two_slots(
     clustered: Installation, push: PushService
 ) -> None:
     runtime = clustered.runtime
-    clustered.seed(2000)
+    clustered.seed(READERS)
     come_change_and_leave(runtime)
-    left = 1999
+    left = READERS - 1
     clustered.clock()
     clustered.worker()
     wait_until(lambda: runtime.store.prepared_keys.ready() == left, timeout=60)
@@ -149,7 +150,7 @@ def come_change_and_leave(runtime: Runtime) -> None:
     with pytest.raises(HasLeft):
         subscriptions.subscribe(requested(10_002), refresh=True)
     subscriptions.remove(SubscriptionId(0, 0))
-    assert [subscriptions.count(kind) for kind in ("live", "gone")] == [1999, 0]
+    assert [subscriptions.count(kind) for kind in ("live", "gone")] == [READERS - 1, 0]
     ids = {subscriptions.get(SubscriptionId(partition, 7)).id for partition in (0, 1)}
     assert len(ids) == 2, "both partitions have readers"
 

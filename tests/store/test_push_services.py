@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
 
 import pytest
+from click.testing import Result
 
 from service.store.batches import Retry, part_key
 from service.store.push_services import Pace, Rest
-from tests.support import ROOT
+from tests.support.command import stoppress
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 
@@ -20,30 +18,19 @@ APPLE = "https://web.push.apple.com"
 MOZILLA = "https://updates.push.services.mozilla.com"
 
 
-def stoppress(installation: Installation, *command: str) -> subprocess.CompletedProcess[str]:
-    environment: Mapping[str, str] = {
-        "PATH": "/usr/bin:/bin",
-        "COLUMNS": "80",
-        **installation.environment,
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli", "services", *command],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def services_command(installation: Installation, *command: str) -> Result:
+    """Run `stoppress services`."""
+    return stoppress({**installation.environment, "COLUMNS": "80"}, "services", *command)
 
 
-def words(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stderr
+def words(done: Result) -> str:
+    assert done.exit_code == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     return " ".join(done.stdout.split())
 
 
 def test_one_line_says_that_all_push_services_are_well(installation: Installation) -> None:
-    assert words(stoppress(installation)) == "All push services accept messages."
+    assert words(services_command(installation)) == "All push services accept messages."
 
 
 def test_rests_paces_and_doubts_are_listed_in_plain_words(installation: Installation) -> None:
@@ -52,7 +39,7 @@ def test_rests_paces_and_doubts_are_listed_in_plain_words(installation: Installa
     services.rest(MOZILLA, Rest(1, now - 7320, now - 1, "credentials"))
     services.pace(GOOGLE, Pace(1000, now - 7320))
     services.doubt(MOZILLA, now - 7320)
-    shown = words(stoppress(installation))
+    shown = words(services_command(installation))
     assert f"{GOOGLE} 2 hours 2 minutes limiting us: it gets 1,000 messages a minute" in shown
     assert f"{APPLE} 2 hours 2 minutes failing (503); next attempt in 2 hours" in shown
     assert f"{MOZILLA} 2 hours 2 minutes rejecting our signature; trying again now" in shown
@@ -70,8 +57,8 @@ def test_only_a_push_service_with_a_rest_or_a_pace_is_released(
     services, now = installation.runtime.store.push_services, time.time()
     services.rest(APPLE, Rest(1, now, now + 60, "503"))
     services.doubt(MOZILLA, now)
-    refused = stoppress(installation, "release", origin)
-    assert refused.returncode == 1
+    refused = services_command(installation, "release", origin)
+    assert refused.exit_code == 1
     assert refused.stderr.startswith("Error: ")
     assert refused.stderr.endswith("stoppress services lists those that do\n")
     assert (list(services.resting()), services.released()) == ([APPLE], {})
@@ -83,7 +70,7 @@ def test_release_ends_rest_and_pace_and_the_history_of_limits(installation: Inst
     services.limited(GOOGLE, now, now + 3600)
     services.pace(GOOGLE, Pace(1000, now))
     services.pace(APPLE, Pace(1000, now))
-    released = stoppress(installation, "release", f"{GOOGLE}/")
+    released = services_command(installation, "release", f"{GOOGLE}/")
     assert released.stdout.startswith(f"Sending to {GOOGLE} again"), released.stderr
     assert services.resting() == {}
     assert list(services.paced()) == [APPLE]
@@ -93,7 +80,7 @@ def test_release_ends_rest_and_pace_and_the_history_of_limits(installation: Inst
 def test_waiting_recipients_get_the_alert_at_once_after_a_release(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(3000)
+    installation.seed(600)
     push.answer_with(lambda _message: Answer(503, {"retry-after": "3600"}))
     installation.worker()
     installation.clock()
@@ -102,9 +89,9 @@ def test_waiting_recipients_get_the_alert_at_once_after_a_release(
     wait_until(store.push_services.resting)
     wait_until(lambda: not store.redis.hlen(part_key(0, id, "leases")))
     push.answer_with(lambda _message: None)
-    assert stoppress(installation, "release", push.origin).returncode == 0
+    assert services_command(installation, "release", push.origin).exit_code == 0
     installation.over(id)
-    assert installation.outcomes(id) == {"accepted": 3000}
+    assert installation.outcomes(id) == {"accepted": 600}
     assert store.push_services.resting() == {}
 
 
@@ -161,14 +148,14 @@ def test_release_is_dropped_when_the_push_service_rests_again(installation: Inst
 def test_released_push_service_is_sent_to_without_a_pace(
     installation: Installation, push: PushService
 ) -> None:
-    installation.seed(3000)
+    installation.seed(600)
     services = installation.runtime.store.push_services
-    services.pace(push.origin, Pace(1000, time.time()))  # three minutes for all of them
+    services.pace(push.origin, Pace(200, time.time()))  # three minutes for all of them
     installation.worker()
     installation.clock()
     id = installation.publish()
-    push.wait_for(20, timeout=30)
-    assert stoppress(installation, "release", push.origin).returncode == 0
+    push.wait_for(5, timeout=30)
+    assert services_command(installation, "release", push.origin).exit_code == 0
     installation.over(id)
-    assert installation.outcomes(id) == {"accepted": 3000}
+    assert installation.outcomes(id) == {"accepted": 600}
     assert len({message.path for message in push.received}) == len(push.received)

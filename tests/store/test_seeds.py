@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+from click.testing import Result
 
 from service.local import pretend_readers
 from service.model.notifications import Audience
@@ -13,28 +11,20 @@ from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.records import digest_of, index_key
 from tests.store.test_subscriptions import requested
+from tests.support.command import stoppress
 from tests.support.installation import TOPICS, Installation
 
-pytestmark = pytest.mark.redis
 
-
-def stoppress(installation: Installation, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in this installation."""
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli", *arguments],
-        env=installation.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def seed(installation: Installation, *arguments: str) -> Result:
+    """Run `stoppress seed` in this installation."""
+    return stoppress(installation.environment, "seed", *arguments)
 
 
 def test_pretend_readers_are_found_by_endpoint_and_follow_the_topics(
     installation: Installation,
 ) -> None:
-    done = stoppress(installation, "seed", "5000", "--origin", installation.push.origin)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = seed(installation, "5000", "--origin", installation.push.origin)
+    assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("5,000 pretend readers stored in ")
     subscriptions = installation.runtime.store.subscriptions
     assert subscriptions.count() == 5000
@@ -47,7 +37,7 @@ def test_pretend_readers_are_found_by_endpoint_and_follow_the_topics(
         entry = installation.runtime.store.redis.hget(index_key(0, digest), digest[2:])
         assert entry == str(number).encode()
     # A second seeding continues the numbers of the first.
-    assert stoppress(installation, "seed", "7").returncode == 0
+    assert seed(installation, "7").exit_code == 0
     assert subscriptions.count() == 5007
 
 
@@ -55,8 +45,8 @@ def test_pretend_readers_are_never_mixed_with_real_readers(installation: Install
     real = requested("a-real-reader")._replace(vapid_key=installation.runtime.keys.current)
     installation.runtime.store.subscriptions.subscribe(real)
     keys = sorted(installation.runtime.store.redis.keys())
-    done = stoppress(installation, "seed", "10")
-    assert done.returncode == 1
+    done = seed(installation, "10")
+    assert done.exit_code == 1
     assert "this store has real readers" in done.stderr
     assert done.stderr.count("\n") == 1
     assert sorted(installation.runtime.store.redis.keys()) == keys
@@ -67,15 +57,15 @@ def test_pretend_readers_are_never_mixed_with_real_readers(installation: Install
     "origin", ["https//a.example", "https://a.example/path", "ftp://a.example"]
 )
 def test_wrong_origin_is_refused_with_a_reason(installation: Installation, origin: str) -> None:
-    done = stoppress(installation, "seed", "10", "--origin", origin)
-    assert done.returncode == 2
+    done = seed(installation, "10", "--origin", origin)
+    assert done.exit_code == 2
     assert "must be an origin such as" in done.stderr
     assert installation.runtime.store.subscriptions.count() == 0
 
 
 def test_pretend_readers_at_a_real_push_service_are_refused(installation: Installation) -> None:
-    done = stoppress(installation, "seed", "10", "--origin", "https://fcm.googleapis.com")
-    assert done.returncode == 2
+    done = seed(installation, "10", "--origin", "https://fcm.googleapis.com")
+    assert done.exit_code == 2
     assert "is a real push service" in done.stderr
     assert installation.runtime.store.subscriptions.count() == 0
 
@@ -83,11 +73,11 @@ def test_pretend_readers_at_a_real_push_service_are_refused(installation: Instal
 def test_reader_who_subscribes_between_two_seedings_loses_no_bit(
     installation: Installation,
 ) -> None:
-    assert stoppress(installation, "seed", "5").returncode == 0
+    assert seed(installation, "5").exit_code == 0
     chosen = frozenset({"breaking"})
     between = requested("x", topics=chosen)._replace(vapid_key=installation.runtime.keys.current)
     reader, _ = installation.runtime.store.subscriptions.subscribe(between)
-    assert stoppress(installation, "seed", "10").returncode == 0
+    assert seed(installation, "10").exit_code == 0
     assert installation.runtime.store.subscriptions.get(reader.id).topics == chosen
     assert installation.runtime.store.subscriptions.count() == 16
 

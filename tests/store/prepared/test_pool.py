@@ -30,8 +30,6 @@ from tests.support.redis_server import RedisServer
 from workers.sending import wire
 from workers.sending.prepared_keys import Filler, Pool
 
-pytestmark = pytest.mark.redis
-
 # -- content of the pool -------------------------------------------------------------------------
 
 
@@ -51,6 +49,7 @@ def test_browser_reads_a_message_sealed_with_a_key_from_the_pool(
     assert http_ece.decrypt(body, private_key=browser, auth_secret=auth) == b"Late news"
 
 
+@pytest.mark.redis
 def test_each_reader_gets_a_key_and_it_is_handed_out_once(
     installation: Installation, pool: Pool
 ) -> None:
@@ -66,6 +65,7 @@ def test_each_reader_gets_a_key_and_it_is_handed_out_once(
     assert installation.runtime.store.prepared_keys.ready() == 0
 
 
+@pytest.mark.redis
 def test_unused_keys_can_be_put_back_and_taken_again(
     installation: Installation, pool: Pool
 ) -> None:
@@ -207,6 +207,7 @@ def test_prepared_keys_stay_when_a_reader_changes_topics(
     assert len(pool.take(0, 0)) == BUCKET
 
 
+@pytest.mark.redis
 def test_prepared_keys_are_dropped_when_a_reader_leaves(
     installation: Installation, pool: Pool
 ) -> None:
