@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
+from werkzeug.routing import Rule
 
 from service.model import clock
 from service.store import Store, connect
@@ -144,6 +145,25 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     skipped = reporter.stats.get("skipped", [])
     if browsers := sum("browser" in report.keywords for report in skipped):
         reporter.write_line(f"{browsers} browser tests were skipped; to run them: {BROWSERS}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def routes_compiled_once() -> Iterator[None]:
+    """Share the functions that werkzeug compiles for a route, most of the cost of `create_app`."""
+    compiled: dict[object, Callable[..., tuple[str, str]]] = {}
+    compile_builder = Rule._compile_builder
+
+    def remembered(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        if rule.defaults:  # which converters turn into text
+            return compile_builder(rule, append_unknown)
+        key = (rule.rule, *rule._trace, append_unknown)
+        if key not in compiled:
+            compiled[key] = compile_builder(rule, append_unknown)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", remembered)
+        yield
 
 
 @pytest.fixture(autouse=True)
