@@ -9,6 +9,8 @@
 
 PYTHON ?= python3
 UV ?= uv
+# Without compiled files each process compiles its modules anew, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install

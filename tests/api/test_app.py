@@ -70,16 +70,17 @@ def test_a_preflight_request_names_the_methods_and_headers_allowed(
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "http://paper.example", f"{SITE}.evil.example", "null", ""]
 )
-@pytest.mark.parametrize("path", READERS_CALLS)
 def test_pages_of_other_sites_may_not_read_responses_for_readers(
-    client: Client, path: str, origin: str
+    client: Client, origin: str
 ) -> None:
-    for method in ("OPTIONS", READERS_CALLS[path][0]):
-        response = client.app.test_client().open(
-            API + path, method=method, headers={"Origin": origin}
-        )
-        assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
-        assert "Origin" in response.vary
+    for path, (called, *_) in READERS_CALLS.items():
+        for method in ("OPTIONS", called):
+            response = client.app.test_client().open(
+                API + path, method=method, headers={"Origin": origin}
+            )
+            allowing = [n for n, _ in response.headers if n.startswith("Access-Control")]
+            assert not allowing, path
+            assert "Origin" in response.vary, path
 
 
 def test_no_other_origin_may_read_responses_for_tools(client: Client) -> None:
@@ -144,29 +145,26 @@ def test_a_request_for_another_host_is_refused_and_told_so(redis_url: str, path:
         assert calls.get(path, headers={"Host": "10.0.0.7:8000"}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("header", "value"),
-    [
-        ("Host", "[::::]"),
-        ("Host", "["),
-        ("Authorization", "Basic é"),
-        ("Authorization", "Bearer"),
-        ("Origin", "http://["),
-        ("Referer", "http://[::::]/"),
-        ("Cookie", "stoppress=é"),
-    ],
-)
 @pytest.mark.parametrize("path", ["/desk/sign-in", f"{API}/site", f"{API}/notifications"])
-def test_no_header_causes_an_unexpected_error(
-    client: Client, path: str, header: str, value: str
-) -> None:
+def test_no_header_causes_an_unexpected_error(client: Client, path: str) -> None:
     client.app.config["WTF_CSRF_ENABLED"] = False  # what looks at a form after that
-    for method in ("GET", "POST"):
-        name = f"HTTP_{header.upper()}"
-        environ = create_environ(path, method=method)
-        environ |= {"REMOTE_ADDR": "10.0.0.9", name: value}
-        _, status, _ = run_wsgi_app(client.app, environ)  # the test client refuses some itself
-        assert not status.startswith("5")
+    for number, (header, value) in enumerate(
+        (
+            ("Host", "[::::]"),
+            ("Host", "["),
+            ("Authorization", "Basic é"),
+            ("Authorization", "Bearer"),
+            ("Origin", "http://["),
+            ("Referer", "http://[::::]/"),
+            ("Cookie", "stoppress=é"),
+        )
+    ):
+        for method in ("GET", "POST"):
+            name = f"HTTP_{header.upper()}"
+            environ = create_environ(path, method=method)
+            environ |= {"REMOTE_ADDR": f"10.0.0.{number}", name: value}
+            _, status, _ = run_wsgi_app(client.app, environ)  # the test client refuses some itself
+            assert not status.startswith("5"), (method, header, value)
 
 
 def test_no_response_repeats_the_host_of_its_request(client: Client) -> None:

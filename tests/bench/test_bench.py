@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -19,13 +20,16 @@ import requests
 from click.testing import CliRunner
 
 from service.local import pretend_readers
+from service.local.rehearsal import foreign_environment
 from service.model.notifications import Audience
 from service.store import Store
 from tests.bench import programs
+from tests.bench.__main__ import ALL_PEERS, ALL_SECTIONS
 from tests.local.test_supervisor import alive
+from tests.support.forked import Forked
 from tests.support.installation import Installation, wait_until
-from workers.bench import peers, report
-from workers.bench.__main__ import command
+from workers.bench import limits, peers, report, sending, storing
+from workers.bench.__main__ import PEERS, SECTIONS, command
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import BenchInstallation as Measured
 from workers.bench.limits import flood
@@ -36,14 +40,9 @@ pytestmark = pytest.mark.processes
 UNITS = {"µs", "ms", "s", "bytes", "MB", "%", "×", "/s", ""}
 
 
-def bench(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return run("-m", "service.cli", "bench", *arguments, **environ)
-
-
-def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, **environ},
+        [sys.executable, "-m", "service.cli", "bench", *arguments],
         capture_output=True,
         text=True,
         timeout=150,
@@ -51,11 +50,41 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def measured(section: str, recipients: int = 600, **environ: str) -> dict[str, Any]:
-    """Run one section; return its measured figures by name."""
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Restore afterwards what the command sets for its whole process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start workers and clock at once, and measure briefly."""
+
+    def start(ours: Measured, *arguments: str) -> Forked:
+        process = Forked(arguments, foreign_environment() | ours.environment)
+        ours.processes.append(process)
+        return process
+
+    monkeypatch.setattr(Measured, "start", start)
+    monkeypatch.setattr(limits, "_MEASURED", 0.1)
+    monkeypatch.setattr(peers, "PYWEBPUSH_MESSAGES", 50)
+    monkeypatch.setattr(sending, "_ALERTS", 3)
+    monkeypatch.setattr(storing, "_TIMES", 3)
+
+
+def figures(section: str, recipients: int = 600) -> list[dict[str, Any]]:
+    """Run one section in this process; return its figures."""
     tiny = ("--recipients", str(recipients), "--ids", "30000", "--json")
-    done = run("-m", "tests.bench", section, *tiny, **environ)
-    assert done.returncode == 0, done.stderr
+    with handlers_kept():
+        done = CliRunner().invoke(command(ALL_SECTIONS, ALL_PEERS), [section, *tiny])
+    assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     assert list(document["sections"]) == [section]
     assert document["recipients"] == recipients
@@ -67,34 +96,42 @@ def measured(section: str, recipients: int = 600, **environ: str) -> dict[str, A
         assert figure["unit"] in UNITS
         assert (figure["value"] is None) == bool(figure["absent"])
         assert figure["value"] is None or figure["value"] >= 0
-    values = {one["name"].strip(): one["value"] for one in document["figures"]}
+    return cast("list[dict[str, Any]]", document["figures"])
+
+
+def measured(section: str, recipients: int = 600) -> dict[str, Any]:
+    """Return the values of a section that were measured, by name."""
+    values = {one["name"].strip(): one["value"] for one in figures(section, recipients)}
     return {name: value for name, value in values.items() if value is not None}
 
 
 # Each section ------------------------------------------------------------------------------------
 
 
-def test_the_limits_of_the_machine_are_measured_as_time_and_as_rate() -> None:
+def test_the_limits_of_the_machine_are_measured_as_time_and_as_rate(forked: None) -> None:
     found = measured("limits")
     assert found["our whole encryption"] > found["new key pair and key agreement (ECDH)"]
     assert found["our encryption, key derived before"] < found["our whole encryption"]
     assert found["the sink alone"] > 0
 
 
-def test_every_readers_preferences_are_applied() -> None:
-    found = measured("choices", 6000)
+def test_every_readers_preferences_are_applied(forked: None) -> None:
+    found = measured("choices", 5000)
     assert found["otherwise than counted one by one"] == 0
     held, had = found["held until their quiet hours end"], found["had their one of the day"]
     alerted = next(value for name, value in found.items() if name.endswith("alerted"))
     assert held and had and alerted, "some of each kind"
-    assert alerted + held + had + found["paused"] == 6000
+    assert alerted + held + had + found["paused"] == 5000
 
 
-def test_ordinary_alerts_are_measured_beside_the_installed_peers(tmp_path: Path) -> None:
+def test_ordinary_alerts_are_measured_beside_the_installed_peers(
+    forked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A machine with Redis, without node and go.
     if server := shutil.which("redis-server"):
         (tmp_path / "redis-server").symlink_to(server)
-    found = measured("fanout", PATH=str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = measured("fanout")
     total = found["CPU a message: workers and Redis"]
     assert total == pytest.approx(found["workers"] + found["Redis"])
     peer = found["pywebpush, one session: CPU a message"]
@@ -131,7 +168,7 @@ def test_a_missing_peer_is_reported_with_the_reason(
         peer(unused, Bench(tmp_path, 600, 1, 600, {}, False, report.bar))
 
 
-def test_late_responses_are_measured_beside_immediate_ones() -> None:
+def test_late_responses_are_measured_beside_immediate_ones(forked: None) -> None:
     found = measured("latency")
     assert found["window ÷ delay"] == 256 / 0.1
     most = min(found["window ÷ delay"], found["immediate responses, 1 worker"])
@@ -139,30 +176,28 @@ def test_late_responses_are_measured_beside_immediate_ones() -> None:
     assert share == pytest.approx(100 * found["responses after 100 ms"] / most)
 
 
-def test_other_push_services_are_measured_beside_one_that_never_responds() -> None:
+def test_other_push_services_are_measured_beside_one_that_never_responds(forked: None) -> None:
     found = measured("slow")
     alone, beside = found["rate of the others, alone"], found["beside one that never responds"]
     assert found["beside to alone"] == pytest.approx(100 * beside / alone)
 
 
-def test_a_breaking_alert_uses_the_keys_that_idle_workers_prepared() -> None:
+def test_a_breaking_alert_uses_the_keys_that_idle_workers_prepared(forked: None) -> None:
     # With so many readers, Redis' other memory does not matter beside their keys.
-    found = measured("breaking", recipients=6000)
+    found = measured("breaking", 4000)
     # Idle workers may have refilled a bucket before it was counted.
     assert 0 < found["of them with prepared keys"] <= 100
-    assert 0 < found["6,000 readers, all recorded"] < 60
+    assert 0 < found["4,000 readers, all recorded"] < 60
     assert found["a prepared key in Redis"] > 80
 
 
-def test_breaking_alerts_are_measured_during_an_ordinary_one() -> None:
-    done = bench("overtaking", "--recipients", "20000", "--json")
-    assert done.returncode == 0, done.stderr
-    worst, median = json.loads(done.stdout)["figures"]
+def test_breaking_alerts_are_measured_during_an_ordinary_one(forked: None) -> None:
+    worst, median = figures("overtaking", 15_000)
     assert worst["value"] >= median["value"] > 0
     assert worst["most"] == 1000
 
 
-def test_publishing_is_measured_through_the_api_with_ids_without_records() -> None:
+def test_publishing_is_measured_through_the_api_with_ids_without_records(forked: None) -> None:
     found = measured("publish")
     assert found["publishing, response, median of 9"] > 0
     assert found["first push recorded, median"] > found["publishing, response, median of 9"]
@@ -185,8 +220,8 @@ def test_memory_is_measured_for_each_redis_and_after_most_readers_have_left() ->
 
 
 def test_every_measured_subscription_is_stored() -> None:
-    found = measured("subscribe")
-    assert found["subscriptions stored"] == 600
+    found = measured("subscribe", 200)
+    assert found["subscriptions stored"] == 200
     ours = found["new subscriptions, 1 web process"]
     nothing = found["an empty Flask JSON route there"]
     assert found["subscribing to that"] == pytest.approx(100 * ours / nothing)
@@ -202,12 +237,8 @@ def test_a_failed_section_is_reported_and_the_others_still_run() -> None:
 
     title = "what this machine can do at most"
     sections = {"limits": (title, broken), "fanout": (title, sound)}
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handlers_kept():
         done = CliRunner().invoke(command(sections, {}), ["limits", "fanout", "--json"])
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     assert done.exit_code == 1
     assert "limits: the disk is full" in done.stderr
     figures = json.loads(done.stdout)["figures"]
@@ -299,14 +330,16 @@ def test_the_table_fits_80_columns_and_lists_missing_figures(
 # Signals and wrong arguments ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)]
+)
 def test_a_signal_ends_all_processes_of_the_benchmark_and_removes_its_files(
     number: signal.Signals,
 ) -> None:
     # Not in tmp_path, whose name is too long for a socket.
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers.bench", "fanout", "--recipients", "1000000"],
+            [sys.executable, "-m", "workers.bench", "fanout", "--recipients", "20000"],
             env={**os.environ, "TMPDIR": folder},
             stderr=subprocess.PIPE,
             text=True,
@@ -332,11 +365,15 @@ def children(pid: int) -> set[int]:
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
-@pytest.mark.parametrize(
-    "arguments", [["fanout", "--recipients", "0"], ["fanout", "--workers", "x"], ["nothing"]]
-)
-def test_a_wrong_argument_is_refused_without_a_traceback(arguments: list[str]) -> None:
-    done = bench(*arguments)
+@pytest.mark.parametrize("arguments", [["fanout", "--workers", "x"], ["nothing"]])
+def test_a_wrong_argument_is_refused(arguments: list[str]) -> None:
+    done = CliRunner().invoke(command(SECTIONS, PEERS), arguments)
+    assert done.exit_code == 2
+    assert "Error: " in done.stderr
+
+
+def test_a_wrong_argument_is_refused_without_a_traceback() -> None:
+    done = bench("fanout", "--recipients", "0")
     assert done.returncode == 2
     assert "Error: " in done.stderr
     assert "Traceback" not in done.stderr

@@ -121,7 +121,10 @@ def test_an_error_that_nobody_foresaw_is_one_line_without_what_it_says(
     assert said.startswith("stoppress: unexpected KeyError at ")
 
 
-@pytest.mark.parametrize("command", ["up", "web", "worker", "clock"])
+@pytest.mark.parametrize(
+    "command",
+    ["up", "worker", *(pytest.param(one, marks=pytest.mark.soak) for one in ("web", "clock"))],
+)
 def test_a_process_that_starts_before_its_redis_waits_and_says_so(
     command: str, environment: dict[str, str]
 ) -> None:

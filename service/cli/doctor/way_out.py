@@ -29,9 +29,11 @@ def way_out(config: Config, level: Level) -> Finding:
     what = "Way out"
     places = _ALWAYS | {origin: origin for origin in config.push_services if "*" not in origin}
     faults = dict.fromkeys(places, _SILENT)
+    file = config.push_ca_bundle
+    tls = ssl.create_default_context(cafile=None if file is None else str(file))
 
     def look(name: str) -> None:
-        faults[name] = _fault(config, places[name])
+        faults[name] = _fault(config, places[name], tls)
 
     threads = [threading.Thread(target=look, args=[name], daemon=True) for name in places]
     for thread in threads:
@@ -64,10 +66,10 @@ def _todo(config: Config, origin: str, fault: str) -> str:
     )
 
 
-def _fault(config: Config, origin: str) -> str:
+def _fault(config: Config, origin: str, tls: ssl.SSLContext) -> str:
     """Return why an origin cannot be connected to; empty if it can."""
     proxy = config.proxy_to(origin)
-    connection = _connection(config, urlsplit(origin), proxy)
+    connection = _connection(urlsplit(origin), proxy, tls)
     try:
         connection.connect()
     except ssl.SSLCertVerificationError:
@@ -86,13 +88,11 @@ def _fault(config: Config, origin: str) -> str:
     return ""
 
 
-def _connection(config: Config, to: SplitResult, proxy: str | None) -> HTTPConnection:
+def _connection(to: SplitResult, proxy: str | None, tls: ssl.SSLContext) -> HTTPConnection:
     host, port = to.hostname or "", to.port or (443 if to.scheme == "https" else 80)
     via = urlsplit(proxy) if proxy else None
     where = (host, port) if via is None else (via.hostname or "", via.port)
     if to.scheme == "https":
-        file = config.push_ca_bundle
-        tls = ssl.create_default_context(cafile=None if file is None else str(file))
         connection: HTTPConnection = HTTPSConnection(*where, timeout=_ANSWER, context=tls)
     else:
         connection = HTTPConnection(*where, timeout=_ANSWER)

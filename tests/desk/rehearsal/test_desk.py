@@ -18,7 +18,7 @@ from service.local import pretend_readers, rehearsal
 from service.local.rehearsal import Rehearsal
 from service.model.endpoints import Endpoint
 from service.model.notifications import Outcome, State
-from service.model.subscriptions import SubscriptionRequest
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from tests.support.installation import content, wait_until
 from tests.support.newsroom import (
@@ -32,6 +32,7 @@ from tests.support.newsroom import (
     Spawn,
     Visitor,
     family,
+    gone,
     output_of,
     over,
     push_service_of,
@@ -101,8 +102,6 @@ def test_each_page_says_whether_it_is_the_rehearsal_or_the_real_desk(
         assert band not in real, path
         assert "<title>Rehearsal: " not in real, path
         assert "This is the real desk" in real, path
-    newsroom.end()
-    assert "This is the real desk" not in newsroom.editor.get("/desk/").text
 
 
 def test_links_of_a_rehearsal_lead_only_to_it_or_to_the_page_that_ends_it(
@@ -162,13 +161,19 @@ def test_the_forms_of_a_rehearsal_work_behind_a_tls_proxy(
     assert "Notify all" in review.text
 
 
-def test_pages_of_an_ended_rehearsal_lead_to_the_start_page_of_rehearsals(
+def test_ending_a_rehearsal_at_the_desk_leaves_nothing_but_the_way_to_the_next(
     newsroom: Newsroom, stage: Rehearsal
 ) -> None:
-    newsroom.end()
+    processes = family(stage.pid)
+    page = newsroom.end()
+    assert "Start the rehearsal" in page.text
+    assert "failed" not in page.text
+    wait_until(lambda: gone(newsroom.data_dir, processes))
+
     page = newsroom.editor.get("/rehearsal/desk/alerts/1")
     assert page.url == f"{newsroom.address}/desk/rehearsal"
     assert "Start the rehearsal" in page.text
+    assert "This is the real desk" not in newsroom.editor.get("/desk/").text
     part = newsroom.editor.get("/rehearsal/desk/alerts/1/progress", headers={"HX-Request": "true"})
     assert part.headers["HX-Redirect"] == "/desk/rehearsal"
 
@@ -256,4 +261,5 @@ def test_a_rehearsal_sends_only_to_its_own_push_service(
     assert progress.of(Outcome.ACCEPTED) == READERS
     assert progress.recipients == READERS + 1
     assert newsroom.installation.push.received == []
-    newsroom.end()  # and delete the stray reader
+    theirs.store.subscriptions.remove(SubscriptionId(0, READERS))
+    assert theirs.store.subscriptions.count() == READERS, "the stray reader is gone"

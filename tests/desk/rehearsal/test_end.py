@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -32,16 +33,6 @@ from tests.support.push_service import PushService
 pytestmark = pytest.mark.processes
 
 # The end ------------------------------------------------------------------------------------------
-
-
-def test_ending_a_rehearsal_at_the_desk_leaves_nothing_behind(
-    newsroom: Newsroom, stage: Rehearsal
-) -> None:
-    processes = family(stage.pid)
-    page = newsroom.end()
-    assert "Start the rehearsal" in page.text
-    assert "failed" not in page.text
-    wait_until(lambda: gone(newsroom.data_dir, processes))
 
 
 def test_a_rehearsal_ends_with_the_server_that_started_it(
@@ -136,10 +127,9 @@ def test_in_a_terminal_a_rehearsal_prints_its_link_and_ends_with_ctrl_c(
     assert gone(tmp_path, processes)
 
 
-def test_a_used_port_is_reported_before_anything_starts(
-    newsroom: Newsroom, stoppress: Spawn, tmp_path: Path
-) -> None:
-    shell = stoppress("rehearse", DATA_DIR=str(tmp_path), PORT=str(newsroom.installation.port))
-    assert shell.wait(30) == 2
+def test_a_used_port_is_reported_before_anything_starts(stoppress: Spawn, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        shell = stoppress("rehearse", DATA_DIR=str(tmp_path), PORT=str(used.getsockname()[1]))
+        assert shell.wait(30) == 2
     assert "set another PORT" in output_of(shell)
     assert list(tmp_path.iterdir()) == []
