@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
+from service.model.notifications import Audience
 from tests.browser.test_panel_looks import IN_VIEW, SHOWN, faults
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
@@ -20,6 +21,7 @@ from tests.support.browser.readers import (
     run_clock,
     stop_clock,
     subscribe,
+    with_site,
 )
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
@@ -97,6 +99,28 @@ def test_after_yes_a_welcome_is_not_doubled_by_a_test(
         tab.wait_until(f"({ARRIVAL} ?? '').includes('It has arrived')")
         active = installation.runtime.store.notifications.active()
         assert len(active) <= 1, "the welcome alone"
+
+
+STORY = '<h1>Quake</h1><div data-stop-press="bell" data-story="quake"></div>'
+
+
+@pytest.mark.parametrize("main", [None, STORY], ids=["the page's bell", "a story's bell"])
+def test_a_welcome_that_comes_before_the_panel_speaks_of_it_is_noticed(
+    paper: Installation, visit: Visit, main: str | None
+) -> None:
+    paper.publish(Audience(everyone=True, story="quake"))
+    page = visit(script='data-topic="world"', main=main)
+    with_site(page, welcome=True)
+    page.reload()
+
+    def answer(route: Route) -> None:
+        page.evaluate(SHOWN)
+        route.continue_()
+
+    page.route("**/texts/en/help.json", answer)
+    page.locator("#news button.bell" if main else "button.bell").click()
+    panel(page).locator("button.yes").click()
+    expect(arrival(page)).to_contain_text("It has arrived")
 
 
 def arrival(page: Page) -> Locator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import expect
 
 from service.model.languages import LANGUAGES
 from service.model.notifications import Topic
@@ -19,6 +19,7 @@ from tests.support.browser.readers import (
     panel,
     preferences,
     subscribe,
+    with_site,
 )
 from tests.support.installation import Installation, wait_until
 
@@ -29,16 +30,6 @@ LIT = """(node) => {
   const { color, backgroundColor } = getComputedStyle(node);
   return [color, backgroundColor];
 }"""
-
-
-def with_site(page: Page, **facts: Any) -> None:
-    """Let the service say this of the site."""
-
-    def answer(route: Route) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, json={**response.json(), **facts})
-
-    page.route("**/api/v1/site", answer)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

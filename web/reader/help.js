@@ -3,7 +3,7 @@
    panel.js fetches this after a reader has subscribed, and for “Why do I get no alerts?” in the
    preferences, with texts of its own. */
 
-import { choices, often, promise, written } from "./dialog.js";
+import { alertShown, choices, often, promise, written } from "./dialog.js";
 import { element } from "./dom.js";
 
 const PATIENCE_MS = 20_000; // for an alert to come
@@ -49,19 +49,9 @@ function texts(t) {
   return loading.then((ours) => ({ ...ours, ...t }));
 }
 
-/** Resolve to true as soon as this browser shows an alert, to false after a while. */
-function alertShown() {
-  const { serviceWorker } = navigator;
-  return new Promise((resolve) => {
-    const hear = ({ data }) => data?.type === "stoppress:shown" && end(true);
-    const end = (shown) => {
-      serviceWorker.removeEventListener("message", hear);
-      resolve(shown);
-    };
-    serviceWorker.addEventListener("message", hear);
-    serviceWorker.startMessages();
-    setTimeout(end, PATIENCE_MS, false);
-  });
+/** Resolve to true once an alert is `shown`, to false after a while. */
+function inTime(shown) {
+  return Promise.race([shown, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS, false))]);
 }
 
 /** What to do here: `shown` says that the browser has shown the alert, so that only the device can
@@ -80,23 +70,22 @@ function steps(t, shown) {
   return element("ol", {}, ...words.map((text) => element("li", {}, text)));
 }
 
-/** Send a test unless another alert is `coming`, and show in `place` whether it arrives and what to
-    do if not. `hint` makes what is shown below it. */
-async function watch(panel, t, place, coming, hint) {
+/** Send a test unless another alert is `coming`, and show in `place` whether an alert is `shown` and
+    what to do if not. `hint` makes what is shown below it. */
+async function watch(panel, t, place, shown, coming, hint) {
   // A live region, which announces only changes after it exists.
   const output = element("output");
   place.replaceChildren(output);
-  const shown = alertShown();
   if (!coming) await panel.reader.own("POST", "/test");
   output.textContent = t.sent;
-  const arrived = await shown;
+  const arrived = await inTime(shown);
   if (!place.isConnected) return;
   output.textContent = arrived ? t.arrived : SILENT ? t.silent : t.missing;
   place.append(arrived ? hint() : steps(t, false));
 }
 
-/** Thank a new subscriber: repeat the topics that were chosen, and show whether alerts arrive. */
-export function showThanks(panel, facts, chosen) {
+/** Thank a new subscriber: repeat the topics that were chosen, and show whether an alert is `shown`. */
+export function showThanks(panel, facts, chosen, shown) {
   const { t } = panel;
   const names = facts.topics.filter(({ slug }) => chosen.includes(slug)).map(({ name }) => name);
   const list = new Intl.ListFormat(t.locale).format(names);
@@ -107,12 +96,12 @@ export function showThanks(panel, facts, chosen) {
     choices(...panel.closing(), panel.button("more", panel.refill)),
     promise(t),
   );
-  showArrival(panel, facts.welcome).catch(console.warn);
+  showArrival(panel, facts.welcome, shown).catch(console.warn);
 }
 
 /** Show to a new subscriber that a first alert arrives, or what to do on this system. `coming` says
-    that a welcome comes by itself. */
-export async function showArrival(panel, coming) {
+    that a welcome comes by itself; `shown` has waited for it since before the reader subscribed. */
+export async function showArrival(panel, coming, shown) {
   const place = element("div", { class: "arrival" });
   panel.add(place);
   const t = (panel.t = await texts(panel.t));
@@ -120,7 +109,7 @@ export async function showArrival(panel, coming) {
     panel.button("unseen", () => {
       place.replaceChildren(element("p", {}, t.hidden), steps(t, true));
     });
-  await watch(panel, t, place, coming, unseen).catch((error) => {
+  await watch(panel, t, place, shown, coming, unseen).catch((error) => {
     place.remove(); // the thanks are enough
     throw error;
   });
@@ -151,7 +140,7 @@ export async function showWhy(panel) {
   const run = async () => {
     another.ariaDisabled = "true";
     const hint = () => element("div", {}, element("p", {}, t.hidden), steps(t, true));
-    await watch(panel, t, place, false, hint).finally(() => (another.ariaDisabled = "false"));
+    await watch(panel, t, place, alertShown(), false, hint).finally(() => (another.ariaDisabled = "false"));
     await reader.refresh(); // the push service may have ended the subscription
     if (!reader.state().subscribed) await panel.refill();
   };

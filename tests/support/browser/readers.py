@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Route, expect
 
@@ -192,6 +193,16 @@ def not_asked(page: Page, why: str = "") -> Iterator[None]:
     page.remove_listener("request", note)
     assert begun == [], (why, begun)
     expect(panel(page)).to_have_count(0)
+
+
+def with_site(page: Page, **facts: Any) -> None:
+    """Let the service say this of the site."""
+
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json={**response.json(), **facts})
+
+    page.route("**/api/v1/site", answer)
 
 
 def bell(page: Page) -> Locator:
