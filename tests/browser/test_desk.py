@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
 from service.model.clocks import QUARTER
 from service.model.notifications import Audience, State
 from service.store.batches import part_key
+from tests.support.browser.axe import faults
 from tests.support.browser.readers import wait_for_page
 from tests.support.installation import Installation, wait_until
 from tests.support.night import deliver, hold
@@ -271,21 +271,19 @@ def test_the_page_says_when_its_numbers_are_no_longer_refreshed(
         expect(away).to_be_hidden(timeout=30_000)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_no_page_is_wider_than_a_phone(
-    installation: Installation, desk: Page, chromium_page: OpenPage, dark: bool
-) -> None:
+def test_no_page_is_wider_than_a_phone(installation: Installation, desk: Page) -> None:
     sign_in(desk)
     send_to_everyone(desk, "A-title-of-one-word-without-any-place-to-break-it" * 3)
     desk.set_viewport_size({"width": 390, "height": 800})
-    desk.emulate_media(color_scheme="dark" if dark else "light")
     id = installation.runtime.publishing.latest(1)[0].id
     origin = desk.url.split("/desk")[0]
     installation.runtime.store.push_services.doubt("https://fcm.googleapis.com", 0.0)
     alert = f"/desk/alerts/{id}"
     for path in ("/", "/desk/", "/desk/new", alert, f"{alert}/correct", "/desk/nowhere"):
         desk.goto(origin + path)
-        assert desk.evaluate("document.documentElement.scrollWidth") <= 390, path
+        for scheme in ("light", "dark"):
+            desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            assert desk.evaluate("document.documentElement.scrollWidth") <= 390, path
 
 
 def test_texts_have_enough_contrast_in_light_and_dark_mode(
@@ -297,10 +295,10 @@ def test_texts_have_enough_contrast_in_light_and_dark_mode(
     id = installation.runtime.publishing.latest(1)[0].id
     origin, correction = desk.url.split("/desk")[0], f"/desk/alerts/{id}/correct"
     installation.runtime.store.push_services.doubt("https://fcm.googleapis.com", 0.0)
-    for scheme in ("light", "dark"):
-        desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for path in ("/", "/desk/", "/desk/new", f"/desk/alerts/{id}", correction):
-            desk.goto(origin + path)
+    for path in ("/", "/desk/", "/desk/new", f"/desk/alerts/{id}", correction):
+        desk.goto(origin + path)
+        for scheme in ("light", "dark"):
+            desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             assert desk.evaluate(FAINT) == [], f"{path}, {scheme}"
 
 
@@ -417,7 +415,15 @@ def begin_story(installation: Installation, slug: str) -> int:
     return installation.publish(Audience(everyone=True, story=slug), title="The earth shook")
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        (390, True),
+        pytest.param(390, False, marks=pytest.mark.soak),
+        pytest.param(1280, False, marks=pytest.mark.soak),
+        pytest.param(1280, True, marks=pytest.mark.soak),
+    ],
+)
 def test_pages_of_held_alerts_pass_axe_on_every_screen(
     installation: Installation, desk: Page, width: int, dark: bool
 ) -> None:
@@ -448,12 +454,6 @@ def test_pages_of_held_alerts_pass_axe_on_every_screen(
     desk.get_by_role("button", name="Review").click()
     expect(desk.locator(".facts")).to_contain_text("all right away")
     assert faults(desk) == [], "the question"
-
-
-def faults(page: Page) -> list[str]:
-    """The violations that axe-core finds."""
-    found = Axe().run(page).response["violations"]
-    return [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in found]
 
 
 def test_a_held_alert_is_withdrawn_by_keyboard_alone(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
+from tests.support.browser.axe import faults
 from tests.support.browser.worker_harness import Site
 
 pytestmark = pytest.mark.browser
@@ -32,8 +32,7 @@ def test_a_page_fits_the_screen_and_passes_axe(
     manifest = page.context.new_cdp_session(page).send("Page.getAppManifest")
     assert manifest["errors"] == []
     assert manifest["url"].endswith("/demo/site.webmanifest") == path.startswith("/demo/")
-    found = Axe().run(page).response["violations"]
-    assert [f"{rule['id']}: {rule['nodes']}" for rule in found] == []
+    assert faults(page) == []
     for narrower in (768, 390, 320):
         page.set_viewport_size({"width": narrower, "height": 800})
         assert not page.evaluate(OVERFLOWS), narrower
