@@ -12,7 +12,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
-from tests.browser.test_panel_looks import IN_VIEW, LOOKS, faults
+from tests.browser.test_panel_looks import IN_VIEW, looks
+from tests.support.browser.axe import faults
 from tests.support.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
 from tests.support.installation import Installation
 
@@ -215,7 +216,7 @@ HERE = [
 ]
 
 
-@pytest.mark.parametrize("look", [LOOKS[name] for name in HERE], ids=HERE)
+@pytest.mark.parametrize("look", looks(HERE))
 def test_fewer_alerts_fits_every_screen_and_passes_axe(
     paper: Installation, reader: Any, look: dict[str, Any]
 ) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
+from tests.support.browser.axe import faults
 from tests.support.browser.worker_harness import Site
 
 pytestmark = pytest.mark.browser
@@ -23,17 +23,19 @@ LOOKS = [
 ]
 
 
-@pytest.mark.parametrize(("path", "width", "dark"), LOOKS)
 def test_a_page_fits_the_screen_and_passes_axe(
-    site: Site, chromium_page: Callable[..., Page], path: str, width: int, dark: bool
+    site: Site, chromium_page: Callable[..., Page]
 ) -> None:
-    page = chromium_page(width, 800, dark=dark)
-    page.goto(site.origin + path)
-    manifest = page.context.new_cdp_session(page).send("Page.getAppManifest")
-    assert manifest["errors"] == []
-    assert manifest["url"].endswith("/demo/site.webmanifest") == path.startswith("/demo/")
-    found = Axe().run(page).response["violations"]
-    assert [f"{rule['id']}: {rule['nodes']}" for rule in found] == []
-    for narrower in (768, 390, 320):
-        page.set_viewport_size({"width": narrower, "height": 800})
-        assert not page.evaluate(OVERFLOWS), narrower
+    page = chromium_page(1280, 800)
+    devtools = page.context.new_cdp_session(page)
+    for path, width, dark in LOOKS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        page.goto(site.origin + path)
+        manifest = devtools.send("Page.getAppManifest")
+        assert manifest["errors"] == []
+        assert manifest["url"].endswith("/demo/site.webmanifest") == path.startswith("/demo/")
+        assert faults(page) == [], path
+        for narrower in (768, 390, 320):
+            page.set_viewport_size({"width": narrower, "height": 800})
+            assert not page.evaluate(OVERFLOWS), (path, narrower)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.support.browser.axe import faults
 from tests.support.browser.readers import IPHONE, Visit, bell, newspaper, panel, tab_to
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
@@ -27,6 +28,7 @@ LOOKS = {
     "zoomed to 200 %, in French": {"width": 640, "height": 450, "lang": "fr"},
     "forced colours": {"width": 1280, "height": 900, "forced_colors": "active"},
 }
+EXTREMES = {"wide and dark", "a phone, from right to left", "zoomed to 400 %, in Spanish"}
 PART = '<div data-stop-press="preferences"></div>'
 # What a worker tells the open pages when it has shown an alert.
 SHOWN = """navigator.serviceWorker.dispatchEvent(
@@ -55,12 +57,12 @@ def paper(
         yield installation
 
 
-def faults(page: Page, within: str) -> list[str]:
-    """Return what axe-core finds wrong; contrast is not checked where colours are forced."""
-    forced = page.evaluate("matchMedia('(forced-colors: active)').matches")
-    options = {"rules": {"color-contrast": {"enabled": not forced}}}
-    found = Axe().run(page, within, options).response["violations"]
-    return [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in found]
+def looks(names: Iterable[str]) -> list[Any]:
+    """Parameters with these looks, of which `make test` takes the extreme ones."""
+    return [
+        pytest.param(LOOKS[name], id=name, marks=() if name in EXTREMES else pytest.mark.soak)
+        for name in names
+    ]
 
 
 def states(page: Page) -> Iterator[str]:
@@ -99,15 +101,14 @@ def states(page: Page) -> Iterator[str]:
     yield "after leaving"
 
 
-@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+@pytest.mark.parametrize("look", looks(LOOKS))
 def test_the_panel_fits_the_screen_and_passes_axe_in_every_state(
     visit: Visit, look: dict[str, object]
 ) -> None:
     page = visit(script="data-bell", **look)
     for state in states(page):
         assert panel(page).evaluate(IN_VIEW), state
-        assert faults(page, "body > div:last-of-type") == [], state
-        assert faults(page, ".bell") == [], state
+        assert faults(page, "body > div:last-of-type", ".bell") == [], state
         for button in panel(page).get_by_role("button").all():
             assert button.bounding_box()["height"] >= 44, state
 
@@ -144,7 +145,7 @@ def test_bell_and_panel_move_nothing_on_the_page(visit: Visit) -> None:
     page.reload()
     bell(page).first.click()
     expect(panel(page)).to_be_visible()
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(200)
     assert page.evaluate("window.moved") == 0
 
 

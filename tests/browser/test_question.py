@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import expect
 
 from service.model.languages import LANGUAGES
 from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId
 from tests.browser.test_fewer import PATCH
 from tests.browser.test_panel import stored
-from tests.browser.test_panel_looks import faults
+from tests.support.browser.axe import faults
 from tests.support.browser.readers import (
     Visit,
     bell,
@@ -22,6 +22,7 @@ from tests.support.browser.readers import (
     panel,
     preferences,
     subscribe,
+    with_site,
 )
 from tests.support.installation import Installation, wait_until
 
@@ -34,17 +35,13 @@ LIT = """(node) => {
 }"""
 
 
-def with_site(page: Page, **facts: Any) -> None:
-    """Let the service say this of the site."""
-
-    def answer(route: Route) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, json={**response.json(), **facts})
-
-    page.route("**/api/v1/site", answer)
+SHORT = ("ar", "de")  # those that `make test` takes
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "language",
+    [pytest.param(one, marks=() if one in SHORT else pytest.mark.soak) for one in LANGUAGES],
+)
 def test_on_a_phone_the_question_takes_about_170_pixels(visit: Visit, language: str) -> None:
     page = visit(390, 844, lang=language, script=WORLD)
     page.evaluate("document.querySelector('.kicker').click()")
@@ -142,22 +139,21 @@ def test_the_buttons_stay_in_view_however_many_topics_there_are(
     expect(panel(page).locator("button.close")).to_be_in_viewport(ratio=1)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize(
-    ("brand", "ink"),
-    [("#ffd800", "0 0 0"), ("#00529b", "1"), ("#e2001a", "1"), ("#8a8a8a", "0 0 0")],
-)
 def test_the_sites_own_colour_reaches_the_button_with_a_text_that_can_be_read(
-    visit: Visit, dark: bool, brand: str, ink: str
+    visit: Visit,
 ) -> None:
-    page = visit(dark=dark)
-    put = "(value) => document.documentElement.style.setProperty('--stop-press-accent', value)"
-    page.evaluate(put, brand)
+    page = visit()
     bell(page).click()
-    color, background = panel(page).locator("button.yes").evaluate(LIT)
-    red, green, blue = (int(brand[at : at + 2], 16) for at in (1, 3, 5))
-    assert background == f"rgb({red}, {green}, {blue})"
-    assert faults(page, "body > div:last-of-type") == [], color
+    yes = panel(page).locator("button.yes")
+    put = "(value) => document.documentElement.style.setProperty('--stop-press-accent', value)"
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for brand in ("#ffd800", "#00529b", "#e2001a", "#8a8a8a"):
+            page.evaluate(put, brand)
+            color, background = yes.evaluate(LIT)
+            red, green, blue = (int(brand[at : at + 2], 16) for at in (1, 3, 5))
+            assert background == f"rgb({red}, {green}, {blue})"
+            assert faults(page, "body > div:last-of-type") == [], (scheme, color)
 
 
 # -- preferences ----------------------------------------------------------------------------------

@@ -49,19 +49,10 @@ function texts(t) {
   return loading.then((ours) => ({ ...ours, ...t }));
 }
 
-/** Resolve to true as soon as this browser shows an alert, to false after a while. */
-function alertShown() {
-  const { serviceWorker } = navigator;
-  return new Promise((resolve) => {
-    const hear = ({ data }) => data?.type === "stoppress:shown" && end(true);
-    const end = (shown) => {
-      serviceWorker.removeEventListener("message", hear);
-      resolve(shown);
-    };
-    serviceWorker.addEventListener("message", hear);
-    serviceWorker.startMessages();
-    setTimeout(end, PATIENCE_MS, false);
-  });
+/** Resolve to true once an alert is shown, to false after a while. */
+function inTime(listening) {
+  const shown = listening.then((heard) => heard.shown);
+  return Promise.race([shown, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS, false))]);
 }
 
 /** What to do here: `shown` says that the browser has shown the alert, so that only the device can
@@ -80,23 +71,22 @@ function steps(t, shown) {
   return element("ol", {}, ...words.map((text) => element("li", {}, text)));
 }
 
-/** Send a test unless another alert is `coming`, and show in `place` whether it arrives and what to
-    do if not. `hint` makes what is shown below it. */
-async function watch(panel, t, place, coming, hint) {
+/** Send a test unless another alert is `coming`, and show in `place` whether one is shown and what
+    to do if not. `listening` waits for it; `hint` makes what is shown below it. */
+async function watch(panel, t, place, listening, coming, hint) {
   // A live region, which announces only changes after it exists.
   const output = element("output");
   place.replaceChildren(output);
-  const shown = alertShown();
   if (!coming) await panel.reader.own("POST", "/test");
   output.textContent = t.sent;
-  const arrived = await shown;
+  const arrived = await inTime(listening);
   if (!place.isConnected) return;
   output.textContent = arrived ? t.arrived : SILENT ? t.silent : t.missing;
   place.append(arrived ? hint() : steps(t, false));
 }
 
 /** Thank a new subscriber: repeat the topics that were chosen, and show whether alerts arrive. */
-export function showThanks(panel, facts, chosen) {
+export function showThanks(panel, facts, chosen, listening) {
   const { t } = panel;
   const names = facts.topics.filter(({ slug }) => chosen.includes(slug)).map(({ name }) => name);
   const list = new Intl.ListFormat(t.locale).format(names);
@@ -107,12 +97,13 @@ export function showThanks(panel, facts, chosen) {
     choices(...panel.closing(), panel.button("more", panel.refill)),
     promise(t),
   );
-  showArrival(panel, facts.welcome).catch(console.warn);
+  showArrival(panel, facts.welcome, listening).catch(console.warn);
 }
 
 /** Show to a new subscriber that a first alert arrives, or what to do on this system. `coming` says
-    that a welcome comes by itself. */
-export async function showArrival(panel, coming) {
+    that a welcome comes by itself; `listening` has waited for it since before the reader subscribed,
+    because it may be shown before that call has returned. */
+export async function showArrival(panel, coming, listening) {
   const place = element("div", { class: "arrival" });
   panel.add(place);
   const t = (panel.t = await texts(panel.t));
@@ -120,7 +111,7 @@ export async function showArrival(panel, coming) {
     panel.button("unseen", () => {
       place.replaceChildren(element("p", {}, t.hidden), steps(t, true));
     });
-  await watch(panel, t, place, coming, unseen).catch((error) => {
+  await watch(panel, t, place, listening, coming, unseen).catch((error) => {
     place.remove(); // the thanks are enough
     throw error;
   });
@@ -151,7 +142,7 @@ export async function showWhy(panel) {
   const run = async () => {
     another.ariaDisabled = "true";
     const hint = () => element("div", {}, element("p", {}, t.hidden), steps(t, true));
-    await watch(panel, t, place, false, hint).finally(() => (another.ariaDisabled = "false"));
+    await watch(panel, t, place, reader.listen(), false, hint).finally(() => (another.ariaDisabled = "false"));
     await reader.refresh(); // the push service may have ended the subscription
     if (!reader.state().subscribed) await panel.refill();
   };

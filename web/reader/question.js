@@ -23,13 +23,14 @@ export function answers(panel, facts, chosen) {
   const yes = panel.button("yes", async () => {
     const topics = await chosen();
     if (!topics) return;
+    const listening = reader.listen();
     const help = reader.load("./help.js");
     await facts.join({ topics }, (kind) => panel.hint(kind)).catch(async (error) => {
       if (error.kind === "blocked") await reader.later(); // so that other tabs do not ask either
       throw error;
     });
     const thanks = () => panel.say(facts.name, t.thanks, t.promise);
-    await help.then(({ showThanks }) => showThanks(panel, facts, topics)).catch(thanks);
+    await help.then(({ showThanks }) => showThanks(panel, facts, topics, listening)).catch(thanks);
   });
   const later = panel.button("later", () => {
     reader.later();

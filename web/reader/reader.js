@@ -466,6 +466,21 @@ async function prepare() {
   };
 }
 
+/** Listen for an alert that this browser shows: `shown` resolves to true then. */
+async function listen() {
+  const { serviceWorker } = navigator;
+  const shown = new Promise((resolve) => {
+    const hear = ({ data }) => {
+      if (data?.type !== "stoppress:shown") return;
+      serviceWorker.removeEventListener("message", hear);
+      resolve(true);
+    };
+    serviceWorker.addEventListener("message", hear);
+    serviceWorker.startMessages();
+  });
+  return { shown };
+}
+
 /** Open the panel: the question, or a subscriber's preferences. */
 async function ask() {
   const { open } = await reader.load("./panel.js");
@@ -484,7 +499,7 @@ function load(name) {
   return import(name);
 }
 
-const does = { prepare, own, change, leave, rejoin, later, mend, refresh, ask, retire };
+const does = { prepare, own, change, leave, rejoin, later, mend, refresh, listen, ask, retire };
 const reader = { ...does, siteOrWhy: site, load };
 
 /** Return what can be done for the reader of a page, with what optin.js knows of it. */

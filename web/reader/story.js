@@ -62,11 +62,12 @@ function showQuestion(panel, facts, story) {
   const { t } = panel;
   const yes = panel.button("yes", async () => {
     const preferences = { topics: [], followed_stories: [story] };
+    const listening = panel.reader.listen();
     await orEnded(() => facts.join(preferences, (kind) => panel.hint(kind)));
     sayFollowing(panel, story);
     // That a first alert arrives, or what to do on this system.
     const help = panel.reader.load("./help.js");
-    help.then(({ showArrival }) => showArrival(panel, facts.welcome)).catch(console.warn);
+    help.then(({ showArrival }) => showArrival(panel, facts.welcome, listening)).catch(console.warn);
   });
   const row = element("p", { class: "choices" }, yes, panel.button("later", () => panel.close()));
   yes.classList.add("main");

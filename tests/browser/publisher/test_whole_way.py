@@ -60,7 +60,7 @@ def requests(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in made if urlsplit(one["request"]["url"]).scheme in ("http", "https")]
 
 
-@pytest.mark.parametrize("language", ["de", "ar"])
+@pytest.mark.parametrize("language", [pytest.param("de", marks=pytest.mark.soak), "ar"])
 def test_a_readers_whole_way_from_the_question_to_leaving(
     installation: Installation,
     publisher: Publisher,

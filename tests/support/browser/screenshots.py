@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.support.browser import programs
 
 # Chromium uses only the last such list, so Playwright's own entries are here as well. The last
-# three draw the address bar's drop-down in two processes per reader, two thirds of its cost.
+# three draw the address bar's drop-down in two processes per reader, two thirds of its cost; the
+# spare renderer is a process that most readers never use.
 _WITHOUT = (
     "AimEnabled",
     "AvoidCorsURLLoaderRestartOnRedirect",
@@ -28,6 +29,7 @@ _WITHOUT = (
     "OptimizationHints",
     "PaintHolding",
     "PreconnectToSearch",
+    "SpareRendererForSitePerProcess",
     "ThirdPartyStoragePartitioning",
     *("WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup", "WebUIOmniboxPopup"),
 )
