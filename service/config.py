@@ -23,6 +23,7 @@ from service.model.keys import VapidKey, any_base64, b64url, on_p256
 from service.model.languages import language_tag
 from service.model.no_proxy import bypasses
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
+from service.model.texts import is_visible, one_line
 from service.model.vapid_formats import read_vapid_keys
 
 _REDIS_URL = (
@@ -63,6 +64,7 @@ def _words(value: str) -> tuple[str, ...]:
 
 
 def _listens_on(value: str) -> str:
+    value = re.sub(r"^\[([^][]*)\]$", r"\1", value)
     host = value.partition("%")[0]  # the interface of a link-local address may follow
     if host_name(bracketed(host)) != bracketed(host).lower():
         raise ValueError("must be an address of this host such as 0.0.0.0 or ::, without a port")
@@ -81,6 +83,11 @@ SHORTEST_SECRET = 32  # characters
 
 def _secret_keys(value: str) -> tuple[str, ...]:
     """Return the current key and, after a comma, the previous one if there is one."""
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be text in UTF-8; `stoppress up` makes one") from None
     keys = tuple(key.strip() for key in value.split(","))
     if any(len(key) < SHORTEST_SECRET for key in keys):
         # One key; one that an operator made up may have a comma in itself.
@@ -145,7 +152,8 @@ def _origins(value: str) -> tuple[str, ...]:
 
 
 _NO_PROXY_ADDRESS = (
-    "must be an address such as http://proxy.example:3128 (PUSH_PROXY=none: no proxy)"
+    "must be an address such as http://proxy.example:3128 (PUSH_PROXY=none: no proxy); in a"
+    " password, write / as %2F, ? as %3F, # as %23, [ as %5B and % as %25"
 )
 
 
@@ -231,9 +239,13 @@ def _one_of(*known: str) -> Callable[[str], str]:
 
 def _line(most: int) -> Callable[[str], str]:
     def parse(value: str) -> str:
-        if len(value) > most or not value.isprintable():
+        # Not `isprintable`: names in Persian, Hindi and Japanese have joiners and wide spaces.
+        shown = one_line(value).text
+        if len(shown) > most or re.search(r"[\0-\x1f\x7f-\x9f\u2028\u2029]", value):
             raise ValueError(f"must be one line of at most {most} characters")
-        return value
+        if value and not is_visible(shown):
+            raise ValueError("must have a character that readers see")
+        return shown
 
     return parse
 
