@@ -7,7 +7,6 @@ import socket
 import time
 from collections import Counter
 from contextlib import suppress
-from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -57,8 +56,13 @@ def test_retry_after_is_read_as_seconds(
     assert one(transport, push.origin).retry_after == seconds
 
 
-def test_retry_after_is_read_as_a_date(push: PushService, transport: Transport) -> None:
-    date = formatdate(time.time() + 7200, usegmt=True)
+@pytest.mark.parametrize(
+    "form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"]
+)
+def test_retry_after_is_read_as_a_date(
+    push: PushService, transport: Transport, form: str
+) -> None:  # RFC 9110 section 5.6.7
+    date = time.strftime(form, time.gmtime(time.time() + 7200))
     push.answer_with(lambda message: Reply(503, {"retry-after": date}))
     retry_after = one(transport, push.origin).retry_after
     assert retry_after is not None
