@@ -36,6 +36,8 @@ _SHARED = (
     *("vapid_subject", "push_services", "prepare_keys", "quiet_hours", "daily_limit"),
     *("welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
 )
+# Settings that may have bytes that are no UTF-8, as names of files may.
+_ANY_BYTES = ("data_dir", "push_ca_bundle", "no_proxy")
 
 
 class ConfigError(Exception):
@@ -83,11 +85,6 @@ SHORTEST_SECRET = 32  # characters
 
 def _secret_keys(value: str) -> tuple[str, ...]:
     """Return the current key and, after a comma, the previous one if there is one."""
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError("must be text in UTF-8; `stoppress up` makes one") from None
     keys = tuple(key.strip() for key in value.split(","))
     if any(len(key) < SHORTEST_SECRET for key in keys):
         # One key; one that an operator made up may have a comma in itself.
@@ -410,6 +407,8 @@ class Config:
             name = next(given, name)
             text = environ.get(name, "").strip() or row.metadata["default"]
             try:
+                if row.name not in _ANY_BYTES and re.search("[\ud800-\udfff]", text):
+                    raise ValueError("must be text in UTF-8")
                 values[row.name] = row.metadata["parse"](text)
             except ValueError as error:
                 # The value itself may be a secret: it is never repeated.

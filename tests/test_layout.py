@@ -229,6 +229,10 @@ def test_a_worker_loads_no_flask(module: str) -> None:
         ("WELCOME_BODY", "two\nlines"),
         ("WELCOME_BODY", "two\u2028lines"),
         ("WELCOME_TITLE", "\u200b"),
+        ("SECRET_KEY", "\udcff" * 40),
+        ("VAPID_SUBJECT", "mailto:push@\udcff.example"),
+        ("REDIS_URL", "redis://:hunter2\udcff@host/0"),
+        ("PUSH_PROXY", "http://user:hunter2\udcff@proxy.example:3128"),
         ("PUSH_PROXY", "http://user:hunter2/pw@proxy.example:3128"),
     ],
 )
