@@ -23,6 +23,7 @@ from service.model.keys import VapidKey, any_base64, b64url, on_p256
 from service.model.languages import language_tag
 from service.model.no_proxy import bypasses
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
+from service.model.texts import is_visible, one_line
 from service.model.vapid_formats import read_vapid_keys
 
 _REDIS_URL = (
@@ -35,6 +36,8 @@ _SHARED = (
     *("vapid_subject", "push_services", "prepare_keys", "quiet_hours", "daily_limit"),
     *("welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
 )
+# Settings that may have bytes that are no UTF-8, as names of files may.
+_ANY_BYTES = ("data_dir", "push_ca_bundle", "no_proxy")
 
 
 class ConfigError(Exception):
@@ -63,6 +66,7 @@ def _words(value: str) -> tuple[str, ...]:
 
 
 def _listens_on(value: str) -> str:
+    value = re.sub(r"^\[([^][]*)\]$", r"\1", value)
     host = value.partition("%")[0]  # the interface of a link-local address may follow
     if host_name(bracketed(host)) != bracketed(host).lower():
         raise ValueError("must be an address of this host such as 0.0.0.0 or ::, without a port")
@@ -145,7 +149,8 @@ def _origins(value: str) -> tuple[str, ...]:
 
 
 _NO_PROXY_ADDRESS = (
-    "must be an address such as http://proxy.example:3128 (PUSH_PROXY=none: no proxy)"
+    "must be an address such as http://proxy.example:3128 (PUSH_PROXY=none: no proxy); in a"
+    " password, write / as %2F, ? as %3F, # as %23, [ as %5B and % as %25"
 )
 
 
@@ -231,9 +236,13 @@ def _one_of(*known: str) -> Callable[[str], str]:
 
 def _line(most: int) -> Callable[[str], str]:
     def parse(value: str) -> str:
-        if len(value) > most or not value.isprintable():
+        # Not `isprintable`: names in Persian, Hindi and Japanese have joiners and wide spaces.
+        shown = one_line(value).text
+        if len(shown) > most or re.search(r"[\0-\x1f\x7f-\x9f\u2028\u2029]", value):
             raise ValueError(f"must be one line of at most {most} characters")
-        return value
+        if value and not is_visible(shown):
+            raise ValueError("must have a character that readers see")
+        return shown
 
     return parse
 
@@ -398,6 +407,8 @@ class Config:
             name = next(given, name)
             text = environ.get(name, "").strip() or row.metadata["default"]
             try:
+                if row.name not in _ANY_BYTES and re.search("[\ud800-\udfff]", text):
+                    raise ValueError("must be text in UTF-8")
                 values[row.name] = row.metadata["parse"](text)
             except ValueError as error:
                 # The value itself may be a secret: it is never repeated.

@@ -227,6 +227,13 @@ def test_a_worker_loads_no_flask(module: str) -> None:
         ("WELCOME", "perhaps"),
         ("WELCOME_TITLE", "x" * 201),
         ("WELCOME_BODY", "two\nlines"),
+        ("WELCOME_BODY", "two\u2028lines"),
+        ("WELCOME_TITLE", "\u200b"),
+        ("SECRET_KEY", "\udcff" * 40),
+        ("VAPID_SUBJECT", "mailto:push@\udcff.example"),
+        ("REDIS_URL", "redis://:hunter2\udcff@host/0"),
+        ("PUSH_PROXY", "http://user:hunter2\udcff@proxy.example:3128"),
+        ("PUSH_PROXY", "http://user:hunter2/pw@proxy.example:3128"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line_that_repeats_no_secret(name: str, value: str) -> None:
@@ -238,15 +245,16 @@ def test_a_wrong_setting_is_named_in_one_line_that_repeats_no_secret(name: str, 
     assert "hunter2" not in str(error.value)
 
 
-# SECRET_KEY and DATA_DIR may be anything. NO_PROXY is for all programs of a host; some know rules
-# that we do not.
+# SECRET_KEY (any text) and DATA_DIR may be anything. NO_PROXY is for all programs of a host; some
+# know rules that we do not.
 ANYTHING = {"SECRET_KEY", "DATA_DIR", "NO_PROXY"}
 
 
 @pytest.mark.parametrize("name", [row.name.upper() for row in settings()])
 def test_no_setting_ignores_nonsense(name: str) -> None:
     for nonsense in ("?!", "\udcff"):  # a byte that is no UTF-8
-        with nullcontext() if name in ANYTHING else pytest.raises(ConfigError, match=name):
+        fits = name in ANYTHING and (name, nonsense) != ("SECRET_KEY", "\udcff")
+        with nullcontext() if fits else pytest.raises(ConfigError, match=name):
             Config.read({name: f"{nonsense}\n{nonsense}"})
 
 
@@ -255,6 +263,30 @@ def test_hosts_are_accepted_in_every_form_that_works() -> None:
     assert len(Config.read(given).trusted_hosts) == 4
     for bind in ("0.0.0.0", "::", "::1", "localhost", "Web-1.internal"):
         assert Config.read({"BIND": bind}).bind == bind
+    assert Config.read({"BIND": "[::]"}).bind == "::"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "دنیای\u200cاقتصاد",
+        "क्\u200dष",
+        "日本経済新聞\u3000電子版",
+        "Le\u00a0Journal\u202f!",
+        "Familie \U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "الأهرام\u200f (Online)",
+    ],
+)
+def test_a_newspaper_may_have_its_name_in_any_script(name: str) -> None:
+    for setting in ("SITE_NAME", "WELCOME_TITLE", "WELCOME_BODY"):
+        config = Config.read({setting: name})
+        assert getattr(config, setting.lower()) == name
+
+
+def test_what_no_reader_sees_of_a_name_is_left_out() -> None:
+    assert Config.read({"SITE_NAME": "\ufeffThe Daily\u200b Exam\u00adple"}).site_name == (
+        "The Daily Example"
+    )
 
 
 def test_an_origin_is_kept_in_its_usual_form() -> None:

@@ -64,6 +64,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
+def one_spelling(body: bytes) -> bytes:
+    """Return a JSON document in one spelling; a body that is none as it is.
+
+    Some programs write the same fields in another order when they repeat a call.
+    """
+    try:
+        document = _DECODER.decode(body.decode())
+    except (ValueError, RecursionError, Problem):
+        return body
+    return json.dumps(document, sort_keys=True).encode()
+
+
 def _half(value: Any, path: str) -> str | None:
     """Return the path of a text with half a character, if there is one."""
     if isinstance(value, str):

@@ -9,6 +9,7 @@ from flask import Blueprint, request, url_for
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.fields import Invalid
+from service.api.json_bodies import one_spelling
 from service.api.notification_requests import (
     ChangedNotification,
     Correction,
@@ -142,7 +143,7 @@ def _idempotency() -> Idempotency | None:
     if not re.fullmatch(r"[!-~]{1,255}", key):
         raise Problem(400, "Idempotency-Key must be 1 to 255 visible ASCII characters.")
     # The same body sent to another address asks for something else.
-    whole = f"{request.method} {request.path}\n".encode() + request.get_data()
+    whole = f"{request.method} {request.path}\n".encode() + one_spelling(request.get_data())
     return Idempotency(calling_tool().digest, key, whole)
 
 

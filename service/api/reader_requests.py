@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from flask import current_app
 from pydantic import (
@@ -69,14 +70,15 @@ def _endpoint(value: object, info: ValidationInfo) -> Endpoint:
 def _bytes(value: object) -> bytes:
     """Return a browser's key: base64 in any spelling, or the bytes as numbers.
 
-    `JSON.stringify` writes an `Uint8Array` as an object with its indexes, a `Buffer` with `data`.
+    `JSON.stringify` writes an `Uint8Array` as an object with its indexes, a `Buffer` with `data`. A
+    form on the way leaves `%2B`, or a space, for `+`.
     """
     if isinstance(value, dict):
         value = value.get("data", [value.get(str(index)) for index in range(len(value))])
     try:
         if isinstance(value, list) and value:
             return bytes(value)
-        return any_base64(text(value))
+        return any_base64(unquote(text(value)).strip().replace(" ", "+"))
     except (ValueError, TypeError):
         raise ValueError("must be base64") from None
 
@@ -100,7 +102,7 @@ def _auth(value: object) -> bytes:
 
 def _vapid_key(value: object, info: ValidationInfo) -> str | None:
     """Return the key with which a browser subscribed; None if it does not say."""
-    if value is None:
+    if value is None or value == "":
         return None
     public = b64url(_bytes(value))
     if not installation(info).keys.accepts(public):

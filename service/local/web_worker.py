@@ -92,8 +92,10 @@ class Unfinished:
         if _CHUNKED.search(head) and not lengths:
             self._size = None
         if _EXPECT.search(head):
-            # The body comes only after this. gunicorn would say it when a thread has the request.
-            self.connection.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # The body comes only after this. gunicorn would say it when a thread has the request,
+            # and to clients of HTTP/1.0 too, which do not know it (RFC 9110 section 10.1.1).
+            if b" HTTP/1.0\r\n" not in head:
+                self.connection.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = _EXPECT.sub(b"", head)
             self.bytes[:size] = head
         self.head = self._chunk = len(head)
@@ -191,8 +193,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except OSError:  # it takes no interim response
             self._drop(one)
             return
-        if whole or (data == b"" and one.head):
+        if whole:
             self._answer_when_read(one)
+        elif data == b"" and one.head:
+            # Half of a form must not be taken for the whole (RFC 9112 section 8).
+            self._refuse(one, "400 Bad Request")
         elif data == b"":
             self._drop(one)
         elif not one.head and len(one.bytes) > _LARGEST_HEAD:

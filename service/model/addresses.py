@@ -114,5 +114,7 @@ def network_of(address: str) -> str:
         found = IPv6Address(text.partition("%")[0])
     except ValueError:
         return text
-    # A server that listens on IPv6 for both sees IPv4 callers so, all in one IPv6 network.
-    return str(found.ipv4_mapped or ip_network((int(found) >> 64 << 64, 64)))
+    # A server that listens on IPv6 for both sees IPv4 callers so, all in one IPv6 network; and one
+    # that has only IPv6 sees those of a translator so (RFC 7755).
+    ipv4 = IPv4Address(int(found) & 0xFFFFFFFF) if found in _NAT64 else found.ipv4_mapped
+    return str(ipv4 or ip_network((int(found) >> 64 << 64, 64)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
+from urllib.parse import unquote
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,6 +23,8 @@ from service.model.keys import VapidKey, any_base64
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.S)
 # One PEM block, one JSON object, or one word without quotes and brackets.
 _PIECE = re.compile(rf"{_PEM.pattern}|\{{[^{{}}]*\}}|[^\s,;|\"'`“”„‘’<>\[\]{{}}]+", re.S)
+# As `web-push generate-vapid-keys` prints it, or as it stands in JavaScript, YAML or Python.
+_LABEL = re.compile(r"private[ _-]?key\W{1,8}([\w+/=-]{42,44})(?![\w+/=-])", re.I | re.ASCII)
 _PRIVATE = ("PRIVATE KEY", "EC PRIVATE KEY")
 # What tools write beside a private key, and what is no key alone.
 _BESIDE = ("EC PARAMETERS", "PUBLIC KEY", "CERTIFICATE")
@@ -35,9 +38,9 @@ def read_vapid_keys(text: str) -> tuple[VapidKey, ...]:
     The message is one line. It has a fingerprint in place of the value, so that two hosts can be
     compared.
     """
-    text = re.sub(r"(\\+[rn])+", "\n", text).translate({0xFEFF: "", 0x200B: "", 0xA0: " "})
+    text = re.sub(r"(\\+[rn])+", "\n", unquote(text)).translate({0xFEFF: "", 0x200B: "", 0xA0: " "})
     text = re.sub(r"^\W*(export\s+)?VAPID_PRIVATE_KEY\s*[=:]\s*", "", text)
-    pieces = _pieces(text)
+    pieces = _labelled(text) or _pieces(text)
     if len(pieces) > 1 and (key := _folded(text)):
         return (key,)
     keys = (_value(number, piece) for number, piece in enumerate(pieces, 1))
@@ -48,11 +51,20 @@ def _value(number: int, piece: str) -> VapidKey:
     try:
         return _read(piece)
     except ValueError as error:
-        fingerprint = sha256(piece.encode()).hexdigest()[:8]
+        fingerprint = sha256(piece.encode(errors="surrogateescape")).hexdigest()[:8]
         raise ValueError(
             f"value {number} ({len(piece)} characters, fingerprint {fingerprint}) is no P-256"
             f" private key: {error}"
         ) from None
+
+
+def _labelled(text: str) -> list[str]:
+    """Return the keys that a program printed with their names, beside what is no private key."""
+    keys = [found[1] for found in _LABEL.finditer(text)]
+    rest = _LABEL.sub(" ", text)
+    others = (one for one in _pieces(rest) if _may_be_key(one) and not _is_beside(one))
+    # No key may be lost among the words.
+    return [] if re.search(r"private|[\"']d[\"']", rest, re.I) or any(others) else keys
 
 
 def _pieces(text: str) -> list[str]:
@@ -74,7 +86,12 @@ def _may_be_key(word: str) -> bool:
 
 def _is_beside(piece: str) -> bool:
     block = _PEM.fullmatch(piece)
-    return block is not None and block[1] in _BESIDE
+    if block is not None:
+        return block[1] in _BESIDE
+    try:
+        return (data := any_base64(piece))[:1] == b"\x04" and len(data) == 65
+    except ValueError:
+        return False
 
 
 def _folded(text: str) -> VapidKey | None:
@@ -95,11 +112,11 @@ def _read(piece: str) -> VapidKey:
             raise ValueError(_PUBLIC if label == "PUBLIC KEY" else f"it is only {label}")
         if label not in _PRIVATE:
             raise ValueError(f"it is a {label}")
-        return _from_base64(body)
+        return _from_base64(re.sub(r"[\"']", "", body))  # of each line, in a program's source
     if piece.startswith("{"):
         return _from_json(piece)
-    if re.fullmatch(r"[0-9A-Fa-f]{64}", piece):
-        return _from_scalar(bytes.fromhex(piece))
+    if figures := re.fullmatch(r"(?:0x)?([0-9A-Fa-f]{64})", piece):
+        return _from_scalar(bytes.fromhex(figures[1]))
     return _from_base64(piece)
 
 

@@ -263,15 +263,19 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
     retry = Retry(backoff, patience.retries)
     if patience.guarded:  # do not wait twice
         retry = Retry(backoff, patience.retries, supported_errors=(ConnectionError,))
-    client = (Redis if patience is WORKER else _Client).from_url(
-        url,
-        retry=retry,
-        health_check_interval=15,
-        socket_timeout=patience.seconds,
-        # A name may have two addresses, which are tried one after the other.
-        socket_connect_timeout=patience.seconds / 2,
-    )
+    client = (Redis if patience is WORKER else _Client).from_url(url)
     pool = client.connection_pool
+    # Also in place of options of the address, which may be meant for other programs: a page must
+    # not wait for a minute because they say `socket_timeout=60`.
+    pool.connection_kwargs |= {
+        "retry": retry,
+        "health_check_interval": 15,
+        "socket_timeout": patience.seconds,
+        # A name may have two addresses, which are tried one after the other.
+        "socket_connect_timeout": patience.seconds / 2,
+        "decode_responses": False,
+        "encoding": "utf-8",
+    }
     pool.connection_class = _KINDS[pool.connection_class]
     pool.connection_kwargs["line"] = _lines.setdefault(url, _Line())
     pool.connection_kwargs["guard"] = Guard() if patience.guarded else None
@@ -280,7 +284,12 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
 
 def knock(url: str) -> None:
     """Raise the `RedisError` that says why no Redis answers there, or why we cannot use it."""
-    with Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=2) as client:
+    with Redis.from_url(url) as client:
+        client.connection_pool.connection_kwargs |= {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": 2,
+            "socket_connect_timeout": 2,
+        }
         with suppress(NoPermissionError):
             client.ping()
         try:

@@ -17,6 +17,7 @@ from service.config import Config, ConfigError
 from service.local.secrets_file import make_secrets
 from service.model.keys import VapidKey, b64url
 from service.model.subscriptions import SubscriptionId
+from service.store import PAGE
 from tests.support.client import API, SITE, VAPID, Client, Reader, browser, make_app, stored
 from tests.support.redis_server import RedisServer
 
@@ -432,6 +433,15 @@ def test_the_description_defines_every_model_and_names_every_call(client: Client
     operations = [call for row in response.json["paths"].values() for call in row.values()]
     assert all(operation["summary"] for operation in operations)
     assert len({operation["operationId"] for operation in operations}) == len(operations)
+
+
+def test_options_of_redis_that_other_programs_need_change_nothing(redis_url: str) -> None:
+    options = "decode_responses=True&encoding=latin-1&socket_timeout=60&socket_connect_timeout=-1"
+    url = f"{redis_url}{'&' if '?' in redis_url else '?'}{options}"
+    client = Client(make_app(url))
+    assert Reader(client).sees("topics") == ([],)
+    used = client.runtime.store.redis.connection_pool.connection_kwargs
+    assert used["socket_timeout"] == PAGE.seconds
 
 
 def test_readyz_says_how_many_workers_there_are(client: Client) -> None:

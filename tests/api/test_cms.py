@@ -264,6 +264,31 @@ def test_the_same_key_gives_the_same_warnings_again(client: Client, token: str) 
     assert shown["title"] == "Fish &amp; chips", "as it was said"
 
 
+def test_a_call_that_is_repeated_with_its_fields_in_another_order_is_the_same(
+    client: Client, token: str
+) -> None:
+    key = {"Idempotency-Key": "story-4711"}
+    spellings = (
+        json.dumps(NEWS),
+        json.dumps(dict(reversed(NEWS.items())), indent=1),
+        json.dumps(NEWS).replace("a", "\\u0061"),
+    )
+    same = [
+        client.call(
+            "POST",
+            NOTIFICATIONS,
+            token=token,
+            headers=key,
+            data=text,
+            content_type="application/json",
+        )
+        for text in spellings
+    ]
+    assert [(one.status_code, one.json) for one in same] == 3 * [(202, same[0].json)]
+    other = client.call("POST", NOTIFICATIONS, {**NEWS, "ttl": 60}, token=token, headers=key)
+    assert other.status_code == 409
+
+
 def test_a_correction_is_read_like_the_alert(client: Client, token: str) -> None:
     path = client.call("POST", NOTIFICATIONS, NEWS, token=token).headers["Location"]
     body = {"title": "Ferry\u2028afloat", "body": "<b>All</b> safe.\u2029", "reached": "leave"}

@@ -6,6 +6,7 @@ import base64
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
@@ -119,6 +120,8 @@ def spelt(key: bytes) -> dict[str, Any]:
         "base64url": base64.urlsafe_b64encode(key).decode(),
         "in lines": base64.encodebytes(key).decode(),
         "mixed": standard.replace("+", "-"),
+        "escaped for a form": quote(standard, safe=""),
+        "as a form leaves it": standard.replace("+", " "),
         "a list of bytes": list(key),
         "an array by JSON.stringify": {str(at): byte for at, byte in enumerate(key)},
         "a buffer by JSON.stringify": {"type": "Buffer", "data": list(key)},
@@ -158,6 +161,7 @@ def test_empty_keys_are_refused_by_name(client: Client, keys: dict[str, Any]) ->
 
 
 def test_the_sites_key_is_recognised_in_any_spelling(client: Client) -> None:
+    assert Reader(client, 98, vapid_public_key="").id
     public = from_b64url(client.runtime.keys.current)
     for number, one in enumerate([*spelt(public).values(), None]):
         body = {"subscription": browser(number), "vapid_public_key": one}

@@ -302,6 +302,10 @@ def test_a_proxy_that_web_does_not_know_of_is_reported_and_our_own_origin_is_not
     redis.delete("{g}:origins:refused")
     create_app(Config.read(behind)).test_client().get("/api/v1/site", headers=headers)
     assert list(examination.proxies()) == []
+    # Any caller can send this to a service that has no proxy in front of it.
+    plain = Config.read({**real, "SITE_URL": url.replace("https:", "http:")})
+    create_app(plain).test_client().get("/api/v1/site", headers=headers)
+    assert list(Examination(Runtime.open(plain)).proxies()) == []
 
 
 def test_a_web_process_with_another_key_is_reported(installation: Installation) -> None:

@@ -7,7 +7,6 @@ import socket
 import time
 from collections import Counter
 from contextlib import suppress
-from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -46,21 +45,33 @@ def test_the_status_says_whether_a_message_may_have_been_taken(
     assert answer == Answer(0, status, None, "because", untouched)
 
 
-@pytest.mark.parametrize("text", ["120", "1"])
-def test_retry_after_is_read_as_seconds(push: PushService, transport: Transport, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("120", 120), ("1", 1), ("1.5", 1.5), ("60 s", 60), ('"60"', 60), ("60, 30", 60), ("+7", 7)],
+)
+def test_retry_after_is_read_as_seconds(
+    push: PushService, transport: Transport, text: str, seconds: float
+) -> None:
     push.answer_with(lambda message: Reply(429, {"retry-after": text}))
-    assert one(transport, push.origin).retry_after == int(text)
+    assert one(transport, push.origin).retry_after == seconds
 
 
-def test_retry_after_is_read_as_a_date(push: PushService, transport: Transport) -> None:
-    date = formatdate(time.time() + 7200, usegmt=True)
+@pytest.mark.parametrize(
+    "form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"]
+)
+def test_retry_after_is_read_as_a_date(
+    push: PushService, transport: Transport, form: str
+) -> None:  # RFC 9110 section 5.6.7
+    date = time.strftime(form, time.gmtime(time.time() + 7200))
     push.answer_with(lambda message: Reply(503, {"retry-after": date}))
     retry_after = one(transport, push.origin).retry_after
     assert retry_after is not None
     assert 7200 - WAIT < retry_after <= 7200
 
 
-@pytest.mark.parametrize("text", ["soon", "-5", "0", "Thu, 01 Jan 1970 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "text", ["soon", "-5", "0", "0.0", "1 hour", "Thu, 01 Jan 1970 00:00:00 GMT"]
+)
 def test_a_retry_after_without_a_wait_is_none(
     push: PushService, transport: Transport, text: str
 ) -> None:

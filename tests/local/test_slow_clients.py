@@ -189,3 +189,24 @@ def test_what_is_no_request_or_too_large_is_refused_at_once(
         sock.sendall(sent)
         assert sock.recv(1000).startswith(b"HTTP/1.1 " + status)
     answers(web, 1)
+
+
+@pytest.mark.parametrize("withheld", ["a body", "chunks"])
+def test_half_a_request_is_not_taken_for_the_whole(web: Installation, withheld: str) -> None:
+    head, _, body = HELD_BACK[withheld].partition(b"\r\n\r\n")
+    form = head.replace(b"application/json", b"application/x-www-form-urlencoded")
+    for sent in (head + b"\r\n\r\n" + body, form + b"\r\n\r\n" + body):
+        with connect(web) as sock:
+            sock.sendall(sent)
+            sock.shutdown(socket.SHUT_WR)
+            assert received(sock).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_client_of_http_1_0_gets_no_interim_response(web: Installation) -> None:
+    with connect(web) as sock:
+        sock.sendall(
+            b"POST /api/v1/receipts HTTP/1.0\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 34\r\n\r\n"
+            b'{"token":"forged","event":"shown"}'
+        )
+        assert received(sock).startswith(b"HTTP/1.0 204 ")

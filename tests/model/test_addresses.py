@@ -87,6 +87,7 @@ def test_an_address_of_a_public_server_is_public(address: str) -> None:
         ("[::ffff:192.0.2.7]:80", "192.0.2.7"),
         ("unknown", "unknown"),
         ("", ""),
+        ("64:ff9b::203.0.113.7", "203.0.113.7"),
     ],
 )
 def test_a_caller_is_the_same_whatever_a_proxy_writes_around_the_address(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -73,6 +74,14 @@ CLOTHES = {
     "curly quotes": f"“{KEY.text}”",
     "PKCS#12 in words": f"Bag Attributes\n    friendlyName: vapid\n{PKCS8}",
     "a block of YAML": f"|\n  {PKCS8}".replace("\n", "\n  "),
+    "hex with its mark": f"0x{KEY.private.hex().upper()}",
+    "escaped for a form": STANDARD.replace("/", "%2F").replace("+", "%2B").replace("=", "%3D"),
+    "after its public half": f"{b64url(KEY.public)} {KEY.text}",
+    "what web-push prints": f"==\nPublic Key:\n{b64url(KEY.public)}\n\nPrivate Key:\n{KEY.text}\n",
+    "an object of JavaScript": f"{{ publicKey: '{b64url(KEY.public)}', privateKey: '{KEY.text}' }}",
+    "a line of YAML": f"private_key: {KEY.text}",
+    "two lines of an environment": f"VAPID_PUBLIC_KEY=x\nVAPID_PRIVATE_KEY={KEY.text}",
+    "PEM in lines of a program": '"' + PKCS8.strip().replace("\n", '\\n"\n"') + '"',
     "JSON of web-push": json.dumps({"publicKey": b64url(KEY.public), "privateKey": KEY.text}),
 }
 
@@ -90,6 +99,13 @@ SEPARATORS = {"comma": ",", "comma and space": ", ", "space": " ", "line end": "
 def test_several_keys_are_read_in_their_order(form: str, between: str) -> None:
     text = between.join([OTHER.text, CLOTHES[form], OTHER.text])
     assert read_vapid_keys(text) == (OTHER, KEY)
+
+
+@pytest.mark.parametrize("form", ["base64url", "DER", "PKCS#8", "JWK"])
+def test_no_key_is_lost_beside_one_with_a_name(form: str) -> None:
+    text = f"privateKey: {OTHER.text}\n{CLOTHES[form]}"
+    with suppress(ValueError):
+        assert KEY in read_vapid_keys(text)
 
 
 @pytest.mark.parametrize("text", ["", "  ", '""', "''", ","])

@@ -56,6 +56,8 @@ TABLE = [
     (429, "", "other", 0, LIMIT_ROW),
     (406, "", "other", 0, LIMIT_ROW),
     (408, "", "google", 0, SERVICE),
+    (421, "", "google", 0, SERVICE),
+    (425, "", "mozilla", 0, SERVICE),
     (500, "", "google", 0, SERVICE),
     (502, "", "mozilla", 0, SERVICE),
     (503, "", "other", 49, SERVICE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import selectors
 import ssl
 import time
@@ -33,6 +34,10 @@ _GATHER: Final = 0.001
 _REFUSED_MORE: Final = 1.0
 # Reads of a connection, each of up to 64 KB, before a request in it counts as timed out.
 _CATCH_UP: Final = 64
+_NUMBER = re.compile(
+    r"""\s*["']?\s*\+?(\d+)(\.\d{1,6})?\s*(?:s|secs?|seconds?)?\s*["']?\s*(?:[,;].*)?""",
+    re.ASCII | re.IGNORECASE | re.DOTALL,
+)
 _IN, _OUT = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -408,10 +413,11 @@ class Transport:
 def _seconds(retry_after: str, now: float) -> float | None:
     """Return the seconds that Retry-After asks for; None if it asks for no wait.
 
-    It is a number of seconds or a date (RFC 9110 section 10.2.3).
+    It is a number of seconds or a date (RFC 9110 section 10.2.3). Servers and their proxies also
+    write `1.5`, `60s`, `"60"`, or the header twice.
     """
-    if retry_after.isascii() and retry_after.isdecimal():
-        wait = float(retry_after[:9])
+    if found := _NUMBER.fullmatch(retry_after):
+        wait = float(found[1][:9] + (found[2] or ""))
     else:
         try:
             date = parsedate_to_datetime(retry_after)

@@ -7,7 +7,8 @@
 |2xx that Microsoft calls throttled, 406, 429|try this recipient again; or a limit for us|
 |404, 410|gone, for a new endpoint the seventh time; refused if our domain is blocked|
 |401, 403, 400 for the VAPID key|try this recipient again, refused the third time; or our fault|
-|408, 5xx, no answer|try this recipient again; all wait after eight in a row or if a time is named|
+|408, 421, 425|as 5xx|
+|5xx, no answer|try this recipient again; all wait after eight in a row or if a time is named|
 |413|send a smaller message at once, refused the second time|
 |certainly not processed|try again at once|
 |3xx, other 4xx|refused: our message is at fault, or the answer redirects us|
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 _LIMITS_SENDER: Final = ("google",)
 # What Apple and Google say in a 400 for a subscription made with another VAPID key.
 _WRONG_KEY: Final = ("vapidpkhashmismatch", "do not correspond", "unauthorizedregistration")
+
+# Request Timeout, Misdirected Request, Too Early: the connection is at fault and not the message
+# (RFC 9110 sections 15.5.9 and 15.5.20, RFC 8470 section 5.2).
+_TRY_AGAIN: Final = (408, 421, 425)
 
 # One failure is an accident. After this many without a good answer between them, the push service
 # rests for a while.
@@ -108,7 +113,7 @@ def judge(answer: Answer[Any], service: str, attempts: int, small: bool = False)
         return Verdict(None, too_large=True)
     if status == 0 and answer.untouched and reason.startswith("refused"):
         return Verdict(None, at_once=True)
-    if status in (0, 408) or status >= 500:
+    if status in (0, *_TRY_AGAIN) or status >= 500:
         return Verdict(None, service_failed=True, retry_after=answer.retry_after)
     return Verdict(Outcome.REFUSED)
 

@@ -204,8 +204,11 @@ class Examination:
 
     def proxies(self) -> Iterator[Finding]:
         """Check that the web processes know of the proxy that ends TLS in front of them."""
+        config = self.runtime.config
         own = [one for one in self.runtime.refused_origins.latest() if self._is_own(one)]
-        if own and not self.runtime.config.trusted_proxies:
+        # Without TLS there may be no proxy, and any caller can send us such an origin. To trust a
+        # proxy that is not there would let callers choose their addresses.
+        if own and not config.trusted_proxies and config.public_url.startswith("https:"):
             yield Finding(
                 "fail",
                 "Proxies",
