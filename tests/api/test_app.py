@@ -66,9 +66,8 @@ def test_a_preflight_request_names_the_methods_and_headers_allowed(
     assert headers["Access-Control-Allow-Origin"] == SITE
     methods = set(headers["Access-Control-Allow-Methods"].split(", "))
     assert methods >= set(READERS_CALLS[path])
-    assert (
-        headers["Access-Control-Allow-Headers"] == "Authorization, *"
-    )  # also what monitoring adds
+    # Also what monitoring adds to a page's calls.
+    assert headers["Access-Control-Allow-Headers"] == "Authorization, *"
 
 
 @pytest.mark.parametrize(
