@@ -49,7 +49,8 @@ def _let_publishers_pages_call(response: Response) -> Response:
         response.headers["Access-Control-Allow-Origin"] = origin
         if request.method == "OPTIONS":
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
-            response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+            # Scripts for monitoring add headers of their own to all of a page's calls.
+            response.headers["Access-Control-Allow-Headers"] = "Authorization, *"
             response.headers["Access-Control-Max-Age"] = "7200"
     elif origin not in ("", "null") and origin != f"{request.scheme}://{request.host}":
         runtime().refused_origins.note(origin)

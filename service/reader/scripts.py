@@ -122,6 +122,15 @@ def _public(name: str, cache_control: str) -> Response:
     return response
 
 
+@bp.after_request
+def _let_any_header_come(response: Response) -> Response:
+    """Let pages load scripts whose monitoring adds headers of its own to all of their requests."""
+    if request.method == "OPTIONS":
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Allow-Headers"] = "*"
+    return response
+
+
 @bp.get("/sw.js")
 def service_worker() -> Response:
     """Serve the service worker, always fresh; it may control the whole site."""

@@ -17,7 +17,7 @@ button {
   align-items: center;
   color: var(--stop-press-bell, var(--stop-press-ink, inherit));
   outline-color: currentcolor;
-  font: 600 0.875rem/1 var(--sans);
+  font: 600 0.875em/1 var(--sans);
   text-decoration: none;
   white-space: nowrap;
 }
@@ -25,7 +25,7 @@ button:hover span { text-decoration: underline; }
 .on path { fill: currentColor; }
 .corner, p {
   position: fixed;
-  inset: auto 1.25rem calc(1.25rem + env(safe-area-inset-bottom));
+  inset: auto 1.43em calc(1.43em + env(safe-area-inset-bottom));
   z-index: 2147482999;
   border: 1px solid var(--rule);
   background: var(--paper);
@@ -34,12 +34,12 @@ button:hover span { text-decoration: underline; }
 }
 .corner {
   justify-content: center;
-  inline-size: 3rem;
-  block-size: 3rem;
+  inline-size: 3.43em;
+  block-size: 3.43em;
   padding: 0;
   border-radius: 50%;
 }
-p { max-inline-size: 25em; margin: 4rem 0; padding: 1em; font: 0.875rem/1.4 var(--sans); }
+p { max-inline-size: 25em; margin: 4.57em 0; padding: 1em; font: 0.875em/1.4 var(--sans); }
 @media print { button { display: none; } }
 `;
 

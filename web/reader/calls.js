@@ -10,16 +10,23 @@ export function failure(kind, cause, status) {
   return Object.assign(new Error(kind, { cause }), { kind, status });
 }
 
+/** Return a value in JSON, its arrays as they are: see `plain` in optin.js. */
+export function written(given) {
+  return JSON.stringify(given, function (name, value) {
+    return Array.isArray(this[name]) ? this[name] : value;
+  });
+}
+
 /** Call the service. Fails as "offline", as "origin" if the service does not let this site call it,
     or by the status: "busy", "fault", "unknown-service" or "refused". */
 export async function call(method, path, { body, token } = {}) {
-  const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url), {
+  const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url).href, {
     method,
     headers: {
       ...(body && { "Content-Type": "application/json" }),
       ...(token && { Authorization: `Bearer ${token}` }),
     },
-    body: body && JSON.stringify(body),
+    body: body && written(body),
     credentials: "omit",
     signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
   }).catch(async (error) => {
@@ -27,13 +34,16 @@ export async function call(method, path, { body, token } = {}) {
   });
   const { ok, status } = response;
   if (!ok) throw failure(whyRefused(status, await response.text()), `HTTP ${status}`, status);
-  return status === 204 ? {} : response.json();
+  // What is no JSON comes from something on the way, such as a worker of the site.
+  return status === 204 ? {} : response.json().catch((error) => {
+    throw failure("offline", error);
+  });
 }
 
 /** Pages of any site may read sw.js: if this page can, it is the calls that it may not make. */
 async function whyNoAnswer(error) {
   const options = { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(4000) };
-  const found = await fetch(new URL("/sw.js", import.meta.url), options).catch(() => ({}));
+  const found = await fetch(new URL("/sw.js", import.meta.url).href, options).catch(() => ({}));
   if (!found.ok) return failure("offline", error);
   const missing = `${location.origin} is not in SITE_ORIGINS, so that its readers cannot subscribe`;
   if (!warned) console.warn(`Stop Press: ${missing}`);

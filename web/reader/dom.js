@@ -105,25 +105,26 @@ async function read(url) {
 
 async function load(tag) {
   const page = (tag.closest("[lang]") ?? of("documentElement")).lang; // optimisers remove tags
-  const language = page.toLowerCase().split("-")[0];
+  const language = page.toLowerCase().split(/[-_]/)[0];
   // service/reader/scripts.py puts in the LANGUAGES that we have.
   const file = `./texts/${LANGUAGES.includes(language) ? language : "en"}.json`;
   const replaced = tag.dataset.texts;
   const [ours, theirs] = await Promise.all([
-    read(new URL(file, import.meta.url)),
+    read(new URL(file, import.meta.url).href),
     replaced &&
-      read(new URL(replaced, tag.baseURI)).catch((error) => console.warn("Stop Press:", error)),
+      read(new URL(replaced, tag.baseURI).href).catch((error) => console.warn("Stop Press:", error)),
   ]);
   // A question of the publisher's own is the question in one line too.
   const t = { ...ours, line: theirs?.question ?? ours.line, ...theirs };
   // If the reader's own language is the page's, times are written as in the reader's region.
-  const own = navigator.languages.find((name) => name.startsWith(t.lang));
+  // Chromium on Linux may say `en-US@posix`, which it does not take as a language itself.
+  const own = navigator.languages?.find((name) => /^[\w-]+$/.test(name) && name.startsWith(t.lang));
   return { ...t, locale: own ?? t.lang };
 }
 
 /** Return these texts and those of another section, which few readers see. */
 export async function withSection(t, section) {
-  return { ...(await read(new URL(`./texts/${t.lang}/${section}.json`, import.meta.url))), ...t };
+  return { ...(await read(new URL(`./texts/${t.lang}/${section}.json`, import.meta.url).href)), ...t };
 }
 
 let loading;

@@ -40,7 +40,7 @@ let loading;
 
 /** Return the texts of the panel and of this script. */
 function texts(t) {
-  loading ??= fetch(new URL(`./texts/${t.lang}/help.json`, import.meta.url), { credentials: "omit" })
+  loading ??= fetch(new URL(`./texts/${t.lang}/help.json`, import.meta.url).href, { credentials: "omit" })
     .then((response) => response.json())
     .catch((error) => {
       loading = undefined; // the next press tries again

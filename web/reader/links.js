@@ -102,7 +102,7 @@ async function showFewer(panel, story) {
     reload reports it again. */
 async function showWelcome(panel, token) {
   const { t } = panel;
-  const response = await fetch(new URL("/api/v1/receipts", import.meta.url), {
+  const response = await fetch(new URL("/api/v1/receipts", import.meta.url).href, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token, event: "clicked" }),

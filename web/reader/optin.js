@@ -42,7 +42,7 @@ corner.dataset.stopPress = "corner";
 const base = new URL(corner.baseURI).origin === location.origin ? corner.baseURI : location.href;
 const workerUrl = new URL(settings.worker, base);
 const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), base);
-if (self !== top) settings.ask = "manual"; // a frame is a part of another page
+if (window !== top) settings.ask = "manual"; // a frame is a part of another page
 // An iPad says that it is a Mac.
 const apple =
   /iP(hone|ad|od)/.test(navigator.userAgent) ||
@@ -64,11 +64,13 @@ const loaded = new Set(); // by name
     this first looks whether the file can be had; the import then finds it in the cache. */
 async function load(name) {
   if (ON_PANEL.test(name)) await load("./panel.js");
-  const url = new URL(name, service);
+  const url = new URL(name, service).href; // a string, because pages replace `fetch` by their own
   if (!loaded.has(name)) {
     const options = { credentials: "omit", signal: AbortSignal.timeout?.(CALL_TIMEOUT_MS) };
     const response = await fetch(url, options).catch(() => ({}));
-    if (!response.ok) throw Object.assign(new Error(`cannot load ${url}`), { kind: "offline" });
+    // A worker of the site may answer with a page that says “offline”.
+    const isScript = response.ok && /javascript/.test(response.headers.get("Content-Type"));
+    if (!isScript) throw Object.assign(new Error(`cannot load ${url}`), { kind: "offline" });
     await response.text();
   }
   const module = await import(url);
@@ -84,10 +86,15 @@ function recall(name) {
   }
 }
 
+/** Return an array as it is: Prototype.js, before 1.7, has `JSON.stringify` write it as a string. */
+function plain(name, value) {
+  return Array.isArray(this[name]) ? this[name] : value;
+}
+
 /** Store a value; whether the browser lets us. */
 function remember(name, value) {
   try {
-    localStorage.setItem(name, JSON.stringify(value));
+    localStorage.setItem(name, JSON.stringify(value, plain));
     return true;
   } catch {
     return false;
@@ -108,7 +115,7 @@ function announce() {
 /** Return what the service says of this site. If it does not answer, reader.js finds out why. */
 async function site() {
   const options = { credentials: "omit", signal: AbortSignal.timeout(CALL_TIMEOUT_MS) };
-  const response = await fetch(new URL("/api/v1/site", service), options).catch(() => ({}));
+  const response = await fetch(new URL("/api/v1/site", service).href, options).catch(() => ({}));
   return response.ok ? response.json() : reader.siteOrWhy();
 }
 
@@ -154,8 +161,12 @@ async function check() {
 }
 
 const page = {
-  ...{ tag, settings, workerUrl, scopeUrl, apple, receipts, recall, remember, state, announce },
+  ...{ settings, workerUrl, scopeUrl, apple, receipts, recall, remember, state, announce },
   ...{ base, whyNot, mayAsk, alone, sight, site, load },
+  /** An application may have replaced the tag by that of another section. */
+  get tag() {
+    return tag?.isConnected ? tag : (find("script[data-worker]")[0] ?? tag);
+  },
 };
 
 /** All that can be done for this reader: the page's own, or by reader.js, which loads then. */
@@ -175,20 +186,41 @@ async function askInTime() {
 
 /** Ask after a click on an element that the publisher named. */
 function askOnClick({ target }) {
-  if (!target.closest(settings.askOn) || !mayAsk()) return;
+  if (!target.closest?.(settings.askOn) || !mayAsk()) return;
   load("./asking.js").then((asking) => asking.askNow(reader)).catch(trouble);
 }
 
+// The elements that can have a shadow root, beside those with a dash in their names.
+const FIT = /-|^(article|aside|div|footer|h\d|header|main|nav|p|section|span)$/;
 const furnished = new WeakSet();
 let furnishing = false;
+let placed = 0; // when the bell in the corner was
+let placing = null; // a timer
 let rest = FIRST_REST_MS;
+
+/** Whether a place can hold what belongs there; one that cannot must not keep the others empty. */
+function fits(place) {
+  if (FIT.test(place.localName)) return true;
+  furnished.add(place);
+  console.warn("Stop Press: data-stop-press must be on a <div> or <span>, not on", place);
+}
+
+/** Put the bell into the page's corner, in place of copies that a page's own cache has kept of it. A
+    page that removes it gets it back once a second, so that neither keeps the browser busy. */
+function placeCorner() {
+  const early = placed + 1000 - Date.now();
+  if (early > 0) return void (placing ??= setTimeout(() => ((placing = null), furnish()), early));
+  placed = Date.now();
+  for (const copy of find("[data-stop-press=corner]")) copy.remove();
+  find("body")[0]?.append(corner);
+}
 
 /** Fill the places for bells and preferences that are still empty. After a failure this rests,
     longer each time, however often the page changes. */
 async function furnish() {
-  if ("bell" in settings && !deadEnd && !corner.isConnected) find("body")[0]?.append(corner);
+  if ("bell" in settings && !deadEnd && !corner.isConnected) placeCorner();
   const places = find(deadEnd ? "[data-stop-press=preferences]" : "[data-stop-press]");
-  const empty = places.filter((one) => !furnished.has(one));
+  const empty = places.filter((one) => !furnished.has(one) && fits(one));
   if (furnishing || !empty.length) return;
   furnishing = true;
   try {
@@ -213,7 +245,7 @@ async function visit() {
   if (apple && navigator.standalone && (await (await load("./home.js")).goOn())) return;
   const byAlert = location.hash.startsWith(ASKED_BY_ALERT);
   // In a frame of another origin a browser says “denied” where nobody has refused.
-  if (supported && self === top) {
+  if (supported && window === top) {
     if (settings.retire) await reader.retire();
     const checked = alone(check);
     await (byAlert ? checked?.catch(trouble) : checked); // such a page has its own “Try again”
@@ -236,7 +268,7 @@ function begin() {
   furnish();
   // In a single-page application, places appear later, and another path is another page view.
   new MutationObserver(furnish).observe(document, { childList: true, subtree: true });
-  window.navigation?.addEventListener("currententrychange", ({ from }) => {
+  window.navigation?.addEventListener?.("currententrychange", ({ from }) => {
     if (new URL(from.url).pathname !== location.pathname) visit().catch(trouble);
   });
 }

@@ -1,7 +1,7 @@
 /* What is done with this browser's subscription: subscribe, mend, change, leave. optin.js loads this
    when it needs it, which an ordinary page view does not. */
 
-import { about, call, failure, site } from "./calls.js";
+import { about, call, failure, site, written } from "./calls.js";
 
 const DAY_MS = 86_400_000;
 const NEVER = 3; // refusals
@@ -58,7 +58,7 @@ async function tellWorker(value) {
     if (!value) return await caches.delete(SUBSCRIBED);
     const api = new URL("/", import.meta.url).href;
     const cache = await caches.open(SUBSCRIBED);
-    await cache.put("/reader", new Response(JSON.stringify([{ api, ...value }])));
+    await cache.put("/reader", new Response(written([{ api, ...value }])));
   } catch {
     // Storage is blocked. Then the next page view renews the subscription.
   }

@@ -6,15 +6,18 @@ of its script that runs ours in the end.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from service.local import pretend_readers
+from service.model.keys import b64url
 from tests.browser.publisher.test_page_views import StopPress
 from tests.support.browser.publisher_site import HTML, JAVASCRIPT, PAGE_SCRIPT, Publisher
-from tests.support.browser.readers import wait_for_page
+from tests.support.browser.readers import BROWSER, wait_for_page
 from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.browser
@@ -187,6 +190,78 @@ def test_a_pages_own_rules_for_empty_elements_hide_nothing_of_ours(
     expect(page.locator("dialog.panel")).to_be_visible()
     hosts = page.locator("body > div").all()
     assert [host.evaluate("(one) => getComputedStyle(one).opacity") for host in hosts] == ["1"] * 2
+
+
+# What other scripts of a page change, each in a way that was seen: `Array.prototype.toJSON` of
+# Prototype.js before 1.7; a `fetch` that takes strings only and adds a header, as monitoring does;
+# globals of the page's own; a language of Chromium on Linux; and frozen prototypes.
+CHANGED = """
+Array.prototype.toJSON = function () {
+  return `[${this.map((one) => JSON.stringify(one)).join(", ")}]`;
+};
+const real = window.fetch;
+window.fetch = (url, options = {}) => {
+  if (url.indexOf("/own/") === 0) return real(url, options);
+  const headers = new Headers(options.headers);
+  headers.set("traceparent", "00-1-2-01");
+  return real(url, { ...options, headers });
+};
+window.self = {};
+window.navigation = { menu: 1 };
+for (const name of ["language", "languages"]) {
+  const value = name === "language" ? "en-US@posix" : ["en-US@posix"];
+  Object.defineProperty(Navigator.prototype, name, { get: () => value });
+}
+for (const { prototype } of [Object, Array, Function, Promise, Error, Element]) {
+  Object.freeze(prototype);
+}
+"""
+
+
+def test_what_a_pages_other_scripts_have_changed_costs_no_reader(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    p256dh, auth = pretend_readers.keys(0)
+    keys = {"p256dh": b64url(p256dh), "auth": b64url(auth)}
+    given = {"endpoint": "https://fcm.googleapis.com/fcm/send/page", "keys": keys}
+    context.add_init_script(BROWSER % json.dumps(given) + f"{{ {CHANGED} }}")
+    page, said = open_page(context, publisher, stop_press, PLAIN, BELL)
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.locator("button.bell").click()
+    panel = page.locator("dialog.panel")
+    panel.locator("button.yes").click()
+    panel.locator("button.more").click()
+    expect(panel.locator("button.save")).to_be_visible()
+    assert page.evaluate("StopPress.state().topics") == []
+    assert (said, failures) == ([], [])
+
+
+def test_a_page_that_removes_or_copies_the_bell_in_its_corner_stays_usable(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    remove = """<script>new MutationObserver(() => {{
+      if (!window.enough) document.querySelector("[data-stop-press=corner]")?.remove();
+    }}).observe(document, {{ childList: true, subtree: true }})</script>"""
+    html = remove + PLAIN.replace("{tag}", "{tag} data-bell")
+    unfit = '<ul><li data-stop-press="bell"></ul>' + BELL
+    page, said = open_page(context, publisher, stop_press, html, unfit)
+    wait_for_page(page, "window.StopPress")
+    expect(page.locator("button.bell")).to_have_count(1)  # an <li> cannot hold one
+    page.evaluate("enough = true")
+    corner = page.locator("button.corner")
+    expect(corner).to_be_visible()
+    # As an application does that keeps its pages: the copy has no shadow root.
+    page.evaluate(
+        """() => {
+          const body = document.querySelector("body");
+          const kept = body.cloneNode(true);
+          body.replaceWith(kept);
+        }"""
+    )
+    expect(page.locator("button.bell:not(.corner)")).to_have_count(1)
+    expect(corner).to_have_count(1)
+    assert said and all("data-stop-press must be on a <div>" in text for text in said)
 
 
 CONTRAST = """(bell) => {
