@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from redis import Redis, RedisError
+from redis import DriverInfo, Redis, RedisError
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.connection import (
     AbstractConnection,
@@ -40,6 +40,7 @@ AT_ONCE = 3
 _SOON = 0.5  # seconds after which further calls do not queue behind calls without a response
 _REST = 1.0  # seconds after a time-out until one call tries again
 _MOVES = 1.0  # seconds; Redis does not move more often than that
+_DRIVER = DriverInfo()  # shared: else each connection reads its version from a file
 
 
 class Patience(NamedTuple):
@@ -266,6 +267,7 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
     client = (Redis if patience is WORKER else _Client).from_url(
         url,
         retry=retry,
+        driver_info=_DRIVER,
         health_check_interval=15,
         socket_timeout=patience.seconds,
         # A name may have two addresses, which are tried one after the other.
@@ -280,7 +282,9 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
 
 def knock(url: str) -> None:
     """Raise the `RedisError` that says why no Redis answers there, or why we cannot use it."""
-    with Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=2) as client:
+    with Redis.from_url(
+        url, retry=Retry(NoBackoff(), 0), socket_timeout=2, driver_info=_DRIVER
+    ) as client:
         with suppress(NoPermissionError):
             client.ping()
         try:
