@@ -97,7 +97,8 @@ def test_ctrl_c_ends_a_rehearsal_that_is_still_storing_readers(run: Spawn, tmp_p
 def test_in_a_terminal_a_rehearsal_prints_its_link_and_ends_with_ctrl_c(
     stoppress: Spawn, tmp_path: Path
 ) -> None:
-    shell = stoppress("rehearse", "300", DATA_DIR=str(tmp_path), WORKER_CONCURRENCY="1")
+    one = {"WORKER_CONCURRENCY": "1", "WEB_CONCURRENCY": "1"}
+    shell = stoppress("rehearse", "300", DATA_DIR=str(tmp_path), **one)
     output = ""
 
     def link() -> str | None:
