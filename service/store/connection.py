@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from redis import Redis, RedisError
+from redis import DriverInfo, Redis, RedisError
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.connection import (
     AbstractConnection,
@@ -40,6 +40,7 @@ AT_ONCE = 3
 _SOON = 0.5  # seconds after which further calls do not queue behind calls without a response
 _REST = 1.0  # seconds after a time-out until one call tries again
 _MOVES = 1.0  # seconds; Redis does not move more often than that
+_DRIVER = DriverInfo()  # shared: else each connection reads its version from a file
 
 
 class Patience(NamedTuple):
@@ -263,7 +264,7 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
     retry = Retry(backoff, patience.retries)
     if patience.guarded:  # do not wait twice
         retry = Retry(backoff, patience.retries, supported_errors=(ConnectionError,))
-    client = (Redis if patience is WORKER else _Client).from_url(url)
+    client = (Redis if patience is WORKER else _Client).from_url(url, driver_info=_DRIVER)
     pool = client.connection_pool
     # Also in place of options of the address, which may be meant for other programs: a page must
     # not wait for a minute because they say `socket_timeout=60`.
@@ -284,7 +285,7 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
 
 def knock(url: str) -> None:
     """Raise the `RedisError` that says why no Redis answers there, or why we cannot use it."""
-    with Redis.from_url(url) as client:
+    with Redis.from_url(url, driver_info=_DRIVER) as client:
         client.connection_pool.connection_kwargs |= {
             "retry": Retry(NoBackoff(), 0),
             "socket_timeout": 2,

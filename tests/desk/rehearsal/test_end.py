@@ -19,6 +19,7 @@ from tests.support.newsroom import (
     EMAIL,
     PASSWORD,
     READERS,
+    START_WITHIN,
     Newsroom,
     Spawn,
     Visitor,
@@ -56,14 +57,14 @@ def test_a_killed_rehearsal_leaves_no_process_and_the_next_one_cleans_up(
     run: Spawn, tmp_path: Path
 ) -> None:
     runner = run()
-    wait_until(lambda: ready(tmp_path))
+    wait_until(lambda: ready(tmp_path), START_WITHIN)
     processes = family(runner.pid)
     runner.kill()
     runner.wait()
     assert rehearsal.find(tmp_path) is None
     wait_until(lambda: not running(processes))
     next_one = run()
-    found = wait_until(lambda: ready(tmp_path))
+    found = wait_until(lambda: ready(tmp_path), START_WITHIN)
     assert found.pid == next_one.pid
     rehearsal.end(tmp_path)
     assert next_one.wait(30) == 0
@@ -96,7 +97,8 @@ def test_ctrl_c_ends_a_rehearsal_that_is_still_storing_readers(run: Spawn, tmp_p
 def test_in_a_terminal_a_rehearsal_prints_its_link_and_ends_with_ctrl_c(
     stoppress: Spawn, tmp_path: Path
 ) -> None:
-    shell = stoppress("rehearse", "300", DATA_DIR=str(tmp_path), WORKER_CONCURRENCY="1")
+    one = {"WORKER_CONCURRENCY": "1", "WEB_CONCURRENCY": "1"}
+    shell = stoppress("rehearse", "300", DATA_DIR=str(tmp_path), **one)
     output = ""
 
     def link() -> str | None:
@@ -106,7 +108,7 @@ def test_in_a_terminal_a_rehearsal_prints_its_link_and_ends_with_ctrl_c(
         found = re.search(r"(http://localhost:\d+)(/desk/welcome/\S+)", output)
         return found and (found[1], found[2])
 
-    address, path = wait_until(link)
+    address, path = wait_until(link, START_WITHIN)
     while "Ctrl-C" not in output:
         output += shell.stdout.readline()
     assert "300 pretend readers" in output
