@@ -114,16 +114,16 @@ def receipts(installation: Installation, messages: list[Message]) -> Counter[int
 def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(100), quiet=around_now())
-    choose(reading, range(40), paused_until=int(time.time()) + 7200)
+    choose(reading, range(40), quiet=around_now())
+    choose(reading, range(16), paused_until=int(time.time()) + 7200)
     ten = reading.publish(title="Ten dead")
     reading.over(ten)
-    choose(reading, range(40), paused_until=0)
+    choose(reading, range(16), paused_until=0)
     ferry = reading.publish(title="Ferry aground")
     reading.over(ferry)
     publishing = reading.runtime.publishing
     before = publishing.held(publishing.get(ten))
-    assert (before.waiting, before.by_wave, before.waves) == (60, 0, ())
+    assert (before.waiting, before.by_wave, before.waves) == (24, 0, ())
     assert before.first_at == before.last_at
     (quarter,) = reading.runtime.store.held_alerts.pending()
     assert before.first_at == quarter * QUARTER
@@ -132,8 +132,8 @@ def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
 
     reported = receipts(reading, push.received)
     (wave,) = publishing.waves(9)
-    assert publishing.progress(wave.id).delivered == {ten: (0, 60), ferry: (40, 60)}
-    for id, alone, together in ((ten, 0, 60), (ferry, 40, 60)):
+    assert publishing.progress(wave.id).delivered == {ten: (0, 24), ferry: (16, 24)}
+    for id, alone, together in ((ten, 0, 24), (ferry, 16, 24)):
         held = publishing.held(publishing.get(id))
         assert (held.waiting, held.alone, held.together) == (0, alone, together)
         assert (held.first_at, held.last_at) == (None, None)
@@ -141,46 +141,46 @@ def test_each_browser_counts_for_the_alert_to_which_it_reports_and_once(
         accepted = publishing.progress(id).of(Outcome.ACCEPTED)
         assert reported[id] == accepted + held.alone
         assert publishing.progress(id).skipped("quiet") == held.by_wave
-    assert reported[wave.id] == 60
-    assert publishing.progress(wave.id).of(Outcome.ACCEPTED) == 100
+    assert reported[wave.id] == 24
+    assert publishing.progress(wave.id).of(Outcome.ACCEPTED) == 40
 
 
 def test_running_wave_shows_how_many_readers_it_has_reached(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(100), quiet=around_now())
+    choose(reading, range(40), quiet=around_now())
     id = reading.publish()
     reading.over(id)
-    sleepers = iter(range(30))
+    sleepers = iter(range(12))
     push.answer_with(lambda _: Answer(201) if next(sleepers, None) is not None else Answer(503, {}))
     (quarter,) = reading.runtime.store.held_alerts.pending()
-    choose(reading, range(100), quiet=NO_QUIET)
+    choose(reading, range(40), quiet=NO_QUIET)
     publishing = reading.runtime.publishing
     publishing.wake_readers(quarter * QUARTER, FRONT)
 
     def delivered() -> int:
         return publishing.held(publishing.get(id)).by_wave
 
-    wait_until(lambda: delivered() == 30)
+    wait_until(lambda: delivered() == 12)
     held = publishing.held(publishing.get(id))
-    assert (held.waiting, held.alone) == (70, 30)
+    assert (held.waiting, held.alone) == (28, 12)
     push.answer_with(lambda _: Answer(201))
     reading.over(publishing.waves(1)[0].id)
     held = publishing.held(publishing.get(id))
-    assert (held.waiting, held.alone) == (0, 100)
+    assert (held.waiting, held.alone) == (0, 40)
 
 
 def test_held_correction_has_receipts_of_its_own(reading: Installation, push: PushService) -> None:
     id = reading.publish(title="Ten dead")
     reading.over(id)
-    choose(reading, range(50), quiet=around_now())
+    choose(reading, range(20), quiet=around_now())
     publishing = reading.runtime.publishing
     correction = reading.correct(id, "Nobody dead").id
     reading.over(correction)
     came = wake(reading, push)
     assert list(texts(came)) == ["Nobody dead|It has just come in."]
-    assert receipts(reading, came) == {correction: 50}
-    assert publishing.held(publishing.get(correction)).alone == 50
+    assert receipts(reading, came) == {correction: 20}
+    assert publishing.held(publishing.get(correction)).alone == 20
     assert publishing.held(publishing.get(id)).by_wave == 0
 
 
@@ -190,13 +190,13 @@ def test_newer_alert_of_a_story_arrives_though_the_older_one_was_corrected_last(
     story = Audience(everyone=True, story="ferry")
     older = reading.publish(story, title="Ferry late")
     reading.over(older)
-    choose(reading, range(50), quiet=around_now())
+    choose(reading, range(20), quiet=around_now())
     newer = reading.publish(story, title="Ferry home")
     reading.over(newer)
     reading.over(reading.correct(older, "Ferry early").id)
     came = wake(reading, push)
     assert [text.partition("|")[0] for text in texts(came)] == ["Ferry home"]
-    assert len(came) == 50
+    assert len(came) == 20
 
 
 def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None:
@@ -238,7 +238,7 @@ def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None
 def test_cancelling_drops_held_copies_and_keeps_all_counts(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(50), quiet=around_now())
+    choose(reading, range(20), quiet=around_now())
     id = reading.publish()
     assert reading.over(id).state is State.SENT
     publishing = reading.runtime.publishing
@@ -247,7 +247,7 @@ def test_cancelling_drops_held_copies_and_keeps_all_counts(
     assert publishing.get(id).state is State.CANCELLED
     assert publishing.held(publishing.get(id)).waiting == 0
     assert wake(reading, push) == []
-    assert reading.outcomes(id) == outcomes == {"accepted": READERS - 50, "skipped": 50}
+    assert reading.outcomes(id) == outcomes == {"accepted": READERS - 20, "skipped": 20}
     with pytest.raises(Conflict, match="already cancelled"):
         publishing.cancel(id)
 
@@ -255,12 +255,12 @@ def test_cancelling_drops_held_copies_and_keeps_all_counts(
 def test_cancelling_an_alert_cancels_its_held_correction(
     reading: Installation, push: PushService
 ) -> None:
-    (id,) = sent_at_night(reading, 50, "Ten dead")
-    choose(reading, range(50, 80), quiet=around_now())
+    (id,) = sent_at_night(reading, 20, "Ten dead")
+    choose(reading, range(20, 32), quiet=around_now())
     publishing = reading.runtime.publishing
     correction = reading.correct(id, "Nobody dead").id
     reading.over(correction)
-    assert publishing.held(publishing.get(correction)).waiting == 30
+    assert publishing.held(publishing.get(correction)).waiting == 12
     publishing.cancel(id)
     assert publishing.get(correction).state is State.CANCELLED
     assert wake(reading, push) == []
@@ -269,10 +269,10 @@ def test_cancelling_an_alert_cancels_its_held_correction(
 def test_running_wave_sends_nothing_more_of_a_cancelled_alert(
     reading: Installation, push: PushService
 ) -> None:
-    cancelled, _ = sent_at_night(reading, 100, "Ten dead", "Ferry home")
+    cancelled, _ = sent_at_night(reading, 40, "Ten dead", "Ferry home")
     with waking(reading, push) as taken:
         reading.runtime.publishing.cancel(cancelled)
-    assert texts(taken) == {"Ferry home|It has just come in.": 100}
+    assert texts(taken) == {"Ferry home|It has just come in.": 40}
 
 
 def seed(client: Client, count: int) -> None:

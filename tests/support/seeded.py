@@ -19,7 +19,7 @@ from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
-READERS = 150  # of the fixture `reading`
+READERS = 60  # of the fixture `reading`
 FRONT = "https://paper.example"
 _MOST = 1000  # readers whose messages can be recognized
 HOUR = 4  # quarter hours
