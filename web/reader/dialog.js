@@ -313,21 +313,6 @@ export class Panel {
   }
 }
 
-/** Resolve as soon as this browser shows an alert. A welcome may be shown before the call that
-    subscribes has returned, so wait for it from before that call. */
-export function alertShown() {
-  const { serviceWorker } = navigator;
-  return new Promise((resolve) => {
-    const hear = ({ data }) => {
-      if (data?.type !== "stoppress:shown") return;
-      serviceWorker.removeEventListener("message", hear);
-      resolve(true);
-    };
-    serviceWorker.addEventListener("message", hear);
-    serviceWorker.startMessages();
-  });
-}
-
 /** How often alerts come: “About 3 a day, none at night”. */
 export function often(t, { alerts_a_day: number, defaults }) {
   const { daily_limit: most, quiet_hours: quiet } = defaults;

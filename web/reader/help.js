@@ -3,7 +3,7 @@
    panel.js fetches this after a reader has subscribed, and for “Why do I get no alerts?” in the
    preferences, with texts of its own. */
 
-import { alertShown, choices, often, promise, written } from "./dialog.js";
+import { choices, often, promise, written } from "./dialog.js";
 import { element } from "./dom.js";
 
 const PATIENCE_MS = 20_000; // for an alert to come
@@ -84,8 +84,8 @@ async function watch(panel, t, place, shown, coming, hint) {
   place.append(arrived ? hint() : steps(t, false));
 }
 
-/** Thank a new subscriber: repeat the topics that were chosen, and show whether an alert is `shown`. */
-export function showThanks(panel, facts, chosen, shown) {
+/** Thank a new subscriber: repeat the topics that were chosen, and show whether alerts arrive. */
+export function showThanks(panel, facts, chosen) {
   const { t } = panel;
   const names = facts.topics.filter(({ slug }) => chosen.includes(slug)).map(({ name }) => name);
   const list = new Intl.ListFormat(t.locale).format(names);
@@ -96,12 +96,12 @@ export function showThanks(panel, facts, chosen, shown) {
     choices(...panel.closing(), panel.button("more", panel.refill)),
     promise(t),
   );
-  showArrival(panel, facts.welcome, shown).catch(console.warn);
+  showArrival(panel, facts).catch(console.warn);
 }
 
-/** Show to a new subscriber that a first alert arrives, or what to do on this system. `coming` says
-    that a welcome comes by itself; `shown` has waited for it since before the reader subscribed. */
-export async function showArrival(panel, coming, shown) {
+/** Show to a new subscriber that a first alert arrives, or what to do on this system. `welcome` says
+    that one comes by itself; `shown` has waited for it since before the reader subscribed. */
+export async function showArrival(panel, { welcome, shown }) {
   const place = element("div", { class: "arrival" });
   panel.add(place);
   const t = (panel.t = await texts(panel.t));
@@ -109,7 +109,7 @@ export async function showArrival(panel, coming, shown) {
     panel.button("unseen", () => {
       place.replaceChildren(element("p", {}, t.hidden), steps(t, true));
     });
-  await watch(panel, t, place, shown, coming, unseen).catch((error) => {
+  await watch(panel, t, place, shown, welcome, unseen).catch((error) => {
     place.remove(); // the thanks are enough
     throw error;
   });
@@ -140,7 +140,7 @@ export async function showWhy(panel) {
   const run = async () => {
     another.ariaDisabled = "true";
     const hint = () => element("div", {}, element("p", {}, t.hidden), steps(t, true));
-    await watch(panel, t, place, alertShown(), false, hint).finally(() => (another.ariaDisabled = "false"));
+    await watch(panel, t, place, reader.alertShown(), false, hint).finally(() => (another.ariaDisabled = "false"));
     await reader.refresh(); // the push service may have ended the subscription
     if (!reader.state().subscribed) await panel.refill();
   };

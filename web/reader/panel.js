@@ -7,9 +7,9 @@ import { Panel, wordsFor } from "./dialog.js";
 import { texts } from "./dom.js";
 import { showLine } from "./question.js";
 
-/** Show whether a first alert is `shown`, or what to do on this system. */
-export function expectAlert(panel, { welcome }, shown) {
-  import("./help.js").then((help) => help.showArrival(panel, welcome, shown)).catch(console.warn);
+/** Show that a first alert arrives, or what to do on this system. */
+export function expectAlert(panel, facts) {
+  import("./help.js").then((help) => help.showArrival(panel, facts)).catch(console.warn);
 }
 
 async function showQuestion(panel, facts) {

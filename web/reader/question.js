@@ -1,6 +1,6 @@
 /* The question in one line, and what both of its steps share: the buttons and the site's icon. */
 
-import { alertShown, choices, often, stored } from "./dialog.js";
+import { choices, often, stored } from "./dialog.js";
 import { element, outline } from "./dom.js";
 
 const DOWN = "m6 9 6 6 6-6";
@@ -23,14 +23,13 @@ export function answers(panel, facts, chosen) {
   const yes = panel.button("yes", async () => {
     const topics = await chosen();
     if (!topics) return;
-    const shown = alertShown();
     const help = import("./help.js");
     await facts.join({ topics }, (kind) => panel.hint(kind)).catch(async (error) => {
       if (error.kind === "blocked") await reader.later(); // so that other tabs do not ask either
       throw error;
     });
     const thanks = () => panel.say(facts.name, t.thanks, t.promise);
-    await help.then(({ showThanks }) => showThanks(panel, facts, topics, shown)).catch(thanks);
+    await help.then(({ showThanks }) => showThanks(panel, facts, topics)).catch(thanks);
   });
   const later = panel.button("later", () => {
     reader.later();

@@ -410,6 +410,14 @@ function later() {
   tellWorker();
 }
 
+/** Resolve as soon as this browser shows an alert. */
+function alertShown() {
+  return new Promise((resolve) => {
+    const hear = ({ data }) => data?.type === "stoppress:shown" && resolve(true);
+    navigator.serviceWorker.addEventListener("message", hear);
+  });
+}
+
 /** Prepare all that a click on “Yes” needs, so that the click itself can subscribe. */
 async function prepare() {
   const [facts, registration] = await Promise.all([
@@ -424,6 +432,7 @@ async function prepare() {
     ...facts,
     preselected: facts.topics.filter((one) => one.default || one.slug === topic),
     join: (...given) => join(registration, facts.vapid_public_key, ...given),
+    shown: alertShown(), // a welcome may be shown before the call that subscribes has returned
   };
 }
 
@@ -439,7 +448,8 @@ async function retire() {
   await retire(page.settings.retire, { runs, site, prepare, mayAsk: page.mayAsk });
 }
 
-const reader = { prepare, own, change, leave, later, mend, refresh, ask, retire, siteOrWhy: site };
+const does = { prepare, own, change, leave, later, mend, refresh, ask, retire, alertShown };
+const reader = { ...does, siteOrWhy: site };
 
 /** Return what can be done for the reader of a page, with what optin.js knows of it. */
 export function readerOf(given) {

@@ -6,7 +6,7 @@
    Any other reader is first asked to subscribe, and then follows this story alone. The script
    contains its words in all languages; a publisher's own texts (`data-texts`) replace them. */
 
-import { alertShown, promise, wordsFor } from "./dialog.js";
+import { promise, wordsFor } from "./dialog.js";
 import { element } from "./dom.js";
 import { expectAlert, fill, open } from "./panel.js";
 
@@ -62,10 +62,9 @@ function showQuestion(panel, facts, story) {
   const { t } = panel;
   const yes = panel.button("yes", async () => {
     const preferences = { topics: [], followed_stories: [story] };
-    const shown = alertShown();
     await orEnded(() => facts.join(preferences, (kind) => panel.hint(kind)));
     sayFollowing(panel, story);
-    expectAlert(panel, facts, shown);
+    expectAlert(panel, facts);
   });
   const row = element("p", { class: "choices" }, yes, panel.button("later", () => panel.close()));
   yes.classList.add("main");
