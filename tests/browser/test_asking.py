@@ -59,12 +59,37 @@ STYLE = """
 .bar { position: fixed; inset: 0 0 auto 0; height: 3rem; z-index: 9; background: white; }
 """
 
+VIEWS = "JSON.parse(localStorage['stop-press-asked'] ?? '{}').views"
+
 
 def view(page: Page, number: int) -> None:
     """Load the page and wait until it knows whether to ask on this page view."""
     with page.expect_event("requestfinished", lambda one: one.url.endswith("/api/v1/site")):
         page.reload()
-    wait_for_page(page, f"JSON.parse(localStorage['stop-press-asked']).views === {number}")
+    wait_for_page(page, f"{VIEWS} === {number}")
+
+
+# A page that a browser has prepared; `testOpen` is a reader who opens it.
+PRERENDERED = """(() => {
+  let prerendering = true;
+  Object.defineProperty(Document.prototype, "prerendering", { get: () => prerendering });
+  window.testOpen = () => {
+    prerendering = false;
+    document.dispatchEvent(new Event("prerenderingchange"));
+  };
+})()"""
+
+
+def test_a_prerendered_page_counts_as_a_page_view_once_a_reader_opens_it(visit: Visit) -> None:
+    page = visit()
+    wait_for_page(page, "localStorage['stop-press-asked']")
+    page.evaluate("localStorage.clear()")
+    page.add_init_script(PRERENDERED)
+    page.reload()
+    bell(page).wait_for()
+    assert page.evaluate("localStorage['stop-press-asked']") is None
+    page.evaluate("testOpen()")
+    wait_for_page(page, f"{VIEWS} === 1")
 
 
 def test_the_panel_opens_on_the_second_page_view_after_twenty_seconds(visit: Visit) -> None:

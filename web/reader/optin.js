@@ -242,6 +242,11 @@ function trouble(error) {
 }
 
 async function visit() {
+  // A browser may prepare a page that nobody looks at in the end.
+  if (Reflect.get(Document.prototype, "prerendering", document))
+    await new Promise((look) =>
+      document.addEventListener("prerenderingchange", look, { once: true }),
+    );
   if (apple && navigator.standalone && (await (await load("./home.js")).goOn())) return;
   const byAlert = location.hash.startsWith(ASKED_BY_ALERT);
   // In a frame of another origin a browser says “denied” where nobody has refused.
