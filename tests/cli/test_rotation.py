@@ -60,7 +60,7 @@ def test_a_changed_subscription_belongs_to_the_key_it_was_made_with(client: Clie
     [
         pytest.param(public(FOREIGN), id="not ours"),
         pytest.param(public(OLD), id="retired"),
-        *("", "=", "é", 7, ["x"], "B" * 5000),
+        *("=", "é", 7, ["x"], "B" * 5000),
     ],
 )
 def test_a_foreign_or_retired_key_is_refused_and_nothing_is_stored(
