@@ -98,7 +98,8 @@ def test_a_page_that_is_opened_in_the_background_asks_when_it_has_been_seen_for_
 ) -> None:
     page = visit()
     page.add_init_script(
-        "Object.defineProperty(document, 'hidden', { get: () => window.testHidden ?? true })"
+        "Object.defineProperty(Document.prototype, 'hidden',"
+        " { get: () => window.testHidden ?? true })"
     )
     wait_for_page(page, "localStorage['stop-press-asked']")
     stop_clock(page)
