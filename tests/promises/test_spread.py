@@ -13,8 +13,6 @@ from service.store.batches import part_key
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 
-pytestmark = pytest.mark.redis
-
 READERS = 1200
 MINUTE = 60_000  # ms
 FAR = 10**9  # ms
@@ -67,6 +65,7 @@ def test_batches_a_little_late_are_not_put_off(
     assert dues(installation, spread.id) == before
 
 
+@pytest.mark.redis
 def test_late_batches_go_on_from_now_at_the_same_pace(
     installation: Installation, spread: Notification
 ) -> None:
@@ -82,6 +81,7 @@ def test_late_batches_go_on_from_now_at_the_same_pace(
     assert not put_off(installation, spread.id), "they are not late any more"
 
 
+@pytest.mark.redis
 def test_batches_already_begun_are_not_put_off(
     installation: Installation, spread: Notification
 ) -> None:
@@ -100,6 +100,7 @@ def test_batches_already_begun_are_not_put_off(
     assert gaps(left) == gaps({name: before[name] for name in left})
 
 
+@pytest.mark.redis
 def test_late_batches_come_faster_if_the_deadline_is_near(
     installation: Installation, spread: Notification
 ) -> None:

@@ -24,7 +24,7 @@ from service.store.records import BUCKET
 from tests.support import ROOT
 from tests.support.redis_server import RedisServer
 
-pytestmark = [pytest.mark.redis, pytest.mark.processes]
+pytestmark = pytest.mark.processes
 
 PAUSED = 1_795_644_000  # a whole hour
 PREFERENCES: list[dict[str, Any]] = [
@@ -108,6 +108,7 @@ def store(redis_url: str, request: pytest.FixtureRequest) -> Store:
     return Store(connect(redis_url), request.param)
 
 
+@pytest.mark.redis
 def test_records_of_all_versions_read_the_same_after_the_first_start(store: Store) -> None:
     before = fill(store, 2 * BUCKET)
     store.prepare(store.subscriptions.partitions)
@@ -174,6 +175,7 @@ def test_several_processes_may_convert_together(redis_url: str) -> None:
     assert read(stores[0]) == before
 
 
+@pytest.mark.redis
 def test_conversion_leaves_alone_what_another_process_wrote_meanwhile(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

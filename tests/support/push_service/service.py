@@ -256,8 +256,7 @@ class PushService:
         self.websocket_url = f"ws://{_address(next(iter(browsers.sockets)))}/"
         started.set_result(None)
         await self._stop.wait()
-        self._https.close()
-        plain.close()
+        await self._close(self._https, plain)
         browsers.close()
         self._abort_connections()
         await browsers.wait_closed()
@@ -274,9 +273,21 @@ class PushService:
 
     async def _listen_anew(self) -> None:
         port = self._https.sockets[0].getsockname()[1]
-        self._https.close()
+        await self._close(self._https)
         self._abort_connections()
         self._https = await self._listen(port)
+
+    async def _close(self, *servers: asyncio.Server) -> None:
+        """Close servers, after what they accepted just now is made into connections.
+
+        Otherwise asyncio would never close its sockets.
+        """
+        for listening in itertools.chain.from_iterable(server.sockets for server in servers):
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(3):  # turns of the loop: its task, its transport, its handshake
+            await asyncio.sleep(0)
+        for server in servers:
+            server.close()
 
     def _abort_connections(self) -> None:
         for connection in list(self.connections):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.client
 import os
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
@@ -281,3 +283,14 @@ def test_an_exception_in_a_rule_is_raised_on_exit() -> None:
         push.answer_with(rule)
         with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
             send(message_to(push.subscribe(OURS.public, plain=True)))
+
+
+def test_connections_of_the_last_moment_are_closed_on_exit() -> None:
+    """Otherwise Python warns of them in whichever test comes next."""
+    with contextlib.ExitStack() as clients:
+        for _ in range(5):
+            with PushService() as service:
+                address = ("127.0.0.1", urlsplit(service.origin).port)
+                for _ in range(3):
+                    clients.enter_context(socket.create_connection(address))
+        gc.collect()
