@@ -7,7 +7,6 @@ place `subscribe()` returns keys and an endpoint of the tests' push service.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +52,12 @@ BROWSER = """
 })();
 """
 
+# In place of a picture, and of its size: else the page would move when it is loaded.
+BLANK = {
+    "content_type": "image/svg+xml",
+    "body": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 750"/>',
+}
+
 
 @contextmanager
 def newspaper(redis_url: str, push_service: PushService, folder: Path) -> Iterator[Installation]:
@@ -70,7 +75,7 @@ def visitors(
 ) -> Iterator[Visit]:
     """Open the demo newspaper, by default as a new reader whose browser allows notifications.
 
-    Without `art` its pictures are the small icon, because to draw them takes longer than the rest.
+    Without `art` its pictures are blank, because to draw them takes longer than the rest.
 
     `push=False` removes the browser's push. `lang` is the page's language, `script` adds attributes
     to its script tag, and `main` replaces the page's main part. `context` is that of an earlier
@@ -115,8 +120,6 @@ def visitors(
         def edit(html: str) -> str:
             html = html.replace('<html lang="en">', f'<html lang="{lang}" dir="{direction}">')
             html = html.replace("data-topic=", f"{script} data-topic=")
-            if not art:
-                html = re.sub(r"/demo/static/art/[^\"]+", "/demo/static/icon.svg", html)
             if main is not None:
                 head, rest = html.split('<main id="news">')
                 html = f'{head}<main id="news">{main}{rest[rest.index("</main>") :]}'
@@ -127,6 +130,8 @@ def visitors(
             route.fulfill(response=response, body=edit(response.text()))
 
         page.route("**/demo/", answer)
+        if not art:
+            page.route("**/demo/static/art/*", lambda route: route.fulfill(**BLANK))
         page.goto(f"{address}/demo/")
         wait_for_page(page, "window.StopPress")
         return page
