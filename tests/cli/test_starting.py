@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -121,6 +122,28 @@ def test_an_error_that_nobody_foresaw_is_one_line_without_what_it_says(
     assert said.startswith("stoppress: unexpected KeyError at ")
 
 
+@contextmanager
+def started(
+    arguments: list[str], server: RedisServer, environment: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """Run Python with these arguments on that Redis: the process, and the lines of its errors."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**environment, "REDIS_URL": server.url},
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        yield process, process.stderr
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
 @pytest.mark.parametrize(
     "command",
     ["up", "worker", *(pytest.param(one, marks=pytest.mark.soak) for one in ("web", "clock"))],
@@ -130,20 +153,11 @@ def test_a_process_that_starts_before_its_redis_waits_and_says_so(
 ) -> None:
     server = RedisServer()
     server.directory.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service.cli", command],
-        env={**environment, "REDIS_URL": server.url},
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
-        line = process.stderr.readline()
+    with started(["-m", "service.cli", command], server, environment) as (process, lines):
+        line = lines.readline()
         if line.startswith("web: VAPID_PRIVATE_KEY is set, and ignored"):
-            line = process.stderr.readline()
-        process.stderr.close()
+            line = lines.readline()
+        lines.close()
         assert line.startswith(f"{command}: waiting, because REDIS_URL: Redis cannot be reached")
         with server:
             runtime = Runtime.open(Config.read({**environment, "REDIS_URL": server.url}))
@@ -157,9 +171,6 @@ def test_a_process_that_starts_before_its_redis_waits_and_says_so(
             )
             process.terminate()
             process.wait(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
 
 
 # Redis goes away in the moment after a process has opened the installation.
@@ -186,23 +197,11 @@ sys.exit(process.main())
 def test_a_process_whose_redis_goes_away_while_it_starts_says_so_and_goes_on(
     kind: str, server: RedisServer, environment: dict[str, str]
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", GONE_AFTER_THE_START.format(kind=kind)],
-        env={**environment, "REDIS_URL": server.url},
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
-        for line in (process.stderr.readline(), process.stderr.readline()):
+    program = GONE_AFTER_THE_START.format(kind=kind)
+    with started(["-c", program], server, environment) as (process, lines):
+        for line in (lines.readline(), lines.readline()):
             assert line.startswith(f"{kind}: Redis cannot be reached: there is no such socket")
         assert process.poll() is None
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
 
 
 def test_a_web_process_whose_redis_goes_away_while_it_starts_serves_what_needs_no_redis(

@@ -159,7 +159,7 @@ def test_a_new_host_has_a_week_while_few_are_made_up(client: Client, days: Days)
 def test_a_reader_whose_new_host_was_never_asked_stays_however_many_alerts_were_sent(
     client: Client, days: Days
 ) -> None:
-    """One paused, one asleep whenever an alert comes, one of whom a worker lost the alert."""
+    """One paused, one asleep whenever an alert comes, one whose alert a worker lost."""
     subscribes(client, "wns2-new")
     for _ in range(3):
         days.send()

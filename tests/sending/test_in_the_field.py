@@ -295,7 +295,7 @@ def test_made_up_host_is_refused_soon_and_not_tried_until_the_deadline(
     bases = installation.runtime.store.names.bases.all()
     in_vain = {url: len(stored.asked_in_vain(number)) for url, number in bases.items()}
     assert [n for url, n in in_vain.items() if url.startswith(DEAD[0])] == [10]
-    assert sum(in_vain.values()) == 10, "and it is known for whom a dead host was asked"
+    assert sum(in_vain.values()) == 10, "and the store knows whose dead host was asked"
 
 
 @pytest.mark.usefixtures("nowhere")
