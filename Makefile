@@ -19,7 +19,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate
 # A test waits for most of its time: while one does, others run. One that ends its process is a
 # failure, not to be tried in another.
 AT_ONCE := --numprocesses 3 --dist worksteal --max-worker-restart 0
-BROWSERS := firefox-esr chromium dbus-daemon libnotify4
+BROWSERS := firefox-esr chromium chromium-headless-shell dbus-daemon libnotify4
 OLD_PYTHON := needs Python 3.10 or later: apt-get install python3, or name one: make run PYTHON=python3.12
 NO_VENV := needs Python's venv: apt-get install python3-venv
 # True for root on Debian, where alone these packages may be installed unasked.

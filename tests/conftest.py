@@ -6,18 +6,14 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType
 
 import pytest
 import redis
-from flask import Flask
 from hypothesis import HealthCheck, settings
-from jinja2 import BytecodeCache
-from jinja2.bccache import Bucket
-from werkzeug.routing import Rule
 
 from service.model import clock
 from service.store import Store, connect
+from tests.support import compiled
 from tests.support.client import Client, make_app, open_client
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
@@ -30,7 +26,7 @@ _STARTING = {"installation", "reading", "spawn", "stoppress"}
 # For tests in browsers, which are in several folders.
 pytest_plugins = ["tests.support.browser.fixtures"]
 
-BROWSERS = "apt-get install firefox-esr chromium dbus-daemon libnotify4"
+BROWSERS = "apt-get install firefox-esr chromium chromium-headless-shell dbus-daemon libnotify4"
 
 
 # No deadlines, because the machine may be busy and no test is about how long something takes.
@@ -40,9 +36,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 
 
 def pytest_configure() -> None:
-    """Undo what nohup or a shell's & sets, so that processes under test do not ignore signals."""
+    """Prepare this process and those that it starts."""
+    # What nohup or a shell's & sets would let processes under test ignore signals.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    compiled.share()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -149,46 +147,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     skipped = reporter.stats.get("skipped", [])
     if browsers := sum("browser" in report.keywords for report in skipped):
         reporter.write_line(f"{browsers} browser tests were skipped; to run them: {BROWSERS}")
-
-
-class Compiled(BytecodeCache):
-    """Templates that any application of this process has compiled."""
-
-    def __init__(self) -> None:
-        self._code: dict[tuple[str, str], CodeType | None] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        bucket.code = self._code.get((bucket.key, bucket.checksum))
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self._code[bucket.key, bucket.checksum] = bucket.code
-
-
-@pytest.fixture(scope="session", autouse=True)
-def templates_compiled_once() -> Iterator[None]:
-    """Share compiled templates: compiling took half the time of a test of a page."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(Flask.jinja_options, "bytecode_cache", Compiled())
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def routes_compiled_once() -> Iterator[None]:
-    """Share the functions that werkzeug compiles for a route, most of the cost of `create_app`."""
-    compiled: dict[object, Callable[..., tuple[str, str]]] = {}
-    compile_builder = Rule._compile_builder
-
-    def remembered(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-        if rule.defaults:  # which converters turn into text
-            return compile_builder(rule, append_unknown)
-        key = (rule.rule, *rule._trace, append_unknown)
-        if key not in compiled:
-            compiled[key] = compile_builder(rule, append_unknown)
-        return compiled[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rule, "_compile_builder", remembered)
-        yield
 
 
 @pytest.fixture(autouse=True)

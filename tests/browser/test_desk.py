@@ -346,10 +346,10 @@ def test_what_an_editor_wrote_is_there_after_going_back(
 
 
 def test_an_alert_can_be_sent_without_scripts(
-    installation: Installation, chromium: Browser
+    installation: Installation, headless_chromium: Browser
 ) -> None:
     installation.web()
-    context = chromium.new_context(java_script_enabled=False)
+    context = headless_chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     sign_in(page, installation)
     send_to_everyone(page)

@@ -40,7 +40,7 @@ def pretend_subscribed(page: Page, installation: Installation) -> None:
     Chromium reaches no push service here (it would be Google's), so it cannot subscribe.
     """
     installation.seed(1)
-    page.context.grant_permissions(["notifications"], origin=installation.config.public_url)
+    page.add_init_script("Object.defineProperty(Notification, 'permission', { value: 'granted' })")
     subscriptions = installation.runtime.subscriptions
     token = subscriptions.token(subscriptions.get("0-0"))
     kept = json.dumps({"id": "0-0", "token": token, "endpoint": "x", "topics": [], "checked": 0})

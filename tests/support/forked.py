@@ -1,4 +1,4 @@
-"""Real processes that start at once, because they are forked from one that has imported everything.
+"""Real processes that start at once, because they are forked from one that has everything ready.
 
 A new worker would need half a second of CPU to import its code, and the web processes nearly two:
 that would be most of the time of all tests.
@@ -18,13 +18,7 @@ from contextlib import suppress
 from service.local.supervisor import follow_parent
 
 _context = multiprocessing.get_context("forkserver")
-# What the processes import, except `workers.jobs`, which names the process that loads it.
-_context.set_forkserver_preload(
-    [
-        *(__name__, "service.app", "gunicorn.app.wsgiapp", "service.local.web_worker"),
-        *("rq", "workers.sending.fanout", "workers.sending.prepared_keys"),
-    ]
-)
+_context.set_forkserver_preload(["tests.support.preloaded"])
 
 
 class Forked:

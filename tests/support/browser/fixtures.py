@@ -11,13 +11,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.support.browser import programs
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.readers import Visit, newspaper, visitors
-from tests.support.browser.screenshots import open_chromium, open_page
+from tests.support.browser.screenshots import launched, open_page
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
 
@@ -79,8 +79,22 @@ def firefox(running_firefox: Firefox) -> Iterator[Firefox]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    with _skipped_where_missing(), open_chromium() as browser:
+def playwright() -> Iterator[Playwright]:
+    """Playwright, of which a thread can run only one."""
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    with _skipped_where_missing(), launched(playwright, programs.CHROMIUM) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def headless_chromium(playwright: Playwright) -> Iterator[Browser]:
+    """A Chromium for tests in which no notification is shown."""
+    with _skipped_where_missing(), launched(playwright, programs.HEADLESS_CHROMIUM) as browser:
         yield browser
 
 
@@ -92,19 +106,21 @@ def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator
 
 
 @pytest.fixture
-def visit(paper: Installation, chromium: Browser, push_service: PushService) -> Iterator[Visit]:
+def visit(
+    paper: Installation, headless_chromium: Browser, push_service: PushService
+) -> Iterator[Visit]:
     """Open that newspaper as a reader does."""
-    with visitors(chromium, f"http://localhost:{paper.port}", push_service) as visit:
+    with visitors(headless_chromium, f"http://localhost:{paper.port}", push_service) as visit:
         yield visit
 
 
 @pytest.fixture
-def chromium_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
+def chromium_page(headless_chromium: Browser) -> Iterator[Callable[..., Page]]:
     """Open pages as `open_page` does, each for a new reader, until the test ends."""
     with ExitStack() as contexts:
 
         def open_one(width: int, height: int, dark: bool = False, rtl: bool = False) -> Page:
-            page = open_page(chromium, width, height, dark=dark, rtl=rtl)
+            page = open_page(headless_chromium, width, height, dark=dark, rtl=rtl)
             contexts.callback(page.context.close)
             return page
 

@@ -1,7 +1,8 @@
 """The demo newspaper as its readers see it, in Chromium against the real service.
 
 Only the browser's own push is replaced, because Chromium reaches no push service in a test. In its
-place `subscribe()` returns keys and an endpoint of the tests' push service.
+place `subscribe()` returns keys and an endpoint of the tests' push service. The permission is
+replaced too, because a headless Chromium never gives it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ IPHONE = (
 BROWSER = """
 (() => {
   const given = %s;
+  Object.defineProperty(Notification, "permission", { value: "granted", configurable: true });
   const kept = () => JSON.parse(localStorage.getItem("test-push"));
   const bytes = (text) => Uint8Array.from(
     atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)).buffer;
@@ -86,7 +88,6 @@ def visitors(
 
     def open_context(options: dict[str, object]) -> BrowserContext:
         context = chromium.new_context(reduced_motion="reduce", **options)
-        context.grant_permissions(["notifications"], origin=address)
         p256dh, auth = pretend_readers.keys(len(contexts))
         given = {
             "endpoint": push_service.origin + pretend_readers.path(len(contexts)),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests.support.browser import programs
 
@@ -55,17 +55,23 @@ def open_chromium() -> Iterator[Browser]:
     While it runs, Playwright's event loop is the running one of this thread, so that asyncio needs
     another thread.
     """
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=programs.find(programs.CHROMIUM),
-            args=_CHROMIUM_OPTIONS,
-            # Chromium's sandbox refuses to run as root, which is what containers are.
-            chromium_sandbox=os.geteuid() != 0,
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
+    with sync_playwright() as playwright, launched(playwright, programs.CHROMIUM) as browser:
+        yield browser
+
+
+@contextmanager
+def launched(playwright: Playwright, names: tuple[str, ...]) -> Iterator[Browser]:
+    """Run the first Chromium of these `names` that is installed."""
+    browser = playwright.chromium.launch(
+        executable_path=programs.find(names),
+        args=_CHROMIUM_OPTIONS,
+        # Chromium's sandbox refuses to run as root, which is what containers are.
+        chromium_sandbox=os.geteuid() != 0,
+    )
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 def open_page(

@@ -1,0 +1,25 @@
+"""What a forked process finds done when it starts: modules, routes and templates.
+
+The process from which the others are forked imports this module. It leaves `workers.jobs` out,
+which names the process that loads it.
+"""
+
+import gunicorn.app.wsgiapp  # noqa: F401
+import rq  # noqa: F401
+from flask import Flask
+
+import service.local.web_worker  # noqa: F401
+import workers.sending.fanout
+import workers.sending.prepared_keys  # noqa: F401
+from service import desk
+from service.api import blueprint
+from service.reader import demo, privacy, scripts
+from tests.support import compiled, forked  # noqa: F401
+
+compiled.share()
+_app = Flask("service.app", static_folder=None)
+for _part in (blueprint.bp, scripts.bp, privacy.bp, demo.bp):
+    _app.register_blueprint(_part)
+desk.init_app(_app)
+for _name in _app.jinja_env.list_templates():
+    _app.jinja_env.get_template(_name)
