@@ -47,6 +47,11 @@ GONE_KEPT = MINUTE
 # Why: a push service may call a new endpoint gone for a few seconds; it is tried again meanwhile.
 YOUNG_KEPT = 10 * MINUTE
 
+# That a push service which has never accepted a message was asked for this reader and accepted
+# nothing, one bit from the last time on; not less than UNPROVEN_KEPT.
+# Why: strangers can make up such hosts, and what they subscribed there is then removed.
+IN_VAIN_KEPT = 7 * DAY
+
 # A test alert that a reader asked for, or a welcome; it contains the reader's number.
 # Why: until then the reader's browser can report on it.
 READERS_TEST_KEPT = DAY
@@ -123,7 +128,6 @@ HOST_RETIRED_KEPT = 2 * DAY
 
 # A host that a stranger can make up, with those of its subscriptions for which it was asked and
 # accepted nothing: a week of alerts. When many are made up, it is an hour after the next alert.
-# Also one bit for each such subscription, from the last time on that its host was asked in vain.
 UNPROVEN_KEPT = 7 * DAY
 UNPROVEN_TRIED = 60 * MINUTE
 

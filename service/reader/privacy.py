@@ -7,9 +7,12 @@ from flask import Blueprint, Response, current_app, render_template, request
 from service.model.languages import LANGUAGES, right_to_left, supported_language, texts
 from service.model.retention import (
     ACCEPTED_KEPT,
+    COUNTED_KEPT,
     COUNTS_KEPT,
     DAY,
+    GONE_KEPT,
     HELD_KEPT,
+    IN_VAIN_KEPT,
     LEFT_KEPT,
     NEW_HOSTS_KEPT,
     RATE_KEPT,
@@ -34,7 +37,10 @@ def privacy() -> Response:
     kept = {
         "accepted": ACCEPTED_KEPT,
         "counted": COUNTS_KEPT,
+        "gone": GONE_KEPT,
         "held": HELD_KEPT,
+        "included": COUNTED_KEPT,
+        "in_vain": IN_VAIN_KEPT,
         "left": LEFT_KEPT,
         "test": READERS_TEST_KEPT,
         "young": YOUNG_KEPT,
