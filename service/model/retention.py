@@ -1,10 +1,12 @@
 """How long stored data is kept: every lifetime of this service, in one place.
 
-Three things have no lifetime here:
+Four things have no lifetime here:
 
 - A subscription (endpoint, keys, preferences, the days of subscribing and of the last visit) is
   kept until the reader leaves or the push service says that the browser is gone. Then its record
   and its bit in every list are deleted; what the rows below name ends by itself.
+- While an alert is being sent, one bit each says that it is for a reader and that its outcome is
+  known; for readers who are tried again, how often that was. All of it goes when the send is over.
 - Alerts with their reports, topics, editors (e-mail address and password hash) and API tokens
   belong to the newsroom. None of them names a reader.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
