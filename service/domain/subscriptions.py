@@ -18,6 +18,7 @@ class Subscriptions:
 
     def __init__(self, store: Store, tokens: Tokens, alerts: ReaderAlerts) -> None:
         self._subscriptions = store.subscriptions
+        self._bases = store.names.bases
         self._tokens = tokens
         self._alerts = alerts
 
@@ -45,7 +46,7 @@ class Subscriptions:
 
     def is_new_host(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is at a host that anybody could make up, and that no reader has."""
-        return self._subscriptions.is_new_host(endpoint)
+        return endpoint.made_up and self._bases.is_new(endpoint)
 
     def get(self, id: str) -> Subscription:
         """Return a subscription by its public id; `NotSubscribed`."""

@@ -3,8 +3,9 @@
 Four things have no lifetime here:
 
 - A subscription (endpoint, keys, preferences, the days of subscribing and of the last visit) is
-  kept until the reader leaves or the push service says that the browser is gone. Then its record
-  and its bit in every list are deleted; what the rows below name ends by itself.
+  kept until the reader leaves, the push service says that the browser is gone, or the host of the
+  push service seems to be made up (UNPROVEN_KEPT). Then its record and its bit in every list are
+  deleted; what the rows below name ends by itself.
 - While an alert is being sent, one bit each says that it is for a reader and that its outcome is
   known; for readers who are tried again, how often that was. All of it goes when the send is over.
 - Alerts with their reports, topics, editors (e-mail address and password hash) and API tokens
@@ -132,6 +133,11 @@ HOST_RETIRED_KEPT = 2 * DAY
 # accepted nothing: a week of alerts. When many are made up, it is an hour after the next alert.
 UNPROVEN_KEPT = 7 * DAY
 UNPROVEN_TRIED = 60 * MINUTE
+
+# Where many such hosts are made up, also a subscription there for which the host was never asked,
+# such as a paused one, and whose browser has not visited for so long.
+# Why: strangers would hold the room of such hosts for ever, without doing anything more.
+UNPROVEN_UNSEEN = 30 * DAY
 
 # -- about sites ----------------------------------------------------------------------------------
 
