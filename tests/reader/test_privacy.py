@@ -47,6 +47,10 @@ def test_the_page_names_every_lifetime_of_data_about_a_reader(
         ("de-AT,de;q=0.9,en;q=0.8", "de"),
         ("lv,ru;q=0.7,en;q=0.5", "ru"),
         ("ar-EG", "ar"),
+        ("de-AT,en;q=0.5", "de"),
+        ("de_DE,en;q=0.5", "de"),
+        ("de_DE.UTF-8,en;q=0.5", "de"),
+        ("en;q=0,es@posix;q=0.1", "es"),
         ("lv", "fr"),  # the newspaper's own
         ("", "fr"),
         ("~*;;q=x", "fr"),
