@@ -40,6 +40,10 @@ class HostReaders:
         """Return those at a base whose push service was asked lately and accepted nothing."""
         return self._at(base, "in_vain")
 
+    def was_asked_in_vain(self, id: SubscriptionId) -> bool:
+        """Whether a push service was asked for this reader lately and accepted nothing."""
+        return bool(self._redis.getbit(bitmap_key(id.partition, "in_vain"), id.number))
+
     def unseen(self, base: int, since: int) -> list[SubscriptionId]:
         """Return those at a base whose browser has not visited since a day, counted from 1970."""
         found = []
