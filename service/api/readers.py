@@ -157,7 +157,7 @@ def send_test(reader: Subscription) -> responses.TestSent:
 @call(by=READER, gives={200: responses.Export}, rates=(per_address(30), per_token(10)))
 def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
     """Give a reader everything that is stored about them, as a file."""
-    history = runtime().alert_history
+    history, readers = runtime().alert_history, runtime().subscriptions
     everything = responses.Export(
         **_preferences(reader),
         left_to_the_newsroom=_left_to_the_newsroom(reader.preferences),
@@ -165,7 +165,9 @@ def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
         endpoint=reader.endpoint.url,
         keys=responses.KeysShown(p256dh=b64url(reader.p256dh), auth=b64url(reader.auth)),
         vapid_public_key=reader.vapid_key,
-        called_gone_by_its_push_service=runtime().subscriptions.is_gone(reader),
+        called_gone_by_its_push_service=readers.is_gone(reader),
+        new_push_service_accepted_nothing=readers.was_asked_in_vain(reader),
+        subscribed_minutes_ago=readers.is_young(reader),
         alerts_handed_over=_alerts(history.handed_over(reader.id)),
         alerts_held=_alerts(history.held(reader.id)),
         alerts_counted={f"{date}": count for date, count in history.counted(reader).items()},

@@ -153,6 +153,8 @@ class Export(Preferences):
     keys: KeysShown
     vapid_public_key: str
     called_gone_by_its_push_service: bool
+    new_push_service_accepted_nothing: bool
+    subscribed_minutes_ago: bool
     alerts_handed_over: list[AlertShown]
     alerts_held: list[AlertShown]
     alerts_counted: dict[str, int]

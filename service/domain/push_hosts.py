@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections import Counter
 
 from service.model.endpoints import EndpointPolicy, origin_of
-from service.model.retention import HOST_RETIRED_KEPT, UNPROVEN_KEPT, UNPROVEN_TRIED
+from service.model.retention import (
+    DAY,
+    HOST_RETIRED_KEPT,
+    UNPROVEN_KEPT,
+    UNPROVEN_TRIED,
+    UNPROVEN_UNSEEN,
+)
 from service.store import Store
 from service.store.names import MOST_UNPROVEN
 
@@ -25,6 +31,7 @@ class PushHosts:
         self._store = store
         self._endpoints = endpoints
         self._bases = store.names.bases
+        self._readers = store.host_readers
         self._looked_at = 0.0
 
     def look_after(self, now: float) -> None:
@@ -45,7 +52,8 @@ class PushHosts:
     def _end_unproven(self, now: float) -> None:
         """Remove readers whose hosts were asked, and have accepted nothing for long enough.
 
-        Readers who were never tried there stay, such as those who paused their alerts.
+        Readers for whom nothing was sent there stay, such as those who paused their alerts. But
+        where strangers have made up many hosts, such a reader has to visit now and then.
         """
         unproven = self._bases.unproven()
         if not unproven:
@@ -57,26 +65,31 @@ class PushHosts:
         ]
         crowded = self.crowded()
         for number, one in unproven.items():
-            waits = UNPROVEN_TRIED if one.domain in crowded else UNPROVEN_KEPT
+            age, is_crowded = now - one.since, one.domain in crowded
             tried = any(one.since < start < now - UNPROVEN_TRIED for start in sent)
-            if tried and now - one.since >= waits:
-                if self._store.push_services.proof(origin_of(self._bases.name(number))):
-                    self._bases.prove([number])  # that was while no clock ran
-                    continue
-                subscriptions = self._store.subscriptions
-                if ended := subscriptions.remove_all(subscriptions.asked_in_vain(number)):
-                    subscriptions.count_ended("unproven", ended)
+            is_due = tried and age >= (UNPROVEN_TRIED if is_crowded else UNPROVEN_KEPT)
+            is_idle = is_crowded and age >= UNPROVEN_UNSEEN
+            if not (is_due or is_idle):
+                continue
+            if self._store.push_services.proof(origin_of(self._bases.name(number))):
+                self._bases.prove([number])  # that was while no clock ran
+                continue
+            ids = set(self._readers.asked_in_vain(number) if is_due else ())
+            if is_idle:
+                ids |= set(self._readers.unseen(number, int((now - UNPROVEN_UNSEEN) // DAY)))
+            if ended := self._store.subscriptions.remove_all(list(ids)):
+                self._store.subscriptions.count_ended("unproven", ended)
 
     def _free(self, now: float) -> None:
         """Retire bases where nobody is left; let numbers be given again that rested long enough."""
         for url, number in self._bases.all().items():
             made_up = self._endpoints.wildcard_of(origin_of(url))
-            if made_up and self._store.subscriptions.drop_base(number):
+            if made_up and self._readers.drop(number):
                 self._bases.retire(number)
         for number, at in self._bases.retired().items():
             if now - at < HOST_RETIRED_KEPT:
                 continue
-            if self._store.subscriptions.drop_base(number):
+            if self._readers.drop(number):
                 self._bases.release(number)
             else:  # a reader was stored while the base was retired
                 self._bases.restore(number)

@@ -130,8 +130,8 @@ class ReaderAlerts:
         self._active.add(sent.id, place.name, place.group)
 
     def _place(self, reader: Subscription) -> _Place:
-        origin = reader.endpoint.origin
-        if self._store.subscriptions.is_proven(reader.endpoint):
+        origin, bases = reader.endpoint.origin, self._store.names.bases
+        if bases.is_proven(bases.of(reader.endpoint)):
             return _Place("proven", self._endpoints.service(origin), _AT_A_SERVICE, _AT_ALL, _TTL)
         return _Place("unproven", origin, _AT_A_HOST, _AT_ALL_HOSTS, _TTL_UNPROVEN)
 

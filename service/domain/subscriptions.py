@@ -18,6 +18,8 @@ class Subscriptions:
 
     def __init__(self, store: Store, tokens: Tokens, alerts: ReaderAlerts) -> None:
         self._subscriptions = store.subscriptions
+        self._bases = store.names.bases
+        self._host_readers = store.host_readers
         self._tokens = tokens
         self._alerts = alerts
 
@@ -45,7 +47,7 @@ class Subscriptions:
 
     def is_new_host(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is at a host that anybody could make up, and that no reader has."""
-        return self._subscriptions.is_new_host(endpoint)
+        return endpoint.made_up and self._bases.is_new(endpoint)
 
     def get(self, id: str) -> Subscription:
         """Return a subscription by its public id; `NotSubscribed`."""
@@ -91,6 +93,14 @@ class Subscriptions:
     def is_gone(self, one: Subscription) -> bool:
         """Whether the push service reported this subscription as gone."""
         return self._subscriptions.is_gone(one.id)
+
+    def is_young(self, one: Subscription) -> bool:
+        """Whether this reader subscribed only minutes ago."""
+        return one.id.number >= self._subscriptions.first_young(one.id.partition)
+
+    def was_asked_in_vain(self, one: Subscription) -> bool:
+        """Whether a push service that is not known yet accepted nothing for this reader lately."""
+        return self._host_readers.was_asked_in_vain(one.id)
 
     def count(self) -> int:
         """Return how many browsers are subscribed, gone and unconfirmed ones included."""

@@ -1,10 +1,13 @@
 """How long stored data is kept: every lifetime of this service, in one place.
 
-Three things have no lifetime here:
+Four things have no lifetime here:
 
 - A subscription (endpoint, keys, preferences, the days of subscribing and of the last visit) is
-  kept until the reader leaves or the push service says that the browser is gone. Then its record
-  and its bit in every list are deleted; what the rows below name ends by itself.
+  kept until the reader leaves, the push service says that the browser is gone, or the host of the
+  push service seems to be made up (UNPROVEN_KEPT). Then its record and its bit in every list are
+  deleted; what the rows below name ends by itself.
+- While an alert is being sent, one bit each says that it is for a reader and that its outcome is
+  known; for readers who are tried again, how often that was. All of it goes when the send is over.
 - Alerts with their reports, topics, editors (e-mail address and password hash) and API tokens
   belong to the newsroom. None of them names a reader.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
@@ -46,6 +49,11 @@ GONE_KEPT = MINUTE
 # The number of a reader who has just subscribed.
 # Why: a push service may call a new endpoint gone for a few seconds; it is tried again meanwhile.
 YOUNG_KEPT = 10 * MINUTE
+
+# That a push service which has never accepted a message was asked for this reader and accepted
+# nothing, one bit from the last time on; not less than UNPROVEN_KEPT.
+# Why: strangers can make up such hosts, and what they subscribed there is then removed.
+IN_VAIN_KEPT = 7 * DAY
 
 # A test alert that a reader asked for, or a welcome; it contains the reader's number.
 # Why: until then the reader's browser can report on it.
@@ -123,9 +131,13 @@ HOST_RETIRED_KEPT = 2 * DAY
 
 # A host that a stranger can make up, with those of its subscriptions for which it was asked and
 # accepted nothing: a week of alerts. When many are made up, it is an hour after the next alert.
-# Also one bit for each such subscription, from the last time on that its host was asked in vain.
 UNPROVEN_KEPT = 7 * DAY
 UNPROVEN_TRIED = 60 * MINUTE
+
+# Where many such hosts are made up, also a subscription there for which the host was never asked,
+# such as a paused one, and whose browser has not visited for so long.
+# Why: strangers would hold the room of such hosts for ever, without doing anything more.
+UNPROVEN_UNSEEN = 30 * DAY
 
 # -- about sites ----------------------------------------------------------------------------------
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, render_template, request
 
-from service.model.languages import LANGUAGES, right_to_left, supported_language, texts
+from service.model.languages import (
+    LANGUAGES,
+    browser_language,
+    right_to_left,
+    supported_language,
+    texts,
+)
 from service.model.retention import (
     ACCEPTED_KEPT,
+    COUNTED_KEPT,
     COUNTS_KEPT,
     DAY,
+    GONE_KEPT,
     HELD_KEPT,
+    IN_VAIN_KEPT,
     LEFT_KEPT,
     NEW_HOSTS_KEPT,
     RATE_KEPT,
@@ -22,19 +31,30 @@ from service.reader.scripts import FIVE_MINUTES, WEB
 bp = Blueprint("privacy", __name__, template_folder=str(WEB))
 
 
+def _readers_language() -> str | None:
+    """Return the first of the reader's languages that we have, of whichever region."""
+    for name, quality in request.accept_languages:  # the best first
+        language = browser_language(name).partition("-")[0]
+        if quality and language in LANGUAGES:
+            return language
+    return None
+
+
 @bp.get("/privacy")
 def privacy() -> Response:
     """Show what is stored about a reader, for how long, and how to see, change and erase it."""
     config = current_app.config["STOPPRESS"]
     language = request.args.get("lang")
     if language not in LANGUAGES:
-        sites = supported_language(config.site_language)
-        language = request.accept_languages.best_match(LANGUAGES, sites)
+        language = _readers_language() or supported_language(config.site_language)
     panel = texts(language)["panel"]
     kept = {
         "accepted": ACCEPTED_KEPT,
         "counted": COUNTS_KEPT,
+        "gone": GONE_KEPT,
         "held": HELD_KEPT,
+        "included": COUNTED_KEPT,
+        "in_vain": IN_VAIN_KEPT,
         "left": LEFT_KEPT,
         "test": READERS_TEST_KEPT,
         "young": YOUNG_KEPT,

@@ -29,6 +29,7 @@ from service.store.conversion import convert
 from service.store.daily_counts import DailyCounts
 from service.store.gone import GoneRows
 from service.store.held_alerts import HeldAlerts
+from service.store.host_readers import HostReaders
 from service.store.installation import Installation
 from service.store.names import Names
 from service.store.notifications import Notifications
@@ -74,6 +75,7 @@ class Store:
         self.topics = Topics(redis)
         self.stories = Stories(redis, partitions)
         self.subscriptions = Subscriptions(redis, partitions, self.names, self.topics, self.stories)
+        self.host_readers = HostReaders(redis, self.subscriptions)
         self.seeds = Seeds(redis, self.names)
         self.audiences = Audiences(redis, partitions, self.names)
         self.gone = GoneRows(redis, partitions)

@@ -15,6 +15,7 @@ import threading
 import time
 from contextlib import suppress
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
 from redis import DriverInfo, Redis, RedisError
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -220,6 +221,7 @@ class _Unix(_Ours, UnixDomainSocketConnection):
     pass
 
 
+_OPTIONS = re.compile("db|username|password|client_name|socket_keepalive|ssl_.*")
 _KINDS = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketConnection: _Unix}
 
 
@@ -258,24 +260,32 @@ class _Client(Redis):
             self._idle.append(connection)
 
 
+def _address(url: str) -> str:
+    """Return an address of Redis with only those options that say where it is and who we are.
+
+    The others may be meant for other programs, and would spoil what this module promises: a page
+    must not wait for a minute because they say `socket_timeout=60`, nor the threads of a process
+    for one another because they say `max_connections=1`.
+    """
+    place, mark, query = url.partition("?")
+    known = [(name, value) for name, value in parse_qsl(query) if _OPTIONS.fullmatch(name)]
+    return f"{place}{mark}{urlencode(known)}"
+
+
 def connect(url: str, patience: Patience = COMMAND) -> Redis:
     """Return a client for `url`, which waits for Redis as long as `patience` says."""
     backoff = ExponentialWithJitterBackoff(base=0.1, cap=2)
     retry = Retry(backoff, patience.retries)
     if patience.guarded:  # do not wait twice
         retry = Retry(backoff, patience.retries, supported_errors=(ConnectionError,))
-    client = (Redis if patience is WORKER else _Client).from_url(url, driver_info=_DRIVER)
+    client = (Redis if patience is WORKER else _Client).from_url(_address(url), driver_info=_DRIVER)
     pool = client.connection_pool
-    # Also in place of options of the address, which may be meant for other programs: a page must
-    # not wait for a minute because they say `socket_timeout=60`.
     pool.connection_kwargs |= {
         "retry": retry,
         "health_check_interval": 15,
         "socket_timeout": patience.seconds,
         # A name may have two addresses, which are tried one after the other.
         "socket_connect_timeout": patience.seconds / 2,
-        "decode_responses": False,
-        "encoding": "utf-8",
     }
     pool.connection_class = _KINDS[pool.connection_class]
     pool.connection_kwargs["line"] = _lines.setdefault(url, _Line())
@@ -285,7 +295,7 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
 
 def knock(url: str) -> None:
     """Raise the `RedisError` that says why no Redis answers there, or why we cannot use it."""
-    with Redis.from_url(url, driver_info=_DRIVER) as client:
+    with Redis.from_url(_address(url), driver_info=_DRIVER) as client:
         client.connection_pool.connection_kwargs |= {
             "retry": Retry(NoBackoff(), 0),
             "socket_timeout": 2,

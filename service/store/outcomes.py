@@ -20,8 +20,8 @@ from service.model.retention import (
     CLOSED_SEND_KEPT,
     GONE_KEPT,
     HELD_KEPT,
+    IN_VAIN_KEPT,
     RESPONSES_KEPT,
-    UNPROVEN_KEPT,
 )
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
@@ -150,7 +150,7 @@ def _bits(id: int, partition: int, result: Result, wakes: int) -> list[tuple[str
     if wakes:
         bits.append((bitmap_key(partition, "wake", wakes), 1, HELD_KEPT))
     if result.in_vain:
-        bits.append((bitmap_key(partition, "in_vain"), 1, UNPROVEN_KEPT))
+        bits.append((bitmap_key(partition, "in_vain"), 1, IN_VAIN_KEPT))
     if result.is_held:
         bits.append((held_key(partition, id), 1, HELD_KEPT))
     return bits

@@ -25,7 +25,6 @@ from service.store.bitmaps import (
     bitmap_key,
     bitmaps_chosen,
     bitmaps_of,
-    numbers_in,
     without,
 )
 from service.store.names import Names
@@ -66,14 +65,6 @@ for i = 6, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) 
 return number
 """
 
-# KEYS: bitmap. Returns whether it is empty, and frees it then.
-_DROP_EMPTY = """
-if redis.call('BITCOUNT', KEYS[1]) > 0 then return 0 end
-redis.call('UNLINK', KEYS[1])
-return 1
-"""
-
-
 _ENDED = "{g}:ended"
 
 
@@ -104,7 +95,6 @@ class Subscriptions:
         self._create_one = redis.register_script(_CREATE)
         self._write = redis.register_script(DROP + lua("write_subscription"))
         self._remove = redis.register_script(DROP + lua("remove_subscription"))
-        self._drop_empty = redis.register_script(_DROP_EMPTY)
 
     def partition_of(self, digest: bytes) -> int:
         """Return the partition for a new endpoint."""
@@ -425,36 +415,6 @@ class Subscriptions:
             self._redis.bitcount(bitmap_key(partition, kind))
             for partition in range(self.partitions)
         )
-
-    def is_new_host(self, endpoint: Endpoint) -> bool:
-        """Whether an endpoint is at a host that anybody could make up, and that no reader has."""
-        return endpoint.made_up and self._names.bases.is_new(endpoint)
-
-    def is_proven(self, endpoint: Endpoint) -> bool:
-        """Whether an endpoint that a reader has is at a host that proved to be a push service."""
-        return self._names.bases.is_proven(self._names.bases.of(endpoint))
-
-    def drop_base(self, base: int) -> bool:
-        """Drop the bitmaps of a base if nobody is left there; whether that is so."""
-        left = [
-            partition
-            for partition in range(self.partitions)
-            if not self._drop_empty(keys=[bitmap_key(partition, "base", base)])
-        ]
-        return not left
-
-    def asked_in_vain(self, base: int) -> list[SubscriptionId]:
-        """Return those at a base whose push service was asked lately and accepted nothing."""
-        found = []
-        for partition in range(self.partitions):
-            keys = [bitmap_key(partition, "in_vain"), bitmap_key(partition, "base", base)]
-            rows = cast("list[bytes | None]", self._redis.mget(keys))
-            in_vain, at_base = (bits or b"" for bits in rows)
-            size = max(len(in_vain), len(at_base))
-            both = [int.from_bytes(bits.ljust(size, b"\0"), "big") for bits in (in_vain, at_base)]
-            if bits := both[0] & both[1]:
-                found += [SubscriptionId(partition, n) for n in numbers_in(bits, 8 * size, 0)]
-        return found
 
     def count_by_vapid_key(self) -> dict[str, int]:
         """Return how many subscriptions need each VAPID key, by its public half."""

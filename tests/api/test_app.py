@@ -437,12 +437,21 @@ def test_the_description_defines_every_model_and_names_every_call(client: Client
 
 
 def test_options_of_redis_that_other_programs_need_change_nothing(redis_url: str) -> None:
-    options = "decode_responses=True&encoding=latin-1&socket_timeout=60&socket_connect_timeout=-1"
+    options = (
+        "decode_responses=True&encoding=latin-1&socket_timeout=60&socket_connect_timeout=-1"
+        "&retry_on_timeout=True&retry_on_error=x&protocol=3&max%5Fconnections=1&client_name=news"
+    )
     url = f"{redis_url}{'&' if '?' in redis_url else '?'}{options}"
     client = Client(make_app(url))
+    pool = client.runtime.store.redis.connection_pool
+    others = [pool.get_connection() for _ in range(3)]  # of other threads
     assert Reader(client).sees("topics") == ([],)
-    used = client.runtime.store.redis.connection_pool.connection_kwargs
+    for connection in others:
+        pool.release(connection)
+    used = pool.connection_kwargs
     assert used["socket_timeout"] == PAGE.seconds
+    assert not used.keys() & {"retry_on_timeout", "retry_on_error", "protocol"}
+    assert client.runtime.store.redis.client_getname() == "news"
 
 
 def test_readyz_says_how_many_workers_there_are(client: Client) -> None:

@@ -267,10 +267,17 @@ def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client)
         "keys": given["keys"],
         "vapid_public_key": client.runtime.keys.current,
         "called_gone_by_its_push_service": False,
+        "new_push_service_accepted_nothing": False,
+        "subscribed_minutes_ago": True,
     }
     assert VAPID.text not in response.text
     mark_gone(client, reader)
-    assert reader.call("GET", "/export").json["called_gone_by_its_push_service"]
+    runtime.store.redis.setbit(bitmap_key(0, "in_vain"), 0, 1)
+    runtime.store.redis.delete("{0}:young")
+    later = reader.call("GET", "/export").json
+    assert later["called_gone_by_its_push_service"]
+    assert later["new_push_service_accepted_nothing"]
+    assert not later["subscribed_minutes_ago"]
 
 
 # The words with which `/privacy` lists the fields of the export.
@@ -290,9 +297,11 @@ LISTED = {
     "left_to_the_newsroom": "your quiet hours",
     "locale": "the language",
     "muted_stories": "the stories that you muted",
+    "new_push_service_accepted_nothing": "it accepts no alert for you, we remember that",
     "paused_until": "a pause and when it ends",
     "quiet_hours": "your quiet hours",
     "receipts": "whether you do not want to be counted",
+    "subscribed_minutes_ago": "we remember that you are new",
     "subscribed_on": "the day on which you subscribed",
     "timezone": "the time zone of your browser",
     "topics": "the topics",

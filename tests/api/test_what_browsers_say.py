@@ -35,6 +35,7 @@ from tests.support.client import (
     [
         ("en-US@posix", "en-US"),
         ("zh_CN", "zh-CN"),
+        ("de_DE", "de-DE"),
         ("zh_CN.UTF-8", "zh-CN"),
         ("zh_Hant_TW", "zh-Hant-TW"),
         ("en-US,en;q=0.5", "en-US"),
@@ -61,6 +62,10 @@ def test_no_locale_that_a_browser_names_keeps_its_reader_out(
     client: Client, said: Any, kept: str
 ) -> None:
     assert Reader(client, locale=said).sees("locale") == (kept,)
+
+
+def test_a_browser_that_names_no_locale_keeps_no_reader_out(client: Client) -> None:
+    assert Reader(client).sees("locale", "timezone") == ("", "")
 
 
 @pytest.mark.parametrize(

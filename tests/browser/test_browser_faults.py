@@ -8,7 +8,7 @@ these browsers do. What the page then says and sends to the real service is real
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser.readers import (
     Visit,
@@ -132,17 +132,25 @@ SHAPES = {
 
 
 def test_a_subscription_in_another_shape_is_stored_too(paper: Installation, visit: Visit) -> None:
+    """Also where the browser does not say which languages its reader knows."""
     page = visit()
+    page.add_init_script(NO_LANGUAGES)
     store = paper.runtime.store.subscriptions
+    locales = []
     for name, shape in SHAPES.items():
         page.evaluate(GIVE_SHAPE.replace("PLAIN", shape))
         id = subscribe(page)
         assert store.get(id).topics == {"world"}, name
+        locales.append(store.get(id).locale)
         page.evaluate("StopPress.leave()")
         assert store.count() == 0
         come_back(page)
+    assert locales == ["en-US", "", "", ""]
 
 
+NO_LANGUAGES = """for (const name of ["language", "languages"]) {
+  Object.defineProperty(Navigator.prototype, name, { get: () => undefined });
+}"""
 GIVE_SHAPE = """() => {
           const bytes = (text) => Uint8Array.from(
             atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)).buffer;
@@ -286,12 +294,20 @@ def test_only_our_own_failure_is_called_our_fault(visit: Visit) -> None:
     page = visit()
     alert = panel(page).get_by_role("alert")
     statuses: list[int] = []
-    page.route("**/api/v1/subscriptions", lambda route: route.fulfill(status=statuses[-1], json={}))
+
+    def answer(route: Route) -> None:
+        if statuses[-1] == 200:  # a page of a hotel's network, or of a worker of the site
+            route.fulfill(content_type="text/html", body="<!doctype html><title>Sign in</title>")
+        else:
+            route.fulfill(status=statuses[-1], json={})
+
+    page.route("**/api/v1/subscriptions", answer)
     for status, says in {
         500: "that is our fault",
         503: "too busy",
         400: "at the moment",
         429: "too busy",
+        200: "could not be reached",
     }.items():
         statuses.append(status)
         if len(statuses) == 1:

@@ -14,6 +14,7 @@ from service.model.retention import (
     NAMES_KNOWN,
     UNPROVEN_KEPT,
     UNPROVEN_TRIED,
+    UNPROVEN_UNSEEN,
 )
 from service.model.subscriptions import SubscriptionId
 from service.store import Store
@@ -166,6 +167,33 @@ def test_a_reader_whose_new_host_was_never_asked_stays_however_many_alerts_were_
         days.pass_(UNPROVEN_KEPT)
     assert client.runtime.subscriptions.count() == 1
     assert client.runtime.store.subscriptions.ended() == {}
+
+
+def test_strangers_who_pause_and_do_nothing_more_hold_the_room_of_new_hosts_for_a_month(
+    client: Client, days: Days
+) -> None:
+    """A reader who was paused meanwhile stays if the browser visited a page of the newspaper."""
+    fill(client)
+    given = {"subscription": at("made-up-0")}  # a new reader at a host that is in use
+    reader = client.call("POST", SUBSCRIPTIONS, given).json["id"]
+    days.pass_(UNPROVEN_UNSEEN - DAY)
+    assert client.runtime.subscriptions.count() == MOST_UNPROVEN + 1
+    assert subscribes(client, "wns2-honest").status_code == 503, "there is no room"
+    visit = client.call("POST", SUBSCRIPTIONS, {**given, "refresh": True})
+    assert (visit.status_code, visit.json["id"]) == (200, reader)
+    days.pass_(3 * DAY)
+    assert client.runtime.subscriptions.count() == 1
+    assert client.runtime.subscriptions.get(reader)
+    assert client.runtime.store.subscriptions.ended() == {"unproven": MOST_UNPROVEN}
+    assert subscribes(client, "wns2-honest").status_code == 201
+
+
+def test_a_paused_reader_at_a_new_host_stays_while_strangers_make_up_none(
+    client: Client, days: Days
+) -> None:
+    subscribes(client, "wns2-new")
+    days.pass_(3 * UNPROVEN_UNSEEN)
+    assert client.runtime.subscriptions.count() == 1
 
 
 def test_a_host_where_a_worker_saw_a_push_accepted_keeps_its_readers_though_no_clock_ran(

@@ -6,7 +6,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 
 import pytest
@@ -83,22 +83,27 @@ def test_readers_are_answered_while_300_clients_withhold(web: Installation, with
 
 def test_a_client_that_sends_a_byte_now_and_then_has_ten_seconds(web: Installation) -> None:
     began = time.monotonic()
-    with connect(web) as drip, connect(web) as silent:
+    with connect(web) as drip, connect(web) as silent, connect(web) as blank:
         drip.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
         while not select.select([drip], [], [], 0.5)[0]:
             assert time.monotonic() < began + 3 * HEADERS_WITHIN
             drip.sendall(b"X")
+            with suppress(ConnectionError):  # its time may be up a moment earlier
+                blank.sendall(b"\r\n")  # an empty line before a request means nothing
         answer = drip.recv(1000)
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert received(silent) == b""
+        assert received(blank) == b""
+        assert time.monotonic() < began + 2 * HEADERS_WITHIN
         answers(web, 1)
 
 
 def test_a_caller_who_opens_ever_more_connections_loses_the_oldest(web: Installation) -> None:
     with ExitStack() as stack:
         slow = [stack.enter_context(connect(web)) for _ in range(2 * MOST_OF_A_CALLER)]
-        for sock in slow:
-            sock.sendall(HELD_BACK["headers"])
+        for sock in slow[:-1]:
+            sock.sendall(b"\r\n")  # empty lines begin no request, and count as unfinished too
+        slow[-1].sendall(HELD_BACK["headers"])
         assert received(slow[0]) == b""
         answers(web)
         slow[-1].sendall(b"not so slow\r\nConnection: close\r\n\r\n")

@@ -290,10 +290,10 @@ def test_made_up_host_is_refused_soon_and_not_tried_until_the_deadline(
         again = installation.publish()
         send_all(installation, fan_out, again)
         assert installation.outcomes(again) == {"accepted": 10, "refused": 10}
-    stored = installation.runtime.store.subscriptions
-    assert stored.count() == 20, "their records are kept"
-    bases = installation.runtime.store.names.bases.all()
-    in_vain = {url: len(stored.asked_in_vain(number)) for url, number in bases.items()}
+    store = installation.runtime.store
+    assert store.subscriptions.count() == 20, "their records are kept"
+    bases, readers = store.names.bases.all(), store.host_readers
+    in_vain = {url: len(readers.asked_in_vain(number)) for url, number in bases.items()}
     assert [n for url, n in in_vain.items() if url.startswith(DEAD[0])] == [10]
     assert sum(in_vain.values()) == 10, "and the store knows whose dead host was asked"
 

@@ -132,6 +132,24 @@ def test_another_endpoint_takes_over_the_preferences_and_ends_the_old_one(store:
         store.subscriptions.subscribe(requested("old0"), refresh=True)
 
 
+@pytest.mark.parametrize("how", ["another endpoint", "another VAPID key", "back after leaving"])
+def test_endpoint_that_is_new_to_a_known_reader_counts_as_young(store: Store, how: str) -> None:
+    """A push service may call it gone by mistake, as it may that of a new reader."""
+    before, _ = store.subscriptions.subscribe(requested("a"))
+    for partition in range(store.subscriptions.partitions):
+        store.redis.delete(f"{{{partition}}}:young")  # ten minutes later
+    assert before.id.number < store.subscriptions.first_young(before.id.partition)
+    if how == "another endpoint":
+        after = store.subscriptions.change(before.id, requested("b"))
+    elif how == "another VAPID key":  # the browser has to subscribe anew, which renews the endpoint
+        moved = requested("c", keys=1)._replace(vapid_key="the public half of the next key")
+        after = store.subscriptions.change(before.id, moved)
+    else:
+        store.subscriptions.remove(before.id)
+        after, _ = store.subscriptions.subscribe(requested("a"))
+    assert after.id.number >= store.subscriptions.first_young(after.id.partition)
+
+
 def test_reader_who_leaves_while_the_endpoint_changes_has_left(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,7 +194,7 @@ def test_a_pages_own_rules_for_empty_elements_hide_nothing_of_ours(
 
 # What other scripts of a page change, each in a way that was seen: `Array.prototype.toJSON` of
 # Prototype.js before 1.7; a `fetch` that takes strings only and adds a header, as monitoring does;
-# globals of the page's own; a language of Chromium on Linux; and frozen prototypes.
+# globals of the page's own; languages of Chromium on Linux; and frozen prototypes.
 CHANGED = """
 Array.prototype.toJSON = function () {
   return `[${this.map((one) => JSON.stringify(one)).join(", ")}]`;
@@ -209,7 +209,7 @@ window.fetch = (url, options = {}) => {
 window.self = {};
 window.navigation = { menu: 1 };
 for (const name of ["language", "languages"]) {
-  const value = name === "language" ? "en-US@posix" : ["en-US@posix"];
+  const value = name === "language" ? "en-US@posix" : ["en-US@posix", "en_US"];
   Object.defineProperty(Navigator.prototype, name, { get: () => value });
 }
 for (const { prototype } of [Object, Array, Function, Promise, Error, Element]) {

@@ -1,94 +1,42 @@
-"""`stoppress doctor`: its findings, and that each says what to do."""
+"""`stoppress doctor`: its findings about an installation, and that each says what to do."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import select
 import socket
 import subprocess
 import sys
 import threading
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-import requests
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from service.app import create_app
 from service.cli import main
-from service.cli.doctor import examine
 from service.cli.doctor.findings import Finding
 from service.cli.doctor.installation import Examination
-from service.cli.doctor.session import Session
 from service.config import Config
 from service.local import pretend_readers
 from service.model import clock
-from service.model.endpoints import EndpointPolicy
 from service.model.keys import VapidKey
-from service.model.subscriptions import SubscriptionId, SubscriptionRequest
+from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
 from service.store.push_services import Rest
 from tests.support import ROOT
+from tests.support.doctor import KEY, doctor, findings, one, stored
 from tests.support.installation import Installation, wait_until
 from tests.support.proxy import ConnectProxy
-from tests.support.push_service import Answer, PushService, Subscription
+from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
 from workers.trials.processes import free_port
 
 pytestmark = pytest.mark.processes
 
-KEY = VapidKey.generate()
 GOOGLE = "https://fcm.googleapis.com"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    """A Redis whose configuration the tests may spoil."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
-    server.flush()
-    return {
-        "REDIS_URL": server.url,
-        "SECRET_KEY": "a secret of at least 32 characters",
-        "VAPID_PRIVATE_KEY": KEY.text,
-        "DATA_DIR": str(tmp_path),
-        "PORT": str(free_port()),
-        # No test goes out to real push services.
-        "PUSH_PROXY": f"http://127.0.0.1:{free_port()}",
-        "NO_PROXY": "127.0.0.1",
-    }
-
-
-def findings(environment: dict[str, str], send: str | None = None) -> dict[str, list[Finding]]:
-    """The doctor's findings, by the thing that was checked."""
-    found: dict[str, list[Finding]] = {}
-    for finding in examine(lambda: Config.read(environment), send):
-        found.setdefault(finding.what, []).append(finding)
-    return found
-
-
-def one(environment: dict[str, str], what: str) -> Finding:
-    (finding,) = findings(environment)[what]
-    return finding
-
-
-def doctor(environment: dict[str, str], *options: str) -> Result:
-    """Run the command in this process with these environment variables alone."""
-    env = {**dict.fromkeys(os.environ), "PATH": "/usr/bin:/bin", "COLUMNS": "80", **environment}
-    done = CliRunner().invoke(main, ["doctor", *options], env=env)
-    assert done.exception is None or isinstance(done.exception, SystemExit), "no traceback"
-    return done
 
 
 def test_a_running_installation_has_no_failure_and_the_report_fits_80_columns(
@@ -360,28 +308,6 @@ def test_ages_are_right_on_a_host_whose_clock_is_an_hour_ahead(
     assert abs(ends - now - 12 * 3600) < 60, "push services refuse what ends much later"
 
 
-# One message by pywebpush -----------------------------------------------------------------------
-
-
-def stored(
-    environment: dict[str, str], push: PushService, key: VapidKey
-) -> tuple[SubscriptionId, Subscription]:
-    """Let a pretend browser subscribe with a key."""
-    origins = {"PUSH_SERVICES": push.origin, "PUSH_CA_BUNDLE": str(push.ca_file)}
-    environment.update(origins)
-    runtime = Runtime.open(Config.read(environment))
-    made = push.subscribe(key.public)
-    endpoint = runtime.endpoints.parse(made.endpoint)
-    requested = SubscriptionRequest(endpoint, made.p256dh, made.auth, runtime.keys.current)
-    subscription, _ = runtime.store.subscriptions.subscribe(requested)
-    return subscription.id, made
-
-
-def sent(environment: dict[str, str], id: object) -> Finding:
-    (finding,) = findings(environment, str(id))["pywebpush"]
-    return finding
-
-
 @pytest.mark.parametrize(("waiting", "level"), [(19, "ok"), (20, "warn")])
 def test_a_welcome_that_few_readers_see_is_reported(
     environment: dict[str, str], waiting: int, level: str
@@ -400,100 +326,6 @@ def test_a_welcome_that_few_readers_see_is_reported(
     found = one(environment | {"WELCOME": "confirm"}, "Welcome")
     assert found.level == level
     assert f"{waiting} of {waiting} readers" in found.says
-
-
-def test_pywebpush_sends_one_message_that_its_browser_can_show(
-    environment: dict[str, str], push: PushService
-) -> None:
-    id, browser = stored(environment, push, KEY)
-    finding = sent(environment, id)
-    assert finding.level == "ok"
-    assert finding.says.startswith(f"{push.origin} accepted the message (201)")
-    (message,) = push.received
-    document = json.loads(browser.decrypt(message.body))
-    assert document["notification"]["title"] == "A test of The Daily Example"
-    assert push.refusals == []
-
-
-def test_a_rejection_is_quoted_without_the_endpoint(
-    environment: dict[str, str], push: PushService
-) -> None:
-    id, browser = stored(environment, push, VapidKey.generate())
-    secret = browser.endpoint.rpartition("/")[2]
-    finding = sent(environment, id)
-    assert finding.level == "fail"
-    assert f"{push.origin} answers 4" in finding.says
-    for text in (browser.endpoint, f"/wpush/v2/{secret}", secret):
-        push.answer_with(lambda _, text=text: Answer(403, body=f"BadJwtToken of {text}.".encode()))
-        finding = sent(environment, id)
-        assert "BadJwtToken" in finding.says
-        assert secret not in finding.says
-
-
-@pytest.mark.parametrize(
-    ("status", "says"),
-    [
-        (410, "this browser is gone"),
-        (429, "the fault is in the push service"),
-        (503, "the fault is in the push service"),
-    ],
-)
-def test_the_status_code_shows_whose_fault_it_is(
-    environment: dict[str, str], push: PushService, status: int, says: str
-) -> None:
-    id, _ = stored(environment, push, KEY)
-    push.answer_with(lambda _: Answer(status))
-    finding = sent(environment, id)
-    assert finding.level == "fail"
-    assert says in finding.says
-
-
-def test_a_push_service_that_cannot_be_trusted_counts_as_unreachable(
-    environment: dict[str, str], push: PushService
-) -> None:
-    id, browser = stored(environment, push, KEY)
-    push.present("not trusted")
-    finding = sent(environment, id)
-    assert finding.level == "fail"
-    assert "cannot be reached from here (SSLError)" in finding.says
-    assert browser.endpoint not in finding.says
-
-
-def test_a_redirect_of_a_push_service_is_not_followed(
-    environment: dict[str, str], push: PushService
-) -> None:
-    id, _ = stored(environment, push, KEY)
-    for status in (301, 302, 303, 307, 308):
-        elsewhere = {"Location": f"{push.origin}/elsewhere"}
-        push.answer_with(lambda _, status=status, to=elsewhere: Answer(status, headers=to))
-        assert f"answers {status}" in sent(environment, id).says
-    assert len(push.received) == 5
-
-
-@pytest.mark.parametrize("named", [False, True])
-def test_the_doctor_connects_to_a_private_address_only_if_a_setting_names_the_origin(
-    named: bool,
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        origin = f"http://localhost:{listener.getsockname()[1]}"
-        policy = EndpointPolicy((origin,) if named else ())
-        with (
-            Session(partial(policy.may_connect, origin)) as session,
-            pytest.raises(requests.RequestException),
-        ):
-            session.post(f"{origin}/push/1", timeout=0.5)
-        assert bool(select.select([listener], [], [], 0.1)[0]) == named
-
-
-def test_what_a_push_service_says_cannot_write_over_the_terminal(
-    environment: dict[str, str], push: PushService
-) -> None:
-    id, _ = stored(environment, push, KEY)
-    evil = "\x1b[2J\x1b]0;owned\x07\u202eok \x9b31m fine [bold]x[/]\u2066"
-    push.answer_with(lambda _: Answer(403, body=evil.encode()))
-    shown = doctor(environment, "--send", str(id)).stdout
-    assert "fine" in shown
-    assert not [c for c in shown if not c.isprintable() and c != "\n"]
 
 
 def test_the_doctor_follows_no_redirect_of_our_own_address(environment: dict[str, str]) -> None:
@@ -515,16 +347,6 @@ def test_the_doctor_follows_no_redirect_of_our_own_address(environment: dict[str
         server.shutdown()
     assert (finding.level, asked) == ("fail", ["/readyz"])
     assert "answers 302; it leads elsewhere" in finding.says
-
-
-@pytest.mark.parametrize("id", ["", "nobody", "0-77", "9-0", "0-99999999999"])
-def test_nothing_is_sent_for_an_unknown_id(
-    environment: dict[str, str], push: PushService, id: str
-) -> None:
-    finding = sent(environment, id)
-    assert finding.level == "fail"
-    assert "no such subscription" in finding.says
-    assert push.received == []
 
 
 def test_a_previous_secret_key_is_named_so_that_it_is_not_forgotten(

@@ -1,0 +1,69 @@
+"""Readers by the host of their push service: who is at a base, and for whom it was asked in vain.
+
+A base is what many endpoints begin with (names.py); readers have a bit in its bitmap.
+"""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from service.model.subscriptions import SubscriptionId
+from service.store.bitmaps import aligned, bitmap_key, numbers_in
+from service.store.subscriptions import Subscriptions
+
+# KEYS: bitmap. Returns whether it is empty, and frees it then.
+_DROP_EMPTY = """
+if redis.call('BITCOUNT', KEYS[1]) > 0 then return 0 end
+redis.call('UNLINK', KEYS[1])
+return 1
+"""
+
+
+class HostReaders:
+    """Finds the readers at hosts that strangers may have made up."""
+
+    def __init__(self, redis: Redis, subscriptions: Subscriptions) -> None:
+        self._redis = redis
+        self._subscriptions = subscriptions
+        self._partitions = range(subscriptions.partitions)
+        self._drop_empty = redis.register_script(_DROP_EMPTY)
+
+    def drop(self, base: int) -> bool:
+        """Drop the bitmaps of a base if nobody is left there; whether that is so."""
+        dropped = [
+            bool(self._drop_empty(keys=[bitmap_key(partition, "base", base)]))
+            for partition in self._partitions
+        ]
+        return all(dropped)
+
+    def asked_in_vain(self, base: int) -> list[SubscriptionId]:
+        """Return those at a base whose push service was asked lately and accepted nothing."""
+        return self._at(base, "in_vain")
+
+    def was_asked_in_vain(self, id: SubscriptionId) -> bool:
+        """Whether a push service was asked for this reader lately and accepted nothing."""
+        return bool(self._redis.getbit(bitmap_key(id.partition, "in_vain"), id.number))
+
+    def unseen(self, base: int, since: int) -> list[SubscriptionId]:
+        """Return those at a base whose browser has not visited since a day, counted from 1970."""
+        found = []
+        for partition in self._partitions:
+            numbers = [id.number for id in self._at(base) if id.partition == partition]
+            for number, record in self._subscriptions.records(partition, numbers):
+                if record is not None and record.seen < since:
+                    found.append(SubscriptionId(partition, number))
+        return found
+
+    def _at(self, base: int, *kinds: str) -> list[SubscriptionId]:
+        """Return those at a base who are in these bitmaps too."""
+        found = []
+        for partition in self._partitions:
+            keys = [bitmap_key(partition, "base", base)]
+            keys += [bitmap_key(partition, kind) for kind in kinds]
+            size, bitmaps = aligned(self._redis, keys)
+            bits = bitmaps[0]
+            for others in bitmaps[1:]:
+                bits &= others
+            if bits:
+                found += [SubscriptionId(partition, n) for n in numbers_in(bits, 8 * size, 0)]
+        return found
