@@ -60,11 +60,14 @@ const deadEnd = !supported && !apple && EMBEDDED.test(navigator.userAgent);
 const ON_PANEL = /links|story/;
 const loaded = new Set(); // by name
 
-/** Load a script of ours. Firefox remembers a failed import for as long as the page is open, so that
-    this first looks whether the file can be had; the import then finds it in the cache. */
+/** Load a script of ours, from the folder of this release (service/reader/scripts.py puts in its
+    VERSION), so that it is never an older one of the browser's cache. Firefox remembers a failed
+    import for as long as the page is open: this first looks whether the file can be had; the import
+    then finds it in the cache. */
 async function load(name) {
   if (ON_PANEL.test(name)) await load("./panel.js");
-  const url = new URL(name, service).href; // a string, because pages replace `fetch` by their own
+  // A string, because pages replace `fetch` by their own.
+  const url = new URL(name, new URL("/parts/VERSION/", service)).href;
   if (!loaded.has(name)) {
     const options = { credentials: "omit", signal: AbortSignal.timeout?.(CALL_TIMEOUT_MS) };
     const response = await fetch(url, options).catch(() => ({}));
