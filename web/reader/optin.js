@@ -139,11 +139,15 @@ function pause(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-/** Call `run` in one tab of this site at a time, so that no tab repeats the work of another.
+/** Call `run` in one tab of this site at a time, so that no tab repeats the work of another. This
+    does not wait for ever for a tab that hangs: to repeat its work is harmless.
 
     Browsers without locks have no `AbortSignal.timeout` either: they cannot call the service. */
 function alone(run) {
-  return navigator.locks?.request(SUBSCRIBED, run);
+  let running;
+  const once = () => (running ??= run());
+  const { locks } = navigator;
+  return locks && Promise.race([locks.request(SUBSCRIBED, once), pause(CALL_TIMEOUT_MS).then(once)]);
 }
 
 /** Return in one line all that this page view sees of subscriptions on this origin; 0 for none. */
@@ -244,6 +248,11 @@ function trouble(error) {
   console.debug("Stop Press:", error);
 }
 
+async function keepTrue() {
+  if (settings.retire) await reader.retire();
+  await alone(check);
+}
+
 async function visit() {
   // A browser may prepare a page that nobody looks at in the end.
   if (Reflect.get(Document.prototype, "prerendering", document))
@@ -254,9 +263,9 @@ async function visit() {
   const byAlert = location.hash.startsWith(ASKED_BY_ALERT);
   // In a frame of another origin a browser says “denied” where nobody has refused.
   if (supported && window === top) {
-    if (settings.retire) await reader.retire();
-    const checked = alone(check);
-    await (byAlert ? checked?.catch(trouble) : checked); // such a page has its own “Try again”
+    const kept = keepTrue();
+    // A reader who pressed our link waits for its panel, which has a “Try again” of its own.
+    await (byAlert ? Promise.race([kept.catch(trouble), pause(CALL_TIMEOUT_MS)]) : kept);
   }
   if (byAlert) return (await load("./links.js")).follow(reader);
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
