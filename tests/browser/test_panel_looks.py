@@ -45,12 +45,14 @@ IN_VIEW = """
 # Nothing shows below buttons that are pinned because the panel is longer than the screen.
 PINNED_AT_EDGE = """
 (box) => {
+  box.style.maxBlockSize = "20em"; // as on a small screen
+  box.scrollTop = 0;
   const bar = box.querySelector(".pinned");
   const edge = box.getBoundingClientRect().bottom - 2;
   const pinned = bar.getBoundingClientRect();
   bar.style.position = "static";
   const unpinned = bar.getBoundingClientRect();
-  bar.style.position = "";
+  bar.style.position = box.style.maxBlockSize = "";
   return pinned.bottom === unpinned.bottom || pinned.bottom >= edge;
 }
 """
