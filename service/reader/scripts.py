@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from functools import cache, reduce
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ WEB = Path(__file__).resolve().parents[2] / "web"
 
 # Publishers' pages load these on every view: a stale copy is better than a late one.
 FIVE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
+
+# What `optin.js` loads where it is needed, beside texts of these sections of a language.
+PARTS = (
+    *("asking", "help", "home", "links", "look", "panel", "preferences", "reader", "retire"),
+    "story",
+)
+SECTIONS = ("faults", "help", "home")
 
 # Scripts of several modules, each module after those that it imports: one request instead of many.
 # Pages that have an older `optin.js` in their cache ask for these names.
@@ -34,8 +42,9 @@ _MODULE = re.compile(r'"\./(\w+)\.js"')
 # that text in each of them.
 _TEXTS = re.compile(r"\bLANGUAGES\b|\bEACH_LANGUAGE\.([.\w]+)")
 
-# Commas and semicolons before a closing bracket, which jsmin leaves.
-_NEEDLESS = re.compile(r",(?=[)\]}])|;(?=})")
+# Commas and semicolons before a closing bracket and line ends after one, which jsmin leaves. An
+# expression of ours ends with a semicolon, so that such a line end is none.
+_NEEDLESS = re.compile(r",(?=[)\]}])|;(?=})|(?<=})\n")
 # A style sheet within a script, and the spaces and semicolons that it can do without.
 _STYLE = re.compile(r"`\n[^`]*`")
 _SPARE = re.compile(r";?\s*(})\s*|\s*([{;,>])\s*|(:) |\b0(?=\.)")
@@ -95,13 +104,32 @@ def _texts(language: str, section: str) -> str:
 
 
 @cache
-def _content(name: str, encoding: str, site_url: str = "") -> bytes:
+def _file(name: str) -> str:
+    """Return a script or a file of texts."""
     stem, _, kind = name.rpartition(".")
     if kind == "js":
-        text = _script(stem).replace("SITE_URL", _json(site_url))
-    else:
-        language, _, section = stem.partition("/")
-        text = _texts(language, section)
+        return _script(stem)
+    language, _, section = stem.partition("/")
+    return _texts(language, section)
+
+
+@cache
+def version() -> str:
+    """Return the name of the folder of all parts, which changes with the content of any of them.
+
+    Without it a new `optin.js` would run older parts from a browser's cache for a day.
+    """
+    names = [f"{name}.js" for name in PARTS]
+    for language in LANGUAGES:
+        names += [f"{language}.json", *(f"{language}/{section}.json" for section in SECTIONS)]
+    return sha256("".join(map(_file, names)).encode()).hexdigest()[:8]
+
+
+@cache
+def _content(name: str, encoding: str, site_url: str = "") -> bytes:
+    text = _file(name)
+    if name == "optin.js":
+        text = text.replace("SITE_URL", _json(site_url)).replace("VERSION", version())
     return gzip.compress(text.encode(), mtime=0) if encoding == "gzip" else text.encode()
 
 
@@ -145,28 +173,37 @@ def opt_in() -> Response:
     return _public("optin.js", FIVE_MINUTES)
 
 
-@bp.get(
-    "/<any(asking, help, home, links, look, panel, preferences, reader, retire, story):name>.js"
-)
-def part(name: str) -> Response:
+def _part(name: str, folder: str | None) -> Response:
+    """Serve a part, under another release's address too, but then not for a browser to keep.
+
+    Hosts are deployed one after the other, and that release's pages would run it beside their own.
+    """
+    return _public(name, FIVE_MINUTES if folder in (None, version()) else "no-cache")
+
+
+@bp.get(f"/<any({', '.join(PARTS)}):name>.js")
+@bp.get(f"/parts/<folder>/<any({', '.join(PARTS)}):name>.js")
+def part(name: str, folder: str | None = None) -> Response:
     """Serve a script that `optin.js` fetches only where it is needed."""
-    return _public(f"{name}.js", FIVE_MINUTES)
+    return _part(f"{name}.js", folder)
 
 
 @bp.get("/texts/<language>.json")
-def panel_texts(language: str) -> Response:
+@bp.get("/parts/<folder>/texts/<language>.json")
+def panel_texts(language: str, folder: str | None = None) -> Response:
     """Serve what the panel, the bell and the preferences say in one language."""
     if language not in LANGUAGES:
         abort(404)
-    return _public(f"{language}.json", FIVE_MINUTES)
+    return _part(f"{language}.json", folder)
 
 
-@bp.get("/texts/<language>/<any(faults, help, home):section>.json")
-def rare_texts(language: str, section: str) -> Response:
+@bp.get(f"/texts/<language>/<any({', '.join(SECTIONS)}):section>.json")
+@bp.get(f"/parts/<folder>/texts/<language>/<any({', '.join(SECTIONS)}):section>.json")
+def rare_texts(language: str, section: str, folder: str | None = None) -> Response:
     """Serve what few readers see: why something fails, or no alerts come; the Home Screen."""
     if language not in LANGUAGES:
         abort(404)
-    return _public(f"{language}/{section}.json", FIVE_MINUTES)
+    return _part(f"{language}/{section}.json", folder)
 
 
 @bp.get("/style.css")

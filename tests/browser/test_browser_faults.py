@@ -34,6 +34,11 @@ FEW = '<h1>News</h1><p class="kicker">World</p>'
 PAUSES_MS = (500, 2000, 5000)
 # Each replaces what the browser does on `subscribe()`; `real` is what it did before.
 NEVER_SETTLES = "async () => new Promise(() => {})"
+# Another tab hangs and keeps the lock; and the browser does not say which subscriptions it has.
+NEVER_ENDS = """() => {
+  navigator.locks.request("stop-press", () => new Promise(() => {}));
+  PushManager.prototype.getSubscription = () => new Promise(() => {});
+}"""
 FAILS = "async () => { throw new DOMException('Registration failed', %r) }"
 ZOMBIE = """async function (options) {
   const made = await real.call(this, options);
@@ -245,7 +250,9 @@ def test_a_quiet_question_is_pointed_out_and_closing_the_panel_is_no_refusal(
     assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals ?? 0") == 0
 
 
-def test_a_browser_that_was_allowed_long_ago_is_not_said_to_ask(visit: Visit) -> None:
+def test_a_subscribe_that_never_settles_is_named_and_not_called_a_question(
+    visit: Visit,
+) -> None:
     page = visit(script=FOLLOW)
     subscribing(page, NEVER_SETTLES)  # as while its push service is slow
     stop_clock(page)
@@ -256,6 +263,31 @@ def test_a_browser_that_was_allowed_long_ago_is_not_said_to_ask(visit: Visit) ->
     page.evaluate("fetch('/texts/en/faults.json').then((response) => response.text())")
     page.evaluate("fetch('/texts/en/faults.json').then((response) => response.text())")
     expect(panel(page)).not_to_contain_text("Your browser asks quietly")
+    page.clock.run_for(24_000)
+    alert = panel(page).get_by_role("alert")
+    expect(alert).to_contain_text("could not reach its own push service")
+    expect(alert.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_reader_waits_for_no_promise_of_the_browser_that_never_settles(
+    paper: Installation, visit: Visit
+) -> None:
+    page = visit()
+    page.evaluate(NEVER_ENDS)
+    stop_clock(page)
+    is_help = lambda request: request.url.endswith("/help.js")  # noqa: E731
+    with page.expect_event("requestfinished", is_help):
+        say_yes(page)
+    run_clock(page, 15_000, timer=15_000)  # for the lock
+    for _ in range(2):  # for other subscriptions to end, and for what this page view sees
+        run_clock(page, 3000, timer=3000)
+    expect(panel(page).get_by_role("heading")).to_contain_text("Thank you")
+    panel(page).locator("button.more").click()
+    panel(page).locator("button.leave").click()
+    run_clock(page, 15_000, timer=15_000)
+    run_clock(page, 10_000, timer=10_000)
+    expect(panel(page).get_by_role("heading")).to_contain_text("You have left")
+    assert paper.runtime.store.subscriptions.count() == 0
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,21 @@ IN_VIEW = """
 }
 """
 
+# Nothing shows below buttons that are pinned because the panel is longer than the screen.
+PINNED_AT_EDGE = """
+(box) => {
+  box.style.maxBlockSize = "20em"; // as on a small screen
+  box.scrollTop = 0;
+  const bar = box.querySelector(".pinned");
+  const edge = box.getBoundingClientRect().bottom - 2;
+  const pinned = bar.getBoundingClientRect();
+  bar.style.position = "static";
+  const unpinned = bar.getBoundingClientRect();
+  bar.style.position = box.style.maxBlockSize = "";
+  return pinned.bottom === unpinned.bottom || pinned.bottom >= edge;
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def paper(
@@ -108,6 +123,7 @@ def test_the_panel_fits_the_screen_and_passes_axe_in_every_state(
     page = visit(script="data-bell", **look)
     for state in states(page):
         assert panel(page).evaluate(IN_VIEW), state
+        assert panel(page).evaluate(PINNED_AT_EDGE), state
         assert faults(page, "body > div:last-of-type", ".bell") == [], state
         for button in panel(page).get_by_role("button").all():
             assert button.bounding_box()["height"] >= 44, state

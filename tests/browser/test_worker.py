@@ -15,6 +15,13 @@ from tests.support.browser.worker_harness import CALL, Site, document
 
 pytestmark = pytest.mark.browser
 
+FRAME = """(src) => new Promise((resolve) => {
+  const frame = document.createElement("iframe");
+  frame.onload = resolve;
+  frame.src = src;
+  document.body.append(frame);
+})"""
+
 
 @pytest.fixture
 def page(chromium: Browser, site: Site) -> Iterator[Page]:
@@ -449,6 +456,20 @@ def test_a_click_brings_the_storys_open_tab_to_the_front_whatever_counts_visits(
         worker("push", document(site, navigate=site.origin + link))
         opened = f"focus {site.origin}{tab}" if same else site.origin + link
         assert worker("click", "")["opened"] == [opened], (tab, link)
+
+
+def test_a_click_opens_the_story_where_no_tab_can_come_to_the_front(
+    site: Site, page: Page, worker: Callable[..., Any]
+) -> None:
+    story = f"{site.origin}/ferry"
+    page.evaluate(FRAME, story)  # a page that only shows the story within itself is another page
+    worker("push", document(site, navigate=story))
+    assert worker("click", "")["opened"] == [story]
+    page.goto(story)
+    worker("push", document(site, navigate=story))
+    clicked = worker("click", "", True)  # its tab is closed at that moment
+    assert clicked["opened"] == [f"focus {story}", story]
+    assert len(site.receipts) == 4, "the clicks are reported too"
 
 
 def test_a_click_leaves_a_mark_for_the_start_page_in_safari_alone(

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.model.languages import LANGUAGES
-from service.reader.scripts import BUNDLES, WEB
+from service.reader.scripts import BUNDLES, WEB, version
 from tests.reader.conftest import Get
 
 FOLDER = WEB / "reader"
@@ -81,6 +81,18 @@ def test_the_service_worker_is_always_fresh_and_may_control_the_whole_site(get: 
 def test_a_page_may_keep_scripts_for_five_minutes_and_use_stale_ones(get: Get, url: str) -> None:
     cache = get(url).headers["Cache-Control"]
     assert cache.startswith("public, max-age=300, stale-while-revalidate=")
+
+
+@pytest.mark.parametrize("url", [*PARTS, *TEXTS])
+def test_a_new_script_runs_no_older_part_that_a_browser_or_a_host_still_has(
+    get: Get, url: str
+) -> None:
+    plain, ours, others = (get(folder + url) for folder in ("", f"/parts/{version()}", "/parts/0"))
+    assert plain.data == ours.data == others.data
+    assert plain.headers["Cache-Control"] == ours.headers["Cache-Control"]
+    # Of two hosts that are deployed one after the other, this may be the older one.
+    assert others.headers["Cache-Control"] == "no-cache"
+    assert f"/parts/{version()}/" in get("/optin.js").text
 
 
 def test_other_texts_and_scripts_are_not_found(get: Get) -> None:

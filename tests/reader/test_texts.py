@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from service.model.languages import LANGUAGES, texts
-from service.reader.scripts import WEB
+from service.reader.scripts import WEB, version
 from tests.reader.conftest import Get
 
 ROOT = WEB.parent
@@ -32,7 +32,7 @@ reader.call("POST", "/test")
 sent = map(client.runtime.publishing.get, client.runtime.store.notifications.active())
 shown = {one.text.title: [one.text.body, one.text.lang] for one in sent}
 for url in ("/texts/nl.json", "/texts/nl/home.json", "/texts/nl/faults.json", "/look.js",
-            "/story.js", "/links.js", "/sw.js"):
+            "/story.js", "/links.js", "/sw.js", "/optin.js"):
     shown[url] = browser.get(url).text
 shown["/privacy"] = browser.get("/privacy", headers={"Accept-Language": "nl"}).text
 print(json.dumps(shown))
@@ -77,7 +77,9 @@ def test_the_texts_of_the_panel_say_their_language_and_direction(get: Get, langu
     }
 
 
-def test_one_file_adds_a_language(redis_url: str, tmp_path: Path) -> None:
+def test_one_file_adds_a_language_and_gives_all_parts_another_address(
+    redis_url: str, tmp_path: Path
+) -> None:
     for folder in ("service", "workers", "web"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
@@ -104,6 +106,7 @@ def test_one_file_adds_a_language(redis_url: str, tmp_path: Path) -> None:
     for part, text in (("story", "follows"), ("links", "tonight")):
         assert f'"nl: {english[part][text]}"' in shown[f"/{part}.js"]
     assert '"nl: Fewer alerts"' in shown["/sw.js"]
+    assert "/parts/" in shown["/optin.js"] and version() not in shown["/optin.js"]
     body = english["alerts"]["shown"].format(site="The Daily Example")
     for title in ("welcome", "test"):
         assert shown[f"nl: {english['alerts'][title]}"] == [f"nl: {body}", "nl"]

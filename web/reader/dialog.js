@@ -60,6 +60,7 @@ b { font-weight: 600; }
 .choices { display: flex; flex-wrap: wrap; gap: 0.25em 1em; align-items: center; margin: 0; }
 .choices [role] { flex: 0 0 100%; margin: 0 0 0.4em; }
 .pinned { position: sticky; inset-block-end: 0; padding-block: 0.5em; background: var(--paper); }
+dialog .pinned { inset-block-end: -1.1em; }
 .brief .pinned { flex-direction: column; align-items: stretch; padding-block: 0.5em 0; }
 .brief .later { border-color: var(--rule); text-decoration: none; }
 button.main {

@@ -70,13 +70,11 @@ export function element(name, attributes = {}, ...children) {
 
 /** Return a drawing of these paths, in a square of 24 by 24. */
 export function outline(...paths) {
-  const [svg, ...rows] = ["svg", ...paths.map(() => "path")].map((name) =>
-    document.createElementNS("http://www.w3.org/2000/svg", name),
-  );
+  const make = (name) => document.createElementNS("http://www.w3.org/2000/svg", name);
+  const svg = make("svg");
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("aria-hidden", "true");
-  rows.forEach((row, index) => row.setAttribute("d", paths[index]));
-  svg.append(...rows);
+  for (const path of paths) svg.appendChild(make("path")).setAttribute("d", path);
   return svg;
 }
 
@@ -97,9 +95,9 @@ export function follow(place, show) {
   addEventListener("stoppress:change", () => kept.deref()?.stopPress());
 }
 
-async function read(url) {
-  const response = await fetch(url, { credentials: "omit" });
-  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
+async function read(address, base = import.meta.url, signal) {
+  const response = await fetch(new URL(address, base).href, { credentials: "omit", signal });
+  if (!response.ok) throw new Error(`${address}: HTTP ${response.status}`);
   return response.json();
 }
 
@@ -110,9 +108,8 @@ async function load(tag) {
   const file = `./texts/${LANGUAGES.includes(language) ? language : "en"}.json`;
   const replaced = tag.dataset.texts;
   const [ours, theirs] = await Promise.all([
-    read(new URL(file, import.meta.url).href),
-    replaced &&
-      read(new URL(replaced, tag.baseURI).href).catch((error) => console.warn("Stop Press:", error)),
+    read(file),
+    replaced && read(replaced, tag.baseURI).catch((error) => console.warn("Stop Press:", error)),
   ]);
   // A question of the publisher's own is the question in one line too.
   const t = { ...ours, line: theirs?.question ?? ours.line, ...theirs };
@@ -124,7 +121,8 @@ async function load(tag) {
 
 /** Return these texts and those of another section, which few readers see. */
 export async function withSection(t, section) {
-  return { ...(await read(new URL(`./texts/${t.lang}/${section}.json`, import.meta.url).href)), ...t };
+  const signal = AbortSignal.timeout?.(8000); // a reader waits for these words
+  return { ...(await read(`./texts/${t.lang}/${section}.json`, undefined, signal)), ...t };
 }
 
 let loading;

@@ -4,7 +4,7 @@
    preferences, with texts of its own. */
 
 import { choices, often, promise, written } from "./dialog.js";
-import { element } from "./dom.js";
+import { element, withSection } from "./dom.js";
 
 const PATIENCE_MS = 20_000; // for an alert to come
 // Safari shows our alerts without a worker, so that no page hears of them.
@@ -40,12 +40,10 @@ let loading;
 
 /** Return the texts of the panel and of this script. */
 function texts(t) {
-  loading ??= fetch(new URL(`./texts/${t.lang}/help.json`, import.meta.url).href, { credentials: "omit" })
-    .then((response) => response.json())
-    .catch((error) => {
-      loading = undefined; // the next press tries again
-      throw Object.assign(error, { kind: "offline" });
-    });
+  loading ??= withSection(t, "help").catch((error) => {
+    loading = undefined; // the next press tries again
+    throw Object.assign(error, { kind: "offline" });
+  });
   return loading.then((ours) => ({ ...ours, ...t }));
 }
 

@@ -107,6 +107,7 @@ async function showWelcome(panel, token) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token, event: "clicked" }),
     credentials: "omit",
+    signal: AbortSignal.timeout(15_000),
   }).catch(() => ({}));
   const again = () => panel.again(() => showWelcome(panel, token));
   if (!response.ok) return panel.say("", t.yours, response.status ? t.busy : t.offline, again());

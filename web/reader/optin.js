@@ -60,11 +60,14 @@ const deadEnd = !supported && !apple && EMBEDDED.test(navigator.userAgent);
 const ON_PANEL = /links|story/;
 const loaded = new Set(); // by name
 
-/** Load a script of ours. Firefox remembers a failed import for as long as the page is open, so that
-    this first looks whether the file can be had; the import then finds it in the cache. */
+/** Load a script of ours, from the folder of this release (service/reader/scripts.py puts in its
+    VERSION), so that it is never an older one of the browser's cache. Firefox remembers a failed
+    import for as long as the page is open: this first looks whether the file can be had; the import
+    then finds it in the cache. */
 async function load(name) {
   if (ON_PANEL.test(name)) await load("./panel.js");
-  const url = new URL(name, service).href; // a string, because pages replace `fetch` by their own
+  // A string, because pages replace `fetch` by their own.
+  const url = new URL(name, new URL("/parts/VERSION/", service)).href;
   if (!loaded.has(name)) {
     const options = { credentials: "omit", signal: AbortSignal.timeout?.(CALL_TIMEOUT_MS) };
     const response = await fetch(url, options).catch(() => ({}));
@@ -136,11 +139,15 @@ function pause(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-/** Call `run` in one tab of this site at a time, so that no tab repeats the work of another.
+/** Call `run` in one tab of this site at a time, so that no tab repeats the work of another. This
+    does not wait for ever for a tab that hangs: to repeat its work is harmless.
 
     Browsers without locks have no `AbortSignal.timeout` either: they cannot call the service. */
 function alone(run) {
-  return navigator.locks?.request(SUBSCRIBED, run);
+  let running;
+  const once = () => (running ??= run());
+  const { locks } = navigator;
+  return locks && Promise.race([locks.request(SUBSCRIBED, once), pause(CALL_TIMEOUT_MS).then(once)]);
 }
 
 /** Return in one line all that this page view sees of subscriptions on this origin; 0 for none. */
@@ -241,6 +248,11 @@ function trouble(error) {
   console.debug("Stop Press:", error);
 }
 
+async function keepTrue() {
+  if (settings.retire) await reader.retire();
+  await alone(check);
+}
+
 async function visit() {
   // A browser may prepare a page that nobody looks at in the end.
   if (Reflect.get(Document.prototype, "prerendering", document))
@@ -251,9 +263,9 @@ async function visit() {
   const byAlert = location.hash.startsWith(ASKED_BY_ALERT);
   // In a frame of another origin a browser says “denied” where nobody has refused.
   if (supported && window === top) {
-    if (settings.retire) await reader.retire();
-    const checked = alone(check);
-    await (byAlert ? checked?.catch(trouble) : checked); // such a page has its own “Try again”
+    const kept = keepTrue();
+    // A reader who pressed our link waits for its panel, which has a “Try again” of its own.
+    await (byAlert ? Promise.race([kept.catch(trouble), pause(CALL_TIMEOUT_MS)]) : kept);
   }
   if (byAlert) return (await load("./links.js")).follow(reader);
   if (settings.ask === "auto" && !state().subscribed) await askInTime();

@@ -24,13 +24,14 @@ export function answers(panel, facts, chosen) {
     const topics = await chosen();
     if (!topics) return;
     const listening = reader.listen();
-    const help = reader.load("./help.js");
+    const help = reader.load("./help.js").catch(() => ({}));
     await facts.join({ topics }, (kind) => panel.hint(kind)).catch(async (error) => {
       if (error.kind === "blocked") await reader.later(); // so that other tabs do not ask either
       throw error;
     });
     const thanks = () => panel.say(facts.name, t.thanks, t.promise);
-    await help.then(({ showThanks }) => showThanks(panel, facts, topics, listening)).catch(thanks);
+    const { showThanks = thanks } = await help;
+    showThanks(panel, facts, topics, listening);
   });
   const later = panel.button("later", () => {
     reader.later();

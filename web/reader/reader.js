@@ -12,7 +12,9 @@ const LOST_REST_DAYS = 7;
 // When to try `subscribe()` again, and after which time a question must wait somewhere out of sight.
 const TRY_AGAIN_MS = [500, 2000, 5000];
 const QUIET_MS = 8000;
-const SETTLES_MS = 60_000; // for a subscription that is renewed without a question
+const SETTLES_MS = 32_000; // for `subscribe()` while the browser asks no question
+const LISTED_MS = 10_000; // for the browser to list its subscriptions
+const ASIDE_MS = 3000; // for what need not be done before the reader is told
 const ACTIVE_MS = 20_000; // for a worker to install, which may store a whole application first
 const WORDING = 2; // the version of the question, stored with a reader's consent
 // The service does not know this id, or not with this token, or its reader has left.
@@ -53,15 +55,15 @@ function settle(value) {
 }
 
 /** Let the worker know what it needs to renew the subscription without a page; or forget it. */
-async function tellWorker(value) {
-  try {
-    if (!value) return await caches.delete(SUBSCRIBED);
+function tellWorker(value) {
+  const tell = async () => {
+    if (!value) return caches.delete(SUBSCRIBED);
     const api = new URL("/", import.meta.url).href;
     const cache = await caches.open(SUBSCRIBED);
     await cache.put("/reader", new Response(written([{ api, ...value }])));
-  } catch {
-    // Storage is blocked. Then the next page view renews the subscription.
-  }
+  };
+  // If storage is blocked, the next page view renews the subscription.
+  return aside(tell());
 }
 
 /** Remember what the service now knows of this browser. Until the reader confirms, each page view
@@ -76,7 +78,7 @@ async function note({ id, token, confirmed }, subscription, topics, more) {
 
 /** Return what keeps page views from looking closer until something changes, or for a day. */
 async function noticedNow() {
-  const line = await page.sight().catch(console.debug);
+  const line = await aside(page.sight());
   return { checked: Date.now(), seen: { ...recall().seen, [page.scopeUrl]: line } };
 }
 
@@ -93,7 +95,12 @@ function runs(registration, url) {
 }
 
 /** Return every subscription of this origin with its registration; the one at our scope first. */
-async function subscriptions() {
+function subscriptions() {
+  const late = failure("starting", "the browser does not tell its subscriptions");
+  return inTime(listed(), LISTED_MS, late);
+}
+
+async function listed() {
   const found = [];
   for (const registration of await navigator.serviceWorker.getRegistrations()) {
     const subscription = await registration.pushManager.getSubscription();
@@ -124,6 +131,11 @@ function inTime(promise, milliseconds, error) {
     throw error;
   });
   return Promise.race([promise, late]);
+}
+
+/** Wait for work that the reader need not wait for, though not for long, and whatever becomes of it. */
+function aside(promise, milliseconds = ASIDE_MS) {
+  return Promise.race([promise, pause(milliseconds)]).catch(console.debug);
 }
 
 /** Register the worker and wait until it is active, which `subscribe()` requires. */
@@ -235,15 +247,24 @@ async function join(registration, key, preferences, waiting = () => {}) {
   asked += 1;
   const subscribing = subscribeBrowser(registration, key);
   const isAsking = () => Notification.permission === "default";
+  let spent = 0; // since the browser does not ask any more
+  let watch;
+  const stalled = new Promise((_, reject) => {
+    watch = setInterval(() => {
+      spent = isAsking() ? 0 : spent + QUIET_MS;
+      if (spent >= SETTLES_MS) reject(new Error("subscribe() does not settle"));
+    }, QUIET_MS);
+  });
   if (isAsking()) waiting("allow");
   const timer = setTimeout(() => isAsking() && waiting("asks-quietly"), QUIET_MS);
   try {
-    const subscription = await subscribing.catch(async (error) => {
+    const subscription = await Promise.race([subscribing, stalled]).catch(async (error) => {
       throw failure(await whySubscribeFailed(error), error);
     });
     clearTimeout(timer);
     await store(subscription, key, preferences);
   } finally {
+    clearInterval(watch);
     clearTimeout(timer);
     asked -= 1;
   }
@@ -255,11 +276,11 @@ async function store(subscription, key, preferences) {
       const body = { ...describe(subscription), ...preferences, wording: WORDING };
       const stored = await call("POST", "subscriptions", { body });
       page.remember(ASKED, {});
-      await dropOthers(key).catch(console.debug);
+      await aside(dropOthers(key));
       await note(stored, subscription, preferences.topics);
     });
   } catch (error) {
-    await subscription.unsubscribe().catch(() => {});
+    await aside(subscription.unsubscribe());
     throw error;
   }
 }
@@ -308,12 +329,12 @@ async function quit() {
   page.remember(ASKED, { refusals: NEVER });
   await tellWorker();
   const key = kept.key ?? "";
-  const ours = (await subscriptions()).filter(
+  const ours = (await subscriptions().catch(() => [])).filter(
     ({ here, subscription }) =>
       here || keyOf(subscription) === key || subscription.endpoint === kept.endpoint,
   );
   const [here, there] = await Promise.allSettled([
-    Promise.all(ours.map(({ subscription }) => subscription.unsubscribe())),
+    aside(Promise.all(ours.map(({ subscription }) => subscription.unsubscribe()))),
     leaving && erase(leaving),
   ]);
   const erased = there.status === "fulfilled";
@@ -386,7 +407,7 @@ async function mend(called) {
   // A browser that takes a permission back ends the subscription; one that only says so, does not.
   if (kept.id && permission !== "granted" && !first) return lose(kept);
   if (first?.here) {
-    await complete(first.registration).catch(console.debug);
+    await aside(complete(first.registration), ACTIVE_MS);
     await reconcile(first.subscription, kept);
     return dropOthers(key, kept);
   }

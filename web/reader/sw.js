@@ -17,7 +17,6 @@
   "use strict";
 
   const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
-  const DIRECTIONS = ["auto", "ltr", "rtl"];
   const OPTION_TYPES = {
     badge: "string",
     body: "string",
@@ -107,11 +106,9 @@
 
   function optionsOf(given) {
     const notification = { ...self.stopPress, ...given };
-    const known = Object.entries(OPTION_TYPES).filter(
-      ([name, type]) => typeof notification[name] === type,
-    );
-    const options = Object.fromEntries(known.map(([name]) => [name, notification[name]]));
-    if (DIRECTIONS.includes(notification.dir)) options.dir = notification.dir;
+    const known = ([name, value]) => typeof value === OPTION_TYPES[name];
+    const options = Object.fromEntries(Object.entries(notification).filter(known));
+    if (["auto", "ltr", "rtl"].includes(notification.dir)) options.dir = notification.dir;
     // `renotify` without a tag throws (Notifications API, section 2.3).
     if (options.tag && notification.renotify === true) options.renotify = true;
     const actions = actionsOf(notification).map(({ action, title }) => ({ action, title }));
@@ -130,15 +127,12 @@
     try {
       const cache = await caches.open(WAITING);
       await cache.put(`/${event}/${encodeURIComponent(receipt)}`, new Response());
-      if (event === "shown") await pause(Math.random() * SHOWN_WITHIN_MS);
+      const spread = (go) => setTimeout(go, Math.random() * SHOWN_WITHIN_MS);
+      if (event === "shown") await new Promise(spread);
       await deliver(cache, api);
     } catch {
       // Offline, or the service is down. The reader has seen the alert, which matters more.
     }
-  }
-
-  function pause(milliseconds) {
-    return new Promise((resolve) => setTimeout(resolve, milliseconds));
   }
 
   async function deliver(cache, api) {
@@ -169,19 +163,10 @@
   async function show(notification) {
     const kept = keptData(notification);
     const options = optionsOf(notification);
-    try {
-      await self.registration.showNotification(notification.title, {
-        ...options,
-        data: { stopPress: kept },
-      });
-    } catch {
-      // The reader gets the alert even if this browser rejects an option.
-      const { body = "" } = options;
-      await self.registration.showNotification(notification.title, {
-        body,
-        data: { stopPress: kept },
-      });
-    }
+    const display = (all) =>
+      self.registration.showNotification(notification.title, { ...all, data: { stopPress: kept } });
+    // The reader gets the alert even if this browser rejects an option.
+    await display(options).catch(() => display({ body: options.body ?? "" }));
     await Promise.all([
       report(kept, "shown"),
       announce("stoppress:shown", notification, kept.navigate),
@@ -202,13 +187,18 @@
   /** Bring the story to the front, with one call, because Chromium allows only one a click. */
   async function open(url) {
     const [story, part] = placeOf(url);
-    const tabs = (await pages()).filter((tab) => placeOf(tab.url)[0] === story);
-    // A tab that shows any part of the story will do, unless the link names a part.
-    const tab = tabs.find((one) => !part || placeOf(one.url)[1] === part);
-    if (tab) return tab.focus();
+    const tab = (await pages()).find((one) => {
+      const [shown, at] = placeOf(one.url);
+      // A frame is a part of another page. A tab that shows any part of the story will do, unless
+      // the link names a part.
+      return one.frameType !== "nested" && shown === story && (!part || at === part);
+    });
+    const anew = () => self.clients.openWindow(url);
+    if (tab) return tab.focus().catch(anew); // the reader may have closed it meanwhile
     // An app on the Home Screen opens its start page instead before iOS 18.4: home.js goes on.
-    if (/^(?!.*Chrom).*AppleWebKit/.test(self.navigator.userAgent)) keep("clicked", url);
-    return self.clients.openWindow(url);
+    const apple = /^(?!.*Chrom).*AppleWebKit/.test(self.navigator.userAgent);
+    // The worker must live until both are done, and the window must not wait for storage.
+    return Promise.allSettled([apple && keep("clicked", url), anew()]);
   }
 
   async function keep(name, value) {
@@ -231,9 +221,9 @@
     const { api, id, token, key, ...preferences } = await recall();
     const applicationServerKey = key ?? oldSubscription?.options.applicationServerKey;
     if (!newSubscription && !applicationServerKey) return;
-    const options = { userVisibleOnly: true, applicationServerKey };
     const { pushManager } = self.registration;
-    const subscription = newSubscription ?? (await pushManager.subscribe(options));
+    const subscription =
+      newSubscription ?? (await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey }));
     if (!key) return;
     const given = { subscription, vapid_public_key: key };
     // After the browser lost the subscription, the service has no such id any more.
@@ -284,7 +274,7 @@
             report(kept, "clicked"),
             announce("stoppress:clicked", notification, link),
           ];
-    event.waitUntil(Promise.all(done));
+    event.waitUntil(Promise.allSettled(done)); // one that fails does not end the others
   });
 
   self.addEventListener("notificationclose", (event) => {

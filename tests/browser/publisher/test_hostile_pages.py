@@ -44,6 +44,15 @@ CLOUDFLARE = """<script type="4711-module" {tag} src="{address}/optin.js"></scri
   made.src = document.querySelector("[type='4711-module']").src;
   document.head.append(made);
 </script>"""
+# Google Tag Manager takes the attributes off a tag: docs/site.md has a script that sets them.
+TAG_MANAGER = """<script>
+  var tag = document.createElement("script");
+  tag.type = "module";
+  tag.setAttribute("data-worker", "/alerts.js");
+  tag.setAttribute("data-ask", "manual");
+  tag.src = "{address}/optin.js";
+  document.head.appendChild(tag);
+</script>"""
 IMPORT = "<script {tag}>import('{address}/optin.js')</script>"
 COPY = '<script type="module" {tag} src="/cache/optin.min.js"></script>'
 INLINE = "<script type='module' {tag}>{code}</script>"
@@ -98,8 +107,11 @@ def asks(page: Page) -> None:
 
 @pytest.mark.parametrize(
     "html",
-    [ROCKET, CLOUDFLARE, IMPORT, COPY, INLINE, PLAIN],
-    ids=["WP Rocket", "Rocket Loader", "import()", "a copy", "written into the page", "a version"],
+    [ROCKET, CLOUDFLARE, TAG_MANAGER, IMPORT, COPY, INLINE, PLAIN],
+    ids=[
+        *("WP Rocket", "Rocket Loader", "a tag manager", "import()", "a copy"),
+        *("written into the page", "a version"),
+    ],
 )
 def test_settings_are_found_whatever_an_optimiser_makes_of_the_tag(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, html: str

@@ -9,6 +9,7 @@ import pytest
 from flask import abort, request
 from playwright.sync_api import Browser
 
+from service.reader.scripts import version
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import Publisher, mended, receipts, subscribe
@@ -63,7 +64,7 @@ def test_an_ordinary_page_view_makes_no_call_and_sends_no_cookie(
 
         # The browser keeps for five minutes what a page view needs.
         view(first)
-        needed = {"/optin.js", "/asking.js", "/api/v1/site"}
+        needed = {"/optin.js", f"/parts/{version()}/asking.js", "/api/v1/site"}
         assert {path for path, _ in stop_press.asked} <= needed
         view(second)  # the second view may ask the reader, and needs the terms
         before = len(stop_press.asked)

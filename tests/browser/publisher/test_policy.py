@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.model.notifications import Audience
+from service.reader.scripts import version
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import (
@@ -62,7 +63,7 @@ def test_nonces_and_strict_dynamic_are_enough_too(
     ("directive", "without", "violated"),
     [
         ("script-src", "'self'", "script-src-elem {installation}/optin.js"),
-        ("connect-src", "'self'", "connect-src {installation}/reader.js"),
+        ("connect-src", "'self'", f"connect-src {{installation}}/parts/{version()}/reader.js"),
         ("worker-src", "'none'", "worker-src {site}/sw.js"),
     ],
 )

@@ -7,6 +7,7 @@ import socket
 import pytest
 from playwright.sync_api import Browser
 
+from service.reader import scripts
 from tests.browser.publisher.test_page_views import StopPress
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
@@ -134,7 +135,7 @@ def test_a_bell_without_its_panel_says_so_and_the_next_press_tries_again(
         for bell, missing in (("corner", "reader"), ("corner", "panel"), ("bell", "story")):
             root = f"document.querySelector('[data-stop-press={bell}]').shadowRoot"
             words = f"{root}.querySelector('[role=alert]')?.textContent"
-            stop_press.missing = {f"/{missing}.js"}
+            stop_press.missing = {f"/parts/{scripts.version()}/{missing}.js"}
             tab.wait_until(f"Boolean({root}?.querySelector('button'))")
             for _ in range(2):
                 tab.evaluate(f"({root}.querySelector('button').click(), true)")

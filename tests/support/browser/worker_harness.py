@@ -86,11 +86,14 @@ const does = {
     self.stopPress = undefined;
     return { stopped, shown: await shown() };
   },
-  async click(action) {
+  async click(action, gone = false) {
     const opened = [];
     // The real ones need a trusted event.
     clients.openWindow = async (url) => { opened.push(url); };
-    WindowClient.prototype.focus = async function () { opened.push(`focus ${this.url}`); };
+    WindowClient.prototype.focus = async function () {
+      opened.push(`focus ${this.url}`);
+      if (gone) throw new Error("The tab is gone.");
+    };
     const [notification] = await registration.getNotifications();
     const stopped = await happen("notificationclick", { notification, action });
     return { stopped, opened, left: (await shown()).length };
@@ -125,6 +128,11 @@ const does = {
   },
   async agent(value) {
     Object.defineProperty(navigator, "userAgent", { value, configurable: true });
+    const put = Cache.prototype.put;
+    Cache.prototype.put = async function (key, ...given) {
+      if (key === "/clicked") await new Promise((resolve) => later(resolve, 200)); // a slow disk
+      return put.call(this, key, ...given);
+    };
   },
   async clicked() {
     const found = await (await caches.open("stop-press")).match("/clicked");
