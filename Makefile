@@ -18,7 +18,9 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate
 	--no-emit-index-url --no-header --extra build $(LOCK) pyproject.toml
 # A test waits for most of its time: while one does, others run. One that ends its process is a
 # failure, not to be tried in another.
-AT_ONCE := --numprocesses 3 --dist worksteal --max-worker-restart 0
+AT_ONCE := --numprocesses 4 --dist worksteal --max-worker-restart 0
+# The files that have tests of a marker. To collect those of all files takes longer than they do.
+FILES_WITH = $$(grep -rl --include='test_*.py' 'mark\.$(1)\b' tests)
 BROWSERS := firefox-esr chromium chromium-headless-shell dbus-daemon libnotify4
 OLD_PYTHON := needs Python 3.10 or later: apt-get install python3, or name one: make run PYTHON=python3.12
 NO_VENV := needs Python's venv: apt-get install python3-venv
@@ -42,12 +44,12 @@ quick: check
 	$(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or long or alone or soak)"
 
 test: debian-packages check
-	$(BIN)/pytest -m "alone and not soak"
+	$(BIN)/pytest $(call FILES_WITH,alone) -m "alone and not soak"
 	$(BIN)/pytest $(AT_ONCE) -m "not (alone or soak)"
 	@# Once more on a Redis that is reached as REDIS_URL says, over TCP and configured as it comes:
 	@# enough of them that it runs each of our scripts.
 	$(BIN)/python -m tests.support.redis_server --all-scripts \
-		$(BIN)/pytest $(AT_ONCE) -m "redis and not (long or soak)"
+		$(BIN)/pytest $(AT_ONCE) $(call FILES_WITH,redis) -m "redis and not (long or soak)"
 
 soak: debian-packages .venv/for-test
 	$(BIN)/pytest -m "alone and soak"

@@ -269,7 +269,7 @@ def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
     """Call a route with parameters and a body."""
     own = rule.endpoint.startswith("api.readers.")
     given = {"id": callers.id if own else callers.alert, "slug": "world", "token": "x"}
-    given |= {"filename": "x", "_rest": "x", "language": "en"}
+    given |= {"filename": "x", "_rest": "x", "language": "en", "folder": "x"}
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: given[name[1]], rule.rule)
     if rule.endpoint.split(".")[0] not in ("api", "health"):
         fields = {**callers.hidden, **DESK_FORM} if method == "POST" else None

@@ -23,3 +23,4 @@ for _part in (blueprint.bp, scripts.bp, privacy.bp, demo.bp):
 desk.init_app(_app)
 for _name in _app.jinja_env.list_templates():
     _app.jinja_env.get_template(_name)
+scripts.version()

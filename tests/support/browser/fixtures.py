@@ -17,7 +17,7 @@ from tests.support.browser import programs
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.readers import Visit, newspaper, visitors
-from tests.support.browser.screenshots import launched, open_page
+from tests.support.browser.screenshots import WITHOUT_PICTURES, launched, open_page
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
 
@@ -93,9 +93,10 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def headless_chromium(playwright: Playwright) -> Iterator[Browser]:
-    """A Chromium for tests in which no notification is shown."""
-    with _skipped_where_missing(), launched(playwright, programs.HEADLESS_CHROMIUM) as browser:
-        yield browser
+    """A Chromium for tests in which no notification and no picture is shown."""
+    browser = launched(playwright, programs.HEADLESS_CHROMIUM, *WITHOUT_PICTURES)
+    with _skipped_where_missing(), browser as running:
+        yield running
 
 
 @pytest.fixture

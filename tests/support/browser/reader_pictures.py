@@ -77,7 +77,7 @@ def _main() -> None:
         PushService() as push,
         newspaper(redis.url, push, Path(data)) as paper,
         open_chromium() as chromium,
-        visitors(chromium, f"http://localhost:{paper.port}", push, art=True) as visit,
+        visitors(chromium, f"http://localhost:{paper.port}", push) as visit,
     ):
         furnish(paper)
         take(visit, folder)

@@ -14,7 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Route, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Locator,
+    Page,
+    Request,
+    Route,
+    expect,
+)
 
 from service.local import pretend_readers
 from service.model.keys import b64url
@@ -54,12 +63,6 @@ BROWSER = """
 })();
 """
 
-# In place of a picture, and of its size: else the page would move when it is loaded.
-BLANK = {
-    "content_type": "image/svg+xml",
-    "body": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 750"/>',
-}
-
 
 @contextmanager
 def newspaper(redis_url: str, push_service: PushService, folder: Path) -> Iterator[Installation]:
@@ -72,12 +75,8 @@ def newspaper(redis_url: str, push_service: PushService, folder: Path) -> Iterat
 
 
 @contextmanager
-def visitors(
-    chromium: Browser, address: str, push_service: PushService, *, art: bool = False
-) -> Iterator[Visit]:
+def visitors(chromium: Browser, address: str, push_service: PushService) -> Iterator[Visit]:
     """Open the demo newspaper, by default as a new reader whose browser allows notifications.
-
-    Without `art` its pictures are blank, because to draw them takes longer than the rest.
 
     `push=False` removes the browser's push. `lang` is the page's language, `script` adds attributes
     to its script tag, and `main` replaces the page's main part. `context` is that of an earlier
@@ -130,9 +129,8 @@ def visitors(
             response = route.fetch()
             route.fulfill(response=response, body=edit(response.text()))
 
-        page.route("**/demo/", answer)
-        if not art:
-            page.route("**/demo/static/art/*", lambda route: route.fulfill(**BLANK))
+        if lang != "en" or script or main is not None:
+            page.route("**/demo/", answer)
         page.goto(f"{address}/demo/")
         wait_for_page(page, "window.StopPress")
         return page
@@ -176,10 +174,17 @@ _NOTE_TIMERS = """
 
 def stop_clock(page: Page) -> None:
     """Stop the page's clock: timers run only when the test calls `run_clock`."""
-    now = time.time()
-    # A clock may not go back, and on a busy machine the page's own runs on between these calls.
-    page.clock.install(time=now - 3600)
-    page.clock.pause_at(now)
+    page.clock.install(time=time.time())
+
+    def paused() -> bool:
+        try:
+            # A clock may not go back. Far ahead, time-outs would end what is under way.
+            page.clock.pause_at(time.time() + 0.2)
+        except Error:  # the page's clock is there already, because the machine is busy
+            return False
+        return True
+
+    wait_until(paused)
     page.evaluate(_NOTE_TIMERS)
     page.add_init_script(_NOTE_TIMERS)
 
