@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -52,8 +54,46 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long tests, because at the end the other processes would wait for them."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Begin with long tests and with those in browsers, and let one process start Firefox.
+
+    Each process of a run gets as many tests of this list as the others. One that has done its own
+    takes some from the end of another's. A Firefox costs 6 s of CPU to start and end, and some all
+    the time.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    kinds: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        kinds[_kind(item)].append(item)
+    # Tests that start processes wait for most of their time, those in browsers do not.
+    half = processes // 2
+    begin: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    _spread(kinds["long"] + kinds["processes"], begin[: max(1, half)])
+    _spread(kinds["headless"], begin[half:-1] or begin[:1])
+    begin[-1] += kinds["firefox"]
+    rest = iter(kinds["rest"])
+    sizes = [(len(items) + one) // processes for one in range(processes)]  # as xdist divides them
+    items.clear()
+    for first, size in zip(begin, sizes, strict=True):
+        items += [*first, *islice(rest, max(0, size - len(first)))]
+    items += rest
+
+
+def _kind(item: pytest.Item) -> str:
+    if item.get_closest_marker("long"):
+        return "long"
+    fixtures = getattr(item, "fixturenames", ())
+    if not {"firefox", "chromium"}.isdisjoint(fixtures):
+        return "firefox"
+    if "headless_chromium" in fixtures:
+        return "headless"
+    return "processes" if item.get_closest_marker("processes") else "rest"
+
+
+def _spread(items: list[pytest.Item], over: list[list[pytest.Item]]) -> None:
+    """Give each of these lists as many of the items, neighbours to the same one."""
+    size = -(-len(items) // len(over))
+    for number, one in enumerate(over):
+        one += items[number * size : (number + 1) * size]
 
 
 @pytest.fixture(scope="session")
