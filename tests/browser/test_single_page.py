@@ -124,7 +124,7 @@ def test_another_path_is_another_page_view_with_its_own_topic(visit: Visit) -> N
     # Each page has its own twenty seconds before the panel opens.
     with not_asked(page):
         run_clock(page, 10_000, timer=ASKED_AFTER_MS, count=2)
-    assert timers(page) == [ASKED_AFTER_MS], "the timer of the second page is over"
+    assert timers(page).count(ASKED_AFTER_MS) == 1, "the timer of the second page is over"
     run_clock(page, 10_000, timer=ASKED_AFTER_MS)
     expect(panel(page)).to_be_visible()
     panel(page).locator("button.details").click()
