@@ -7,6 +7,7 @@ one line.
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -200,11 +201,16 @@ def _redis_url(value: str) -> str:
     if scheme != "unix" and not re.fullmatch(r"(/\d{0,4})?", parts.path):
         raise ValueError("must end with the number of a database, such as /0, or without one")
     try:
-        ConnectionPool.from_url(value).make_connection()
+        connection = ConnectionPool.from_url(value).make_connection()
     except Exception:  # redis-py raises whatever an option meets, and the text may repeat it
         raise ValueError(
             "has an option that redis-py does not know, or with a wrong value"
         ) from None
+    # Else a process would wait for Redis for ever, which looks away.
+    for name in ("ca_certs", "certfile", "keyfile"):
+        file = getattr(connection, name, None)
+        if file and not os.access(file, os.R_OK):
+            raise ValueError(f"the file of its option ssl_{name} cannot be read")
     return value
 
 

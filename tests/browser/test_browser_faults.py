@@ -387,6 +387,32 @@ def test_a_worker_that_does_not_become_active_is_named_and_can_be_tried_again(
     expect(panel(page).locator("button.yes")).to_be_visible()
 
 
+def test_what_comes_late_keeps_no_answer_from_the_reader(visit: Visit) -> None:
+    page = visit()
+    # Else what is late would fail in the end.
+    endless = "AbortSignal.timeout = () => new AbortController().signal"
+    page.add_init_script(endless)
+    page.evaluate(f"void ({endless})")
+    late: list[Route] = []
+    page.route("**/help.js", lambda route: late.append(route))
+    say_yes(page)
+    expect(panel(page).get_by_role("heading")).to_contain_text("Thank you")
+
+    page.reload()
+    page.route("**/preferences.js", lambda route: late.append(route))
+    for _ in range(2):  # the second press is no failure, and shows no empty panel
+        bell(page).click()
+    wait_until(lambda: page.evaluate("1") and len(late) > 1)
+    expect(panel(page)).to_be_hidden()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.unroute("**/preferences.js")
+    late[1].continue_()
+    expect(panel(page).locator("button.leave")).to_be_visible()
+    page.route("**/api/v1/site", lambda route: late.append(route))
+    panel(page).locator("button.leave").click()
+    expect(panel(page).get_by_role("heading")).to_contain_text("You have left")
+
+
 # Storage, addresses, browsers within apps --------------------------------------------------------
 
 

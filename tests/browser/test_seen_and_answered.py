@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import HTML, Publisher
@@ -35,6 +35,10 @@ ASKED = 'JSON.parse(localStorage["stop-press-asked"] ?? "{}")'
 ASKING = """import(
   document.querySelector("script[src$='/optin.js']").src.replace("optin", "asking")
 ).then(() => 0)"""
+SEE = """(() => {
+  window.testHidden = %s;
+  document.dispatchEvent(new Event("visibilitychange"));
+})()"""
 FIELD = '<h1>News</h1><p class="kicker">World</p>%s'
 
 
@@ -117,12 +121,6 @@ def test_a_page_that_is_opened_in_the_background_asks_when_it_has_been_seen_for_
     expect(panel(page)).to_be_visible()
 
 
-SEE = """(() => {
-  window.testHidden = %s;
-  document.dispatchEvent(new Event("visibilitychange"));
-})()"""
-
-
 def test_escape_in_a_search_box_is_no_answer_and_escape_in_the_panel_no_refusal(
     visit: Visit,
 ) -> None:
@@ -170,6 +168,37 @@ def test_the_panel_gives_way_to_a_field_in_which_the_reader_types(visit: Visit) 
     page.keyboard.press("Escape")
     page.evaluate("document.activeElement.blur()")
     expect(panel(page)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "over"),
+    [
+        ("document.querySelector('textarea').focus()", "document.activeElement.blur()"),
+        ("document.querySelector('dialog').show()", "document.querySelector('dialog').close()"),
+        (f"({SEE % 'true'})", f"({SEE % 'false'})"),
+    ],
+    ids=["types", "has a dialog open", "is in another tab"],
+)
+def test_a_question_that_loads_slowly_does_not_appear_where_the_reader_now(
+    visit: Visit, meanwhile: str, over: str
+) -> None:
+    page = visit(script=FOLLOW, main=FIELD % "<textarea></textarea><dialog>Cookies?</dialog>")
+    page.evaluate(
+        "void Object.defineProperty(Document.prototype, 'hidden',"
+        " { get: () => window.testHidden ?? false })"
+    )
+    slow: list[Route] = []
+    page.route("**/panel.js", lambda route: slow.append(route))
+    page.evaluate("document.querySelector('.kicker').click()")
+    wait_until(lambda: page.evaluate("1") and slow)
+    page.evaluate(f"void {meanwhile}")
+    page.unroute("**/panel.js")
+    slow[0].continue_()
+    wait_for_page(page, f"{ASKED}.open === 0")
+    expect(panel(page)).to_have_count(0)
+    assert "ignored" not in asked(page)
+    page.evaluate(f"void {over}")
+    ask(page)
 
 
 @pytest.mark.parametrize("origin", ["same", "other"])

@@ -81,6 +81,15 @@ def test_every_command_refuses_a_strange_address_of_redis_without_its_password(
         assert "REDIS_URL: must be redis://" in fault(call(command, given, monkeypatch)), command
 
 
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+def test_a_missing_file_of_redis_certificates_is_named_and_not_waited_for(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    given = {**environment, "REDIS_URL": f"rediss://localhost:1/0?{option}=/none.pem"}
+    said = fault(call("worker", given, monkeypatch))
+    assert f"REDIS_URL: the file of its option {option} cannot be read" in said
+
+
 def test_every_command_says_that_redis_refuses_the_password(
     environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

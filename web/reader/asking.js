@@ -88,12 +88,14 @@ async function show(reader) {
   if (isTyping() || somethingIsOpen()) return;
   const mine = Date.now();
   note({ open: mine });
-  const { open: openPanel } = await reader.load("./panel.js");
-  const panel = await openPanel(reader, true).catch((error) => {
+  // To load it may take so long that the reader now does something else.
+  const isBusy = () => of("hidden") || isTyping() || somethingIsOpen();
+  const opening = reader.load("./panel.js").then(({ open }) => open(reader, true, undefined, isBusy));
+  const panel = await opening.catch((error) => {
     note({ open: 0 });
     throw error;
   });
-  if (!panel) return note({ open: 0 }); // the reader has opened it meanwhile
+  if (!panel) return note({ open: 0 }); // or has opened it meanwhile
   const isLast = ignored + 1 >= MOST_IGNORED;
   note({ ignored: isLast ? 0 : ignored + 1, rest: isLast ? mine + IGNORED_REST_MS : 0 });
 

@@ -166,8 +166,6 @@ export class Panel {
     if (place) return;
     Panel.open = this;
     of("body").append(this.#host);
-    // The attribute, not show(), which would take the focus from a reader in mid-sentence.
-    this.#box.open = true;
     document.addEventListener("keydown", this.#onKey);
     // One answer closes the question in all tabs. A page in the back/forward cache hears nothing.
     addEventListener("storage", this.#onAnswer);
@@ -218,6 +216,8 @@ export class Panel {
     const title = element("h2", { id: "heading", tabindex: "-1" }, heading);
     const head = [element("p", { class: "small" }, element("bdi", {}, paper)), title];
     this.#box.replaceChildren(...(brief ? [brief(title)] : head), ...body);
+    // The attribute, not show(), which would take the focus from a reader in mid-sentence.
+    this.#box.open = true; // which means nothing to a part of the page
     this.#box.scrollTop = 0;
     if (follow) this.focus();
   }
@@ -274,7 +274,7 @@ export class Panel {
   }
 
   focus() {
-    this.#box.querySelector("h2").focus();
+    this.#box.querySelector("h2")?.focus(); // there is none yet while a slow script loads
   }
 
   /** Have screen readers read out the heading when they next pause. It is not seen again and takes no
@@ -329,13 +329,17 @@ export function promise(t) {
   return element("p", { class: "small" }, t.promise, " ", stored(t));
 }
 
+/** Wait for what the reader need not wait for, but not for long. */
+export function soon(promise) {
+  return Promise.race([promise, new Promise((resolve) => setTimeout(resolve, 2000))]);
+}
+
 /** Leave, and offer to take it back: to subscribe again with the same preferences, which `kept()`
     are, or promises. */
 export async function leave(panel, name, kept) {
   const { reader, t } = panel;
-  const soon = new Promise((resolve) => setTimeout(resolve, 2000));
-  const chosen = await Promise.race([kept(), soon]);
-  const [facts] = await Promise.all([reader.prepare().catch(() => {}), reader.leave()]);
+  const chosen = await soon(kept());
+  const [facts] = await Promise.all([soon(reader.prepare().catch(() => {})), reader.leave()]);
   const undo = panel.button("undo", async () => {
     const all = await reader.rejoin(facts.join, chosen);
     await panel.refill();

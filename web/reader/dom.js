@@ -95,7 +95,10 @@ export function follow(place, show) {
   addEventListener("stoppress:change", () => kept.deref()?.stopPress());
 }
 
-async function read(address, base = import.meta.url, signal) {
+/** Read a file of texts. Without a limit, one that never comes would keep bell and panel away for as
+    long as the page is open. */
+async function read(address, base = import.meta.url) {
+  const signal = AbortSignal.timeout?.(8000);
   const response = await fetch(new URL(address, base).href, { credentials: "omit", signal });
   if (!response.ok) throw new Error(`${address}: HTTP ${response.status}`);
   return response.json();
@@ -105,10 +108,10 @@ async function load(tag) {
   const page = (tag.closest("[lang]") ?? of("documentElement")).lang; // optimisers remove tags
   const language = page.toLowerCase().split(/[-_]/)[0];
   // service/reader/scripts.py puts in the LANGUAGES that we have.
-  const file = `./texts/${LANGUAGES.includes(language) ? language : "en"}.json`;
+  const known = LANGUAGES.includes(language) ? language : "en";
   const replaced = tag.dataset.texts;
   const [ours, theirs] = await Promise.all([
-    read(file),
+    read(`./texts/${known}.json`),
     replaced && read(replaced, tag.baseURI).catch((error) => console.warn("Stop Press:", error)),
   ]);
   // A question of the publisher's own is the question in one line too.
@@ -121,8 +124,7 @@ async function load(tag) {
 
 /** Return these texts and those of another section, which few readers see. */
 export async function withSection(t, section) {
-  const signal = AbortSignal.timeout?.(8000); // a reader waits for these words
-  return { ...(await read(`./texts/${t.lang}/${section}.json`, undefined, signal)), ...t };
+  return { ...(await read(`./texts/${t.lang}/${section}.json`)), ...t };
 }
 
 let loading;

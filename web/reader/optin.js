@@ -56,8 +56,11 @@ const supported =
   "serviceWorker" in navigator && "PushManager" in window && "Notification" in window;
 const deadEnd = !supported && !apple && EMBEDDED.test(navigator.userAgent);
 
-// These scripts import panel.js, and are loaded where it may be missing.
-const ON_PANEL = /links|story/;
+// What some scripts import, which are loaded where it may be missing: see `load`.
+const IMPORTED = [
+  [/links|story/, "./panel.js"],
+  [/home|panel/, "./look.js"],
+];
 const loaded = new Set(); // by name
 
 /** Load a script of ours, from the folder of this release (service/reader/scripts.py puts in its
@@ -65,16 +68,17 @@ const loaded = new Set(); // by name
     import for as long as the page is open: this first looks whether the file can be had; the import
     then finds it in the cache. */
 async function load(name) {
-  if (ON_PANEL.test(name)) await load("./panel.js");
   // A string, because pages replace `fetch` by their own.
   const url = new URL(name, new URL("/parts/VERSION/", service)).href;
   if (!loaded.has(name)) {
+    for (const [names, imported] of IMPORTED) if (names.test(name)) await load(imported);
     const options = { credentials: "omit", signal: AbortSignal.timeout?.(CALL_TIMEOUT_MS) };
     const response = await fetch(url, options).catch(() => ({}));
-    // A worker of the site may answer with a page that says “offline”.
+    // A worker of the site may answer with a page that says “offline”; and the file may not come
+    // to its end.
     const isScript = response.ok && /javascript/.test(response.headers.get("Content-Type"));
-    if (!isScript) throw Object.assign(new Error(`cannot load ${url}`), { kind: "offline" });
-    await response.text();
+    if (!isScript || !(await response.text().catch(() => "")))
+      throw Object.assign(new Error(`cannot load ${url}`), { kind: "offline" });
   }
   const module = await import(url);
   loaded.add(name);
@@ -249,8 +253,11 @@ function trouble(error) {
 }
 
 async function keepTrue() {
-  if (settings.retire) await reader.retire();
-  await alone(check);
+  try {
+    if (settings.retire) await reader.retire();
+  } finally {
+    await alone(check);
+  }
 }
 
 async function visit() {
@@ -259,7 +266,8 @@ async function visit() {
     await new Promise((look) =>
       document.addEventListener("prerenderingchange", look, { once: true }),
     );
-  if (apple && navigator.standalone && (await (await load("./home.js")).goOn())) return;
+  const goOn = async () => (await load("./home.js")).goOn();
+  if (apple && navigator.standalone && (await goOn().catch(trouble))) return;
   const byAlert = location.hash.startsWith(ASKED_BY_ALERT);
   // In a frame of another origin a browser says “denied” where nobody has refused.
   if (supported && window === top) {

@@ -44,16 +44,16 @@ async function present(panel, show, facts) {
 /** Open the panel, filled by `show`; return it. A panel that is open closes if `show` is a particular
     one and no changes would be lost; otherwise it stays and gets the focus.
 
-    If the reader did not ask for it (`unasked`), it appears only when all that it offers will work,
-    and it leaves the focus alone. */
-export async function open(reader, unasked, show = fill) {
+    If the reader did not ask for it (`unasked`), it appears only when all that it offers will work
+    and the reader is not busy by then (`isBusy()`), and it leaves the focus alone. */
+export async function open(reader, unasked, show = fill, isBusy) {
   if (show !== fill) Panel.open?.close();
   if (Panel.open?.shown) return void (unasked || Panel.open.focus());
   Panel.open?.close(); // the page has replaced its body
   const able = !reader.state().subscribed;
   const [t, facts] = await Promise.all([texts(reader.tag), able && prepared(reader)]);
   if (facts instanceof Error && unasked) throw facts;
-  if (Panel.open) return;
+  if (Panel.open || isBusy?.()) return;
   const panel = new Panel(reader, t, fill);
   await present(panel, show, facts);
   if (unasked) Panel.open?.announce();

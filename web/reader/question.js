@@ -1,6 +1,6 @@
 /* The question in one line, and what both of its steps share: the buttons and the site's icon. */
 
-import { choices, often, stored } from "./dialog.js";
+import { choices, often, soon, stored } from "./dialog.js";
 import { element, outline } from "./dom.js";
 
 const DOWN = "m6 9 6 6 6-6";
@@ -24,14 +24,13 @@ export function answers(panel, facts, chosen) {
     const topics = await chosen();
     if (!topics) return;
     const listening = reader.listen();
-    const help = reader.load("./help.js").catch(() => ({}));
+    const help = reader.load("./help.js").catch(() => {});
     await facts.join({ topics }, (kind) => panel.hint(kind)).catch(async (error) => {
       if (error.kind === "blocked") await reader.later(); // so that other tabs do not ask either
       throw error;
     });
-    const thanks = () => panel.say(facts.name, t.thanks, t.promise);
-    const { showThanks = thanks } = await help;
-    showThanks(panel, facts, topics, listening);
+    panel.say(facts.name, t.thanks, t.promise);
+    (await soon(help))?.showThanks(panel, facts, topics, listening);
   });
   const later = panel.button("later", () => {
     reader.later();

@@ -15,9 +15,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from service.local import pretend_readers
 from service.model.keys import b64url
+from service.reader.scripts import version
 from tests.browser.publisher.test_page_views import StopPress
 from tests.support.browser.publisher_site import HTML, JAVASCRIPT, PAGE_SCRIPT, Publisher
-from tests.support.browser.readers import BROWSER, wait_for_page
+from tests.support.browser.readers import BROWSER, IPHONE, wait_for_page
 from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.browser
@@ -337,6 +338,56 @@ def test_a_failing_script_on_a_busy_page_is_not_requested_again_and_again(
     assert 1 <= len(tried) <= 3  # at once, and after two seconds
     context.unroute(fails)
     expect(page.locator("button.bell")).to_be_visible()  # it comes by itself once the file is there
+
+
+def test_a_bell_comes_in_the_end_though_the_first_answer_with_its_texts_never_ends(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    context.add_init_script(
+        "const real = AbortSignal.timeout.bind(AbortSignal);"
+        "AbortSignal.timeout = (milliseconds) => real(milliseconds / 10);"
+    )
+    asked: list[Any] = []
+
+    def answer(route: Any) -> None:
+        asked.append(route)
+        if len(asked) > 1:
+            route.continue_()
+
+    context.route("**/texts/*.json", answer)
+    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
+    expect(page.locator("button.bell")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("blocked", "tag", "browser"),
+    [
+        ("retire", PLAIN.replace("{tag}", '{tag} data-retire="/old.js"'), ""),
+        ("home", PLAIN, "Object.defineProperty(navigator, 'standalone', { value: true });"),
+    ],
+    ids=["another provider's reader", "an app on the Home Screen"],
+)
+def test_a_blocked_script_does_not_keep_a_page_from_ending_what_the_reader_left(
+    chromium: Browser,
+    publisher: Publisher,
+    stop_press: StopPress,
+    blocked: str,
+    tag: str,
+    browser: str,
+) -> None:
+    agent = IPHONE if blocked == "home" else None
+    left = """localStorage["stop-press"] = '{"leaving": {"id": "0.0", "token": "x"}}'"""
+    with chromium.new_context(user_agent=agent) as context:
+        context.add_init_script(f"if (location.protocol !== 'about:') {left}; {browser}")
+        stop_press.missing = {f"/parts/{version()}/{blocked}.js"}
+        page, _ = open_page(context, publisher, stop_press, tag)
+        asked = stop_press.asked
+        wait_until(
+            lambda: (
+                page.evaluate("1") and "/api/v1/subscriptions/0.0" in [path for path, _ in asked]
+            )
+        )
+        assert stop_press.missing & {path for path, _ in asked}
 
 
 def test_a_page_in_a_frame_of_another_origin_takes_nothing_for_a_no(

@@ -127,6 +127,15 @@ def test_a_bell_without_its_panel_says_so_and_the_next_press_tries_again(
     firefox.allow_notifications(publisher.origin)
     with StopPress(redis_url, publisher) as stop_press:
         publisher.worker("/sw.js", f'importScripts("{stop_press.address}/sw.js");')
+        # By another name, so that the browser's cache knows none of these scripts afterwards.
+        other = stop_press.address.replace("localhost", "127.0.0.1")
+        plain = firefox.open(publisher.page("/plain", other, ask="manual"))
+        plain.wait_until("Boolean(window.StopPress)")
+        asking = "StopPress.ask().then(() => 'shown', ({ kind }) => kind)"
+        # Without a bell, only the panel needs it.
+        stop_press.missing = {f"/parts/{scripts.version()}/look.js"}
+        assert plain.evaluate(asking) == "offline"
+        stop_press.missing = set()
         address = publisher.page("/", stop_press.address, bell="", ask="manual")
         kind, text = publisher.files["/"]
         story = '<div data-stop-press="bell" data-story="quake"></div>'
@@ -146,6 +155,7 @@ def test_a_bell_without_its_panel_says_so_and_the_next_press_tries_again(
             "[...document.querySelectorAll('body > div')].some("
             "({ shadowRoot }) => shadowRoot?.querySelector('dialog h2'))"
         )
+        assert plain.evaluate(asking) == "shown"
         assert tab.evaluate("errors") == []
 
 
