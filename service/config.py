@@ -206,7 +206,7 @@ def _redis_url(value: str) -> str:
         raise ValueError(
             "has an option that redis-py does not know, or with a wrong value"
         ) from None
-    # Else a process would wait for Redis for ever, which looks away.
+    # Without this check a process would wait for ever for a Redis that seems to be away.
     for name in ("ca_certs", "certfile", "keyfile"):
         file = getattr(connection, name, None)
         if file and not os.access(file, os.R_OK):
