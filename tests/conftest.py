@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from service.model import clock
 from service.store import Store, connect
 from tests.support import compiled
+from tests.support.browser import programs
 from tests.support.client import Client, make_app, open_client
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
@@ -27,8 +28,6 @@ _STARTING = {"installation", "reading", "spawn", "stoppress"}
 
 # For tests in browsers, which are in several folders.
 pytest_plugins = ["tests.support.browser.fixtures"]
-
-BROWSERS = "apt-get install firefox-esr chromium chromium-headless-shell dbus-daemon libnotify4"
 
 
 # No deadlines, because the machine may be busy and no test is about how long something takes.
@@ -186,7 +185,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         return
     skipped = reporter.stats.get("skipped", [])
     if browsers := sum("browser" in report.keywords for report in skipped):
-        reporter.write_line(f"{browsers} browser tests were skipped; to run them: {BROWSERS}")
+        reporter.write_line(
+            f"{browsers} browser tests were skipped; to run them: {programs.REMEDY}"
+        )
 
 
 @pytest.fixture(autouse=True)

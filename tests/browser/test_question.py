@@ -42,8 +42,10 @@ SHORT = ("ar", "de")  # those that `make test` takes
     "language",
     [pytest.param(one, marks=() if one in SHORT else pytest.mark.soak) for one in LANGUAGES],
 )
-def test_on_a_phone_the_question_takes_about_170_pixels(visit: Visit, language: str) -> None:
-    page = visit(390, 844, lang=language, script=WORLD)
+def test_on_a_phone_the_question_takes_about_170_pixels(
+    visit_with_pictures: Visit, language: str
+) -> None:
+    page = visit_with_pictures(390, 844, lang=language, script=WORLD)
     page.evaluate("document.querySelector('.kicker').click()")
     expect(panel(page)).to_be_visible()
     box = panel(page).bounding_box()
@@ -52,7 +54,8 @@ def test_on_a_phone_the_question_takes_about_170_pixels(visit: Visit, language: 
     assert [one.get_attribute("class") for one in buttons] == ["yes main", "later"]
     for one in buttons:
         assert one.bounding_box()["width"] >= 0.9 * box["width"]
-    expect(panel(page).locator("img.logo")).to_be_visible()
+    logo = panel(page).locator("img.logo")
+    wait_until(lambda: logo.evaluate("(node) => node.complete && node.naturalWidth > 0"))
 
 
 def test_what_screen_readers_hear_is_not_printed_twice_for_sight(visit: Visit) -> None:

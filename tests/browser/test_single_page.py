@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Browser, CDPSession, Page, expect
+from playwright.sync_api import CDPSession, Page, expect
 
 from tests.support.browser.readers import (
     ASKED_AFTER_MS,
@@ -15,11 +15,9 @@ from tests.support.browser.readers import (
     stop_clock,
     subscribe,
     timers,
-    visitors,
     wait_for_page,
 )
-from tests.support.installation import Installation, wait_until
-from tests.support.push_service import PushService
+from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -74,32 +72,29 @@ def test_places_that_come_back_show_the_current_state(visit: Visit) -> None:
     expect(page.locator("section.panel button.save")).to_be_visible()
 
 
-def test_places_that_a_page_removes_are_garbage_collected(
-    paper: Installation, chromium: Browser, push_service: PushService
-) -> None:
-    with visitors(chromium, f"http://localhost:{paper.port}", push_service) as visit:
-        page = visit(main="<h1>News</h1>")
-        for name, filled in (
-            ("bell", "#news button.bell"),
-            ("preferences", "section.panel legend"),
-        ):
-            page.evaluate(ADD, name)
-            page.locator(filled).first.wait_for()
-            page.evaluate(
-                """(selector) => {
-                  const place = document.querySelector(selector);
-                  window.gone = new WeakRef(place.shadowRoot);
-                  place.remove();
-                }""",
-                f"#news [data-stop-press={name}]",
-            )
-            devtools = page.context.new_cdp_session(page)
+def test_places_that_a_page_removes_are_garbage_collected(visit_with_pictures: Visit) -> None:
+    page = visit_with_pictures(main="<h1>News</h1>")
+    for name, filled in (
+        ("bell", "#news button.bell"),
+        ("preferences", "section.panel legend"),
+    ):
+        page.evaluate(ADD, name)
+        page.locator(filled).first.wait_for()
+        page.evaluate(
+            """(selector) => {
+              const place = document.querySelector(selector);
+              window.gone = new WeakRef(place.shadowRoot);
+              place.remove();
+            }""",
+            f"#news [data-stop-press={name}]",
+        )
+        devtools = page.context.new_cdp_session(page)
 
-            def collected(devtools: CDPSession = devtools) -> bool:
-                devtools.send("HeapProfiler.collectGarbage")
-                return bool(page.evaluate("gone.deref() === undefined"))
+        def collected(devtools: CDPSession = devtools) -> bool:
+            devtools.send("HeapProfiler.collectGarbage")
+            return bool(page.evaluate("gone.deref() === undefined"))
 
-            wait_until(collected)  # drawing and calls hold it a little longer
+        wait_until(collected)  # drawing and calls hold it a little longer
 
 
 def test_a_replaced_body_gets_its_own_bell_and_panel(visit: Visit) -> None:

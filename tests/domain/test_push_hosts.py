@@ -176,16 +176,22 @@ def test_strangers_who_pause_and_do_nothing_more_hold_the_room_of_new_hosts_for_
     fill(client)
     given = {"subscription": at("made-up-0")}  # a new reader at a host that is in use
     reader = client.call("POST", SUBSCRIPTIONS, given).json["id"]
+    idle = {"subscription": at("made-up-0")}
+    away = client.call("POST", SUBSCRIPTIONS, idle).json
     days.pass_(UNPROVEN_UNSEEN - DAY)
-    assert client.runtime.subscriptions.count() == MOST_UNPROVEN + 1
+    assert client.runtime.subscriptions.count() == MOST_UNPROVEN + 2
     assert subscribes(client, "wns2-honest").status_code == 503, "there is no room"
     visit = client.call("POST", SUBSCRIPTIONS, {**given, "refresh": True})
     assert (visit.status_code, visit.json["id"]) == (200, reader)
     days.pass_(3 * DAY)
     assert client.runtime.subscriptions.count() == 1
     assert client.runtime.subscriptions.get(reader)
-    assert client.runtime.store.subscriptions.ended() == {"unproven": MOST_UNPROVEN}
+    assert client.runtime.store.subscriptions.ended() == {"unproven": MOST_UNPROVEN + 1}
     assert subscribes(client, "wns2-honest").status_code == 201
+    # One that stayed away is unknown, so that the page may ask this reader again.
+    back = client.call("POST", SUBSCRIPTIONS, {**idle, "refresh": True}, token=away["token"])
+    assert back.status_code == 404
+    assert client.call("POST", SUBSCRIPTIONS, idle).status_code == 201
 
 
 def test_a_paused_reader_at_a_new_host_stays_while_strangers_make_up_none(

@@ -116,6 +116,15 @@ def visit(
 
 
 @pytest.fixture
+def visit_with_pictures(
+    paper: Installation, chromium: Browser, push_service: PushService
+) -> Iterator[Visit]:
+    """Open it as `visit` does, in a browser that loads and draws pictures."""
+    with visitors(chromium, f"http://localhost:{paper.port}", push_service) as visit:
+        yield visit
+
+
+@pytest.fixture
 def chromium_page(headless_chromium: Browser) -> Iterator[Callable[..., Page]]:
     """Open pages as `open_page` does, each for a new reader, until the test ends."""
     with ExitStack() as contexts:

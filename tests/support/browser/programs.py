@@ -9,7 +9,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 HEADLESS_CHROMIUM = ("chromium-headless-shell", *CHROMIUM)
 DBUS_DAEMON = ("dbus-daemon",)
 
-_REMEDY = "apt-get install firefox-esr chromium chromium-headless-shell dbus-daemon libnotify4"
+REMEDY = "apt-get install firefox-esr chromium chromium-headless-shell dbus-daemon libnotify4"
 
 
 class MissingProgramError(Exception):
@@ -21,7 +21,7 @@ def find(names: tuple[str, ...]) -> str:
     for name in names:
         if path := shutil.which(name):
             return path
-    raise MissingProgramError(f"no {' or '.join(names)} on the PATH: {_REMEDY}")
+    raise MissingProgramError(f"no {' or '.join(names)} on the PATH: {REMEDY}")
 
 
 def require_libnotify() -> None:
@@ -30,4 +30,4 @@ def require_libnotify() -> None:
     Firefox loads the library when it starts, and Debian's package does not depend on it.
     """
     if ctypes.util.find_library("notify") is None:
-        raise MissingProgramError(f"no libnotify: {_REMEDY}")
+        raise MissingProgramError(f"no libnotify: {REMEDY}")
