@@ -1,4 +1,4 @@
-"""Readers by the host of their push service: who is at a base, and for whom it was asked in vain.
+"""Readers by the host of their push service: a base has them, and accepted nothing for some.
 
 A base is what many endpoints begin with (names.py); readers have a bit in its bitmap.
 """
