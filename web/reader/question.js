@@ -32,8 +32,8 @@ export function answers(panel, facts, chosen) {
     panel.say(facts.name, t.thanks, t.promise);
     (await soon(help))?.showThanks(panel, facts, topics, listening);
   });
-  const later = panel.button("later", () => {
-    reader.later();
+  const later = panel.button("later", async () => {
+    await reader.later(); // so that no other tab asks once this one no longer does
     panel.close();
   });
   return choices(...(panel.stays ? [yes] : [yes, later]));
