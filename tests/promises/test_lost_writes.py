@@ -95,7 +95,9 @@ class Send:
 SOAK = pytest.mark.soak
 
 
-@pytest.mark.parametrize("answered", [pytest.param(200, marks=SOAK), 700, 1450])
+@pytest.mark.parametrize(
+    "answered", [pytest.param(200, marks=SOAK), 700, pytest.param(1450, marks=SOAK)]
+)
 def test_send_survives_a_power_cut(
     installation: Installation, redis: RedisServer, answered: int
 ) -> None:
