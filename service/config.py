@@ -366,7 +366,7 @@ class Config:
     )
     push_window: int = _setting(
         _whole(8, 4096),
-        "256",
+        "2048",
         "most messages of one worker without a recorded result; a `kill -9` can repeat them",
     )
     prepare_keys: bool = _setting(

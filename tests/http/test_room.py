@@ -71,17 +71,17 @@ def assert_takes(transport: Transport, origin: str, n: int, body: bytes = b"") -
 def test_http_1_1_has_room_for_one_request_for_each_connection(old_push: PushService) -> None:
     transport = Transport(ca_bundle=old_push.ca_file, connections=1)
     old_push.answer_with(lambda _message: Reply(hang=True))
-    assert_takes(transport, old_push.origin, 8)
+    assert_takes(transport, old_push.origin, 4)
     with pytest.raises(NoRoom):
-        transport.start(8, old_push.origin, "/push/8", (), b"")
-    assert transport.free == 256 - 8
+        transport.start(4, old_push.origin, "/push/4", (), b"")
+    assert transport.free == 2048 - 4
     transport.close()
 
 
 def test_http_2_has_room_for_one_request_for_each_stream(
     push: PushService,
 ) -> None:
-    transport = Transport(ca_bundle=push.ca_file)
+    transport = Transport(connections=2, ca_bundle=push.ca_file)
     push.answer_with(lambda _message: Reply(hang=True))
     assert_takes(transport, push.origin, 200)
     with pytest.raises(NoRoom):
@@ -245,7 +245,7 @@ def test_a_connection_that_is_lost_after_it_had_room_takes_no_request(
     wait_until(lambda: not push.connections)
     with pytest.raises(NoRoom):
         transport.start(1, push.origin, "/push/1", (), b"")
-    assert transport.free == 256
+    assert transport.free == 2048
     assert one(transport, push.origin).status == 201
 
 
@@ -293,7 +293,7 @@ def test_a_connection_that_is_going_away_makes_place_for_another(push: PushServi
 
 def test_there_is_no_room_for_bodies_beyond_the_peers_window(tmp_path: Path) -> None:
     with BareServer(tmp_path, read_on, first=SETTINGS) as server:
-        transport = Transport(ca_bundle=server.certificate)
+        transport = Transport(ca_bundle=server.certificate, connections=2)
         wait_until(lambda: transport.poll(0.1) == [] and transport.room(server.origin))
         # Each of two connections takes as many whole bodies as fit into 65,535 bytes.
         assert_takes(transport, server.origin, 2 * 15, bytes(4096))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 
@@ -23,12 +24,12 @@ ACCEPTED = policy.Verdict(Outcome.ACCEPTED)
 READER = SubscriptionId(0, 1)
 
 
-def worker(store: Store) -> Health:
+def worker(store: Store, window: int = WINDOW) -> Health:
     """Return the health as one worker sees it; another call makes another worker."""
     return Health(
         store.push_services,
-        WINDOW,
-        lambda _origin, _group: 9999,
+        window,
+        lambda _origin, _group, **_: 9999,
         lambda _ids: False,
         lambda _origin: 0,
     )
@@ -92,6 +93,86 @@ def test_a_push_service_starts_with_16_messages_and_gets_one_more_for_each_answe
 def test_the_limit_grows_no_further_than_the_window(store: Store) -> None:
     one = worker(store)
     assert start(one, well_known(one, ORIGIN)) == WINDOW
+
+
+def serve(
+    one: Health,
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    delay: float,
+    at_most: float = math.inf,
+    seconds: float = 10.0,
+) -> None:
+    """Have a push service answer after `delay` seconds, and no more than so many a second."""
+    now, step, due = time.monotonic(), 0.25, 0.0
+    for _ in range(round(seconds / step)):
+        start(one, service, 10_000)
+        # Little's law: what is under way, by the answers a second, is the time that one takes.
+        took = max(delay, service.under_way / at_most)
+        due += service.under_way / took * step
+        for _ in range(int(due)):
+            one.answered(service, READER, ACCEPTED, 201, took)
+            if one.has_room(service):
+                one.started(service)
+        due -= int(due)
+        now += step
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+        one.look_again()
+        one.refresh()
+
+
+def test_a_late_push_service_gets_the_whole_window(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = worker(store, 2048)
+    service = one.of(ORIGIN, "apple")
+    serve(one, service, monkeypatch, delay=0.1)
+    assert service.limit == 2048
+
+
+@pytest.mark.parametrize("delay", [0.0001, 0.001, 0.01])
+def test_a_push_service_that_answers_at_once_has_256_messages_under_way_at_most(
+    store: Store, monkeypatch: pytest.MonkeyPatch, delay: float
+) -> None:
+    one = worker(store, 2048)
+    service = one.of(ORIGIN, "apple")
+    serve(one, service, monkeypatch, delay=delay, at_most=5000)
+    assert service.limit == 256
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.1, 0.3])
+def test_a_busy_push_service_gets_no_more_than_its_delay_needs_and_half_of_that(
+    store: Store, monkeypatch: pytest.MonkeyPatch, delay: float
+) -> None:
+    one = worker(store, 4096)
+    service = one.of(ORIGIN, "apple")
+    at_most = 8000
+    serve(one, service, monkeypatch, delay=delay, at_most=at_most, seconds=20)
+    needed = at_most * delay
+    assert max(256, needed) <= service.limit <= max(256, 1.6 * needed)
+
+
+def test_a_push_service_that_becomes_slow_gets_what_it_needs_then(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = worker(store, 4096)
+    service = one.of(ORIGIN, "apple")
+    serve(one, service, monkeypatch, delay=0.05, at_most=8000)
+    assert service.limit < 800
+    serve(one, service, monkeypatch, delay=0.3, at_most=8000, seconds=30)
+    assert 2400 <= service.limit <= 3840
+
+
+def test_a_push_service_that_nobody_knows_has_256_messages_under_way_at_most(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = worker(store, 2048)
+    service = one.of(ORIGIN, "apple", "*.apple.com")
+    assert service.is_made_up
+    monkeypatch.setattr(one, "_prove", lambda _service: None)
+    serve(one, service, monkeypatch, delay=0.1)
+    assert service.limit == 256
 
 
 def test_two_push_services_with_work_share_the_window_in_halves(store: Store) -> None:
@@ -168,7 +249,7 @@ def test_messages_need_room_in_connections_which_is_asked_once_per_look(
 ) -> None:
     asked: list[str] = []
 
-    def room(origin: str, _group: str) -> int:
+    def room(origin: str, _group: str, **_: object) -> int:
         asked.append(origin)
         return 3
 

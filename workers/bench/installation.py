@@ -134,20 +134,19 @@ class BenchInstallation(TrialInstallation):
     ) -> None:
         """Add pretend readers at one sink, by default the first."""
         with self._bench.bar("seeding", count) as step:
-            self.seed_more(count, sink or self.sinks[0], topics, step, choose)
+            origins = [(sink or self.sinks[0]).origin]
+            self.seed_more(count, origins, topics, step, choose)
 
     def seed_more(
         self,
         count: int,
-        sink: Sink,
-        topics: Sequence[str],
+        origins: Sequence[str],
+        topics: Sequence[str] = TOPICS,
         step: Step = lambda _: None,
         choose: Callable[[int], pretend_readers.Chosen] = pretend_readers.undisturbed,
     ) -> None:
-        """Add pretend readers without a bar of their own."""
-        for stored in self.add_readers(
-            count, [sink.origin], topics, first=self._seeded, choose=choose
-        ):
+        """Add pretend readers, spread over the sinks at `origins`, without a bar of their own."""
+        for stored in self.add_readers(count, origins, topics, first=self._seeded, choose=choose):
             step(stored)
         self._seeded += count
 

@@ -22,7 +22,7 @@ from workers.bench.installation import (
     most_resident,
     pause,
 )
-from workers.trials.push_service import any_sink, own_sink
+from workers.trials.push_service import Behaviour, any_sink, own_sink
 
 LATE = 0.1  # seconds
 BREAKING = replace(CONTENT, kind="breaking")
@@ -105,7 +105,7 @@ def latency(bench: Bench) -> Iterator[Figure]:
     """
     with (
         own_sink(bench.folder) as at_once,
-        own_sink(bench.folder, LATE) as late,
+        own_sink(bench.folder, Behaviour(LATE)) as late,
         installation(bench, [at_once, late], PREPARE_KEYS="no") as ours,
     ):
         ours.seed(bench.recipients, at_once, topics=["world"])
@@ -127,14 +127,14 @@ def slow(bench: Bench) -> Iterator[Figure]:
     count, stretch = bench.recipients, 900
     with (
         any_sink(bench.folder) as fast,
-        own_sink(bench.folder, None) as hanging,
+        own_sink(bench.folder, Behaviour(None)) as hanging,
         installation(bench, [fast, hanging], PREPARE_KEYS="no") as ours,
     ):
         with bench.bar("seeding", count) as step:
             for stored in range(0, count, stretch):
                 # Mixed, so that every batch has readers of both.
-                ours.seed_more(min(stretch, count - stored), fast, ["world"])
-                ours.seed_more(stretch // 9, hanging, ["sport"])
+                ours.seed_more(min(stretch, count - stored), [fast.origin], ["world"])
+                ours.seed_more(stretch // 9, [hanging.origin], ["sport"])
                 step(stored)
         with ours.workers(bench.workers):
             alone = ours.send("without the slow one", audience=Audience(topics=("world",)))

@@ -17,10 +17,9 @@ from workers.http import http1, http2
 from workers.http.channel import CannotConnect, Channel, Proxy, connect
 from workers.http.exchange import Exchange, Headers
 
-# Connections that are made at once, each in a thread: to one origin, and to all of a group. A name
-# server that is silent holds a thread for ten seconds or more, also after its connection was given
-# up. Without a cap, dead hosts would take all threads from living ones.
-_AN_ORIGIN: Final = 2
+# Connections to all origins of a group that are made at once, each in a thread. A name server that
+# is silent holds a thread for ten seconds or more, also after its connection was given up. Without
+# a cap, dead hosts would take all threads from living ones.
 _A_GROUP: Final = 16
 _LOOK_UP: Final = 10.0  # seconds that a name may take to resolve, beside those for connecting
 
@@ -104,12 +103,14 @@ class Connectors:
         self.woken.setblocking(False)
         self._waker.setblocking(False)
 
-    def may_begin(self, url: str, group: str) -> bool:
-        """Whether another connection to an origin of a group may be made now."""
+    def may_begin(self, url: str, group: str, at_once: int) -> bool:
+        """Whether another connection to an origin of a group may be made now.
+
+        `at_once`: the most to that origin that are being made together.
+        """
         with self._lock:
             return (
-                self._threads["origin", url] < _AN_ORIGIN
-                and self._threads["group", group] < _A_GROUP
+                self._threads["origin", url] < at_once and self._threads["group", group] < _A_GROUP
             )
 
     def begin(self, connection: Connection, group: str) -> None:

@@ -21,6 +21,7 @@ class Connection(Generic[E]):
     """
 
     window: Final = 1 << 31  # bytes of bodies that the peer accepts now; HTTP/1.1 has no limit
+    takes: Final = 1  # requests at a time
 
     def __init__(self, authority: str) -> None:
         self.out = bytearray()

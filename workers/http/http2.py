@@ -103,6 +103,11 @@ class Connection(Generic[E]):
         return min(self._theirs - len(self._streams), (_31_BITS - self._next_stream) // 2)
 
     @property
+    def takes(self) -> int:
+        """How many requests it carries at a time."""
+        return self._theirs
+
+    @property
     def is_idle(self) -> bool:
         """Whether no request is under way."""
         return not self._streams

@@ -7,7 +7,7 @@ import selectors
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -24,7 +24,9 @@ Key = TypeVar("Key")
 
 _MAX_CONNECTIONS: Final = 256  # above it those unused for longest are closed
 # An HTTP/1.1 connection carries one request at a time, so an origin gets this many times as many.
-_HTTP1_TIMES: Final = 8
+_HTTP1_TIMES: Final = 4
+# Connections, at most, to an origin that is to be treated gently: with HTTP/2, with HTTP/1.1.
+_GENTLY: Final = (2, 16)
 _LONGEST_PATH: Final = 4096  # characters; an HTTP/2 header block must fit into a frame of 16 KB
 # Seconds to wait for more answers when few of many have come, since each wake-up costs as much as
 # several requests. Measured at 2,450/s: 24 µs of CPU per request with 5 ms, 86 µs without. But with
@@ -58,12 +60,14 @@ class Answer(Generic[Key]):
     reason: str
     untouched: bool  # the push service certainly did not process the request
     wns_status: str = ""  # X-WNS-Status
+    took: float = field(default=0.0, compare=False)  # seconds until the answer was read
 
 
 class Transport:
     """Requests under way from this process, at most `streams` at a time.
 
-    Make it after a fork: two processes must not share it. It connects to https origins and to
+    Make it after a fork: two processes must not share it. To an origin it has at most `connections`
+    with HTTP/2, each with at most 256 requests. It connects to https origins and to
     `plain_origins`, and trusts the certificates of `ca_bundle`, by default those of the system.
     `may_connect` is asked for each address to which an origin's name leads. `proxy` returns the
     proxy through which it connects to an origin, `http://host:port`, or None.
@@ -78,8 +82,8 @@ class Transport:
     def __init__(
         self,
         *,
-        streams: int = 256,
-        connections: int = 2,
+        streams: int = 2048,
+        connections: int = 32,
         ca_bundle: Path | None = None,
         plain_origins: frozenset[str] = frozenset(),
         may_connect: Callable[[str, str], bool] = lambda _origin, _address: True,
@@ -121,19 +125,20 @@ class Transport:
         """Whether there is anything to poll for: answers, or connections being made."""
         return bool(self._under_way or self._awaited)
 
-    def room(self, origin: str, group: str = "") -> int:
+    def room(self, origin: str, group: str = "", *, wanted: int = 1, gently: bool = False) -> int:
         """How many requests to `origin` may be started now.
 
-        If there is no room, this begins another connection unless there are enough, so ask only
-        when you have a request. `poll` returns when the connection is ready; if it fails,
-        `unreachable` names the origin. Of a group of origins, few connections are made at once, so
-        that its dead hosts keep no other origin waiting; without a group an origin is by itself.
-        `ValueError`: the origin is neither https nor a plain one.
+        If there is no room, this begins as many connections as `wanted` requests need, but no more
+        than are ready, and few to an origin that is to be treated `gently`. So ask only when you
+        have a request. `poll` returns when a connection is ready; if it fails, `unreachable` names
+        the origin. Of a group of origins, few connections are made at once, so that its dead hosts
+        keep no other origin waiting; without a group an origin is by itself. `ValueError`: the
+        origin is neither https nor a plain one.
         """
         to, now = self._origin(origin), time.monotonic()
         room = sum(self._takes(connection, self._size, now) for connection in [*to.connections])
         if not room and self.free:
-            self._make_room(to, group or origin, now)
+            self._make_room(to, group or origin, wanted, gently, now)
         return min(room, self.free)
 
     def start(self, key: object, origin: str, path: str, headers: Headers, body: bytes) -> None:
@@ -261,7 +266,7 @@ class Transport:
         if request not in self._under_way:
             return
         request.fail("timed out", untouched=False)
-        self._end(request)
+        self._end(request, now)
         connection.http.cancel(request)
         if connection.http.failure or connection.heard_at < request.started_at:
             # Nothing came since the request started, so the whole connection is dead.
@@ -275,7 +280,7 @@ class Transport:
             deadlines.append(next(iter(self._under_way)).started_at + self._timeout)
         return min(deadlines)
 
-    def _end(self, request: Request) -> None:
+    def _end(self, request: Request, now: float) -> None:
         if request not in self._under_way:
             return
         del self._under_way[request]
@@ -286,26 +291,35 @@ class Transport:
             reason = request.failure
         retry_after = _seconds(request.retry_after, self._now()) if request.retry_after else None
         untouched = request.untouched or status in (429, 503)
-        answer = Answer(request.key, status, retry_after, reason, untouched, request.wns_status)
+        took = now - request.started_at
+        answer = Answer(
+            request.key, status, retry_after, reason, untouched, request.wns_status, took
+        )
         self._answers.append(answer)
 
     # -- connections -----------------------------------------------------------------------------
 
-    def _make_room(self, origin: Origin, group: str, now: float) -> None:
-        """Make another connection to an origin that has too few, one at a time."""
+    def _make_room(self, origin: Origin, group: str, wanted: int, gently: bool, now: float) -> None:
+        """Make connections to an origin that has too few, as many at once as are ready."""
         idle = [c for c in origin.connections if c.is_ready and c.http.is_idle]
         for connection in idle:  # idle, yet without room: the peer gets some time to allow requests
             if connection not in self._awaited:
                 connection.deadline = now + self._timeout
                 self._awaited[connection] = None
         staying = [c for c in origin.connections if not (c.is_ready and c.http.going_away)]
+        ready = [c for c in staying if c.is_ready]
         most = self._connections_each * (_HTTP1_TIMES if origin.speaks_http1 else 1)
-        if (
-            len(staying) < most
-            and all(c.is_ready for c in staying)
-            and now >= origin.connect_at
-            and self._connectors.may_begin(origin.url, group)
-        ):
+        if gently:
+            most = min(most, _GENTLY[origin.speaks_http1])
+        # Each is expected to take what one takes that is there.
+        needed = -(-wanted // max([1, *(c.http.takes for c in ready)]))
+        at_once = 1 if gently else max(1, len(ready))
+        making = len(staying) - len(ready)
+        for _ in range(min(most - len(staying), needed - making, at_once - making)):
+            # One thread more, as that of a connection that was given up may still wait.
+            may_begin = self._connectors.may_begin(origin.url, group, at_once + 1)
+            if now < origin.connect_at or not may_begin:
+                return
             self._connect(origin, group, now)
 
     def _connect(self, origin: Origin, group: str, now: float) -> None:
@@ -343,7 +357,7 @@ class Transport:
             self._selector.unregister(connection.channel.socket)
             connection.channel.socket.close()
             for request in connection.http.abandon(connection.channel.written, why):
-                self._end(request)
+                self._end(request, time.monotonic())
         if not origin.connections:
             self._origins.pop(origin.url, None)
         if connection in self._awaited or not connection.has_carried:
@@ -377,13 +391,13 @@ class Transport:
         if data:
             connection.heard_at = now
             for request in http.receive(data):
-                self._end(request)
+                self._end(request, now)
             if connection in self._awaited and http.room > 0:
                 del self._awaited[connection]
                 self._has_news = True
         if channel.ended and isinstance(http, http1.Connection):
             for request in http.receive(b""):
-                self._end(request)
+                self._end(request, now)
         if http.failure or (http.going_away and http.is_idle):
             channel.write(http.out)
             self._close(connection, http.failure)

@@ -9,8 +9,9 @@ the store it needs five things:
 - `Outcomes.record`: writes outcomes down, extends the lease, and says whether it still holds;
 - `Planning.advance`: closes an alert of which no batch is left.
 
-A worker has at most one window (`PUSH_WINDOW`) of messages under way or not yet recorded. Those are
-the messages that may arrive twice after a `kill -9`.
+A worker has at most one window (`PUSH_WINDOW`) of messages under way or not yet recorded, and at a
+push service no more under way than its delay needs (`Health`). Those are the messages that may
+arrive twice after a `kill -9`.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ LINGER = 0.2  # seconds that an outcome may wait to be recorded
 # Leases of one worker; more would only wait for a slow push service. Breaking alerts may have as
 # many beside those of other alerts.
 MOST_LEASES = 8
-# Start a fourth of the free window at once, but at least `FEWEST`. Where answers come at once that
-# is many messages; where they are late, the first ready messages need not wait for the rest.
+# Start a fourth of the free window at once, but `FEWEST` at least and `MOST` at most: the first
+# ready messages need not wait for the rest, and answers that have come are taken in time.
 FEWEST = 16
+MOST = 64
 LOOK_AHEAD = 0.1  # seconds until another batch is leased if the last one had nobody to start with
 PARKED = 2.0  # seconds for which a batch is given back if its push services have no room
 # Seconds until a batch is looked at again that left recipients to `Recent`. Normally the end of
@@ -175,7 +177,7 @@ class FanOut:
         """Start some messages; return whether there may be more to start."""
         self._health.look_again()
         room = self._room()
-        left = min(room, max(FEWEST, room // 4))
+        left = min(room, max(FEWEST, min(MOST, room // 4)))
         more = self._going_on and room > left
         while self._going_on and left > 0:
             lease = self._next_lease()
@@ -316,7 +318,7 @@ class FanOut:
         id = SubscriptionId(lease.batch.partition, number)
         try:
             if not self._failed:
-                self._health.answered(base.service, id, verdict, answer.status)
+                self._health.answered(base.service, id, verdict, answer.status, answer.took)
         finally:  # whatever Redis refused: without its outcome the message would be sent again
             self._conclude(id, message, verdict)
 

@@ -1,21 +1,25 @@
 """The health of each push service: how much of the window it may take, and when it rests.
 
-A push service starts with a few messages under way and gets one more for each answer. If it fails
-as a whole, it rests for all workers and is then tried with one message. So a push service that
-hangs holds little of a window and costs the others nothing. If it limits us again and again, it
-gets a pace that all workers share. A push service that nobody knows starts slowly, also in messages
-a second, and gets a pace as soon as it limits us.
+A push service starts with a few messages under way and gets one more for each answer, up to what is
+enough where answers come at once. Where they come late, it gets as many as its delay needs and no
+more, which Little's law says: the answers a second times the seconds that one takes.
+
+If it fails as a whole, it rests for all workers and is then tried with one message. So a push
+service that hangs holds little of a window and costs the others nothing. If it limits us again and
+again, it gets a pace that all workers share. A push service that nobody knows starts slowly, also
+in messages a second, gets few connections, and gets a pace as soon as it limits us.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from service.model import clock
 from service.model.endpoints import OTHER
@@ -37,6 +41,16 @@ _log = logging.getLogger(__name__)
 
 _FIRST: Final = 16  # messages under way at a push service that has not answered yet
 _PROBES: Final = 1  # messages under way at a push service that has rested
+_ENOUGH: Final = 256  # messages under way where answers come at once
+# More messages may be under way than the delay needs, by this factor. With them the rate grows, or
+# the answers only come later: then they wait for each other at the push service.
+_TO_SPARE: Final = 1.5
+_MEANINGFUL: Final = 32  # answers, at least, whose average delay says something
+_FIT: Final = 0.25  # seconds between two looks at the delay
+# If answers come late though few messages are under way, half as many are for so many looks, and
+# then no more often than after so many seconds. If answers are still late, the delay has changed.
+_TRIAL: Final = 2
+_NEXT_TRIAL: Final = 5.0
 _ASK_AGAIN: Final = 1.0  # seconds between two questions to the store who was accepted recently
 _ASK_FOR_MORE: Final = 0.1  # seconds, about, between two looks at what a pace allows
 CREDENTIALS: Final = "credentials"  # the reason for a rest: our signatures are rejected
@@ -58,6 +72,12 @@ class Service:
     starts: bool  # nobody knows how many messages it takes
     limit: int = _FIRST  # messages under way, at most; grows with each answer
     under_way: int = 0
+    was_full: bool = False  # as many were under way as may be, since the last look at the delay
+    answers: int = 0  # since then
+    took: float = 0.0  # seconds, all these answers together
+    delay: float = math.inf  # seconds, where no message waits there for another; the average
+    trial: int = 0  # looks at the delay until it is learned anew
+    tried_at: float = 0.0  # by the monotonic clock
     room: int = 0  # at its connections, less the messages started since they were asked
     room_asked: int = -1  # the look for work in which they were asked: see `Health.look_again`
     begun: bool = False  # a message was started since the last `refresh`
@@ -77,9 +97,21 @@ class Service:
     more_at: float = 0.0  # by the monotonic clock, when to ask for more tokens
 
     @property
+    def is_known(self) -> bool:
+        """Whether it is known to bear as much as we send."""
+        return not (self.starts or self.is_made_up)
+
+    @property
     def rests_for_credentials(self) -> bool:
         """Whether it rests because it rejects our signatures."""
         return self.rest is not None and self.rest.why == CREDENTIALS
+
+
+class Room(Protocol):
+    """Messages that the connections to an origin take now: `Transport.room`."""
+
+    def __call__(self, origin: str, group: str, /, *, wanted: int, gently: bool) -> int:
+        """See there."""
 
 
 class Health:
@@ -89,8 +121,7 @@ class Health:
         self,
         shared: PushServices,
         window: int,
-        # Messages that the connections to an origin, of a group, take now.
-        room: Callable[[str, str], int],
+        room: Room,
         # Whether any of these subscriptions accepted an alert in the last days.
         accepted_recently: Callable[[Collection[SubscriptionId]], bool],
         answers_in_a_minute: Callable[[str], int],  # that an origin has let through
@@ -104,7 +135,7 @@ class Health:
         self._accepted_recently = accepted_recently
         self._answers_in_a_minute = answers_in_a_minute
         self._others_answer = others_answer
-        self._looked_at = time.monotonic()
+        self._looked_at = self._fitted_at = time.monotonic()
         self._network_fails = False  # a push service that nobody can make up does not answer
         self._services: dict[str, Service] = {}
         self._paces: dict[str, Pace] = {}
@@ -165,7 +196,37 @@ class Health:
             for service in self._services.values()
             if service.rest is not None
         )
+        self._fit()
         self._share_out()
+
+    def _fit(self) -> None:
+        """Let each push service have as many messages under way as its delay needs."""
+        now = time.monotonic()
+        passed = now - self._fitted_at
+        if passed < _FIT:
+            return
+        self._fitted_at = now
+        for service in self._services.values():
+            if service.answers >= _MEANINGFUL and service.is_known:
+                delay = service.took / service.answers
+                self._fit_to(service, delay, service.answers / passed, now)
+            service.was_full, service.answers, service.took = False, 0, 0.0
+
+    def _fit_to(self, service: Service, delay: float, rate: float, now: float) -> None:
+        """Fit a push service's limit to its average delay and to its answers a second."""
+        if service.trial:
+            service.trial -= 1
+            if not service.trial:
+                service.delay, service.limit = delay, min(_ENOUGH, self._window)
+            return
+        service.delay = min(service.delay, delay)
+        if not service.was_full or service.limit < _ENOUGH:
+            return
+        needed = int(rate * service.delay * _TO_SPARE)
+        service.limit = min(max(needed, _ENOUGH), self._window)
+        is_late = needed < _ENOUGH and delay > service.delay * _TO_SPARE
+        if is_late and now - service.tried_at >= _NEXT_TRIAL:
+            service.limit, service.trial, service.tried_at = _ENOUGH // 2, _TRIAL, now
 
     def _share_out(self) -> None:
         """Give each push service the part of the window that the others cannot use.
@@ -205,15 +266,25 @@ class Health:
     def ask_for_more(self) -> None:
         """Ask for more connections where the started messages took all the room."""
         for origin in self._short:
-            self._room(origin, self._group(self._services[origin]))
+            self._room_at(self._services[origin])
         self._short.clear()
+
+    def _room_at(self, service: Service) -> int:
+        """Return the messages that its connections take; more connections if they take none."""
+        return self._room(
+            service.origin,
+            self._group(service),
+            wanted=min(service.limit, service.share) - service.under_way,
+            gently=not service.is_known,
+        )
 
     def has_room(self, service: Service) -> bool:
         """Whether another message may be started there; ask only when you have one."""
         if service.under_way >= min(service.limit, service.share):
+            service.was_full = True
             return False
         if service.room_asked != self._looks:
-            service.room = self._room(service.origin, self._group(service))
+            service.room = self._room_at(service)
             service.room_asked = self._looks
         elif service.room <= 0:
             self._short.add(service.origin)
@@ -269,10 +340,18 @@ class Health:
             self._let_rest(service, _NO_ANSWER, None)
 
     def answered(
-        self, service: Service, id: SubscriptionId, verdict: policy.Verdict, status: int
+        self,
+        service: Service,
+        id: SubscriptionId,
+        verdict: policy.Verdict,
+        status: int,
+        took: float = 0.0,
     ) -> None:
-        """Take an answer for what it says about the push service as a whole."""
+        """Take an answer, which took so many seconds, for what it says about the push service."""
         service.under_way -= 1
+        if status:
+            service.answers += 1
+            service.took += took
         if verdict.at_once:
             service.lost_in_a_row += 1
             if service.lost_in_a_row >= self._window:
@@ -308,7 +387,7 @@ class Health:
         if service.limited_in_a_row:
             service.limited_in_a_row.clear()
         service.last.append("")
-        if service.limit < self._window:
+        if service.limit < min(_ENOUGH, self._window) and not service.trial:
             service.limit += 1
         if service.rest is not None:
             service.rest = None

@@ -28,7 +28,7 @@ from service.model.notifications import Topic
 from service.runtime import Runtime
 from workers.trials.installation import trial_settings
 from workers.trials.processes import TrialError
-from workers.trials.push_service import own_sink
+from workers.trials.push_service import Behaviour, own_sink
 
 _READY_WITHIN = 60  # seconds that Redis and the workers have to start
 _GRACE = 5.0  # seconds that they have to finish
@@ -41,7 +41,7 @@ def run(folder: Path, readers: int, workers: int, topics: list[Topic]) -> None:
     """Run a rehearsal in `folder` until a signal comes."""
     with (
         Supervisor(_GRACE) as supervisor,
-        own_sink(folder, _ANSWERS_AFTER) as sink,
+        own_sink(folder, Behaviour(_ANSWERS_AFTER)) as sink,
         redis_server.embedded_redis(folder) as redis,
     ):
         state = Rehearsal(
