@@ -355,8 +355,8 @@ class Examination:
                 what,
                 f"Strangers have made up hosts under {wildcard}: {hosts} never accepted a message."
                 f" From {MOST_UNPROVEN} on, a reader at another new host there cannot subscribe."
-                " They end an hour after an alert was sent there in vain, or after 30 days without a"
-                " visit.",
+                " They end an hour after an alert was sent there in vain, or after 30 days without"
+                " a visit.",
             )
         paced = sorted(self.runtime.push_services.paced().items())
         for origin, pace in paced[:_MOST_NAMED]:
