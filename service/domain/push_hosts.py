@@ -19,9 +19,8 @@ from service.model.retention import (
 from service.store import Store
 from service.store.names import MOST_UNPROVEN
 
-_CROWDED = (
-    MOST_UNPROVEN // 2
-)  # unproven hosts under one wildcard, from which on they have less time
+# Unproven hosts under one wildcard, from which on they have less time.
+_CROWDED = MOST_UNPROVEN // 2
 _EVERY = 60.0  # seconds between two looks at what can be freed
 _LATEST = 20  # alerts looked through for one that was sent to these hosts
 
