@@ -5,6 +5,8 @@ Each module of pages adds its routes to `bp`; `service/desk/__init__.py` names t
 
 from __future__ import annotations
 
+import re
+
 from flask import (
     Blueprint,
     Response,
@@ -92,6 +94,11 @@ def _not_found(_: Exception) -> ResponseReturnValue:
 
 @bp.errorhandler(CSRFError)
 def _csrf(_: CSRFError) -> ResponseReturnValue:
+    if request.endpoint == "desk.sign_in" and current_editor() is not None:
+        # Signed in meanwhile in another tab, after which this tab's form is no longer valid.
+        return redirect(local(request.args.get("next", "")), 303)
+    if request.endpoint == "desk.welcome" and current_editor() is not None:
+        return redirect(request.path, 303)  # which says whether the link still works
     text = (
         "Nothing was sent or changed. Go back, copy the text that you wrote, reload the page and"
         " sign in again."
@@ -123,6 +130,13 @@ def redis_away(error: RedisError) -> ResponseReturnValue:
         "The desk needs Redis, its database. Ask your operator to look at it, then reload this"
         " page. An alert that is being sent continues by itself.",
     )
+
+
+def local(path: str) -> str:
+    """Return `path` if it cannot lead to another site, else the desk's front page."""
+    # Browsers read a backslash as a slash, and skip tabs and line ends.
+    safe = re.fullmatch(r"/(?!/)[!-\[\]-~]*", path)
+    return path if safe else url_for("desk.alerts")
 
 
 def notice(status: int, heading: str, text: str) -> ResponseReturnValue:

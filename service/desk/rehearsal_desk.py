@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, abort, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
+from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response
 
 from service.config import Config, ConfigError
@@ -67,6 +68,8 @@ def init_app(app: Flask, *, mounted: bool) -> None:
             abort(404)
         if request.blueprint in ("desk", "health") or endpoint == "reader.style":
             return None
+        if isinstance(request.routing_exception, RequestRedirect):
+            return None  # to the same address with a slash at its end
         return abort(404)
 
 

@@ -19,7 +19,8 @@ from service.model.retention import (
 from service.store import Store
 from service.store.names import MOST_UNPROVEN
 
-_CROWDED = MOST_UNPROVEN // 2  # unproven hosts of one domain, from which on they have less time
+# Unproven hosts under one wildcard, from which on they have less time.
+_CROWDED = MOST_UNPROVEN // 2
 _EVERY = 60.0  # seconds between two looks at what can be freed
 _LATEST = 20  # alerts looked through for one that was sent to these hosts
 
@@ -45,9 +46,9 @@ class PushHosts:
             self._free(now)
 
     def crowded(self) -> dict[str, int]:
-        """Return the domains with so many unproven hosts that strangers must have made them up."""
-        domains = Counter(one.domain for one in self._bases.unproven().values())
-        return {domain: n for domain, n in domains.items() if n >= _CROWDED}
+        """Return the wildcards with so many unproven hosts that strangers made them up."""
+        hosts = Counter(one.wildcard for one in self._bases.unproven().values())
+        return {wildcard: n for wildcard, n in hosts.items() if n >= _CROWDED}
 
     def _end_unproven(self, now: float) -> None:
         """Remove readers whose hosts were asked, and have accepted nothing for long enough.
@@ -65,7 +66,7 @@ class PushHosts:
         ]
         crowded = self.crowded()
         for number, one in unproven.items():
-            age, is_crowded = now - one.since, one.domain in crowded
+            age, is_crowded = now - one.since, one.wildcard in crowded
             tried = any(one.since < start < now - UNPROVEN_TRIED for start in sent)
             is_due = tried and age >= (UNPROVEN_TRIED if is_crowded else UNPROVEN_KEPT)
             is_idle = is_crowded and age >= UNPROVEN_UNSEEN
@@ -83,8 +84,7 @@ class PushHosts:
     def _free(self, now: float) -> None:
         """Retire bases where nobody is left; let numbers be given again that rested long enough."""
         for url, number in self._bases.all().items():
-            made_up = self._endpoints.wildcard_of(origin_of(url))
-            if made_up and self._readers.drop(number):
+            if self._wildcard_of(url) and self._readers.drop(number):
                 self._bases.retire(number)
         for number, at in self._bases.retired().items():
             if now - at < HOST_RETIRED_KEPT:
@@ -92,4 +92,7 @@ class PushHosts:
             if self._readers.drop(number):
                 self._bases.release(number)
             else:  # a reader was stored while the base was retired
-                self._bases.restore(number)
+                self._bases.restore(number, self._wildcard_of(self._bases.name(number)))
+
+    def _wildcard_of(self, base: str) -> str:
+        return self._endpoints.wildcard_of(origin_of(base))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 
 from service.domain.publishing import Idempotency, PlanWithdrawn, Published, Publishing
-from service.model.endpoints import EndpointPolicy, origin_of
+from service.model.endpoints import OTHER, EndpointPolicy, origin_of
 from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content
 from service.model.subscriptions import Subscription
@@ -26,8 +26,9 @@ _TTL_UNPROVEN = 120
 # Welcomes and tests that may be active at once, apart from the newsroom's alerts: each look for
 # work goes through all active alerts, and those to a push service that is down would delay breaking
 # news. So many at one push service, and at all of them; so many at one unproven host, and at all
-# of these together. Tests get half of it, so that they never keep a new subscriber from the
-# welcome.
+# of these together. No place gets more than half of the room that the others leave, so that junk at
+# push services that are down leaves room at those that are not. Tests get half of that, so that
+# they do not keep a new subscriber from the welcome.
 _AT_A_SERVICE, _AT_ALL = 50, 100
 _AT_A_HOST, _AT_ALL_HOSTS = 4, 20
 
@@ -52,7 +53,7 @@ class _Place(NamedTuple):
     """Where an alert of ours goes, and the room for such alerts there."""
 
     group: str
-    name: str  # of the push service, or of the unproven origin
+    name: str  # of the push service, or of the origin
     at_one: int
     at_all: int
     ttl: int  # seconds
@@ -132,15 +133,17 @@ class ReaderAlerts:
     def _place(self, reader: Subscription) -> _Place:
         origin, bases = reader.endpoint.origin, self._store.names.bases
         if bases.is_proven(bases.of(reader.endpoint)):
-            return _Place("proven", self._endpoints.service(origin), _AT_A_SERVICE, _AT_ALL, _TTL)
+            service = self._endpoints.service(origin)
+            name = origin if service == OTHER else service
+            return _Place("proven", name, _AT_A_SERVICE, _AT_ALL, _TTL)
         return _Place("unproven", origin, _AT_A_HOST, _AT_ALL_HOSTS, _TTL_UNPROVEN)
 
     def _has_room(self, place: _Place, *, share: int = 1) -> bool:
         """Whether another alert of ours may go to a place, within a share of its budget."""
         active = self._active.names(place.group)
-        return len(active) < place.at_all // share and (
-            active.count(place.name) < place.at_one // share
-        )
+        here = active.count(place.name)
+        left = place.at_all - (len(active) - here)
+        return here < min(place.at_one, left // 2) // share
 
     def _welcome(self, reader: Subscription) -> Content:
         settings, lang = self._settings, supported_language(reader.locale)

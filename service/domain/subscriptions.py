@@ -47,7 +47,7 @@ class Subscriptions:
 
     def is_new_host(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is at a host that anybody could make up, and that no reader has."""
-        return endpoint.made_up and self._bases.is_new(endpoint)
+        return bool(endpoint.wildcard) and self._bases.is_new(endpoint)
 
     def get(self, id: str) -> Subscription:
         """Return a subscription by its public id; `NotSubscribed`."""

@@ -72,7 +72,8 @@ class Endpoint:
 
     base: str
     rest: str
-    made_up: bool = field(default=False, compare=False)  # a wildcard lets anybody name such a host
+    # The wildcard under which anybody can make up such a host; empty: nobody can.
+    wildcard: str = field(default="", compare=False)
 
     @property
     def url(self) -> str:
@@ -136,7 +137,7 @@ class EndpointPolicy:
         if path == "/":
             raise EndpointError("names no subscription")
         prefix = next((p for p in KNOWN_PREFIXES if path.startswith(p) and path != p), "/")
-        return Endpoint(origin + prefix, path[len(prefix) :], bool(self.wildcard_of(origin)))
+        return Endpoint(origin + prefix, path[len(prefix) :], self.wildcard_of(origin))
 
     def _refuse(self, url: str) -> NoReturn:
         """Raise the error that says what is wrong with this endpoint."""

@@ -5,8 +5,8 @@
 Bases are freed when nobody is left there, since strangers can name hosts under a wildcard
 (decision 76). A number is given again only after every process has forgotten what it meant.
 
-{g}:hosts:unproven  hash: number -> when it was given (seconds since 1970), and the domain whose
-                    wildcard allows the host; until a push is accepted there
+{g}:hosts:unproven  hash: number -> when it was given (seconds since 1970), and the wildcard that
+                    allows the host; until a push is accepted there
 {g}:hosts:retired   hash: number -> when it was retired, and its name
 {g}:hosts:free      set of numbers that may be given again
 {g}:hosts:made      the highest number ever given
@@ -24,7 +24,7 @@ from redis import Redis
 from redis.typing import EncodableT
 
 from service.model import clock
-from service.model.endpoints import Endpoint, origin_of
+from service.model.endpoints import Endpoint
 from service.model.retention import NAMES_KNOWN
 
 # KEYS: table. ARGV: name, most entries. Returns the number of the name; 0 if the table is full.
@@ -38,8 +38,8 @@ return number
 """
 
 
-# KEYS: table, unproven, free, made. ARGV: name, domain whose wildcard allows the host ('': none),
-# most unproven bases of a domain, most bases, now. Returns the number of the base; 0 if there is no
+# KEYS: table, unproven, free, made. ARGV: name, wildcard that allows the host ('': none), most
+# unproven bases under a wildcard, most bases, now. Returns the number of the base; 0 if there is no
 # room. The first write allocates.
 _BASE = """
 local number = redis.call('HGET', KEYS[1], ARGV[1])
@@ -73,7 +73,7 @@ _RELEASE = """
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 then redis.call('SADD', KEYS[2], ARGV[1]) end
 """
 
-# KEYS: table, unproven, retired. ARGV: name, number, now, domain. The host has to prove itself
+# KEYS: table, unproven, retired. ARGV: name, number, now, wildcard. The host has to prove itself
 # again. Does nothing if a new number has the name. The first write allocates.
 _RESTORE = """
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return end
@@ -81,7 +81,7 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[3] .. ' ' .. ARGV[4])
 redis.call('HDEL', KEYS[3], ARGV[2])
 """
 
-MOST_UNPROVEN = 200  # bases of one domain; each has a bitmap as long as the highest id
+MOST_UNPROVEN = 200  # bases under one wildcard; each has a bitmap as long as the highest id
 _MOST_BASES = 65_535  # a record has two bytes for it
 _UNPROVEN, _RETIRED = "{g}:hosts:unproven", "{g}:hosts:retired"
 _FREE, _MADE = "{g}:hosts:free", "{g}:hosts:made"
@@ -137,7 +137,7 @@ class Unproven(NamedTuple):
     """A base at a host that anybody could make up, where no push was accepted yet."""
 
     since: int  # seconds since 1970
-    domain: str  # whose wildcard allows it
+    wildcard: str  # that allows it
 
 
 class Bases(NameTable):
@@ -155,8 +155,8 @@ class Bases(NameTable):
         """Return the number of an endpoint's base; 0 if it is new and there is no room."""
         self._refresh()
         if endpoint.base not in self._numbers:
-            made_up = _domain(endpoint.origin) if endpoint.made_up else ""
-            args: list[EncodableT] = [endpoint.base, made_up, MOST_UNPROVEN, _MOST_BASES]
+            args: list[EncodableT] = [endpoint.base, endpoint.wildcard]
+            args += [MOST_UNPROVEN, _MOST_BASES]
             args.append(int(clock.time()))
             keys = [self._key, _UNPROVEN, _FREE, _MADE]
             number = int(cast(int, self._base(keys=keys, args=args)))
@@ -182,7 +182,7 @@ class Bases(NameTable):
         """Return the bases that have yet to prove that they are at a push service."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_UNPROVEN))
         found = {int(number): row.decode().split(" ", 1) for number, row in rows.items()}
-        return {number: Unproven(int(since), domain) for number, (since, domain) in found.items()}
+        return {number: Unproven(int(since), under) for number, (since, under) in found.items()}
 
     def is_proven(self, number: int) -> bool:
         """Whether a push was accepted there, or nobody could have made up its host."""
@@ -209,10 +209,9 @@ class Bases(NameTable):
         """Let a retired number be given again."""
         self._release(keys=[_RETIRED, _FREE], args=[number])
 
-    def restore(self, number: int) -> None:
+    def restore(self, number: int, wildcard: str) -> None:
         """Give a retired base its name back, unless a new number has it."""
-        name = self.name(number)
-        args: list[EncodableT] = [name, number, int(clock.time()), _domain(origin_of(name))]
+        args: list[EncodableT] = [self.name(number), number, int(clock.time()), wildcard]
         self._restore(keys=[self._key, _UNPROVEN, _RETIRED], args=args)
 
     def _refresh(self) -> None:
@@ -226,11 +225,6 @@ class Bases(NameTable):
             for number, row in retired.items():
                 self._names.setdefault(int(number), row.partition(b" ")[2].decode())
         self._loaded_at = time.monotonic()
-
-
-def _domain(origin: str) -> str:
-    """Return the domain whose wildcard allows a host."""
-    return ".".join(origin.rpartition("/")[2].split(".")[-2:])
 
 
 class Names:

@@ -82,6 +82,27 @@ def test_signing_in_again_ends_the_session_before_in_the_same_browser(
     assert not signed_in(with_cookie(app, before))
 
 
+def test_a_second_tab_with_an_old_form_leads_on_once_the_first_tab_has_signed_in(
+    app: Flask, editor: FlaskClient, runtime: Runtime
+) -> None:
+    """The form that it sends belongs to the session before, and its token is refused."""
+    tabs, at = app.test_client(), "/desk/sign-in?next=/desk/new"
+    forms = [token_in(tabs.get(at).text) for _ in range(2)]
+    given = {"email": EMAIL, "password": PASSWORD}
+    sent = [tabs.post(at, data={**given, "csrf_token": token}) for token in forms]
+    assert [answer.location for answer in sent] == ["/desk/new"] * 2
+    assert signed_in(tabs)
+
+    tabs, link = app.test_client(), path_of(runtime.editors.signin_link(EMAIL))
+    forms = [token_in(tabs.get(link).text) for _ in range(2)]
+    first, second = (tabs.post(link, data={"csrf_token": token}) for token in forms)
+    assert (first.location, second.location) == ("/", link)
+    assert "works once" in tabs.get(link).text
+    assert tabs.post(at, data={"csrf_token": "x", **given}).location == "/desk/new"
+    away = tabs.post("/desk/sign-in?next=//evil.example/", data={"csrf_token": "x"})
+    assert away.location == "/desk/"
+
+
 def test_signing_out_here_leaves_the_session_in_another_browser(
     app: Flask, editor: FlaskClient
 ) -> None:

@@ -18,7 +18,7 @@ from service.store import Store, connect
 from tests.store.test_subscriptions import requested
 from tests.support.installation import Installation, content
 from tests.support.push_service import PushService
-from tests.support.seeded import around_now, choose
+from tests.support.seeded import around_now, beginning_in, choose
 
 EVERYONE = Audience(everyone=True)
 
@@ -58,7 +58,7 @@ def test_scheduled_alert_is_forecast_for_the_time_at_which_it_is_sent(
 ) -> None:
     installation.seed(100)
     now = int(time.time()) // QUARTER
-    choose(installation, range(40), quiet=around_now(before=-8, after=16))
+    choose(installation, range(40), quiet=beginning_in(8, 8))
     assert forecast_of(installation).held == 0
     assert forecast_of(installation, send_at=SendAt((now + 10) * QUARTER)).held == 40
     assert forecast_of(installation, send_at=SendAt((now + 20) * QUARTER)).held == 0
@@ -69,7 +69,7 @@ def test_alert_at_a_local_time_is_forecast_by_each_readers_clock(
 ) -> None:
     installation.seed(90)
     shown = datetime.now(timezone.utc) + timedelta(hours=2)
-    asleep = around_now(before=-4, after=20)  # on each reader's clock at that local time
+    asleep = beginning_in(4, 16)  # on each reader's clock at that local time
     choose(installation, range(30), zone="UTC", quiet=asleep)
     choose(installation, range(30, 60), zone="Asia/Tokyo", quiet=asleep)  # there it was hours ago
     choose(installation, range(60, 90), zone="America/New_York", quiet=NO_QUIET)

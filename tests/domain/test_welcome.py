@@ -336,6 +336,28 @@ def test_with_many_welcomes_at_one_push_service_another_waits_for_a_visit(
     assert len(welcomes(client)) == 50
 
 
+def test_junk_at_push_services_that_are_down_leaves_room_at_the_others(
+    client_with: ClientWith,
+) -> None:
+    """Their welcomes stay active for ten minutes; strangers can subscribe as often as they like."""
+    client = client_with(WELCOME="confirm", PUSH_SERVICES="https://up.example https://a.example")
+
+    def subscribes(origin: str, number: int) -> Any:
+        given = {**browser(number), "endpoint": f"{origin}/{number}"}
+        return client.call("POST", SUBSCRIPTIONS, {"subscription": given})
+
+    for origin in ("https://up.example", "https://updates.push.services.mozilla.com"):
+        for number in range(51):
+            subscribes(origin, number)
+    before = len(welcomes(client))
+    for origin in ("https://a.example", "https://web.push.apple.com", "https://fcm.googleapis.com"):
+        honest = subscribes(origin, 0).json
+        assert len(welcomes(client)) == before + 1, origin
+        test = f"{SUBSCRIPTIONS}/{honest['id']}/test"
+        assert client.call("POST", test, token=honest["token"]).status_code == 202
+        before += 2
+
+
 # When Redis is full -------------------------------------------------------------------------------
 
 

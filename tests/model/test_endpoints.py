@@ -159,8 +159,8 @@ def test_a_wildcard_that_allows_more_than_a_domain_is_refused(setting: str, why:
 
 def test_only_subdomains_are_under_a_wildcard() -> None:
     policy = EndpointPolicy(Config.read({"PUSH_SERVICES": "*.UP.example:443"}).push_services)
-    assert policy.parse("https://a.b.up.example/x").made_up
-    assert not EndpointPolicy(("https://up.example",)).parse("https://up.example/x").made_up
+    assert policy.parse("https://a.b.up.example/x").wildcard == "*.up.example"
+    assert not EndpointPolicy(("https://up.example",)).parse("https://up.example/x").wildcard
     for host in ("up.example", ".up.example", "a..up.example", "A.up.example", "é.up.example"):
         with pytest.raises(EndpointError):
             policy.parse(f"https://{host}/x")

@@ -24,6 +24,7 @@ from tests.support.seeded import (
     FRONT,
     READERS,
     around_now,
+    beginning_in,
     choose,
     reader_of,
     sent_at_night,
@@ -95,7 +96,7 @@ def test_reader_who_paused_gets_nothing_until_the_pause_ends(
 
 
 def test_ttl_never_reaches_into_quiet_hours(reading: Installation, push: PushService) -> None:
-    soon = around_now(before=-2, after=30)  # in 15 to 30 minutes
+    soon = beginning_in(2, 28)  # in 15 to 30 minutes
     choose(reading, range(READERS), quiet=soon)
     id = reading.publish()
     reading.over(id)

@@ -23,6 +23,7 @@ READERS = 60  # of the fixture `reading`
 FRONT = "https://paper.example"
 _MOST = 1000  # readers whose messages can be recognized
 HOUR = 4  # quarter hours
+_STARTED = int(time.time()) // QUARTER
 
 
 def choose(
@@ -38,10 +39,18 @@ def choose(
         subscriptions.change(one.id, requested)
 
 
-def around_now(before: int = 2 * HOUR, after: int = 6 * HOUR) -> Quiet:
-    """Quiet hours in UTC that began `before` quarter hours ago and end in `after` quarter hours."""
-    now = int(time.time()) // QUARTER
-    return Quiet((now - before) % 96, (now + after) % 96)
+def around_now() -> Quiet:
+    """Quiet hours in UTC that began two hours ago and end in six.
+
+    They are the same throughout a run, because a test may ask in two different quarters of an hour.
+    """
+    return Quiet((_STARTED - 2 * HOUR) % 96, (_STARTED + 6 * HOUR) % 96)
+
+
+def beginning_in(quarters: int, length: int) -> Quiet:
+    """Quiet hours in UTC that begin after so many quarter hours; their length in quarter hours."""
+    begin = int(time.time()) // QUARTER + quarters
+    return Quiet(begin % 96, (begin + length) % 96)
 
 
 def begin_send(

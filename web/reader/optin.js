@@ -151,7 +151,9 @@ function alone(run) {
   let running;
   const once = () => (running ??= run());
   const { locks } = navigator;
-  return locks && Promise.race([locks.request(SUBSCRIBED, once), pause(CALL_TIMEOUT_MS).then(once)]);
+  if (!locks) return;
+  const locked = locks.request(SUBSCRIBED, once).catch(once); // a browser may refuse locks
+  return Promise.race([locked, pause(CALL_TIMEOUT_MS).then(once)]);
 }
 
 /** Return in one line all that this page view sees of subscriptions on this origin; 0 for none. */

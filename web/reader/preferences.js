@@ -11,6 +11,11 @@ const MOST_A_DAY = 14;
 const HOUR_MS = 60 * 60 * 1000;
 const MORNING = 7; // o'clock: when a pause “until tomorrow morning” ends
 
+/** Return the numbers from 0. `Array.from` is another function on pages with Prototype.js. */
+function numbers(count) {
+  return [...Array(count).keys()];
+}
+
 function select(rows, chosen) {
   const options = rows.map(([value, text]) => element("option", { value }, text));
   const node = element("select", {}, ...options);
@@ -24,7 +29,7 @@ function labelled(text, control) {
 
 /** Every quarter of an hour of a day, as the service writes it and as the reader writes it. */
 function quarters(t) {
-  return Array.from({ length: 24 * 4 }, (_, number) => {
+  return numbers(24 * 4).map((number) => {
     const time = new Date((number * HOUR_MS) / 4);
     return [time.toISOString().slice(11, 16), written(t, time, { timeZone: "UTC" })];
   });
@@ -93,10 +98,7 @@ function pause(t, current) {
 }
 
 function limit(t, chosen) {
-  const rows = Array.from({ length: MOST_A_DAY }, (_, index) => [
-    index + 1,
-    t.perDay.replace("{n}", index + 1),
-  ]);
+  const rows = numbers(MOST_A_DAY).map((index) => [index + 1, t.perDay.replace("{n}", index + 1)]);
   const control = select([...rows, ["", t.noLimit]], chosen ?? "");
   return { row: labelled(t.most, control), value: () => Number(control.value) || null };
 }

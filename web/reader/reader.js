@@ -120,7 +120,11 @@ async function ownRegistration() {
 function register(url, updateViaCache = "none") {
   // A page may require that addresses of scripts are trusted (`require-trusted-types-for`).
   const rules = { createScriptURL: (address) => address };
-  policy ??= window.trustedTypes?.createPolicy("stop-press", rules) ?? rules;
+  try {
+    policy ??= window.trustedTypes?.createPolicy("stop-press", rules) ?? rules;
+  } catch {
+    policy = rules; // the page allows other policies alone; its default one may let the address pass
+  }
   const options = { scope: page.scopeUrl.href, updateViaCache };
   return navigator.serviceWorker.register(policy.createScriptURL(url.href), options);
 }

@@ -349,14 +349,14 @@ class Examination:
                 f" {self.runtime.config.public_url}/desk/",
             )
         crowded = self.runtime.push_hosts.crowded()
-        for domain, hosts in sorted(crowded.items()):
+        for wildcard, hosts in sorted(crowded.items()):
             yield Finding(
                 "warn",
                 what,
-                f"Strangers have made up hosts of {domain}: {hosts} never accepted a message. From"
-                f" {MOST_UNPROVEN} on, a reader at another new host there cannot subscribe. They"
-                " end an hour after an alert was sent there in vain, or after 30 days without a"
-                " visit.",
+                f"Strangers have made up hosts under {wildcard}: {hosts} never accepted a message."
+                f" From {MOST_UNPROVEN} on, a reader at another new host there cannot subscribe."
+                " They end an hour after an alert was sent there in vain, or after 30 days without"
+                " a visit.",
             )
         paced = sorted(self.runtime.push_services.paced().items())
         for origin, pace in paced[:_MOST_NAMED]:

@@ -24,6 +24,9 @@ from tests.support.installation import wait_until
 pytestmark = pytest.mark.browser
 
 TAG = 'data-worker="/alerts.js" data-ask="manual"'
+DEFAULT_POLICY = """<script>
+  trustedTypes.createPolicy("default", {{ createScriptURL: (address) => address }});
+</script>"""
 BELL = '<div data-stop-press="bell"></div>'
 # WP Rocket runs scripts at the reader's first move: it makes a new element of each.
 ROCKET = """<script type="rocketlazyloadscript" data-rocket-type="module" {tag}
@@ -149,12 +152,20 @@ def test_an_origin_that_was_forgotten_is_named_in_the_console_and_in_the_panel(
         expect(page.locator("dialog.panel").get_by_role("button", name="Try again")).to_be_visible()
 
 
+@pytest.mark.parametrize(
+    ("policy", "script"),
+    [
+        ("require-trusted-types-for 'script'; trusted-types stop-press", ""),
+        ("require-trusted-types-for 'script'; trusted-types default", DEFAULT_POLICY),
+        ("trusted-types another", ""),
+    ],
+    ids=["our policy", "the page's default policy", "no need of one"],
+)
 def test_a_page_that_trusts_no_address_of_a_script_can_subscribe(
-    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, policy: str, script: str
 ) -> None:
-    policy = "require-trusted-types-for 'script'; trusted-types stop-press"
     publisher.headers = {"Content-Security-Policy": policy}
-    page, said = open_page(context, publisher, stop_press, PLAIN)
+    page, said = open_page(context, publisher, stop_press, script + PLAIN)
     asks(page)
     wait_until(lambda: "/alerts.js" in publisher.requested)
     assert said == []
@@ -205,12 +216,21 @@ def test_a_pages_own_rules_for_empty_elements_hide_nothing_of_ours(
     assert [host.evaluate("(one) => getComputedStyle(one).opacity") for host in hosts] == ["1"] * 2
 
 
-# What other scripts of a page change, each in a way that was seen: `Array.prototype.toJSON` of
-# Prototype.js before 1.7; a `fetch` that takes strings only and adds a header, as monitoring does;
-# globals of the page's own; languages of Chromium on Linux; and frozen prototypes.
+# What other scripts of a page change, each in a way that was seen: `Array.prototype.toJSON` and
+# `Array.from` of Prototype.js; a `fetch` that takes strings only and adds a header, as monitoring
+# does; globals of the page's own; languages of Chromium on Linux; locks that a browser refuses;
+# and frozen prototypes.
 CHANGED = """
 Array.prototype.toJSON = function () {
   return `[${this.map((one) => JSON.stringify(one)).join(", ")}]`;
+};
+Array.from = (all) => {
+  const made = [];
+  for (let i = 0; i < all.length; i++) made[i] = all[i];
+  return made;
+};
+LockManager.prototype.request = async () => {
+  throw new DOMException("storage is blocked", "SecurityError");
 };
 const real = window.fetch;
 window.fetch = (url, options = {}) => {

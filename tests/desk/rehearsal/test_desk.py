@@ -127,6 +127,8 @@ def test_only_editors_of_the_real_desk_can_open_a_rehearsal(
     stranger = Visitor(newsroom.address)
     asked = stranger.get("/rehearsal/desk/new")
     assert asked.url == f"{newsroom.address}/desk/sign-in?next=/rehearsal/desk/"
+    for typed in ("/rehearsal", "/rehearsal/desk"):
+        assert stranger.get(typed).url == asked.url, "without the last slash"
     refused = stranger.get("/rehearsal/desk/reach", headers={"HX-Request": "true"})
     assert refused.status_code == 401
     inside = stranger.sign_in("/rehearsal/desk/")
