@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import zlib
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 
@@ -24,7 +25,8 @@ from tests.support.installation import TOPICS, Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.seeded import begin_send
 
-WINDOW = 256
+WINDOW = 256  # messages under way where answers come at once
+MOST = 2048
 
 
 class Mixed:
@@ -118,6 +120,31 @@ def test_work_of_a_killed_worker_is_taken_up_by_another(
     assert min(resumed) - killed_at < 15, "resumed within 15 seconds"
     repeats = Counter(message.path for message in push.received)
     assert sum(times - 1 for times in repeats.values()) <= WINDOW
+
+
+def test_late_push_service_gets_more_messages_at_once_and_a_kill_repeats_no_others(
+    installation: Installation, push: PushService
+) -> None:
+    """As many are under way as its delay needs, which is more than where answers come at once."""
+    delay, readers = 1.0, 2000
+    installation.seed(readers)
+    push.answer_with(lambda _message: Answer(201, delay=delay))
+    doomed = installation.worker()
+    installation.clock()
+    id = installation.publish()
+    push.wait_for(readers * 2 // 3, timeout=60)
+    installation.end(doomed, signal.SIGKILL)
+    killed_at = time.monotonic()
+    installation.worker()
+    installation.over(id)
+    assert installation.outcomes(id) == {"accepted": readers}
+    times = sorted(message.at for message in push.received if message.at <= killed_at)
+    under_way = max(n + 1 - bisect_left(times, at - delay) for n, at in enumerate(times))
+    assert 1.2 * WINDOW < under_way <= MOST
+    came = Counter(message.path for message in push.received)
+    # Answers are recorded within a fraction of a second.
+    lost = sum(at > killed_at - delay - 0.5 for at in times)
+    assert sum(times - 1 for times in came.values()) <= lost
 
 
 # A process that publishes as the web does, and is killed before it wakes a worker.

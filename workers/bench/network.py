@@ -72,7 +72,7 @@ def _newsroom(
 ) -> Iterator[tuple[BenchInstallation, tuple[int, ...]]]:
     """Run an installation with readers at three push services; yield it and its workers."""
     folder = bench.folder / name.replace("/", "-")
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     with ExitStack() as stack:
         sinks = [stack.enter_context(own_sink(folder, one)) for one in behaviours]
         ours = stack.enter_context(installation(replace(bench, folder=folder), sinks))

@@ -46,11 +46,11 @@ _ENOUGH: Final = 256  # messages under way where answers come at once
 # the answers only come later: then they wait for each other at the push service.
 _TO_SPARE: Final = 1.5
 _MEANINGFUL: Final = 32  # answers, at least, whose average delay says something
-_FIT: Final = 0.25  # seconds between two looks at the delay
+_FIT: Final = 0.25  # seconds between two looks at the delay, at least
 # If answers come late though few messages are under way, half as many are for so many looks, and
-# then no more often than after so many seconds. If answers are still late, the delay has changed.
+# not again for so many times the delay. If answers are still late then, the delay has changed.
 _TRIAL: Final = 2
-_NEXT_TRIAL: Final = 5.0
+_NEXT_TRIAL: Final = 40
 _ASK_AGAIN: Final = 1.0  # seconds between two questions to the store who was accepted recently
 _ASK_FOR_MORE: Final = 0.1  # seconds, about, between two looks at what a pace allows
 CREDENTIALS: Final = "credentials"  # the reason for a rest: our signatures are rejected
@@ -72,7 +72,8 @@ class Service:
     starts: bool  # nobody knows how many messages it takes
     limit: int = _FIRST  # messages under way, at most; grows with each answer
     under_way: int = 0
-    was_full: bool = False  # as many were under way as may be, since the last look at the delay
+    fitted_at: float = 0.0  # by the monotonic clock, when its delay was looked at last
+    was_full: bool = False  # as many were under way as may be, since then
     answers: int = 0  # since then
     took: float = 0.0  # seconds, all these answers together
     delay: float = math.inf  # seconds, where no message waits there for another; the average
@@ -135,7 +136,7 @@ class Health:
         self._accepted_recently = accepted_recently
         self._answers_in_a_minute = answers_in_a_minute
         self._others_answer = others_answer
-        self._looked_at = self._fitted_at = time.monotonic()
+        self._looked_at = time.monotonic()
         self._network_fails = False  # a push service that nobody can make up does not answer
         self._services: dict[str, Service] = {}
         self._paces: dict[str, Pace] = {}
@@ -202,14 +203,15 @@ class Health:
     def _fit(self) -> None:
         """Let each push service have as many messages under way as its delay needs."""
         now = time.monotonic()
-        passed = now - self._fitted_at
-        if passed < _FIT:
-            return
-        self._fitted_at = now
         for service in self._services.values():
+            passed = now - service.fitted_at
+            delay = service.took / max(1, service.answers)
+            # Messages that were started together are answered together, a delay later.
+            if passed < max(_FIT, 2 * delay):
+                continue
             if service.answers >= _MEANINGFUL and service.is_known:
-                delay = service.took / service.answers
                 self._fit_to(service, delay, service.answers / passed, now)
+            service.fitted_at = now
             service.was_full, service.answers, service.took = False, 0, 0.0
 
     def _fit_to(self, service: Service, delay: float, rate: float, now: float) -> None:
@@ -225,7 +227,7 @@ class Health:
         needed = int(rate * service.delay * _TO_SPARE)
         service.limit = min(max(needed, _ENOUGH), self._window)
         is_late = needed < _ENOUGH and delay > service.delay * _TO_SPARE
-        if is_late and now - service.tried_at >= _NEXT_TRIAL:
+        if is_late and now - service.tried_at >= _NEXT_TRIAL * delay:
             service.limit, service.trial, service.tried_at = _ENOUGH // 2, _TRIAL, now
 
     def _share_out(self) -> None:
