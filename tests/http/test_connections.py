@@ -62,6 +62,47 @@ def test_no_more_connections_are_made_than_allowed(push: PushService) -> None:
     assert {message.connection for message in push.wait_for(151, WAIT)} == {1}
 
 
+def fill(transport: Transport, push: PushService, wanted: int, *, gently: bool = False) -> int:
+    """Start `wanted` requests, or as many as connections take; return how many."""
+    started, full_since = 0, time.monotonic()
+    while started < wanted and time.monotonic() - full_since < 1.0:
+        room = transport.room(push.origin, wanted=wanted - started, gently=gently)
+        for _ in range(min(room, wanted - started)):
+            transport.start(started, push.origin, f"/push/{started}", (), b"")
+            started, full_since = started + 1, time.monotonic()
+        assert transport.poll(0.05) == []
+    return started
+
+
+@pytest.mark.parametrize(("wanted", "connections"), [(100, 1), (101, 2), (750, 8)])
+def test_as_many_connections_are_made_as_the_streams_require(
+    push: PushService, wanted: int, connections: int
+) -> None:
+    transport = Transport(ca_bundle=push.ca_file)
+    push.answer_with(lambda message: Reply(hang=True))
+    assert fill(transport, push, wanted) == wanted
+    transport.close()
+    assert len({message.connection for message in push.wait_for(wanted, WAIT)}) == connections
+
+
+def test_an_origin_that_is_treated_gently_gets_two_connections(push: PushService) -> None:
+    transport = Transport(ca_bundle=push.ca_file)
+    push.answer_with(lambda message: Reply(hang=True))
+    assert fill(transport, push, 750, gently=True) == 200
+    transport.close()
+    assert len({message.connection for message in push.wait_for(200, WAIT)}) == 2
+
+
+def test_http_1_1_gets_a_connection_for_each_request_but_16_if_treated_gently() -> None:
+    with PushService(http2=False) as push:
+        push.accept_any(KEY.public)
+        push.answer_with(lambda message: Reply(hang=True))
+        for gently, taken in ((False, 60), (True, 16)):
+            transport = Transport(ca_bundle=push.ca_file)
+            assert fill(transport, push, 60, gently=gently) == taken
+            transport.close()
+
+
 def test_a_connection_is_kept_for_the_next_message(push: PushService, transport: Transport) -> None:
     for _ in range(3):
         one(transport, push.origin)
