@@ -29,7 +29,7 @@ SECTIONS: Sections = {
     "limits": ("what this machine can do at most", limits.limits),
     "fanout": ("an ordinary alert, immediate responses", sending.fanout),
     "latency": ("responses after 100 ms", sending.latency),
-    "network": ("late responses, few streams, connections that end", network.network),
+    "network": ("late responses, few streams (our own push service)", network.network),
     "slow": ("a push service with a tenth of the readers never responds", sending.slow),
     "breaking": ("a breaking alert, keys prepared beforehand", sending.breaking),
     "overtaking": ("a breaking alert during an ordinary one", sending.overtaking),

@@ -136,7 +136,10 @@ class Transport:
         origin is neither https nor a plain one.
         """
         to, now = self._origin(origin), time.monotonic()
-        room = sum(self._takes(connection, self._size, now) for connection in [*to.connections])
+        takes = {one: self._takes(one, self._size, now) for one in [*to.connections]}
+        # `start` takes the first with room, so that many requests go out in one write.
+        to.connections.sort(key=lambda one: takes.get(one, 0), reverse=True)
+        room = sum(takes.values())
         if not room and self.free:
             self._make_room(to, group or origin, wanted, gently, now)
         return min(room, self.free)
