@@ -15,11 +15,15 @@ from redis.retry import Retry
 from service.local.redis_server import find_servers
 from service.local.supervisor import spawn
 from tests.support.installation import wait_until
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import Proxy, RedisServer
 from workers.trials.processes import free_port
 
 MASTER = "mymaster"
 DOWN_AFTER = 500  # ms without an answer until a sentinel takes a server for dead
+# ms. After twice as long an election that none won is held again, and after as long a replica of
+# another address than the master's is led to it.
+FAILOVER = 3000
+LAGGING = 60_000  # for that replica
 
 
 class Node(RedisServer):
@@ -47,9 +51,8 @@ class Node(RedisServer):
             return str(client.info("replication")["role"])
         return None
 
-    def copy(self, master: Node | int) -> None:
-        """Become a replica of another node, or of the Redis at this port."""
-        port = master if isinstance(master, int) else master.port
+    def copy(self, port: int) -> None:
+        """Become a replica of the Redis at this port."""
         with self.client() as admin:
             admin.replicaof("127.0.0.1", str(port))
             wait_until(lambda: admin.info("replication")["master_link_status"] == "up")
@@ -75,7 +78,9 @@ class Passwords(NamedTuple):
 class SentinelProcess:
     """One sentinel; its folder, and what it knows, is kept from one start to the next."""
 
-    def __init__(self, folder: Path, watches: int, quorum: int, passwords: Passwords) -> None:
+    def __init__(
+        self, folder: Path, watches: int, quorum: int, failover: int, passwords: Passwords
+    ) -> None:
         """Watch the master at the port `watches`."""
         self.port, self._password = free_port(), passwords.sentinel or None
         secrets = [f"requirepass {self._password}"] if self._password else []
@@ -89,8 +94,7 @@ class SentinelProcess:
             f'logfile "{folder}/sentinel-{self.port}.log"',
             f"sentinel monitor {MASTER} 127.0.0.1 {watches} {quorum}",
             f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER}",
-            # It also says how often a failover that failed is tried again.
-            f"sentinel failover-timeout {MASTER} 10000",
+            f"sentinel failover-timeout {MASTER} {failover}",
             *secrets,
         )
         self._file.write_text("\n".join(lines) + "\n")
@@ -158,11 +162,18 @@ class Watched:
     """A master, its replicas and sentinels; a context manager."""
 
     def __init__(
-        self, *, replicas: int = 1, sentinels: int = 3, passwords: Passwords | None = None
+        self,
+        *,
+        replicas: int = 1,
+        sentinels: int = 3,
+        passwords: Passwords | None = None,
+        lagging: bool = False,
     ) -> None:
+        """With `lagging`, `link` leads from the master to its replicas, and may be frozen."""
         self._passwords = passwords or Passwords()
         self.nodes = [Node(self._passwords.redis) for _ in range(1 + replicas)]
-        self._count = sentinels
+        self._count, self._lagging = sentinels, lagging
+        self.link = Proxy(self.nodes[0])
         self.sentinels: list[SentinelProcess] = []
         self._stack = ExitStack()
 
@@ -170,11 +181,14 @@ class Watched:
         with ExitStack() as stack:
             for node in self.nodes:
                 stack.enter_context(node)
+            stack.enter_context(self.link)
+            source = self.link.port if self._lagging else self.nodes[0].port
             for replica in self.nodes[1:]:
-                replica.copy(self.nodes[0])
+                replica.copy(source)
+            failover = LAGGING if self._lagging else FAILOVER
             folder, quorum = self.nodes[0].socket.parent, self._count // 2 + 1
             for _ in range(self._count):
-                one = SentinelProcess(folder, self.nodes[0].port, quorum, self._passwords)
+                one = SentinelProcess(folder, self.nodes[0].port, quorum, failover, self._passwords)
                 stack.callback(one.kill)
                 self.sentinels.append(one)
             wait_until(self.is_watched)

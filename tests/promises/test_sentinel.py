@@ -1,0 +1,199 @@
+"""Sentinel replaces the master in mid-send: all processes go on by themselves."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from redis import RedisError
+
+from service.model.notifications import State
+from tests.promises.test_redis_moves import published
+from tests.support.installation import Installation, wait_until
+from tests.support.push_service import Answer, PushService
+from tests.support.sentinels import Node, SentinelProcess, Watched
+
+WINDOW = 256
+READERS = 1500
+AGAIN = 20.0  # seconds within which publishing works again
+
+
+class Show:
+    """Web, clock and a worker that sends an alert to readers whose keys are prepared."""
+
+    def __init__(self, installation: Installation, workers: int = 1) -> None:
+        self._installation, self._push = installation, installation.push
+        self.workers = workers
+        installation.seed(READERS)
+        self._push.answer_with(lambda _message: Answer(201, delay=0.1))
+        for _ in range(workers):
+            installation.worker()
+        installation.clock()
+        self._address, self._token = installation.web(), installation.api_token()
+        prepared = installation.runtime.store.prepared_keys
+        wait_until(lambda: prepared.ready() == READERS)
+        self._push.begin_anew()
+        self.id = wait_until(lambda: published(self._address, self._token))
+        self._lost = 0
+
+    def reach(self, answered: int) -> None:
+        """Wait until so many messages were answered."""
+        self._push.wait_for(answered, timeout=60)
+
+    def publish_again(self) -> int:
+        """Publish as soon as that works again."""
+        return wait_until(lambda: published(self._address, self._token), timeout=AGAIN)
+
+    def _is_there(self) -> bool:
+        """Whether this process has found the new master as well."""
+        with suppress(RedisError):
+            return self._installation.runtime.store.notifications.get(self.id) is not None
+        return False
+
+    @contextmanager
+    def losing(self) -> Iterator[None]:
+        """Count the answers in the block, whose records the new master may not have."""
+        self._lost -= len(self._push.received)
+        yield
+        self._lost += len(self._push.received)
+
+    def check(self) -> None:
+        """Check that the send adds up, and that a correction reaches every reader."""
+        wait_until(self._is_there)
+        over = self._installation.over(self.id)
+        assert over.state is State.SENT
+        assert self._installation.outcomes(self.id) == {"accepted": READERS}
+        received = self._push.received
+        copies = Counter(message.path for message in received)
+        assert len(copies) == READERS
+        assert copies.total() - READERS <= self._lost + self.workers * WINDOW
+        assert max(Counter(message.body[21:86] for message in received).values()) == 1
+        assert all(process.poll() is None for process in self._installation.processes)
+        self._push.begin_anew()
+        correction = self._installation.correct(self.id, "Nobody dead")
+        assert correction.recipients == READERS
+        self._installation.over(correction.id)
+        assert self._installation.outcomes(correction.id) == {"accepted": READERS}
+        assert len({message.path for message in self._push.received}) == READERS
+
+
+@contextmanager
+def show(watched: Watched, push: PushService, folder: Path, workers: int = 1) -> Iterator[Show]:
+    """An installation by Sentinel whose alert is on its way to a third of its readers."""
+    with Installation(watched.url(), push, folder, WEB_CONCURRENCY="1") as installation:
+        show = Show(installation, workers)
+        show.reach(READERS // 3)
+        yield show
+
+
+def test_send_goes_on_after_sentinel_has_replaced_a_killed_master(
+    push: PushService, tmp_path: Path
+) -> None:
+    with Watched() as watched, show(watched, push, tmp_path) as running:
+        with running.losing():
+            before = watched.master
+            before.kill()
+        began = time.monotonic()
+        assert running.publish_again()
+        print(f"publish worked again after {time.monotonic() - began:.1f} s")
+        assert watched.master is not before
+        running.check()
+
+
+SOAK = pytest.mark.soak
+
+
+@SOAK
+def test_send_goes_on_after_a_failover_by_hand(push: PushService, tmp_path: Path) -> None:
+    with Watched() as watched, show(watched, push, tmp_path, 2) as running:
+        for sentinel in watched.sentinels:
+            sentinel.hurry()  # at their own pace: the old master takes writes for ten seconds
+        with running.losing():
+            watched.fail_over(lambda _: watched.sentinels[0].fail_over())
+            time.sleep(2)
+        assert running.publish_again()
+        running.check()
+
+
+@SOAK
+def test_send_goes_on_after_a_failover_to_a_lagging_replica(
+    push: PushService, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        watched = stack.enter_context(Watched(sentinels=1, lagging=True))
+        running = stack.enter_context(show(watched, push, tmp_path, 2))
+        with running.losing(), watched.link.frozen():
+            time.sleep(0.1)
+            watched.fail_over()
+        assert running.publish_again()
+        running.check()
+
+
+@SOAK
+def test_send_goes_on_after_a_frozen_master_was_replaced_and_comes_back(
+    push: PushService, tmp_path: Path
+) -> None:
+    with Watched() as watched, show(watched, push, tmp_path, 2) as running:
+        old = watched.master
+        with running.losing():
+            watched.fail_over(Node.pause)
+        assert running.publish_again()
+        old.resume()
+        running.check()
+        wait_until(lambda: old.role() == "slave")
+
+
+@SOAK
+@pytest.mark.parametrize("fault", [lambda one: one.kill(), lambda one: one.pause()])
+def test_send_goes_on_while_a_sentinel_is_down(
+    push: PushService, tmp_path: Path, fault: Callable[[SentinelProcess], None]
+) -> None:
+    with Watched() as watched:
+        fault(watched.sentinels[0])  # which all processes would ask first
+        with show(watched, push, tmp_path, 2) as running:
+            with running.losing():
+                watched.fail_over()
+            assert running.publish_again()
+            running.check()
+
+
+@SOAK
+def test_send_goes_on_when_most_sentinels_come_back(push: PushService, tmp_path: Path) -> None:
+    """One of three may not fail over alone; meanwhile nothing is lost and nothing ends."""
+    with Watched() as watched, show(watched, push, tmp_path, 2) as running:
+        old = watched.master
+        for sentinel in watched.sentinels[1:]:
+            sentinel.pause()
+        with running.losing():
+            old.kill()
+        time.sleep(5)
+        assert watched.sentinels[0].master() == old.port
+        for sentinel in watched.sentinels[1:]:
+            sentinel.resume()
+        assert running.publish_again()
+        running.check()
+
+
+@SOAK
+def test_send_does_not_follow_a_sentinel_that_names_the_master_of_before(
+    push: PushService, tmp_path: Path
+) -> None:
+    with Watched() as watched, show(watched, push, tmp_path, 2) as running:
+        stale = watched.sentinels[0]
+        stale.kill()
+        with running.losing():
+            new = watched.fail_over()
+        assert running.publish_again()
+        for sentinel in watched.sentinels[1:]:
+            sentinel.pause()
+        stale.start()
+        stale.hurry()
+        assert stale.master() != new.port
+        assert running.publish_again()
+        for sentinel in watched.sentinels[1:]:
+            sentinel.resume()
+        running.check()
