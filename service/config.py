@@ -292,6 +292,12 @@ class Config:
         "1",
         "into how many parts subscriptions are divided; fixed at the first start",
     )
+    store_wait_replicas: int = _setting(
+        _whole(0, 5),
+        "0",
+        "replicas that must have a new subscription or alert before we say that it is stored; "
+        "where fewer answer, it is refused",
+    )
     secret_key: tuple[str, ...] = _setting(
         _secret_keys,
         "",

@@ -36,6 +36,9 @@ _REASONS = {
     "SentinelsRefuse": "cannot be found, because its sentinels refuse our user or password"
     " (sentinel_username, sentinel_password)",
     "NotSentinel": "cannot be found, because a server that should be a sentinel is none",
+    "TooFewReplicas": "has fewer replicas that answer than STORE_WAIT_REPLICAS asks for, so nothing"
+    " was stored. Try again in a moment",
+    "NotKept": "was replaced by another server, which has lost this. Try again in a moment",
     "OutOfMemory": "is full. It needs more memory before it accepts anything new",
     "OOM": "is full. It needs more memory before it accepts anything new",
     "MISCONF": "cannot write to its disk, which may be full. Until it can, it accepts nothing new",

@@ -84,20 +84,20 @@ def test_publishing_goes_on_when_the_master_becomes_a_replica(
     assert len(keys) == len(push.received), "no prepared key was used twice"
 
 
-def publish(address: str, token: str) -> int:
+def publish(address: str, token: str, **fields: object) -> int:
     request = urllib.request.Request(
         f"{address}/api/v1/notifications",
-        json.dumps(EVERYONE).encode(),
+        json.dumps(EVERYONE | fields).encode(),
         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=10) as response:
         return int(json.load(response)["id"])
 
 
-def published(address: str, token: str) -> int:
+def published(address: str, token: str, **fields: object) -> int:
     """The id of an alert that could be published now, else 0."""
     with suppress(OSError):
-        return publish(address, token)
+        return publish(address, token, **fields)
     return 0
 
 

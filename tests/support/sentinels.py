@@ -42,6 +42,8 @@ class Node(RedisServer):
     def start(self) -> None:
         secret = ("--requirepass", self._password, "--masterauth", self._password)
         options = ("--port", str(self.port), "--repl-diskless-sync-delay", "0")
+        # Behind a proxy its master could not tell the sentinels where it is.
+        options += ("--replica-announce-ip", "127.0.0.1")
         self._spawn(*options, *(secret if self._password else ()))
         wait_until(lambda: self.role() is not None)
 

@@ -32,6 +32,8 @@ def check_redis(config: Config) -> Iterator[Finding]:
         if is_sentinel_url(url):
             yield _sentinels(url)
     yield from _check_server("Redis", store)
+    if config.store_wait_replicas:
+        yield _replicas(config.store_wait_replicas, store.info("replication"))
     yield _durability(store.info("persistence"))
     yield _memory(store.info("memory"))
     yield _packing(store)
@@ -88,6 +90,18 @@ def _check_server(what: str, redis: Redis) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "Time", f"This host and {what} agree.")
+
+
+def _replicas(wanted: int, replication: dict[str, Any]) -> Finding:
+    what, found = "Replicas", int(replication.get("connected_slaves", 0))
+    status = f"{found} connected, {wanted} must have what is stored (STORE_WAIT_REPLICAS)."
+    if found < wanted:
+        todo = " Until there are enough, nobody can subscribe or publish."
+        return Finding("fail", what, status + todo)
+    if found == wanted:
+        todo = " Add one: while one of these is away, nobody can subscribe or publish."
+        return Finding("warn", what, status + todo)
+    return Finding("ok", what, status)
 
 
 def _durability(persistence: dict[str, Any]) -> Finding:

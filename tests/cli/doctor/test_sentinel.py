@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from tests.support.doctor import doctor, one
+from tests.support.redis_server import Proxy, RedisServer
 from tests.support.sentinels import Watched
 
 
@@ -31,3 +34,15 @@ def test_the_doctor_misses_a_replica(environment: dict[str, str]) -> None:
     with Watched(replicas=0, sentinels=1) as watched:
         found = one({**environment, "REDIS_URL": watched.url()}, "Sentinel")
     assert (found.level, "no replica" in found.says) == ("warn", True)
+
+
+def test_the_doctor_counts_replicas_where_they_are_waited_for(
+    server: RedisServer, environment: dict[str, str]
+) -> None:
+    given = {**environment, "STORE_WAIT_REPLICAS": "1"}
+    assert one(given, "Replicas").level == "fail"
+    with ExitStack() as stack:
+        stack.enter_context(RedisServer()).follow(stack.enter_context(Proxy(server)))
+        assert one(given, "Replicas").level == "warn", "none is to spare"
+        stack.enter_context(RedisServer()).follow(stack.enter_context(Proxy(server)))
+        assert one(given, "Replicas").level == "ok"
