@@ -94,10 +94,10 @@ def publish(address: str, token: str, **fields: object) -> int:
         return int(json.load(response)["id"])
 
 
-def published(address: str, token: str, **fields: object) -> int:
+def published(address: str, token: str) -> int:
     """The id of an alert that could be published now, else 0."""
     with suppress(OSError):
-        return publish(address, token, **fields)
+        return publish(address, token)
     return 0
 
 
