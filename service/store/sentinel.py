@@ -48,7 +48,7 @@ class UnknownMaster(RedisError):
 
 
 class NotSentinel(RedisError):
-    """What answers is no sentinel, but a Redis say."""
+    """What answers is no sentinel; it may be a Redis."""
 
 
 class SentinelsRefuse(AuthenticationError):
