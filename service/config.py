@@ -24,6 +24,7 @@ from service.model.keys import VapidKey, any_base64, b64url, on_p256
 from service.model.languages import language_tag
 from service.model.no_proxy import bypasses
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
+from service.model.sentinel_url import is_sentinel_url, parse_sentinel_url
 from service.model.texts import is_visible, one_line
 from service.model.vapid_formats import read_vapid_keys
 
@@ -182,13 +183,18 @@ def _push_services(value: str) -> tuple[str, ...]:
 
 def _redis_url(value: str) -> str:
     """Check an address of Redis; what is wrong with it is said without its password."""
+    if is_sentinel_url(value):
+        found = parse_sentinel_url(value)
+        for address in (found.redis, *found.sentinels.values()):
+            _redis_url(address)
+        return value
     if not value:
         return value
     scheme = value.partition(":")[0]
     if not value.startswith(("redis://", "rediss://", "unix://")):
-        if scheme.startswith("redis") and scheme.endswith(("cluster", "sentinel")):
-            raise ValueError("Stop Press does not run on a Redis Cluster or by Sentinel")
-        raise ValueError("must begin with redis://, rediss:// or unix://")
+        if scheme.startswith("redis") and scheme.endswith("cluster"):
+            raise ValueError("Stop Press does not run on a Redis Cluster")
+        raise ValueError("must begin with redis://, rediss://, redis+sentinel:// or unix://")
     try:
         parts = urlsplit(value)
         _ = parts.port
@@ -285,6 +291,12 @@ class Config:
         _whole(1, 255),
         "1",
         "into how many parts subscriptions are divided; fixed at the first start",
+    )
+    store_wait_replicas: int = _setting(
+        _whole(0, 5),
+        "0",
+        "replicas that must have a new subscription or alert before we say that it is stored; "
+        "where fewer answer, it is refused",
     )
     secret_key: tuple[str, ...] = _setting(
         _secret_keys,

@@ -106,7 +106,7 @@ class Runtime:
         check_redis(config)
         queue = connect(config.redis_url, patience)
         stored = connect(config.store_url, patience) if config.store_url else queue
-        store = Store(stored, config.store_partitions)
+        store = Store(stored, config.store_partitions, config.store_wait_replicas)
         job_queue = JobQueue(queue)
         planning = Planning(store, job_queue)
         publishing = Publishing(store, planning, job_queue)

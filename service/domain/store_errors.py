@@ -28,6 +28,17 @@ class Loading(Unreachable):
 # By a part of Redis' error. redis-py has a class for some of them and drops their code; where a
 # script failed, Redis 6.2 has the code somewhere in its message.
 _REASONS = {
+    "SentinelsAway": "cannot be found, because none of its sentinels answers. Try again in a"
+    " moment",
+    "MasterIsDown": "has no master now, as its sentinels say. Try again in a moment",
+    "UnknownMaster": "cannot be found, because its sentinels know no master of the name that"
+    " REDIS_URL or STORE_URL has after the /",
+    "SentinelsRefuse": "cannot be found, because its sentinels refuse our user or password"
+    " (sentinel_username, sentinel_password)",
+    "NotSentinel": "cannot be found, because a server that should be a sentinel is none",
+    "TooFewReplicas": "has fewer replicas that answer than STORE_WAIT_REPLICAS asks for, so nothing"
+    " was stored. Try again in a moment",
+    "NotKept": "was replaced by another server, which has lost this. Try again in a moment",
     "OutOfMemory": "is full. It needs more memory before it accepts anything new",
     "OOM": "is full. It needs more memory before it accepts anything new",
     "MISCONF": "cannot write to its disk, which may be full. Until it can, it accepts nothing new",

@@ -39,6 +39,7 @@ from service.store.processes import Processes
 from service.store.push_services import PushServices
 from service.store.reader_alerts import ActiveReaderAlerts
 from service.store.recipients import Recipients
+from service.store.replicas import Replicas
 from service.store.seeds import Seeds
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
@@ -66,21 +67,24 @@ class LayoutError(Exception):
 class Store:
     """The store, one part for each concern; made once in each process, after it was forked."""
 
-    def __init__(self, redis: Redis, partitions: int = 1) -> None:
+    def __init__(self, redis: Redis, partitions: int = 1, wait_replicas: int = 0) -> None:
         self.redis = redis
+        replicas = Replicas(redis, wait_replicas)
         self.installation = Installation(redis)
         self.processes = Processes(redis)
         self.access = Access(redis)
         self.names = Names(redis)
         self.topics = Topics(redis)
         self.stories = Stories(redis, partitions)
-        self.subscriptions = Subscriptions(redis, partitions, self.names, self.topics, self.stories)
+        self.subscriptions = Subscriptions(
+            redis, partitions, self.names, self.topics, self.stories, replicas
+        )
         self.host_readers = HostReaders(redis, self.subscriptions)
         self.seeds = Seeds(redis, self.names)
         self.audiences = Audiences(redis, partitions, self.names)
         self.gone = GoneRows(redis, partitions)
         self.prepared_keys = PreparedKeys(redis, partitions)
-        self.notifications = Notifications(redis)
+        self.notifications = Notifications(redis, replicas)
         self.reader_alerts = ActiveReaderAlerts(redis, self.notifications)
         self.push_services = PushServices(redis)
         self.recipients = Recipients(redis, partitions, self.audiences)

@@ -2,7 +2,8 @@
 
 **When it moves.** A failover makes a master a replica, while connections to it stay open. It then
 refuses to write, and reading from it shows old data. So the first such refusal ends every
-connection of this process that was made before it: the next ones look for the address anew.
+connection of this process that was made before it: the next ones look for the address anew. Where
+Sentinel names the master (sentinel.py), so does its naming another.
 
 **When it is silent.** Pages must not wait for a Redis that is frozen, and must leave web threads to
 pages that need no Redis. A `Guard` has calls fail at once while an earlier one got no response.
@@ -35,6 +36,9 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+
+from service.model.sentinel_url import is_sentinel_url, parse_sentinel_url
+from service.store.sentinel import Master, look_for_master
 
 # Calls of one process that may wait for Redis at once: one less than a web process has threads.
 AT_ONCE = 3
@@ -76,15 +80,20 @@ _MOVED = re.compile(r"\b(READONLY|MASTERDOWN|NOREPLICAS|UNBLOCKED) ")
 class _Line:
     """All connections of this process to one address."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
         self.generation = 0
         self._moved_at = 0.0
+        by_sentinel = is_sentinel_url(url)
+        self.master = Master(parse_sentinel_url(url), self._leave) if by_sentinel else None
 
     def moved(self) -> None:
         """End the connections that were made before now."""
         if time.monotonic() - self._moved_at >= _MOVES:
-            self._moved_at = time.monotonic()
-            self.generation += 1
+            self._leave()
+
+    def _leave(self) -> None:
+        self._moved_at = time.monotonic()
+        self.generation += 1
 
 
 _lines: dict[str, _Line] = {}
@@ -140,6 +149,8 @@ class _Ours(AbstractConnection):
 
     def drop_if_moved(self) -> None:
         """Close a connection that was made before Redis moved; the next command opens another."""
+        if self._line.master is not None:
+            self._line.master.used()
         if self._generation != self._line.generation:
             self.disconnect()
 
@@ -210,10 +221,13 @@ def _moved(error: ResponseError) -> str | None:
 
 
 class _Tcp(_Ours, Connection):
-    pass
+    def _connect(self) -> Any:
+        if self._line.master is not None:
+            self.host, self.port, _ = self._line.master.address()
+        return super()._connect()  # type: ignore[no-untyped-call]
 
 
-class _Tls(_Ours, SSLConnection):
+class _Tls(_Tcp, SSLConnection):
     pass
 
 
@@ -267,6 +281,8 @@ def _address(url: str) -> str:
     must not wait for a minute because they say `socket_timeout=60`, nor the threads of a process
     for one another because they say `max_connections=1`.
     """
+    if is_sentinel_url(url):
+        url = parse_sentinel_url(url).redis
     place, mark, query = url.partition("?")
     known = [(name, value) for name, value in parse_qsl(query) if _OPTIONS.fullmatch(name)]
     return f"{place}{mark}{urlencode(known)}"
@@ -288,7 +304,7 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
         "socket_connect_timeout": patience.seconds / 2,
     }
     pool.connection_class = _KINDS[pool.connection_class]
-    pool.connection_kwargs["line"] = _lines.setdefault(url, _Line())
+    pool.connection_kwargs["line"] = _lines.get(url) or _lines.setdefault(url, _Line(url))
     pool.connection_kwargs["guard"] = Guard() if patience.guarded else None
     return client
 
@@ -296,6 +312,9 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
 def knock(url: str) -> None:
     """Raise the `RedisError` that says why no Redis answers there, or why we cannot use it."""
     with Redis.from_url(_address(url), driver_info=_DRIVER) as client:
+        if is_sentinel_url(url):
+            named = look_for_master(url)
+            client.connection_pool.connection_kwargs |= {"host": named.host, "port": named.port}
         client.connection_pool.connection_kwargs |= {
             "retry": Retry(NoBackoff(), 0),
             "socket_timeout": 2,

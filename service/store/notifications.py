@@ -32,6 +32,7 @@ from service.model.notifications import (
 )
 from service.model.retention import READERS_TEST_KEPT
 from service.store.history import HISTORY
+from service.store.replicas import Replicas
 from service.store.scripts import NOW, lua
 from service.store.stories import STORIES
 
@@ -182,8 +183,9 @@ class IdempotencyRecord:
 class Notifications:
     """Notifications, but not their recipients (recipients.py, batches.py, outcomes.py)."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, replicas: Replicas) -> None:
         self._redis = redis
+        self._replicas = replicas
         self._new_id = redis.register_script(_NEW_ID)
         self._history = redis.register_script(_HISTORY)
         self._publish = redis.register_script(_PUBLISH)
@@ -223,13 +225,24 @@ class Notifications:
         if idempotency is not None:
             keys.append(idempotency.key)
             args += [json.dumps(idempotency.response), idempotency.seconds]
+        editors = not notification.wave  # else it must not wait for replicas until it is late
+        if editors:
+            self._replicas.check("{g}")
         before = cast("bytes | None", self._publish(keys=keys, args=args))
-        return None if before is None else cast(dict[str, Any], json.loads(before))
+        if before is not None:
+            return cast(dict[str, Any], json.loads(before))
+        if editors:
+            self._replicas.keep(self._key(notification.id), "doc")
+        return None
 
     def change(self, before: Notification, after: Notification, now: float) -> bool:
         """Replace a planned notification; False if it is not planned or was changed meanwhile."""
         args = [*_enter_args(after, now), _doc(after), before.changes]
-        return bool(self._change(keys=self._enter_keys(after.id), args=args))
+        self._replicas.check("{g}")
+        changed = bool(self._change(keys=self._enter_keys(after.id), args=args))
+        if changed:
+            self._replicas.keep(self._key(after.id), "doc")
+        return changed
 
     def remove(self, id: int) -> bool:
         """Delete a planned notification; False if it is not planned any more."""
@@ -265,6 +278,7 @@ class Notifications:
         """
         ids = [*root.corrections, correction.id]
         over = correction.state is not State.SENDING
+        self._replicas.check("{g}")
         result = self._correct(
             keys=[
                 self._key(root.id),
@@ -289,6 +303,8 @@ class Notifications:
         )
         if isinstance(result, bytes):
             return cast(dict[str, Any], json.loads(result))
+        if result:
+            self._replicas.keep(self._key(correction.id), "doc")
         return bool(result)
 
     def remembered(self, digest: str) -> dict[str, Any] | None:

@@ -39,6 +39,7 @@ from service.store.records import (
     records_key,
     subscription_of,
 )
+from service.store.replicas import Replicas
 from service.store.scripts import NOW, lua
 from service.store.stories import Stories
 from service.store.topics import Topics
@@ -84,9 +85,16 @@ class Subscriptions:
     """All subscriptions. Each is written by one script, as a whole or not at all."""
 
     def __init__(
-        self, redis: Redis, partitions: int, names: Names, topics: Topics, stories: Stories
+        self,
+        redis: Redis,
+        partitions: int,
+        names: Names,
+        topics: Topics,
+        stories: Stories,
+        replicas: Replicas,
     ) -> None:
         self._redis = redis
+        self._replicas = replicas
         self.partitions = partitions
         self._names = names
         self._topics = topics
@@ -116,11 +124,13 @@ class Subscriptions:
         or NotSubscribed.
         """
         digest = digest_of(requested.endpoint.url)
+        self._replicas.check(f"{{{self.partition_of(digest)}}}")
         entry, known = b"", None  # not looked up at first, because most are new
         while True:
             if known is None and not refresh:
                 created = self._create(requested, digest, entry)
                 if created is not None:
+                    self._replicas.keep(records_key(created.id), str(created.id.number % BUCKET))
                     return created, True
             entry, known = self._find(digest, requested.endpoint)
             if known is not None:
@@ -130,6 +140,7 @@ class Subscriptions:
                 if not same_keys and not is_owner(id, record.auth):
                     raise KnownWithOtherKeys
                 if self._put(id, requested, packed):
+                    self._replicas.keep(records_key(id), str(id.number % BUCKET))
                     return self.get(id), False
             elif refresh:
                 raise HasLeft if self._has_left(digest) else NotSubscribed

@@ -84,10 +84,10 @@ def test_publishing_goes_on_when_the_master_becomes_a_replica(
     assert len(keys) == len(push.received), "no prepared key was used twice"
 
 
-def publish(address: str, token: str) -> int:
+def publish(address: str, token: str, **fields: object) -> int:
     request = urllib.request.Request(
         f"{address}/api/v1/notifications",
-        json.dumps(EVERYONE).encode(),
+        json.dumps(EVERYONE | fields).encode(),
         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=10) as response:

@@ -99,7 +99,7 @@ class RedisServer:
         """Become a replica of the Redis behind `master`, with all its data."""
         with redis.Redis.from_url(master.url) as leader, self.client() as admin:
             leader.config_set("repl-diskless-sync-delay", "0")
-            admin.replicaof("127.0.0.1", master.url.rpartition(":")[2])
+            admin.replicaof("127.0.0.1", str(master.port))
             wait_until(lambda: admin.info("replication")["master_link_status"] == "up")
 
     def promote(self) -> None:
@@ -221,11 +221,11 @@ class Proxy:
         self._flowing = threading.Event()
         self._lost: list[threading.Event] = []
         self._cut = True
-        self._port = 0
+        self.port = 0
 
     def __enter__(self) -> Proxy:
         self._listen()
-        self.url = f"redis://127.0.0.1:{self._port}"
+        self.url = f"redis://127.0.0.1:{self.port}"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -267,8 +267,8 @@ class Proxy:
     def _listen(self) -> None:
         self._cut = False
         self._flowing.set()
-        self._listening = socket.create_server(("127.0.0.1", self._port))
-        self._port = self._listening.getsockname()[1]
+        self._listening = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listening.getsockname()[1]
         self._start(self._accept, self._listening)
 
     def _start(self, work: Callable[..., None], *arguments: object) -> None:

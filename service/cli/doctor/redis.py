@@ -11,8 +11,10 @@ from redis import Redis, RedisError
 from service.cli.doctor.findings import Finding, Level
 from service.cli.terminal import size
 from service.config import Config
+from service.model.sentinel_url import is_sentinel_url, parse_sentinel_url
 from service.model.spans import span
 from service.store import connect
+from service.store.sentinel import Sentinels
 
 _OLDEST_REDIS = (6, 2)
 _PACKED = 512  # bytes; records up to this size stay packed in their bucket
@@ -26,10 +28,35 @@ def check_redis(config: Config) -> Iterator[Finding]:
     store = connect(config.store_url or config.redis_url)
     if config.store_url and config.store_url != config.redis_url:
         yield from _check_server("Queue's Redis", connect(config.redis_url))
+    for url in sorted({*config.addresses.values()}):
+        if is_sentinel_url(url):
+            yield _sentinels(url)
     yield from _check_server("Redis", store)
+    if config.store_wait_replicas:
+        yield _replicas(config.store_wait_replicas, store.info("replication"))
     yield _durability(store.info("persistence"))
     yield _memory(store.info("memory"))
     yield _packing(store)
+
+
+def _sentinels(url: str) -> Finding:
+    what, sentinels = "Sentinel", Sentinels(parse_sentinel_url(url))
+    answers = sentinels.ask()
+    sentinels.close()
+    named = sentinels.named(answers)
+    states = [answer.masters.get(sentinels.name, {}) for answer in answers]
+    without = [answer.sentinel for answer, state in zip(answers, states, strict=True) if not state]
+    if without:
+        return Finding(
+            "warn",
+            what,
+            f"{len(without)} of {len(answers)} do not answer, or do not know the master:"
+            f" {', '.join(without)}. A failover needs most of the sentinels.",
+        )
+    if not any(state["num-slaves"] for state in states):
+        return Finding("warn", what, "The master has no replica: add one that can take over.")
+    status = f"{len(answers)} sentinels say that {named.host}:{named.port} is the master."
+    return Finding("ok", what, status)
 
 
 def _check_server(what: str, redis: Redis) -> Iterator[Finding]:
@@ -63,6 +90,18 @@ def _check_server(what: str, redis: Redis) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "Time", f"This host and {what} agree.")
+
+
+def _replicas(wanted: int, replication: dict[str, Any]) -> Finding:
+    what, found = "Replicas", int(replication.get("connected_slaves", 0))
+    status = f"{found} connected, {wanted} must have what is stored (STORE_WAIT_REPLICAS)."
+    if found < wanted:
+        todo = " Until there are enough, nobody can subscribe or publish."
+        return Finding("fail", what, status + todo)
+    if found == wanted:
+        todo = " Add one: while one of these is away, nobody can subscribe or publish."
+        return Finding("warn", what, status + todo)
+    return Finding("ok", what, status)
 
 
 def _durability(persistence: dict[str, Any]) -> Finding:

@@ -1,0 +1,65 @@
+"""Replicas that must have what was stored before we say so (STORE_WAIT_REPLICAS; decision 80).
+
+Too few of them are noticed before anything is written, so that a refusal is whole. What was written
+stands: an alert that is on its way is not said to be refused because a replica has just gone away.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import cast
+
+from redis import Redis, RedisError
+
+# ms for replicas to answer. Three calls of a web process may wait for Redis at once, and a fourth
+# fails after half a second (connection.py).
+_PATIENCE = 400
+
+
+class TooFewReplicas(RedisError):
+    """Fewer replicas answer than must have what is stored; nothing was stored."""
+
+
+class NotKept(RedisError):
+    """What was stored is not there any more, because another server has become the master."""
+
+
+class Replicas:
+    """Waits until enough replicas have the writes until now; does nothing if none is wanted."""
+
+    def __init__(self, redis: Redis, wanted: int) -> None:
+        self._redis = redis
+        self._wanted = wanted
+
+    def check(self, tag: str) -> None:
+        """Raise `TooFewReplicas` unless enough of them keep up at this moment."""
+        if self._wanted and self._ask(tag)[0] < self._wanted:
+            raise TooFewReplicas("too few replicas")
+
+    def keep(self, key: str, field: str) -> None:
+        """Wait for a field of a hash that was just written; `NotKept` if it is gone.
+
+        A failover in between may have lost it, while the new master has replicas that answer.
+        """
+        if not self._wanted:
+            return
+        answered, there = self._ask(key.partition("}")[0] + "}", key, field)
+        if not there:
+            raise NotKept("lost in a failover")
+        if answered < self._wanted:
+            print(
+                f"store: stored on {answered} of {self._wanted} replicas (STORE_WAIT_REPLICAS)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _ask(self, tag: str, key: str = "", field: str = "") -> tuple[int, bool]:
+        """Return how many replicas have all writes until now, and whether a field is there."""
+        with self._redis.pipeline(transaction=False) as pipe:  # one connection, so one server
+            # WAIT is for the writes of its own connection. They are replicated in the order of all.
+            pipe.set(f"{tag}:replicated", "", px=1)
+            pipe.wait(self._wanted, _PATIENCE)
+            if key:
+                pipe.hexists(key, field)
+            _, answered, *there = pipe.execute()
+        return cast(int, answered), bool(there and there[0])

@@ -1,0 +1,48 @@
+"""`stoppress doctor` where Sentinel names the master."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from tests.support.doctor import doctor, one
+from tests.support.redis_server import Proxy, RedisServer
+from tests.support.sentinels import Watched
+
+
+def test_the_doctor_says_what_a_failover_lacks(environment: dict[str, str]) -> None:
+    with Watched() as watched:
+        given = {**environment, "REDIS_URL": watched.url(), "STORE_URL": watched.url()}
+        fine = one(given, "Sentinel")
+        assert fine.level == "ok"
+        assert f"127.0.0.1:{watched.master.port} is the master" in fine.says
+
+        unknown = doctor({**given, "REDIS_URL": watched.url("another")})
+        assert unknown.exit_code == 1
+        assert "sentinels know no master" in " ".join(unknown.stdout.split())
+
+        watched.sentinels[2].kill()
+        missing = one(given, "Sentinel")
+        assert missing.level == "warn"
+        assert f"127.0.0.1:{watched.sentinels[2].port}" in missing.says
+
+    nobody = doctor(given)
+    assert nobody.exit_code == 1
+    assert "none of its sentinels answers" in " ".join(nobody.stdout.split())
+
+
+def test_the_doctor_misses_a_replica(environment: dict[str, str]) -> None:
+    with Watched(replicas=0, sentinels=1) as watched:
+        found = one({**environment, "REDIS_URL": watched.url()}, "Sentinel")
+    assert (found.level, "no replica" in found.says) == ("warn", True)
+
+
+def test_the_doctor_counts_replicas_where_they_are_waited_for(
+    server: RedisServer, environment: dict[str, str]
+) -> None:
+    given = {**environment, "STORE_WAIT_REPLICAS": "1"}
+    assert one(given, "Replicas").level == "fail"
+    with ExitStack() as stack:
+        stack.enter_context(RedisServer()).follow(stack.enter_context(Proxy(server)))
+        assert one(given, "Replicas").level == "warn", "none is to spare"
+        stack.enter_context(RedisServer()).follow(stack.enter_context(Proxy(server)))
+        assert one(given, "Replicas").level == "ok"
