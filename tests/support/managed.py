@@ -1,14 +1,38 @@
-"""Redis as it is sold: in front of it, a request may have only so many arguments."""
+"""Redis as it is sold: with TLS, and with a limit of arguments."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Generator
 from contextlib import suppress
+from pathlib import Path
 
+from service.local.redis_server import answers
 from service.store.commands import MOST_ARGUMENTS
+from tests.support.push_service.certificates import make_certificates
 from tests.support.redis_server import RedisServer
 from tests.support.relay import Port
+from workers.trials.processes import free_port, wait_for
+
+
+class TlsRedis(RedisServer):
+    """A Redis that also listens on TCP, with TLS alone; `address` leads there."""
+
+    def start(self) -> None:
+        folder = Path(self._folder.name)
+        ca_file, certificates = make_certificates(folder)
+        port, good = free_port(), str(certificates["good"])
+        files = (
+            "--tls-cert-file",
+            good,
+            "--tls-key-file",
+            good,
+            "--tls-ca-cert-file",
+            str(ca_file),
+        )
+        process = self._spawn("--tls-port", str(port), "--tls-auth-clients", "no", *files)
+        wait_for(lambda: answers(self.url), process)
+        self.address = f"rediss://localhost:{port}/0?ssl_ca_certs={ca_file}&client_name=paper"
 
 
 class NarrowRedis(Port):

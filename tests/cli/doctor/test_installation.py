@@ -23,6 +23,7 @@ from service.cli.doctor.findings import Finding
 from service.cli.doctor.installation import Examination
 from service.config import Config
 from service.local import pretend_readers
+from service.local.redis_server import answers
 from service.model import clock
 from service.model.keys import VapidKey
 from service.model.subscriptions import SubscriptionRequest
@@ -34,7 +35,7 @@ from tests.support.installation import Installation, wait_until
 from tests.support.proxy import ConnectProxy
 from tests.support.push_service import PushService
 from tests.support.redis_server import Proxy, RedisServer
-from workers.trials.processes import free_port
+from workers.trials.processes import free_port, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -141,6 +142,22 @@ def test_what_a_service_hides_is_said_to_be_unchecked(
     levels = {finding.level for what in said for finding in found[what]}
     assert levels <= {"ok", "warn"}
     assert "Clock" in found, "the other checks go on"
+
+
+class WithoutConfig(RedisServer):
+    """A Redis that calls CONFIG otherwise, as some services do."""
+
+    def start(self) -> None:
+        wait_for(lambda: answers(self.url), self._spawn("--rename-command", "CONFIG", ""))
+
+
+def test_a_redis_that_renamed_config_is_checked_all_the_same(environment: dict[str, str]) -> None:
+    with WithoutConfig() as server:
+        found = findings({**environment, "REDIS_URL": server.url})
+    (packing,) = found["Record size"]
+    assert packing.level == "warn"
+    assert "could not be checked" in packing.says
+    assert [one.level for one in found["Eviction"]] == ["ok"]
 
 
 def test_volatile_eviction_is_found_where_config_is_forbidden(
