@@ -96,6 +96,21 @@ def test_the_users_have_every_command_of_the_store_and_none_that_nobody_sends() 
     assert granted - ours() - rq() - CONNECTION - SCRIPTS == set()
 
 
+def test_the_printed_lines_make_users_with_a_password() -> None:
+    with RedisServer() as server, server.client() as admin:
+        admin.execute_command("ACL", "DELUSER", *(user.name for user in USERS.values()))
+        lines = stoppress({}, "redis-users").stdout.splitlines()
+        assert [admin.execute_command(*line.split()) for line in lines] == [b"OK"] * len(USERS)
+        for user in USERS.values():
+            for password, let_in in (("PASSWORD", True), ("another", False)):
+                url = server.url.replace("://", f"://{user.name}:{password}@")
+                with redis.Redis.from_url(url) as client:
+                    try:
+                        assert client.ping() == let_in
+                    except redis.AuthenticationError:
+                        assert not let_in
+
+
 def test_no_user_may_configure_redis_or_see_all_keys() -> None:
     forbidden = {"acl", "config", "debug", "flushall", "flushdb", "keys", "scan", "shutdown"}
     for user in USERS.values():
