@@ -26,8 +26,8 @@ _SUBSCRIBING = "hvals srandmember"
 _ACCESS = "mget ttl"
 _KEEPING = "wait"  # for replicas, if STORE_WAIT_REPLICAS says so
 _COMMANDS = {
-    "web": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount zincrby zpopmin zremrangebyrank"
-    " zrevrangebyscore zrevrank",
+    "web": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount zincrby zpopmin"
+    " zremrangebyrank zrevrangebyscore zrevrank",
     # RQ takes a job by `blmove`, and listens to a channel.
     "worker": "bitfield blmove client|info eval hincrbyfloat lrange lrem persist"
     " scard subscribe unsubscribe unwatch watch xadd",
