@@ -58,7 +58,7 @@ soak: debian-packages .venv/for-test
 	for seed in 1 2 3 4 5; do \
 	  $(BIN)/pytest $(AT_ONCE) --randomly-seed=$$seed -m "browser and not (alone or soak)" || exit 1; \
 	done
-	HYPOTHESIS_PROFILE=soak $(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or alone or soak)"
+	HYPOTHESIS_PROFILE=soak $(BIN)/pytest $(AT_ONCE) --timeout 900 -m "not (browser or processes or alone or soak)"
 	$(BIN)/stoppress bench
 
 lock:

@@ -21,6 +21,7 @@ from tests.support.client import Client, make_app, open_client
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer, connections_closed
+from tests.support.redis_users import create_users, refused
 from tests.support.seeded import READERS
 
 # Fixtures that start processes of an installation, or with which a test starts them.
@@ -115,8 +116,10 @@ def redis_url(redis_database: str) -> Iterator[str]:
     """An empty Redis database."""
     with redis.Redis.from_url(redis_database) as client:
         client.flushdb()
+        client.acl_log_reset()
         yield redis_database
         client.flushdb()
+        assert refused(client) == [], "a process may not do what it did"
 
 
 @pytest.fixture
@@ -174,6 +177,7 @@ def empty_database(url: str) -> str:
         candidate = f"{address}?{'&'.join([*options, f'db={number}'])}"
         with redis.Redis.from_url(candidate) as client:
             if not client.dbsize():
+                create_users(client)
                 return candidate
     raise pytest.UsageError(f"REDIS_URL: none of its databases {[*numbers]} is empty")
 

@@ -221,14 +221,14 @@ class Figures(Collector):
         )
 
     def _memory(self) -> Iterator[Metric]:
-        memory = self._store.redis.info("memory")
-        yield _gauge(
-            "redis_memory_used_bytes", "Memory that the store's Redis uses.", memory["used_memory"]
-        )
+        memory = self._store.memory()
+        if memory is None:
+            return
+        yield _gauge("redis_memory_used_bytes", "Memory that the store's Redis uses.", memory.used)
         yield _gauge(
             "redis_memory_max_bytes",
             "Memory above which the store's Redis accepts nothing new (maxmemory); 0: no limit.",
-            memory["maxmemory"],
+            memory.most,
         )
 
 

@@ -59,8 +59,8 @@ def seed(number: int, origins: tuple[str, ...]) -> None:
     config = settings()
     origins = _pretend_origins(origins)
     runtime = Runtime.open(config)
-    redis, topics = runtime.store.redis, list(runtime.topics.all())
-    before, start = redis.info("memory")["used_memory"], time.monotonic()
+    topics = list(runtime.topics.all())
+    before, start = runtime.store.memory(), time.monotonic()
     try:
         with _storing(number) as (progress, task):
             public = runtime.keys.current
@@ -70,10 +70,9 @@ def seed(number: int, origins: tuple[str, ...]) -> None:
                 progress.update(task, completed=stored)
     except pretend_readers.RealReadersError as error:
         raise click.ClickException(str(error)) from None
-    took, memory = time.monotonic() - start, redis.info("memory")["used_memory"] - before
-    click.echo(
-        f"{number:,} pretend readers stored in {took:.1f} s, {memory / number:.0f} bytes each"
-    )
+    took, after = time.monotonic() - start, runtime.store.memory()
+    each = f", {(after.used - before.used) / number:.0f} bytes each" if after and before else ""
+    click.echo(f"{number:,} pretend readers stored in {took:.1f} s{each}")
     if unknown := [origin for origin in origins if not runtime.endpoints.allows(origin)]:
         click.echo(f"To send to them, add to PUSH_SERVICES: {' '.join(unknown)}")
 

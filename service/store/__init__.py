@@ -31,6 +31,7 @@ from service.store.gone import GoneRows
 from service.store.held_alerts import HeldAlerts
 from service.store.host_readers import HostReaders
 from service.store.installation import Installation
+from service.store.memory import Memory, memory_of
 from service.store.names import Names
 from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
@@ -93,6 +94,10 @@ class Store:
         self.held_alerts = HeldAlerts(redis, partitions)
         self.daily_counts = DailyCounts(redis)
         self.unknown_values = UnknownValues(redis)
+
+    def memory(self) -> Memory | None:
+        """Return the memory that Redis uses and may use; None if it does not tell."""
+        return memory_of(self.redis)
 
     def check_writable(self) -> None:
         """Raise `RedisError` if Redis takes no new data, by a write that allocates."""

@@ -24,6 +24,7 @@ from service.model.retention import (
     SESSION_KEPT,
     SIGN_IN_LINK_KEPT,
 )
+from service.store.commands import some_at_once
 from service.store.connection import WRITE_REFUSED
 
 _EDITORS = "{g}:editors"
@@ -117,9 +118,12 @@ class Access:
 
     def sign_in_link(self, digest: str) -> str | None:
         """Return whose link this is, empty for the first editor; None: no such link."""
-        emails = ["", *self.editors()]
-        kept = self._redis.mget([_link_key(email) for email in emails])
-        return next((e for e, k in zip(emails, kept, strict=True) if k == digest.encode()), None)
+        for emails in some_at_once(["", *self.editors()]):
+            kept = self._redis.mget([_link_key(email) for email in emails])
+            for email, one in zip(emails, kept, strict=True):
+                if one == digest.encode():
+                    return email
+        return None
 
     def link_seconds(self, emails: Sequence[str]) -> list[int]:
         """Return for how many seconds the link of each editor still works; 0: there is none."""

@@ -45,7 +45,7 @@ local function bytes_of(batch)
 end
 """
 
-# KEYS: state, batches. ARGV: 'final', or 'open' if the audience may still grow; then pairs of a
+# KEYS: state, batches. ARGV: 'final', or 'open' if the audience may still grow; as JSON, pairs of a
 # batch and the ms from now until it is due. Returns 0 and writes nothing while there are batches,
 # which workers may be sending, or if the send is closed. 'final' stays 'final'. The first write
 # allocates.
@@ -56,23 +56,23 @@ local known = redis.call('HMGET', KEYS[1], 'planned', 'closed', 'recipients')
 if known[2] or not known[3] then return 0 end
 if redis.call('ZCARD', KEYS[2]) > 0 then return 0 end
 if known[1] ~= 'final' then redis.call('HSET', KEYS[1], 'planned', ARGV[1]) end
-for i = 2, #ARGV, 2 do redis.call('ZADD', KEYS[2], now + ARGV[i + 1], ARGV[i]) end
+for _, row in ipairs(cjson.decode(ARGV[2])) do redis.call('ZADD', KEYS[2], now + row[2], row[1]) end
 return 1
 """
 )
 
-# KEYS: batches, leases, retries. ARGV: bases. Makes batches that wait to try these bases again due
-# now, but leaves leased batches as they are. The first write frees.
+# KEYS: batches, leases, retries. ARGV: bases as JSON. Makes batches that wait to try these bases
+# again due now, but leaves leased batches as they are. The first write frees.
 _TRY_NOW = (
     NOW
     + """
 redis.call('ZREM', KEYS[1], '')
-local rows = redis.call('HGETALL', KEYS[3])
+local rows, bases = redis.call('HGETALL', KEYS[3]), cjson.decode(ARGV[1])
 for i = 1, #rows, 2 do
   local batch, waits = rows[i], false
   local since, text = string.match(rows[i + 1], '^(%d+) (.*)$')
   local waiting = text and cjson.decode(text) or {}
-  for _, base in ipairs(ARGV) do
+  for _, base in ipairs(bases) do
     if waiting[base] then
       waits = true
       for _, row in ipairs(waiting[base]) do row[3] = 0 end
@@ -191,8 +191,8 @@ class Batches:
         Only if there are none: at first, when the audience has grown, or when Redis has forgotten
         outcomes or batches. False otherwise.
         """
-        args: list[EncodableT] = ["final" if final else "open"]
-        args += [word for batch, wait_ms in batches for word in (str(batch), wait_ms)]
+        rows = [(str(batch), wait_ms) for batch, wait_ms in batches]
+        args = ["final" if final else "open", json.dumps(rows)]
         keys = [part_key(partition, id), part_key(partition, id, "batches")]
         return bool(self._lay_out(keys=keys, args=args))
 
@@ -259,7 +259,7 @@ class Batches:
     def try_now(self, id: int, partition: int, bases: Sequence[int]) -> None:
         """End the wait of recipients at these bases, except in leased batches."""
         keys = [part_key(partition, id, what) for what in ("batches", "leases", "retries")]
-        self._try_now(keys=keys, args=bases)
+        self._try_now(keys=keys, args=[json.dumps([str(base) for base in bases])])
 
     def look(self, id: int, partition: int) -> Look:
         """Return what is to be done in a partition."""

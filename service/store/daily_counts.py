@@ -17,6 +17,7 @@ from redis import Redis
 
 from service.model.retention import COUNTED_KEPT, COUNTS_KEPT
 from service.store.bitmaps import pack_numbers
+from service.store.commands import some_at_once
 from service.store.scripts import lua
 
 # KEYS: those of count_alerts. ARGV: numbers, packed; seconds for which the counts are kept. Counts
@@ -53,9 +54,12 @@ class DailyCounts:
 
     def had(self, partition: int, date: int, numbers: Sequence[int]) -> list[int]:
         """Return how many alerts are counted for each of these readers so far."""
-        others: list[tuple[str, int | str]] = [("u4", f"#{number}") for number in numbers[1:]]
-        key = _day_key(partition, date)
-        return self._redis.bitfield_ro(key, "u4", f"#{numbers[0]}", others)
+        found: list[int] = []
+        for first, *rest in some_at_once(numbers, arguments=3):
+            others: list[tuple[str, int | str]] = [("u4", f"#{number}") for number in rest]
+            key = _day_key(partition, date)
+            found += self._redis.bitfield_ro(key, "u4", f"#{first}", others)
+        return found
 
     def take_back(self, id: int, partition: int, date: int, numbers: Sequence[int]) -> None:
         """Stop counting an alert for these readers."""

@@ -6,10 +6,12 @@ Each of these may have cost the last writes. A script behind `HISTORY` can tell,
 
 from __future__ import annotations
 
-# The first 16 characters of the replication id, or nothing if the server shows none, or zeros. It
+# The first 16 characters of the replication id, or nothing if the server shows none, or zeros, or
+# has no INFO for scripts (Redis Cloud). It
 # is not the run id, because a master that was replaced and comes back keeps its run id, with older
 # data. 2.7 µs (measured).
 HISTORY = """
-local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+local history = redis.pcall('INFO', 'replication')
+history = type(history) == 'string' and string.match(history, 'master_replid:(%x+)') or ''
 history = string.find(history, '[1-9a-f]') and string.sub(history, 1, 16) or ''
 """

@@ -26,6 +26,7 @@ from redis.typing import EncodableT
 from service.model import clock
 from service.model.endpoints import Endpoint
 from service.model.retention import NAMES_KNOWN
+from service.store.commands import some_at_once
 
 # KEYS: table. ARGV: name, most entries. Returns the number of the name; 0 if the table is full.
 _NUMBER = """
@@ -190,8 +191,8 @@ class Bases(NameTable):
 
     def prove(self, numbers: Collection[int]) -> None:
         """Note that a push was accepted at these bases."""
-        if numbers:
-            self._redis.hdel(_UNPROVEN, *map(str, numbers))
+        for some in some_at_once(numbers):
+            self._redis.hdel(_UNPROVEN, *map(str, some))
 
     def retire(self, number: int) -> None:
         """Take away the name of a base where nobody is left; a new reader there gets another."""

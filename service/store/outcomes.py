@@ -86,7 +86,7 @@ class Outcomes:
         ]
         places: dict[str, int] = {}  # bitmaps by their place in KEYS, counted from 1
         rows: list[dict[str, Any]] = []
-        for one in results:
+        for one, numbers in results.items():
             wakes = max(one.wakes, next_quarter) if one.wakes else 0
             marks = [
                 (places.setdefault(key, len(keys) + len(places) + 1), bit, kept)
@@ -100,11 +100,12 @@ class Outcomes:
                     "wakes": wakes,
                     "marks": [{"bitmap": at, "bit": bit, "kept": kept} for at, bit, kept in marks],
                     "tallies": one.delivery.tallies,
+                    "recipients": len(numbers),
                 }
             )
         args: list[EncodableT] = [str(batch), worker, lease_ms]
         args += [QUARTER * 1000, GONE_KEPT * 1000, RESPONSES_KEPT, json.dumps(rows)]
-        args += [pack_numbers(numbers) for numbers in results.values()]
+        args.append(b"".join(map(pack_numbers, results.values())))
         return cast(int, self._record(keys=[*keys, *places], args=args))
 
     def forget(self, id: int) -> None:

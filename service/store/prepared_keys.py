@@ -15,6 +15,7 @@ from typing import Any, cast
 from redis import Redis
 
 from service.store.history import HISTORY
+from service.store.memory import memory_of
 
 _ROOM = 0.8  # of `maxmemory`; the rest is kept free, so that readers can still subscribe
 
@@ -147,10 +148,9 @@ class PreparedKeys:
         return sum(cast(int, self._ready(keys=[counter_key(p)])) for p in self.partitions)
 
     def has_room(self) -> bool:
-        """Whether Redis has memory to spare."""
-        memory = self._redis.info("memory")
-        most = int(memory["maxmemory"])
-        return not most or int(memory["used_memory"]) < _ROOM * most
+        """Whether Redis has memory to spare, as far as it tells."""
+        memory = memory_of(self._redis)
+        return memory is None or not memory.most or memory.used < _ROOM * memory.most
 
     def clear(self, size: int) -> None:
         """Drop all keys, in buckets of `size`."""

@@ -15,6 +15,7 @@ from typing import Any, cast
 from redis import Redis, RedisError
 
 from service.model import clock
+from service.store.commands import some_at_once
 
 _ROWS = "{g}:processes"
 _WEB = "{g}:web"
@@ -75,9 +76,9 @@ class Processes:
                 dead.append(name)
             else:
                 found.append(Process.read(described))
-        if dead:
-            with suppress(RedisError):  # Redis may accept no writes
-                self._redis.hdel(_ROWS, *dead)
+        with suppress(RedisError):  # Redis may accept no writes
+            for some in some_at_once(dead):
+                self._redis.hdel(_ROWS, *some)
         return sorted(found, key=lambda one: (one.kind, one.host))
 
     def note_web(self, settings: dict[str, str]) -> None:

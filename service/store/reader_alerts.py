@@ -9,6 +9,7 @@ from typing import cast
 
 from redis import Redis
 
+from service.store.commands import some_at_once
 from service.store.notifications import Notifications
 
 
@@ -27,7 +28,7 @@ class ActiveReaderAlerts:
         """Return where the active alerts of a group go; forget those that are over."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_key(group)))
         active = {str(id).encode() for id in self._notifications.active()} if rows else set()
-        if over := rows.keys() - active:
+        for over in some_at_once(rows.keys() - active):
             self._redis.hdel(_key(group), *over)
         return [name.decode() for id, name in rows.items() if id in active]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from functools import reduce
+from itertools import product
 from operator import or_
 from typing import cast
 
@@ -18,6 +19,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store.audiences import SELECT, Audiences
 from service.store.batches import part_key
 from service.store.bitmaps import aligned, bitmap_key, marked, without
+from service.store.commands import some_at_once
 from service.store.connection import WRITE_REFUSED
 
 # KEYS: state, then those of select_audience. ARGV: audience. Returns how many recipients there are;
@@ -131,10 +133,10 @@ class Recipients:
     def waiting(self, id: int, bases: Sequence[int]) -> int:
         """Return how many recipients at these bases have no outcome yet."""
         total = 0
-        for partition in self._partitions:
+        for partition, some in product(self._partitions, list(some_at_once(bases))):
             keys = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}"]
             keys += [part_key(partition, id, what) for what in ("audience", "done")]
-            keys += [bitmap_key(partition, "base", base) for base in bases]
+            keys += [bitmap_key(partition, "base", base) for base in some]
             try:
                 total += cast(int, self._waiting(keys=keys))
             except WRITE_REFUSED:  # the desk shows it all the same

@@ -3,13 +3,14 @@
 -- KEYS: batches, leases, state, done, gone, responses, due (gone.py), wakes, audience; then the
 --   bitmaps in which the marks set bits
 -- ARGV: batch; worker; lease in ms; ms in a quarter hour; ms until the record of a gone reader may
---   be deleted; seconds for which responses are kept; results as JSON; then for each result the
---   numbers of its recipients, packed. A result has
+--   be deleted; seconds for which responses are kept; results as JSON; the numbers of their
+--   recipients one after the other, packed. A result has
 --     outcome, service  together the counter in `state`
 --     base              the push service's base; 0: no push service was asked
 --     wakes             the quarter hour until which the alert is held for them; 0: it is not held
 --     marks             bits: `bitmap`, its place in KEYS; `bit`; `kept`, the lifetime in seconds
 --     tallies           further counters in `state`
+--     recipients        how many of the numbers are its own
 -- Returns 1 while the worker still holds its lease, else 0. If an alert would be held until a
 --   quarter hour whose wave may be planned by now, writes nothing and returns the next one.
 --
@@ -30,12 +31,15 @@ for _, result in ipairs(results) do
   if result.wakes > 0 and result.wakes < next_quarter then return next_quarter end
 end
 
-for i, result in ipairs(results) do
+local first = 1
+for _, result in ipairs(results) do
   local bits = {}
   for j, mark in ipairs(result.marks) do bits[j] = {key = KEYS[mark.bitmap], bit = mark.bit} end
   if result.outcome == 'gone' then bits[#bits + 1] = {key = gone, bit = 1} end
 
-  local numbers, new = ARGV[7 + i], {}
+  local new, after = {}, first + 4 * result.recipients
+  local numbers = string.sub(ARGV[8], first, after - 1)
+  first = after
   for at = 1, #numbers, 4 do
     local number = struct.unpack('>I4', numbers, at)
     local counts = leased or redis.call('GETBIT', audience, number) == 1

@@ -11,6 +11,7 @@ from redis.typing import EncodableT
 
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import bitmap_key, bitmaps_of
+from service.store.commands import some_at_once
 from service.store.names import Names
 from service.store.records import BUCKET, digest_of, index_key, record_of, records_key
 
@@ -56,7 +57,11 @@ class Seeds:
                     records_key(SubscriptionId(partition, bucket * BUCKET)),
                     mapping=rows,
                 )
-            self._index_all(keys=index, args=[b"".join(tails), first], client=pipe)
+            at = first
+            for some in some_at_once(zip(index, tails, strict=True)):
+                keys, ends = zip(*some, strict=True)
+                self._index_all(keys=keys, args=[b"".join(ends), at], client=pipe)
+                at += len(some)
             # A whole stretch of bits at once; bit by bit took Redis longer than all the rest.
             scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
             for key, numbers in bits.items():

@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from service.local import pretend_readers
+from service.local.redis_users import redis_users
 from service.model.endpoints import Endpoint
 from service.model.notifications import Audience, SendAt, State
 from service.model.retention import GONE_KEPT
@@ -46,7 +47,8 @@ class ClusterNode(RedisServer):
             client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
             wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
             needed = ("+info|replication", "+info|memory")
-            client.execute_command("ACL", "SETUSER", "default", "-info", *needed)
+            for user in ("default", *(user.name for user in redis_users())):
+                client.execute_command("ACL", "SETUSER", user, "-info", *needed)
 
     @staticmethod
     def _answers(client: redis.Redis) -> bool:

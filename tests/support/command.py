@@ -9,9 +9,11 @@ from unittest.mock import patch
 from click.testing import CliRunner, Result
 
 from service.cli import main
+from tests.support.redis_users import as_users
 
 
 def stoppress(environment: Mapping[str, str], *command: str) -> Result:
     """Run a command with these settings alone."""
-    with patch.dict(os.environ, {"PATH": "/usr/bin:/bin", **environment}, clear=True):
+    settings = as_users(environment, "commands")
+    with patch.dict(os.environ, {"PATH": "/usr/bin:/bin", **settings}, clear=True):
         return CliRunner().invoke(main, command)

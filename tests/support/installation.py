@@ -12,7 +12,9 @@ from service.domain.publishing import Published
 from service.model.notifications import Audience, Content, Notification, Outcome
 from tests.support.forked import Forked
 from tests.support.push_service import PushService
+from tests.support.redis_users import as_users
 from workers.trials.installation import TrialInstallation, trial_settings
+from workers.trials.processes import Process
 
 T = TypeVar("T")
 TOPICS = ("world", "sport", "culture", "science", "breaking")
@@ -68,6 +70,18 @@ class Installation(TrialInstallation):
             if isinstance(process, Forked):
                 process.kill_all()
         super().__exit__(*error)
+
+    def start(self, *arguments: str) -> Process:
+        """Start a process as the user of Redis that this kind of process has."""
+        kinds = {"workers.worker": "worker", "workers.clock": "clock", "gunicorn": "web"}
+        program = " ".join(arguments).replace(" import ", ".")
+        process = next((kind for name, kind in kinds.items() if name in program), "commands")
+        environment = self.environment
+        self.environment = as_users(environment, process)
+        try:
+            return super().start(*arguments)
+        finally:
+            self.environment = environment
 
     def web_arguments(self) -> Sequence[str]:
         """Run gunicorn directly, because a process that `stoppress web` becomes starts anew."""

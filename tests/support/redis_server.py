@@ -31,6 +31,7 @@ from service.local.supervisor import spawn
 from service.store import Store
 from service.store.rate_counters import RateCounters
 from tests.support.installation import wait_until
+from tests.support.redis_users import USERS
 from workers.trials.processes import free_port, wait_for
 
 # Writing beyond the size limit of files must fail as on a full disk. By default it is a signal that
@@ -64,7 +65,7 @@ class RedisServer:
     def _spawn(self, *options: str) -> subprocess.Popen[bytes]:
         self.directory.mkdir(exist_ok=True)
         argv = server_argv(self.server, self.directory, self.socket)
-        self._process = spawn([*IGNORING_SIGXFSZ, *argv, *options])
+        self._process = spawn([*IGNORING_SIGXFSZ, *argv, *USERS, *options])
         return self._process
 
     def stop(self) -> None:

@@ -429,7 +429,8 @@ class Examination:
             return
         free = shutil.disk_usage(config.data_dir).free
         ours = redis_server.running_url(config.data_dir) == config.redis_url
-        used = self.runtime.store.redis.info("memory")["used_memory"] if ours else 0
+        memory = self.runtime.store.memory() if ours else None
+        used = memory.used if memory else 0
         status = f"{size(free)} free in {config.data_dir}."
         if free < max(GB // 10, used):
             yield Finding(

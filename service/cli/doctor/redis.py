@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from redis import Redis, RedisError
+from redis import Redis
+from redis.exceptions import ResponseError
 
 from service.cli.doctor.findings import Finding, Level
 from service.cli.terminal import size
@@ -21,6 +22,7 @@ _PACKED = 512  # bytes; records up to this size stay packed in their bucket
 _BUCKET = 256  # records in one hash
 _SKEW = 1.0, 30.0  # seconds of difference between clocks: a warning, a failure
 _FULL = 0.8, 0.95  # of maxmemory: a warning, a failure
+_UNKNOWN = "could not be checked, because Redis does not tell"
 
 
 def check_redis(config: Config) -> Iterator[Finding]:
@@ -32,10 +34,13 @@ def check_redis(config: Config) -> Iterator[Finding]:
         if is_sentinel_url(url):
             yield _sentinels(url)
     yield from _check_server("Redis", store)
+    replication = _info(store, "replication")
     if config.store_wait_replicas:
-        yield _replicas(config.store_wait_replicas, store.info("replication"))
-    yield _durability(store.info("persistence"))
-    yield _memory(store.info("memory"))
+        yield _replicas(config.store_wait_replicas, replication)
+    yield _durability(_info(store, "persistence"), replication)
+    memory = _info(store, "memory")
+    yield _eviction(str(memory.get("maxmemory_policy", "")))
+    yield _memory(memory)
     yield _packing(store)
 
 
@@ -59,18 +64,28 @@ def _sentinels(url: str) -> Finding:
     return Finding("ok", what, status)
 
 
+def _info(redis: Redis, section: str) -> dict[str, Any]:
+    """Return what Redis says of itself; nothing if a service hides that."""
+    try:
+        return redis.info(section)
+    except ResponseError:
+        return {}
+
+
 def _check_server(what: str, redis: Redis) -> Iterator[Finding]:
     asked_at, began = time.time(), time.monotonic()
     seconds, micros = redis.time()
     took = time.monotonic() - began
-    about = redis.info("server")
-    version = str(about.get("valkey_version") or about["redis_version"])
+    about = _info(redis, "server")
+    version = str(about.get("valkey_version") or about.get("redis_version", ""))
     product = "Valkey" if "valkey_version" in about else "Redis"
-    if tuple(map(int, version.split(".")[:2])) < _OLDEST_REDIS:
+    if not version:
+        yield Finding("warn", what, f"It answers. Its version {_UNKNOWN}; 6.2 or later is needed.")
+    elif tuple(map(int, version.split(".")[:2])) < _OLDEST_REDIS:
         yield Finding("fail", what, f"{product} {version} is too old: install 6.2 or later.")
     else:
         yield Finding("ok", what, f"{product} {version} answers.")
-    if redis.info("replication").get("role") == "slave":
+    if _info(redis, "replication").get("role") == "slave":
         yield Finding(
             "fail",
             what,
@@ -104,16 +119,26 @@ def _replicas(wanted: int, replication: dict[str, Any]) -> Finding:
     return Finding("ok", what, status)
 
 
-def _durability(persistence: dict[str, Any]) -> Finding:
-    what = "Durability"
+def _durability(persistence: dict[str, Any], replication: dict[str, Any]) -> Finding:
+    what, replicas = "Durability", replication.get("connected_slaves", 0)
+    if "aof_enabled" not in persistence:
+        return Finding("warn", what, f"Whether Redis writes to a disk {_UNKNOWN}.")
+    if not persistence["aof_enabled"] and replicas:
+        return Finding(
+            "warn",
+            what,
+            f"Redis keeps no append-only file, only replicas ({replicas}): if all are lost at once,"
+            " so are readers. Set `appendonly yes` if your service allows it.",
+        )
     if not persistence["aof_enabled"]:
         return Finding(
             "fail",
             what,
             "Redis keeps no append-only file, so a crash loses readers. Set `appendonly yes` in"
-            " redis.conf, and run CONFIG SET appendonly yes now.",
+            " redis.conf and by CONFIG SET, or in the settings of your service.",
         )
-    if "err" in (persistence["aof_last_write_status"], persistence["aof_last_bgrewrite_status"]):
+    written = [persistence.get(f"aof_last_{name}_status") for name in ("write", "bgrewrite")]
+    if "err" in written:
         return Finding(
             "fail",
             what,
@@ -122,23 +147,34 @@ def _durability(persistence: dict[str, Any]) -> Finding:
     return Finding("ok", what, "Redis appends every write to a file.")
 
 
+def _eviction(policy: str) -> Finding:
+    what = "Eviction"
+    todo = (
+        "Set `maxmemory-policy noeviction` in redis.conf and by CONFIG SET, or in the settings of"
+        " your service."
+    )
+    if not policy:
+        return Finding("warn", what, f"What Redis deletes when it is full {_UNKNOWN}. {todo}")
+    if policy == "noeviction":
+        return Finding("ok", what, "Redis deletes nothing when it is full.")
+    # Readers' records have no lifetime, much of what is known of alerts and of sessions has one.
+    lost = "held alerts, daily limits and sessions" if policy.startswith("volatile") else "readers"
+    return Finding("fail", what, f"Redis may delete {lost} when it is full ({policy}). {todo}")
+
+
 def _memory(memory: dict[str, Any]) -> Finding:
-    what, policy = "Memory", memory["maxmemory_policy"]
-    if policy != "noeviction":
-        return Finding(
-            "fail",
-            what,
-            f"Redis may delete readers when it is full ({policy}). Set `maxmemory-policy"
-            " noeviction` in redis.conf, and run CONFIG SET now.",
-        )
-    used, most = memory["used_memory"], memory["maxmemory"]
+    what = "Memory"
+    used, most = memory.get("used_memory"), memory.get("maxmemory")
+    of = most or memory.get("total_system_memory")
+    if used is None or not of:
+        return Finding("warn", what, f"How full Redis is {_UNKNOWN}. Look at your service's page.")
     status = f"{size(used)} used"
     if not most:
         # Rewriting the append-only file may take as much again.
-        of, warning, failure = memory["total_system_memory"], 0.4, 0.8
+        warning, failure = 0.4, 0.8
         status += f" of the {size(of)} of Redis' machine."
     else:
-        of, (warning, failure) = most, _FULL
+        warning, failure = _FULL
         status += f" of {size(of)} (maxmemory)."
     if used < warning * of:
         return Finding("ok", what, status)
@@ -154,9 +190,11 @@ def _packing(redis: Redis) -> Finding:
     )
     try:
         found = redis.config_get("hash-max-*")
-    except RedisError:
-        return Finding("warn", what, f"Redis does not allow CONFIG GET. {todo}")
+    except ResponseError:  # many services refuse CONFIG, or call it otherwise
+        found = {}
     limits = {str(name).rpartition("-")[2]: int(value or 0) for name, value in found.items()}
+    if not {"entries", "value"} <= limits.keys():
+        return Finding("warn", what, f"How Redis packs records {_UNKNOWN}. {todo}")
     if limits["entries"] < _BUCKET:
         return Finding(
             "warn",

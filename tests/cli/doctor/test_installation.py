@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from base64 import urlsafe_b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -21,6 +23,7 @@ from service.cli.doctor.findings import Finding
 from service.cli.doctor.installation import Examination
 from service.config import Config
 from service.local import pretend_readers
+from service.local.redis_server import answers
 from service.model import clock
 from service.model.keys import VapidKey
 from service.model.subscriptions import SubscriptionRequest
@@ -31,8 +34,8 @@ from tests.support.doctor import KEY, doctor, findings, one, stored
 from tests.support.installation import Installation, wait_until
 from tests.support.proxy import ConnectProxy
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
-from workers.trials.processes import free_port
+from tests.support.redis_server import Proxy, RedisServer
+from workers.trials.processes import free_port, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -78,7 +81,10 @@ def test_a_missing_process_is_reported_with_the_command_that_starts_it(
     ("option", "value", "what", "level", "todo"),
     [
         ("appendonly", "no", "Durability", "fail", "appendonly yes"),
-        ("maxmemory-policy", "allkeys-lru", "Memory", "fail", "noeviction"),
+        ("maxmemory-policy", "allkeys-lru", "Eviction", "fail", "delete readers"),
+        ("maxmemory-policy", "allkeys-lru", "Eviction", "fail", "maxmemory-policy noeviction"),
+        ("maxmemory-policy", "volatile-lru", "Eviction", "fail", "held alerts"),
+        ("maxmemory-policy", "volatile-ttl", "Eviction", "fail", "maxmemory-policy noeviction"),
         ("hash-max-ziplist-value", "64", "Record size", "warn", "hash-max-listpack-value 512"),
         ("hash-max-ziplist-entries", "128", "Record size", "warn", "hash-max-listpack-entries"),
     ],
@@ -102,6 +108,84 @@ def test_a_wrong_redis_setting_is_reported_with_the_right_line(
             admin.config_set(option, before)
     assert finding.level == level
     assert todo in finding.says
+
+
+@contextmanager
+def without(server: RedisServer, *rules: str) -> Iterator[None]:
+    """A service that forbids some commands to its customers."""
+    with server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "default", *rules)
+        try:
+            yield
+        finally:
+            admin.execute_command("ACL", "SETUSER", "default", "+@all")
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "unchecked"),
+    [
+        ("config", {"Record size"}),
+        ("info", {"Redis", "Durability", "Eviction", "Memory", "Record size"}),
+    ],
+)
+def test_what_a_service_hides_is_said_to_be_unchecked(
+    server: RedisServer, environment: dict[str, str], forbidden: str, unchecked: set[str]
+) -> None:
+    with without(server, f"-{forbidden}", "-config"):
+        found = findings(environment)
+    said = {
+        what
+        for what, rows in found.items()
+        if any("could not be checked" in finding.says for finding in rows)
+    }
+    assert said == unchecked
+    levels = {finding.level for what in said for finding in found[what]}
+    assert levels <= {"ok", "warn"}
+    assert "Clock" in found, "the other checks go on"
+
+
+class WithoutConfig(RedisServer):
+    """A Redis that calls CONFIG otherwise, as some services do."""
+
+    def start(self) -> None:
+        wait_for(lambda: answers(self.url), self._spawn("--rename-command", "CONFIG", ""))
+
+
+def test_a_redis_that_renamed_config_is_checked_all_the_same(environment: dict[str, str]) -> None:
+    with WithoutConfig() as server:
+        found = findings({**environment, "REDIS_URL": server.url})
+    (packing,) = found["Record size"]
+    assert packing.level == "warn"
+    assert "could not be checked" in packing.says
+    assert [one.level for one in found["Eviction"]] == ["ok"]
+
+
+def test_volatile_eviction_is_found_where_config_is_forbidden(
+    server: RedisServer, environment: dict[str, str]
+) -> None:
+    with server.client() as admin:
+        admin.config_set("maxmemory-policy", "volatile-lru")
+        try:
+            with without(server, "-config"):
+                finding = one(environment, "Eviction")
+        finally:
+            admin.config_set("maxmemory-policy", "noeviction")
+    assert finding.level == "fail"
+    assert "volatile-lru" in finding.says
+
+
+def test_replicas_are_a_warning_where_there_is_no_append_only_file(
+    server: RedisServer, environment: dict[str, str]
+) -> None:
+    with server.client() as admin, RedisServer() as replica, Proxy(server) as proxy:
+        replica.follow(proxy)
+        admin.config_set("appendonly", "no")
+        try:
+            finding = one(environment, "Durability")
+        finally:
+            admin.config_set("appendonly", "yes")
+    assert finding.level == "warn"
+    assert "only replicas" in finding.says
 
 
 def test_memory_is_reported_when_it_runs_out_and_when_it_has(

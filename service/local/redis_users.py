@@ -1,0 +1,86 @@
+"""Users of Redis with the least rights, one for each kind of process.
+
+`stoppress redis-users` prints them as `ACL SETUSER` lines. Tests run each kind of process as its
+user, and compare the commands with those in our code.
+
+Web, worker and clock share the code that plans alerts, and so most commands. What keeps them apart
+is the keys: only web processes and commands can see who may sign in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_CONNECTING = "client|setname info ping select time"
+_SCRIPTS = "evalsha exec multi script|exists script|load"
+_DATA = (
+    "bitcount bitop del exists expire get getbit getrange hdel hexists hget hgetall hincrby hkeys"
+    " hlen hmget hset hsetnx incr incrby sadd set setbit smembers srem unlink zadd zcard zcount"
+    " zrange zrangebyscore zrem zremrangebyscore zrevrange zscore"
+)
+_WAKING = "llen lpush rpush"  # a job for the workers
+_EVERY = f"{_CONNECTING} {_SCRIPTS} {_DATA} {_WAKING}"
+
+_SUBSCRIBING = "hvals srandmember"
+_ACCESS = "mget ttl"
+_KEEPING = "wait"  # for replicas, if STORE_WAIT_REPLICAS says so
+_COMMANDS = {
+    "web": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount zincrby zpopmin"
+    " zremrangebyrank zrevrangebyscore zrevrank",
+    # RQ takes a job by `blmove`, and listens to a channel.
+    "worker": "bitfield blmove client|info eval hincrbyfloat lrange lrem persist"
+    " scard subscribe unsubscribe unwatch watch xadd",
+    "clock": "",
+    "commands": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange zrevrangebyscore",
+}
+
+# All keys of the tag `{g}` but those of `service/store/access.py`.
+_SHARED = (
+    "active scheduled started waves n n:* ended readers_alerts:* topics topics:made stories names:*"
+    " hosts:* resting limited paced proof released doubted believed pace:* start:* layout keys"
+    " keys:retired clock clock:* processes web"
+)
+_PARTITIONS = "{[^g]*}:*"
+_QUEUE = ("rq:*", "stoppress:alive:*", "stoppress:written")
+_SENDING = (_PARTITIONS, *(f"{{g}}:{name}" for name in _SHARED.split()), *_QUEUE)
+_ALL = ("{*}:*", "rq:*", "stoppress:*")
+_KEYS = {"web": _ALL, "worker": _SENDING, "clock": _SENDING, "commands": _ALL}
+_CHANNELS = {"worker": ("rq:pubsub:*",)}
+
+
+class RedisUser(NamedTuple):
+    """A user of Redis for one kind of process."""
+
+    process: str
+    keys: Sequence[str]
+    channels: Sequence[str]
+    commands: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """The name of the user."""
+        return f"stoppress-{self.process}"
+
+    @property
+    def rules(self) -> list[str]:
+        """Its rights, as `ACL SETUSER` takes them."""
+        keys = [f"~{pattern}" for pattern in self.keys]
+        channels = [f"&{pattern}" for pattern in self.channels]
+        commands = [f"+{command}" for command in self.commands]
+        return ["resetkeys", *keys, "resetchannels", *channels, "-@all", *commands]
+
+
+def redis_users() -> list[RedisUser]:
+    """Return the users for web, worker, clock and commands, and one for all of them."""
+    users = [
+        RedisUser(
+            process,
+            _KEYS[process],
+            _CHANNELS.get(process, ()),
+            sorted({*_EVERY.split(), *more.split()}),
+        )
+        for process, more in _COMMANDS.items()
+    ]
+    everything = sorted({command for user in users for command in user.commands})
+    return [*users, RedisUser("up", _ALL, _CHANNELS["worker"], everything)]
