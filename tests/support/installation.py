@@ -72,12 +72,13 @@ class Installation(TrialInstallation):
         super().__exit__(*error)
 
     def start(self, *arguments: str) -> Process:
-        """Start a process as the user of Redis that this kind of process has."""
+        """Start a process as the user of Redis that its kind has; a test's own has none."""
         kinds = {"workers.worker": "worker", "workers.clock": "clock", "gunicorn": "web"}
         program = " ".join(arguments).replace(" import ", ".")
-        process = next((kind for name, kind in kinds.items() if name in program), "commands")
+        process = next((kind for name, kind in kinds.items() if name in program), None)
         environment = self.environment
-        self.environment = as_users(environment, process)
+        if process is not None:
+            self.environment = as_users(environment, process)
         try:
             return super().start(*arguments)
         finally:
