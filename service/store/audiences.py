@@ -18,6 +18,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import aligned, bitmap_key
 from service.store.connection import WRITE_REFUSED
 from service.store.names import Names
+from service.store.partitions import Partitions
 from service.store.scripts import lua
 
 _BLOCK = 32  # bytes of a bitmap in which one reader is found by rank
@@ -50,10 +51,10 @@ return bits or ''
 class Audiences:
     """Counts audiences, and draws readers from them."""
 
-    def __init__(self, redis: Redis, partitions: int, names: Names) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions, names: Names) -> None:
         self._redis = redis
         self._names = names
-        self._partitions = range(partitions)
+        self._partitions = partitions
         self._count = redis.register_script(_COUNT)
         self._selected = redis.register_script(_SELECTED)
 

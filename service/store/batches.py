@@ -35,6 +35,7 @@ from redis.typing import EncodableT
 
 from service.model.notifications import Batch, Outcome
 from service.store.bitmaps import numbers_in, without
+from service.store.partitions import Partitions
 from service.store.scripts import NOW, lua
 
 # Defines bytes_of(batch): the first and the last byte of a bitmap that belong to a batch.
@@ -170,9 +171,9 @@ def part_key(partition: int, id: int, what: str = "") -> str:
 class Batches:
     """The batches of all sends: laid out, leased, given back, closed."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self.partitions = range(partitions)
+        self.partitions = partitions
         self._lay_out = redis.register_script(_LAY_OUT)
         self._put_off = redis.register_script(NOW + lua("put_off"))
         self._claim = redis.register_script(NOW + BYTES_OF + lua("claim"))

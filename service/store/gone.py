@@ -24,6 +24,7 @@ from redis import Redis
 from service.model import clock
 from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
+from service.store.partitions import Partitions
 
 _SLOT = 10  # seconds of responses that are counted together
 _SLOTS = 6  # such slots make up the minute over which a push service is judged
@@ -67,9 +68,9 @@ def responses_key(partition: int, now: float) -> str:
 class GoneRows:
     """Rows whose records are not deleted yet."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self._partitions = range(partitions)
+        self._partitions = partitions
 
     def responses(self, now: float) -> dict[int, tuple[int, int]]:
         """Return by base: the responses of the last minute, and how many of them were gone."""

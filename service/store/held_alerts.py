@@ -17,6 +17,7 @@ from redis import Redis
 
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked
+from service.store.partitions import Partitions
 
 # KEYS: scratch, readers who still wait, held, live; bitmaps of readers who do not wait; the bitmap
 # of each quarter hour. ARGV: how many bitmaps of readers who do not wait. Returns for each quarter
@@ -76,9 +77,9 @@ NOTHING = WaveDelivery()
 class HeldAlerts:
     """Which alerts are held, for which readers, until when."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self._partitions = range(partitions)
+        self._partitions = partitions
         self._waiting = redis.register_script(_WAITING)
 
     def due(self, quarter: int) -> list[int]:

@@ -25,7 +25,7 @@ class HostReaders:
     def __init__(self, redis: Redis, subscriptions: Subscriptions) -> None:
         self._redis = redis
         self._subscriptions = subscriptions
-        self._partitions = range(subscriptions.partitions)
+        self._partitions = subscriptions.partitions
         self._drop_empty = redis.register_script(_DROP_EMPTY)
 
     def drop(self, base: int) -> bool:

@@ -27,6 +27,7 @@ from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
 from service.store.gone import due_key, responses_key
 from service.store.held_alerts import NOTHING, WaveDelivery, held_key, wakes_key
+from service.store.partitions import Partitions
 from service.store.scripts import NOW, lua
 
 
@@ -49,9 +50,9 @@ Results: TypeAlias = Mapping[Result, Sequence[int]]
 class Outcomes:
     """The outcomes of all sends."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self._partitions = range(partitions)
+        self._partitions = partitions
         self._record = redis.register_script(NOW + lua("record"))
 
     def record(self, id: int, batch: Batch, worker: str, lease_ms: int, results: Results) -> bool:

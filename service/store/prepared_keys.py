@@ -15,6 +15,7 @@ from typing import Any, cast
 from redis import Redis
 
 from service.store.history import HISTORY
+from service.store.partitions import Partitions
 
 _ROOM = 0.8  # of `maxmemory`; the rest is kept free, so that readers can still subscribe
 
@@ -107,9 +108,9 @@ def counter_key(partition: int) -> str:
 class PreparedKeys:
     """Sealed keys by bucket; each is handed out once, to one caller."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self.partitions = range(partitions)
+        self.partitions = partitions
         self._take = redis.register_script(_TAKE)
         self._count = redis.register_script(_COUNT)
         self._ready = redis.register_script(_READY)

@@ -19,6 +19,7 @@ from service.store.audiences import SELECT, Audiences
 from service.store.batches import part_key
 from service.store.bitmaps import aligned, bitmap_key, marked, without
 from service.store.connection import WRITE_REFUSED
+from service.store.partitions import Partitions
 
 # KEYS: state, then those of select_audience. ARGV: audience. Returns how many recipients there are;
 # the audience is frozen once only. The first write allocates.
@@ -71,10 +72,10 @@ return all - done
 class Recipients:
     """The frozen audiences."""
 
-    def __init__(self, redis: Redis, partitions: int, audiences: Audiences) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions, audiences: Audiences) -> None:
         self._redis = redis
         self._audiences = audiences
-        self._partitions = range(partitions)
+        self._partitions = partitions
         self._freeze = redis.register_script(_FREEZE)
         self._freeze_reached = redis.register_script(_FREEZE_REACHED)
         self._waiting = redis.register_script(_WAITING)

@@ -28,12 +28,12 @@ from service.store.bitmaps import (
     without,
 )
 from service.store.names import Names
+from service.store.partitions import Partitions
 from service.store.prepared_keys import DROP, counter_key, keys_key
 from service.store.records import (
     BUCKET,
     digest_of,
     endpoint_of,
-    index_key,
     keys_of,
     record_of,
     records_key,
@@ -84,21 +84,22 @@ class Subscriptions:
     """All subscriptions. Each is written by one script, as a whole or not at all."""
 
     def __init__(
-        self, redis: Redis, partitions: int, names: Names, topics: Topics, stories: Stories
+        self,
+        redis: Redis,
+        partitions: Partitions,
+        names: Names,
+        topics: Topics,
+        stories: Stories,
     ) -> None:
         self._redis = redis
         self.partitions = partitions
         self._names = names
         self._topics = topics
         self._stories = stories
-        self._next_bucket = [0] * partitions  # bucket of the next number, as last seen
+        self._next_bucket = dict.fromkeys(partitions, 0)  # bucket of the next number, as last seen
         self._create_one = redis.register_script(_CREATE)
         self._write = redis.register_script(DROP + lua("write_subscription"))
         self._remove = redis.register_script(DROP + lua("remove_subscription"))
-
-    def partition_of(self, digest: bytes) -> int:
-        """Return the partition for a new endpoint."""
-        return digest[9] % self.partitions
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -215,7 +216,7 @@ class Subscriptions:
         digest = digest_of(endpoint_of(self._names, record).url)
         keys = [
             records_key(id),
-            index_key(id.partition, digest),
+            self.partitions.index_key(id.partition, digest),
             _left_key(id.partition),
             *_prepared_keys(id),
             _young_key(id.partition),
@@ -228,13 +229,13 @@ class Subscriptions:
         return keys, [*args, int(only_gone)]
 
     def _has_left(self, digest: bytes) -> bool:
-        until = self._redis.zscore(_left_key(self.partition_of(digest)), digest)
+        until = self._redis.zscore(_left_key(self.partitions.of(digest)), digest)
         return until is not None and until > clock.time()
 
     def forget_left(self, now: float) -> None:
         """Drop the digests of readers who left more than `LEFT_KEPT` seconds ago."""
         with self._redis.pipeline(transaction=False) as pipe:
-            for partition in range(self.partitions):
+            for partition in self.partitions:
                 pipe.zremrangebyscore(_left_key(partition), "-inf", now)
             pipe.execute()
 
@@ -242,7 +243,7 @@ class Subscriptions:
         self, requested: SubscriptionRequest, digest: bytes, entry: bytes
     ) -> Subscription | None:
         """Store a new subscription; None if the index entry is not `entry` any more."""
-        partition = self.partition_of(digest)
+        partition = self.partitions.of(digest)
         record = record_of(self._names, requested)
         chosen = [
             slugs or frozenset[str]()
@@ -256,7 +257,7 @@ class Subscriptions:
                 self._create_one(
                     keys=[
                         records_key(SubscriptionId(partition, bucket * BUCKET)),
-                        index_key(partition, digest),
+                        self.partitions.index_key(partition, digest),
                         _left_key(partition),
                         _made_key(partition),
                         _young_key(partition),
@@ -290,12 +291,12 @@ class Subscriptions:
                 others = set(known()) - chosen
                 clear_keys += [bitmap_key(id.partition, kind, slug) for slug in others]
         digest = digest_of(requested.endpoint.url)
-        entry = self._redis.hget(index_key(id.partition, digest), digest[2:])
+        entry = self._redis.hget(self.partitions.index_key(id.partition, digest), digest[2:])
         return bool(
             self._write(
                 keys=[
                     records_key(id),
-                    index_key(id.partition, digest),
+                    self.partitions.index_key(id.partition, digest),
                     _left_key(id.partition),
                     *_prepared_keys(id),
                     *set_keys,
@@ -326,7 +327,7 @@ class Subscriptions:
 
     def forget_topic(self, slug: str) -> None:
         """Drop the followers of a topic that was deleted."""
-        for partition in range(self.partitions):
+        for partition in self.partitions:
             self._redis.unlink(bitmap_key(partition, "topic", slug))
 
     # -- reading ---------------------------------------------------------------------------------
@@ -363,7 +364,7 @@ class Subscriptions:
     def preferences(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
         """Return the preferences of these readers; those who left are missing."""
         found = {}
-        for partition in range(self.partitions):
+        for partition in self.partitions:
             numbers = [id.number for id in ids if id.partition == partition]
             for number, record in self.records(partition, numbers):
                 if record is not None:
@@ -412,8 +413,7 @@ class Subscriptions:
     def count(self, kind: str = "live") -> int:
         """Return how many browsers are subscribed; or, by `kind`, are `gone` or `unconfirmed`."""
         return sum(
-            self._redis.bitcount(bitmap_key(partition, kind))
-            for partition in range(self.partitions)
+            self._redis.bitcount(bitmap_key(partition, kind)) for partition in self.partitions
         )
 
     def count_by_vapid_key(self) -> dict[str, int]:
@@ -421,7 +421,7 @@ class Subscriptions:
         return {
             name: sum(
                 self._redis.bitcount(bitmap_key(partition, "key", number))
-                for partition in range(self.partitions)
+                for partition in self.partitions
             )
             for name, number in self._names.vapid_keys.all().items()
         }
@@ -430,8 +430,11 @@ class Subscriptions:
         self, digest: bytes, endpoint: Endpoint
     ) -> tuple[bytes, tuple[SubscriptionId, bytes] | None]:
         """Return the index entry (empty: none), and id and record if it is of this endpoint."""
-        partition = self.partition_of(digest)
-        entry = cast("bytes | None", self._redis.hget(index_key(partition, digest), digest[2:]))
+        partition = self.partitions.of(digest)
+        entry = cast(
+            "bytes | None",
+            self._redis.hget(self.partitions.index_key(partition, digest), digest[2:]),
+        )
         if entry is None:
             return b"", None
         id = SubscriptionId(partition, int(entry))
