@@ -10,7 +10,7 @@ answer, counts nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from redis import Redis
@@ -51,11 +51,15 @@ class DailyCounts:
         )
         return [bool(fits) for fits in cast(bytes, answer)]
 
-    def had(self, partition: int, date: int, numbers: Sequence[int]) -> list[int]:
-        """Return how many alerts are counted for each of these readers so far."""
-        others: list[tuple[str, int | str]] = [("u4", f"#{number}") for number in numbers[1:]]
-        key = _day_key(partition, date)
-        return self._redis.bitfield_ro(key, "u4", f"#{numbers[0]}", others)
+    def had(
+        self, wanted: Mapping[tuple[int, int], Sequence[int]]
+    ) -> dict[tuple[int, int], list[int]]:
+        """Return how many alerts are counted so far, for the readers by partition and date."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for (partition, date), numbers in wanted.items():
+                rest: list[tuple[str, int | str]] = [("u4", f"#{number}") for number in numbers[1:]]
+                pipe.bitfield_ro(_day_key(partition, date), "u4", f"#{numbers[0]}", rest)
+            return dict(zip(wanted, pipe.execute(), strict=True))
 
     def take_back(self, id: int, partition: int, date: int, numbers: Sequence[int]) -> None:
         """Stop counting an alert for these readers."""

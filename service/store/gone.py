@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -104,21 +104,24 @@ class GoneRows:
 
     def waiting(self) -> list[GoneRow]:
         """Return all rows, those of doubted push services first."""
-        doubted = [
-            GoneRow.read(partition, row)
-            for partition in self._partitions
-            for row in cast("set[bytes]", self._redis.smembers(_doubted_key(partition)))
-        ]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.smembers(_doubted_key(partition))
+            doubted = self._read(pipe.execute())
         return doubted + self._rows(math.inf)
 
     def _rows(self, until: float, most: int = -1) -> list[GoneRow]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.zrangebyscore(due_key(partition), "-inf", until, start=0, num=most)
+            return self._read(pipe.execute())
+
+    def _read(self, found: Iterable[Iterable[bytes]]) -> list[GoneRow]:
+        """Read the rows of each partition."""
         return [
             GoneRow.read(partition, row)
-            for partition in self._partitions
-            for row in cast(
-                "list[bytes]",
-                self._redis.zrangebyscore(due_key(partition), "-inf", until, start=0, num=most),
-            )
+            for partition, rows in zip(self._partitions, found, strict=True)
+            for row in rows
         ]
 
     def doubt(self, one: GoneRow) -> None:

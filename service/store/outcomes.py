@@ -110,16 +110,21 @@ class Outcomes:
 
     def forget(self, id: int) -> None:
         """Let the counts of a send expire, once the final report has them."""
-        for partition in self._partitions:
-            self._redis.expire(part_key(partition, id), CLOSED_SEND_KEPT)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.expire(part_key(partition, id), CLOSED_SEND_KEPT)
+            pipe.execute()
 
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come."""
         recipients = 0
         outcomes: dict[tuple[Outcome, str], int] = {}
         delivered: dict[int, dict[str, int]] = {}
-        for partition in self._partitions:
-            row = cast(dict[bytes, bytes], self._redis.hgetall(part_key(partition, id)))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.hgetall(part_key(partition, id))
+            rows = cast("list[dict[bytes, bytes]]", pipe.execute())
+        for row in rows:
             for field, value in row.items():
                 name, space, service = field.decode().partition(" ")
                 if space:

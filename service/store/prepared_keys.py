@@ -16,6 +16,7 @@ from redis import Redis
 
 from service.store.history import HISTORY
 from service.store.partitions import Partitions
+from service.store.scripts import Call, run_each
 
 _ROOM = 0.8  # of `maxmemory`; the rest is kept free, so that readers can still subscribe
 
@@ -145,7 +146,8 @@ class PreparedKeys:
 
     def ready(self) -> int:
         """Return how many keys are ready, in all partitions."""
-        return sum(cast(int, self._ready(keys=[counter_key(p)])) for p in self.partitions)
+        calls: list[Call] = [([counter_key(partition)], ()) for partition in self.partitions]
+        return sum(run_each(self._redis, self._ready, calls))
 
     def has_room(self) -> bool:
         """Whether Redis has memory to spare."""

@@ -59,9 +59,11 @@ class Stories:
         The bitmaps go in any case, because an earlier call may have been interrupted in between.
         """
         closed = bool(self._redis.hdel(STORIES, slug))
-        for partition in self._partitions:
-            keys = [bitmap_key(partition, kind, slug) for kind in ("followed", "muted")]
-            self._redis.unlink(*keys)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                for kind in ("followed", "muted"):
+                    pipe.unlink(bitmap_key(partition, kind, slug))
+            pipe.execute()
         return closed
 
     def close_silent(self) -> None:

@@ -10,8 +10,9 @@ Each is a record and an entry of the endpoint index (records.py), and bits (bitm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, cast
 
 from redis import Redis, RedisError
@@ -327,8 +328,10 @@ class Subscriptions:
 
     def forget_topic(self, slug: str) -> None:
         """Drop the followers of a topic that was deleted."""
-        for partition in self.partitions:
-            self._redis.unlink(bitmap_key(partition, "topic", slug))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self.partitions:
+                pipe.unlink(bitmap_key(partition, "topic", slug))
+            pipe.execute()
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -363,15 +366,11 @@ class Subscriptions:
 
     def preferences(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
         """Return the preferences of these readers; those who left are missing."""
-        found = {}
-        for partition in self.partitions:
-            numbers = [id.number for id in ids if id.partition == partition]
-            for number, record in self.records(partition, numbers):
-                if record is not None:
-                    found[SubscriptionId(partition, number)] = Preferences.unpack(
-                        record.preferences
-                    )
-        return found
+        return {
+            id: Preferences.unpack(record.preferences)
+            for id, record in self.records_of(ids)
+            if record is not None
+        }
 
     def records(
         self, partition: int, numbers: Sequence[int]
@@ -380,22 +379,39 @@ class Subscriptions:
 
         None stands for a record that this code cannot read.
         """
-        buckets: dict[int, list[int]] = {}
-        for number in numbers:
-            buckets.setdefault(number // BUCKET, []).append(number)
+        for _, number, record in self._records({partition: numbers}):
+            yield number, record
+
+    def records_of(
+        self, ids: Iterable[SubscriptionId]
+    ) -> Iterator[tuple[SubscriptionId, Record | None]]:
+        """Return the records of readers in any partitions, as `records` does; the order is free."""
+        numbers: dict[int, list[int]] = {}
+        for id in ids:
+            numbers.setdefault(id.partition, []).append(id.number)
+        for partition, number, record in self._records(numbers):
+            yield SubscriptionId(partition, number), record
+
+    def _records(
+        self, numbers: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[int, int, Record | None]]:
+        buckets: dict[tuple[int, int], list[int]] = {}
+        for partition, some in numbers.items():
+            for number in some:
+                buckets.setdefault((partition, number // BUCKET), []).append(number)
         with self._redis.pipeline(transaction=False) as pipe:
-            for bucket, members in buckets.items():
+            for (partition, bucket), members in buckets.items():
                 key = records_key(SubscriptionId(partition, bucket * BUCKET))
                 pipe.hmget(key, [str(number % BUCKET) for number in members])
             rows = pipe.execute() if buckets else []
-        for members, packed_rows in zip(buckets.values(), rows, strict=True):
+        for ((partition, _), members), packed_rows in zip(buckets.items(), rows, strict=True):
             for number, packed in zip(members, packed_rows, strict=True):
                 if packed is None:
                     continue
                 try:
-                    yield number, Record.unpack(packed)
+                    yield partition, number, Record.unpack(packed)
                 except ValueError:
-                    yield number, None
+                    yield partition, number, None
 
     def reachable(self, partition: int, buckets: range) -> list[int]:
         """Return for each bucket a bitmap, as an integer, of readers who are live and not gone."""
@@ -412,19 +428,22 @@ class Subscriptions:
 
     def count(self, kind: str = "live") -> int:
         """Return how many browsers are subscribed; or, by `kind`, are `gone` or `unconfirmed`."""
-        return sum(
-            self._redis.bitcount(bitmap_key(partition, kind)) for partition in self.partitions
-        )
+        return self._counts([(kind, "")])[0]
 
     def count_by_vapid_key(self) -> dict[str, int]:
         """Return how many subscriptions need each VAPID key, by its public half."""
-        return {
-            name: sum(
-                self._redis.bitcount(bitmap_key(partition, "key", number))
-                for partition in self.partitions
-            )
-            for name, number in self._names.vapid_keys.all().items()
-        }
+        keys = self._names.vapid_keys.all()
+        counts = self._counts([("key", number) for number in keys.values()])
+        return dict(zip(keys, counts, strict=True))
+
+    def _counts(self, bitmaps: Sequence[tuple[str, object]]) -> list[int]:
+        """Return how many readers are in each of these bitmaps, by kind and name."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for kind, name in bitmaps:
+                for partition in self.partitions:
+                    pipe.bitcount(bitmap_key(partition, kind, name))
+            found = iter(cast("list[int]", pipe.execute()))
+        return [sum(islice(found, len(self.partitions))) for _ in bitmaps]
 
     def _find(
         self, digest: bytes, endpoint: Endpoint

@@ -233,7 +233,7 @@ def one_send(runtime: Runtime, id: int) -> Iterator[None]:
     release("one:2 ", third, None, 0)
     yield
     history = store.notifications.history()
-    if store.batches.close(id, 0, None):
+    if store.batches.close(id, [0], None):
         yield
         planning._finish(runtime.publishing.get(id), history)
     yield

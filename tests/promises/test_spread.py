@@ -53,7 +53,7 @@ def gaps(dues: dict[str, float]) -> list[float]:
 
 
 def put_off(installation: Installation, id: int, within_ms: int = FAR) -> bool:
-    return installation.runtime.store.batches.put_off(id, 0, late_ms=5000, within_ms=within_ms)
+    return installation.runtime.store.batches.put_off(id, late_ms=5000, within_ms=within_ms)
 
 
 def test_batches_a_little_late_are_not_put_off(

@@ -121,7 +121,7 @@ def test_cancelled_alert_never_ends_as_sent(
 ) -> None:
     id = planned(publishing, planning)
     store.notifications.move(id, State.CANCELLED, possible_from=[State.SENDING])
-    store.batches.close(id, 0, Outcome.CANCELLED)
+    store.batches.close(id, [0], Outcome.CANCELLED)
     # A clock that read the state just before finishes the alert as sent.
     progress, history = store.outcomes.progress(id), store.notifications.history()
     store.notifications.finish(id, State.SENT, time.time(), progress, history)
@@ -236,7 +236,7 @@ def test_recipient_without_outcome_and_batch_gets_a_batch_again(
     id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     planning.advance(id)
-    assert store.batches.look(id, 0).due == 0, "a worker holds it"
+    assert store.batches.looks(id)[0].due == 0, "a worker holds it"
     store.outcomes.record(
         id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): list(range(990))}
     )

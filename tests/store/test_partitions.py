@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
+from redis.connection import AbstractConnection
 from redis.crc import key_slot
+from redis.exceptions import ResponseError
 
 from service.config import Config, ConfigError
+from service.domain.job_queue import JobQueue
+from service.domain.planning import Planning
+from service.domain.publishing import Publishing
 from service.local import pretend_readers
 from service.model.endpoints import EndpointPolicy
-from service.model.notifications import Audience, Outcome
+from service.model.notifications import Audience, Content, Outcome
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from service.store import LayoutError, Store, connect
@@ -188,6 +194,131 @@ def test_alert_that_an_earlier_release_half_sent_goes_on_and_ends(
         results = {Result(Outcome.ACCEPTED, "Google", 1, revision=0): claim.pending}
         assert store.outcomes.record(id, claim.batch, "worker ", LEASE_MS, results)
         assert store.batches.release(id, claim.batch, "worker ", wait_ms=None)
-        assert store.batches.close(id, partition, None)
+    assert store.batches.close(id, store.partitions, None) == {*store.partitions}
     after = store.outcomes.progress(id)
     assert (after.recipients, after.of(Outcome.ACCEPTED)) == (11, 11)
+
+
+# All partitions together --------------------------------------------------------------------------
+
+ASKS: dict[str, Callable[[Store], object]] = {
+    "count": lambda store: store.audiences.count(Audience(topics=("world",))),
+    "draw": lambda store: store.audiences.draw(EVERYONE, 5),
+    "looks": lambda store: store.batches.looks(1),
+    "no claim": lambda store: store.batches.claim_any(1, "worker ", LEASE_MS),
+    "lay out": lambda store: store.batches.lay_out(1, {p: [] for p in store.partitions}),
+    "put off": lambda store: store.batches.put_off(1, late_ms=1, within_ms=1),
+    "try now": lambda store: store.batches.try_now(1, [1]),
+    "close": lambda store: store.batches.close(1, store.partitions, None),
+    "freeze": lambda store: store.recipients.freeze(1, EVERYONE, store.partitions),
+    "freeze reached": lambda store: store.recipients.freeze_reached(2, 1, 1, store.partitions),
+    "undone": lambda store: store.recipients.undone(1),
+    "reached": lambda store: store.recipients.reached(1, 1),
+    "waiting": lambda store: store.recipients.waiting(1, [1]),
+    "progress": lambda store: store.outcomes.progress(1),
+    "forget outcomes": lambda store: store.outcomes.forget(1),
+    "held until": lambda store: store.held_alerts.due(1),
+    "held for": lambda store: store.held_alerts.waiting(1, [1]),
+    "forget quarter": lambda store: store.held_alerts.forget(1),
+    "gone": lambda store: store.gone.due(1.0, 1),
+    "gone or doubted": lambda store: store.gone.waiting(),
+    "responses": lambda store: store.gone.responses(1.0),
+    "subscribed": lambda store: store.subscriptions.count(),
+    "by key": lambda store: store.subscriptions.count_by_vapid_key(),
+    "records": lambda store: [
+        *store.subscriptions.records_of(SubscriptionId(p, 0) for p in store.partitions)
+    ],
+    "forget topic": lambda store: store.subscriptions.forget_topic("world"),
+    "forget left": lambda store: store.subscriptions.forget_left(1.0),
+    "had": lambda store: store.daily_counts.had({(p, 20261128): [0] for p in store.partitions}),
+    "followers": lambda store: store.stories.followers(["quake"]),
+    "close story": lambda store: store.stories.close("quake"),
+    "keys ready": lambda store: store.prepared_keys.ready(),
+    "drop host": lambda store: store.host_readers.drop(1),
+    "in vain": lambda store: store.host_readers.asked_in_vain(1),
+    "unseen": lambda store: store.host_readers.unseen(1, 1),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+def test_twelve_partitions_are_asked_in_as_many_round_trips_as_one(
+    ask: Callable[[Store], object], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trips(partitions: int) -> int:
+        with connect(redis_url) as redis:
+            redis.flushdb()
+            store = Store(redis, partitions)
+            ask(store)  # the first time it opens a connection, and Redis learns the script
+            sent = []
+            send = AbstractConnection.send_packed_command
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    AbstractConnection,
+                    "send_packed_command",
+                    lambda *args, **options: (sent.append(1), send(*args, **options)),
+                )
+                ask(store)
+            redis.connection_pool.disconnect()
+            return len(sent)
+
+    assert 1 <= trips(12) == trips(1) <= 2
+
+
+@pytest.fixture
+def planned(redis_url: str) -> Store:
+    """A store of twelve partitions with an alert to 600 readers, whose batches are due."""
+    store = Store(connect(redis_url), 12)
+    readers = {"origins": ["https://127.0.0.1:9"], "vapid_key": "k", "topics": ()}
+    list(pretend_readers.seed(store, 600, **readers))
+    queue = JobQueue(store.redis)
+    planning = Planning(store, queue)
+    text = Content("Late news", "https://paper.example/")
+    id = Publishing(store, planning, queue).publish(text, EVERYONE, by="a test").id
+    planning.plan(store.notifications.get(id))
+    return store
+
+
+@pytest.mark.redis
+def test_script_that_redis_has_forgotten_is_loaded_again(planned: Store) -> None:
+    assert planned.audiences.count(EVERYONE) == 600
+    planned.redis.script_flush()
+    assert planned.audiences.count(EVERYONE) == 600
+
+
+def test_error_in_one_partition_is_not_taken_for_an_answer(planned: Store) -> None:
+    broken = [*planned.partitions][3]
+    planned.redis.delete(f"{{{broken}}}:n:1:batches")
+    planned.redis.set(f"{{{broken}}}:n:1:batches", "no sorted set")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        planned.batches.looks(1)
+
+
+@pytest.mark.redis
+def test_claims_in_any_partition_lease_each_batch_once(planned: Store) -> None:
+    claims = [planned.batches.claim_any(1, f"worker{n} ", LEASE_MS) for n in range(12)]
+    assert planned.batches.claim_any(1, "late ", LEASE_MS) is None
+    found = [claim for claim in claims if claim]
+    assert sorted(claim.batch.partition for claim in found) == sorted(planned.partitions)
+    assert sum(len(claim.pending) for claim in found) == 600
+    batch = found[7].batch
+    assert planned.batches.release(1, batch, "worker7 ", wait_ms=0, undone=len(found[7].pending))
+    again = planned.batches.claim_any(1, "other ", LEASE_MS)
+    assert again is not None
+    assert again.batch == batch
+
+
+def test_claim_goes_on_to_another_partition_where_the_due_batch_may_not_be_leased(
+    planned: Store,
+) -> None:
+    """A worker that knows no pace may not lease `recent` beside one that knows one."""
+    refused, free = [*planned.partitions][:2]
+    for partition in planned.partitions:
+        if partition != free:
+            claim = planned.batches.claim(1, partition, "one apple", LEASE_MS)
+            assert claim is not None
+    planned.redis.zadd(f"{{{refused}}}:n:1:batches", {"recent": 0})
+    assert planned.batches.looks(1)[refused].due == 1
+    claim = planned.batches.claim_any(1, "two ", LEASE_MS)
+    assert claim is not None
+    assert claim.batch.partition == free
+    assert planned.batches.claim_any(1, "two ", LEASE_MS) is None
