@@ -288,7 +288,7 @@ class Config:
     store_partitions: int | None = _setting(
         _partitions,
         "",
-        "into how many parts a new store divides subscriptions; not set: 1. A known one keeps its "
+        "into how many parts a new store divides subscriptions; not set: 12. A known one keeps its "
         "number: leave it unset, another one stops the start",
     )
     secret_key: tuple[str, ...] = _setting(

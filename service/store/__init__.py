@@ -57,7 +57,7 @@ __all__ = [
     "connect",
 ]
 
-NEW_PARTITIONS = 1  # of a new store, if STORE_PARTITIONS is not set
+NEW_PARTITIONS = 12  # of a new store, if STORE_PARTITIONS is not set; decision 81
 
 
 class LayoutError(Exception):

@@ -78,6 +78,7 @@ def test_alert_at_a_local_time_is_forecast_by_each_readers_clock(
     assert (expected.held, expected.late) == (30, 30)
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_daily_limit_is_left_out_of_the_forecast_for_an_alert_of_a_story(
     installation: Installation,
 ) -> None:

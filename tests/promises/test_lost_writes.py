@@ -261,7 +261,7 @@ def test_every_recipient_has_one_outcome_whatever_redis_loses_and_when(
     redis: RedisServer, push: PushService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.domain.planning.BATCH_RECIPIENTS", 64)
-    with Installation(redis.url, push, tmp_path) as installation:
+    with Installation(redis.url, push, tmp_path, STORE_PARTITIONS="1") as installation:
         installation.seed(170)
         runtime = installation.runtime
         steps = sum(1 for _ in one_send(runtime, installation.publish()))

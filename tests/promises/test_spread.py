@@ -13,6 +13,8 @@ from service.store.batches import part_key
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 
+pytestmark = pytest.mark.usefixtures("one_partition")
+
 READERS = 1200
 MINUTE = 60_000  # ms
 FAR = 10**9  # ms

@@ -81,8 +81,8 @@ def test_recently_accepted_readers_are_known_after_many_waves(
     installation.over(installation.publish())
     make_waves(installation.runtime, 40)
     services = installation.runtime.push_services
-    assert services.accepted_recently([SubscriptionId(0, 1)])
-    assert not services.accepted_recently([SubscriptionId(0, 2)])
+    assert services.accepted_recently([installation.reader(1)])
+    assert not services.accepted_recently([SubscriptionId(0, 999)])
 
 
 def test_alert_sent_at_once_started_when_it_was_created_to_the_millisecond(
@@ -199,6 +199,7 @@ def test_newer_alert_of_a_story_arrives_though_the_older_one_was_corrected_last(
     assert len(came) == 20
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None:
     seed(client, 10)
     runtime, morning = client.runtime, int(time.time()) // QUARTER + 20

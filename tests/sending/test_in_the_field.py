@@ -445,6 +445,7 @@ def subscribe(installation: Installation, push: PushService) -> SubscriptionId:
     return one.id
 
 
+@pytest.mark.usefixtures("one_partition")
 @pytest.mark.parametrize("status", [404, 410])
 def test_reader_who_has_just_subscribed_is_not_lost_by_a_hasty_gone(
     installation: Installation, push: PushService, status: int

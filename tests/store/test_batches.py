@@ -26,7 +26,7 @@ LEASE_MS = 400
 
 @pytest.fixture
 def store(redis_url: str) -> Store:
-    store = Store(connect(redis_url))
+    store = Store(connect(redis_url), 1)
     list(
         pretend_readers.seed(store, 1000, origins=["https://127.0.0.1:9"], vapid_key="k", topics=())
     )

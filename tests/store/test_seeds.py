@@ -20,6 +20,7 @@ def seed(installation: Installation, *arguments: str) -> Result:
     return stoppress(installation.environment, "seed", *arguments)
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_pretend_readers_are_found_by_endpoint_and_follow_the_topics(
     installation: Installation,
 ) -> None:

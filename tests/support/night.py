@@ -44,7 +44,7 @@ def _work(
 ) -> None:
     sending = runtime.store.batches
     runtime.planning.plan(runtime.publishing.get(id))
-    while claim := sending.claim(id, 0, _WORKER, 60_000):
+    while claim := sending.claim_any(id, _WORKER, 60_000):
         runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))
         sending.release(id, claim.batch, _WORKER, wait_ms=None)
     runtime.planning.advance(id)
