@@ -142,6 +142,7 @@ def test_message_that_microsoft_drops_is_not_counted_as_accepted(
 # Waits are by recipient, rests by origin ---------------------------------------------------------
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_reader_is_not_kept_waiting_by_a_neighbours_retry_after(
     installation: Installation, push: PushService
 ) -> None:
@@ -171,6 +172,7 @@ def test_reader_is_not_kept_waiting_by_a_neighbours_retry_after(
         assert 850_000 < waits <= 900_000, "the neighbour waits as it was asked to"
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_recipient_who_fails_again_and_again_does_not_use_up_a_neighbours_attempts(
     installation: Installation, push: PushService
 ) -> None:
