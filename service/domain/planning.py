@@ -38,8 +38,8 @@ class Planning:
         counts = self._freeze(notification, root, sending.partitions)
         spread_ms = min(notification.spread_minutes * 60_000, _time_left_ms(notification))
         batches = {
-            partition: cut(partition, undone, counts[partition], spread_ms)
-            for partition, undone in self._store.recipients.undone(id).items()
+            partition: cut(partition, undone, counts[partition], spread_ms, at / len(counts))
+            for at, (partition, undone) in enumerate(self._store.recipients.undone(id).items())
         }
         sending.lay_out(id, batches, final=settled)
 
@@ -137,12 +137,13 @@ def _time_left_ms(notification: Notification) -> int:
 
 
 def cut(
-    partition: int, audience: bytes, recipients: int, spread_ms: int = 0
+    partition: int, audience: bytes, recipients: int, spread_ms: int = 0, later: float = 0.0
 ) -> Iterator[tuple[Batch, int]]:
     """Cut a frozen audience of so many recipients into batches, each with the ms until it is due.
 
     A batch is whole buckets with about `BATCH_RECIPIENTS`, and due at once. With `spread_ms`,
-    batches are smaller and due one after the other, about a second apart.
+    batches are smaller and due one after the other, about a second apart; `later` is the part of
+    its own time by which each is delayed, so that partitions do not all send at once.
     """
     step, most = BUCKET // 8, BATCH_RECIPIENTS
     if spread_ms:
@@ -154,11 +155,14 @@ def cut(
         if not more:
             continue
         if start is not None and here + more > most:
-            yield Batch(partition, start, at * 8 - 1), spread_ms * before // recipients
+            yield (
+                Batch(partition, start, at * 8 - 1),
+                int(spread_ms * (before + later * here) / recipients),
+            )
             start, before, here = None, before + here, 0
         if start is None:
             start = at * 8
         here += more
     if start is not None:
         end = -(-len(audience) // step) * step * 8 - 1
-        yield Batch(partition, start, end), spread_ms * before // recipients
+        yield Batch(partition, start, end), int(spread_ms * (before + later * here) / recipients)

@@ -322,3 +322,17 @@ def test_alerts_that_start_in_the_same_millisecond_are_listed_by_id(
     ferry = Content(title="Ferry aground", url="https://paper.example/ferry")
     ids = [publishing.publish(ferry, Audience(everyone=True), by="a test").id for _ in range(12)]
     assert [one.id for one in publishing.started(12)] == sorted(ids, reverse=True)
+
+
+@given(st.integers(1, 5000), st.integers(1000, 3_600_000))
+def test_partitions_of_a_spread_send_take_turns(recipients: int, spread_ms: int) -> None:
+    audience = ((1 << recipients) - 1 << -recipients % 8).to_bytes(-(-recipients // 8), "big")
+    parts = [[*cut(at, audience, recipients, spread_ms, at / 12)] for at in range(12)]
+    dues = [[due for _, due in part] for part in parts]
+    assert dues[0][0] == 0
+    assert all(due < spread_ms for part in dues for due in part)
+    assert all(part == sorted(part) for part in dues)
+    first = [part[0] for part in dues]
+    size = min(recipients, parts[0][0][0].end + 1)  # of a first batch
+    assert first[-1] >= spread_ms * size / recipients * 11 / 12 - 1
+    assert first == sorted(first)
