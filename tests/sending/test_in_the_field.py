@@ -469,6 +469,7 @@ def test_reader_who_has_just_subscribed_is_not_lost_by_a_hasty_gone(
     assert subscriptions.is_gone(reader)
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_many_gone_at_once_cost_no_call_of_redis_each(
     installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
