@@ -119,6 +119,10 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _partitions(value: str) -> int | None:
+    return _whole(1, 255)(value) if value else None
+
+
 def _yes_or_no(value: str) -> bool:
     if value.lower() not in ("yes", "no"):
         raise ValueError("must be yes or no")
@@ -287,10 +291,11 @@ class Config:
         _redis_url, "", "Redis for the queue; not set: `stoppress up` starts its own in `DATA_DIR`"
     )
     store_url: str = _setting(_redis_url, "", "Redis for all other data; not set: `REDIS_URL`")
-    store_partitions: int = _setting(
-        _whole(1, 255),
-        "1",
-        "into how many parts subscriptions are divided; fixed at the first start",
+    store_partitions: int | None = _setting(
+        _partitions,
+        "",
+        "into how many parts a new store divides subscriptions; not set: 12. A known one keeps its "
+        "number: leave it unset, another one stops the start",
     )
     store_wait_replicas: int = _setting(
         _whole(0, 5),

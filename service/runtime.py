@@ -106,7 +106,10 @@ class Runtime:
         check_redis(config)
         queue = connect(config.redis_url, patience)
         stored = connect(config.store_url, patience) if config.store_url else queue
-        store = Store(stored, config.store_partitions, config.store_wait_replicas)
+        try:
+            store = Store(stored, config.store_partitions, config.store_wait_replicas)
+        except LayoutError as error:
+            raise ConfigError(str(error)) from None
         job_queue = JobQueue(queue)
         planning = Planning(store, job_queue)
         publishing = Publishing(store, planning, job_queue)
@@ -145,10 +148,9 @@ class Runtime:
             unknown_values=UnknownValues(store),
         )
         try:
-            # The layout first: keys are read from a store that this code understands.
-            store.prepare(config.store_partitions)
+            store.convert()
             runtime.keys.check()
-        except (LayoutError, KeyLost) as error:
+        except KeyLost as error:
             raise ConfigError(str(error)) from None
         return runtime
 

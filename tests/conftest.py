@@ -123,6 +123,12 @@ def redis_url(redis_database: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def one_partition(redis_url: str) -> None:
+    """Let the store have one partition, whose number is 0: readers then have the numbers 0, 1…"""
+    Store(connect(redis_url), 1)
+
+
+@pytest.fixture
 def client(redis_url: str) -> Client:
     """A client of an installation with two topics."""
     return open_client(redis_url)

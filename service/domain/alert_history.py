@@ -104,7 +104,6 @@ class AlertHistory:
         dates = {
             day(reader.zone, (now - ago) // QUARTER) for ago in range(0, COUNTS_KEPT + 1, 86_400)
         }
-        counts = {
-            date: self._store.daily_counts.had(partition, date, [number])[0] for date in dates
-        }
-        return {date: counts[date] for date in sorted(dates) if counts[date]}
+        wanted = {(partition, date): [number] for date in sorted(dates)}
+        counts = self._store.daily_counts.had(wanted)
+        return {date: had for (_, date), (had,) in counts.items() if had}

@@ -7,7 +7,6 @@ judged, drawn at random.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from service.model.clocks import moment
@@ -24,7 +23,6 @@ from service.model.notifications import (
     State,
 )
 from service.model.preferences import NewsroomDefaults
-from service.model.subscriptions import Record, SubscriptionId
 from service.store import Store
 
 # Browsers in a sample: then a share has a standard error of at most 1.6 %, and the desk shows no
@@ -73,24 +71,20 @@ class Forecaster:
         rules = DeliveryRules(alert, self._defaults, zones.name)
         found: Counter[str] = Counter()
         limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
-        for partition, number, record in self._records(drawn):
+        for id, record in store.subscriptions.records_of(drawn):
+            if record is None:
+                continue
             zone = zones.name(record.zone)
             ruling = rules.of(record, moment(zone, alert.wall) if alert.wall else began)
             found["late" if ruling.outcome is Outcome.EXPIRED else ruling.why] += 1
             # Further alerts of a story do not count against the limit. Whether today's first one
             # was sent already is not looked up, so none is forecast as over the limit.
             if ruling.limit and not audience.story:
-                limits[partition, ruling.day][number] = ruling.limit
-        for (partition, date), wanted in limits.items():
-            had = store.daily_counts.had(partition, date, list(wanted))
-            found[LIMIT] += sum(n >= most for n, most in zip(had, wanted.values(), strict=True))
+                limits[id.partition, ruling.day][id.number] = ruling.limit
+        had = store.daily_counts.had({place: list(most) for place, most in limits.items()})
+        for place, wanted in limits.items():
+            counts = zip(had[place], wanted.values(), strict=True)
+            found[LIMIT] += sum(n >= most for n, most in counts)
         return Forecast(
             recipients, len(drawn), found[QUIET], found[PAUSED], found[LIMIT], found["late"]
         )
-
-    def _records(self, drawn: Sequence[SubscriptionId]) -> Iterator[tuple[int, int, Record]]:
-        for partition in {one.partition for one in drawn}:
-            numbers = [number for where, number in drawn if where == partition]
-            for number, record in self._store.subscriptions.records(partition, numbers):
-                if record is not None:
-                    yield partition, number, record

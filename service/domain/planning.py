@@ -6,14 +6,13 @@ workers call it when they have finished something, and the clock calls it every 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from service.domain.job_queue import JobQueue
 from service.domain.push_services import UNDER_WAY
 from service.model import clock
 from service.model.notifications import Batch, Notification, Outcome, State
 from service.store import Store
-from service.store.batches import Look
 from service.store.records import BUCKET
 
 BATCH_RECIPIENTS = 2048  # measured: decision 5
@@ -36,19 +35,22 @@ class Planning:
         root = self._store.notifications.get(notification.corrects or 0)
         # Until then a reader may still get the old text, and must get the correction after it.
         settled = root is None or self._is_settled(notification, root)
-        for partition in sending.partitions:
-            count = self._freeze(notification, root, partition)
-            undone = self._store.recipients.undone(id, partition)
-            spread_ms = min(notification.spread_minutes * 60_000, _time_left_ms(notification))
-            batches = cut(partition, undone, count, spread_ms)
-            sending.lay_out(id, partition, batches, final=settled)
+        counts = self._freeze(notification, root, sending.partitions)
+        spread_ms = min(notification.spread_minutes * 60_000, _time_left_ms(notification))
+        batches = {
+            partition: cut(partition, undone, counts[partition], spread_ms, at / len(counts))
+            for at, (partition, undone) in enumerate(self._store.recipients.undone(id).items())
+        }
+        sending.lay_out(id, batches, final=settled)
 
-    def _freeze(self, notification: Notification, root: Notification | None, partition: int) -> int:
-        """Freeze the audience of a notification, or of a correction of `root`; return its size."""
+    def _freeze(
+        self, notification: Notification, root: Notification | None, partitions: Iterable[int]
+    ) -> dict[int, int]:
+        """Freeze the audience of a notification, or of a correction of `root`; return its sizes."""
         recipients, id = self._store.recipients, notification.id
         if root is None:
-            return recipients.freeze(id, partition, notification.audience)
-        return recipients.freeze_reached(id, partition, root.id, root.revision)
+            return recipients.freeze(id, notification.audience, partitions)
+        return recipients.freeze_reached(id, root.id, root.revision, partitions)
 
     def _is_settled(self, correction: Notification, root: Notification) -> bool:
         started = correction.started_at or correction.created_at
@@ -69,20 +71,18 @@ class Planning:
                 continue  # `advance` counts the recipients that are left as expired
             if notification.spread_minutes:
                 self._keep_even(notification)
-            looks = [sending.look(id, partition) for partition in sending.partitions]
-            if not all(look.planned for look in looks):
+            looks = sending.looks(id)
+            if not all(look.planned for look in looks.values()):
                 self.plan(notification)
-                looks = [sending.look(id, partition) for partition in sending.partitions]
-            found.append((notification, any(look.due for look in looks)))
+                looks = sending.looks(id)
+            found.append((notification, any(look.due for look in looks.values())))
         return found
 
     def _keep_even(self, notification: Notification) -> None:
         """Keep the pace of a spread send after a pause, or after an hour without workers."""
-        within_ms = _time_left_ms(notification)
-        for partition in self._store.batches.partitions:
-            self._store.batches.put_off(
-                notification.id, partition, late_ms=int(_LATE * 1000), within_ms=within_ms
-            )
+        self._store.batches.put_off(
+            notification.id, late_ms=int(_LATE * 1000), within_ms=_time_left_ms(notification)
+        )
 
     def advance(self, id: int) -> None:
         """Do the next step for a notification; safe to call at any time."""
@@ -90,35 +90,30 @@ class Planning:
         notification = self._store.notifications.get(id)
         if notification is None:
             return
-        looks = self._looks(id)
+        looks = sending.looks(id)
         stopped = notification.state is State.CANCELLED
         expired = clock.time() > notification.last_start
         undone = Outcome.CANCELLED if stopped else Outcome.EXPIRED if expired else None
         if undone or all(look.planned for look in looks.values()):
             if expired and not stopped:
                 root = self._store.notifications.get(notification.corrects or 0)
-                for partition in (p for p, look in looks.items() if not look.planned):
-                    # No worker planned it in time: its recipients are counted as expired.
-                    self._freeze(notification, root, partition)
+                # No worker planned it in time: its recipients are counted as expired.
+                self._freeze(notification, root, [p for p, one in looks.items() if not one.planned])
             history = self._store.notifications.history()
             idle = [p for p, look in looks.items() if undone or not look.batches]
-            left = [p for p in idle if not sending.close(id, p, undone)]
+            left = {*idle} - sending.close(id, idle, undone)
             if left and undone is None:
                 # Plan again: the audience of a correction may still grow, or Redis has lost the
                 # outcome of a recipient whose batch is gone.
                 self.plan(notification)
-                left = [p for p in left if not sending.close(id, p, undone)]
-                looks = self._looks(id)
+                left -= sending.close(id, left, undone)
+                looks = sending.looks(id)
             if len(idle) == len(looks) and not left:
                 self._finish(notification, history)
                 return
         if undone is None and notification.state is State.SENDING:
             work = sum(look.due if look.planned else 1 for look in looks.values())
             self._jobs.wake(work, at_front=notification.urgent)
-
-    def _looks(self, id: int) -> dict[int, Look]:
-        sending = self._store.batches
-        return {partition: sending.look(id, partition) for partition in sending.partitions}
 
     def advance_all(self) -> None:
         """Do the next step for each unfinished notification: what the clock does every second."""
@@ -142,12 +137,13 @@ def _time_left_ms(notification: Notification) -> int:
 
 
 def cut(
-    partition: int, audience: bytes, recipients: int, spread_ms: int = 0
+    partition: int, audience: bytes, recipients: int, spread_ms: int = 0, later: float = 0.0
 ) -> Iterator[tuple[Batch, int]]:
     """Cut a frozen audience of so many recipients into batches, each with the ms until it is due.
 
     A batch is whole buckets with about `BATCH_RECIPIENTS`, and due at once. With `spread_ms`,
-    batches are smaller and due one after the other, about a second apart.
+    batches are smaller and due one after the other, about a second apart; `later` is the part of
+    its own time by which each is delayed, so that partitions do not all send at once.
     """
     step, most = BUCKET // 8, BATCH_RECIPIENTS
     if spread_ms:
@@ -159,11 +155,14 @@ def cut(
         if not more:
             continue
         if start is not None and here + more > most:
-            yield Batch(partition, start, at * 8 - 1), spread_ms * before // recipients
+            yield (
+                Batch(partition, start, at * 8 - 1),
+                int(spread_ms * (before + later * here) / recipients),
+            )
             start, before, here = None, before + here, 0
         if start is None:
             start = at * 8
         here += more
     if start is not None:
         end = -(-len(audience) // step) * step * 8 - 1
-        yield Batch(partition, start, end), spread_ms * before // recipients
+        yield Batch(partition, start, end), int(spread_ms * (before + later * here) / recipients)

@@ -129,9 +129,9 @@ class PushServices:
             if now > at + UNDER_WAY or origin in self._services.resting():
                 self._services.forget_release(origin)
                 continue
+            bases = self._bases(origin)
             for id in self._store.notifications.active():
-                for partition in self._store.batches.partitions:
-                    self._store.batches.try_now(id, partition, self._bases(origin))
+                self._store.batches.try_now(id, bases)
 
     def _bases(self, origin: str) -> list[int]:
         bases = self._store.names.bases.all()

@@ -84,20 +84,18 @@ def seed(
         )
     store.installation.mark_synthetic()
     bases = [EndpointPolicy((origin,)).parse(origin + "/fcm/send/x").base for origin in origins]
-    partitions = store.subscriptions.partitions
-    chunks: list[list[SubscriptionRequest]] = [[] for _ in range(partitions)]
+    partitions = store.partitions
+    chunks: dict[int, list[SubscriptionRequest]] = {partition: [] for partition in partitions}
     stored = 0
     for number in range(first, first + count):
         requested = _request(number, bases, vapid_key, topics, choose(number))
-        partition = 0
-        if partitions > 1:
-            partition = store.subscriptions.partition_of(digest_of(requested.endpoint.url))
+        partition = partitions.of(digest_of(requested.endpoint.url))
         chunks[partition].append(requested)
         if len(chunks[partition]) == CHUNK:
             store.seeds.store(partition, chunks[partition])
             chunks[partition] = []
             yield (stored := stored + CHUNK)
-    for partition, rest in enumerate(chunks):
+    for partition, rest in chunks.items():
         if rest:
             store.seeds.store(partition, rest)
     yield count
@@ -129,23 +127,25 @@ def _request(
     )
 
 
-def stretch(store: Store, records: int, ids: int) -> None:
-    """Extend the bitmaps of a store with `records` pretend subscriptions to `ids` subscriptions.
+def stretch(store: Store, ids: int) -> None:
+    """Extend the bitmaps of a store with pretend subscriptions to about `ids`.
 
     The additional ids are live and follow the topics in turn, but have no records, like readers
-    who left after an audience was frozen.
+    who left after an audience was frozen. Each partition gets its share of them.
     """
-    first = -(-records // 8)  # the byte at which the additional ids begin
-    beyond = ids // 8 - first
-    if beyond <= 0:
-        return
-    for kind in ("live", "gone"):
-        bits = b"\xff" if kind == "live" else b"\0"
-        store.redis.setrange(bitmap_key(0, kind), first, bits * beyond)
     topics = list(store.topics.all())
-    for number, slug in enumerate(topics):
-        period = bytearray(len(topics))
-        for bit in range(number, 8 * len(topics), len(topics)):
-            period[bit // 8] |= 0x80 >> bit % 8
-        pattern = bytes(period) * -(-beyond // len(topics))
-        store.redis.setrange(bitmap_key(0, "topic", slug), first, pattern[:beyond])
+    for partition in store.partitions:
+        live = bitmap_key(partition, "live")
+        first = store.redis.strlen(live)  # the byte at which the additional ids begin
+        beyond = ids // len(store.partitions) // 8 - first
+        if beyond <= 0:
+            continue
+        for kind in ("live", "gone"):
+            bits = b"\xff" if kind == "live" else b"\0"
+            store.redis.setrange(bitmap_key(partition, kind), first, bits * beyond)
+        for number, slug in enumerate(topics):
+            period = bytearray(len(topics))
+            for bit in range(number, 8 * len(topics), len(topics)):
+                period[bit // 8] |= 0x80 >> bit % 8
+            pattern = bytes(period) * -(-beyond // len(topics))
+            store.redis.setrange(bitmap_key(partition, "topic", slug), first, pattern[:beyond])

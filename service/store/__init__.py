@@ -2,9 +2,9 @@
 
 Three rules hold for all of them:
 
-**One slot a script.** Keys of one partition share a hash tag (`{0}`, `{1}`…), all others share
-`{g}`. A script gets keys of one tag, and all of them in KEYS, so that a Redis Cluster runs it too.
-The comments of this folder leave the tag of a partition out: `live` is `{0}:live`, `{1}:live`….
+**One slot a script.** Keys of one partition share a hash tag (`{10}`, `{3}`…: partitions.py), all
+others share `{g}`. A script gets keys of one tag, and all of them in KEYS, so that a Redis Cluster
+runs it too. The comments of this folder leave the tag of a partition out: `live` is `{10}:live`….
 
 **The first write frees, or allocates.** When `maxmemory` is reached, Redis refuses a script at its
 first write if that command may need memory, but lets every command pass after a write that needs
@@ -35,6 +35,7 @@ from service.store.memory import Memory, memory_of
 from service.store.names import Names
 from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
+from service.store.partitions import VERSION, Partitions, spread
 from service.store.prepared_keys import PreparedKeys
 from service.store.processes import Processes
 from service.store.push_services import PushServices
@@ -58,7 +59,7 @@ __all__ = [
     "connect",
 ]
 
-VERSION = 1  # of the layout of keys; conversion.py brings data of earlier releases up to date
+NEW_PARTITIONS = 12  # of a new store, if STORE_PARTITIONS is not set; decision 81
 
 
 class LayoutError(Exception):
@@ -66,32 +67,37 @@ class LayoutError(Exception):
 
 
 class Store:
-    """The store, one part for each concern; made once in each process, after it was forked."""
+    """The store, one part for each concern; made once in each process, after it was forked.
 
-    def __init__(self, redis: Redis, partitions: int = 1, wait_replicas: int = 0) -> None:
+    A new store is divided into as many `partitions` as asked for. A known one keeps those that it
+    has: `LayoutError` if another number is asked for, or if a later release has made it.
+    """
+
+    def __init__(self, redis: Redis, partitions: int | None = None, wait_replicas: int = 0) -> None:
         self.redis = redis
         replicas = Replicas(redis, wait_replicas)
         self.installation = Installation(redis)
+        self.partitions = self._partitions(partitions)
         self.processes = Processes(redis)
         self.access = Access(redis)
         self.names = Names(redis)
         self.topics = Topics(redis)
-        self.stories = Stories(redis, partitions)
+        self.stories = Stories(redis, self.partitions)
         self.subscriptions = Subscriptions(
-            redis, partitions, self.names, self.topics, self.stories, replicas
+            redis, self.partitions, self.names, self.topics, self.stories, replicas
         )
         self.host_readers = HostReaders(redis, self.subscriptions)
-        self.seeds = Seeds(redis, self.names)
-        self.audiences = Audiences(redis, partitions, self.names)
-        self.gone = GoneRows(redis, partitions)
-        self.prepared_keys = PreparedKeys(redis, partitions)
+        self.seeds = Seeds(redis, self.partitions, self.names)
+        self.audiences = Audiences(redis, self.partitions, self.names)
+        self.gone = GoneRows(redis, self.partitions)
+        self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.notifications = Notifications(redis, replicas)
         self.reader_alerts = ActiveReaderAlerts(redis, self.notifications)
         self.push_services = PushServices(redis)
-        self.recipients = Recipients(redis, partitions, self.audiences)
-        self.batches = Batches(redis, partitions)
-        self.outcomes = Outcomes(redis, partitions)
-        self.held_alerts = HeldAlerts(redis, partitions)
+        self.recipients = Recipients(redis, self.partitions, self.audiences)
+        self.batches = Batches(redis, self.partitions)
+        self.outcomes = Outcomes(redis, self.partitions)
+        self.held_alerts = HeldAlerts(redis, self.partitions)
         self.daily_counts = DailyCounts(redis)
         self.unknown_values = UnknownValues(redis)
 
@@ -103,13 +109,16 @@ class Store:
         """Raise `RedisError` if Redis takes no new data, by a write that allocates."""
         self.redis.set("{g}:writable", "", px=1)
 
-    def prepare(self, partitions: int) -> None:
-        """Mark an empty store as ours, or check and convert a known one; `LayoutError`."""
-        version, kept = self.installation.remember_layout(VERSION, partitions)
-        if version != VERSION:
-            raise LayoutError(f"the store has version {version}, this code knows {VERSION}")
-        if kept != partitions:
+    def _partitions(self, wanted: int | None) -> Partitions:
+        kept = self.installation.remember_layout(spread(wanted or NEW_PARTITIONS))
+        if kept.version > VERSION:
+            raise LayoutError(f"the store has version {kept.version}, this code knows {VERSION}")
+        if wanted not in (None, len(kept)):
             raise LayoutError(
-                f"STORE_PARTITIONS: the store was made with {kept} and cannot be changed"
+                f"STORE_PARTITIONS: the store was made with {len(kept)} and cannot be changed"
             )
-        convert(self.redis, partitions)
+        return kept
+
+    def convert(self) -> None:
+        """Bring the data of earlier releases up to date."""
+        convert(self.redis, self.partitions)

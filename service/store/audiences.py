@@ -18,7 +18,8 @@ from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import aligned, bitmap_key
 from service.store.connection import WRITE_REFUSED
 from service.store.names import Names
-from service.store.scripts import lua
+from service.store.partitions import Partitions
+from service.store.scripts import answers, lua
 
 _BLOCK = 32  # bytes of a bitmap in which one reader is found by rank
 
@@ -50,33 +51,32 @@ return bits or ''
 class Audiences:
     """Counts audiences, and draws readers from them."""
 
-    def __init__(self, redis: Redis, partitions: int, names: Names) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions, names: Names) -> None:
         self._redis = redis
         self._names = names
-        self._partitions = range(partitions)
+        self._partitions = partitions
         self._count = redis.register_script(_COUNT)
         self._selected = redis.register_script(_SELECTED)
 
     def count(self, audience: Audience) -> int:
         """Return how many readers belong to an audience now."""
+        calls = [self._scratch_selection(partition, audience) for partition in self._partitions]
         total = 0
-        for partition in self._partitions:
-            keys, args = self._scratch_selection(partition, audience)
-            try:
-                total += cast(int, self._count(keys=keys, args=args))
-            except WRITE_REFUSED:
-                total += int.from_bytes(self._read(keys, args), "big").bit_count()
+        for call, answer in zip(calls, answers(self._redis, self._count, calls), strict=True):
+            if isinstance(answer, WRITE_REFUSED):
+                total += int.from_bytes(self._read(*call), "big").bit_count()
+            else:
+                total += cast(int, answer)
         return total
 
     def draw(self, audience: Audience, most: int) -> tuple[int, list[SubscriptionId]]:
         """Return how many readers belong to an audience now, and up to `most` of them at random."""
         blocks: list[tuple[int, int, bytes]] = []
-        for partition in self._partitions:
-            keys, args = self._scratch_selection(partition, audience)
-            try:
-                bits = cast(bytes, self._selected(keys=keys, args=args))
-            except WRITE_REFUSED:
-                bits = self._read(keys, args)
+        calls = [self._scratch_selection(partition, audience) for partition in self._partitions]
+        found = answers(self._redis, self._selected, calls)
+        for partition, call, answer in zip(self._partitions, calls, found, strict=True):
+            refused = isinstance(answer, WRITE_REFUSED)
+            bits = self._read(*call) if refused else cast(bytes, answer)
             starts = range(0, len(bits), _BLOCK)
             blocks += [(partition, start, bits[start : start + _BLOCK]) for start in starts]
         sizes = (int.from_bytes(bits, "big").bit_count() for _, _, bits in blocks)

@@ -26,6 +26,7 @@ remembers of them is wrong then, so the scripts alone decide what is left to do.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -35,7 +36,8 @@ from redis.typing import EncodableT
 
 from service.model.notifications import Batch, Outcome
 from service.store.bitmaps import numbers_in, without
-from service.store.scripts import NOW, lua
+from service.store.partitions import Partitions
+from service.store.scripts import NOW, Call, lua, run_each
 
 # Defines bytes_of(batch): the first and the last byte of a bitmap that belong to a batch.
 BYTES_OF = """
@@ -170,9 +172,9 @@ def part_key(partition: int, id: int, what: str = "") -> str:
 class Batches:
     """The batches of all sends: laid out, leased, given back, closed."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self.partitions = range(partitions)
+        self.partitions = partitions
         self._lay_out = redis.register_script(_LAY_OUT)
         self._put_off = redis.register_script(NOW + lua("put_off"))
         self._claim = redis.register_script(NOW + BYTES_OF + lua("claim"))
@@ -184,28 +186,42 @@ class Batches:
     # -- planning --------------------------------------------------------------------------------
 
     def lay_out(
-        self, id: int, partition: int, batches: Iterable[tuple[Batch, int]], *, final: bool = True
-    ) -> bool:
-        """Store the batches of a partition, each with the ms until it is due.
+        self, id: int, batches: Mapping[int, Iterable[tuple[Batch, int]]], *, final: bool = True
+    ) -> None:
+        """Store the batches of each of these partitions, each with the ms until it is due.
 
-        Only if there are none: at first, when the audience has grown, or when Redis has forgotten
-        outcomes or batches. False otherwise.
+        Only where there are none: at first, when the audience has grown, or when Redis has
+        forgotten outcomes or batches.
         """
-        rows = [(str(batch), wait_ms) for batch, wait_ms in batches]
-        args = ["final" if final else "open", json.dumps(rows)]
-        keys = [part_key(partition, id), part_key(partition, id, "batches")]
-        return bool(self._lay_out(keys=keys, args=args))
+        word = "final" if final else "open"
+        calls: list[Call] = []
+        for partition, some in batches.items():
+            rows = [(str(batch), wait_ms) for batch, wait_ms in some]
+            keys = [part_key(partition, id), part_key(partition, id, "batches")]
+            calls.append((keys, [word, json.dumps(rows)]))
+        run_each(self._redis, self._lay_out, calls)
 
-    def put_off(self, id: int, partition: int, *, late_ms: int, within_ms: int) -> bool:
+    def put_off(self, id: int, *, late_ms: int, within_ms: int) -> bool:
         """Let the batches that no worker has begun keep their distances from now on.
 
-        Only if the first should have begun `late_ms` ago; False otherwise. The last is due in
-        `within_ms` at the latest.
+        Only in partitions where the first should have begun `late_ms` ago; whether there was one.
+        The last is due in `within_ms` at the latest.
         """
-        keys = [part_key(partition, id, what) for what in ("batches", "leases", "retries")]
-        return bool(self._put_off(keys=keys, args=[late_ms, within_ms]))
+        calls = self._calls(id, ("batches", "leases", "retries"), (late_ms, within_ms))
+        return any(run_each(self._redis, self._put_off, calls))
 
     # -- batches and leases ----------------------------------------------------------------------
+
+    def claim_any(self, id: int, worker: str, lease_ms: int) -> Claim | None:
+        """Lease a batch that is due in any partition; None if none is due.
+
+        Workers begin at random, so that they share the partitions.
+        """
+        due = [partition for partition, look in self.looks(id).items() if look.due]
+        for partition in random.sample(due, len(due)):
+            if claim := self.claim(id, partition, worker, lease_ms):
+                return claim
+        return None
 
     def claim(self, id: int, partition: int, worker: str, lease_ms: int) -> Claim | None:
         """Lease a batch that is due to `worker`; None if none is due.
@@ -256,28 +272,38 @@ class Batches:
         args: list[EncodableT] = [str(batch), worker, wait, json.dumps(waiting), int(left)]
         return bool(self._release(keys=keys, args=[*args, undone]))
 
-    def try_now(self, id: int, partition: int, bases: Sequence[int]) -> None:
+    def try_now(self, id: int, bases: Sequence[int]) -> None:
         """End the wait of recipients at these bases, except in leased batches."""
-        keys = [part_key(partition, id, what) for what in ("batches", "leases", "retries")]
-        self._try_now(keys=keys, args=[json.dumps([str(base) for base in bases])])
+        args = [json.dumps([str(base) for base in bases])]
+        calls = self._calls(id, ("batches", "leases", "retries"), args)
+        run_each(self._redis, self._try_now, calls)
 
-    def look(self, id: int, partition: int) -> Look:
-        """Return what is to be done in a partition."""
-        keys = [part_key(partition, id), part_key(partition, id, "batches")]
-        planned, *rest = cast("list[Any]", self._look(keys=keys))
-        return Look(bool(planned), planned == b"open", *rest)
+    def looks(self, id: int) -> dict[int, Look]:
+        """Return by partition what is to be done."""
+        found = run_each(self._redis, self._look, self._calls(id, ("", "batches")))
+        return {
+            partition: Look(bool(planned), planned == b"open", *rest)
+            for partition, (planned, *rest) in zip(self.partitions, found, strict=True)
+        }
+
+    def _calls(self, id: int, kinds: Sequence[str], args: Sequence[Any] = ()) -> list[Call]:
+        """Return keys and arguments of a script for each partition."""
+        return [([part_key(p, id, kind) for kind in kinds], args) for p in self.partitions]
 
     # -- the end ---------------------------------------------------------------------------------
 
-    def close(self, id: int, partition: int, undone: Outcome | None) -> bool:
-        """End a send in this partition; recipients without an outcome get the outcome `undone`.
+    def close(self, id: int, partitions: Iterable[int], undone: Outcome | None) -> set[int]:
+        """End a send in these partitions, and return those where it has ended.
 
-        False, and nothing changes, while a batch is leased; and with None if there are any.
+        Recipients without an outcome get the outcome `undone`; with None it does not end where
+        there are any. Nor does it end, and nothing changes, while a batch is leased.
         """
         kinds = ("", "audience", "done", "batches", "leases", "retries")
-        keys = [part_key(partition, id, what) for what in kinds]
-        name = f"{undone.value} " if undone else ""
-        return bool(self._close(keys=keys, args=[name]))
+        args = [f"{undone.value} " if undone else ""]
+        partitions = list(partitions)
+        calls = [([part_key(p, id, what) for what in kinds], args) for p in partitions]
+        ended = run_each(self._redis, self._close, calls)
+        return {partition for partition, done in zip(partitions, ended, strict=True) if done}
 
 
 def _retries(waiting: bytes, ago_ms: int) -> dict[int, Retry]:

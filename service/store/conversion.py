@@ -20,6 +20,7 @@ from typing import TypeAlias, cast
 from redis import Redis
 
 from service.model.subscriptions import SubscriptionId
+from service.store.partitions import Partitions
 from service.store.records import BUCKET, records_key
 
 CONVERSION = 1  # the number of the conversion below; add one with each further one
@@ -82,13 +83,13 @@ def converted_document(text: bytes) -> bytes:
     return json.dumps({"story": "", "reporting": 1.0} | document).encode()
 
 
-def convert(redis: Redis, partitions: int) -> None:
+def convert(redis: Redis, partitions: Partitions) -> None:
     """Convert what earlier releases left in this store, unless that was done."""
     done = cast("bytes | None", redis.hget(_LAYOUT, "converted")) or b""
     if int(done or 0) >= CONVERSION:
         return
     conversion = _Conversion(redis)
-    for partition in range(partitions):
+    for partition in partitions:
         conversion.records(partition)
     conversion.notifications()
     conversion.replace([(_LAYOUT, {b"converted": (done, b"%d" % CONVERSION)})])

@@ -10,7 +10,7 @@ answer, counts nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from redis import Redis
@@ -52,13 +52,20 @@ class DailyCounts:
         )
         return [bool(fits) for fits in cast(bytes, answer)]
 
-    def had(self, partition: int, date: int, numbers: Sequence[int]) -> list[int]:
-        """Return how many alerts are counted for each of these readers so far."""
-        found: list[int] = []
-        for first, *rest in some_at_once(numbers, arguments=3):
-            others: list[tuple[str, int | str]] = [("u4", f"#{number}") for number in rest]
-            key = _day_key(partition, date)
-            found += self._redis.bitfield_ro(key, "u4", f"#{first}", others)
+    def had(
+        self, wanted: Mapping[tuple[int, int], Sequence[int]]
+    ) -> dict[tuple[int, int], list[int]]:
+        """Return how many alerts are counted so far, for the readers by partition and date."""
+        found: dict[tuple[int, int], list[int]] = {day: [] for day in wanted}
+        asked: list[tuple[int, int]] = []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for (partition, date), numbers in wanted.items():
+                for first, *rest in some_at_once(numbers, arguments=3):
+                    others: list[tuple[str, int | str]] = [("u4", f"#{number}") for number in rest]
+                    pipe.bitfield_ro(_day_key(partition, date), "u4", f"#{first}", others)
+                    asked.append((partition, date))
+            for day, counts in zip(asked, pipe.execute(), strict=True):
+                found[day] += counts
         return found
 
     def take_back(self, id: int, partition: int, date: int, numbers: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,6 +24,7 @@ from redis import Redis
 from service.model import clock
 from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
+from service.store.partitions import Partitions
 
 _SLOT = 10  # seconds of responses that are counted together
 _SLOTS = 6  # such slots make up the minute over which a push service is judged
@@ -67,9 +68,9 @@ def responses_key(partition: int, now: float) -> str:
 class GoneRows:
     """Rows whose records are not deleted yet."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self._partitions = range(partitions)
+        self._partitions = partitions
 
     def responses(self, now: float) -> dict[int, tuple[int, int]]:
         """Return by base: the responses of the last minute, and how many of them were gone."""
@@ -103,21 +104,24 @@ class GoneRows:
 
     def waiting(self) -> list[GoneRow]:
         """Return all rows, those of doubted push services first."""
-        doubted = [
-            GoneRow.read(partition, row)
-            for partition in self._partitions
-            for row in cast("set[bytes]", self._redis.smembers(_doubted_key(partition)))
-        ]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.smembers(_doubted_key(partition))
+            doubted = self._read(pipe.execute())
         return doubted + self._rows(math.inf)
 
     def _rows(self, until: float, most: int = -1) -> list[GoneRow]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.zrangebyscore(due_key(partition), "-inf", until, start=0, num=most)
+            return self._read(pipe.execute())
+
+    def _read(self, found: Iterable[Iterable[bytes]]) -> list[GoneRow]:
+        """Read the rows of each partition."""
         return [
             GoneRow.read(partition, row)
-            for partition in self._partitions
-            for row in cast(
-                "list[bytes]",
-                self._redis.zrangebyscore(due_key(partition), "-inf", until, start=0, num=most),
-            )
+            for partition, rows in zip(self._partitions, found, strict=True)
+            for row in rows
         ]
 
     def doubt(self, one: GoneRow) -> None:

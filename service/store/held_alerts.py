@@ -17,6 +17,8 @@ from redis import Redis
 
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked
+from service.store.partitions import Partitions
+from service.store.scripts import Call, run_each
 
 # KEYS: scratch, readers who still wait, held, live; bitmaps of readers who do not wait; the bitmap
 # of each quarter hour. ARGV: how many bitmaps of readers who do not wait. Returns for each quarter
@@ -76,18 +78,18 @@ NOTHING = WaveDelivery()
 class HeldAlerts:
     """Which alerts are held, for which readers, until when."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self._partitions = range(partitions)
+        self._partitions = partitions
         self._waiting = redis.register_script(_WAITING)
 
     def due(self, quarter: int) -> list[int]:
         """Return the quarter hours up to this one until which alerts are held."""
-        found: set[int] = set()
-        for partition in self._partitions:
-            rows = self._redis.zrangebyscore(wakes_key(partition), "-inf", quarter)
-            found |= {int(row) for row in cast("list[bytes]", rows)}
-        return sorted(found)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.zrangebyscore(wakes_key(partition), "-inf", quarter)
+            found = cast("list[list[bytes]]", pipe.execute())
+        return sorted({int(row) for rows in found for row in rows})
 
     def pending(self) -> list[int]:
         """Return all quarter hours until which alerts are held."""
@@ -101,7 +103,7 @@ class HeldAlerts:
         Readers who have, or wait for, a notification that comes `instead` are left out; it is
         given with its last revision.
         """
-        found: dict[int, int] = {}
+        calls: list[Call] = []
         for partition in self._partitions:
             scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
             keys = [scratch, scratch + ":left", held_key(partition, id)]
@@ -111,9 +113,9 @@ class HeldAlerts:
                 without.append(held_key(partition, one))
                 without += [part_key(partition, one, f"accepted:{r}") for r in range(revision + 1)]
             wakes = [bitmap_key(partition, "wake", quarter) for quarter in quarters]
-            counts = cast(
-                "list[int]", self._waiting(keys=[*keys, *without, *wakes], args=[len(without)])
-            )
+            calls.append(([*keys, *without, *wakes], [len(without)]))
+        found: dict[int, int] = {}
+        for counts in run_each(self._redis, self._waiting, calls):
             for quarter, count in zip(quarters, counts):  # noqa: B905 - perhaps none
                 if count:
                     found[quarter] = found.get(quarter, 0) + count
@@ -121,8 +123,10 @@ class HeldAlerts:
 
     def forget(self, quarter: int) -> None:
         """Drop a quarter hour whose wave is planned; its bitmap ends by itself."""
-        for partition in self._partitions:
-            self._redis.zrem(wakes_key(partition), str(quarter))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.zrem(wakes_key(partition), str(quarter))
+            pipe.execute()
 
     def of(
         self, partition: int, numbers: Sequence[int], ids: Iterable[int]

@@ -5,10 +5,14 @@ A base is what many endpoints begin with (names.py); readers have a bit in its b
 
 from __future__ import annotations
 
+from itertools import islice
+from typing import cast
+
 from redis import Redis
 
 from service.model.subscriptions import SubscriptionId
-from service.store.bitmaps import aligned, bitmap_key, numbers_in
+from service.store.bitmaps import bitmap_key, numbers_in
+from service.store.scripts import Call, run_each
 from service.store.subscriptions import Subscriptions
 
 # KEYS: bitmap. Returns whether it is empty, and frees it then.
@@ -25,16 +29,13 @@ class HostReaders:
     def __init__(self, redis: Redis, subscriptions: Subscriptions) -> None:
         self._redis = redis
         self._subscriptions = subscriptions
-        self._partitions = range(subscriptions.partitions)
+        self._partitions = subscriptions.partitions
         self._drop_empty = redis.register_script(_DROP_EMPTY)
 
     def drop(self, base: int) -> bool:
         """Drop the bitmaps of a base if nobody is left there; whether that is so."""
-        dropped = [
-            bool(self._drop_empty(keys=[bitmap_key(partition, "base", base)]))
-            for partition in self._partitions
-        ]
-        return all(dropped)
+        calls: list[Call] = [([bitmap_key(p, "base", base)], ()) for p in self._partitions]
+        return all(run_each(self._redis, self._drop_empty, calls))
 
     def asked_in_vain(self, base: int) -> list[SubscriptionId]:
         """Return those at a base whose push service was asked lately and accepted nothing."""
@@ -46,24 +47,22 @@ class HostReaders:
 
     def unseen(self, base: int, since: int) -> list[SubscriptionId]:
         """Return those at a base whose browser has not visited since a day, counted from 1970."""
-        found = []
-        for partition in self._partitions:
-            numbers = [id.number for id in self._at(base) if id.partition == partition]
-            for number, record in self._subscriptions.records(partition, numbers):
-                if record is not None and record.seen < since:
-                    found.append(SubscriptionId(partition, number))
-        return found
+        records = self._subscriptions.records_of(self._at(base))
+        return [id for id, record in records if record is not None and record.seen < since]
 
     def _at(self, base: int, *kinds: str) -> list[SubscriptionId]:
         """Return those at a base who are in these bitmaps too."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                for key in (("base", base), *((kind, "") for kind in kinds)):
+                    pipe.get(bitmap_key(partition, *key))
+            rows = iter([row or b"" for row in cast("list[bytes | None]", pipe.execute())])
         found = []
         for partition in self._partitions:
-            keys = [bitmap_key(partition, "base", base)]
-            keys += [bitmap_key(partition, kind) for kind in kinds]
-            size, bitmaps = aligned(self._redis, keys)
-            bits = bitmaps[0]
-            for others in bitmaps[1:]:
-                bits &= others
+            of_base, *others = islice(rows, 1 + len(kinds))
+            size, bits = len(of_base), int.from_bytes(of_base, "big")
+            for other in others:
+                bits &= int.from_bytes(other[:size].ljust(size, b"\0"), "big")
             if bits:
                 found += [SubscriptionId(partition, n) for n in numbers_in(bits, 8 * size, 0)]
         return found

@@ -1,6 +1,7 @@
 """The installation: layout of the store, fingerprints of its keys, the clock that leads.
 
-{g}:layout        hash: version, partitions; `synthetic` if `stoppress seed` filled the store
+{g}:layout        hash: version, partitions, and since version 2 their numbers (partitions.py);
+                  `synthetic` if `stoppress seed` filled the store
 {g}:keys          hash: `secret`, the fingerprint of SECRET_KEY; `backup`, a `Backup` as JSON;
                   `vapid`, the public halves of the workers' VAPID keys as JSON, the current first
 {g}:keys:retired  set: public halves of VAPID keys that were retired
@@ -19,6 +20,7 @@ from redis import Redis
 
 from service.model import clock
 from service.model.retention import REFUSED_ORIGINS_KEPT
+from service.store.partitions import Partitions
 
 _LAYOUT = "{g}:layout"
 _KEYS = "{g}:keys"
@@ -63,16 +65,21 @@ class Installation:
         ticked = cast("bytes | None", self._redis.get(_TICKED))
         return max(0.0, self._redis.time()[0] - int(ticked)) if ticked else math.inf
 
-    def remember_layout(self, version: int, partitions: int) -> tuple[int, int]:
-        """Return version and partitions of this store; a new store takes those given."""
-        kept = cast("list[bytes | None]", self._redis.hmget(_LAYOUT, "version", "partitions"))
-        if None in kept:  # only a new store is written to, since a full Redis refuses the write
+    def remember_layout(self, new: Partitions) -> Partitions:
+        """Return the partitions of this store; a new store takes those given."""
+        fields = ("version", "partitions", "numbers")
+        kept = cast("list[bytes | None]", self._redis.hmget(_LAYOUT, *fields))
+        if None in kept[:2]:  # only a new store is written to, since a full Redis refuses the write
+            numbers = " ".join(map(str, new))
             with self._redis.pipeline() as pipe:
-                pipe.hsetnx(_LAYOUT, "version", str(version))
-                pipe.hsetnx(_LAYOUT, "partitions", str(partitions))
-                pipe.hmget(_LAYOUT, "version", "partitions")
+                for field, value in zip(fields, (new.version, len(new), numbers), strict=True):
+                    pipe.hsetnx(_LAYOUT, field, str(value))
+                pipe.hmget(_LAYOUT, *fields)
                 kept = pipe.execute()[-1]
-        return int(cast(bytes, kept[0])), int(cast(bytes, kept[1]))
+        version, count = int(cast(bytes, kept[0])), int(cast(bytes, kept[1]))
+        if version == 1:
+            return Partitions(version, tuple(range(count)))
+        return Partitions(version, tuple(map(int, (kept[2] or b"").split())))
 
     def remember_secret(self, fingerprint: str) -> str:
         """Return the fingerprint of this store's SECRET_KEY; a new store takes the one given."""

@@ -27,6 +27,7 @@ from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
 from service.store.gone import due_key, responses_key
 from service.store.held_alerts import NOTHING, WaveDelivery, held_key, wakes_key
+from service.store.partitions import Partitions
 from service.store.scripts import NOW, lua
 
 
@@ -49,9 +50,9 @@ Results: TypeAlias = Mapping[Result, Sequence[int]]
 class Outcomes:
     """The outcomes of all sends."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self._partitions = range(partitions)
+        self._partitions = partitions
         self._record = redis.register_script(NOW + lua("record"))
 
     def record(self, id: int, batch: Batch, worker: str, lease_ms: int, results: Results) -> bool:
@@ -110,16 +111,21 @@ class Outcomes:
 
     def forget(self, id: int) -> None:
         """Let the counts of a send expire, once the final report has them."""
-        for partition in self._partitions:
-            self._redis.expire(part_key(partition, id), CLOSED_SEND_KEPT)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.expire(part_key(partition, id), CLOSED_SEND_KEPT)
+            pipe.execute()
 
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come."""
         recipients = 0
         outcomes: dict[tuple[Outcome, str], int] = {}
         delivered: dict[int, dict[str, int]] = {}
-        for partition in self._partitions:
-            row = cast(dict[bytes, bytes], self._redis.hgetall(part_key(partition, id)))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.hgetall(part_key(partition, id))
+            rows = cast("list[dict[bytes, bytes]]", pipe.execute())
+        for row in rows:
             for field, value in row.items():
                 name, space, service = field.decode().partition(" ")
                 if space:

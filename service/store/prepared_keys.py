@@ -16,6 +16,8 @@ from redis import Redis
 
 from service.store.history import HISTORY
 from service.store.memory import memory_of
+from service.store.partitions import Partitions
+from service.store.scripts import Call, run_each
 
 _ROOM = 0.8  # of `maxmemory`; the rest is kept free, so that readers can still subscribe
 
@@ -108,9 +110,9 @@ def counter_key(partition: int) -> str:
 class PreparedKeys:
     """Sealed keys by bucket; each is handed out once, to one caller."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self.partitions = range(partitions)
+        self.partitions = partitions
         self._take = redis.register_script(_TAKE)
         self._count = redis.register_script(_COUNT)
         self._ready = redis.register_script(_READY)
@@ -145,7 +147,8 @@ class PreparedKeys:
 
     def ready(self) -> int:
         """Return how many keys are ready, in all partitions."""
-        return sum(cast(int, self._ready(keys=[counter_key(p)])) for p in self.partitions)
+        calls: list[Call] = [([counter_key(partition)], ()) for partition in self.partitions]
+        return sum(run_each(self._redis, self._ready, calls))
 
     def has_room(self) -> bool:
         """Whether Redis has memory to spare, as far as it tells."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from itertools import product
+from itertools import islice, product
 from operator import or_
 from typing import cast
 
@@ -21,6 +21,8 @@ from service.store.batches import part_key
 from service.store.bitmaps import aligned, bitmap_key, marked, without
 from service.store.commands import some_at_once
 from service.store.connection import WRITE_REFUSED
+from service.store.partitions import Partitions
+from service.store.scripts import Call, answers, run_each
 
 # KEYS: state, then those of select_audience. ARGV: audience. Returns how many recipients there are;
 # the audience is frozen once only. The first write allocates.
@@ -73,48 +75,58 @@ return all - done
 class Recipients:
     """The frozen audiences."""
 
-    def __init__(self, redis: Redis, partitions: int, audiences: Audiences) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions, audiences: Audiences) -> None:
         self._redis = redis
         self._audiences = audiences
-        self._partitions = range(partitions)
+        self._partitions = partitions
         self._freeze = redis.register_script(_FREEZE)
         self._freeze_reached = redis.register_script(_FREEZE_REACHED)
         self._waiting = redis.register_script(_WAITING)
 
-    def freeze(self, id: int, partition: int, audience: Audience) -> int:
-        """Freeze the audience in this partition, once only; return how many recipients it has."""
-        keys, args = self._audiences.selection(
-            partition,
-            audience,
-            part_key(partition, id, "audience"),
-            part_key(partition, id, "scratch"),
-        )
-        return cast(int, self._freeze(keys=[part_key(partition, id), *keys], args=args))
+    def freeze(self, id: int, audience: Audience, partitions: Iterable[int]) -> dict[int, int]:
+        """Freeze the audience, in each partition once only; return how many recipients each has."""
+        partitions = list(partitions)
+        calls: list[Call] = []
+        for partition in partitions:
+            frozen, scratch = (part_key(partition, id, what) for what in ("audience", "scratch"))
+            keys, args = self._audiences.selection(partition, audience, frozen, scratch)
+            calls.append(([part_key(partition, id), *keys], args))
+        return dict(zip(partitions, run_each(self._redis, self._freeze, calls), strict=True))
 
-    def freeze_reached(self, id: int, partition: int, root: int, revision: int) -> int:
+    def freeze_reached(
+        self, id: int, root: int, revision: int, partitions: Iterable[int]
+    ) -> dict[int, int]:
         """Freeze the audience of a correction: readers who got a text of `root` before `revision`.
 
-        Another call adds readers that the text has reached since. Returns how many there are now.
+        Another call adds readers that the text has reached since. Returns how many each partition
+        has now.
         """
-        kinds = ("", "audience", "scratch", "scratch:other")
-        keys = [part_key(partition, id, what) for what in kinds]
-        keys += [bitmap_key(partition, "live"), bitmap_key(partition, "gone")]
-        keys += [part_key(partition, root, f"accepted:{r}") for r in range(revision)]
-        return cast(int, self._freeze_reached(keys=keys))
+        partitions = list(partitions)
+        calls: list[Call] = []
+        for partition in partitions:
+            kinds = ("", "audience", "scratch", "scratch:other")
+            keys = [part_key(partition, id, what) for what in kinds]
+            keys += [bitmap_key(partition, "live"), bitmap_key(partition, "gone")]
+            keys += [part_key(partition, root, f"accepted:{r}") for r in range(revision)]
+            calls.append((keys, ()))
+        found = run_each(self._redis, self._freeze_reached, calls)
+        return dict(zip(partitions, found, strict=True))
 
     def reached(self, id: int, revision: int) -> int:
         """Return how many readers got a text before `revision`, and would get a correction now.
 
         This only reads, because the desk shows it even while Redis refuses writes.
         """
-        total = 0
-        for partition in self._partitions:
-            with self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
                 pipe.get(bitmap_key(partition, "live"))
                 pipe.get(bitmap_key(partition, "gone"))
                 for earlier in range(revision):
                     pipe.get(part_key(partition, id, f"accepted:{earlier}"))
-                live, gone, *texts = (row or b"" for row in pipe.execute())
+            rows = iter([row or b"" for row in pipe.execute()])
+        total = 0
+        for _ in self._partitions:
+            live, gone, *texts = islice(rows, 2 + revision)
             left = without(live, gone)
             accepted = 0
             for text in texts:
@@ -122,26 +134,36 @@ class Recipients:
             total += (left & accepted).bit_count()
         return total
 
-    def undone(self, id: int, partition: int) -> bytes:
-        """Return the bitmap of recipients without an outcome."""
-        with self._redis.pipeline() as pipe:
-            pipe.get(part_key(partition, id, "audience"))
-            pipe.get(part_key(partition, id, "done"))
-            audience, done = (row or b"" for row in cast("list[bytes | None]", pipe.execute()))
-        return without(audience, done).to_bytes(len(audience), "big")
+    def undone(self, id: int) -> dict[int, bytes]:
+        """Return by partition the bitmap of recipients without an outcome."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                # In this order, so that an outcome that is recorded in between counts.
+                pipe.get(part_key(partition, id, "audience"))
+                pipe.get(part_key(partition, id, "done"))
+            rows = [row or b"" for row in cast("list[bytes | None]", pipe.execute())]
+        return {
+            partition: without(audience, done).to_bytes(len(audience), "big")
+            for partition, audience, done in zip(
+                self._partitions, rows[::2], rows[1::2], strict=True
+            )
+        }
 
     def waiting(self, id: int, bases: Sequence[int]) -> int:
         """Return how many recipients at these bases have no outcome yet."""
-        total = 0
+        calls: list[Call] = []
         for partition, some in product(self._partitions, list(some_at_once(bases))):
             keys = [f"{{{partition}}}:scratch:{uuid.uuid4().hex}"]
             keys += [part_key(partition, id, what) for what in ("audience", "done")]
-            keys += [bitmap_key(partition, "base", base) for base in some]
-            try:
-                total += cast(int, self._waiting(keys=keys))
-            except WRITE_REFUSED:  # the desk shows it all the same
-                _, (audience, done, *others) = aligned(self._redis, keys[1:])
+            calls.append((keys + [bitmap_key(partition, "base", base) for base in some], ()))
+        total = 0
+        found = answers(self._redis, self._waiting, calls)
+        for (all_keys, _), answer in zip(calls, found, strict=True):
+            if isinstance(answer, WRITE_REFUSED):  # the desk shows it all the same
+                _, (audience, done, *others) = aligned(self._redis, all_keys[1:])
                 total += (audience & ~done & reduce(or_, others, 0)).bit_count()
+            else:
+                total += cast(int, answer)
         return total
 
     def received(

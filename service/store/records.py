@@ -1,7 +1,7 @@
 """Records of subscriptions: made from a request, read back, and where they are stored.
 
 r:<bucket>   hash of 256 records: number % 256 -> a packed `Record`
-e:<2 bytes>  hash, a bucket of the endpoint index: the rest of an endpoint's digest -> number
+e:<bits>     hash, a bucket of the endpoint index (partitions.py): end of a digest -> number
 """
 
 from __future__ import annotations
@@ -30,11 +30,6 @@ def records_key(id: SubscriptionId) -> str:
 def digest_of(url: str) -> bytes:
     """Return the ten bytes by which the index finds an endpoint."""
     return hashlib.sha256(url.encode()).digest()[:10]
-
-
-def index_key(partition: int, digest: bytes) -> str:
-    """Return the bucket of the endpoint index, one of 65,536."""
-    return f"{{{partition}}}:e:{digest[:2].hex()}"
 
 
 def keys_of(record: Record) -> tuple[bytes, bytes]:

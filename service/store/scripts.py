@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
+
+from redis import Redis
+from redis.commands.core import Script
+from redis.exceptions import NoScriptError
+
+from service.store.connection import NotMaster
+
+Call: TypeAlias = "tuple[Sequence[str], Sequence[Any]]"  # keys and arguments of a script
 
 # For scripts that need the time: `now`, in ms.
 NOW = """
@@ -14,3 +24,37 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 def lua(name: str) -> str:
     """Return the script in `<name>.lua`."""
     return Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")
+
+
+def answers(redis: Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
+    """Run a script once for each partition, in one round trip; an answer may be an exception.
+
+    The calls are no transaction. Those that found the script missing are repeated, no other.
+    """
+    found = _send(redis, script, calls)
+    missing = [at for at, answer in enumerate(found) if isinstance(answer, NoScriptError)]
+    if missing:
+        redis.script_load(script.script)
+        again = _send(redis, script, [calls[at] for at in missing])
+        for at, answer in zip(missing, again, strict=True):
+            found[at] = answer
+    return found
+
+
+def run_each(redis: Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
+    """Run a script once for each partition, in one round trip; `RedisError` if one fails."""
+    found = answers(redis, script, calls)
+    for answer in found:
+        if isinstance(answer, Exception):
+            raise answer
+    return found
+
+
+def _send(redis: Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
+    with redis.pipeline(transaction=False) as pipe:
+        for keys, args in calls:
+            pipe.evalsha(script.sha, len(keys), *keys, *args)
+        try:
+            return pipe.execute(raise_on_error=False)
+        except NotMaster as error:  # it ends the connection, and with it the other calls
+            return [error] * len(calls)

@@ -13,7 +13,8 @@ from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import bitmap_key, bitmaps_of
 from service.store.commands import some_at_once
 from service.store.names import Names
-from service.store.records import BUCKET, digest_of, index_key, record_of, records_key
+from service.store.partitions import Partitions
+from service.store.records import BUCKET, digest_of, record_of, records_key
 
 # KEYS: the index bucket of each subscription. ARGV: the last eight bytes of each digest; the first
 # number. Almost each has a bucket of its own: as single commands they take redis-py twice as long
@@ -28,8 +29,9 @@ end
 class Seeds:
     """Stores pretend subscriptions, much faster than one at a time."""
 
-    def __init__(self, redis: Redis, names: Names) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions, names: Names) -> None:
         self._redis = redis
+        self._partitions = partitions
         self._names = names
         self._index_all = redis.register_script(_INDEX_ALL)
 
@@ -45,7 +47,7 @@ class Seeds:
             record = record_of(self._names, requested)
             digest = digest_of(requested.endpoint.url)
             buckets[number // BUCKET][number % BUCKET] = record.pack()
-            index.append(index_key(partition, digest))
+            index.append(self._partitions.index_key(partition, digest))
             tails.append(digest[2:])
             for key in bitmaps_of(partition, record):
                 bits[key].append(number)

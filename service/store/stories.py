@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 from redis import Redis
 
 from service.store.bitmaps import bitmap_key
+from service.store.partitions import Partitions
 
 STORIES = "{g}:stories"
 MOST_OPEN = 200  # each may have two bitmaps of up to 125 KB for a million readers
@@ -28,9 +29,9 @@ class OpenStory(NamedTuple):
 class Stories:
     """All open stories."""
 
-    def __init__(self, redis: Redis, partitions: int) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
-        self._partitions = range(partitions)
+        self._partitions = partitions
 
     def open(self) -> dict[str, OpenStory]:
         """Return the open stories by slug, the one with the latest alert first."""
@@ -58,9 +59,11 @@ class Stories:
         The bitmaps go in any case, because an earlier call may have been interrupted in between.
         """
         closed = bool(self._redis.hdel(STORIES, slug))
-        for partition in self._partitions:
-            keys = [bitmap_key(partition, kind, slug) for kind in ("followed", "muted")]
-            self._redis.unlink(*keys)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                for kind in ("followed", "muted"):
+                    pipe.unlink(bitmap_key(partition, kind, slug))
+            pipe.execute()
         return closed
 
     def close_silent(self) -> None:

@@ -10,8 +10,9 @@ Each is a record and an entry of the endpoint index (records.py), and bits (bitm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, cast
 
 from redis import Redis, RedisError
@@ -28,12 +29,12 @@ from service.store.bitmaps import (
     without,
 )
 from service.store.names import Names
+from service.store.partitions import Partitions
 from service.store.prepared_keys import DROP, counter_key, keys_key
 from service.store.records import (
     BUCKET,
     digest_of,
     endpoint_of,
-    index_key,
     keys_of,
     record_of,
     records_key,
@@ -87,7 +88,7 @@ class Subscriptions:
     def __init__(
         self,
         redis: Redis,
-        partitions: int,
+        partitions: Partitions,
         names: Names,
         topics: Topics,
         stories: Stories,
@@ -99,14 +100,10 @@ class Subscriptions:
         self._names = names
         self._topics = topics
         self._stories = stories
-        self._next_bucket = [0] * partitions  # bucket of the next number, as last seen
+        self._next_bucket = dict.fromkeys(partitions, 0)  # bucket of the next number, as last seen
         self._create_one = redis.register_script(_CREATE)
         self._write = redis.register_script(DROP + lua("write_subscription"))
         self._remove = redis.register_script(DROP + lua("remove_subscription"))
-
-    def partition_of(self, digest: bytes) -> int:
-        """Return the partition for a new endpoint."""
-        return digest[9] % self.partitions
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -124,7 +121,7 @@ class Subscriptions:
         or NotSubscribed.
         """
         digest = digest_of(requested.endpoint.url)
-        self._replicas.check(f"{{{self.partition_of(digest)}}}")
+        self._replicas.check(f"{{{self.partitions.of(digest)}}}")
         entry, known = b"", None  # not looked up at first, because most are new
         while True:
             if known is None and not refresh:
@@ -226,7 +223,7 @@ class Subscriptions:
         digest = digest_of(endpoint_of(self._names, record).url)
         keys = [
             records_key(id),
-            index_key(id.partition, digest),
+            self.partitions.index_key(id.partition, digest),
             _left_key(id.partition),
             *_prepared_keys(id),
             _young_key(id.partition),
@@ -239,13 +236,13 @@ class Subscriptions:
         return keys, [*args, int(only_gone)]
 
     def _has_left(self, digest: bytes) -> bool:
-        until = self._redis.zscore(_left_key(self.partition_of(digest)), digest)
+        until = self._redis.zscore(_left_key(self.partitions.of(digest)), digest)
         return until is not None and until > clock.time()
 
     def forget_left(self, now: float) -> None:
         """Drop the digests of readers who left more than `LEFT_KEPT` seconds ago."""
         with self._redis.pipeline(transaction=False) as pipe:
-            for partition in range(self.partitions):
+            for partition in self.partitions:
                 pipe.zremrangebyscore(_left_key(partition), "-inf", now)
             pipe.execute()
 
@@ -253,7 +250,7 @@ class Subscriptions:
         self, requested: SubscriptionRequest, digest: bytes, entry: bytes
     ) -> Subscription | None:
         """Store a new subscription; None if the index entry is not `entry` any more."""
-        partition = self.partition_of(digest)
+        partition = self.partitions.of(digest)
         record = record_of(self._names, requested)
         chosen = [
             slugs or frozenset[str]()
@@ -267,7 +264,7 @@ class Subscriptions:
                 self._create_one(
                     keys=[
                         records_key(SubscriptionId(partition, bucket * BUCKET)),
-                        index_key(partition, digest),
+                        self.partitions.index_key(partition, digest),
                         _left_key(partition),
                         _made_key(partition),
                         _young_key(partition),
@@ -301,12 +298,12 @@ class Subscriptions:
                 others = set(known()) - chosen
                 clear_keys += [bitmap_key(id.partition, kind, slug) for slug in others]
         digest = digest_of(requested.endpoint.url)
-        entry = self._redis.hget(index_key(id.partition, digest), digest[2:])
+        entry = self._redis.hget(self.partitions.index_key(id.partition, digest), digest[2:])
         return bool(
             self._write(
                 keys=[
                     records_key(id),
-                    index_key(id.partition, digest),
+                    self.partitions.index_key(id.partition, digest),
                     _left_key(id.partition),
                     *_prepared_keys(id),
                     *set_keys,
@@ -337,8 +334,10 @@ class Subscriptions:
 
     def forget_topic(self, slug: str) -> None:
         """Drop the followers of a topic that was deleted."""
-        for partition in range(self.partitions):
-            self._redis.unlink(bitmap_key(partition, "topic", slug))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self.partitions:
+                pipe.unlink(bitmap_key(partition, "topic", slug))
+            pipe.execute()
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -373,15 +372,11 @@ class Subscriptions:
 
     def preferences(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
         """Return the preferences of these readers; those who left are missing."""
-        found = {}
-        for partition in range(self.partitions):
-            numbers = [id.number for id in ids if id.partition == partition]
-            for number, record in self.records(partition, numbers):
-                if record is not None:
-                    found[SubscriptionId(partition, number)] = Preferences.unpack(
-                        record.preferences
-                    )
-        return found
+        return {
+            id: Preferences.unpack(record.preferences)
+            for id, record in self.records_of(ids)
+            if record is not None
+        }
 
     def records(
         self, partition: int, numbers: Sequence[int]
@@ -390,22 +385,39 @@ class Subscriptions:
 
         None stands for a record that this code cannot read.
         """
-        buckets: dict[int, list[int]] = {}
-        for number in numbers:
-            buckets.setdefault(number // BUCKET, []).append(number)
+        for _, number, record in self._records({partition: numbers}):
+            yield number, record
+
+    def records_of(
+        self, ids: Iterable[SubscriptionId]
+    ) -> Iterator[tuple[SubscriptionId, Record | None]]:
+        """Return the records of readers in any partitions, as `records` does; the order is free."""
+        numbers: dict[int, list[int]] = {}
+        for id in ids:
+            numbers.setdefault(id.partition, []).append(id.number)
+        for partition, number, record in self._records(numbers):
+            yield SubscriptionId(partition, number), record
+
+    def _records(
+        self, numbers: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[int, int, Record | None]]:
+        buckets: dict[tuple[int, int], list[int]] = {}
+        for partition, some in numbers.items():
+            for number in some:
+                buckets.setdefault((partition, number // BUCKET), []).append(number)
         with self._redis.pipeline(transaction=False) as pipe:
-            for bucket, members in buckets.items():
+            for (partition, bucket), members in buckets.items():
                 key = records_key(SubscriptionId(partition, bucket * BUCKET))
                 pipe.hmget(key, [str(number % BUCKET) for number in members])
             rows = pipe.execute() if buckets else []
-        for members, packed_rows in zip(buckets.values(), rows, strict=True):
+        for ((partition, _), members), packed_rows in zip(buckets.items(), rows, strict=True):
             for number, packed in zip(members, packed_rows, strict=True):
                 if packed is None:
                     continue
                 try:
-                    yield number, Record.unpack(packed)
+                    yield partition, number, Record.unpack(packed)
                 except ValueError:
-                    yield number, None
+                    yield partition, number, None
 
     def reachable(self, partition: int, buckets: range) -> list[int]:
         """Return for each bucket a bitmap, as an integer, of readers who are live and not gone."""
@@ -422,27 +434,32 @@ class Subscriptions:
 
     def count(self, kind: str = "live") -> int:
         """Return how many browsers are subscribed; or, by `kind`, are `gone` or `unconfirmed`."""
-        return sum(
-            self._redis.bitcount(bitmap_key(partition, kind))
-            for partition in range(self.partitions)
-        )
+        return self._counts([(kind, "")])[0]
 
     def count_by_vapid_key(self) -> dict[str, int]:
         """Return how many subscriptions need each VAPID key, by its public half."""
-        return {
-            name: sum(
-                self._redis.bitcount(bitmap_key(partition, "key", number))
-                for partition in range(self.partitions)
-            )
-            for name, number in self._names.vapid_keys.all().items()
-        }
+        keys = self._names.vapid_keys.all()
+        counts = self._counts([("key", number) for number in keys.values()])
+        return dict(zip(keys, counts, strict=True))
+
+    def _counts(self, bitmaps: Sequence[tuple[str, object]]) -> list[int]:
+        """Return how many readers are in each of these bitmaps, by kind and name."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for kind, name in bitmaps:
+                for partition in self.partitions:
+                    pipe.bitcount(bitmap_key(partition, kind, name))
+            found = iter(cast("list[int]", pipe.execute()))
+        return [sum(islice(found, len(self.partitions))) for _ in bitmaps]
 
     def _find(
         self, digest: bytes, endpoint: Endpoint
     ) -> tuple[bytes, tuple[SubscriptionId, bytes] | None]:
         """Return the index entry (empty: none), and id and record if it is of this endpoint."""
-        partition = self.partition_of(digest)
-        entry = cast("bytes | None", self._redis.hget(index_key(partition, digest), digest[2:]))
+        partition = self.partitions.of(digest)
+        entry = cast(
+            "bytes | None",
+            self._redis.hget(self.partitions.index_key(partition, digest), digest[2:]),
+        )
         if entry is None:
             return b"", None
         id = SubscriptionId(partition, int(entry))

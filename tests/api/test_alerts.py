@@ -96,6 +96,7 @@ def test_breaking_news_has_a_longer_default_ttl(client: Client, token: str) -> N
     assert (second["ttl"], second["urgency"]) == (60, "low")
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_progress_adds_up_by_outcome_and_by_push_service(client: Client, token: str) -> None:
     for number in range(5):
         Reader(client, number)

@@ -124,7 +124,7 @@ def test_a_test_reaches_this_browser_alone_by_its_push_service(
     installation.worker()
     installation.clock()
     client = Client(create_app(installation.config))
-    one = installation.runtime.store.subscriptions.get(SubscriptionId(0, 3))
+    one = installation.runtime.store.subscriptions.get(installation.reader(3))
     token = installation.runtime.tokens.reader(one.id, one.auth)
     response = client.call("POST", f"{SUBSCRIPTIONS}/{one.id}/test", token=token)
     assert (response.status_code, response.json) == (202, {"status": "sending", "recipients": 1})
@@ -226,6 +226,7 @@ def mark_gone(client: Client, reader: Reader) -> None:
 # Everything stored ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client) -> None:
     publish(client, "opens", Audience(everyone=True, story="quake"))
     reader = Reader(
@@ -333,6 +334,7 @@ def held(client: Client) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_a_reader_who_leaves_leaves_only_a_digest_for_thirty_days(client: Client) -> None:
     everything: dict[str, Any] = {
         "topics": ["world", "sport"],

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
 from service.model.clocks import QUARTER, day
 from service.model.notifications import Audience, Notification, Outcome, Topic
 from service.model.subscriptions import SubscriptionId
@@ -52,6 +54,7 @@ OF_NOBODY = (
 )
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_every_key_about_a_reader_is_a_row_of_retention(
     client_with: Callable[..., Client],
 ) -> None:

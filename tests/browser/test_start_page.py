@@ -42,8 +42,9 @@ def pretend_subscribed(page: Page, installation: Installation) -> None:
     installation.seed(1)
     page.add_init_script("Object.defineProperty(Notification, 'permission', { value: 'granted' })")
     subscriptions = installation.runtime.subscriptions
-    token = subscriptions.token(subscriptions.get("0-0"))
-    kept = json.dumps({"id": "0-0", "token": token, "endpoint": "x", "topics": [], "checked": 0})
+    id = str(installation.reader(0))
+    token = subscriptions.token(subscriptions.get(id))
+    kept = json.dumps({"id": id, "token": token, "endpoint": "x", "topics": [], "checked": 0})
     page.evaluate("kept => localStorage.setItem('stop-press', kept)", kept)
     page.reload()
 

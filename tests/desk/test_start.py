@@ -11,6 +11,8 @@ from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from tests.support.desk_pages import publish, send_all, token_in
 
+pytestmark = pytest.mark.usefixtures("one_partition")
+
 
 def token_of_reader(runtime: Runtime, id: str) -> str:
     return runtime.subscriptions.token(runtime.subscriptions.get(id))

@@ -10,9 +10,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.model.notifications import Audience, Content
-from service.model.subscriptions import SubscriptionId, SubscriptionRequest
+from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
 from tests.support.desk_pages import NASTY, STORY, Page, hidden_fields, post, review, words
+from tests.support.installation import pretend_id
 from tests.support.planned import edit, only, plan
 
 
@@ -26,7 +27,7 @@ def follow(runtime: Runtime, story: str, numbers: range) -> None:
     """Let some readers follow a story, and no topic."""
     subscriptions = runtime.store.subscriptions
     for number in numbers:
-        one = subscriptions.get(SubscriptionId(0, number))
+        one = subscriptions.get(pretend_id(runtime.store, number))
         requested = SubscriptionRequest(
             one.endpoint,
             one.p256dh,

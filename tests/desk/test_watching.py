@@ -34,6 +34,7 @@ def test_the_page_follows_the_send_and_then_loads_the_report(
     assert "every 1s" not in editor.get(f"/desk/alerts/{id}").text
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_each_outcome_has_plain_words_and_they_add_up(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
@@ -71,6 +72,7 @@ def test_each_outcome_has_plain_words_and_they_add_up(
     assert "delivered" not in page
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_for_a_large_audience_receipts_are_shown_with_their_error(
     editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

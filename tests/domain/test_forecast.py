@@ -78,6 +78,7 @@ def test_alert_at_a_local_time_is_forecast_by_each_readers_clock(
     assert (expected.held, expected.late) == (30, 30)
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_daily_limit_is_left_out_of_the_forecast_for_an_alert_of_a_story(
     installation: Installation,
 ) -> None:
@@ -109,7 +110,7 @@ def test_sample_is_drawn_from_the_audience_and_is_all_of_a_small_one(store: Stor
     assert readers == len(all_of_them) == store.audiences.count(sport) == 140
     follows = {one for one in all_of_them if store.subscriptions.get(one).topics == {"sport"}}
     assert len(follows) == 140
-    assert {one.partition for one in all_of_them} == {0, 1}
+    assert {one.partition for one in all_of_them} == {*store.partitions}
     readers, some = store.audiences.draw(sport, 50)
     assert (readers, len(set(some))) == (140, 50)
     assert set(some) <= follows

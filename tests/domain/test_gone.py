@@ -6,6 +6,8 @@ import time
 import zlib
 from collections.abc import Callable
 
+import pytest
+
 from service.model.notifications import Audience, Outcome
 from service.model.retention import GONE_KEPT
 from service.model.subscriptions import SubscriptionId
@@ -89,6 +91,7 @@ def test_readers_wrongly_reported_as_gone_are_taken_back(
     assert runtime.store.subscriptions.count() == 500
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_reader_who_comes_back_within_the_minute_is_not_deleted(
     installation: Installation,
 ) -> None:

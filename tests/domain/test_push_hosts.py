@@ -237,6 +237,7 @@ def test_a_number_is_given_to_another_host_only_when_nobody_can_mean_the_old_one
     assert other_process.names.bases.name(base).startswith("https://third.")
 
 
+@pytest.mark.usefixtures("one_partition")
 @pytest.mark.redis
 def test_a_reader_who_came_while_a_host_was_retired_keeps_it(client: Client, days: Days) -> None:
     store = client.runtime.store

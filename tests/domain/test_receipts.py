@@ -19,7 +19,7 @@ from service.store import Store
 from tests.support.client import API, Client
 from tests.support.installation import content
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("one_partition")]
 
 EVERYONE = Audience(everyone=True)
 

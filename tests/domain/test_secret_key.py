@@ -17,6 +17,8 @@ from tests.support.push_service import PushService
 from workers.sending import prepared_keys
 from workers.sending.prepared_keys import Pool
 
+pytestmark = pytest.mark.usefixtures("one_partition")
+
 OLD, NEW = "the old secret of 32 characters or more", "the new secret of 32 characters or more"
 ROTATED = f"{NEW},{OLD}"
 SUBSCRIPTIONS = f"{API}/subscriptions"

@@ -301,7 +301,7 @@ def test_alerts_of_a_story_replace_one_another_on_the_screen(
     alone = installation.publish()
     installation.over(alone)
     one_browser = publishing.publish(
-        publishing.get(first).text, Audience(subscription=SubscriptionId(0, 0)), by="a test"
+        publishing.get(first).text, Audience(subscription=installation.reader(0)), by="a test"
     ).id
     installation.over(one_browser)
 

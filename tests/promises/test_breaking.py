@@ -7,7 +7,6 @@ import time
 import pytest
 
 from service.model.notifications import Audience, Batch
-from service.model.subscriptions import SubscriptionId
 from service.store.outcomes import Outcomes
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
@@ -34,10 +33,11 @@ def filled(installation: Installation, count: int) -> set[bytes]:
 
 def peek(installation: Installation) -> set[bytes]:
     pool, ready = Pool(installation.runtime), set()
-    for bucket in range(4):
-        keys = pool.take(0, bucket)
-        ready |= {key.public for key in keys.values()}
-        assert not keys or pool.put_back(0, bucket, keys)
+    for partition in installation.runtime.store.partitions:
+        for bucket in range(4):
+            keys = pool.take(partition, bucket)
+            ready |= {key.public for key in keys.values()}
+            assert not keys or pool.put_back(partition, bucket, keys)
     return ready
 
 
@@ -64,7 +64,7 @@ def test_test_to_one_browser_uses_no_prepared_key(
 ) -> None:
     installation.seed(400)
     ready = filled(installation, 400)
-    id = installation.publish(Audience(subscription=SubscriptionId(0, 300)))
+    id = installation.publish(Audience(subscription=installation.reader(300)))
     worker = installation.worker()
     installation.clock()
     wait_until(lambda: installation.runtime.publishing.progress(id).done == 1)
@@ -115,6 +115,7 @@ def test_breaking_alert_starts_before_the_rest_of_a_running_send(
     assert len(others) < 20_000
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_breaking_alert_to_sleeping_readers_is_recorded_before_many_batches_are_held(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,8 +123,8 @@ def test_breaking_alert_to_sleeping_readers_is_recorded_before_many_batches_are_
     installation.seed(160)
     choose(installation, range(160), quiet=around_now())
     id, sending = installation.publish(kind="breaking"), installation.runtime.store.batches
-    installation.runtime.store.recipients.freeze(id, 0, Audience(everyone=True))
-    sending.lay_out(id, 0, [(Batch(0, at, at + 7), 0) for at in range(0, 160, 8)])
+    installation.runtime.store.recipients.freeze(id, Audience(everyone=True), [0])
+    sending.lay_out(id, {0: [(Batch(0, at, at + 7), 0) for at in range(0, 160, 8)]})
     fan_out = jobs._new_fan_out(installation.runtime)
     leases = []
 

@@ -9,7 +9,7 @@ import pytest
 
 from service.domain.publishing import Conflict
 from service.model.notifications import Audience, State
-from service.model.subscriptions import SubscriptionId, SubscriptionRequest
+from service.model.subscriptions import SubscriptionRequest
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.seeded import begin_send
@@ -49,7 +49,7 @@ def test_correction_goes_to_readers_who_have_the_alert_and_are_still_subscribed(
     installation.clock()
     first = installation.publish()
     installation.over(first)
-    installation.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
+    installation.runtime.store.subscriptions.remove(installation.reader(7))
     wrong = installation.correct(first, "Wrong once more")
     assert wrong.recipients == 59
     installation.over(wrong.id)
@@ -93,7 +93,7 @@ def test_neither_a_test_nor_an_alert_that_reached_nobody_can_be_corrected(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(10)
-    id = installation.publish(Audience(subscription=SubscriptionId(0, 3)))
+    id = installation.publish(Audience(subscription=installation.reader(3)))
     with pytest.raises(Conflict):
         installation.correct(id, "Other")
     nobody = installation.publish(Audience(topics=("breaking",)))

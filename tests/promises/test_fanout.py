@@ -340,6 +340,7 @@ def test_failing_job_records_messages_under_way_and_repeats_none(
     assert len(push.received) == 1000, "no reader twice"
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_unusable_records_are_refused_and_delay_no_other_reader(
     installation: Installation, push: PushService
 ) -> None:
@@ -372,7 +373,7 @@ def outcomes_after(installation: Installation, change: Callable[[], None]) -> di
 
 def test_reader_who_leaves_during_a_send_is_counted_as_gone(installation: Installation) -> None:
     def leave() -> None:
-        installation.runtime.store.subscriptions.remove(SubscriptionId(0, 7))
+        installation.runtime.store.subscriptions.remove(installation.reader(7))
 
     assert outcomes_after(installation, leave) == {"accepted": 49, "gone": 1}
 
@@ -392,7 +393,7 @@ def test_alert_to_one_browser_reaches_only_that_one(
     installation.seed(20)
     installation.worker()
     installation.clock()
-    id = installation.publish(Audience(subscription=SubscriptionId(0, 3)))
+    id = installation.publish(Audience(subscription=installation.reader(3)))
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 1}
     assert len(push.received) == 1

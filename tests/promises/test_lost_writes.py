@@ -233,7 +233,7 @@ def one_send(runtime: Runtime, id: int) -> Iterator[None]:
     release("one:2 ", third, None, 0)
     yield
     history = store.notifications.history()
-    if store.batches.close(id, 0, None):
+    if store.batches.close(id, [0], None):
         yield
         planning._finish(runtime.publishing.get(id), history)
     yield
@@ -261,7 +261,7 @@ def test_every_recipient_has_one_outcome_whatever_redis_loses_and_when(
     redis: RedisServer, push: PushService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.domain.planning.BATCH_RECIPIENTS", 64)
-    with Installation(redis.url, push, tmp_path) as installation:
+    with Installation(redis.url, push, tmp_path, STORE_PARTITIONS="1") as installation:
         installation.seed(170)
         runtime = installation.runtime
         steps = sum(1 for _ in one_send(runtime, installation.publish()))

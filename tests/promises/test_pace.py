@@ -112,6 +112,7 @@ def test_pace_ends_only_if_it_was_not_exceeded_since(store: Store) -> None:
     assert store.push_services.paced() == {}
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_no_recipient_has_two_workers_while_only_one_knows_of_a_pace(
     installation: Installation,
 ) -> None:
@@ -232,6 +233,7 @@ def test_rate_limited_push_service_gets_a_pace_and_the_desk_says_until_when(
     assert max(limited) < since + 2, "at its pace it does not limit us any more"
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_readers_seen_last_are_sent_to_first(installation: Installation, push: PushService) -> None:
     installation.seed(300)
     redis = installation.runtime.store.redis

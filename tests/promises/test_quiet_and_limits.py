@@ -15,7 +15,6 @@ from service.domain.publishing import Conflict
 from service.model.clocks import QUARTER, day
 from service.model.notifications import Audience, SendAt, State
 from service.model.preferences import NO_QUIET
-from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
@@ -124,7 +123,7 @@ def test_test_to_ones_own_browser_arrives_at_any_hour(
     reading: Installation, push: PushService
 ) -> None:
     choose(reading, range(1), quiet=around_now(), paused_until=int(time.time()) + 9000)
-    id = reading.publish(Audience(subscription=SubscriptionId(0, 0)))
+    id = reading.publish(Audience(subscription=reading.reader(0)))
     reading.over(id)
     assert reading.outcomes(id) == {"accepted": 1}
 
@@ -347,11 +346,16 @@ def test_alerts_are_counted_by_the_date_of_each_readers_clock(
     choose(reading, range(20, 40), zone=west, daily_limit=1)
     reading.over(reading.publish())
     daily = reading.runtime.store.daily_counts
-    numbers, ones = range(40), [1] * 40
-    another = 9
-    found = daily.count(another, 0, day(east, quarter), numbers, ones)
-    assert found == [False] * 20 + [True] * 20
-    assert daily.count(another, 0, day(west, quarter), numbers, [2] * 40) == [True] * 40
+
+    def fits(zone: str, limit: int) -> list[bool]:
+        readers = map(reading.reader, range(40))
+        return [
+            daily.count(9, one.partition, day(zone, quarter), [one.number], [limit]) == [True]
+            for one in readers
+        ]
+
+    assert fits(east, 1) == [False] * 20 + [True] * 20
+    assert fits(west, 2) == [True] * 40
 
 
 # Local time ---------------------------------------------------------------------------------------

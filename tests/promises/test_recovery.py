@@ -118,7 +118,7 @@ def test_another_number_of_partitions_is_refused(
     installation: Installation,
 ) -> None:
     changed = {**installation.environment, "STORE_PARTITIONS": "2"}
-    with pytest.raises(ConfigError, match="STORE_PARTITIONS: the store was made with 1"):
+    with pytest.raises(ConfigError, match="STORE_PARTITIONS: the store was made with 12"):
         Runtime.open(type(installation.config).read(changed))
 
 

@@ -20,7 +20,6 @@ import pytest
 
 from service.app import create_app
 from service.model.notifications import Audience
-from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, Client
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService, Rule, every
@@ -131,7 +130,7 @@ def test_answers_of_ten_megabytes_take_no_memory_and_delay_no_other_reader(
     worker = installation.worker()
     installation.clock()
     installation.over(
-        installation.publish(Audience(subscription=SubscriptionId(0, 0)))
+        installation.publish(Audience(subscription=installation.reader(0)))
     )  # warms the worker up
     before = most_memory(worker)
 

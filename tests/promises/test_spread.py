@@ -13,6 +13,8 @@ from service.store.batches import part_key
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 
+pytestmark = pytest.mark.usefixtures("one_partition")
+
 READERS = 1200
 MINUTE = 60_000  # ms
 FAR = 10**9  # ms
@@ -53,7 +55,7 @@ def gaps(dues: dict[str, float]) -> list[float]:
 
 
 def put_off(installation: Installation, id: int, within_ms: int = FAR) -> bool:
-    return installation.runtime.store.batches.put_off(id, 0, late_ms=5000, within_ms=within_ms)
+    return installation.runtime.store.batches.put_off(id, late_ms=5000, within_ms=within_ms)
 
 
 def test_batches_a_little_late_are_not_put_off(

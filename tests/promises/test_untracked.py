@@ -13,7 +13,6 @@ from service.model.clocks import QUARTER
 from service.model.notifications import Audience, Notification, State
 from service.model.payload import Payload
 from service.model.preferences import NO_QUIET
-from service.model.subscriptions import SubscriptionId
 from tests.support.installation import Installation, content
 from tests.support.push_service import Message, PushService
 from tests.support.seeded import around_now, choose, reader_of, shown
@@ -51,7 +50,7 @@ def assert_only_the_others_report(
             opened = installation.runtime.tokens.open_receipt(str(token))
             assert opened is not None
             assert opened[0] in ids
-            assert opened[1] == SubscriptionId(0, number)
+            assert opened[1] == installation.reader(number)
 
 
 def test_alert_has_no_token_for_untracked_readers(reading: Installation, push: PushService) -> None:

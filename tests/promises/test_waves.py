@@ -81,8 +81,8 @@ def test_recently_accepted_readers_are_known_after_many_waves(
     installation.over(installation.publish())
     make_waves(installation.runtime, 40)
     services = installation.runtime.push_services
-    assert services.accepted_recently([SubscriptionId(0, 1)])
-    assert not services.accepted_recently([SubscriptionId(0, 2)])
+    assert services.accepted_recently([installation.reader(1)])
+    assert not services.accepted_recently([SubscriptionId(0, 999)])
 
 
 def test_alert_sent_at_once_started_when_it_was_created_to_the_millisecond(
@@ -106,7 +106,7 @@ def receipts(installation: Installation, messages: list[Message]) -> Counter[int
         token = shown(message)["data"]["receipt"]
         opened = installation.runtime.tokens.open_receipt(token)
         assert opened is not None
-        assert opened[1].number == reader_of(message)
+        assert opened[1] == installation.reader(reader_of(message))
         found[opened[0]] += 1
     return found
 
@@ -199,6 +199,7 @@ def test_newer_alert_of_a_story_arrives_though_the_older_one_was_corrected_last(
     assert len(came) == 20
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None:
     seed(client, 10)
     runtime, morning = client.runtime, int(time.time()) // QUARTER + 20
@@ -358,6 +359,7 @@ def test_reader_who_changes_quiet_hours_at_night_waits_once(client: Client) -> N
 # Times --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_alert_that_missed_its_wave_does_not_arrive_a_day_later(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +380,7 @@ def test_alert_that_missed_its_wave_does_not_arrive_a_day_later(
     assert WaveDigest(runtime, wave).held(0, range(10)) == {number: [new] for number in range(4)}
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client: Client) -> None:
     seed(client, 10)
     runtime, morning = client.runtime, int(time.time()) // QUARTER + 20

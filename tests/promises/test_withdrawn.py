@@ -44,6 +44,7 @@ def fan_out(installation: Installation) -> Iterator[FanOut]:
     fan_out.close()
 
 
+@pytest.mark.usefixtures("one_partition")
 @pytest.mark.parametrize("ending", [False, True])
 def test_recipients_that_wait_for_a_connection_are_given_back_on_pause_or_exit(
     installation: Installation, fan_out: FanOut, silent: str, ending: bool
@@ -63,9 +64,10 @@ def test_recipients_that_wait_for_a_connection_are_given_back_on_pause_or_exit(
     fan_out.run(goes_on)
     assert installation.runtime.publishing.progress(id).done == 0
     assert installation.runtime.store.push_services.resting() == {}
-    assert installation.runtime.store.batches.look(id, 0).due == 1, "no attempt was counted"
+    assert installation.runtime.store.batches.looks(id)[0].due == 1, "no attempt was counted"
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_messages_made_after_the_lease_ended_are_left_to_the_new_owner(
     installation: Installation, fan_out: FanOut, push: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ LEASE_MS = 400
 
 @pytest.fixture
 def store(redis_url: str) -> Store:
-    store = Store(connect(redis_url))
+    store = Store(connect(redis_url), 1)
     list(
         pretend_readers.seed(store, 1000, origins=["https://127.0.0.1:9"], vapid_key="k", topics=())
     )
@@ -121,7 +121,7 @@ def test_cancelled_alert_never_ends_as_sent(
 ) -> None:
     id = planned(publishing, planning)
     store.notifications.move(id, State.CANCELLED, possible_from=[State.SENDING])
-    store.batches.close(id, 0, Outcome.CANCELLED)
+    store.batches.close(id, [0], Outcome.CANCELLED)
     # A clock that read the state just before finishes the alert as sent.
     progress, history = store.outcomes.progress(id), store.notifications.history()
     store.notifications.finish(id, State.SENT, time.time(), progress, history)
@@ -236,7 +236,7 @@ def test_recipient_without_outcome_and_batch_gets_a_batch_again(
     id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     planning.advance(id)
-    assert store.batches.look(id, 0).due == 0, "a worker holds it"
+    assert store.batches.looks(id)[0].due == 0, "a worker holds it"
     store.outcomes.record(
         id, batch, "worker", LEASE_MS, {Result(Outcome.ACCEPTED, "", 0): list(range(990))}
     )
@@ -322,3 +322,17 @@ def test_alerts_that_start_in_the_same_millisecond_are_listed_by_id(
     ferry = Content(title="Ferry aground", url="https://paper.example/ferry")
     ids = [publishing.publish(ferry, Audience(everyone=True), by="a test").id for _ in range(12)]
     assert [one.id for one in publishing.started(12)] == sorted(ids, reverse=True)
+
+
+@given(st.integers(1, 5000), st.integers(1000, 3_600_000))
+def test_partitions_of_a_spread_send_take_turns(recipients: int, spread_ms: int) -> None:
+    audience = ((1 << recipients) - 1 << -recipients % 8).to_bytes(-(-recipients // 8), "big")
+    parts = [[*cut(at, audience, recipients, spread_ms, at / 12)] for at in range(12)]
+    dues = [[due for _, due in part] for part in parts]
+    assert dues[0][0] == 0
+    assert all(due < spread_ms for part in dues for due in part)
+    assert all(part == sorted(part) for part in dues)
+    first = [part[0] for part in dues]
+    size = min(recipients, parts[0][0][0].end + 1)  # of a first batch
+    assert first[-1] >= spread_ms * size / recipients * 11 / 12 - 1
+    assert first == sorted(first)

@@ -60,23 +60,21 @@ class ClusterNode(RedisServer):
 
 @pytest.fixture
 def clustered(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[Installation]:
-    """An installation of two partitions whose store is in cluster mode; the queue is not."""
+    """An installation whose store is in cluster mode; the queue is not."""
     with (
         ClusterNode() as node,
-        Installation(
-            redis_url, push, tmp_path, STORE_URL=node.url, STORE_PARTITIONS="2"
-        ) as installation,
+        Installation(redis_url, push, tmp_path, STORE_URL=node.url) as installation,
     ):
         yield installation
 
 
 def test_cluster_node_refuses_commands_that_touch_two_slots(clustered: Installation) -> None:
     store = clustered.runtime.store.redis
-    assert store.eval("return 1", 2, "{0}:live", "{0}:gone") == 1
+    assert store.eval("return 1", 2, "{10}:live", "{10}:gone") == 1
     with pytest.raises(redis.RedisError, match="slot"):
-        store.eval("return 1", 2, "{0}:live", "{g}:n")
+        store.eval("return 1", 2, "{10}:live", "{g}:n")
     with pytest.raises(redis.RedisError, match="slot"), store.pipeline() as pipe:
-        pipe.set("{0}:a", 1).set("{1}:a", 1).execute()
+        pipe.set("{10}:a", 1).set("{3}:a", 1).execute()
 
 
 def test_nothing_from_subscribing_to_the_report_touches_two_slots(
@@ -130,7 +128,7 @@ def test_nothing_from_subscribing_to_the_report_touches_two_slots(
 
     wait_until(all_gone_are_deleted)
     runtime.store.redis.hdel("{g}:layout", "converted")
-    runtime.store.prepare(2)  # goes through all data again
+    runtime.store.convert()  # goes through all data again
     assert runtime.publishing.reach(EVERYONE) == left - 10
 
 
@@ -153,8 +151,10 @@ def come_change_and_leave(runtime: Runtime) -> None:
         subscriptions.subscribe(requested(10_002), refresh=True)
     subscriptions.remove(SubscriptionId(0, 0))
     assert [subscriptions.count(kind) for kind in ("live", "gone")] == [READERS - 1, 0]
-    ids = {subscriptions.get(SubscriptionId(partition, 7)).id for partition in (0, 1)}
-    assert len(ids) == 2, "both partitions have readers"
+    ids = {
+        subscriptions.get(SubscriptionId(partition, 7)).id for partition in runtime.store.partitions
+    }
+    assert len(ids) == len(runtime.store.partitions), "all partitions have readers"
 
 
 def requested(number: int) -> SubscriptionRequest:

@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -74,11 +75,13 @@ def fill(store: Store, readers: int) -> dict[SubscriptionId, Subscription]:
         )
         reader, _ = store.subscriptions.subscribe(request)
         found[reader.id] = reader
-    for number, (key, field, packed) in enumerate(records(store)):
+    seen = Counter[bool]()
+    for key, field, packed in records(store):
         record = Record.unpack(packed)
         plain = (record.preferences, record.wording) == (Preferences().pack(), 0)
-        old = (packed, version_2(record), version_1(record) if plain else version_2(record))
-        store.redis.hset(key, field, old[number % 3])
+        old = [packed, version_2(record), *([version_1(record)] if plain else [])]
+        store.redis.hset(key, field, old[seen[plain] % len(old)])
+        seen[plain] += 1
     store.redis.hdel("{g}:layout", "converted")
     assert {packed[0] for _, _, packed in records(store)} == {1, 2, 3}
     return found
@@ -95,7 +98,7 @@ def records(store: Store) -> list[tuple[str, bytes, bytes]]:
 def read(store: Store) -> dict[SubscriptionId, Subscription]:
     """All readers, as every process reads them."""
     found = {}
-    for partition in range(store.subscriptions.partitions):
+    for partition in store.partitions:
         made = int(store.redis.get(f"{{{partition}}}:made") or 0)
         for number in range(made):
             id = SubscriptionId(partition, number)
@@ -111,7 +114,7 @@ def store(redis_url: str, request: pytest.FixtureRequest) -> Store:
 @pytest.mark.redis
 def test_records_of_all_versions_read_the_same_after_the_first_start(store: Store) -> None:
     before = fill(store, 2 * BUCKET)
-    store.prepare(store.subscriptions.partitions)
+    store.convert()
     assert {packed[0] for _, _, packed in records(store)} == {3}
     assert read(store) == before
 
@@ -121,9 +124,9 @@ def test_second_start_asks_once_and_converts_nothing(partitions: int) -> None:
     with RedisServer() as server:  # its own, because Redis counts the commands of all databases
         store = Store(connect(server.url), partitions)
         fill(store, 30)
-        store.prepare(partitions)
+        store.convert()
         store.redis.config_resetstat()
-        store.prepare(partitions)
+        Store(store.redis).convert()
         counts = {name: row["calls"] for name, row in store.redis.info("commandstats").items()}
         store.redis.close()
     counts = {name: calls for name, calls in counts.items() if "config" not in name}
@@ -147,7 +150,7 @@ def counted(self, raise_on_error=True):
     return execute(self, raise_on_error)
 
 Pipeline.execute = counted
-Store(connect(sys.argv[1])).prepare(1)
+Store(connect(sys.argv[1])).convert()
 """
 
 
@@ -156,14 +159,14 @@ def test_conversion_that_was_killed_is_completed_by_the_next_start(
     redis_url: str, pipelines: int
 ) -> None:
     store = Store(connect(redis_url))
-    store.prepare(1)
+    store.convert()
     before = fill(store, 3 * BUCKET)  # two stretches
     argv = [sys.executable, "-c", KILLED, redis_url, str(pipelines)]
     assert subprocess.run(argv, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     assert not store.redis.hexists("{g}:layout", "converted")
     versions = {packed[0] for _, _, packed in records(store)}
     assert versions == ({1, 2, 3} if pipelines < 4 else {3})
-    store.prepare(1)
+    store.convert()
     assert read(store) == before
 
 
@@ -171,7 +174,7 @@ def test_several_processes_may_convert_together(redis_url: str) -> None:
     before = fill(Store(connect(redis_url), 3), 2 * BUCKET)
     stores = [Store(connect(redis_url), 3) for _ in range(4)]
     with ThreadPoolExecutor() as threads:
-        list(threads.map(lambda store: store.prepare(3), stores))
+        list(threads.map(lambda store: store.convert(), stores))
     assert read(stores[0]) == before
 
 
@@ -180,7 +183,7 @@ def test_conversion_leaves_alone_what_another_process_wrote_meanwhile(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(connect(redis_url))
-    store.prepare(1)
+    store.convert()
     fill(store, 30)
     key, field, packed = next(row for row in records(store) if row[2][0] == 2)
     after = b"\3" + packed[1:14] + b"changed" + packed[21:]
@@ -193,17 +196,17 @@ def test_conversion_leaves_alone_what_another_process_wrote_meanwhile(
         return found
 
     monkeypatch.setattr(Pipeline, "execute", interrupted)
-    store.prepare(1)
+    store.convert()
     assert store.redis.hget(key, field) == after
 
 
 def test_full_redis_is_converted_all_the_same() -> None:
     with RedisServer() as server:
         store = Store(connect(server.url))
-        store.prepare(1)
+        store.convert()
         before = fill(store, 30)
         with server.full():
-            store.prepare(1)
+            store.convert()
             assert store.redis.hexists("{g}:layout", "converted")
         assert read(store) == before
 
@@ -220,6 +223,6 @@ def test_alert_from_before_there_were_stories_reads_as_one_without_a_story(store
     del document["story"], document["reporting"]
     store.redis.hset(key, "doc", json.dumps(document))
     store.redis.hdel("{g}:layout", "converted")
-    store.prepare(store.subscriptions.partitions)
+    store.convert()
     assert store.notifications.get(ids[0]) == alerts[0]
     assert store.notifications.get(ids[2]) == alerts[2]

@@ -77,6 +77,7 @@ def test_release_ends_rest_and_pace_and_the_history_of_limits(installation: Inst
     assert services.limited(GOOGLE, now, now).times == 1, "counted anew"
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_waiting_recipients_get_the_alert_at_once_after_a_release(
     installation: Installation, push: PushService
 ) -> None:
@@ -95,6 +96,7 @@ def test_waiting_recipients_get_the_alert_at_once_after_a_release(
     assert store.push_services.resting() == {}
 
 
+@pytest.mark.usefixtures("one_partition")
 @pytest.mark.redis
 def test_release_reaches_recipients_of_a_leased_batch_too(
     installation: Installation,

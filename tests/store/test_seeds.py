@@ -9,7 +9,7 @@ from service.local import pretend_readers
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
-from service.store.records import digest_of, index_key
+from service.store.records import digest_of
 from tests.store.test_subscriptions import requested
 from tests.support.command import stoppress
 from tests.support.installation import TOPICS, Installation
@@ -20,13 +20,15 @@ def seed(installation: Installation, *arguments: str) -> Result:
     return stoppress(installation.environment, "seed", *arguments)
 
 
+@pytest.mark.usefixtures("one_partition")
 def test_pretend_readers_are_found_by_endpoint_and_follow_the_topics(
     installation: Installation,
 ) -> None:
     done = seed(installation, "5000", "--origin", installation.push.origin)
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("5,000 pretend readers stored in ")
-    subscriptions = installation.runtime.store.subscriptions
+    store = installation.runtime.store
+    subscriptions = store.subscriptions
     assert subscriptions.count() == 5000
     assert installation.runtime.publishing.reach(Audience(topics=TOPICS)) == 5000
     for number in (0, 255, 256, 4095, 4096, 4999):
@@ -34,7 +36,7 @@ def test_pretend_readers_are_found_by_endpoint_and_follow_the_topics(
         assert reader.endpoint.url == installation.push.origin + pretend_readers.path(number)
         assert (reader.p256dh, reader.auth) == pretend_readers.keys(number)
         digest = digest_of(reader.endpoint.url)
-        entry = installation.runtime.store.redis.hget(index_key(0, digest), digest[2:])
+        entry = store.redis.hget(store.partitions.index_key(0, digest), digest[2:])
         assert entry == str(number).encode()
     # A second seeding continues the numbers of the first.
     assert seed(installation, "7").exit_code == 0
@@ -91,6 +93,6 @@ def test_pretend_readers_are_in_the_partitions_of_their_endpoints(redis_url: str
         )
     )
     assert store.subscriptions.count() == 1000
-    for partition in range(3):
+    for partition in store.partitions:
         reader = store.subscriptions.get(SubscriptionId(partition, 5))
-        assert store.subscriptions.partition_of(digest_of(reader.endpoint.url)) == partition
+        assert store.partitions.of(digest_of(reader.endpoint.url)) == partition

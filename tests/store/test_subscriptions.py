@@ -23,7 +23,7 @@ from service.model.subscriptions import Subscription, SubscriptionId, Subscripti
 from service.store import Store, connect
 from service.store.bitmaps import bitmap_key
 from service.store.names import MOST_UNPROVEN
-from service.store.records import digest_of, index_key, records_key
+from service.store.records import digest_of, records_key
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.support.redis_server import RedisServer
 
@@ -136,7 +136,7 @@ def test_another_endpoint_takes_over_the_preferences_and_ends_the_old_one(store:
 def test_endpoint_that_is_new_to_a_known_reader_counts_as_young(store: Store, how: str) -> None:
     """A push service may call it gone by mistake, as it may that of a new reader."""
     before, _ = store.subscriptions.subscribe(requested("a"))
-    for partition in range(store.subscriptions.partitions):
+    for partition in store.partitions:
         store.redis.delete(f"{{{partition}}}:young")  # ten minutes later
     assert before.id.number < store.subscriptions.first_young(before.id.partition)
     if how == "another endpoint":
@@ -190,7 +190,8 @@ def test_index_entry_counts_only_if_its_record_has_that_endpoint(store: Store) -
     reader, _ = subscriptions.subscribe(requested("a"))
     # As after a collision of digests: the entry of b leads to the record of a.
     digest = digest_of(requested("b").endpoint.url)
-    key = index_key(subscriptions.partition_of(digest), digest)
+    partitions = store.partitions
+    key = partitions.index_key(partitions.of(digest), digest)
     store.redis.hset(key, digest[2:], reader.id.number)
     other, new = subscriptions.subscribe(requested("b"))
     assert new
@@ -200,12 +201,11 @@ def test_index_entry_counts_only_if_its_record_has_that_endpoint(store: Store) -
 
 def test_processes_that_subscribe_at_once_never_share_an_id(store: Store, redis_url: str) -> None:
     """One partition: ids cross the edge of a bucket. Each process asks for every endpoint."""
-    partitions = store.subscriptions.partitions
     clients = [connect(redis_url) for _ in range(4)]
     names = [f"reader{number}" for number in range(300)]
 
     def ask(n: int) -> dict[str, tuple[SubscriptionId, bool]]:
-        subscriptions = Store(clients[n], partitions).subscriptions
+        subscriptions = Store(clients[n]).subscriptions
         found = {}
         for name in names if n % 2 else reversed(names):
             reader, new = subscriptions.subscribe(requested(name))
@@ -220,7 +220,7 @@ def test_processes_that_subscribe_at_once_never_share_an_id(store: Store, redis_
         assert [result[name][0] for result in results] == [id] * 4
         assert sum(result[name][1] for result in results) == 1
         assert store.subscriptions.get(id).endpoint == requested(name).endpoint
-    for partition in range(partitions):
+    for partition in store.partitions:
         numbers = sorted(id.number for id in ids.values() if id.partition == partition)
         assert numbers == list(range(len(numbers)))  # dense: no number was lost
     assert store.subscriptions.count() == len(names)

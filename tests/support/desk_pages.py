@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from itertools import islice
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -124,14 +125,19 @@ def send_all(runtime: Runtime, id: int, outcomes: dict[tuple[Outcome, str], int]
     """Record these outcomes, as workers do."""
     sending = runtime.store.batches
     runtime.planning.plan(runtime.publishing.get(id))
-    claim = sending.claim(id, 0, "a test", 60_000)
-    assert claim is not None
-    numbers = iter(claim.pending)
-    results = {
-        Result(outcome, service, 1, 0 if outcome is Outcome.ACCEPTED else None): [
-            next(numbers) for _ in range(n)
-        ]
-        for (outcome, service), n in outcomes.items()
-    }
-    runtime.store.outcomes.record(id, claim.batch, "a test", 60_000, results)
-    sending.release(id, claim.batch, "a test", wait_ms=0)
+    left, claims = dict(outcomes), []
+    while claim := sending.claim_any(id, "a test", 60_000):
+        claims.append(claim)
+        numbers = iter(claim.pending)
+        results = {
+            Result(outcome, service, 1, 0 if outcome is Outcome.ACCEPTED else None): [
+                *islice(numbers, n)
+            ]
+            for (outcome, service), n in left.items()
+        }
+        for kind, some in zip(left, results.values(), strict=True):
+            left[kind] -= len(some)
+        runtime.store.outcomes.record(id, claim.batch, "a test", 60_000, results)
+    assert claims and not any(left.values())
+    for claim in claims:
+        sending.release(id, claim.batch, "a test", wait_ms=0)

@@ -9,7 +9,13 @@ from typing import TypeVar
 
 from service.cli.run import web_argv
 from service.domain.publishing import Published
+from service.local import pretend_readers
+from service.model.endpoints import Endpoint
 from service.model.notifications import Audience, Content, Notification, Outcome
+from service.model.subscriptions import SubscriptionId
+from service.store import Store
+from service.store.records import digest_of
+from service.store.subscriptions import NotSubscribed
 from tests.support.forked import Forked
 from tests.support.push_service import PushService
 from tests.support.redis_users import as_users
@@ -34,6 +40,16 @@ def wait_until(look: Callable[[], T], timeout: float = 30.0, every: float = 0.05
             raise AssertionError(f"waited {timeout} s in vain; the last value was {found!r}")
         time.sleep(every)
     return found
+
+
+def pretend_id(store: Store, number: int) -> SubscriptionId:
+    """Return the id of a pretend reader, which depends on the partition of its endpoint."""
+    for base in store.names.bases.all():
+        endpoint = Endpoint(base, pretend_readers.path(number).removeprefix("/fcm/send/"))
+        _, found = store.subscriptions._find(digest_of(endpoint.url), endpoint)
+        if found:
+            return found[0]
+    raise NotSubscribed
 
 
 class Installation(TrialInstallation):
@@ -101,6 +117,10 @@ class Installation(TrialInstallation):
         list(self.add_readers(count, origins, topics, first=first))
         for service in self.services:
             service.accept_any(self.vapid.public)
+
+    def reader(self, number: int) -> SubscriptionId:
+        """Return the id of a pretend reader by its number."""
+        return pretend_id(self.runtime.store, number)
 
     def publish(self, audience: Audience | None = None, **options: object) -> int:
         """Publish an alert, by default to everyone; return its id."""

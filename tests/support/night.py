@@ -16,14 +16,16 @@ _WORKER = "a test "
 def hold(runtime: Runtime, id: int, sleepers: Mapping[int, int]) -> None:
     """Send an alert, but hold it for some readers: how many, by the quarter hour they wake in."""
 
+    left = dict(sleepers)
+
     def results(pending: Sequence[int]) -> dict[Result, Sequence[int]]:
         found: dict[Result, Sequence[int]] = {}
-        at = 0
-        for quarter, count in sleepers.items():
+        awake = pending
+        for quarter, count in left.items():
             asleep = Result(Outcome.SKIPPED, "quiet", 0, wakes=quarter, is_held=True)
-            found[asleep] = pending[at : at + count]
-            at += count
-        found[Result(Outcome.ACCEPTED, "google", 1, 0)] = pending[at:]
+            found[asleep], awake = awake[:count], awake[count:]
+            left[quarter] -= len(found[asleep])
+        found[Result(Outcome.ACCEPTED, "google", 1, 0)] = awake
         return found
 
     _work(runtime, id, results)
@@ -44,7 +46,8 @@ def _work(
 ) -> None:
     sending = runtime.store.batches
     runtime.planning.plan(runtime.publishing.get(id))
-    while claim := sending.claim(id, 0, _WORKER, 60_000):
-        runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))
-        sending.release(id, claim.batch, _WORKER, wait_ms=None)
+    for partition in runtime.store.partitions:  # each time in the same order
+        while claim := sending.claim(id, partition, _WORKER, 60_000):
+            runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))
+            sending.release(id, claim.batch, _WORKER, wait_ms=None)
     runtime.planning.advance(id)

@@ -15,7 +15,7 @@ import http_ece
 from service.local import pretend_readers
 from service.model.clocks import QUARTER
 from service.model.preferences import NO_QUIET, Quiet
-from service.model.subscriptions import SubscriptionId, SubscriptionRequest
+from service.model.subscriptions import SubscriptionRequest
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
@@ -32,7 +32,7 @@ def choose(
     """Let some readers live in a zone and choose preferences."""
     subscriptions = installation.runtime.store.subscriptions
     for number in numbers:
-        one = subscriptions.get(SubscriptionId(0, number))
+        one = subscriptions.get(installation.reader(number))
         requested = SubscriptionRequest(
             one.endpoint, one.p256dh, one.auth, one.vapid_key, zone=zone, chosen=chosen
         )

@@ -46,7 +46,7 @@ def publish(bench: Bench) -> Iterator[Figure]:
     with any_sink(bench.folder) as sink, installation(bench, [sink], **settings) as ours:
         records = min(_RECORDS, bench.recipients, bench.ids)
         ours.seed(records)
-        pretend_readers.stretch(ours.runtime.store, records, bench.ids)
+        pretend_readers.stretch(ours.runtime.store, bench.ids)
         token = ours.api_token()
         ours.web()
         with ours.workers(bench.workers):

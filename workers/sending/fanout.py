@@ -224,19 +224,18 @@ class FanOut:
         if due and held >= MOST_LEASES and not self._park():
             return None
         for send in sorted(due, key=lambda send: (not send.urgent, send.leases)):
-            for partition in self._sending.partitions:
-                if lease := self._claim_of(send, partition):
-                    return lease
+            if lease := self._claim_of(send):
+                return lease
             send.due = False
         return None
 
-    def _claim_of(self, send: Send, partition: int) -> Lease | None:
+    def _claim_of(self, send: Send) -> Lease | None:
         now = time.monotonic()
         # Each claim has its own name, so that a lease that ran out cannot release the next one.
         self._claims += 1
         paced = self._health.paced
         owner = f"{self._name}:{self._claims} {','.join(sorted(paced))}"
-        claim = self._sending.claim(send.id, partition, owner, int(LEASE * 1000))
+        claim = self._sending.claim_any(send.id, owner, int(LEASE * 1000))
         if claim is None:
             return None
         lease = Lease(
@@ -253,6 +252,7 @@ class FanOut:
         if claim.retries:
             lease.keep_waiting(claim.retries)
         if paced and isinstance(claim.batch, Recent):
+            partition = claim.batch.partition
             lease.newest = NewestFirst(self._runtime.store.redis, send.id, partition)
         self._claimed_at = now
         send.leases += 1

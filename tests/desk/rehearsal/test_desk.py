@@ -18,8 +18,9 @@ from service.local import pretend_readers, rehearsal
 from service.local.rehearsal import Rehearsal
 from service.model.endpoints import Endpoint
 from service.model.notifications import Outcome, State
-from service.model.subscriptions import SubscriptionId, SubscriptionRequest
+from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
+from service.store.records import digest_of
 from tests.support.installation import content, wait_until
 from tests.support.newsroom import (
     DESK,
@@ -249,8 +250,9 @@ def test_a_rehearsal_sends_only_to_its_own_push_service(
     assert trusted.count("BEGIN CERTIFICATE") == 1
     keys = pretend_readers.keys(7)
     stray = Endpoint(f"{newsroom.installation.push.origin}/", "stray")
+    partition = theirs.store.partitions.of(digest_of(stray.url))
     theirs.store.seeds.store(
-        0,
+        partition,
         [
             SubscriptionRequest(
                 stray, *keys, theirs.keys.current, frozenset(), "en-GB", "Europe/Riga"
@@ -263,5 +265,7 @@ def test_a_rehearsal_sends_only_to_its_own_push_service(
     assert progress.of(Outcome.ACCEPTED) == READERS
     assert progress.recipients == READERS + 1
     assert newsroom.installation.push.received == []
-    theirs.store.subscriptions.remove(SubscriptionId(0, READERS))
+    _, found = theirs.store.subscriptions._find(digest_of(stray.url), stray)
+    assert found
+    theirs.store.subscriptions.remove(found[0])
     assert theirs.store.subscriptions.count() == READERS, "the stray reader is gone"

@@ -21,6 +21,11 @@ def _hardly_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared_keys, "_LEAST_REST", 0)
 
 
+@pytest.fixture(autouse=True)
+def _two_buckets(one_partition: None) -> None:
+    """With one partition the readers fill two buckets, and their numbers are known."""
+
+
 @pytest.fixture
 def pool(installation: Installation) -> Pool:
     """The pool of an installation with two full buckets of readers."""
@@ -31,6 +36,9 @@ def pool(installation: Installation) -> Pool:
 @pytest.fixture
 def own_redis(push: PushService, tmp_path: Path) -> Iterator[tuple[RedisServer, Installation]]:
     """An installation with two full buckets of readers and a Redis of its own."""
-    with RedisServer() as server, Installation(server.url, push, tmp_path) as installation:
+    with (
+        RedisServer() as server,
+        Installation(server.url, push, tmp_path, STORE_PARTITIONS="1") as installation,
+    ):
         installation.seed(READERS)
         yield server, installation
