@@ -80,7 +80,13 @@ def choices(bench: Bench) -> Iterator[Figure]:
         zone, more = number % len(_ZONES), number // len(_ZONES)
         return _ZONES[zone], menu[more % len(menu)]
 
-    settings = {"PREPARE_KEYS": "no", "QUIET_HOURS": _NIGHT, "DAILY_LIMIT": "10"}
+    # With one partition a reader's number is that of the subscription.
+    settings = {
+        "PREPARE_KEYS": "no",
+        "QUIET_HOURS": _NIGHT,
+        "DAILY_LIMIT": "10",
+        "STORE_PARTITIONS": "1",
+    }
     with any_sink(bench.folder) as sink, installation(bench, [sink], **settings) as ours:
         ours.seed(bench.recipients, choose=choose)
         with ours.workers(bench.workers):

@@ -137,18 +137,21 @@ def _memory(bench: Bench, server: Server, ours: bool, name: str) -> Iterator[Fig
 def _churn(bench: Bench, store: Store, empty: int) -> Iterator[Figure]:
     """Add twice as many readers as there are, then remove as many, spread over all."""
     _seed(bench, store, 2 * bench.recipients, "seeding twice as many", first=bench.recipients)
-    made = 3 * bench.recipients
-    _remove(bench, store, [number for number in range(made) if number % 3])
+    ids = [
+        SubscriptionId(partition, number)
+        for partition in store.partitions
+        for number in range(int(store.redis.get(f"{{{partition}}}:made") or 0))
+    ]
+    _remove(bench, store, [id for at, id in enumerate(ids) if at % 3])
     yield Figure("  after 3 ids for each", (_used(store) - empty) / bench.recipients, "bytes")
-    _remove(bench, store, list(range(0, made, 3)))
-    yield Figure("  left by a removed reader", (_used(store) - empty) / made, "bytes")
+    _remove(bench, store, ids[::3])
+    yield Figure("  left by a removed reader", (_used(store) - empty) / len(ids), "bytes")
 
 
-def _remove(bench: Bench, store: Store, numbers: list[int]) -> None:
-    with bench.bar("removing", len(numbers)) as step:
-        for done in range(0, len(numbers), _AT_ONCE):
-            some = numbers[done : done + _AT_ONCE]
-            store.subscriptions.remove_all([SubscriptionId(0, number) for number in some])
+def _remove(bench: Bench, store: Store, ids: list[SubscriptionId]) -> None:
+    with bench.bar("removing", len(ids)) as step:
+        for done in range(0, len(ids), _AT_ONCE):
+            store.subscriptions.remove_all(ids[done : done + _AT_ONCE])
             step(done)
 
 
