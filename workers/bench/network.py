@@ -65,9 +65,7 @@ def network(bench: Bench) -> Iterator[Figure]:
     yield Figure("a worker's memory", memory, "MB", most=150)
     for name, number in zip(_SERVICES, connections, strict=True):
         yield Figure(f"connections to {name}", number)
-    yield Figure(
-        "breaking during another: first push", first * 1e3, "ms", most=1000
-    )
+    yield Figure("breaking during another: first push", first * 1e3, "ms", most=1000)
     yield Figure("  time to alone", amid / breaking.seconds, "×", most=_MOST_AMID)
     yield Figure("an ordinary alert, no keys prepared", ordinary.per_second, "/s")
     yield Figure("  CPU a message", ordinary.cpu * 1e6, "µs")
