@@ -27,12 +27,12 @@ from tests.bench.__main__ import ALL_PEERS, ALL_SECTIONS
 from tests.local.test_supervisor import alive
 from tests.support.forked import Forked
 from tests.support.installation import Installation, wait_until
-from workers.bench import limits, peers, report, sending, storing
+from workers.bench import limits, network, peers, report, sending, storing
 from workers.bench.__main__ import PEERS, SECTIONS, command
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import BenchInstallation as Measured
 from workers.bench.limits import flood
-from workers.trials.push_service import Sink, own_sink
+from workers.trials.push_service import Behaviour, Sink, own_sink
 
 pytestmark = pytest.mark.processes
 
@@ -75,6 +75,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_MEASURED", 0.1)
     monkeypatch.setattr(peers, "PYWEBPUSH_MESSAGES", 50)
     monkeypatch.setattr(sending, "_ALERTS", 3)
+    monkeypatch.setattr(network, "_UNDER_WAY", 0.05)
     monkeypatch.setattr(storing, "_TIMES", 3)
 
 
@@ -169,10 +170,21 @@ def test_a_missing_peer_is_reported_with_the_reason(
 
 def test_late_responses_are_measured_beside_immediate_ones(forked: None) -> None:
     found = measured("latency")
-    assert found["window ÷ delay"] == 256 / 0.1
+    assert found["window ÷ delay"] == 2048 / 0.1
     most = min(found["window ÷ delay"], found["immediate responses, 1 worker"])
     share = found["to the smaller of these two"]
     assert share == pytest.approx(100 * found["responses after 100 ms"] / most)
+
+
+def test_a_network_is_measured_whose_connections_end_and_are_lost(forked: None) -> None:
+    # Some ten connections end, as each carries a thousand messages.
+    found = measured("network", 3000)
+    assert found["connections to Chrome's"] >= 1
+    assert found["to ECDH"] > 0
+    alone = found["3,000 readers"]
+    assert found["rate, 2 workers, keys prepared"] == pytest.approx(3000 / alone)
+    lost = 3000 / found["one connection in a hundred lost"]
+    assert found["time to without"] == pytest.approx(lost / alone)
 
 
 def test_other_push_services_are_measured_beside_one_that_never_responds(forked: None) -> None:
@@ -280,7 +292,7 @@ def test_a_sink_with_another_name_than_its_certificate_is_refused(tmp_path: Path
 
 @pytest.mark.parametrize("delay", [0.0, 0.2])
 def test_our_own_sink_also_serves_http1(tmp_path: Path, delay: float) -> None:
-    with own_sink(tmp_path, delay) as sink, requests.Session() as session:
+    with own_sink(tmp_path, Behaviour(delay)) as sink, requests.Session() as session:
         session.trust_env = False
         session.verify = str(sink.ca_file)
         for body in (b"", b"x" * 400, b"y" * 100_000):
@@ -290,7 +302,7 @@ def test_our_own_sink_also_serves_http1(tmp_path: Path, delay: float) -> None:
 
 
 def test_a_sink_that_never_responds_still_accepts_connections(tmp_path: Path) -> None:
-    with own_sink(tmp_path, None) as sink, requests.Session() as session:
+    with own_sink(tmp_path, Behaviour(None)) as sink, requests.Session() as session:
         session.trust_env = False
         session.verify = str(sink.ca_file)
         with pytest.raises(requests.ReadTimeout):
