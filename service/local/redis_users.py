@@ -32,7 +32,7 @@ _COMMANDS = {
     "worker": "bitfield blmove client|info eval hincrbyfloat lrange lrem persist"
     " scard subscribe unsubscribe unwatch watch xadd",
     "clock": "",
-    "commands": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange zrevrangebyscore",
+    "commands": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange strlen zrevrangebyscore",
 }
 
 # All keys of the tag `{g}` but those of `service/store/access.py`.

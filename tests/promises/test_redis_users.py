@@ -36,7 +36,10 @@ USERS = {user.process: user for user in redis_users()}
 # What redis-py sends by itself, as an address may ask.
 CONNECTION = {"info", "ping", "select", "time", "exec", "multi", "evalsha", "client|setname"}
 SCRIPTS = {"script|exists", "script|load"}  # redis-py sends them when it runs a script
-RENAMED = {"delete": "del", "client_info": "client|info", "client_setname": "client|setname"}
+RENAMED = {
+    **{"delete": "del", "script_load": "script|load"},
+    **{"client_info": "client|info", "client_setname": "client|setname"},
+}
 # Methods of clients and pipelines that are no commands.
 _NO_COMMANDS = {
     *("pipeline", "execute", "register_script", "close", "connection_pool", "set_retry"),

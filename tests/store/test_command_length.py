@@ -39,7 +39,7 @@ def narrow() -> Iterator[NarrowRedis]:
 
 @pytest.fixture
 def store(narrow: NarrowRedis) -> Store:
-    return Store(connect(narrow.url))
+    return Store(connect(narrow.url), 1)
 
 
 def sending(store: Store) -> int:
@@ -71,7 +71,7 @@ def test_alert_to_twenty_million_readers_is_laid_out_at_once(store: Store) -> No
     store.recipients.freeze(id, EVERYONE, [0])
     batches = [(Batch(0, n * 2048, n * 2048 + 2047), n * 10) for n in range(MANY)]
     store.batches.lay_out(id, {0: batches})
-    look = store.batches.look(id, 0)
+    look = store.batches.looks(id)[0]
     assert (look.batches, look.planned, look.open) == (MANY, True, False)
     rows = store.redis.zrange(part_key(0, id, "batches"), 0, -1, withscores=True)
     kept = cast("list[tuple[bytes, float]]", rows)
@@ -95,11 +95,11 @@ def test_readers_at_ten_thousand_bases_are_counted_and_tried_again(store: Store)
     claim = store.batches.claim(id, 0, "a worker ", 60_000)
     assert claim is not None
     store.batches.release(id, batch, "a worker ", wait_ms=60_000, resting=[MANY - 1], undone=2)
-    assert store.batches.look(id, 0).due == 0
-    store.batches.try_now(id, 0, range(MANY - 1))
-    assert store.batches.look(id, 0).due == 0, "no recipient of it waits for these"
-    store.batches.try_now(id, 0, range(MANY))
-    assert store.batches.look(id, 0).due == 1
+    assert store.batches.looks(id)[0].due == 0
+    store.batches.try_now(id, range(MANY - 1))
+    assert store.batches.looks(id)[0].due == 0, "no recipient of it waits for these"
+    store.batches.try_now(id, range(MANY))
+    assert store.batches.looks(id)[0].due == 1
 
 
 def test_each_recipient_may_have_a_result_of_its_own(store: Store) -> None:
@@ -141,13 +141,15 @@ def test_thousands_of_processes_editors_and_welcomes_fit_into_commands(store: St
     assert not store.redis.exists("{g}:readers_alerts:welcome")
     store.names.bases.prove(range(MANY))
     assert not store.redis.exists("{g}:hosts:unproven")
-    assert store.daily_counts.had(0, 20261128, range(MANY)) == [0] * MANY
+    day = (0, 20261128)
+    assert store.daily_counts.had({day: range(MANY)}) == {day: [0] * MANY}
 
 
 def test_alert_is_sent_through_a_service_that_takes_few_arguments(
     redis_url: str, narrow: NarrowRedis, push: PushService, tmp_path: Path
 ) -> None:
     readers = pretend_readers.CHUNK + 400
+    Store(connect(narrow.url), 1)  # with more partitions, commands are shorter
     with Installation(redis_url, push, tmp_path, STORE_URL=narrow.url) as installation:
         installation.seed(readers)
         installation.clock()

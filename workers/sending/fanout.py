@@ -49,9 +49,9 @@ CHECK = 0.25  # seconds between two looks at which alerts are to be sent
 CHECKPOINT = 64  # outcomes that are recorded together
 SMALLEST = 64  # with a full window, a checkpoint is the window divided by this
 LINGER = 0.2  # seconds that an outcome may wait to be recorded
-# Leases of one worker; more would only wait for a slow push service. Breaking alerts may have as
-# many beside those of other alerts.
-MOST_LEASES = 8
+# Leases of one worker; more would only wait for a slow push service. A small alert has a batch in
+# each of twelve partitions. Breaking alerts may have as many beside those of other alerts.
+MOST_LEASES = 16
 # Start a fourth of the free window at once, but `FEWEST` at least and `MOST` at most: the first
 # ready messages need not wait for the rest, and answers that have come are taken in time.
 FEWEST = 16
