@@ -92,6 +92,7 @@ def test_switched_off_no_key_is_prepared_and_the_pool_is_dropped(
 def test_breaking_alert_starts_before_the_rest_of_a_running_send(
     installation: Installation, push: PushService
 ) -> None:
+    installation.environment["PUSH_WINDOW"] = str(WINDOW)
     installation.seed(20_000)
     installation.seed(500, topics=["breaking"], first=20_000)
     push.answer_with(lambda _message: Answer(delay=0.5))

@@ -68,6 +68,7 @@ class Mixed:
 def test_every_recipient_has_one_outcome_though_workers_are_killed(
     installation: Installation, push: PushService, recipients: int, kills: int
 ) -> None:
+    installation.environment["PUSH_WINDOW"] = str(WINDOW)
     installation.seed(recipients)
     mixed = Mixed()
     push.answer_with(mixed)
@@ -102,6 +103,7 @@ def test_every_recipient_has_one_outcome_though_workers_are_killed(
 def test_work_of_a_killed_worker_is_taken_up_by_another(
     installation: Installation, push: PushService
 ) -> None:
+    installation.environment["PUSH_WINDOW"] = str(WINDOW)
     installation.seed(600)
     push.answer_with(lambda _message: Answer(201, delay=0.5))
     doomed = installation.worker()

@@ -45,7 +45,7 @@ def proxy(redis: RedisServer) -> Iterator[Proxy]:
 
 @pytest.fixture
 def installation(proxy: Proxy, push: PushService, tmp_path: Path) -> Iterator[Installation]:
-    with Installation(proxy.url, push, tmp_path) as installation:
+    with Installation(proxy.url, push, tmp_path, PUSH_WINDOW=str(WINDOW)) as installation:
         yield installation
 
 

@@ -32,7 +32,7 @@ def redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def installation(redis: RedisServer, push: PushService, tmp_path: Path) -> Iterator[Installation]:
-    with Installation(redis.url, push, tmp_path) as installation:
+    with Installation(redis.url, push, tmp_path, PUSH_WINDOW=str(WINDOW)) as installation:
         yield installation
 
 

@@ -292,7 +292,7 @@ def installation(
     server: RedisServer, proxy: Proxy, push: PushService, tmp_path: Path
 ) -> Iterator[Installation]:
     """An installation whose processes reach Redis through the proxy; the test itself does not."""
-    with Installation(server.url, push, tmp_path) as installation:
+    with Installation(server.url, push, tmp_path, PUSH_WINDOW=str(WINDOW)) as installation:
         installation.environment["REDIS_URL"] = proxy.url
         yield installation
 

@@ -40,7 +40,9 @@ def sick(request: pytest.FixtureRequest) -> Iterator[PushService]:
 def installation(
     redis_url: str, push: PushService, sick: PushService, tmp_path: Path
 ) -> Iterator[Installation]:
-    with Installation(redis_url, push, tmp_path, others=[sick]) as installation:
+    with Installation(
+        redis_url, push, tmp_path, others=[sick], PUSH_WINDOW=str(WINDOW)
+    ) as installation:
         push.answer_with(lambda _message: LATE)
         sick.answer_with(lambda _message: LATE)
         yield installation

@@ -102,7 +102,9 @@ def show(
     `queue` is the address of another Redis for the queue.
     """
     settings = {"STORE_URL": watched.url(), "WEB_CONCURRENCY": "1"}
-    with Installation(queue or watched.url(), push, folder, **settings) as installation:
+    with Installation(
+        queue or watched.url(), push, folder, PUSH_WINDOW=str(WINDOW), **settings
+    ) as installation:
         show = Show(installation, workers)
         show.reach(READERS // 3)
         yield show

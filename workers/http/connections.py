@@ -67,6 +67,7 @@ class Connection:
         self.heard_at = now  # when bytes last came
         self.is_ready = False
         self.has_carried = False  # a request
+        self.has_answered = False  # one
         self.watched = 0  # the events for which it is registered
 
     def open(self, channel: Channel, now: float) -> None:

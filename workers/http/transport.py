@@ -288,6 +288,8 @@ class Transport:
             return
         del self._under_way[request]
         status = request.status
+        if status:
+            request.connection.has_answered = True
         if status and request.answer:
             reason = request.answer.decode(errors="replace")
         else:
@@ -363,12 +365,12 @@ class Transport:
                 self._end(request, time.monotonic())
         if not origin.connections:
             self._origins.pop(origin.url, None)
+        if origin.connections and not connection.has_answered:
+            origin.connect_at = time.monotonic() + _REFUSED_MORE
         if connection in self._awaited or not connection.has_carried:
             self._awaited.pop(connection, None)
             self._has_news = True
-            if origin.connections:
-                origin.connect_at = time.monotonic() + _REFUSED_MORE
-            else:
+            if not origin.connections:
                 self._unreachable[origin.url] = why or "connection lost"
 
     # -- sockets ---------------------------------------------------------------------------------

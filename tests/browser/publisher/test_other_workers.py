@@ -218,7 +218,7 @@ def test_another_providers_reader_moves_to_us_without_another_question(
 
     state = tab.wait_until("window.StopPress?.state().subscribed && StopPress.state()")
     assert state["topics"] == ["world"]
-    assert registrations(tab) == {"/": "/sw.js"}
+    wait_until(lambda: registrations(tab) == {"/": "/sw.js"})
     (channel,) = [one for one in push_service.registrations if one.endpoint == old]
     wait_until(lambda: channel.unsubscribed)
     assert tab.evaluate("errors") == []
@@ -242,7 +242,7 @@ def test_another_providers_reader_moves_only_once_stop_press_is_up(
     installation.web()
     tab.go(page)
     tab.wait_until("window.StopPress?.state().subscribed")
-    assert registrations(tab) == {"/": "/sw.js"}
+    wait_until(lambda: registrations(tab) == {"/": "/sw.js"})
 
 
 def test_a_reader_who_left_the_other_provider_is_not_subscribed(
