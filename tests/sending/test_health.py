@@ -164,6 +164,27 @@ def test_a_push_service_that_becomes_slow_gets_what_it_needs_then(
     assert 2000 <= service.limit <= 3200
 
 
+def test_a_push_service_that_rests_while_its_delay_is_tried_grows_again_afterwards(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = worker(store, 2048)
+    service = one.of(ORIGIN, "apple")
+    for _ in range(60):
+        serve(one, service, monkeypatch, delay=0.001, at_most=1000, seconds=0.25)
+        if service.trial:
+            break
+    assert service.trial, "256 messages under way are late, and few are needed"
+    monkeypatch.undo()
+    answer(one, service, service.under_way)
+    let_fail(one, service)
+    wait_for_the_end_of(one, service)
+    for _ in range(40):
+        answer(one, service, start(one, service))
+        one.look_again()
+        one.refresh()
+    assert service.limit > 16
+
+
 def test_a_push_service_that_nobody_knows_has_256_messages_under_way_at_most(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
