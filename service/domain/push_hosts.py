@@ -53,7 +53,7 @@ class PushHosts:
     def _end_unproven(self, now: float) -> None:
         """Remove readers whose hosts were asked, and have accepted nothing for long enough.
 
-        Readers to whom nothing was sent stay, such as those who paused their alerts. But
+        Readers who were sent nothing stay, such as those who paused their alerts. But
         where strangers have made up many hosts, such a reader has to visit now and then.
         """
         unproven = self._bases.unproven()

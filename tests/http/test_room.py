@@ -196,6 +196,18 @@ def test_a_peer_that_allows_no_streams_is_unreachable_after_the_timeout(tmp_path
         assert server.connections <= 4, "it is not connected to all the time"
 
 
+def test_a_peer_that_allows_no_streams_gets_two_connections(tmp_path: Path) -> None:
+    none = SettingsFrame(0, {STREAMS: 0}).serialize()
+    with BareServer(tmp_path, read_on, first=none) as server:
+        transport = Transport(ca_bundle=server.certificate)
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            transport.room(server.origin, wanted=1000)
+            assert transport.poll(0.05) == []
+        transport.close()
+        assert server.connections == 2
+
+
 def test_a_peer_that_allows_streams_only_later_is_awaited(tmp_path: Path) -> None:
     def serve(tls: ssl.SSLSocket) -> None:
         time.sleep(0.5)

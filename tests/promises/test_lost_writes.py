@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from service.domain.job_queue import QUEUE
-from service.model.notifications import Outcome, State
+from service.model.notifications import Outcome
 from service.runtime import Runtime
 from service.store.batches import Claim, part_key
 from service.store.outcomes import Result
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import Proxy, RedisServer
+from tests.support.seeded import assert_adds_up
 
 WINDOW = 256
 WORKERS = 2
@@ -75,20 +75,7 @@ class Send:
 
     def check(self) -> None:
         """Check the end of the send, and that a correction reaches all readers."""
-        over = self._installation.over(self.id)
-        assert over.state is State.SENT
-        assert self._installation.outcomes(self.id) == {"accepted": READERS}
-        assert self._installation.runtime.publishing.progress(self.id).recipients == READERS
-        copies = Counter(message.path for message in self._push.received)
-        assert len(copies) == READERS
-        assert copies.total() - READERS <= self._lost + WORKERS * WINDOW
-        assert all(process.poll() is None for process in self._installation.processes)
-        self._push.begin_anew()
-        correction = self._installation.correct(self.id, "Nobody dead")
-        assert correction.recipients == READERS
-        self._installation.over(correction.id)
-        assert self._installation.outcomes(correction.id) == {"accepted": READERS}
-        assert len({message.path for message in self._push.received}) == READERS
+        assert_adds_up(self._installation, self.id, READERS, self._lost + WORKERS * WINDOW)
 
 
 # At the beginning of a send, in the middle and near the end. Each fault has two of them or three.

@@ -14,6 +14,7 @@ import http_ece
 
 from service.local import pretend_readers
 from service.model.clocks import QUARTER
+from service.model.notifications import State
 from service.model.preferences import NO_QUIET, Quiet
 from service.model.subscriptions import SubscriptionRequest
 from tests.support.installation import Installation, wait_until
@@ -69,6 +70,27 @@ def begin_send(
     id = installation.publish(**options)
     installation.push.wait_for(received, timeout=30)
     return id
+
+
+def assert_adds_up(installation: Installation, id: int, readers: int, repeats: int) -> None:
+    """Check that an alert reached all readers, with at most `repeats`, and then its correction.
+
+    No process of the installation may have ended.
+    """
+    push = installation.push
+    assert installation.over(id).state is State.SENT
+    assert installation.outcomes(id) == {"accepted": readers}
+    assert installation.runtime.publishing.progress(id).recipients == readers
+    copies = Counter(message.path for message in push.received)
+    assert len(copies) == readers
+    assert copies.total() - readers <= repeats
+    assert all(process.poll() is None for process in installation.processes)
+    push.begin_anew()
+    correction = installation.correct(id, "Nobody dead")
+    assert correction.recipients == readers
+    installation.over(correction.id)
+    assert installation.outcomes(correction.id) == {"accepted": readers}
+    assert len({message.path for message in push.received}) == readers
 
 
 def sent_at_night(installation: Installation, sleepers: int, *titles: str) -> list[int]:

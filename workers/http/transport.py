@@ -314,7 +314,7 @@ class Transport:
         staying = [c for c in origin.connections if not (c.is_ready and c.http.going_away)]
         ready = [c for c in staying if c.is_ready]
         most = self._connections_each * (_HTTP1_TIMES if origin.speaks_http1 else 1)
-        if gently:
+        if gently or idle:  # a peer that allows none on one connection may not on others
             most = min(most, _GENTLY[origin.speaks_http1])
         # Each is expected to take what one takes that is there.
         needed = -(-wanted // max([1, *(c.http.takes for c in ready)]))

@@ -493,7 +493,7 @@ class Health:
             if before is not None:
                 service.limit = _FIRST
         elif rest != before:
-            service.limit = _PROBES
+            service.limit, service.trial = _PROBES, 0
             service.failed_in_a_row = service.lost_in_a_row = 0
             service.limited_in_a_row.clear()
         service.rest = rest

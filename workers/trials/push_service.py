@@ -118,8 +118,8 @@ class Behaviour:
     spread: float = 0.0  # the standard deviation of the delay's natural logarithm
     between: tuple[float, float] = (0.0, math.inf)  # the shortest and the longest delay, in seconds
     streams: int = 0  # requests that a connection may have under way; 0: any number
-    requests: int = 0  # after which a connection goes away (GOAWAY); 0: never
-    lost: float = 0.0  # the share of connections that it then cuts instead
+    requests: int = 0  # after which an HTTP/2 connection goes away (GOAWAY); 0: never
+    lost: float = 0.0  # the share of these connections that it then cuts instead
     http1: bool = False  # it does not speak HTTP/2
 
 
@@ -177,9 +177,8 @@ def _certificate(folder: Path) -> Path:
 # Our own ----------------------------------------------------------------------------------------
 
 _PREFACE = 24  # bytes with which a client begins (RFC 9113 section 3.4)
-_FRAME = struct.Struct(
-    ">HBBBL"
-)  # a frame's header (section 4.1): length (16 and 8 bits), type, flags, stream
+# A frame's header (section 4.1): length (16 and 8 bits), type, flags, stream.
+_FRAME = struct.Struct(">HBBBL")
 _DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 4, 6, 7, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _MAX_CONCURRENT_STREAMS = 3  # a setting (section 6.5.2)
