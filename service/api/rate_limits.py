@@ -68,15 +68,26 @@ class Limits:
 
     def _who(self, rate: Rate) -> str:
         token = bearer_token() if rate.per == "token" else None
-        if token:
-            return digest(token)[:32]
+        return digest(token)[:32] if token else self.caller()
+
+    def caller(self) -> str:
+        """Return the code of the network that makes the current request."""
         return mac(self._key, network().encode()).hex()[:32]
+
+
+def _limits() -> Limits:
+    limits: Limits = current_app.extensions["stoppress.limits"]
+    return limits
 
 
 def fits(rate: Rate) -> bool:
     """Count the current request; whether it is within the rate."""
-    limits: Limits = current_app.extensions["stoppress.limits"]
-    return limits.fits(rate)
+    return _limits().fits(rate)
+
+
+def caller() -> str:
+    """Return the code under which the network that makes the current request counts."""
+    return _limits().caller()
 
 
 def check(*rates: Rate) -> None:

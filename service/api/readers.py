@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from service.api import responses
 from service.api.auth import READER
 from service.api.calls import call
-from service.api.rate_limits import Rate, bearer_token, check, per_address, per_token
+from service.api.rate_limits import Rate, bearer_token, caller, check, per_address, per_token
 from service.api.reader_requests import ChangedPreferences, NewReceipts, NewSubscription
 from service.api.responses import AlertShown, Credentials, QuietHoursShown, TopicShown
 from service.current import runtime
@@ -96,6 +96,7 @@ def subscribe(requested: NewSubscription) -> tuple[Credentials, int]:
         asked,
         token=bearer_token(),
         refresh=requested.refresh,
+        caller=caller(),
     )
     return Credentials(**_credentials(subscription)), 201 if new else 200
 
@@ -121,7 +122,7 @@ def change_preferences(
     """Change a reader's preferences; if the endpoint changes, so do id and token."""
     asked = requested.requested(before, runtime().keys.current)
     _check_host(asked)
-    after = runtime().subscriptions.change(before, asked)
+    after = runtime().subscriptions.change(before, asked, caller=caller())
     return responses.PreferencesChanged(**_preferences(after) | _credentials(after))
 
 
@@ -149,7 +150,7 @@ def missed(reader: Subscription) -> responses.Missed:
 @call(by=READER, gives={202: responses.TestSent}, rates=(per_address(30), per_token(3)))
 def send_test(reader: Subscription) -> responses.TestSent:
     """Send this browser alone an alert that says that it is a test."""
-    sent = runtime().reader_alerts.send_test(reader)
+    sent = runtime().reader_alerts.send_test(reader, caller=caller())
     return responses.TestSent(status="sending", recipients=sent.recipients)
 
 

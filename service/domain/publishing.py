@@ -31,6 +31,7 @@ from service.model.notifications import (
 from service.model.retention import IDEMPOTENCY_KEPT
 from service.store import Store
 from service.store.notifications import IdempotencyRecord
+from service.store.reader_alerts import Place
 
 WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
 _MOST_PLANNED = 200  # drafts and scheduled notifications in a list
@@ -105,12 +106,14 @@ class Publishing:
         draft: bool = False,
         idempotency: Idempotency | None = None,
         warnings: tuple[tuple[str, str], ...] = (),
+        place: Place | None = None,
     ) -> Published:
         """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
         `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
         for. `KeyReused` for an idempotency key that came before with another body, `PlanWithdrawn`
-        for one whose alert was planned and withdrawn. `warnings` belong to the response.
+        for one whose alert was planned and withdrawn. `warnings` belong to the response. An alert
+        to one reader takes a `place`; `NoRoom`.
         """
         if (before := self.earlier_response(idempotency)) is not None:
             return before
@@ -128,7 +131,7 @@ class Publishing:
         )
         published = Published(notification.id, recipients, notification.state, warnings)
         record = _record(published, idempotency)
-        earlier = self._store.notifications.publish(notification, record)
+        earlier = self._store.notifications.publish(notification, record, place)
         if earlier is not None and idempotency is not None:
             return self._same_response(earlier, idempotency)
         self._wake(notification)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -15,6 +14,7 @@ from service.model.notifications import Audience, Content
 from service.model.subscriptions import Subscription
 from service.model.tokens import Tokens
 from service.store import Store
+from service.store.reader_alerts import NoRoom, Place
 from service.store.subscriptions import NotSubscribed
 
 NONE, WELCOME, CONFIRM = "no", "yes", "confirm"  # what `WELCOME` may be
@@ -28,9 +28,11 @@ _TTL_UNPROVEN = 120
 # news. So many at one push service, and at all of them; so many at one unproven host, and at all
 # of these together. No place gets more than half of the room that the others leave, so that junk at
 # push services that are down leaves room at those that are not. Tests get half of that, so that
-# they do not keep a new subscriber from the welcome.
+# they do not keep a new subscriber from the welcome. Once half of the room is taken, no caller gets
+# more than a small share of what is left (room.lua), so that one stranger's junk leaves room too.
 _AT_A_SERVICE, _AT_ALL = 50, 100
 _AT_A_HOST, _AT_ALL_HOSTS = 4, 20
+_PROVEN = "proven"  # the group of places that are known to be push services
 
 
 class TooManyActive(Exception):
@@ -49,16 +51,6 @@ class WelcomeSettings:
     front_page: str
 
 
-class _Place(NamedTuple):
-    """Where an alert of ours goes, and the room for such alerts there."""
-
-    group: str
-    name: str  # of the push service, or of the origin
-    at_one: int
-    at_all: int
-    ttl: int  # seconds
-
-
 class ReaderAlerts:
     """Sends welcomes and tests; confirms readers where confirmation is no longer required."""
 
@@ -71,7 +63,6 @@ class ReaderAlerts:
         settings: WelcomeSettings,
     ) -> None:
         self._store = store
-        self._active = store.reader_alerts
         self._publishing = publishing
         self._tokens = tokens
         self._endpoints = endpoints
@@ -87,63 +78,52 @@ class ReaderAlerts:
         """Whether a new subscriber is sent a welcome."""
         return self._settings.mode != NONE
 
-    def send_welcome(self, reader: Subscription, *, new: bool) -> None:
+    def send_welcome(self, reader: Subscription, *, new: bool, caller: str = "") -> None:
         """Send the welcome to a new or unconfirmed subscriber, at most once a day.
 
         If `WELCOME` no longer asks for confirmation, confirm an unconfirmed subscriber instead.
         A welcome that cannot be sent does not undo the subscription: an unconfirmed subscriber
-        gets it on the next visit.
+        gets it on the next visit. `caller` is the code of who calls (`Place`).
         """
         unconfirmed, mode = not reader.preferences.confirmed, self._settings.mode
-        with suppress(RedisError, PlanWithdrawn):
+        with suppress(RedisError, PlanWithdrawn, NoRoom):
             if unconfirmed and mode != CONFIRM:
                 with suppress(NotSubscribed):
                     self._store.subscriptions.confirm(reader.id)
             elif unconfirmed or (new and mode == WELCOME):
-                self._publish_welcome(reader)
+                self._publish_welcome(reader, self._place(reader, caller))
 
-    def send_test(self, reader: Subscription) -> Published:
+    def send_test(self, reader: Subscription, *, caller: str = "") -> Published:
         """Send a test to one browser; `TooManyActive`."""
-        place = self._place(reader)
-        if not self._has_room(place, share=2):
-            raise TooManyActive
+        place = replace(self._place(reader, caller), share=2)
         settings, lang = self._settings, supported_language(reader.locale)
         ours = texts(lang)["alerts"]
         content = Content(
             title=ours["test"],
             body=ours["shown"].format(site=settings.site_name),
             url=settings.front_page,
-            ttl=place.ttl,
+            ttl=_ttl(place),
             lang=lang,
         )
-        sent = self._publishing.publish(content, Audience(subscription=reader.id), by="")
-        self._active.add(sent.id, place.name, place.group)
-        return sent
+        only = Audience(subscription=reader.id)
+        try:
+            return self._publishing.publish(content, only, by="", place=place)
+        except NoRoom:
+            raise TooManyActive from None
 
-    def _publish_welcome(self, reader: Subscription) -> None:
-        place = self._place(reader)
-        if not self._has_room(place):
-            return
+    def _publish_welcome(self, reader: Subscription, place: Place) -> None:
         once = Idempotency("welcome", str(reader.id), b"")
         only = Audience(subscription=reader.id)
-        content = replace(self._welcome(reader), ttl=place.ttl)
-        sent = self._publishing.publish(content, only, by="", idempotency=once)
-        self._active.add(sent.id, place.name, place.group)
+        content = replace(self._welcome(reader), ttl=_ttl(place))
+        self._publishing.publish(content, only, by="", idempotency=once, place=place)
 
-    def _place(self, reader: Subscription) -> _Place:
+    def _place(self, reader: Subscription, caller: str) -> Place:
         origin, bases = reader.endpoint.origin, self._store.names.bases
         if bases.is_proven(bases.of(reader.endpoint)):
             service = self._endpoints.service(origin)
             name = origin if service == OTHER else service
-            return _Place("proven", name, _AT_A_SERVICE, _AT_ALL, _TTL)
-        return _Place("unproven", origin, _AT_A_HOST, _AT_ALL_HOSTS, _TTL_UNPROVEN)
-
-    def _has_room(self, place: _Place, *, share: int = 1) -> bool:
-        """Whether another alert of ours may go to a place, within a share of its budget."""
-        active = self._active.names(place.group)
-        here = active.count(place.name)
-        left = place.at_all - (len(active) - here)
-        return here < min(place.at_one, left // 2) // share
+            return Place(_PROVEN, name, _AT_A_SERVICE, _AT_ALL, caller)
+        return Place("unproven", origin, _AT_A_HOST, _AT_ALL_HOSTS, caller)
 
     def _welcome(self, reader: Subscription) -> Content:
         settings, lang = self._settings, supported_language(reader.locale)
@@ -165,3 +145,7 @@ class ReaderAlerts:
             ttl=_TTL,
             lang=(settings.site_language or None) if own else lang,
         )
+
+
+def _ttl(place: Place) -> int:
+    return _TTL if place.group == _PROVEN else _TTL_UNPROVEN

@@ -29,12 +29,13 @@ class Subscriptions:
         *,
         token: str | None = None,
         refresh: bool = False,
+        caller: str = "",
     ) -> tuple[Subscription, bool]:
         """Store a browser's consent and send the welcome, where one is due.
 
         The second value says whether the subscription is new. `refresh` never creates one: it
         raises `HasLeft` or `NotSubscribed`. New keys for a known endpoint need the reader's
-        `token`, or raise `KnownWithOtherKeys`.
+        `token`, or raise `KnownWithOtherKeys`. `caller` is the code of who calls (`Place`).
         """
 
         def is_owner(id: SubscriptionId, auth: bytes) -> bool:
@@ -42,7 +43,7 @@ class Subscriptions:
 
         requested = requested._replace(must_confirm=self._alerts.must_confirm)
         one, new = self._subscriptions.subscribe(requested, refresh=refresh, is_owner=is_owner)
-        self._alerts.send_welcome(one, new=new)
+        self._alerts.send_welcome(one, new=new, caller=caller)
         return one, new
 
     def is_new_host(self, endpoint: Endpoint) -> bool:
@@ -68,7 +69,9 @@ class Subscriptions:
         """Return the reader's token of a subscription."""
         return self._tokens.reader(one.id, one.auth)
 
-    def change(self, before: Subscription, requested: SubscriptionRequest) -> Subscription:
+    def change(
+        self, before: Subscription, requested: SubscriptionRequest, *, caller: str = ""
+    ) -> Subscription:
         """Change preferences, keys or endpoint; `NotSubscribed` if the reader has left.
 
         Another endpoint makes another subscription, with an id and a token of its own. Where a
@@ -78,7 +81,7 @@ class Subscriptions:
         requested = requested._replace(must_confirm=self._alerts.must_confirm)
         after = self._subscriptions.change(before.id, requested)
         if after.id != before.id:
-            self._alerts.send_welcome(after, new=False)
+            self._alerts.send_welcome(after, new=False, caller=caller)
         return after
 
     def remove(self, one: Subscription, *, lost: bool = False) -> None:

@@ -13,6 +13,7 @@ from service.model.languages import (
 )
 from service.model.retention import (
     ACCEPTED_KEPT,
+    CALLERS_KEPT,
     COUNTED_KEPT,
     COUNTS_KEPT,
     DAY,
@@ -70,7 +71,9 @@ def privacy() -> Response:
             "site": config.site_name,
             **{name: panel[name] for name in ("download", "later", "leave")},
             **{name: span(seconds, language) for name, seconds in kept.items()},
-            "rate": f"{span(RATE_KEPT, language)} – {span(NEW_HOSTS_KEPT, language)}",
+            "rate": " / ".join(
+                span(seconds, language) for seconds in (RATE_KEPT, CALLERS_KEPT, NEW_HOSTS_KEPT)
+            ),
         },
     )
     response = Response(page)

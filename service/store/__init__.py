@@ -39,7 +39,6 @@ from service.store.partitions import VERSION, Partitions, spread
 from service.store.prepared_keys import PreparedKeys
 from service.store.processes import Processes
 from service.store.push_services import PushServices
-from service.store.reader_alerts import ActiveReaderAlerts
 from service.store.recipients import Recipients
 from service.store.replicas import Replicas
 from service.store.seeds import Seeds
@@ -92,7 +91,6 @@ class Store:
         self.gone = GoneRows(redis, self.partitions)
         self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.notifications = Notifications(redis, replicas)
-        self.reader_alerts = ActiveReaderAlerts(redis, self.notifications)
         self.push_services = PushServices(redis)
         self.recipients = Recipients(redis, self.partitions, self.audiences)
         self.batches = Batches(redis, self.partitions)

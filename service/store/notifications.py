@@ -32,6 +32,7 @@ from service.model.notifications import (
 )
 from service.model.retention import READERS_TEST_KEPT
 from service.store.history import HISTORY
+from service.store.reader_alerts import NoRoom, Place
 from service.store.replicas import Replicas
 from service.store.scripts import NOW, lua
 from service.store.stories import STORIES
@@ -82,22 +83,39 @@ local function enter()
 end
 """
 
-# KEYS: those of `enter`, idempotency record or nothing. ARGV: those of `enter`, document, whether a
-# reader asked for it, response, seconds for which that is kept. Returns nothing, or the earlier
-# response to the same idempotency key. The first write allocates.
+# KEYS: those of `enter`, idempotency record; for an alert to one reader, that for which there must
+# be room: where the active ones go, and who called for them (reader_alerts.py). ARGV: those of
+# `enter`, document, whether a reader asked for it, response or '', seconds for which that is kept;
+# name of the place, code of the caller, the most at one place, the most in all, share, seconds for
+# which callers are kept. Returns nothing, the earlier response to the same idempotency key, or 0 if
+# there is no room. The first write allocates.
 _PUBLISH = (
     _ENTER
+    + lua("room")
     + """
-if KEYS[6] then
-  local before = redis.call('GET', KEYS[6])
-  if before then return before end
-  redis.call('SET', KEYS[6], ARGV[7], 'EX', ARGV[8])
+local all, here, mine, over
+local before = redis.call('GET', KEYS[6])
+if before then return before end
+if KEYS[7] then
+  all, here, mine, over = count_active(KEYS[2], KEYS[7], KEYS[8], ARGV[9], ARGV[10])
+  if not has_room(all, here, mine, ARGV[11], ARGV[12], ARGV[13]) then return 0 end
 end
+
+if ARGV[7] ~= '' then redis.call('SET', KEYS[6], ARGV[7], 'EX', ARGV[8]) end
 redis.call('HSET', KEYS[1], 'doc', ARGV[5])
 enter()
 if ARGV[6] == '1' then
   redis.call('HSET', KEYS[1], 'by_reader', 1)
   redis.call('ZREM', KEYS[3], ARGV[1])
+end
+if KEYS[7] then
+  for _, id in ipairs(over) do
+    redis.call('HDEL', KEYS[7], id)
+    redis.call('HDEL', KEYS[8], id)
+  end
+  redis.call('HSET', KEYS[7], ARGV[1], ARGV[9])
+  redis.call('HSET', KEYS[8], ARGV[1], ARGV[10])
+  redis.call('EXPIRE', KEYS[8], ARGV[14])
 end
 """
 )
@@ -214,22 +232,29 @@ class Notifications:
         self,
         notification: Notification,
         idempotency: IdempotencyRecord | None = None,
+        place: Place | None = None,
     ) -> dict[str, Any] | None:
         """Store a notification in the lists of its state; returns None.
 
-        If there is an idempotency record already, returns its response and stores nothing.
+        If there is an idempotency record already, returns its response and stores nothing. An
+        alert to one reader takes a place, or raises `NoRoom`.
         """
         keys = self._enter_keys(notification.id, _WAVES if notification.wave else _STARTED)
         args = _enter_args(notification, notification.created_at)
         args += [_doc(notification), int(notification.by_reader)]
-        if idempotency is not None:
-            keys.append(idempotency.key)
-            args += [json.dumps(idempotency.response), idempotency.seconds]
+        keys.append(idempotency.key if idempotency else _idempotency_key(""))
+        args.append(json.dumps(idempotency.response) if idempotency else "")
+        args.append(idempotency.seconds if idempotency else 0)
+        if place is not None:
+            keys += place.keys
+            args += place.args
         editors = not notification.wave  # else it must not wait for replicas until it is late
         if editors:
             self._replicas.check("{g}")
-        before = cast("bytes | None", self._publish(keys=keys, args=args))
-        if before is not None:
+        before = cast("bytes | int | None", self._publish(keys=keys, args=args))
+        if before == 0:
+            raise NoRoom
+        if isinstance(before, bytes):
             return cast(dict[str, Any], json.loads(before))
         if editors:
             self._replicas.keep(self._key(notification.id), "doc")

@@ -42,6 +42,7 @@ KEPT = {
     r"\{0\}:in_vain": "IN_VAIN_KEPT",
     r"\{g\}:n:\d+ to a reader": "READERS_TEST_KEPT",
     r"\{g\}:idempotency:\w+": "READERS_TEST_KEPT",  # that this reader had the welcome
+    r"\{g\}:readers_alerts:\w+:callers": "CALLERS_KEPT",
     r"stoppress:rate:(?!new push).*": "RATE_KEPT",
     r"stoppress:rate:new push.*": "NEW_HOSTS_KEPT",
 }
@@ -49,7 +50,7 @@ KEPT = {
 OF_NOBODY = (
     r"\{0\}:(made|k|wakes|answers:\d+)|\{0\}:n:\d+(:batches|:leases)?",
     r"\{g\}:(n|n:history|n:\d+|active|started|scheduled|waves|ended|web|processes)",
-    r"\{g\}:(names|hosts|topics|stories|story|layout|keys|clock|readers_alerts)\b.*",
+    r"\{g\}:(names|hosts|topics|stories|story|layout|keys|clock|readers_alerts)\b(?!.*:callers).*",
     r"rq:.*",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from service.local import pretend_readers
 from service.model.languages import texts
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification
 from service.model.payload import Payload
+from service.model.retention import CALLERS_KEPT
 from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, Client, browser, make_app
 from tests.support.installation import Installation, content, wait_until
@@ -356,6 +358,102 @@ def test_junk_at_push_services_that_are_down_leaves_room_at_the_others(
         test = f"{SUBSCRIPTIONS}/{honest['id']}/test"
         assert client.call("POST", test, token=honest["token"]).status_code == 202
         before += 2
+
+
+def comes(client: Client, number: int, address: str, **given: Any) -> None:
+    """Subscribe a browser from a network address."""
+    body = {"subscription": {**browser(number), **given}}
+    assert client.call("POST", SUBSCRIPTIONS, body, address=address).status_code == 201
+
+
+def test_one_stranger_leaves_half_of_the_room_at_a_push_service_to_others(
+    client_with: ClientWith,
+) -> None:
+    client = client_with(WELCOME="confirm")
+    for number in range(60):
+        comes(client, number, f"2001:db8:0:1::{number}")
+    assert len(welcomes(client)) == 25, "one network is one caller"
+    before = 25
+    for number in range(60, 80):
+        comes(client, number, f"192.0.2.{number}")
+        before += 1
+        assert len(welcomes(client)) == before, "honest readers"
+
+
+def test_many_strangers_get_less_and_less_of_the_room_that_is_left(
+    client_with: ClientWith,
+) -> None:
+    client = client_with(WELCOME="confirm")
+    had = []
+    for stranger in range(4):
+        before = len(welcomes(client))
+        for number in range(30):
+            comes(client, stranger * 30 + number, f"192.0.2.{stranger}")
+        had.append(len(welcomes(client)) - before)
+    assert had == [25, 4, 3, 3]
+
+
+def test_one_stranger_at_many_push_services_leaves_half_of_all_room(
+    client_with: ClientWith,
+) -> None:
+    client = client_with(WELCOME="confirm", PUSH_SERVICES="https://up.example https://a.example")
+    origins = (
+        *("https://fcm.googleapis.com", "https://updates.push.services.mozilla.com"),
+        *("https://web.push.apple.com", "https://up.example", "https://a.example"),
+    )
+    redis = client.runtime.store.redis
+    for origin in origins:
+        for number in range(50):
+            comes(client, number, "192.0.2.1", endpoint=f"{origin}/{number}")
+        redis.delete(*redis.scan_iter("stoppress:rate:*"))  # a minute later
+    assert len(welcomes(client)) == 50
+    for number, origin in enumerate(origins):
+        before = len(welcomes(client))
+        comes(client, 50, f"198.51.100.{number}", endpoint=f"{origin}/50")
+        assert len(welcomes(client)) == before + 1, origin
+
+
+def test_tests_of_one_stranger_leave_room_for_the_tests_of_others(
+    client_with: ClientWith,
+) -> None:
+    client = client_with()
+    readers = [Reader(client, number) for number in range(30)]
+    answers = [one.call("POST", "/test", address="192.0.2.1").status_code for one in readers]
+    assert answers == [202] * 13 + [429] * 17
+    assert readers[20].call("POST", "/test", address="192.0.2.2").status_code == 202
+
+
+def test_a_caller_is_forgotten_with_the_next_welcome_after_it_is_over(
+    client_with: ClientWith,
+) -> None:
+    client = client_with(WELCOME="confirm")
+    redis, key = client.runtime.store.redis, "{g}:readers_alerts:proven:callers"
+    comes(client, 0, "192.0.2.77")
+    (code,) = redis.hvals(key)
+    assert re.fullmatch(rb"[0-9a-f]{32}", code), "no address"
+    assert 0 < redis.ttl(key) <= CALLERS_KEPT
+    client.runtime.publishing.cancel(welcomes(client)[0].id)
+    client.runtime.planning.advance_all()
+    comes(client, 1, "192.0.2.78")
+    assert redis.hlen(key) == 1
+    assert code not in redis.hvals(key)
+
+
+def test_two_processes_never_take_the_last_place_both(
+    client_with: ClientWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, other = client_with(WELCOME="confirm"), client_with(WELCOME="confirm")
+    for number in range(49):
+        Reader(client, number)
+    new_id = client.runtime.store.notifications.new_id
+
+    def another_process_is_faster() -> int:
+        comes(other, 49, "192.0.2.1")
+        return new_id()
+
+    monkeypatch.setattr(client.runtime.store.notifications, "new_id", another_process_is_faster)
+    comes(client, 50, "192.0.2.2")
+    assert len(welcomes(client)) == 50
 
 
 # When Redis is full -------------------------------------------------------------------------------

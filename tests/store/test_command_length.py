@@ -16,12 +16,14 @@ import redis
 
 from service.local import pretend_readers
 from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
+from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key
 from service.store.commands import MOST_ARGUMENTS, MOST_AT_ONCE, some_at_once
 from service.store.outcomes import Result
 from service.store.processes import ALIVE, Process
+from service.store.reader_alerts import Place
 from tests.support.installation import Installation
 from tests.support.managed import NarrowRedis
 from tests.support.push_service import PushService
@@ -137,8 +139,11 @@ def test_thousands_of_processes_editors_and_welcomes_fit_into_commands(store: St
     store.access.keep_sign_in_link("digest", "9999@newsroom.example")
     assert store.access.sign_in_link("digest") == "9999@newsroom.example"
     assert store.access.sign_in_link("another") is None
-    assert store.reader_alerts.names("welcome") == []
-    assert not store.redis.exists("{g}:readers_alerts:welcome")
+    one = Audience(subscription=SubscriptionId(0, 0))
+    text = Content("A test", "https://paper.example/")
+    alert = Notification(MANY, text, one, State.SENDING, time.time(), "")
+    store.notifications.publish(alert, place=Place("welcome", "push service", 1, 2, "a caller"))
+    assert store.redis.hkeys("{g}:readers_alerts:welcome") == [str(MANY).encode()]
     store.names.bases.prove(range(MANY))
     assert not store.redis.exists("{g}:hosts:unproven")
     day = (0, 20261128)
