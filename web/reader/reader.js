@@ -142,10 +142,14 @@ function aside(promise, milliseconds = ASIDE_MS) {
   return Promise.race([promise, pause(milliseconds)]).catch(console.debug);
 }
 
-/** Register the worker and wait until it is active, which `subscribe()` requires. */
+/** Register the worker and wait until it is active, which `subscribe()` requires. The site's
+    developers find in the console why it fails. */
 function activeRegistration() {
-  const late = failure("starting", `${page.workerUrl} does not become active`);
-  return inTime(activated(), ACTIVE_MS, late);
+  const late = failure("starting", "the worker does not become active");
+  return inTime(activated(), ACTIVE_MS, late).catch((error) => {
+    console.warn("Stop Press:", page.workerUrl.href, error.cause ?? error);
+    throw error.kind ? error : failure("worker", error);
+  });
 }
 
 /** A registration of the site's own stays as it is. */
@@ -476,12 +480,7 @@ function later() {
 
 /** Prepare all that a click on “Yes” needs, so that the click itself can subscribe. */
 async function prepare() {
-  const [facts, registration] = await Promise.all([
-    site(),
-    activeRegistration().catch((error) => {
-      throw error.kind ? error : failure("worker", error);
-    }),
-  ]);
+  const [facts, registration] = await Promise.all([site(), activeRegistration()]);
   complete(registration).catch(console.debug);
   const topic = page.tag?.dataset.topic;
   return {

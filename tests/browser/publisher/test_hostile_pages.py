@@ -153,6 +153,49 @@ def test_an_origin_that_was_forgotten_is_named_in_the_console_and_in_the_panel(
 
 
 @pytest.mark.parametrize(
+    ("worker", "why"),
+    [
+        ("throw new Error('a bug');", "script evaluation failed"),
+        ("oninstall = (event) => event.waitUntil(Promise.reject());", "did not install"),
+        (None, "404"),
+    ],
+    ids=["throws", "does not install", "is missing"],
+)
+def test_a_worker_that_cannot_be_had_is_named_in_the_console_with_the_reason(
+    context: BrowserContext,
+    publisher: Publisher,
+    stop_press: StopPress,
+    worker: str | None,
+    why: str,
+) -> None:
+    page, said = open_page(context, publisher, stop_press, PLAIN, BELL)
+    if worker is None:
+        del publisher.files["/alerts.js"]
+    else:
+        publisher.worker("/alerts.js", worker)
+    page.locator("button.bell").click()
+    expect(page.locator("dialog.panel")).to_contain_text("not set up on this page")
+    (one,) = [text for text in said if text.startswith("Stop Press:")]
+    assert f"{publisher.origin}/alerts.js" in one
+    assert why in one
+    publisher.worker("/alerts.js", "// mended")
+    page.locator("dialog.panel").get_by_role("button", name="Try again").click()
+    expect(page.locator("dialog.panel button.yes")).to_be_visible()
+
+
+def test_another_worker_at_our_scope_is_named_in_the_console(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    page, said = open_page(context, publisher, stop_press, PLAIN, BELL)
+    page.evaluate("navigator.serviceWorker.register('/sw.js').then(() => {})")
+    page.locator("button.bell").click()
+    expect(page.locator("dialog.panel")).to_contain_text("not set up on this page")
+    (one,) = [text for text in said if text.startswith("Stop Press:")]
+    assert f"{publisher.origin}/alerts.js" in one
+    assert "another worker is at our scope" in one
+
+
+@pytest.mark.parametrize(
     ("policy", "script"),
     [
         ("require-trusted-types-for 'script'; trusted-types stop-press", ""),
