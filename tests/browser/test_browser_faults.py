@@ -290,6 +290,63 @@ def test_a_reader_waits_for_no_promise_of_the_browser_that_never_settles(
     assert paper.runtime.store.subscriptions.count() == 0
 
 
+def test_a_yes_that_takes_longer_than_eight_seconds_says_so_until_the_thanks(
+    visit: Visit,
+) -> None:
+    page = visit()
+    page.evaluate(NEVER_ENDS)
+    stop_clock(page)
+    say_yes(page)
+    run_clock(page, 8000, timer=8000)
+    expect(panel(page).get_by_role("status")).to_contain_text("takes longer than usual")
+    run_clock(page, 7000, timer=15_000)
+    for _ in range(2):
+        run_clock(page, 3000, timer=3000)
+    expect(panel(page).get_by_role("heading")).to_contain_text("Thank you")
+    expect(panel(page)).not_to_contain_text("takes longer than usual")
+
+
+def test_once_a_quiet_question_is_answered_the_reader_is_not_sent_to_it_any_more(
+    visit: Visit,
+) -> None:
+    page = visit(script=FOLLOW)
+    page.evaluate(
+        """() => {
+          window.permission = "default";
+          Object.defineProperty(Notification, "permission", { get: () => window.permission });
+        }"""
+    )
+    subscribing(page, NEVER_SETTLES)
+    stop_clock(page)
+    page.locator(".kicker").first.click()
+    choose_topics(page, "world")
+    panel(page).locator("button.yes").click()
+    run_clock(page, 8000, timer=8000)
+    expect(panel(page)).to_contain_text("Your browser asks quietly")
+    page.evaluate("() => { window.permission = 'granted'; }")
+    run_clock(page, 8000, timer=8000)
+    expect(panel(page)).to_contain_text("takes longer than usual")
+    expect(panel(page)).not_to_contain_text("Your browser asks quietly")
+
+
+def test_words_about_waiting_that_come_late_are_not_shown(visit: Visit) -> None:
+    page = visit()
+    subscribing(page, "() => new Promise((resolve, reject) => { window.fail = reject; })")
+    waiting: list[Route] = []
+    page.route("**/faults.json", lambda route: waiting.append(route))
+    stop_clock(page)
+    say_yes(page)
+    run_clock(page, 8000, timer=8000)
+    wait_until(lambda: page.evaluate("1") and waiting)
+    page.evaluate("() => { fail(new DOMException('', 'InvalidAccessError')); }")
+    expect(panel(page).get_by_role("alert")).to_contain_text("Alerts do not work here")
+    with page.expect_event("requestfinished"):
+        waiting[0].continue_()
+    page.evaluate("fetch('/healthz').then((response) => response.text())")  # and it is read
+    expect(panel(page).get_by_role("alert")).to_be_visible()
+    expect(panel(page)).not_to_contain_text("takes longer than usual")
+
+
 @pytest.mark.parametrize(
     ("error", "retries", "before", "says"),
     [

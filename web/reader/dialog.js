@@ -268,9 +268,10 @@ export class Panel {
     this.#box.querySelector(".choices").before(node);
   }
 
-  /** Say what the reader can do while the browser asks. */
+  /** Say what the reader can do while a click is under way; the words may come after its end. */
   async hint(kind) {
-    this.tell(await wordsFor({ kind }, this.t), "status");
+    const words = await wordsFor({ kind }, this.t);
+    if (this.#isBusy) this.tell(words, "status");
   }
 
   focus() {
@@ -343,7 +344,7 @@ export async function leave(panel, name, kept) {
   const undo = panel.button("undo", async () => {
     const all = await reader.rejoin(facts.join, chosen);
     await panel.refill();
-    if (!all) await panel.hint("partly");
+    if (!all) panel.tell(await wordsFor({ kind: "partly" }, t), "status");
   });
   panel.say(name, t.left, t.leftText, ...(facts && chosen ? [undo] : []));
 }

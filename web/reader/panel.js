@@ -7,11 +7,6 @@ import { Panel, wordsFor } from "./dialog.js";
 import { texts } from "./dom.js";
 import { showLine } from "./question.js";
 
-async function showQuestion(panel, facts) {
-  const more = async () => (await panel.reader.load("./topics.js")).showTopics(panel, facts);
-  await (panel.stays ? more() : showLine(panel, facts, more));
-}
-
 /** Show what fits this reader. `facts`, if they are prepared, are what a click on “Yes” needs. */
 export async function fill(panel, facts) {
   const { reader, t } = panel;
@@ -22,8 +17,9 @@ export async function fill(panel, facts) {
   const found = facts || (await prepared(reader));
   const trouble = reader.whyNot() ?? found.kind;
   if (trouble === "home") return (await reader.load("./home.js")).showHomeScreen(panel);
-  if (!trouble) return await showQuestion(panel, found);
-  panel.say("", t.noAlerts, await wordsFor({ kind: trouble }, t), panel.again());
+  if (trouble) return panel.say("", t.noAlerts, await wordsFor({ kind: trouble }, t), panel.again());
+  const more = async () => (await reader.load("./topics.js")).showTopics(panel, found);
+  await (panel.stays ? more() : showLine(panel, found, more));
 }
 
 function prepared(reader) {

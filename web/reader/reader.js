@@ -250,29 +250,31 @@ async function dropOthers(key, kept = {}) {
 /** Subscribe this browser with these preferences and store it at the service, both or neither.
 
     Call it in the handler of a click, before anything is awaited, because Firefox and Safari show
-    their question only then. `waiting` is called with the name of a text while the browser asks. */
+    their question only then. `waiting` is called with the name of a text while the browser asks,
+    and when all this takes long. */
 async function join(registration, key, preferences, waiting = () => {}) {
   asked += 1;
   const subscribing = subscribeBrowser(registration, key);
   const isAsking = () => Notification.permission === "default";
   let spent = 0; // since the browser does not ask any more
-  let watch;
+  let said, timer;
+  const say = (kind) => kind === said || waiting((said = kind));
   const stalled = new Promise((_, reject) => {
-    watch = setInterval(() => {
+    const look = () => {
+      say(isAsking() ? "asks-quietly" : "slow");
       spent = isAsking() ? 0 : spent + QUIET_MS;
       if (spent >= SETTLES_MS) reject(new Error("subscribe() does not settle"));
-    }, QUIET_MS);
+      timer = setTimeout(look, QUIET_MS);
+    };
+    timer = setTimeout(look, QUIET_MS);
   });
-  if (isAsking()) waiting("allow");
-  const timer = setTimeout(() => isAsking() && waiting("asks-quietly"), QUIET_MS);
+  if (isAsking()) say("allow");
   try {
     const subscription = await Promise.race([subscribing, stalled]).catch(async (error) => {
       throw failure(await whySubscribeFailed(error), error);
     });
-    clearTimeout(timer);
     await store(subscription, key, preferences);
   } finally {
-    clearInterval(watch);
     clearTimeout(timer);
     asked -= 1;
   }
