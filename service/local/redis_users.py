@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_CONNECTING = "client|setname info ping select time"
+_CONNECTING = "asking client|setname cluster|slots info ping select time"
 _SCRIPTS = "evalsha exec multi script|exists script|load"
 _DATA = (
     "bitcount bitop del exists expire get getbit getrange hdel hexists hget hgetall hincrby hkeys"

@@ -3,7 +3,8 @@
 **When it moves.** A failover makes a master a replica, while connections to it stay open. It then
 refuses to write, and reading from it shows old data. So the first such refusal ends every
 connection of this process that was made before it: the next ones look for the address anew. Where
-Sentinel names the master (sentinel.py), so does its naming another.
+Sentinel names the master (sentinel.py), so does its naming another. In a cluster (cluster.py) a
+node says which other one to ask.
 
 **When it is silent.** Pages must not wait for a Redis that is frozen, and must leave web threads to
 pages that need no Redis. A `Guard` has calls fail at once while an earlier one got no response.
@@ -14,11 +15,12 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from redis import DriverInfo, Redis, RedisError
+from redis import ConnectionPool, DriverInfo, Redis, RedisError
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.connection import (
     AbstractConnection,
@@ -37,14 +39,23 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from service.model.sentinel_url import is_sentinel_url, parse_sentinel_url
+from service.model.redis_urls import (
+    is_cluster_url,
+    is_sentinel_url,
+    parse_cluster_url,
+    parse_sentinel_url,
+)
+from service.store.cluster import ANSWER, SLOTS, Address, Cluster, Nodes, NotCovered
 from service.store.sentinel import Master, look_for_master
+
+T = TypeVar("T")
 
 # Calls of one process that may wait for Redis at once: one less than a web process has threads.
 AT_ONCE = 3
 _SOON = 0.5  # seconds after which further calls do not queue behind calls without a response
 _REST = 1.0  # seconds after a time-out until one call tries again
 _MOVES = 1.0  # seconds; Redis does not move more often than that
+_ONCE = Retry(NoBackoff(), 0)
 _DRIVER = DriverInfo()  # shared: else each connection reads its version from a file
 
 
@@ -74,7 +85,12 @@ class Silent(RedisTimeoutError):
 # What a script raises where Redis reads and does not write: full, with a full disk, or a replica.
 WRITE_REFUSED = (ResponseError, NotMaster)
 
-_MOVED = re.compile(r"\b(READONLY|MASTERDOWN|NOREPLICAS|UNBLOCKED) ")
+_MOVED = re.compile(r"\b(READONLY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|UNBLOCKED) ")
+_CODES = {
+    ReadOnlyError: "READONLY",
+    MasterDownError: "MASTERDOWN",
+    ClusterDownError: "CLUSTERDOWN",
+}
 
 
 class _Line:
@@ -97,6 +113,7 @@ class _Line:
 
 
 _lines: dict[str, _Line] = {}
+_clusters: dict[str, Nodes] = {}
 
 
 class Guard:
@@ -213,7 +230,7 @@ class _Ours(AbstractConnection):
 
 def _moved(error: ResponseError) -> str | None:
     """Return Redis' word for that it is not the master, if the error says so."""
-    for kind, code in ((ReadOnlyError, "READONLY"), (MasterDownError, "MASTERDOWN")):
+    for kind, code in _CODES.items():
         if isinstance(error, kind):
             return code
     found = _MOVED.search(str(error))  # without a class, or within the error of a script
@@ -283,6 +300,8 @@ def _address(url: str) -> str:
     """
     if is_sentinel_url(url):
         url = parse_sentinel_url(url).redis
+    elif is_cluster_url(url):
+        url = parse_cluster_url(url).redis
     place, mark, query = url.partition("?")
     known = [(name, value) for name, value in parse_qsl(query) if _OPTIONS.fullmatch(name)]
     return f"{place}{mark}{urlencode(known)}"
@@ -294,8 +313,15 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
     retry = Retry(backoff, patience.retries)
     if patience.guarded:  # do not wait twice
         retry = Retry(backoff, patience.retries, supported_errors=(ConnectionError,))
+    if is_cluster_url(url):
+        return _connect_to_cluster(url, patience, retry)
     client = (Redis if patience is WORKER else _Client).from_url(_address(url), driver_info=_DRIVER)
-    pool = client.connection_pool
+    _adapt(client.connection_pool, url, patience, retry)
+    return client
+
+
+def _adapt(pool: ConnectionPool, url: str, patience: Patience, retry: Retry) -> None:
+    """Have a pool make connections of ours to the address `url`."""
     pool.connection_kwargs |= {
         "retry": retry,
         "health_check_interval": 15,
@@ -306,17 +332,58 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
     pool.connection_class = _KINDS[pool.connection_class]
     pool.connection_kwargs["line"] = _lines.get(url) or _lines.setdefault(url, _Line(url))
     pool.connection_kwargs["guard"] = Guard() if patience.guarded else None
-    return client
+
+
+def _connect_to_cluster(url: str, patience: Patience, retry: Retry) -> Cluster:
+    def node(address: Address) -> Redis:
+        client = _Client.from_url(_address(url), driver_info=_DRIVER)
+        client.connection_pool.connection_kwargs |= address._asdict()
+        _adapt(client.connection_pool, f"redis://{address}", patience, _ONCE)
+        return client
+
+    nodes = _clusters.get(url) or _clusters.setdefault(url, _nodes(url))
+    pool = ConnectionPool.from_url(_address(url), driver_info=_DRIVER)
+    return Cluster(nodes, node, pool, retry)
+
+
+def _nodes(url: str) -> Nodes:
+    def pool(address: Address) -> ConnectionPool:
+        made = ConnectionPool.from_url(_address(url), driver_info=_DRIVER)
+        made.connection_kwargs |= {
+            **address._asdict(),
+            "retry": _ONCE,
+            "socket_timeout": ANSWER,
+            "socket_connect_timeout": ANSWER,
+        }
+        return made
+
+    return Nodes(parse_cluster_url(url), pool)
+
+
+def servers(redis: Redis) -> list[Redis]:
+    """Return a client for each server that has a part of the data."""
+    return redis.masters() if isinstance(redis, Cluster) else [redis]
+
+
+def at(redis: Redis, key: str, call: Callable[[Redis], T], *, once: bool = False) -> T:
+    """Have `call` done with a client of the one server that has a key.
+
+    `once`: it repeats nothing whose response was lost.
+    """
+    return redis.at(key, call, once=once) if isinstance(redis, Cluster) else call(redis)
 
 
 def knock(url: str) -> None:
     """Raise the `RedisError` that says why no Redis answers there, or why we cannot use it."""
+    if is_cluster_url(url):
+        _knock_at_cluster(url)
+        return
     with Redis.from_url(_address(url), driver_info=_DRIVER) as client:
         if is_sentinel_url(url):
             named = look_for_master(url)
             client.connection_pool.connection_kwargs |= {"host": named.host, "port": named.port}
         client.connection_pool.connection_kwargs |= {
-            "retry": Retry(NoBackoff(), 0),
+            "retry": _ONCE,
             "socket_timeout": 2,
             "socket_connect_timeout": 2,
         }
@@ -328,3 +395,9 @@ def knock(url: str) -> None:
             return  # some services allow no INFO
         if about.get("redis_mode") == "cluster":
             raise ClusterDownError("cluster")
+
+
+def _knock_at_cluster(url: str) -> None:
+    nodes = _nodes(url)
+    if nodes.covered() < SLOTS:
+        raise NotCovered("cluster")

@@ -1,4 +1,7 @@
-"""The memory of Redis, as far as it tells: some services hide it."""
+"""The memory of Redis, as far as it tells: some services hide it.
+
+Of a cluster it is that of the fullest node: once that is full, nothing new can be stored there.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from typing import NamedTuple
 
 from redis import Redis
 from redis.exceptions import ResponseError
+
+from service.store.connection import servers
 
 
 class Memory(NamedTuple):
@@ -17,8 +22,15 @@ class Memory(NamedTuple):
 
 def memory_of(redis: Redis) -> Memory | None:
     """Return the memory of this Redis; None if it does not tell."""
+    told = [memory for server in servers(redis) if (memory := _of_one(server))]
+    return max(
+        told, key=lambda one: (one.used / one.most if one.most else 0, one.used), default=None
+    )
+
+
+def _of_one(server: Redis) -> Memory | None:
     try:
-        info = redis.info("memory")
+        info = server.info("memory")
     except ResponseError:
         return None
     used = info.get("used_memory")

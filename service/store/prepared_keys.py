@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from redis import Redis
 
+from service.store.connection import at
 from service.store.history import HISTORY
 from service.store.memory import memory_of
 from service.store.partitions import Partitions
@@ -172,9 +173,13 @@ class PreparedKeys:
 
         By then another process may have taken what the first run stored.
         """
-        connection = self._redis.connection_pool.get_connection()
-        try:
-            connection.send_command("EVAL", script, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
-            return connection.read_response()
-        finally:
-            self._redis.connection_pool.release(connection)
+
+        def call(server: Redis) -> Any:
+            connection = server.connection_pool.get_connection()
+            try:
+                connection.send_command("EVAL", script, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
+                return connection.read_response()
+            finally:
+                server.connection_pool.release(connection)
+
+        return at(self._redis, keys[0], call, once=True)

@@ -7,9 +7,11 @@ stands: an alert that is on its way is not said to be refused because a replica 
 from __future__ import annotations
 
 import sys
-from typing import cast
+from typing import Any, cast
 
 from redis import Redis, RedisError
+
+from service.store.connection import at
 
 # ms for replicas to answer. Three calls of a web process may wait for Redis at once, and a fourth
 # fails after half a second (connection.py).
@@ -55,11 +57,17 @@ class Replicas:
 
     def _ask(self, tag: str, key: str = "", field: str = "") -> tuple[int, bool]:
         """Return how many replicas have all writes until now, and whether a field is there."""
-        with self._redis.pipeline(transaction=False) as pipe:  # one connection, so one server
-            # WAIT is for the writes of its own connection. They are replicated in the order of all.
-            pipe.set(f"{tag}:replicated", "", px=1)
-            pipe.wait(self._wanted, _PATIENCE)
-            if key:
-                pipe.hexists(key, field)
-            _, answered, *there = pipe.execute()
+        marker = f"{tag}:replicated"
+
+        def call(server: Redis) -> list[Any]:
+            with server.pipeline(transaction=False) as pipe:
+                # WAIT is for the writes of its own connection. They are replicated in the order of
+                # all.
+                pipe.set(marker, "", px=1)
+                pipe.wait(self._wanted, _PATIENCE)
+                if key:
+                    pipe.hexists(key, field)
+                return pipe.execute()
+
+        _, answered, *there = at(self._redis, marker, call)
         return cast(int, answered), bool(there and there[0])

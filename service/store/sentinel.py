@@ -27,7 +27,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from service.model.sentinel_url import SentinelUrl, parse_sentinel_url
+from service.model.redis_urls import SentinelUrl, parse_sentinel_url
 
 _ANSWER = 0.5  # seconds that a sentinel has to accept a connection, and again to answer
 _ALL = 1.0  # seconds that all of them have together, also where a name server is silent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import urllib.error
 import urllib.request
@@ -20,13 +19,12 @@ from service.domain.store_errors import Unreachable
 from service.runtime import Runtime
 from service.store import COMMAND, PAGE, connect
 from service.store.connection import AT_ONCE, Guard, Silent
+from tests.support.cluster import ClusterNode
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import Proxy, RedisServer
+from tests.support.under_way import publish
 from workers.sending.prepared_keys import Filler, Pool
-from workers.trials.processes import free_port, wait_for
-
-EVERYONE = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
 
 
 class Pair:
@@ -84,16 +82,6 @@ def test_publishing_goes_on_when_the_master_becomes_a_replica(
     assert len(keys) == len(push.received), "no prepared key was used twice"
 
 
-def publish(address: str, token: str, **fields: object) -> int:
-    request = urllib.request.Request(
-        f"{address}/api/v1/notifications",
-        json.dumps(EVERYONE | fields).encode(),
-        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return int(json.load(response)["id"])
-
-
 def published(address: str, token: str) -> int:
     """The id of an alert that could be published now, else 0."""
     with suppress(OSError):
@@ -131,31 +119,19 @@ def test_prepared_keys_of_before_a_failover_are_not_used_after_it(
 
 
 @pytest.mark.parametrize("setting", ["REDIS_URL", "STORE_URL"])
-def test_a_redis_cluster_is_refused_in_one_line(
+def test_a_cluster_that_is_not_named_as_one_is_refused_in_one_line(
     setting: str, redis_url: str, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _Cluster() as node:
+    with ClusterNode() as node:  # it need not know the others to be refused
         changed = {**installation.environment, "REDIS_URL": redis_url, setting: node.url}
         with pytest.raises(ConfigError) as refused:
             Runtime.open(type(installation.config).read(changed))
         for name, value in changed.items():
             monkeypatch.setenv(name, value)
         by_command = CliRunner().invoke(main, ["token", "add", "Prometheus"])
-    assert str(refused.value).startswith(f"{setting}: Redis is a Redis Cluster")
+    assert str(refused.value).startswith(f"{setting}: Redis is a node of a cluster")
     assert by_command.exit_code == 2
     assert by_command.output == f"stoppress: {refused.value}\n"
-
-
-class _Cluster(RedisServer):
-    """A node of a cluster; it need not know the others to be refused."""
-
-    def start(self) -> None:
-        port = free_port()
-        while port > 55_535:  # its bus is 10,000 above
-            port = free_port()
-        process = self._spawn("--port", str(port), "--cluster-enabled", "yes")
-        with self.client() as client:
-            wait_for(lambda: self.socket.exists() and client.ping(), process)
 
 
 # A Redis that is frozen --------------------------------------------------------------------------

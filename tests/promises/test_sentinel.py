@@ -3,100 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.error import HTTPError
 
 import pytest
-from redis import RedisError
 
-from tests.promises.test_redis_moves import publish
-from tests.support.installation import Installation, wait_until
-from tests.support.push_service import Answer, PushService
-from tests.support.seeded import assert_adds_up
+from tests.support.installation import wait_until
+from tests.support.push_service import PushService
 from tests.support.sentinels import Node, SentinelProcess, Watched
-
-WINDOW = 256
-READERS = 1500
-AGAIN = 20.0  # seconds within which publishing works again
-
-
-class Show:
-    """Web, clock and a worker that sends an alert to readers whose keys are prepared."""
-
-    def __init__(self, installation: Installation, workers: int = 1) -> None:
-        self._installation, self._push = installation, installation.push
-        self.workers = workers
-        installation.seed(READERS)
-        self._push.answer_with(lambda _message: Answer(201, delay=0.1))
-        for _ in range(workers):
-            installation.worker()
-        installation.clock()
-        self._address, self._token = installation.web(), installation.api_token()
-        prepared = installation.runtime.store.prepared_keys
-        wait_until(lambda: prepared.ready() == READERS)
-        self._push.begin_anew()
-        self.id = publish(self._address, self._token)
-        self._refusals: set[int] = set()
-        self._lost = 0
-
-    def reach(self, answered: int) -> None:
-        """Wait until so many messages were answered."""
-        self._push.wait_for(answered, timeout=60)
-
-    def publish_again(self) -> int:
-        """Publish, for a topic without followers, as soon as that works again."""
-        return wait_until(self._published, timeout=AGAIN)
-
-    def _published(self) -> int:
-        try:
-            return publish(self._address, self._token, audience={"topics": ["breaking"]})
-        except HTTPError as error:
-            error.close()
-            self._refusals.add(error.code)
-        return 0
-
-    def _is_there(self) -> bool:
-        """Whether this process has found the new master as well."""
-        with suppress(RedisError):
-            return self._installation.runtime.store.notifications.get(self.id) is not None
-        return False
-
-    @contextmanager
-    def losing(self) -> Iterator[None]:
-        """Count the answers in the block, whose records the new master may not have."""
-        self._lost -= len(self._push.received)
-        yield
-        self._lost += len(self._push.received)
-
-    def check(self) -> None:
-        """Check that the send adds up, and that a correction reaches every reader."""
-        assert self._refusals <= {503}
-        wait_until(self._is_there)
-        wait_until(lambda: self._installation.runtime.store.installation.clock_age() < 3)
-        self._installation.over(self.id)
-        assert max(Counter(one.body[21:86] for one in self._push.received).values()) == 1
-        repeats = self._lost + self.workers * WINDOW
-        assert_adds_up(self._installation, self.id, READERS, repeats)
+from tests.support.under_way import UnderWay, under_way
 
 
 @contextmanager
 def show(
     watched: Watched, push: PushService, folder: Path, workers: int = 1, queue: str = ""
-) -> Iterator[Show]:
-    """An installation by Sentinel whose alert has reached a third of its readers.
-
-    `queue` is the address of another Redis for the queue.
-    """
-    settings = {"STORE_URL": watched.url(), "WEB_CONCURRENCY": "1"}
-    with Installation(
-        queue or watched.url(), push, folder, PUSH_WINDOW=str(WINDOW), **settings
-    ) as installation:
-        show = Show(installation, workers)
-        show.reach(READERS // 3)
-        yield show
+) -> Iterator[UnderWay]:
+    """An alert in mid-send by Sentinel; `queue` is the address of another Redis for the queue."""
+    url = watched.url()
+    with under_way(url, queue or url, push, folder, workers=workers) as running:
+        yield running
 
 
 def test_send_goes_on_after_sentinel_has_replaced_a_killed_master(

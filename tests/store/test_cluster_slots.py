@@ -1,9 +1,4 @@
-"""The layout of keys is ready for a Redis Cluster: a real Redis in cluster mode refuses nothing.
-
-One node has all slots, so that any client will do. It still refuses a command that touches two
-slots. Running on several nodes is not promised yet, and a process does not start on a cluster; so
-this one does not tell that it is one.
-"""
+"""All that the store does works on a cluster, where no command may touch two slots."""
 
 from __future__ import annotations
 
@@ -16,17 +11,16 @@ import pytest
 import redis
 
 from service.local import pretend_readers
-from service.local.redis_users import redis_users
 from service.model.endpoints import Endpoint
 from service.model.notifications import Audience, SendAt, State
 from service.model.retention import GONE_KEPT
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from service.store.subscriptions import HasLeft
+from tests.support.cluster import ClusterNode, ClusterServers
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
-from tests.support.redis_server import RedisServer
-from workers.trials.processes import free_port, wait_for
+from tests.support.redis_users import refused
 
 EVERYONE = Audience(everyone=True)
 TOPICS = Audience(topics=("world", "sport"), exclude=("culture",))
@@ -34,38 +28,15 @@ READERS = 500
 GONE = {pretend_readers.path(number) for number in range(100, 110)}
 
 
-class ClusterNode(RedisServer):
-    """A Redis that is a cluster of one node."""
-
-    def start(self) -> None:
-        port = free_port()
-        while port > 55_535:  # its bus is 10,000 above
-            port = free_port()
-        process = self._spawn("--port", str(port), "--cluster-enabled", "yes")
-        with self.client() as client:
-            wait_for(lambda: self._answers(client), process)
-            client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
-            wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
-            needed = ("+info|replication", "+info|memory")
-            for user in ("default", *(user.name for user in redis_users())):
-                client.execute_command("ACL", "SETUSER", user, "-info", *needed)
-
-    @staticmethod
-    def _answers(client: redis.Redis) -> bool:
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
-
-
 @pytest.fixture
 def clustered(redis_url: str, push: PushService, tmp_path: Path) -> Iterator[Installation]:
-    """An installation whose store is in cluster mode; the queue is not."""
+    """An installation whose store is a cluster of three nodes; the queue is not."""
     with (
-        ClusterNode() as node,
-        Installation(redis_url, push, tmp_path, STORE_URL=node.url) as installation,
+        ClusterServers(replicas=False) as servers,
+        Installation(redis_url, push, tmp_path, STORE_URL=servers.url) as installation,
     ):
         yield installation
+        assert [refused(admin) for admin in map(ClusterNode.client, servers.nodes)] == [[]] * 3
 
 
 def test_cluster_node_refuses_commands_that_touch_two_slots(clustered: Installation) -> None:
@@ -73,8 +44,6 @@ def test_cluster_node_refuses_commands_that_touch_two_slots(clustered: Installat
     assert store.eval("return 1", 2, "{10}:live", "{10}:gone") == 1
     with pytest.raises(redis.RedisError, match="slot"):
         store.eval("return 1", 2, "{10}:live", "{g}:n")
-    with pytest.raises(redis.RedisError, match="slot"), store.pipeline() as pipe:
-        pipe.set("{10}:a", 1).set("{3}:a", 1).execute()
 
 
 def test_nothing_from_subscribing_to_the_report_touches_two_slots(

@@ -158,7 +158,7 @@ Store(connect(sys.argv[1])).convert()
 def test_conversion_that_was_killed_is_completed_by_the_next_start(
     redis_url: str, pipelines: int
 ) -> None:
-    store = Store(connect(redis_url))
+    store = Store(connect(redis_url), 1)
     store.convert()
     before = fill(store, 3 * BUCKET)  # two stretches
     argv = [sys.executable, "-c", KILLED, redis_url, str(pipelines)]

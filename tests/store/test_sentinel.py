@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from redis import Redis, RedisError
@@ -16,7 +17,8 @@ from service.store import PAGE, WORKER, connect
 from service.store.connection import knock
 from service.store.sentinel import look_for_master
 from tests.support.installation import wait_until
-from tests.support.sentinels import MASTER, Node, Passwords, Watched
+from tests.support.push_service.certificates import make_certificates
+from tests.support.sentinels import MASTER, Node, Passwords, Tls, Watched
 from workers.trials.processes import free_port
 
 pytestmark = pytest.mark.processes
@@ -116,3 +118,24 @@ def is_written(client: Redis, node: Node, value: str) -> bool:
         client.set("seen", value)
         return there.get("seen") == value.encode()
     return False
+
+
+def test_sentinels_and_servers_are_reached_by_tls_and_a_failover_is_followed(
+    tmp_path: Path,
+) -> None:
+    ca_file, certificates = make_certificates(tmp_path)
+    with Watched(sentinels=1, tls=Tls(ca_file, certificates["good"])) as watched:
+        url = watched.url(ssl_ca_certs=str(ca_file))
+        knock(url)
+        client = connect(url)
+        client.set("seen", "before")
+        client.wait(1, 1000)
+        watched.fail_over()
+        assert wait_until(lambda: answer(client)) == b"before"
+        assert "its certificate is not trusted" in refusal(watched.url(), Unreachable)
+
+
+def answer(client: Redis) -> bytes | None:
+    with suppress(RedisError):
+        return client.get("seen")
+    return None

@@ -12,7 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.local.redis_server import find_servers
+from service.local.redis_server import Server, find_servers
 from service.local.supervisor import spawn
 from tests.support.installation import wait_until
 from tests.support.redis_server import Proxy, RedisServer
@@ -26,12 +26,34 @@ FAILOVER = 3000
 LAGGING = 60_000  # for that replica
 
 
+class Tls(NamedTuple):
+    """The files with which servers speak TLS alone."""
+
+    ca_file: Path
+    certificate: Path  # with its key
+
+    def options(self, port: int) -> dict[str, str]:
+        """Return what makes a server speak TLS, to clients and to other servers."""
+        own, authority = str(self.certificate), str(self.ca_file)
+        return {
+            **{"port": "0", "tls-port": str(port), "tls-replication": "yes"},
+            **{"tls-cert-file": own, "tls-key-file": own, "tls-ca-cert-file": authority},
+            "tls-auth-clients": "no",
+        }
+
+
+def _port(port: int, tls: Tls | None) -> dict[str, str]:
+    return tls.options(port) if tls else {"port": str(port)}
+
+
 class Node(RedisServer):
     """A Redis that sentinels can reach, too: it listens on a port and on its socket."""
 
-    def __init__(self, password: str = "") -> None:
-        super().__init__()
-        self.port, self._password = free_port(), password
+    def __init__(
+        self, password: str = "", server: Server | None = None, tls: Tls | None = None
+    ) -> None:
+        super().__init__(server)
+        self.port, self._password, self._tls = free_port(), password, tls
 
     def client(self) -> redis.Redis:
         """Return a client without time-outs and retries."""
@@ -41,10 +63,11 @@ class Node(RedisServer):
 
     def start(self) -> None:
         secret = ("--requirepass", self._password, "--masterauth", self._password)
-        options = ("--port", str(self.port), "--repl-diskless-sync-delay", "0")
+        options = {**_port(self.port, self._tls), "repl-diskless-sync-delay": "0"}
         # Behind a proxy its master could not tell the sentinels where it is.
-        options += ("--replica-announce-ip", "127.0.0.1")
-        self._spawn(*options, *(secret if self._password else ()))
+        options["replica-announce-ip"] = "127.0.0.1"
+        words = (word for name, value in options.items() for word in (f"--{name}", value))
+        self._spawn(*words, *(secret if self._password else ()))
         wait_until(lambda: self.role() is not None)
 
     def role(self) -> str | None:
@@ -81,16 +104,23 @@ class SentinelProcess:
     """One sentinel; its folder, and what it knows, is kept from one start to the next."""
 
     def __init__(
-        self, folder: Path, watches: int, quorum: int, failover: int, passwords: Passwords
+        self,
+        folder: Path,
+        watches: int,
+        quorum: int,
+        failover: int,
+        passwords: Passwords,
+        tls: Tls | None = None,
     ) -> None:
         """Watch the master at the port `watches`."""
         self.port, self._password = free_port(), passwords.sentinel or None
+        self._tls = tls
         secrets = [f"requirepass {self._password}"] if self._password else []
         if passwords.redis:
             secrets.append(f"sentinel auth-pass {MASTER} {passwords.redis}")
         self._file = folder / f"sentinel-{self.port}.conf"
         lines = (
-            f"port {self.port}",
+            *(f"{name} {value}" for name, value in _port(self.port, tls).items()),
             "bind 127.0.0.1",
             f"dir {folder}",
             f'logfile "{folder}/sentinel-{self.port}.log"',
@@ -137,7 +167,12 @@ class SentinelProcess:
         """A client without retries."""
         never = Retry(NoBackoff(), 0)
         with redis.Redis(
-            port=self.port, password=self._password, retry=never, socket_timeout=2
+            port=self.port,
+            password=self._password,
+            retry=never,
+            socket_timeout=2,
+            ssl=self._tls is not None,
+            ssl_ca_certs=str(self._tls.ca_file) if self._tls else None,
         ) as client:
             yield client
 
@@ -170,10 +205,12 @@ class Watched:
         sentinels: int = 3,
         passwords: Passwords | None = None,
         lagging: bool = False,
+        tls: Tls | None = None,
     ) -> None:
         """With `lagging`, `link` leads from the master to its replicas, and may be frozen."""
         self._passwords = passwords or Passwords()
-        self.nodes = [Node(self._passwords.redis) for _ in range(1 + replicas)]
+        self._tls = tls
+        self.nodes = [Node(self._passwords.redis, tls=tls) for _ in range(1 + replicas)]
         self._count, self._lagging = sentinels, lagging
         self.link = Proxy(self.nodes[0])
         self.sentinels: list[SentinelProcess] = []
@@ -190,7 +227,9 @@ class Watched:
             failover = LAGGING if self._lagging else FAILOVER
             folder, quorum = self.nodes[0].socket.parent, self._count // 2 + 1
             for _ in range(self._count):
-                one = SentinelProcess(folder, self.nodes[0].port, quorum, failover, self._passwords)
+                one = SentinelProcess(
+                    folder, self.nodes[0].port, quorum, failover, self._passwords, self._tls
+                )
                 stack.callback(one.kill)
                 self.sentinels.append(one)
             wait_until(self.is_watched)
@@ -214,7 +253,8 @@ class Watched:
         """The address by Sentinel; `user` ends with an @."""
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
         query = "&".join(f"{name}={value}" for name, value in options.items())
-        return f"redis+sentinel://{user}{hosts}/{master}{'?' if query else ''}{query}"
+        scheme = "rediss" if self._tls else "redis"
+        return f"{scheme}+sentinel://{user}{hosts}/{master}{'?' if query else ''}{query}"
 
     @property
     def master(self) -> Node:

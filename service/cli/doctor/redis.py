@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from redis import Redis
+from redis import Redis, RedisError
 from redis.exceptions import ResponseError
 
 from service.cli.doctor.findings import Finding, Level
 from service.cli.terminal import size
 from service.config import Config
-from service.model.sentinel_url import is_sentinel_url, parse_sentinel_url
+from service.domain.store_errors import why_unreachable
+from service.model.redis_urls import is_cluster_url, is_sentinel_url, parse_sentinel_url
 from service.model.spans import span
 from service.store import connect
+from service.store.connection import servers
 from service.store.sentinel import Sentinels
 
 _OLDEST_REDIS = (6, 2)
@@ -33,15 +35,67 @@ def check_redis(config: Config) -> Iterator[Finding]:
     for url in sorted({*config.addresses.values()}):
         if is_sentinel_url(url):
             yield _sentinels(url)
-    yield from _check_server("Redis", store)
-    replication = _info(store, "replication")
-    if config.store_wait_replicas:
-        yield _replicas(config.store_wait_replicas, replication)
-    yield _durability(_info(store, "persistence"), replication)
-    memory = _info(store, "memory")
+    if not is_cluster_url(config.store_url):
+        yield from _check_node(store, config.store_wait_replicas)
+        return
+    nodes = servers(store)
+    found = [_check_reachable(node, config.store_wait_replicas) for node in nodes]
+    yield from _of_nodes(nodes, found)
+    yield _cluster(nodes)
+
+
+def _check_reachable(node: Redis, wait_replicas: int) -> list[Finding]:
+    try:
+        return [*_check_node(node, wait_replicas)]
+    except RedisError as error:
+        return [Finding("fail", "Redis", f"It {why_unreachable(error)}.")]
+
+
+def _check_node(redis: Redis, wait_replicas: int) -> Iterator[Finding]:
+    yield from _check_server("Redis", redis)
+    replication = _info(redis, "replication")
+    if wait_replicas:
+        yield _replicas(wait_replicas, replication)
+    yield _durability(_info(redis, "persistence"), replication)
+    memory = _info(redis, "memory")
     yield _eviction(str(memory.get("maxmemory_policy", "")))
     yield _memory(memory)
-    yield _packing(store)
+    yield _packing(redis)
+
+
+def _of_nodes(nodes: list[Redis], found: list[list[Finding]]) -> Iterator[Finding]:
+    """Say what is well of all nodes once, and what is not with the node's address."""
+    bad = {finding.what for findings in found for finding in findings if finding.level != "ok"}
+    yield from (finding for finding in found[0] if finding.what not in bad)
+    for node, findings in zip(nodes, found, strict=True):
+        for finding in findings:
+            if finding.level != "ok":
+                yield Finding(finding.level, finding.what, f"{_address(node)}: {finding.says}")
+
+
+def _address(node: Redis) -> str:
+    options = node.connection_pool.connection_kwargs
+    return f"{options['host']}:{options['port']}"
+
+
+def _replicas_of(node: Redis) -> int | None:
+    try:
+        return _info(node, "replication").get("connected_slaves")
+    except RedisError:  # of which another finding speaks
+        return None
+
+
+def _cluster(nodes: list[Redis]) -> Finding:
+    what = "Cluster"
+    alone = [_address(node) for node in nodes if _replicas_of(node) == 0]
+    if alone:
+        return Finding(
+            "warn",
+            what,
+            f"{len(alone)} of {len(nodes)} masters have no replica that could take over:"
+            f" {', '.join(alone)}.",
+        )
+    return Finding("ok", what, f"{len(nodes)} masters have all the data, each with a replica.")
 
 
 def _sentinels(url: str) -> Finding:

@@ -19,6 +19,8 @@ OURS: list[x509.GeneralName] = [
     x509.DNSName("localhost"),
     x509.IPAddress(ipaddress.ip_address(HOST)),
 ]
+# Nodes of a cluster are clients of each other.
+_USES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 ELSEWHERE: list[x509.GeneralName] = [x509.DNSName("push.elsewhere.example")]
 
 
@@ -38,7 +40,7 @@ class Authority:
         certificate = (
             self._builder(subject, key.public_key(), is_ca=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(_USES), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

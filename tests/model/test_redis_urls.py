@@ -1,11 +1,11 @@
-"""Addresses of a Redis whose master Sentinel names."""
+"""Addresses that name several servers: sentinels, or the nodes of a cluster."""
 
 from __future__ import annotations
 
 import pytest
 
 from service.config import Config, ConfigError
-from service.model.sentinel_url import parse_sentinel_url
+from service.model.redis_urls import parse_cluster_url, parse_sentinel_url
 
 
 def test_an_address_names_sentinels_master_database_and_both_passwords() -> None:
@@ -61,7 +61,6 @@ def test_an_address_by_sentinel_is_accepted(url: str) -> None:
         "redis+sentinel://one/mymaster?sentinel_pasword=hunter2",
         "redis+sentinel://one/mymaster?hunter2=yes",
         "rediss+sentinel://one/mymaster?ssl_ca_certs=/none.pem",
-        "redis+cluster://one,two",
     ],
 )
 def test_a_wrong_address_by_sentinel_is_refused_in_one_line_without_its_password(url: str) -> None:
@@ -71,3 +70,47 @@ def test_a_wrong_address_by_sentinel_is_refused_in_one_line_without_its_password
     assert said.startswith("STORE_URL: ")
     assert "\n" not in said
     assert "hunter2" not in said
+
+
+def test_an_address_names_nodes_of_a_cluster_user_and_password() -> None:
+    found = parse_cluster_url("rediss+cluster://paper:p%40ss@one.example,[::1]:7001?client_name=x")
+    assert found.nodes == [("one.example", 6379), ("[::1]", 7001)]
+    assert found.redis == "rediss://paper:p%40ss@node.invalid?client_name=x"
+    for url in (
+        "redis+cluster://one",
+        "redis+cluster://one:7000,two:7001/",
+        "redis+cluster://[::1]",
+    ):
+        assert Config.read({"STORE_URL": url}).store_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://",
+        "redis+cluster://one,",
+        "redis+cluster://one;two",
+        "redis+cluster://one:0",
+        "redis+cluster://one:port,two",
+        "redis+cluster://one/0",  # a cluster has one database
+        "redis+cluster://one?db=0",
+        "redis+cluster://one/mymaster",
+        "redis+cluster://:hunter2/x@one",
+        "redis+cluster://:hunter2@x@one",
+        "redis+cluster://one?hunter2=yes",
+        "rediss+cluster://one?ssl_ca_certs=/none.pem",
+        "redis-cluster://one",
+    ],
+)
+def test_a_wrong_address_of_a_cluster_is_refused_in_one_line_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Config.read({"STORE_URL": url})
+    said = str(refused.value)
+    assert said.startswith("STORE_URL: ")
+    assert "\n" not in said
+    assert "hunter2" not in said
+
+
+def test_the_queue_cannot_be_on_a_cluster() -> None:
+    with pytest.raises(ConfigError, match="REDIS_URL: the queue does not run on a cluster"):
+        Config.read({"REDIS_URL": "redis+cluster://one,two"})
