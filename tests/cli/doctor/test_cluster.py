@@ -1,0 +1,46 @@
+"""`stoppress doctor` where the store is on a cluster."""
+
+from __future__ import annotations
+
+from tests.support.cluster import ClusterServers
+from tests.support.doctor import doctor, one
+
+
+def test_the_doctor_checks_each_node_and_misses_replicas(environment: dict[str, str]) -> None:
+    with ClusterServers(masters=2) as servers:
+        given = {**environment, "STORE_URL": servers.url}
+        fine = one(given, "Cluster")
+        assert fine.level == "ok"
+        assert "2 masters" in fine.says
+        assert one(given, "Eviction").level == "ok"
+
+        node = servers.nodes[1]
+        with node.client() as admin:
+            admin.config_set("maxmemory-policy", "volatile-lru")
+        found = one(given, "Eviction")
+        assert found.level == "fail"
+        assert f"127.0.0.1:{node.port}: Redis may delete" in found.says
+
+        servers.nodes[2].kill()
+        servers.nodes[3].kill()
+        missing = one(given, "Cluster")
+        assert missing.level == "warn"
+        assert "2 of 2 masters have no replica" in missing.says
+
+        node.kill()
+        half = doctor(given)
+        assert half.exit_code == 1
+        assert f"127.0.0.1:{node.port}: It cannot be reached" in " ".join(half.stdout.split())
+
+
+def test_the_doctor_says_that_the_queue_needs_a_redis_of_its_own(
+    environment: dict[str, str],
+) -> None:
+    with ClusterServers(masters=2, replicas=False) as servers:
+        refused = doctor({**environment, "REDIS_URL": servers.url})
+        assert refused.exit_code != 0
+        assert "the queue does not run on a cluster" in refused.output
+        port = servers.nodes[0].port
+        plain = doctor({**environment, "STORE_URL": f"redis://127.0.0.1:{port}"})
+        assert plain.exit_code == 1
+        assert "redis+cluster://" in " ".join(plain.stdout.split())

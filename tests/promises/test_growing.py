@@ -1,0 +1,84 @@
+"""An installation outgrows one Redis, and its data is copied to a cluster as the guide says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from service.model.subscriptions import SubscriptionId
+from tests.support import ROOT
+from tests.support.cluster import ClusterServers
+from tests.support.command import stoppress
+from tests.support.installation import Installation, wait_until
+from tests.support.push_service import PushService
+from tests.support.sentinels import Node
+
+READERS = 600
+
+
+def ids(installation: Installation) -> list[SubscriptionId]:
+    """The ids of all readers."""
+    store = installation.runtime.store
+    return [
+        SubscriptionId(partition, number)
+        for partition in store.partitions
+        for number in range(int(store.redis.get(f"{{{partition}}}:made") or 0))
+    ]
+
+
+def guide(old: Node, cluster: ClusterServers) -> Sequence[str]:
+    """The guide's command that copies the data, with our addresses instead of its own."""
+    text = (ROOT / "docs/operations.md").read_text()
+    found = re.search(r"^ *redis-cli --cluster import .*$", text, re.MULTILINE)
+    assert found is not None
+    first, *rest = shlex.split(
+        found[0]
+        .strip()
+        .replace("10.0.0.11:6379", f"127.0.0.1:{cluster.nodes[0].port}")
+        .replace("10.0.0.5:6379", f"127.0.0.1:{old.port}")
+    )
+    return [str(Path(old.server.binary).with_name(first)), *rest]
+
+
+def test_readers_alerts_and_links_are_there_after_the_move_to_a_cluster(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        old = stack.enter_context(Node())
+        with Installation(f"redis://127.0.0.1:{old.port}", push, tmp_path) as before:
+            before.seed(READERS)
+            before.clock()
+            before.worker()
+            wait_until(lambda: before.runtime.store.prepared_keys.ready() == READERS)
+            sent = before.publish()
+            before.over(sent)
+            last = before.publish(title="Ferry aground")
+            before.over(last)
+            settings = dict(before.environment)
+            readers = {id: before.runtime.store.subscriptions.get(id) for id in ids(before)}
+            outcomes = before.outcomes(sent)
+        push.begin_anew()
+
+        cluster = stack.enter_context(ClusterServers(replicas=False))
+        subprocess.run(guide(old, cluster), check=True, capture_output=True, timeout=60)
+        old.kill()
+
+        moved = {**settings, "REDIS_URL": redis_url, "STORE_URL": cluster.url}
+        after = stack.enter_context(Installation(redis_url, push, tmp_path, **moved))
+        assert {id: after.runtime.store.subscriptions.get(id) for id in ids(after)} == readers
+        assert after.outcomes(sent) == outcomes
+        assert after.runtime.store.prepared_keys.ready() == 0, "never used a second time"
+        after.clock()
+        after.worker()
+        wait_until(lambda: after.runtime.store.prepared_keys.ready() == READERS)
+        correction = after.correct(sent, "Now from a cluster")
+        assert after.over(correction.id).id > last
+        assert after.outcomes(correction.id) == {"accepted": READERS}
+        assert max(Counter(message.body[21:86] for message in push.received).values()) == 1
+        done = stoppress(after.environment, "doctor")
+        assert "3 masters" in done.output
