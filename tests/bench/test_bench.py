@@ -165,7 +165,7 @@ def test_a_missing_peer_is_reported_with_the_reason(
     monkeypatch.setenv("PATH", str(tmp_path))
     unused = cast(Measured, None)  # needed only after the peer is installed
     with pytest.raises(peers.Absent, match=f"^{why}$"):
-        peer(unused, Bench(tmp_path, 600, 1, 600, {}, False, report.bar))
+        peer(unused, Bench(tmp_path, 600, 1, 600, {}, False, 0, report.bar))
 
 
 def test_late_responses_are_measured_beside_immediate_ones(forked: None) -> None:

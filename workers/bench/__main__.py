@@ -65,6 +65,12 @@ def command(sections: Sections, peers: Peers) -> click.Command:
         default=False,
         help="Also measure memory after three times as many ids as readers; takes long.",
     )
+    @click.option(
+        "--masters",
+        type=click.IntRange(0, 12),
+        default=0,
+        help="Keep the store on a cluster of as many masters; memory is that of one Redis.",
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document only.")
     def main(
         chosen: tuple[str, ...],
@@ -73,6 +79,7 @@ def command(sections: Sections, peers: Peers) -> click.Command:
         ids: int,
         beside: bool,
         churn: bool,
+        masters: int,
         as_json: bool,
     ) -> None:
         if not Path("/proc/self/stat").exists():
@@ -83,7 +90,8 @@ def command(sections: Sections, peers: Peers) -> click.Command:
         measured = {name: sections[name] for name in sections if name in chosen or not chosen}
         with tempfile.TemporaryDirectory(prefix="stoppress-bench-") as folder:
             bench = Bench(
-                Path(folder), recipients, workers, ids, peers if beside else {}, churn, report.bar
+                *(Path(folder), recipients, workers, ids, peers if beside else {}, churn, masters),
+                report.bar,
             )
             document, failed = _measure(bench, measured)
         if as_json:
@@ -109,6 +117,8 @@ def _measure(bench: Bench, sections: Sections) -> tuple[dict[str, Any], list[str
         except (BenchError, TrialError, ConfigError, RedisError) as error:
             failed.append(f"{name}: {error}")
     given = {"recipients": bench.recipients, "workers": bench.workers, "ids": bench.ids}
+    if bench.masters:
+        given["masters"] = bench.masters
     numbers = {name: f"{number:,}" for name, number in given.items()}
     nginx = find_nginx()
     document = {

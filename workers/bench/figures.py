@@ -43,6 +43,7 @@ class Bench:
     ids: int  # subscription numbers that publishing is measured with
     peers: Mapping[str, Any]  # `peers.Peers`: other senders to measure
     churn: bool
+    masters: int  # of a cluster that keeps the store; 0: one Redis
     bar: Callable[[str, int], AbstractContextManager[Step]]  # shows progress: a title, a total
 
 

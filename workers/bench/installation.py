@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from workers.bench.figures import Bench, BenchError, Step
 from workers.trials.installation import TrialInstallation, trial_settings
 from workers.trials.processes import running, wait_for
 from workers.trials.push_service import Sink
+from workers.trials.redis_cluster import redis_cluster
 
 TOPICS = ("world", "sport", "culture", "science")
 EVERYONE = Audience(everyone=True)
@@ -113,9 +114,9 @@ class BenchInstallation(TrialInstallation):
     """An installation that sends to sinks and measures what that takes."""
 
     def __init__(
-        self, bench: Bench, settings: dict[str, str], redis: int, sinks: Sequence[Sink]
+        self, bench: Bench, settings: dict[str, str], redis: tuple[int, ...], sinks: Sequence[Sink]
     ) -> None:
-        """Use the Redis with the process id `redis`."""
+        """Use the Redises with the process ids `redis`."""
         super().__init__(settings, TOPICS)
         self.redis = redis
         self.sinks = sinks
@@ -178,7 +179,7 @@ class BenchInstallation(TrialInstallation):
         With `enough`, wait for this number of accepted messages and cancel the rest.
         """
         publishing = self.runtime.publishing
-        parts = (self._workers, (self.redis,), tuple(sink.pid for sink in self.sinks))
+        parts = (self._workers, self.redis, tuple(sink.pid for sink in self.sinks))
         before = [cpu_seconds(*pids) for pids in parts]
         start = time.monotonic()
         published = publishing.publish(content, audience, by="bench")
@@ -247,10 +248,9 @@ def installation(
     bench: Bench, sinks: Sequence[Sink] = (), **more: str
 ) -> Iterator[BenchInstallation]:
     """Run a Redis with an installation that sends to these sinks; `more` are settings."""
-    with (
-        embedded_redis(bench.folder) as redis,
-        running(redis.argv, {"LC_ALL": "C"}, [redis.lock]) as server,
-    ):
+    with ExitStack() as stack:
+        redis = stack.enter_context(embedded_redis(bench.folder))
+        server = stack.enter_context(running(redis.argv, {"LC_ALL": "C"}, [redis.lock]))
         wait_for(lambda: answers(redis.url), server)
         settings = trial_settings(
             redis.url,
@@ -258,5 +258,10 @@ def installation(
             [sink.origin for sink in sinks],
             sinks[0].ca_file if sinks else None,
         )
-        with BenchInstallation(bench, {**settings, **more}, server.pid, sinks) as ours:
-            yield ours
+        pids: tuple[int, ...] = (server.pid,)
+        if bench.masters:
+            settings["STORE_URL"], nodes = stack.enter_context(
+                redis_cluster(bench.folder, bench.masters)
+            )
+            pids += nodes
+        yield stack.enter_context(BenchInstallation(bench, {**settings, **more}, pids, sinks))

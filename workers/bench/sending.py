@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from service.model.notifications import Audience
 from service.store import Store
+from service.store.connection import servers
 from workers.bench import peers
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import (
@@ -148,8 +149,11 @@ def slow(bench: Bench) -> Iterator[Figure]:
 
 def _key_memory(store: Store) -> int:
     """Return the bytes that all prepared keys take in Redis, with their share of its tables."""
-    strings = store.redis.scan_iter(match="{*}:k:*", count=1000)
-    return sum(store.redis.memory_usage(name, samples=0) or 0 for name in strings)
+    return sum(
+        server.memory_usage(name, samples=0) or 0
+        for server in servers(store.redis)
+        for name in server.scan_iter(match="{*}:k:*", count=1000)
+    )
 
 
 def breaking(bench: Bench) -> Iterator[Figure]:

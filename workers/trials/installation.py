@@ -19,7 +19,7 @@ from service.config import Config
 from service.local import pretend_readers
 from service.local.rehearsal import foreign_environment
 from service.local.supervisor import spawn
-from service.model.keys import VapidKey
+from service.model.keys import VapidKey, b64url
 from service.model.notifications import Topic
 from service.model.tokens import digest
 from service.runtime import Runtime
@@ -100,7 +100,17 @@ class TrialInstallation:
 
     def web(self) -> str:
         """Start the web processes and return their address once they respond."""
-        process = self.start(*self.web_arguments())
+        signing = self.environment
+        keys = Config.read(signing).vapid_private_key
+        # With a private key it would only say that it ignores that.
+        self.environment = {
+            **{name: value for name, value in signing.items() if name != "VAPID_PRIVATE_KEY"},
+            "VAPID_PUBLIC_KEY": ",".join(b64url(key.public) for key in keys),
+        }
+        try:
+            process = self.start(*self.web_arguments())
+        finally:
+            self.environment = signing
         wait_for(self._is_web_ready, process)
         return self.address
 
