@@ -21,9 +21,9 @@ from workers.trials.redis_cluster import NODE_TIMEOUT, free_port_with_bus, join,
 class ClusterNode(Node):
     """A node of a cluster; it is killed and started again as any Redis of the tests."""
 
-    def __init__(self, server: Server | None = None) -> None:
+    def __init__(self, server: Server | None = None, node_timeout: int = NODE_TIMEOUT) -> None:
         super().__init__(server=server)
-        self.port = free_port_with_bus()
+        self.port, self._node_timeout = free_port_with_bus(), node_timeout
 
     def start(self) -> None:
         """Start it with what it knew at its end."""
@@ -31,7 +31,7 @@ class ClusterNode(Node):
         wait_until(lambda: self.role() is not None)
 
     def _options(self) -> Sequence[str]:
-        return options(self.port)
+        return options(self.port, self._node_timeout)
 
     def cluster(self, *command: object) -> object:
         """Ask or tell this node something about its cluster."""
@@ -145,10 +145,11 @@ class ClusterServers:
         replica = self.replica(before)
 
         def took_over() -> bool:
-            # The others vote for another master of the same slots only once in a while.
+            # It tries for five seconds. The others may not vote for it at first, because they have
+            # just voted for another.
             replica.cluster("FAILOVER")
             with suppress(AssertionError):
-                wait_until(lambda: replica.role() == "master", 2 * NODE_TIMEOUT / 1000)
+                wait_until(lambda: replica.role() == "master", 6)
             return replica.role() == "master"
 
         wait_until(took_over)

@@ -29,11 +29,11 @@ def free_port_with_bus() -> int:
             return port
 
 
-def options(port: int) -> list[str]:
+def options(port: int, node_timeout: int = NODE_TIMEOUT) -> list[str]:
     """Return what makes a Redis a node of a cluster."""
     return [
         *("--port", str(port), "--cluster-enabled", "yes"),
-        *("--cluster-node-timeout", str(NODE_TIMEOUT)),
+        *("--cluster-node-timeout", str(node_timeout)),
     ]
 
 
