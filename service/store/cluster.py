@@ -234,6 +234,12 @@ class Cluster(Redis):
                 sha = node.script_load(script)
         return sha
 
+    def close(self) -> None:
+        """End all connections; another call opens new ones."""
+        for node in [*self._clients.values()]:
+            node.close()
+        super().close()
+
     def masters(self) -> list[Redis]:
         """Return a client for each node that serves slots."""
         return [self.node(address) for address in self.nodes.masters()]

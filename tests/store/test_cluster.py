@@ -271,3 +271,23 @@ def test_nodes_are_reached_by_tls_under_the_names_that_they_announce(tmp_path: P
         assert {address.host for address in client.nodes.masters()} == {"localhost"}
         with pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY"):
             knock(f"rediss+cluster://localhost:{port}")
+
+
+def test_closing_ends_the_connections_to_all_nodes(cluster: ClusterServers) -> None:
+    client = connect(f"{cluster.url}?client_name=to-be-closed")
+    with client.pipeline(transaction=False) as pipe:
+        for tag in TAGS:
+            pipe.get(key(tag)).set(key(tag), tag)
+        pipe.execute()
+    assert client.get(key(10)) == b"10"
+
+    def connected() -> int:
+        found = 0
+        for master in cluster.masters():
+            with master.client() as admin:
+                found += sum(one["name"] == "to-be-closed" for one in admin.client_list())
+        return found
+
+    assert connected() >= 3
+    client.close()
+    wait_until(lambda: connected() == 0)
