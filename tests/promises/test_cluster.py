@@ -116,9 +116,6 @@ def test_send_goes_on_after_the_queue_beside_a_cluster_was_lost(
     cluster: ClusterServers, push: PushService, tmp_path: Path
 ) -> None:
     with RedisServer() as queue, sending(cluster, queue.url, push, tmp_path) as running:
-        queue.kill()
-        for file in sorted(queue.directory.rglob("*"), reverse=True):
-            file.unlink() if file.is_file() else file.rmdir()
-        queue.start()
+        queue.lose_everything()
         assert running.publish_again()
         running.check()

@@ -19,6 +19,7 @@ from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer
 from tests.support.seeded import begin_send
+from tests.support.under_way import under_way
 
 WINDOW = 256
 
@@ -131,3 +132,15 @@ def test_of_two_clocks_one_leads_and_the_other_takes_over(
     assert lead("first", 300)
     wait_until(lambda: lead("second", 300))
     assert not lead("first", 300)
+
+
+def test_send_goes_on_after_the_queue_was_lost(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    with (
+        RedisServer() as queue,
+        under_way(redis_url, queue.url, push, tmp_path, readers=900) as running,
+    ):
+        queue.lose_everything()
+        assert running.publish_again()
+        running.check()

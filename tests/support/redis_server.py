@@ -85,6 +85,12 @@ class RedisServer:
         self.stop()
         self.start()
 
+    def lose_everything(self) -> None:
+        """Kill it, and start it without data."""
+        self.kill()
+        shutil.rmtree(self.directory)
+        self.start()
+
     @contextmanager
     def losing_power(self) -> Iterator[None]:
         """Lose what it writes in the block: kill it and start it with the files of before."""
