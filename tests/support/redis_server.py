@@ -56,7 +56,13 @@ class RedisServer:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        # A copy of the killed process may still be writing a file.
+        wait_until(self._removed)
         self._folder.cleanup()
+
+    def _removed(self) -> bool:
+        shutil.rmtree(self._folder.name, ignore_errors=True)
+        return not Path(self._folder.name).exists()
 
     def start(self) -> None:
         """Start it and wait until it has loaded its data."""
