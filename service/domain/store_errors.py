@@ -11,6 +11,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from service.store.cluster import NodeAway
 from service.store.connection import NotMaster
 
 
@@ -39,6 +40,7 @@ _REASONS = {
     "SentinelsRefuse": "cannot be found, because its sentinels refuse our user or password"
     " (sentinel_username, sentinel_password)",
     "NotCluster": "is no cluster: write STORE_URL as redis://",
+    "NodeAway": "is a cluster that announces a node which cannot be reached",
     "NotCovered": "has lost a part of its cluster. Try again in a moment",
     "CLUSTERDOWN": "has lost a part of its cluster. Try again in a moment",
     "SlotMoves": "is moving data from one node to another. Try again in a moment",
@@ -101,6 +103,8 @@ def is_away(error: RedisError) -> bool:
 def why_unreachable(error: RedisError) -> str:
     """Return the same for an operator who starts a process, with the cause of a lost connection."""
     found = reason(error).partition(". Try again")[0]
+    if isinstance(error, NodeAway):
+        found += f" ({error.address})"
     if isinstance(error, TimeoutError):
         return "does not answer in time"
     causes = (why for part, why in _UNREACHABLE.items() if part in str(error))

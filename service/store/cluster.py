@@ -8,11 +8,12 @@ has then done nothing, so the command is sent again without doubt.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, cast
@@ -25,6 +26,8 @@ from redis.exceptions import (
     AskError,
     ConnectionError,
     MovedError,
+    NoPermissionError,
+    NoScriptError,
     ResponseError,
     TimeoutError,
     TryAgainError,
@@ -34,6 +37,8 @@ from redis.retry import Retry
 from service.model.redis_urls import ClusterUrl
 
 T = TypeVar("T")
+
+_ONCE = Retry(NoBackoff(), 0)
 
 SLOTS = 16_384
 ANSWER = 0.5  # seconds that a node has to say which node serves which slots
@@ -66,11 +71,19 @@ class Address(NamedTuple):
         return f"{self.host}:{self.port}"
 
 
+class NodeAway(ConnectionError):
+    """A node that the cluster announces cannot be reached."""
+
+    def __init__(self, address: Address, error: RedisError) -> None:
+        super().__init__(f"{address}: {error}")
+        self.address = address
+
+
 class Nodes:
     """Which node serves each slot, as the cluster last said; shared by all clients of a process.
 
-    The nodes are asked again after a call has failed, at most each quarter of a second, and without
-    having the other threads wait.
+    The nodes are asked again after a call has failed, at most each quarter of a second. One thread
+    asks; the others go on with what was known, if anything was.
     """
 
     def __init__(self, url: ClusterUrl, pool: Callable[[Address], ConnectionPool]) -> None:
@@ -80,28 +93,36 @@ class Nodes:
         self._lock = threading.Lock()
         self._serving: dict[int, Address] = {}
         self._known: list[Address] = []  # replicas as well
+        self._led_to: set[Address] = set()  # by nodes whose slots are moving
         self._doubted = True
         self._suspect: Address | None = None
         self._asked_at = -_EVERY
+        self._why: RedisError = NotCovered("no node of the cluster serves any data")
 
     def serving(self, slot: int) -> Address:
         """Return the node that serves a slot; `RedisError` if none is known."""
-        self._renew()
         try:
-            return self._serving[slot]
+            return self._table()[slot]
         except KeyError:
             self.doubt()
             raise NotCovered("no node of the cluster serves a part of the data") from None
 
     def masters(self) -> list[Address]:
-        """Return all nodes that serve slots."""
-        self._renew()
-        return sorted({*self._serving.values()})
+        """Return all nodes that serve slots, or are about to."""
+        return sorted({*self._table().values()} | self._led_to)
 
-    def covered(self) -> int:
-        """Return how many slots are served."""
-        self._renew()
-        return len(self._serving)
+    def check(self) -> None:
+        """Raise the `RedisError` that says what keeps us from using the whole cluster."""
+        if len(self._table()) < SLOTS:
+            raise NotCovered("no node of the cluster serves a part of the data")
+        for address in self.masters():
+            with self._client(address) as node:
+                try:
+                    node.ping()
+                except NoPermissionError:
+                    pass
+                except (ConnectionError, TimeoutError) as error:
+                    raise NodeAway(address, error) from None
 
     def doubt(self, suspect: Address | None = None) -> None:
         """Ask again before the next call, and last the node that did not answer as it should."""
@@ -112,62 +133,106 @@ class Nodes:
         self._serving[slot] = to
         self.doubt()
 
-    def _renew(self) -> None:
-        if not self._doubted or time.monotonic() < self._asked_at + _EVERY:
-            return
-        # Until an answer is there, what was known is as good as any.
-        if self._lock.acquire(blocking=not self._serving):
+    def lead_to(self, address: Address) -> None:
+        """Note a node to which a slot is moving: it needs our scripts, too."""
+        self._led_to.add(address)
+
+    def _table(self) -> dict[int, Address]:
+        if self._is_due() and self._lock.acquire(blocking=not self._serving):
             try:
-                if self._doubted:
+                if self._is_due():  # still
                     self._ask()
             finally:
                 self._lock.release()
+        if not self._serving:
+            raise self._why
+        return self._serving
+
+    def _is_due(self) -> bool:
+        return self._doubted and time.monotonic() >= self._asked_at + _EVERY
 
     def _ask(self) -> None:
-        until, why = time.monotonic() + _ALL, None
-        known = random.sample(self._known, len(self._known))
-        asked = [*dict.fromkeys([*known, *self._first])]
-        for address in sorted(asked, key=lambda one: one == self._suspect):
+        """Ask nodes until one knows who serves each slot; else believe the one that knows most.
+
+        A node that has left the cluster, or has just been made, knows of no slots.
+        """
+        until = time.monotonic() + _ALL
+        serving, known = self._serving, self._known
+        self._doubted = False
+        errors: list[RedisError] = []
+        for address in self._in_turn():
+            with _noting(errors):
+                found = _read_slots(self._slots_of(address), address.host)
+                if len(found[0]) >= len(serving):
+                    serving, known = found
+                if len(found[0]) == SLOTS:
+                    break
             if time.monotonic() > until:
                 break
-            try:
-                self._serving, self._known = _read_slots(self._slots_of(address), address.host)
-            except RedisError as error:
-                why = why or error
-            else:
-                self._doubted = False
-                break
         self._asked_at = time.monotonic()
-        if not self._serving:
-            raise why or ConnectionError("no node of the cluster answers")
+        self._serving, self._known = serving, known
+        if len(serving) < SLOTS:
+            self._doubted = True
+        else:
+            self._led_to.clear()
+        if not serving and errors:
+            self._why = errors[0]
+
+    def _in_turn(self) -> list[Address]:
+        """Return all nodes by chance, those that we know now first, and last the suspected one."""
+        known = random.sample(self._known, len(self._known))
+        first = random.sample(self._first, len(self._first))
+        return sorted(dict.fromkeys([*known, *first]), key=lambda one: one == self._suspect)
 
     def _slots_of(self, address: Address) -> Any:
-        with Redis(connection_pool=self._pool(address)) as client:
+        with self._client(address) as client:
             try:
-                return client.execute_command("CLUSTER SLOTS")
+                return client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
             except ResponseError as error:
                 if "cluster support disabled" in str(error):
                     raise NotCluster("it is no cluster") from None
                 raise
+
+    @contextmanager
+    def _client(self, address: Address) -> Iterator[Redis]:
+        with Redis(connection_pool=self._pool(address)) as client:
+            try:
+                yield client
             finally:
                 client.connection_pool.disconnect()
 
 
-def _read_slots(said: Any, asked: str) -> tuple[dict[int, Address], list[Address]]:
-    """Read what `CLUSTER SLOTS` says: who serves each slot, and all nodes.
+@contextmanager
+def _noting(errors: list[RedisError]) -> Iterator[None]:
+    """Note an error, and go on."""
+    try:
+        yield
+    except RedisError as error:
+        errors.append(error)
 
-    A node that does not know its own address says none: then it is the one that was `asked`.
-    """
+
+def _read_slots(said: Any, asked: str) -> tuple[dict[int, Address], list[Address]]:
+    """Read what `CLUSTER SLOTS` says: who serves each slot, and all nodes; `asked` said it."""
     serving: dict[int, Address] = {}
     known: dict[Address, None] = {}
     for first, last, *nodes in said:
-        addresses = [
-            Address(host.decode() if host not in (None, b"", b"?") else asked, port)
-            for host, port, *_ in nodes
-        ]
+        addresses = [_address_of(node, asked) for node in nodes]
         known |= dict.fromkeys(addresses)
         serving |= dict.fromkeys(range(first, last + 1), addresses[0])
     return serving, list(known)
+
+
+def _address_of(node: Sequence[Any], asked: str) -> Address:
+    """Read the address of a node.
+
+    One that does not know its own says none: then it is the one that was asked. One without the
+    name by which it should be called says `?`: then its number stands beside it.
+    """
+    host, port, *_ = node
+    if host == b"?" and len(node) > 3:
+        more = node[3] if isinstance(node[3], dict) else dict(zip(node[3][::2], node[3][1::2]))  # noqa: B905
+        host = more.get(b"ip")
+    return Address(host.decode() if host not in (None, b"", b"?") else asked, port)
 
 
 @lru_cache(maxsize=1024)
@@ -180,7 +245,7 @@ def _slot(command: Sequence[Any]) -> int | None:
     for part in command[1:]:
         text = part.decode(errors="replace") if isinstance(part, bytes) else part
         if isinstance(text, str) and text.startswith("{"):
-            return _slot_of_tag(text[1 : text.index("}")])
+            return _slot_of_tag(text[1:].partition("}")[0])
     return None
 
 
@@ -197,20 +262,29 @@ class Cluster(Redis):
         connect: Callable[[Address], Redis],
         pool: ConnectionPool,
         retry: Retry,
+        renew: Callable[[Redis], None],
     ) -> None:
         """Reach a node by `connect`, whose clients do not repeat: `retry` does that here.
 
-        No connection of the `pool` is ever made. redis-py asks it how to encode.
+        `renew` has a client of a node open its connections anew before it uses them. No connection
+        of the `pool` is ever made: redis-py asks it how to encode.
         """
         super().__init__(connection_pool=pool)
         self.nodes = nodes
         self._connect = connect
         self._retry = retry
+        self._renew = renew
         self._clients: dict[Address, Redis] = {}
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command to the node that serves its key; `RedisError`."""
+        return self._execute(args, options, self._retry)
 
+    def execute_once(self, *args: Any, **options: Any) -> Any:
+        """Do the same without trying again: the caller does that."""
+        return self._execute(args, options, _ONCE)
+
+    def _execute(self, args: Sequence[Any], options: dict[str, Any], retry: Retry) -> Any:
         def call(node: Redis, asking: bool) -> Any:
             if not asking:
                 return node.execute_command(*args, **options)  # type: ignore[no-untyped-call]
@@ -220,7 +294,7 @@ class Cluster(Redis):
                 return pipe.execute()[1]
 
         slot = _slot(args)
-        return self._call(_WHOLE if slot is None else slot, call, self._retry)
+        return self._call(_WHOLE if slot is None else slot, call, retry)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: ARG002
         """Return a pipeline; one that is a transaction has keys of one slot."""
@@ -228,11 +302,11 @@ class Cluster(Redis):
 
     def script_load(self, script: Any) -> Any:
         """Load a script at all nodes that answer."""
-        sha: Any = None
         for node in self.masters():
-            with suppress(ConnectionError):
-                sha = node.script_load(script)
-        return sha
+            with suppress(ConnectionError, TimeoutError):
+                node.script_load(script)
+        text = script.encode() if isinstance(script, str) else script
+        return hashlib.sha1(text).hexdigest()  # noqa: S324 - Redis names scripts so
 
     def close(self) -> None:
         """End all connections; another call opens new ones."""
@@ -251,13 +325,13 @@ class Cluster(Redis):
             address, self._connect(address)
         )
 
-    def at(self, key: str, call: Callable[[Redis], T], *, once: bool = False) -> T:
+    def at(self, key: str, call: Callable[[Redis, bool], T], *, once: bool = False) -> T:
         """Have `call` done with a client of the node that serves a key.
 
-        `once`: not again if its response was lost.
+        If its second argument is true, that node takes a command for the key only after `ASKING`
+        on the same connection. `once`: not again if its response was lost.
         """
-        retry = Retry(NoBackoff(), 0) if once else self._retry
-        return self._call(cast(int, _slot(("", key))), lambda node, _: call(node), retry)
+        return self._call(cast(int, _slot(("", key))), call, _ONCE if once else self._retry)
 
     def transact(self, slot: int, commands: Sequence[Any], raise_on_error: bool) -> list[Any]:
         """Run the commands of one slot as a transaction."""
@@ -273,6 +347,11 @@ class Cluster(Redis):
 
         return self._call(slot, call, self._retry)
 
+    def lost(self, address: Address) -> None:
+        """Note that a node did not answer: what else is open to it may be dead as well."""
+        self.nodes.doubt(address)
+        self._renew(self.node(address))
+
     def exchange(self, exchange: Callable[[], None]) -> None:
         """Repeat an exchange with several nodes as patiently as a call."""
         self._retry.call_with_retry(exchange, _nothing)
@@ -281,10 +360,11 @@ class Cluster(Redis):
         return retry.call_with_retry(lambda: self._follow(slot, call), _nothing)
 
     def _ask(self, address: Address, asking: bool, call: Callable[[Redis, bool], T]) -> T:
+        node = self.node(address)
         try:
-            return call(self.node(address), asking)
+            return call(node, asking)
         except (ConnectionError, TimeoutError):
-            self.nodes.doubt(address)
+            self.lost(address)
             raise
 
     def _follow(self, slot: int, call: Callable[[Redis, bool], T]) -> T:
@@ -300,10 +380,17 @@ class Cluster(Redis):
                 address, asking = self.nodes.serving(slot), False
             except AskError as error:
                 redirected += 1
+                asking = not isinstance(error, MovedError)
+                if error.host == "?":  # a node without a name: the others know its number
+                    self.nodes.doubt()
+                    time.sleep(_AGAIN)
+                    address, asking = self.nodes.serving(slot), False
+                    continue
                 # Of itself a node may say only the port.
                 address = Address(error.host or address.host, error.port)
-                asking = not isinstance(error, MovedError)
-                if not asking:
+                if asking:
+                    self.nodes.lead_to(address)
+                else:
                     self.nodes.move(slot, address)
         raise SlotMoves("a part of the data moves to another node")
 
@@ -325,23 +412,25 @@ class _ClusterPipeline(Pipeline):
         self.reset()
         if not commands:
             return []
-        if scripts:
-            self._load([*scripts])
         slots = _slots([args for args, _ in commands])
+        if scripts:
+            self._load([*scripts], {*slots})
         if self._whole:
             (slot,) = {*slots}
             return self._cluster.transact(slot, commands, raise_on_error)
-        exchange = _Exchange(self._cluster, commands, slots)
+        known = {script.sha: script.script for script in scripts}
+        exchange = _Exchange(self._cluster, commands, slots, known)
         self._cluster.exchange(exchange.run)
         responses = [exchange.responses[at] for at in range(len(commands))]
         if raise_on_error:
             self.raise_first_error(commands, responses)  # type: ignore[no-untyped-call]
         return responses
 
-    def _load(self, scripts: Sequence[Any]) -> None:
-        """Have all nodes know the scripts: a missing one would run later than what follows it."""
-        for node in self._cluster.masters():
-            with suppress(ConnectionError):
+    def _load(self, scripts: Sequence[Any], slots: set[int]) -> None:
+        """Have the nodes know the scripts: a missing one would run later than what follows it."""
+        for address in {self._cluster.nodes.serving(slot) for slot in slots}:
+            node = self._cluster.node(address)
+            with suppress(ConnectionError, TimeoutError):  # the exchange meets it again
                 known = node.script_exists(*(script.sha for script in scripts))
                 for script, there in zip(scripts, known, strict=True):
                     if not there:
@@ -373,17 +462,28 @@ class _Part(NamedTuple):
 class _Exchange:
     """The commands of a pipeline, and the responses that have come so far."""
 
-    def __init__(self, cluster: Cluster, commands: Sequence[Any], slots: Sequence[int]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        commands: Sequence[Any],
+        slots: Sequence[int],
+        scripts: Mapping[str, Any],
+    ) -> None:
         self._cluster, self._commands, self._slots = cluster, commands, slots
+        self._scripts = scripts  # by what names them
         self.responses: dict[int, Any] = {}
 
     def run(self) -> None:
-        """Send what has no response yet; the first error of a connection is raised at the end."""
+        """Send what has no response yet.
+
+        A lost connection is raised when the other nodes have answered. A node that is silent is
+        raised at once, because a page must not wait for each of several.
+        """
         parts: defaultdict[Address, list[int]] = defaultdict(list)
         for at, slot in enumerate(self._slots):
             if at not in self.responses:
                 parts[self._cluster.nodes.serving(slot)].append(at)
-        failures: list[RedisError] = []
+        failures: list[ConnectionError] = []
         sent: list[_Part] = []
         try:
             for address, commands in parts.items():
@@ -392,23 +492,27 @@ class _Exchange:
             while sent:
                 with self._noting(failures, sent[-1].address):
                     self._read(sent[-1])
-                sent.pop().release()
+                sent[-1].release()
+                sent.pop()
         finally:
             for part in sent:  # whose responses nobody will read
                 part.connection.disconnect()
                 part.release()
-        self._redirected()
         if failures:
             raise failures[0]
+        self._redirected()
 
     @contextmanager
-    def _noting(self, failures: list[RedisError], address: Address) -> Iterator[None]:
-        """Note an error of one node, and go on with the others."""
+    def _noting(self, failures: list[ConnectionError], address: Address) -> Iterator[None]:
+        """Note a lost connection to one node, and go on with the others."""
         try:
             yield
-        except RedisError as error:
+        except ConnectionError as error:
             failures.append(error)
-            self._cluster.nodes.doubt(address)
+            self._cluster.lost(address)
+        except TimeoutError:
+            self._cluster.lost(address)
+            raise
 
     def _send(self, address: Address, commands: list[int]) -> _Part:
         node = self._cluster.node(address)
@@ -434,12 +538,22 @@ class _Exchange:
             raise
 
     def _redirected(self) -> None:
-        """Send alone what was done nowhere, because its slot has moved or is moving."""
-        for at, response in sorted(self.responses.items()):
-            if isinstance(response, AskError | TryAgainError):
-                del self.responses[at]
-                args, options = self._commands[at]
-                self.responses[at] = _or_refusal(self._cluster.execute_command, *args, **options)
+        """Send alone what was done nowhere: its slot has moved or is moving, or a script was new.
+
+        It may so be done after commands that stood behind it; those for one key keep their order.
+        """
+        missed = [at for at, response in self.responses.items() if self._was_missed(at, response)]
+        for at in missed:  # none of them stays, should one of them fail now
+            if isinstance(self.responses.pop(at), NoScriptError):
+                self._cluster.script_load(self._scripts[self._commands[at][0][1]])
+        for at in sorted(missed):
+            args, options = self._commands[at]
+            self.responses[at] = _or_refusal(self._cluster.execute_once, *args, **options)
+
+    def _was_missed(self, at: int, response: Any) -> bool:
+        if isinstance(response, NoScriptError):
+            return self._commands[at][0][1] in self._scripts
+        return isinstance(response, AskError | TryAgainError)
 
 
 def _or_refusal(call: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -45,7 +45,7 @@ from service.model.redis_urls import (
     parse_cluster_url,
     parse_sentinel_url,
 )
-from service.store.cluster import ANSWER, SLOTS, Address, Cluster, Nodes, NotCovered
+from service.store.cluster import ANSWER, Address, Cluster, Nodes
 from service.store.sentinel import Master, look_for_master
 
 T = TypeVar("T")
@@ -343,7 +343,12 @@ def _connect_to_cluster(url: str, patience: Patience, retry: Retry) -> Cluster:
 
     nodes = _clusters.get(url) or _clusters.setdefault(url, _nodes(url))
     pool = ConnectionPool.from_url(_address(url), driver_info=_DRIVER)
-    return Cluster(nodes, node, pool, retry)
+    return Cluster(nodes, node, pool, retry, _renew)
+
+
+def _renew(node: Redis) -> None:
+    """Have a client of a node open its connections anew before it uses them."""
+    node.connection_pool.connection_kwargs["line"].moved()
 
 
 def _nodes(url: str) -> Nodes:
@@ -365,12 +370,13 @@ def servers(redis: Redis) -> list[Redis]:
     return redis.masters() if isinstance(redis, Cluster) else [redis]
 
 
-def at(redis: Redis, key: str, call: Callable[[Redis], T], *, once: bool = False) -> T:
+def at(redis: Redis, key: str, call: Callable[[Redis, bool], T], *, once: bool = False) -> T:
     """Have `call` done with a client of the one server that has a key.
 
-    `once`: it repeats nothing whose response was lost.
+    If its second argument is true, that server takes a command for the key only after `ASKING` on
+    the same connection. `once`: it repeats nothing whose response was lost.
     """
-    return redis.at(key, call, once=once) if isinstance(redis, Cluster) else call(redis)
+    return redis.at(key, call, once=once) if isinstance(redis, Cluster) else call(redis, False)
 
 
 def knock(url: str) -> None:
@@ -398,6 +404,4 @@ def knock(url: str) -> None:
 
 
 def _knock_at_cluster(url: str) -> None:
-    nodes = _nodes(url)
-    if nodes.covered() < SLOTS:
-        raise NotCovered("cluster")
+    _nodes(url).check()

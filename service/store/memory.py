@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from service.store.connection import servers
 
@@ -22,16 +22,21 @@ class Memory(NamedTuple):
 
 def memory_of(redis: Redis) -> Memory | None:
     """Return the memory of this Redis; None if it does not tell."""
-    told = [memory for server in servers(redis) if (memory := _of_one(server))]
+    all_servers = servers(redis)
+    told = [memory for server in all_servers if (memory := _of_one(server, len(all_servers) > 1))]
     return max(
         told, key=lambda one: (one.used / one.most if one.most else 0, one.used), default=None
     )
 
 
-def _of_one(server: Redis) -> Memory | None:
+def _of_one(server: Redis, has_others: bool) -> Memory | None:
     try:
         info = server.info("memory")
     except ResponseError:
         return None
+    except (ConnectionError, TimeoutError):
+        if has_others:  # a node that is away does not make the others less full
+            return None
+        raise
     used = info.get("used_memory")
     return None if used is None else Memory(int(used), int(info.get("maxmemory", 0)))

@@ -174,9 +174,12 @@ class PreparedKeys:
         By then another process may have taken what the first run stored.
         """
 
-        def call(server: Redis) -> Any:
+        def call(server: Redis, asking: bool) -> Any:
             connection = server.connection_pool.get_connection()
             try:
+                if asking:
+                    connection.send_command("ASKING")  # type: ignore[no-untyped-call]
+                    connection.read_response()
                 connection.send_command("EVAL", script, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
                 return connection.read_response()
             finally:

@@ -7,7 +7,6 @@ stands: an alert that is on its way is not said to be refused because a replica 
 from __future__ import annotations
 
 import sys
-from typing import Any, cast
 
 from redis import Redis, RedisError
 
@@ -59,15 +58,21 @@ class Replicas:
         """Return how many replicas have all writes until now, and whether a field is there."""
         marker = f"{tag}:replicated"
 
-        def call(server: Redis) -> list[Any]:
+        def call(server: Redis, asking: bool) -> tuple[int, bool | None]:
             with server.pipeline(transaction=False) as pipe:
+                if asking:
+                    pipe.execute_command("ASKING")  # type: ignore[no-untyped-call]
                 # WAIT is for the writes of its own connection. They are replicated in the order of
                 # all.
                 pipe.set(marker, "", px=1)
                 pipe.wait(self._wanted, _PATIENCE)
-                if key:
-                    pipe.hexists(key, field)
-                return pipe.execute()
+                if asking or not key:  # while its slot moves, the key may be at the other server
+                    return pipe.execute()[-1], None
+                pipe.hexists(key, field)
+                _, answered, there = pipe.execute()
+                return answered, there
 
-        _, answered, *there = at(self._redis, marker, call)
-        return cast(int, answered), bool(there and there[0])
+        answered, there = at(self._redis, marker, call)
+        if key and there is None:
+            there = bool(self._redis.hexists(key, field))
+        return answered, bool(there)

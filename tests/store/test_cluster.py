@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 import redis
 
+from service.domain.store_errors import why_unreachable
 from service.local.redis_server import find_servers
 from service.store import COMMAND, PAGE, WORKER, Store, connect
-from service.store.cluster import Address, Cluster, NotCluster, NotCovered, SlotMoves
+from service.store.cluster import Address, Cluster, NodeAway, NotCluster, NotCovered, SlotMoves
 from service.store.connection import NotMaster, at, knock, servers
 from service.store.replicas import NotKept, Replicas, TooFewReplicas
 from tests.support.cluster import ClusterNode, ClusterServers, TlsClusterNode
@@ -20,6 +22,7 @@ from tests.support.installation import wait_until
 from tests.support.push_service.certificates import make_certificates
 from tests.support.redis_server import RedisServer
 from tests.support.sentinels import Node, Tls
+from workers.trials.processes import free_port
 
 TAGS = (10, 3, 43, 11, 2, 42, 12, 1, 41, 13, 0, 40)
 
@@ -102,6 +105,7 @@ def test_slot_is_found_where_it_was_moved_and_while_it_moves(cluster: ClusterSer
     to = next(node for node in cluster.masters() if node is not source)
     for number, name in enumerate(keys):
         client.set(name, number)
+    client.hset("{10}:hash", "field", "value")
     with cluster.moving(10, to) as move:
         assert client.get(keys[0]) == b"0"
         move(keys[0])
@@ -112,6 +116,16 @@ def test_slot_is_found_where_it_was_moved_and_while_it_moves(cluster: ClusterSer
         with client.pipeline(transaction=False) as pipe:
             pipe.get(keys[0]).get(key(3)).get(keys[1]).get("{10}:new")
             assert pipe.execute() == [b"7", None, b"1", b"new"]
+        assert Replicas(client, 0).check("{10}") is None
+        replicas = Replicas(client, 1)
+        replicas.check("{10}")  # a key that is never there is asked of the other
+        replicas.keep("{10}:hash", "field")
+        new = client.register_script("return redis.call('GET', KEYS[1])")
+        assert new(keys=[keys[0]]) == b"7"  # the other has never seen it
+        with client.pipeline(transaction=False) as pipe:
+            new(keys=[keys[0]], client=pipe)
+            new(keys=[keys[1]], client=pipe)
+            assert pipe.execute() == [b"7", b"1"]
         with pytest.raises(SlotMoves):
             connect(cluster.url, PAGE).mget(keys)  # one key here, one there: TRYAGAIN
         threading.Timer(0.3, move, (keys[1],)).start()
@@ -167,14 +181,14 @@ def test_call_that_must_not_be_repeated_is_made_once_at_the_right_node(
     cluster.reshard(3, next(node for node in cluster.masters() if node is not source))
     calls = []
 
-    def call(node: redis.Redis) -> bool:
+    def call(node: redis.Redis, _asking: bool) -> bool:
         calls.append(node)
         return bool(node.set(key(3), "once"))
 
     assert at(client, key(3), call, once=True)
     assert len(calls) == 2  # at the first node, which did nothing, and at the second
 
-    def lose(node: redis.Redis) -> None:
+    def lose(node: redis.Redis, _asking: bool) -> None:
         calls.append(node)
         raise redis.ConnectionError("lost")
 
@@ -291,3 +305,71 @@ def test_closing_ends_the_connections_to_all_nodes(cluster: ClusterServers) -> N
     assert connected() >= 3
     client.close()
     wait_until(lambda: connected() == 0)
+
+
+def test_node_that_knows_of_no_slots_is_not_believed_while_another_does(
+    cluster: ClusterServers,
+) -> None:
+    with ClusterNode() as stranger:
+        good = cluster.nodes[0].port
+        for _ in range(10):  # they are asked by chance
+            url = f"redis+cluster://127.0.0.1:{stranger.port},127.0.0.1:{good}"
+            knock(url)
+        client = connect(url)
+        assert isinstance(client, Cluster)
+        client.set(key(10), "kept")
+        client.nodes._known = [Address("127.0.0.1", stranger.port)]  # once it was one of them
+        client.nodes.doubt()
+        time.sleep(0.3)
+        assert client.get(key(10)) == b"kept"
+        with pytest.raises(NotCovered):
+            knock(f"redis+cluster://127.0.0.1:{stranger.port}")
+
+
+def test_page_waits_once_for_several_silent_nodes() -> None:
+    with ClusterServers(replicas=False) as servers:
+        client = connect(servers.url, PAGE)
+        for tag in TAGS:
+            client.set(key(tag), tag)
+        for node in servers.nodes:
+            node.pause()
+        began = time.monotonic()
+        try:
+            with pytest.raises(redis.TimeoutError), client.pipeline(transaction=False) as pipe:
+                for tag in TAGS:
+                    pipe.get(key(tag))
+                pipe.execute()
+            assert time.monotonic() - began < 2 * PAGE.seconds
+        finally:
+            for node in servers.nodes:
+                node.resume()
+        wait_until(lambda: answers_of(client) == [b"%d" % tag for tag in TAGS])
+
+
+def answers_of(client: redis.Redis) -> list[object]:
+    with suppress(redis.RedisError), client.pipeline(transaction=False) as pipe:
+        for tag in TAGS:
+            pipe.get(key(tag))
+        return pipe.execute()
+    return []
+
+
+def test_script_has_its_name_though_no_node_took_it() -> None:
+    with ClusterServers(1, replicas=False) as servers:
+        url = f"redis+cluster://127.0.0.1:{servers.nodes[0].port}"
+        client = connect(url, PAGE)
+        script = client.register_script("return 7")
+        name = script.sha
+        client.get(key(10))
+        servers.nodes[0].kill()
+        assert client.script_load("return 7") == name
+
+
+def test_start_names_a_node_that_is_announced_and_cannot_be_reached() -> None:
+    with ClusterServers(2, replicas=False) as servers:
+        with servers.nodes[1].client() as admin:
+            admin.config_set("cluster-announce-port", str(closed := free_port()))
+        wait_until(lambda: str(closed) in str(servers.nodes[0].cluster("SLOTS")))
+        with pytest.raises(NodeAway) as away:
+            knock(f"redis+cluster://127.0.0.1:{servers.nodes[0].port}")
+        assert f"127.0.0.1:{closed}" in why_unreachable(away.value)
