@@ -3,9 +3,11 @@
 -- All alerts of a group share its room: at most `at_all` may be active, and at most `at_one` at one
 -- place. No place gets more than half of the room that the others leave. Once half of the room is
 -- taken, callers are counted too: a caller gets a place only while fewer alerts by that caller are
--- active than a fifth of the places that are left, or none.
+-- active than a fifth of the places that are left, or than two: a reader may send another test while
+-- the first one is under way.
 
 local CALLERS_SHARE = 5
+local CALLERS_LEAST = 2
 
 -- Returns how many alerts are active in all, at the place called `name`, and by this caller (none
 -- if that is ''), and the ids of those that are over.
@@ -36,5 +38,5 @@ local function has_room(all, here, mine, at_one, at_all, share)
   local left = most - here
   if left <= 0 then return false end
   if here * 2 < most and all * 2 < at_all then return true end
-  return mine < math.max(1, math.floor(left / CALLERS_SHARE))
+  return mine < math.max(CALLERS_LEAST, math.floor(left / CALLERS_SHARE))
 end

@@ -72,6 +72,12 @@ def paper(
         yield installation
 
 
+@pytest.fixture(autouse=True)
+def _room_for_tests(paper: Installation) -> None:
+    """Forget what the readers before were sent, since no worker ends it: it would take room."""
+    paper.runtime.store.redis.delete("{g}:active")
+
+
 def looks(names: Iterable[str]) -> list[Any]:
     """Parameters with these looks, of which `make test` takes the extreme ones."""
     return [
