@@ -44,7 +44,8 @@ RENAMED = {
 # Methods of clients and pipelines that are no commands.
 _NO_COMMANDS = {
     *("pipeline", "execute", "register_script", "close", "connection_pool", "set_retry"),
-    *("config_get", "send_command", "read_response", "drop_if_moved", "disconnect"),
+    *("config_get", "execute_command", "send_command", "read_response", "drop_if_moved"),
+    "disconnect",
 }
 
 

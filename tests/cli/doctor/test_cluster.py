@@ -30,7 +30,7 @@ def test_the_doctor_checks_each_node_and_misses_replicas(environment: dict[str, 
         node.kill()
         half = doctor(given)
         assert half.exit_code == 1
-        assert f"127.0.0.1:{node.port}: It cannot be reached" in " ".join(half.stdout.split())
+        assert f"cannot be reached (127.0.0.1:{node.port})" in " ".join(half.stdout.split())
 
 
 def test_the_doctor_says_that_the_queue_needs_a_redis_of_its_own(
