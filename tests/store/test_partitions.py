@@ -278,7 +278,6 @@ def planned(redis_url: str) -> Store:
     return store
 
 
-@pytest.mark.redis
 def test_script_that_redis_has_forgotten_is_loaded_again(planned: Store) -> None:
     assert planned.audiences.count(EVERYONE) == 600
     planned.redis.script_flush()
