@@ -11,7 +11,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from service.store.cluster import NodeAway
+from service.store.cluster_nodes import NodeAway
 from service.store.connection import NotMaster
 
 

@@ -63,10 +63,9 @@ READERS_TEST_KEPT = DAY
 # Why: rate limits.
 RATE_KEPT = MINUTE
 
-# For which welcomes and tests one network address called, under the same code, as long as they are
-# being sent: forgotten with the next one, or when there was none for so long.
-# Why: a stranger could make up so many that no room is left for readers. They are sent for ten
-# minutes at most.
+# Which welcomes and tests one network address asked for, under the same code, while they are being
+# sent. The next welcome or test clears it away; if none comes, it goes after this time.
+# Why: a stranger could ask for so many that no room is left for readers.
 CALLERS_KEPT = 15 * MINUTE
 
 # How many hosts of push services that nobody else used one address named, under the same code.

@@ -9,14 +9,12 @@ has then done nothing, so the command is sent again without doubt.
 from __future__ import annotations
 
 import hashlib
-import random
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from redis import ConnectionPool, Redis, RedisError
 from redis.backoff import NoBackoff
@@ -26,7 +24,6 @@ from redis.exceptions import (
     AskError,
     ConnectionError,
     MovedError,
-    NoPermissionError,
     NoScriptError,
     ResponseError,
     TimeoutError,
@@ -34,205 +31,19 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from service.model.redis_urls import ClusterUrl
+from service.store.cluster_nodes import Address, Nodes
 
 T = TypeVar("T")
 
-_ONCE = Retry(NoBackoff(), 0)
+ONCE = Retry(NoBackoff(), 0)
 
-SLOTS = 16_384
-ANSWER = 0.5  # seconds that a node has to say which node serves which slots
-_ALL = 1.0  # seconds that all of them have together
-_EVERY = 0.25  # seconds between two such questions of one process
 _REDIRECTIONS = 8  # of one command, from node to node
 _AGAIN = 0.05  # seconds until keys that are being moved are asked for again
 _MOVING = 1.0  # seconds until a call ends that meets such keys
 
 
-class NotCluster(RedisError):
-    """What answers is a Redis alone."""
-
-
-class NotCovered(ConnectionError):
-    """No node serves a slot, or none is known to."""
-
-
 class SlotMoves(ConnectionError):
     """A slot is on its way from one node to another, and took longer than we wait."""
-
-
-class Address(NamedTuple):
-    """Where a node is."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-class NodeAway(ConnectionError):
-    """A node that the cluster announces cannot be reached."""
-
-    def __init__(self, address: Address, error: RedisError) -> None:
-        super().__init__(f"{address}: {error}")
-        self.address = address
-
-
-class Nodes:
-    """Which node serves each slot, as the cluster last said; shared by all clients of a process.
-
-    The nodes are asked again after a call has failed, at most each quarter of a second. One thread
-    asks; the others go on with what was known, if anything was.
-    """
-
-    def __init__(self, url: ClusterUrl, pool: Callable[[Address], ConnectionPool]) -> None:
-        """Begin with the nodes of `url`; `pool` makes connections to one, that wait `ANSWER`."""
-        self._first = [Address(host.strip("[]"), port) for host, port in url.nodes]
-        self._pool = pool
-        self._lock = threading.Lock()
-        self._serving: dict[int, Address] = {}
-        self._known: list[Address] = []  # replicas as well
-        self._led_to: set[Address] = set()  # by nodes whose slots are moving
-        self._doubted = True
-        self._suspect: Address | None = None
-        self._asked_at = -_EVERY
-        self._why: RedisError = NotCovered("no node of the cluster serves any data")
-
-    def serving(self, slot: int) -> Address:
-        """Return the node that serves a slot; `RedisError` if none is known."""
-        try:
-            return self._table()[slot]
-        except KeyError:
-            self.doubt()
-            raise NotCovered("no node of the cluster serves a part of the data") from None
-
-    def masters(self) -> list[Address]:
-        """Return all nodes that serve slots, or are about to."""
-        return sorted({*self._table().values()} | self._led_to)
-
-    def check(self) -> None:
-        """Raise the `RedisError` that says what keeps us from using the whole cluster."""
-        if len(self._table()) < SLOTS:
-            raise NotCovered("no node of the cluster serves a part of the data")
-        for address in self.masters():
-            with self._client(address) as node:
-                try:
-                    node.ping()
-                except NoPermissionError:
-                    pass
-                except (ConnectionError, TimeoutError) as error:
-                    raise NodeAway(address, error) from None
-
-    def doubt(self, suspect: Address | None = None) -> None:
-        """Ask again before the next call, and last the node that did not answer as it should."""
-        self._doubted, self._suspect = True, suspect
-
-    def move(self, slot: int, to: Address) -> None:
-        """Note that a slot is served by another node now, and ask about the others."""
-        self._serving[slot] = to
-        self.doubt()
-
-    def lead_to(self, address: Address) -> None:
-        """Note a node to which a slot is moving: it needs our scripts, too."""
-        self._led_to.add(address)
-
-    def _table(self) -> dict[int, Address]:
-        if self._is_due() and self._lock.acquire(blocking=not self._serving):
-            try:
-                if self._is_due():  # still
-                    self._ask()
-            finally:
-                self._lock.release()
-        if not self._serving:
-            raise self._why
-        return self._serving
-
-    def _is_due(self) -> bool:
-        return self._doubted and time.monotonic() >= self._asked_at + _EVERY
-
-    def _ask(self) -> None:
-        """Ask nodes until one knows who serves each slot; else believe the one that knows most.
-
-        A node that has left the cluster, or has just been made, knows of no slots.
-        """
-        until = time.monotonic() + _ALL
-        serving, known = self._serving, self._known
-        self._doubted = False
-        errors: list[RedisError] = []
-        for address in self._in_turn():
-            with _noting(errors):
-                found = _read_slots(self._slots_of(address), address.host)
-                if len(found[0]) >= len(serving):
-                    serving, known = found
-                if len(found[0]) == SLOTS:
-                    break
-            if time.monotonic() > until:
-                break
-        self._asked_at = time.monotonic()
-        self._serving, self._known = serving, known
-        if len(serving) < SLOTS:
-            self._doubted = True
-        else:
-            self._led_to.clear()
-        if not serving and errors:
-            self._why = errors[0]
-
-    def _in_turn(self) -> list[Address]:
-        """Return all nodes by chance, those that we know now first, and last the suspected one."""
-        known = random.sample(self._known, len(self._known))
-        first = random.sample(self._first, len(self._first))
-        return sorted(dict.fromkeys([*known, *first]), key=lambda one: one == self._suspect)
-
-    def _slots_of(self, address: Address) -> Any:
-        with self._client(address) as client:
-            try:
-                return client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
-            except ResponseError as error:
-                if "cluster support disabled" in str(error):
-                    raise NotCluster("it is no cluster") from None
-                raise
-
-    @contextmanager
-    def _client(self, address: Address) -> Iterator[Redis]:
-        with Redis(connection_pool=self._pool(address)) as client:
-            try:
-                yield client
-            finally:
-                client.connection_pool.disconnect()
-
-
-@contextmanager
-def _noting(errors: list[RedisError]) -> Iterator[None]:
-    """Note an error, and go on."""
-    try:
-        yield
-    except RedisError as error:
-        errors.append(error)
-
-
-def _read_slots(said: Any, asked: str) -> tuple[dict[int, Address], list[Address]]:
-    """Read what `CLUSTER SLOTS` says: who serves each slot, and all nodes; `asked` said it."""
-    serving: dict[int, Address] = {}
-    known: dict[Address, None] = {}
-    for first, last, *nodes in said:
-        addresses = [_address_of(node, asked) for node in nodes]
-        known |= dict.fromkeys(addresses)
-        serving |= dict.fromkeys(range(first, last + 1), addresses[0])
-    return serving, list(known)
-
-
-def _address_of(node: Sequence[Any], asked: str) -> Address:
-    """Read the address of a node.
-
-    One that does not know its own says none: then it is the one that was asked. One without the
-    name by which it should be called says `?`: then its number stands beside it.
-    """
-    host, port, *_ = node
-    if host == b"?" and len(node) > 3:
-        more = node[3] if isinstance(node[3], dict) else dict(zip(node[3][::2], node[3][1::2]))  # noqa: B905
-        host = more.get(b"ip")
-    return Address(host.decode() if host not in (None, b"", b"?") else asked, port)
 
 
 @lru_cache(maxsize=1024)
@@ -240,13 +51,17 @@ def _slot_of_tag(tag: str) -> int:
     return key_slot(tag.encode())
 
 
-def _slot(command: Sequence[Any]) -> int | None:
-    """Return the slot of a command by its first key; None if it has none."""
+def _slot_of(key: str) -> int:
+    return _slot_of_tag(key[1:].partition("}")[0])
+
+
+def _slot(command: Sequence[Any], otherwise: int) -> int:
+    """Return the slot of a command by its first key; `otherwise` if it has none."""
     for part in command[1:]:
         text = part.decode(errors="replace") if isinstance(part, bytes) else part
         if isinstance(text, str) and text.startswith("{"):
-            return _slot_of_tag(text[1:].partition("}")[0])
-    return None
+            return _slot_of(text)
+    return otherwise
 
 
 # Of what has no key: the time of the installation, above all.
@@ -282,7 +97,7 @@ class Cluster(Redis):
 
     def execute_once(self, *args: Any, **options: Any) -> Any:
         """Do the same without trying again: the caller does that."""
-        return self._execute(args, options, _ONCE)
+        return self._execute(args, options, ONCE)
 
     def _execute(self, args: Sequence[Any], options: dict[str, Any], retry: Retry) -> Any:
         def call(node: Redis, asking: bool) -> Any:
@@ -293,8 +108,7 @@ class Cluster(Redis):
                 pipe.execute_command(*args, **options)  # type: ignore[no-untyped-call]
                 return pipe.execute()[1]
 
-        slot = _slot(args)
-        return self._call(_WHOLE if slot is None else slot, call, retry)
+        return self._call(_slot(args, _WHOLE), call, retry)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: ARG002
         """Return a pipeline; one that is a transaction has keys of one slot."""
@@ -331,7 +145,7 @@ class Cluster(Redis):
         If its second argument is true, that node takes a command for the key only after `ASKING`
         on the same connection. `once`: not again if its response was lost.
         """
-        return self._call(cast(int, _slot(("", key))), call, _ONCE if once else self._retry)
+        return self._call(_slot_of(key), call, ONCE if once else self._retry)
 
     def transact(self, slot: int, commands: Sequence[Any], raise_on_error: bool) -> list[Any]:
         """Run the commands of one slot as a transaction."""
@@ -354,10 +168,10 @@ class Cluster(Redis):
 
     def exchange(self, exchange: Callable[[], None]) -> None:
         """Repeat an exchange with several nodes as patiently as a call."""
-        self._retry.call_with_retry(exchange, _nothing)
+        self._retry.call_with_retry(exchange, lambda _: None)
 
     def _call(self, slot: int, call: Callable[[Redis, bool], T], retry: Retry) -> T:
-        return retry.call_with_retry(lambda: self._follow(slot, call), _nothing)
+        return retry.call_with_retry(lambda: self._follow(slot, call), lambda _: None)
 
     def _ask(self, address: Address, asking: bool, call: Callable[[Redis, bool], T]) -> T:
         node = self.node(address)
@@ -393,10 +207,6 @@ class Cluster(Redis):
                 else:
                     self.nodes.move(slot, address)
         raise SlotMoves("a part of the data moves to another node")
-
-
-def _nothing(_error: Exception) -> None:
-    """Be what redis-py calls before it tries again."""
 
 
 class _ClusterPipeline(Pipeline):
@@ -441,8 +251,7 @@ def _slots(commands: Sequence[Sequence[Any]]) -> list[int]:
     """Return the slots of commands; one without a key goes where the one before it goes."""
     slots: list[int] = []
     for command in commands:
-        slot = _slot(command)
-        slots.append((slots[-1] if slots else _WHOLE) if slot is None else slot)
+        slots.append(_slot(command, slots[-1] if slots else _WHOLE))
     return slots
 
 

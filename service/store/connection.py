@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from redis import ConnectionPool, DriverInfo, Redis, RedisError
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.connection import (
     AbstractConnection,
     Connection,
@@ -45,7 +45,8 @@ from service.model.redis_urls import (
     parse_cluster_url,
     parse_sentinel_url,
 )
-from service.store.cluster import ANSWER, Address, Cluster, Nodes
+from service.store.cluster import ONCE, Cluster
+from service.store.cluster_nodes import ANSWER, Address, Nodes
 from service.store.sentinel import Master, look_for_master
 
 T = TypeVar("T")
@@ -55,7 +56,6 @@ AT_ONCE = 3
 _SOON = 0.5  # seconds after which further calls do not queue behind calls without a response
 _REST = 1.0  # seconds after a time-out until one call tries again
 _MOVES = 1.0  # seconds; Redis does not move more often than that
-_ONCE = Retry(NoBackoff(), 0)
 _DRIVER = DriverInfo()  # shared: else each connection reads its version from a file
 
 
@@ -338,7 +338,7 @@ def _connect_to_cluster(url: str, patience: Patience, retry: Retry) -> Cluster:
     def node(address: Address) -> Redis:
         client = _Client.from_url(_address(url), driver_info=_DRIVER)
         client.connection_pool.connection_kwargs |= address._asdict()
-        _adapt(client.connection_pool, f"redis://{address}", patience, _ONCE)
+        _adapt(client.connection_pool, f"redis://{address}", patience, ONCE)
         return client
 
     nodes = _clusters.get(url) or _clusters.setdefault(url, _nodes(url))
@@ -356,7 +356,7 @@ def _nodes(url: str) -> Nodes:
         made = ConnectionPool.from_url(_address(url), driver_info=_DRIVER)
         made.connection_kwargs |= {
             **address._asdict(),
-            "retry": _ONCE,
+            "retry": ONCE,
             "socket_timeout": ANSWER,
             "socket_connect_timeout": ANSWER,
         }
@@ -382,14 +382,14 @@ def at(redis: Redis, key: str, call: Callable[[Redis, bool], T], *, once: bool =
 def knock(url: str) -> None:
     """Raise the `RedisError` that says why no Redis answers there, or why we cannot use it."""
     if is_cluster_url(url):
-        _knock_at_cluster(url)
+        _nodes(url).check()
         return
     with Redis.from_url(_address(url), driver_info=_DRIVER) as client:
         if is_sentinel_url(url):
             named = look_for_master(url)
             client.connection_pool.connection_kwargs |= {"host": named.host, "port": named.port}
         client.connection_pool.connection_kwargs |= {
-            "retry": _ONCE,
+            "retry": ONCE,
             "socket_timeout": 2,
             "socket_connect_timeout": 2,
         }
@@ -401,7 +401,3 @@ def knock(url: str) -> None:
             return  # some services allow no INFO
         if about.get("redis_mode") == "cluster":
             raise ClusterDownError("cluster")
-
-
-def _knock_at_cluster(url: str) -> None:
-    _nodes(url).check()

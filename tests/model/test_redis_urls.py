@@ -25,6 +25,16 @@ def test_an_address_names_sentinels_master_database_and_both_passwords() -> None
         assert {*options.split("&")} == own
 
 
+def assert_refused(url: str) -> None:
+    """Check that an address is refused in one line, which does not repeat its password."""
+    with pytest.raises(ConfigError) as refused:
+        Config.read({"STORE_URL": url})
+    said = str(refused.value)
+    assert said.startswith("STORE_URL: ")
+    assert "\n" not in said
+    assert "hunter2" not in said
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -64,12 +74,7 @@ def test_an_address_by_sentinel_is_accepted(url: str) -> None:
     ],
 )
 def test_a_wrong_address_by_sentinel_is_refused_in_one_line_without_its_password(url: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        Config.read({"STORE_URL": url})
-    said = str(refused.value)
-    assert said.startswith("STORE_URL: ")
-    assert "\n" not in said
-    assert "hunter2" not in said
+    assert_refused(url)
 
 
 def test_an_address_names_nodes_of_a_cluster_user_and_password() -> None:
@@ -103,12 +108,7 @@ def test_an_address_names_nodes_of_a_cluster_user_and_password() -> None:
     ],
 )
 def test_a_wrong_address_of_a_cluster_is_refused_in_one_line_without_its_password(url: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        Config.read({"STORE_URL": url})
-    said = str(refused.value)
-    assert said.startswith("STORE_URL: ")
-    assert "\n" not in said
-    assert "hunter2" not in said
+    assert_refused(url)
 
 
 def test_the_queue_cannot_be_on_a_cluster() -> None:

@@ -35,7 +35,8 @@ from tests.support.seeded import around_now, choose
 USERS = {user.process: user for user in redis_users()}
 # What redis-py sends by itself, as an address may ask.
 CONNECTION = {"info", "ping", "select", "time", "exec", "multi", "evalsha", "client|setname"}
-CLUSTER = {"asking", "cluster|slots"}  # what cluster.py sends
+CLUSTER = {"asking", "cluster|slots"}  # what a cluster is asked
+_CONNECTIONS = ("connection.py", "cluster.py", "cluster_nodes.py")  # whose commands these are
 SCRIPTS = {"script|exists", "script|load"}  # redis-py sends them when it runs a script
 RENAMED = {
     **{"delete": "del", "script_load": "script|load"},
@@ -83,9 +84,7 @@ def ours() -> set[str]:
         ROOT / "service/local/pretend_readers.py",
         ROOT / "workers/worker.py",
     ]
-    return set().union(
-        *(commands_in(one) for one in files if one.name not in ("connection.py", "cluster.py"))
-    )
+    return set().union(*(commands_in(one) for one in files if one.name not in _CONNECTIONS))
 
 
 def rq() -> set[str]:

@@ -14,7 +14,8 @@ import redis
 from service.domain.store_errors import why_unreachable
 from service.local.redis_server import find_servers
 from service.store import COMMAND, PAGE, WORKER, Store, connect
-from service.store.cluster import Address, Cluster, NodeAway, NotCluster, NotCovered, SlotMoves
+from service.store.cluster import Cluster, SlotMoves
+from service.store.cluster_nodes import Address, NodeAway, NotCluster, NotCovered
 from service.store.connection import NotMaster, at, knock, servers
 from service.store.replicas import NotKept, Replicas, TooFewReplicas
 from tests.support.cluster import ClusterNode, ClusterServers, TlsClusterNode
