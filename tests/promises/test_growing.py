@@ -54,11 +54,13 @@ def test_readers_alerts_and_links_are_there_after_the_move_to_a_cluster(
             before.seed(READERS)
             before.clock()
             before.worker()
-            wait_until(lambda: before.runtime.store.prepared_keys.ready() == READERS)
+            prepared = before.runtime.store.prepared_keys
+            wait_until(lambda: prepared.ready() == READERS)
             sent = before.publish()
             before.over(sent)
             last = before.publish(title="Ferry aground")
             before.over(last)
+            wait_until(lambda: prepared.ready() == READERS)
             settings = dict(before.environment)
             readers = {id: before.runtime.store.subscriptions.get(id) for id in ids(before)}
             outcomes = before.outcomes(sent)
