@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
+from babel.lists import format_list
 from babel.units import format_unit
 
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
@@ -19,6 +21,11 @@ def span(seconds: float, language: str = "en") -> str:
             parts = ((whole // length, unit), (whole % length // next_length, next_unit))
             return " ".join(_of(number, name, language) for number, name in parts if number)
     return _of(whole, "second", language)
+
+
+def one_of_spans(seconds: Sequence[float], language: str = "en") -> str:
+    """Return spans as a choice: `1 minute, 15 minutes, or 1 day`."""
+    return format_list([span(one, language) for one in seconds], style="or", locale=language)
 
 
 def _of(number: float, unit: str, language: str) -> str:

@@ -26,7 +26,7 @@ from service.model.retention import (
     READERS_TEST_KEPT,
     YOUNG_KEPT,
 )
-from service.model.spans import span
+from service.model.spans import one_of_spans, span
 from service.reader.scripts import FIVE_MINUTES, WEB
 
 bp = Blueprint("privacy", __name__, template_folder=str(WEB))
@@ -71,9 +71,7 @@ def privacy() -> Response:
             "site": config.site_name,
             **{name: panel[name] for name in ("download", "later", "leave")},
             **{name: span(seconds, language) for name, seconds in kept.items()},
-            "rate": " / ".join(
-                span(seconds, language) for seconds in (RATE_KEPT, CALLERS_KEPT, NEW_HOSTS_KEPT)
-            ),
+            "rate": one_of_spans((RATE_KEPT, CALLERS_KEPT, NEW_HOSTS_KEPT), language),
         },
     )
     response = Response(page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.model.retention import DAY
-from service.model.spans import span
+from service.model.spans import one_of_spans, span
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,15 @@ def test_a_span_of_time_is_written_as_the_language_counts(
     language: str, spans: dict[int, str]
 ) -> None:
     assert {seconds: span(seconds, language) for seconds in spans} == spans
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "1 minute, 15 minutes, or 1 day"),
+        ("de", "1 Minute, 15 Minuten oder 1 Tag"),
+        ("ar", "دقيقة أو 15 دقيقة أو يوم"),
+    ],
+)
+def test_spans_are_a_choice_in_the_readers_language(language: str, said: str) -> None:
+    assert one_of_spans((60, 900, 86_400), language) == said
