@@ -86,14 +86,18 @@ def _replicas_of(node: Redis) -> int | None:
 
 
 def _cluster(nodes: list[Redis]) -> Finding:
-    what = "Cluster"
-    alone = [_address(node) for node in nodes if _replicas_of(node) == 0]
+    what, replicas = "Cluster", [_replicas_of(node) for node in nodes]
+    alone = [_address(node) for node, count in zip(nodes, replicas, strict=True) if count == 0]
     if alone:
         return Finding(
             "warn",
             what,
             f"{len(alone)} of {len(nodes)} masters have no replica that could take over:"
             f" {', '.join(alone)}.",
+        )
+    if None in replicas:
+        return Finding(
+            "warn", what, f"{len(nodes)} masters. Whether each has a replica {_UNKNOWN}."
         )
     return Finding("ok", what, f"{len(nodes)} masters have all the data, each with a replica.")
 

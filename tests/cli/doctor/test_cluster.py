@@ -21,6 +21,11 @@ def test_the_doctor_checks_each_node_and_misses_replicas(environment: dict[str, 
         assert found.level == "fail"
         assert f"127.0.0.1:{node.port}: Redis may delete" in found.says
 
+        with servers.nodes[0].client() as admin:
+            admin.execute_command("ACL", "SETUSER", "default", "-info")
+            assert "could not be checked" in one(given, "Cluster").says
+            admin.execute_command("ACL", "SETUSER", "default", "+info")
+
         servers.nodes[2].kill()
         servers.nodes[3].kill()
         missing = one(given, "Cluster")
