@@ -1,8 +1,9 @@
 """Partitions: even on every cluster, remembered for ever, and those of earlier stores kept.
 
 `stores_of_version_1.json` has every key of two stores, of one and of three partitions. The code of
-commit c31c941 wrote them, before partitions had numbers of their own: two topics, twelve readers of
-whom the last one left, an alert that was sent, and one that lacks a reader in each partition.
+commit c31c941 wrote them, before partitions had numbers of their own: two topics, twelve readers
+without the last one, who has left, an alert that was sent, and one that lacks a reader in each
+partition.
 """
 
 from __future__ import annotations
