@@ -90,6 +90,7 @@ def frozen(node: ClusterNode) -> Iterator[None]:
 
 
 @SOAK
+@pytest.mark.timeout(600)  # beside three others of its kind, on two cores
 @pytest.mark.parametrize("find", [lambda: find_servers()[0], valkey], ids=["redis", "valkey"])
 @pytest.mark.parametrize(
     "happens", [kill_partition, kill_shared, fail_over_by_hand, move_slots, cut_off]

@@ -81,7 +81,7 @@ def test_every_recipient_has_one_outcome_though_workers_are_killed(
         installation.end(workers.pop(random.randrange(2)), signal.SIGKILL)
         workers.append(installation.worker())
 
-    over = installation.over(id, timeout=240)
+    over = installation.over(id)
 
     assert over.state is State.SENT
     assert push.refusals == []

@@ -227,7 +227,7 @@ def test_unknown_push_service_that_bans_is_sent_to_at_a_pace_that_it_bears(
         installation.worker()
     installation.clock()
     id = installation.publish()
-    installation.over(id, timeout=120)
+    installation.over(id)
     assert installation.outcomes(id) == {"accepted": 80}
     statuses = Counter(message.status for message in push.received)
     assert statuses[201] == 80, "no reader twice"

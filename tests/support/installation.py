@@ -133,15 +133,19 @@ class Installation(TrialInstallation):
             id, title=title, body=None, url=None, replace=replace, by="a test"
         )
 
-    def over(self, id: int, timeout: float = 60.0) -> Notification:
-        """Wait until a notification is over and all its outcomes are counted."""
+    def over(self, id: int, stalled: float = 60.0) -> Notification:
+        """Wait until a notification is over and all its outcomes are counted.
 
-        def finished() -> Notification | None:
-            found = self.runtime.publishing.get(id)
-            return found if found.finished_at is not None else None
-
-        found = wait_until(finished, timeout)
-        assert found is not None
+        How long that takes depends on the machine: fail once nothing more has happened for
+        `stalled` seconds.
+        """
+        outcomes, since = self.outcomes(id), time.monotonic()
+        while (found := self.runtime.publishing.get(id)).finished_at is None:
+            if outcomes != (outcomes := self.outcomes(id)):
+                since = time.monotonic()
+            elif time.monotonic() - since > stalled:
+                raise AssertionError(f"nothing has happened for {stalled} s: {outcomes}")
+            time.sleep(0.05)
         return found
 
     def outcomes(self, id: int) -> dict[str, int]:
