@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from operator import length_hint
 
 from workers.bench.figures import Bench, BenchError
@@ -14,12 +15,26 @@ from workers.bench.figures import Bench, BenchError
 _CONNECTIONS = 8  # as many as gunicorn has threads
 
 
-def send_all(bench: Bench, what: str, port: int, requests: list[bytes]) -> float:
-    """Send all requests to a port of this machine; return how many responses came a second."""
+@dataclass(frozen=True, slots=True)
+class Responses:
+    """How fast responses came to requests of which eight were always under way."""
+
+    rate: float  # a second
+    seconds: list[float]  # that each took
+
+    @property
+    def p99(self) -> float:
+        """The seconds within which 99 of 100 came."""
+        return sorted(self.seconds)[len(self.seconds) * 99 // 100]
+
+
+def send_all(bench: Bench, what: str, port: int, requests: list[bytes]) -> Responses:
+    """Send all requests to a port of this machine."""
     left = iter(requests)
     failed: list[str] = []
+    took: list[float] = []
     threads = [
-        threading.Thread(target=_send, args=(port, left, failed), daemon=True)
+        threading.Thread(target=_send, args=(port, left, took, failed), daemon=True)
         for _ in range(_CONNECTIONS)
     ]
     with bench.bar(what, len(requests)) as step:
@@ -33,16 +48,18 @@ def send_all(bench: Bench, what: str, port: int, requests: list[bytes]) -> float
         seconds = time.monotonic() - start
     if failed:
         raise BenchError(f"{what}: {failed[0]}")
-    return len(requests) / seconds
+    return Responses(len(requests) / seconds, took)
 
 
-def _send(port: int, left: Iterator[bytes], failed: list[str]) -> None:
+def _send(port: int, left: Iterator[bytes], took: list[float], failed: list[str]) -> None:
     """Send requests over one connection until none is left or one has failed."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
             for request in left:  # a list's iterator may be shared by threads
+                start = time.monotonic()
                 connection.sendall(request)
                 response = _response(connection)
+                took.append(time.monotonic() - start)
                 if not response.startswith(b"HTTP/1.1 201"):
                     failed.append(f"the response was {response[:200]!r}")
                 if failed:
