@@ -102,7 +102,7 @@ def check(*rates: Rate) -> None:
 def bearer_token() -> str | None:
     """Return the token of an `Authorization: Bearer` header (RFC 6750 section 2.1)."""
     # Werkzeug's `request.authorization` raises errors for some strange headers.
-    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, text = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     token = text.strip()
     is_token = token and "=" not in token.rstrip("=")  # else these are parameters (RFC 9110, 11.4)
     return token if is_token and scheme.lower() == "bearer" else None

@@ -44,7 +44,7 @@ def _small() -> None:
 def _let_publishers_pages_call(response: Response) -> Response:
     """Let pages of `SITE_ORIGINS` read the response (Fetch, CORS protocol); no cookies."""
     response.headers.add("Vary", "Origin")
-    origin = request.headers.get("Origin", "")
+    origin = request.environ.get("HTTP_ORIGIN", "")
     if origin in runtime().config.site_origins:
         response.headers["Access-Control-Allow-Origin"] = origin
         if request.method == "OPTIONS":
