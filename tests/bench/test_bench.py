@@ -6,15 +6,19 @@ import json
 import os
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
+import hpack
 import pytest
 import requests
 from click.testing import CliRunner
@@ -32,6 +36,8 @@ from workers.bench.__main__ import PEERS, SECTIONS, command
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import BenchInstallation as Measured
 from workers.bench.limits import flood
+from workers.http.exchange import Exchange
+from workers.http.http2 import Connection
 from workers.trials.push_service import Behaviour, Sink, own_sink
 
 pytestmark = pytest.mark.processes
@@ -281,6 +287,30 @@ def test_ids_without_records_are_live_and_follow_the_topics_in_turn(
 def test_our_own_sink_accepts_every_message(tmp_path: Path) -> None:
     with own_sink(tmp_path) as sink:
         flood(sink, 1234)
+
+
+def test_our_own_sink_stops_using_a_table_with_its_first_response(tmp_path: Path) -> None:
+    # RFC 7541 section 4.2. Until then our workers, who ask for that, decode each block in full.
+    client: Connection[Exchange] = Connection("127.0.0.1")
+    for number in range(2):
+        client.request(Exchange(f"/push/{number}", (), b"Stop press"))
+    tls = ssl.create_default_context()
+    tls.set_alpn_protocols(["h2"])
+    with own_sink(tmp_path) as sink, ExitStack() as stack:
+        tls.load_verify_locations(sink.ca_file)
+        plain = socket.create_connection(("127.0.0.1", urlsplit(sink.origin).port), timeout=10)
+        connection = stack.enter_context(tls.wrap_socket(plain, server_hostname="127.0.0.1"))
+        connection.sendall(client.out)
+        stream = stack.enter_context(connection.makefile("rb"))
+        blocks: list[bytes] = []
+        while len(blocks) < 2:
+            head = stream.read(9)
+            payload = stream.read(int.from_bytes(head[:3], "big"))
+            blocks += [payload] if head[3] == 1 else []  # HEADERS
+    decoder = hpack.Decoder()
+    for block in blocks:
+        assert decoder.decode(block) == [(":status", "201")]
+        assert decoder.header_table_size == 0
 
 
 def test_a_sink_with_another_name_than_its_certificate_is_refused(tmp_path: Path) -> None:
