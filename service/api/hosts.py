@@ -41,8 +41,9 @@ class Hosts:
 
     def _check(self) -> None:
         # A request without the header (HTTP/1.0) comes from no browser.
-        host = request.environ.get("HTTP_HOST", "")
-        if not host or request.path in _FOR_MONITORS:
+        environ = request.environ
+        host = environ.get("HTTP_HOST", "")
+        if not host or environ.get("PATH_INFO") in _FOR_MONITORS:
             return
         if self.are_ours(host) if self._known else host_name(host):
             return

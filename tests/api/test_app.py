@@ -117,6 +117,8 @@ def test_every_response_has_a_content_security_policy(client: Client) -> None:
         policy = "cross-origin" if readers else "same-origin"
         assert response.headers["Cross-Origin-Resource-Policy"] == policy
         assert "Strict-Transport-Security" not in response.headers, "there is no TLS"
+        names = [name for name, _ in response.headers if name not in ("Vary", "Set-Cookie")]
+        assert len(names) == len(set(names)), "each of them once"
 
 
 # Which host ------------------------------------------------------------------------------------

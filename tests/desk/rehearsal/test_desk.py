@@ -52,6 +52,7 @@ def test_a_rehearsed_alert_is_sent_and_no_real_reader_is_touched(
     editor = newsroom.editor
 
     form = editor.get("/rehearsal/desk/new")
+    assert form.headers["X-Content-Type-Options"] == "nosniff", "once, though it is mounted"
     assert "World" in form.text, "the newsroom's own topics"
     assert 'action="/rehearsal/desk/new"' in form.text
     fields = {**STORY, "nonce": "a-nonce-of-this-test-" + os.urandom(4).hex()}
