@@ -90,13 +90,14 @@ def site() -> tuple[responses.Site, dict[str, str]]:
 )
 def subscribe(requested: NewSubscription) -> tuple[Credentials, int]:
     """Subscribe a browser, or note that it checked in; a welcome may follow."""
-    asked = requested.requested(runtime().keys.current)
+    here = runtime()
+    asked = requested.requested(here.keys.current)
     _check_host(asked)
-    subscription, new = runtime().subscriptions.subscribe(
+    subscription, new = here.subscriptions.subscribe(
         asked,
         token=bearer_token(),
         refresh=requested.refresh,
-        caller=caller(),
+        caller=caller,
     )
     return Credentials(**_credentials(subscription)), 201 if new else 200
 
@@ -122,7 +123,7 @@ def change_preferences(
     """Change a reader's preferences; if the endpoint changes, so do id and token."""
     asked = requested.requested(before, runtime().keys.current)
     _check_host(asked)
-    after = runtime().subscriptions.change(before, asked, caller=caller())
+    after = runtime().subscriptions.change(before, asked, caller=caller)
     return responses.PreferencesChanged(**_preferences(after) | _credentials(after))
 
 
@@ -150,7 +151,7 @@ def missed(reader: Subscription) -> responses.Missed:
 @call(by=READER, gives={202: responses.TestSent}, rates=(per_address(30), per_token(3)))
 def send_test(reader: Subscription) -> responses.TestSent:
     """Send this browser alone an alert that says that it is a test."""
-    sent = runtime().reader_alerts.send_test(reader, caller=caller())
+    sent = runtime().reader_alerts.send_test(reader, caller=caller)
     return responses.TestSent(status="sending", recipients=sent.recipients)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -78,12 +79,14 @@ class ReaderAlerts:
         """Whether a new subscriber is sent a welcome."""
         return self._settings.mode != NONE
 
-    def send_welcome(self, reader: Subscription, *, new: bool, caller: str = "") -> None:
+    def send_welcome(
+        self, reader: Subscription, *, new: bool, caller: Callable[[], str] = str
+    ) -> None:
         """Send the welcome to a new or unconfirmed subscriber, at most once a day.
 
         If `WELCOME` no longer asks for confirmation, confirm an unconfirmed subscriber instead.
         A welcome that cannot be sent does not undo the subscription: an unconfirmed subscriber
-        gets it on the next visit. `caller` is the code of who calls (`Place`).
+        gets it on the next visit. `caller` returns the code of who calls (`Place`).
         """
         unconfirmed, mode = not reader.preferences.confirmed, self._settings.mode
         with suppress(RedisError, PlanWithdrawn, NoRoom):
@@ -93,7 +96,7 @@ class ReaderAlerts:
             elif unconfirmed or (new and mode == WELCOME):
                 self._publish_welcome(reader, self._place(reader, caller))
 
-    def send_test(self, reader: Subscription, *, caller: str = "") -> Published:
+    def send_test(self, reader: Subscription, *, caller: Callable[[], str] = str) -> Published:
         """Send a test to one browser; `TooManyActive`."""
         place = replace(self._place(reader, caller), share=2)
         settings, lang = self._settings, supported_language(reader.locale)
@@ -117,13 +120,13 @@ class ReaderAlerts:
         content = replace(self._welcome(reader), ttl=_ttl(place))
         self._publishing.publish(content, only, by="", idempotency=once, place=place)
 
-    def _place(self, reader: Subscription, caller: str) -> Place:
+    def _place(self, reader: Subscription, caller: Callable[[], str]) -> Place:
         origin, bases = reader.endpoint.origin, self._store.names.bases
         if bases.is_proven(bases.of(reader.endpoint)):
             service = self._endpoints.service(origin)
             name = origin if service == OTHER else service
-            return Place(_PROVEN, name, _AT_A_SERVICE, _AT_ALL, caller)
-        return Place("unproven", origin, _AT_A_HOST, _AT_ALL_HOSTS, caller)
+            return Place(_PROVEN, name, _AT_A_SERVICE, _AT_ALL, caller())
+        return Place("unproven", origin, _AT_A_HOST, _AT_ALL_HOSTS, caller())
 
     def _welcome(self, reader: Subscription) -> Content:
         settings, lang = self._settings, supported_language(reader.locale)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from service.domain.reader_alerts import ReaderAlerts
 from service.model.endpoints import Endpoint
 from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
@@ -29,13 +31,13 @@ class Subscriptions:
         *,
         token: str | None = None,
         refresh: bool = False,
-        caller: str = "",
+        caller: Callable[[], str] = str,
     ) -> tuple[Subscription, bool]:
         """Store a browser's consent and send the welcome, where one is due.
 
         The second value says whether the subscription is new. `refresh` never creates one: it
         raises `HasLeft` or `NotSubscribed`. New keys for a known endpoint need the reader's
-        `token`, or raise `KnownWithOtherKeys`. `caller` is the code of who calls (`Place`).
+        `token`, or raise `KnownWithOtherKeys`. `caller` returns the code of who calls (`Place`).
         """
 
         def is_owner(id: SubscriptionId, auth: bytes) -> bool:
@@ -70,7 +72,11 @@ class Subscriptions:
         return self._tokens.reader(one.id, one.auth)
 
     def change(
-        self, before: Subscription, requested: SubscriptionRequest, *, caller: str = ""
+        self,
+        before: Subscription,
+        requested: SubscriptionRequest,
+        *,
+        caller: Callable[[], str] = str,
     ) -> Subscription:
         """Change preferences, keys or endpoint; `NotSubscribed` if the reader has left.
 

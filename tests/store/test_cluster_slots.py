@@ -115,7 +115,7 @@ def come_change_and_leave(runtime: Runtime) -> None:
     same, new = subscriptions.subscribe(again, is_owner=lambda *_: True)
     assert (same.id, new) == (first.id, False)
     moved = subscriptions.change(first.id, requested(10_002))
-    runtime.publishing.cancel(runtime.reader_alerts.send_test(moved, caller="a code").id)
+    runtime.publishing.cancel(runtime.reader_alerts.send_test(moved, caller=lambda: "a code").id)
     subscriptions.remove(moved.id)
     with pytest.raises(HasLeft):
         subscriptions.subscribe(requested(10_002), refresh=True)
