@@ -20,11 +20,13 @@ from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
+from hiredis import pack_command
 from redis import ConnectionPool, DriverInfo, Redis, RedisError
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.connection import (
     AbstractConnection,
     Connection,
+    HiredisRespSerializer,
     SSLConnection,
     UnixDomainSocketConnection,
 )
@@ -156,13 +158,31 @@ class Guard:
                 self._changed.notify()
 
 
+class _Packer:
+    """Packs commands, in less than half the time that redis-py's looking at each word takes."""
+
+    def __init__(self) -> None:
+        self._careful: Any = HiredisRespSerializer()  # its types are wrong
+
+    def pack(self, command: str | bytes, *words: Any) -> list[bytes]:
+        """Return a command as Redis reads it; `DataError` for a word that it cannot read."""
+        if isinstance(command, str) and " " not in command:  # some have two words: CONFIG GET
+            with suppress(TypeError):  # a kind of word that only redis-py knows
+                return [pack_command((command, *words))]
+        packed: list[bytes] = self._careful.pack(command, *words)
+        return packed
+
+
+_OWN_PACKER: Any = {"command_packer": _Packer()}
+
+
 class _Ours(AbstractConnection):
     """A connection that ends when it leads to a replica, and is not used while Redis is silent."""
 
     def __init__(self, *, line: _Line, guard: Guard | None, **options: Any) -> None:
         self._line, self._guard = line, guard
         self._generation = 0
-        super().__init__(**options)
+        super().__init__(**options, **_OWN_PACKER)
 
     def drop_if_moved(self) -> None:
         """Close a connection that was made before Redis moved; the next command opens another."""

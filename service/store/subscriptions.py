@@ -121,11 +121,12 @@ class Subscriptions:
         or NotSubscribed.
         """
         digest = digest_of(requested.endpoint.url)
-        self._replicas.check(f"{{{self.partitions.of(digest)}}}")
+        partition = self.partitions.of(digest)
+        self._replicas.check(f"{{{partition}}}")
         entry, known = b"", None  # not looked up at first, because most are new
         while True:
             if known is None and not refresh:
-                created = self._create(requested, digest, entry)
+                created = self._create(requested, partition, digest, entry)
                 if created is not None:
                     self._replicas.keep(records_key(created.id), str(created.id.number % BUCKET))
                     return created, True
@@ -247,10 +248,9 @@ class Subscriptions:
             pipe.execute()
 
     def _create(
-        self, requested: SubscriptionRequest, digest: bytes, entry: bytes
+        self, requested: SubscriptionRequest, partition: int, digest: bytes, entry: bytes
     ) -> Subscription | None:
         """Store a new subscription; None if the index entry is not `entry` any more."""
-        partition = self.partitions.of(digest)
         record = record_of(self._names, requested)
         chosen = [
             slugs or frozenset[str]()
