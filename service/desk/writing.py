@@ -231,6 +231,9 @@ def _review(form: Form, before: Notification | None = None) -> ResponseReturnVal
         audience=describe_audience(known),
         story=story,
         reach=runtime().publishing.reach(checked.audience),
+        same_link=runtime().publishing.with_link(
+            checked.content.url, but=before.id if before else None
+        ),
         forecast=runtime().forecaster.forecast(
             checked.content, checked.audience, checked.send_at, now
         ),

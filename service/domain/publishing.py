@@ -35,6 +35,7 @@ from service.store.reader_alerts import Place
 
 WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
 _MOST_PLANNED = 200  # drafts and scheduled notifications in a list
+_MOST_SENT_BEFORE = 100  # alerts among which one with the same link is looked for
 
 
 class UnknownNotification(Exception):
@@ -266,6 +267,19 @@ class Publishing:
         """Return the notifications whose sending has begun, the latest start first."""
         return self._store.notifications.started(limit, before)
 
+    def with_link(self, url: str, *, but: int | None = None) -> Notification | None:
+        """Return the latest alert that was or will be sent with this link, if there is one.
+
+        Drafts do not count, nor does the alert `but`. A link with another fragment, or without the
+        slash at its end, leads to the same page.
+        """
+        page = _page(url)
+        scheduled = (one for one in self.planned() if one.state is State.SCHEDULED)
+        for one in (*scheduled, *self.started(_MOST_SENT_BEFORE)):
+            if one.id != but and one.corrects is None and _page(one.text.url) == page:
+                return one
+        return None
+
     def waves(self, limit: int) -> list[Notification]:
         """Return the waves, the latest first."""
         return self._store.notifications.waves(limit)
@@ -420,6 +434,10 @@ def _changed(text: Content, **parts: str | None) -> Content:
     """Return the text with these parts changed; None leaves a part as it is."""
     changes: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
     return dataclasses.replace(text, **changes)
+
+
+def _page(url: str) -> str:
+    return url.partition("#")[0].rstrip("/")
 
 
 def _record(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:

@@ -7,7 +7,8 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from service.model.notifications import Audience, Topic
+from service.model import clock
+from service.model.notifications import Audience, Content, SendAt, Topic
 from service.runtime import Runtime
 from tests.support.desk_pages import (
     EMAIL,
@@ -114,6 +115,40 @@ def test_the_confirmation_names_the_reach_and_the_topic(editor: FlaskClient, rea
     assert f"Notify {readers} browsers (World) now?" in text
     everyone = re.sub(r"<[^>]+>", "", review(editor, audience="everyone").text)
     assert "Notify all 100 browsers now?" in everyone
+
+
+@pytest.mark.parametrize("end", ["", "/", "#latest"])
+def test_the_confirmation_says_that_the_same_link_went_out_before(
+    editor: FlaskClient, runtime: Runtime, readers: int, end: str
+) -> None:
+    assert "The same link" not in review(editor, url="https://paper.example/ferry").text
+    publish(runtime, title="Ferry aground", url=f"https://paper.example/ferry{end}")
+    publish(runtime, title="Something else", url="https://paper.example/ferry/crew")
+    text = words(review(editor, url="https://paper.example/ferry").text)
+    assert re.search("The same link went out [^.]+ UTC, by a test: Ferry aground", text)
+
+
+def test_the_link_of_a_correction_is_the_one_that_readers_have(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = publish(runtime, title="Ferry aground", url="https://paper.example/wrong")
+    link = "https://paper.example/right"
+    runtime.publishing.correct(id, title=None, body=None, url=link, replace=True, by="a test")
+    assert "The same link went out" in words(review(editor, url=link).text)
+    assert "The same link" not in review(editor, url="https://paper.example/wrong").text
+
+
+def test_the_confirmation_names_an_alert_that_is_scheduled_with_the_same_link_and_no_draft(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    content = Content(title="Tomorrow", url="https://paper.example/ferry")
+    everyone = Audience(everyone=True)
+    runtime.publishing.publish(content, everyone, by="a test", draft=True)
+    assert "The same link" not in review(editor, url=content.url).text
+    at = SendAt(clock.time() + 3600)
+    id = runtime.publishing.publish(content, everyone, by="a test", send_at=at).id
+    assert "The same link will go out" in words(review(editor, url=content.url).text)
+    assert "The same link" not in editor.get(f"/desk/alerts/{id}/send").text, "it is itself"
 
 
 def test_an_alert_can_be_spread_and_its_pages_say_so(
