@@ -24,6 +24,9 @@ _EMPTY = {
     "audience": "Choose at least one topic, or everyone.",
 }
 
+# A host of two names or more, and then a path, or nothing more.
+_WITHOUT_SCHEME = re.compile(r"[^\s/:@?#]+\.[^\s/:@?#.]+(:\d+)?(?=[/?#]|$)")
+
 _NO_ZONE = (
     "Your browser’s time zone is not known here, so that the time is in UTC now. Check it, please."
 )
@@ -225,8 +228,13 @@ def _texts() -> dict[str, str]:
         "title": form.get("title", "").strip(),
         # Browsers send each line end as two characters (HTML standard, form submission).
         "body": form.get("body", "").replace("\r\n", "\n").strip(),
-        "url": form.get("url", "").strip(),
+        "url": _link(form.get("url", "").strip()),
     }
+
+
+def _link(text: str) -> str:
+    """Return a link as it was typed, or copied from a browser that hides `https://`."""
+    return f"https://{text}" if _WITHOUT_SCHEME.match(text) else text
 
 
 def _complaints(invalid: Invalid, given: Mapping[str, object]) -> dict[str, str]:

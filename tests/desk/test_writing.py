@@ -63,6 +63,26 @@ def test_an_invalid_field_is_explained_beside_it_and_the_text_is_kept(
     assert runtime.publishing.latest(1) == []
 
 
+@pytest.mark.parametrize(
+    "typed", ["paper.example", "www.paper.example/ferry?id=1#top", "paper.example:8443/ferry"]
+)
+def test_a_link_without_its_beginning_is_completed(
+    editor: FlaskClient, readers: int, typed: str
+) -> None:
+    assert f'href="https://{typed}"' in review(editor, url=typed).text
+
+
+@pytest.mark.parametrize(
+    "typed", ["ferry", "mailto:ada@paper.example", "javascript:alert.call(1)", "//paper.example/a"]
+)
+def test_a_text_that_is_no_link_is_not_made_one(
+    editor: FlaskClient, readers: int, typed: str
+) -> None:
+    response = review(editor, url=typed)
+    assert response.status_code == 422
+    assert f"https://{typed}" not in response.text
+
+
 def test_an_alert_without_audience_cannot_be_sent(editor: FlaskClient, runtime: Runtime) -> None:
     answer = review(editor)
     assert answer.status_code == 422
