@@ -163,6 +163,27 @@ def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(
     assert installation.outcomes(sent.id) == {"accepted": both}
 
 
+def test_control_and_enter_review_an_alert_and_then_send_it_once(
+    installation: Installation, desk: Page
+) -> None:
+    desk.get_by_role("link", name="New alert").click()
+    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Everyone").check()
+    link, keys, heading = desk.get_by_label("Link"), desk.keyboard, desk.get_by_role("heading")
+    link.fill("https://paper.example/ferry")
+    keys.down("Control")
+    keys.down("Enter")
+    expect(heading).to_have_text(f"Notify all {READERS} browsers now?")
+    keys.down("Enter")  # still held
+    expect(desk.get_by_role("button", name="Notify")).to_be_visible()
+    assert installation.runtime.publishing.latest(10) == []
+    keys.up("Enter")
+    keys.press("Enter")
+    keys.up("Control")
+    expect(heading.first).to_have_text(TITLE)
+    assert len(installation.runtime.publishing.latest(10)) == 1
+
+
 def test_the_number_grows_during_the_send_and_cancelling_stops_it(
     installation: Installation, desk: Page, push_service: PushService
 ) -> None:

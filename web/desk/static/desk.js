@@ -18,6 +18,16 @@ function follow(field) {
   show();
 }
 
+// Ctrl+Enter, or ⌘+Enter, goes on. Keys that are still held when the next page comes do not count:
+// nobody sends what they have not seen.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  const button = document.querySelector("[aria-keyshortcuts='Control+Enter']");
+  if (!button) return;
+  event.preventDefault(); // a field would submit its form as well
+  if (!event.repeat) button.click();
+});
+
 // No cache keeps a page of the desk, so a browser that goes back shows an empty form. This entry of
 // the tab's history keeps what the editor wrote.
 const written = document.querySelector("form.compose");
