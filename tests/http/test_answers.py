@@ -202,6 +202,29 @@ def test_a_status_counts_though_the_rest_of_the_answer_is_missing() -> None:
     assert (answer.status, answer.reason) == (201, "only this")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: identity\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        b"X-Foo : 1\r\n",
+        b"Content-Length: +0\r\n",
+        b"Content-Length: 0\r\nContent-Length: 1\r\n",
+        b"caf\xe9\r\n",
+    ],
+)
+@pytest.mark.parametrize("before", [b"", b"\r\n"], ids=["", "after an empty line"])
+def test_a_status_counts_though_the_rest_of_the_head_is_against_the_rules(
+    before: bytes, head: bytes
+) -> None:
+    reply = before + b"HTTP/1.1 201 Created\r\n" + head + b"\r\n"
+    with listening(responding(reply)) as address:
+        transport = Transport(plain_origins=frozenset([f"http://{address}"]))
+        answer = one(transport, f"http://{address}")
+        transport.close()
+    assert answer.status == 201
+
+
 @pytest.mark.parametrize("text", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", b"nonsense\r\n\r\n"])
 def test_bytes_that_are_no_answer_are_not_taken_for_one(text: bytes) -> None:
     with listening(responding(text)) as address:

@@ -5,6 +5,7 @@ For push services that do not speak HTTP/2. It has the interface of `workers.htt
 
 from __future__ import annotations
 
+import re
 from typing import Final, Generic, TypeVar
 
 import h11
@@ -12,6 +13,9 @@ import h11
 from workers.http.exchange import MAX_ANSWER, Exchange
 
 E = TypeVar("E", bound=Exchange)
+
+_STATUS = re.compile(rb"\s*HTTP/1\.[01] ([2-5]\d\d)\b")
+_STATUS_WITHIN: Final = 64  # bytes
 
 
 class Connection(Generic[E]):
@@ -31,6 +35,7 @@ class Connection(Generic[E]):
         self._h11 = h11.Connection(h11.CLIENT)
         self._queued = 0  # all bytes ever put into `out`
         self._exchange: E | None = None
+        self._head = b""  # how the answer begins
 
     @property
     def room(self) -> int:
@@ -45,6 +50,7 @@ class Connection(Generic[E]):
     def request(self, exchange: E) -> None:
         """Send a request; `room` must allow it."""
         self._exchange, exchange.position = exchange, self._queued
+        self._head = b""
         fields = [
             ("host", self._authority),
             *exchange.headers,
@@ -75,12 +81,25 @@ class Connection(Generic[E]):
         """Take bytes of the peer, cut anywhere; an empty `data` says that the peer closed."""
         if self.failure:
             return []
+        self._head += data[: _STATUS_WITHIN - len(self._head)]
         try:
             self._h11.receive_data(data)
             return self._events()
         except h11.RemoteProtocolError:
             self.failure = "connection lost: not HTTP/1.1"
+            return self._answered_oddly()
+
+    def _answered_oddly(self) -> list[E]:
+        """End the request with the status of an answer that h11 cannot read.
+
+        A strict reader refuses the rest of the head, such as two lengths. But a message that was
+        accepted must not be sent again.
+        """
+        exchange, status = self._exchange, _STATUS.match(self._head)
+        if exchange is None or exchange.status or status is None:
             return []
+        exchange.status = int(status[1])
+        return self._ended(exchange)
 
     def _events(self) -> list[E]:
         """Read to the end of the answer; an answer without a request ends the connection."""
