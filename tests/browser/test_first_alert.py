@@ -142,7 +142,7 @@ def test_when_no_alert_arrives_after_yes_the_panel_says_what_to_do_on_this_syste
     expect(arrival(page).get_by_role("listitem").first).to_contain_text("Android:")
     page.clock.resume()
     assert panel(page).evaluate(IN_VIEW)
-    assert faults(page, "body > div:last-of-type") == []
+    assert faults(page, "html > div:last-of-type") == []
 
 
 def test_why_do_i_get_no_alerts_says_what_is_true_on_this_system(visit: Visit) -> None:

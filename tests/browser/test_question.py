@@ -156,7 +156,7 @@ def test_the_sites_own_colour_reaches_the_button_with_a_text_that_can_be_read(
             color, background = yes.evaluate(LIT)
             red, green, blue = (int(brand[at : at + 2], 16) for at in (1, 3, 5))
             assert background == f"rgb({red}, {green}, {blue})"
-            assert faults(page, "body > div:last-of-type") == [], (scheme, color)
+            assert faults(page, "html > div:last-of-type") == [], (scheme, color)
 
 
 # -- preferences ----------------------------------------------------------------------------------

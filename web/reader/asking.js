@@ -45,7 +45,9 @@ function isTyping() {
   let node = of("activeElement");
   if (node?.stopPress) return false; // our own panel
   while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
-  return Boolean(node?.isContentEditable || node?.matches(FIELDS));
+  // What is in a closed shadow root cannot be seen, and may be a field.
+  const isClosed = node?.localName.includes("-") && !node.shadowRoot;
+  return Boolean(isClosed || node?.isContentEditable || node?.matches(FIELDS));
 }
 
 function inView() {
@@ -60,12 +62,18 @@ function inView() {
   });
 }
 
+/** Whether an element is where a reader sees it, and not beside the page until it is needed. */
+function isSeen(node) {
+  const seen = { visibilityProperty: true, opacityProperty: true };
+  const { width, height, left, right, top, bottom } = node.getBoundingClientRect();
+  if (!(node.checkVisibility?.(seen) ?? true) || node.closest("[aria-hidden=true], [inert]")) return false;
+  return width && height && right > 0 && bottom > 0 && left < innerWidth && top < innerHeight;
+}
+
 /** Whether something else waits for the reader's answer: a dialog, an element over the middle of
     the page, or a consent manager at its edges. */
 function somethingIsOpen() {
-  const dialogs = document.querySelectorAll(DIALOGS);
-  const seen = { visibilityProperty: true, opacityProperty: true };
-  if ([...dialogs].some((dialog) => dialog.checkVisibility?.(seen) ?? true)) return true;
+  if ([...document.querySelectorAll(DIALOGS)].some(isSeen)) return true;
   // The first spot is the middle.
   const spots = [0.5, 0.03, 0.97].flatMap((y) => [0.5, 0.1, 0.9].map((x) => [x, y]));
   return spots.some(([x, y], index) => {
@@ -74,8 +82,12 @@ function somethingIsOpen() {
       const { position } = getComputedStyle(node);
       const called = `${node.id} ${node.className}`;
       stays ||= /fixed|sticky/.test(position);
-      if (CONSENT.test(called) || (stays && CALLED_SO.test(called))) return true;
-      if (index === 0 && position === "fixed") return true;
+      // A small one is the button that opens the consent manager again.
+      const { width, height } = node.getBoundingClientRect();
+      const isLarge = width * height > 0.04 * innerWidth * innerHeight;
+      if (isLarge && (CONSENT.test(called) || (stays && CALLED_SO.test(called)))) return true;
+      // An application may be one fixed element, with all of the page in it.
+      if (index === 0 && position === "fixed" && !node.querySelector("main, h1")) return true;
     }
     return false;
   });
@@ -84,12 +96,13 @@ function somethingIsOpen() {
 /** Show the panel, in one page of the site at a time, and see to it that it stays in nobody's way. */
 async function show(reader) {
   const { open = 0, ignored = 0 } = asked();
-  if (Date.now() - open < FORGOTTEN_MS || !reader.mayAsk()) return;
+  if (Math.abs(Date.now() - open) < FORGOTTEN_MS || !reader.mayAsk()) return;
   if (isTyping() || somethingIsOpen()) return;
   const mine = Date.now();
   note({ open: mine });
   // To load it may take so long that the reader now does something else.
-  const isBusy = () => of("hidden") || isTyping() || somethingIsOpen();
+  // Or has answered in another page.
+  const isBusy = () => of("hidden") || isTyping() || somethingIsOpen() || !reader.mayAsk();
   const opening = reader.load("./panel.js").then(({ open }) => open(reader, true, undefined, isBusy));
   const panel = await opening.catch((error) => {
     note({ open: 0 });

@@ -10,15 +10,20 @@ export function failure(kind, cause, status) {
   return Object.assign(new Error(kind, { cause }), { kind, status });
 }
 
-/** Return a value in JSON, its arrays as they are: see `plain` in optin.js. */
+/** Return a value in JSON, its arrays and dates in their usual form, though Prototype.js writes them
+    otherwise: see `plain` in optin.js. */
 export function written(given) {
   return JSON.stringify(given, function (name, value) {
-    return Array.isArray(this[name]) ? this[name] : value;
+    const one = this[name];
+    if (one instanceof Date) return one.toISOString();
+    return Array.isArray(one) ? one : value;
   });
 }
 
 /** Call the service. Fails as "offline", as "origin" if the service does not let this site call it,
-    or by the status: "busy", "fault", "unknown-service" or "refused". */
+    or by the status: "busy", "fault", "unknown-service" or "refused". A refusal that is not in the
+    service's own form comes from something on the way, such as a firewall, and says nothing of the
+    reader: it has no status. */
 export async function call(method, path, { body, token } = {}) {
   const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url).href, {
     method,
@@ -32,7 +37,9 @@ export async function call(method, path, { body, token } = {}) {
   }).catch(async (error) => {
     throw await whyNoAnswer(error);
   });
-  const { ok, status } = response;
+  const { ok, status, headers } = response;
+  if (!ok && status < 429 && !/problem/.test(headers.get("Content-Type")))
+    throw failure("offline", `HTTP ${status}, not from Stop Press`);
   if (!ok) throw failure(whyRefused(status, await response.text()), `HTTP ${status}`, status);
   // What is no JSON comes from something on the way, such as a worker of the site.
   return status === 204 ? {} : response.json().catch((error) => {

@@ -165,7 +165,8 @@ export class Panel {
     follow(this.#host, this.#onChange);
     if (place) return;
     Panel.open = this;
-    of("body").append(this.#host);
+    // A `body` with a filter would put it out of sight; beside a modal dialog it would be inert.
+    (of("activeElement")?.closest("dialog") ?? of("documentElement")).append(this.#host);
     document.addEventListener("keydown", this.#onKey);
     // One answer closes the question in all tabs. A page in the back/forward cache hears nothing.
     addEventListener("storage", this.#onAnswer);

@@ -117,9 +117,15 @@ async function load(tag) {
   // A question of the publisher's own is the question in one line too.
   const t = { ...ours, line: theirs?.question ?? ours.line, ...theirs };
   // If the reader's own language is the page's, times are written as in the reader's region.
-  // Chromium on Linux may say `en-US@posix` or `en_US`, which it does not take as a language itself.
-  const own = navigator.languages?.find((name) => !/[@_.]/.test(name) && name.startsWith(t.lang));
-  return { ...t, locale: own ?? t.lang };
+  // Browsers say names that they do not take themselves: `en-US@posix`, `en-`.
+  const fits = (name) => {
+    try {
+      return new Intl.Locale(name).language === t.lang;
+    } catch {
+      return false;
+    }
+  };
+  return { ...t, locale: navigator.languages?.find(fits) ?? t.lang };
 }
 
 /** Return these texts and those of another section, which few readers see. */

@@ -14,6 +14,7 @@
 const DAY_MS = 86_400_000;
 const CALL_TIMEOUT_MS = 15_000;
 const FIRST_REST_MS = 2000;
+const MOST_REST_MS = 31 * DAY_MS; // after the second “Not now”, and a day to spare
 const NEVER = 3; // refusals
 const SETTINGS = ["ask", "askOn", "bell", "retire", "scope", "texts", "topic"];
 const ASKED_BY_ALERT = "#stop-press="; // begins the fragment of a page that an alert's link opens
@@ -41,7 +42,18 @@ corner.dataset.stopPress = "corner";
 // A worker is on the page's own origin: a `<base>` of another one, such as a CDN's, is not for it.
 const base = new URL(corner.baseURI).origin === location.origin ? corner.baseURI : location.href;
 const workerUrl = new URL(settings.worker, base);
-const scopeUrl = new URL(settings.scope ?? new URL(".", workerUrl), base);
+const scopeUrl = scope();
+
+function scope() {
+  const usual = new URL(".", workerUrl);
+  try {
+    return new URL(settings.scope ?? usual, base);
+  } catch {
+    console.warn("Stop Press: data-scope is no address:", settings.scope);
+    return usual;
+  }
+}
+
 if (window !== top) settings.ask = "manual"; // a frame is a part of another page
 // An iPad says that it is a Mac.
 const apple =
@@ -108,6 +120,15 @@ function remember(name, value) {
   }
 }
 
+/** Whether the browser stores what we ask it to: else we would ask on every page view. If it is full,
+    it may still take another value under a name that it has. */
+function hasRoom() {
+  const name = `${SUBSCRIBED}-room`;
+  const fits = remember(name, " ".repeat(1000));
+  if (fits) localStorage.removeItem(name);
+  return fits;
+}
+
 function state() {
   const { id = null, topics = [] } = recall(SUBSCRIBED);
   const permission = supported ? Notification.permission : "unsupported";
@@ -129,14 +150,14 @@ async function site() {
 function whyNot() {
   if (!supported) return apple && !navigator.standalone ? "home" : "unsupported";
   if (Notification.permission === "denied") return "blocked";
-  // Without storage we would ask on every page view.
-  return remember(ASKED, recall(ASKED)) ? null : "storage";
+  return hasRoom() ? null : "storage";
 }
 
 function mayAsk() {
   const { refusals = 0, until = 0, rest = 0 } = recall(ASKED);
-  const rested = refusals < NEVER && Date.now() >= Math.max(until, rest);
-  return rested && !whyNot() && !state().subscribed;
+  // A rest that seems longer than any was noted while the clock ran ahead.
+  const rests = [until, rest].some((end) => Date.now() < end && end < Date.now() + MOST_REST_MS);
+  return refusals < NEVER && !rests && !whyNot() && !state().subscribed;
 }
 
 function pause(milliseconds) {
@@ -169,7 +190,7 @@ async function sight() {
 async function check() {
   const { id, leaving, seen, checked } = recall(SUBSCRIBED);
   const now = leaving ?? (await sight());
-  const same = now && now === seen?.[scopeUrl] && Date.now() - checked < DAY_MS;
+  const same = now && now === seen?.[scopeUrl] && Math.abs(Date.now() - checked) < DAY_MS;
   if (!same && (now || id)) await reader.mend();
 }
 
@@ -203,6 +224,15 @@ function askOnClick({ target }) {
   load("./asking.js").then((asking) => asking.askNow(reader)).catch(trouble);
 }
 
+function listenForClicks() {
+  try {
+    find(settings.askOn);
+    document.addEventListener("click", askOnClick);
+  } catch {
+    console.warn("Stop Press: data-ask-on is no selector:", settings.askOn);
+  }
+}
+
 // The elements that can have a shadow root, beside those with a dash in their names.
 const FIT = /-|^(article|aside|div|footer|h\d|header|main|nav|p|section|span)$/;
 const furnished = new WeakSet();
@@ -225,7 +255,18 @@ function placeCorner() {
   if (early > 0) return void (placing ??= setTimeout(() => ((placing = null), furnish()), early));
   placed = Date.now();
   for (const copy of find("[data-stop-press=corner]")) copy.remove();
-  find("body")[0]?.append(corner);
+  // Not in `body`, whose filter would put the bell at the end of the page.
+  if (find("body")[0]) find("html")[0].append(corner);
+}
+
+async function fillOne(place) {
+  try {
+    await (await load("./bell.js")).furnish(reader, [place]);
+  } catch (error) {
+    if (error.name !== "NotSupportedError") throw error;
+    console.warn("Stop Press: another script has given this place a shadow root", place);
+  }
+  furnished.add(place);
 }
 
 /** Fill the places for bells and preferences that are still empty. After a failure this rests,
@@ -237,8 +278,7 @@ async function furnish() {
   if (furnishing || !empty.length) return;
   furnishing = true;
   try {
-    await (await load("./bell.js")).furnish(reader, empty);
-    for (const one of empty) furnished.add(one);
+    await Promise.all(empty.map(fillOne));
     rest = FIRST_REST_MS;
   } catch (error) {
     trouble(error);
@@ -270,7 +310,7 @@ async function visit() {
     );
   const goOn = async () => (await load("./home.js")).goOn();
   if (apple && navigator.standalone && (await goOn().catch(trouble))) return;
-  const byAlert = location.hash.startsWith(ASKED_BY_ALERT);
+  const byAlert = window === top && location.hash.startsWith(ASKED_BY_ALERT);
   // In a frame of another origin a browser says “denied” where nobody has refused.
   if (supported && window === top) {
     const kept = keepTrue();
@@ -290,7 +330,7 @@ function begin() {
   });
   // A page from the back/forward cache has not heard what other pages did meanwhile.
   addEventListener("pageshow", ({ persisted }) => persisted && announce());
-  if (settings.ask === "click") document.addEventListener("click", askOnClick);
+  if (settings.ask === "click") listenForClicks();
   visit().catch(trouble);
   furnish();
   // In a single-page application, places appear later, and another path is another page view.

@@ -206,6 +206,15 @@ async function subscribeBrowser({ pushManager }, key) {
   throw new Error("the push service gives no address");
 }
 
+/** The browser's time zone. Browsers fail to tell it where the system's is none that they know. */
+function zone() {
+  try {
+    return Intl.DateTimeFormat().resolvedOptions().timeZone;
+  } catch {
+    return null;
+  }
+}
+
 function describe(subscription) {
   // Old browsers and other programs have a plain object, with keys as bytes or without.
   const { endpoint, keys } = subscription.toJSON?.() ?? subscription;
@@ -218,7 +227,7 @@ function describe(subscription) {
     // A page may still hold an earlier key of the site.
     vapid_public_key: keyOf(subscription) || null,
     locale: navigator.language,
-    timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    timezone: zone(),
     receipts: page.receipts,
   };
 }
@@ -281,18 +290,31 @@ async function join(registration, key, preferences, waiting = () => {}) {
 }
 
 async function store(subscription, key, preferences) {
+  const given = { ...describe(subscription), ...preferences, wording: WORDING };
   try {
     await page.alone(async () => {
-      const body = { ...describe(subscription), ...preferences, wording: WORDING };
-      const stored = await call("POST", "subscriptions", { body });
+      let { topics } = preferences;
+      const post = () => call("POST", "subscriptions", { body: { ...given, topics } });
+      const stored = await post().catch(async (error) => {
+        const left = error.status === NOT_THERE ? await remaining(topics) : topics;
+        if (left.length === topics.length) throw error;
+        topics = left;
+        return post();
+      });
       page.remember(ASKED, {});
       await aside(dropOthers(key));
-      await note(stored, subscription, preferences.topics);
+      await note(stored, subscription, topics);
     });
   } catch (error) {
     await aside(subscription.unsubscribe());
     throw error;
   }
+}
+
+/** Return those of these topics that still exist: the page, or a cache, may hold an older list. */
+async function remaining(topics) {
+  const there = (await call("GET", `site?${Date.now()}`)).topics.map(({ slug }) => slug);
+  return topics.filter((slug) => there.includes(slug));
 }
 
 /** Subscribe again as before leaving. Return whether all topics and stories still exist; those that
@@ -302,7 +324,7 @@ async function rejoin(join, chosen) {
   const { followed_stories, muted_stories } = chosen;
   const others = { quiet_hours, daily_limit, allow_breaking, paused_until };
   const lists = { topics, followed_stories, muted_stories };
-  if (await isTaken(join({ ...others, ...lists }))) return true;
+  if (await isTaken(join({ ...others, ...lists }))) return recall().topics.length === topics.length;
   await join({ ...others, topics: [] });
   for (const [name, slugs] of Object.entries(lists)) {
     let kept = [];
@@ -343,14 +365,15 @@ async function quit() {
     ({ here, subscription }) =>
       here || keyOf(subscription) === key || subscription.endpoint === kept.endpoint,
   );
-  const [here, there] = await Promise.allSettled([
+  let trouble; // why the service did not hear it
+  const erasing = leaving && erase(leaving).catch((error) => (trouble = error));
+  const [all] = await Promise.all([
     aside(Promise.all(ours.map(({ subscription }) => subscription.unsubscribe()))),
-    leaving && erase(leaving),
+    erasing,
   ]);
-  const erased = there.status === "fulfilled";
-  settle(erased ? {} : { leaving });
-  const ended = ours.length && here.value?.every(Boolean);
-  if (!erased && !ended) throw there.reason;
+  settle(trouble ? { leaving } : {});
+  const ended = ours.length && all?.every(Boolean);
+  if (trouble && !ended) throw trouble;
 }
 
 /** End what the browser took back by itself. That is no refusal: after a rest we may ask again, and
@@ -516,8 +539,8 @@ async function ask() {
 /** Move another provider's readers to us, and end its worker. */
 async function retire() {
   const { retire } = await reader.load("./retire.js");
-  const { settings, mayAsk, base } = page;
-  await retire(settings.retire, { runs, site, prepare, mayAsk, base });
+  const { settings, mayAsk, base, workerUrl } = page;
+  await retire(settings.retire, { runs, site, prepare, mayAsk, base, workerUrl });
 }
 
 /** Load a script of ours, on pages that have an older `optin.js` in their cache. */

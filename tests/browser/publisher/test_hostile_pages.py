@@ -247,7 +247,7 @@ def test_names_of_the_pages_own_elements_do_not_hide_the_settings(
 def test_a_pages_own_rules_for_empty_elements_hide_nothing_of_ours(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress
 ) -> None:
-    style = "<style>div:empty {{ display: none }} body > div {{ opacity: 0 }}</style>"
+    style = "<style>div:empty {{ display: none }} html > div {{ opacity: 0 }}</style>"
     tag = PLAIN.replace("{tag}", "{tag} data-bell")
     page, _ = open_page(context, publisher, stop_press, style + tag, f"<main>{BELL}</main>")
     expect(page.locator("button.bell")).to_have_count(2)
@@ -255,7 +255,7 @@ def test_a_pages_own_rules_for_empty_elements_hide_nothing_of_ours(
         expect(bell).to_be_visible()
     page.locator("button.corner").click()
     expect(page.locator("dialog.panel")).to_be_visible()
-    hosts = page.locator("body > div").all()
+    hosts = page.locator("html > div").all()
     assert [host.evaluate("(one) => getComputedStyle(one).opacity") for host in hosts] == ["1"] * 2
 
 

@@ -22,7 +22,7 @@ from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
 
-PANEL = "[...document.querySelectorAll('body > div')].at(-1)?.shadowRoot"
+PANEL = "[...document.querySelectorAll('html > div')].at(-1)?.shadowRoot"
 # The worker of a site's app, with push of its own.
 APP = """
 self.stopPress = { ignoreForeign: true };

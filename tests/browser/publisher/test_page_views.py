@@ -25,15 +25,17 @@ pytestmark = pytest.mark.browser
 class StopPress(Served):
     """The web application alone, in this process, so that a test sees every request."""
 
-    def __init__(self, redis_url: str, publisher: Publisher) -> None:
+    def __init__(self, redis_url: str, publisher: Publisher, **settings: str) -> None:
         self.asked: list[tuple[str, str | None]] = []  # path and cookies
         self.missing: set[str] = set()  # paths of files that a failed deploy has left out
         self._port = free_port()
         self.address = f"http://localhost:{self._port}"
-        app = make_app(redis_url, SITE_ORIGINS=publisher.origin, SITE_URL=self.address)
+        ours = {"SITE_ORIGINS": publisher.origin, "SITE_URL": self.address}
+        app = make_app(redis_url, **ours, **settings)
         app.before_request(self._note)
         super().__init__(app, self._port)
         self._app = app
+        self.store = app.extensions["stoppress"].store
 
     def script(self) -> str:
         """What is served as `/optin.js`, without a request that a test would see."""

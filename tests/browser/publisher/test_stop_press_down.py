@@ -152,7 +152,7 @@ def test_a_bell_without_its_panel_says_so_and_the_next_press_tries_again(
         stop_press.missing = set()
         tab.evaluate(f"({root}.querySelector('button').click(), true)")
         tab.wait_until(
-            "[...document.querySelectorAll('body > div')].some("
+            "[...document.querySelectorAll('html > div')].some("
             "({ shadowRoot }) => shadowRoot?.querySelector('dialog h2'))"
         )
         assert plain.evaluate(asking) == "shown"

@@ -1,0 +1,286 @@
+"""Pages and browsers that are not as one expects: layouts, libraries, firewalls, full storage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+
+from service.local import pretend_readers
+from service.model.keys import b64url
+from service.model.notifications import Topic
+from tests.browser.publisher.test_hostile_pages import BELL, PLAIN, open_page
+from tests.browser.publisher.test_page_views import StopPress
+from tests.support.browser.publisher_site import Publisher
+from tests.support.browser.readers import BROWSER, wait_for_page
+
+pytestmark = pytest.mark.browser
+
+ASKING = PLAIN.replace("{tag}", 'data-worker="/alerts.js"')
+
+
+@pytest.fixture
+def stop_press(redis_url: str, publisher: Publisher) -> Iterator[StopPress]:
+    """An installation that asks on the first page view, after a second."""
+    with StopPress(redis_url, publisher, ASK_PAGE_VIEWS="1", ASK_SECONDS="1") as running:
+        yield running
+
+
+@pytest.fixture
+def context(chromium: Browser, publisher: Publisher) -> Iterator[BrowserContext]:
+    """A reader's browser with push, on a phone."""
+    p256dh, auth = pretend_readers.keys(0)
+    given = {
+        "endpoint": "https://fcm.googleapis.com/fcm/send/page",
+        "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
+    }
+    with chromium.new_context(viewport={"width": 390, "height": 844}) as context:
+        context.grant_permissions(["notifications"], origin=publisher.origin)
+        context.add_init_script(BROWSER % json.dumps(given))
+        yield context
+
+
+def subscribe(page: Page) -> None:
+    page.locator("button.bell").first.click()
+    page.locator("dialog.panel button.yes").click()
+    wait_for_page(page, "window.StopPress.state().subscribed")
+
+
+# Whether the question is asked -------------------------------------------------------------------
+
+OUT_OF_THE_WAY = {
+    "the button that opens the cookie settings again": '<div id="CookiebotWidget" style="'
+    'position:fixed;inset:auto auto 10px 10px;width:48px;height:48px">c</div>',
+    "a tab that does": '<button class="cmplz-manage-consent" style="position:fixed;bottom:0;'
+    'right:20px;width:160px;height:35px">Manage consent</button>',
+    "a menu beside the page": "<div role=dialog style='position:fixed;inset:0 auto 0 0;"
+    "width:300px;transform:translateX(-100%)'>Menu</div>",
+    "a dialog without height": "<div role=dialog style='height:0;overflow:hidden'>Menu</div>",
+    "a dialog that is hidden from all": "<div role=dialog aria-hidden=true>Menu</div>",
+    "a dialog that cannot be used": "<div role=alertdialog inert>Menu</div>",
+    "an application that is one fixed element": "<div style='position:fixed;inset:0;"
+    "overflow:auto'><main><h1>News</h1></main></div>",
+}
+IN_THE_WAY = {
+    "a dialog": "<div role=dialog style='position:fixed;inset:20% 10%'>Sign in?</div>",
+    "a bar for consent": '<div id="cookie-bar" style="position:fixed;inset:auto 0 0;height:70px">'
+    "We use cookies</div>",
+    "a sheet over the page": "<div style='position:fixed;inset:0'><form>Subscribe</form></div>",
+}
+
+
+@pytest.mark.parametrize("body", OUT_OF_THE_WAY.values(), ids=list(OUT_OF_THE_WAY))
+def test_what_is_out_of_the_readers_way_does_not_keep_the_question_away(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, body: str
+) -> None:
+    page, _ = open_page(context, publisher, stop_press, ASKING, body)
+    expect(page.locator("dialog.panel")).to_be_visible()
+
+
+@pytest.mark.parametrize("body", IN_THE_WAY.values(), ids=list(IN_THE_WAY))
+def test_what_waits_for_the_readers_answer_does(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, body: str
+) -> None:
+    page, _ = open_page(context, publisher, stop_press, ASKING, body)
+    wait_for_page(page, "JSON.parse(localStorage['stop-press-asked'] ?? '{}').views === 1")
+    page.wait_for_timeout(2500)
+    expect(page.locator("dialog.panel")).to_have_count(0)
+
+
+@pytest.mark.parametrize("mark", ["open", "rest", "until"])
+def test_a_rest_that_a_wrong_clock_noted_far_ahead_ends(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, mark: str
+) -> None:
+    context.add_init_script(
+        "if (location.protocol !== 'about:') localStorage['stop-press-asked'] ??="
+        f" JSON.stringify({{ {mark}: Date.now() + 400 * 86_400_000 }})"
+    )
+    page, _ = open_page(context, publisher, stop_press, ASKING)
+    expect(page.locator("dialog.panel")).to_be_visible()
+
+
+def test_a_reader_whose_storage_is_full_is_not_asked_on_each_view(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    context.add_init_script("""
+      if (location.protocol !== "about:" && !localStorage.filled) {
+        localStorage["stop-press-asked"] = '{"views":10}'; // another value fits under this name
+        localStorage.filled = "yes";
+        for (let size = 5 << 20, i = 0; size >= 1; i++) {
+          try { localStorage["fill" + i] = "x".repeat(size); } catch { size >>= 1; }
+        }
+      }""")
+    page, _ = open_page(context, publisher, stop_press, ASKING)
+    wait_for_page(page, "window.StopPress")
+    page.wait_for_timeout(2500)
+    expect(page.locator("dialog.panel")).to_have_count(0)
+
+
+def test_a_page_in_a_frame_asks_nothing_whatever_its_address_says(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    frame = "<iframe src='/framed#stop-press=fewer'></iframe>"
+    publisher.files["/framed"] = (
+        "text/html",
+        f"<!doctype html>{ASKING.format(address=stop_press.address)}<p>Framed",
+    )
+    page, _ = open_page(context, publisher, stop_press, "", frame)
+    framed = page.frame_locator("iframe")
+    expect(framed.get_by_text("Framed")).to_be_visible()
+    page.wait_for_timeout(2000)
+    expect(framed.locator("dialog.panel")).to_have_count(0)
+
+
+# Where the panel is ------------------------------------------------------------------------------
+
+
+def test_a_filter_over_the_whole_page_moves_neither_bell_nor_panel_out_of_sight(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    style = "<style>body {{ filter: grayscale(1); height: 5000px }}</style>"
+    tag = PLAIN.replace("{tag}", "{tag} data-bell")
+    page, _ = open_page(context, publisher, stop_press, style + tag)
+    expect(page.locator("button.corner")).to_be_in_viewport(ratio=1)
+    page.locator("button.corner").click()
+    expect(page.locator("dialog.panel")).to_be_in_viewport(ratio=1)
+    assert page.evaluate("scrollY") == 0
+
+
+def test_a_bell_within_a_modal_dialog_of_the_page_opens_a_panel_that_works(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    page, _ = open_page(context, publisher, stop_press, PLAIN, f"<dialog id=theirs>{BELL}</dialog>")
+    expect(page.locator("button.bell")).to_have_count(1)
+    page.evaluate("document.querySelector('#theirs').showModal()")
+    subscribe(page)
+
+
+def test_a_place_that_another_script_has_closed_keeps_no_other_bell_away(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    context.add_init_script("""customElements.define("my-x", class extends HTMLElement {
+      constructor() { super(); this.attachShadow({ mode: "closed" }); }
+    });""")
+    theirs = "<my-x data-stop-press=bell></my-x>"
+    page, said = open_page(context, publisher, stop_press, PLAIN, theirs + BELL)
+    expect(page.locator("button.bell")).to_be_visible()
+    assert "another script has given this place a shadow root" in " ".join(said)
+
+
+# Old libraries, strange browsers -----------------------------------------------------------------
+
+CHANGED = {
+    "a Promise of an old library": "window.Promise = class extends Promise {};"
+    "Promise.allSettled = Promise.any = undefined;",
+    "a time zone that the browser does not know": "const { DateTimeFormat } = Intl;"
+    "Intl.DateTimeFormat = function (...given) {"
+    " if (!given.length) throw new RangeError('Unsupported time zone specified undefined');"
+    " return new DateTimeFormat(...given); };",
+    **{
+        f"the language {name}": "Object.defineProperty(Navigator.prototype, 'languages',"
+        f" {{ get: () => ['{name}', 'en'] }});"
+        for name in ("en-", "en-US-", "en*", "en-US-x", "en_US", "fil")
+    },
+}
+
+
+@pytest.mark.parametrize("changed", CHANGED.values(), ids=list(CHANGED))
+def test_a_reader_subscribes_and_leaves_whatever_the_browser_says(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, changed: str
+) -> None:
+    context.add_init_script(f"{{ {changed} }}")
+    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
+    subscribe(page)
+    expect(page.locator("dialog.panel button.more")).to_be_visible()  # below the thanks
+    expect(page.locator("dialog.panel [role=alert]")).to_have_count(0)
+    assert page.evaluate("StopPress.leave().then(() => 'left', String)") == "left"
+    assert page.evaluate("localStorage['stop-press']") == "{}"
+    assert stop_press.store.subscriptions.count() == 0
+
+
+def test_a_pause_is_saved_where_the_page_writes_dates_in_its_own_way(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    # Prototype 1.6 quotes a date that JSON.stringify quotes again.
+    context.add_init_script('Date.prototype.toJSON = function () { return `"${+this}"`; };')
+    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
+    subscribe(page)
+    panel = page.locator("dialog.panel")
+    panel.locator("button.more").click()
+    panel.get_by_role("combobox", name="Pause").select_option(index=3)
+    panel.locator("button.save").click()
+    expect(panel.get_by_text("Saved.")).to_be_visible()
+
+
+def test_a_topic_that_was_deleted_under_the_open_question_costs_no_reader(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    for slug in ("world", "sport"):
+        stop_press.store.topics.add(Topic(slug, slug.title(), default=True))
+    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
+    page.locator("button.bell").click()
+    yes = page.locator("dialog.panel button.yes")
+    expect(yes).to_be_visible()
+    stop_press.store.topics.remove("world")
+    yes.click()
+    wait_for_page(page, "window.StopPress.state().subscribed")
+    assert page.evaluate("StopPress.state().topics") == ["sport"]
+
+
+# What answers in our place -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_firewall_that_refuses_the_daily_check_costs_no_reader(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, status: int
+) -> None:
+    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
+    publisher.worker("/alerts.js", f'importScripts("{stop_press.address}/sw.js");')
+    subscribe(page)
+    expect(page.locator("dialog.panel button.more")).to_be_visible()
+
+    def refuse(route: Route) -> None:
+        headers = {"Content-Type": "text/html", "Access-Control-Allow-Origin": "*"}
+        route.fulfill(status=status, body="<h1>Blocked</h1>", headers=headers)
+
+    context.route("**/api/v1/subscriptions", refuse)
+    page.evaluate(
+        "localStorage['stop-press'] ="
+        " JSON.stringify({ ...JSON.parse(localStorage['stop-press']), checked: 0 })"
+    )
+    with page.expect_response(lambda one: one.url.endswith("/subscriptions")) as response:
+        page.reload()
+    assert response.value.status == status
+    page.wait_for_timeout(1000)
+    assert page.evaluate("StopPress.state().subscribed")
+    assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals ?? 0") == 0
+    assert stop_press.store.subscriptions.count() == 1
+
+
+# What a publisher writes wrongly -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("attribute", "said_of_it"),
+    [
+        ('data-ask="manual" data-scope="http://"', "data-scope is no address"),
+        ('data-ask="click" data-ask-on="[["', "data-ask-on is no selector"),
+        ('data-ask="manual" data-retire="/alerts.js"', "data-retire is our own worker"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named_and_the_bell_works(
+    context: BrowserContext,
+    publisher: Publisher,
+    stop_press: StopPress,
+    attribute: str,
+    said_of_it: str,
+) -> None:
+    tag = PLAIN.replace("{tag}", f'data-worker="/alerts.js" {attribute}')
+    page, said = open_page(context, publisher, stop_press, tag, BELL)
+    subscribe(page)
+    page.reload()
+    page.wait_for_timeout(1000)
+    assert said_of_it in " ".join(said)
+    assert page.evaluate("StopPress.state().subscribed")
