@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser.readers import (
+    PROBLEM,
     Visit,
     bell,
     choose_topics,
@@ -388,7 +389,7 @@ def test_only_our_own_failure_is_called_our_fault(visit: Visit) -> None:
         if statuses[-1] == 200:  # a page of a hotel's network, or of a worker of the site
             route.fulfill(content_type="text/html", body="<!doctype html><title>Sign in</title>")
         else:
-            route.fulfill(status=statuses[-1], json={})
+            route.fulfill(status=statuses[-1], **PROBLEM)
 
     page.route("**/api/v1/subscriptions", answer)
     for status, says in {

@@ -14,6 +14,7 @@ from service.model.keys import b64url
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
 from tests.support.browser.readers import (
+    PROBLEM,
     Visit,
     bell,
     choose,
@@ -342,7 +343,7 @@ def test_a_subscription_that_another_tab_renewed_is_kept(visit: Visit) -> None:
     def answer(route: Route) -> None:
         # When the service says that it does not know this id, the other tab has a new one.
         page.evaluate("(kept) => localStorage.setItem('stop-press', JSON.stringify(kept))", mended)
-        route.fulfill(status=404, json={})
+        route.fulfill(status=404, **PROBLEM)
 
     page.route("**/api/v1/subscriptions", answer)
     page.evaluate("StopPress.refresh()")
@@ -350,11 +351,11 @@ def test_a_subscription_that_another_tab_renewed_is_kept(visit: Visit) -> None:
     assert page.evaluate("StopPress.state().subscribed")
     # The service knows the endpoint, if not that number: the reader is found again.
     page.unroute("**/api/v1/subscriptions")
-    page.route("**/api/v1/subscriptions/0-4711", lambda route: route.fulfill(status=404, json={}))
+    page.route("**/api/v1/subscriptions/0-4711", lambda route: route.fulfill(status=404, **PROBLEM))
     page.evaluate("StopPress.refresh()")
     assert page.evaluate("StopPress.state().id") == str(id)
     # If it knows neither, the subscription is forgotten, so that this reader can subscribe again.
     for known in ("subscriptions", "subscriptions/**"):
-        page.route(f"**/api/v1/{known}", lambda route: route.fulfill(status=404, json={}))
+        page.route(f"**/api/v1/{known}", lambda route: route.fulfill(status=404, **PROBLEM))
     page.evaluate("StopPress.refresh()")
     assert not page.evaluate("StopPress.state().subscribed")

@@ -78,13 +78,16 @@ function somethingIsOpen() {
   const spots = [0.5, 0.03, 0.97].flatMap((y) => [0.5, 0.1, 0.9].map((x) => [x, y]));
   return spots.some(([x, y], index) => {
     let node = document.elementFromPoint(x * innerWidth, y * innerHeight);
-    for (let stays = false; node && node.tagName !== "BODY"; node = node.parentElement) {
+    let stays = false;
+    let area = 0; // of the largest so far: a container may have no box of its own
+    for (; node && node.tagName !== "BODY"; node = node.parentElement) {
       const { position } = getComputedStyle(node);
       const called = `${node.id} ${node.className}`;
       stays ||= /fixed|sticky/.test(position);
       // A small one is the button that opens the consent manager again.
       const { width, height } = node.getBoundingClientRect();
-      const isLarge = width * height > 0.04 * innerWidth * innerHeight;
+      area = Math.max(area, width * height);
+      const isLarge = area > 0.04 * innerWidth * innerHeight;
       if (isLarge && (CONSENT.test(called) || (stays && CALLED_SO.test(called)))) return true;
       // An application may be one fixed element, with all of the page in it.
       if (index === 0 && position === "fixed" && !node.querySelector("main, h1")) return true;

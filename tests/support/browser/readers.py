@@ -235,6 +235,10 @@ def bell(page: Page) -> Locator:
     return page.locator("button.bell")
 
 
+# How Stop Press refuses a call; what looks otherwise comes from something on the way.
+PROBLEM = {"json": {}, "content_type": "application/problem+json"}
+
+
 def panel(page: Page) -> Locator:
     return page.locator("dialog.panel")
 
