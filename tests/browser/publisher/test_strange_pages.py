@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
@@ -19,6 +20,13 @@ from tests.support.browser.readers import BROWSER, wait_for_page
 pytestmark = pytest.mark.browser
 
 ASKING = PLAIN.replace("{tag}", 'data-worker="/alerts.js"')
+
+
+def cases(named: Mapping[str, object], most: int) -> list[Any]:
+    """Parameters of a test, the first `most` of them in its short form."""
+    marks = [*[()] * most, *[pytest.mark.soak] * (len(named) - most)]
+    pairs = zip(named.items(), marks, strict=True)
+    return [pytest.param(case, id=name, marks=mark) for (name, case), mark in pairs]
 
 
 @pytest.fixture
@@ -71,7 +79,7 @@ IN_THE_WAY = {
 }
 
 
-@pytest.mark.parametrize("body", OUT_OF_THE_WAY.values(), ids=list(OUT_OF_THE_WAY))
+@pytest.mark.parametrize("body", cases(OUT_OF_THE_WAY, most=4))
 def test_what_is_out_of_the_readers_way_does_not_keep_the_question_away(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, body: str
 ) -> None:
@@ -79,7 +87,7 @@ def test_what_is_out_of_the_readers_way_does_not_keep_the_question_away(
     expect(page.locator("dialog.panel")).to_be_visible()
 
 
-@pytest.mark.parametrize("body", IN_THE_WAY.values(), ids=list(IN_THE_WAY))
+@pytest.mark.parametrize("body", cases(IN_THE_WAY, most=2))
 def test_what_waits_for_the_readers_answer_does(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, body: str
 ) -> None:
@@ -89,7 +97,7 @@ def test_what_waits_for_the_readers_answer_does(
     expect(page.locator("dialog.panel")).to_have_count(0)
 
 
-@pytest.mark.parametrize("mark", ["open", "rest", "until"])
+@pytest.mark.parametrize("mark", cases({one: one for one in ("open", "until", "rest")}, most=2))
 def test_a_rest_that_a_wrong_clock_noted_far_ahead_ends(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, mark: str
 ) -> None:
@@ -186,7 +194,7 @@ CHANGED = {
 }
 
 
-@pytest.mark.parametrize("changed", CHANGED.values(), ids=list(CHANGED))
+@pytest.mark.parametrize("changed", cases(CHANGED, most=4))
 def test_a_reader_subscribes_and_leaves_whatever_the_browser_says(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, changed: str
 ) -> None:
@@ -232,7 +240,7 @@ def test_a_topic_that_was_deleted_under_the_open_question_costs_no_reader(
 # What answers in our place -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [403, 404, 410])
+@pytest.mark.parametrize("status", cases({"410": 410, "404": 404, "403": 403}, most=1))
 def test_a_firewall_that_refuses_the_daily_check_costs_no_reader(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, status: int
 ) -> None:
