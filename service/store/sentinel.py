@@ -138,9 +138,13 @@ class Sentinels:
         return SentinelsAway(str(errors[0]))
 
     def close(self) -> None:
-        """End the connections; another question opens new ones."""
+        """End the connections that no thread uses; another question opens new ones.
+
+        A sentinel that is late may be asked still. Without its socket redis-py raises errors that
+        are none of Redis'.
+        """
         for client in self._clients.values():
-            client.connection_pool.disconnect()
+            client.connection_pool.disconnect(inuse_connections=False)
 
 
 def look_for_master(url: str) -> Named:
