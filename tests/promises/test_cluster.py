@@ -35,6 +35,7 @@ def cluster() -> Iterator[ClusterServers]:
         yield servers
 
 
+@pytest.mark.processes
 def test_send_goes_on_after_the_masters_of_a_partition_and_of_what_is_shared_were_killed(
     cluster: ClusterServers, redis_url: str, push: PushService, tmp_path: Path
 ) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from service.model.subscriptions import SubscriptionId
 from tests.support import ROOT
 from tests.support.cluster import ClusterServers
@@ -45,6 +47,7 @@ def guide(old: Node, cluster: ClusterServers) -> Sequence[str]:
     return [str(Path(old.server.binary).with_name(first)), *rest]
 
 
+@pytest.mark.processes
 def test_readers_alerts_and_links_are_there_after_the_move_to_a_cluster(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:

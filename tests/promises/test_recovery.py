@@ -134,6 +134,7 @@ def test_of_two_clocks_one_leads_and_the_other_takes_over(
     assert not lead("first", 300)
 
 
+@pytest.mark.processes
 def test_send_goes_on_after_the_queue_was_lost(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:

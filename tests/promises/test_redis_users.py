@@ -142,6 +142,7 @@ def test_workers_and_clock_cannot_see_who_may_sign_in(process: str, key: str) ->
 # -- all kinds of processes, each as its user -----------------------------------------------------
 
 
+@pytest.mark.processes
 def test_each_kind_of_process_works_as_its_user_and_over_tls(
     server: TlsRedis, push: PushService, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def show(
         yield running
 
 
+@pytest.mark.processes
 def test_send_goes_on_after_sentinel_has_replaced_a_killed_master(
     push: PushService, tmp_path: Path
 ) -> None:
