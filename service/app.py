@@ -52,7 +52,7 @@ _HEADERS = (
     ("Referrer-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
 )
-_MAY_EMBED = ("Cross-Origin-Resource-Policy", "same-origin")
+_FOR_US_ALONE = ("Cross-Origin-Resource-Policy", "same-origin")
 _ONLY_TLS = ("Strict-Transport-Security", "max-age=31536000")  # seconds, a year (RFC 6797)
 
 
@@ -79,12 +79,13 @@ class _Headers:
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             # Readers' scripts are for all sites, and say so. Anything else is for our own pages.
-            if all(name != _MAY_EMBED[0] for name, _ in headers):
-                headers.append(_MAY_EMBED)
+            more = list(_HEADERS)
+            if all(name != _FOR_US_ALONE[0] for name, _ in headers):
+                more.append(_FOR_US_ALONE)
             # Browsers ignore it where TLS does not protect it.
             if self._has_tls or environ["wsgi.url_scheme"] == "https":
-                headers.append(_ONLY_TLS)
-            return start_response(status, [*headers, *_HEADERS], *error)
+                more.append(_ONLY_TLS)
+            return start_response(status, headers + more, *error)
 
         return self._app(environ, start)
 

@@ -24,6 +24,7 @@ from service.model.notifications import (
     Audience,
     Content,
     Notification,
+    Outcome,
     Progress,
     SendAt,
     State,
@@ -270,15 +271,21 @@ class Publishing:
     def with_link(self, url: str, *, but: int | None = None) -> Notification | None:
         """Return the latest alert that was or will be sent with this link, if there is one.
 
-        Drafts do not count, nor does the alert `but`. A link with another fragment, or without the
-        slash at its end, leads to the same page.
+        Drafts do not count, nor alerts that ended before they reached anybody, nor the alert `but`.
+        A link with another fragment, or without the slash at its end, leads to the same page.
         """
         page = _page(url)
         scheduled = (one for one in self.planned() if one.state is State.SCHEDULED)
         for one in (*scheduled, *self.started(_MOST_SENT_BEFORE)):
-            if one.id != but and one.corrects is None and _page(one.text.url) == page:
+            is_same = one.id != but and one.corrects is None and _page(one.text.url) == page
+            if is_same and not self._ended_unseen(one):
                 return one
         return None
+
+    def _ended_unseen(self, one: Notification) -> bool:
+        if one.state not in (State.CANCELLED, State.EXPIRED):
+            return False
+        return not self.progress(one.id).of(Outcome.ACCEPTED)
 
     def waves(self, limit: int) -> list[Notification]:
         """Return the waves, the latest first."""

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.model import clock
-from service.model.notifications import Audience, Content, SendAt, Topic
+from service.model.notifications import Audience, Content, Outcome, SendAt, Topic
 from service.runtime import Runtime
 from tests.support.desk_pages import (
     EMAIL,
@@ -17,6 +17,7 @@ from tests.support.desk_pages import (
     hidden_fields,
     publish,
     review,
+    send_all,
     token_in,
     words,
 )
@@ -156,6 +157,20 @@ def test_the_link_of_a_correction_is_the_one_that_readers_have(
     runtime.publishing.correct(id, title=None, body=None, url=link, replace=True, by="a test")
     assert "The same link went out" in words(review(editor, url=link).text)
     assert "The same link" not in review(editor, url="https://paper.example/wrong").text
+
+
+def test_an_alert_that_was_cancelled_before_anybody_had_it_did_not_go_out(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    content = Content(title="Tomorrow", url="https://paper.example/ferry")
+    at = SendAt(clock.time() + 3600)
+    later = runtime.publishing.publish(content, Audience(everyone=True), by="a test", send_at=at)
+    runtime.publishing.cancel(later.id)
+    assert "The same link" not in review(editor, url=content.url).text
+    now = publish(runtime, title="Ferry aground", url=content.url)
+    send_all(runtime, now, {(Outcome.ACCEPTED, "google"): 3})
+    runtime.publishing.cancel(now)
+    assert "by a test: Ferry aground" in words(review(editor, url=content.url).text)
 
 
 def test_the_confirmation_names_an_alert_that_is_scheduled_with_the_same_link_and_no_draft(

@@ -62,12 +62,20 @@ function inView() {
   });
 }
 
-/** Whether an element is where a reader sees it, and not beside the page until it is needed. */
-function isSeen(node) {
-  const seen = { visibilityProperty: true, opacityProperty: true };
+/** Whether a part of an element's box is in view. */
+function isInView(node) {
   const { width, height, left, right, top, bottom } = node.getBoundingClientRect();
-  if (!(node.checkVisibility?.(seen) ?? true) || node.closest("[aria-hidden=true], [inert]")) return false;
   return width && height && right > 0 && bottom > 0 && left < innerWidth && top < innerHeight;
+}
+
+/** Whether a reader sees a dialog, which may wait beside the page until it is needed; or may have no
+    box of its own, and a fixed element within. */
+function isSeen(dialog) {
+  const how = { visibilityProperty: true, opacityProperty: true };
+  if (!(dialog.checkVisibility?.(how) ?? true)) return false;
+  if (dialog.closest("[aria-hidden=true], [inert]")) return false;
+  const isFixed = (node) => getComputedStyle(node).position === "fixed";
+  return isInView(dialog) || [...dialog.querySelectorAll("*")].some((one) => isFixed(one) && isInView(one));
 }
 
 /** Whether something else waits for the reader's answer: a dialog, an element over the middle of
@@ -90,7 +98,7 @@ function somethingIsOpen() {
       const isLarge = area > 0.04 * innerWidth * innerHeight;
       if (isLarge && (CONSENT.test(called) || (stays && CALLED_SO.test(called)))) return true;
       // An application may be one fixed element, with all of the page in it.
-      if (index === 0 && position === "fixed" && !node.querySelector("main, h1")) return true;
+      if (index === 0 && position === "fixed" && !node.querySelector("main")) return true;
     }
     return false;
   });
@@ -103,8 +111,7 @@ async function show(reader) {
   if (isTyping() || somethingIsOpen()) return;
   const mine = Date.now();
   note({ open: mine });
-  // To load it may take so long that the reader now does something else.
-  // Or has answered in another page.
+  // To load it may take so long that the reader now does something else, or has answered elsewhere.
   const isBusy = () => of("hidden") || isTyping() || somethingIsOpen() || !reader.mayAsk();
   const opening = reader.load("./panel.js").then(({ open }) => open(reader, true, undefined, isBusy));
   const panel = await opening.catch((error) => {

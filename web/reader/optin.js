@@ -259,9 +259,9 @@ function placeCorner() {
   if (find("body")[0]) find("html")[0].append(corner);
 }
 
-async function fillOne(place) {
+async function fillOne(bell, place) {
   try {
-    await (await load("./bell.js")).furnish(reader, [place]);
+    await bell.furnish(reader, [place]);
   } catch (error) {
     if (error.name !== "NotSupportedError") throw error;
     console.warn("Stop Press: another script has given this place a shadow root", place);
@@ -278,7 +278,8 @@ async function furnish() {
   if (furnishing || !empty.length) return;
   furnishing = true;
   try {
-    await Promise.all(empty.map(fillOne));
+    const bell = await load("./bell.js");
+    await Promise.all(empty.map((place) => fillOne(bell, place)));
     rest = FIRST_REST_MS;
   } catch (error) {
     trouble(error);

@@ -45,7 +45,7 @@ async function present(panel, show, facts) {
 export async function open(reader, unasked, show = fill, isBusy) {
   if (show !== fill) Panel.open?.close();
   if (Panel.open?.shown) return void (unasked || Panel.open.focus());
-  Panel.open?.close(); // the page has replaced its body
+  Panel.open?.close(); // the page has removed it
   const able = !reader.state().subscribed;
   const [t, facts] = await Promise.all([texts(reader.tag), able && prepared(reader)]);
   if (facts instanceof Error && unasked) throw facts;

@@ -290,14 +290,14 @@ async function join(registration, key, preferences, waiting = () => {}) {
 }
 
 async function store(subscription, key, preferences) {
-  const given = { ...describe(subscription), ...preferences, wording: WORDING };
   try {
     await page.alone(async () => {
       let { topics } = preferences;
+      const given = { ...describe(subscription), ...preferences, wording: WORDING };
       const post = () => call("POST", "subscriptions", { body: { ...given, topics } });
       const stored = await post().catch(async (error) => {
-        const left = error.status === NOT_THERE ? await remaining(topics) : topics;
-        if (left.length === topics.length) throw error;
+        const left = error.status === NOT_THERE && (await remaining(topics).catch(() => topics));
+        if (!left || left.length === topics.length) throw error;
         topics = left;
         return post();
       });

@@ -8,7 +8,9 @@ const MOVING = "stop-press-moving";
 /** Unregister the worker at the address `retired`, and subscribe its reader to our default topics. */
 export async function retire(retired, { runs, site, prepare, mayAsk, base = location.href, workerUrl }) {
   const url = new URL(retired, base);
-  if (url.href === workerUrl?.href) return console.warn("Stop Press: data-retire is our own worker");
+  const file = (address) => address && address.origin + address.pathname;
+  if (file(url) === file(workerUrl))
+    return console.warn("Stop Press: data-retire is our own worker");
   const all = await navigator.serviceWorker.getRegistrations();
   const old = all.find((registration) => runs(registration, url));
   if (!old && !localStorage[MOVING]) return;
