@@ -74,6 +74,8 @@ def _publish(
     """Publish, wait for the first push and cancel; return the seconds to response and push."""
     body = {"title": CONTENT.title, "url": CONTENT.url, "audience": {"everyone": True}}
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    connection.close()  # the server may end one that has waited since the last alert
+    connection.connect()
     start = time.monotonic()
     connection.request("POST", "/api/v1/notifications", json.dumps(body), headers)
     response = connection.getresponse()
