@@ -47,7 +47,8 @@ def test_the_edit_form_is_filled_and_is_confirmed_like_a_new_alert(
     for name in ("title", "body", "url", "audience", "kind", "spread", "when", "at", "zone"):
         assert [fields[name]] == made[name], name
     assert fields["topic"] == ["world"]
-    page = edit(editor, id, title="Ferry afloat", topic=["sport"], at=wall(12_000))
+    at = wall(12_000)
+    page = edit(editor, id, title="Ferry afloat", topic=["sport"], at=at)
     assert "(Sport) on" in words(page.text)
     assert runtime.publishing.get(id).content.title == "Ferry aground"
     first, second = (confirmed(editor, id, page) for _ in range(2))
@@ -55,7 +56,7 @@ def test_the_edit_form_is_filled_and_is_confirmed_like_a_new_alert(
     assert first.location == second.location == f"/desk/alerts/{id}"
     one = only(runtime)
     assert (one.content.title, one.audience.topics) == ("Ferry afloat", ("sport",))
-    assert (one.send_at, one.changes) == (SendAt(moment(wall(12_000)), "Europe/Riga"), 1)
+    assert (one.send_at, one.changes) == (SendAt(moment(at), "Europe/Riga"), 1)
 
 
 def test_an_edit_leaves_the_alert_in_its_story(
