@@ -200,7 +200,8 @@ class _Preferences(RequestModel):
     """What a reader may choose; a missing field stays as it is.
 
     Null means none for `quiet_hours`, `daily_limit` and `paused_until`; elsewhere it changes
-    nothing.
+    nothing. `paused_for` is a pause in seconds from now, whatever the browser's clock says; where
+    both are sent, it counts.
     """
 
     topics: Topics | None = None
@@ -219,6 +220,7 @@ class _Preferences(RequestModel):
         ]
         | None
     ) = None
+    paused_for: Annotated[int, Field(ge=1, le=LONGEST_PAUSE)] | None = None
     receipts: bool | None = None
     muted_stories: Stories | None = None
     followed_stories: Stories | None = None
@@ -234,6 +236,8 @@ class _Preferences(RequestModel):
         if "paused_until" in given:
             until = times.read(self.paused_until).at if self.paused_until else 0
             chosen["paused_until"] = int(until) if until > clock.time() else 0
+        if self.paused_for is not None:
+            chosen["paused_until"] = int(clock.time()) + self.paused_for
         for name in ("allow_breaking", "receipts"):
             if (value := getattr(self, name)) is not None:
                 chosen[name] = value

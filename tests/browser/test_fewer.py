@@ -95,6 +95,27 @@ def test_quiet_tonight_ends_with_quiet_hours_and_keeps_a_longer_pause(
     assert preferences(paper, id).preferences.paused_until == before
 
 
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_quiet_tonight_lasts_until_the_morning_of_a_clock_that_is_wrong(
+    paper: Installation, reader: Any, hours: int
+) -> None:
+    page, id = reader(timezone_id="Europe/Riga")
+    shift = timedelta(hours=hours)
+    page.clock.set_system_time(datetime.now() + shift)
+    box = open_fewer(page)
+    page.clock.set_system_time(datetime.now() + shift)
+    box.locator("button.tonight").click()
+    expect(box.get_by_role("status")).not_to_be_empty()
+    until = datetime.fromtimestamp(preferences(paper, id).preferences.paused_until, RIGA)
+    assert timedelta() <= until + shift - wake(until + shift) <= timedelta(hours=1)
+    assert until > datetime.now(RIGA)
+
+
+def wake(time: datetime) -> datetime:
+    """When the newsroom's quiet hours end on that day."""
+    return time.replace(hour=7, minute=0, second=0)
+
+
 PATCH = """(() => {
   const { id, token } = JSON.parse(localStorage.getItem("stop-press"));
   const headers = { "Content-Type": "application/json", Authorization: `Bearer ${token}` };

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -30,7 +32,7 @@ from tests.support.push_service import PushService
 pytestmark = pytest.mark.browser
 
 
-def stored(paper: Installation, id: SubscriptionId) -> dict[str, object]:
+def stored(paper: Installation, id: SubscriptionId) -> dict[str, Any]:
     """A reader's preferences as the API returns them."""
     token = paper.runtime.tokens.reader(id, paper.runtime.store.subscriptions.get(id).auth)
     address = f"http://localhost:{paper.port}/api/v1/subscriptions/{id}"
@@ -95,6 +97,32 @@ def test_preferences_are_saved_in_one_call_and_shown_again(
     expect(panel(page).get_by_role("status")).to_have_text("Saved.")
     kept = stored(paper, id)
     assert [kept[name] for name in ("quiet_hours", "daily_limit", "paused_until")] == [None] * 3
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_pause_is_as_long_as_it_says_though_the_browsers_clock_is_wrong(
+    paper: Installation, visit: Visit, hours: int
+) -> None:
+    page = visit()
+    id = subscribe(page)
+    page.clock.set_system_time(datetime.now() + timedelta(hours=hours))
+    bell(page).click()
+    choose(page, "Pause", "For an hour")
+    panel(page).locator("button.save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    until = stored(paper, id)["paused_until"]
+    assert until
+    left = datetime.fromisoformat(until.replace("Z", "+00:00")) - datetime.now(timezone.utc)
+    assert timedelta(hours=0.9) < left < timedelta(hours=2), "up to the end of that hour"
+
+    page.reload()
+    page.clock.set_system_time(datetime.now() + timedelta(hours=hours))
+    bell(page).click()
+    expect(preferences(page, "Pause").locator("option:checked")).to_contain_text("Until")
+    choose(page, "At most", "3 a day")
+    panel(page).locator("button.save").click()
+    wait_until(lambda: stored(paper, id)["daily_limit"] == 3)
+    assert stored(paper, id)["paused_until"] == until
 
 
 def test_preferences_that_cannot_be_saved_stay_on_the_panel(

@@ -105,6 +105,17 @@ def test_pause_lasts_to_the_end_of_its_hour_and_null_ends_it(client: Client) -> 
     assert reader.change(paused_until="2020-01-01T00:00:00Z")["paused_until"] is None
 
 
+def test_pause_for_a_span_begins_now_by_the_services_clock(client: Client) -> None:
+    reader = Reader(client)
+    until = soon(hours=5)
+    shown = reader.change(paused_for=5 * 3600)["paused_until"]
+    rounded = datetime.fromisoformat(shown.replace("Z", "+00:00"))
+    assert timedelta() <= rounded - until < timedelta(hours=1, seconds=5)
+    assert reader.change(paused_for=None)["paused_until"] == shown
+    assert reader.change(paused_for=366 * 86_400, paused_until=None)["paused_until"] > shown
+    assert Reader(client, 1, paused_for=3600).sees("paused_until") != (None,)
+
+
 def test_pause_that_is_over_is_not_shown(client: Client, monkeypatch: Any) -> None:
     reader = Reader(client, paused_until=soon(hours=2).isoformat())
     assert reader.sees("paused_until") != (None,)

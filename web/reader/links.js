@@ -40,9 +40,12 @@ function morning(quiet) {
 /** Pause until the morning, unless a longer pause is set; return a message and an undo. */
 async function quietTonight({ reader, t }) {
   const { quiet_hours: quiet, paused_until: before } = await reader.own("GET");
-  const pause = (until) => reader.own("PATCH", "", { paused_until: until });
-  const { paused_until: until } = await pause(new Date(Math.max(morning(quiet), new Date(before))));
-  return [t.resting.replace("{when}", written(t, until)), () => pause(before)];
+  const pause = async (chosen) => (await reader.own("PATCH", "", chosen)).paused_until;
+  const keep = () => pause({ paused_until: before });
+  // As a span, since this clock may be wrong; the service's is not.
+  let until = await pause({ paused_for: Math.round((morning(quiet) - Date.now()) / 1000) });
+  if (new Date(until) < new Date(before)) until = await keep();
+  return [t.resting.replace("{when}", written(t, until)), keep];
 }
 
 /** Mute a story; return a message and, unless the story has ended, an undo. */
@@ -102,7 +105,7 @@ async function showFewer(panel, story) {
     reload reports it again. */
 async function showWelcome(panel, token) {
   const { t } = panel;
-  const response = await fetch(new URL("/api/v1/receipts", import.meta.url).href, {
+  const response = await fetch(new webkitURL("/api/v1/receipts", import.meta.url).href, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token, event: "clicked" }),

@@ -79,21 +79,21 @@ function quietHours(t, { quiet_hours: chosen, timezone }) {
   };
 }
 
-/** A pause: `value()` is the Date of its end, or null for none. */
+/** A pause until `current`, or null for none. A new one is sent as a span: this clock may be wrong. */
 function pause(t, current) {
-  const running = current && new Date(current) > new Date();
+  const from = (span) => () => ({ paused_for: Math.round(span() / 1000) });
   const rows = [
-    [t.noPause, () => null],
-    [t.hour, () => new Date(Date.now() + HOUR_MS)],
-    [t.tomorrow, tomorrowMorning],
-    [t.week, () => new Date(Date.now() + 7 * 24 * HOUR_MS)],
+    [t.noPause, () => ({ paused_until: null })],
+    [t.hour, from(() => HOUR_MS)],
+    [t.tomorrow, from(() => tomorrowMorning() - Date.now())],
+    [t.week, from(() => 7 * 24 * HOUR_MS)],
   ];
-  if (running) rows.unshift([t.until.replace("{when}", written(t, current)), () => current]);
+  if (current) rows.unshift([t.until.replace("{when}", written(t, current)), () => ({})]);
   const control = select(rows.map(([text], index) => [index, text]), 0);
   return {
     row: labelled(t.pause, control),
-    value: () => rows[control.value][1](),
-    state: () => control.value, // a time from now on would always differ
+    change: () => rows[control.value][1](),
+    value: () => control.value, // a time from now on would always differ
   };
 }
 
@@ -163,7 +163,7 @@ export async function showPreferences(panel) {
     paused_until: pause(t, chosen.paused_until),
   };
   const all = Object.entries({ ...lists, ...fields });
-  const states = () => all.map(([, { state, value }]) => JSON.stringify((state ?? value)()));
+  const states = () => all.map(([, { value }]) => JSON.stringify(value()));
   let before = states();
   const touched = () => {
     const now = states();
@@ -174,14 +174,12 @@ export async function showPreferences(panel) {
     const { topics, followed_stories: followed } = lists;
     if (topics.missing() && !followed.value().length) return panel.tell(t.tick);
     const now = await reader.own("GET");
-    const changes = Object.fromEntries(
-      touched().map(([name, field]) => [
-        name,
-        lists[name] ? merged(field, chosen[name], now[name]) : field.value(),
-      ]),
-    );
+    const changes = touched().map(([name, field]) => {
+      if (field.change) return field.change();
+      return { [name]: lists[name] ? merged(field, chosen[name], now[name]) : field.value() };
+    });
     const shown = chosen;
-    chosen = await reader.change(changes);
+    chosen = await reader.change(Object.assign({}, ...changes));
     before = states();
     const differs = ([name]) => JSON.stringify(now[name]) !== JSON.stringify(shown[name]);
     if (all.some(differs)) await showPreferences(panel);
