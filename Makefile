@@ -21,7 +21,8 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate
 AT_ONCE := --numprocesses 4 --dist worksteal --max-worker-restart 0
 # The files that have tests of a marker. To collect those of all files takes longer than they do.
 FILES_WITH = $$(grep -rl --include='test_*.py' 'mark\.$(1)\b' tests)
-BROWSERS := firefox-esr chromium chromium-headless-shell dbus-daemon libnotify4
+# Browsers, and a Redis that is newer than the wheel's and speaks TLS.
+PACKAGES := firefox-esr chromium chromium-headless-shell dbus-daemon libnotify4 redis-server
 OLD_PYTHON := needs Python 3.10 or later: apt-get install python3, or name one: make run PYTHON=python3.12
 NO_VENV := needs Python's venv: apt-get install python3-venv
 # True for root on Debian, where alone these packages may be installed unasked.
@@ -92,7 +93,7 @@ $(BIN)/python:
 
 debian-packages:
 	@if $(MAY_INSTALL); then \
-	  missing=$$(for name in $(BROWSERS); do \
+	  missing=$$(for name in $(PACKAGES); do \
 	    dpkg-query -W -f '$${db:Status-Status}' $$name 2>/dev/null | grep -qx installed || echo $$name; \
 	  done); \
 	  $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="python3-venv $$missing"; \

@@ -12,7 +12,6 @@ import pytest
 import redis
 
 from service.domain.store_errors import why_unreachable
-from service.local.redis_server import find_servers
 from service.store import COMMAND, PAGE, WORKER, Store, connect
 from service.store.cluster import Cluster, SlotMoves
 from service.store.cluster_nodes import Address, NodeAway, NotCluster, NotCovered
@@ -21,7 +20,7 @@ from service.store.replicas import NotKept, Replicas, TooFewReplicas
 from tests.support.cluster import ClusterNode, ClusterServers, TlsClusterNode
 from tests.support.installation import wait_until
 from tests.support.push_service.certificates import make_certificates
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, find_tls_server
 from tests.support.sentinels import Node, Tls
 from workers.trials.processes import free_port
 
@@ -267,7 +266,7 @@ def test_replicas_are_waited_for_at_the_node_of_what_is_stored(cluster: ClusterS
 
 
 def test_nodes_are_reached_by_tls_under_the_names_that_they_announce(tmp_path: Path) -> None:
-    if find_servers()[0].version < (7, 0):
+    if find_tls_server().version < (7, 0):
         pytest.skip("nodes of Redis 6.2 announce no names")
     ca_file, certificates = make_certificates(tmp_path)
 

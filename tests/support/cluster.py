@@ -14,6 +14,7 @@ from redis.crc import key_slot
 
 from service.local.redis_server import Server, read_version
 from tests.support.installation import wait_until
+from tests.support.redis_server import find_tls_server
 from tests.support.sentinels import Node, Tls
 from workers.trials.redis_cluster import NODE_TIMEOUT, free_port_with_bus, join, options
 
@@ -57,7 +58,7 @@ class TlsClusterNode(ClusterNode):
     """A node that speaks TLS alone, and names itself by the host of its certificate."""
 
     def __init__(self, tls: Tls) -> None:
-        super().__init__()
+        super().__init__(find_tls_server())
         self._tls = tls
 
     def _options(self) -> Sequence[str]:

@@ -10,13 +10,16 @@ from pathlib import Path
 from service.local.redis_server import answers
 from service.store.commands import MOST_ARGUMENTS
 from tests.support.push_service.certificates import make_certificates
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, find_tls_server
 from tests.support.relay import Port
 from workers.trials.processes import free_port, wait_for
 
 
 class TlsRedis(RedisServer):
     """A Redis that also listens on TCP, with TLS alone; `address` leads there."""
+
+    def __init__(self) -> None:
+        super().__init__(find_tls_server())
 
     def start(self) -> None:
         folder = Path(self._folder.name)

