@@ -25,7 +25,7 @@ export function written(given) {
     service's own form comes from something on the way, such as a firewall, and says nothing of the
     reader: it has no status. */
 export async function call(method, path, { body, token } = {}) {
-  const response = await fetch(new URL(`/api/v1/${path}`, import.meta.url).href, {
+  const response = await fetch(new webkitURL(`/api/v1/${path}`, import.meta.url).href, {
     method,
     headers: {
       ...(body && { "Content-Type": "application/json" }),
@@ -50,7 +50,7 @@ export async function call(method, path, { body, token } = {}) {
 /** Pages of any site may read sw.js: if this page can, it is the calls that it may not make. */
 async function whyNoAnswer(error) {
   const options = { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(4000) };
-  const found = await fetch(new URL("/sw.js", import.meta.url).href, options).catch(() => ({}));
+  const found = await fetch(new webkitURL("/sw.js", import.meta.url).href, options).catch(() => ({}));
   if (!found.ok) return failure("offline", error);
   const missing = `${location.origin} is not in SITE_ORIGINS, so that its readers cannot subscribe`;
   if (!warned) console.warn(`Stop Press: ${missing}`);

@@ -322,7 +322,7 @@ export function often(t, { alerts_a_day: number, defaults }) {
 
 /** A link to the page that lists what is stored. */
 export function stored(t, text = t.stored) {
-  const href = new URL(`/privacy?lang=${t.lang}`, import.meta.url);
+  const href = new webkitURL(`/privacy?lang=${t.lang}`, import.meta.url);
   return element("a", { href, target: "_blank", "aria-label": t.stored, title: t.stored }, text);
 }
 

@@ -99,8 +99,8 @@ export function follow(place, show) {
     long as the page is open. */
 async function read(address, base = import.meta.url) {
   const signal = AbortSignal.timeout?.(8000);
-  const response = await fetch(new URL(address, base).href, { credentials: "omit", signal });
-  if (!response.ok) throw new Error(`${address}: HTTP ${response.status}`);
+  const response = await fetch(new webkitURL(address, base).href, { credentials: "omit", signal });
+  if (!response.ok) throw new Error(`${address}: ${response.status}`);
   return response.json();
 }
 

@@ -24,9 +24,12 @@ const SUBSCRIBED = "stop-press";
 // {views, refusals, until}; of unanswered questions {ignored, rest}; while a page shows one {open}
 const ASKED = "stop-press-asked";
 
+// A page may have a variable `URL` or a class `Notification` of its own. `webkitURL` is the other name
+// of the browser's (URL Standard section 6.1).
+const { Notification } = window;
 // An optimiser may serve a copy, or write the code into the page. The service's own address is the
 // SITE_URL that service/reader/scripts.py puts in.
-const { pathname } = new URL(import.meta.url);
+const { pathname } = new webkitURL(import.meta.url);
 const service = pathname === "/optin.js" ? import.meta.url : SITE_URL;
 // Not `document.scripts`, which an image of that name hides; nor `body`, nor `baseURI`.
 const find = (selector) => [...document.querySelectorAll(selector)];
@@ -40,14 +43,14 @@ const settings = { worker: "/sw.js", ask: "auto", ...tag?.dataset };
 const corner = document.createElement("div");
 corner.dataset.stopPress = "corner";
 // A worker is on the page's own origin: a `<base>` of another one, such as a CDN's, is not for it.
-const base = new URL(corner.baseURI).origin === location.origin ? corner.baseURI : location.href;
-const workerUrl = new URL(settings.worker, base);
+const base = new webkitURL(corner.baseURI).origin === location.origin ? corner.baseURI : location.href;
+const workerUrl = new webkitURL(settings.worker, base);
 const scopeUrl = scope();
 
 function scope() {
-  const usual = new URL(".", workerUrl);
+  const usual = new webkitURL(".", workerUrl);
   try {
-    return new URL(settings.scope ?? usual, base);
+    return new webkitURL(settings.scope ?? usual, base);
   } catch {
     console.warn("Stop Press: data-scope is no address:", settings.scope);
     return usual;
@@ -64,8 +67,8 @@ const receipts = !navigator.globalPrivacyControl && navigator.doNotTrack !== "1"
 // Browsers within other apps: without push, a bell there would lead nowhere. On an iPhone it leads
 // to Safari.
 const EMBEDDED = /; wv\)|FBA[NV]|Instagram|Line\/|MicroMessenger|Snapchat|Pinterest|GSA\//;
-const supported =
-  "serviceWorker" in navigator && "PushManager" in window && "Notification" in window;
+const replaced = Notification && !Notification.permission;
+const supported = "serviceWorker" in navigator && "PushManager" in window && Notification?.permission;
 const deadEnd = !supported && !apple && EMBEDDED.test(navigator.userAgent);
 
 // What some scripts import, which are loaded where it may be missing: see `load`.
@@ -81,7 +84,7 @@ const loaded = new Set(); // by name
     then finds it in the cache. */
 async function load(name) {
   // A string, because pages replace `fetch` by their own.
-  const url = new URL(name, new URL("/parts/VERSION/", service)).href;
+  const url = new webkitURL(name, new webkitURL("/parts/VERSION/", service)).href;
   if (!loaded.has(name)) {
     for (const [names, imported] of IMPORTED) if (names.test(name)) await load(imported);
     const options = { credentials: "omit", signal: AbortSignal.timeout?.(CALL_TIMEOUT_MS) };
@@ -143,7 +146,7 @@ function announce() {
 /** Return what the service says of this site. If it does not answer, reader.js finds out why. */
 async function site() {
   const options = { credentials: "omit", signal: AbortSignal.timeout(CALL_TIMEOUT_MS) };
-  const response = await fetch(new URL("/api/v1/site", service).href, options).catch(() => ({}));
+  const response = await fetch(new webkitURL("/api/v1/site", service).href, options).catch(() => ({}));
   return response.ok ? response.json() : reader.siteOrWhy();
 }
 
@@ -332,12 +335,13 @@ function begin() {
   // A page from the back/forward cache has not heard what other pages did meanwhile.
   addEventListener("pageshow", ({ persisted }) => persisted && announce());
   if (settings.ask === "click") listenForClicks();
+  if (replaced) console.warn("Stop Press: a script of this page has replaced window.Notification");
   visit().catch(trouble);
   furnish();
   // In a single-page application, places appear later, and another path is another page view.
   new MutationObserver(furnish).observe(document, { childList: true, subtree: true });
   window.navigation?.addEventListener?.("currententrychange", ({ from }) => {
-    if (new URL(from.url).pathname !== location.pathname) visit().catch(trouble);
+    if (new webkitURL(from.url).pathname !== location.pathname) visit().catch(trouble);
   });
 }
 

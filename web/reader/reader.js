@@ -58,7 +58,7 @@ function settle(value) {
 function tellWorker(value) {
   const tell = async () => {
     if (!value) return caches.delete(SUBSCRIBED);
-    const api = new URL("/", import.meta.url).href;
+    const api = new webkitURL("/", import.meta.url).href;
     const cache = await caches.open(SUBSCRIBED);
     await cache.put("/reader", new Response(written([{ api, ...value }])));
   };
@@ -90,7 +90,7 @@ function workerOf({ active, waiting, installing }) {
 
 /** Whether a registration's worker is the file at `url`; its query, a version often, may differ. */
 function runs(registration, url) {
-  const { origin, pathname } = new URL(workerOf(registration)?.scriptURL ?? import.meta.url);
+  const { origin, pathname } = new webkitURL(workerOf(registration)?.scriptURL ?? import.meta.url);
   return origin === url.origin && pathname === url.pathname;
 }
 
@@ -180,7 +180,7 @@ function keyOf({ options }) {
 
 /** Whether a push service can be at the address: Chromium gives out some that are not for use. */
 function isUsable({ endpoint }) {
-  return !new URL(endpoint).hostname.endsWith(".invalid");
+  return !new webkitURL(endpoint).hostname.endsWith(".invalid");
 }
 
 /** Subscribe at the push service. A subscription with another key gives way to ours. What fails for
@@ -233,7 +233,7 @@ function describe(subscription) {
 }
 
 async function whySubscribeFailed({ name }) {
-  const { permission } = Notification;
+  const { permission } = window.Notification;
   if (name === "NotAllowedError") {
     if (permission === "denied") return "blocked";
     return permission === "granted" ? "system" : "unanswered";
@@ -264,7 +264,7 @@ async function dropOthers(key, kept = {}) {
 async function join(registration, key, preferences, waiting = () => {}) {
   asked += 1;
   const subscribing = subscribeBrowser(registration, key);
-  const isAsking = () => Notification.permission === "default";
+  const isAsking = () => window.Notification.permission === "default";
   let spent = 0; // since the browser does not ask any more
   let said, timer;
   const say = (kind) => kind === said || waiting((said = kind));
@@ -429,7 +429,7 @@ async function renew(kept, key, more) {
 /** Compare what is remembered with the browser, and mend what differs. */
 async function mend(called) {
   const kept = recall();
-  const { permission } = Notification;
+  const { permission } = window.Notification;
   if (kept.leaving || (kept.id && permission === "denied")) return quit();
   const key = (await site()).vapid_public_key;
   const all = (await subscriptions()).filter(({ subscription }) => isUsable(subscription));
@@ -477,7 +477,7 @@ async function complete(registration) {
   if (isUpdating() || (await isComplete(active))) return;
   await registration.update(); // our script may be an older one, which does not answer
   if (isUpdating()) return;
-  const url = new URL(active.scriptURL);
+  const url = new webkitURL(active.scriptURL);
   url.searchParams.set("stop-press", Date.now());
   await register(url, updateViaCache);
 }

@@ -224,6 +224,45 @@ def test_a_reader_subscribes_and_leaves_whatever_the_browser_says(
     assert stop_press.store.subscriptions.count() == 0
 
 
+OWN_NAMES = {
+    "an address called URL": "var URL = 'https://paper.example/';",
+    "a namespace called URL": "const URL = { home: '/' };",
+    "a class called Notification": "class Notification {}",
+}
+
+
+@pytest.mark.parametrize("script", cases(OWN_NAMES, most=3))
+def test_a_pages_own_variables_may_have_names_of_the_browsers(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, script: str
+) -> None:
+    page, said = open_page(
+        context, publisher, stop_press, PLAIN, f"{BELL}<script>{script}</script>"
+    )
+    subscribe(page)
+    expect(page.locator("dialog.panel button.more")).to_be_visible()  # below the thanks
+    assert page.evaluate("StopPress.leave().then(() => 'left', String)") == "left"
+    assert stop_press.store.subscriptions.count() == 0
+    assert said == []
+
+
+@pytest.mark.parametrize("replaced", cases({"function": "function () {}", "none": "{}"}, most=1))
+def test_a_page_without_the_browsers_notifications_says_so_and_loses_no_reader(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, replaced: str
+) -> None:
+    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
+    subscribe(page)
+    kept = page.evaluate("localStorage['stop-press']")
+    body = f"{BELL}<script>window.Notification = {replaced};</script>"
+    page, said = open_page(context, publisher, stop_press, PLAIN, body)
+    wait_for_page(page, "window.StopPress")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("localStorage['stop-press']") == kept
+    assert stop_press.store.subscriptions.count() == 1
+    assert [line for line in said if "window.Notification" in line] == [
+        "Stop Press: a script of this page has replaced window.Notification"
+    ]
+
+
 def test_a_pause_is_saved_where_the_page_writes_dates_in_its_own_way(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress
 ) -> None:
