@@ -15,6 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import desk
 from service.api import blueprint, hosts, monitoring, problems, rate_limits
+from service.api.without_flask import SubscribingWithoutFlask
 from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
 from service.domain.keys import PRIVATE_KEY_IGNORED
@@ -80,7 +81,7 @@ class _Headers:
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             # Readers' scripts are for all sites, and say so. Anything else is for our own pages.
             more = list(_HEADERS)
-            if all(name != _FOR_US_ALONE[0] for name, _ in headers):
+            if _FOR_US_ALONE[0] not in dict(headers):
                 more.append(_FOR_US_ALONE)
             # Browsers ignore it where TLS does not protect it.
             if self._has_tls or environ["wsgi.url_scheme"] == "https":
@@ -127,6 +128,7 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
         app.register_blueprint(bp)
     desk.init_app(app)
     # Within `Mount`, because the rehearsal's application adds them to its own responses.
+    app.wsgi_app = SubscribingWithoutFlask(app, app.wsgi_app)  # type: ignore[method-assign]
     app.wsgi_app = _Headers(app.wsgi_app, config)  # type: ignore[method-assign]
     rehearsal_desk.init_app(app, mounted=beside is not None)
     if beside is None:

@@ -45,7 +45,7 @@ class Hosts:
         host = environ.get("HTTP_HOST", "")
         if not host or environ.get("PATH_INFO") in _FOR_MONITORS:
             return
-        if self.are_ours(host) if self._known else host_name(host):
+        if self.accepts(host):
             return
         current_app.logger.warning("refused a request for another host: %s", ascii(host[:100]))
         raise WrongHost(
@@ -54,6 +54,10 @@ class Hosts:
             " address is wrong, set SITE_URL. If a proxy is in between, let it pass on the Host"
             " header. Further names of this service belong into TRUSTED_HOSTS.",
         )
+
+    def accepts(self, host: str) -> bool:
+        """Whether requests may name this host."""
+        return self.are_ours(host) if self._known else bool(host_name(host))
 
     def are_ours(self, host: str) -> bool:
         """Whether a host, with or without a port, is one of this service."""

@@ -66,13 +66,22 @@ class Limits:
             current_app.logger.error("%s: not counted: %s", what, type(error).__name__)
             return True
 
+    def fits_from(self, address: str, rate: Rate) -> bool:
+        """Count a call outside Flask; whether it is within a rate for addresses; `RedisError`."""
+        what = f"{rate.shared} by {rate.per}"
+        return self._fits(what, self.code(address), rate.most, rate.seconds)
+
     def _who(self, rate: Rate) -> str:
         token = bearer_token() if rate.per == "token" else None
         return digest(token)[:32] if token else self.caller()
 
     def caller(self) -> str:
         """Return the code of the network that makes the current request."""
-        return mac(self._key, network().encode()).hex()[:32]
+        return self.code(request.remote_addr or "")
+
+    def code(self, address: str) -> str:
+        """Return the code of the network that an address belongs to."""
+        return mac(self._key, network_of(address).encode()).hex()[:32]
 
 
 def _limits() -> Limits:

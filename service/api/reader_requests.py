@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from flask import current_app
+from flask import current_app, has_request_context
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -53,8 +53,14 @@ _Key = str | list[int] | dict[str, Any]
 _COUNTED = per_address(5, "unknown values")
 
 
+class OutsideFlask(Exception):
+    """What is to be done needs Flask's request, and there is none."""
+
+
 def _unknown(kind: str, value: object, info: ValidationInfo) -> None:
-    """Count for the operators what a browser named and we do not know."""
+    """Count for the operators what a browser named and we do not know; `OutsideFlask`."""
+    if not has_request_context():
+        raise OutsideFlask
     if rate_limits.fits(_COUNTED) and (new := installation(info).unknown_values.note(kind, value)):
         current_app.logger.warning("unknown %s, named by a reader's browser: %s", kind, new)
 

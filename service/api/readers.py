@@ -20,8 +20,10 @@ from service.model.preferences import Preferences, Quiet
 from service.model.retention import NEW_HOSTS_KEPT
 from service.model.subscriptions import Subscription, SubscriptionRequest
 from service.model.times import iso
+from service.runtime import Runtime
 
 READERS_BODY = 8 * 1024  # bytes; a subscription has less than one thousand
+SUBSCRIBING = per_address(60, "subscribing")
 _CHANGES = per_address(60, "changed preferences")
 # Hosts of a push service's wildcard that no reader has yet: strangers can make them up.
 _NEW_HOSTS = Rate(10, "address", "new push services", seconds=NEW_HOSTS_KEPT)
@@ -35,9 +37,18 @@ _WHY = {
 bp = Blueprint("readers", __name__)
 
 
+RAISED = "stoppress.raised"  # in a WSGI environment: an error of `without_flask.py`
+
+
 @bp.before_request
 def _small() -> None:
     request.max_content_length = READERS_BODY
+
+
+@bp.before_request
+def _raise() -> None:
+    if error := request.environ.get(RAISED):
+        raise error
 
 
 @bp.after_request
@@ -85,11 +96,12 @@ def site() -> tuple[responses.Site, dict[str, str]]:
 @call(
     takes=NewSubscription,
     gives={201: Credentials, 200: Credentials},
-    rates=(per_address(60),),
+    rates=(SUBSCRIBING,),
     problems=(404, 409, 410),
 )
 def subscribe(requested: NewSubscription) -> tuple[Credentials, int]:
     """Subscribe a browser, or note that it checked in; a welcome may follow."""
+    # Most of these calls do not come here: what changes here changes in `without_flask.py` too.
     here = runtime()
     asked = requested.requested(here.keys.current)
     _check_host(asked)
@@ -99,7 +111,7 @@ def subscribe(requested: NewSubscription) -> tuple[Credentials, int]:
         refresh=requested.refresh,
         caller=caller,
     )
-    return Credentials(**_credentials(subscription)), 201 if new else 200
+    return credentials(here, subscription), 201 if new else 200
 
 
 @bp.get("/subscriptions/<id>")
@@ -124,7 +136,9 @@ def change_preferences(
     asked = requested.requested(before, runtime().keys.current)
     _check_host(asked)
     after = runtime().subscriptions.change(before, asked, caller=caller)
-    return responses.PreferencesChanged(**_preferences(after) | _credentials(after))
+    return responses.PreferencesChanged(
+        **_preferences(after) | credentials(runtime(), after).model_dump()
+    )
 
 
 @bp.delete("/subscriptions/<id>")
@@ -196,12 +210,13 @@ def _check_host(asked: SubscriptionRequest) -> None:
 # What responses are made of ---------------------------------------------------------------------
 
 
-def _credentials(subscription: Subscription) -> dict[str, Any]:
-    return {
-        "id": str(subscription.id),
-        "token": runtime().subscriptions.token(subscription),
-        "confirmed": subscription.preferences.confirmed,
-    }
+def credentials(here: Runtime, subscription: Subscription) -> Credentials:
+    """Return what a browser proves with that a subscription is its own."""
+    return Credentials(
+        id=str(subscription.id),
+        token=here.subscriptions.token(subscription),
+        confirmed=subscription.preferences.confirmed,
+    )
 
 
 def _preferences(reader: Subscription) -> dict[str, Any]:

@@ -38,6 +38,7 @@ KNOWN_PREFIXES = ("/fcm/send/", "/wp/", "/wpush/v2/", "/wpush/v1/", "/w/?token="
 
 # What browsers give while a subscription is being removed; it is never at a push service.
 _REMOVED = "permanently-removed.invalid"
+_PLAIN = re.compile(r"[!-\[\]-~]+")  # visible ASCII without a backslash
 _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
 
 
@@ -125,7 +126,7 @@ class EndpointPolicy:
         """Return an endpoint, split for the store; `EndpointError` says what is wrong with it."""
         if len(url) > MAX_LENGTH:
             raise EndpointError(f"must not be longer than {MAX_LENGTH} characters")
-        if not re.fullmatch(r"[!-~]+", url) or "\\" in url:
+        if not _PLAIN.fullmatch(url):
             raise EndpointError("must be a URL of plain ASCII characters")
         scheme, _, rest = url.partition("://")
         origin = f"{scheme}://{rest.partition('/')[0]}"

@@ -35,9 +35,8 @@ def any_base64(text: str) -> bytes:
 
     For keys that come from other programs, whose bytes count and not their spelling.
     """
-    compact = "".join(text.split()).rstrip("=").replace("+", "-").replace("/", "_")
-    padding = "=" * (-len(compact) % 4)
-    return base64.b64decode((compact + padding).encode(), altchars=b"-_", validate=True)
+    compact = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
 
 
 def on_p256(point: bytes) -> bool:

@@ -1,0 +1,106 @@
+"""New subscriptions without Flask, which would take as long as all the rest of such a call.
+
+Many readers subscribe in the minute in which an alert goes out, and nearly all send the same kind
+of request. Any other kind, and every error, is left to Flask, which answers as without this.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from flask import Flask
+from redis import RedisError
+
+from service.api import readers
+from service.api.fields import parse
+from service.api.hosts import Hosts
+from service.api.problems import Problem
+from service.api.rate_limits import Limits
+from service.api.reader_requests import NewSubscription, OutsideFlask
+from service.runtime import Runtime
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_PATH = "/api/v1/subscriptions"
+_NEW, _KNOWN = "201 CREATED", "200 OK"
+
+
+class SubscribingWithoutFlask:
+    """A WSGI application (PEP 3333) around that of Flask."""
+
+    def __init__(self, app: Flask, flask: WSGIApplication) -> None:
+        self._flask = flask
+        self._runtime: Runtime = app.extensions["stoppress"]
+        self._hosts: Hosts = app.extensions["stoppress.hosts"]
+        self._limits: Limits = app.extensions["stoppress.limits"]
+        self._origins = frozenset({"", *self._runtime.config.site_origins})
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        if not self._is_ordinary(environ):
+            return self._flask(environ, start_response)
+        body = b""
+        try:
+            length = int(environ["CONTENT_LENGTH"])
+            body = environ["wsgi.input"].read(length)
+            if len(body) < length:
+                raise OutsideFlask
+            status, response = self._subscribe(body, environ.get("REMOTE_ADDR", ""))
+        except (OutsideFlask, Problem):
+            environ["wsgi.input"] = io.BytesIO(body)
+        except Exception as error:
+            environ[readers.RAISED] = error
+        else:
+            start_response(status, _headers(response, environ.get("HTTP_ORIGIN", "")))
+            return [response]
+        return self._flask(environ, start_response)
+
+    def _is_ordinary(self, environ: WSGIEnvironment) -> bool:
+        length = environ.get("CONTENT_LENGTH", "")
+        return (
+            environ.get("PATH_INFO") == _PATH
+            and environ["REQUEST_METHOD"] == "POST"
+            and environ.get("CONTENT_TYPE") == "application/json"
+            and length.isascii()
+            and length.isdigit()
+            and int(length) <= readers.READERS_BODY
+            and environ.get("HTTP_ORIGIN", "") in self._origins
+            and self._hosts.accepts(environ.get("HTTP_HOST", ""))
+            # A token is for new keys of a known browser.
+            and "HTTP_AUTHORIZATION" not in environ
+            and "HTTP_CONTENT_ENCODING" not in environ
+            and "HTTP_TRANSFER_ENCODING" not in environ
+        )
+
+    def _subscribe(self, body: bytes, address: str) -> tuple[str, bytes]:
+        """Return status and body of the response; `OutsideFlask` if only Flask can give one."""
+        requested = parse(NewSubscription, body, self._runtime)
+        asked = requested.requested(self._runtime.keys.current)
+        subscriptions = self._runtime.subscriptions
+        if subscriptions.is_new_host(asked.endpoint) or not self._fits(address):
+            raise OutsideFlask
+        one, new = subscriptions.subscribe(
+            asked, refresh=requested.refresh, caller=lambda: self._limits.code(address)
+        )
+        text = readers.credentials(self._runtime, one).model_dump_json()
+        return _NEW if new else _KNOWN, text.encode()
+
+    def _fits(self, address: str) -> bool:
+        try:
+            return self._limits.fits_from(address, readers.SUBSCRIBING)
+        except RedisError:
+            return False
+
+
+def _headers(body: bytes, origin: str) -> list[tuple[str, str]]:
+    """Return the headers of a response to a page of this origin, or to no page."""
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Vary", "Origin"),
+        ("Cache-Control", "no-store"),
+    ]
+    return [*headers, ("Access-Control-Allow-Origin", origin)] if origin else headers
