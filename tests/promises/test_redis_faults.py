@@ -196,6 +196,7 @@ def test_readers_can_leave_and_editors_can_cancel_while_redis_is_full(
         assert callers.runtime.store.subscriptions.count() == 0
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("what", REFUSALS)
 def test_every_route_answers_without_a_trace_with_redis(
     what: str, callers: Callers, server: RedisServer, caplog: pytest.LogCaptureFixture

@@ -26,6 +26,8 @@ from tests.support.redis_server import Proxy, RedisServer
 from tests.support.under_way import publish
 from workers.sending.prepared_keys import Filler, Pool
 
+pytestmark = pytest.mark.processes
+
 
 class Pair:
     """Two Redises behind one address; connections to the first stay open when it is replaced."""

@@ -78,6 +78,7 @@ def test_http_1_1_service_that_answers_after_a_second_gets_each_message_once(
         each_message_arrives_once(installation, 350)
 
 
+@pytest.mark.processes
 def test_http_2_service_that_answers_after_seconds_gets_each_message_once(
     redis_url: str, push: PushService, tmp_path: Path, pace: float
 ) -> None:

@@ -24,6 +24,8 @@ from tests.support.redis_server import RedisServer, find_tls_server
 from tests.support.sentinels import Node, Tls
 from workers.trials.processes import free_port
 
+pytestmark = pytest.mark.processes
+
 TAGS = (10, 3, 43, 11, 2, 42, 12, 1, 41, 13, 0, 40)
 
 

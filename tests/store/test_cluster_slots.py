@@ -22,6 +22,8 @@ from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_users import refused
 
+pytestmark = pytest.mark.processes
+
 EVERYONE = Audience(everyone=True)
 TOPICS = Audience(topics=("world", "sport"), exclude=("culture",))
 READERS = 500

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.cluster import ClusterServers
 from tests.support.doctor import doctor, one
+
+pytestmark = pytest.mark.processes
 
 
 def test_the_doctor_checks_each_node_and_misses_replicas(environment: dict[str, str]) -> None:
