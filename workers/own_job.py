@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from rq.exceptions import StopRequested
 from rq.job import Job
 
 from service.domain.job_queue import JOB
@@ -38,6 +39,8 @@ class OwnJob(Job):
         kept = {name: stored[name] for name in _KEPT if name in stored}
         try:
             super().restore({**kept, "data": _CALL})
+        except StopRequested:  # a signal came
+            raise
         except Exception:  # a time or a number that is none, and whatever RQ makes of it
             self.is_ours = False
 

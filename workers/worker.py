@@ -20,6 +20,7 @@ from redis.retry import Retry
 from rq import Queue, SimpleWorker
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 from rq.worker_registration import register
 
 from service.config import ConfigError
@@ -51,6 +52,15 @@ class StoppableWorker(SimpleWorker):
         """Have the job end after the current checkpoint, then end."""
         jobs.stopping.set()
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+
+    def heartbeat(self, *given: Any, **options: Any) -> None:
+        """Show that it is alive; `StopRequested` if it was asked to end and has no job.
+
+        RQ raises that only where the signal comes, which may be within an `except Exception`.
+        """
+        if jobs.stopping.is_set() and self.get_state() != WorkerStatus.BUSY:
+            raise StopRequested
+        super().heartbeat(*given, **options)
 
     def teardown(self) -> None:
         """Sign off, without waiting for Redis if the installation stops: Redis may be gone."""

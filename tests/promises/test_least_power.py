@@ -18,6 +18,7 @@ from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
 from service.domain.job_queue import JOB, QUEUE
+from service.local.rehearsal import foreign_environment
 from tests.support import ROOT
 from tests.support.installation import Installation, wait_until
 
@@ -119,6 +120,48 @@ def test_a_worker_runs_no_job_but_its_own_whatever_is_written_into_its_queue(
     assert "threw away a job that is not ours" in errors
     assert "Traceback" not in errors
     assert "os.mkdir" not in errors
+
+
+# A worker that is told to end while it reads a job, and one in which the exception is lost that RQ
+# raises then.
+WHERE = {
+    "while it reads a job": "rq.job.Job.restore",
+    "where the exception is lost": "rq.Queue.dequeue_any",
+}
+TOLD_TO_END = """
+import os, rq, signal, sys
+from contextlib import suppress
+from workers import worker
+
+place, name = {where!r}.rsplit(".", 1)
+owner = eval(place)
+real = getattr(owner, name)
+
+def told(*given, **options):
+    setattr(owner, name, real)
+    with suppress(*[Exception][:{lost}]):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return real(*given, **options)
+
+setattr(owner, name, told)
+sys.exit(worker.main())
+"""
+
+
+@pytest.mark.parametrize("where", WHERE.values(), ids=WHERE)
+def test_a_worker_ends_wherever_it_is_when_it_is_told_to(
+    installation: Installation, where: str, tmp_path: Path
+) -> None:
+    installation.runtime.job_queue.wake(1, at_front=False)
+    code = TOLD_TO_END.format(where=where, lost=int("Queue" in where))
+    worker = subprocess.run(
+        [sys.executable, "-c", code],
+        env=foreign_environment() | installation.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (worker.returncode, worker.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("command", ["shutdown", "kill-horse", "stop-job"])
