@@ -18,7 +18,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate
 	--no-emit-index-url --no-header --extra build $(LOCK) pyproject.toml
 # A test waits for most of its time: while one does, others run. One that ends its process is a
 # failure, not to be tried in another.
-AT_ONCE := --numprocesses 6 --dist worksteal --max-worker-restart 0
+AT_ONCE := --numprocesses 4 --dist worksteal --max-worker-restart 0
 # The files that have tests of a marker. To collect those of all files takes longer than they do.
 FILES_WITH = $$(grep -rl --include='test_*.py' 'mark\.$(1)\b' tests)
 # Browsers, and a Redis that is newer than the wheel's and speaks TLS.

@@ -85,11 +85,11 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storing, "_TIMES", 3)
 
 
-def figures(section: str, recipients: int = 600) -> list[dict[str, Any]]:
+def figures(section: str, recipients: int = 600, *more: str) -> list[dict[str, Any]]:
     """Run one section in this process; return its figures."""
     tiny = ("--recipients", str(recipients), "--ids", "30000", "--json")
     with handlers_kept():
-        done = CliRunner().invoke(command(ALL_SECTIONS, ALL_PEERS), [section, *tiny])
+        done = CliRunner().invoke(command(ALL_SECTIONS, ALL_PEERS), [section, *tiny, *more])
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     assert list(document["sections"]) == [section]
@@ -105,9 +105,9 @@ def figures(section: str, recipients: int = 600) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", document["figures"])
 
 
-def measured(section: str, recipients: int = 600) -> dict[str, Any]:
+def measured(section: str, recipients: int = 600, *more: str) -> dict[str, Any]:
     """Return the values of a section that were measured, by name."""
-    values = {one["name"].strip(): one["value"] for one in figures(section, recipients)}
+    values = {one["name"].strip(): one["value"] for one in figures(section, recipients, *more)}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -235,6 +235,13 @@ def test_memory_is_measured_for_each_redis_and_after_most_readers_have_left() ->
         assert after_churn["value"] > 245, "less than a record of Google's shape"
         # With so few readers it is mostly Redis' own tables; records would take more.
         assert left_behind["value"] < one["value"]
+
+
+def test_memory_is_measured_at_all_masters_of_a_cluster() -> None:
+    found = measured("memory", 600, "--masters", "3")
+    (name, used) = found.popitem()
+    assert name.endswith(", 3 masters")
+    assert used > 245, "a record of Google's shape, and the servers' own tables"
 
 
 def test_every_measured_subscription_is_stored() -> None:

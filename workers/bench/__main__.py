@@ -69,7 +69,7 @@ def command(sections: Sections, peers: Peers) -> click.Command:
         "--masters",
         type=click.IntRange(0, 12),
         default=0,
-        help="Keep the store on a cluster of as many masters; memory is that of one Redis.",
+        help="Keep the store on a cluster of as many masters.",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document only.")
     def main(

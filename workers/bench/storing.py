@@ -6,8 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
+from service.store.connection import servers
 from workers.bench.clients import Responses, p99, send_all
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import (
@@ -28,6 +28,7 @@ from workers.bench.installation import (
 )
 from workers.trials.processes import free_port, listens, running, wait_for
 from workers.trials.push_service import any_sink
+from workers.trials.redis_cluster import redis_cluster
 
 _TIMES = 9  # a short time is measured this often
 _RECORDS = 20_000  # ids with records; the others only have their bits in the bitmaps
@@ -103,29 +104,41 @@ def _median_ms(seconds: list[float]) -> float:
 
 
 def memory(bench: Bench) -> Iterator[Figure]:
-    """Measure each installed Redis, configured as `stoppress up` has it and as it comes."""
+    """Measure each installed Redis, configured as `stoppress up` has it and as it comes.
+
+    With `masters`, measure the preferred one, configured as `stoppress up` has it, as a cluster.
+    """
+    if bench.masters:
+        with redis_cluster(bench.folder, bench.masters) as (url, _):
+            yield from _memory(bench, url, f"{find_servers()[0]}, {bench.masters} masters")
+        return
     for server in find_servers():
         for ours in (True, False):
             how = "as `stoppress up` has it" if ours else "as it comes"
             folder = bench.folder / f"{server}{how}".replace(" ", "-").replace("`", "")
             folder.mkdir(mode=0o700)
-            yield from _memory(replace(bench, folder=folder), server, ours, f"{server} {how}")
+            with _redis(folder, server, ours) as url:
+                yield from _memory(bench, url, f"{server} {how}")
 
 
-def _memory(bench: Bench, server: Server, ours: bool, name: str) -> Iterator[Figure]:
-    socket = bench.folder / "redis.sock"
-    data = bench.folder / "data"
+@contextmanager
+def _redis(folder: Path, server: Server, ours: bool) -> Iterator[str]:
+    """Run a Redis; yield its address."""
+    socket, data = folder / "redis.sock", folder / "data"
     data.mkdir(mode=0o700)
     argv = server_argv(server, data, socket)
     if not ours:
         at = argv.index("--hash-max-ziplist-entries")
         argv = argv[:at] + argv[at + 4 :]
     url = socket_url(socket)
-    with ExitStack() as stack:
-        process = stack.enter_context(running(argv, {"LC_ALL": "C"}))
+    with running(argv, {"LC_ALL": "C"}) as process:
         wait_for(lambda: answers(url), process)
-        store = Store(connect(url))
-        stack.callback(store.redis.close)
+        yield url
+
+
+def _memory(bench: Bench, url: str, name: str) -> Iterator[Figure]:
+    store = Store(connect(url))
+    try:
         for slug in TOPICS:
             store.topics.add(Topic(slug, slug.title()))
         empty = _used(store)
@@ -135,6 +148,8 @@ def _memory(bench: Bench, server: Server, ours: bool, name: str) -> Iterator[Fig
         yield Figure(name, (_used(store) - empty) / bench.recipients, "bytes", most=most)
         if bench.churn:
             yield from _churn(bench, store, empty)
+    finally:
+        store.redis.close()
 
 
 def _churn(bench: Bench, store: Store, empty: int) -> Iterator[Figure]:
@@ -168,7 +183,7 @@ def _seed(bench: Bench, store: Store, count: int, what: str, first: int = 0) -> 
 
 
 def _used(store: Store) -> int:
-    return int(store.redis.info("memory")["used_memory"])
+    return sum(int(one.info("memory")["used_memory"]) for one in servers(store.redis))
 
 
 # Subscribing ------------------------------------------------------------------------------------
