@@ -128,9 +128,10 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
         app.register_blueprint(bp)
     desk.init_app(app)
     # Within `Mount`, because the rehearsal's application adds them to its own responses.
-    app.wsgi_app = SubscribingWithoutFlask(app, app.wsgi_app)  # type: ignore[method-assign]
-    app.wsgi_app = _Headers(app.wsgi_app, config)  # type: ignore[method-assign]
     rehearsal_desk.init_app(app, mounted=beside is not None)
+    if "REHEARSAL" not in app.config:  # to which no browser can subscribe
+        app.wsgi_app = SubscribingWithoutFlask(app, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _Headers(app.wsgi_app, config)  # type: ignore[method-assign]
     if beside is None:
         app.wsgi_app = rehearsal_desk.Mount(  # type: ignore[method-assign]
             app, lambda config: create_app(config, beside=runtime)

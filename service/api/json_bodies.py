@@ -70,10 +70,9 @@ def one_spelling(body: bytes) -> bytes:
     Some programs write the same fields in another order when they repeat a call.
     """
     try:
-        document = _DECODER.decode(body.decode())
+        return json.dumps(_DECODER.decode(body.decode()), sort_keys=True).encode()
     except (ValueError, RecursionError, Problem):
         return body
-    return json.dumps(document, sort_keys=True).encode()
 
 
 def _half(value: Any, path: str) -> str | None:

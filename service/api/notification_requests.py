@@ -298,19 +298,15 @@ class ChangedNotification(_Alert):
 # By the field that an error names, others that it is about.
 _GO_TOGETHER = {
     "spread_minutes": ("ttl", "kind"),
-    "body": ("title", "url", "icon", "image", "actions", "story"),
+    "body": ("title", "url", "icon", "image", "actions", "story", "lang"),
 }
 
 
 def _about(invalid: Invalid, given: Collection[str]) -> Invalid:
     """Name a field that was sent, where fields do not go together."""
-    others = {
-        "spread_minutes": ("ttl", "kind"),
-        "body": ("title", "url", "icon", "image", "actions"),
-    }
     errors = []
     for field, detail in invalid.errors:
-        sent = (other for other in others.get(field, ()) if other in given)
+        sent = (other for other in _GO_TOGETHER.get(field, ()) if other in given)
         errors.append(FieldError(field if field in given else next(sent, field), detail))
     return Invalid(errors)
 

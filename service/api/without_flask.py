@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from redis import RedisError
 
-from service.api import readers
+from service.api import rate_limits, readers
 from service.api.fields import parse
 from service.api.hosts import Hosts
 from service.api.problems import Problem
@@ -48,7 +48,7 @@ class SubscribingWithoutFlask:
             body = environ["wsgi.input"].read(length)
             if len(body) < length:
                 raise OutsideFlask
-            status, response = self._subscribe(body, environ.get("REMOTE_ADDR", ""))
+            status, response = self._subscribe(body, environ)
         except (OutsideFlask, Problem):
             environ["wsgi.input"] = io.BytesIO(body)
         except Exception as error:
@@ -75,12 +75,16 @@ class SubscribingWithoutFlask:
             and "HTTP_TRANSFER_ENCODING" not in environ
         )
 
-    def _subscribe(self, body: bytes, address: str) -> tuple[str, bytes]:
+    def _subscribe(self, body: bytes, environ: WSGIEnvironment) -> tuple[str, bytes]:
         """Return status and body of the response; `OutsideFlask` if only Flask can give one."""
+        address = environ.get("REMOTE_ADDR", "")
+        if not self._fits(address):
+            raise OutsideFlask
+        environ[rate_limits.COUNTED] = readers.SUBSCRIBING
         requested = parse(NewSubscription, body, self._runtime)
         asked = requested.requested(self._runtime.keys.current)
         subscriptions = self._runtime.subscriptions
-        if subscriptions.is_new_host(asked.endpoint) or not self._fits(address):
+        if subscriptions.is_new_host(asked.endpoint):
             raise OutsideFlask
         one, new = subscriptions.subscribe(
             asked, refresh=requested.refresh, caller=lambda: self._limits.code(address)

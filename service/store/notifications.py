@@ -22,6 +22,7 @@ from typing import Any, cast
 from redis import Redis
 
 from service.model.notifications import (
+    ROUND_THE_WORLD,
     Audience,
     Content,
     Notification,
@@ -121,13 +122,14 @@ end
 )
 
 # KEYS: those of `enter`. ARGV: those of `enter`, document, changes so far. Returns 0 if it is not
-# planned any more, or was changed meanwhile. The first write allocates.
+# planned any more, or was changed meanwhile. The first write allocates; that of a cancelling frees.
 _CHANGE = (
     _ENTER
     + """
 local state, changes = unpack(redis.call('HMGET', KEYS[1], 'state', 'changes'))
 if state ~= 'draft' and state ~= 'scheduled' then return 0 end
 if (changes or '0') ~= ARGV[6] then return 0 end
+if ARGV[2] == 'cancelled' then redis.call('ZREM', KEYS[4], ARGV[1]) end
 redis.call('HSET', KEYS[1], 'doc', ARGV[5], 'changes', ARGV[6] + 1)
 redis.call('HDEL', KEYS[1], 'missed')
 redis.call('ZREM', KEYS[4], ARGV[1])
@@ -283,9 +285,11 @@ class Notifications:
     def start(self, id: int, most_late: float) -> bool:
         """Start a scheduled notification that is due; True for the one call that did.
 
-        One that is more than `most_late` seconds late becomes a draft instead.
+        One that is more than `most_late` seconds late becomes a draft instead, one for a local time
+        once that has passed on all clocks by as much.
         """
-        return bool(self._start(keys=self._enter_keys(id), args=[id, int(most_late * 1000)]))
+        args = [id, int(most_late * 1000), ROUND_THE_WORLD * 1000]
+        return bool(self._start(keys=self._enter_keys(id), args=args))
 
     def _enter_keys(self, id: int, begun: str = _STARTED) -> list[str]:
         return [self._key(id), _ACTIVE, begun, _SCHEDULED, STORIES]

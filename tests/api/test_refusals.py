@@ -216,6 +216,19 @@ def spoilt(draw: st.DrawFn, good: Any) -> Any:
     return draw(JSON)
 
 
+@pytest.mark.parametrize("open_one", ["[", '{"a":'])
+def test_a_body_nested_to_any_depth_causes_no_unexpected_error(
+    doorstep: Doorstep, open_one: str
+) -> None:
+    # At one depth that is just read, it could not be written any more.
+    key = {"Idempotency-Key": "nested"}
+    close = "]" if open_one == "[" else "}"
+    for depth in range(880, 1010):
+        body = f"{open_one * depth}1{close * depth}".encode()
+        answer = doorstep.call("publish", data=body, content_type="application/json", headers=key)
+        assert answer.status_code in (400, 422), depth
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_no_body_causes_an_unexpected_error(doorstep: Doorstep, route: str) -> None:
     bodies = st.one_of(

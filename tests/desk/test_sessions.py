@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -16,6 +17,7 @@ from service.model import clock
 from service.model.retention import GUESSES_KEPT, SESSION_IDLE, SESSION_KEPT
 from service.model.tokens import digest
 from service.runtime import Runtime
+from service.store.access import Access
 from tests.support.client import make_app
 from tests.support.desk_pages import EMAIL, PASSWORD, path_of, post, token_in
 from tests.support.redis_server import RedisServer
@@ -101,6 +103,18 @@ def test_a_second_tab_with_an_old_form_leads_on_once_the_first_tab_has_signed_in
     assert tabs.post(at, data={"csrf_token": "x", **given}).location == "/desk/new"
     away = tabs.post("/desk/sign-in?next=//evil.example/", data={"csrf_token": "x"})
     assert away.location == "/desk/"
+
+
+def test_an_old_form_says_that_redis_is_away(
+    editor: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*given: Any, **more: Any) -> None:
+        raise redis.ConnectionError("Error 111 connecting")
+
+    monkeypatch.setattr(Access, "session", away)
+    answer = editor.post("/desk/sign-in", data={"csrf_token": "x"})
+    assert answer.status_code == 503
+    assert "Redis does not respond" in answer.text
 
 
 def test_signing_out_here_leaves_the_session_in_another_browser(

@@ -27,6 +27,11 @@ from tests.support.push_service import PushService, every
 from workers.http.transport import Answer, Transport
 
 
+# Answers before the answer (RFC 9110 section 15.2).
+CONTINUE = b"HTTP/1.1 100 Continue\r\nRetry-After: 5\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+
+
 def test_a_late_answer_does_not_delay_the_others(push: PushService, transport: Transport) -> None:
     push.answer_with(lambda message: Reply(delay=1.0) if message.path == "/push/0" else None)
     send(transport, push.origin, range(5))
@@ -213,7 +218,11 @@ def test_a_status_counts_though_the_rest_of_the_answer_is_missing() -> None:
         b"caf\xe9\r\n",
     ],
 )
-@pytest.mark.parametrize("before", [b"", b"\r\n"], ids=["", "after an empty line"])
+@pytest.mark.parametrize(
+    "before",
+    [b"", b"\r\n", CONTINUE, HINTS * 2],
+    ids=["", "after an empty line", "after 100", "after two 103"],
+)
 def test_a_status_counts_though_the_rest_of_the_head_is_against_the_rules(
     before: bytes, head: bytes
 ) -> None:
@@ -223,6 +232,20 @@ def test_a_status_counts_though_the_rest_of_the_head_is_against_the_rules(
         answer = one(transport, f"http://{address}")
         transport.close()
     assert answer.status == 201
+
+
+@pytest.mark.parametrize("before", [b"", CONTINUE])
+def test_a_head_against_the_rules_still_says_when_to_try_again(before: bytes) -> None:
+    odd = (
+        b"X-Foo : 1\r\nretry-AFTER:  60 \r\nX-WNS-Status: channelthrottled\r\n\r\n"
+        b"Retry-After: 7\r\n"
+    )
+    with listening(responding(before + b"HTTP/1.1 429 Too Many\r\n" + odd)) as address:
+        transport = Transport(plain_origins=frozenset([f"http://{address}"]))
+        answer = one(transport, f"http://{address}")
+        transport.close()
+    assert (answer.status, answer.retry_after) == (429, 60)
+    assert answer.wns_status == "channelthrottled"
 
 
 @pytest.mark.parametrize("text", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", b"nonsense\r\n\r\n"])

@@ -189,10 +189,16 @@ def test_calls_get_503_and_no_key_is_half_written_with_redis(
 def test_readers_can_leave_and_editors_can_cancel_while_redis_is_full(
     callers: Callers, server: RedisServer
 ) -> None:
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 9000))
+    later = {**NEWS, "send_at": at}
+    planned = callers.api.call("POST", f"{API}/notifications", later, token=callers.token)
     with server.full():
         assert callers.leave().status_code == 204
-        stop = f"{API}/notifications/{callers.alert}/cancel"
-        assert callers.api.call("POST", stop, token=callers.token).status_code == 202
+        for alert in (callers.alert, planned.json["id"]):
+            stop = f"{API}/notifications/{alert}/cancel"
+            answer = callers.api.call("POST", stop, token=callers.token)
+            assert (answer.status_code, answer.json["status"]) == (202, "cancelled")
+        assert callers.runtime.publishing.planned() == []
         assert callers.runtime.store.subscriptions.count() == 0
 
 

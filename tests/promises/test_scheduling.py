@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import re
 import signal
 import threading
 import time
@@ -26,6 +27,9 @@ NEWS = {
     "url": "https://paper.example/match",
     "audience": {"everyone": True},
 }
+
+
+LONG_LINK = "https://paper.example/" + "i" * 1000
 
 
 def plan(
@@ -84,6 +88,22 @@ def test_alert_that_is_much_too_late_becomes_a_draft_again(
     installation.runtime.publishing.send(much)
     over = installation.over(much)
     assert (over.state, over.missed) == (State.SENT, False)
+
+
+@pytest.mark.parametrize(
+    ("hours", "state"), [(2, State.SENDING), (25.9, State.SENDING), (26.5, State.DRAFT)]
+)
+def test_alert_at_a_local_time_is_late_only_once_that_has_passed_on_all_clocks(
+    client: Client, hours: float, state: State
+) -> None:
+    at = time.time() - 3600 * hours
+    wall = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at + 14 * 3600))
+    publishing = client.runtime.publishing
+    send_at = SendAt(at, wall=wall)
+    id = publishing.publish(content(), EVERYONE, by="a test", send_at=send_at).id
+    publishing.send_due()
+    assert publishing.get(id).state is state
+    assert publishing.get(id).missed is (state is State.DRAFT)
 
 
 def test_time_to_live_begins_when_the_alert_is_sent(installation: Installation) -> None:
@@ -311,6 +331,25 @@ def test_invalid_change_changes_nothing(
     assert answer.status_code == 422
     assert field in [error["field"] for error in answer.json["errors"]]  # type: ignore[index]
     assert stored(client) == before
+
+
+@pytest.mark.parametrize("change", [{"story": "s" * 60}, {"lang": "zh-Hant-TW"}])
+def test_change_that_makes_an_alert_too_long_names_the_field_that_was_sent(
+    client: Client, editor: str, change: dict[str, Any]
+) -> None:
+    path = f"{API}/notifications"
+
+    def publish(length: int) -> Any:
+        links = {"url": "https://paper.example/" + "a" * length, "icon": LONG_LINK}
+        body = {**NEWS, **links, "image": LONG_LINK, "draft": True}
+        return client.call("POST", path, body, token=editor)
+
+    # The longest that may be pushed.
+    too_long = publish(1900).json["errors"][0]["detail"]
+    id = publish(1900 - int(re.search(r"(\d+) bytes", too_long)[1])).json["id"]
+    answer = client.call("PATCH", f"{path}/{id}", change, token=editor)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json["errors"]] == [*change]
 
 
 def test_planned_alert_can_be_deleted_and_nothing_of_it_is_left(

@@ -15,7 +15,8 @@ from workers.http.exchange import MAX_ANSWER, Exchange
 E = TypeVar("E", bound=Exchange)
 
 _STATUS = re.compile(rb"\s*HTTP/1\.[01] ([2-5]\d\d)\b")
-_STATUS_WITHIN: Final = 64  # bytes
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_HEAD_WITHIN: Final = 4096  # bytes
 
 
 class Connection(Generic[E]):
@@ -81,7 +82,7 @@ class Connection(Generic[E]):
         """Take bytes of the peer, cut anywhere; an empty `data` says that the peer closed."""
         if self.failure:
             return []
-        self._head += data[: _STATUS_WITHIN - len(self._head)]
+        self._head += data[: _HEAD_WITHIN - len(self._head)]
         try:
             self._h11.receive_data(data)
             return self._events()
@@ -99,6 +100,9 @@ class Connection(Generic[E]):
         if exchange is None or exchange.status or status is None:
             return []
         exchange.status = int(status[1])
+        head = _BLANK_LINE.split(self._head, maxsplit=1)[0]
+        exchange.retry_after = _field(head, b"retry-after")
+        exchange.wns_status = _field(head, b"x-wns-status")
         return self._ended(exchange)
 
     def _events(self) -> list[E]:
@@ -111,7 +115,9 @@ class Connection(Generic[E]):
             if exchange is None or isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
                 self.failure = "connection lost"
                 return []
-            if isinstance(event, h11.Response):
+            if isinstance(event, h11.InformationalResponse):
+                self._head = self._h11.trailing_data[0][:_HEAD_WITHIN]
+            elif isinstance(event, h11.Response):
                 fields = dict(reversed(list(event.headers)))
                 exchange.status = event.status_code
                 exchange.retry_after = fields.get(b"retry-after", b"").decode("latin-1")
@@ -131,3 +137,9 @@ class Connection(Generic[E]):
     def _ended(self, exchange: E) -> list[E]:
         self._exchange = None
         return [exchange]
+
+
+def _field(head: bytes, name: bytes) -> str:
+    """Return a header field of an answer that h11 cannot read; empty if there is none."""
+    found = re.search(rb"\n" + name + rb":[ \t]*([^\r\n]*)", head, re.IGNORECASE)
+    return found[1].strip().decode("latin-1") if found else ""

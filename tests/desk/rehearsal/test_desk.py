@@ -21,6 +21,7 @@ from service.model.notifications import Outcome, State
 from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
 from service.store.records import digest_of
+from tests.support.client import browser
 from tests.support.installation import content, wait_until
 from tests.support.newsroom import (
     DESK,
@@ -222,8 +223,11 @@ def test_no_browser_can_subscribe_to_a_rehearsal(
     visitor = Visitor(newsroom.address)
     for path in ("/optin.js", "/sw.js", "/demo/", "/api/v1/site", "/api/v1/notifications"):
         assert visitor.get(f"/rehearsal{path}").status_code == 404, path
-    answer = visitor.session.post(f"{newsroom.address}/rehearsal/api/v1/subscriptions", json={})
-    assert answer.status_code == 404
+    for body in ({}, {"subscription": browser()}):
+        answer = visitor.session.post(
+            f"{newsroom.address}/rehearsal/api/v1/subscriptions", json=body
+        )
+        assert answer.status_code == 404
     assert newsroom.editor.get("/rehearsal/").url == f"{newsroom.address}/rehearsal/desk/"
     assert theirs.store.subscriptions.count() == READERS
 
