@@ -26,7 +26,6 @@ from tests.support.push_service import Answer as Reply
 from tests.support.push_service import PushService, every
 from workers.http.transport import Answer, Transport
 
-
 # Answers before the answer (RFC 9110 section 15.2).
 CONTINUE = b"HTTP/1.1 100 Continue\r\nRetry-After: 5\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
