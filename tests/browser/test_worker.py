@@ -383,11 +383,30 @@ def test_a_reader_who_asks_not_to_be_tracked_is_not_counted(
     assert site.receipts == []
 
 
+# Pictures that do not come -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [{}, {"tag": "quake"}])
+def test_an_alert_whose_pictures_do_not_come_is_shown_without_them_once(
+    site: Site, worker: Callable[..., Any], more: dict[str, str]
+) -> None:
+    pictures = {"icon": f"{site.origin}/icon.png", "image": f"{site.origin}/photo.png"}
+    before, after = worker("pushSlowly", document(site, **pictures, **more))
+    assert [(one["title"], one["icon"], one["image"]) for one in before] == [
+        (before[0]["title"], "", "")
+    ]
+    # They come late: the whole alert takes the place of the plain one.
+    assert [(one["title"], one["icon"], one["tag"]) for one in after] == [
+        (before[0]["title"], pictures["icon"], before[0]["tag"])
+    ]
+
+
 # Subscriptions that change by themselves -------------------------------------------------------
 
 OLD = {"options": {"applicationServerKey": "the old key"}}
 NOTHING = {"oldSubscription": None, "newSubscription": None}
 KEPT = {"api": "https://push.example/", "key": "the key", "id": "0-1", "token": "t"}
+NOW = {"id": "0-9", "token": "new", "endpoint": "https://push.example/new"}
 TOLD = {"subscription": {"endpoint": "https://push.example/new"}, "vapid_public_key": "the key"}
 
 
@@ -420,7 +439,7 @@ def test_a_readers_lost_subscription_is_renewed_and_told_without_a_page(
         done = worker("lost", event, KEPT)
         assert done["asked"] == [subscribed] * times, event
         assert done["called"] == [["PATCH", where, "Bearer t", TOLD]], event
-        assert done["kept"] == {**KEPT, "id": "0-9", "token": "new"}, event
+        assert done["kept"] == {**KEPT, **NOW}, event
 
 
 def test_a_reader_comes_back_with_the_same_choices_after_the_browser_lost_the_subscription(
@@ -430,7 +449,43 @@ def test_a_reader_comes_back_with_the_same_choices_after_the_browser_lost_the_su
     done = worker("lost", NOTHING, {"api": KEPT["api"], "key": "the key", **chosen})
     where = "https://push.example/api/v1/subscriptions"
     assert done["called"] == [["POST", where, None, {**TOLD, **chosen}]]
-    assert done["kept"] == {**KEPT, "id": "0-9", "token": "new"}
+    assert done["kept"] == {**KEPT, **chosen, **NOW}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "calls", "comes_back"),
+    [
+        ([404, 404], 3, True),
+        ([404, 410], 2, False),  # the reader has left
+        ([404, 503], 2, False),
+        ([503], 1, False),  # the next page view tries again
+    ],
+)
+def test_a_reader_whose_record_was_deleted_meanwhile_comes_back_unless_they_left(
+    worker: Callable[..., Any], statuses: list[int], calls: int, comes_back: bool
+) -> None:
+    """The push service had ended the old endpoint, and an alert came before this."""
+    old = "https://push.example/old"
+    kept = {**KEPT, "endpoint": old, "topics": ["world"], "locale": "lv"}
+    done = worker("lost", NOTHING, kept, statuses)
+    where = "https://push.example/api/v1/subscriptions"
+    asked = {**TOLD, "subscription": {"endpoint": old}, "refresh": True}
+    again = {**TOLD, "topics": ["world"], "locale": "lv"}
+    all_calls = [
+        ["PATCH", f"{where}/0-1", "Bearer t", TOLD],
+        ["POST", where, None, asked],
+        ["POST", where, None, again],
+    ]
+    assert done["called"] == all_calls[:calls]
+    assert done["kept"] == ({**kept, **NOW} if comes_back else kept)
+
+
+def test_after_a_month_nobody_is_subscribed_again_without_a_page(
+    worker: Callable[..., Any],
+) -> None:
+    kept = {**KEPT, "endpoint": "https://push.example/old", "topics": ["world"]}
+    done = worker("lost", NOTHING, kept, [404], 31 * 86_400_000)
+    assert [method for method, *_ in done["called"]] == ["PATCH"]
 
 
 # Clicks that find an open tab --------------------------------------------------------------------

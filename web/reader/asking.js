@@ -8,6 +8,7 @@ const ASKED = "stop-press-asked"; // optin.js says what is in it
 const DAY_MS = 86_400_000;
 const MOST_IGNORED = 3;
 const IGNORED_REST_MS = 7 * DAY_MS;
+const LOOK_AGAIN_S = 2; // at the least, while the reader does something else
 const FORGOTTEN_MS = 600_000; // a page that has shown the panel for so long may have crashed
 
 const DIALOGS = "dialog[open], [role$=dialog], [aria-modal=true]";
@@ -104,15 +105,21 @@ function somethingIsOpen() {
   });
 }
 
+/** Whether the reader does something else now, or sees a part of the page only. */
+function isOccupied() {
+  const isZoomed = window.visualViewport?.scale > 1.1;
+  return of("hidden") || isZoomed || isTyping() || somethingIsOpen();
+}
+
 /** Show the panel, in one page of the site at a time, and see to it that it stays in nobody's way. */
 async function show(reader) {
   const { open = 0, ignored = 0 } = asked();
   if (Math.abs(Date.now() - open) < FORGOTTEN_MS || !reader.mayAsk()) return;
-  if (isTyping() || somethingIsOpen()) return;
+  if (isOccupied()) return;
   const mine = Date.now();
   note({ open: mine });
   // To load it may take so long that the reader now does something else, or has answered elsewhere.
-  const isBusy = () => of("hidden") || isTyping() || somethingIsOpen() || !reader.mayAsk();
+  const isBusy = () => isOccupied() || !reader.mayAsk();
   const opening = reader.load("./panel.js").then(({ open }) => open(reader, true, undefined, isBusy));
   const panel = await opening.catch((error) => {
     note({ open: 0 });
@@ -145,11 +152,13 @@ async function show(reader) {
 export async function askInTime(reader, { prompt }, views) {
   if (views < prompt.page_views) return;
   const { pathname } = location;
+  let wait = prompt.delay_seconds;
   do {
     await inView();
-    await new Promise((resolve) => setTimeout(resolve, prompt.delay_seconds * 1000));
+    await new Promise((resolve) => setTimeout(resolve, wait * 1000));
     if (pathname !== location.pathname) return; // another page of an application
-  } while (of("hidden") || isTyping());
+    wait = Math.max(wait, LOOK_AGAIN_S);
+  } while (isOccupied());
   await show(reader);
 }
 

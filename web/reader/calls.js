@@ -33,6 +33,7 @@ export async function call(method, path, { body, token } = {}) {
     },
     body: body && written(body),
     credentials: "omit",
+    keepalive: true, // a reader who says yes may go on to another page at once
     signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
   }).catch(async (error) => {
     throw await whyNoAnswer(error);

@@ -18,7 +18,7 @@ dialog {
   position: fixed;
   inset-block: auto 1.25em;
   inset-inline: auto 1.25em;
-  z-index: 2147483000;
+  z-index: 2147483647;
   inline-size: min(25em, 100vw - 2.5em);
   max-block-size: calc(100dvh - 2.5em);
   margin: 0;

@@ -9,6 +9,8 @@ const NEVER = 3; // refusals
 const REST_DAYS = [7, 30];
 // After a browser took the permission back by itself, we do not ask for this many days.
 const LOST_REST_DAYS = 7;
+const MOST_REST_MS = 31 * DAY_MS; // as in optin.js
+const LEFT_KEPT_MS = 30 * DAY_MS; // for which the service remembers who left
 // When to try `subscribe()` again, and after which time a question must wait somewhere out of sight.
 const TRY_AGAIN_MS = [500, 2000, 5000];
 const QUIET_MS = 8000;
@@ -43,7 +45,11 @@ function own(method, path, body) {
 /** Change preferences; return all of them, as the service now has them. */
 async function change(preferences) {
   const changed = await own("PATCH", "", preferences);
-  settle({ ...recall(), topics: changed.topics });
+  const kept = recall();
+  const { id, token, key, endpoint } = kept;
+  const { topics } = changed;
+  await tellWorker({ id, token, key, endpoint, ...preferencesFor(topics) });
+  settle({ ...kept, topics });
   return changed;
 }
 
@@ -60,10 +66,16 @@ function tellWorker(value) {
     if (!value) return caches.delete(SUBSCRIBED);
     const api = new webkitURL("/", import.meta.url).href;
     const cache = await caches.open(SUBSCRIBED);
-    await cache.put("/reader", new Response(written([{ api, ...value }])));
+    await cache.put("/reader", new Response(written([{ api, ...value }, Date.now()])));
   };
   // If storage is blocked, the next page view renews the subscription.
   return aside(tell());
+}
+
+/** What a worker subscribes this reader with again. */
+function preferencesFor(topics) {
+  const { locale, timezone, receipts } = describe({});
+  return { topics, locale, timezone, receipts };
 }
 
 /** Remember what the service now knows of this browser. Until the reader confirms, each page view
@@ -71,7 +83,7 @@ function tellWorker(value) {
 async function note({ id, token, confirmed }, subscription, topics, more) {
   const { endpoint } = subscription;
   const key = keyOf(subscription);
-  await tellWorker(id && { id, token, key });
+  await tellWorker(id && { id, token, key, endpoint, ...preferencesFor(topics) });
   const noticed = confirmed && (await noticedNow());
   settle({ id, token, endpoint, key, topics, ...more, ...noticed });
 }
@@ -292,15 +304,7 @@ async function join(registration, key, preferences, waiting = () => {}) {
 async function store(subscription, key, preferences) {
   try {
     await page.alone(async () => {
-      let { topics } = preferences;
-      const given = { ...describe(subscription), ...preferences, wording: WORDING };
-      const post = () => call("POST", "subscriptions", { body: { ...given, topics } });
-      const stored = await post().catch(async (error) => {
-        const left = error.status === NOT_THERE && (await remaining(topics).catch(() => topics));
-        if (!left || left.length === topics.length) throw error;
-        topics = left;
-        return post();
-      });
+      const [stored, topics] = await create(subscription, { ...preferences, wording: WORDING });
       page.remember(ASKED, {});
       await aside(dropOthers(key));
       await note(stored, subscription, topics);
@@ -309,6 +313,18 @@ async function store(subscription, key, preferences) {
     await aside(subscription.unsubscribe());
     throw error;
   }
+}
+
+/** Make a subscription at the service; return what it gives, and those of the topics that exist. */
+async function create(subscription, { topics, ...preferences }) {
+  const given = { ...describe(subscription), ...preferences };
+  const post = async () => [await call("POST", "subscriptions", { body: { ...given, topics } }), topics];
+  return post().catch(async (error) => {
+    const left = error.status === NOT_THERE && (await remaining(topics).catch(() => topics));
+    if (!left || left.length === topics.length) throw error;
+    topics = left;
+    return post();
+  });
 }
 
 /** Return those of these topics that still exist: the page, or a cache, may hold an older list. */
@@ -379,9 +395,8 @@ async function quit() {
 /** End what the browser took back by itself. That is no refusal: after a rest we may ask again, and
     if the reader undoes it in the browser's settings, the worker subscribes again. */
 async function lose({ id, token, topics, key }) {
-  const { locale, timezone, receipts } = describe({});
   await erase({ id, token }, "?why=lost");
-  await tellWorker({ key, topics, locale, timezone, receipts, wording: WORDING });
+  await tellWorker({ key, ...preferencesFor(topics), wording: WORDING });
   const until = Date.now() + LOST_REST_DAYS * DAY_MS;
   page.remember(ASKED, { ...page.recall(ASKED), until });
   settle({});
@@ -401,15 +416,37 @@ async function reconcile(subscription, kept) {
   } catch (error) {
     if (error.status === 410) return quit(); // this reader has left, perhaps elsewhere
     if (UNKNOWN.includes(error.status)) {
-      // The panel may ask again, unless another tab has mended it meanwhile.
-      if (recall().id === id) await note({ confirmed: true }, subscription);
-      return;
+      if (recall().id !== id) return; // another tab has mended it meanwhile
+      if (await comeBack(subscription, kept)) return;
+      return note({ confirmed: true }, subscription); // the panel may ask again
     }
     // What is refused today is refused on the next page view too.
     const refusedForGood = /refused|unknown-service/.test(error.kind);
     if (refusedForGood) page.remember(SUBSCRIBED, { ...kept, ...(await noticedNow()) });
     throw error;
   }
+}
+
+/** Subscribe a reader again whose record the service has deleted, because the push service had ended
+    the old endpoint before the browser told us of another. Return false if the reader may have left:
+    the service remembers that for some time. */
+async function comeBack(subscription, { id, topics, endpoint, checked, key }) {
+  if (!id || !topics || !(Math.abs(Date.now() - checked) < LEFT_KEPT_MS)) return false;
+  if (subscription.endpoint === endpoint) {
+    // The browser has not noticed that it is dead, and would give it out again.
+    await subscription.unsubscribe();
+    subscription = await subscribeBrowser(await activeRegistration(), keyOf(subscription) || key);
+  } else {
+    const old = describe(subscription);
+    old.subscription.endpoint = endpoint;
+    const body = { ...old, refresh: true };
+    const { status } = await call("POST", "subscriptions", { body }).catch((error) => error);
+    if (status === 410) await quit();
+    if (status !== 404) return status === 410;
+  }
+  const [stored, there] = await create(subscription, { topics });
+  await note(stored, subscription, there);
+  return true;
 }
 
 function orUnknown(error) {
@@ -447,12 +484,12 @@ async function mend(called) {
   if (first) {
     // The publisher has moved our worker to another scope, and we follow; or uses it at both, so
     // that we follow once a day at most.
-    if (!kept.id || Date.now() - kept.moved < DAY_MS) await reconcile(first.subscription, kept);
+    if (!kept.id || Math.abs(Date.now() - kept.moved) < DAY_MS) await reconcile(first.subscription, kept);
     else await renew(kept, key, { moved: Date.now() });
     return;
   }
   if (kept.id) {
-    if (called || !(Date.now() - kept.failed < RENEW_AFTER_MS)) await renew(kept, key);
+    if (called || !(Math.abs(Date.now() - kept.failed) < RENEW_AFTER_MS)) await renew(kept, key);
   } else if (all.length) {
     page.remember(SUBSCRIBED, await noticedNow()); // they are another service's
   }
@@ -497,7 +534,8 @@ function later() {
   if (asked) return; // the reader said yes, and the browser's own question is still open
   tellWorker(); // not to subscribe again, should the browser allow it
   const { refusals = 0, until = 0, ...others } = page.recall(ASKED);
-  if (Date.now() < until) return; // another tab has noted it, or the reader pressed the bell
+  // Another tab has noted it, or the reader pressed the bell; or the clock ran ahead then.
+  if (Date.now() < until && until < Date.now() + MOST_REST_MS) return;
   const days = REST_DAYS[refusals] ?? 0;
   const next = { refusals: refusals + 1, until: Date.now() + days * DAY_MS };
   page.remember(ASKED, { ...others, ...next });
@@ -539,8 +577,11 @@ async function ask() {
 /** Move another provider's readers to us, and end its worker. */
 async function retire() {
   const { retire } = await reader.load("./retire.js");
-  const { settings, mayAsk, base, workerUrl } = page;
-  await retire(settings.retire, { runs, site, prepare, mayAsk, base, workerUrl });
+  const { settings, base, workerUrl } = page;
+  // Readers who have ignored our question, or put it off, still had their alerts.
+  const { refusals = 0 } = page.recall(ASKED);
+  const mayMove = refusals < NEVER && !page.whyNot() && !page.state().subscribed;
+  await retire(settings.retire, { runs, site, prepare, mayMove, base, workerUrl });
 }
 
 /** Load a script of ours, on pages that have an older `optin.js` in their cache. */

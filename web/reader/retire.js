@@ -6,7 +6,7 @@
 const MOVING = "stop-press-moving";
 
 /** Unregister the worker at the address `retired`, and subscribe its reader to our default topics. */
-export async function retire(retired, { runs, site, prepare, mayAsk, base = location.href, workerUrl }) {
+export async function retire(retired, { runs, site, prepare, mayMove, base = location.href, workerUrl }) {
   const url = new webkitURL(retired, base);
   const file = (address) => address && address.origin + address.pathname;
   if (file(url) === file(workerUrl))
@@ -17,7 +17,7 @@ export async function retire(retired, { runs, site, prepare, mayAsk, base = loca
   const { topics } = await site(); // fails while the service is down, and all stays as it was
   if (await old?.pushManager.getSubscription()) localStorage[MOVING] = "yes";
   await old?.unregister();
-  if (localStorage[MOVING] && window.Notification.permission === "granted" && mayAsk()) {
+  if (localStorage[MOVING] && window.Notification.permission === "granted" && mayMove) {
     const { join } = await prepare();
     await join({ topics: topics.filter((topic) => topic.default).map((topic) => topic.slug) });
   }

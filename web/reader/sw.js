@@ -30,11 +30,13 @@
   };
   // Safari revokes a subscription whose push events last about ten seconds.
   const CALL_TIMEOUT_MS = 5000;
+  const PICTURES_MS = 5000;
   // A million browsers show an alert within a minute; their reports are spread over this time.
   const SHOWN_WITHIN_MS = 3000;
   // The cache of receipts that the service has not got yet, one entry each; the oldest give way.
   const WAITING = "stop-press-receipts";
   const MOST_WAITING = 50;
+  const LEFT_KEPT_MS = 30 * 86_400_000;
   // What reader.js keeps here of this reader, and the link of a click that a start page follows.
   const KEPT = "stop-press";
   // Parameters with which links count visits: the page is the same without them.
@@ -163,10 +165,17 @@
   async function show(notification) {
     const kept = keptData(notification);
     const options = optionsOf(notification);
+    options.tag ??= kept.receipt; // the same for the plain form below
     const display = (all) =>
       self.registration.showNotification(notification.title, { ...all, data: { stopPress: kept } });
     // The reader gets the alert even if this browser rejects an option.
-    await display(options).catch(() => display({ body: options.body ?? "" }));
+    const shown = display(options).catch(() => display({ body: options.body ?? "" }));
+    const { icon, image, badge, ...plain } = options;
+    const late = new Promise((go) => setTimeout(() => go(true), PICTURES_MS));
+    // Chromium waits for pictures, longer than this worker lives. If they come later, the whole alert
+    // takes the place of the plain one, since both have the same tag.
+    if ((icon || image || badge) && (await Promise.race([shown, late]))) await display(plain);
+    else await shown;
     await Promise.all([
       report(kept, "shown"),
       announce("stoppress:shown", notification, kept.navigate),
@@ -206,19 +215,19 @@
     await cache.put(`/${name}`, new Response(JSON.stringify([value, Date.now()])));
   }
 
-  /** Return what reader.js knows of this reader. */
+  /** Return what reader.js knows of this reader, and since when. */
   async function recall() {
     try {
-      return (await (await caches.match("/reader", { cacheName: KEPT })).json())[0];
+      return await (await caches.match("/reader", { cacheName: KEPT })).json();
     } catch {
-      return {}; // nothing, or storage is blocked
+      return [{}]; // nothing, or storage is blocked
     }
   }
 
   /** Subscribe again after the browser lost the subscription, and tell the service. If that fails,
       the next page view does both. */
   async function renew({ oldSubscription, newSubscription }) {
-    const { api, id, token, key, ...preferences } = await recall();
+    const [{ api, id, token, key, endpoint, ...preferences }, at] = await recall();
     const applicationServerKey = key ?? oldSubscription?.options.applicationServerKey;
     if (!newSubscription && !applicationServerKey) return;
     const { pushManager } = self.registration;
@@ -226,12 +235,21 @@
       newSubscription ?? (await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey }));
     if (!key) return;
     const given = { subscription, vapid_public_key: key };
+    const post = (body) => call("POST", api, "subscriptions", { ...given, ...body });
     // After the browser lost the subscription, the service has no such id any more.
-    const response = id
-      ? await call("PATCH", api, `subscriptions/${id}`, given, token)
-      : await call("POST", api, "subscriptions", { ...given, ...preferences });
-    const known = await response.json();
-    if (response.ok) await keep("reader", { api, key, id: known.id, token: known.token });
+    let response = await (id
+      ? call("PATCH", api, `subscriptions/${id}`, given, token)
+      : post(preferences));
+    // Nor if the push service had ended the old endpoint, and an alert came before this. For a month
+    // the service knows who has left, and else says of the old endpoint that there is none.
+    if (response.status === 404 && endpoint && Date.now() - at < LEFT_KEPT_MS) {
+      const old = { ...subscription.toJSON(), endpoint };
+      if ((await post({ subscription: old, refresh: true })).status === 404)
+        response = await post(preferences);
+    }
+    const { id: now, token: its } = await response.json();
+    const { endpoint: here } = subscription;
+    if (response.ok) await keep("reader", { ...preferences, api, key, id: now, token: its, endpoint: here });
   }
 
   /** Call the service. */

@@ -213,6 +213,11 @@ def test_another_providers_reader_moves_to_us_without_another_question(
 ) -> None:
     installation.runtime.store.topics.change(Topic("world", "World", default=True))
     tab, old = subscribe_at_another_provider(publisher, firefox, scope)
+    # Our question came too, and could wait: a reader who has alerts sees no need to answer it.
+    tab.evaluate(
+        "(localStorage['stop-press-asked'] = JSON.stringify("
+        "{ refusals: 1, until: Date.now() + 6e8, rest: Date.now() + 6e8 }), true)"
+    )
 
     tab.go(publisher.page("/", address, retire="/old/worker.js"))
 

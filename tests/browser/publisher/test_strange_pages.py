@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from service.model.keys import b64url
 from service.model.notifications import Topic
 from tests.browser.publisher.test_hostile_pages import BELL, PLAIN, open_page
 from tests.browser.publisher.test_page_views import StopPress
+from tests.support import ROOT
 from tests.support.browser.publisher_site import Publisher
 from tests.support.browser.readers import BROWSER, wait_for_page
 
@@ -114,6 +116,67 @@ def test_a_rest_that_a_wrong_clock_noted_far_ahead_ends(
     )
     page, _ = open_page(context, publisher, stop_press, ASKING)
     expect(page.locator("dialog.panel")).to_be_visible()
+
+
+def test_not_now_rests_where_a_rest_was_noted_far_ahead(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    context.add_init_script(
+        "if (location.protocol !== 'about:') localStorage['stop-press-asked'] ??="
+        " JSON.stringify({ refusals: 1, until: Date.now() + 400 * 86_400_000 })"
+    )
+    page, _ = open_page(context, publisher, stop_press, ASKING)
+    page.locator("dialog.panel button.later").click()
+    asked = page.evaluate("JSON.parse(localStorage['stop-press-asked'])")
+    assert asked["refusals"] == 2
+    assert asked["until"] < page.evaluate("Date.now() + 31 * 86_400_000")
+
+
+@pytest.mark.parametrize("busy", ["a consent bar", "a page that is zoomed in"])
+def test_the_question_comes_once_what_was_in_its_way_is_gone(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, busy: str
+) -> None:
+    context.add_init_script(
+        "Object.defineProperty(VisualViewport.prototype, 'scale',"
+        f" {{ get: () => window.zoomed ?? {2 if 'zoomed' in busy else 1} }});"
+    )
+    body = IN_THE_WAY["a bar for consent"] if "bar" in busy else ""
+    page, _ = open_page(context, publisher, stop_press, ASKING, body)
+    is_not_asked(page)
+    assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).ignored") is None
+    page.evaluate("window.zoomed = 1; document.querySelector('#cookie-bar')?.remove()")
+    expect(page.locator("dialog.panel")).to_be_visible()
+
+
+def test_an_advertisement_at_the_edge_does_not_lie_over_the_buttons(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    ad = "<div id=ad style='position:fixed;inset:auto 0 0;height:90px;z-index:2147483647'>Buy</div>"
+    page, _ = open_page(context, publisher, stop_press, ASKING, ad)
+    page.locator("dialog.panel button.later").click(timeout=5000)
+    expect(page.locator("dialog.panel")).to_have_count(0)
+
+
+def test_a_page_whose_load_never_comes_is_not_waited_for_longer_than_ten_seconds(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    guide = (ROOT / "docs/site.md").read_text()
+    tag = re.search(r"<script data-worker.*?</script>", guide, re.S)
+    assert tag
+    html = tag[0].replace("https://push.example", "{address}").replace("/sw.js", "/alerts.js")
+    html = html.replace("{", "{{").replace("}", "}}").replace("{{address}}", "{address}")
+    context.route("**/never.png", lambda route: None)
+    context.add_init_script("const real = setTimeout; setTimeout = (f, ms) => real(f, ms / 10);")
+    body = f"{BELL}<img src=/never.png>"
+    page = context.new_page()
+    publisher.files["/"] = (
+        "text/html",
+        f"<!doctype html><html lang=en><head>{html.format(address=stop_press.address)}</head>"
+        f"<body>{body}<p>News",
+    )
+    page.goto(f"{publisher.origin}/", wait_until="commit")
+    expect(page.locator("button.bell").first).to_be_visible()
+    assert page.evaluate("document.readyState") == "interactive"
 
 
 def test_a_reader_whose_storage_is_full_is_not_asked_on_each_view(

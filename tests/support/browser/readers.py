@@ -45,10 +45,11 @@ BROWSER = """
   const kept = () => JSON.parse(localStorage.getItem("test-push"));
   const bytes = (text) => Uint8Array.from(
     atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)).buffer;
+  const endpoint = () => localStorage.getItem("test-endpoint") ?? given.endpoint;
   const subscription = (key) => ({
-    endpoint: given.endpoint,
+    endpoint: endpoint(),
     options: { applicationServerKey: bytes(key) },
-    toJSON: () => given,
+    toJSON: () => ({ ...given, endpoint: endpoint() }),
     unsubscribe: async () => {
       if (window.testStuck) throw new Error("stuck");
       localStorage.removeItem("test-push");

@@ -18,7 +18,9 @@ const handlers = {};
 const listen = self.addEventListener.bind(self);
 self.addEventListener = (type, handler) => { handlers[type] = handler; };
 const later = self.setTimeout;
-self.setTimeout = (run) => later(run, 0); // only the clock is not real
+// Only the clock is not real; pictures have the time that they take.
+let patience = 5000;
+self.setTimeout = (run, ms) => later(run, ms === 5000 ? patience : 0);
 PIECE
 
 // Returns whether the event was stopped before the site's own listeners, which come later.
@@ -66,6 +68,22 @@ const does = {
     for (const one of await registration.getNotifications()) one.close();
     return counts;
   },
+  async pushSlowly(text) {
+    const show = registration.showNotification.bind(registration);
+    let pictures;
+    const come = new Promise((resolve) => { pictures = resolve; });
+    registration.showNotification = async (title, options) => {
+      if (options.image || options.icon) await come;
+      await show(title, options);
+    };
+    patience = 0;
+    await happen("push", { data: data(text) });
+    patience = 5000;
+    const before = await shown();
+    pictures();
+    await new Promise((resolve) => later(resolve, 300));
+    return [before, await shown()];
+  },
   async order(text) {
     const order = [];
     const show = registration.showNotification.bind(registration);
@@ -107,21 +125,24 @@ const does = {
   async private(value) {
     Object.defineProperty(navigator, "globalPrivacyControl", { value, configurable: true });
   },
-  async lost(event, kept) {
+  async lost(event, kept, statuses = [], age = 0) {
     const asked = [];
     const { pushManager } = registration; // Chromium's own does not answer in a private window
     pushManager.subscribe = async (options) => {
       asked.push(options);
-      return { endpoint: "https://push.example/new" };
+      const endpoint = "https://push.example/new";
+      return { endpoint, toJSON: () => ({ endpoint }) };
     };
     const called = [];
     const call = self.fetch;
     self.fetch = async (url, { method, headers, body }) => {
       called.push([method, `${url}`, headers.Authorization ?? null, JSON.parse(body)]);
-      return Response.json({ id: "0-9", token: "new" });
+      const status = statuses.shift() ?? 200;
+      return Response.json({ id: "0-9", token: "new" }, { status });
     };
     const cache = await caches.open("stop-press");
-    if (kept) await cache.put("/reader", new Response(JSON.stringify([kept])));
+    const written = JSON.stringify([kept, Date.now() - age]);
+    if (kept) await cache.put("/reader", new Response(written));
     await happen("pushsubscriptionchange", event);
     self.fetch = call;
     return { asked, called, kept: (await (await cache.match("/reader"))?.json())?.[0] ?? null };
