@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.support.browser.readers import (
     run_clock,
     stop_clock,
     subscribe,
+    wait_for_page,
     with_site,
 )
 from tests.support.installation import Installation
@@ -210,7 +212,7 @@ def test_it_names_a_pause_and_quiet_hours_first(visit: Visit) -> None:
     expect(panel(page)).to_contain_text("You have quiet hours now.")
 
 
-def test_it_learns_that_the_service_no_longer_knows_this_browser(
+def test_it_mends_a_subscription_that_the_service_no_longer_knows(
     paper: Installation, visit: Visit
 ) -> None:
     page = visit()
@@ -221,4 +223,6 @@ def test_it_learns_that_the_service_no_longer_knows_this_browser(
     expect(arrival(page)).to_contain_text("An alert is on its way.")
     paper.runtime.store.subscriptions.remove(id, remember=False)
     run_clock(page, PATIENCE_MS + 100, timer=PATIENCE_MS)
-    expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
+    wait_for_page(page, f"StopPress.state().id !== {json.dumps(str(id))}")
+    assert page.evaluate("StopPress.state().subscribed")
+    assert paper.runtime.store.subscriptions.count() == 1

@@ -190,11 +190,15 @@ def test_leaving_offline_is_finished_on_the_next_visit(paper: Installation, visi
     assert not page.evaluate("StopPress.refresh().then(() => StopPress.state().subscribed)")
 
 
-def test_a_reader_unknown_to_the_service_can_subscribe_again(
+def test_a_reader_unknown_to_the_service_for_a_month_can_subscribe_again(
     paper: Installation, visit: Visit
 ) -> None:
     page = visit()
     paper.runtime.store.subscriptions.remove(subscribe(page), remember=False)
+    page.evaluate(
+        """localStorage["stop-press"] = JSON.stringify({
+          ...JSON.parse(localStorage["stop-press"]), checked: Date.now() - 31 * 86_400_000 })"""
+    )
     bell(page).click()
     expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
     expect(bell(page)).to_have_text("Alerts")
@@ -382,7 +386,7 @@ def test_a_subscription_that_another_tab_renewed_is_kept(visit: Visit) -> None:
     page.route("**/api/v1/subscriptions/0-4711", lambda route: route.fulfill(status=404, **PROBLEM))
     page.evaluate("StopPress.refresh()")
     assert page.evaluate("StopPress.state().id") == str(id)
-    # If it knows neither, the subscription is forgotten, so that this reader can subscribe again.
+    # If it knows neither, nor takes it, the subscription is forgotten, and the reader can be asked.
     for known in ("subscriptions", "subscriptions/**"):
         page.route(f"**/api/v1/{known}", lambda route: route.fulfill(status=404, **PROBLEM))
     page.evaluate("StopPress.refresh()")

@@ -444,9 +444,12 @@ async function comeBack(subscription, { id, topics, endpoint, checked, key }) {
     if (status === 410) await quit();
     if (status !== 404) return status === 410;
   }
-  const [stored, there] = await create(subscription, { topics });
-  await note(stored, subscription, there);
-  return true;
+  const [stored, there] = await create(subscription, { topics }).catch((error) => {
+    if (error.status < 429) return []; // refused: the reader may be asked
+    throw error;
+  });
+  if (stored) await note(stored, subscription, there);
+  return Boolean(stored);
 }
 
 function orUnknown(error) {
