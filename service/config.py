@@ -41,7 +41,7 @@ _REDIS_URL = (
 _SHARED = (
     *("site_name", "site_language", "site_url", "site_origins", "ask_page_views", "ask_seconds"),
     *("vapid_subject", "push_services", "prepare_keys", "quiet_hours", "daily_limit"),
-    *("welcome", "welcome_title", "welcome_body", "receipts_kept_days"),
+    *("welcome", "welcome_title", "welcome_body", "receipts_kept_days", "alert_log_kept_days"),
 )
 # Settings that may have bytes that are no UTF-8, as names of files may.
 _ANY_BYTES = ("data_dir", "push_ca_bundle", "no_proxy")
@@ -434,6 +434,11 @@ class Config:
         _whole(1, 366),
         "30",
         "number of days for which counts of shown, clicked and dismissed are kept",
+    )
+    alert_log_kept_days: int = _setting(
+        _whole(1, 3660),
+        "400",
+        "number of days for which the log of alerts is kept: who did what with each",
     )
     data_dir: Path = _setting(
         _path, "var", "folder in which `stoppress up` keeps its keys and its Redis"

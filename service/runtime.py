@@ -10,6 +10,7 @@ from redis import BusyLoadingError, RedisError
 
 from service.config import Config, ConfigError
 from service.domain.alert_history import AlertHistory
+from service.domain.alert_log import AlertLog
 from service.domain.api_tokens import ApiTokens
 from service.domain.editors import Editors
 from service.domain.forecast import Forecaster
@@ -30,6 +31,7 @@ from service.domain.topics import Topics
 from service.domain.unknown_values import UnknownValues
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import b64url
+from service.model.retention import DAY
 from service.model.tokens import Tokens
 from service.store import COMMAND, LayoutError, Patience, Store, connect
 from service.store.connection import knock
@@ -61,6 +63,7 @@ class Runtime:
     reader_alerts: ReaderAlerts
     subscriptions: Subscriptions
     alert_history: AlertHistory
+    alert_log: AlertLog
     forecaster: Forecaster
     refused_origins: RefusedOrigins
     unknown_values: UnknownValues
@@ -143,6 +146,7 @@ class Runtime:
             reader_alerts=reader_alerts,
             subscriptions=Subscriptions(store, tokens, reader_alerts),
             alert_history=AlertHistory(store),
+            alert_log=AlertLog(store, config.alert_log_kept_days * DAY),
             forecaster=Forecaster(store, config.defaults),
             refused_origins=RefusedOrigins(store),
             unknown_values=UnknownValues(store),

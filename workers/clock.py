@@ -55,6 +55,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield lambda: services.end_paces(now)
     yield lambda: services.forget_rests(now)
     yield lambda: runtime.push_hosts.look_after(now)
+    yield lambda: runtime.alert_log.forget_old(now)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from service.domain import publishing
 from service.domain.publishing import Idempotency
 from service.domain.receipts import estimates
 from service.model import clock
+from service.model.alert_log import ToolName
 from service.model.notifications import SKIPPED, Audience, Notification, Outcome
 from service.model.times import iso
 
@@ -84,7 +85,7 @@ def publish(requested: NewNotification) -> _Accepted:
         runtime().publishing.publish(
             checked.content,
             checked.audience,
-            by=calling_tool().name,
+            by=_tool(),
             spread_minutes=checked.spread_minutes,
             send_at=checked.send_at,
             draft=checked.draft,
@@ -109,7 +110,7 @@ def correct(requested: Correction, id: int) -> _Accepted:
             id,
             **requested.texts(),
             replace=requested.reached == "replace",
-            by=calling_tool().name,
+            by=_tool(),
             idempotency=_idempotency(),
             check=lambda root: requested.check(root, runtime()),
         )
@@ -129,9 +130,7 @@ def test(requested: TestTo, id: int) -> _Accepted:
     audience = Audience(subscription=requested.subscription(runtime()))
     text = runtime().publishing.get(id).text
     return _accepted(
-        runtime().publishing.publish(
-            text, audience, by=calling_tool().name, idempotency=_idempotency()
-        )
+        runtime().publishing.publish(text, audience, by=_tool(), idempotency=_idempotency())
     )
 
 
@@ -260,6 +259,7 @@ def change(requested: ChangedNotification, id: int) -> NotificationShown:
         before,
         checked.content,
         checked.audience,
+        by=_tool(),
         spread_minutes=checked.spread_minutes,
         send_at=checked.send_at,
         draft=checked.draft,
@@ -273,14 +273,14 @@ def change(requested: ChangedNotification, id: int) -> NotificationShown:
 @call(by=tools("send"), gives={204: None}, problems=(404, 409))
 def remove(id: int) -> None:
     """Delete a draft or a scheduled alert."""
-    runtime().publishing.remove(id)
+    runtime().publishing.remove(id, by=_tool())
 
 
 @bp.post("/<int:id>/send")
 @call(by=tools("send"), gives={202: StateShown}, problems=(404, 409))
 def send(id: int) -> StateShown:
     """Send a draft or a scheduled alert now."""
-    runtime().publishing.send(id)
+    runtime().publishing.send(id, by=_tool())
     return _state(id)
 
 
@@ -288,7 +288,7 @@ def send(id: int) -> StateShown:
 @call(by=tools("send"), gives={202: StateShown}, problems=(404, 409))
 def cancel(id: int) -> StateShown:
     """Cancel an alert within a second, for readers whose copy is held too."""
-    runtime().publishing.cancel(id)
+    runtime().publishing.cancel(id, by=_tool())
     return _state(id)
 
 
@@ -296,7 +296,7 @@ def cancel(id: int) -> StateShown:
 @call(by=tools("send"), gives={202: StateShown}, problems=(404, 409))
 def pause(id: int) -> StateShown:
     """Pause an alert within a second. Its time to live runs on."""
-    runtime().publishing.pause(id)
+    runtime().publishing.pause(id, by=_tool())
     return _state(id)
 
 
@@ -304,8 +304,12 @@ def pause(id: int) -> StateShown:
 @call(by=tools("send"), gives={202: StateShown}, problems=(404, 409))
 def resume(id: int) -> StateShown:
     """Go on sending a paused alert."""
-    runtime().publishing.resume(id)
+    runtime().publishing.resume(id, by=_tool())
     return _state(id)
+
+
+def _tool() -> ToolName:
+    return ToolName(calling_tool().name)
 
 
 def _state(id: int) -> StateShown:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Flask
 
-from service.desk import alerts, correcting, rehearsal, sign_in, start, stories, writing
+from service.desk import alerts, correcting, log, rehearsal, sign_in, start, stories, writing
 from service.desk.blueprint import bp
 
 # A module of pages adds its routes to `bp` when it is imported: a new one is named here.
-PAGES = (sign_in, alerts, writing, correcting, stories, rehearsal)
+PAGES = (sign_in, alerts, writing, correcting, stories, log, rehearsal)
 
 
 def init_app(app: Flask) -> None:

@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.report import Report
+from service.desk.session import signed_in
 from service.desk.words import SERVICES, describe
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
@@ -82,7 +83,8 @@ def _alert(id: int, notice: str = "") -> str:
     publishing = runtime().publishing
     one = publishing.get(id)
     if one.planned:
-        return render_template("desk/planned.html", notice=notice, **_planned(one))
+        log = runtime().alert_log.of(id)
+        return render_template("desk/planned.html", notice=notice, log=log, **_planned(one))
     report = report_of(one)
     return render_template(
         "desk/alert.html",
@@ -92,6 +94,7 @@ def _alert(id: int, notice: str = "") -> str:
             for alert in publishing.all(report.progress.delivered)
         ],
         root=publishing.get(one.corrects) if one.corrects else None,
+        log=runtime().alert_log.of(one.corrects or id),
         corrections=[report_of(publishing.get(id), receipts=False) for id in one.corrections],
         notice=notice,
     )
@@ -117,21 +120,21 @@ def progress(id: int) -> ResponseReturnValue:
 @bp.post("/alerts/<int:id>/cancel")
 def cancel(id: int) -> ResponseReturnValue:
     """Cancel an alert."""
-    runtime().publishing.cancel(id)
+    runtime().publishing.cancel(id, by=signed_in().email)
     return redirect(url_for("desk.alert", id=id), 303)
 
 
 @bp.post("/alerts/<int:id>/pause")
 def pause(id: int) -> ResponseReturnValue:
     """Pause an alert."""
-    runtime().publishing.pause(id)
+    runtime().publishing.pause(id, by=signed_in().email)
     return redirect(url_for("desk.alert", id=id), 303)
 
 
 @bp.post("/alerts/<int:id>/resume")
 def resume(id: int) -> ResponseReturnValue:
     """Resume a paused alert."""
-    runtime().publishing.resume(id)
+    runtime().publishing.resume(id, by=signed_in().email)
     return redirect(url_for("desk.alert", id=id), 303)
 
 

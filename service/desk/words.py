@@ -15,6 +15,7 @@ from babel.numbers import format_decimal
 from service.domain.forecast import Forecast
 from service.domain.push_services import SlowService
 from service.domain.receipts import Estimate
+from service.model.alert_log import LogEntry
 from service.model.clocks import zone_of
 from service.model.graphemes import cut
 from service.model.notifications import LIMIT, OVER, PAUSED, QUIET, Audience, Outcome, Topic
@@ -32,6 +33,25 @@ OUTCOMES = {
     Outcome.EXPIRED: "ran out of time",
     Outcome.SKIPPED: "{why}",
     Outcome.CANCELLED: "cancelled",
+}
+# What the log says of each action, after who it was.
+LOGGED = {
+    "written": "wrote a draft",
+    "scheduled": "scheduled it",
+    "sent": "sent it",
+    "changed": "changed it",
+    "deleted": "deleted it",
+    "started": "began to send it, as scheduled",
+    "missed": "made a draft of it, because its time had passed",
+    "paused": "paused it",
+    "resumed": "went on sending it",
+    "corrected": "corrected it",
+    "cancelled": "cancelled it",
+}
+_CHANGED = {
+    **{"title": "title", "body": "text", "url": "link", "audience": "audience", "spread": "spread"},
+    **{"time": "time", "icon": "icon", "image": "picture", "actions": "buttons", "kind": "kind"},
+    **{"urgency": "urgency", "ttl": "how long it is good for", "lang": "language"},
 }
 _WHY_SKIPPED = {
     QUIET: "held until their quiet hours end",
@@ -52,6 +72,19 @@ def outcome_words(outcome: Outcome, service: str) -> str:
     """Say how it ended for a browser; `service` is that of endpoints.py, or why it was skipped."""
     why = _WHY_SKIPPED.get(service, "quiet hours or limit")
     return OUTCOMES[outcome].format(service=service_name(service), why=why)
+
+
+def logged_by(entry: LogEntry) -> str:
+    """Say who did something with an alert."""
+    if not entry.by:
+        return "The clock"
+    return f"{entry.by} (API token)" if entry.tool else entry.by
+
+
+def logged_changes(entry: LogEntry) -> str:
+    """Say what was changed: texts with the old and the new one, others by name; may be empty."""
+    texts = [f"{_CHANGED[name]} “{old}” → “{new}”" for name, (old, new) in entry.texts.items()]
+    return ", ".join([*texts, *(_CHANGED.get(name, name) for name in entry.others)])
 
 
 def describe(audience: Audience, topics: dict[str, Topic]) -> str:
@@ -215,6 +248,9 @@ FILTERS: dict[str, Callable[..., str]] = {
     "clock_time": _clock_time,
     "ahead": _ahead,
     "span": span,
+    "logged": LOGGED.__getitem__,
+    "logged_by": logged_by,
+    "logged_changes": logged_changes,
     "slowing": slowing_words,
     "forecast": forecast_words,
     "estimate": estimate_words,

@@ -127,6 +127,7 @@ def save(id: int) -> ResponseReturnValue:
             before,
             checked.content,
             checked.audience,
+            by=signed_in().email,
             spread_minutes=checked.spread_minutes,
             send_at=checked.send_at,
             draft=form.when == "draft",
@@ -147,7 +148,7 @@ def confirm(id: int) -> ResponseReturnValue:
 def delete(id: int) -> ResponseReturnValue:
     """Delete a planned alert."""
     with suppress(UnknownNotification):  # the second of two clicks
-        runtime().publishing.remove(id)
+        runtime().publishing.remove(id, by=signed_in().email)
     return redirect(url_for("desk.alerts"), 303)
 
 

@@ -15,7 +15,7 @@ from service.domain.job_queue import JobQueue
 from service.domain.planning import Planning
 from service.domain.receipts import reporting
 from service.domain.waves import HeldSummary, held_summary
-from service.model import clock
+from service.model import alert_log, clock
 from service.model.clocks import QUARTER
 from service.model.languages import texts
 from service.model.notifications import (
@@ -133,7 +133,9 @@ class Publishing:
         )
         published = Published(notification.id, recipients, notification.state, warnings)
         record = _record(published, idempotency)
-        earlier = self._store.notifications.publish(notification, record, place)
+        noted = not (notification.wave or audience.subscription)
+        entry = alert_log.begun(notification, by) if noted else None
+        earlier = self._store.notifications.publish(notification, record, place, entry)
         if earlier is not None and idempotency is not None:
             return self._same_response(earlier, idempotency)
         self._wake(notification)
@@ -188,6 +190,7 @@ class Publishing:
         content: Content,
         audience: Audience,
         *,
+        by: str,
         spread_minutes: int = 0,
         send_at: SendAt | None = None,
         draft: bool = False,
@@ -208,21 +211,23 @@ class Publishing:
             reporting=reporting(recipients),
         )
         published = Published(after.id, recipients, after.state)
-        if not self._store.notifications.change(before, after, _now()):
+        entry = alert_log.changed(before, after, by)
+        if not self._store.notifications.change(before, after, _now(), entry):
             self.to_change(before.id)
             detail = "Another editor has changed this alert meanwhile. Look at it again."
             raise Conflict(before.id, detail)
         self._wake(after)
         return published
 
-    def send(self, id: int) -> None:
+    def send(self, id: int, *, by: str) -> None:
         """Send a planned notification now; `Conflict` if it was sent already."""
         one = self.to_change(id)
-        self.change(one, one.content, one.audience, spread_minutes=one.spread_minutes)
+        self.change(one, one.content, one.audience, by=by, spread_minutes=one.spread_minutes)
 
-    def remove(self, id: int) -> None:
+    def remove(self, id: int, *, by: str) -> None:
         """Delete a draft or a scheduled notification; `Conflict` if it was sent."""
-        if not self._store.notifications.remove(id):
+        one = self.get(id)
+        if not self._store.notifications.remove(id, alert_log.entry(one, "deleted", by)):
             found = self.get(id)
             detail = f"This alert is {found.state.value}; only an unsent one can be deleted."
             raise Conflict(id, detail)
@@ -305,7 +310,7 @@ class Publishing:
         """Return how many browsers an audience has at this moment."""
         return self._store.audiences.count(audience)
 
-    def cancel(self, id: int) -> None:
+    def cancel(self, id: int, *, by: str) -> None:
         """Cancel a notification and its corrections; `Conflict` if it is over already.
 
         Takes effect within a second. Held copies are dropped too.
@@ -313,11 +318,12 @@ class Publishing:
         one = self.get(id)
         if one.state is State.SCHEDULED:
             cancelled = dataclasses.replace(one, state=State.CANCELLED)
-            if self._store.notifications.change(one, cancelled, _now()):
+            entry = alert_log.changed(one, cancelled, by)
+            if self._store.notifications.change(one, cancelled, _now(), entry):
                 self._planning.advance(id)
                 return
         try:
-            self._move(id, State.CANCELLED, self._stoppable(one), "cancelled")
+            self._move(one, State.CANCELLED, self._stoppable(one), "cancelled", by)
         finally:  # also if an earlier call was cut off here, which makes this one a conflict
             self._cancel_corrections(id)
         self._planning.advance(id)
@@ -336,17 +342,20 @@ class Publishing:
             return [State.SENT, State.EXPIRED]
         return [State.SENDING, State.PAUSED]
 
-    def pause(self, id: int) -> None:
+    def pause(self, id: int, *, by: str) -> None:
         """Pause a notification within a second; its time to live runs on."""
-        self._move(id, State.PAUSED, [State.SENDING], "paused")
+        self._move(self.get(id), State.PAUSED, [State.SENDING], "paused", by)
 
-    def resume(self, id: int) -> None:
+    def resume(self, id: int, *, by: str) -> None:
         """Go on with a paused notification."""
-        self._move(id, State.SENDING, [State.PAUSED], "resumed")
+        self._move(self.get(id), State.SENDING, [State.PAUSED], "resumed", by)
         self._planning.advance(id)
 
-    def _move(self, id: int, to: State, possible: list[State], done: str) -> None:
-        if not self._store.notifications.move(id, to, possible_from=possible):
+    def _move(
+        self, one: Notification, to: State, possible: list[State], done: str, by: str
+    ) -> None:
+        id, entry = one.id, alert_log.entry(one, done, by)
+        if not self._store.notifications.move(id, to, possible_from=possible, entry=entry):
             found = self.get(id)
             already = "already " if found.over or found.state is to else ""
             detail = f"This alert is {already}{found.state.value}; it cannot be {done}."
@@ -398,7 +407,8 @@ class Publishing:
                 correction.id, reached if replace else 0, correction.state, warnings
             )
             record = _record(published, idempotency)
-            stored = self._store.notifications.correct(root, correction, record)
+            entry = alert_log.corrected(root, correction.content, by)
+            stored = self._store.notifications.correct(root, correction, record, entry)
             if isinstance(stored, dict) and idempotency is not None:
                 return self._same_response(stored, idempotency)
             if stored:

@@ -16,8 +16,8 @@ _CONNECTING = "asking client|setname cluster|slots info ping select time"
 _SCRIPTS = "evalsha exec multi script|exists script|load"
 _DATA = (
     "bitcount bitop del exists expire get getbit getrange hdel hexists hget hgetall hincrby hkeys"
-    " hlen hmget hset hsetnx incr incrby sadd set setbit smembers srem unlink zadd zcard zcount"
-    " zrange zrangebyscore zrem zremrangebyscore zrevrange zscore"
+    " hlen hmget hset hsetnx incr incrby sadd set setbit smembers srem unlink xadd zadd zcard"
+    " zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore"
 )
 _WAKING = "llen lpush rpush"  # a job for the workers
 _EVERY = f"{_CONNECTING} {_SCRIPTS} {_DATA} {_WAKING}"
@@ -27,19 +27,19 @@ _ACCESS = "mget ttl"
 _KEEPING = "wait"  # for replicas, if STORE_WAIT_REPLICAS says so
 _COMMANDS = {
     "web": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount zincrby zpopmin"
-    " zremrangebyrank zrevrangebyscore zrevrank",
+    " xrange xrevrange zremrangebyrank zrevrangebyscore zrevrank",
     # RQ takes a job by `blmove`, and listens to a channel.
     "worker": "bitfield blmove client|info eval hincrbyfloat lrange lrem persist"
-    " scard subscribe unsubscribe unwatch watch xadd",
-    "clock": "",
+    " scard subscribe unsubscribe unwatch watch",
+    "clock": "xtrim",
     "commands": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange strlen zrevrangebyscore",
 }
 
 # All keys of the tag `{g}` but those of `service/store/access.py`.
 _SHARED = (
-    "active scheduled started waves n n:* ended readers_alerts:* topics topics:made stories names:*"
-    " hosts:* resting limited paced proof released doubted believed pace:* start:* layout keys"
-    " keys:retired clock clock:* processes web"
+    "active scheduled started waves log n n:* ended readers_alerts:* topics topics:made stories"
+    " names:* hosts:* resting limited paced proof released doubted believed pace:* start:* layout"
+    " keys keys:retired clock clock:* processes web"
 )
 _PARTITIONS = "{[^g]*}:*"
 _QUEUE = ("rq:*", "stoppress:alive:*", "stoppress:written")

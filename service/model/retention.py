@@ -1,6 +1,6 @@
 """How long stored data is kept: every lifetime of this service, in one place.
 
-Four things have no lifetime here:
+Five things have no lifetime here:
 
 - A subscription (endpoint, keys, preferences, the days of subscribing and of the last visit) is
   kept until the reader leaves, the push service says that the browser is gone, or the host of the
@@ -8,6 +8,8 @@ Four things have no lifetime here:
   deleted; what the rows below name ends by itself.
 - While an alert is being sent, one bit each says that it is for a reader and that its outcome is
   known; for readers who are tried again, how often that was. All of it goes when the send is over.
+- The log of alerts, which names the editors who did something with them, is kept for
+  ALERT_LOG_KEPT_DAYS, a setting.
 - Alerts with their reports, topics, editors (e-mail address and password hash) and API tokens
   belong to the newsroom. None of them names a reader.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is

@@ -22,6 +22,7 @@ from __future__ import annotations
 from redis import Redis
 
 from service.store.access import Access
+from service.store.alert_log import AlertLog
 from service.store.audiences import Audiences
 from service.store.batches import Batches
 from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
@@ -91,6 +92,7 @@ class Store:
         self.gone = GoneRows(redis, self.partitions)
         self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.notifications = Notifications(redis, replicas)
+        self.alert_log = AlertLog(redis)
         self.push_services = PushServices(redis)
         self.recipients = Recipients(redis, self.partitions, self.audiences)
         self.batches = Batches(redis, self.partitions)

@@ -2,13 +2,13 @@
 --
 -- Earlier corrections are cancelled, because their texts are out of date.
 --
--- KEYS: alert, correction, active, idempotency record, started; then the earlier corrections
+-- KEYS: alert, correction, active, idempotency record, started, log; then the earlier corrections
 -- ARGV: revision of the alert so far; id of the correction; its document; its state; its text; ids
 --   of all corrections; now (seconds); its final report if it is not to be sent, else ''; response
---   for the idempotency record; seconds for which that is kept, 0 without a record
+--   for the idempotency record; seconds for which that is kept, 0 without a record; entry of the log
 -- Returns 1; 0 if another correction came first; or the earlier response to the same idempotency
---   key. The first write allocates.
-local alert, correction, active, idempotency, started = unpack(KEYS, 1, 5)
+--   key. The first write allocates. NOTE stands in front of this file.
+local alert, correction, active, idempotency, started, log = unpack(KEYS, 1, 6)
 local revision, id, document, state, text, corrections, now, report = unpack(ARGV, 1, 8)
 local response, seconds_kept = ARGV[9], ARGV[10]
 
@@ -27,10 +27,11 @@ if report == '' then
 else
   redis.call('HSET', correction, 'finished_at', now, 'report', report)
 end
-for i = 6, #KEYS do
+for i = 7, #KEYS do
   local earlier = redis.call('HGET', KEYS[i], 'state')
   if earlier == 'sending' or earlier == 'paused' then
     redis.call('HSET', KEYS[i], 'state', 'cancelled')
   end
 end
+note(log, alert, ARGV[11])
 return 1

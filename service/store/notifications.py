@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from redis import Redis
 
+from service.model.alert_log import LogEntry
 from service.model.notifications import (
     ROUND_THE_WORLD,
     Audience,
@@ -32,6 +33,7 @@ from service.model.notifications import (
     State,
 )
 from service.model.retention import READERS_TEST_KEPT
+from service.store.alert_log import LOG, NOTE, packed
 from service.store.history import HISTORY
 from service.store.reader_alerts import NoRoom, Place
 from service.store.replicas import Replicas
@@ -84,22 +86,23 @@ local function enter()
 end
 """
 
-# KEYS: those of `enter`, idempotency record; for an alert to one reader, that for which there must
-# be room: where the active ones go, and who called for them (reader_alerts.py). ARGV: those of
-# `enter`, document, whether a reader asked for it, response or '', seconds for which that is kept;
-# name of the place, code of the caller, the most at one place, the most in all, share, seconds for
-# which callers are kept. Returns nothing, the earlier response to the same idempotency key, or 0 if
-# there is no room. The first write allocates.
+# KEYS: those of `enter`, idempotency record, log; for an alert to one reader, that for which there
+# must be room: where the active ones go, and who called for them (reader_alerts.py). ARGV: those of
+# `enter`, document, whether a reader asked for it, response or '', seconds for which that is kept,
+# entry of the log or ''; name of the place, code of the caller, the most at one place, the most in
+# all, share, seconds for which callers are kept. Returns nothing, the earlier response to the same
+# idempotency key, or 0 if there is no room. The first write allocates.
 _PUBLISH = (
     _ENTER
+    + NOTE
     + lua("room")
     + """
 local all, here, mine, over
 local before = redis.call('GET', KEYS[6])
 if before then return before end
-if KEYS[7] then
-  all, here, mine, over = count_active(KEYS[2], KEYS[7], KEYS[8], ARGV[9], ARGV[10])
-  if not has_room(all, here, mine, ARGV[11], ARGV[12], ARGV[13]) then return 0 end
+if KEYS[8] then
+  all, here, mine, over = count_active(KEYS[2], KEYS[8], KEYS[9], ARGV[10], ARGV[11])
+  if not has_room(all, here, mine, ARGV[12], ARGV[13], ARGV[14]) then return 0 end
 end
 
 if ARGV[7] ~= '' then redis.call('SET', KEYS[6], ARGV[7], 'EX', ARGV[8]) end
@@ -109,15 +112,16 @@ if ARGV[6] == '1' then
   redis.call('HSET', KEYS[1], 'by_reader', 1)
   redis.call('ZREM', KEYS[3], ARGV[1])
 end
-if KEYS[7] then
+if KEYS[8] then
   for _, id in ipairs(over) do
-    redis.call('HDEL', KEYS[7], id)
     redis.call('HDEL', KEYS[8], id)
+    redis.call('HDEL', KEYS[9], id)
   end
-  redis.call('HSET', KEYS[7], ARGV[1], ARGV[9])
   redis.call('HSET', KEYS[8], ARGV[1], ARGV[10])
-  redis.call('EXPIRE', KEYS[8], ARGV[14])
+  redis.call('HSET', KEYS[9], ARGV[1], ARGV[11])
+  redis.call('EXPIRE', KEYS[9], ARGV[15])
 end
+note(KEYS[7], KEYS[1], ARGV[9])
 """
 )
 
@@ -125,6 +129,7 @@ end
 # planned any more, or was changed meanwhile. The first write allocates; that of a cancelling frees.
 _CHANGE = (
     _ENTER
+    + NOTE
     + """
 local state, changes = unpack(redis.call('HMGET', KEYS[1], 'state', 'changes'))
 if state ~= 'draft' and state ~= 'scheduled' then return 0 end
@@ -134,32 +139,42 @@ redis.call('HSET', KEYS[1], 'doc', ARGV[5], 'changes', ARGV[6] + 1)
 redis.call('HDEL', KEYS[1], 'missed')
 redis.call('ZREM', KEYS[4], ARGV[1])
 enter()
+note(KEYS[6], KEYS[1], ARGV[7])
 return 1
 """
 )
 
-# KEYS: notification, scheduled. ARGV: id. Returns 0 if it is not planned any more.
-_REMOVE = """
+# KEYS: notification, scheduled, log. ARGV: id, entry of the log. Returns 0 if it is not planned any
+# more. The first write frees.
+_REMOVE = (
+    NOTE
+    + """
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'draft' and state ~= 'scheduled' then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1])
+note(KEYS[3], KEYS[1], ARGV[2])
 redis.call('DEL', KEYS[1])
 return 1
 """
+)
 
-# KEYS: notification. ARGV: new state, then the states from which that is possible. The first write
-# frees, so that an alert can be stopped while Redis is full.
-_MOVE = """
+# KEYS: notification, log. ARGV: new state, entry of the log, then the states from which that is
+# possible. The first write frees, so that an alert can be stopped while Redis is full.
+_MOVE = (
+    NOTE
+    + """
 redis.call('HDEL', KEYS[1], '')
 local state = redis.call('HGET', KEYS[1], 'state')
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   if state == ARGV[i] then
     redis.call('HSET', KEYS[1], 'state', ARGV[1])
+    note(KEYS[2], KEYS[1], ARGV[2])
     return 1
   end
 end
 return 0
 """
+)
 
 # KEYS: notification, active; for a wave the alerts that it delivered. ARGV: id, state, finished_at,
 # report, seconds for which one that a reader asked for is kept, the history of the data when it was
@@ -211,10 +226,10 @@ class Notifications:
         self._publish = redis.register_script(_PUBLISH)
         self._change = redis.register_script(_CHANGE)
         self._remove = redis.register_script(_REMOVE)
-        self._start = redis.register_script(NOW + lua("start"))
+        self._start = redis.register_script(NOW + NOTE + lua("start"))
         self._move = redis.register_script(_MOVE)
         self._finish = redis.register_script(_FINISH)
-        self._correct = redis.register_script(lua("correct"))
+        self._correct = redis.register_script(NOTE + lua("correct"))
 
     @staticmethod
     def _key(id: int) -> str:
@@ -235,6 +250,7 @@ class Notifications:
         notification: Notification,
         idempotency: IdempotencyRecord | None = None,
         place: Place | None = None,
+        entry: LogEntry | None = None,
     ) -> dict[str, Any] | None:
         """Store a notification in the lists of its state; returns None.
 
@@ -247,6 +263,8 @@ class Notifications:
         keys.append(idempotency.key if idempotency else _idempotency_key(""))
         args.append(json.dumps(idempotency.response) if idempotency else "")
         args.append(idempotency.seconds if idempotency else 0)
+        keys.append(LOG)
+        args.append(packed(entry))
         if place is not None:
             keys += place.keys
             args += place.args
@@ -262,18 +280,20 @@ class Notifications:
             self._replicas.keep(self._key(notification.id), "doc")
         return None
 
-    def change(self, before: Notification, after: Notification, now: float) -> bool:
+    def change(
+        self, before: Notification, after: Notification, now: float, entry: LogEntry
+    ) -> bool:
         """Replace a planned notification; False if it is not planned or was changed meanwhile."""
-        args = [*_enter_args(after, now), _doc(after), before.changes]
+        args = [*_enter_args(after, now), _doc(after), before.changes, packed(entry)]
         self._replicas.check("{g}")
-        changed = bool(self._change(keys=self._enter_keys(after.id), args=args))
+        changed = bool(self._change(keys=[*self._enter_keys(after.id), LOG], args=args))
         if changed:
             self._replicas.keep(self._key(after.id), "doc")
         return changed
 
-    def remove(self, id: int) -> bool:
+    def remove(self, id: int, entry: LogEntry) -> bool:
         """Delete a planned notification; False if it is not planned any more."""
-        return bool(self._remove(keys=[self._key(id), _SCHEDULED], args=[id]))
+        return bool(self._remove(keys=[self._key(id), _SCHEDULED, LOG], args=[id, packed(entry)]))
 
     def due(self) -> list[int]:
         """Return the scheduled notifications that are due."""
@@ -289,7 +309,7 @@ class Notifications:
         once that has passed on all clocks by as much.
         """
         args = [id, int(most_late * 1000), ROUND_THE_WORLD * 1000]
-        return bool(self._start(keys=self._enter_keys(id), args=args))
+        return bool(self._start(keys=[*self._enter_keys(id), LOG], args=args))
 
     def _enter_keys(self, id: int, begun: str = _STARTED) -> list[str]:
         return [self._key(id), _ACTIVE, begun, _SCHEDULED, STORIES]
@@ -298,7 +318,8 @@ class Notifications:
         self,
         root: Notification,
         correction: Notification,
-        idempotency: IdempotencyRecord | None = None,
+        idempotency: IdempotencyRecord | None,
+        entry: LogEntry,
     ) -> dict[str, Any] | bool:
         """Store a correction, and give its text to recipients that `root` has not reached yet.
 
@@ -315,6 +336,7 @@ class Notifications:
                 _ACTIVE,
                 idempotency.key if idempotency else "{g}:idempotency:",
                 _STARTED,
+                LOG,
                 *(self._key(id) for id in root.corrections),
             ],
             args=[
@@ -328,6 +350,7 @@ class Notifications:
                 json.dumps({"recipients": 0, "outcomes": []}) if over else "",
                 json.dumps(idempotency.response) if idempotency else "",
                 idempotency.seconds if idempotency else 0,
+                packed(entry),
             ],
         )
         if isinstance(result, bytes):
@@ -390,10 +413,17 @@ class Notifications:
             rows = pipe.execute()
         return [_notification(id, row) for id, row in zip(ids, rows, strict=True) if row[0]]
 
-    def move(self, id: int, to: State, *, possible_from: Sequence[State]) -> bool:
+    def move(
+        self,
+        id: int,
+        to: State,
+        *,
+        possible_from: Sequence[State],
+        entry: LogEntry | None = None,
+    ) -> bool:
         """Change the state, if it is one of those given; False otherwise."""
-        args = [to.value, *(state.value for state in possible_from)]
-        return bool(self._move(keys=[self._key(id)], args=args))
+        args = [to.value, packed(entry), *(state.value for state in possible_from)]
+        return bool(self._move(keys=[self._key(id), LOG], args=args))
 
     def active(self) -> list[int]:
         """Return the notifications that are being sent, or whose outcomes are still counted."""

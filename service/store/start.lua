@@ -2,12 +2,12 @@
 --
 -- An alert that is later than it may be becomes a draft, unless it is to be sent however late.
 --
--- KEYS: alert, active, started, scheduled, stories
+-- KEYS: alert, active, started, scheduled, stories, log
 -- ARGV: id; ms by which it may be late; ms from the first clock on Earth to the last
 -- Returns 1 if this call started it, else 0. The first write allocates: an alert that a full Redis
 --   would keep from being sent is not started, and may be late by the time that there is room. NOW
---   stands in front of this file.
-local alert, active, started, scheduled, stories = unpack(KEYS)
+--   and NOTE stand in front of this file.
+local alert, active, started, scheduled, stories, log = unpack(KEYS)
 local id, most_late_ms, round_the_world_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local due = tonumber(redis.call('ZSCORE', scheduled, id) or 'inf')
@@ -18,12 +18,17 @@ if state ~= 'scheduled' then
   return 0
 end
 local document = cjson.decode(text)
+local function did(action)
+  local entry = {alert = tonumber(id), title = document.content.title, action = action}
+  note(log, alert, cjson.encode(entry))
+end
 -- At a local time it is due where the first clock shows it. For other readers it is still to come,
 -- and those for whom it has passed are judged one by one.
 if (document.send_at.wall or '') ~= '' then most_late_ms = most_late_ms + round_the_world_ms end
 if now - due > most_late_ms and not document.send_at.however_late then
   redis.call('HSET', alert, 'state', 'draft', 'missed', 1)
   redis.call('ZADD', scheduled, 'inf', id)
+  did('missed')
   return 0
 end
 
@@ -34,4 +39,5 @@ if document.story ~= '' then
   redis.call('HSET', stories, document.story, string.format('%s %.0f', id, now))
 end
 redis.call('ZREM', scheduled, id)
+did('started')
 return 1

@@ -361,7 +361,7 @@ def test_each_call_of_a_tool_needs_a_token_with_its_scope(
     first = NEWS | {"draft": planned and "stories" not in path, "story": "quake"}
     client.call("POST", NOTIFICATIONS, first, token=client.add_token())
     if path.endswith("resume"):
-        client.runtime.publishing.pause(1)
+        client.runtime.publishing.pause(1, by="a test")
     every = {"send", "read", "topics"}
     tokens = {scope: client.add_token(scope, [scope]) for scope in every}
     before = stored(client)

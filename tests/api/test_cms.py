@@ -77,6 +77,7 @@ def overdue(client: Client, id: str) -> None:
         one,
         one.content,
         one.audience,
+        by="a test",
         send_at=replace(one.send_at, at=time.time() - 5),
     )
 

@@ -84,7 +84,7 @@ def test_an_alert_without_a_worker_shows_as_work_left(installation: Installation
     assert figure(figures, "workers") == 0
     assert figure(figures, "clock_age_seconds") == math.inf
 
-    client.runtime.publishing.cancel(notification.id)
+    client.runtime.publishing.cancel(notification.id, by="a test")
     client.runtime.planning.advance(notification.id)
     figures = scrape(client)
     assert figure(figures, "outcomes_last_day", "cancelled", "none") == 7
@@ -138,7 +138,7 @@ def test_outcomes_show_for_a_day_and_as_long_as_an_alert_is_sent(
     over, active = installation.publish(), installation.publish()
     for id in (over, active):
         client.runtime.planning.plan(client.runtime.publishing.get(id))
-    client.runtime.publishing.cancel(over)
+    client.runtime.publishing.cancel(over, by="a test")
     assert figure(scrape(client), "outcomes_last_day", "cancelled", "none") == 3
 
     tomorrow = time.time() + 86_400

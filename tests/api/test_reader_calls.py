@@ -79,8 +79,8 @@ def test_missed_alerts_are_those_that_the_reader_would_get_now(client: Client) -
     publish(client, "a draft", draft=True)
     publish(client, "later", send_at=SendAt(time.time() + 3600))
     publish(client, "a test", Audience(subscription=SubscriptionId.parse(reader.id)))
-    client.runtime.publishing.cancel(publish(client, "cancelled"))
-    client.runtime.publishing.pause(publish(client, "paused"))
+    client.runtime.publishing.cancel(publish(client, "cancelled"), by="a test")
+    client.runtime.publishing.pause(publish(client, "paused"), by="a test")
     assert missed(reader) == ["paused", "in French", "world", "everyone"]
     assert missed(other) == ["paused", "not world", "everyone"]
     reader.call("PATCH", json={"topics": ["sport"]})
@@ -170,10 +170,10 @@ def test_readers_tests_are_in_no_list_of_alerts_and_expire(client: Client) -> No
     assert [one.id for one in publishing.started(10)] == [id]
     redis = client.runtime.store.redis
     assert redis.ttl(f"{{g}}:n:{test.id}") == -1, "not before it is over"
-    publishing.cancel(test.id)
+    publishing.cancel(test.id, by="a test")
     assert publishing.get(test.id).state is State.CANCELLED
     assert 0 < redis.ttl(f"{{g}}:n:{test.id}") <= 86_400
-    publishing.cancel(id)
+    publishing.cancel(id, by="a test")
     assert redis.ttl(f"{{g}}:n:{id}") == -1
 
 
@@ -206,7 +206,7 @@ def test_with_many_tests_at_one_push_service_another_waits(client: Client) -> No
     refused = reader.call("POST", "/test")
     assert refused.status_code == 429
     assert refused.headers["Retry-After"]
-    client.runtime.publishing.cancel(newest(client).id)
+    client.runtime.publishing.cancel(newest(client).id, by="a test")
     client.runtime.planning.advance_all()
     assert reader.call("POST", "/test").status_code == 202
 

@@ -49,7 +49,7 @@ KEPT = {
 # Keys that say nothing about a reader, which the test checks.
 OF_NOBODY = (
     r"\{0\}:(made|k|wakes|answers:\d+)|\{0\}:n:\d+(:batches|:leases)?",
-    r"\{g\}:(n|n:history|n:\d+|active|started|scheduled|waves|ended|web|processes)",
+    r"\{g\}:(n|n:history|n:\d+|log|active|started|scheduled|waves|ended|web|processes)",
     r"\{g\}:(names|hosts|topics|stories|story|layout|keys|clock|readers_alerts)\b(?!.*:callers).*",
     r"rq:.*",
 )
@@ -98,7 +98,7 @@ def test_every_key_about_a_reader_is_a_row_of_retention(
     client.runtime.store.subscriptions.confirm(id)
     assert reader.call("POST", "/test").status_code == 202
     for alert in client.runtime.store.notifications.active():
-        client.runtime.publishing.cancel(alert)
+        client.runtime.publishing.cancel(alert, by="a test")
     client.runtime.planning.advance_all()
 
     base = client.runtime.store.names.bases.of(client.runtime.endpoints.parse(endpoint))
@@ -159,6 +159,7 @@ def mentions(client: Client, key: str, endpoint: str) -> bool:
         b"hash": lambda: [part for row in redis.hgetall(key).items() for part in row],
         b"set": lambda: redis.smembers(key),
         b"zset": lambda: redis.zrange(key, 0, -1),
+        b"stream": lambda: [part for _, row in redis.xrange(key) for part in row.values()],
         b"list": lambda: redis.lrange(key, 0, -1),
     }
     kind = cast("bytes", redis.type(key))

@@ -456,7 +456,7 @@ def test_pages_of_held_alerts_pass_axe_on_every_screen(
     desk.emulate_media(color_scheme="dark" if dark else "light")
     origin = desk.url.split("/desk")[0]
     pages = [f"/desk/alerts/{id}" for id in (delivered, wave, held)]
-    for path in (*pages, f"{pages[-1]}/correct", "/desk/stories", "/desk/new"):
+    for path in (*pages, f"{pages[-1]}/correct", "/desk/stories", "/desk/log", "/desk/new"):
         desk.goto(origin + path)
         for summary in desk.locator("summary").all():
             summary.click()

@@ -72,7 +72,7 @@ def test_a_finished_alert_can_only_be_replaced(
 ) -> None:
     page = f"/desk/alerts/{half_sent}/correct"
     before = filled(editor.get(page).text)
-    runtime.publishing.cancel(half_sent)
+    runtime.publishing.cancel(half_sent, by="a test")
     assert "Correct…" in editor.get(f"/desk/alerts/{half_sent}").text
     late = editor.post(page, data={**before, "reached": "leave"})
     assert late.status_code == 409
@@ -129,7 +129,7 @@ def test_an_alert_that_nobody_has_and_a_test_cannot_be_corrected(
 ) -> None:
     nobody = publish(runtime)
     fields = filled(editor.get(f"/desk/alerts/{nobody}/correct").text)
-    runtime.publishing.cancel(nobody)
+    runtime.publishing.cancel(nobody, by="a test")
     one = Audience(subscription=SubscriptionId(0, 7))
     test = runtime.publishing.publish(Content("A", "https://a.example/"), one, by="a test").id
     for id, complaint in ((nobody, "Nobody has this alert on screen"), (test, "a test to one")):

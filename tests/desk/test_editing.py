@@ -167,7 +167,7 @@ def test_an_edit_after_another_editors_change_is_refused_and_keeps_the_text(
     asked = editor.post(f"/desk/alerts/{id}/edit", data=mine)
     before = runtime.publishing.to_change(id)
     theirs = replace(before.content, title="Theirs")
-    runtime.publishing.change(before, theirs, WORLD, send_at=before.send_at)
+    runtime.publishing.change(before, theirs, WORLD, by="ben@paper.example", send_at=before.send_at)
 
     for answer in (
         editor.post(f"/desk/alerts/{id}/edit", data=mine),
@@ -191,7 +191,7 @@ def test_an_edit_of_an_alert_sent_meanwhile_becomes_a_correction(
     id = plan(runtime, 3600)
     mine = {**opened(editor, id), "title": "Mine", "body": "As I typed it."}
     asked = editor.post(f"/desk/alerts/{id}/edit", data=mine)
-    runtime.publishing.send(id)
+    runtime.publishing.send(id, by="a test")
     for answer in (
         editor.post(f"/desk/alerts/{id}/edit", data=mine),
         editor.post(f"/desk/alerts/{id}/edit", data={**mine, "when": "draft"}),
@@ -211,7 +211,7 @@ def test_saving_a_draft_of_an_alert_sent_meanwhile_is_refused(
     """The text is the same, but the editor wanted to hold the alert back."""
     id = plan(runtime, 3600)
     mine = {**opened(editor, id), "when": "draft"}
-    runtime.publishing.send(id)
+    runtime.publishing.send(id, by="a test")
     assert editor.post(f"/desk/alerts/{id}/edit", data=mine).status_code == 409
 
 
@@ -222,7 +222,7 @@ def test_an_edit_of_an_alert_deleted_or_cancelled_meanwhile_becomes_a_new_one(
     id = plan(runtime, 3600)
     mine = {**opened(editor, id), "title": "Mine", "body": "As I typed it."}
     asked = editor.post(f"/desk/alerts/{id}/edit", data=mine)
-    getattr(runtime.publishing, how)(id)
+    getattr(runtime.publishing, how)(id, by="ben@paper.example")
     now = {**mine, "title": "Kick-off", "body": "", "when": "now"}
     assert editor.post(f"/desk/alerts/{id}", data=now).status_code == 409, "it was not sent"
     for answer in (editor.post(f"/desk/alerts/{id}/edit", data=mine), confirmed(editor, id, asked)):

@@ -141,7 +141,7 @@ def test_a_correction_can_be_for_waiting_readers_only(
     assert runtime.publishing.progress(id).recipients == 0
     assert runtime.publishing.get(held).text.title == "Ferry afloat"
 
-    runtime.publishing.cancel(held)
+    runtime.publishing.cancel(held, by="a test")
     late = editor.post(page, data={**before, "title": "Ferry in port", "reached": "leave"})
     assert late.status_code == 409
     assert "can only be replaced" in late.text

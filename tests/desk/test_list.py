@@ -150,10 +150,10 @@ def test_pages_are_valid(
 ) -> None:
     id = publish(runtime)
     done = publish(runtime)
-    runtime.publishing.cancel(done)
+    runtime.publishing.cancel(done, by="a test")
     corrected = publish(runtime)
     send_all(runtime, corrected, {(Outcome.GONE, "other"): 10, (Outcome.ACCEPTED, "other"): 20})
-    runtime.publishing.pause(corrected)
+    runtime.publishing.pause(corrected, by="a test")
     correction = path_of(correct(editor, corrected).location)
     runtime.store.push_services.doubt("https://push.example", time.time())
     pages = [

@@ -239,7 +239,7 @@ def test_the_page_of_a_scheduled_alert_reloads_when_it_starts(
     assert "in 2 hours" in part.text and "<h1" not in part.text
     soon = plan(runtime, 30)
     assert "every 1s" in editor.get(f"/desk/alerts/{soon}").text
-    runtime.publishing.send(id)
+    runtime.publishing.send(id, by="a test")
     assert editor.get(follows[1]).headers["HX-Refresh"] == "true"
     assert 'action="' + page + '/pause"' in editor.get(page).text
     assert "hx-get" not in editor.get(f"/desk/alerts/{plan(runtime)}").text
@@ -259,7 +259,7 @@ def test_an_open_page_of_a_deleted_alert_reloads_and_says_so(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
     id = plan(runtime, 30)
-    runtime.publishing.remove(id)
+    runtime.publishing.remove(id, by="a test")
     part = editor.get(f"/desk/alerts/{id}/progress", headers={"HX-Request": "true"})
     assert (part.status_code, part.headers["HX-Refresh"]) == (404, "true")
     assert "Page not found" in editor.get(f"/desk/alerts/{id}").text
@@ -299,7 +299,7 @@ def test_an_alert_that_is_being_sent_cannot_be_deleted(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = plan(runtime)
-    runtime.publishing.send(id)
+    runtime.publishing.send(id, by="a test")
     answer = post(editor, f"/desk/alerts/{id}/delete", page=f"/desk/alerts/{id}")
     assert answer.status_code == 409
     assert "only an unsent one can be deleted" in answer.text

@@ -28,7 +28,7 @@ def test_the_page_follows_the_send_and_then_loads_the_report(
     assert re.search(r" 40 +handed over so far, of +100 +browsers", text)
     assert "40 % done" in text
 
-    runtime.publishing.cancel(id)
+    runtime.publishing.cancel(id, by="a test")
     over = editor.get(f"/desk/alerts/{id}/progress")
     assert over.headers["HX-Refresh"] == "true"
     assert "every 1s" not in editor.get(f"/desk/alerts/{id}").text
@@ -135,7 +135,7 @@ def test_a_finished_alert_has_no_buttons_and_refuses_them(
     editor: FlaskClient, runtime: Runtime, readers: int, action: str
 ) -> None:
     id = publish(runtime)
-    runtime.publishing.cancel(id)
+    runtime.publishing.cancel(id, by="a test")
     page = f"/desk/alerts/{id}"
     assert f'action="{page}' not in editor.get(page).text
     answer = post(editor, f"{page}/{action}", page=page)
@@ -157,7 +157,7 @@ def test_an_open_page_reloads_after_a_pause_or_a_correction(
 
     before = follow()
     assert "HX-Refresh" not in editor.get(before).headers
-    runtime.publishing.pause(id)
+    runtime.publishing.pause(id, by="a test")
     assert editor.get(before).headers["HX-Refresh"] == "true"
     paused = follow()
     assert "HX-Refresh" not in editor.get(paused).headers

@@ -165,11 +165,11 @@ def test_an_alert_that_was_cancelled_before_anybody_had_it_did_not_go_out(
     content = Content(title="Tomorrow", url="https://paper.example/ferry")
     at = SendAt(clock.time() + 3600)
     later = runtime.publishing.publish(content, Audience(everyone=True), by="a test", send_at=at)
-    runtime.publishing.cancel(later.id)
+    runtime.publishing.cancel(later.id, by="a test")
     assert "The same link" not in review(editor, url=content.url).text
     now = publish(runtime, title="Ferry aground", url=content.url)
     send_all(runtime, now, {(Outcome.ACCEPTED, "google"): 3})
-    runtime.publishing.cancel(now)
+    runtime.publishing.cancel(now, by="a test")
     assert "by a test: Ferry aground" in words(review(editor, url=content.url).text)
 
 

@@ -332,7 +332,7 @@ def test_with_many_welcomes_at_one_push_service_another_waits_for_a_visit(
     assert len(waiting) == 50
     reader = Reader(client, 50)
     assert len(welcomes(client)) == 50
-    client.runtime.publishing.cancel(waiting[0].id)
+    client.runtime.publishing.cancel(waiting[0].id, by="a test")
     client.runtime.planning.advance_all()
     assert reader.subscribe(refresh=True).status_code == 200
     assert len(welcomes(client)) == 50
@@ -432,7 +432,7 @@ def test_a_caller_is_forgotten_with_the_next_welcome_after_it_is_over(
     (code,) = redis.hvals(key)
     assert re.fullmatch(rb"[0-9a-f]{32}", code), "no address"
     assert 0 < redis.ttl(key) <= CALLERS_KEPT
-    client.runtime.publishing.cancel(welcomes(client)[0].id)
+    client.runtime.publishing.cancel(welcomes(client)[0].id, by="a test")
     client.runtime.planning.advance_all()
     comes(client, 1, "192.0.2.78")
     assert redis.hlen(key) == 1

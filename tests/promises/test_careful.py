@@ -108,7 +108,7 @@ def test_spread_send_goes_out_evenly(installation: Installation, push: PushServi
     push.wait_for(100, timeout=60)
     start = push.received[0].at
     time.sleep(max(0.0, start + 7 - time.monotonic()))
-    installation.runtime.publishing.cancel(id)
+    installation.runtime.publishing.cancel(id, by="a test")
     by_second = Counter(int(message.at - start) for message in push.received)
     # 1,200 in 60 s are 20 a second.
     in_six = sum(by_second[second] for second in range(6))

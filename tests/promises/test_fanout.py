@@ -226,7 +226,7 @@ def test_cancelled_alert_stops_and_counts_recipients_it_did_not_reach(
     installation: Installation, push: PushService
 ) -> None:
     id = begin_send(installation, 1500, received=100, delay=0.2)
-    installation.runtime.publishing.cancel(id)
+    installation.runtime.publishing.cancel(id, by="a test")
 
     over = installation.over(id)
 

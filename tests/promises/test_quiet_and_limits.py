@@ -200,7 +200,7 @@ def test_alert_cancelled_at_night_does_not_arrive_in_the_morning(
     push.answer_with(lambda _: Answer(503, {"retry-after": "60"}))
     id = reading.publish()
     wait_until(lambda: skipped(reading, id).get("quiet") == 20)
-    reading.runtime.publishing.cancel(id)
+    reading.runtime.publishing.cancel(id, by="a test")
     reading.over(id)
     push.answer_with(lambda _: Answer(201))
     assert wake(reading, push) == []
@@ -378,6 +378,6 @@ def test_alert_at_a_local_time_arrives_by_each_readers_clock(
     assert reached(push) == set(range(20))
     first = time.time() - (time.monotonic() - min(message.at for message in push.received))
     assert first >= (now + timedelta(seconds=4)).timestamp(), "never early"
-    reading.runtime.publishing.cancel(id)
+    reading.runtime.publishing.cancel(id, by="a test")
     reading.over(id)
     assert reading.outcomes(id)["cancelled"] == 20

@@ -85,7 +85,7 @@ def test_alert_that_is_much_too_late_becomes_a_draft_again(
     assert missed.started_at is None
     assert len(push.received) == 20
     # An editor may still send it.
-    installation.runtime.publishing.send(much)
+    installation.runtime.publishing.send(much, by="a test")
     over = installation.over(much)
     assert (over.state, over.missed) == (State.SENT, False)
 
@@ -352,10 +352,10 @@ def test_change_that_makes_an_alert_too_long_names_the_field_that_was_sent(
     assert [error["field"] for error in answer.json["errors"]] == [*change]
 
 
-def test_planned_alert_can_be_deleted_and_nothing_of_it_is_left(
+def test_planned_alert_can_be_deleted_and_only_the_log_keeps_its_title(
     client: Client, editor: str
 ) -> None:
-    ids = {b"{g}:n", b"{g}:n:history"}
+    ids = {b"{g}:n", b"{g}:n:history", b"{g}:log"}
     before = stored(client).keys() - ids
     for more in ({"draft": True}, {"send_at": ahead(1)}):
         id = make(client, editor, **more)
@@ -423,10 +423,10 @@ def test_of_two_editors_who_change_the_same_alert_the_second_is_refused(
 ) -> None:
     publishing = client.runtime.publishing
     before = publishing.get(int(make(client, editor, draft=True)))
-    publishing.change(before, content("Mine"), EVERYONE, draft=True)
+    publishing.change(before, content("Mine"), EVERYONE, by="a test", draft=True)
 
     with pytest.raises(Conflict, match="Another editor"):
-        publishing.change(before, content("No, mine"), EVERYONE)
+        publishing.change(before, content("No, mine"), EVERYONE, by="a test")
 
     assert publishing.get(before.id).content.title == "Mine"
     assert publishing.get(before.id).state is State.DRAFT
@@ -444,7 +444,7 @@ def test_lists_are_in_the_order_of_sending_and_not_of_writing(client: Client, ed
 
     assert ids(publishing.planned()) == [soon, later, draft]
     assert ids(publishing.started(10)) == [sent]
-    publishing.send(int(draft))
+    publishing.send(int(draft), by="a test")
     assert ids(publishing.started(10)) == [draft, sent]
     assert ids(publishing.started(10, before=int(draft))) == [sent]
     assert ids(publishing.latest(10)) == [sent, soon, later, draft]

@@ -178,7 +178,7 @@ def test_service_with_an_unknown_host_name_rests_and_is_retried_until_the_end(
         wait_until(lambda: nowhere in rests() and rests()[nowhere].attempts >= 2)
         assert rests()[nowhere].why == "no answer"
         assert installation.outcomes(id) == {"accepted": 20}
-        installation.runtime.publishing.cancel(id)
+        installation.runtime.publishing.cancel(id, by="a test")
         installation.over(id)
         assert installation.outcomes(id) == {"accepted": 20, "cancelled": 20}
 

@@ -142,12 +142,12 @@ def test_paused_spread_send_does_not_catch_up_all_at_once(
     installation.worker()
     installation.clock()
     push.wait_for(40, timeout=60)
-    publishing.pause(id)
+    publishing.pause(id, by="a test")
     store = installation.runtime.store
     wait_until(lambda: not store.redis.hlen(part_key(0, id, "leases")))
     before = len(push.received)
     let_pass(installation, id, MINUTE)
-    publishing.resume(id)
+    publishing.resume(id, by="a test")
     push.wait_for(before + 120, timeout=60)
     arrived = [message.at for message in push.received[before : before + 120]]
     whole = arrived[-1] - arrived[0]
@@ -156,6 +156,6 @@ def test_paused_spread_send_does_not_catch_up_all_at_once(
         for n in range(4)
     ]
     assert min(parts) >= 10, "about 30 in each quarter of the time"
-    publishing.cancel(id)
+    publishing.cancel(id, by="a test")
     installation.over(id)
     assert len({message.path for message in push.received}) == len(push.received)

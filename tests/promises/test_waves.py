@@ -244,13 +244,13 @@ def test_cancelling_drops_held_copies_and_keeps_all_counts(
     assert reading.over(id).state is State.SENT
     publishing = reading.runtime.publishing
     outcomes = reading.outcomes(id)
-    publishing.cancel(id)
+    publishing.cancel(id, by="a test")
     assert publishing.get(id).state is State.CANCELLED
     assert publishing.held(publishing.get(id)).waiting == 0
     assert wake(reading, push) == []
     assert reading.outcomes(id) == outcomes == {"accepted": READERS - 20, "skipped": 20}
     with pytest.raises(Conflict, match="already cancelled"):
-        publishing.cancel(id)
+        publishing.cancel(id, by="a test")
 
 
 def test_cancelling_an_alert_cancels_its_held_correction(
@@ -262,7 +262,7 @@ def test_cancelling_an_alert_cancels_its_held_correction(
     correction = reading.correct(id, "Nobody dead").id
     reading.over(correction)
     assert publishing.held(publishing.get(correction)).waiting == 12
-    publishing.cancel(id)
+    publishing.cancel(id, by="a test")
     assert publishing.get(correction).state is State.CANCELLED
     assert wake(reading, push) == []
 
@@ -272,7 +272,7 @@ def test_running_wave_sends_nothing_more_of_a_cancelled_alert(
 ) -> None:
     cancelled, _ = sent_at_night(reading, 40, "Ten dead", "Ferry home")
     with waking(reading, push) as taken:
-        reading.runtime.publishing.cancel(cancelled)
+        reading.runtime.publishing.cancel(cancelled, by="a test")
     assert texts(taken) == {"Ferry home|It has just come in.": 40}
 
 
@@ -330,7 +330,7 @@ def test_held_alert_can_be_cancelled_while_redis_is_full() -> None:
         hold(client.runtime, id, {int(time.time()) // QUARTER + 20: 4})
         assert client.runtime.publishing.get(id).state is State.SENT
         with server.full():
-            client.runtime.publishing.cancel(id)
+            client.runtime.publishing.cancel(id, by="a test")
         assert client.runtime.publishing.get(id).state is State.CANCELLED
 
 

@@ -58,7 +58,7 @@ def test_recipients_that_wait_for_a_connection_are_given_back_on_pause_or_exit(
             assert fan_out._transport.is_busy
             if ending:
                 return False
-            installation.runtime.publishing.pause(id)
+            installation.runtime.publishing.pause(id, by="a test")
         return True
 
     fan_out.run(goes_on)

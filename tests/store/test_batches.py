@@ -99,7 +99,7 @@ def test_leased_send_is_not_closed_and_a_closed_one_counts_nothing(
 ) -> None:
     id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
-    publishing.cancel(id)
+    publishing.cancel(id, by="a test")
     assert publishing.get(id).finished_at is None, "messages on their way are still counted"
     result = {Result(Outcome.ACCEPTED, "google", 1): list(range(300))}
     store.outcomes.record(id, batch, "worker", LEASE_MS, result)
@@ -142,10 +142,10 @@ def test_cancelling_again_after_an_interruption_stops_the_corrections(
 
         cut_off.setattr(store.notifications, "all", gone)
         with pytest.raises(ConnectionError):
-            publishing.cancel(id)
+            publishing.cancel(id, by="a test")
     assert publishing.get(id).state is State.CANCELLED
     with pytest.raises(Conflict, match="already cancelled"):
-        publishing.cancel(id)
+        publishing.cancel(id, by="a test")
     assert publishing.get(correction).state is State.CANCELLED
 
 
@@ -282,7 +282,7 @@ def test_alert_that_was_cancelled_before_planning_is_never_planned(
 ) -> None:
     content = Content("Late news", "https://paper.example/")
     id = publishing.publish(content, Audience(everyone=True), by="a test").id
-    publishing.cancel(id)
+    publishing.cancel(id, by="a test")
     planning.plan(publishing.get(id))
     assert publishing.get(id).state is State.CANCELLED
     assert store.outcomes.progress(id).recipients == 0

@@ -61,11 +61,11 @@ def test_nothing_from_subscribing_to_the_report_touches_two_slots(
 
     push.answer_with(ten_are_gone)
     spread = runtime.publishing.publish(content(), EVERYONE, by="a test", spread_minutes=60).id
-    runtime.publishing.cancel(spread)
+    runtime.publishing.cancel(spread, by="a test")
     ordinary = clustered.publish(replace(TOPICS, story="quake"))
     breaking = clustered.publish(kind="breaking")
-    runtime.publishing.pause(breaking)
-    runtime.publishing.resume(breaking)
+    runtime.publishing.pause(breaking, by="a test")
+    runtime.publishing.resume(breaking, by="a test")
     correction = clustered.correct(breaking, "Corrected").id
     planned = runtime.publishing.publish(
         content(),
@@ -117,7 +117,9 @@ def come_change_and_leave(runtime: Runtime) -> None:
     same, new = subscriptions.subscribe(again, is_owner=lambda *_: True)
     assert (same.id, new) == (first.id, False)
     moved = subscriptions.change(first.id, requested(10_002))
-    runtime.publishing.cancel(runtime.reader_alerts.send_test(moved, caller=lambda: "a code").id)
+    runtime.publishing.cancel(
+        runtime.reader_alerts.send_test(moved, caller=lambda: "a code").id, by="a test"
+    )
     subscriptions.remove(moved.id)
     with pytest.raises(HasLeft):
         subscriptions.subscribe(requested(10_002), refresh=True)

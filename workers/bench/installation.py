@@ -201,7 +201,7 @@ class BenchInstallation(TrialInstallation):
     def cancel(self, id: int) -> None:
         """Cancel an alert, unless it is over."""
         with suppress(Conflict):
-            self.runtime.publishing.cancel(id)
+            self.runtime.publishing.cancel(id, by="the bench")
 
     def stop(self, id: int) -> None:
         """Cancel an alert and wait until no message of it is under way."""

@@ -1,0 +1,99 @@
+"""The log of alerts: who did what with each, to be searched and exported."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from itertools import islice
+from typing import Any
+
+from flask import Response, render_template, request, stream_with_context
+from flask.typing import ResponseReturnValue
+
+from service.current import runtime
+from service.desk.blueprint import bp
+from service.desk.words import FILTERS, LOGGED, logged_changes
+from service.domain.alert_log import Search
+from service.model.alert_log import LogEntry
+
+_PAGE = 100  # entries
+_FIELDS = ("title", "by", "action", "since", "until")
+_COLUMNS = ("time", "alert", "title", "action", "by", "with an API token", "changes")
+
+
+@bp.get("/log")
+def log() -> ResponseReturnValue:
+    """List what was done with alerts, the latest first."""
+    given = _given()
+    found = list(islice(runtime().alert_log.found(_search(given), _before()), _PAGE + 1))
+    older = found[_PAGE - 1].id if len(found) > _PAGE else ""
+    shown = found[:_PAGE]
+    there = {one.id for one in runtime().publishing.all({entry.alert for entry in shown})}
+    return render_template(
+        "desk/log.html",
+        entries=shown,
+        there=there,
+        older=older,
+        given=given,
+        actions=LOGGED,
+        kept_days=runtime().config.alert_log_kept_days,
+    )
+
+
+@bp.get("/log.csv")
+def export_log() -> ResponseReturnValue:
+    """Give out the entries that are looked for as a table (RFC 4180)."""
+    entries = runtime().alert_log.found(_search(_given()))
+    headers = {"Content-Disposition": "attachment; filename=alert-log.csv"}
+    return Response(stream_with_context(_table(entries)), mimetype="text/csv", headers=headers)
+
+
+def _table(entries: Iterator[LogEntry]) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(_COLUMNS)
+    for one in entries:
+        tool = "yes" if one.tool else ""
+        row = (one.title, one.action, one.by or "clock", tool, logged_changes(one))
+        writer.writerow([FILTERS["iso"](one.at), one.alert, *map(_harmless, row)])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """Return a text that no table program takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def _before() -> str:
+    """Return the entry after which the page begins, if the address names one."""
+    before = request.args.get("before", "")
+    time, _, number = before.partition("-")
+    is_id = before.isascii() and time.isdigit() and number.isdigit() and len(before) <= 40
+    return before if is_id else ""
+
+
+def _given() -> dict[str, str]:
+    return {name: request.args.get(name, "").strip()[:200] for name in _FIELDS}
+
+
+def _search(given: dict[str, str]) -> Search:
+    limits: dict[str, Any] = {}
+    if since := _day(given["since"]):
+        limits["since"] = since.timestamp()
+    if until := _day(given["until"]):
+        limits["until"] = (until + timedelta(days=1)).timestamp()
+    action = given["action"] if given["action"] in LOGGED else ""
+    return Search(given["title"], given["by"], action, **limits)
+
+
+def _day(text: str) -> datetime | None:
+    """Return the beginning of a day in UTC; None for a text that names no day."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None

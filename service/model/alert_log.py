@@ -1,0 +1,79 @@
+"""What was done with an alert: an entry of its log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+from service.model.notifications import Content, Notification, State
+
+# What is shown with its old and its new text; of anything else only that it was changed.
+_TEXTS = ("title", "body", "url")
+# How a new alert begins, and what a change makes of a planned one.
+_BEGUN = {State.DRAFT: "written", State.SCHEDULED: "scheduled", State.SENDING: "sent"}
+ACTIONS = (
+    *("written", "scheduled", "sent", "changed", "deleted"),
+    *("started", "missed", "paused", "resumed", "corrected", "cancelled"),
+)
+
+
+class ToolName(str):
+    """The name of an API token, where the address of an editor may stand as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One action; the store adds when it was, by Redis' time."""
+
+    alert: int
+    title: str  # of the alert then
+    action: str  # one of `ACTIONS`
+    by: str = ""  # an editor's address, or the name of a token; empty: the clock
+    tool: bool = False  # whether it is a token's
+    texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # old and new, by field
+    others: tuple[str, ...] = ()  # names of other fields that changed
+    at: float = 0.0  # seconds since 1970
+    id: str = ""  # of the entry, as Redis orders them
+
+
+def entry(one: Notification, action: str, by: str = "") -> LogEntry:
+    """Return an entry for what is done with an alert."""
+    return LogEntry(one.id, one.text.title, action, by, isinstance(by, ToolName))
+
+
+def begun(one: Notification, by: str) -> LogEntry:
+    """Return the entry for a new alert."""
+    return entry(one, _BEGUN[one.state], by)
+
+
+def changed(before: Notification, after: Notification, by: str) -> LogEntry:
+    """Return the entry for a planned alert that is changed, and perhaps sent by that."""
+    action = _BEGUN.get(after.state, "cancelled")
+    if after.state in (before.state, State.DRAFT):
+        action = "changed"
+    texts, others = _differences(before.content, after.content)
+    parts = {
+        "audience": after.audience != before.audience,
+        "spread": after.spread_minutes != before.spread_minutes,
+        "time": after.state is not State.SENDING and after.send_at != before.send_at,
+    }
+    others += [name for name, differs in parts.items() if differs]
+    return replace(entry(after, action, by), texts=texts, others=tuple(others))
+
+
+def corrected(root: Notification, text: Content, by: str) -> LogEntry:
+    """Return the entry for an alert that gets another text."""
+    texts, others = _differences(root.text, text)
+    one = entry(root, "corrected", by)
+    return replace(one, title=text.title, texts=texts, others=tuple(others))
+
+
+def _differences(before: Content, after: Content) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    texts, others = {}, []
+    for one in fields(Content):
+        old, new = getattr(before, one.name), getattr(after, one.name)
+        if old != new and one.name in _TEXTS:
+            texts[one.name] = (old, new)
+        elif old != new:
+            others.append(one.name)
+    return texts, others

@@ -1,0 +1,91 @@
+"""The log's page, its search and its table, and the log of one alert."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from flask.testing import FlaskClient
+
+from service.model.alert_log import ToolName
+from service.model.notifications import Content
+from service.runtime import Runtime
+from tests.support.desk_pages import EMAIL, words
+from tests.support.planned import WORLD, confirmed, edit, later, plan
+
+
+def test_an_alerts_page_says_who_did_what(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = plan(runtime, 3600)
+    confirmed(editor, id, edit(editor, id, **later(), title="Half-time"))
+    runtime.publishing.send(id, by=ToolName("CMS"))
+    page = words(editor.get(f"/desk/alerts/{id}").text)
+    assert "a CMS scheduled it" in page
+    assert f"{EMAIL} changed it: title “Kick-off” → “Half-time”, time" in page
+    assert "CMS (API token) sent it" in page
+
+
+def test_the_log_lists_all_alerts_and_is_searched(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    kept, gone = plan(runtime), plan(runtime, title="Said <b>in haste</b>")
+    runtime.publishing.remove(gone, by=EMAIL)
+    page = editor.get("/desk/log")
+    assert f'href="/desk/alerts/{kept}"' in page.text
+    assert f'href="/desk/alerts/{gone}"' not in page.text
+    assert "<b>in haste" not in page.text
+    assert f"{EMAIL} deleted it" in words(page.text)
+    found = words(editor.get(f"/desk/log?by={EMAIL}&action=deleted").text)
+    assert "Said &lt;b&gt;in haste&lt;/b&gt;" in found
+    assert "Kick-off" not in found
+    assert "Nothing is found" in words(editor.get("/desk/log?title=quake").text)
+    assert "Nothing is found" in words(editor.get("/desk/log?until=2020-01-01").text)
+
+
+def test_older_entries_are_a_page_further(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    for number in range(130):
+        plan(runtime, title=f"Alert {number:03}")
+    first = editor.get("/desk/log")
+    assert "Alert 129" in first.text
+    assert "Alert 029" not in first.text
+    link = first.text.split('href="/desk/log?before=')[1].split('"')[0].replace("&amp;", "&")
+    second = editor.get(f"/desk/log?before={link}")
+    assert "Alert 029" in second.text
+    assert "Alert 030" not in second.text
+    assert "Older" not in words(second.text)
+
+
+def test_what_makes_no_sense_in_the_address_finds_something_or_nothing(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    plan(runtime)
+    for query in ("before=x", "before=%00-1", "since=yesterday", "action=%C3%A9", "before=9-9-9"):
+        assert editor.get(f"/desk/log?{query}").status_code == 200, query
+        assert editor.get(f"/desk/log.csv?{query}").status_code == 200, query
+
+
+def test_the_log_is_given_out_as_a_table_without_formulas(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    title = '=HYPERLINK("https://evil.example","Goal, at last")'
+    made = runtime.publishing.publish(
+        Content(title, "https://paper.example/"), WORLD, by=ToolName("CMS"), draft=True
+    )
+    plan(runtime)
+    answer = editor.get("/desk/log.csv?by=CMS")
+    assert answer.mimetype == "text/csv"
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["title"] for row in rows] == ["Kick-off", f"'{title}"]
+    assert rows[1]["alert"] == str(made.id)
+    assert (rows[1]["action"], rows[1]["by"]) == ("written", "CMS")
+    assert rows[1]["with an API token"] == "yes"
+    assert rows[1]["time"].endswith("Z")
+
+
+def test_only_editors_see_the_log(editor: FlaskClient) -> None:
+    stranger = editor.application.test_client()
+    for path in ("/desk/log", "/desk/log.csv"):
+        assert stranger.get(path).status_code == 302
