@@ -71,7 +71,7 @@ def test_share_of_reporting_browsers_is_set_at_publishing_and_at_each_change(
     nobody = Audience(topics=("chess",))
     before = desk.get(planned)
     assert before.reporting == 0.25
-    desk.change(before, before.content, nobody, send_at=SendAt(9e9))
+    desk.change(before, before.content, nobody, by="a test", send_at=SendAt(9e9))
     assert desk.get(planned).reporting == 1
 
 

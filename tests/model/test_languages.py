@@ -64,7 +64,7 @@ def test_draft_keeps_its_language_and_a_correction_takes_it_over(client: Client)
     assert answer.status_code == 200
     desk = client.runtime.publishing
     assert desk.get(draft.id).content.lang == "fr"
-    desk.send(draft.id)
+    desk.send(draft.id, by="a test")
     correction = desk.correct(
         draft.id, title="Échoué", body=None, url=None, replace=False, by="a test"
     )

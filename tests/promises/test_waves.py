@@ -209,7 +209,8 @@ def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None
     hold(runtime, held, {morning: 4})
     planned = SendAt(time.time() + 3600)
     for later in (None, planned):
-        publishing.cancel(publishing.publish(words, ferry, by="a test", send_at=later).id)
+        id = publishing.publish(words, ferry, by="a test", send_at=later).id
+        publishing.cancel(id, by="a test")
     assert publishing.held(publishing.get(held)).waiting == 4
     publishing.wake_readers(morning * QUARTER, "https://paper.example")
     (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
