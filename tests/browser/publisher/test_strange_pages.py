@@ -127,6 +127,7 @@ def test_not_now_rests_where_a_rest_was_noted_far_ahead(
     )
     page, _ = open_page(context, publisher, stop_press, ASKING)
     page.locator("dialog.panel button.later").click()
+    expect(page.locator("dialog.panel")).to_have_count(0)
     asked = page.evaluate("JSON.parse(localStorage['stop-press-asked'])")
     assert asked["refusals"] == 2
     assert asked["until"] < page.evaluate("Date.now() + 31 * 86_400_000")
