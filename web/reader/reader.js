@@ -439,17 +439,22 @@ async function comeBack(subscription, { id, topics, endpoint, checked, key }) {
   } else {
     const old = describe(subscription);
     old.subscription.endpoint = endpoint;
-    const body = { ...old, refresh: true };
-    const { status } = await call("POST", "subscriptions", { body }).catch((error) => error);
+    const asked = call("POST", "subscriptions", { body: { ...old, refresh: true } });
+    const { status } = await asked.catch(orTryAgain);
     if (status === 410) await quit();
     if (status !== 404) return status === 410;
   }
-  const [stored, there] = await create(subscription, { topics }).catch((error) => {
-    if (error.status < 429) return []; // refused: the reader may be asked
-    throw error;
-  });
-  if (stored) await note(stored, subscription, there);
-  return Boolean(stored);
+  const made = await create(subscription, { topics }).catch(orTryAgain);
+  if (made.status) return false; // refused: the reader may be asked
+  const [stored, there] = made;
+  await note(stored, subscription, there);
+  return true;
+}
+
+/** Return a refusal; throw what the next visit may not meet again, as when we are offline. */
+function orTryAgain(error) {
+  if (error.status < 429) return error;
+  throw error;
 }
 
 function orUnknown(error) {

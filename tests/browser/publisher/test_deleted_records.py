@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from service.local import pretend_readers
 from service.model.keys import b64url
@@ -16,7 +16,7 @@ from service.model.subscriptions import SubscriptionId
 from tests.browser.publisher.test_hostile_pages import BELL, PLAIN, open_page
 from tests.browser.publisher.test_page_views import StopPress
 from tests.support.browser.publisher_site import Publisher
-from tests.support.browser.readers import BROWSER, wait_for_page
+from tests.support.browser.readers import BROWSER, PROBLEM, wait_for_page
 
 pytestmark = pytest.mark.browser
 
@@ -100,6 +100,34 @@ def test_a_reader_who_left_elsewhere_is_not_subscribed_again(
     assert stop_press.store.subscriptions.count() == 0
     assert page.evaluate("localStorage['test-push']") is None
     assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals") == 3
+
+
+@pytest.mark.parametrize("fault", ["offline", "503", "429"])
+@pytest.mark.parametrize("call", [2, 3], ids=["asked about the old endpoint", "subscribed again"])
+def test_a_fault_on_the_way_back_is_tried_again_on_the_next_visit(
+    page: Page, stop_press: StopPress, fault: str, call: int
+) -> None:
+    before = delete(page, stop_press, left=False, noticed=True)
+    posts: list[str] = []
+
+    def meddle(route: Route) -> None:
+        posts.append(route.request.method)
+        if posts.count("POST") < call or route.request.method != "POST":
+            route.fallback()
+        elif fault == "offline":
+            route.abort()
+        else:
+            route.fulfill(status=int(fault), **PROBLEM)
+
+    page.route("**/api/v1/subscriptions", meddle)
+    page.evaluate("StopPress.refresh().catch(() => {})")
+    assert posts.count("POST") == call
+    assert page.evaluate("StopPress.state().id") == before, "it is not forgotten"
+    page.unroute("**/api/v1/subscriptions")
+    now = state(page)
+    assert (now["subscribed"], now["topics"]) == (True, ["world"])
+    assert now["id"] != before
+    assert stop_press.store.subscriptions.count() == 1
 
 
 @NOTICED
