@@ -34,10 +34,9 @@ _WHY = {
     "schema": {"type": "string", "enum": ["left", "lost"]},
 }
 
-bp = Blueprint("readers", __name__)
-
-
 RAISED = "stoppress.raised"  # in a WSGI environment: an error of `without_flask.py`
+
+bp = Blueprint("readers", __name__)
 
 
 @bp.before_request

@@ -1,4 +1,4 @@
-"""What was done with alerts, by whom and when, for editors who look for it."""
+"""Who did what with alerts, and when, for editors who look for it."""
 
 from __future__ import annotations
 

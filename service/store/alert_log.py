@@ -1,4 +1,4 @@
-"""The log of alerts: what was done with each, by whom and when. In the slot `{g}`.
+"""The log of alerts: who did what with each, and when. In the slot `{g}`.
 
 log      stream: the entries of all alerts, each as JSON
 n:<id>   its field `log`: the stream's ids of the entries of this alert (notifications.py)

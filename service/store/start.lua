@@ -22,8 +22,8 @@ local function did(action)
   local entry = {alert = tonumber(id), title = document.content.title, action = action}
   note(log, alert, cjson.encode(entry))
 end
--- At a local time it is due where the first clock shows it. For other readers it is still to come,
--- and those for whom it has passed are judged one by one.
+-- At a local time it is due where the first clock shows it. For other readers it is still to come;
+-- a worker leaves out each reader whose own clock shows a later time.
 if (document.send_at.wall or '') ~= '' then most_late_ms = most_late_ms + round_the_world_ms end
 if now - due > most_late_ms and not document.send_at.however_late then
   redis.call('HSET', alert, 'state', 'draft', 'missed', 1)

@@ -1,4 +1,4 @@
-"""The log of alerts: an entry for all that was done, by whom, and none for what was not."""
+"""The log of alerts: an entry for all that was done, with its author, and none for the rest."""
 
 from __future__ import annotations
 
