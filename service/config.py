@@ -440,6 +440,12 @@ class Config:
         "400",
         "number of days for which the log of alerts is kept: who did what with each",
     )
+    undo_seconds: int = _setting(
+        _whole(0, 60),
+        "5",
+        "for how long an editor can take back an alert after pressing Send at the desk; 0: not",
+    )
+    undo_breaking_seconds: int = _setting(_whole(0, 60), "5", "the same for breaking alerts")
     data_dir: Path = _setting(
         _path, "var", "folder in which `stoppress up` keeps its keys and its Redis"
     )

@@ -1,4 +1,4 @@
-"""The clock: every second it starts scheduled alerts and wakes workers for what is due.
+"""The clock: every second, and when an alert is due, it starts what is due and wakes workers.
 
 Several may run; one of them leads.
 
@@ -28,20 +28,32 @@ from service.runtime import Runtime
 from service.store import WORKER
 
 TICK = 1.0  # seconds
+_LITTLE = 0.01  # seconds by which Redis' time may be behind ours
 LEAD = 4.0  # seconds after which another clock takes over from one that died
 
 
 def run(runtime: Runtime) -> NoReturn:
     """Tick for ever, also while Redis is away."""
     name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+    wait = TICK
     while True:
-        time.sleep(TICK)
+        time.sleep(wait)
+        wait = TICK
         with _patience():
             if not runtime.store.installation.lead(name, int(LEAD * 1000)):
                 continue
         for do in _duties(runtime):
             with _patience():
                 do()
+        with _patience():
+            wait = _until_due(runtime.publishing.next_due())
+
+
+def _until_due(due: float | None) -> float:
+    """Return the seconds until the next tick: less than `TICK` if an alert is due before that."""
+    ahead = TICK if due is None else due - clock.time()
+    # What is due by now and has not begun is tried again no sooner than other duties.
+    return min(TICK, ahead + _LITTLE) if ahead > 0 else TICK
 
 
 def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:

@@ -138,6 +138,20 @@ def resume(id: int) -> ResponseReturnValue:
     return redirect(url_for("desk.alert", id=id), 303)
 
 
+@bp.post("/alerts/<int:id>/take-back")
+def undo(id: int) -> ResponseReturnValue:
+    """Make a draft again of an alert that an editor has just sent."""
+    runtime().publishing.take_back(id, by=signed_in().email)
+    return redirect(url_for("desk.alert", id=id), 303)
+
+
+@bp.post("/alerts/<int:id>/send-now")
+def skip_undo(id: int) -> ResponseReturnValue:
+    """Send an alert without waiting until nobody can take it back any more."""
+    runtime().publishing.skip_undo(id, by=signed_in().email)
+    return redirect(url_for("desk.alert", id=id), 303)
+
+
 @bp.errorhandler(Conflict)
 def _conflict(conflict: Conflict) -> ResponseReturnValue:
     """Show the alert in its current state, and why the request does not fit it."""

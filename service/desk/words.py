@@ -39,9 +39,10 @@ LOGGED = {
     "written": "wrote a draft",
     "scheduled": "scheduled it",
     "sent": "sent it",
+    "taken back": "took it back",
     "changed": "changed it",
     "deleted": "deleted it",
-    "started": "began to send it, as scheduled",
+    "started": "began to send it",
     "missed": "made a draft of it, because its time had passed",
     "paused": "paused it",
     "resumed": "went on sending it",
@@ -237,6 +238,11 @@ def _ahead(seconds: float) -> str:
     return f"in {span(60 * round(seconds / 60))}"
 
 
+def _seconds_ahead(seconds: float) -> str:
+    """Say how long it is until then, to the second: `in 4 seconds`."""
+    return f"in {span(math.ceil(seconds))}" if seconds > 0 else "any moment now"
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "plural": plural,
@@ -247,6 +253,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "wall": _wall,
     "clock_time": _clock_time,
     "ahead": _ahead,
+    "seconds_ahead": _seconds_ahead,
     "span": span,
     "logged": LOGGED.__getitem__,
     "logged_by": logged_by,

@@ -28,7 +28,7 @@ from service.domain.publishing import (
 )
 from service.domain.stories import RunningStory
 from service.model import clock
-from service.model.notifications import DEFAULT_TTL, Audience, Notification, State
+from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt, State
 
 _USED = (
     "You have already sent this form with a different text; that alert is in the list. Nothing was"
@@ -81,7 +81,7 @@ def send() -> ResponseReturnValue:
                 checked.audience,
                 by=signed_in().email,
                 spread_minutes=checked.spread_minutes,
-                send_at=checked.send_at,
+                send_at=_leaves_at(form, checked),
                 draft=checked.draft,
                 idempotency=key,
             )
@@ -99,6 +99,8 @@ def send() -> ResponseReturnValue:
 def edit(id: int) -> ResponseReturnValue:
     """Show the form filled with a planned alert."""
     before = runtime().publishing.to_change(id)
+    if before.waits_for_undo:  # its page says how to take it back
+        return redirect(url_for("desk.alert", id=id))
     return _compose(Form.of(before), before=before)
 
 
@@ -129,7 +131,7 @@ def save(id: int) -> ResponseReturnValue:
             checked.audience,
             by=signed_in().email,
             spread_minutes=checked.spread_minutes,
-            send_at=checked.send_at,
+            send_at=_leaves_at(form, checked),
             draft=form.when == "draft",
         )
     except (Conflict, UnknownNotification):
@@ -141,6 +143,8 @@ def save(id: int) -> ResponseReturnValue:
 def confirm(id: int) -> ResponseReturnValue:
     """Ask whether to send a planned alert now."""
     before = runtime().publishing.to_change(id)
+    if before.waits_for_undo:
+        return redirect(url_for("desk.alert", id=id))
     return _review(replace(Form.of(before), when="now"), before)
 
 
@@ -186,7 +190,7 @@ def _is_done(form: Form, one: Notification) -> bool:
     if contents != (one.content, one.audience, one.spread_minutes):
         return False
     if form.when == "now":
-        return not one.planned and one.state is not State.CANCELLED
+        return one.waits_for_undo or not (one.planned or one.state is State.CANCELLED)
     send_at = one.send_at if one.state is State.SCHEDULED else None
     if send_at and checked.send_at and send_at.wall:
         # If some readers' clocks show that time already, the alert starts at once, so `at` moves.
@@ -286,6 +290,16 @@ def _check(form: Form, before: Notification | None = None) -> CheckedAlert | dic
     if form.when == "now" and not runtime().publishing.reach(checked.audience):
         return {"audience": "No browser would get it, because none is subscribed to this yet."}
     return checked
+
+
+def _leaves_at(form: Form, checked: CheckedAlert) -> SendAt | None:
+    """Return when an alert leaves: as chosen, or once nobody can take it back any more."""
+    if form.when != "now":
+        return checked.send_at
+    config, now = runtime().config, clock.time()
+    breaking = checked.content.kind == "breaking"
+    seconds = config.undo_breaking_seconds if breaking else config.undo_seconds
+    return SendAt(now + seconds, sent_at=now) if seconds else None
 
 
 def _changed(form: Form, before: Notification) -> CheckedAlert:

@@ -224,6 +224,29 @@ class Publishing:
         one = self.to_change(id)
         self.change(one, one.content, one.audience, by=by, spread_minutes=one.spread_minutes)
 
+    def skip_undo(self, id: int, *, by: str) -> None:
+        """Start an alert that waits for an editor to take it back; no effect once it has begun."""
+        one = self.get(id)
+        if one.waits_for_undo:
+            after = dataclasses.replace(one, state=State.SENDING)
+            entry = alert_log.entry(one, "started", by)
+            if self._store.notifications.change(one, after, _now(), entry):
+                self._wake(after)
+
+    def take_back(self, id: int, *, by: str) -> None:
+        """Make a draft of an alert that waits for this; `Conflict` if readers get it by now."""
+        one = self.get(id)
+        if one.waits_for_undo:
+            after = dataclasses.replace(one, state=State.DRAFT, send_at=None)
+            entry = alert_log.entry(one, "taken back", by)
+            self._store.notifications.change(one, after, _now(), entry)
+        found = self.get(id)
+        if found.state is State.SCHEDULED:
+            raise Conflict(id, "This alert is scheduled: change or delete it instead.")
+        if found.state is not State.DRAFT:
+            detail = f"It is too late to take this alert back: it is {found.state.value}."
+            raise Conflict(id, detail)
+
     def remove(self, id: int, *, by: str) -> None:
         """Delete a draft or a scheduled notification; `Conflict` if it was sent."""
         one = self.get(id)
@@ -238,6 +261,10 @@ class Publishing:
             started = self._store.notifications.start(id, MOST_LATE)
             if started and (one := self._store.notifications.get(id)) is not None:
                 self._wake(one)
+
+    def next_due(self) -> float | None:
+        """Return when the next scheduled notification is due, in seconds since 1970."""
+        return self._store.notifications.next_due()
 
     def wake_readers(self, now: float, front: str) -> None:
         """Send held alerts to readers whose quiet hours have ended: what the clock does.

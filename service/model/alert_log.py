@@ -12,7 +12,7 @@ _TEXTS = ("title", "body", "url")
 # How a new alert begins, and what a change makes of a planned one.
 _BEGUN = {State.DRAFT: "written", State.SCHEDULED: "scheduled", State.SENDING: "sent"}
 ACTIONS = (
-    *("written", "scheduled", "sent", "changed", "deleted"),
+    *("written", "scheduled", "sent", "taken back", "changed", "deleted"),
     *("started", "missed", "paused", "resumed", "corrected", "cancelled"),
 )
 
@@ -43,22 +43,27 @@ def entry(one: Notification, action: str, by: str = "") -> LogEntry:
 
 def begun(one: Notification, by: str) -> LogEntry:
     """Return the entry for a new alert."""
-    return entry(one, _BEGUN[one.state], by)
+    return entry(one, _begins(one), by)
 
 
 def changed(before: Notification, after: Notification, by: str) -> LogEntry:
     """Return the entry for a planned alert that is changed, and perhaps sent by that."""
-    action = _BEGUN.get(after.state, "cancelled")
-    if after.state in (before.state, State.DRAFT):
+    action = _begins(after)
+    if action in (_begins(before), _BEGUN[State.DRAFT]):
         action = "changed"
     texts, others = _differences(before.content, after.content)
     parts = {
         "audience": after.audience != before.audience,
         "spread": after.spread_minutes != before.spread_minutes,
-        "time": after.state is not State.SENDING and after.send_at != before.send_at,
+        "time": action != "sent" and after.send_at != before.send_at,
     }
     others += [name for name, differs in parts.items() if differs]
     return replace(entry(after, action, by), texts=texts, others=tuple(others))
+
+
+def _begins(one: Notification) -> str:
+    """Return what was done last with an alert that is planned, or that is sent by that."""
+    return "sent" if one.waits_for_undo else _BEGUN.get(one.state, "cancelled")
 
 
 def corrected(root: Notification, text: Content, by: str) -> LogEntry:

@@ -168,6 +168,8 @@ class SendAt:
     zone: str = ""  # IANA name, as it was given; may be empty
     however_late: bool = False  # send it even if no clock ran at that time; else it becomes a draft
     wall: str = ""  # ISO 8601 without an offset: send it when each reader's own clock shows this
+    # When an editor sent it, who can take it back until `at`; None: it was scheduled.
+    sent_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +244,12 @@ class Notification:
     def planned(self) -> bool:
         """Whether sending has not begun, so that all of it can be changed."""
         return self.state in (State.DRAFT, State.SCHEDULED)
+
+    @property
+    def waits_for_undo(self) -> bool:
+        """Whether an editor has sent it, and can still take it back."""
+        pressed = self.send_at is not None and self.send_at.sent_at is not None
+        return pressed and self.state is State.SCHEDULED
 
     @property
     def over(self) -> bool:

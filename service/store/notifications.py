@@ -14,6 +14,7 @@ idempotency:<d>   the response to the same idempotency key again; ends by itself
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from heapq import nlargest
@@ -301,6 +302,12 @@ class Notifications:
         now = seconds * 1000 + microseconds // 1000
         found = cast("list[bytes]", self._redis.zrangebyscore(_SCHEDULED, "-inf", now))
         return [int(id) for id in found]
+
+    def next_due(self) -> float | None:
+        """Return when the next scheduled one is due, in seconds since 1970; None: there is none."""
+        found = self._redis.zrange(_SCHEDULED, 0, 0, withscores=True)
+        ((_, due),) = cast("list[tuple[bytes, float]]", found) or [(b"", math.inf)]
+        return None if due == math.inf else due / 1000
 
     def start(self, id: int, most_late: float) -> bool:
         """Start a scheduled notification that is due; True for the one call that did.

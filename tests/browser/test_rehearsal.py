@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from service.local import rehearsal
-from tests.browser.test_desk import EMAIL, FAINT, PASSWORD, complaints_of, tab_to
+from tests.support.browser.desk import EMAIL, FAINT, PASSWORD, complaints_of, tab_to
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
 

@@ -25,7 +25,13 @@ def _fast_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def app(redis_url: str) -> Flask:
+def settings() -> dict[str, str]:
+    """Further settings of the installation: what an editor sends leaves at once."""
+    return {"UNDO_SECONDS": "0", "UNDO_BREAKING_SECONDS": "0"}
+
+
+@pytest.fixture
+def app(redis_url: str, settings: dict[str, str]) -> Flask:
     return create_app(
         Config.read(
             {
@@ -33,6 +39,7 @@ def app(redis_url: str) -> Flask:
                 "SECRET_KEY": "a secret of at least 32 characters",
                 "VAPID_PRIVATE_KEY": VapidKey.generate().text,
                 "PUSH_SERVICES": "https://push.example",
+                **settings,
             }
         )
     )

@@ -14,11 +14,13 @@ import pytest
 from redis.exceptions import ResponseError
 
 from service.domain.publishing import MOST_LATE, Conflict
+from service.model import clock
 from service.model.notifications import Audience, Notification, SendAt, State
 from tests.support.client import API, Client, stored
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
+from workers.clock import _until_due
 
 EVERYONE = Audience(everyone=True)
 NEWS = {
@@ -448,3 +450,14 @@ def test_lists_are_in_the_order_of_sending_and_not_of_writing(client: Client, ed
     assert ids(publishing.started(10)) == [draft, sent]
     assert ids(publishing.started(10, before=int(draft))) == [sent]
     assert ids(publishing.latest(10)) == [sent, soon, later, draft]
+
+
+@pytest.mark.parametrize(
+    ("due_in", "least", "most"),
+    [(None, 1, 1), (5, 1, 1), (0.4, 0.3, 0.42), (-1, 1, 1), (-1e9, 1, 1)],
+)
+def test_the_clock_wakes_when_an_alert_is_due_and_else_each_second(
+    due_in: float | None, least: float, most: float
+) -> None:
+    due = None if due_in is None else clock.time() + due_in
+    assert least <= _until_due(due) <= most

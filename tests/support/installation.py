@@ -76,6 +76,9 @@ class Installation(TrialInstallation):
             # the same.
             "QUIET_HOURS": "none",
             "DAILY_LIMIT": "none",
+            # What an editor sends leaves at once.
+            "UNDO_SECONDS": "0",
+            "UNDO_BREAKING_SECONDS": "0",
             **more,
         }
         super().__init__(settings, TOPICS, start=Forked)

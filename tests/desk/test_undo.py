@@ -1,0 +1,159 @@
+"""For some seconds after Send an editor can take an alert back: nobody has it until then."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from service.model.notifications import Notification, State
+from service.runtime import Runtime
+from tests.support.desk_pages import EMAIL, hidden_fields, post, review, words
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    return {"UNDO_SECONDS": "20", "UNDO_BREAKING_SECONDS": "0"}
+
+
+@pytest.fixture
+def sent(editor: FlaskClient, readers: int) -> TestResponse:
+    """The response to the click that sends an alert."""
+    return editor.post("/desk/alerts", data=hidden_fields(review(editor).text))
+
+
+def only(runtime: Runtime) -> Notification:
+    (one,) = runtime.publishing.latest(10)
+    return one
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let so many seconds pass, for this process; Redis has a clock of its own."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
+
+
+def test_nothing_leaves_until_the_time_is_over(
+    editor: FlaskClient, runtime: Runtime, sent: TestResponse
+) -> None:
+    one = only(runtime)
+    assert sent.location == f"/desk/alerts/{one.id}"
+    assert one.state is State.SCHEDULED
+    assert one.send_at is not None
+    assert one.send_at.sent_at is not None
+    assert one.send_at.at - one.send_at.sent_at == 20
+    assert runtime.store.notifications.active() == []
+    runtime.publishing.send_due()
+    assert only(runtime).state is State.SCHEDULED
+    page = editor.get(sent.location)
+    assert "Nobody has it yet. It leaves in" in words(page.text)
+    assert "Take it back" in page.text
+    assert "Send now" in page.text
+    assert "Edit…" not in page.text
+
+
+def test_an_alert_that_is_taken_back_is_a_draft_with_all_its_texts(
+    editor: FlaskClient, runtime: Runtime, sent: TestResponse
+) -> None:
+    before = only(runtime)
+    for _ in range(2):  # a double click
+        answer = post(editor, f"{sent.location}/take-back", page=sent.location)
+        assert (answer.status_code, answer.location) == (303, sent.location)
+    one = only(runtime)
+    assert (one.state, one.send_at) == (State.DRAFT, None)
+    assert (one.content, one.audience) == (before.content, before.audience)
+    assert "Draft. It is not sent until" in words(editor.get(sent.location).text)
+    assert [(e.action, e.by) for e in runtime.alert_log.of(one.id)] == [
+        ("sent", EMAIL),
+        ("taken back", EMAIL),
+    ]
+
+
+def test_send_now_does_not_wait(editor: FlaskClient, runtime: Runtime, sent: TestResponse) -> None:
+    for _ in range(2):
+        answer = post(editor, f"{sent.location}/send-now", page=sent.location)
+        assert (answer.status_code, answer.location) == (303, sent.location)
+    one = only(runtime)
+    assert one.state is State.SENDING
+    assert runtime.store.notifications.active() == [one.id]
+    assert [e.action for e in runtime.alert_log.of(one.id)] == ["sent", "started"]
+
+
+def test_it_leaves_by_itself_when_nobody_takes_it_back(
+    editor: FlaskClient, runtime: Runtime, sent: TestResponse
+) -> None:
+    one = only(runtime)
+    due = runtime.publishing.next_due()
+    assert one.send_at is not None
+    assert due == int(one.send_at.at * 1000) / 1000
+    runtime.store.redis.zadd("{g}:scheduled", {str(one.id): time.time() * 1000 - 1000})
+    runtime.publishing.send_due()
+    assert only(runtime).state is State.SENDING
+    page = words(editor.get(sent.location).text)
+    assert "later, when it could no longer be taken back" in page
+    assert runtime.publishing.next_due() is None
+
+
+def test_what_readers_get_by_now_is_not_taken_back(
+    editor: FlaskClient, runtime: Runtime, sent: TestResponse
+) -> None:
+    runtime.publishing.skip_undo(only(runtime).id, by="a test")
+    answer = post(editor, f"{sent.location}/take-back", page=sent.location)
+    assert answer.status_code == 409
+    assert "It is too late to take this alert back: it is sending." in words(answer.text)
+    assert only(runtime).state is State.SENDING
+
+
+@pytest.mark.parametrize("then", ["edit", "send"])
+def test_it_is_not_changed_while_it_waits(
+    editor: FlaskClient, sent: TestResponse, then: str
+) -> None:
+    answer = editor.get(f"{sent.location}/{then}")
+    assert (answer.status_code, answer.location) == (302, sent.location)
+
+
+def test_a_second_click_on_notify_leads_to_the_same_page(
+    editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = hidden_fields(review(editor).text)
+    first = editor.post("/desk/alerts", data=fields)
+    later(monkeypatch, 3)
+    assert editor.post("/desk/alerts", data=fields).location == first.location
+    assert len(runtime.publishing.latest(10)) == 1
+
+
+def test_a_draft_that_is_sent_can_be_taken_back_too(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    page = review(editor, when="draft").location
+    fields = hidden_fields(editor.get(f"{page}/send").text)
+    for _ in range(2):
+        assert editor.post(page, data=fields).location == page
+    assert only(runtime).waits_for_undo
+    post(editor, f"{page}/take-back", page=page)
+    assert only(runtime).state is State.DRAFT
+
+
+def test_breaking_alerts_have_a_time_of_their_own(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    editor.post("/desk/alerts", data=hidden_fields(review(editor, kind="breaking").text))
+    assert only(runtime).state is State.SENDING
+
+
+def test_a_scheduled_alert_has_its_own_buttons(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    at = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(time.time() + 7200))
+    fields = hidden_fields(review(editor, when="at", at=at).text)
+    page = editor.post("/desk/alerts", data=fields).location
+    assert "Take it back" not in editor.get(page).text
+    answer = post(editor, f"{page}/send-now", page=page)
+    assert answer.status_code == 303
+    assert only(runtime).state is State.SCHEDULED, "only a confirmation sends it"
+    answer = post(editor, f"{page}/take-back", page=page)
+    assert answer.status_code == 409
+    assert "This alert is scheduled: change or delete it instead." in words(answer.text)
+    assert only(runtime).state is State.SCHEDULED

@@ -1,0 +1,97 @@
+"""The desk in a real browser: signing in, writing, sending, walking with the keyboard."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page
+
+from tests.support.installation import Installation
+from tests.support.push_service import Answer, PushService
+
+READERS = 400
+EMAIL, PASSWORD = "nora@paper.example", "three quiet words"
+TITLE = "Ferry aground — عاجل <b>"
+# Returns the texts whose contrast with what is behind them is too low.
+FAINT = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b]
+    .map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const found = channels(getComputedStyle(at).backgroundColor);
+      if (found.length === 3 || found[3] > 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const faint = [];
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility() || element.closest(":disabled")) continue;
+    const [ink, paper] = [channels(getComputedStyle(element).color), behind(element)].map(light);
+    const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+    if (ratio < 4.5) faint.push(`${text.slice(0, 30)}: ${ratio.toFixed(2)}`);
+  }
+  return faint;
+}"""
+
+
+def first_link(installation: Installation) -> str:
+    link = installation.runtime.editors.first_link()
+    assert link
+    return link
+
+
+def complaints_of(page: Page) -> list[str]:
+    """Collect script errors and violations of the Content-Security-Policy."""
+    found: list[str] = []
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on(
+        "console",
+        lambda line: found.append(line.text) if "Content Security Policy" in line.text else None,
+    )
+    return found
+
+
+def tab_to(page: Page, selector: str, *, back: bool = False) -> None:
+    """Press Tab until the element has the focus, and check that the focus is visible."""
+    page.wait_for_load_state()  # scripts have moved the focus by now
+    page.locator(selector).first.wait_for()
+    for _ in range(40):
+        if page.evaluate("s => document.activeElement.matches(s)", selector):
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline != "none", f"the focus on {selector} is invisible"
+            return
+        page.keyboard.press("Shift+Tab" if back else "Tab")
+    raise AssertionError(f"Tab never reaches {selector}")
+
+
+def sign_in(page: Page, installation: Installation) -> None:
+    """Sign in with the first link, without drawing its pages; open the desk."""
+    link = first_link(installation)
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page.request.get(link).text())
+    assert token
+    form = {"csrf_token": token[1], "email": EMAIL, "password": PASSWORD}
+    assert page.request.post(link, form=form).ok
+    page.goto(f"{installation.address}/desk/")
+
+
+def send_to_everyone(page: Page) -> None:
+    page.get_by_role("link", name="New alert").click()
+    page.get_by_label("Title").fill(TITLE)
+    page.get_by_label("Link to the story").fill("https://paper.example/ferry")
+    page.get_by_label("Everyone").check()
+    page.get_by_role("button", name="Review").click()
+    page.get_by_role("button", name=f"Notify {READERS} browsers").click()
+
+
+def send_slowly(installation: Installation, page: Page, push_service: PushService) -> None:
+    """Start an alert to everyone that takes about 25 s: 16 at a time, one second each."""
+    installation.environment["PUSH_WINDOW"] = "16"
+    installation.worker()
+    installation.clock()
+    push_service.answer_with(lambda _: Answer(201, delay=1))
+    send_to_everyone(page)
