@@ -28,6 +28,7 @@ from service.domain.store_errors import Loading, Unreachable, in_one_line, may_p
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
 from service.domain.topics import Topics
+from service.domain.unfinished import UnfinishedAlerts
 from service.domain.unknown_values import UnknownValues
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import b64url
@@ -64,6 +65,7 @@ class Runtime:
     subscriptions: Subscriptions
     alert_history: AlertHistory
     alert_log: AlertLog
+    unfinished: UnfinishedAlerts
     forecaster: Forecaster
     refused_origins: RefusedOrigins
     unknown_values: UnknownValues
@@ -147,6 +149,7 @@ class Runtime:
             subscriptions=Subscriptions(store, tokens, reader_alerts),
             alert_history=AlertHistory(store),
             alert_log=AlertLog(store, config.alert_log_kept_days * DAY),
+            unfinished=UnfinishedAlerts(store),
             forecaster=Forecaster(store, config.defaults),
             refused_origins=RefusedOrigins(store),
             unknown_values=UnknownValues(store),

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from flask import Flask
 
-from service.desk import alerts, correcting, log, rehearsal, sign_in, start, stories, writing
+from service.desk import (
+    alerts,
+    compose,
+    correcting,
+    editing,
+    log,
+    rehearsal,
+    sign_in,
+    start,
+    stories,
+    writing,
+)
 from service.desk.blueprint import bp
 
 # A module of pages adds its routes to `bp` when it is imported: a new one is named here.
-PAGES = (sign_in, alerts, writing, correcting, stories, log, rehearsal)
+PAGES = (sign_in, alerts, compose, writing, editing, correcting, stories, log, rehearsal)
 
 
 def init_app(app: Flask) -> None:

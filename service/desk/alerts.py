@@ -58,6 +58,7 @@ def _alerts(notice: str = "") -> str:
     planned = runtime().publishing.planned() if before is None else []
     return render_template(
         "desk/alerts.html",
+        unfinished=runtime().unfinished.of(signed_in().email) if before is None else [],
         missed=[one for one in planned if one.missed],
         planned=[report_of(one, receipts=False) for one in planned if not one.missed],
         reports=[report_of(notification, receipts=False) for notification in found],

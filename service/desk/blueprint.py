@@ -29,7 +29,7 @@ from service.domain.publishing import UnknownNotification
 from service.domain.store_errors import is_away
 
 _HTMX = "htmx-2.0.11.min.js"
-_OPEN_TO_ALL = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
+_OPEN_TO_ALL = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome", "desk.session"}
 
 bp = Blueprint(
     "desk",

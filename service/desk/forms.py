@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -43,7 +43,12 @@ def spreads(planned: Notification | None) -> dict[str, int | None]:
 def read_nonce() -> str:
     """Return the nonce of this request's form: the same form sent twice has the same nonce."""
     given = request.form.get("nonce", "")
-    return given if re.fullmatch(r"[\w-]{16,64}", given, re.ASCII) else abort(400)
+    return given if is_nonce(given) else abort(400)
+
+
+def is_nonce(text: str) -> bool:
+    """Whether this may be the key of a form."""
+    return re.fullmatch(r"[\w-]{16,64}", text, re.ASCII) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,21 @@ class Form:
             zone=zone,
             changes=str(planned.changes),
         )
+
+    @classmethod
+    def kept(cls, given: Mapping[str, Any]) -> Form:
+        """Return the form that `fields` wrote, also if another release wrote it."""
+        known = {one.name: given[one.name] for one in fields(cls) if one.name in given}
+        return cls(**known | {"topics": tuple(known.get("topics", ()))})
+
+    @property
+    def opened_version(self) -> int:
+        """Which version of a planned alert was opened; 0 if the form does not say."""
+        return int(self.changes) if re.fullmatch("[0-9]{1,9}", self.changes) else 0
+
+    def fields(self) -> dict[str, Any]:
+        """Return what was typed, as it is kept until the alert is sent."""
+        return asdict(self)
 
     @classmethod
     def read(cls) -> Form:

@@ -152,6 +152,11 @@ class Publishing:
         before = self._store.notifications.remembered(idempotency.digest)
         return None if before is None else self._same_response(before, idempotency)
 
+    def sent_as(self, idempotency: Idempotency) -> int | None:
+        """Return the alert that a request with this key has published, whatever its body was."""
+        before = self._store.notifications.remembered(idempotency.digest)
+        return None if before is None else int(before["id"])
+
     def _same_response(self, before: dict[str, Any], idempotency: Idempotency) -> Published:
         id, then = int(before["id"]), State(before["state"])
         now = self._store.notifications.state(id)

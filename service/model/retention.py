@@ -93,6 +93,14 @@ GUESSES_KEPT = 15 * MINUTE
 # Why: while strangers guess an editor's password, the editor can sign in from where they work.
 NETWORK_KEPT = 30 * DAY
 
+# What an editor is writing and has neither sent nor saved as a draft, since its last change.
+# Why: nothing that was typed is lost. Only its writer sees it.
+UNFINISHED_KEPT = 30 * DAY
+
+# That an editor is changing a planned alert, since the last change.
+# Why: two editors who change the same alert see each other's names.
+WRITERS_SEEN = 2 * MINUTE
+
 # The answer to a request that had an `Idempotency-Key`.
 # Why: the same request, sent again, gets the same answer and publishes nothing twice.
 IDEMPOTENCY_KEPT = DAY

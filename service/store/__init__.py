@@ -46,6 +46,7 @@ from service.store.seeds import Seeds
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 from service.store.topics import Topics
+from service.store.unfinished import UnfinishedForms
 from service.store.unknown_values import UnknownValues
 
 __all__ = [
@@ -100,6 +101,7 @@ class Store:
         self.held_alerts = HeldAlerts(redis, self.partitions)
         self.daily_counts = DailyCounts(redis)
         self.unknown_values = UnknownValues(redis)
+        self.unfinished = UnfinishedForms(redis)
 
     def memory(self) -> Memory | None:
         """Return the memory that Redis uses and may use; None if it does not tell."""

@@ -213,7 +213,17 @@ class IdempotencyRecord:
     @property
     def key(self) -> str:
         """Its key in Redis."""
-        return _idempotency_key(self.digest)
+        return idempotency_key(self.digest)
+
+
+def alert_key(id: int) -> str:
+    """Return the key of a notification."""
+    return f"{{g}}:n:{id}"
+
+
+def idempotency_key(digest: str) -> str:
+    """Return the key of the response to an idempotency key."""
+    return f"{{g}}:idempotency:{digest}"
 
 
 class Notifications:
@@ -231,10 +241,6 @@ class Notifications:
         self._move = redis.register_script(_MOVE)
         self._finish = redis.register_script(_FINISH)
         self._correct = redis.register_script(NOTE + lua("correct"))
-
-    @staticmethod
-    def _key(id: int) -> str:
-        return f"{{g}}:n:{id}"
 
     # -- the notification itself -----------------------------------------------------------------
 
@@ -261,7 +267,7 @@ class Notifications:
         keys = self._enter_keys(notification.id, _WAVES if notification.wave else _STARTED)
         args = _enter_args(notification, notification.created_at)
         args += [_doc(notification), int(notification.by_reader)]
-        keys.append(idempotency.key if idempotency else _idempotency_key(""))
+        keys.append(idempotency.key if idempotency else idempotency_key(""))
         args.append(json.dumps(idempotency.response) if idempotency else "")
         args.append(idempotency.seconds if idempotency else 0)
         keys.append(LOG)
@@ -278,7 +284,7 @@ class Notifications:
         if isinstance(before, bytes):
             return cast(dict[str, Any], json.loads(before))
         if editors:
-            self._replicas.keep(self._key(notification.id), "doc")
+            self._replicas.keep(alert_key(notification.id), "doc")
         return None
 
     def change(
@@ -289,12 +295,12 @@ class Notifications:
         self._replicas.check("{g}")
         changed = bool(self._change(keys=[*self._enter_keys(after.id), LOG], args=args))
         if changed:
-            self._replicas.keep(self._key(after.id), "doc")
+            self._replicas.keep(alert_key(after.id), "doc")
         return changed
 
     def remove(self, id: int, entry: LogEntry) -> bool:
         """Delete a planned notification; False if it is not planned any more."""
-        return bool(self._remove(keys=[self._key(id), _SCHEDULED, LOG], args=[id, packed(entry)]))
+        return bool(self._remove(keys=[alert_key(id), _SCHEDULED, LOG], args=[id, packed(entry)]))
 
     def due(self) -> list[int]:
         """Return the scheduled notifications that are due."""
@@ -319,7 +325,7 @@ class Notifications:
         return bool(self._start(keys=[*self._enter_keys(id), LOG], args=args))
 
     def _enter_keys(self, id: int, begun: str = _STARTED) -> list[str]:
-        return [self._key(id), _ACTIVE, begun, _SCHEDULED, STORIES]
+        return [alert_key(id), _ACTIVE, begun, _SCHEDULED, STORIES]
 
     def correct(
         self,
@@ -338,13 +344,13 @@ class Notifications:
         self._replicas.check("{g}")
         result = self._correct(
             keys=[
-                self._key(root.id),
-                self._key(correction.id),
+                alert_key(root.id),
+                alert_key(correction.id),
                 _ACTIVE,
                 idempotency.key if idempotency else "{g}:idempotency:",
                 _STARTED,
                 LOG,
-                *(self._key(id) for id in root.corrections),
+                *(alert_key(id) for id in root.corrections),
             ],
             args=[
                 root.revision,
@@ -363,22 +369,22 @@ class Notifications:
         if isinstance(result, bytes):
             return cast(dict[str, Any], json.loads(result))
         if result:
-            self._replicas.keep(self._key(correction.id), "doc")
+            self._replicas.keep(alert_key(correction.id), "doc")
         return bool(result)
 
     def remembered(self, digest: str) -> dict[str, Any] | None:
         """Return the response of an idempotency record, if there is one."""
-        before = cast("bytes | None", self._redis.get(_idempotency_key(digest)))
+        before = cast("bytes | None", self._redis.get(idempotency_key(digest)))
         return None if before is None else cast(dict[str, Any], json.loads(before))
 
     def get(self, id: int) -> Notification | None:
         """Return a notification as it stands."""
-        row = cast("list[bytes | None]", self._redis.hmget(self._key(id), *_FIELDS))
+        row = cast("list[bytes | None]", self._redis.hmget(alert_key(id), *_FIELDS))
         return None if row[0] is None else _notification(id, row)
 
     def state(self, id: int) -> State | None:
         """Return the state of a notification; workers ask every half second."""
-        state = cast("bytes | None", self._redis.hget(self._key(id), "state"))
+        state = cast("bytes | None", self._redis.hget(alert_key(id), "state"))
         return None if state is None else State(state.decode())
 
     def latest(self, limit: int, before: int | None = None) -> list[Notification]:
@@ -416,7 +422,7 @@ class Notifications:
         ids = list(ids)
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
-                pipe.hmget(self._key(id), *_FIELDS)
+                pipe.hmget(alert_key(id), *_FIELDS)
             rows = pipe.execute()
         return [_notification(id, row) for id, row in zip(ids, rows, strict=True) if row[0]]
 
@@ -430,7 +436,7 @@ class Notifications:
     ) -> bool:
         """Change the state, if it is one of those given; False otherwise."""
         args = [to.value, packed(entry), *(state.value for state in possible_from)]
-        return bool(self._move(keys=[self._key(id), LOG], args=args))
+        return bool(self._move(keys=[alert_key(id), LOG], args=args))
 
     def active(self) -> list[int]:
         """Return the notifications that are being sent, or whose outcomes are still counted."""
@@ -448,14 +454,14 @@ class Notifications:
         }
         if progress.delivered:
             report["brought"] = [[alert, *counts] for alert, counts in progress.delivered.items()]
-        keys = [self._key(id), _ACTIVE, *map(self._key, progress.delivered)]
+        keys = [alert_key(id), _ACTIVE, *map(alert_key, progress.delivered)]
         args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT, history]
         args += [count for counts in progress.delivered.values() for count in counts]
         return bool(self._finish(keys=keys, args=args))
 
     def report(self, id: int) -> Progress | None:
         """Return the final report of a notification, if it is finished."""
-        text = cast("bytes | None", self._redis.hget(self._key(id), "report"))
+        text = cast("bytes | None", self._redis.hget(alert_key(id), "report"))
         if text is None:
             return None
         report = json.loads(text)
@@ -471,7 +477,7 @@ class Notifications:
 
         The total is kept for so many seconds after the last report. It takes up to 12 KB.
         """
-        key = f"{self._key(id)}:{event}"
+        key = f"{alert_key(id)}:{event}"
         with self._redis.pipeline() as pipe:
             pipe.pfadd(key, subscription)
             pipe.expire(key, kept)
@@ -481,12 +487,8 @@ class Notifications:
         """Return how many browsers reported each event, to about 1 % (HyperLogLog)."""
         with self._redis.pipeline(transaction=False) as pipe:
             for event in events:
-                pipe.pfcount(f"{self._key(id)}:{event}")
+                pipe.pfcount(f"{alert_key(id)}:{event}")
             return dict(zip(events, pipe.execute(), strict=True))
-
-
-def _idempotency_key(digest: str) -> str:
-    return f"{{g}}:idempotency:{digest}"
 
 
 def _enter_args(notification: Notification, now: float) -> list[Any]:

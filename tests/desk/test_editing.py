@@ -17,17 +17,13 @@ from flask.testing import FlaskClient
 from service.desk.words import FILTERS
 from service.model.notifications import Action, Audience, Content, Notification, SendAt, State
 from service.runtime import Runtime
-from tests.support.desk_pages import (
-    filled,
-    hidden_fields,
-    review,
-    words,
-)
+from tests.support.desk_pages import filled, hidden_fields, open_form, review, words
 from tests.support.planned import (
     RIGA,
     WORLD,
     confirmed,
     edit,
+    go_on,
     later,
     miss,
     moment,
@@ -66,7 +62,7 @@ def test_an_edit_leaves_the_alert_in_its_story(
     content = Content("The earth shook", "https://paper.example/quake")
     id = runtime.publishing.publish(content, audience, by="the CMS", draft=True).id
     fields = {**opened(editor, id), "title": "The earth shook again", "when": "now"}
-    page = editor.post(f"/desk/alerts/{id}/edit", data=fields)
+    page = go_on(editor, fields)
     assert "Story quake, which starts with this alert" in words(page.text)
     assert confirmed(editor, id, page).status_code == 303
     one = runtime.publishing.get(id)
@@ -80,7 +76,7 @@ def test_an_edit_turns_a_scheduled_alert_into_a_draft_and_back(
     id = plan(runtime, 3600)
     fields = {**opened(editor, id), "when": "draft"}
     path = f"/desk/alerts/{id}"
-    first, second = (editor.post(f"{path}/edit", data=fields) for _ in range(2))
+    first, second = (go_on(editor, fields) for _ in range(2))
     assert (first.status_code, second.status_code) == (303, 303)
     assert first.location == second.location == path
     assert runtime.publishing.get(id).state is State.DRAFT
@@ -130,7 +126,7 @@ def test_an_edit_keeps_what_only_the_api_can_set(
         content, audience, by="a CMS", spread_minutes=45, send_at=send_at
     ).id
     before = runtime.publishing.get(id)
-    page = editor.get(f"/desk/alerts/{id}/edit").text
+    page = open_form(editor, f"/desk/alerts/{id}/edit")
     assert f"The alert is for {described}. What you choose here does not change" in words(page)
     follows = re.search(r'hx-get="([^"]+)"', page)
     assert follows
@@ -164,14 +160,14 @@ def test_an_edit_after_another_editors_change_is_refused_and_keeps_the_text(
 ) -> None:
     id = plan(runtime, 3600)
     mine = {**opened(editor, id), **later(), "title": "Mine", "body": "As I typed it."}
-    asked = editor.post(f"/desk/alerts/{id}/edit", data=mine)
+    asked = go_on(editor, mine)
     before = runtime.publishing.to_change(id)
     theirs = replace(before.content, title="Theirs")
     runtime.publishing.change(before, theirs, WORLD, by="ben@paper.example", send_at=before.send_at)
 
     for answer in (
-        editor.post(f"/desk/alerts/{id}/edit", data=mine),
-        editor.post(f"/desk/alerts/{id}/edit", data={**mine, "when": "draft"}),
+        go_on(editor, mine),
+        go_on(editor, {**mine, "when": "draft"}),
         confirmed(editor, id, asked),
     ):
         assert answer.status_code == 409
@@ -179,9 +175,7 @@ def test_an_edit_after_another_editors_change_is_refused_and_keeps_the_text(
         assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
         assert runtime.publishing.get(id).content.title == "Theirs"
     again = {**mine, **hidden_fields(answer.text), "at": mine["at"], "zone": mine["zone"]}
-    assert confirmed(
-        editor, id, editor.post(f"/desk/alerts/{id}/edit", data=again)
-    ).location.endswith(f"/{id}")
+    assert confirmed(editor, id, go_on(editor, again)).location.endswith(f"/{id}")
     assert runtime.publishing.get(id).content.title == "Mine"
 
 
@@ -190,12 +184,12 @@ def test_an_edit_of_an_alert_sent_meanwhile_becomes_a_correction(
 ) -> None:
     id = plan(runtime, 3600)
     mine = {**opened(editor, id), "title": "Mine", "body": "As I typed it."}
-    asked = editor.post(f"/desk/alerts/{id}/edit", data=mine)
+    asked = go_on(editor, mine)
     runtime.publishing.send(id, by="a test")
     for answer in (
-        editor.post(f"/desk/alerts/{id}/edit", data=mine),
-        editor.post(f"/desk/alerts/{id}/edit", data={**mine, "when": "draft"}),
-        editor.post(f"/desk/alerts/{id}/edit", data={**mine, "when": "now"}),
+        go_on(editor, mine),
+        go_on(editor, {**mine, "when": "draft"}),
+        go_on(editor, {**mine, "when": "now"}),
         confirmed(editor, id, asked),
     ):
         assert answer.status_code == 409
@@ -212,7 +206,7 @@ def test_saving_a_draft_of_an_alert_sent_meanwhile_is_refused(
     id = plan(runtime, 3600)
     mine = {**opened(editor, id), "when": "draft"}
     runtime.publishing.send(id, by="a test")
-    assert editor.post(f"/desk/alerts/{id}/edit", data=mine).status_code == 409
+    assert go_on(editor, mine).status_code == 409
 
 
 @pytest.mark.parametrize("how", ["remove", "cancel"])
@@ -221,14 +215,14 @@ def test_an_edit_of_an_alert_deleted_or_cancelled_meanwhile_becomes_a_new_one(
 ) -> None:
     id = plan(runtime, 3600)
     mine = {**opened(editor, id), "title": "Mine", "body": "As I typed it."}
-    asked = editor.post(f"/desk/alerts/{id}/edit", data=mine)
+    asked = go_on(editor, mine)
     getattr(runtime.publishing, how)(id, by="ben@paper.example")
     now = {**mine, "title": "Kick-off", "body": "", "when": "now"}
     assert editor.post(f"/desk/alerts/{id}", data=now).status_code == 409, "it was not sent"
-    for answer in (editor.post(f"/desk/alerts/{id}/edit", data=mine), confirmed(editor, id, asked)):
+    for answer in (go_on(editor, mine), confirmed(editor, id, asked)):
         assert answer.status_code == 409
         assert "Another editor has deleted or cancelled this alert meanwhile." in words(answer.text)
-        assert 'action="/desk/new"' in answer.text
+        assert 'name="alert"' not in answer.text, "it would be a new alert"
         assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
 
 

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 
 from service.model.notifications import SendAt, State
 from service.runtime import Runtime
-from tests.support.desk_pages import Page, hidden_fields, review, words
-from tests.support.planned import confirmed, edit, only, opened
+from tests.support.desk_pages import Page, back, hidden_fields, open_form, review, words
+from tests.support.planned import confirmed, edit, go_on, only, opened
 
 
 def wall(ahead: float) -> str:
@@ -111,9 +111,8 @@ def test_an_invalid_local_time_is_explained_at_its_field_and_kept(
 def test_back_and_edit_keep_the_local_time(
     editor: FlaskClient, runtime: Runtime, scheduled: int
 ) -> None:
-    hidden = hidden_fields(review(editor, **local()).text)
-    form = editor.post("/desk/new", data={**hidden, "step": "edit"}).text
-    page = editor.get(f"/desk/alerts/{scheduled}/edit").text
+    form = back(editor, review(editor, **local()))
+    page = open_form(editor, f"/desk/alerts/{scheduled}/edit")
     for text in (form, page):
         assert 'name="local" value="yes" checked' in text
         assert f'value="{TOMORROW}"' in text
@@ -131,7 +130,7 @@ def test_an_edit_keeps_the_local_time_until_the_box_is_cleared(
     after = runtime.publishing.get(scheduled)
     assert (after.content.title, after.send_at) == ("Other words", before.send_at)
     fields = {**opened(editor, scheduled), "local": "", "zone": "Europe/Riga"}
-    page = editor.post(f"/desk/alerts/{scheduled}/edit", data=fields)
+    page = go_on(editor, fields)
     confirmed(editor, scheduled, page)
     send_at = runtime.publishing.get(scheduled).send_at
     assert send_at is not None

@@ -47,6 +47,7 @@ TYPES = (
     *("application/x-www-form-urlencoded",) * 6,
     *("multipart/form-data; boundary=x", "multipart/form-data", "application/json", "text/\0", ""),
 )
+KEY = "a-key-of-a-form-1"
 IDS = ("{draft}", "{sent}", "0", "9" * 30)
 
 
@@ -75,7 +76,7 @@ def test_no_form_of_the_desk_answers_with_a_fault(
     paths = posts(app)
     assert len(paths) >= 18, "hypothesis chooses among all of them"
     tokens = {
-        editor: token_in(editor.get("/desk/new").text),
+        editor: token_in(editor.get("/desk/").text),
         stranger: token_in(stranger.get("/desk/sign-in").text),
     }
 
@@ -102,7 +103,11 @@ def test_no_form_of_the_desk_answers_with_a_fault(
         # The editor stays signed in.
         client = stranger if "welcome" in path or "sign" in path else editor
         to = path.replace("<int:id>", id.format(**known))
-        to = to.replace("<slug>", quote_plus(name)).replace("<token>", quote_plus(name))
+        to = (
+            to.replace("<slug>", quote_plus(name))
+            .replace("<token>", quote_plus(name))
+            .replace("<key>", KEY)
+        )
         given_fields = {**(GOOD if good else {}), **dict(form)}
         fields = [*given_fields.items(), *form]  # some names more than once
         if has_token:

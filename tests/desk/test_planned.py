@@ -16,7 +16,9 @@ from tests.support.desk_pages import (
     NASTY,
     STORY,
     Page,
+    back,
     hidden_fields,
+    open_form,
     post,
     review,
     words,
@@ -25,6 +27,7 @@ from tests.support.planned import (
     WORLD,
     confirmed,
     edit,
+    go_on,
     later,
     miss,
     moment,
@@ -78,7 +81,7 @@ def test_a_second_click_after_the_scheduled_time_leads_to_the_same_page(
 def test_without_scripts_the_time_is_utc_and_the_pages_say_so(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
-    assert "UTC time" in words(editor.get("/desk/new").text)
+    assert "UTC time" in words(open_form(editor))
     at = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(time.time() + 7200))
     page = review(editor, when="at", at=at, zone="")
     assert re.search(r"on \w+ \d+ \w+, \d\d:\d\d UTC\?", words(page.text))
@@ -115,11 +118,11 @@ def test_a_draft_is_saved_at_once_and_its_page_is_shown(
 def test_a_form_saves_one_draft_and_no_other_text(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
-    form = editor.get("/desk/new").text
+    form = open_form(editor)
     fields = {**hidden_fields(form), **STORY, "when": "draft"}
-    first, second = (editor.post("/desk/new", data=fields) for _ in range(2))
+    first, second = (go_on(editor, fields) for _ in range(2))
     assert (first.status_code, first.location) == (303, second.location)
-    other = editor.post("/desk/new", data={**fields, "title": "Other"})
+    other = go_on(editor, {**fields, "title": "Other"})
     assert other.status_code == 409
     assert 'value="Other"' in other.text
     assert only(runtime).content.title == STORY["title"]
@@ -188,14 +191,10 @@ def test_an_alert_without_a_valid_choice_of_when_is_not_sent(
 
 def test_back_keeps_the_time_that_was_chosen(editor: FlaskClient, readers: int) -> None:
     fields = later()
-    hidden = hidden_fields(review(editor, **fields).text)
-    form = editor.post("/desk/new", data={**hidden, "step": "edit"})
-    assert form.status_code == 200
-    assert f'value="{fields["at"]}"' in form.text
-    assert 'name="zone" value="Europe/Riga"' in form.text
-    assert re.search(r'name="when" value="at" checked', form.text)
-    draft = editor.post("/desk/new", data={**hidden, "when": "draft", "step": "edit"})
-    assert draft.status_code == 200, "Back saves nothing"
+    form = back(editor, review(editor, **fields))
+    assert f'value="{fields["at"]}"' in form
+    assert 'name="zone" value="Europe/Riga"' in form
+    assert re.search(r'name="when" value="at" checked', form)
 
 
 # The list -----------------------------------------------------------------------------------------
@@ -289,7 +288,7 @@ def test_deleting_takes_two_clicks_and_a_third_does_no_harm(
     page = f"/desk/alerts/{id}"
     assert "Delete this alert" in editor.get(page).text
     first = post(editor, f"{page}/delete", page=page)
-    again = post(editor, f"{page}/delete", page="/desk/new")
+    again = post(editor, f"{page}/delete", page="/desk/")
     assert (first.status_code, first.location) == (303, "/desk/")
     assert (again.status_code, again.location) == (303, "/desk/")
     assert runtime.publishing.planned() == []
@@ -319,10 +318,10 @@ def test_pages_of_planned_alerts_are_valid_and_escape_their_text(
         editor.get("/desk/").text,
         editor.get(f"/desk/alerts/{scheduled}").text,
         editor.get(f"/desk/alerts/{draft}").text,
-        editor.get(f"/desk/alerts/{scheduled}/edit").text,
+        open_form(editor, f"/desk/alerts/{scheduled}/edit"),
         editor.get(f"/desk/alerts/{scheduled}/send").text,
         edit(editor, scheduled, title=NASTY).text,
-        editor.post(f"/desk/alerts/{draft}/edit", data=stale).text,
+        go_on(editor, stale).text,
         review(editor, title=NASTY, **later()).text,
     ]
     for text in pages:
@@ -338,7 +337,11 @@ def test_under_the_rehearsal_prefix_planned_alerts_link_only_there(
     miss(runtime)
     here = f"/desk/alerts/{id}"
     for path in ("/desk/", "/desk/new", here, f"{here}/edit", f"{here}/send"):
-        page = editor.get(path, environ_overrides={"SCRIPT_NAME": "/rehearsal"}).text
+        page = editor.get(
+            path,
+            environ_overrides={"SCRIPT_NAME": "/rehearsal"},
+            follow_redirects=True,
+        ).text
         leads = re.findall(r'(?:href|action|formaction|hx-get|src)="(/[^"]*)"', page)
         assert len(leads) > 5
         assert [lead for lead in leads if not lead.startswith("/rehearsal/")] == []

@@ -15,7 +15,8 @@ from service.model.notifications import State
 from service.runtime import Runtime
 from tests.support.desk_pages import EMAIL, PASSWORD, STORY, path_of, post, publish, token_in
 
-OPEN = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome"}
+# `session` says only whether anybody is signed in, and is what a page asks whose session has ended.
+OPEN = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome", "desk.session"}
 
 
 def first_link(runtime: Runtime) -> str:

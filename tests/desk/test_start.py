@@ -24,7 +24,7 @@ def send_to_one(client: FlaskClient, **fields: str) -> TestResponse:
 
 
 def token_of(client: FlaskClient) -> str:
-    return token_in(client.get("/desk/new").text)
+    return token_in(client.get("/desk/").text)
 
 
 def test_the_start_page_has_no_send_form_for_strangers(

@@ -12,9 +12,19 @@ from flask.testing import FlaskClient
 from service.model.notifications import Audience, Content
 from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
-from tests.support.desk_pages import NASTY, STORY, Page, hidden_fields, post, review, words
+from tests.support.desk_pages import (
+    NASTY,
+    STORY,
+    Page,
+    back,
+    hidden_fields,
+    open_form,
+    post,
+    review,
+    words,
+)
 from tests.support.installation import pretend_id
-from tests.support.planned import edit, only, plan
+from tests.support.planned import edit, go_on, only, plan
 
 
 def begin(runtime: Runtime, story: str, title: str = "First of it") -> int:
@@ -50,7 +60,7 @@ def quake(runtime: Runtime, readers: int) -> int:
 def test_an_alert_of_a_running_story_also_reaches_its_followers(
     editor: FlaskClient, runtime: Runtime, quake: int
 ) -> None:
-    form = editor.get("/desk/new").text
+    form = open_form(editor)
     assert '<option value="quake" >quake – The earth shook</option>' in form
     topics = runtime.publishing.reach(Audience(topics=("world",)))
     both = runtime.publishing.reach(Audience(topics=("world",), story="quake"))
@@ -105,7 +115,7 @@ def test_an_invalid_story_is_explained_at_its_field_and_kept(
     for answer in (
         review(editor, **changes),
         edit(editor, draft, **changes),
-        editor.post("/desk/new", data={**draft_of(editor), **changes}),
+        go_on(editor, {**draft_of(editor), **changes}),
     ):
         assert answer.status_code == 422
         assert re.search(rf'id="story-error">[^<]*{re.escape(complaint)}', answer.text)
@@ -117,13 +127,12 @@ def test_an_invalid_story_is_explained_at_its_field_and_kept(
 
 def draft_of(editor: FlaskClient) -> dict[str, Any]:
     """The form of a new alert that is saved as a draft."""
-    return {**hidden_fields(editor.get("/desk/new").text), **STORY, "when": "draft"}
+    return {**hidden_fields(open_form(editor)), **STORY, "when": "draft"}
 
 
 def test_back_keeps_the_story(editor: FlaskClient, quake: int) -> None:
     for changes in ({"story": "quake"}, {"new_story": "Ferry aground"}):
-        hidden = hidden_fields(review(editor, **changes).text)
-        form = editor.post("/desk/new", data={**hidden, "step": "edit"}).text
+        form = back(editor, review(editor, **changes))
         chosen = re.findall(r'<option value="([^"]+)" selected>', form)
         assert chosen == [slug for field, slug in changes.items() if field == "story"]
         assert f'name="new_story" value="{changes.get("new_story", "")}"' in form
@@ -133,9 +142,9 @@ def test_a_draft_keeps_its_story_until_an_editor_changes_it(
     editor: FlaskClient, runtime: Runtime, quake: int
 ) -> None:
     form = {**draft_of(editor), "new_story": "flood"}
-    assert editor.post("/desk/new", data=form).status_code == 303
+    assert go_on(editor, form).status_code == 303
     id = runtime.publishing.latest(1)[0].id
-    page = editor.get(f"/desk/alerts/{id}/edit").text
+    page = open_form(editor, f"/desk/alerts/{id}/edit")
     assert '<option value="flood" selected>flood – starts with this alert</option>' in page
     assert "Story flood" in words(editor.get(f"/desk/alerts/{id}").text)
 

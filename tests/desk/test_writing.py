@@ -13,12 +13,12 @@ from service.runtime import Runtime
 from tests.support.desk_pages import (
     EMAIL,
     NASTY,
-    STORY,
+    back,
     hidden_fields,
+    open_form,
     publish,
     review,
     send_all,
-    token_in,
     words,
 )
 
@@ -92,20 +92,11 @@ def test_an_alert_without_audience_cannot_be_sent(editor: FlaskClient, runtime: 
 
 def test_back_keeps_all_that_was_typed(editor: FlaskClient, readers: int) -> None:
     confirm = review(editor, title=NASTY, body="One\r\nTwo", kind="breaking")
-    form = editor.post(
-        "/desk/new",
-        data={
-            "csrf_token": token_in(confirm.text),
-            "nonce": hidden_fields(confirm.text)["nonce"],
-            **{**STORY, "title": NASTY, "body": "One\nTwo", "kind": "breaking"},
-            "step": "edit",
-        },
-    )
-    assert form.status_code == 200
-    assert "One\nTwo</textarea>" in form.text
-    assert 'value="&lt;script&gt;' in form.text
-    assert re.search(r'value="breaking" checked', form.text)
-    assert re.search(r'value="world" checked', form.text)
+    form = back(editor, confirm)
+    assert "One\nTwo</textarea>" in form
+    assert 'value="&lt;script&gt;' in form
+    assert re.search(r'value="breaking" checked', form)
+    assert re.search(r'value="world" checked', form)
 
 
 def test_an_editor_learns_what_readers_will_not_see_as_it_was_pasted(
@@ -191,13 +182,12 @@ def test_an_alert_can_be_spread_and_its_pages_say_so(
 ) -> None:
     confirm = review(editor, spread="30")
     assert "Spread over 30 minutes" in words(confirm.text)
+    assert re.search(r'value="30" selected', back(editor, confirm))
     sent = editor.post("/desk/alerts", data=hidden_fields(confirm.text))
     (one,) = runtime.publishing.latest(1)
     assert one.spread_minutes == 30
     assert "Spread over 30 minutes" in words(editor.get(sent.location).text)
     assert "Spread over" not in words(review(editor).text)
-    back = review(editor, spread="30", step="edit").text
-    assert re.search(r'value="30" selected', back)
     for spread in ("7", "abc", "-1", "9" * 5000):
         answer = review(editor, spread=spread)
         assert answer.status_code == 422
@@ -240,7 +230,8 @@ def test_the_text_of_an_alert_is_always_escaped(
 ) -> None:
     id = publish(runtime, title=NASTY, body=NASTY)
     runtime.store.topics.add(Topic("nasty", NASTY))
-    pages = ["/desk/", f"/desk/alerts/{id}", f"/desk/alerts/{id}/progress", "/desk/new"]
-    for text in [*(editor.get(page).text for page in pages), review(editor, title=NASTY).text]:
+    pages = ["/desk/", f"/desk/alerts/{id}", f"/desk/alerts/{id}/progress"]
+    shown = [open_form(editor), *(editor.get(page).text for page in pages)]
+    for text in [*shown, review(editor, title=NASTY).text]:
         assert "<script>" not in text
         assert "&lt;script&gt;" in text

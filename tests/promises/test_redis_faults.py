@@ -120,7 +120,7 @@ class Callers:
             "password": "three quiet words",
         }
         assert self.desk.post(path, data=password).status_code == 303
-        form = self.desk.get("/desk/new")
+        form = self.desk.get("/desk/new", follow_redirects=True)
         self.hidden = {name: field_in(form, name) for name in ("csrf_token", "nonce")}
 
     def subscribe(self, number: int) -> TestResponse:
@@ -276,6 +276,7 @@ def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
     """Call a route with parameters and a body."""
     own = rule.endpoint.startswith("api.readers.")
     given = {"id": callers.id if own else callers.alert, "slug": "world", "token": "x"}
+    given["key"] = "a-key-of-a-form-1"
     given |= {"filename": "x", "_rest": "x", "language": "en", "folder": "x"}
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: given[name[1]], rule.rule)
     if rule.endpoint.split(".")[0] not in ("api", "health"):

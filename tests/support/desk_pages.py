@@ -78,12 +78,37 @@ def post(client: FlaskClient, path: str, *, page: str = "", **fields: object) ->
     return client.post(path, data={"csrf_token": token_in(form.text), **fields})
 
 
+def open_form(client: FlaskClient, path: str = "/desk/new") -> str:
+    """The page with the form of an alert, to which `path` leads."""
+    page = client.get(path, follow_redirects=True)
+    assert page.status_code == 200
+    return page.text
+
+
+def submit(client: FlaskClient, page: str, **fields: object) -> TestResponse:
+    """Send the form of an alert from its page, with these fields, and follow to its review."""
+    action = re.search(r'<form class="compose" method="post" novalidate action="([^"]+)"', page)
+    assert action
+    response = client.post(action[1], data={**hidden_fields_of_compose(page), **fields})
+    to_review = response.status_code == 303 and response.location.endswith("/review")
+    return client.get(response.location) if to_review else response
+
+
+def hidden_fields_of_compose(page: str) -> dict[str, list[str]]:
+    """The hidden fields of the form of an alert."""
+    form = page[page.index('<form class="compose"') :]
+    return hidden_fields(form[: form.index("</form>")])
+
+
 def review(client: FlaskClient, **changes: object) -> TestResponse:
-    form = client.get("/desk/new")
-    nonce = re.search(r'name="nonce" value="([^"]+)"', form.text)
-    assert nonce
-    hidden = {"csrf_token": token_in(form.text), "nonce": nonce[1]}
-    return client.post("/desk/new", data={**hidden, **STORY, **changes})
+    return submit(client, open_form(client), **{**STORY, **changes})
+
+
+def back(client: FlaskClient, confirmation: TestResponse) -> str:
+    """The form again, by the confirmation's link back."""
+    link = re.search(r'<a href="([^"]+)">Back</a>', confirmation.text)
+    assert link
+    return open_form(client, link[1])
 
 
 def hidden_fields(page: str) -> dict[str, list[str]]:

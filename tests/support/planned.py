@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 from service.domain.publishing import MOST_LATE
 from service.model.notifications import Audience, Content, Notification, SendAt
 from service.runtime import Runtime
-from tests.support.desk_pages import filled, hidden_fields
+from tests.support.desk_pages import filled, hidden_fields, open_form
 
 RIGA = ZoneInfo("Europe/Riga")
 WORLD = Audience(topics=("world",))
@@ -62,7 +62,7 @@ def only(runtime: Runtime) -> Notification:
 
 def opened(editor: FlaskClient, id: int) -> dict[str, Any]:
     """The fields of a planned alert's form, unchanged."""
-    page = editor.get(f"/desk/alerts/{id}/edit").text
+    page = open_form(editor, f"/desk/alerts/{id}/edit")
     form = page[page.rindex("<form") :]
     ticked = dict(re.findall(r'type="radio" name="(\w+)" value="(\w+)" checked', form))
     at = re.search(r'name="at" type="datetime-local" value="([^"]*)"', form)
@@ -84,7 +84,16 @@ def opened(editor: FlaskClient, id: int) -> dict[str, Any]:
 
 def edit(editor: FlaskClient, id: int, **changes: Any) -> TestResponse:
     """Open the form of a planned alert, change these fields and send it."""
-    return editor.post(f"/desk/alerts/{id}/edit", data={**opened(editor, id), **changes})
+    return go_on(editor, {**opened(editor, id), **changes})
+
+
+def go_on(editor: FlaskClient, fields: dict[str, Any]) -> TestResponse:
+    """Send the form of an alert, with all its fields, and follow to its review."""
+    nonce = fields["nonce"]
+    key = nonce if isinstance(nonce, str) else nonce[0]
+    response = editor.post(f"/desk/unfinished/{key}", data=fields)
+    to_review = response.status_code == 303 and response.location.endswith("/review")
+    return editor.get(response.location) if to_review else response
 
 
 def confirmed(editor: FlaskClient, id: int, page: TestResponse) -> TestResponse:

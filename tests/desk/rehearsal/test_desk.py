@@ -55,11 +55,13 @@ def test_a_rehearsed_alert_is_sent_and_no_real_reader_is_touched(
     form = editor.get("/rehearsal/desk/new")
     assert form.headers["X-Content-Type-Options"] == "nosniff", "once, though it is mounted"
     assert "World" in form.text, "the newsroom's own topics"
-    assert 'action="/rehearsal/desk/new"' in form.text
-    fields = {**STORY, "nonce": "a-nonce-of-this-test-" + os.urandom(4).hex()}
-    question = editor.post("/rehearsal/desk/new", "/rehearsal/desk/new", **fields)
+    path = form.url.removeprefix(newsroom.address)
+    assert path.startswith("/rehearsal/desk/unfinished/")
+    assert f'action="{path}"' in form.text
+    fields = {**STORY, "nonce": path.rpartition("/")[2]}
+    question = editor.post(path, path, **fields)
     assert re.search(rf"Notify all .*{READERS}.* browsers", question.text)
-    report = editor.post("/rehearsal/desk/new", "/rehearsal/desk/alerts", **fields)
+    report = editor.post(path, "/rehearsal/desk/alerts", **fields)
     assert report.url.startswith(f"{newsroom.address}/rehearsal/desk/alerts/")
     path = report.url.removeprefix(newsroom.address)
 
@@ -161,7 +163,9 @@ def test_the_forms_of_a_rehearsal_work_behind_a_tls_proxy(
         return call(path, csrf_token=token, **form)
 
     assert fill_in("/desk/sign-in", email=EMAIL, password=PASSWORD).status_code == 303
-    review = fill_in("/rehearsal/desk/new", **STORY, nonce="a-nonce-of-this-test")
+    kept = fill_in("/rehearsal/desk/unfinished/a-nonce-of-this-test", **STORY)
+    assert kept.location == "/rehearsal/desk/unfinished/a-nonce-of-this-test/review"
+    review = call(kept.location)
     assert review.status_code == 200
     assert "Notify all" in review.text
 

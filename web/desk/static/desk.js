@@ -28,17 +28,18 @@ document.addEventListener("keydown", (event) => {
   if (!event.repeat) button.click();
 });
 
-// No cache keeps a page of the desk, so a browser that goes back shows an empty form. This entry of
-// the tab's history keeps what the editor wrote.
-const written = document.querySelector("form.compose");
+// No cache keeps a page of the desk, so a browser that goes back shows a form as it was opened. This
+// entry of the tab's history keeps what the editor wrote, unless the service does (`autosave.js`).
+const written = document.querySelector("form.compose:not([data-save])");
+const by = written?.dataset.by;
 const fields = [...(written?.elements ?? [])].filter((field) => field.name && field.type !== "hidden");
 addEventListener("pagehide", () => {
   if (!written) return;
   const kept = fields.map(({ name, value, checked }) => [name, value, Boolean(checked)]);
-  history.replaceState({ ...history.state, written: kept }, "");
+  history.replaceState({ ...history.state, written: kept, by }, "");
 });
 if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") {
-  const kept = history.state?.written ?? [];
+  const kept = (history.state?.by === by && history.state?.written) || [];
   for (const field of fields) {
     const choice = field.type === "checkbox" || field.type === "radio";
     const same = ([name, value]) => name === field.name && (!choice || value === field.value);

@@ -1,0 +1,151 @@
+"""The form of an alert and its confirmation: what writing and changing an alert have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flask import render_template, request
+from flask.typing import ResponseReturnValue
+
+from service.api import fields, notification_requests
+from service.api.notification_requests import CheckedAlert
+from service.current import runtime
+from service.desk.alerts import describe_audience
+from service.desk.blueprint import bp
+from service.desk.forms import Form, spreads
+from service.desk.session import signed_in
+from service.domain.stories import RunningStory
+from service.model import clock
+from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt
+
+_TWO_STORIES = "Choose a running story or start a new one, not both."
+
+
+@bp.get("/reach")
+def reach() -> ResponseReturnValue:
+    """Return the part of the form that says how many browsers would get the alert."""
+    id = request.args.get("id", type=int)
+    before = None if id is None else runtime().publishing.get(id)
+    everyone = request.args.get("audience") == "everyone"
+    story = request.args.get("new_story", "").strip() or request.args.get("story", "")
+    found = _reach(everyone, request.args.getlist("topic"), story, before)
+    return render_template("desk/reach.html", reach=found)
+
+
+def compose_page(
+    form: Form,
+    key: str,
+    *,
+    before: Notification | None = None,
+    errors: dict[str, str] | None = None,
+    notice: str = "",
+    changes: Sequence[str] = (),
+) -> str:
+    """Show the form; `key` is its nonce, and the name under which it is kept while it is typed.
+
+    `changes` says what other editors have changed meanwhile.
+    """
+    email = signed_in().email
+    kept = runtime().unfinished.get(key, email)
+    return render_template(
+        "desk/compose.html",
+        form=replace(form, zone=form.zone or "UTC"),
+        key=key,
+        kept=kept,
+        others=runtime().unfinished.others(before.id, email) if before else [],
+        before=before,
+        exceptions=before and describe_audience(before.audience),
+        errors=errors or {},
+        notice=notice,
+        changes=changes,
+        topics=runtime().topics.all().values(),
+        spreads=spreads(before),
+        ttl=DEFAULT_TTL,
+        stories=runtime().stories.running(),
+        reach=_reach(
+            form.audience == "everyone", form.topics, form.new_story or form.story, before
+        ),
+    )
+
+
+def confirm_page(
+    form: Form, checked: CheckedAlert, *, key: str, back: str, before: Notification | None = None
+) -> str:
+    """Show what would be sent, and to how many; `back` is the page from which it was opened."""
+    now = clock.time()
+    story = _running(checked.audience.story)
+    # A story that is not running has no followers to mention.
+    known = checked.audience if story else replace(checked.audience, story="")
+    return render_template(
+        "desk/confirm.html",
+        form=form,
+        key=key,
+        back=back,
+        before=before,
+        checked=checked,
+        audience=describe_audience(known),
+        story=story,
+        reach=runtime().publishing.reach(checked.audience),
+        same_link=runtime().publishing.with_link(
+            checked.content.url, but=before.id if before else None
+        ),
+        forecast=runtime().forecaster.forecast(
+            checked.content, checked.audience, checked.send_at, now
+        ),
+        now=now,
+    )
+
+
+def check(form: Form, before: Notification | None = None) -> CheckedAlert | dict[str, str]:
+    """Return the checked alert, or what is wrong by field."""
+    try:
+        if before is None:
+            checked = notification_requests.read(form.as_json(), runtime())
+        else:
+            checked = checked_change(form, before)
+    except fields.Invalid as invalid:
+        return form.complaints(invalid)
+    if form.names_two_stories:
+        return {"story": _TWO_STORIES}
+    if form.when == "now" and not runtime().publishing.reach(checked.audience):
+        return {"audience": "No browser would get it, because none is subscribed to this yet."}
+    return checked
+
+
+def checked_change(form: Form, before: Notification) -> CheckedAlert:
+    """Return a planned alert as the form changes it; `fields.Invalid`."""
+    body = json.dumps(form.change_of(before)).encode()
+    change = fields.parse(notification_requests.ChangedNotification, body, runtime())
+    return change.accepted(before, runtime())
+
+
+def leaves_at(form: Form, checked: CheckedAlert) -> SendAt | None:
+    """Return when an alert leaves: as chosen, or once nobody can take it back any more."""
+    if form.when != "now":
+        return checked.send_at
+    config, now = runtime().config, clock.time()
+    breaking = checked.content.kind == "breaking"
+    seconds = config.undo_breaking_seconds if breaking else config.undo_seconds
+    return SendAt(now + seconds, sent_at=now) if seconds else None
+
+
+def _running(slug: str) -> RunningStory | None:
+    return next((one for one in runtime().stories.running() if one.slug == slug), None)
+
+
+def _reach(
+    everyone: bool, slugs: Sequence[str], story: str, before: Notification | None
+) -> int | None:
+    """Return how many browsers that is; None if neither a topic nor everyone is chosen."""
+    known = runtime().topics.all()
+    topics = tuple(slug for slug in dict.fromkeys(slugs) if slug in known)
+    if not (everyone or topics):
+        return None
+    audience = before.audience if before else Audience()
+    # A new story has no followers, and neither has an impossible name.
+    running = story if story in runtime().stories.slugs() else ""
+    topics = () if everyone else topics
+    audience = replace(audience, everyone=everyone, topics=topics, story=running)
+    return runtime().publishing.reach(audience)

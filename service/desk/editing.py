@@ -1,0 +1,157 @@
+"""Changing, sending and deleting planned alerts: drafts, and alerts with a time."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from dataclasses import replace
+
+from flask import redirect, url_for
+from flask.typing import ResponseReturnValue
+
+from service.api import fields
+from service.api.notification_requests import CheckedAlert
+from service.current import runtime
+from service.desk.alerts import report_of
+from service.desk.blueprint import bp
+from service.desk.compose import check, checked_change, compose_page, confirm_page, leaves_at
+from service.desk.correcting import correction_page
+from service.desk.forms import CorrectionForm, Form, read_nonce
+from service.desk.session import signed_in
+from service.desk.words import logged_by, logged_changes
+from service.domain.publishing import Conflict, UnknownNotification
+from service.model.notifications import Notification, State
+
+CHANGED = (
+    "Another editor has changed this alert meanwhile. Your changes were not saved. Review them to"
+    " replace the other editor's."
+)
+ENDED = (
+    "Another editor has deleted or cancelled this alert meanwhile. Nothing was sent. Review the"
+    " form to send this text as a new alert."
+)
+_SENT = "This alert was sent meanwhile, without your changes. To send them, correct the alert."
+
+
+@bp.get("/alerts/<int:id>/edit")
+def edit(id: int) -> ResponseReturnValue:
+    """Lead to the form filled with a planned alert, or with this editor's unfinished changes."""
+    before = runtime().publishing.to_change(id)
+    if before.waits_for_undo:  # its page says how to take it back
+        return redirect(url_for("desk.alert", id=id))
+    if (form := runtime().unfinished.at(id, signed_in().email)) is not None:
+        return redirect(url_for("desk.unfinished", key=form.key))
+    return redirect(url_for("desk.unfinished", key=secrets.token_urlsafe(16), alert=id))
+
+
+@bp.post("/alerts/<int:id>")
+def save(id: int) -> ResponseReturnValue:
+    """Change a planned alert, or send it; a second click only leads to its page."""
+    return save_changes(id, Form.read(), read_nonce())
+
+
+@bp.get("/alerts/<int:id>/send")
+def confirm(id: int) -> ResponseReturnValue:
+    """Ask whether to send a planned alert now."""
+    before = runtime().publishing.to_change(id)
+    if before.waits_for_undo:
+        return redirect(url_for("desk.alert", id=id))
+    form, key = replace(Form.of(before), when="now"), secrets.token_urlsafe(16)
+    checked = check(form, before)
+    if not isinstance(checked, CheckedAlert):
+        return compose_page(form, key, before=before, errors=checked), 422
+    back = url_for("desk.alert", id=id)
+    return confirm_page(form, checked, key=key, before=before, back=back)
+
+
+@bp.post("/alerts/<int:id>/delete")
+def delete(id: int) -> ResponseReturnValue:
+    """Delete a planned alert."""
+    with suppress(UnknownNotification):  # the second of two clicks
+        runtime().publishing.remove(id, by=signed_in().email)
+    return redirect(url_for("desk.alerts"), 303)
+
+
+def save_changes(id: int, form: Form, key: str) -> ResponseReturnValue:
+    """Change a planned alert as a form says, and send it if that says so."""
+    before = as_opened(id, form)
+    if before is None:
+        return overtaken(id, form, key)
+    checked = check(form, before)
+    if not isinstance(checked, CheckedAlert):
+        return compose_page(form, key, before=before, errors=checked), 422
+    try:
+        runtime().publishing.change(
+            before,
+            checked.content,
+            checked.audience,
+            by=signed_in().email,
+            spread_minutes=checked.spread_minutes,
+            send_at=leaves_at(form, checked),
+            draft=form.when == "draft",
+        )
+    except (Conflict, UnknownNotification):
+        return overtaken(id, form, key)
+    return _to_alert(id, key)
+
+
+def as_opened(id: int, form: Form) -> Notification | None:
+    """Return the planned alert, if nobody has changed it since the form was opened."""
+    try:
+        found = runtime().publishing.get(id)
+    except UnknownNotification:
+        return None
+    return found if found.planned and form.changes == str(found.changes) else None
+
+
+def overtaken(id: int, form: Form, key: str) -> ResponseReturnValue:
+    """Answer a form whose alert has changed: lead to it if by this form, else say what happened."""
+    try:
+        one = runtime().publishing.get(id)
+    except UnknownNotification:
+        return _as_a_new_one(form)
+    if _is_done(form, one):
+        return _to_alert(id, key)
+    if one.planned:
+        changes = others_changes(one, form)
+        form = replace(form, changes=str(one.changes))
+        return compose_page(form, key, before=one, notice=CHANGED, changes=changes), 409
+    if report_of(one).correctable:
+        words = CorrectionForm(form.title, form.body, form.url)
+        return correction_page(one, words, notice=_SENT), 409
+    return _as_a_new_one(form)
+
+
+def others_changes(one: Notification, form: Form) -> list[str]:
+    """Say what was changed in a planned alert since a form was opened, and by whom."""
+    known = form.opened_version
+    # What the clock did is no change.
+    entries = [entry for entry in runtime().alert_log.of(one.id) if entry.by]
+    later = entries[1:][known - one.changes :] if known < one.changes else []
+    return [f"{logged_by(entry)}: {logged_changes(entry) or entry.action}" for entry in later]
+
+
+def _as_a_new_one(form: Form) -> ResponseReturnValue:
+    return compose_page(form, secrets.token_urlsafe(16), notice=ENDED), 409
+
+
+def _to_alert(id: int, key: str) -> ResponseReturnValue:
+    runtime().unfinished.remove(key, signed_in().email)
+    return redirect(url_for("desk.alert", id=id), 303)
+
+
+def _is_done(form: Form, one: Notification) -> bool:
+    try:
+        checked = checked_change(form, one)
+    except fields.Invalid:
+        return False
+    contents = (checked.content, checked.audience, checked.spread_minutes)
+    if contents != (one.content, one.audience, one.spread_minutes):
+        return False
+    if form.when == "now":
+        return one.waits_for_undo or not (one.planned or one.state is State.CANCELLED)
+    send_at = one.send_at if one.state is State.SCHEDULED else None
+    if send_at and checked.send_at and send_at.wall:
+        # If some readers' clocks show that time already, the alert starts at once, so `at` moves.
+        send_at = replace(send_at, at=checked.send_at.at)
+    return one.planned and checked.send_at == send_at

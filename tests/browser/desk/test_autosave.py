@@ -1,0 +1,273 @@
+"""Nothing that an editor types is lost, in a real Chromium, against a real gunicorn."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from service.model.notifications import Audience, Content
+from tests.support.browser.axe import faults
+from tests.support.browser.desk import EMAIL, PASSWORD, READERS, TITLE, sign_in
+from tests.support.desk_pages import token_in
+from tests.support.installation import Installation, wait_until
+
+pytestmark = pytest.mark.browser
+
+BEN = "ben@paper.example"
+
+
+def new_alert(page: Page) -> None:
+    page.get_by_role("link", name="New alert").click()
+    page.wait_for_url("**/unfinished/*")
+    page.wait_for_load_state()  # scripts run
+
+
+def write(page: Page, title: str = TITLE) -> None:
+    new_alert(page)
+    page.get_by_label("Title").fill(title)
+
+
+def saved(page: Page) -> None:
+    expect(page.locator("#saved")).to_have_text("Saved")
+
+
+def title(page: Page) -> str:
+    return page.get_by_label("Title").input_value()
+
+
+def end_sessions(installation: Installation) -> None:
+    """End all sessions, as a new password does."""
+    redis = installation.runtime.store.redis
+    for key in redis.keys("{g}:session:*"):
+        redis.delete(key)
+
+
+def sign_in_over_the_page(page: Page, password: str = PASSWORD) -> None:
+    dialog = page.get_by_role("dialog", name="Your session has ended")
+    expect(dialog).to_be_visible()
+    expect(page.get_by_label("Password")).to_be_focused()
+    page.keyboard.type(password)
+    page.keyboard.press("Enter")
+
+
+def ben_signs_in(context: BrowserContext, installation: Installation) -> None:
+    """Sign another editor in, in the same browser."""
+    link = installation.runtime.editors.signin_link(BEN)
+    token = token_in(context.request.get(link).text())
+    form = {"csrf_token": token, "password": PASSWORD}
+    assert context.request.post(link, form=form).ok
+
+
+def test_a_reload_a_menu_link_and_back_lose_nothing(desk: Page) -> None:
+    write(desk)
+    saved(desk)
+    desk.reload()
+    assert title(desk) == TITLE
+    desk.get_by_label("Text").fill("All are safe.")
+    desk.get_by_role("link", name="Stories").click()  # at once, before it is saved
+    expect(desk.get_by_role("heading", name="Stories")).to_be_visible()
+    desk.go_back()
+    expect(desk.get_by_label("Text")).to_have_value("All are safe.")
+    desk.get_by_role("link", name="Alerts", exact=True).click()
+    desk.get_by_role("link", name=TITLE).click()
+    expect(desk.get_by_label("Text")).to_have_value("All are safe.")
+
+
+def test_a_closed_window_loses_nothing(desk: Page) -> None:
+    context = desk.context
+    write(desk)
+    saved(desk)
+    address = desk.url.split("/desk")[0] + "/desk/"
+    desk.close()
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("link", name=TITLE).click()
+    assert title(page) == TITLE
+
+
+def test_a_lost_connection_loses_nothing(desk: Page) -> None:
+    write(desk)
+    saved(desk)
+    desk.context.set_offline(True)
+    desk.get_by_label("Text").fill("Typed in a tunnel.")
+    expect(desk.locator("#saved")).to_contain_text("Not saved yet: the service does not respond")
+    desk.context.set_offline(False)
+    saved(desk)
+    desk.reload()
+    expect(desk.get_by_label("Text")).to_have_value("Typed in a tunnel.")
+
+
+def test_what_was_typed_offline_comes_back_after_the_window_was_closed(desk: Page) -> None:
+    context, address = desk.context, desk.url.split("/desk")[0] + "/desk/"
+    new_alert(desk)
+    context.set_offline(True)
+    desk.get_by_label("Title").fill(TITLE)
+    expect(desk.locator("#saved")).to_contain_text("Not saved yet")
+    desk.close(run_before_unload=False)
+    context.set_offline(False)
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("link", name=TITLE).click()
+    assert title(page) == TITLE
+
+
+def test_an_ended_session_asks_to_sign_in_over_the_page_and_goes_on(
+    installation: Installation, desk: Page
+) -> None:
+    write(desk)
+    saved(desk)
+    end_sessions(installation)
+    desk.get_by_label("Text").fill("Typed after the session.")
+    expect(desk.locator("#saved")).to_contain_text("your session has ended")
+    assert faults(desk) == []
+    sign_in_over_the_page(desk, "a wrong password")
+    expect(desk.locator("#again .error")).to_contain_text("The e-mail address or the password")
+    sign_in_over_the_page(desk)
+    expect(desk.get_by_role("dialog")).to_be_hidden()
+    saved(desk)
+    desk.reload()
+    expect(desk.get_by_label("Text")).to_have_value("Typed after the session.")
+
+
+def test_review_and_notify_go_on_after_signing_in_again(
+    installation: Installation, desk: Page
+) -> None:
+    write(desk)
+    desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
+    desk.get_by_label("Everyone").check()
+    saved(desk)
+    end_sessions(installation)
+    desk.get_by_role("button", name="Review").click()
+    sign_in_over_the_page(desk)
+    expect(desk.get_by_role("heading", level=1)).to_contain_text("Notify all")
+    end_sessions(installation)
+    desk.get_by_role("button", name=f"Notify {READERS} browsers").click()
+    sign_in_over_the_page(desk)
+    expect(desk.locator(".state")).to_have_text("Sending")
+    assert len(installation.runtime.publishing.latest(10)) == 1
+
+
+def test_another_editor_who_signs_in_sees_none_of_it(
+    installation: Installation, desk: Page
+) -> None:
+    write(desk, "Under embargo")
+    saved(desk)
+    form = desk.url
+    desk.context.set_offline(True)
+    desk.get_by_label("Text").fill("Not for Ben")
+    expect(desk.locator("#saved")).to_contain_text("Not saved yet")
+    desk.context.set_offline(False)
+    end_sessions(installation)
+    ben_signs_in(desk.context, installation)
+    desk.get_by_label("Text").fill("Not for Ben either")
+    desk.wait_for_url(re.compile("/desk/$"))
+    assert "embargo" not in desk.content()
+    desk.go_back()
+    assert "embargo" not in desk.content()
+    desk.goto(form)
+    desk.wait_for_url(lambda address: "/unfinished/" in address and address != form)
+    expect(desk.get_by_label("Title")).to_have_value("")
+    expect(desk.get_by_label("Text")).to_have_value("")
+    assert installation.runtime.unfinished.of(BEN) == []
+    end_sessions(installation)
+    desk.goto(desk.url.split("/desk")[0] + "/desk/sign-in")
+    desk.get_by_label("E-mail").fill(EMAIL)
+    desk.get_by_label("Password").fill(PASSWORD)
+    desk.get_by_role("button", name="Sign in").click()
+    desk.get_by_role("link", name="Under embargo").click()
+    expect(desk.get_by_label("Text")).to_have_value("Not for Ben either")
+
+
+def test_two_windows_of_one_editor_do_not_overwrite_each_other(desk: Page) -> None:
+    write(desk, "First")
+    saved(desk)
+    other = desk.context.new_page()
+    other.goto(desk.url)
+    other.get_by_label("Title").fill("Second")
+    saved(other)
+    desk.get_by_label("Title").fill("Third")
+    notice = desk.get_by_role("alert").filter(has_text="in another window meanwhile")
+    expect(notice).to_be_visible()
+    assert faults(desk) == []
+    other.reload()
+    assert title(other) == "Second"
+    desk.get_by_role("button", name="Keep this one").click()
+    saved(desk)
+    expect(notice).to_be_hidden()
+    other.reload()
+    assert title(other) == "Third"
+
+
+def test_two_editors_of_one_draft_see_names_and_changes(
+    installation: Installation, desk: Page
+) -> None:
+    everyone = Audience(everyone=True)
+    draft = Content(title="Ferry aground", url="https://paper.example/ferry")
+    publishing = installation.runtime.publishing
+    id = publishing.publish(draft, everyone, by="cms", draft=True).id
+    address = desk.url.split("/desk")[0] + f"/desk/alerts/{id}/edit"
+    desk.goto(address)
+    context = desk.context.browser and desk.context.browser.new_context()
+    assert context
+    ben_signs_in(context, installation)
+    ben = context.new_page()
+    ben.goto(address)
+    ben.get_by_label("Text").fill("All are safe")
+    saved(ben)
+    desk.get_by_label("Text").fill("Nobody is hurt")
+    expect(desk.locator("#others")).to_have_text(f"Also being changed by {BEN}.")
+    ben.get_by_label("Title").fill("Ferry saved")
+    ben.get_by_role("button", name="Save the draft").click()
+    expect(ben.locator(".lead")).to_contain_text("Draft.")
+    desk.get_by_label("Text").fill("Nobody is hurt, we hear")
+    expect(desk.locator("#changes")).to_contain_text("title “Ferry aground” → “Ferry saved”")
+    assert faults(desk) == []
+    desk.get_by_role("button", name="Save the draft").click()
+    expect(desk.locator("#changes")).to_contain_text(BEN)
+    assert publishing.get(id).content.title == "Ferry saved"
+    context.close()
+
+
+def test_what_is_typed_before_the_scripts_run_counts(desk: Page) -> None:
+    def type_first(route: Route) -> None:
+        desk.get_by_label("Title").fill(TITLE)
+        route.continue_()
+
+    desk.route("**/autosave.js", type_first)
+    desk.get_by_role("link", name="New alert").click()
+    saved(desk)
+    desk.unroute("**/autosave.js")
+    desk.reload()
+    assert title(desk) == TITLE
+
+
+def test_typing_is_saved_within_two_seconds_however_long_it_goes_on(
+    installation: Installation, desk: Page
+) -> None:
+    new_alert(desk)
+    desk.get_by_label("Title").focus()
+    unfinished = installation.runtime.unfinished
+    for _ in range(12):  # without a pause as long as the page waits for
+        desk.keyboard.type("word ")
+        time.sleep(0.2)
+    # By now the first letters are saved, though the editor has not stopped.
+    found = wait_until(lambda: unfinished.of(EMAIL))
+    assert found[0].fields["title"].startswith("word")
+    saved(desk)
+    assert unfinished.of(EMAIL)[0].fields["title"] == ("word " * 12).strip()
+
+
+def test_with_blocked_storage_the_service_still_keeps_it(
+    installation: Installation, empty_page: Page
+) -> None:
+    empty_page.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() { throw new Error('blocked') }})"
+    )
+    sign_in(empty_page, installation)
+    write(empty_page)
+    saved(empty_page)
+    empty_page.reload()
+    assert title(empty_page) == TITLE

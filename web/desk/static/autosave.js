@@ -1,0 +1,233 @@
+/* What is typed into the form of an alert is kept in the store within two seconds. Until it is, this
+   browser remembers it as well, for the same editor only. */
+
+const MOST_UNSAVED = 1500; // ms
+const PAUSE = 700; // ms without a key
+const LONGEST_WAIT = 15_000; // ms between two attempts
+
+const writing = document.querySelector("form[data-save]");
+const KEPT = "stoppress-unsaved ";
+
+/** The fields as the service takes them. */
+function typed(form) {
+  return new URLSearchParams(new FormData(form));
+}
+
+/** Storage may be blocked or full: then only the service keeps the text. */
+function local(action) {
+  try {
+    return action(localStorage);
+  } catch {
+    return undefined;
+  }
+}
+
+class Autosave {
+  constructor(form) {
+    this.form = form;
+    this.key = KEPT + form.elements.nonce.value;
+    this.status = document.querySelector("#saved");
+    this.edits = 0; // how often something was changed
+    this.saved = 0; // which of these the service has
+    this.failures = 0;
+    form.addEventListener("input", () => this.changed());
+    addEventListener("online", () => this.unsaved && this.save());
+    addEventListener("pagehide", () => this.leave());
+    form.addEventListener("submit", (event) => this.submit(event));
+  }
+
+  get unsaved() {
+    return this.edits > this.saved && !this.over;
+  }
+
+  changed() {
+    this.edits += 1;
+    this.since ??= Date.now();
+    local((storage) => {
+      const fields = [...typed(this.form)].filter(([name]) => name !== "csrf_token");
+      storage.setItem(this.key, JSON.stringify({ by: this.form.dataset.by, fields }));
+    });
+    if (!this.failures && !this.conflict) this.say("Saving…", false);
+    this.later(Math.min(PAUSE, Math.max(0, this.since + MOST_UNSAVED - Date.now())));
+  }
+
+  later(ms) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.save(), ms);
+  }
+
+  say(words, isTrouble = true) {
+    // A screen reader does not say at each pause that all is well.
+    this.status.setAttribute("aria-live", isTrouble ? "polite" : "off");
+    this.status.textContent = words;
+  }
+
+  /** Save what is unsaved; true once the service has all of it. */
+  async save() {
+    while (this.running) await this.running;
+    if (!this.unsaved) return !this.conflict;
+    clearTimeout(this.timer);
+    this.running = this.send();
+    const done = await this.running;
+    this.running = undefined;
+    return done && this.unsaved ? this.save() : done;
+  }
+
+  async send() {
+    const sent = this.edits;
+    this.since = undefined;
+    let response;
+    try {
+      response = await fetch(this.form.dataset.save, { method: "POST", body: typed(this.form), redirect: "manual" });
+      if (response.type === "opaqueredirect" || [400, 401, 403].includes(response.status)) {
+        this.say("Not saved yet: your session has ended.");
+        await signedIn();
+        return this.send();
+      }
+      return await this.answered(response, sent);
+    } catch {
+      this.failures += 1;
+      this.say("Not saved yet: the service does not respond. Trying again…");
+      this.later(Math.min(LONGEST_WAIT, 1000 * 2 ** this.failures));
+      return false;
+    }
+  }
+
+  async answered(response, sent) {
+    if (response.status >= 500) throw new Error(String(response.status));
+    const answer = await response.json();
+    this.failures = 0;
+    if (response.status === 409) return this.overtaken(answer);
+    if (response.status === 410) return this.sentAlready(answer);
+    if (!response.ok) {
+      this.say(answer.detail ?? "Not saved.");
+      return false;
+    }
+    this.saved = sent;
+    this.form.elements.revision.value = answer.revision;
+    if (!this.unsaved) local((storage) => storage.removeItem(this.key));
+    if (!this.unsaved) this.say("Saved", false);
+    this.show(answer);
+    return true;
+  }
+
+  /** Say what other editors do with the same alert. */
+  show({ others, notice, changes }) {
+    const line = document.querySelector("#others");
+    line.hidden = !others.length;
+    line.querySelector("bdi").textContent = others.join(", ");
+    const list = document.querySelector("#changes");
+    if (!changes.length) return;
+    const items = changes.map((change) => Object.assign(document.createElement("li"), { textContent: change, dir: "auto" }));
+    const words = Object.assign(document.createElement("li"), { textContent: notice });
+    list.replaceChildren(words, ...items);
+    list.hidden = false;
+  }
+
+  /** Another window has saved this form: the editor chooses, and neither text is lost. */
+  overtaken({ revision }) {
+    const box = document.querySelector("#conflict");
+    this.conflict = true;
+    this.say("Not saved.");
+    box.hidden = false;
+    document.querySelector("#keep-mine").onclick = () => {
+      this.conflict = false;
+      box.hidden = true;
+      this.form.elements.revision.value = revision;
+      this.save();
+    };
+    return false;
+  }
+
+  sentAlready({ location: page }) {
+    this.over = true;
+    local((storage) => storage.removeItem(this.key));
+    const link = Object.assign(document.createElement("a"), { href: page, textContent: "This alert was sent." });
+    this.status.replaceChildren(link);
+    return true;
+  }
+
+  /** Whoever leaves the page within a second after a key loses nothing either. */
+  leave() {
+    if (!this.unsaved || this.conflict) return;
+    fetch(this.form.dataset.save, { method: "POST", body: typed(this.form), keepalive: true, redirect: "manual" })
+      .then((response) => response.ok && local((storage) => storage.removeItem(this.key)))
+      .catch(() => {}); // this browser still has it
+  }
+
+  async submit(event) {
+    if (this.over) return;
+    if (this.going) {
+      this.over = true; // the form itself carries all that is typed
+      return;
+    }
+    event.preventDefault();
+    const button = event.submitter;
+    this.edits += 1; // asks whether the session still lasts, too
+    if (!(await this.save())) return; // the page says why
+    this.going = true;
+    this.form.requestSubmit(button);
+  }
+}
+
+/** Show what this browser could not save before the page was left. */
+function bringBack(form) {
+  const { nonce, revision: { value: revision } } = form.elements;
+  const kept = local((storage) => JSON.parse(storage.getItem(KEPT + nonce.value)));
+  if (!kept || kept.by !== form.dataset.by) return;
+  // Another window has saved since: that text stays, and the list of alerts brings this one.
+  if (!kept.fields.some(([name, value]) => name === "revision" && value === revision)) return;
+  for (const field of form.elements) {
+    if (!field.name || field.type === "hidden" || field.type === "submit") continue;
+    const values = kept.fields.filter(([name]) => name === field.name).map(([, value]) => value);
+    if (field.type === "checkbox" || field.type === "radio") field.checked = values.includes(field.value);
+    else if (values.length) field.value = values[0];
+  }
+  form.dispatchEvent(new Event("input", { bubbles: true }));
+  for (const field of form.querySelectorAll("[name=title], [name=body]")) field.dispatchEvent(new Event("input"));
+}
+
+/** Give the service what this browser could not save, on a page that lists what is unfinished. */
+async function saveKept(list) {
+  const names = local((storage) => Object.keys(storage).filter((name) => name.startsWith(KEPT)));
+  let saved = 0;
+  for (const name of names ?? []) {
+    const kept = local((storage) => JSON.parse(storage.getItem(name)));
+    if (kept?.by !== list.dataset.by) continue;
+    const body = new URLSearchParams(kept.fields);
+    body.set("csrf_token", document.querySelector("[name=csrf_token]").value);
+    for (const key of [body.get("nonce"), crypto.randomUUID()]) {
+      const address = list.dataset.save.replace("key", key);
+      const response = await fetch(address, { method: "POST", body, redirect: "manual" });
+      if (response.ok) saved += 1;
+      if (response.ok || response.status === 410) local((storage) => storage.removeItem(name));
+      if (response.status !== 409) break;
+      body.set("revision", "0"); // another window has changed it: keep both
+    }
+  }
+  if (saved) location.reload();
+}
+
+const unfinished = document.querySelector("[data-unfinished]");
+if (unfinished) saveKept(unfinished).catch(() => {}); // next time, then
+
+/** Whether something was typed before this script ran. */
+function isTouched(form) {
+  return [...form.elements].some(
+    (field) =>
+      field.type !== "hidden" &&
+      (field.type === "checkbox" || field.type === "radio"
+        ? field.checked !== field.defaultChecked
+        : field.defaultValue !== undefined && field.value !== field.defaultValue),
+  );
+}
+
+if (writing) {
+  const autosave = new Autosave(writing);
+  bringBack(writing);
+  if (isTouched(writing)) autosave.changed();
+  window.addEventListener("beforeunload", (event) => {
+    // Where this browser cannot remember it, the editor is asked.
+    if (autosave.unsaved && !local((storage) => storage.getItem(autosave.key))) event.preventDefault();
+  });
+}
