@@ -87,6 +87,7 @@ class ContentRequest(RequestModel):
     url: Link = Field(default_factory=str)
     body: Body = Field(default_factory=no_text)
     icon: Link | None = None
+    badge: Link | None = None
     image: Link | None = None
     actions: list[ActionRequest] = Field(default_factory=list, max_length=2)
     kind: Literal["news", "breaking"] = "news"
@@ -128,6 +129,7 @@ class ContentShown(ResponseModel):
     body: str
     url: str
     icon: str | None
+    badge: str | None
     image: str | None
     actions: list[ActionShown]
     kind: str

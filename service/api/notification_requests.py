@@ -298,7 +298,7 @@ class ChangedNotification(_Alert):
 # By the field that an error names, others that it is about.
 _GO_TOGETHER = {
     "spread_minutes": ("ttl", "kind"),
-    "body": ("title", "url", "icon", "image", "actions", "story", "lang"),
+    "body": ("title", "url", "icon", "badge", "image", "actions", "story", "lang"),
 }
 
 
@@ -396,13 +396,18 @@ _LARGE = (
 )
 
 
-def check_size(content: Content, story: str, runtime: Runtime) -> list[tuple[str, str]]:
-    """Raise `Invalid` if an alert is too long to be pushed; return a warning if it is for some."""
+def document_size(content: Content, story: str, runtime: Runtime) -> int:
+    """Return the bytes of the document that an alert becomes at most."""
     audience = Audience(everyone=True, story=story)
     longest = Notification(
         _LONGEST_ID, content, audience, State.SENDING, clock.time(), "", reporting=0.1234
     )
-    size = Payload(longest, runtime.config.public_url).size
+    return Payload(longest, runtime.config.public_url).size
+
+
+def check_size(content: Content, story: str, runtime: Runtime) -> list[tuple[str, str]]:
+    """Raise `Invalid` if an alert is too long to be pushed; return a warning if it is for some."""
+    size = document_size(content, story, runtime)
     over = size - MAX_PLAINTEXT
     if over > 0:
         by = f"{over} byte{'s' if over > 1 else ''}"

@@ -24,7 +24,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from service.api.hosts import WrongHost, check_page
 from service.desk.session import current_editor, is_plain_loopback
-from service.desk.words import FILTERS
+from service.desk.words import FIELDS, FILTERS, PREVIEWS
 from service.domain.publishing import UnknownNotification
 from service.domain.store_errors import is_away
 
@@ -41,6 +41,8 @@ bp = Blueprint(
 
 for _name, _filter in FILTERS.items():
     bp.add_app_template_filter(_filter, _name)
+for _name, _words in {"PREVIEWS": PREVIEWS, "FIELDS": FIELDS}.items():
+    bp.add_app_template_global(_words, _name)  # type: ignore[arg-type]  # any value will do
 
 
 @bp.before_request

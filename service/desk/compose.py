@@ -14,7 +14,8 @@ from service.api.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.alerts import describe_audience
 from service.desk.blueprint import bp
-from service.desk.forms import Form, spreads
+from service.desk.folds import fold_words, size_words
+from service.desk.forms import Form, lifetimes, spreads
 from service.desk.session import signed_in
 from service.domain.stories import RunningStory
 from service.model import clock
@@ -26,12 +27,7 @@ _TWO_STORIES = "Choose a running story or start a new one, not both."
 @bp.get("/reach")
 def reach() -> ResponseReturnValue:
     """Return the part of the form that says how many browsers would get the alert."""
-    id = request.args.get("id", type=int)
-    before = None if id is None else runtime().publishing.get(id)
-    everyone = request.args.get("audience") == "everyone"
-    story = request.args.get("new_story", "").strip() or request.args.get("story", "")
-    found = _reach(everyone, request.args.getlist("topic"), story, before)
-    return render_template("desk/reach.html", reach=found)
+    return render_template("desk/reach.html", reach=_reach(Form.read(request.args)))
 
 
 def compose_page(
@@ -56,7 +52,9 @@ def compose_page(
         kept=kept,
         others=runtime().unfinished.others(before.id, email) if before else [],
         before=before,
-        exceptions=before and describe_audience(before.audience),
+        folds=fold_words(form),
+        size=size_words(form),
+        lifetimes=lifetimes(form),
         errors=errors or {},
         notice=notice,
         changes=changes,
@@ -64,9 +62,7 @@ def compose_page(
         spreads=spreads(before),
         ttl=DEFAULT_TTL,
         stories=runtime().stories.running(),
-        reach=_reach(
-            form.audience == "everyone", form.topics, form.new_story or form.story, before
-        ),
+        reach=_reach(form),
     )
 
 
@@ -135,17 +131,20 @@ def _running(slug: str) -> RunningStory | None:
     return next((one for one in runtime().stories.running() if one.slug == slug), None)
 
 
-def _reach(
-    everyone: bool, slugs: Sequence[str], story: str, before: Notification | None
-) -> int | None:
+def _reach(form: Form) -> int | None:
     """Return how many browsers that is; None if neither a topic nor everyone is chosen."""
     known = runtime().topics.all()
-    topics = tuple(slug for slug in dict.fromkeys(slugs) if slug in known)
+    topics = tuple(slug for slug in form.topics if slug in known)
+    everyone = form.audience == "everyone"
     if not (everyone or topics):
         return None
-    audience = before.audience if before else Audience()
-    # A new story has no followers, and neither has an impossible name.
-    running = story if story in runtime().stories.slugs() else ""
-    topics = () if everyone else topics
-    audience = replace(audience, everyone=everyone, topics=topics, story=running)
+    story = form.new_story or form.story
+    audience = Audience(
+        everyone=everyone,
+        topics=() if everyone else topics,
+        exclude=tuple(slug for slug in form.exclude if slug in known),
+        locales=form.languages,
+        # A new story has no followers, and neither has an impossible name.
+        story=story if story in runtime().stories.slugs() else "",
+    )
     return runtime().publishing.reach(audience)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
@@ -74,6 +74,7 @@ def correction_page(
         "desk/correct.html",
         root=root,
         form=form,
+        content=replace(root.text, title=form.title, body=form.body, url=form.url),
         nonce=nonce or secrets.token_urlsafe(16),
         errors=errors or {},
         notice=notice,

@@ -9,20 +9,37 @@ from datetime import datetime
 from typing import Any
 
 from flask import abort, request
+from werkzeug.datastructures import MultiDict
 
 from service.api.fields import Invalid
 from service.model import clock, times
 from service.model.clocks import zone_of
-from service.model.notifications import ROUND_THE_WORLD, Content, Notification, SendAt, State
+from service.model.languages import browser_language
+from service.model.notifications import (
+    DEFAULT_TTL,
+    ROUND_THE_WORLD,
+    Action,
+    Content,
+    Notification,
+    SendAt,
+    State,
+)
+from service.model.retention import DAY
 
 # The choices of how long to spread an alert: what the form sends, and the minutes.
 SPREADS: dict[str, int | None] = {"": None, "10": 10, "30": 30, "60": 60, "120": 120}
+# How long an alert may be good for, in seconds.
+LIFETIMES = {900, 3600, 4 * 3600, 12 * 3600, DAY, 3 * DAY, 7 * DAY}
 # For an empty field the API's message is correct, but not how to put it to an editor.
 _EMPTY = {
     "title": "Write a title.",
     "url": "Paste the link to the story.",
     "audience": "Choose at least one topic, or everyone.",
 }
+
+# Fields that hold several topics, and fields that hold one link.
+_SEVERAL = ("topics", "exclude")
+_LINKS = ("icon", "badge", "image", "button1_url", "button2_url")
 
 # A host of two names or more, and then a path, or nothing more.
 _WITHOUT_SCHEME = re.compile(r"[^\s/:@?#]+\.[^\s/:@?#.]+(:\d+)?(?=[/?#]|$)")
@@ -38,6 +55,12 @@ def spreads(planned: Notification | None) -> dict[str, int | None]:
     """Return the choices of a spread; a planned alert may have another one, from the API."""
     minutes = planned.spread_minutes if planned else 0
     return SPREADS | ({str(minutes): minutes} if minutes else {})
+
+
+def lifetimes(form: Form) -> list[int]:
+    """Return the choices of how long an alert is good for, in seconds; it may have another one."""
+    own = {int(form.ttl)} if re.fullmatch("[0-9]{1,9}", form.ttl) else set()
+    return sorted(LIFETIMES | own)
 
 
 def read_nonce() -> str:
@@ -62,7 +85,19 @@ class Form:
     topics: tuple[str, ...] = ()
     story: str = ""  # a running story
     new_story: str = ""  # a name as it was typed
+    exclude: tuple[str, ...] = ()  # topics whose followers are left out
+    locales: str = ""  # tags of languages, with spaces or commas between them; empty: all
     kind: str = "news"
+    ttl: str = ""  # seconds; empty: as usual for its kind
+    urgency: str = "high"
+    lang: str = ""  # tag of the text's language; empty: the site's own
+    icon: str = ""
+    badge: str = ""
+    image: str = ""
+    button1: str = ""
+    button1_url: str = ""
+    button2: str = ""
+    button2_url: str = ""
     spread: str = ""
     when: str = "now"  # or "at", or "draft"
     at: str = ""  # a wall-clock time in `zone`
@@ -83,7 +118,9 @@ class Form:
             audience="everyone" if audience.everyone else "topics",
             topics=audience.topics,
             story=audience.story,
-            kind=content.kind,
+            exclude=audience.exclude,
+            locales=" ".join(audience.locales),
+            **_settings(content),
             spread=str(planned.spread_minutes or ""),
             when="at" if send_at else "draft",
             at=_wall(send_at, zone) if send_at else "",
@@ -96,7 +133,7 @@ class Form:
     def kept(cls, given: Mapping[str, Any]) -> Form:
         """Return the form that `fields` wrote, also if another release wrote it."""
         known = {one.name: given[one.name] for one in fields(cls) if one.name in given}
-        return cls(**known | {"topics": tuple(known.get("topics", ()))})
+        return cls(**known | {name: tuple(known.get(name, ())) for name in _SEVERAL})
 
     @property
     def opened_version(self) -> int:
@@ -108,16 +145,24 @@ class Form:
         return asdict(self)
 
     @classmethod
-    def read(cls) -> Form:
-        """Read the form of this request."""
-        form = request.form
+    def read(cls, form: MultiDict[str, str] | None = None) -> Form:
+        """Read a form, by default that of this request."""
+        form = request.form if form is None else form
         return cls(
-            **_texts(),
+            **_texts(form),
             audience=form.get("audience", "topics"),
             topics=tuple(dict.fromkeys(form.getlist("topic"))),
             story=form.get("story", ""),
             new_story=form.get("new_story", "").strip(),
+            exclude=tuple(dict.fromkeys(form.getlist("exclude"))),
+            locales=form.get("locales", "").strip(),
             kind=form.get("kind", "news"),
+            ttl=form.get("ttl", ""),
+            urgency=form.get("urgency", "high"),
+            lang=form.get("lang", "").strip(),
+            **{name: _link(form.get(name, "").strip()) for name in _LINKS},
+            button1=form.get("button1", "").strip(),
+            button2=form.get("button2", "").strip(),
             spread=form.get("spread", ""),
             when=form.get("when", "now"),
             at=form.get("at", ""),
@@ -134,8 +179,19 @@ class Form:
             "body": self.body,
             "url": self.url,
             "kind": self.kind,
+            "ttl": int(self.ttl) if re.fullmatch("[0-9]{1,9}", self.ttl) else self.ttl or None,
+            "urgency": self.urgency,
+            "lang": self.lang or None,
+            "icon": self.icon or None,
+            "badge": self.badge or None,
+            "image": self.image or None,
+            "actions": self._actions,
             "spread_minutes": SPREADS.get(self.spread, self.spread),
-            "audience": {"everyone": True} if everyone else {"topics": list(self.topics)},
+            "audience": {
+                **({"everyone": True} if everyone else {"topics": list(self.topics)}),
+                "exclude": list(self.exclude),
+                "locales": _words(self.locales),
+            },
             # “Ferry aground” becomes ferry-aground.
             "story": "-".join(self.new_story.lower().split()) or self.story or None,
             "send_at": self._send_at if self.when == "at" else None,
@@ -144,10 +200,8 @@ class Form:
         }
 
     def change_of(self, planned: Notification) -> dict[str, Any]:
-        """Return the change as the API accepts it; what the form does not show stays as it is."""
+        """Return the change as the API accepts it."""
         change = self.as_json()
-        audience = planned.audience
-        change["audience"] |= {"exclude": list(audience.exclude), "locales": list(audience.locales)}
         if self.spread == str(planned.spread_minutes):
             change["spread_minutes"] = planned.spread_minutes
         if self.when == "now":
@@ -157,6 +211,29 @@ class Form:
         if self.when == "at" and before and self._is_at(before):
             change["send_at"] = times.write(before)
         return change
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Tags of the languages whose readers alone get it, as far as they are tags."""
+        return tuple(filter(None, map(browser_language, _words(self.locales))))
+
+    def content(self) -> Content:
+        """Return the alert as far as it is written, unchecked."""
+        return Content(
+            title=self.title,
+            url=self.url,
+            body=self.body,
+            icon=self.icon or None,
+            badge=self.badge or None,
+            image=self.image or None,
+            actions=tuple(Action(**action) for action in self._actions),
+            lang=browser_language(self.lang) or None,
+        )
+
+    @property
+    def _actions(self) -> list[dict[str, str]]:
+        pairs = ((self.button1, self.button1_url), (self.button2, self.button2_url))
+        return [{"title": title, "url": url} for title, url in pairs if title or url]
 
     @property
     def _send_at(self) -> str:
@@ -180,10 +257,12 @@ class Form:
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Return the fields as hidden inputs of the confirmation page."""
         for name, value in asdict(self).items():
-            if name != "topics":
+            if name not in _SEVERAL:
                 yield name, value
         for slug in self.topics:
             yield "topic", slug
+        for slug in self.exclude:
+            yield "exclude", slug
 
     def complaints(self, invalid: Invalid) -> dict[str, str]:
         """Return what is wrong, by field."""
@@ -228,7 +307,7 @@ class CorrectionForm:
     @classmethod
     def read(cls) -> CorrectionForm:
         """Read the form of this request."""
-        return cls(**_texts(), reached=request.form.get("reached", "replace"))
+        return cls(**_texts(request.form), reached=request.form.get("reached", "replace"))
 
     def complaints(self, invalid: Invalid) -> dict[str, str]:
         """Return what is wrong, by field."""
@@ -242,8 +321,30 @@ def _wall(send_at: SendAt, zone: str) -> str:
     return f"{datetime.fromtimestamp(send_at.at, zone_of(zone)):%Y-%m-%dT%H:%M}"
 
 
-def _texts() -> dict[str, str]:
-    form = request.form
+def _settings(content: Content) -> dict[str, str]:
+    """Return the fields of what stands around the texts of an alert."""
+    buttons = [(action.title, action.url) for action in content.actions] + [("", ""), ("", "")]
+    (button1, button1_url), (button2, button2_url) = buttons[:2]
+    return {
+        "kind": content.kind,
+        "ttl": "" if content.ttl == DEFAULT_TTL[content.kind] else str(content.ttl),
+        "urgency": content.urgency,
+        "lang": content.lang or "",
+        "icon": content.icon or "",
+        "badge": content.badge or "",
+        "image": content.image or "",
+        "button1": button1,
+        "button1_url": button1_url,
+        "button2": button2,
+        "button2_url": button2_url,
+    }
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\s,;]+", text)
+
+
+def _texts(form: MultiDict[str, str]) -> dict[str, str]:
     return {
         "title": form.get("title", "").strip(),
         # Browsers send each line end as two characters (HTML standard, form submission).

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_datetime
@@ -51,8 +52,8 @@ LOGGED = {
 }
 _CHANGED = {
     **{"title": "title", "body": "text", "url": "link", "audience": "audience", "spread": "spread"},
-    **{"time": "time", "icon": "icon", "image": "picture", "actions": "buttons", "kind": "kind"},
-    **{"urgency": "urgency", "ttl": "how long it is good for", "lang": "language"},
+    **{"time": "time", "icon": "icon", "badge": "badge", "image": "picture", "actions": "buttons"},
+    **{"kind": "kind", "urgency": "urgency", "ttl": "how long it is good for", "lang": "language"},
 }
 _WHY_SKIPPED = {
     QUIET: "held until their quiet hours end",
@@ -95,12 +96,9 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
     if audience.waking is not None:
         return "readers whose quiet hours have ended"
 
-    def named(slugs: Iterable[str]) -> str:
-        return _either(topics[slug].name if slug in topics else slug for slug in slugs)
-
-    words = "everyone" if audience.everyone else named(audience.topics)
+    words = "everyone" if audience.everyone else topic_names(audience.topics, topics)
     if audience.exclude:
-        words += f", except followers of {named(audience.exclude)}"
+        words += f", except followers of {topic_names(audience.exclude, topics)}"
     if audience.locales:
         words += f", only readers of {_either(map(_language, audience.locales))}"
     if audience.story and words == "everyone":
@@ -108,6 +106,11 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
     elif audience.story:
         words += f", and followers of the story {audience.story}"
     return words
+
+
+def topic_names(slugs: Iterable[str], topics: dict[str, Topic]) -> str:
+    """Return the current names of topics: `World or Sport`."""
+    return _either(topics[slug].name if slug in topics else slug for slug in slugs)
 
 
 def _either(names: Iterable[str]) -> str:
@@ -243,7 +246,35 @@ def _seconds_ahead(seconds: float) -> str:
     return f"in {span(math.ceil(seconds))}" if seconds > 0 else "any moment now"
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+# How an alert looks on each system: the class of its preview, and the caption.
+PREVIEWS = {
+    "windows": "Chrome, Windows",
+    "android": "Chrome, Android",
+    "firefox": "Firefox",
+    "mac": "Safari, Mac",
+    "iphone": "Safari, iPhone",
+}
+
+
+# What the fields of the form are called, where that is not the name of the field.
+FIELDS = {
+    "url": "Link",
+    "body": "Text",
+    "image": "Picture",
+    "actions": "Buttons",
+    "ttl": "Good for",
+    "lang": "Language",
+    "send_at": "Time",
+    "spread_minutes": "Spread over",
+    "reached": "Browsers that have it",
+}
+
+
+def _is_svg(link: str) -> bool:
+    return urlsplit(link).path.lower().endswith((".svg", ".svgz"))
+
+
+FILTERS: dict[str, Callable[..., str | bool]] = {
     "number": number,
     "plural": plural,
     "capital": _capital,
@@ -255,6 +286,8 @@ FILTERS: dict[str, Callable[..., str]] = {
     "ahead": _ahead,
     "seconds_ahead": _seconds_ahead,
     "span": span,
+    "language": _language,
+    "is_svg": _is_svg,
     "logged": LOGGED.__getitem__,
     "logged_by": logged_by,
     "logged_changes": logged_changes,

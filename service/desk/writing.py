@@ -25,6 +25,7 @@ from service.desk.editing import (
     overtaken,
     save_changes,
 )
+from service.desk.folds import fold_words, size_words
 from service.desk.forms import Form, is_nonce, read_nonce
 from service.desk.session import current_editor, signed_in
 from service.domain.publishing import KeyReused, PlanWithdrawn, UnknownNotification
@@ -181,7 +182,14 @@ def keep(key: str) -> ResponseReturnValue:
         others = runtime().unfinished.others(alert, signed_in().email)
         changes = others_changes(before, form)
     notice = CHANGED if changes else ""
-    return jsonify(revision=revision, others=others, notice=notice, changes=changes)
+    return jsonify(
+        revision=revision,
+        others=others,
+        notice=notice,
+        changes=changes,
+        folds=fold_words(form),
+        size=size_words(form),
+    )
 
 
 @bp.get("/session")

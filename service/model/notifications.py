@@ -18,7 +18,8 @@ MIN_TTL, MAX_TTL = 60, 2_419_200  # seconds: Microsoft refuses 0, Google more th
 DEFAULT_TTL = {"news": 4 * 3600, "breaking": 12 * 3600}  # seconds, by kind of alert
 # Bytes. Every push service takes a body of 4,096 (RFC 8030 section 7.2); the header takes 86 of
 # them, the delimiter one and the tag 16 (RFC 8291 section 4).
-MAX_PLAINTEXT = 3993
+ENCRYPTION = 86 + 1 + 16
+MAX_PLAINTEXT = 4096 - ENCRYPTION
 
 
 class Outcome(str, Enum):
@@ -137,6 +138,7 @@ class Content:
     url: str
     body: str = ""
     icon: str | None = None
+    badge: str | None = None  # a white silhouette, which Android shows in its status bar
     image: str | None = None
     actions: tuple[Action, ...] = ()
     kind: str = "news"

@@ -15,7 +15,8 @@ from service.model.graphemes import cut
 from service.model.languages import right_to_left, supported_language, texts
 from service.model.notifications import Content, Notification
 
-_AS_IT_IS = ("lang", "icon", "image")  # fields of `Content` with the same name in the document
+# Fields of `Content` that have the same name in the document.
+_AS_IT_IS = ("lang", "icon", "badge", "image")
 _RECEIPT = '"receipt":""'
 _RECEIPT_LENGTH = 22
 _NO_RECEIPT = '"receipt":null'
@@ -83,7 +84,7 @@ class Payload:
         if self._small is None:
             one = self._with(replace(self._notification.text, image=None, actions=()))
             if one.size > _SMALL:
-                one = one._with(replace(one._notification.text, icon=None))
+                one = one._with(replace(one._notification.text, icon=None, badge=None))
             body, title = self._notification.text.body, self._notification.text.title
             one = one._shorter(lambda c, n: replace(c, body=shortened(body, n)), len(body))
             one = one._shorter(lambda c, n: replace(c, title=shortened(title, n)), len(title))

@@ -45,6 +45,7 @@ def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) 
         "status": "sending",
         "title": "Ferry aground",
         "body": "One.\nTwo.",
+        "badge": None,
         "image": None,
         "kind": "news",
         "urgency": "high",

@@ -52,7 +52,7 @@ def test_preferences_are_saved_in_one_call_and_shown_again(
     expect(panel(page)).to_contain_text("In your time zone, Eastern European Time.")
     calls: list[str] = []
     page.on("request", lambda request: calls.append(f"{request.method} {request.url}"))
-    panel(page).get_by_label("Sport").check()
+    panel(page).get_by_label("Sport", exact=True).check()
     choose(page, "From", "23:15")
     choose(page, "To", "06:45")
     choose(page, "At most", "3 a day")
@@ -86,7 +86,7 @@ def test_preferences_are_saved_in_one_call_and_shown_again(
 
     for label, value in {"From": "23:15", "To": "06:45", "At most": "3"}.items():
         expect(preferences(page, label)).to_have_value(value)
-    expect(panel(page).get_by_label("Sport")).to_be_checked()
+    expect(panel(page).get_by_label("Sport", exact=True)).to_be_checked()
     expect(panel(page).get_by_label("Also wake me")).to_be_checked()
     expect(preferences(page, "Pause").locator("option:checked")).to_contain_text("Until")
     choose(page, "From", "None")
@@ -232,13 +232,13 @@ def test_preferences_can_be_part_of_the_page(paper: Installation, visit: Visit) 
     part = page.locator("section.panel")
     expect(part.get_by_role("heading")).to_contain_text("Get the latest updates")
     assert part.get_by_role("button").all_inner_texts() == ["Yes, alert me"]
-    part.get_by_label("World").check()
+    part.get_by_label("World", exact=True).check()
     part.get_by_role("button", name="Yes, alert me").click()
     part.get_by_role("button", name="Quiet hours and more").click()
     expect(part.get_by_role("heading").first).to_have_text("Your alerts")
     page.keyboard.press("Escape")
     page.reload()
-    expect(part.get_by_label("World")).to_be_checked()
+    expect(part.get_by_label("World", exact=True)).to_be_checked()
     expect(part.get_by_role("button", name="Close")).to_have_count(0)
     expect(panel(page)).to_have_count(0)
     # What happens in the dialog is shown here too.
@@ -363,7 +363,7 @@ def test_new_keys_of_the_same_endpoint_are_stored_with_the_readers_token(
     assert (kept.p256dh, kept.auth) == (p256dh, auth)
     # New keys mean another token, which the page has stored.
     bell(page).click()
-    expect(panel(page).get_by_label("World")).to_be_checked()
+    expect(panel(page).get_by_label("World", exact=True)).to_be_checked()
     assert paper.runtime.store.subscriptions.count() == 1
 
 

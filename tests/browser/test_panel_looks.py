@@ -145,7 +145,7 @@ def test_home_screen_help_and_embedded_preferences_fit_and_pass_axe(
     assert faults(phone, "html > div:last-of-type") == []
     page = visit_with_pictures(320, 800, dark=True, main=f"<h1>Alerts</h1>{PART}{PART}")
     parts = page.locator("section.panel")
-    parts.first.get_by_label("World").check()
+    parts.first.get_by_label("World", exact=True).check()
     parts.first.locator("button.yes").click()
     expect(parts.last.locator("button.save")).to_be_visible()
     assert faults(page, "#news") == []

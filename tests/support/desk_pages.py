@@ -62,6 +62,47 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+class FormFields(HTMLParser):
+    """The fields of the form of an alert, as a browser would send them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.fields: dict[str, list[str]] = {}
+        self._inside = False
+        self._name = ""  # of the field that began last
+        self._has_text = False  # whether the text that follows is its value
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self._inside = self._inside or given.get("class") == "compose"
+        if not self._inside:
+            return
+        if tag in ("select", "textarea"):
+            self._name = given["name"]
+            self.fields[self._name] = [""]
+            self._has_text = tag == "textarea"
+        elif tag == "option":
+            self._has_text = "selected" in given and "value" not in given
+            if "selected" in given:
+                self.fields[self._name] = [given.get("value", "")]
+        elif tag == "input":
+            choice = given.get("type") in ("checkbox", "radio")
+            if not choice or "checked" in given:
+                self.fields.setdefault(given["name"], []).append(given.get("value", ""))
+
+    def handle_data(self, data):
+        if self._has_text:
+            self.fields[self._name] = [data.strip()]
+            self._has_text = False
+
+    def handle_endtag(self, tag):
+        self._has_text = False
+        if tag == "form":
+            self._inside = False
+
+
 def path_of(link: str) -> str:
     return link.removeprefix("http://localhost:8000")
 

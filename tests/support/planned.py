@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 import time
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +13,7 @@ from werkzeug.test import TestResponse
 from service.domain.publishing import MOST_LATE
 from service.model.notifications import Audience, Content, Notification, SendAt
 from service.runtime import Runtime
-from tests.support.desk_pages import filled, hidden_fields, open_form
+from tests.support.desk_pages import FormFields, hidden_fields, open_form
 
 RIGA = ZoneInfo("Europe/Riga")
 WORLD = Audience(topics=("world",))
@@ -61,25 +59,11 @@ def only(runtime: Runtime) -> Notification:
 
 
 def opened(editor: FlaskClient, id: int) -> dict[str, Any]:
-    """The fields of a planned alert's form, unchanged."""
-    page = open_form(editor, f"/desk/alerts/{id}/edit")
-    form = page[page.rindex("<form") :]
-    ticked = dict(re.findall(r'type="radio" name="(\w+)" value="(\w+)" checked', form))
-    at = re.search(r'name="at" type="datetime-local" value="([^"]*)"', form)
-    spread = re.search(r'<option value="(\d*)" selected', form)
-    title = re.search(r'name="title" value="([^"]*)"', form)
-    stories = form[form.index('<select id="story"') : form.index('name="new_story"')]
-    assert at and spread and title
-    return {
-        **filled(page),
-        **ticked,
-        "title": html.unescape(title[1]),
-        "topic": re.findall(r'name="topic" value="(\w+)" checked', form),
-        "at": at[1],
-        "story": "".join(re.findall(r'value="([^"]+)" selected', stories)),
-        "local": "".join(re.findall(r'name="local" value="(yes)" checked', form)),
-        "spread": spread[1],
-    }
+    """The fields of a planned alert's form, unchanged, as a browser would send them."""
+    fields: dict[str, list[str]] = FormFields(open_form(editor, f"/desk/alerts/{id}/edit")).fields
+    several = {"topic", "exclude"}
+    one = {name: values[0] for name, values in fields.items() if name not in several}
+    return {**one, **{name: fields.get(name, []) for name in several}}
 
 
 def edit(editor: FlaskClient, id: int, **changes: Any) -> TestResponse:

@@ -62,13 +62,13 @@ def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(
     keys.press("Enter")
     expect(heading).to_have_text("New alert")
 
-    tab_to(desk, "#title")
-    keys.insert_text(TITLE)
-    expect(desk.locator(".computer [data-shows=title]")).to_have_text(TITLE)
-    expect(desk.locator(".phone [data-shows=title]")).to_have_text(TITLE)
-    expect(desk.locator("[data-counts=title]")).to_have_text(f"{len(TITLE)} of 200 characters.")
     tab_to(desk, "#url")
     keys.type("https://paper.example/ferry")
+    tab_to(desk, "#title")
+    keys.insert_text(TITLE)
+    expect(desk.locator(".windows [data-shows=title]")).to_have_text(TITLE)
+    expect(desk.locator(".iphone [data-shows=title]")).to_have_text(TITLE)
+    expect(desk.locator("[data-counts=title]")).to_have_text(f"{len(TITLE)} of 200 characters.")
     reach = desk.locator("#reach")
     expect(reach).to_contain_text("Choose a topic")
     tab_to(desk, "[value=world]")
@@ -96,7 +96,11 @@ def test_control_and_enter_review_an_alert_and_then_send_it_once(
     desk.get_by_role("link", name="New alert").click()
     desk.get_by_label("Title").fill(TITLE)
     desk.get_by_label("Everyone").check()
-    link, keys, heading = desk.get_by_label("Link"), desk.keyboard, desk.get_by_role("heading")
+    link, keys, heading = (
+        desk.get_by_label("Link to the story"),
+        desk.keyboard,
+        desk.get_by_role("heading"),
+    )
     link.fill("https://paper.example/ferry")
     keys.down("Control")
     keys.down("Enter")
@@ -157,7 +161,7 @@ def test_an_alert_is_paused_corrected_and_resumed_by_keyboard_alone(
     tab_to(desk, "#title")
     keys.press("Control+A")
     keys.type("Ferry afloat")
-    expect(desk.locator(".phone [data-shows=title]")).to_have_text("Ferry afloat")
+    expect(desk.locator(".iphone [data-shows=title]")).to_have_text("Ferry afloat")
     tab_to(desk, "[name=reached]")
     keys.press("ArrowDown")
     expect(desk.get_by_label("Leave the old text")).to_be_checked()
@@ -198,7 +202,7 @@ def test_a_topic_chosen_before_the_scripts_are_loaded_counts(
     installation: Installation, desk: Page
 ) -> None:
     def tick_first(route: Route) -> None:
-        desk.get_by_label("World").check()
+        desk.get_by_label("World", exact=True).check()
         route.continue_()
 
     desk.route("**/htmx*", tick_first)
@@ -286,17 +290,22 @@ def test_a_local_time_alert_of_a_story_is_written_by_keyboard_alone(
     begin_story(installation, "quake")
     keys, heading = desk.keyboard, desk.get_by_role("heading", level=1)
     desk.goto(desk.url.split("/desk")[0] + "/desk/new")
-    tab_to(desk, "#title")
-    keys.insert_text(TITLE)
     tab_to(desk, "#url")
     keys.type("https://paper.example/ferry")
+    tab_to(desk, "#title")
+    keys.insert_text(TITLE)
     tab_to(desk, "[value=world]")
     keys.press("Space")
     reach = desk.locator("#reach strong")
     world = installation.runtime.publishing.reach(Audience(topics=("world",)))
     expect(reach).to_have_text(str(world))
+    tab_to(desk, ".fold:has(#story) summary")
+    keys.press("Enter")
     tab_to(desk, "#new_story")
     keys.type("Ferry aground")
+    expect(desk.locator("[data-fold=story]")).to_have_text("starts “Ferry aground”")
+    tab_to(desk, ".fold:has(#at) summary")
+    keys.press("Enter")
     tab_to(desk, "[name=local]")
     keys.press("Space")
     expect(desk.locator("[name=when][value=at]")).to_be_checked()
@@ -307,7 +316,9 @@ def test_a_local_time_alert_of_a_story_is_written_by_keyboard_alone(
     expect(desk.locator("[name=local]")).to_be_checked()
     tomorrow = (datetime.now() + timedelta(days=1)).replace(hour=7, minute=30)
     desk.locator("#at").fill(f"{tomorrow:%Y-%m-%dT%H:%M}")
-    tab_to(desk, "#story", back=True)
+    tab_to(desk, ".fold:has(#story) summary", back=True)
+    keys.press("Enter")
+    tab_to(desk, "#story")
     keys.type("quake")  # which clears the new story
     expect(desk.locator("#new_story")).to_have_value("")
     tab_to(desk, "[aria-keyshortcuts]")
@@ -369,6 +380,7 @@ def test_pages_of_held_alerts_pass_axe_on_every_screen(
     desk.get_by_label("Title").fill(TITLE)
     desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
     desk.get_by_label("Everyone").check()
+    desk.locator(".fold:has(#story) summary").click()
     desk.get_by_label("Part of a running story").select_option("quake")
     desk.get_by_role("button", name="Review").click()
     expect(desk.locator(".facts")).to_contain_text("all right away")
@@ -388,3 +400,44 @@ def test_a_held_alert_is_withdrawn_by_keyboard_alone(
     desk.keyboard.press("Enter")
     expect(desk.locator(".state")).to_contain_text("then withdrawn")
     assert installation.runtime.publishing.get(id).state is State.CANCELLED
+
+
+def test_an_alert_is_written_on_one_screen(desk: Page) -> None:
+    desk.set_viewport_size({"width": 1280, "height": 800})
+    desk.get_by_role("link", name="New alert").click()
+    desk.wait_for_url("**/unfinished/*")
+    desk.get_by_label("Title").fill(TITLE)
+    for seen in (
+        *(desk.get_by_label(label) for label in ("Link to the story", "Title", "Text")),
+        desk.get_by_label("Everyone"),
+        desk.locator("#reach"),
+        desk.locator(".windows .toast"),
+        desk.locator(".iphone .toast"),
+        desk.get_by_role("button", name="Review"),
+    ):
+        expect(seen).to_be_in_viewport(ratio=1)
+    assert desk.evaluate("scrollY") == 0
+    desk.get_by_label("Spread over").scroll_into_view_if_needed()
+    expect(desk.get_by_role("button", name="Review")).to_be_in_viewport(ratio=1)
+    # A phone takes two screens of about 800 pixels.
+    desk.set_viewport_size({"width": 390, "height": 800})
+    assert desk.evaluate("document.documentElement.scrollHeight") <= 1600
+
+
+def test_the_preview_shows_pictures_and_buttons_where_browsers_do(desk: Page) -> None:
+    desk.get_by_role("link", name="New alert").click()
+    desk.locator(".fold:has(#image) summary").click()
+    desk.get_by_label("Button 1", exact=True).fill("Listen live")
+    picture = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>"
+    desk.route("https://paper.example/*", lambda route: route.fulfill(body=picture))
+    desk.get_by_label("Picture").fill("https://paper.example/ferry.jpg")
+    for kind, has_picture, has_buttons in (
+        *(("windows", True, True), ("android", True, True)),
+        *(("firefox", False, True), ("mac", False, False), ("iphone", False, False)),
+    ):
+        preview = desk.locator(f".{kind}")
+        button = preview.get_by_text("Listen live")
+        expect(button).to_be_visible() if has_buttons else expect(button).to_be_hidden()
+        image = preview.locator(".toast-image")
+        display = image.evaluate("image => getComputedStyle(image).display")
+        assert (display != "none") is has_picture, kind

@@ -86,6 +86,7 @@ def send_to_everyone(page: Page) -> None:
     page.get_by_label("Everyone").check()
     page.get_by_role("button", name="Review").click()
     page.get_by_role("button", name=f"Notify {READERS} browsers").click()
+    page.wait_for_url(re.compile(r"/desk/alerts/\d+$"))
 
 
 def send_slowly(installation: Installation, page: Page, push_service: PushService) -> None:

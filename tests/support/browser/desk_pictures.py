@@ -119,7 +119,7 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
     page.get_by_label("Title").fill(FERRY["title"])
     page.get_by_label("Text").fill(FERRY["body"])
     page.get_by_label("Link to the story").fill(FERRY["url"])
-    page.get_by_label("World").check()
+    page.get_by_label("World", exact=True).check()
     page.get_by_label("start a new story").fill("Night ferry")
     page.locator("#reach strong").wait_for()
     picture("new-1280", full=True)

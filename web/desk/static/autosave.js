@@ -111,8 +111,12 @@ class Autosave {
     return true;
   }
 
-  /** Say what other editors do with the same alert. */
-  show({ others, notice, changes }) {
+  /** Say what the folded parts are set to, and what other editors do with the same alert. */
+  show({ others, notice, changes, folds, size }) {
+    for (const [name, words] of Object.entries(folds)) {
+      document.querySelector(`[data-fold=${name}]`).textContent = words;
+    }
+    document.querySelector("#size").textContent = size;
     const line = document.querySelector("#others");
     line.hidden = !others.length;
     line.querySelector("bdi").textContent = others.join(", ");
@@ -184,7 +188,7 @@ function bringBack(form) {
     else if (values.length) field.value = values[0];
   }
   form.dispatchEvent(new Event("input", { bubbles: true }));
-  for (const field of form.querySelectorAll("[name=title], [name=body]")) field.dispatchEvent(new Event("input"));
+  for (const field of form.elements) field.dispatchEvent(new Event("input"));
 }
 
 /** Give the service what this browser could not save, on a page that lists what is unfinished. */
@@ -194,18 +198,29 @@ async function saveKept(list) {
   for (const name of names ?? []) {
     const kept = local((storage) => JSON.parse(storage.getItem(name)));
     if (kept?.by !== list.dataset.by) continue;
+    if (kept.saved) {
+      local((storage) => storage.removeItem(name));
+      continue;
+    }
     const body = new URLSearchParams(kept.fields);
     body.set("csrf_token", document.querySelector("[name=csrf_token]").value);
     for (const key of [body.get("nonce"), crypto.randomUUID()]) {
       const address = list.dataset.save.replace("key", key);
       const response = await fetch(address, { method: "POST", body, redirect: "manual" });
-      if (response.ok) saved += 1;
-      if (response.ok || response.status === 410) local((storage) => storage.removeItem(name));
+      if (response.status === 410) local((storage) => storage.removeItem(name));
+      if (response.ok) {
+        saved += 1;
+        // Until this page is loaded again: its editor may have opened the form just before.
+        local((storage) => storage.setItem(name, JSON.stringify({ ...kept, saved: true })));
+      }
       if (response.status !== 409) break;
       body.set("revision", "0"); // another window has changed it: keep both
     }
   }
-  if (saved) location.reload();
+  if (!saved) return;
+  // Only the list, because a page that is loaded again would forget what its editor has just clicked.
+  const page = new DOMParser().parseFromString(await (await fetch(location)).text(), "text/html");
+  list.replaceWith(page.querySelector("[data-unfinished]"));
 }
 
 const unfinished = document.querySelector("[data-unfinished]");

@@ -1,14 +1,14 @@
 /* The desk's own script. All pages work without it. htmx refreshes the reach and the progress; this
    script follows what the editor types. */
 
-/** Show the text of a field in the previews while it is typed, and count it as the service does. */
+/** Show a field in the previews while it is typed, and count it as the service does. */
 function follow(field) {
   const shown = document.querySelectorAll(`[data-shows="${field.name}"]`);
   const counter = document.querySelector(`[data-counts="${field.name}"]`);
   const show = () => {
     const text = field.value.trim();
     const length = [...text].length; // code points, as Python counts
-    for (const place of shown) place.textContent = text;
+    for (const place of shown) showIn(place, text);
     if (!counter) return;
     const most = Number(counter.dataset.most);
     counter.textContent = `${length} of ${most} characters.`;
@@ -16,6 +16,18 @@ function follow(field) {
   };
   field.addEventListener("input", show);
   show();
+}
+
+/** Show a text, or the picture at a link; buttons and pictures are hidden where there is none. */
+function showIn(place, text) {
+  if (place.tagName !== "IMG") {
+    place.textContent = text;
+    if (place.tagName === "SPAN") place.hidden = !text;
+    return;
+  }
+  const link = /^https:\/\/./.test(text) ? text : (place.dataset.otherwise ?? "");
+  place.hidden = !link;
+  if (link && place.getAttribute("src") !== link) place.src = link;
 }
 
 // Ctrl+Enter, or ⌘+Enter, goes on. Keys that are still held when the next page comes do not count:
@@ -49,9 +61,14 @@ if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") {
   }
 }
 
-for (const field of document.querySelectorAll(".compose [name=title], .compose [name=body]")) {
-  follow(field);
+for (const name of ["title", "body", "icon", "image", "button1", "button2"]) {
+  const field = document.querySelector(`.compose [name=${name}]`);
+  if (field) follow(field);
 }
+
+// The first field that is wrong, or the first one in a group that is.
+const wrong = document.querySelector("[aria-invalid=true]");
+if (wrong) (wrong.matches("fieldset") ? wrong.querySelector("input") : wrong).focus();
 
 // Choosing a topic also chooses “Followers of these topics”.
 document.querySelector(".topics")?.addEventListener("input", () => {

@@ -1,0 +1,80 @@
+"""What the folded parts of the form of an alert are set to, in words."""
+
+from __future__ import annotations
+
+from babel.lists import format_list
+
+from service.api.notification_requests import document_size
+from service.current import runtime
+from service.desk.forms import Form
+from service.desk.words import number, topic_names
+from service.model.notifications import DEFAULT_TTL, ENCRYPTION, MAX_PLAINTEXT
+from service.model.payload import LARGE
+from service.model.spans import span
+
+
+def fold_words(form: Form) -> dict[str, str]:
+    """Return, for each folded part, what it is set to."""
+    return {
+        "story": _story(form),
+        "exceptions": _exceptions(form),
+        "extras": _extras(form),
+        "settings": _settings(form),
+        "when": _when(form),
+    }
+
+
+def size_words(form: Form) -> str:
+    """Say how large the message is, encrypted (RFC 8188), and who cannot take it as it is."""
+    size = document_size(form.content(), form.new_story or form.story, runtime())
+    words = f"The message has {number(size + ENCRYPTION)} bytes"
+    if size > MAX_PLAINTEXT:
+        return f"{words}: too long to be pushed, by {number(size - MAX_PLAINTEXT)}."
+    if size > LARGE:
+        return f"{words}: Firefox on Android gets it without picture and buttons, and shorter."
+    return f"{words}."
+
+
+def _story(form: Form) -> str:
+    if form.new_story:
+        return f"starts “{form.new_story}”"
+    return form.story or "none"
+
+
+def _exceptions(form: Form) -> str:
+    parts = []
+    if form.exclude:
+        parts.append(f"not followers of {topic_names(form.exclude, runtime().topics.all())}")
+    if form.locales:
+        parts.append(f"only readers of {form.locales}")
+    return ", ".join(parts) or "none"
+
+
+def _extras(form: Form) -> str:
+    named = {"picture": form.image, "icon": form.icon, "badge": form.badge}
+    parts = [name for name, value in named.items() if value]
+    buttons = [one for one in (form.button1, form.button2) if one]
+    parts += [f"“{button}”" for button in buttons]
+    return format_list(parts, locale="en") if parts else "none"
+
+
+def _settings(form: Form) -> str:
+    usual = DEFAULT_TTL.get(form.kind, DEFAULT_TTL["news"])
+    seconds = int(form.ttl) if form.ttl.isdecimal() and len(form.ttl) < 10 else usual
+    parts = [f"good for {span(seconds)}"]
+    if form.urgency != "high":
+        parts.append(f"urgency {form.urgency}")
+    if form.lang:
+        parts.append(f"language {form.lang}")
+    return ", ".join(parts)
+
+
+def _when(form: Form) -> str:
+    if form.when == "draft":
+        return "not yet, save it as a draft"
+    spread = f", spread over {form.spread} minutes" if form.spread else ""
+    if form.when != "at":
+        return f"now{spread}"
+    day = form.at.replace("T", " ") or "no time chosen"
+    zone = "each reader’s own time" if form.local else form.zone
+    return f"{day}, {zone}{spread}"
