@@ -151,9 +151,13 @@ def text(value: object) -> str:
 # Links, names and lists -------------------------------------------------------------------------
 
 
+# Spaces, control characters, surrogates, and what ends a link within other texts.
+_NOT_IN_LINKS = re.compile(r'[\s\x00-\x1f\x7f-\x9f\ud800-\udfff\\"<>]')
+
+
 def _link(text: str) -> str:
     """Accept a web address that every browser and `urlsplit` read alike."""
-    if any(c.isspace() or unicodedata.category(c) in ("Cc", "Cs") or c in '\\"<>' for c in text):
+    if _NOT_IN_LINKS.search(text):
         raise ValueError("must not contain spaces, quotes, backslashes or control characters")
     if has_invisible(text):
         raise ValueError("must not contain invisible characters")

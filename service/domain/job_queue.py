@@ -37,17 +37,24 @@ class JobQueue:
 
     def wake(self, work: int, *, at_front: bool) -> None:
         """See to it that a job waits for each piece of work, up to one job for each worker."""
-        # All registered workers, dead ones included: whether a worker is dead depends on the
-        # clocks of two hosts, which may differ.
-        workers = max(1, Worker.count(queue=self._queue))
-        for _ in range(min(work, workers) - self.queued()):
-            self._queue.enqueue(
-                JOB,
-                at_front=at_front,
-                job_timeout=_JOB_TIMEOUT,
-                result_ttl=0,
-                failure_ttl=FAILED_JOB_KEPT,
-            )
+        if work > 1:
+            # All registered workers, dead ones included: whether a worker is dead depends on the
+            # clocks of two hosts, which may differ.
+            work = min(work, max(1, Worker.count(queue=self._queue)))
+        lacking = work - self.queued()
+        if lacking <= 0:
+            return
+        with self._queue.connection.pipeline() as pipe:
+            for _ in range(lacking):
+                self._queue.enqueue(
+                    JOB,
+                    at_front=at_front,
+                    job_timeout=_JOB_TIMEOUT,
+                    result_ttl=0,
+                    failure_ttl=FAILED_JOB_KEPT,
+                    pipeline=pipe,
+                )
+            pipe.execute()
 
     def workers(self) -> int:
         """Return how many workers gave a heartbeat lately."""

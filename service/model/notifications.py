@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
@@ -148,13 +148,17 @@ class Content:
 
     def as_json(self) -> dict[str, Any]:
         """Return the content as it is stored, and as the API shows it."""
-        return asdict(self) | {"actions": [asdict(action) for action in self.actions]}
+        return _as_json(self) | {"actions": [_as_json(action) for action in self.actions]}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Content:
         """Read what `as_json` wrote; leave out what only a newer release knows."""
         actions = tuple(Action(**_known(Action, action)) for action in document["actions"])
         return cls(**{**_known(cls, document), "actions": actions})
+
+
+def _as_json(one: Action | Content) -> dict[str, Any]:
+    return {field.name: getattr(one, field.name) for field in fields(one)}
 
 
 def _known(kind: type[Action | Content], document: dict[str, Any]) -> dict[str, Any]:

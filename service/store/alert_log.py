@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, cast
 
 from redis import Redis
@@ -35,7 +35,7 @@ def packed(entry: LogEntry | None) -> str:
     """Return an entry as the scripts take it."""
     if entry is None:
         return ""
-    given = {name: value for name, value in asdict(entry).items() if value}
+    given = {one.name: value for one in fields(entry) if (value := getattr(entry, one.name))}
     return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
 
 

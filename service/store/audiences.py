@@ -60,7 +60,7 @@ class Audiences:
 
     def count(self, audience: Audience) -> int:
         """Return how many readers belong to an audience now."""
-        calls = [self._scratch_selection(partition, audience) for partition in self._partitions]
+        calls = self._scratch_selections(audience)
         total = 0
         for call, answer in zip(calls, answers(self._redis, self._count, calls), strict=True):
             if isinstance(answer, WRITE_REFUSED):
@@ -72,7 +72,7 @@ class Audiences:
     def draw(self, audience: Audience, most: int) -> tuple[int, list[SubscriptionId]]:
         """Return how many readers belong to an audience now, and up to `most` of them at random."""
         blocks: list[tuple[int, int, bytes]] = []
-        calls = [self._scratch_selection(partition, audience) for partition in self._partitions]
+        calls = self._scratch_selections(audience)
         found = answers(self._redis, self._selected, calls)
         for partition, call, answer in zip(self._partitions, calls, found, strict=True):
             refused = isinstance(answer, WRITE_REFUSED)
@@ -112,10 +112,11 @@ class Audiences:
         readers = (readers & ~exclusions | live & followed) & ~muted & ~never
         return readers.to_bytes(size, "big")
 
-    def _scratch_selection(self, partition: int, audience: Audience) -> tuple[list[str], list[str]]:
-        """Return keys and arguments of `SELECT`, with a destination that no other call uses."""
-        scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
-        return self.selection(partition, audience, scratch + ":to", scratch)
+    def _scratch_selections(self, audience: Audience) -> list[tuple[list[str], list[str]]]:
+        """Return keys and arguments of `SELECT` for each partition, all of this call alone."""
+        name = f"scratch:{uuid.uuid4().hex}"
+        scratch = {partition: f"{{{partition}}}:{name}" for partition in self._partitions}
+        return [self.selection(one, audience, f"{key}:to", key) for one, key in scratch.items()]
 
     def selection(
         self, partition: int, audience: Audience, destination: str, scratch: str

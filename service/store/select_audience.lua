@@ -35,28 +35,36 @@ local function select_audience(first, audience)
   local followed = next_keys(audience.story and 1 or 0)
   local muted = next_keys(audience.story and 1 or 0)
 
+  -- The bitmap of the readers so far: all live ones, until a change writes `destination`.
+  local readers = live
+
+  local function change(how, ...)
+    redis.call('BITOP', how, destination, ...)
+    readers = destination
+  end
+
   local function keep_any_of(keys)
-    redis.call('DEL', scratch)
+    if #keys == 0 then return change('XOR', live, live) end
     for i = 1, #keys, 15 do
       local some = {unpack(keys, i, math.min(i + 14, #keys))}
       if i > 1 then some[#some + 1] = scratch end
       redis.call('BITOP', 'OR', scratch, unpack(some))
     end
-    redis.call('BITOP', 'AND', destination, destination, scratch)
+    change('AND', readers, scratch)
   end
 
   local function remove(keys)
     for _, key in ipairs(keys) do
-      redis.call('BITOP', 'AND', scratch, destination, key)
-      redis.call('BITOP', 'XOR', destination, destination, scratch)
+      redis.call('BITOP', 'AND', scratch, readers, key)
+      change('XOR', readers, scratch)
     end
   end
 
-  redis.call('BITOP', 'AND', destination, live, live)
   if audience.only then
-    local is_live = redis.call('GETBIT', destination, audience.only)
-    redis.call('DEL', destination)
-    if is_live == 1 then redis.call('SETBIT', destination, audience.only, 1) end
+    if redis.call('GETBIT', live, audience.only) == 1 then
+      redis.call('SETBIT', destination, audience.only, 1)
+    end
+    readers = destination
   elseif not audience.everyone then
     keep_any_of(topics)
   end
@@ -64,10 +72,11 @@ local function select_audience(first, audience)
   remove(exclusions)
   for _, key in ipairs(followed) do
     redis.call('BITOP', 'AND', scratch, key, live)
-    redis.call('BITOP', 'OR', destination, destination, scratch)
+    change('OR', readers, scratch)
   end
   remove(muted)
   remove(never)
+  if readers == live then change('AND', live, live) end
   redis.call('DEL', scratch)
   return redis.call('BITCOUNT', destination)
 end

@@ -37,11 +37,12 @@ def worker(store: Store, window: int = WINDOW) -> Health:
 
 def start(one: Health, service: Service, most: int = 1000) -> int:
     """Start messages while there is room; return how many."""
-    for started in range(most):
-        if not one.has_room(service):
-            return started
-        one.started(service)
-    return most
+    started = 0
+    while started < most and (room := one.room(service)):
+        some = min(room, most - started)
+        one.started(service, some)
+        started += some
+    return started
 
 
 def answer(one: Health, service: Service, times: int) -> None:
@@ -113,8 +114,8 @@ def serve(
         due += service.under_way / took * step
         for _ in range(int(due)):
             one.answered(service, READER, ACCEPTED, 201, took)
-            if one.has_room(service):
-                one.started(service)
+            if one.room(service):
+                one.started(service, 1)
         due -= int(due)
         now += step
         monkeypatch.setattr(time, "monotonic", lambda now=now: now)
@@ -284,9 +285,9 @@ def test_messages_need_room_in_connections_which_is_asked_once_per_look(
     one.look_again()
     assert start(one, service, 2) == 2
     one.found_no_room(service)
-    assert not one.has_room(service)
+    assert not one.room(service)
     one.look_again()
-    assert one.has_room(service)
+    assert one.room(service)
 
 
 def test_a_failure_with_retry_after_makes_the_service_rest_that_long(store: Store) -> None:
@@ -422,8 +423,8 @@ def test_two_workers_share_a_pace_and_never_exceed_it(store: Store) -> None:
     while (passed := time.monotonic() - begun) < 2.0:
         number = random.randrange(2)
         one, service = workers[number], services[number]
-        if one.has_room(service):
-            one.started(service)
+        if one.room(service):
+            one.started(service, 1)
             answer(one, service, 1)
             started[number] += 1
         allowed = 1 + pace.per_second * (time.monotonic() - begun)
@@ -440,7 +441,7 @@ def test_what_an_unknown_push_service_accepted_at_its_pace_does_not_prove_it(sto
     store.push_services.pace(service.origin, Pace(60_000, time.time()))
     one.refresh()
     while service.limit < WINDOW:
-        wait_until(lambda: one.has_room(service), every=0.005)
+        wait_until(lambda: one.room(service), every=0.005)
         answer(one, service, start(one, service))
     store.push_services.unpace(service.origin, time.time())
     one.refresh()

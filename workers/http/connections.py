@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from workers.http import http1, http2
 from workers.http.channel import CannotConnect, Channel, Proxy, connect
-from workers.http.exchange import Exchange, Headers
+from workers.http.exchange import Exchange
 
 # Connections to all origins of a group that are made at once, each in a thread. A name server that
 # is silent holds a thread for ten seconds or more, also after its connection was given up. Without
@@ -27,12 +27,9 @@ _LOOK_UP: Final = 10.0  # seconds that a name may take to resolve, beside those 
 class Request(Exchange):
     """A request that was handed to a connection."""
 
+    key: object  # its caller's
     connection: Connection
     started_at: float  # by the monotonic clock
-
-    def __init__(self, key: object, path: str, headers: Headers, body: bytes) -> None:
-        super().__init__(path, headers, body)
-        self.key = key
 
 
 class Origin:

@@ -133,10 +133,11 @@ class AnswerDecoder:
 
 def _first_status(block: bytes) -> int:
     """Return the status if it is the first field, in one of its usual forms; else 0."""
-    if block[:1] >= b"\x80":  # an entry of the table
-        return _status(block[:1])
+    first = block[:1]
+    if first >= b"\x80":  # an entry of the table
+        return _status(first)
     # A literal of any kind, with the name of one of the entries 8 to 14.
-    if block[:1] in _STATUS_LITERALS and len(block) > 1:
+    if first in _STATUS_LITERALS and len(block) > 1:
         return _status(block[: 2 + (block[1] & 0x7F)])
     return 0
 

@@ -160,8 +160,8 @@ class Transport:
         if len(self._under_way) < self._streams:
             for connection in [*to.connections]:
                 if self._takes(connection, self._size, now):
-                    request = Request(key, path, headers, body)
-                    request.connection, request.started_at = connection, now
+                    request = Request(path, headers, body)
+                    request.key, request.connection, request.started_at = key, connection, now
                     connection.has_carried = True
                     self._awaited.pop(connection, None)
                     self._under_way[request] = None
@@ -243,10 +243,11 @@ class Transport:
         if http.is_idle:
             # The peer may have closed it since, and a request written then would be lost.
             self._read(connection, now)
-        if http.room <= 0 or channel.unsent or channel.ended:
+        room = http.room
+        if room <= 0 or channel.unsent or channel.ended:
             return 0
         # If the window is too small for any body, one request must still start to widen it.
-        return min(http.room, http.window // size) or int(http.is_idle)
+        return min(room, http.window // size) or int(http.is_idle)
 
     def _expire(self, now: float) -> None:
         """End requests and connections that took too long."""

@@ -130,6 +130,7 @@ class Health:
     ) -> None:
         self._shared = shared
         self._window = window
+        self._enough = min(_ENOUGH, window)
         self._room = room
         self._looks = 0
         self._short: set[str] = set()
@@ -219,7 +220,7 @@ class Health:
         if service.trial:
             service.trial -= 1
             if not service.trial:
-                service.delay, service.limit = delay, min(_ENOUGH, self._window)
+                service.delay, service.limit = delay, self._enough
             return
         service.delay = min(service.delay, delay)
         if not service.was_full or service.limit < _ENOUGH:
@@ -280,30 +281,32 @@ class Health:
             gently=not service.is_known,
         )
 
-    def has_room(self, service: Service) -> bool:
-        """Whether another message may be started there; ask only when you have one."""
-        if service.under_way >= min(service.limit, service.share):
+    def room(self, service: Service) -> int:
+        """How many messages may be started there now; ask only when you have one."""
+        room = min(service.limit, service.share) - service.under_way
+        if room <= 0:
             service.was_full = True
-            return False
+            return 0
         if service.room_asked != self._looks:
             service.room = self._room_at(service)
             service.room_asked = self._looks
         elif service.room <= 0:
             self._short.add(service.origin)
         if service.room <= 0:
-            return False
+            return 0
+        room = min(room, service.room)
         pace = self._paces.get(service.origin)
         if pace is None and not service.starts:
-            return True
-        return self._has_token(service, pace)
+            return room
+        return min(room, self._tokens(service, pace))
 
-    def _has_token(self, service: Service, pace: Pace | None) -> bool:
-        """Whether its pace or its start allows another message now; unused tokens become void."""
+    def _tokens(self, service: Service, pace: Pace | None) -> int:
+        """How many messages its pace or its start allows now; unused tokens become void."""
         now = time.monotonic()
         if service.tokens > 0 and now < service.tokens_until:
-            return True
+            return service.tokens
         if now < service.more_at:
-            return False
+            return 0
         # If two workers asked in step, the second would never get any tokens.
         service.more_at = now + _ASK_FOR_MORE * random.uniform(0.5, 1.5)  # noqa: S311
         if pace is not None:
@@ -314,13 +317,13 @@ class Health:
             service.tokens_until = now + START_AHEAD
             service.accepted = 0
             service.starts = proof < PROVEN
-        return service.tokens > 0
+        return service.tokens
 
-    def started(self, service: Service) -> None:
-        """Count a message that is under way."""
-        service.under_way += 1
-        service.room -= 1
-        service.tokens -= 1
+    def started(self, service: Service, messages: int) -> None:
+        """Count messages that are under way."""
+        service.under_way += messages
+        service.room -= messages
+        service.tokens -= messages
         service.begun = True
 
     def not_started(self, service: Service) -> None:
@@ -389,7 +392,7 @@ class Health:
         if service.limited_in_a_row:
             service.limited_in_a_row.clear()
         service.last.append("")
-        if service.limit < min(_ENOUGH, self._window) and not service.trial:
+        if service.limit < self._enough and not service.trial:
             service.limit += 1
         if service.rest is not None:
             service.rest = None

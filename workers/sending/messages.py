@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from service.model import clock
@@ -94,7 +93,7 @@ class Messages:
         if self._health.is_dead(base.service):
             lease.note(number, Outcome.REFUSED, base, answered=False, is_dead=True)
             return None
-        content = self._content(lease, SubscriptionId(lease.batch.partition, number), record)
+        content = self._content(lease, number, record)
         if content is None:
             lease.pass_over(number, OVER)
             return None
@@ -102,24 +101,22 @@ class Messages:
         return Message(lease, number, record, base, send.revision, *content, headers)
 
     @staticmethod
-    def _content(
-        lease: Lease, id: SubscriptionId, record: Record
-    ) -> tuple[WaveDelivery, bytes] | None:
+    def _content(lease: Lease, number: int, record: Record) -> tuple[WaveDelivery, bytes] | None:
         """Return the held alerts that a message delivers, and its plaintext.
 
         None in a wave, if none of the held alerts is left.
         """
-        small = id.number in lease.small
-        if lease.send.digest is not None:
-            return lease.send.digest.message(id, lease.held[id.number], record, small=small)
-        return NOTHING, lease.send.message(lease.receipts[id.number], record, small=small)
+        send, small = lease.send, number in lease.small
+        if send.digest is not None:
+            id = SubscriptionId(lease.batch.partition, number)
+            return send.digest.message(id, lease.held[number], record, small=small)
+        return NOTHING, send.message(lease.receipts[number], record, small=small)
 
     def make_small(self, message: Message) -> bool:
         """Give the recipient of a message a smaller one from now on; False if there is none."""
         lease, number = message.lease, message.number
         lease.small.add(number)
-        id = SubscriptionId(lease.batch.partition, number)
-        content = self._content(lease, id, message.record)
+        content = self._content(lease, number, message.record)
         return content is None or len(content[1]) < len(message.plaintext)
 
     def _keys(self, lease: Lease, messages: Sequence[Message]) -> list[wire.PreparedKey | None]:
@@ -142,8 +139,11 @@ class Messages:
     def _seal(self, message: Message, key: wire.PreparedKey | None) -> bool:
         """Encrypt a message; return False, and note it, if that fails."""
         if key is not None:
-            with suppress(ValueError):
+            try:
                 message.body = wire.seal(message.plaintext, key, salt=next(self._salts))
+            except ValueError:
+                pass
+            else:
                 return True
         # Keys are checked when they are stored, so another version wrote this record.
         message.lease.note(message.number, Outcome.REFUSED, message.base, answered=False)

@@ -45,61 +45,68 @@ class Recipients:
 
     def _may_leave(self, base: Base) -> bool:
         """Whether recipients held back at `base` may be sent to, or have to wait longer."""
-        return self._rests_until(base) > 0 or self._has_room(base)
+        return self._rests_until(base) > 0 or self._room(base, 1) > 0
 
     def take(self, lease: Lease, most: int) -> list[Row]:
         """Return recipients whose push services have room, and count that room as taken."""
         rows: list[Row] = []
-        while len(rows) < most and (row := self._next(lease)) is not None:
-            self._health.started(self._bases[row[1].base].service)
-            rows.append(row)
+        while len(rows) < most and (some := self._next(lease, most - len(rows))):
+            self._health.started(self._bases[some[0][1].base].service, len(some))
+            rows += some
         return rows
 
-    def _next(self, lease: Lease) -> Row | None:
+    def _next(self, lease: Lease, most: int) -> list[Row]:
+        """Return recipients at one base, whose push service has room for them."""
         if lease.waits and lease.may_wake:
             lease.wake()
         if lease.newest is not None and lease.may_find_more:
             lease.todo.extend(n for n in lease.newest.some() if not lease.waiting(n))
             lease.find_at = time.monotonic() + TOO_SOON
-        return self._next_ready(lease) or self._next_held_back(lease)
+        return self._next_held_back(lease, most) or self._next_ready(lease, most)
 
-    def _next_ready(self, lease: Lease) -> Row | None:
-        """Return the first ready recipient whose push service has room; those before it wait."""
-        while lease.ready or lease.todo:
-            if not lease.ready:
-                self._read_ahead(lease)
-                continue
-            row = lease.ready.popleft()
-            base = self._bases[row[1].base]
-            if (until := self._rests_until(base)) > 0:
-                lease.rest(base.number, until)
-            elif self._has_room(base):
-                return row
-            else:
-                lease.held_back.setdefault(base.number, deque()).append(row)
-        return None
-
-    def _next_held_back(self, lease: Lease) -> Row | None:
-        """Return a recipient that was held back and whose push service has room again."""
+    def _next_held_back(self, lease: Lease, most: int) -> list[Row]:
+        """Return recipients who were held back and whose push service has room again."""
         for number, rows in list(lease.held_back.items()):
             base = self._bases[number]
             if (until := self._rests_until(base)) > 0:
                 lease.rest(number, until)
                 del lease.held_back[number]
-            elif self._has_room(base):
-                row = rows.popleft()
+            elif room := self._room(base, min(most, len(rows))):
+                taken = [rows.popleft() for _ in range(room)]
                 if not rows:
                     del lease.held_back[number]
-                return row
-        return None
+                return taken
+        return []
 
-    def _has_room(self, base: Base) -> bool:
-        """Whether `base` has room; where nothing may be sent, none is needed."""
-        return (
-            not base.allowed
-            or (base.service.rest is not None and self._health.is_dead(base.service))
-            or self._health.has_room(base.service)
-        )
+    def _next_ready(self, lease: Lease, most: int) -> list[Row]:
+        """Return the first ready recipients whose push service has room; those before wait."""
+        while lease.ready or lease.todo:
+            if not lease.ready:
+                self._read_ahead(lease)
+                continue
+            row = lease.ready.popleft()
+            number = row[1].base
+            if number in lease.held_back:  # which has no room, as was just seen
+                lease.held_back[number].append(row)
+                continue
+            base = self._bases[number]
+            if (until := self._rests_until(base)) > 0:
+                lease.rest(number, until)
+            elif room := self._room(base, most):
+                rows = [row]
+                while len(rows) < room and lease.ready and lease.ready[0][1].base == number:
+                    rows.append(lease.ready.popleft())
+                return rows
+            else:
+                lease.held_back[number] = deque([row])
+        return []
+
+    def _room(self, base: Base, wanted: int) -> int:
+        """How many of `wanted` messages `base` takes; where nothing may be sent, all of them."""
+        service = base.service
+        if not base.allowed or (service.rest is not None and self._health.is_dead(service)):
+            return wanted
+        return min(wanted, self._health.room(service))
 
     def _rests_until(self, base: Base) -> float:
         """Return until when recipients at `base` wait, in seconds since 1970; 0 if they do not.
