@@ -47,7 +47,7 @@ _TEXTS = re.compile(r"\bLANGUAGES\b|\bEACH_LANGUAGE\.([.\w]+)")
 _NEEDLESS = re.compile(r",(?=[)\]}])|;(?=})|(?<=})\n")
 # A style sheet within a script, and the spaces and semicolons that it can do without.
 _STYLE = re.compile(r"`\n[^`]*`")
-_SPARE = re.compile(r";?\s*(})\s*|\s*([{;,>])\s*|(:) |\b0(?=\.)")
+_SPARE = re.compile(r";?\s*(})\s*|\s*([{;,>])\s*|(:) |\n\s*( )|\b0(?=\.)")
 
 bp = Blueprint("reader", __name__)
 
@@ -90,7 +90,7 @@ def _texts_for(found: re.Match[str]) -> str:
 def _script(name: str) -> str:
     """Return a script without comments and spaces, because page views pay for them."""
     small = _NEEDLESS.sub("", jsmin(_bundled(name)))
-    small = _STYLE.sub(lambda style: _SPARE.sub(r"\1\2\3", style[0]), small)
+    small = _STYLE.sub(lambda style: _SPARE.sub(r"\1\2\3\4", style[0]), small)
     return _TEXTS.sub(_texts_for, small)
 
 

@@ -67,8 +67,7 @@ function ring(reader, place, t) {
   const press = async () => {
     bell.nextSibling?.remove();
     if (!story) return reader.ask();
-    const { pressed } = await reader.load("./story.js");
-    return pressed(reader, story);
+    return (await reader.load("./story.js")).pressed(reader, story);
   };
   // Without the panel, the bell itself says that it leads nowhere. The next press tries again.
   const fail = (error) => {

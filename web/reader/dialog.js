@@ -115,8 +115,7 @@ export function written(t, time, options = { dateStyle: "medium" }) {
 
 /** Return the words for a failure, by its kind; the rarer ones are in a file of their own. */
 export async function wordsFor({ kind }, t) {
-  if (t[kind]) return t[kind];
-  return (await withSection(t, "faults").catch(() => t))[kind] ?? t.refused;
+  return t[kind] || (await withSection(t, "faults").catch(() => t))[kind] || t.refused;
 }
 
 function focused() {
@@ -131,7 +130,7 @@ function answered() {
     const { refusals, until } = JSON.parse(localStorage.getItem(ASKED));
     return `${refusals} ${until}`;
   } catch {
-    return ""; // storage is blocked, or empty
+    return "none"; // storage is blocked, or empty
   }
 }
 
@@ -151,7 +150,7 @@ export class Panel {
     this.reader = reader;
     this.t = t;
     this.refill = () => fill(this);
-    this.stays = Boolean(place);
+    this.stays = place;
     // Resolves when the panel closes, to true if the reader closed it with Escape.
     this.closed = new Promise((resolve) => (this.#end = resolve));
     this.#host = place ?? element("div");
@@ -171,17 +170,18 @@ export class Panel {
     // One answer closes the question in all tabs. A page in the back/forward cache hears nothing.
     addEventListener("storage", this.#onAnswer);
     addEventListener("pageshow", this.#onAnswer);
+    // The page may remove the panel, or close the dialog that it is in.
+    new ResizeObserver(() => this.shown || this.close()).observe(this.#box);
   }
 
   // Escape belongs to the element of the page that has the focus, such as a search box.
   #onKey = (event) => {
-    const ours = this.#hasFocus || [of("body"), null].includes(of("activeElement"));
+    const ours = [this.#host, of("body"), null].includes(of("activeElement"));
     if (event.key === "Escape" && ours && !event.defaultPrevented) this.close(true);
   };
 
   #onAnswer = () => {
-    if (this.#isBusy || this.#answers === undefined) return;
-    if (this.#answers !== answered()) this.close();
+    if (!this.#isBusy && this.#answers && this.#answers !== answered()) this.close();
   };
 
   /** Show that the reader subscribed or left in another tab, or in another part of this page. */
@@ -192,13 +192,14 @@ export class Panel {
     else this.say("", this.t.left, this.t.leftText);
   };
 
+  /** Whether the page has the panel, and not in a dialog of its own that is closed. */
   get shown() {
-    return this.#host.isConnected;
+    return this.#host.getClientRects()[0];
   }
 
   /** Whether a click here is under way. */
   get #isBusy() {
-    return Boolean(this.#box.querySelector("[aria-disabled=true]"));
+    return this.#box.querySelector("[aria-disabled=true]");
   }
 
   get #hasFocus() {
@@ -259,7 +260,7 @@ export class Panel {
 
   /** Show `text`, and buttons, above the other buttons, in place of an earlier message. */
   tell(text, role = "alert", ...buttons) {
-    if (this.#answers !== undefined) this.#answers = answered(); // one of them may be from here
+    this.#answers &&= answered(); // one of them may be from here
     this.#box.querySelector("[role]")?.remove();
     this.#box.querySelector(".choices").prepend(element("div", { role }, text, ...buttons));
   }

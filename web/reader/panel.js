@@ -43,11 +43,12 @@ async function present(panel, show, facts) {
     If the reader did not ask for it (`unasked`), it appears only when all that it offers will work
     and the reader is not busy by then (`isBusy()`), and it leaves the focus alone. */
 export async function open(reader, unasked, show = fill, isBusy) {
-  if (show !== fill) Panel.open?.close();
-  if (Panel.open?.shown) return void (unasked || Panel.open.focus());
-  Panel.open?.close(); // the page has removed it
-  const able = !reader.state().subscribed;
-  const [t, facts] = await Promise.all([texts(reader.tag), able && prepared(reader)]);
+  if (show !== fill || !Panel.open?.shown) Panel.open?.close();
+  if (Panel.open) return void (unasked || Panel.open.focus());
+  const [t, facts] = await Promise.all([
+    texts(reader.tag),
+    !reader.state().subscribed && prepared(reader),
+  ]);
   if (facts instanceof Error && unasked) throw facts;
   if (Panel.open || isBusy?.()) return;
   const panel = new Panel(reader, t, fill);

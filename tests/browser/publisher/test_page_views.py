@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,8 @@ class StopPress(Served):
     def __init__(self, redis_url: str, publisher: Publisher, **settings: str) -> None:
         self.asked: list[tuple[str, str | None]] = []  # path and cookies
         self.missing: set[str] = set()  # paths of files that a failed deploy has left out
+        self._go_on = threading.Event()
+        self._go_on.set()
         self._port = free_port()
         self.address = f"http://localhost:{self._port}"
         ours = {"SITE_ORIGINS": publisher.origin, "SITE_URL": self.address}
@@ -43,8 +48,19 @@ class StopPress(Served):
         self.asked.clear()
         return text
 
+    @contextmanager
+    def slow_to_let_calls_come(self) -> Iterator[None]:
+        """Answer no browser that asks whether a page of another origin may call, until the end."""
+        self._go_on.clear()
+        try:
+            yield
+        finally:
+            self._go_on.set()
+
     def _note(self) -> None:
         self.asked.append((request.path, request.headers.get("Cookie")))
+        if request.method == "OPTIONS":
+            self._go_on.wait()
         if request.path in self.missing:
             abort(404)
 

@@ -234,6 +234,40 @@ def test_a_bell_within_a_modal_dialog_of_the_page_opens_a_panel_that_works(
     subscribe(page)
 
 
+def test_a_panel_in_a_dialog_that_the_page_closes_keeps_no_other_bell_from_opening_it(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    theirs = f"{BELL}<dialog id=theirs>{BELL}</dialog>"
+    page, _ = open_page(context, publisher, stop_press, PLAIN, theirs)
+    page.evaluate("document.querySelector('#theirs').showModal()")
+    page.locator("dialog button.bell").click()
+    expect(page.locator("dialog.panel")).to_be_visible()
+    page.evaluate("document.querySelector('#theirs').close()")
+    subscribe(page)
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "theirs.append(ours), theirs.showModal(), requestAnimationFrame(() => theirs.close())",
+        "ours.remove()",
+    ],
+    ids=["moved it into a dialog and closed that", "removed it"],
+)
+def test_another_tab_asks_once_a_page_has(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress, gone: str
+) -> None:
+    first, _ = open_page(context, publisher, stop_press, ASKING, "<dialog id=theirs></dialog>")
+    expect(first.locator("dialog.panel")).to_be_visible()
+    first.evaluate(
+        "([ours, theirs] = ['html > div', '#theirs'].map((one) => document.querySelector(one)),"
+        f" {gone}, 0)"
+    )
+    wait_for_page(first, "JSON.parse(localStorage['stop-press-asked']).open === 0")
+    second, _ = open_page(context, publisher, stop_press, ASKING)
+    expect(second.locator("dialog.panel")).to_be_visible()
+
+
 def test_a_place_that_another_script_has_closed_keeps_no_other_bell_away(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress
 ) -> None:

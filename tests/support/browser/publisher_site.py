@@ -33,6 +33,11 @@ navigator.serviceWorker.startMessages();
 """
 
 
+# What our dialog says; none is open where this is empty.
+_SAID = """[...document.querySelectorAll("*")]
+  .map((one) => one.shadowRoot?.querySelector("dialog")?.innerText ?? "").join("")"""
+
+
 class Publisher(Served):
     """The site; a context manager. A test may add to `files` while it runs."""
 
@@ -91,11 +96,15 @@ def policy(directives: dict[str, str], address: str) -> dict[str, str]:
 
 
 def subscribe(tab: Tab) -> dict[str, Any]:
-    """Subscribe in the panel; return the page's state."""
+    """Subscribe in the panel; return the page's state. If that fails, say what the panel says."""
     tab.wait_until("window.StopPress && true")
     tab.evaluate("(StopPress.ask(), true)")
-    tab.click("button.main")
-    state: dict[str, Any] = tab.wait_until("StopPress.state().subscribed && StopPress.state()")
+    try:
+        # Not `main`, which is “Close” in a panel that says why it cannot subscribe.
+        tab.click("button.yes")
+        state: dict[str, Any] = tab.wait_until("StopPress.state().subscribed && StopPress.state()")
+    except TimeoutError as late:
+        raise TimeoutError(f"the panel says: {tab.evaluate(_SAID)!r}") from late
     return state
 
 
