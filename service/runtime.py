@@ -28,6 +28,7 @@ from service.domain.store_errors import Loading, Unreachable, in_one_line, may_p
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
 from service.domain.topics import Topics
+from service.domain.two_step import TwoStep
 from service.domain.unfinished import UnfinishedAlerts
 from service.domain.unknown_values import UnknownValues
 from service.model.endpoints import EndpointPolicy
@@ -141,7 +142,12 @@ class Runtime:
             gone=Gone(store),
             tokens=tokens,
             endpoints=endpoints,
-            editors=Editors(store, config.public_url, tokens.address_key),
+            editors=Editors(
+                store,
+                TwoStep(store, tokens.two_step_keys),
+                config.public_url,
+                tokens.address_key,
+            ),
             api_tokens=ApiTokens(store),
             topics=Topics(store),
             stories=Stories(store),

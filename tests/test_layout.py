@@ -26,6 +26,7 @@ TABLE = {
     "service/store": "service.model hiredis redis",
     "service/domain": "service.model service.store argon2 redis zxcvbn",
     "service/domain/job_queue.py": "rq",
+    "service/domain/two_step.py": "cryptography pyotp",
     "service/local": "service.config service.model service.store cryptography redis",
     "service/local/web_worker.py": "gunicorn",
     "service/api": "service.current service.domain service.model service.runtime"
@@ -35,6 +36,7 @@ TABLE = {
     "service/desk": "service.api service.config service.current service.domain service.local"
     " service.model service.runtime service.store.subscriptions babel flask flask_wtf"
     " itsdangerous redis werkzeug",
+    "service/desk/two_step.py": "pyotp segno",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",

@@ -51,6 +51,7 @@ def identify_tool(scopes: tuple[str, ...]) -> None:
     if not tool.may(scopes):
         make = f"`stoppress token add NAME --scope {scopes[0]}` makes one"
         raise Problem(403, f"Send a token with the scope {' or '.join(scopes)} ({make}).")
+    runtime().api_tokens.note_use(tool)
     g.tool = tool
 
 

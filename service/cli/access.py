@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 from rich.console import Console
 from rich.table import Table
 
 from service.cli.main import open_runtime
 from service.domain.api_tokens import TokenError
-from service.domain.editors import EditorError
+from service.domain.editors import AlreadyEditor, EditorError, UnknownEditor
+from service.model.roles import ROLES
 from service.model.spans import span
 from service.model.times import iso
 from service.model.tokens import SCOPES
+
+
+def _examples(*commands: str, of: str = "editor") -> str:
+    # click leaves the lines of a paragraph that begins with this character as they are.
+    lines = "\n".join(f"  stoppress {of} {command}" for command in commands)
+    return f"\b\nFor example:\n{lines}"
 
 
 @click.group()
@@ -19,34 +29,83 @@ def editor() -> None:
     """Say who may use the desk."""
 
 
-@editor.command("add")
+@editor.command(
+    "add", epilog=_examples("add nora@paper.example", "add nora@paper.example --role writes")
+)
 @click.argument("email")
-def add_editor(email: str) -> None:
+@click.option(
+    "--role",
+    type=click.Choice([*ROLES]),
+    help="What a new editor may do: write drafts, also send alerts (default), or also manage people"
+    " and API tokens. The first editor manages.",
+)
+def add_editor(email: str, role: str | None) -> None:
     """Print a sign-in link for EMAIL; it works once, within a day, and replaces an earlier one."""
-    runtime = open_runtime()
+    editors = open_runtime().editors
     try:
-        click.echo(runtime.editors.signin_link(email))
+        link = editors.invite(email, ROLES[role]) if role else editors.signin_link(email)
+    except AlreadyEditor as error:
+        raise click.ClickException(f"{error} stoppress editor role changes the role.") from None
     except EditorError as error:
         raise click.BadParameter(str(error), param_hint="EMAIL") from None
+    click.echo(link)
 
 
 @editor.command("list")
 def list_editors() -> None:
     """List the editors."""
-    table = _table("e-mail", "password", "sign-in link")
+    table = _table("e-mail", "role", "password", "last signed in", "sign-in link")
     for one in open_runtime().editors.all():
         link = f"works for {span(one.link_works_for)}" if one.link_works_for else ""
-        table.add_row(one.email, "set" if one.password_hash else "not yet", link)
+        password = "set" if one.password_hash else "not yet"
+        password += ", two-step" if one.two_step else ""
+        table.add_row(one.email, one.role.word, password, _day(one.signed_in_at), link)
     _print(table, empty="There is no editor: stoppress editor add EMAIL makes one.")
 
 
-@editor.command("remove")
+@editor.command("role", epilog=_examples("role nora@paper.example sends"))
+@click.argument("email")
+@click.argument("role", type=click.Choice([*ROLES]))
+def change_role(email: str, role: str) -> None:
+    """Let the editor EMAIL do more or less, at once.
+
+    Who writes keeps drafts. Who sends does all that concerns alerts. Who manages also says who may
+    use the desk and the API.
+    """
+    with _of_an_editor():
+        open_runtime().editors.set_role(email, ROLES[role])
+    click.echo(f"{email.lower()} {role} now.")
+
+
+@editor.command("remove", epilog=_examples("remove nora@paper.example"))
 @click.argument("email")
 def remove_editor(email: str) -> None:
     """Remove the editor EMAIL, who is signed out everywhere at once."""
-    if not open_runtime().editors.remove(email):
-        raise click.ClickException("there is no such editor: stoppress editor list shows them")
+    with _of_an_editor():
+        open_runtime().editors.remove(email)
     click.echo(f"{email} may no longer use the desk.")
+
+
+@editor.command("two-step-off", epilog=_examples("two-step-off nora@paper.example"))
+@click.argument("email")
+def switch_off_two_step(email: str) -> None:
+    """Let the password of the editor EMAIL be enough, if the phone and all codes are lost."""
+    editors, email = open_runtime().editors, email.strip().lower()
+    if not editors.two_step.is_on(email):
+        raise click.ClickException("this editor does not sign in in two steps")
+    editors.two_step.switch_off(email)
+    click.echo(f"{email} signs in with the password alone.")
+
+
+@contextmanager
+def _of_an_editor() -> Iterator[None]:
+    try:
+        yield
+    except UnknownEditor:
+        there_is_none = "there is no such editor: stoppress editor list shows them"
+        raise click.ClickException(there_is_none) from None
+    except EditorError as error:
+        raise click.ClickException(f"{error} stoppress editor role does that.") from None
 
 
 @click.group()
@@ -54,7 +113,7 @@ def token() -> None:
     """Say which programs may use the API."""
 
 
-@token.command("add")
+@token.command("add", epilog=_examples("add cms --scope send", of="token"))
 @click.argument("name")
 @click.option(
     "--scope",
@@ -65,20 +124,23 @@ def token() -> None:
 )
 def add_token(name: str, scopes: tuple[str, ...]) -> None:
     """Create an API token called NAME and print it. Only its hash is kept: copy it now."""
-    click.echo(open_runtime().api_tokens.add(name, scopes))
+    try:
+        click.echo(open_runtime().api_tokens.add(name, scopes))
+    except TokenError as error:
+        raise click.BadParameter(str(error), param_hint="NAME") from None
 
 
 @token.command("list")
 def list_tokens() -> None:
     """List the API tokens by name; not the tokens themselves, which are not kept."""
-    table = _table("id", "name", "may", "since")
+    table = _table("id", "name", "may", "since", "last used")
     for one in open_runtime().api_tokens.all():
         may = ", ".join(sorted(one.scopes)) or "everything"
-        table.add_row(one.id, one.name, may, iso(one.created_at).partition("T")[0])
+        table.add_row(one.id, one.name, may, _day(one.created_at), _day(one.used_at))
     _print(table, empty="There is no API token: stoppress token add NAME makes one.")
 
 
-@token.command("revoke")
+@token.command("revoke", epilog=_examples("revoke cms", "revoke 1f0c33aa", of="token"))
 @click.argument("which", metavar="NAME|ID")
 def revoke_token(which: str) -> None:
     """Let no program call the API with this token any more."""
@@ -87,6 +149,10 @@ def revoke_token(which: str) -> None:
     except TokenError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"The token {one.id} ({one.name}) is revoked.")
+
+
+def _day(seconds: float) -> str:
+    return iso(seconds).partition("T")[0] if seconds else ""
 
 
 def _table(*columns: str) -> Table:

@@ -10,19 +10,27 @@ from service.desk import (
     correcting,
     editing,
     log,
+    people,
+    permissions,
     rehearsal,
     sign_in,
     start,
     stories,
+    tokens,
+    two_step,
     writing,
 )
 from service.desk.blueprint import bp
 
 # A module of pages adds its routes to `bp` when it is imported: a new one is named here.
-PAGES = (sign_in, alerts, compose, writing, editing, correcting, stories, log, rehearsal)
+PAGES = (
+    *(sign_in, alerts, compose, writing, editing, correcting, stories, log),
+    *(people, two_step, tokens, rehearsal),
+)
 
 
 def init_app(app: Flask) -> None:
     """Give an application the desk and the start page."""
     app.register_blueprint(bp)
     app.register_blueprint(start.bp)
+    permissions.init_app(app)

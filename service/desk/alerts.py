@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from service.current import runtime
 from service.desk.blueprint import bp
+from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.report import Report
 from service.desk.session import signed_in
 from service.desk.words import SERVICES, describe
@@ -18,6 +19,7 @@ from service.domain.receipts import estimates
 from service.domain.waves import HeldSummary
 from service.model import clock
 from service.model.notifications import Audience, Notification
+from service.model.roles import Role
 
 _PAGE = 30  # alerts on one page of the list
 
@@ -47,6 +49,7 @@ def describe_audience(audience: Audience) -> str:
 
 
 @bp.get("/")
+@allowed(ANY_EDITOR)
 def alerts() -> ResponseReturnValue:
     """List sent alerts, newest first, below the planned ones and what an editor has to decide."""
     return _alerts()
@@ -75,6 +78,7 @@ def _push_service(origin: str) -> str:
 
 
 @bp.get("/alerts/<int:id>")
+@allowed(ANY_EDITOR)
 def alert(id: int) -> ResponseReturnValue:
     """Show an alert: its plan, its progress, or its report."""
     return _alert(id)
@@ -107,6 +111,7 @@ def _planned(one: Notification) -> dict[str, Any]:
 
 
 @bp.get("/alerts/<int:id>/progress")
+@allowed(ANY_EDITOR)
 def progress(id: int) -> ResponseReturnValue:
     """Return the part of an alert's page with its numbers, or have the whole page reloaded."""
     one = runtime().publishing.get(id)
@@ -119,6 +124,7 @@ def progress(id: int) -> ResponseReturnValue:
 
 
 @bp.post("/alerts/<int:id>/cancel")
+@allowed(Role.SENDS)
 def cancel(id: int) -> ResponseReturnValue:
     """Cancel an alert."""
     runtime().publishing.cancel(id, by=signed_in().email)
@@ -126,6 +132,7 @@ def cancel(id: int) -> ResponseReturnValue:
 
 
 @bp.post("/alerts/<int:id>/pause")
+@allowed(Role.SENDS)
 def pause(id: int) -> ResponseReturnValue:
     """Pause an alert."""
     runtime().publishing.pause(id, by=signed_in().email)
@@ -133,6 +140,7 @@ def pause(id: int) -> ResponseReturnValue:
 
 
 @bp.post("/alerts/<int:id>/resume")
+@allowed(Role.SENDS)
 def resume(id: int) -> ResponseReturnValue:
     """Resume a paused alert."""
     runtime().publishing.resume(id, by=signed_in().email)
@@ -140,6 +148,7 @@ def resume(id: int) -> ResponseReturnValue:
 
 
 @bp.post("/alerts/<int:id>/take-back")
+@allowed(Role.SENDS)
 def undo(id: int) -> ResponseReturnValue:
     """Make a draft again of an alert that an editor has just sent."""
     runtime().publishing.take_back(id, by=signed_in().email)
@@ -147,6 +156,7 @@ def undo(id: int) -> ResponseReturnValue:
 
 
 @bp.post("/alerts/<int:id>/send-now")
+@allowed(Role.SENDS)
 def skip_undo(id: int) -> ResponseReturnValue:
     """Send an alert without waiting until nobody can take it back any more."""
     runtime().publishing.skip_undo(id, by=signed_in().email)
@@ -163,12 +173,14 @@ def _conflict(conflict: Conflict) -> ResponseReturnValue:
 
 
 @bp.post("/gone/confirm")
+@allowed(Role.SENDS)
 def confirm_gone() -> ResponseReturnValue:
     """Delete the readers that a push service reports as gone."""
     return _decide(runtime().gone.confirm)
 
 
 @bp.post("/gone/take-back")
+@allowed(Role.SENDS)
 def take_back() -> ResponseReturnValue:
     """Keep the readers that a push service reports as gone."""
     return _decide(runtime().gone.take_back)

@@ -1,4 +1,4 @@
-"""The desk's blueprint: who may come in, and the answers when something is wrong.
+"""The desk's blueprint: the check who may use a page, and the answers when something is wrong.
 
 Each module of pages adds its routes to `bp`; `service/desk/__init__.py` names these modules.
 """
@@ -23,13 +23,21 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from service.api.hosts import WrongHost, check_page
+from service.current import runtime
+from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, may, needed, rule_of
 from service.desk.session import current_editor, is_plain_loopback
-from service.desk.words import FIELDS, FILTERS, PREVIEWS
+from service.desk.words import FIELDS, FILTERS, PREVIEWS, either
+from service.domain.editors import UnknownEditor
 from service.domain.publishing import UnknownNotification
 from service.domain.store_errors import is_away
+from service.model.roles import Role
 
 _HTMX = "htmx-2.0.11.min.js"
-_OPEN_TO_ALL = {"desk.static", "desk.htmx", "desk.sign_in", "desk.welcome", "desk.session"}
+_MOST_NAMED = 5  # editors
+_MAY_NOT = {
+    Role.SENDS: "You may write drafts. To send, correct or stop an alert, ask {who}.",
+    Role.MANAGES: "To change who may use the desk and the API, ask {who}.",
+}
 
 bp = Blueprint(
     "desk",
@@ -52,13 +60,25 @@ def _from_our_own_pages() -> None:
 
 
 @bp.before_request
-def _only_editors() -> ResponseReturnValue | None:
-    if request.endpoint in _OPEN_TO_ALL or current_editor() is not None:
+def _only_those_who_may() -> ResponseReturnValue | None:
+    rule = rule_of(request.endpoint or "")
+    if rule is EVERYBODY:
         return None
-    if "HX-Request" in request.headers:
-        # A page whose session has ended is reloaded, which leads to the sign-in.
-        return "", 401, {"HX-Refresh": "true"}
-    return redirect(url_for("desk.sign_in", next=request.full_path.rstrip("?")))
+    if current_editor() is None:
+        if "HX-Request" in request.headers:
+            # A page whose session has ended is reloaded, which leads to the sign-in.
+            return "", 401, {"HX-Refresh": "true"}
+        return redirect(url_for("desk.sign_in", next=request.full_path.rstrip("?")))
+    role = needed(rule)
+    return None if may(role) else _may_not(role)
+
+
+def _may_not(role: Role) -> ResponseReturnValue:
+    """Say who may do what this editor may not."""
+    others = [one.email for one in runtime().editors.all() if one.role >= role]
+    named = [*others[:_MOST_NAMED], *(["others"] if len(others) > _MOST_NAMED else [])]
+    text = f"{_MAY_NOT[role].format(who=either(named))} Nothing was sent or changed."
+    return notice(403, "Your role does not include this", text)
 
 
 @bp.after_request
@@ -69,6 +89,7 @@ def _keep_private(response: Response) -> Response:
 
 
 @bp.get(f"/{_HTMX}")
+@allowed(EVERYBODY)
 def htmx() -> Response:
     """Serve the library that refreshes parts of pages; its name changes with its version."""
     return send_from_directory("../web/vendor", _HTMX, max_age=365 * 86_400)
@@ -78,19 +99,23 @@ def htmx() -> Response:
 
 
 @bp.route("/<path:_rest>")
+@allowed(ANY_EDITOR)
 def missing(_rest: str) -> ResponseReturnValue:
     """Answer for every address under the desk that has no page."""
     abort(404)
 
 
 @bp.errorhandler(UnknownNotification)
+@bp.errorhandler(UnknownEditor)
 @bp.errorhandler(NotFound)
 def _not_found(_: Exception) -> ResponseReturnValue:
     if "HX-Request" in request.headers:
         # An open page of a deleted alert is reloaded, and then shows this notice.
         return "", 404, {"HX-Refresh": "true"}
     return notice(
-        404, "Page not found", "The address may be wrong, or the alert may have been deleted."
+        404,
+        "Page not found",
+        "The address may be wrong, or what it belongs to may have been deleted.",
     )
 
 

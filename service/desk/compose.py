@@ -16,6 +16,7 @@ from service.desk.alerts import describe_audience
 from service.desk.blueprint import bp
 from service.desk.folds import fold_words, size_words
 from service.desk.forms import Form, lifetimes, spreads
+from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import signed_in
 from service.domain.stories import RunningStory
 from service.model import clock
@@ -25,6 +26,7 @@ _TWO_STORIES = "Choose a running story or start a new one, not both."
 
 
 @bp.get("/reach")
+@allowed(ANY_EDITOR)
 def reach() -> ResponseReturnValue:
     """Return the part of the form that says how many browsers would get the alert."""
     return render_template("desk/reach.html", reach=_reach(Form.read(request.args)))

@@ -13,9 +13,11 @@ from service.api import fields, notification_requests
 from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.forms import CorrectionForm, read_nonce
+from service.desk.permissions import allowed
 from service.desk.session import signed_in
 from service.domain.publishing import Conflict, Idempotency, KeyReused
 from service.model.notifications import Notification
+from service.model.roles import Role
 
 _TOO_LATE = "Sending has ended meanwhile, so the old text can only be replaced."
 _USED = (
@@ -25,6 +27,7 @@ _USED = (
 
 
 @bp.get("/alerts/<int:id>/correct")
+@allowed(Role.SENDS)
 def write_correction(id: int) -> ResponseReturnValue:
     """Show the form for a correction, filled with the current text."""
     root = runtime().publishing.root(id)
@@ -32,6 +35,7 @@ def write_correction(id: int) -> ResponseReturnValue:
 
 
 @bp.post("/alerts/<int:id>/correct")
+@allowed(Role.SENDS)
 def correct(id: int) -> ResponseReturnValue:
     """Correct the alert, once however often the form arrives: its nonce makes it one request."""
     form, nonce = CorrectionForm.read(), read_nonce()

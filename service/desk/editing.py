@@ -17,10 +17,12 @@ from service.desk.blueprint import bp
 from service.desk.compose import check, checked_change, compose_page, confirm_page, leaves_at
 from service.desk.correcting import correction_page
 from service.desk.forms import CorrectionForm, Form, read_nonce
+from service.desk.permissions import allowed, for_a_draft, to_keep_a_draft
 from service.desk.session import signed_in
 from service.desk.words import logged_by, logged_changes
 from service.domain.publishing import Conflict, UnknownNotification
 from service.model.notifications import Notification, State
+from service.model.roles import Role
 
 CHANGED = (
     "Another editor has changed this alert meanwhile. Your changes were not saved. Review them to"
@@ -34,6 +36,7 @@ _SENT = "This alert was sent meanwhile, without your changes. To send them, corr
 
 
 @bp.get("/alerts/<int:id>/edit")
+@allowed(for_a_draft)
 def edit(id: int) -> ResponseReturnValue:
     """Lead to the form filled with a planned alert, or with this editor's unfinished changes."""
     before = runtime().publishing.to_change(id)
@@ -45,12 +48,14 @@ def edit(id: int) -> ResponseReturnValue:
 
 
 @bp.post("/alerts/<int:id>")
+@allowed(to_keep_a_draft)
 def save(id: int) -> ResponseReturnValue:
     """Change a planned alert, or send it; a second click only leads to its page."""
     return save_changes(id, Form.read(), read_nonce())
 
 
 @bp.get("/alerts/<int:id>/send")
+@allowed(Role.SENDS)
 def confirm(id: int) -> ResponseReturnValue:
     """Ask whether to send a planned alert now."""
     before = runtime().publishing.to_change(id)
@@ -65,6 +70,7 @@ def confirm(id: int) -> ResponseReturnValue:
 
 
 @bp.post("/alerts/<int:id>/delete")
+@allowed(for_a_draft)
 def delete(id: int) -> ResponseReturnValue:
     """Delete a planned alert."""
     with suppress(UnknownNotification):  # the second of two clicks

@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 
 from service.current import runtime
 from service.desk.blueprint import bp
+from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.words import FILTERS, LOGGED, logged_changes
 from service.domain.alert_log import Search
 from service.model.alert_log import LogEntry
@@ -24,6 +25,7 @@ _COLUMNS = ("time", "alert", "title", "action", "by", "with an API token", "chan
 
 
 @bp.get("/log")
+@allowed(ANY_EDITOR)
 def log() -> ResponseReturnValue:
     """List what was done with alerts, the latest first."""
     given = _given()
@@ -43,6 +45,7 @@ def log() -> ResponseReturnValue:
 
 
 @bp.get("/log.csv")
+@allowed(ANY_EDITOR)
 def export_log() -> ResponseReturnValue:
     """Give out the entries that are looked for as a table (RFC 4180)."""
     entries = runtime().alert_log.found(_search(_given()))

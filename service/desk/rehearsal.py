@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from service.current import runtime
 from service.desk.blueprint import bp
+from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.words import number
 from service.local import rehearsal
 from service.local.rehearsal import LONGEST, MOST_READERS, READERS, Rehearsal, RehearsalError
@@ -18,12 +19,14 @@ _FEWEST = 100  # pretend readers
 
 
 @bp.get("/rehearsal")
+@allowed(ANY_EDITOR)
 def rehearse() -> ResponseReturnValue:
     """Offer a rehearsal, show how its preparation goes, or lead to its desk."""
     return _page()
 
 
 @bp.post("/rehearsal")
+@allowed(ANY_EDITOR)
 def start_rehearsal() -> ResponseReturnValue:
     """Start a rehearsal."""
     text = re.sub(r"[\s,.]", "", request.form.get("readers", ""))
@@ -41,6 +44,7 @@ def start_rehearsal() -> ResponseReturnValue:
 
 
 @bp.get("/rehearsal/progress")
+@allowed(ANY_EDITOR)
 def rehearsal_progress() -> ResponseReturnValue:
     """Show how many pretend readers exist; lead to the rehearsal's desk when it is ready."""
     found = find_rehearsal()
@@ -51,6 +55,7 @@ def rehearsal_progress() -> ResponseReturnValue:
 
 
 @bp.post("/rehearsal/end")
+@allowed(ANY_EDITOR)
 def end_rehearsal() -> ResponseReturnValue:
     """End the rehearsal and delete all that belongs to it."""
     rehearsal.end(runtime().config.data_dir)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _PAGE = "/desk/rehearsal"  # of the real desk
 _OF_THE_REAL_DESK = {
+    *("desk.people", "desk.invite", "desk.person", "desk.set_role", "desk.new_link"),
+    *("desk.two_step", "desk.begin_two_step", "desk.switch_on_two_step"),
+    *("desk.switch_off_two_step", "desk.switch_off_for"),
+    *("desk.end_sessions", "desk.remove", "desk.tokens", "desk.add_token", "desk.revoke_token"),
     "desk.rehearse",
     "desk.start_rehearsal",
     "desk.rehearsal_progress",
@@ -55,7 +59,7 @@ def init_app(app: Flask, *, mounted: bool) -> None:
     # Browsers send a cookie to all ports of a host, so this desk must not overwrite the real one's.
     if not mounted:
         app.config["SESSION_COOKIE_NAME"] = "stoppress-rehearsal"
-    elsewhere = {"desk.sign_in", "desk.welcome"} if mounted else set()
+    elsewhere = {"desk.sign_in", "desk.sign_in_code", "desk.welcome"} if mounted else set()
 
     @app.before_request
     def only_the_desk() -> ResponseReturnValue | None:

@@ -12,11 +12,22 @@ from flask import Flask, Request, current_app, g, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
-from service.domain.editors import Editor, Editors
+from service.domain.editors import Editor, Editors, Halfway
 from service.model import clock
 from service.model.addresses import host_name, is_loopback
 from service.model.retention import SESSION_KEPT
+from service.model.tokens import digest
 from service.runtime import Runtime
+
+# What user agents have in their names, and what we call them; the first that fits counts.
+_BROWSERS = (
+    *(("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("FxiOS/", "Firefox")),
+    *(("CriOS/", "Chrome"), ("Chrome/", "Chrome"), ("Safari/", "Safari")),
+)
+_SYSTEMS = (
+    *(("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows")),
+    *(("CrOS", "ChromeOS"), ("Macintosh", "Mac"), ("Linux", "Linux")),
+)
 
 
 def init_app(app: Flask, runtime: Runtime) -> None:
@@ -120,6 +131,46 @@ def signed_in() -> Editor:
     editor = current_editor()
     assert editor is not None  # noqa: S101 - `_only_editors` has checked it
     return editor
+
+
+def start_halfway(began: Halfway) -> None:
+    """Remember in the cookie that an editor's password was right; a code has to follow."""
+    end_session()
+    session["halfway"] = list(began)
+
+
+def halfway() -> Halfway | None:
+    """Return who has entered the right password in this browser, and no code yet."""
+    kept = session.get("halfway")
+    return Halfway(*kept) if kept else None
+
+
+def own_session() -> str:
+    """Return the digest of the session of this request."""
+    return digest(session.get("editor", ""))
+
+
+def browser_name() -> str:
+    """Return the browser and the system of this request, as far as they are known to us."""
+    agent = request.headers.get("User-Agent", "")
+    found = [
+        next((name for sign, name in known if sign in agent), "") for known in (_BROWSERS, _SYSTEMS)
+    ]
+    return " on ".join(name for name in found if name)
+
+
+def show_once(what: str, secret: str) -> None:
+    """Keep a secret in this editor's own cookie, for the page that follows this request."""
+    session["once"] = [what, secret]
+
+
+def shown_once(what: str) -> str:
+    """Return the secret that this page alone is to show; empty if there is none."""
+    kept, secret = session.get("once") or ("", "")
+    if kept != what:
+        return ""
+    del session["once"]
+    return str(secret)
 
 
 def _editors() -> Editors:

@@ -8,40 +8,49 @@ from flask.typing import ResponseReturnValue
 from service.api import rate_limits
 from service.current import runtime
 from service.desk.blueprint import bp, local, notice
-from service.desk.session import end_session, start_session
-from service.domain.editors import SHORTEST_PASSWORD, EditorError, TooManyGuesses
+from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed
+from service.desk.session import browser_name, end_session, start_halfway, start_session
+from service.domain.editors import SHORTEST_PASSWORD, EditorError, Halfway, TooManyGuesses
 from service.model.retention import MINUTE
 from service.model.spans import span
 
 
 @bp.route("/sign-in", methods=["GET", "POST"])
+@allowed(EVERYBODY)
 def sign_in() -> ResponseReturnValue:
     """Sign an editor in by e-mail address and password."""
     if request.method == "GET":
         return render_template("desk/sign_in.html", email="", error=None)
     email, password = request.form.get("email", ""), request.form.get("password", "")
-    session = runtime().editors.sign_in(email, password, rate_limits.network())
+    caller = (rate_limits.network(), browser_name())
+    session = runtime().editors.sign_in(email, password, *caller)
     if session is None:
         error = "The e-mail address or the password is wrong."
         return render_template("desk/sign_in.html", email=email, error=error), 422
+    to = request.args.get("next", "")
+    if isinstance(session, Halfway):
+        start_halfway(session)
+        return redirect(url_for("desk.sign_in_code", next=to), 303)
     start_session(session)
-    return redirect(local(request.args.get("next", "")), 303)
+    return redirect(local(to), 303)
 
 
 @bp.errorhandler(TooManyGuesses)
 def _too_many(error: TooManyGuesses) -> ResponseReturnValue:
     text = f"Try again in {span(error.seconds)}."
-    if error.seconds > MINUTE:
+    if error.seconds > MINUTE and request.endpoint == "desk.sign_in":
         text += (
-            " If you cannot wait, ask your operator for a sign-in link, which works at once. The"
+            " If you cannot wait, ask an editor who manages the desk, or your operator, for a"
+            " sign-in link, which works at once. The operator’s command is “stoppress editor add”"
+            " with your e-mail address."
         )
-        text += " command is “stoppress editor add” with your e-mail address."
     response = make_response(notice(429, "Too many attempts to sign in", text))
     response.headers["Retry-After"] = str(error.seconds)
     return response
 
 
 @bp.route("/welcome/<token>", methods=["GET", "POST"])
+@allowed(EVERYBODY)
 def welcome(token: str) -> ResponseReturnValue:
     """Sign an editor in by a one-time link.
 
@@ -52,7 +61,9 @@ def welcome(token: str) -> ResponseReturnValue:
     if link is not None and request.method == "POST":
         given = (request.form.get("email", ""), request.form.get("password", ""))
         try:
-            session = runtime().editors.use_link(link, *given, rate_limits.network())
+            caller = (rate_limits.network(), browser_name())
+            code = request.form.get("code", "")
+            session = runtime().editors.use_link(link, *given, *caller, code)
         except EditorError as problem:
             error, status = str(problem), 422
         else:
@@ -66,8 +77,8 @@ def welcome(token: str) -> ResponseReturnValue:
             410,
             "This link no longer works",
             "A sign-in link works once, within 24 hours, and only until there is a newer one or a"
-            " new password. Ask your operator for another link. The command is “stoppress editor"
-            " add” with your e-mail address.",
+            " new password. Ask an editor who manages the desk, or your operator, for another link."
+            " The operator’s command is “stoppress editor add” with your e-mail address.",
         )
     page = render_template(
         "desk/welcome.html",
@@ -80,6 +91,7 @@ def welcome(token: str) -> ResponseReturnValue:
 
 
 @bp.post("/sign-out")
+@allowed(ANY_EDITOR)
 def sign_out() -> ResponseReturnValue:
     """End the session."""
     end_session()

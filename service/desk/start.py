@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from service.api import fields, notification_requests
 from service.current import runtime
 from service.desk.blueprint import redis_away
+from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed
 from service.desk.session import current_editor
 from service.desk.words import outcome_words
 from service.domain.publishing import UnknownNotification
@@ -20,12 +21,14 @@ bp = Blueprint("start", __name__, template_folder="../../web")
 
 
 @bp.get("/")
+@allowed(EVERYBODY)
 def start() -> ResponseReturnValue:
     """Show the three steps."""
     return render_template("desk/start.html", has_editors=runtime().editors.exist())
 
 
 @bp.post("/start/alerts")
+@allowed(ANY_EDITOR)
 def send() -> ResponseReturnValue:
     """Send the alert of step 2 to the browser that asks, and to no other.
 
@@ -59,6 +62,7 @@ def send() -> ResponseReturnValue:
 
 
 @bp.get("/start/alerts/<int:id>")
+@allowed(ANY_EDITOR)
 def follow(id: int) -> ResponseReturnValue:
     """Say how far that alert has come; `took`: the time from the click to its end, in words."""
     editor = current_editor() or abort(401)

@@ -50,6 +50,17 @@ LOGGED = {
     "corrected": "corrected it",
     "cancelled": "cancelled it",
 }
+# What follows the word of a role, and of a scope of an API token.
+_ROLES = {
+    "writes": "drafts, which another editor sends",
+    "sends": "alerts too, and corrects and stops them",
+    "manages": "people and API tokens too",
+}
+_SCOPES = {
+    "send": "publish, change and stop alerts",
+    "read": "lists, progress and figures for monitors",
+    "topics": "make, change and delete topics",
+}
 _CHANGED = {
     **{"title": "title", "body": "text", "url": "link", "audience": "audience", "spread": "spread"},
     **{"time": "time", "icon": "icon", "badge": "badge", "image": "picture", "actions": "buttons"},
@@ -100,7 +111,7 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
     if audience.exclude:
         words += f", except followers of {topic_names(audience.exclude, topics)}"
     if audience.locales:
-        words += f", only readers of {_either(map(_language, audience.locales))}"
+        words += f", only readers of {either(map(_language, audience.locales))}"
     if audience.story and words == "everyone":
         words += f", except readers who muted the story {audience.story}"
     elif audience.story:
@@ -110,10 +121,11 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
 
 def topic_names(slugs: Iterable[str], topics: dict[str, Topic]) -> str:
     """Return the current names of topics: `World or Sport`."""
-    return _either(topics[slug].name if slug in topics else slug for slug in slugs)
+    return either(topics[slug].name if slug in topics else slug for slug in slugs)
 
 
-def _either(names: Iterable[str]) -> str:
+def either(names: Iterable[str]) -> str:
+    """Return `ada, ben, or eve`."""
     return format_list([*names], style="or", locale=_ENGLISH)
 
 
@@ -288,6 +300,8 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "span": span,
     "language": _language,
     "is_svg": _is_svg,
+    "role": _ROLES.__getitem__,
+    "scope": _SCOPES.__getitem__,
     "logged": LOGGED.__getitem__,
     "logged_by": logged_by,
     "logged_changes": logged_changes,

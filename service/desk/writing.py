@@ -27,10 +27,19 @@ from service.desk.editing import (
 )
 from service.desk.folds import fold_words, size_words
 from service.desk.forms import Form, is_nonce, read_nonce
+from service.desk.permissions import (
+    ANY_EDITOR,
+    EVERYBODY,
+    allowed,
+    may,
+    to_finish_a_form,
+    to_keep_a_draft,
+)
 from service.desk.session import current_editor, signed_in
 from service.domain.publishing import KeyReused, PlanWithdrawn, UnknownNotification
 from service.domain.unfinished import AlreadySent, ChangedElsewhere, TooLong, sent_by
 from service.model.notifications import Notification
+from service.model.roles import Role
 
 _USED = (
     "You have already sent this form with a different text; that alert is in the list. Nothing was"
@@ -44,12 +53,14 @@ _TOO_LONG = "This is too long to be kept. Shorten it, please."
 
 
 @bp.get("/new")
+@allowed(ANY_EDITOR)
 def compose() -> ResponseReturnValue:
     """Lead to the form for a new alert."""
     return redirect(url_for("desk.unfinished", key=secrets.token_urlsafe(16)))
 
 
 @bp.get("/unfinished/<key>")
+@allowed(ANY_EDITOR)
 def unfinished(key: str) -> ResponseReturnValue:
     """Show the form as it was left; one that was sent leads to its alert."""
     form, before = _opened(key)
@@ -67,6 +78,7 @@ def unfinished(key: str) -> ResponseReturnValue:
 
 
 @bp.post("/unfinished/<key>")
+@allowed(to_finish_a_form)
 def finish(key: str) -> ResponseReturnValue:
     """Keep the form and lead to its review; one that says “not yet” becomes a draft."""
     form, alert = Form.read(), request.form.get("alert", type=int)
@@ -89,6 +101,7 @@ def finish(key: str) -> ResponseReturnValue:
 
 
 @bp.get("/unfinished/<key>/review")
+@allowed(ANY_EDITOR)
 def review(key: str) -> ResponseReturnValue:
     """Show what would be sent and to how many, or what is wrong."""
     form, before = _opened(key)
@@ -103,6 +116,7 @@ def review(key: str) -> ResponseReturnValue:
 
 
 @bp.post("/unfinished/<key>/discard")
+@allowed(ANY_EDITOR)
 def discard(key: str) -> ResponseReturnValue:
     """Forget an unfinished alert."""
     runtime().unfinished.remove(key, signed_in().email)
@@ -110,6 +124,7 @@ def discard(key: str) -> ResponseReturnValue:
 
 
 @bp.post("/alerts")
+@allowed(to_keep_a_draft)
 def send() -> ResponseReturnValue:
     """Publish the alert, once however often the form arrives: its nonce makes it one request."""
     return _publish(Form.read(), read_nonce())
@@ -156,13 +171,16 @@ def _opened(key: str) -> tuple[Form, Notification | None]:
                 raise
     if kept is not None:
         return Form.kept(kept.fields), before
-    return Form() if before is None else Form.of(before), before
+    if before is not None:
+        return Form.of(before), before
+    return Form(when="now" if may(Role.SENDS) else "draft"), None
 
 
 # While it is typed --------------------------------------------------------------------------------
 
 
 @bp.post("/unfinished/<key>/save")
+@allowed(ANY_EDITOR)
 def keep(key: str) -> ResponseReturnValue:
     """Keep the form as it is typed, and say what other editors do with the same alert (JSON)."""
     form, alert = Form.read(), request.form.get("alert", type=int)
@@ -193,6 +211,7 @@ def keep(key: str) -> ResponseReturnValue:
 
 
 @bp.get("/session")
+@allowed(EVERYBODY)
 def session() -> ResponseReturnValue:
     """Say who is signed in, with a token for the forms of that session (JSON)."""
     editor = current_editor()

@@ -1,22 +1,27 @@
-"""Editors: who may use the desk; their passwords, one-time sign-in links and sessions."""
+"""Editors: who may use the desk, in which role; passwords, one-time sign-in links, sessions."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from redis.exceptions import RedisError
 
+from service.domain.two_step import TwoStep
+from service.model import clock
 from service.model.keys import mac
-from service.model.retention import GUESSES_KEPT, MINUTE
+from service.model.retention import GUESSES_KEPT, HALFWAY_KEPT, MINUTE, SESSION_KEPT
+from service.model.roles import Role
 from service.model.tokens import digest
 from service.store import Store
+from service.store.access import Person, Session
 
 SHORTEST_PASSWORD = 12  # characters; NIST SP 800-63B asks for 8 and advises against other rules
 LONGEST_PASSWORD = 200
@@ -35,11 +40,27 @@ _FAMOUS = (
 _MOST_OF_NETWORK = 10
 _MOST_AT_EDITOR = 10
 
+_ID_LENGTH = 16  # characters
+WRONG_CODE = "The code is wrong, or was used already. Wait for the next one."
+_LAST = "Nobody else manages the desk. Let another editor manage first."
+
 _hasher = PasswordHasher()
 
 
 class EditorError(ValueError):
-    """An e-mail address or a password that is not accepted; the message says why."""
+    """An address, a password or a change that is not accepted; the message says why."""
+
+
+class AlreadyEditor(EditorError):
+    """The address is that of an editor."""
+
+
+class UnknownEditor(Exception):
+    """There is no such editor, or no longer."""
+
+
+class TooLate(Exception):
+    """The password was entered too long ago, or is not the editor's any more."""
 
 
 class TooManyGuesses(Exception):
@@ -51,17 +72,52 @@ class TooManyGuesses(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session of an editor, as pages list it. Times are seconds since 1970."""
+
+    digest: str
+    browser: str  # its name and system; empty: not known
+    began_at: int
+    seen_at: int
+
+    @property
+    def id(self) -> str:
+        """What forms call it by; it says nothing of the cookie."""
+        return self.digest[:_ID_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
 class Editor:
-    """An editor of the desk."""
+    """An editor of the desk. Times are seconds since 1970; 0: not known."""
 
     email: str
     password_hash: str  # empty before the first sign-in
-    link_works_for: int = 0  # seconds for which a sign-in link waits; only `Editors.all` knows
+    role: Role
+    added_at: int = 0
+    added_by: str = ""  # an editor's address; empty: the operator
+    # What only `Editors.all` and `Editors.with_id` know.
+    link_works_for: int = 0  # seconds for which a sign-in link waits
+    signed_in_at: int = 0
+    two_step: bool = False  # whether they sign in with a code, too
+    sessions: Sequence[OpenSession] = ()  # the last visited first
+
+    @property
+    def id(self) -> str:
+        """What addresses of pages call them by, so that no log of addresses names a person."""
+        return digest(self.email)[:_ID_LENGTH]
 
     @property
     def stamp(self) -> str:
         """What sessions carry of the password: a new password ends them."""
         return _stamp(self.password_hash)
+
+
+class Halfway(NamedTuple):
+    """An editor whose password was right, and who has yet to enter a code."""
+
+    email: str
+    stamp: str  # of that password
+    at: float  # seconds since 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +127,16 @@ class Link:
     token: str
     email: str  # empty: the person who opens it becomes the first editor
     has_password: bool  # whether that editor has one
+    two_step: bool = False  # whether that editor signs in with a code, here too
 
 
 class Editors:
     """The editors of one installation; their sign-in links begin with `public_url`."""
 
-    def __init__(self, store: Store, public_url: str, code_key: bytes) -> None:
+    def __init__(self, store: Store, two_step: TwoStep, public_url: str, code_key: bytes) -> None:
         """Guesses are counted under codes, HMACs under `code_key`, so that no address is stored."""
         self._access = store.access
+        self.two_step = two_step
         self._public_url = public_url
         self._code_key = code_key
 
@@ -87,10 +145,19 @@ class Editors:
     def all(self) -> list[Editor]:
         """Return all editors, in the order of their e-mail addresses."""
         kept = self._access.editors()
-        waiting = self._access.link_seconds([*kept])
+        emails = [*kept]
+        sessions, two_step = self._access.sessions(emails), self.two_step.on()
         return [
-            Editor(email, password_hash, seconds)
-            for (email, password_hash), seconds in zip(kept.items(), waiting, strict=True)
+            replace(
+                _editor(email, kept[email], person),
+                link_works_for=seconds,
+                signed_in_at=signed_in_at,
+                two_step=email in two_step,
+                sessions=_open_sessions(sessions, email, _stamp(kept[email])),
+            )
+            for email, seconds, (person, signed_in_at) in zip(
+                emails, self._access.link_seconds(emails), self._access.people(emails), strict=True
+            )
         ]
 
     def exist(self) -> bool:
@@ -99,22 +166,52 @@ class Editors:
 
     def find(self, email: str) -> Editor | None:
         """Return the editor with this e-mail address, in lower case as it is stored."""
-        password_hash = self._access.password_hash(email)
-        return None if password_hash is None else Editor(email, password_hash)
+        found = self._access.find(email)
+        return None if found is None else _editor(email, *found)
 
-    def remove(self, email: str) -> bool:
-        """Remove an editor; their sessions and sign-in link end. False if there is none."""
-        return self._access.remove_editor(email.strip().lower())
+    def with_id(self, id: str) -> Editor:
+        """Return the editor with this `id`; raises `UnknownEditor`."""
+        found = [one for one in self.all() if one.id == id]
+        if not found:
+            raise UnknownEditor
+        return found[0]
+
+    def set_role(self, email: str, role: Role) -> None:
+        """Let an editor do more or less, from the next request on.
+
+        `UnknownEditor`; `EditorError` for the last one who manages.
+        """
+        _check(self._access.set_role(email.strip().lower(), role.word))
+
+    def remove(self, email: str) -> None:
+        """Remove an editor; their sessions and sign-in link end.
+
+        `UnknownEditor`; `EditorError` for the last one who manages.
+        """
+        email = email.strip().lower()
+        _check(self._access.remove_editor(email))
+        self._access.end_sessions(one.digest for one in self._access.sessions([email]))
 
     # -- sign-in links ---------------------------------------------------------------------------
+
+    def invite(self, email: str, role: Role, by: str = "") -> str:
+        """Add an editor and return the first sign-in link; `by` is who does, if an editor does.
+
+        The first editor manages. `EditorError` for a wrong address, `AlreadyEditor`.
+        """
+        email = _checked_email(email)
+        person = Person(role.word, int(clock.time()), by)
+        if not self._access.add_editor(email, person=person):
+            raise AlreadyEditor(f"{email} is an editor already.")
+        return self._new_link(email)
 
     def signin_link(self, email: str) -> str:
         """Make a one-time link that works for a day; it replaces this editor's earlier one.
 
-        An unknown address becomes an editor. `EditorError` for a wrong one.
+        An unknown address becomes an editor who sends. `EditorError` for a wrong one.
         """
         email = _checked_email(email)
-        self._access.add_editor(email)
+        self._access.add_editor(email, person=Person(Role.SENDS.word, int(clock.time())))
         return self._new_link(email)
 
     def first_link(self) -> str | None:
@@ -132,12 +229,21 @@ class Editors:
         if email is None or (not email and self.exist()):
             return None
         editor = self.find(email) if email else None
-        return Link(token, email, bool(editor and editor.password_hash))
+        two_step = bool(email) and self.two_step.is_on(email)
+        return Link(token, email, bool(editor and editor.password_hash), two_step)
 
-    def use_link(self, link: Link, email: str, password: str, network: str) -> str | None:
+    def use_link(
+        self,
+        link: Link,
+        email: str,
+        password: str,
+        network: str,
+        browser: str = "",
+        code: str = "",
+    ) -> str | None:
         """Use a link up, set the password, if one is given, and return a new session.
 
-        None if the link works no longer. `EditorError` for an address or password that is not
+        None if the link works no longer. `EditorError` for an address, password or code that is not
         accepted; the link still works then. Raises what `sign_in` raises.
         """
         self._count_call(network)
@@ -145,24 +251,35 @@ class Editors:
         before = self.find(link.email) if link.email else None
         keep = link.has_password and not password
         new_hash = "" if keep else self._hash_of_new(password, email)
-        session = secrets.token_urlsafe(24)
+        if link.two_step and not self.accepts_code(email, code, network):
+            raise EditorError(WRONG_CODE)
         stamp = _stamp(before.password_hash if keep and before else new_hash)
-        used = self._access.use_sign_in_link(
-            digest(link.token), email, new_hash, digest(session), stamp, first=not link.email
-        )
-        if not used:
+        session, kept = _new_session(email, stamp, browser)
+        first = None if link.email else Person(Role.MANAGES.word, int(clock.time()))
+        if not self._access.use_sign_in_link(digest(link.token), kept, new_hash, first):
             return None
         self._note_success(email, network)
         return session
 
     # -- passwords -------------------------------------------------------------------------------
 
-    def sign_in(self, email: str, password: str, network: str) -> str | None:
-        """Return a new session; None if the address or the password is wrong.
+    def sign_in(
+        self, email: str, password: str, network: str, browser: str = ""
+    ) -> str | Halfway | None:
+        """Return a new session, or `Halfway`; None if the address or the password is wrong.
 
-        An unknown address takes as long as a known one. `network` is where the caller is. Raises
-        `TooManyGuesses`, and `RedisError` if Redis cannot count guesses.
+        An unknown address takes as long as a known one. `network` is where the caller is, `browser`
+        with what. Raises `TooManyGuesses`, and `RedisError` if Redis cannot count guesses.
         """
+        editor = self.with_password(email, password, network)
+        if editor is None:
+            return None
+        if self.two_step.is_on(editor.email):
+            return Halfway(editor.email, editor.stamp, clock.time())
+        return self._start_session(editor, network, browser)
+
+    def with_password(self, email: str, password: str, network: str) -> Editor | None:
+        """Return the editor who has this password, and count the guess; raises as `sign_in`."""
         email = email.strip().lower()
         self._count_guess(email, network)
         editor = self.find(email)
@@ -171,11 +288,40 @@ class Editors:
             _hasher.verify(known or _nobodys_hash(), password[:LONGEST_PASSWORD])
         except (VerifyMismatchError, InvalidHashError):
             return None
-        if editor is None or not known:
+        return editor if known else None
+
+    def sign_in_by_code(
+        self, halfway: Halfway, code: str, network: str, browser: str = ""
+    ) -> str | None:
+        """Return a new session for an editor with the right code; None for a wrong one.
+
+        Raises `TooLate`, and what `sign_in` raises.
+        """
+        editor = self.find(halfway.email)
+        late = clock.time() - halfway.at > HALFWAY_KEPT
+        if late or editor is None or editor.stamp != halfway.stamp:
+            raise TooLate
+        if not self.accepts_code(editor.email, code, network):
             return None
-        session = secrets.token_urlsafe(24)
-        self._access.start_session(digest(session), email, editor.stamp)
-        self._note_success(email, network)
+        return self._start_session(editor, network, browser)
+
+    def accepts_code(self, email: str, code: str, network: str) -> bool:
+        """Whether a code of this editor is right, which counts as a guess; raises as `sign_in`."""
+        # Counted apart from passwords, since whoever gets here has the right one.
+        self._count_call(network)
+        counter = self._code("a code", email)
+        if self._access.count_guess(counter, GUESSES_KEPT) > _MOST_AT_EDITOR:
+            raise TooManyGuesses(GUESSES_KEPT)
+        accepted = self.two_step.accept(email, code)
+        if accepted:
+            with suppress(RedisError):  # the code was right
+                self._access.forget_guesses([counter])
+        return accepted
+
+    def _start_session(self, editor: Editor, network: str, browser: str) -> str:
+        session, kept = _new_session(editor.email, editor.stamp, browser)
+        self._access.start_session(kept)
+        self._note_success(editor.email, network)
         return session
 
     def _count_guess(self, email: str, network: str) -> None:
@@ -212,7 +358,11 @@ class Editors:
 
     def end_session(self, session: str) -> None:
         """End a session: no copy of its cookie works any more."""
-        self._access.end_session(digest(session))
+        self._access.end_sessions([digest(session)])
+
+    def end_sessions(self, sessions: Collection[OpenSession]) -> None:
+        """End sessions of an editor that a page has listed."""
+        self._access.end_sessions(one.digest for one in sessions)
 
     def _hash_of_new(self, password: str, email: str) -> str:
         if len(password) < SHORTEST_PASSWORD:
@@ -222,6 +372,32 @@ class Editors:
         if _is_easy(password, [email, self._public_url]):
             raise EditorError("That password is too easy to guess; three words do well.")
         return _hasher.hash(password)
+
+
+def _editor(email: str, password_hash: str, person: Person) -> Editor:
+    role = Role.called(person.role)
+    return Editor(email, password_hash, role, person.added_at, person.added_by)
+
+
+def _open_sessions(sessions: Iterable[Session], email: str, stamp: str) -> list[OpenSession]:
+    return [
+        OpenSession(one.digest, one.browser, one.ends - SESSION_KEPT, one.seen_at)
+        for one in sessions
+        if (one.email, one.stamp) == (email, stamp)
+    ]
+
+
+def _new_session(email: str, stamp: str, browser: str) -> tuple[str, Session]:
+    """Return the id of a new session, and what the store is to keep of it."""
+    id = secrets.token_urlsafe(24)
+    return id, Session(email, stamp, browser=browser, digest=digest(id))
+
+
+def _check(done: str) -> None:
+    if done == "unknown":
+        raise UnknownEditor
+    if done == "last":
+        raise EditorError(_LAST)
 
 
 def _stamp(password_hash: str) -> str:

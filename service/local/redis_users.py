@@ -35,7 +35,7 @@ _COMMANDS = {
     "commands": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange strlen zrevrangebyscore",
 }
 
-# All keys of the tag `{g}` but those of `service/store/access.py`.
+# All keys of the tag `{g}` but those of `access.py` and `two_step.py` in `service/store`.
 _SHARED = (
     "active scheduled started waves log n n:* ended readers_alerts:* topics topics:made stories"
     " names:* hosts:* resting limited paced proof released doubted believed pace:* start:* layout"

@@ -10,8 +10,10 @@ Five things have no lifetime here:
   known; for readers who are tried again, how often that was. All of it goes when the send is over.
 - The log of alerts, which names the editors who did something with them, is kept for
   ALERT_LOG_KEPT_DAYS, a setting.
-- Alerts with their reports, topics, editors (e-mail address and password hash) and API tokens
-  belong to the newsroom. None of them names a reader.
+- Alerts with their reports and topics belong to the newsroom; so do editors (e-mail address,
+  password hash, role, who added them when, when they last signed in, the sealed secret of two-step
+  sign-in) and API tokens (name, scopes, who made them when, when they were last used). None of
+  them names a reader.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
   a HyperLogLog, from which no reader can be read out.
 
@@ -79,11 +81,18 @@ NEW_HOSTS_KEPT = DAY
 # The digest of a one-time sign-in link; its editor has one at most.
 SIGN_IN_LINK_KEPT = DAY
 
-# The session of an editor: the digest of a random id, the e-mail address and the end.
+# The session of an editor: the digest of a random id, the e-mail address, the names of browser and
+# system, the last visit and the end.
 # Why: signing out and a new password end it at once. It ends after a day without a visit to the
 # desk, and after a week in any case: an editor who works daily signs in once a week.
 SESSION_IDLE = DAY
 SESSION_KEPT = 7 * DAY
+
+# That an editor has entered the password and not yet the code, in the editor's own cookie.
+HALFWAY_KEPT = 5 * MINUTE
+
+# The sealed secret of two-step sign-in, until the editor has entered a first code.
+TWO_STEP_BEGUN_KEPT = 15 * MINUTE
 
 # Attempts to sign in as an editor, under a code (HMAC) of the e-mail address.
 # Why: passwords are guessed slowly from many networks too.

@@ -32,6 +32,7 @@ class Tokens:
         self._reader_keys = [_derive(key, b"stop-press reader token") for key in keys]
         # Prepared keys are sealed under the first of these, and opened with any.
         self.preparing_keys = [_derive(key, b"stop-press prepared keys") for key in keys]
+        self.two_step_keys = [_derive(key, b"stop-press two-step sign-in") for key in keys]
         self.address_key = _derive(current, b"stop-press address")
         self.topic_key = _derive(current, b"stop-press collapse topic")
         # One block of AES. Its seven zero bytes make a forgery as hard as a seven-byte MAC would,

@@ -46,6 +46,7 @@ from service.store.seeds import Seeds
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 from service.store.topics import Topics
+from service.store.two_step import TwoStepRows
 from service.store.unfinished import UnfinishedForms
 from service.store.unknown_values import UnknownValues
 
@@ -81,6 +82,7 @@ class Store:
         self.partitions = self._partitions(partitions)
         self.processes = Processes(redis)
         self.access = Access(redis)
+        self.two_step = TwoStepRows(redis)
         self.names = Names(redis)
         self.topics = Topics(redis)
         self.stories = Stories(redis, self.partitions)

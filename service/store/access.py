@@ -1,10 +1,16 @@
 """Who may use the desk and the API: editors, sign-in links, sessions, API tokens, guesses.
 
 {g}:editors           hash: e-mail address -> password hash, empty before the first sign-in
-{g}:tokens            hash: digest of an API token -> name, scopes and date as JSON
+{g}:people            hash: e-mail address -> role, and who added the editor when, as JSON. Editors
+                      of earlier releases have none, and manage
+{g}:signed_in         hash: e-mail address -> when that editor last signed in, seconds since 1970
+{g}:tokens            hash: digest of an API token -> name, scopes, date and who made it, as JSON
+{g}:tokens:used       hash: digest of an API token -> when it was last used, to the minute
 {g}:link:<email>      digest of that editor's one-time sign-in link, the latest one; ends by itself.
                       The one without an address is for the first editor
 {g}:session:<digest>  a session as JSON; ends by itself
+{g}:sessions:<email>  digests of that editor's sessions, by their last visit; one that has ended is
+                      in it for a day at most. Ends by itself
 {g}:guesses:<code>    attempts to sign in; ends by itself
 {g}:known:<code>      an editor signed in from this network lately; ends by itself
 """
@@ -26,36 +32,110 @@ from service.model.retention import (
 )
 from service.store.commands import some_at_once
 from service.store.connection import WRITE_REFUSED
+from service.store.two_step import TWO_STEP
 
 _EDITORS = "{g}:editors"
+_PEOPLE = "{g}:people"
+_SIGNED_IN = "{g}:signed_in"
 _TOKENS = "{g}:tokens"
+_USED = "{g}:tokens:used"
+_PERSON_VERSION = 1
 
-# KEYS: session. ARGV: email, stamp, seconds it may be idle, seconds it lasts. The first write
-# allocates.
-_START = """
-local session = {email = ARGV[1], stamp = ARGV[2], ends = redis.call('TIME')[1] + ARGV[4]}
-redis.call('SET', KEYS[1], cjson.encode(session), 'EX', math.min(ARGV[3], ARGV[4]))
+# KEYS: editors, people. ARGV: email, password hash, what `people` holds of the editor. The first
+# editor manages. Returns 0 if there is such an editor. The first write allocates.
+_ADD = """
+local person = cjson.decode(ARGV[3])
+if redis.call('EXISTS', KEYS[1]) == 0 then person.role = 'manages' end
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(person))
+return 1
 """
 
-# KEYS: session. ARGV: seconds it may be idle. Lets it live on, but not beyond its end. The first
-# write frees, or needs no memory.
+# KEYS: editors, people. Whether nobody would manage without an editor. Another editor who manages
+# counts, but one who has never signed in does not stand in for one who has.
+_IS_LAST = """
+local function manages(email)
+  local person = redis.call('HGET', KEYS[2], email)
+  return not person or cjson.decode(person).role == 'manages'
+end
+local function is_last(email)
+  local hash = redis.call('HGET', KEYS[1], email)
+  if not hash or not manages(email) then return false end
+  local kept = redis.call('HGETALL', KEYS[1])
+  for i = 1, #kept, 2 do
+    local stands_in = kept[i + 1] ~= '' or hash == ''
+    if kept[i] ~= email and stands_in and manages(kept[i]) then return false end
+  end
+  return true
+end
+"""
+
+# KEYS: editors, people. ARGV: email, the role's word, what `people` is to hold of an editor of an
+# earlier release. The first write allocates.
+_SET_ROLE = f"""
+{_IS_LAST}
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 'unknown' end
+if ARGV[2] ~= 'manages' and is_last(ARGV[1]) then return 'last' end
+local person = cjson.decode(redis.call('HGET', KEYS[2], ARGV[1]) or ARGV[3])
+person.role = ARGV[2]
+redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(person))
+return 'done'
+"""
+
+# KEYS: editors, people, signed_in, two_step, link. ARGV: email. The first write frees.
+_REMOVE = f"""
+{_IS_LAST}
+if is_last(ARGV[1]) then return 'last' end
+local gone = redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('HDEL', KEYS[4], ARGV[1])
+redis.call('DEL', KEYS[5])
+return gone == 1 and 'done' or 'unknown'
+"""
+
+# KEYS: session, the editor's sessions, signed_in. ARGV: email, stamp, seconds it may be idle,
+# seconds it lasts, digest, browser. The first write allocates.
+_START = """
+local now = redis.call('TIME')[1]
+local session = {email = ARGV[1], stamp = ARGV[2], ends = now + ARGV[4], browser = ARGV[6]}
+redis.call('SET', KEYS[1], cjson.encode(session), 'EX', math.min(ARGV[3], ARGV[4]))
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
+redis.call('ZADD', KEYS[2], now, ARGV[5])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+redis.call('HSET', KEYS[3], ARGV[1], now)
+"""
+
+# KEYS: session, the editor's sessions. ARGV: seconds it may be idle, digest. Lets it live on, but
+# not beyond its end. The first write frees, or needs no memory.
 _PROLONG = """
 local kept = redis.call('GET', KEYS[1])
 if not kept then return end
-local left = cjson.decode(kept).ends - redis.call('TIME')[1]
+local now = redis.call('TIME')[1]
+local left = cjson.decode(kept).ends - now
 redis.call('EXPIRE', KEYS[1], math.floor(math.min(ARGV[1], left)))
+redis.call('ZADD', KEYS[2], now, ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[1])
 """
 
-# KEYS: session, link, editors. ARGV: as for _START, then the link's digest, the new password hash
-# (empty: keep the old one), and whether the link is for the first editor. Returns 0 if the link
-# was used or replaced meanwhile, or there is an editor by now. The first write allocates.
+# KEYS: as for _START, then link, editors, people. ARGV: as for _START, then the link's digest, the
+# new password hash (empty: keep the old one), and what `people` is to hold of the first editor
+# (empty: the link is not for the first one). Returns 0 if the link was used or replaced meanwhile,
+# or there is an editor by now. The first write allocates.
 _USE_LINK = f"""
-if redis.call('GET', KEYS[2]) ~= ARGV[5] then return 0 end
-if ARGV[7] == '1' and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+if redis.call('GET', KEYS[4]) ~= ARGV[7] then return 0 end
+if ARGV[9] ~= '' and redis.call('EXISTS', KEYS[5]) == 1 then return 0 end
 {_START}
-if ARGV[6] ~= '' then redis.call('HSET', KEYS[3], ARGV[1], ARGV[6]) end
-redis.call('DEL', KEYS[2])
+if ARGV[8] ~= '' then redis.call('HSET', KEYS[5], ARGV[1], ARGV[8]) end
+if ARGV[9] ~= '' then redis.call('HSET', KEYS[6], ARGV[1], ARGV[9]) end
+redis.call('DEL', KEYS[4])
 return 1
+"""
+
+# KEYS: tokens, used. ARGV: digest, time. The first write allocates.
+_NOTE_USE = """
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 """
 
 # KEYS: counter. ARGV: seconds. Returns how often it was counted in them. The first write allocates.
@@ -66,11 +146,33 @@ return times
 """
 
 
+class Person(NamedTuple):
+    """What is stored of an editor beside the password; by default, of one of an earlier release."""
+
+    role: str = "manages"  # the word of a `Role`
+    added_at: int = 0  # seconds since 1970; 0: not known
+    added_by: str = ""  # an editor's address; empty: the operator
+
+    def as_json(self) -> str:
+        """Return it as it is stored."""
+        return json.dumps({"v": _PERSON_VERSION, **self._asdict()})
+
+    @classmethod
+    def read(cls, text: bytes | None) -> Person:
+        """Return what was stored, or what is true of editors of earlier releases."""
+        row = json.loads(text) if text else {}
+        return cls(**{name: row[name] for name in cls._fields if name in row})
+
+
 class Session(NamedTuple):
     """A stored session."""
 
     email: str
     stamp: str  # of the password with which it began
+    ends: int = 0  # seconds since 1970
+    browser: str = ""  # its name and system
+    digest: str = ""
+    seen_at: int = 0  # the last visit; only `sessions` knows
 
 
 class Access:
@@ -78,10 +180,14 @@ class Access:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._add = redis.register_script(_ADD)
+        self._set_role = redis.register_script(_SET_ROLE)
+        self._remove = redis.register_script(_REMOVE)
         self._start = redis.register_script(_START)
         self._prolong = redis.register_script(_PROLONG)
         self._use_link = redis.register_script(_USE_LINK)
         self._count = redis.register_script(_COUNT)
+        self._note_use = redis.register_script(_NOTE_USE)
 
     # -- editors ---------------------------------------------------------------------------------
 
@@ -90,25 +196,46 @@ class Access:
         kept = cast(dict[bytes, bytes], self._redis.hgetall(_EDITORS))
         return dict(sorted((email.decode(), hash.decode()) for email, hash in kept.items()))
 
+    def people(self, emails: Iterable[str]) -> list[tuple[Person, int]]:
+        """Return what is stored of these editors, and when each last signed in; 0: not known."""
+        people = cast(dict[bytes, bytes], self._redis.hgetall(_PEOPLE))
+        signed_in = cast(dict[bytes, bytes], self._redis.hgetall(_SIGNED_IN))
+        return [
+            (Person.read(people.get(email)), int(signed_in.get(email, 0)))
+            for email in (email.encode() for email in emails)
+        ]
+
     def has_editors(self) -> bool:
         """Whether there is an editor."""
         return bool(self._redis.exists(_EDITORS))
 
+    def find(self, email: str) -> tuple[str, Person] | None:
+        """Return an editor's password hash, empty before the first sign-in, and the rest."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hget(_EDITORS, email)
+            pipe.hget(_PEOPLE, email)
+            hash, person = cast("list[bytes | None]", pipe.execute())
+        return None if hash is None else (hash.decode(), Person.read(person))
+
     def password_hash(self, email: str) -> str | None:
         """Return an editor's password hash, empty before the first sign-in; None: no editor."""
-        found = cast("bytes | None", self._redis.hget(_EDITORS, email))
-        return None if found is None else found.decode()
+        found = self.find(email)
+        return None if found is None else found[0]
 
-    def add_editor(self, email: str, password_hash: str = "") -> None:
-        """Store an editor, at first without a password; a known one stays as it is."""
-        self._redis.hsetnx(_EDITORS, email, password_hash)
+    def add_editor(self, email: str, password_hash: str = "", person: Person | None = None) -> bool:
+        """Store an editor, at first without a password; False for a known one, who stays as is."""
+        args = [email, password_hash, (person or Person()).as_json()]
+        return bool(self._add(keys=[_EDITORS, _PEOPLE], args=args))
 
-    def remove_editor(self, email: str) -> bool:
-        """Remove an editor and the sign-in link; False if there is no such editor."""
-        with self._redis.pipeline() as pipe:
-            pipe.hdel(_EDITORS, email)
-            pipe.delete(_link_key(email))
-            return bool(pipe.execute()[0])
+    def set_role(self, email: str, role: str) -> str:
+        """Change a role: "done"; "unknown": no such editor; "last": nobody else manages."""
+        args = [email, role, Person().as_json()]
+        return cast(bytes, self._set_role(keys=[_EDITORS, _PEOPLE], args=args)).decode()
+
+    def remove_editor(self, email: str) -> str:
+        """Remove an editor with all that is stored; returns the same as `set_role`."""
+        keys = [_EDITORS, _PEOPLE, _SIGNED_IN, TWO_STEP, _link_key(email)]
+        return cast(bytes, self._remove(keys=keys, args=[email])).decode()
 
     # -- sign-in links ---------------------------------------------------------------------------
 
@@ -133,23 +260,25 @@ class Access:
             return [max(0, seconds) for seconds in (pipe.execute() if emails else [])]
 
     def use_sign_in_link(
-        self, link: str, email: str, password_hash: str, session: str, stamp: str, *, first: bool
+        self, link: str, session: Session, password_hash: str, first: Person | None = None
     ) -> bool:
         """Use a link up, set the password (empty: keep it) and start a session, or do nothing.
 
-        `link` and `session` are digests. False if the link no longer works: it was used or replaced
-        meanwhile, or was for the `first` editor and there is one by now.
+        `link` is a digest; `first` is what to store of the first editor, if the link is for that
+        one. False if the link no longer works: it was used or replaced meanwhile, or was for the
+        first editor and there is one by now.
         """
-        keys = [_session_key(session), _link_key("" if first else email), _EDITORS]
-        args: list[str | int] = [email, stamp, SESSION_IDLE, SESSION_KEPT]
-        args += [link, password_hash, int(first)]
+        keys, args = _starting(session)
+        keys += [_link_key("" if first else session.email), _EDITORS, _PEOPLE]
+        args += [link, password_hash, first.as_json() if first else ""]
         return bool(self._use_link(keys=keys, args=args))
 
     # -- sessions --------------------------------------------------------------------------------
 
-    def start_session(self, digest: str, email: str, stamp: str) -> None:
+    def start_session(self, session: Session) -> None:
         """Store a session; it ends by itself."""
-        self._start(keys=[_session_key(digest)], args=[email, stamp, SESSION_IDLE, SESSION_KEPT])
+        keys, args = _starting(session)
+        self._start(keys=keys, args=args)
 
     def session(self, digest: str, *, prolong: bool) -> Session | None:
         """Return a session; None if it has ended. `prolong`: its editor has just done something."""
@@ -157,15 +286,38 @@ class Access:
         kept = cast("bytes | None", self._redis.get(key))
         if kept is None:
             return None
+        session = _read_session(digest, kept)
         if prolong:
             with suppress(*WRITE_REFUSED):  # a Redis that takes no writes can still be read
-                self._prolong(keys=[key], args=[SESSION_IDLE])
-        row = json.loads(kept)
-        return Session(row["email"], row["stamp"])
+                self._prolong(keys=[key, _sessions_key(session.email)], args=[SESSION_IDLE, digest])
+        return session
 
-    def end_session(self, digest: str) -> None:
-        """End a session."""
-        self._redis.delete(_session_key(digest))
+    def sessions(self, emails: Sequence[str]) -> list[Session]:
+        """Return the sessions of these editors, of each the last visited first.
+
+        One that began under an earlier release is among them from its next visit on.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            for email in emails:
+                pipe.zrange(_sessions_key(email), 0, -1, desc=True, withscores=True)
+            found = [pair for pairs in (pipe.execute() if emails else []) for pair in pairs]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for digest, _ in found:
+                pipe.get(_session_key(digest.decode()))
+            kept = pipe.execute() if found else []
+        return [
+            _read_session(digest.decode(), text)._replace(seen_at=int(seen))
+            for (digest, seen), text in zip(found, kept, strict=True)
+            if text is not None
+        ]
+
+    def end_sessions(self, digests: Iterable[str]) -> None:
+        """End sessions."""
+        # Not as one transaction, of which a full Redis would refuse every command.
+        with self._redis.pipeline(transaction=False) as pipe:
+            for digest in digests:
+                pipe.delete(_session_key(digest))
+            pipe.execute()
 
     # -- guesses ---------------------------------------------------------------------------------
 
@@ -175,6 +327,10 @@ class Access:
         `RedisError` if Redis cannot count: then nobody may guess.
         """
         return cast(int, self._count(keys=[_guesses_key(code)], args=[seconds]))
+
+    def forget_guesses(self, codes: Iterable[str]) -> None:
+        """Begin to count anew under these codes."""
+        self._redis.delete(*map(_guesses_key, codes))
 
     def note_success(self, network: str, guesses: Iterable[str]) -> None:
         """Note that an editor signed in from a network, and forget the guesses under these codes.
@@ -192,13 +348,15 @@ class Access:
 
     # -- API tokens ------------------------------------------------------------------------------
 
-    def add_token(self, digest: str, name: str, scopes: Iterable[str], created_at: float) -> None:
-        """Store the digest of an API token."""
-        row = {"name": name, "scopes": sorted(scopes), "created_at": created_at}
+    def add_token(
+        self, digest: str, name: str, scopes: Iterable[str], created_at: float, by: str = ""
+    ) -> None:
+        """Store the digest of an API token; `by` is the editor who makes it, if one does."""
+        row = {"name": name, "scopes": sorted(scopes), "created_at": created_at, "by": by}
         self._redis.hset(_TOKENS, digest, json.dumps(row))
 
     def token(self, digest: str) -> dict[str, Any] | None:
-        """Return `name`, `scopes` and `created_at` of an API token; None: no such token."""
+        """Return `name`, `scopes`, `created_at` and, if it is no older token, `by` of a token."""
         row = cast("bytes | None", self._redis.hget(_TOKENS, digest))
         return None if row is None else cast(dict[str, Any], json.loads(row))
 
@@ -209,7 +367,20 @@ class Access:
 
     def remove_token(self, digest: str) -> bool:
         """Forget an API token; False if there is no such token."""
-        return bool(self._redis.hdel(_TOKENS, digest))
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hdel(_TOKENS, digest)
+            pipe.hdel(_USED, digest)
+            return bool(pipe.execute()[0])
+
+    def note_use(self, digest: str, now: int) -> None:
+        """Note when an API token was used."""
+        with suppress(*WRITE_REFUSED):  # a tool may call while Redis is full
+            self._note_use(keys=[_TOKENS, _USED], args=[digest, now])
+
+    def tokens_used(self) -> dict[str, int]:
+        """Return when each API token was last used, in seconds since 1970, by its digest."""
+        kept = cast(dict[bytes, bytes], self._redis.hgetall(_USED))
+        return {digest.decode(): int(at) for digest, at in kept.items()}
 
 
 def _link_key(email: str) -> str:
@@ -218,6 +389,23 @@ def _link_key(email: str) -> str:
 
 def _session_key(digest: str) -> str:
     return f"{{g}}:session:{digest}"
+
+
+def _sessions_key(email: str) -> str:
+    return f"{{g}}:sessions:{email}"
+
+
+def _starting(session: Session) -> tuple[list[str], list[str | int]]:
+    """Return keys and arguments of _START."""
+    keys = [_session_key(session.digest), _sessions_key(session.email), _SIGNED_IN]
+    ends: list[str | int] = [SESSION_IDLE, SESSION_KEPT]
+    return keys, [session.email, session.stamp, *ends, session.digest, session.browser]
+
+
+def _read_session(digest: str, text: bytes) -> Session:
+    row = json.loads(text)
+    browser = row.get("browser", "")  # an earlier release stored none
+    return Session(row["email"], row["stamp"], int(row["ends"]), browser, digest)
 
 
 def _guesses_key(code: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.api.calls import call_of
 from service.model.notifications import Outcome
 from service.store.outcomes import Result
 from service.store.push_services import Pace
@@ -392,3 +393,22 @@ def test_the_table_has_every_call_that_needs_an_api_token(client: Client) -> Non
         for method, path, _, _ in EDITORS_CALLS
     }
     assert named == guarded
+
+
+# What readers' browsers and monitors call without a token.
+OPEN = {
+    *("health.alive", "health.ready", "api.openapi.description"),
+    *("api.readers.site", "api.readers.subscribe", "api.readers.report"),
+}
+
+
+def test_no_other_route_is_open_without_a_token(client: Client) -> None:
+    calls = {
+        rule.endpoint: call_of(client.app.view_functions[rule.endpoint])
+        for rule in client.app.url_map.iter_rules()
+        if rule.endpoint.startswith(("api.", "health."))
+    }
+    assert {name for name, call in calls.items() if call is None or call.by is None} == OPEN
+    tools = [call for call in calls.values() if call and call.by and call.by.scheme == "editor"]
+    assert len(tools) >= 20
+    assert all(call.by.scopes for call in tools), "each names the scopes that it needs"

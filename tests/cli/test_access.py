@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyotp
 import pytest
 from click.testing import CliRunner, Result
 
@@ -55,18 +56,80 @@ def test_editors_can_be_listed_and_removed_from_a_shell(
     added = stoppress("editor", "add", "Second@paper.example")
     assert re.fullmatch(r"http://localhost:8000/desk/welcome/\S+\n", added.output)
     rows = [line.split() for line in stoppress("editor", "list").output.splitlines()[1:]]
-    assert rows[0] == [EMAIL, "set"]
-    assert rows[1][:5] == ["second@paper.example", "not", "yet", "works", "for"]
+    assert rows[0][:3] == [EMAIL, "manages", "set"]
+    assert rows[1][:6] == ["second@paper.example", "sends", "not", "yet", "works", "for"]
 
-    assert stoppress("editor", "remove", EMAIL.upper()).exit_code == 0
-    assert EMAIL not in stoppress("editor", "list").output
-    again = stoppress("editor", "remove", EMAIL)
+    assert stoppress("editor", "remove", "SECOND@paper.example").exit_code == 0
+    assert "second@" not in stoppress("editor", "list").output
+    again = stoppress("editor", "remove", "second@paper.example")
     assert (again.exit_code, again.output) == (
         1,
         "Error: there is no such editor: stoppress editor list shows them\n",
     )
     wrong = stoppress("editor", "add", "no address")
     assert wrong.exit_code == 2
+
+
+def test_an_editors_role_is_chosen_and_changed_from_a_shell(
+    stoppress: Command, runtime: Runtime
+) -> None:
+    assert stoppress("editor", "add", EMAIL, "--role", "writes").exit_code == 0
+    assert stoppress("editor", "add", "tom@paper.example", "--role", "writes").exit_code == 0
+
+    def roles() -> list[str]:
+        return [one.role.word for one in runtime.editors.all()]
+
+    assert roles() == ["manages", "writes"], "the first editor always manages"
+    for refused in (
+        stoppress("editor", "role", EMAIL, "sends"),
+        stoppress("editor", "remove", EMAIL),
+    ):
+        assert refused.exit_code == 1
+        assert "Nobody else manages the desk" in refused.output
+        assert "stoppress editor role" in refused.output
+    known = stoppress("editor", "add", "tom@paper.example", "--role", "sends")
+    assert (known.exit_code, "is an editor already" in known.output) == (1, True)
+    assert roles() == ["manages", "writes"]
+
+    changed = stoppress("editor", "role", "Tom@paper.example", "manages")
+    assert changed.output == "tom@paper.example manages now.\n"
+    assert stoppress("editor", "role", EMAIL, "sends").exit_code == 0
+    assert roles() == ["sends", "manages"]
+    assert stoppress("editor", "role", EMAIL, "owns").exit_code == 2
+    assert stoppress("editor", "role", "nobody@paper.example", "sends").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("editor", name) for name in ("add", "role", "remove", "two-step-off")),
+        *(("token", name) for name in ("add", "revoke")),
+    ],
+    ids=" ".join,
+)
+def test_the_help_of_each_command_about_access_has_an_example(
+    stoppress: Command, command: tuple[str, str]
+) -> None:
+    shown = stoppress(*command, "--help").output
+    example = re.search(r"For example:\n +(stoppress .*)", shown)
+    assert example
+    assert example[1].startswith(f"stoppress {' '.join(command)} ")
+
+
+def test_two_step_sign_in_is_switched_off_from_a_shell(
+    stoppress: Command, runtime: Runtime
+) -> None:
+    make_editor(runtime, EMAIL)
+    assert stoppress("editor", "two-step-off", EMAIL).exit_code == 1
+    two_step = runtime.editors.two_step
+    two_step.begin(EMAIL)
+    secret = two_step.begun(EMAIL)
+    assert secret
+    assert two_step.switch_on(EMAIL, pyotp.TOTP(secret).now())
+    assert "set, two-step" in stoppress("editor", "list").output
+    assert stoppress("editor", "two-step-off", EMAIL.upper()).exit_code == 0
+    assert "two-step" not in stoppress("editor", "list").output
+    assert not two_step.is_on(EMAIL)
 
 
 def test_tokens_can_be_listed_and_revoked_from_a_shell(stoppress: Command, redis_url: str) -> None:
@@ -91,6 +154,9 @@ def test_tokens_can_be_listed_and_revoked_from_a_shell(stoppress: Command, redis
         )
 
     assert works(cms)
+    listed = stoppress("token", "list").output.splitlines()[1]
+    assert len(listed.split()) == len(rows[0]) + 1, "when it was last used"
+    assert stoppress("token", "add", " \u200b").exit_code == 2
     assert stoppress("token", "revoke", "[bold]CMS").exit_code == 0
     assert not works(cms)
     refused = stoppress("token", "revoke", "monitor")

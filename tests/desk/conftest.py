@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from argon2 import PasswordHasher
 from flask import Flask
@@ -31,10 +33,11 @@ def settings() -> dict[str, str]:
 
 
 @pytest.fixture
-def app(redis_url: str, settings: dict[str, str]) -> Flask:
+def app(redis_url: str, settings: dict[str, str], tmp_path: Path) -> Flask:
     return create_app(
         Config.read(
             {
+                "DATA_DIR": str(tmp_path),
                 "REDIS_URL": redis_url,
                 "SECRET_KEY": "a secret of at least 32 characters",
                 "VAPID_PRIVATE_KEY": VapidKey.generate().text,

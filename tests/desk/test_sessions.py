@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.domain.editors import EditorError
+from service.domain.editors import EditorError, UnknownEditor
 from service.model import clock
 from service.model.retention import GUESSES_KEPT, SESSION_IDLE, SESSION_KEPT
 from service.model.tokens import digest
@@ -82,6 +82,22 @@ def test_signing_in_again_ends_the_session_before_in_the_same_browser(
     assert sign_in(editor, PASSWORD).status_code == 303
     assert signed_in(editor)
     assert not signed_in(with_cookie(app, before))
+
+
+def test_a_session_that_somebody_planted_is_not_the_editors_after_signing_in(
+    app: Flask, editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
+) -> None:
+    """Session fixation: a cookie from before the sign-in, a stranger's or another editor's."""
+    stranger.get("/desk/sign-in")
+    eve = app.test_client()
+    link = path_of(runtime.editors.signin_link("eve@paper.example"))
+    assert post(eve, link, password="three louder words").status_code == 303
+    for planted in (cookie_of(stranger), cookie_of(eve)):
+        victim = with_cookie(app, planted)
+        assert sign_in(victim, PASSWORD).status_code == 303
+        assert cookie_of(victim) != planted
+        assert EMAIL in victim.get(DESK).text
+        assert not signed_in(with_cookie(app, planted))
 
 
 def test_a_second_tab_with_an_old_form_leads_on_once_the_first_tab_has_signed_in(
@@ -163,14 +179,16 @@ def test_a_new_password_ends_every_session_even_on_a_copied_cookie(
 def test_a_removed_editor_is_signed_out_and_stays_out_when_the_address_comes_back(
     editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
+    runtime.store.access.add_editor("second@paper.example", "a hash")
     old_link = path_of(runtime.editors.signin_link(EMAIL))
-    assert runtime.editors.remove(f" {EMAIL.upper()}")
+    runtime.editors.remove(f" {EMAIL.upper()}")
     assert not signed_in(editor)
     assert stranger.get(old_link).status_code == 410
     link = path_of(runtime.editors.signin_link(EMAIL))
     assert post(stranger, link, password=PASSWORD).status_code == 303
     assert not signed_in(editor)
-    assert not runtime.editors.remove("nobody@paper.example")
+    with pytest.raises(UnknownEditor):
+        runtime.editors.remove("nobody@paper.example")
 
 
 def test_the_store_keeps_no_session_that_a_thief_could_use(

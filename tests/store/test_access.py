@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from service.model.retention import SESSION_IDLE
 from service.store import Store
-from service.store.access import Session
+from service.store.access import Person, Session
+from service.store.two_step import TwoStepRow
 
 pytestmark = pytest.mark.redis
 
 EMAIL = "nora@paper.example"
+
+
+def of_session(session: Session | None) -> tuple[str, str] | None:
+    return session and (session.email, session.stamp)
 
 
 def test_a_link_is_used_once_and_starts_a_session_with_the_new_password(store: Store) -> None:
@@ -18,13 +24,13 @@ def test_a_link_is_used_once_and_starts_a_session_with_the_new_password(store: S
     access.keep_sign_in_link("link", EMAIL)
     assert access.sign_in_link("link") == EMAIL
     used = [
-        access.use_sign_in_link("link", EMAIL, "hash", f"session {n}", "stamp", first=False)
+        access.use_sign_in_link("link", Session(EMAIL, "stamp", digest=f"session {n}"), "hash")
         for n in range(2)
     ]
     assert used == [True, False]
     assert access.sign_in_link("link") is None
     assert access.password_hash(EMAIL) == "hash"
-    assert access.session("session 0", prolong=True) == Session(EMAIL, "stamp")
+    assert of_session(access.session("session 0", prolong=True)) == (EMAIL, "stamp")
     assert access.session("session 1", prolong=True) is None
 
 
@@ -32,21 +38,22 @@ def test_the_first_editors_link_works_only_while_there_is_none(store: Store) -> 
     access = store.access
     access.keep_sign_in_link("link", "")
     access.add_editor("second@paper.example")
-    assert not access.use_sign_in_link("link", EMAIL, "hash", "session", "stamp", first=True)
+    session = Session(EMAIL, "stamp", digest="session")
+    assert not access.use_sign_in_link("link", session, "hash", Person())
     assert access.password_hash(EMAIL) is None
     assert access.session("session", prolong=False) is None
 
 
 def test_a_session_lives_on_while_it_is_used_and_ends_when_it_is_ended(store: Store) -> None:
     access = store.access
-    access.start_session("one", EMAIL, "stamp")
+    access.start_session(Session(EMAIL, "stamp", browser="Firefox", digest="one"))
     (key,) = store.redis.scan_iter("{g}:session:*")
     store.redis.expire(key, 10)
-    assert access.session("one", prolong=False) == Session(EMAIL, "stamp")
+    assert of_session(access.session("one", prolong=False)) == (EMAIL, "stamp")
     assert store.redis.ttl(key) <= 10
-    assert access.session("one", prolong=True) == Session(EMAIL, "stamp")
+    assert of_session(access.session("one", prolong=True)) == (EMAIL, "stamp")
     assert store.redis.ttl(key) > 10
-    access.end_session("one")
+    access.end_sessions(["one"])
     assert access.session("one", prolong=True) is None
 
 
@@ -59,3 +66,99 @@ def test_guesses_are_counted_for_some_time_and_forgotten_after_success(store: St
     access.note_success("network", ["code"])
     assert access.knows_network("network")
     assert access.count_guess("code", 60) == 1
+
+
+def test_the_sessions_of_an_editor_are_listed_by_their_last_visit(store: Store) -> None:
+    access = store.access
+    for email in (EMAIL, "tom@paper.example"):
+        for n in range(2):
+            digest = f"{email} {n}"
+            access.start_session(Session(email, "stamp", browser="Firefox", digest=digest))
+    store.redis.zadd(f"{{g}}:sessions:{EMAIL}", {f"{EMAIL} 1": 1000})
+    found = access.sessions([EMAIL])
+    assert [(one.digest, one.browser) for one in found] == [
+        (f"{EMAIL} 0", "Firefox"),
+        (f"{EMAIL} 1", "Firefox"),
+    ]
+    assert found[1].seen_at == 1000
+    access.session(f"{EMAIL} 1", prolong=True)
+    assert access.sessions([EMAIL])[1].seen_at > 1000
+    access.end_sessions([f"{EMAIL} 0"])
+    assert [one.digest for one in access.sessions([EMAIL])] == [f"{EMAIL} 1"]
+    assert len(access.sessions([EMAIL, "tom@paper.example"])) == 3
+    assert 0 < store.redis.ttl(f"{{g}}:sessions:{EMAIL}") <= SESSION_IDLE
+
+
+def test_a_session_of_an_earlier_release_is_listed_from_its_next_visit_on(store: Store) -> None:
+    access = store.access
+    access.start_session(Session(EMAIL, "stamp", digest="old"))
+    store.redis.delete(f"{{g}}:sessions:{EMAIL}")
+    row = store.redis.get("{g}:session:old") or b""
+    store.redis.set("{g}:session:old", row.replace(b'"browser":"",', b""), keepttl=True)
+    assert access.sessions([EMAIL]) == []
+    assert access.session("old", prolong=True)
+    assert [one.digest for one in access.sessions([EMAIL])] == ["old"]
+
+
+def test_the_first_editor_manages_and_those_of_an_earlier_release_do(store: Store) -> None:
+    access = store.access
+    assert access.add_editor(EMAIL, person=Person("writes", 1, "x"))
+    assert access.add_editor("tom@paper.example", person=Person("writes", 2, EMAIL))
+    assert not access.add_editor("tom@paper.example", person=Person("manages"))
+    store.redis.hset("{g}:editors", "old@paper.example", "a hash")
+    assert access.find(EMAIL) == ("", Person("manages", 1, "x"))
+    assert access.find("tom@paper.example") == ("", Person("writes", 2, EMAIL))
+    assert access.find("old@paper.example") == ("a hash", Person("manages"))
+
+
+def test_the_last_who_manages_is_neither_removed_nor_given_another_role(store: Store) -> None:
+    access = store.access
+    access.add_editor(EMAIL, "hash")
+    access.add_editor("tom@paper.example", "hash", Person("sends"))
+    assert access.set_role(EMAIL, "sends") == "last"
+    assert access.remove_editor(EMAIL) == "last"
+    assert access.set_role("nobody@paper.example", "sends") == "unknown"
+    assert access.set_role("tom@paper.example", "manages") == "done"
+    assert access.set_role(EMAIL, "sends") == "done"
+    assert access.remove_editor("tom@paper.example") == "last"
+    assert access.remove_editor(EMAIL) == "done"
+    assert access.remove_editor(EMAIL) == "unknown"
+    assert store.redis.hkeys("{g}:people") == [b"tom@paper.example"]
+
+
+def test_who_has_never_signed_in_does_not_stand_in_for_the_last_who_manages(store: Store) -> None:
+    access = store.access
+    access.add_editor(EMAIL, "hash")
+    access.add_editor("invited@paper.example")
+    assert access.remove_editor(EMAIL) == "last"
+    assert access.remove_editor("invited@paper.example") == "done"
+
+
+def test_the_use_of_a_token_is_noted_and_forgotten_with_the_token(store: Store) -> None:
+    access = store.access
+    access.add_token("one", "CMS", ["send"], 1.0)
+    access.note_use("one", 100)
+    access.note_use("another", 100)
+    assert access.tokens_used() == {"one": 100}
+    assert access.remove_token("one")
+    access.note_use("one", 200)
+    assert access.tokens_used() == {}
+
+
+def test_each_code_of_two_step_sign_in_counts_once(store: Store) -> None:
+    rows = store.two_step
+    assert not rows.use_code(EMAIL, 7, "sealed")
+    rows.begin(EMAIL, "sealed")
+    assert rows.begun(EMAIL) == "sealed"
+    rows.add(EMAIL, TwoStepRow("sealed", 7, ("a", "b")))
+    assert (rows.begun(EMAIL), rows.emails()) == (None, {EMAIL})
+    assert [rows.use_code(EMAIL, step, "anew") for step in (6, 7, 8, 8)] == [
+        *(False, False, True, False)
+    ]
+    assert [rows.use_recovery_code(EMAIL, one, "anew") for one in ("a", "a", "x", "b", "b")] == [
+        *(True, False, False, True, False)
+    ]
+    assert rows.find(EMAIL) == TwoStepRow("anew", 8, ())
+    assert rows.use_code(EMAIL, 9, "anew"), "the app counts without recovery codes too"
+    rows.remove(EMAIL)
+    assert rows.find(EMAIL) is None

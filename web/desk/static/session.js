@@ -53,7 +53,10 @@ async function ask(now) {
         const fields = { csrf_token: now.csrf_token, email: email.value, password: password.value };
         const body = new URLSearchParams(fields);
         const response = await fetch(`${deskPath()}/sign-in`, { method: "POST", body, redirect: "manual" });
-        if (response.type === "opaqueredirect") now = await sessionNow();
+        if (response.type === "opaqueredirect") {
+          now = await sessionNow();
+          dialog.querySelector("#again-code").hidden = Boolean(now.editor); // the second step
+        }
         else tell(await complaintIn(response));
       }
     } catch {

@@ -1,0 +1,104 @@
+"""Who may use which page of the desk.
+
+`@allowed(…)` above a view says it; `service/desk/blueprint.py` checks it before each request. The
+application does not start while a view says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+from flask import Flask, current_app, request
+
+from service.current import runtime
+from service.desk.session import current_editor, signed_in
+from service.domain.publishing import UnknownNotification
+from service.model.notifications import State
+from service.model.roles import Role
+
+# The least role, or a function that finds it for this request; None lets strangers in.
+Rule: TypeAlias = Role | Callable[[], Role] | None
+View = TypeVar("View", bound=Callable[..., Any])
+
+EVERYBODY = None
+ANY_EDITOR = Role.WRITES
+_BLUEPRINTS = ("desk.", "start.")
+_FILES = "desk.static"  # whose view is Flask's own; none of these files is secret
+
+
+def allowed(rule: Rule) -> Callable[[View], View]:
+    """Say who may use a view."""
+
+    def mark(view: View) -> View:
+        view.rule = rule  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def init_app(app: Flask) -> None:
+    """Check that each view of the desk says who may use it, and let pages ask who may what."""
+    app.jinja_env.globals["may"] = _may_here
+    for endpoint, view in app.view_functions.items():
+        if endpoint.startswith(_BLUEPRINTS) and endpoint != _FILES and not hasattr(view, "rule"):
+            raise RuntimeError(f"{endpoint}: say who may use it, by @allowed")
+
+
+def rule_of(endpoint: str) -> Rule:
+    """Return who may use a view of the desk."""
+    view: Any = current_app.view_functions[endpoint]
+    rule: Rule = EVERYBODY if endpoint == _FILES else view.rule
+    return rule
+
+
+def needed(rule: Role | Callable[[], Role]) -> Role:
+    """Return the least role that this request needs."""
+    return rule if isinstance(rule, Role) else rule()
+
+
+def may(role: Role) -> bool:
+    """Whether the editor who is signed in may do what this role may do.
+
+    In a rehearsal every editor may try everything.
+    """
+    if "REHEARSAL" in current_app.config:
+        return role is not Role.MANAGES
+    editor = current_editor()
+    return editor is not None and editor.role >= role
+
+
+def _may_here(word: str) -> bool:
+    return may(Role.called(word))
+
+
+# Rules that depend on the request -----------------------------------------------------------------
+
+
+def for_a_draft() -> Role:
+    """Let any editor open or delete a draft, and only those who send a scheduled alert."""
+    return _for_planned((request.view_args or {}).get("id"))
+
+
+def to_keep_a_draft() -> Role:
+    """Let any editor keep what a form has as a draft, and only those who send do more with it."""
+    return for_a_draft() if request.form.get("when") == "draft" else Role.SENDS
+
+
+def to_finish_a_form() -> Role:
+    """Let any editor review a form, or keep it as a draft unless it changes a scheduled alert."""
+    return _for_planned(request.form.get("alert", type=int))
+
+
+def _for_planned(id: int | None) -> Role:
+    try:
+        is_draft = id is None or runtime().publishing.get(id).state is State.DRAFT
+    except UnknownNotification:
+        is_draft = True  # the view says that it was deleted
+    return ANY_EDITOR if is_draft else Role.SENDS
+
+
+def for_oneself() -> Role:
+    """Let editors see what belongs to them, and only those who manage what belongs to others."""
+    own = (request.view_args or {})["id"] == signed_in().id
+    return ANY_EDITOR if own else Role.MANAGES

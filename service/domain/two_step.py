@@ -1,0 +1,97 @@
+"""Two-step sign-in: a code after the password (TOTP, RFC 6238). Editors switch it on themselves."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+
+import pyotp
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from service.model import clock
+from service.model.keys import b64url
+from service.model.tokens import digest
+from service.store import Store
+from service.store.two_step import TwoStepRow
+
+_STEP = 30  # seconds for which an app shows a code
+_LATE = (0, -1, 1)  # a code of these steps is accepted: clocks differ, and people type slowly
+_CODES = 8  # recovery codes
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without letters that look like others
+_CODE_LENGTH = 16  # 79 bits, so that a digest without salt is enough
+
+
+class TwoStep:
+    """The second step of signing in, of all editors."""
+
+    def __init__(self, store: Store, keys: Sequence[bytes]) -> None:
+        """Secrets are sealed under the first of the `keys`, and opened with any."""
+        self._rows = store.two_step
+        self._seals = MultiFernet([Fernet(b64url(key) + "=") for key in keys])
+
+    def on(self) -> set[str]:
+        """Return for whom it is on."""
+        return self._rows.emails()
+
+    def is_on(self, email: str) -> bool:
+        """Whether this editor needs a code."""
+        return self._rows.find(email) is not None
+
+    def begin(self, email: str) -> None:
+        """Make a secret, which counts once the editor has entered a code of it; not if it is on."""
+        if not self.is_on(email):
+            sealed = self._seals.encrypt(pyotp.random_base32().encode())
+            self._rows.begin(email, sealed.decode())
+
+    def begun(self, email: str) -> str | None:
+        """Return a secret of which no code was entered yet; None if there is none."""
+        sealed = self._rows.begun(email)
+        return self._open(sealed) if sealed else None
+
+    def switch_on(self, email: str, code: str) -> list[str] | None:
+        """Switch it on and return the recovery codes; None if the code is wrong."""
+        sealed = self._rows.begun(email)
+        if sealed is None or not (step := self._step(sealed, code)):
+            return None
+        codes = [[secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)] for _ in range(_CODES)]
+        plain = ["".join(one) for one in codes]
+        self._rows.add(email, TwoStepRow(sealed, step, tuple(map(digest, plain))))
+        return ["-".join(re.findall("....", one)) for one in plain]
+
+    def accept(self, email: str, code: str) -> bool:
+        """Whether a code of the app, or a recovery code, is right; each counts once."""
+        row = self._rows.find(email)
+        if row is None:
+            return False
+        sealed = self._sealed_anew(row.secret)
+        if step := self._step(row.secret, code):
+            return self._rows.use_code(email, step, sealed)
+        plain = re.sub(r"[\s-]", "", code.lower())
+        return self._rows.use_recovery_code(email, digest(plain), sealed)
+
+    def switch_off(self, email: str) -> None:
+        """Let a password be enough from now on."""
+        self._rows.remove(email)
+
+    def _sealed_anew(self, sealed: str) -> str:
+        """Return a secret under the current key, so that the previous one can be taken out."""
+        try:
+            return self._seals.rotate(sealed.encode()).decode()
+        except InvalidToken:  # recovery codes count all the same
+            return sealed
+
+    def _open(self, sealed: str) -> str | None:
+        try:
+            return self._seals.decrypt(sealed.encode()).decode()
+        except InvalidToken:  # sealed under a SECRET_KEY that this installation has no more
+            return None
+
+    def _step(self, sealed: str, code: str) -> int:
+        """Return the half minute whose code this is; 0: it is none."""
+        secret, given = self._open(sealed), re.sub(r"\s", "", code)
+        if secret is None or not re.fullmatch("[0-9]{6}", given):
+            return 0
+        now = int(clock.time()) // _STEP
+        codes = {now + late: pyotp.TOTP(secret).generate_otp(now + late) for late in _LATE}
+        return next((at for at, one in codes.items() if secrets.compare_digest(one, given)), 0)
