@@ -43,12 +43,16 @@ class Autosave {
   changed() {
     this.edits += 1;
     this.since ??= Date.now();
+    this.remember();
+    if (!this.failures && !this.conflict) this.say("Saving…", false);
+    this.later(Math.min(PAUSE, Math.max(0, this.since + MOST_UNSAVED - Date.now())));
+  }
+
+  remember() {
     local((storage) => {
       const fields = [...typed(this.form)].filter(([name]) => name !== "csrf_token");
       storage.setItem(this.key, JSON.stringify({ by: this.form.dataset.by, fields }));
     });
-    if (!this.failures && !this.conflict) this.say("Saving…", false);
-    this.later(Math.min(PAUSE, Math.max(0, this.since + MOST_UNSAVED - Date.now())));
   }
 
   later(ms) {
@@ -105,8 +109,12 @@ class Autosave {
     }
     this.saved = sent;
     this.form.elements.revision.value = answer.revision;
-    if (!this.unsaved) local((storage) => storage.removeItem(this.key));
-    if (!this.unsaved) this.say("Saved", false);
+    if (this.unsaved) {
+      this.remember(); // with the revision that the rest stands on
+    } else {
+      local((storage) => storage.removeItem(this.key));
+      this.say("Saved", false);
+    }
     this.show(answer);
     return true;
   }
