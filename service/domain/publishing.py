@@ -160,7 +160,10 @@ class Publishing:
     def _same_response(self, before: dict[str, Any], idempotency: Idempotency) -> Published:
         id, then = int(before["id"]), State(before["state"])
         now = self._store.notifications.state(id)
-        if now is None or (now is State.CANCELLED and then in (State.DRAFT, State.SCHEDULED)):
+        was_planned = then in (State.DRAFT, State.SCHEDULED)
+        if now is None or (
+            now is State.CANCELLED and was_planned and not self.progress(id).recipients
+        ):
             raise PlanWithdrawn
         if before["body"] != idempotency.body_digest:
             raise KeyReused(

@@ -8,9 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.model.notifications import Notification, State
+from service.model.notifications import Notification, Outcome, State
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, hidden_fields, post, review, words
+from tests.support.desk_pages import EMAIL, hidden_fields, post, review, send_all, words
 
 
 @pytest.fixture
@@ -157,3 +157,30 @@ def test_a_scheduled_alert_has_its_own_buttons(
     assert answer.status_code == 409
     assert "This alert is scheduled: change or delete it instead." in words(answer.text)
     assert only(runtime).state is State.SCHEDULED
+
+
+def test_a_late_second_click_leads_to_an_alert_that_was_cancelled_on_its_way(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    fields = hidden_fields(review(editor).text)
+    page = editor.post("/desk/alerts", data=fields).location
+    id = only(runtime).id
+    runtime.publishing.skip_undo(id, by="a test")
+    send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 3})
+    runtime.publishing.cancel(id, by="a test")
+    again = editor.post("/desk/alerts", data=fields)
+    assert (again.status_code, again.location) == (303, page)
+
+
+def test_a_second_click_after_it_was_taken_back_and_deleted_sends_nothing(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    fields = hidden_fields(review(editor).text)
+    page = editor.post("/desk/alerts", data=fields).location
+    post(editor, f"{page}/take-back", page=page)
+    assert editor.post("/desk/alerts", data=fields).location == page, "a draft by now"
+    post(editor, f"{page}/delete", page=page)
+    again = editor.post("/desk/alerts", data=fields)
+    assert again.status_code == 409
+    assert "has deleted or cancelled this alert meanwhile" in again.text
+    assert runtime.publishing.latest(10) == []
