@@ -13,6 +13,7 @@ from service.desk import (
     people,
     permissions,
     rehearsal,
+    shortcuts,
     sign_in,
     start,
     stories,
@@ -25,7 +26,7 @@ from service.desk.blueprint import bp
 # A module of pages adds its routes to `bp` when it is imported: a new one is named here.
 PAGES = (
     *(sign_in, alerts, compose, writing, editing, correcting, stories, log),
-    *(people, two_step, tokens, rehearsal),
+    *(people, two_step, tokens, rehearsal, shortcuts),
 )
 
 

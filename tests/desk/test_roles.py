@@ -79,6 +79,7 @@ ROUTES = {
     "desk.stories": ANY,
     "desk.close_story": SENDS,
     "desk.log": ANY,
+    "desk.shortcuts": ANY,
     "desk.export_log": ANY,
     "desk.rehearse": ANY,
     "desk.start_rehearsal": ANY,

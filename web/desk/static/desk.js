@@ -40,6 +40,36 @@ document.addEventListener("keydown", (event) => {
   if (!event.repeat) button.click();
 });
 
+// Single keys lead to pages, except where something is typed or an editor has switched them off: they
+// would get in the way of who speaks to the computer (WCAG 2.1.4).
+const PAGES = { n: "new", a: "", "?": "shortcuts" };
+const SINGLE_KEYS_OFF = "stoppress-single-keys-off";
+
+/** Storage may be blocked: then single keys work. */
+function switched(off) {
+  try {
+    if (off === true) localStorage.setItem(SINGLE_KEYS_OFF, "yes");
+    if (off === false) localStorage.removeItem(SINGLE_KEYS_OFF);
+    return localStorage.getItem(SINGLE_KEYS_OFF) !== null;
+  } catch {
+    return false;
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  const { key, target, ctrlKey, metaKey, altKey, repeat } = event;
+  const writes = target.closest?.("input, select, textarea, summary, [contenteditable]");
+  if (!(key in PAGES) || writes || ctrlKey || metaKey || altKey || repeat || switched()) return;
+  if (document.querySelector("dialog[open]")) return;
+  location.assign(location.pathname.replace(/\/desk(\/.*)?$/, `/desk/${PAGES[key]}`));
+});
+
+const singleKeys = document.querySelector("#single-keys");
+if (singleKeys) {
+  singleKeys.checked = !switched();
+  singleKeys.addEventListener("change", () => switched(!singleKeys.checked));
+}
+
 // No cache keeps a page of the desk, so a browser that goes back shows a form as it was opened. This
 // entry of the tab's history keeps what the editor wrote, unless the service does (`autosave.js`).
 const written = document.querySelector("form.compose:not([data-save])");
