@@ -58,7 +58,7 @@ def test_a_rehearsal_is_used_by_keyboard_alone_from_start_to_end(
         tab_to(page, "[name=audience]")
         page.keyboard.press("ArrowDown")
         expect(page.locator("#reach")).to_contain_text("2,000 browsers")
-        press(page, "[aria-keyshortcuts]", then="Notify all 2,000 browsers now?")
+        press(page, "button[aria-keyshortcuts]", then="Notify all 2,000 browsers now?")
         press(page, "button.urgent", then=TITLE)
         expect(page.locator(".state")).to_contain_text("Sent in", timeout=30_000)
         expect(page.locator(".big")).to_have_text("2,000")
