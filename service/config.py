@@ -22,6 +22,7 @@ from service.model.addresses import bracketed, host_name, is_loopback
 from service.model.endpoints import wildcard
 from service.model.keys import VapidKey, any_base64, b64url, on_p256
 from service.model.languages import language_tag
+from service.model.links import LinkParameters, read_parameters
 from service.model.no_proxy import bypasses
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
 from service.model.redis_urls import (
@@ -40,7 +41,14 @@ _REDIS_URL = (
 # Settings that must have the same value in all processes. None of them may be a secret.
 _SHARED = (
     *("site_name", "site_language", "site_url", "site_origins", "ask_page_views", "ask_seconds"),
-    *("vapid_subject", "push_services", "prepare_keys", "quiet_hours", "daily_limit"),
+    *(
+        "link_parameters",
+        "vapid_subject",
+        "push_services",
+        "prepare_keys",
+        "quiet_hours",
+        "daily_limit",
+    ),
     *("welcome", "welcome_title", "welcome_body", "receipts_kept_days", "alert_log_kept_days"),
 )
 # Settings that may have bytes that are no UTF-8, as names of files may.
@@ -358,6 +366,12 @@ class Config:
     site_origins: tuple[str, ...] = _setting(
         _origins, "", "the newspaper's sites; browsers on any other page are refused"
     )
+    link_parameters: str = _setting(
+        read_parameters,
+        "",
+        "added to links of alerts that lead to `SITE_ORIGINS`, such as "
+        "utm_source=push&utm_campaign={id}; {id} is the alert's number",
+    )
     ask_page_views: int = _setting(
         _whole(1, 1000), "2", "show the prompt on this page view at the earliest"
     )
@@ -399,6 +413,12 @@ class Config:
         "",
         "hosts to which no proxy is needed, such as .example.com or 10.0.0.0/8",
         ("no_proxy",),
+    )
+    fetch_origins: tuple[str, ...] = _setting(
+        _origins,
+        "",
+        "origins from which `stoppress fetch` reads articles although they are at a private "
+        "address, such as https://preview.paper.example",
     )
     push_window: int = _setting(
         _whole(8, 4096),
@@ -468,10 +488,14 @@ class Config:
                 raise ConfigError(f"{name}: {error}") from None
         return cls(**values)
 
-    def check_complete(self) -> None:
-        """Raise `ConfigError` if a setting is missing that every process needs."""
+    def check_redis_named(self) -> None:
+        """Raise `ConfigError` if no setting says where Redis is."""
         if not self.redis_url:
             raise ConfigError("REDIS_URL is not set (`stoppress up` starts a Redis of its own)")
+
+    def check_complete(self) -> None:
+        """Raise `ConfigError` if a setting is missing that every process but `fetch` needs."""
+        self.check_redis_named()
         if not self.secret_key:
             raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
         if len(self.secret_key[0]) < SHORTEST_SECRET:
@@ -511,6 +535,13 @@ class Config:
     def public_url(self) -> str:
         """The origin under which browsers reach this service."""
         return self.site_url or f"http://localhost:{self.port}"
+
+    @property
+    def opened_links(self) -> LinkParameters:
+        """How readers open the links of alerts."""
+        return LinkParameters(
+            self.link_parameters, frozenset(self.site_origins or (self.public_url,))
+        )
 
     @property
     def front_page(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from redis import BusyLoadingError, RedisError
 
@@ -12,10 +14,11 @@ from service.config import Config, ConfigError
 from service.domain.alert_history import AlertHistory
 from service.domain.alert_log import AlertLog
 from service.domain.api_tokens import ApiTokens
+from service.domain.articles import Articles
 from service.domain.editors import Editors
 from service.domain.forecast import Forecaster
 from service.domain.gone import Gone
-from service.domain.job_queue import JobQueue
+from service.domain.job_queue import FetchQueue, JobQueue
 from service.domain.keys import KEY_NAME, KeyLost, Keys
 from service.domain.planning import Planning
 from service.domain.publishing import Publishing
@@ -37,6 +40,8 @@ from service.model.retention import DAY
 from service.model.tokens import Tokens
 from service.store import COMMAND, LayoutError, Patience, Store, connect
 from service.store.connection import knock
+
+T = TypeVar("T")
 
 _TRY_AGAIN = 0.5  # seconds between two attempts to reach a Redis that is not there yet
 _SAY_AGAIN = 60.0  # seconds
@@ -67,6 +72,7 @@ class Runtime:
     alert_history: AlertHistory
     alert_log: AlertLog
     unfinished: UnfinishedAlerts
+    articles: Articles
     forecaster: Forecaster
     refused_origins: RefusedOrigins
     unknown_values: UnknownValues
@@ -83,18 +89,13 @@ class Runtime:
 
         Errors other than `wait_for` are raised.
         """
-        said, said_at = "", 0.0
-        while True:
-            try:
-                runtime = cls.open(config, patience, without_private_keys=process == "web")
-                runtime.store.processes.set_clock()
-                return runtime
-            except wait_for as error:
-                why = in_one_line(error)
-                if why != said or time.monotonic() - said_at >= _SAY_AGAIN:
-                    said, said_at = why, time.monotonic()
-                    print(f"{process}: waiting, because {why}", file=sys.stderr, flush=True)
-            time.sleep(_TRY_AGAIN)
+
+        def opened() -> Runtime:
+            runtime = cls.open(config, patience, without_private_keys=process == "web")
+            runtime.store.processes.set_clock()
+            return runtime
+
+        return as_soon_as_redis_answers(process, opened, wait_for)
 
     @classmethod
     def open(
@@ -156,6 +157,7 @@ class Runtime:
             alert_history=AlertHistory(store),
             alert_log=AlertLog(store, config.alert_log_kept_days * DAY),
             unfinished=UnfinishedAlerts(store),
+            articles=Articles(store, FetchQueue(queue)),
             forecaster=Forecaster(store, config.defaults),
             refused_origins=RefusedOrigins(store),
             unknown_values=UnknownValues(store),
@@ -172,6 +174,25 @@ class Runtime:
         """The settings that must agree in all processes; VAPID keys by their public halves."""
         publics = " ".join(public[:KEY_NAME] for public in self.keys.publics)
         return {**self.config.shared, "VAPID_PRIVATE_KEY": publics}
+
+
+def as_soon_as_redis_answers(
+    process: str, do: Callable[[], T], wait_for: type[RedisError] = RedisError
+) -> T:
+    """Do something as soon as Redis answers, and say meanwhile what this `process` waits for.
+
+    Errors other than `wait_for` are raised.
+    """
+    said, said_at = "", 0.0
+    while True:
+        try:
+            return do()
+        except wait_for as error:
+            why = in_one_line(error)
+            if why != said or time.monotonic() - said_at >= _SAY_AGAIN:
+                said, said_at = why, time.monotonic()
+                print(f"{process}: waiting, because {why}", file=sys.stderr, flush=True)
+        time.sleep(_TRY_AGAIN)
 
 
 def check_redis(config: Config) -> None:

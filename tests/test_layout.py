@@ -50,13 +50,18 @@ TABLE = {
     " flask_wtf redis werkzeug",
     "service/preload.py": "service.app service.domain.processes",
     "workers/http": "h11 hpack",
+    "workers/fetching": "service.config service.domain service.model service.store workers.http"
+    " h11 lxml redis",
     "workers/sending": "service.domain service.model service.runtime service.store workers.http"
     " cryptography redis",
     "workers/jobs.py": "service.config service.domain service.model service.runtime service.store"
-    " workers.http workers.sending redis",
+    " workers.http workers.rq_worker workers.sending redis",
     "workers/own_job.py": "service.domain.job_queue rq",
-    "workers/worker.py": "service.config service.domain service.local service.store workers.jobs"
-    " workers.own_job workers.sending redis rq",
+    "workers/rq_worker.py": "service.domain service.store workers.own_job redis rq",
+    "workers/worker.py": "service.config service.domain workers.jobs workers.own_job"
+    " workers.rq_worker workers.sending redis",
+    "workers/fetcher.py": "service.config service.domain service.runtime workers.fetching"
+    " workers.own_job workers.rq_worker",
     "workers/clock.py": "service.config service.domain service.local service.model service.runtime"
     " service.store redis",
     "workers/trials": "service.config service.local service.model service.runtime workers"
@@ -206,6 +211,8 @@ def test_a_worker_loads_no_flask(module: str) -> None:
         ("REDIS_URL", "redis+cluster://one,two"),
         ("SITE_URL", "push.example"),
         ("SITE_ORIGINS", "https://a.example/path"),
+        ("LINK_PARAMETERS", "utm source=push"),
+        ("FETCH_ORIGINS", "preview.paper.example"),
         ("VAPID_SUBJECT", "push@paper.example"),
         ("VAPID_SUBJECT", "mailto:push @paper.example"),
         ("VAPID_SUBJECT", "https://paper..example"),

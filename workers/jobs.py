@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
 import time
 import uuid
 
@@ -21,13 +20,11 @@ from service.model.keys import b64url
 from service.runtime import Runtime
 from service.store import WORKER
 from workers.http.transport import Transport
+from workers.rq_worker import stopping
 from workers.sending import wire
 from workers.sending.fanout import FanOut
 
 JOB = 240.0  # seconds after which a job ends, however much is left to send
-
-# Set when this process is asked to end: it finishes what is under way and begins nothing more.
-stopping = threading.Event()
 
 _name = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
 _runtime: Runtime | None = None

@@ -1,4 +1,4 @@
-"""The only job that a worker takes, whatever else is written into its queue.
+"""The only jobs that our processes take, whatever else is written into their queues.
 
 RQ would run any function that a stored job names, and its callbacks, and call its webhooks: a write
 to Redis would be as good as a shell on the worker's host (decision 65).
@@ -7,47 +7,63 @@ to Redis would be as good as a shell on the worker's host (decision 65).
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from rq.exceptions import StopRequested
 from rq.job import Job
 
-from service.domain.job_queue import JOB
+from service.domain.job_queue import FETCH_JOB, JOB
 
-_CALL = json.dumps((JOB, None, (), {})).encode()  # function, object, arguments, as RQ writes it
 # What RQ's own bookkeeping needs. The rest of a stored job names code, addresses or other jobs.
 _KEPT = (
     *("status", "created_at", "enqueued_at", "started_at", "ended_at", "last_heartbeat"),
     *("worker_name", "origin", "timeout", "result_ttl", "failure_ttl"),
 )
+_LONGEST_CALL = 200  # bytes
+
+
+def _call(function: str, *arguments: str) -> bytes:
+    """Return function, object and arguments as RQ writes them."""
+    return json.dumps((function, None, arguments, {})).encode()
 
 
 class OwnJob(Job):
-    """A job that calls our function without arguments, and nothing else.
+    """A worker's job, which calls our function without arguments, and nothing else.
 
     `is_ours` says whether that is what is stored in Redis.
     """
 
     is_ours = True
+    _own: ClassVar[re.Pattern[bytes]] = re.compile(re.escape(_call(JOB)))
+    _instead: ClassVar[bytes] = _call(JOB)  # what another job becomes; it does not run
 
     def restore(self, raw_data: Mapping[bytes, bytes]) -> Any:
         """Read a stored job."""
         stored = {name.decode(errors="replace"): value for name, value in raw_data.items()}
-        self.is_ours = _is_our_call(stored.get("data", b""))
+        call = _unpacked(stored.get("data", b""))
+        self.is_ours = self._own.fullmatch(call) is not None
         kept = {name: stored[name] for name in _KEPT if name in stored}
         try:
-            super().restore({**kept, "data": _CALL})
+            super().restore({**kept, "data": call if self.is_ours else self._instead})
         except StopRequested:  # a signal came
             raise
         except Exception:  # a time or a number that is none, and whatever RQ makes of it
             self.is_ours = False
 
 
-def _is_our_call(data: bytes) -> bool:
+class FetchJob(OwnJob):
+    """The job of a fetch process, which calls our function with the id of an article."""
+
+    _own = re.compile(re.escape(_call(FETCH_JOB, "ID")).replace(b"ID", b"[0-9a-f]{32}"))
+    _instead = _call(FETCH_JOB, "")
+
+
+def _unpacked(data: bytes) -> bytes:
     try:
         # A compressed call may be as long as its author likes.
-        return zlib.decompressobj().decompress(data, len(_CALL) + 1) == _CALL
+        return zlib.decompressobj().decompress(data, _LONGEST_CALL)
     except zlib.error:
-        return data == _CALL
+        return data

@@ -1,94 +1,21 @@
 """One worker process: `python -m workers.worker`, or `stoppress worker`.
 
-RQ's SimpleWorker runs jobs in this same process, so that the connections to the push services
-outlive a job (decision 6).
+Without a job it derives keys for later messages.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import suppress
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
-from rq import Queue, SimpleWorker
-from rq.exceptions import StopRequested
-from rq.serializers import JSONSerializer
-from rq.worker import WorkerStatus
-from rq.worker_registration import register
 
 from service.config import ConfigError
-from service.domain.job_queue import QUEUE, note_alive
+from service.domain.job_queue import QUEUE
 from service.domain.processes import Misfit, Presence
-from service.domain.store_errors import in_one_line
-from service.store import WORKER, connect
-from workers import jobs
+from workers import jobs, rq_worker
 from workers.own_job import OwnJob
 from workers.sending.prepared_keys import Filler
-
-BEAT = 5.0  # seconds between two heartbeats
-_RESTART = 1.0  # seconds until RQ's worker is started again that ended because of Redis
-# Seconds that RQ waits for a job before it asks anew. By default it is seven minutes, for which it
-# would not notice that Redis has moved.
-_WAIT = 5
-
-
-class StoppableWorker(SimpleWorker):
-    """A worker whose job stops early, within 0.5 s, when the process is asked to end.
-
-    It takes longer only for answers that are still under way. A second signal ends it at once, as
-    with RQ. Without a job, it derives keys for later messages.
-    """
-
-    filler: Filler
-
-    def handle_warm_shutdown_request(self) -> None:
-        """Have the job end after the current checkpoint, then end."""
-        jobs.stopping.set()
-        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
-
-    def heartbeat(self, *given: Any, **options: Any) -> None:
-        """Show that it is alive; `StopRequested` if it was asked to end and has no job.
-
-        RQ raises that only where the signal comes, which may be within an `except Exception`.
-        """
-        if jobs.stopping.is_set() and self.get_state() != WorkerStatus.BUSY:
-            raise StopRequested
-        super().heartbeat(*given, **options)
-
-    def teardown(self) -> None:
-        """Sign off, without waiting for Redis if the installation stops: Redis may be gone."""
-        if jobs.stopping.is_set():
-            self.connection.set_retry(Retry(NoBackoff(), 0))
-        super().teardown()  # type: ignore[no-untyped-call]
-
-    def execute_job(self, job: Any, queue: Any) -> None:
-        """Run our own job, and derive no keys meanwhile; throw any other away."""
-        if not job.is_ours:
-            print(
-                "worker: threw away a job that is not ours; who writes to Redis?", file=sys.stderr
-            )
-            self.connection.delete(job.key)
-            self.connection.lrem(queue.intermediate_queue_key, 0, job.id)
-            return
-        with self.filler.aside():
-            super().execute_job(job, queue)
-
-    def handle_payload(self, message: Any) -> None:
-        """Ignore commands that RQ takes by a channel of Redis; our own processes send none."""
-
-    def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
-        """Return the seconds after which RQ forgets a killed worker's job.
-
-        Our own leases have other workers take over its batches long before.
-        """
-        return int(jobs.JOB) + 60
 
 
 def main() -> int:
@@ -103,77 +30,22 @@ def main() -> int:
         print(f"stoppress worker: {error}", file=sys.stderr)
         return 2
     presence.start()
-    logging.getLogger("rq").addFilter(_in_one_line)
-    logging.getLogger("rq.worker").addFilter(_in_one_line)
-    connection = connect(runtime.config.redis_url, WORKER)
-    impatient = connect(runtime.config.redis_url)
-    queue = Queue(QUEUE, connection=connection, job_class=OwnJob, serializer=JSONSerializer)
     filler = Filler(runtime)
     filler.start()
     try:
-        while not jobs.stopping.is_set():
-            with _patience():
-                worker = StoppableWorker(  # which calls Redis
-                    [queue],
-                    connection=connection,
-                    job_class=OwnJob,
-                    serializer=JSONSerializer,
-                    name=jobs.name(),
-                    worker_ttl=_WAIT + 15,
-                )
-                worker.filler = filler
-                with _heartbeat(worker, impatient):
-                    connection.delete(worker.key)  # left if Redis refused the last one's sign-off
-                    worker.work(logging_level="WARNING", with_scheduler=False)
-            jobs.stopping.wait(_RESTART)  # RQ also ends where Redis is full, read-only or silent
-    except StopRequested:
-        pass  # asked to end while it waited
+        rq_worker.work(
+            "worker",
+            jobs.name(),
+            QUEUE,
+            OwnJob,
+            runtime.config.redis_url,
+            longest_job=jobs.JOB,
+            aside=filler.aside,
+        )
     finally:
         filler.stop()
         presence.stop()
     return 0
-
-
-def _in_one_line(record: logging.LogRecord) -> bool:
-    """Log an error of Redis without a traceback; a filter of RQ's messages."""
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, RedisError):
-        record.msg, record.args = f"{record.getMessage()} {in_one_line(error)}", ()
-        record.exc_info = None
-    return True
-
-
-@contextmanager
-def _heartbeat(worker: StoppableWorker, redis: Redis) -> Iterator[None]:
-    """Show every few seconds that this process is alive; RQ alone is silent for minutes."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        with suppress(RedisError):
-            note_alive(redis, worker.key)
-        while not ended.wait(BEAT):
-            with suppress(RedisError), redis.pipeline() as pipe:
-                worker.heartbeat(pipeline=pipe)
-                note_alive(pipe, worker.key)
-                register(worker, pipe)  # again, since Redis may have lost its last seconds
-                pipe.execute()
-
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()  # a late heartbeat would make the next worker of this name a second one
-
-
-@contextmanager
-def _patience() -> Iterator[None]:
-    """Let RQ's worker end if Redis is full or read-only; the next one starts a second later."""
-    try:
-        yield
-    except RedisError as error:
-        print(f"worker: {in_one_line(error)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -402,7 +402,7 @@ def document_size(content: Content, story: str, runtime: Runtime) -> int:
     longest = Notification(
         _LONGEST_ID, content, audience, State.SENDING, clock.time(), "", reporting=0.1234
     )
-    return Payload(longest, runtime.config.public_url).size
+    return Payload(longest, runtime.config.public_url, runtime.config.opened_links).size
 
 
 def check_size(content: Content, story: str, runtime: Runtime) -> list[tuple[str, str]]:

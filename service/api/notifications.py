@@ -197,8 +197,10 @@ def _query_number(name: str, default: int, *, most: int) -> int:
 
 
 def _shown(one: Notification) -> NotificationShown:
+    links, first = runtime().config.opened_links, one.corrects or one.id
     return NotificationShown(
         **one.content.as_json(),
+        opens=links.added_to(one.content.url, first),
         id=str(one.id),
         status=one.state.value,
         audience=AudienceShown(**one.audience.as_json()),
@@ -211,7 +213,12 @@ def _shown(one: Notification) -> NotificationShown:
         missed=one.missed,
         corrects=str(one.corrects) if one.corrects else None,
         corrections=[str(id) for id in one.corrections],
-        text_now=TextShown.model_validate(one.text),
+        text_now=TextShown(
+            title=one.text.title,
+            body=one.text.body,
+            url=one.text.url,
+            opens=links.added_to(one.text.url, first),
+        ),
         created_at=iso(one.created_at),
         created_by=one.created_by,
         progress=_progress(one),

@@ -299,21 +299,24 @@ class AudienceShown(ResponseModel):
 
 
 class TextShown(ResponseModel):
-    """What a reader is shown."""
+    """What a reader is shown; a click `opens` the link with LINK_PARAMETERS."""
 
     title: str
     body: str
     url: str
+    opens: str
 
 
 class NotificationShown(ContentShown):
     """An alert, and how far it has come.
 
     `missed` marks a draft that could not be sent within 15 minutes of its `send_at`. `text_now` is
-    what recipients get who have not been reached yet. The response to a change has `warnings`.
+    what recipients get who have not been reached yet. The response to a change has `warnings`. A
+    click `opens` the `url` with LINK_PARAMETERS.
     """
 
     id: str
+    opens: str
     status: Status
     audience: AudienceShown
     story: str | None

@@ -6,7 +6,7 @@ from service.cli.main import main
 __all__ = ["main"]
 
 for command in (
-    *(run.up, run.web, run.worker, run.clock),
+    *(run.up, run.web, run.worker, run.clock, run.fetch),
     *(access.editor, access.token, keys.keys, push_services.services),
     redis_users.print_users,
     *(trials.seed, trials.rehearse, trials.bench),

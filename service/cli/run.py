@@ -1,4 +1,4 @@
-"""`stoppress up`, `web`, `worker` and `clock`: run the processes of an installation.
+"""`stoppress up`, `web`, `worker`, `clock` and `fetch`: run the processes of an installation.
 
 Processes are started by module name, so that `service` never imports `workers`.
 """
@@ -21,13 +21,13 @@ from rich.text import Text
 
 from service.cli.main import environment, with_environment
 from service.config import Config, ConfigError
-from service.domain.keys import PRIVATE_KEY_IGNORED
+from service.domain.keys import PRIVATE_KEY_IGNORED, SECRETS
 from service.local import redis_server
 from service.local.secrets_file import make_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.addresses import bracketed
 from service.model.notifications import Topic
-from service.runtime import Runtime
+from service.runtime import Runtime, as_soon_as_redis_answers, check_redis
 from service.store import COMMAND
 from service.store.connection import AT_ONCE, knock
 
@@ -59,6 +59,7 @@ def web_argv(config: Config) -> list[str]:
 
 _WORKER_ARGV = [sys.executable, "-m", "workers.worker"]
 _CLOCK_ARGV = [sys.executable, "-m", "workers.clock"]
+_FETCH_ARGV = [sys.executable, "-m", "workers.fetcher"]
 
 
 def _checked_environment(process: str) -> tuple[dict[str, str], Runtime]:
@@ -73,8 +74,19 @@ def without_private_keys(environ: Mapping[str, str], runtime: Runtime) -> dict[s
     return {**kept, "VAPID_PUBLIC_KEY": ",".join(runtime.keys.publics)}
 
 
+def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that parses what strangers write."""
+    return {name: value for name, value in environ.items() if name not in SECRETS}
+
+
 def _workers(number: int, environ: Mapping[str, str]) -> list[Child]:
     return [Child(f"worker {n}", _WORKER_ARGV, environ) for n in range(1, number + 1)]
+
+
+_IGNORED = (
+    "fetch: {name} is set, and ignored. Take it out of the environment of fetch processes: they"
+    " parse what strangers write, and need no key."
+)
 
 
 def become(argv: list[str], environ: Mapping[str, str]) -> None:
@@ -111,12 +123,29 @@ def clock() -> None:
     become(_CLOCK_ARGV, without_private_keys(*_checked_environment("clock")))
 
 
+@click.command()
+def fetch() -> None:
+    """Read the articles whose links editors write, so that the form is filled in from them."""
+    for name in SECRETS:
+        if os.environ.get(name, "").strip():
+            click.echo(_IGNORED.format(name=name), err=True)
+    # Not `environment()`, which reads the keys of DATA_DIR too.
+    environ = _without_secrets(with_environment({}))
+    config = Config.read(environ)
+    if not config.redis_url and (url := redis_server.running_url(config.data_dir)):
+        environ["REDIS_URL"] = url
+    config = Config.read(environ)
+    config.check_redis_named()
+    as_soon_as_redis_answers("fetch", lambda: check_redis(config))
+    become(_FETCH_ARGV, environ)
+
+
 # Everything on this machine ---------------------------------------------------------------------
 
 
 @click.command()
 def up() -> None:
-    """Run everything on this machine: Redis, web, workers and clock."""
+    """Run everything on this machine: Redis, web, workers, clock and fetch."""
     config = Config.read(os.environ)
     with ExitStack() as stack:
         redis = None
@@ -199,11 +228,12 @@ def _start_redis(supervisor: Supervisor, redis: redis_server.EmbeddedRedis, conf
 
 
 def _start_processes(supervisor: Supervisor, runtime: Runtime, environ: Mapping[str, str]) -> None:
-    """Start web, workers and clock and wait until `/readyz` answers 200."""
+    """Start all processes and wait until `/readyz` answers 200."""
     config, public = runtime.config, without_private_keys(environ, runtime)
     supervisor.start(
         Child("web", web_argv(config), public),
         Child("clock", _CLOCK_ARGV, public),
+        Child("fetch", _FETCH_ARGV, _without_secrets(environ)),
         *_workers(config.worker_concurrency, environ),
     )
     try:

@@ -6,6 +6,7 @@ from flask import Flask
 
 from service.desk import (
     alerts,
+    articles,
     compose,
     correcting,
     editing,
@@ -25,7 +26,7 @@ from service.desk.blueprint import bp
 
 # A module of pages adds its routes to `bp` when it is imported: a new one is named here.
 PAGES = (
-    *(sign_in, alerts, compose, writing, editing, correcting, stories, log),
+    *(sign_in, alerts, compose, writing, editing, articles, correcting, stories, log),
     *(people, two_step, tokens, rehearsal, shortcuts),
 )
 

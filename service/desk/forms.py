@@ -15,6 +15,7 @@ from service.api.fields import Invalid
 from service.model import clock, times
 from service.model.clocks import zone_of
 from service.model.languages import browser_language
+from service.model.links import with_scheme
 from service.model.notifications import (
     DEFAULT_TTL,
     ROUND_THE_WORLD,
@@ -40,9 +41,6 @@ _EMPTY = {
 # Fields that hold several topics, and fields that hold one link.
 _SEVERAL = ("topics", "exclude")
 _LINKS = ("icon", "badge", "image", "button1_url", "button2_url")
-
-# A host of two names or more, and then a path, or nothing more.
-_WITHOUT_SCHEME = re.compile(r"[^\s/:@?#]+\.[^\s/:@?#.]+(:\d+)?(?=[/?#]|$)")
 
 _NO_ZONE = (
     "Your browser’s time zone is not known here, so that the time is in UTC now. Check it, please."
@@ -160,7 +158,7 @@ class Form:
             ttl=form.get("ttl", ""),
             urgency=form.get("urgency", "high"),
             lang=form.get("lang", "").strip(),
-            **{name: _link(form.get(name, "").strip()) for name in _LINKS},
+            **{name: with_scheme(form.get(name, "").strip()) for name in _LINKS},
             button1=form.get("button1", "").strip(),
             button2=form.get("button2", "").strip(),
             spread=form.get("spread", ""),
@@ -349,13 +347,8 @@ def _texts(form: MultiDict[str, str]) -> dict[str, str]:
         "title": form.get("title", "").strip(),
         # Browsers send each line end as two characters (HTML standard, form submission).
         "body": form.get("body", "").replace("\r\n", "\n").strip(),
-        "url": _link(form.get("url", "").strip()),
+        "url": with_scheme(form.get("url", "").strip()),
     }
-
-
-def _link(text: str) -> str:
-    """Return a link as it was typed, or copied from a browser that hides `https://`."""
-    return f"https://{text}" if _WITHOUT_SCHEME.match(text) else text
 
 
 def _complaints(invalid: Invalid, given: Mapping[str, object]) -> dict[str, str]:

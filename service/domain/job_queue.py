@@ -1,4 +1,4 @@
-"""The queue of jobs for workers, and the workers that listen to it.
+"""The queues of jobs, for workers and for fetch processes, and who listens to them.
 
 A job says only that there is work, which the store knows. A lost, doubled or late job costs
 nothing.
@@ -7,16 +7,20 @@ nothing.
 from __future__ import annotations
 
 from contextlib import suppress
+from uuid import uuid4
 
 from redis import Redis, ResponseError
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
-from service.model.retention import FAILED_JOB_KEPT
+from service.model.retention import ARTICLE_NEW, FAILED_JOB_KEPT
 
 QUEUE = "stoppress"
 JOB = "workers.jobs.send"  # the only one that a worker takes
+FETCH_QUEUE = "stoppress-fetch"
+FETCH_JOB = "workers.fetching.jobs.read"  # the only one that a fetch process takes, with an id
 _SILENT = 20.0  # seconds without a heartbeat after which a worker counts as dead
+_FETCH_TIMEOUT = 30  # seconds; a page has three
 _JOB_TIMEOUT = 600  # seconds; a job ends by itself long before
 
 
@@ -29,11 +33,45 @@ def _alive(worker: str) -> str:
     return f"stoppress:alive:{worker}"
 
 
-class JobQueue:
-    """The queue of one installation."""
+class _Queue:
+    """A queue, and the processes that take its jobs."""
+
+    def __init__(self, redis: Redis, name: str) -> None:
+        self._queue = Queue(name, connection=redis, serializer=JSONSerializer)
+
+    def workers(self) -> int:
+        """Return how many of them gave a heartbeat lately."""
+        with self._queue.connection.pipeline(transaction=False) as pipe:
+            for key in Worker.all_keys(queue=self._queue):
+                pipe.exists(_alive(key))
+            return sum(pipe.execute())
+
+
+class FetchQueue(_Queue):
+    """The queue of what is to be fetched, for the processes of `stoppress fetch`."""
 
     def __init__(self, redis: Redis) -> None:
-        self._queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer)
+        super().__init__(redis, FETCH_QUEUE)
+
+    def ask(self, id: str) -> None:
+        """Have the article with this id read; the address is in the store."""
+        self._queue.enqueue(
+            FETCH_JOB,
+            id,
+            # Fetch processes see only jobs of such names (service/local/redis_users.py).
+            job_id=f"fetch-{uuid4().hex}",
+            job_timeout=_FETCH_TIMEOUT,
+            ttl=ARTICLE_NEW,
+            result_ttl=0,
+            failure_ttl=FAILED_JOB_KEPT,
+        )
+
+
+class JobQueue(_Queue):
+    """The queue of work for the workers of one installation."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis, QUEUE)
 
     def wake(self, work: int, *, at_front: bool) -> None:
         """See to it that a job waits for each piece of work, up to one job for each worker."""
@@ -55,13 +93,6 @@ class JobQueue:
                     pipeline=pipe,
                 )
             pipe.execute()
-
-    def workers(self) -> int:
-        """Return how many workers gave a heartbeat lately."""
-        with self._queue.connection.pipeline(transaction=False) as pipe:
-            for key in Worker.all_keys(queue=self._queue):
-                pipe.exists(_alive(key))
-            return sum(pipe.execute())
 
     def server(self) -> str:
         """Return the id of the queue's Redis, and notice if it is a replica by now."""

@@ -15,6 +15,7 @@ from service.store import Store
 from service.store.installation import Backup
 
 KEY_NAME = 20  # characters
+SECRETS = ("SECRET_KEY", "VAPID_PRIVATE_KEY")  # settings that not all processes may have
 PRIVATE_KEY_IGNORED = (
     "web: VAPID_PRIVATE_KEY is set, and ignored. Take it out of the environment of web processes:"
     " they need only the public half. Workers sign."

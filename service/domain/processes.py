@@ -28,7 +28,7 @@ BEAT = 5.0  # seconds between two signs of life
 SKEW = 1.0  # seconds of difference between two clocks that an operator should know of
 # Settings that enter messages or decide who gets one: with another value than that of the web
 # processes, a worker or clock sends what readers cannot use.
-VITAL = ("SITE_URL", "SITE_ORIGINS", "PUSH_SERVICES", "VAPID_PRIVATE_KEY")
+VITAL = ("SITE_URL", "SITE_ORIGINS", "LINK_PARAMETERS", "PUSH_SERVICES", "VAPID_PRIVATE_KEY")
 _WEB_STARTS_WITHIN = 30.0  # seconds, where everything is started at once with new settings
 
 

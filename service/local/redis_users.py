@@ -4,7 +4,8 @@
 user, and compare the commands with those in our code.
 
 Web, worker and clock share the code that plans alerts, and so most commands. What keeps them apart
-is the keys: only web processes and commands can see who may sign in.
+is the keys: only web processes and commands can see who may sign in. A fetch process, which parses
+what strangers write, sees no more than its own jobs and the articles that it is to read.
 """
 
 from __future__ import annotations
@@ -19,20 +20,28 @@ _DATA = (
     " hlen hmget hset hsetnx incr incrby sadd set setbit smembers srem unlink xadd zadd zcard"
     " zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore"
 )
+_JOBS = (
+    "del exists expire get hdel hget hgetall hmget hset llen sadd set smembers srem zadd zrem"
+    " hincrby xadd zrange zrangebyscore zremrangebyscore"
+)
 _WAKING = "llen lpush rpush"  # a job for the workers
 _EVERY = f"{_CONNECTING} {_SCRIPTS} {_DATA} {_WAKING}"
 
 _SUBSCRIBING = "hvals srandmember"
 _ACCESS = "mget ttl"
 _KEEPING = "wait"  # for replicas, if STORE_WAIT_REPLICAS says so
+# RQ takes a job by `blmove`, and listens to a channel.
+_TAKING_JOBS = (
+    "blmove client|info eval hincrbyfloat lrange lrem persist scard subscribe unsubscribe unwatch"
+    " watch"
+)
 _COMMANDS = {
-    "web": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount zincrby zpopmin"
+    "web": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount zincrby zpopmin"
     " xrange xrevrange zremrangebyrank zrevrangebyscore zrevrank",
-    # RQ takes a job by `blmove`, and listens to a channel.
-    "worker": "bitfield blmove client|info eval hincrbyfloat lrange lrem persist"
-    " scard subscribe unsubscribe unwatch watch",
-    "clock": "xtrim",
-    "commands": f"{_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange strlen zrevrangebyscore",
+    "worker": f"{_EVERY} {_TAKING_JOBS} bitfield",
+    "clock": f"{_EVERY} xtrim",
+    "fetch": f"{_CONNECTING} {_SCRIPTS} {_TAKING_JOBS} {_JOBS}",
+    "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange strlen zrevrangebyscore",
 }
 
 # All keys of the tag `{g}` but those of `access.py` and `two_step.py` in `service/store`.
@@ -43,10 +52,16 @@ _SHARED = (
 )
 _PARTITIONS = "{[^g]*}:*"
 _QUEUE = ("rq:*", "stoppress:alive:*", "stoppress:written")
+# RQ's keys of the queue of fetch processes, of these processes and of their jobs.
+_FETCHING = (
+    *("{g}:article:*", "rq:queues", "rq:workers", "rq:*:stoppress-fetch", "rq:*:stoppress-fetch:*"),
+    *("rq:clean_groups", "rq:groups", "rq:rl-keys"),  # its housekeeping; we have neither
+    *("rq:worker:fetch.*", "rq:*:fetch-*", "stoppress:alive:rq:worker:fetch.*"),
+)
 _SENDING = (_PARTITIONS, *(f"{{g}}:{name}" for name in _SHARED.split()), *_QUEUE)
 _ALL = ("{*}:*", "rq:*", "stoppress:*")
-_KEYS = {"web": _ALL, "worker": _SENDING, "clock": _SENDING, "commands": _ALL}
-_CHANNELS = {"worker": ("rq:pubsub:*",)}
+_KEYS = {"web": _ALL, "worker": _SENDING, "clock": _SENDING, "fetch": _FETCHING, "commands": _ALL}
+_CHANNELS = {"worker": ("rq:pubsub:*",), "fetch": ("rq:pubsub:fetch.*",)}
 
 
 class RedisUser(NamedTuple):
@@ -72,15 +87,15 @@ class RedisUser(NamedTuple):
 
 
 def redis_users() -> list[RedisUser]:
-    """Return the users for web, worker, clock and commands, and one for all of them."""
+    """Return the users for each kind of process and for commands, and one for all of them."""
     users = [
         RedisUser(
             process,
             _KEYS[process],
             _CHANNELS.get(process, ()),
-            sorted({*_EVERY.split(), *more.split()}),
+            sorted({*commands.split()}),
         )
-        for process, more in _COMMANDS.items()
+        for process, commands in _COMMANDS.items()
     ]
     everything = sorted({command for user in users for command in user.commands})
     return [*users, RedisUser("up", _ALL, _CHANNELS["worker"], everything)]

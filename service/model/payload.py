@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from service.model.graphemes import cut
 from service.model.languages import right_to_left, supported_language, texts
+from service.model.links import NO_PARAMETERS, LinkParameters
 from service.model.notifications import Content, Notification
 
 # Fields of `Content` that have the same name in the document.
@@ -29,17 +30,24 @@ _SMALL = 1900  # bytes of the document that they get instead; UC Browser takes m
 class Payload:
     """The document of one notification; only the receipt differs between its recipients."""
 
-    def __init__(self, notification: Notification, public_url: str) -> None:
+    def __init__(
+        self,
+        notification: Notification,
+        public_url: str,
+        parameters: LinkParameters = NO_PARAMETERS,
+    ) -> None:
         self._notification, self._public_url = notification, public_url
+        self._parameters = parameters
         self._small: Payload | None = None
         content = notification.text
+        id = notification.corrects or notification.id
         shown: dict[str, Any] = {
             "title": content.title,
             "body": content.body,
-            "navigate": content.url,
+            "navigate": parameters.added_to(content.url, id),
             "dir": "rtl" if content.lang and right_to_left(content.lang) else "auto",
             # A correction replaces the alert that it corrects; a story's alert the one before.
-            "tag": f"stop-press-{notification.corrects or notification.id}",
+            "tag": f"stop-press-{id}",
             "timestamp": int((notification.started_at or notification.created_at) * 1000),
         }
         if notification.story:
@@ -49,7 +57,11 @@ class Payload:
         shown |= {name: value for name in _AS_IT_IS if (value := getattr(content, name))}
         if content.actions:
             shown["actions"] = [
-                {"action": str(number), "title": action.title, "navigate": action.url}
+                {
+                    "action": str(number),
+                    "title": action.title,
+                    "navigate": parameters.added_to(action.url, id),
+                }
                 for number, action in enumerate(content.actions)
             ]
         shown["data"] = {"api": public_url, "receipt": ""}
@@ -93,7 +105,7 @@ class Payload:
 
     def _with(self, content: Content) -> Payload:
         one = replace(self._notification, content=content, corrected=None)
-        return Payload(one, self._public_url)
+        return Payload(one, self._public_url, self._parameters)
 
     def _shorter(self, cut: Callable[[Content, int], Content], most: int) -> Payload:
         """Cut a text of `most` characters, as far as necessary."""
@@ -123,21 +135,28 @@ _LINE = 120  # characters of each
 
 
 def combined(
-    wave: Notification, alerts: Sequence[Notification], language: str, public_url: str
+    wave: Notification,
+    alerts: Sequence[Notification],
+    language: str,
+    public_url: str,
+    parameters: LinkParameters = NO_PARAMETERS,
 ) -> Payload:
     """Return one document for all alerts that were held for a reader, the oldest first."""
     if len(alerts) == 1:
-        return Payload(alerts[0], public_url)
+        return Payload(alerts[0], public_url, parameters)
     titles = [alert.text.title for alert in reversed(alerts)]
     lines = [cut(title, _LINE) for title in titles]
     if len(lines) > _LINES:
         lines[_LINES - 1 :] = [f"+ {len(lines) - _LINES + 1}"]
-    parts = urlsplit(alerts[-1].text.url)
+    latest = alerts[-1]
+    parts = urlsplit(latest.text.url)
+    front_page = f"{parts.scheme}://{parts.netloc}/"
     content = replace(
         wave.content,
         title=texts(supported_language(language))["alerts"]["slept"],
         body="\n".join(lines),
-        url=f"{parts.scheme}://{parts.netloc}/",  # the front page
-        lang=alerts[-1].text.lang,
+        # With the latest alert's id, because a wave is in no list.
+        url=parameters.added_to(front_page, latest.corrects or latest.id),
+        lang=latest.text.lang,
     )
     return Payload(replace(wave, content=content), public_url)

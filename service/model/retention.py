@@ -163,6 +163,16 @@ UNPROVEN_TRIED = 60 * MINUTE
 # Why: strangers would hold the room of such hosts for ever, without doing anything more.
 UNPROVEN_UNSEEN = 30 * DAY
 
+# -- about articles -------------------------------------------------------------------------------
+
+# What the page behind a link of an alert said of itself, and the link.
+# Why: the form is filled in from it, and the confirmation says what is wrong with the link.
+ARTICLE_KEPT = 60 * MINUTE
+
+# How long this counts as new, so that the page is not asked again.
+# Why: the form and its confirmation ask for the same link, one after the other.
+ARTICLE_NEW = MINUTE
+
 # -- about sites ----------------------------------------------------------------------------------
 
 # An origin whose pages load our script although SITE_ORIGINS does not name it.

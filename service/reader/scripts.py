@@ -14,6 +14,7 @@ from flask import Blueprint, Response, abort, current_app, request, send_from_di
 from rjsmin import jsmin
 
 from service.model.languages import LANGUAGES, right_to_left, texts
+from service.model.links import LinkParameters
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 
@@ -126,10 +127,12 @@ def version() -> str:
 
 
 @cache
-def _content(name: str, encoding: str, site_url: str = "") -> bytes:
+def _content(name: str, encoding: str, site_url: str, parameters: LinkParameters) -> bytes:
     text = _file(name)
     if name == "optin.js":
         text = text.replace("SITE_URL", _json(site_url)).replace("VERSION", version())
+    elif name == "sw.js":
+        text = text.replace("LINK_PARAMETERS", _json(parameters.names))
     return gzip.compress(text.encode(), mtime=0) if encoding == "gzip" else text.encode()
 
 
@@ -137,8 +140,9 @@ def _public(name: str, cache_control: str) -> Response:
     """Serve a script or texts, which pages and workers of other origins may load."""
     encoding = request.accept_encodings.best_match(("gzip", "identity"), "identity")
     kind = "application/json" if name.endswith(".json") else "text/javascript"
-    site_url = current_app.config["STOPPRESS"].public_url
-    response = Response(_content(name, encoding, site_url), mimetype=kind)
+    config = current_app.config["STOPPRESS"]
+    content = _content(name, encoding, config.public_url, config.opened_links)
+    response = Response(content, mimetype=kind)
     if encoding == "gzip":
         response.headers["Content-Encoding"] = encoding
     response.headers["Vary"] = "Accept-Encoding"

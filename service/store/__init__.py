@@ -23,6 +23,7 @@ from redis import Redis
 
 from service.store.access import Access
 from service.store.alert_log import AlertLog
+from service.store.articles import Articles
 from service.store.audiences import Audiences
 from service.store.batches import Batches
 from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
@@ -96,6 +97,7 @@ class Store:
         self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.notifications = Notifications(redis, replicas)
         self.alert_log = AlertLog(redis)
+        self.articles = Articles(redis)
         self.push_services = PushServices(redis)
         self.recipients = Recipients(redis, self.partitions, self.audiences)
         self.batches = Batches(redis, self.partitions)

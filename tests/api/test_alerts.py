@@ -62,7 +62,13 @@ def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) 
         "missed": False,
         "corrects": None,
         "corrections": [],
-        "text_now": {"title": "Ferry aground", "body": "One.\nTwo.", "url": body["url"]},
+        "opens": body["url"],
+        "text_now": {
+            "title": "Ferry aground",
+            "body": "One.\nTwo.",
+            "url": body["url"],
+            "opens": body["url"],
+        },
         "created_by": "a test",
     }
     assert progress.pop("started_at") == created_at

@@ -500,6 +500,8 @@ def test_a_click_brings_the_storys_open_tab_to_the_front_whatever_counts_visits(
         ("/ferry?gclid=1&page=2", "/ferry?page=2&at_medium=push", True),
         ("/ferry/", "/ferry#xtor=CS1-2", True),
         ("/ferry#comments", "/ferry", True),
+        ("/ferry?page=2", "/ferry?page=2&from=alert-12", True),
+        ("/ferry?from=alert-11", "/ferry?from=alert-12", True),
         ("/ferry?b=2&a=1", "/ferry?a=1&b=2", True),
         ("/ferry?utm_source=x#live", "/ferry#live", True),
         ("/ferry", "/ferry#live", False),

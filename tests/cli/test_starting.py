@@ -28,7 +28,7 @@ SECRET = "hunter2-is-no-password"
 KEY = VapidKey.generate()
 
 COMMANDS = {
-    *("up", "web", "worker", "clock", "doctor", "services", "rehearse"),
+    *("up", "web", "worker", "clock", "fetch", "doctor", "services", "rehearse"),
     *("services release https://push.example", "seed 1", "keys list", "keys retire x"),
     *("keys backup", "editor add nora@paper.example", "token add tool"),
 }
@@ -115,7 +115,7 @@ def test_a_command_without_redis_fails_in_one_line_and_does_not_wait(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {**environment, "REDIS_URL": f"unix://{tmp_path}/no.sock"}
-    for command in COMMANDS - OWN_REDIS - {"up", "web", "worker", "clock", "keys backup"}:
+    for command in COMMANDS - OWN_REDIS - {"up", "web", "worker", "clock", "fetch", "keys backup"}:
         said = fault(call(command, given, monkeypatch))
         assert "REDIS_URL: Redis cannot be reached: there is no such socket" in said, command
 
@@ -155,7 +155,10 @@ def started(
 
 @pytest.mark.parametrize(
     "command",
-    ["up", "worker", *(pytest.param(one, marks=pytest.mark.soak) for one in ("web", "clock"))],
+    [
+        *("up", "worker", "fetch"),
+        *(pytest.param(one, marks=pytest.mark.soak) for one in ("web", "clock")),
+    ],
 )
 def test_a_process_that_starts_before_its_redis_waits_and_says_so(
     command: str, environment: dict[str, str]
@@ -164,22 +167,22 @@ def test_a_process_that_starts_before_its_redis_waits_and_says_so(
     server.directory.mkdir()
     with started(["-m", "service.cli", command], server, environment) as (process, lines):
         line = lines.readline()
-        if line.startswith("web: VAPID_PRIVATE_KEY is set, and ignored"):
+        while " is set, and ignored" in line:
             line = lines.readline()
         lines.close()
         assert line.startswith(f"{command}: waiting, because REDIS_URL: Redis cannot be reached")
         with server:
             runtime = Runtime.open(Config.read({**environment, "REDIS_URL": server.url}))
-            kinds = {"up": "web"}
-            wait_until(
-                lambda: (
-                    kinds.get(command, command)
-                    in {one.kind for one in runtime.store.processes.alive()}
-                ),
-                timeout=60,
-            )
+            wanted = {"web", "worker", "clock", "fetch"} if command == "up" else {command}
+            wait_until(lambda: wanted <= running(runtime), timeout=60)
             process.terminate()
             process.wait(timeout=30)
+
+
+def running(runtime: Runtime) -> set[str]:
+    """The kinds of processes that run."""
+    kinds = {one.kind for one in runtime.store.processes.alive()}
+    return kinds | ({"fetch"} if runtime.articles.has_readers() else set())
 
 
 # Redis goes away in the moment after a process has opened the installation.
@@ -196,8 +199,9 @@ def start_and_lose(*given, **named):
     return runtime
 Runtime.start = start_and_lose
 import workers.{kind} as process
-from workers import jobs
-process.WORKER = jobs.WORKER = Patience(0.2, 0)  # else it waits for a minute before it says so
+from workers import jobs, rq_worker
+# Else it waits for a minute before it says so.
+process.WORKER = jobs.WORKER = rq_worker.WORKER = Patience(0.2, 0)
 sys.exit(process.main())
 """
 

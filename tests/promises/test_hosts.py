@@ -76,6 +76,15 @@ def test_a_worker_that_would_refuse_readers_does_not_start(
     assert "PUSH_SERVICES on " in done.stderr
 
 
+def test_a_worker_whose_links_differ_from_those_that_editors_see_does_not_start(
+    installation: Installation, web: Presence
+) -> None:
+    more = {"SITE_URL": SITE_URL, "LINK_PARAMETERS": "utm_source=push"}
+    done = run(installation, "workers.worker", **more)
+    assert done.returncode == 2
+    assert "LINK_PARAMETERS on " in done.stderr
+
+
 def test_a_worker_starts_when_web_has_the_same_settings_or_fewer_push_services(
     installation: Installation, web: Presence
 ) -> None:

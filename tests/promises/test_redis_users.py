@@ -82,7 +82,7 @@ def ours() -> set[str]:
         *(ROOT / "service/store").glob("*.*"),
         ROOT / "service/domain/job_queue.py",
         ROOT / "service/local/pretend_readers.py",
-        ROOT / "workers/worker.py",
+        ROOT / "workers/rq_worker.py",
     ]
     return set().union(*(commands_in(one) for one in files if one.name not in _CONNECTIONS))
 

@@ -183,3 +183,13 @@ def test_a_copy_of_the_script_knows_the_services_own_address(
     text = client_with(SITE_URL="https://push.example").get("/optin.js").text
     assert '"https://push.example"' in text
     assert "SITE_URL" not in text
+
+
+def test_the_service_worker_knows_the_names_of_the_newsrooms_parameters(
+    client_with: Callable[..., FlaskClient],
+) -> None:
+    """So that a click finds the open tab of a story, whatever LINK_PARAMETERS adds to links."""
+    set_ = client_with(LINK_PARAMETERS="utm_source=push&from=%22{id}").get("/sw.js", buffered=True)
+    assert '["utm_source","from"]' in set_.text
+    assert "LINK_PARAMETERS" not in set_.text
+    assert "LINK_PARAMETERS" not in client_with().get("/sw.js", buffered=True).text

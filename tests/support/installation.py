@@ -92,7 +92,10 @@ class Installation(TrialInstallation):
 
     def start(self, *arguments: str) -> Process:
         """Start a process as the user of Redis that its kind has; a test's own has none."""
-        kinds = {"workers.worker": "worker", "workers.clock": "clock", "gunicorn": "web"}
+        kinds = {
+            **{"workers.worker": "worker", "workers.clock": "clock", "workers.fetcher": "fetch"},
+            "gunicorn": "web",
+        }
         program = " ".join(arguments).replace(" import ", ".")
         process = next((kind for name, kind in kinds.items() if name in program), None)
         environment = self.environment
@@ -102,6 +105,12 @@ class Installation(TrialInstallation):
             return super().start(*arguments)
         finally:
             self.environment = environment
+
+    def fetcher(self) -> Process:
+        """Start a fetch process, and wait until it takes jobs."""
+        process = self.start("-m", "workers.fetcher")
+        wait_until(self.runtime.articles.has_readers)
+        return process
 
     def web_arguments(self) -> Sequence[str]:
         """Run gunicorn directly, because a process that `stoppress web` becomes starts anew."""

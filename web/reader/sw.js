@@ -42,6 +42,8 @@
   // Parameters with which links count visits: the page is the same without them.
   const TRACKING =
     /^#?((utm|mtm|pk|at|mc)_|(\w{0,3}clid|[gw]braid|igsh(id)?|srsltid|xtor|cmpid|ocid|_g[al])\b)/i;
+  // Those that the newsroom adds to links (LINK_PARAMETERS); service/reader/scripts.py puts them in.
+  const ADDED = LINK_PARAMETERS;
   // Our own button under each alert that has room for it, and the fragment of the page it opens.
   const FEWER = "stop-press=fewer";
   const FEWER_ALERTS = EACH_LANGUAGE.links.fewer; // service/reader/scripts.py puts them in
@@ -186,7 +188,7 @@
   function placeOf(link) {
     const { origin, pathname, searchParams, hash } = new URL(link);
     for (const name of [...searchParams.keys()]) {
-      if (TRACKING.test(name)) searchParams.delete(name);
+      if (TRACKING.test(name) || ADDED.includes(name)) searchParams.delete(name);
     }
     searchParams.sort();
     const story = `${origin}${pathname.replace(/\/$/, "")}?${searchParams}`;

@@ -169,7 +169,7 @@ def connect(
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if proxy is not None:
-            _ask_proxy(sock, proxy.connect_request(host, port), deadline)
+            ask_proxy(sock, proxy.connect_request(host, port), deadline)
         if tls is not None:
             channel.secure(tls, host, deadline)
         else:
@@ -195,10 +195,10 @@ def _connected(
     if not addresses:
         raise CannotConnect("its name leads to an address that is not public")
     deadline = time.monotonic() + timeout
-    return _first_to_connect(addresses, deadline), deadline
+    return first_to_connect(addresses, deadline), deadline
 
 
-def _ask_proxy(sock: socket.socket, request: bytes, deadline: float) -> None:
+def ask_proxy(sock: socket.socket, request: bytes, deadline: float) -> None:
     """Have a proxy connect a socket to a host, and wait for that; `CannotConnect`, `OSError`."""
     sock.settimeout(max(deadline - time.monotonic(), 0.001))
     sock.sendall(request)
@@ -215,7 +215,7 @@ def _ask_proxy(sock: socket.socket, request: bytes, deadline: float) -> None:
         raise CannotConnect(f"the proxy answered {status or 'no HTTP'} to CONNECT")
 
 
-def _first_to_connect(addresses: list[_Address], deadline: float) -> socket.socket:
+def first_to_connect(addresses: list[_Address], deadline: float) -> socket.socket:
     """Try one address after the other; the next one when the last failed or takes too long."""
     todo, trying = list(addresses), select.poll()
     attempts: dict[int, socket.socket] = {}

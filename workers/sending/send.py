@@ -38,6 +38,7 @@ class Send:
         self._earlier_of_story = _earlier_of_story(runtime, notification)
         self._tokens = runtime.tokens
         self._public_url = runtime.config.public_url
+        self._opened_links = runtime.config.opened_links
         replaced = f"notification {notification.corrects or notification.id}"
         if notification.story:
             replaced = f"story {notification.story}"
@@ -55,7 +56,7 @@ class Send:
         self.revision = notification.revision
         self.last_start = notification.last_start
         self._urgency = notification.text.urgency
-        self._payload = Payload(notification, self._public_url)
+        self._payload = Payload(notification, self._public_url, self._opened_links)
 
     def days_of_story(self, partition: int, rows: Rows) -> dict[int, set[int]]:
         """Return by reader the dates, on their own clock, of earlier alerts of the same story."""

@@ -58,8 +58,9 @@ class WaveDigest:
         key = tuple(shown), language
         if key not in self._made:
             alerts = [self._alerts[one] for one in shown]
+            config = self._runtime.config
             self._made[key] = combined(
-                self._wave, alerts, language, self._runtime.config.public_url
+                self._wave, alerts, language, config.public_url, config.opened_links
             )
         # The receipt of a single alert names that alert; the receipt of several names the wave.
         about = delivered[0] if len(delivered) == 1 else self._wave.id

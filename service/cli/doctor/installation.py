@@ -64,6 +64,7 @@ class Examination:
         yield from self.proxies()
         yield from self.workers()
         yield from self.clock()
+        yield from self.fetch()
         yield from self.hosts()
         yield way_out(self.runtime.config, self._level_if_missing)
         yield from self.push_services()
@@ -286,6 +287,12 @@ class Examination:
             yield Finding(
                 "fail", "Clock", f"The clock stopped {span(age)} ago: start stoppress clock."
             )
+
+    def fetch(self) -> Iterator[Finding]:
+        """Check that a fetch process is running; nobody but editors misses it."""
+        runs = self.runtime.articles.has_readers()
+        missing = "None is running, so alerts are not filled in: start stoppress fetch."
+        yield Finding("ok" if runs else "warn", "Fetch", "Running." if runs else missing)
 
     def hosts(self) -> Iterator[Finding]:
         """Name hosts whose settings differ from those here, or whose clock differs from Redis'."""

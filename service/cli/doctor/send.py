@@ -105,7 +105,9 @@ def _test_message(runtime: Runtime, id: SubscriptionId) -> bytes:
         created_at=clock.time(),
         created_by="doctor",
     )
-    return Payload(one, config.public_url).carrying(runtime.tokens.receipt(0, id))
+    return Payload(one, config.public_url, config.opened_links).carrying(
+        runtime.tokens.receipt(0, id)
+    )
 
 
 def _refused(name: str, error: WebPushException, endpoint: str) -> str:

@@ -47,6 +47,7 @@ def test_a_running_installation_has_no_failure_and_the_report_fits_80_columns(
 ) -> None:
     installation.worker()
     installation.clock()
+    installation.fetcher()
     installation.web()
     wait_until(lambda: installation.runtime.store.installation.clock_age() < 10)
     wait_until(installation.runtime.job_queue.workers)
@@ -63,7 +64,7 @@ def test_a_running_installation_has_no_failure_and_the_report_fits_80_columns(
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     levels = {line[6:21].strip(): line[:4].strip() for line in lines if line[:4].strip()}
-    for what in ("Redis", "Time", "Keys", "Backup", "Web", "Workers", "Queue", "Clock"):
+    for what in ("Redis", "Time", "Keys", "Backup", "Web", "Workers", "Queue", "Clock", "Fetch"):
         assert levels[what] == "ok", done.stdout
 
 
@@ -72,7 +73,7 @@ def test_a_missing_process_is_reported_with_the_command_that_starts_it(
 ) -> None:
     done = doctor(environment)
     assert done.exit_code == 1
-    for command in ("stoppress worker", "stoppress clock", "stoppress web"):
+    for command in ("stoppress worker", "stoppress clock", "stoppress web", "stoppress fetch"):
         assert f"start {command}" in " ".join(done.stdout.split())
     assert "to fix" in done.stdout.splitlines()[-1]
 

@@ -203,7 +203,7 @@ class Site(Served):
         self.statuses: list[int] = []
         self.piece = 'importScripts("/sw.js");'  # by which the worker has ours
         app = Flask(__name__, static_folder=None)
-        app.config["STOPPRESS"] = Config.read({})
+        app.config["STOPPRESS"] = Config.read({"LINK_PARAMETERS": "from=alert-{id}"})
         for part in (scripts, privacy, demo):
             app.register_blueprint(part.bp)
         app.add_url_rule("/", view_func=lambda: "<!doctype html><title>Paper</title>", endpoint="/")

@@ -1,0 +1,44 @@
+"""One fetch process: `python -m workers.fetcher`, or `stoppress fetch`.
+
+It reads pages that strangers write, and so it has neither private keys nor SECRET_KEY, and sees
+nothing of the store but the articles that it is to read (decision 90).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import uuid
+
+from service.config import Config, ConfigError
+from service.domain.job_queue import FETCH_QUEUE
+from service.domain.keys import SECRETS
+from service.runtime import as_soon_as_redis_answers, check_redis
+from workers import rq_worker
+from workers.fetching import jobs
+from workers.own_job import FetchJob
+
+_LONGEST_JOB = 10.0  # seconds; a page has three
+
+
+def main() -> int:
+    """Fetch until asked to end, then return 0; 2, with one line, if a setting is wrong."""
+    for name in SECRETS:
+        os.environ.pop(name, None)
+    try:
+        config = Config.read(os.environ)
+        config.check_redis_named()
+        as_soon_as_redis_answers("fetch", lambda: check_redis(config))
+    except ConfigError as error:
+        print(f"stoppress fetch: {error}", file=sys.stderr)
+        return 2
+    jobs.prepare(config)
+    # By its beginning the process may see its own keys in Redis (service/local/redis_users.py).
+    name = f"fetch.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
+    rq_worker.work("fetch", name, FETCH_QUEUE, FetchJob, config.redis_url, longest_job=_LONGEST_JOB)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
