@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from service.domain.articles import Result
+from service.domain.articles import NOBODY, Result
 from service.domain.job_queue import FETCH_JOB, FETCH_QUEUE, JOB
 from service.local.redis_users import redis_users
 from service.local.rehearsal import foreign_environment
@@ -233,4 +232,4 @@ def test_nothing_is_stored_while_no_fetch_process_runs(installation: Installatio
     assert not articles.has_readers()
     assert articles.result(request.id) is None
     assert installation.runtime.store.redis.keys("*article*") == []
-    assert json.dumps(articles.link_check("https://paper.example/ferry", "x")) == "[]"
+    assert articles.link_check("https://paper.example/ferry", "x") == [NOBODY]
