@@ -105,6 +105,7 @@ def test_control_and_enter_review_an_alert_and_then_send_it_once(
     keys.down("Control")
     keys.down("Enter")
     expect(heading).to_have_text(f"Notify all {READERS} browsers now?")
+    desk.wait_for_load_state()  # the keys are listened to
     keys.down("Enter")  # still held
     expect(desk.get_by_role("button", name="Notify")).to_be_visible()
     assert installation.runtime.publishing.latest(10) == []
@@ -259,6 +260,7 @@ def test_what_an_editor_wrote_is_there_after_going_back(
     installation: Installation, desk: Page
 ) -> None:
     desk.get_by_role("link", name="New alert").click()
+    desk.locator("form.compose").wait_for()
     # As on a page that TLS protects and no cache keeps: the browser itself restores nothing.
     desk.evaluate("document.querySelector('form.compose').autocomplete = 'off'")
     desk.get_by_label("Title").fill(TITLE)

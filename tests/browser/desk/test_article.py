@@ -56,11 +56,11 @@ def test_an_alert_is_filled_in_from_the_article_whose_link_is_pasted(
     }"""
     form.evaluate(paste, f"{paper.origin}/ferry")
     status = form.locator("#article")
-    expect(status).to_contain_text(f"Filled in from {paper.address}: title, text.")
+    expect(status).to_contain_text(f"Filled in from {paper.address}: title, text, language.")
     expect(status).to_contain_text("Section: World.")
     expect(form.get_by_label("Title")).to_have_value("Ferry aground")
     expect(form.get_by_label("Text")).to_have_value("Nobody is hurt & all are ashore.")
-    expect(form.locator(".computer [data-shows=title]")).to_have_text("Ferry aground")
+    expect(form.locator(".windows [data-shows=title]")).to_have_text("Ferry aground")
     assert faults(form) == []
     # Another link: what was filled in gives way, also where the other page says nothing.
     write(form, f"{paper.origin}/twins")
@@ -111,6 +111,7 @@ def test_a_dead_fetch_process_costs_nothing_but_the_filling_in(
     write(form, f"{paper.origin}/ferry")
     expect(form.locator("#article")).to_contain_text("no fetch process runs")
     form.get_by_label("Title").fill("Ferry aground")
+    form.locator(".fold:has(#at) summary").click()
     form.get_by_label("At", exact=True).check()
     form.get_by_label("save it as a draft").check()
     form.get_by_label("Everyone").check()
