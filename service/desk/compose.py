@@ -72,6 +72,7 @@ def confirm_page(
     form: Form, checked: CheckedAlert, *, key: str, back: str, before: Notification | None = None
 ) -> str:
     """Show what would be sent, and to how many; `back` is the page from which it was opened."""
+    runtime().articles.look_at(checked.content.url)  # the page asks for the result
     now = clock.time()
     story = _running(checked.audience.story)
     # A story that is not running has no followers to mention.

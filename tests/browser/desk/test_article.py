@@ -117,3 +117,16 @@ def test_a_dead_fetch_process_costs_nothing_but_the_filling_in(
     form.get_by_label("Everyone").check()
     form.get_by_role("button", name="Save the draft").click()
     expect(form.get_by_role("heading", level=1)).to_contain_text("Ferry aground")
+
+
+def test_the_confirmation_says_what_is_wrong_with_the_link(
+    form: Page, paper: Newspaper, installation: Installation
+) -> None:
+    write(form, f"{paper.origin}/missing")
+    form.get_by_label("Title").fill("Ferry aground")
+    form.get_by_label("Everyone").check()
+    form.get_by_role("button", name="Review").click()
+    expect(form.get_by_role("heading", level=1)).to_contain_text("Notify")
+    expect(form.locator(".link-check .error")).to_contain_text("404")
+    assert faults(form) == []
+    expect(form.get_by_role("button", name="Notify")).to_be_enabled()
