@@ -12,12 +12,15 @@ from redis import BusyLoadingError, RedisError
 
 from service.config import Config, ConfigError
 from service.domain.alert_history import AlertHistory
+from service.domain.alert_list import AlertList
 from service.domain.alert_log import AlertLog
+from service.domain.alert_search import AlertSearch
 from service.domain.api_tokens import ApiTokens
 from service.domain.articles import Articles
 from service.domain.editors import Editors
 from service.domain.forecast import Forecaster
 from service.domain.gone import Gone
+from service.domain.headlines import Headlines
 from service.domain.job_queue import FetchQueue, JobQueue
 from service.domain.keys import KEY_NAME, KeyLost, Keys
 from service.domain.planning import Planning
@@ -30,6 +33,7 @@ from service.domain.refused_origins import RefusedOrigins
 from service.domain.store_errors import Loading, Unreachable, in_one_line, may_pass, why_unreachable
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
+from service.domain.templates import Templates
 from service.domain.topics import Topics
 from service.domain.two_step import TwoStep
 from service.domain.unfinished import UnfinishedAlerts
@@ -70,10 +74,14 @@ class Runtime:
     reader_alerts: ReaderAlerts
     subscriptions: Subscriptions
     alert_history: AlertHistory
+    alert_list: AlertList
     alert_log: AlertLog
+    alert_search: AlertSearch
     unfinished: UnfinishedAlerts
     articles: Articles
+    templates: Templates
     forecaster: Forecaster
+    headlines: Headlines
     refused_origins: RefusedOrigins
     unknown_values: UnknownValues
 
@@ -155,10 +163,14 @@ class Runtime:
             reader_alerts=reader_alerts,
             subscriptions=Subscriptions(store, tokens, reader_alerts),
             alert_history=AlertHistory(store),
+            alert_list=AlertList(store, config.receipts_kept_days * DAY),
             alert_log=AlertLog(store, config.alert_log_kept_days * DAY),
+            alert_search=AlertSearch(store),
             unfinished=UnfinishedAlerts(store),
             articles=Articles(store, FetchQueue(queue)),
+            templates=Templates(store),
             forecaster=Forecaster(store, config.defaults),
+            headlines=Headlines(store),
             refused_origins=RefusedOrigins(store),
             unknown_values=UnknownValues(store),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from service.desk import (
+    alert_list,
     alerts,
     articles,
     compose,
@@ -14,10 +15,12 @@ from service.desk import (
     people,
     permissions,
     rehearsal,
+    searching,
     shortcuts,
     sign_in,
     start,
     stories,
+    templates,
     tokens,
     two_step,
     writing,
@@ -26,8 +29,8 @@ from service.desk.blueprint import bp
 
 # A module of pages adds its routes to `bp` when it is imported: a new one is named here.
 PAGES = (
-    *(sign_in, alerts, compose, writing, editing, articles, correcting, stories, log),
-    *(people, two_step, tokens, rehearsal, shortcuts),
+    *(sign_in, alert_list, searching, alerts, compose, writing, editing, articles, correcting),
+    *(templates, stories, log, people, two_step, tokens, rehearsal, shortcuts),
 )
 
 

@@ -1,8 +1,7 @@
-"""Watching alerts at the desk: the list, the page of each alert, pausing and cancelling."""
+"""Watching an alert at the desk: its page, pausing and cancelling."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from flask import redirect, render_template, request, url_for
@@ -13,15 +12,13 @@ from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.report import Report
 from service.desk.session import signed_in
-from service.desk.words import SERVICES, describe
+from service.desk.words import describe
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
 from service.domain.waves import HeldSummary
 from service.model import clock
 from service.model.notifications import Audience, Notification
 from service.model.roles import Role
-
-_PAGE = 30  # alerts on one page of the list
 
 
 def report_of(notification: Notification, *, receipts: bool = True) -> Report:
@@ -46,35 +43,6 @@ def report_of(notification: Notification, *, receipts: bool = True) -> Report:
 def describe_audience(audience: Audience) -> str:
     """Describe an audience, with the current names of its topics."""
     return describe(audience, runtime().topics.all())
-
-
-@bp.get("/")
-@allowed(ANY_EDITOR)
-def alerts() -> ResponseReturnValue:
-    """List sent alerts, newest first, below the planned ones and what an editor has to decide."""
-    return _alerts()
-
-
-def _alerts(notice: str = "") -> str:
-    before = request.args.get("before", type=int)
-    found = runtime().publishing.started(_PAGE, before)
-    planned = runtime().publishing.planned() if before is None else []
-    return render_template(
-        "desk/alerts.html",
-        unfinished=runtime().unfinished.of(signed_in().email) if before is None else [],
-        missed=[one for one in planned if one.missed],
-        planned=[report_of(one, receipts=False) for one in planned if not one.missed],
-        reports=[report_of(notification, receipts=False) for notification in found],
-        older=found[-1].id if len(found) == _PAGE else None,
-        doubts=[(_push_service(one.origin), one) for one in runtime().gone.doubts()],
-        notice=notice,
-    )
-
-
-def _push_service(origin: str) -> str:
-    """Return the name of a push service that has one, else its host."""
-    service = runtime().endpoints.service(origin)
-    return SERVICES.get(service) or origin.partition("://")[2]
 
 
 @bp.get("/alerts/<int:id>")
@@ -167,28 +135,3 @@ def skip_undo(id: int) -> ResponseReturnValue:
 def _conflict(conflict: Conflict) -> ResponseReturnValue:
     """Show the alert in its current state, and why the request does not fit it."""
     return _alert((request.view_args or {})["id"], str(conflict)), 409
-
-
-# Deciding whether readers are gone ----------------------------------------------------------------
-
-
-@bp.post("/gone/confirm")
-@allowed(Role.SENDS)
-def confirm_gone() -> ResponseReturnValue:
-    """Delete the readers that a push service reports as gone."""
-    return _decide(runtime().gone.confirm)
-
-
-@bp.post("/gone/take-back")
-@allowed(Role.SENDS)
-def take_back() -> ResponseReturnValue:
-    """Keep the readers that a push service reports as gone."""
-    return _decide(runtime().gone.take_back)
-
-
-def _decide(decide: Callable[[str], None]) -> ResponseReturnValue:
-    origin = request.form.get("origin", "")
-    if origin not in {doubt.origin for doubt in runtime().gone.doubts()}:
-        return _alerts("Another editor has already decided this."), 409
-    decide(origin)
-    return redirect(url_for("desk.alerts"), 303)

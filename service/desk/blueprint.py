@@ -30,6 +30,7 @@ from service.desk.words import FIELDS, FILTERS, PREVIEWS, either
 from service.domain.editors import UnknownEditor
 from service.domain.publishing import UnknownNotification
 from service.domain.store_errors import is_away
+from service.domain.templates import UnknownTemplate
 from service.model.roles import Role
 
 _HTMX = "htmx-2.0.11.min.js"
@@ -107,6 +108,7 @@ def missing(_rest: str) -> ResponseReturnValue:
 
 @bp.errorhandler(UnknownNotification)
 @bp.errorhandler(UnknownEditor)
+@bp.errorhandler(UnknownTemplate)
 @bp.errorhandler(NotFound)
 def _not_found(_: Exception) -> ResponseReturnValue:
     if "HX-Request" in request.headers:

@@ -39,11 +39,13 @@ def compose_page(
     before: Notification | None = None,
     errors: dict[str, str] | None = None,
     notice: str = "",
+    said: str = "",
     changes: Sequence[str] = (),
 ) -> str:
     """Show the form; `key` is its nonce, and the name under which it is kept while it is typed.
 
-    `changes` says what other editors have changed meanwhile.
+    `notice` says what is wrong, `said` what was done, and `changes` what other editors have changed
+    meanwhile.
     """
     email = signed_in().email
     kept = runtime().unfinished.get(key, email)
@@ -59,6 +61,8 @@ def compose_page(
         lifetimes=lifetimes(form),
         errors=errors or {},
         notice=notice,
+        said=said,
+        templates=[] if before or kept or form.url or form.title else runtime().templates.all(),
         changes=changes,
         topics=runtime().topics.all().values(),
         spreads=spreads(before),
@@ -93,6 +97,7 @@ def confirm_page(
         forecast=runtime().forecaster.forecast(
             checked.content, checked.audience, checked.send_at, now
         ),
+        hints=runtime().headlines.hints(checked.content.title, but=before.id if before else None),
         now=now,
     )
 
@@ -141,7 +146,7 @@ def _reach(form: Form) -> int | None:
     everyone = form.audience == "everyone"
     if not (everyone or topics):
         return None
-    story = form.new_story or form.story
+    story = form.story_slug
     audience = Audience(
         everyone=everyone,
         topics=() if everyone else topics,

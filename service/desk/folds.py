@@ -26,7 +26,7 @@ def fold_words(form: Form) -> dict[str, str]:
 
 def size_words(form: Form) -> str:
     """Say how large the message is, encrypted (RFC 8188), and who cannot take it as it is."""
-    size = document_size(form.content(), form.new_story or form.story, runtime())
+    size = document_size(form.content(), form.story_slug, runtime())
     words = f"The message has {number(size + ENCRYPTION)} bytes"
     if size > MAX_PLAINTEXT:
         return f"{words}: too long to be pushed, by {number(size - MAX_PLAINTEXT)}."
@@ -37,7 +37,7 @@ def size_words(form: Form) -> str:
 
 def _story(form: Form) -> str:
     if form.new_story:
-        return f"starts “{form.new_story}”"
+        return f"starts “{form.story_slug}”"
     return form.story or "none"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ from service.model.notifications import (
     State,
 )
 from service.model.retention import DAY
+from service.model.slugs import slug_of
 
 # The choices of how long to spread an alert: what the form sends, and the minutes.
 SPREADS: dict[str, int | None] = {"": None, "10": 10, "30": 30, "60": 60, "120": 120}
@@ -45,6 +46,7 @@ _LINKS = ("icon", "badge", "image", "button1_url", "button2_url")
 _NO_ZONE = (
     "Your browser’s time zone is not known here, so that the time is in UTC now. Check it, please."
 )
+_NO_SLUG = "Use Latin letters or digits in the name of the story, such as “Ferry aground”."
 _SPREAD_TWICE = "Each reader’s own time zone already spreads the alert. Choose “Do not spread”."
 _SPREAD_TOO_LONG = "The alert would run out of time before the last reader gets it. Spread it less."
 
@@ -133,6 +135,11 @@ class Form:
         known = {one.name: given[one.name] for one in fields(cls) if one.name in given}
         return cls(**known | {name: tuple(known.get(name, ())) for name in _SEVERAL})
 
+    def as_new(self) -> Form:
+        """Return the form of another alert that begins as this one, without its time."""
+        spread = self.spread if self.spread in SPREADS else ""
+        return replace(self, spread=spread, when="now", at="", local="", zone="UTC", changes="")
+
     @property
     def opened_version(self) -> int:
         """Which version of a planned alert was opened; 0 if the form does not say."""
@@ -190,8 +197,7 @@ class Form:
                 "exclude": list(self.exclude),
                 "locales": _words(self.locales),
             },
-            # “Ferry aground” becomes ferry-aground.
-            "story": "-".join(self.new_story.lower().split()) or self.story or None,
+            "story": self.story_slug or None,
             "send_at": self._send_at if self.when == "at" else None,
             "local_time": self.when == "at" and bool(self.local),
             "draft": {"now": False, "at": False, "draft": True}.get(self.when, self.when),
@@ -209,6 +215,12 @@ class Form:
         if self.when == "at" and before and self._is_at(before):
             change["send_at"] = times.write(before)
         return change
+
+    @property
+    def story_slug(self) -> str:
+        """The slug of the story, running or new; may be empty."""
+        # A name of which nothing is left stays, so that it is complained of.
+        return slug_of(self.new_story) or self.new_story or self.story
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -268,6 +280,8 @@ class Form:
         errors = _complaints(invalid, given)
         if "send_at" in errors:
             errors["send_at"] = self._complaint_of_time()
+        if "story" in errors and self.new_story and not slug_of(self.new_story):
+            errors["story"] = _NO_SLUG
         if "spread_minutes" in errors:
             errors["spread_minutes"] = _SPREAD_TWICE if self.local else _SPREAD_TOO_LONG
         return errors

@@ -86,15 +86,15 @@ def _given() -> dict[str, str]:
 
 def _search(given: dict[str, str]) -> Search:
     limits: dict[str, Any] = {}
-    if since := _day(given["since"]):
+    if since := day(given["since"]):
         limits["since"] = since.timestamp()
-    if until := _day(given["until"]):
+    if until := day(given["until"]):
         limits["until"] = (until + timedelta(days=1)).timestamp()
     action = given["action"] if given["action"] in LOGGED else ""
     return Search(given["title"], given["by"], action, **limits)
 
 
-def _day(text: str) -> datetime | None:
+def day(text: str) -> datetime | None:
     """Return the beginning of a day in UTC; None for a text that names no day."""
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc)

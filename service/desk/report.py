@@ -13,7 +13,7 @@ from service.model.notifications import QUIET, Notification, Outcome, Progress, 
 
 _LATE = 5.0  # seconds after which an alert should have started
 
-_STATES = {
+STATES = {
     State.DRAFT: "draft",
     State.SCHEDULED: "scheduled",
     State.SENDING: "sending",
@@ -103,7 +103,7 @@ class Report:
         """Its state in a word or two."""
         if self.withdrawn:
             return "withdrawn"
-        return "stopping" if self.stopping else _STATES[self.notification.state]
+        return "stopping" if self.stopping else STATES[self.notification.state]
 
     @property
     def handed_over(self) -> int:

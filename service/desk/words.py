@@ -214,6 +214,11 @@ def estimate_words(estimate: Estimate) -> str:
     return f"about {number(about)} (± {number(least)})"
 
 
+def _about(estimate: Estimate) -> str:
+    """Return the same in fewer words: `about 812,000`."""
+    return estimate_words(estimate).partition(" (")[0]
+
+
 # Times --------------------------------------------------------------------------------------------
 # A page gives them in UTC, and `desk.js` rewrites them for the editor's own time zone.
 
@@ -279,6 +284,7 @@ FIELDS = {
     "send_at": "Time",
     "spread_minutes": "Spread over",
     "reached": "Browsers that have it",
+    "template_name": "Name of the template",
 }
 
 
@@ -308,4 +314,5 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "slowing": slowing_words,
     "forecast": forecast_words,
     "estimate": estimate_words,
+    "about": _about,
 }

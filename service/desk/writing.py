@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import replace
 
 from flask import abort, jsonify, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -55,8 +56,10 @@ _TOO_LONG = "This is too long to be kept. Shorten it, please."
 @bp.get("/new")
 @allowed(ANY_EDITOR)
 def compose() -> ResponseReturnValue:
-    """Lead to the form for a new alert."""
-    return redirect(url_for("desk.unfinished", key=secrets.token_urlsafe(16)))
+    """Lead to the form for a new alert, which may begin as another alert or as a template."""
+    again, template = request.args.get("again"), request.args.get("template")
+    key = secrets.token_urlsafe(16)
+    return redirect(url_for("desk.unfinished", key=key, again=again, template=template))
 
 
 @bp.get("/unfinished/<key>")
@@ -74,7 +77,7 @@ def unfinished(key: str) -> ResponseReturnValue:
         return overtaken(before.id, form, key)
     if (sent := runtime().publishing.sent_as(sent_by(signed_in().email, key))) is not None:
         return redirect(url_for("desk.alert", id=sent))
-    return compose_page(form, key, before=before)
+    return compose_page(form, key, before=before, said=_saved())
 
 
 @bp.post("/unfinished/<key>")
@@ -87,6 +90,14 @@ def finish(key: str) -> ResponseReturnValue:
         return overtaken(alert, form, key)
     if form.when == "draft":
         return _publish(form, key) if before is None else save_changes(before.id, form, key)
+    answer = kept_or_answer(key, form, alert, before)
+    return redirect(url_for("desk.review", key=key), 303) if answer is None else answer
+
+
+def kept_or_answer(
+    key: str, form: Form, alert: int | None, before: Notification | None
+) -> ResponseReturnValue | None:
+    """Keep a form; return the answer if it cannot be kept."""
     try:
         _keep(key, form, alert)
     except AlreadySent:
@@ -97,7 +108,7 @@ def finish(key: str) -> ResponseReturnValue:
         found = check(form, before)
         errors = found if isinstance(found, dict) else {}
         return compose_page(form, key, before=before, errors=errors, notice=_TOO_LONG), 422
-    return redirect(url_for("desk.review", key=key), 303)
+    return None
 
 
 @bp.get("/unfinished/<key>/review")
@@ -173,7 +184,34 @@ def _opened(key: str) -> tuple[Form, Notification | None]:
         return Form.kept(kept.fields), before
     if before is not None:
         return Form.of(before), before
-    return Form(when="now" if may(Role.SENDS) else "draft"), None
+    return _begun(), None
+
+
+def _begun() -> Form:
+    """Return the form of a new alert: empty, or as another alert or a template."""
+    form = Form()
+    if id := request.args.get("template"):
+        form = Form.kept(runtime().templates.get(id).fields).as_new()
+    elif "again" in request.args:
+        form = _again(request.args.get("again", type=int))
+    if form.story and form.story not in runtime().stories.slugs():
+        form = replace(form, story="")  # it would begin again
+    return form if may(Role.SENDS) else replace(form, when="draft")
+
+
+def _again(id: int | None) -> Form:
+    """Return the form of a new alert with the latest texts, settings and audience of this one."""
+    one = runtime().publishing.get(id or 0)
+    if one.wave or one.by_reader:
+        raise UnknownNotification
+    return Form.of(replace(one, content=one.text)).as_new()
+
+
+def _saved() -> str:
+    """Say that the form was just saved as a template, if the address names one."""
+    if not (id := request.args.get("saved")):
+        return ""
+    return f"Saved as the template “{runtime().templates.get(id).name}”. The alert is not sent yet."
 
 
 # While it is typed --------------------------------------------------------------------------------

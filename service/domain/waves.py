@@ -85,32 +85,48 @@ def newer_of_story(one: Notification, latest: Sequence[Notification]) -> list[No
 
 def held_summary(store: Store, notification: Notification) -> HeldSummary:
     """Return for how many browsers a notification is held now, and what its waves have sent."""
+    return held_summaries(store, [notification])[0]
+
+
+def held_summaries(store: Store, notifications: Sequence[Notification]) -> list[HeldSummary]:
+    """Return the same for each of several; what concerns all of them is read once."""
+    if not notifications:
+        return []
     running = [
         one
         for one in store.notifications.all(store.notifications.active())
         if one.wave and one.state is not State.CANCELLED
     ]
-    delivered = {id: (alone, together) for id, alone, together in notification.waves}
-    for one in running:
-        found = store.outcomes.progress(one.id).delivered.get(notification.id)
-        if found and one.id not in delivered:
-            delivered[one.id] = found
-    ended = {
-        one.id: (one.audience.waking or 0) * QUARTER
-        for one in [*running, *store.notifications.all(id for id, _, _ in notification.waves)]
-    }
-    waves = tuple(Wave(id, ended[id], *delivered[id]) for id in sorted(delivered))
-    if notification.state is State.CANCELLED:
-        return HeldSummary(waves=waves)
-    quarters = {*store.held_alerts.pending(), *(one.audience.waking or 0 for one in running)}
-    to_come = [quarter for quarter in sorted(quarters) if wave_may_send(quarter, notification)]
-    # The latest alerts are read only for one of a story, because a list asks this for each alert.
-    latest = store.notifications.started(MOST_HELD) if notification.story else []
-    instead = [(one.id, one.revision) for one in newer_of_story(notification, latest)]
-    waiting = store.held_alerts.waiting(notification.id, to_come, instead)
-    return HeldSummary(
-        waiting=sum(waiting.values()),
-        first_at=min(waiting) * QUARTER if waiting else None,
-        last_at=max(waiting) * QUARTER if waiting else None,
-        waves=waves,
-    )
+    by_running = {one.id: store.outcomes.progress(one.id).delivered for one in running}
+    pending = {*store.held_alerts.pending(), *(one.audience.waking or 0 for one in running)}
+    # The latest alerts are read only for one of a story.
+    in_stories = any(one.story for one in notifications)
+    latest = store.notifications.started(MOST_HELD) if in_stories else []
+    ended = {one.id: _ended(one) for one in running}
+    known = {id for one in notifications for id, _, _ in one.waves} - ended.keys()
+    ended |= {one.id: _ended(one) for one in store.notifications.all(known)}
+
+    def summary(notification: Notification) -> HeldSummary:
+        delivered = {id: (alone, together) for id, alone, together in notification.waves}
+        for wave, counts in by_running.items():
+            if (found := counts.get(notification.id)) and wave not in delivered:
+                delivered[wave] = found
+        waves = tuple(Wave(id, ended[id], *delivered[id]) for id in sorted(delivered))
+        if notification.state is State.CANCELLED:
+            return HeldSummary(waves=waves)
+        to_come = [quarter for quarter in sorted(pending) if wave_may_send(quarter, notification)]
+        instead = [(one.id, one.revision) for one in newer_of_story(notification, latest)]
+        waiting = store.held_alerts.waiting(notification.id, to_come, instead) if to_come else {}
+        return HeldSummary(
+            waiting=sum(waiting.values()),
+            first_at=min(waiting) * QUARTER if waiting else None,
+            last_at=max(waiting) * QUARTER if waiting else None,
+            waves=waves,
+        )
+
+    return [summary(one) for one in notifications]
+
+
+def _ended(wave: Notification) -> float:
+    """Return when the quiet hours ended of the readers of a wave, in seconds since 1970."""
+    return (wave.audience.waking or 0) * QUARTER

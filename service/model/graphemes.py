@@ -1,4 +1,4 @@
-"""Cutting texts where readers see it: between graphemes, never within one.
+"""Cutting, counting and comparing texts as readers see them: by graphemes and words.
 
 A grapheme is what a reader takes for one character. A flag, a family or a letter with its accents
 has several code points, and half of one is another character or none (UAX 29).
@@ -20,3 +20,13 @@ def cut(text: str, most: int) -> str:
         end = found.end()
     # A single grapheme may be longer than all the room: a letter with hundreds of accents.
     return f"{text[: end or most - 1].rstrip()}…"
+
+
+def length(text: str) -> int:
+    """Return how many characters a reader sees in a text."""
+    return len(regex.findall(r"\X", text))
+
+
+def words_of(text: str) -> frozenset[str]:
+    """Return the words of a text in any case, without what stands between them."""
+    return frozenset(regex.findall(r"[\p{L}\p{M}\p{N}]+", text.casefold()))

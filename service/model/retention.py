@@ -10,10 +10,10 @@ Five things have no lifetime here:
   known; for readers who are tried again, how often that was. All of it goes when the send is over.
 - The log of alerts, which names the editors who did something with them, is kept for
   ALERT_LOG_KEPT_DAYS, a setting.
-- Alerts with their reports and topics belong to the newsroom; so do editors (e-mail address,
-  password hash, role, who added them when, when they last signed in, the sealed secret of two-step
-  sign-in) and API tokens (name, scopes, who made them when, when they were last used). None of
-  them names a reader.
+- Alerts with their reports, templates (with who saved them when) and topics belong to the newsroom;
+  so do editors (e-mail address, password hash, role, who added them when, when they last signed in,
+  the sealed secret of two-step sign-in) and API tokens (name, scopes, who made them when, when they
+  were last used). None of them names a reader.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
   a HyperLogLog, from which no reader can be read out.
 

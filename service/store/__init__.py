@@ -23,6 +23,8 @@ from redis import Redis
 
 from service.store.access import Access
 from service.store.alert_log import AlertLog
+from service.store.alert_rows import AlertRows
+from service.store.alert_search import SearchRows
 from service.store.articles import Articles
 from service.store.audiences import Audiences
 from service.store.batches import Batches
@@ -46,6 +48,7 @@ from service.store.replicas import Replicas
 from service.store.seeds import Seeds
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
+from service.store.templates import TemplateRows
 from service.store.topics import Topics
 from service.store.two_step import TwoStepRows
 from service.store.unfinished import UnfinishedForms
@@ -98,6 +101,8 @@ class Store:
         self.notifications = Notifications(redis, replicas)
         self.alert_log = AlertLog(redis)
         self.articles = Articles(redis)
+        self.alert_rows = AlertRows(redis)
+        self.search_rows = SearchRows(redis, self.notifications)
         self.push_services = PushServices(redis)
         self.recipients = Recipients(redis, self.partitions, self.audiences)
         self.batches = Batches(redis, self.partitions)
@@ -106,6 +111,7 @@ class Store:
         self.daily_counts = DailyCounts(redis)
         self.unknown_values = UnknownValues(redis)
         self.unfinished = UnfinishedForms(redis)
+        self.templates = TemplateRows(redis)
 
     def memory(self) -> Memory | None:
         """Return the memory that Redis uses and may use; None if it does not tell."""

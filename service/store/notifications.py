@@ -41,7 +41,7 @@ from service.store.replicas import Replicas
 from service.store.scripts import NOW, lua
 from service.store.stories import STORIES
 
-_ACTIVE, _STARTED, _SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
+ACTIVE, STARTED, SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
 _WAVES = "{g}:waves"
 # Ids that are left out when Redis may have forgotten the last ones. In minutes no more are given
 # out, welcomes and tests included.
@@ -264,7 +264,7 @@ class Notifications:
         If there is an idempotency record already, returns its response and stores nothing. An
         alert to one reader takes a place, or raises `NoRoom`.
         """
-        keys = self._enter_keys(notification.id, _WAVES if notification.wave else _STARTED)
+        keys = self._enter_keys(notification.id, _WAVES if notification.wave else STARTED)
         args = _enter_args(notification, notification.created_at)
         args += [_doc(notification), int(notification.by_reader)]
         keys.append(idempotency.key if idempotency else idempotency_key(""))
@@ -300,18 +300,18 @@ class Notifications:
 
     def remove(self, id: int, entry: LogEntry) -> bool:
         """Delete a planned notification; False if it is not planned any more."""
-        return bool(self._remove(keys=[alert_key(id), _SCHEDULED, LOG], args=[id, packed(entry)]))
+        return bool(self._remove(keys=[alert_key(id), SCHEDULED, LOG], args=[id, packed(entry)]))
 
     def due(self) -> list[int]:
         """Return the scheduled notifications that are due."""
         seconds, microseconds = self._redis.time()
         now = seconds * 1000 + microseconds // 1000
-        found = cast("list[bytes]", self._redis.zrangebyscore(_SCHEDULED, "-inf", now))
+        found = cast("list[bytes]", self._redis.zrangebyscore(SCHEDULED, "-inf", now))
         return [int(id) for id in found]
 
     def next_due(self) -> float | None:
         """Return when the next scheduled one is due, in seconds since 1970; None: there is none."""
-        found = self._redis.zrange(_SCHEDULED, 0, 0, withscores=True)
+        found = self._redis.zrange(SCHEDULED, 0, 0, withscores=True)
         ((_, due),) = cast("list[tuple[bytes, float]]", found) or [(b"", math.inf)]
         return None if due == math.inf else due / 1000
 
@@ -324,8 +324,8 @@ class Notifications:
         args = [id, int(most_late * 1000), ROUND_THE_WORLD * 1000]
         return bool(self._start(keys=[*self._enter_keys(id), LOG], args=args))
 
-    def _enter_keys(self, id: int, begun: str = _STARTED) -> list[str]:
-        return [alert_key(id), _ACTIVE, begun, _SCHEDULED, STORIES]
+    def _enter_keys(self, id: int, begun: str = STARTED) -> list[str]:
+        return [alert_key(id), ACTIVE, begun, SCHEDULED, STORIES]
 
     def correct(
         self,
@@ -346,9 +346,9 @@ class Notifications:
             keys=[
                 alert_key(root.id),
                 alert_key(correction.id),
-                _ACTIVE,
+                ACTIVE,
                 idempotency.key if idempotency else "{g}:idempotency:",
-                _STARTED,
+                STARTED,
                 LOG,
                 *(alert_key(id) for id in root.corrections),
             ],
@@ -395,17 +395,17 @@ class Notifications:
         """
         with self._redis.pipeline(transaction=False) as pipe:
             # In this order, so that one that is started in between is in both, not in neither.
-            pipe.zrange(_SCHEDULED, 0, -1)
-            pipe.zrange(_STARTED, 0, -1)
+            pipe.zrange(SCHEDULED, 0, -1)
+            pipe.zrange(STARTED, 0, -1)
             ids = {int(id) for found in pipe.execute() for id in found}
         some = ids if before is None else (id for id in ids if id < before)
         return self.all(nlargest(limit, some))
 
     def started(self, limit: int, before: int | None = None) -> list[Notification]:
         """Return up to `limit` that are or were sent, the latest start first, after `before`."""
-        rank = None if before is None else self._redis.zrevrank(_STARTED, str(before))
+        rank = None if before is None else self._redis.zrevrank(STARTED, str(before))
         first = 0 if rank is None else cast(int, rank) + 1
-        ids = cast("list[bytes]", self._redis.zrevrange(_STARTED, first, first + limit - 1))
+        ids = cast("list[bytes]", self._redis.zrevrange(STARTED, first, first + limit - 1))
         return self.all(map(int, ids))
 
     def waves(self, limit: int) -> list[Notification]:
@@ -414,7 +414,7 @@ class Notifications:
 
     def planned(self, limit: int) -> list[Notification]:
         """Return up to `limit` planned notifications, the soonest first, drafts last."""
-        ids = cast("list[bytes]", self._redis.zrange(_SCHEDULED, 0, limit - 1))
+        ids = cast("list[bytes]", self._redis.zrange(SCHEDULED, 0, limit - 1))
         return [one for one in self.all(map(int, ids)) if one.planned]
 
     def all(self, ids: Iterable[int]) -> list[Notification]:
@@ -440,7 +440,7 @@ class Notifications:
 
     def active(self) -> list[int]:
         """Return the notifications that are being sent, or whose outcomes are still counted."""
-        return sorted(int(id) for id in cast(set[bytes], self._redis.smembers(_ACTIVE)))
+        return sorted(int(id) for id in cast(set[bytes], self._redis.smembers(ACTIVE)))
 
     def finish(self, id: int, state: State, at: float, progress: Progress, history: bytes) -> bool:
         """Make the report final, once every partition is closed; True for the call that did.
@@ -454,7 +454,7 @@ class Notifications:
         }
         if progress.delivered:
             report["brought"] = [[alert, *counts] for alert, counts in progress.delivered.items()]
-        keys = [alert_key(id), _ACTIVE, *map(alert_key, progress.delivered)]
+        keys = [alert_key(id), ACTIVE, *map(alert_key, progress.delivered)]
         args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT, history]
         args += [count for counts in progress.delivered.values() for count in counts]
         return bool(self._finish(keys=keys, args=args))
@@ -462,13 +462,7 @@ class Notifications:
     def report(self, id: int) -> Progress | None:
         """Return the final report of a notification, if it is finished."""
         text = cast("bytes | None", self._redis.hget(alert_key(id), "report"))
-        if text is None:
-            return None
-        report = json.loads(text)
-        counts = {(Outcome(o), service): n for o, service, n in report["outcomes"]}
-        rows = report.get("brought", ())  # only of waves
-        delivered = {alert: (alone, together) for alert, alone, together in rows}
-        return Progress(report["recipients"], counts, delivered)
+        return None if text is None else final_progress(text)
 
     # -- receipts --------------------------------------------------------------------------------
 
@@ -489,6 +483,15 @@ class Notifications:
             for event in events:
                 pipe.pfcount(f"{alert_key(id)}:{event}")
             return dict(zip(events, pipe.execute(), strict=True))
+
+
+def final_progress(report: bytes) -> Progress:
+    """Return what a final report says."""
+    given = json.loads(report)
+    counts = {(Outcome(o), service): n for o, service, n in given["outcomes"]}
+    rows = given.get("brought", ())  # only of waves
+    delivered = {alert: (alone, together) for alert, alone, together in rows}
+    return Progress(given["recipients"], counts, delivered)
 
 
 def _enter_args(notification: Notification, now: float) -> list[Any]:

@@ -45,7 +45,8 @@ def test_a_correction_replaces_the_alert_and_the_pages_link_to_each_other(
     assert "Current text" in page
     listed = words(editor.get("/desk/").text)
     assert "Correction Ferry afloat Browsers that got the original alert" in listed
-    assert "sending, corrected" in listed
+    assert "Sending, corrected" in listed
+    assert "Ferry afloat Before: Ferry aground" in listed
     # Corrected again, from the page of the correction.
     again = correct(editor, correction.id, title="Ferry in port")
     assert runtime.publishing.get(int(again.location.rpartition("/")[2])).corrects == half_sent

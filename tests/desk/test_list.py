@@ -26,6 +26,7 @@ from tests.support.desk_pages import (
     send_all,
     words,
 )
+from tests.support.planned import plan
 from tests.support.redis_server import RedisServer
 
 
@@ -83,7 +84,7 @@ def test_the_list_is_newest_first_and_continues_with_older_alerts(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
     for number in range(35):
-        publish(runtime, title=f"Alert number {number}")
+        finished(runtime, title=f"Alert number {number}")
     first = editor.get("/desk/").text
     assert re.findall(r"Alert number (\d+)", first) == [str(n) for n in range(34, 4, -1)]
     older = re.search(r'href="([^"]+before=\d+)"', first)
@@ -91,6 +92,119 @@ def test_the_list_is_newest_first_and_continues_with_older_alerts(
     last = editor.get(older[1]).text
     assert re.findall(r"Alert number (\d+)", last) == [str(n) for n in range(4, -1, -1)]
     assert "before=" not in last
+
+
+def finished(runtime: Runtime, **content: str) -> int:
+    """An alert that was sent, to no more browsers than there are."""
+    id = publish(runtime, **content)
+    runtime.planning.plan(runtime.publishing.get(id))
+    runtime.planning.advance(id)
+    assert runtime.publishing.get(id).finished_at
+    return id
+
+
+def test_what_is_being_sent_is_on_top_with_its_progress_however_old_it_is(
+    editor: FlaskClient, runtime: Runtime, half_sent: int, readers: int
+) -> None:
+    runtime.publishing.pause(half_sent, by="a test")
+    runtime.store.redis.zadd("{g}:started", {str(half_sent): 1})  # it began long ago
+    for number in range(31):
+        publish(runtime, title=f"Cancelled {number}")
+        runtime.publishing.cancel(half_sent + number + 1, by="a test")
+    text = editor.get("/desk/").text
+    assert text.count(f'id="row-{half_sent}"') == 1
+    assert text.index("Ferry aground") < text.index("Cancelled 30")
+    assert "40 % 40 % Paused, handed over 40 of 100 browsers" in words(text)
+    older = editor.get(f"/desk/?before={half_sent + 2}").text
+    assert "Ferry aground" in older  # where it belongs by its time, too
+    assert "hx-get" not in older
+
+
+def clicks_shown(editor: FlaskClient, id: int) -> str:
+    row = re.search(rf'<tr id="row-{id}">.*?</tr>', editor.get("/desk/").text, re.S)
+    assert row
+    cell = re.search(r'data-label="Clicks">(.*?)</td>', row[0], re.S)
+    assert cell
+    return words(cell[1]).strip()
+
+
+def test_clicks_are_shown_and_never_a_zero_that_nobody_reported(
+    editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = finished(runtime)
+    count = runtime.store.notifications.count_receipt
+    assert clicks_shown(editor, id) == "not reported"
+    count(id, "shown", "a", 1000)
+    assert clicks_shown(editor, id) == "0"
+    for reader in "abc":
+        count(id, "clicked", reader, 1000)
+    assert clicks_shown(editor, id) == "3"
+    for reader in range(500):
+        count(id, "clicked", str(reader), 1000)
+    assert re.fullmatch(r"about [45]\d\d", clicks_shown(editor, id))
+
+    # Clicks are forgotten a while after the last one, and what was shown perhaps later.
+    runtime.store.redis.delete(f"{{g}}:n:{id}:clicked")
+    now = time.time()
+    kept = runtime.config.receipts_kept_days * 86_400
+    monkeypatch.setattr("service.model.clock.time", lambda: now + kept + 60)
+    row = runtime.alert_list.rows([runtime.publishing.get(id)])[0]
+    assert row.clicks is None
+
+
+def refresh(editor: FlaskClient, page: str) -> tuple[int, str]:
+    """The status and the text of the refresh that a page asks for."""
+    link = re.search(r'hx-get="([^"]+)"', page)
+    assert link
+    answer = editor.get(link[1], headers={"HX-Request": "true"})
+    return answer.status_code, answer.text
+
+
+def every(page: str) -> int:
+    found = re.search(r'hx-trigger="every (\d+)s, refresh"', page)
+    assert found
+    return int(found[1])
+
+
+def test_the_list_is_refreshed_with_what_has_changed(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    page = editor.get("/desk/").text
+    assert refresh(editor, page) == (204, "")
+    id = publish(runtime, title="Ferry aground")
+    status, text = refresh(editor, page)
+    assert (status, "Ferry aground" in text) == (200, True)
+    assert refresh(editor, text) == (204, "")
+    send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 40})
+    status, text = refresh(editor, text)
+    assert (status, 'value="40"' in text) == (200, True)
+    Page(text)
+
+
+def test_the_list_is_refreshed_often_only_while_something_happens(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    assert every(editor.get("/desk/").text) == 20
+    plan(runtime)
+    soon = plan(runtime, 3600)
+    assert every(editor.get("/desk/").text) == 20
+    runtime.publishing.remove(soon, by="a test")
+    plan(runtime, 50)
+    assert every(editor.get("/desk/").text) == 3
+
+
+def test_a_running_alert_is_refreshed_often(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    assert every(editor.get("/desk/").text) == 3
+
+
+def test_an_open_list_is_reloaded_once_its_session_has_ended(
+    editor: FlaskClient, stranger: FlaskClient
+) -> None:
+    answer = stranger.get("/desk/list", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.headers["HX-Refresh"]) == (401, "true")
+    assert editor.get("/desk/list?seen=%00&seen=x").status_code == 200
 
 
 @pytest.mark.parametrize(

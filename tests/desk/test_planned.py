@@ -204,7 +204,9 @@ def test_the_list_starts_with_missed_then_scheduled_alerts_then_drafts(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     assert "Not sent yet" not in editor.get("/desk/").text
-    runtime.publishing.publish(Content("Sent one", "https://a.example/"), WORLD, by="a test")
+    sent = Content("Sent one", "https://a.example/")
+    id = runtime.publishing.publish(sent, WORLD, by="a test").id
+    runtime.publishing.cancel(id, by="a test")
     plan(runtime, title="Draft one")
     plan(runtime, 7200, title="Second one")
     plan(runtime, 3600, title="First one")

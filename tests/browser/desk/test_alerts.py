@@ -305,7 +305,7 @@ def test_a_local_time_alert_of_a_story_is_written_by_keyboard_alone(
     keys.press("Enter")
     tab_to(desk, "#new_story")
     keys.type("Ferry aground")
-    expect(desk.locator("[data-fold=story]")).to_have_text("starts “Ferry aground”")
+    expect(desk.locator("[data-fold=story]")).to_have_text("starts “ferry-aground”")
     tab_to(desk, ".fold:has(#at) summary")
     keys.press("Enter")
     tab_to(desk, "[name=local]")

@@ -152,11 +152,11 @@ function wall(time) {
 if (at) readInOwnZone();
 
 /** Rewrite all times in the editor's own time zone. */
-function localiseTimes() {
+function localiseTimes(page = document) {
   const time = { hour: "numeric", minute: "2-digit" };
   const readable = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   const day = { weekday: "short", day: "numeric", month: "short" };
-  for (const element of document.querySelectorAll("time[datetime]:not([title])")) {
+  for (const element of page.querySelectorAll("time[datetime]:not([title])")) {
     const moment = new Date(element.dateTime);
     const year = moment.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
     element.title = element.textContent;
@@ -168,7 +168,7 @@ function localiseTimes() {
 }
 
 localiseTimes();
-document.addEventListener("htmx:afterSwap", localiseTimes);
+document.addEventListener("htmx:afterSwap", () => localiseTimes());
 
 // Numbers that are no longer refreshed must not look like progress.
 const away = document.querySelector("#away");
