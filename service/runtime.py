@@ -23,6 +23,7 @@ from service.domain.gone import Gone
 from service.domain.headlines import Headlines
 from service.domain.job_queue import FetchQueue, JobQueue
 from service.domain.keys import KEY_NAME, KeyLost, Keys
+from service.domain.paired_browsers import PairedBrowsers
 from service.domain.planning import Planning
 from service.domain.publishing import Publishing
 from service.domain.push_hosts import PushHosts
@@ -73,6 +74,7 @@ class Runtime:
     stories: Stories
     reader_alerts: ReaderAlerts
     subscriptions: Subscriptions
+    paired_browsers: PairedBrowsers
     alert_history: AlertHistory
     alert_list: AlertList
     alert_log: AlertLog
@@ -162,6 +164,7 @@ class Runtime:
             stories=Stories(store),
             reader_alerts=reader_alerts,
             subscriptions=Subscriptions(store, tokens, reader_alerts),
+            paired_browsers=PairedBrowsers(store, publishing),
             alert_history=AlertHistory(store),
             alert_list=AlertList(store, config.receipts_kept_days * DAY),
             alert_log=AlertLog(store, config.alert_log_kept_days * DAY),

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from service.api import notifications, openapi, readers, topics
 from service.api.problems import Problem, respond
+from service.domain.paired_browsers import CodeOver
 from service.domain.publishing import Conflict, PlanWithdrawn, UnknownNotification
 from service.domain.reader_alerts import TooManyActive
 from service.domain.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
@@ -37,6 +38,10 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
         f"There are {MOST_TOPICS} topics, as many as there may be. Delete one that nobody needs.",
     ),
     UnknownTopic: (404, "This site has no topic with this slug."),
+    CodeOver: (
+        410,
+        "This code was used, or has ended. Make another at the desk, which works for two minutes.",
+    ),
     TooManyActive: (429, "Many alerts are being sent at the moment. Try again in a minute."),
 }
 

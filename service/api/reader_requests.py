@@ -299,6 +299,16 @@ class ChangedPreferences(_Preferences):
         return self._request(self.subscription, self.vapid_public_key or assumed)
 
 
+# Pairing ----------------------------------------------------------------------------------------
+
+
+class NewPairing(RequestModel):
+    """A code with which an editor pairs this browser; `agreed` once its reader has said yes."""
+
+    code: Annotated[str, StringConstraints(max_length=100)]
+    agreed: bool = False
+
+
 # Receipts ---------------------------------------------------------------------------------------
 
 _ReceiptToken = Annotated[str, StringConstraints(max_length=100)]

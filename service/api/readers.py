@@ -10,7 +10,12 @@ from service.api import responses
 from service.api.auth import READER
 from service.api.calls import call
 from service.api.rate_limits import Rate, bearer_token, caller, check, per_address, per_token
-from service.api.reader_requests import ChangedPreferences, NewReceipts, NewSubscription
+from service.api.reader_requests import (
+    ChangedPreferences,
+    NewPairing,
+    NewReceipts,
+    NewSubscription,
+)
 from service.api.responses import AlertShown, Credentials, QuietHoursShown, TopicShown
 from service.current import runtime
 from service.model import clock
@@ -20,6 +25,7 @@ from service.model.preferences import Preferences, Quiet
 from service.model.retention import NEW_HOSTS_KEPT
 from service.model.subscriptions import Subscription, SubscriptionRequest
 from service.model.times import iso
+from service.model.user_agents import browser_name
 from service.runtime import Runtime
 
 READERS_BODY = 8 * 1024  # bytes; a subscription has less than one thousand
@@ -168,6 +174,28 @@ def send_test(reader: Subscription) -> responses.TestSent:
     return responses.TestSent(status="sending", recipients=sent.recipients)
 
 
+@bp.post("/subscriptions/<id>/pairing")
+@call(
+    by=READER,
+    takes=NewPairing,
+    gives={200: responses.PairingShown},
+    rates=(per_address(30), per_token(10)),
+    problems=(410,),
+)
+def pair(reader: Subscription, requested: NewPairing) -> responses.PairingShown:
+    """Show who has made a code to pair this browser; once its reader has agreed, use the code up.
+
+    The browser is paired when that editor confirms it at the desk. It then gets tests of alerts.
+    """
+    paired = runtime().paired_browsers
+    if requested.agreed:
+        browser = browser_name(request.environ.get("HTTP_USER_AGENT", ""))
+        editor = paired.claim(requested.code, reader, browser)
+    else:
+        editor = paired.editor_of(requested.code)
+    return responses.PairingShown(site=runtime().config.site_name, editor=editor)
+
+
 @bp.get("/subscriptions/<id>/export")
 @call(by=READER, gives={200: responses.Export}, rates=(per_address(30), per_token(10)))
 def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
@@ -186,6 +214,7 @@ def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
         alerts_handed_over=_alerts(history.handed_over(reader.id)),
         alerts_held=_alerts(history.held(reader.id)),
         alerts_counted={f"{date}": count for date, count in history.counted(reader).items()},
+        paired=_paired(reader),
     )
     return everything, {"Content-Disposition": "attachment; filename=alerts.json"}
 
@@ -238,6 +267,16 @@ def _preferences(reader: Subscription) -> dict[str, Any]:
         "wording": reader.wording,
         "subscribed_on": _date(reader.created),
     }
+
+
+def _paired(reader: Subscription) -> responses.PairedShown | None:
+    row = runtime().paired_browsers.of_reader(reader)
+    return row and responses.PairedShown(
+        editor=row.by,
+        browser=row.browser,
+        paired_at=iso(row.paired_at),
+        used_at=iso(row.used_at) if row.used_at else None,
+    )
 
 
 def _left_to_the_newsroom(preferences: Preferences) -> list[Any]:

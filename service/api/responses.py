@@ -132,6 +132,22 @@ class TestSent(ResponseModel):
     recipients: int
 
 
+class PairingShown(ResponseModel):
+    """Who wants to send tests of alerts to this browser."""
+
+    site: str
+    editor: str
+
+
+class PairedShown(ResponseModel):
+    """The editor who sends tests of alerts to this browser, and when the last one was sent."""
+
+    editor: str
+    browser: str
+    paired_at: str
+    used_at: str | None
+
+
 class KeysShown(ResponseModel):
     """The browser's half of the encryption."""
 
@@ -158,6 +174,7 @@ class Export(Preferences):
     alerts_handed_over: list[AlertShown]
     alerts_held: list[AlertShown]
     alerts_counted: dict[str, int]
+    paired: PairedShown | None
 
 
 # For editors' tools: alerts ---------------------------------------------------------------------

@@ -12,6 +12,7 @@ from service.desk import (
     correcting,
     editing,
     log,
+    paired_browsers,
     people,
     permissions,
     rehearsal,
@@ -30,7 +31,7 @@ from service.desk.blueprint import bp
 # A module of pages adds its routes to `bp` when it is imported: a new one is named here.
 PAGES = (
     *(sign_in, alert_list, searching, alerts, compose, writing, editing, articles, correcting),
-    *(templates, stories, log, people, two_step, tokens, rehearsal, shortcuts),
+    *(templates, stories, log, people, two_step, paired_browsers, tokens, rehearsal, shortcuts),
 )
 
 

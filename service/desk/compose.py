@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flask import render_template, request
+from flask import current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
 from service.api import fields, notification_requests
@@ -17,7 +17,8 @@ from service.desk.blueprint import bp
 from service.desk.folds import fold_words, size_words
 from service.desk.forms import Form, lifetimes, spreads
 from service.desk.permissions import ANY_EDITOR, allowed
-from service.desk.session import signed_in
+from service.desk.session import shown_once, signed_in
+from service.domain.paired_browsers import PairedRow
 from service.domain.stories import RunningStory
 from service.model import clock
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt
@@ -99,7 +100,16 @@ def confirm_page(
         ),
         hints=runtime().headlines.hints(checked.content.title, but=before.id if before else None),
         now=now,
+        own_browsers=_own_browsers(),
+        sent_to_me=shown_once("sent to me"),
+        here=request.full_path.rstrip("?"),
     )
+
+
+def _own_browsers() -> list[PairedRow]:
+    if "REHEARSAL" in current_app.config:  # whose page leaves them out
+        return []
+    return runtime().paired_browsers.of(signed_in().email)
 
 
 def check(form: Form, before: Notification | None = None) -> CheckedAlert | dict[str, str]:

@@ -67,6 +67,7 @@ def person_page(one: Editor, error: str = "") -> str:
         person=one,
         own=one.email == signed_in().email,
         own_session=own_session(),
+        browsers=runtime().paired_browsers.of(one.email),
         roles=ROLES,
         link=shown_once(one.id),
         error=error,

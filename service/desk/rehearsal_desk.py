@@ -31,6 +31,8 @@ _OF_THE_REAL_DESK = {
     *("desk.two_step", "desk.begin_two_step", "desk.switch_on_two_step"),
     *("desk.switch_off_two_step", "desk.switch_off_for"),
     *("desk.end_sessions", "desk.remove", "desk.tokens", "desk.add_token", "desk.revoke_token"),
+    *("desk.begin_pairing", "desk.pairing", "desk.pairing_state", "desk.end_pairing"),
+    *("desk.unpair", "desk.send_to_me"),
     "desk.rehearse",
     "desk.start_rehearsal",
     "desk.rehearsal_progress",

@@ -13,21 +13,11 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 from service.domain.editors import Editor, Editors, Halfway
-from service.model import clock
+from service.model import clock, user_agents
 from service.model.addresses import host_name, is_loopback
 from service.model.retention import SESSION_KEPT
 from service.model.tokens import digest
 from service.runtime import Runtime
-
-# What user agents have in their names, and what we call them; the first that fits counts.
-_BROWSERS = (
-    *(("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("FxiOS/", "Firefox")),
-    *(("CriOS/", "Chrome"), ("Chrome/", "Chrome"), ("Safari/", "Safari")),
-)
-_SYSTEMS = (
-    *(("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows")),
-    *(("CrOS", "ChromeOS"), ("Macintosh", "Mac"), ("Linux", "Linux")),
-)
 
 
 def init_app(app: Flask, runtime: Runtime) -> None:
@@ -152,11 +142,7 @@ def own_session() -> str:
 
 def browser_name() -> str:
     """Return the browser and the system of this request, as far as they are known to us."""
-    agent = request.headers.get("User-Agent", "")
-    found = [
-        next((name for sign, name in known if sign in agent), "") for known in (_BROWSERS, _SYSTEMS)
-    ]
-    return " on ".join(name for name in found if name)
+    return user_agents.browser_name(request.headers.get("User-Agent", ""))
 
 
 def show_once(what: str, secret: str) -> None:

@@ -136,6 +136,7 @@ class Editors:
     def __init__(self, store: Store, two_step: TwoStep, public_url: str, code_key: bytes) -> None:
         """Guesses are counted under codes, HMACs under `code_key`, so that no address is stored."""
         self._access = store.access
+        self._paired_browsers = store.paired_browsers
         self.two_step = two_step
         self._public_url = public_url
         self._code_key = code_key
@@ -184,13 +185,15 @@ class Editors:
         _check(self._access.set_role(email.strip().lower(), role.word))
 
     def remove(self, email: str) -> None:
-        """Remove an editor; their sessions and sign-in link end.
+        """Remove an editor; their sessions and sign-in link end, and their browsers are unpaired.
 
         `UnknownEditor`; `EditorError` for the last one who manages.
         """
         email = email.strip().lower()
         _check(self._access.remove_editor(email))
         self._access.end_sessions(one.digest for one in self._access.sessions([email]))
+        for row in self._paired_browsers.of(email):
+            self._paired_browsers.unpair(email, row.subscription)
 
     # -- sign-in links ---------------------------------------------------------------------------
 

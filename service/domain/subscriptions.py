@@ -22,6 +22,7 @@ class Subscriptions:
         self._subscriptions = store.subscriptions
         self._bases = store.names.bases
         self._host_readers = store.host_readers
+        self._paired_browsers = store.paired_browsers
         self._tokens = tokens
         self._alerts = alerts
 
@@ -97,6 +98,7 @@ class Subscriptions:
         Then the endpoint is not remembered, because the reader may subscribe again.
         """
         self._subscriptions.remove(one.id, remember=not lost)
+        self._paired_browsers.forget(str(one.id))
         self._subscriptions.count_ended("lost" if lost else "left")
 
     def is_gone(self, one: Subscription) -> bool:

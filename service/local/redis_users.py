@@ -36,15 +36,16 @@ _TAKING_JOBS = (
     " watch"
 )
 _COMMANDS = {
-    "web": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount zincrby zpopmin"
-    " xrange xrevrange zremrangebyrank zrevrangebyscore zrevrank",
+    "web": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount scard sismember"
+    " zincrby zpopmin xrange xrevrange zremrangebyrank zrevrangebyscore zrevrank",
     "worker": f"{_EVERY} {_TAKING_JOBS} bitfield",
     "clock": f"{_EVERY} xtrim",
     "fetch": f"{_CONNECTING} {_SCRIPTS} {_TAKING_JOBS} {_JOBS}",
     "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange strlen zrevrangebyscore",
 }
 
-# All keys of the tag `{g}` but those of `access.py` and `two_step.py` in `service/store`.
+# All keys of the tag `{g}` but those of `access.py`, `two_step.py` and `paired_browsers.py` in
+# `service/store`.
 _SHARED = (
     "active scheduled started waves log n n:* ended readers_alerts:* topics topics:made stories"
     " names:* hosts:* resting limited paced proof released doubted believed pace:* start:* layout"

@@ -59,7 +59,14 @@ YOUNG_KEPT = 10 * MINUTE
 # Why: strangers can make up such hosts, and what they subscribed there is then removed.
 IN_VAIN_KEPT = 7 * DAY
 
-# A test alert that a reader asked for, or a welcome; it contains the reader's number.
+# That a browser is an editor's own: the number of its subscription, the editor, the names of
+# browser and system, a digest of its keys, when it was paired and last used; from the last test on.
+# Its reader has agreed in that browser, and the editor can unpair it at any time.
+# Why: an editor sees an alert on the own phone first.
+PAIRED_KEPT = 180 * DAY
+
+# A test alert that a reader asked for, a welcome, or a test of an alert that an editor sent to the
+# own browser; it contains the reader's number.
 # Why: until then the reader's browser can report on it.
 READERS_TEST_KEPT = DAY
 
@@ -93,6 +100,13 @@ HALFWAY_KEPT = 5 * MINUTE
 
 # The sealed secret of two-step sign-in, until the editor has entered a first code.
 TWO_STEP_BEGUN_KEPT = 15 * MINUTE
+
+# The digest of a code that pairs an editor's own browser with the desk, with the editor's address.
+# Why: it works once, and for so long.
+PAIRING_CODE_KEPT = 2 * MINUTE
+
+# What is to be stored of that browser, until the editor confirms at the desk whose it is.
+PAIRING_KEPT = 10 * MINUTE
 
 # Attempts to sign in as an editor, under a code (HMAC) of the e-mail address.
 # Why: passwords are guessed slowly from many networks too.

@@ -39,6 +39,7 @@ from service.store.memory import Memory, memory_of
 from service.store.names import Names
 from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
+from service.store.paired_browsers import PairedBrowsers
 from service.store.partitions import VERSION, Partitions, spread
 from service.store.prepared_keys import PreparedKeys
 from service.store.processes import Processes
@@ -87,6 +88,7 @@ class Store:
         self.processes = Processes(redis)
         self.access = Access(redis)
         self.two_step = TwoStepRows(redis)
+        self.paired_browsers = PairedBrowsers(redis)
         self.names = Names(redis)
         self.topics = Topics(redis)
         self.stories = Stories(redis, self.partitions)

@@ -270,6 +270,7 @@ def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client)
         "called_gone_by_its_push_service": False,
         "new_push_service_accepted_nothing": False,
         "subscribed_minutes_ago": True,
+        "paired": None,
     }
     assert VAPID.text not in response.text
     mark_gone(client, reader)
@@ -299,6 +300,7 @@ LISTED = {
     "locale": "the language",
     "muted_stories": "the stories that you muted",
     "new_push_service_accepted_nothing": "it accepts no alert for you, we remember that",
+    "paired": "have paired this browser with your account",
     "paused_until": "a pause and when it ends",
     "quiet_hours": "your quiet hours",
     "receipts": "whether you do not want to be counted",

@@ -43,6 +43,7 @@ KEPT = {
     r"\{g\}:n:\d+ to a reader": "READERS_TEST_KEPT",
     r"\{g\}:idempotency:\w+": "READERS_TEST_KEPT",  # that this reader had the welcome
     r"\{g\}:readers_alerts:\w+:callers": "CALLERS_KEPT",
+    r"\{g\}:(pairing|paired|paired:by):[\w-]+": "PAIRED_KEPT",
     r"stoppress:rate:(?!new push).*": "RATE_KEPT",
     r"stoppress:rate:new push.*": "NEW_HOSTS_KEPT",
 }
@@ -51,6 +52,7 @@ OF_NOBODY = (
     r"\{0\}:(made|k|wakes|answers:\d+)|\{0\}:n:\d+(:batches|:leases)?",
     r"\{g\}:(n|n:history|n:\d+|log|active|started|scheduled|waves|ended|web|processes)",
     r"\{g\}:(names|hosts|topics|stories|story|layout|keys|clock|readers_alerts)\b(?!.*:callers).*",
+    r"\{g\}:paired:sent:\w+",
     r"rq:.*",
 )
 
@@ -97,6 +99,8 @@ def test_every_key_about_a_reader_is_a_row_of_retention(
     look()  # the welcome is under way
     client.runtime.store.subscriptions.confirm(id)
     assert reader.call("POST", "/test").status_code == 202
+    pair(client, reader)
+    look()
     for alert in client.runtime.store.notifications.active():
         client.runtime.publishing.cancel(alert, by="a test")
     client.runtime.planning.advance_all()
@@ -131,6 +135,15 @@ def test_every_key_about_a_reader_is_a_row_of_retention(
         if row in lifetimes:
             assert max(found[key] for key in keys) <= lifetimes[row], row
     assert used - {SUBSCRIBED, SENDING, RECEIPTS} == lifetimes.keys()
+
+
+def pair(client: Client, reader: Reader) -> None:
+    """An editor pairs the reader's browser and sends a test to it."""
+    paired, by = client.runtime.paired_browsers, "nora@paper.example"
+    code = paired.begin(by)
+    assert reader.call("POST", "/pairing", {"code": code, "agreed": True}).status_code == 200
+    paired.confirm(code, by)
+    assert paired.send(by, content()) == 1
 
 
 def publish(client: Client, audience: Audience) -> int:

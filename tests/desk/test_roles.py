@@ -106,6 +106,12 @@ ROUTES = {
     "desk.switch_on_two_step": ANY,
     "desk.switch_off_two_step": ANY,
     "desk.switch_off_for": MANAGES,
+    "desk.begin_pairing": ANY,
+    "desk.pairing": ANY,
+    "desk.pairing_state": ANY,
+    "desk.end_pairing": ANY,
+    "desk.unpair": MANAGES,  # for another editor
+    "desk.send_to_me": ANY,
     "desk.tokens": MANAGES,
     "desk.add_token": MANAGES,
     "desk.revoke_token": MANAGES,

@@ -24,6 +24,7 @@ PARTS = [
             "home",
             "links",
             "look",
+            "pair",
             "panel",
             "preferences",
             "reader",
@@ -158,7 +159,7 @@ def test_bundles_keep_the_number_of_requests_small(get: Get) -> None:
     assert requests("look") == {"look"}
     assert requests("panel") == {"panel", "look"}
     assert requests("home") == {"home", "look"}
-    for name in ("help", "links", "preferences", "story"):
+    for name in ("help", "links", "pair", "preferences", "story"):
         assert requests(name) == {name, "panel", "look"}
 
 

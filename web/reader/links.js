@@ -1,5 +1,6 @@
 /* What a page does that was opened by one of our links in an alert: “Fewer alerts” shows three
-   buttons that need a single click each, and a welcome confirms the subscription.
+   buttons that need a single click each, and a welcome confirms the subscription. The link of a code
+   at the desk, which pairs an editor's browser, leads to pair.js.
 
    optin.js fetches this when the page's fragment is one of ours. Few readers see it, so the script
    contains its words in all languages. A publisher's own texts (`data-texts`) replace them. */
@@ -132,5 +133,7 @@ export async function follow(reader) {
     return open(reader, false, (panel) => showWelcome(panel, requested.get("receipt")));
   }
   removeFragment();
+  const code = requested.get("code");
+  if (code) return (await reader.load("./pair.js")).pair(reader, code);
   return open(reader, false, (panel) => showFewer(panel, requested.get("story")));
 }

@@ -176,3 +176,11 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
   document.addEventListener(failure, () => away?.removeAttribute("hidden"));
 }
 document.addEventListener("htmx:afterSwap", () => away?.setAttribute("hidden", ""));
+
+// A form that stays on the page says whether it was sent.
+for (const type of ["htmx:beforeRequest", "htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  document.addEventListener(type, ({ target }) => {
+    const failed = target.querySelector?.("[data-failed]");
+    if (failed) failed.hidden = type === "htmx:beforeRequest";
+  });
+}

@@ -1,0 +1,180 @@
+"""Send to me first: editors pair their own browsers, which get an alert before readers do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from flask import abort, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from service.api.notification_requests import CheckedAlert, document_size
+from service.current import runtime
+from service.desk.blueprint import bp, local
+from service.desk.compose import check
+from service.desk.forms import Form
+from service.desk.people import note
+from service.desk.permissions import ANY_EDITOR, allowed, for_oneself
+from service.desk.session import show_once, signed_in
+from service.desk.words import number, plural
+from service.domain.paired_browsers import MOST_PAIRED, CodeOver, TooManyPaired, TooManyTests
+from service.domain.publishing import UnknownNotification
+from service.model import clock
+from service.model.languages import supported_language, texts
+from service.model.notifications import MAX_PLAINTEXT, Content, Notification
+from service.model.payload import shortened
+
+SENT_TO_ME = "sent to me"  # what the confirmation says once, after a test
+_TTL = 600  # seconds: the editor waits for it
+_OVER = "The code has ended. Make another, and scan it within two minutes."
+_FULL = f"You have paired {MOST_PAIRED} browsers, as many as there may be. Unpair one first."
+_TOO_MANY = "You have sent many tests within a minute. Wait a minute, please."
+_NONE = "Nothing was sent: no browser of yours is paired any more."
+_TOO_LONG = "Nothing was sent: the alert leaves no room to mark it as a test. Shorten a link."
+_FAULTY = "Nothing was sent: something in the alert is wrong now. Go back and review it again."
+
+
+# Pairing ------------------------------------------------------------------------------------------
+
+
+@bp.post("/account/browsers/code")
+@allowed(ANY_EDITOR)
+def begin_pairing() -> ResponseReturnValue:
+    """Make a code that pairs a browser with this editor."""
+    session["pairing"] = runtime().paired_browsers.begin(signed_in().email, _code())
+    return redirect(url_for("desk.pairing"), 303)
+
+
+@bp.get("/account/browsers/pair")
+@allowed(ANY_EDITOR)
+def pairing() -> ResponseReturnValue:
+    """Show the code, and then the browser that has used it."""
+    return _pairing_page()
+
+
+@bp.get("/account/browsers/pair/state")
+@allowed(ANY_EDITOR)
+def pairing_state() -> ResponseReturnValue:
+    """Return the part of that page which changes, once it does: a browser has used the code."""
+    state = _state()
+    return ("", 204) if state["link"] else render_template("desk/pairing_state.html", **state)
+
+
+def _pairing_page(error: str = "") -> str:
+    state = _state()
+    return render_template("desk/pairing.html", **{**state, "error": error or state["error"]})
+
+
+def _state() -> dict[str, Any]:
+    """Return what the page shows: the link of a code, the browser that has used it, or an error."""
+    code = _code()
+    try:
+        browser = runtime().paired_browsers.waiting(code, signed_in().email)
+    except CodeOver:
+        return {"link": "", "browser": None, "error": _OVER if code else ""}
+    link = f"{runtime().config.front_page}#stop-press=pair&code={code}"
+    if browser is not None:
+        ago = int(clock.time()) - browser.paired_at
+        return {"link": "", "browser": browser, "ago": ago, "error": ""}
+    return {"link": link, "picture": _picture(link), "browser": None, "error": ""}
+
+
+def _picture(link: str) -> str:
+    """Return what a phone reads with its camera, as SVG without styles."""
+    import segno  # only this page and that of two-step sign-in need it
+
+    made = segno.make(link, micro=False)
+    return made.svg_inline(light="#fff", omitsize=True, title="QR code for your phone")
+
+
+@bp.post("/account/browsers/pair")
+@allowed(ANY_EDITOR)
+def end_pairing() -> ResponseReturnValue:
+    """Pair the browser that has used the code, if the editor says that it is the own one."""
+    code, email = _code(), signed_in().email
+    if request.form.get("own") != "yes":
+        runtime().paired_browsers.refuse(code, email)
+        note("refused to pair a browser")
+    else:
+        try:
+            runtime().paired_browsers.confirm(code, email)
+        except CodeOver:
+            return _pairing_page(_OVER), 409
+        except TooManyPaired:
+            return _pairing_page(_FULL), 409
+        note("paired a browser")
+    session.pop("pairing", None)
+    return redirect(url_for("desk.person", id=signed_in().id, _anchor="browsers"), 303)
+
+
+@bp.post("/people/<id>/browsers/unpair")
+@allowed(for_oneself)
+def unpair(id: str) -> ResponseReturnValue:
+    """Send no more tests to a browser of an editor."""
+    one = runtime().editors.with_id(id)
+    runtime().paired_browsers.unpair(one.email, request.form.get("browser", ""))
+    note(f"unpaired a browser of {one.email}")
+    return redirect(url_for("desk.person", id=id, _anchor="browsers"), 303)
+
+
+def _code() -> str:
+    return str(session.get("pairing", ""))
+
+
+# Sending ------------------------------------------------------------------------------------------
+
+
+@bp.post("/send-to-me")
+@allowed(ANY_EDITOR)
+def send_to_me() -> ResponseReturnValue:
+    """Send what the confirmation shows to the editor's own browsers; it says what happened."""
+    words = _sent_to_me(Form.read(), _before())
+    if "HX-Request" in request.headers:
+        return render_template("desk/sent_to_me.html", words=words)
+    show_once(SENT_TO_ME, words)
+    return redirect(local(request.args.get("next", "")), 303)
+
+
+def _sent_to_me(form: Form, before: Notification | None) -> str:
+    checked = check(form, before)
+    if not isinstance(checked, CheckedAlert):
+        return _FAULTY
+    try:
+        test = as_test(checked.content)
+        if test is None:
+            return _TOO_LONG
+        sent = runtime().paired_browsers.send(signed_in().email, test)
+    except TooManyTests:
+        return _TOO_MANY
+    return f"Sent to {number(sent)} {plural(sent, 'browser', 'browsers')}." if sent else _NONE
+
+
+def _before() -> Notification | None:
+    """Return the planned alert that is changed or sent, if it is one."""
+    id = request.args.get("alert", type=int)
+    try:
+        return None if id is None else runtime().publishing.get(id)
+    except UnknownNotification:
+        return abort(404)
+
+
+def as_test(content: Content) -> Content | None:
+    """Return an alert as its editor gets it: with a first line of text that says that it is a test.
+
+    None if no room is left for that line.
+
+    The title stays as it is, so that each system cuts it off where it does for readers.
+    """
+    mark = texts(supported_language(content.lang or ""))["alerts"]["test"]
+    test = replace(content, kind="news", urgency="high", ttl=_TTL)
+
+    def with_text(text: str) -> Content:
+        return replace(test, body=f"{mark}\n{text}".rstrip())
+
+    body = content.body
+    while (over := document_size(with_text(body), "", runtime()) - MAX_PLAINTEXT) > 0:
+        if not body:
+            return None
+        # No character takes more than six bytes, so this never cuts off too much at once.
+        body = shortened(body, max(0, len(body) - max(1, over // 6)))
+    return with_text(body)

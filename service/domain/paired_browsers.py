@@ -1,0 +1,148 @@
+"""Editors' own browsers: paired with the desk once, they get tests of alerts before readers do.
+
+An editor makes a code at the desk, a browser uses it with the token of its subscription, and the
+editor confirms at the desk that it is the own one. A subscription that has ended, or has other keys
+or another endpoint, is not paired any more.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+
+from service.domain.publishing import Publishing
+from service.model import clock
+from service.model.notifications import Audience, Content
+from service.model.subscriptions import Subscription, SubscriptionId
+from service.model.tokens import digest
+from service.store import Store
+from service.store.paired_browsers import PairedRow
+from service.store.subscriptions import NotSubscribed
+
+__all__ = ["CodeOver", "PairedBrowsers", "PairedRow", "TooManyPaired", "TooManyTests"]
+
+MOST_PAIRED = 5  # browsers of one editor
+MOST_TESTS = 5  # times a minute that one editor sends tests
+_BYTES = 16  # of a code: 128 bits, which nobody guesses in two minutes
+
+
+class CodeOver(Exception):
+    """A code that was used, has ended or never was."""
+
+
+class TooManyPaired(Exception):
+    """An editor who has paired as many browsers as there may be."""
+
+
+class TooManyTests(Exception):
+    """An editor who has sent tests so often that this one is not sent now."""
+
+
+class PairedBrowsers:
+    """The browsers that editors have paired."""
+
+    def __init__(self, store: Store, publishing: Publishing) -> None:
+        self._rows = store.paired_browsers
+        self._subscriptions = store.subscriptions
+        self._publishing = publishing
+
+    # -- pairing ---------------------------------------------------------------------------------
+
+    def begin(self, by: str, before: str = "") -> str:
+        """Return a new code for an editor; the one `before` works no longer."""
+        code = secrets.token_urlsafe(_BYTES)
+        self._rows.begin(code, by)
+        if before:
+            self._rows.end(before)
+        return code
+
+    def editor_of(self, code: str) -> str:
+        """Return who made a code that no browser has used yet; `CodeOver`."""
+        pairing = self._rows.pairing(code)
+        if pairing is None or pairing.browser is not None:
+            raise CodeOver
+        return pairing.by
+
+    def claim(self, code: str, reader: Subscription, browser: str) -> str:
+        """Use a code up for the browser of this subscription, and return its editor; `CodeOver`.
+
+        The browser is not paired before that editor has confirmed it.
+        """
+        row = PairedRow(str(reader.id), _stamp(reader), browser, paired_at=int(clock.time()))
+        by = self._rows.claim(code, row)
+        if by is None:
+            raise CodeOver
+        return by
+
+    def waiting(self, code: str, by: str) -> PairedRow | None:
+        """Return the browser that has used an editor's code, if one has; `CodeOver`."""
+        pairing = self._rows.pairing(code)
+        if pairing is None or pairing.by != by:
+            raise CodeOver
+        return pairing.browser
+
+    def confirm(self, code: str, by: str) -> None:
+        """Pair the browser that has used an editor's code; `CodeOver`, `TooManyPaired`."""
+        pairing = self._rows.pairing(code)
+        if pairing is None or pairing.by != by or pairing.browser is None:
+            raise CodeOver
+        self.of(by)  # forgets those that count no longer
+        row = pairing.browser._replace(by=by, paired_at=int(clock.time()))
+        done = self._rows.confirm(code, pairing, row, MOST_PAIRED)
+        if done == "full":
+            raise TooManyPaired
+        if done == "over":
+            raise CodeOver
+
+    def refuse(self, code: str, by: str) -> None:
+        """End an editor's code: the browser that has used it is not paired."""
+        pairing = self._rows.pairing(code)
+        if pairing is not None and pairing.by == by:
+            self._rows.end(code)
+
+    # -- paired browsers -------------------------------------------------------------------------
+
+    def of(self, by: str) -> list[PairedRow]:
+        """Return the browsers of an editor, the first paired first; forget those that changed."""
+        return [row for row, _ in self._subscribed(by)]
+
+    def of_reader(self, reader: Subscription) -> PairedRow | None:
+        """Return what is stored of a subscription that an editor has paired; None if none has."""
+        return self._rows.find(str(reader.id))
+
+    def unpair(self, by: str, subscription: str) -> None:
+        """Forget a browser of an editor."""
+        self._rows.unpair(by, subscription)
+
+    def send(self, by: str, content: Content) -> int:
+        """Send a test to an editor's browsers; return to how many. `TooManyTests`.
+
+        No list of alerts shows it, and it counts against no limit.
+        """
+        if self._rows.count(by) > MOST_TESTS:
+            raise TooManyTests
+        sent = 0
+        for row, reader in self._subscribed(by):
+            only = Audience(subscription=reader.id)
+            if self._publishing.publish(content, only, by="").recipients:
+                self._rows.note_use(row, int(clock.time()))
+                sent += 1
+        return sent
+
+    def _subscribed(self, by: str) -> list[tuple[PairedRow, Subscription]]:
+        """Return the browsers whose subscription is still the same one; forget the others."""
+        found: list[tuple[PairedRow, Subscription]] = []
+        for row in sorted(self._rows.of(by), key=lambda row: row.paired_at):
+            with suppress(NotSubscribed):
+                reader = self._subscriptions.get(SubscriptionId.parse(row.subscription))
+                if _stamp(reader) == row.stamp:
+                    found.append((row, reader))
+                    continue
+            self._rows.unpair(by, row.subscription)
+        return found
+
+
+def _stamp(reader: Subscription) -> str:
+    """Return what tells one browser from another that has the same number."""
+    keys = f"{reader.p256dh.hex()} {reader.auth.hex()}"
+    return digest(f"{reader.endpoint.url} {keys}")[:32]
