@@ -466,6 +466,14 @@ class Config:
         "for how long an editor can take back an alert after pressing Send at the desk; 0: not",
     )
     undo_breaking_seconds: int = _setting(_whole(0, 60), "5", "the same for breaking alerts")
+    two_person_above: int = _setting(
+        _whole(0, 100_000_000),
+        "0",
+        "an alert to more browsers than this is sent once another editor has approved it; 0: never",
+    )
+    two_person_breaking: bool = _setting(
+        _yes_or_no, "yes", "whether breaking alerts to so many need another editor as well"
+    )
     data_dir: Path = _setting(
         _path, "var", "folder in which `stoppress up` keeps its keys and its Redis"
     )

@@ -16,9 +16,11 @@ from service.domain.alert_list import AlertList
 from service.domain.alert_log import AlertLog
 from service.domain.alert_search import AlertSearch
 from service.domain.api_tokens import ApiTokens
+from service.domain.approvals import Approvals
 from service.domain.articles import Articles
 from service.domain.editors import Editors
 from service.domain.forecast import Forecaster
+from service.domain.gate import Gate, TwoPersonRule
 from service.domain.gone import Gone
 from service.domain.headlines import Headlines
 from service.domain.job_queue import FetchQueue, JobQueue
@@ -31,6 +33,7 @@ from service.domain.push_services import PushServices
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
 from service.domain.refused_origins import RefusedOrigins
+from service.domain.stops import Stops
 from service.domain.store_errors import Loading, Unreachable, in_one_line, may_pass, why_unreachable
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
@@ -62,6 +65,8 @@ class Runtime:
     job_queue: JobQueue
     planning: Planning
     publishing: Publishing
+    stops: Stops
+    approvals: Approvals
     receipts: Receipts
     push_services: PushServices
     push_hosts: PushHosts
@@ -129,7 +134,15 @@ class Runtime:
             raise ConfigError(str(error)) from None
         job_queue = JobQueue(queue)
         planning = Planning(store, job_queue)
-        publishing = Publishing(store, planning, job_queue)
+        stops = Stops(store)
+        rule = TwoPersonRule(config.two_person_above, config.two_person_breaking)
+        gate = Gate(stops, rule)
+        publishing = Publishing(
+            store,
+            planning,
+            job_queue,
+            gate,
+        )
         tokens, endpoints = Tokens(*config.secret_key), EndpointPolicy(config.push_services)
         welcome = WelcomeSettings(
             mode=config.welcome,
@@ -139,7 +152,7 @@ class Runtime:
             site_language=config.site_language,
             front_page=config.front_page,
         )
-        reader_alerts = ReaderAlerts(store, publishing, tokens, endpoints, welcome)
+        reader_alerts = ReaderAlerts(store, publishing, stops, tokens, endpoints, welcome)
         runtime = cls(
             config=config,
             store=store,
@@ -147,6 +160,8 @@ class Runtime:
             job_queue=job_queue,
             planning=planning,
             publishing=publishing,
+            stops=stops,
+            approvals=Approvals(store, publishing, rule),
             receipts=Receipts(store),
             push_services=PushServices(store),
             push_hosts=PushHosts(store, endpoints),

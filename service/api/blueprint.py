@@ -10,6 +10,7 @@ from service.api.problems import Problem, respond
 from service.domain.paired_browsers import CodeOver
 from service.domain.publishing import Conflict, PlanWithdrawn, UnknownNotification
 from service.domain.reader_alerts import TooManyActive
+from service.domain.stops import EverythingStopped
 from service.domain.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
@@ -42,6 +43,7 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
         410,
         "This code was used, or has ended. Make another at the desk, which works for two minutes.",
     ),
+    EverythingStopped: (503, "Nothing is sent at the moment. Try again later."),
     TooManyActive: (429, "Many alerts are being sent at the moment. Try again in a minute."),
 }
 

@@ -184,6 +184,11 @@ class Figures(Collector):
             self._store.installation.clock_age(),
         )
         yield _gauge(
+            "stopped",
+            "Whether everything is stopped, so that nothing is sent until it is released.",
+            self._store.stops.holds(),
+        )
+        yield _gauge(
             "prepared_keys_enabled",
             "Whether idle workers derive keys for future alerts (PREPARE_KEYS).",
             self._runtime.config.prepare_keys,

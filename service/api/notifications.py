@@ -33,9 +33,9 @@ from service.api.responses import (
     WarningShown,
 )
 from service.current import runtime
-from service.domain import publishing
-from service.domain.publishing import Idempotency
+from service.domain import requests
 from service.domain.receipts import estimates
+from service.domain.requests import Idempotency
 from service.model import clock
 from service.model.alert_log import ToolName
 from service.model.notifications import SKIPPED, Audience, Notification, Outcome
@@ -146,7 +146,7 @@ def _idempotency() -> Idempotency | None:
     return Idempotency(calling_tool().digest, key, whole)
 
 
-def _accepted(accepted: publishing.Published) -> _Accepted:
+def _accepted(accepted: requests.Published) -> _Accepted:
     response = Published(
         id=str(accepted.id),
         status=accepted.state.value,
@@ -211,6 +211,7 @@ def _shown(one: Notification) -> NotificationShown:
         time_zone=(one.send_at and one.send_at.zone) or None,
         late="send" if one.send_at and one.send_at.however_late else "draft",
         missed=one.missed,
+        waits_for_approval=one.waits_for_approval,
         corrects=str(one.corrects) if one.corrects else None,
         corrections=[str(id) for id in one.corrections],
         text_now=TextShown(
@@ -272,7 +273,7 @@ def change(requested: ChangedNotification, id: int) -> NotificationShown:
         draft=checked.draft,
     )
     shown = _shown(runtime().publishing.get(published.id))
-    shown.warnings = _warnings(checked.warnings)
+    shown.warnings = _warnings((*checked.warnings, *published.warnings))
     return shown
 
 
@@ -287,8 +288,8 @@ def remove(id: int) -> None:
 @call(by=tools("send"), gives={202: StateShown}, problems=(404, 409))
 def send(id: int) -> StateShown:
     """Send a draft or a scheduled alert now."""
-    runtime().publishing.send(id, by=_tool())
-    return _state(id)
+    published = runtime().publishing.send(id, by=_tool())
+    return _state(id, *published.warnings)
 
 
 @bp.post("/<int:id>/cancel")
@@ -312,12 +313,15 @@ def pause(id: int) -> StateShown:
 def resume(id: int) -> StateShown:
     """Go on sending a paused alert."""
     runtime().publishing.resume(id, by=_tool())
-    return _state(id)
+    return _state(id, *runtime().stops.warnings())
 
 
 def _tool() -> ToolName:
-    return ToolName(calling_tool().name)
+    tool = calling_tool()
+    return ToolName.of(tool.name, tool.by)
 
 
-def _state(id: int) -> StateShown:
-    return StateShown(id=str(id), status=runtime().publishing.get(id).state.value)
+def _state(id: int, *warnings: tuple[str, str]) -> StateShown:
+    state = runtime().publishing.get(id).state
+    given = {"warnings": _warnings(warnings)} if warnings else {}
+    return StateShown(id=str(id), status=state.value, **given)

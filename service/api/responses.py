@@ -183,7 +183,7 @@ Status = Literal["draft", "scheduled", "sending", "paused", "sent", "cancelled",
 
 
 class WarningShown(ResponseModel):
-    """What the writer of an alert should know of a text that was accepted."""
+    """What the writer of an alert should know though it was accepted: of a field, or its status."""
 
     field: str
     detail: str
@@ -193,7 +193,7 @@ class Published(ResponseModel):
     """An alert that was accepted; `recipients` is how many browsers matched at that moment.
 
     `warnings` say where readers will not see a text as it was sent, or see what was not meant for
-    them.
+    them; and, of the field `status`, that it waits because everything is stopped.
     """
 
     id: str
@@ -328,7 +328,8 @@ class NotificationShown(ContentShown):
     """An alert, and how far it has come.
 
     `missed` marks a draft that could not be sent within 15 minutes of its `send_at`. `text_now` is
-    what recipients get who have not been reached yet. The response to a change has `warnings`. A
+    what recipients get who have not been reached yet. `waits_for_approval` marks a draft that is
+    sent once another editor approves it at the desk. The response to a change has `warnings`. A
     click `opens` the `url` with LINK_PARAMETERS.
     """
 
@@ -343,6 +344,7 @@ class NotificationShown(ContentShown):
     time_zone: str | None
     late: Literal["draft", "send"]
     missed: bool
+    waits_for_approval: bool
     corrects: str | None
     corrections: list[str]
     text_now: TextShown
@@ -363,10 +365,11 @@ class NotificationList(ResponseModel):
 
 
 class StateShown(ResponseModel):
-    """What an alert is doing now."""
+    """What an alert is doing now; `warnings`, if there are any, say why it waits."""
 
     id: str
     status: Status
+    warnings: list[WarningShown] = Field(default=[])
 
 
 # For editors' tools: audiences, topics, stories -------------------------------------------------

@@ -7,6 +7,7 @@ from flask import Flask
 from service.desk import (
     alert_list,
     alerts,
+    approving,
     articles,
     compose,
     correcting,
@@ -20,6 +21,7 @@ from service.desk import (
     shortcuts,
     sign_in,
     start,
+    stopping,
     stories,
     templates,
     tokens,
@@ -31,7 +33,8 @@ from service.desk.blueprint import bp
 # A module of pages adds its routes to `bp` when it is imported: a new one is named here.
 PAGES = (
     *(sign_in, alert_list, searching, alerts, compose, writing, editing, articles, correcting),
-    *(templates, stories, log, people, two_step, paired_browsers, tokens, rehearsal, shortcuts),
+    *(stopping, approving, templates, stories, log, people, two_step, paired_browsers, tokens),
+    *(rehearsal, shortcuts),
 )
 
 

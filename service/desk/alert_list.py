@@ -14,6 +14,7 @@ from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.report import Report
 from service.desk.session import signed_in
+from service.desk.stopping import held_stop
 from service.desk.words import SERVICES, describe
 from service.domain.alert_list import AlertRow
 from service.model import clock
@@ -111,6 +112,7 @@ def _report(row: AlertRow, topics: dict[str, Topic], now: float) -> Report:
         receipts={"clicked": row.clicks} if row.clicks else {},
         now=now,
         held=row.held,
+        stopped=held_stop() is not None,
     )
 
 

@@ -12,9 +12,11 @@ from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.report import Report
 from service.desk.session import signed_in
+from service.desk.stopping import held_stop
 from service.desk.words import describe
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
+from service.domain.same_link import with_link
 from service.domain.waves import HeldSummary
 from service.model import clock
 from service.model.notifications import Audience, Notification
@@ -37,6 +39,7 @@ def report_of(notification: Notification, *, receipts: bool = True) -> Report:
         now=clock.time(),
         slowing=runtime().push_services.slowing(notification) if receipts else [],
         held=publishing.held(notification) if notification.finished_at else HeldSummary(),
+        stopped=held_stop() is not None,
     )
 
 
@@ -57,7 +60,9 @@ def _alert(id: int, notice: str = "") -> str:
     one = publishing.get(id)
     if one.planned:
         log = runtime().alert_log.of(id)
-        return render_template("desk/planned.html", notice=notice, log=log, **_planned(one))
+        shown = _planned(one)
+        shown |= _to_approve(one, shown["reach"])
+        return render_template("desk/planned.html", notice=notice, log=log, **shown)
     report = report_of(one)
     return render_template(
         "desk/alert.html",
@@ -67,6 +72,7 @@ def _alert(id: int, notice: str = "") -> str:
             for alert in publishing.all(report.progress.delivered)
         ],
         root=publishing.get(one.corrects) if one.corrects else None,
+        asked=runtime().approvals.corrections(id),
         log=runtime().alert_log.of(one.corrects or id),
         corrections=[report_of(publishing.get(id), receipts=False) for id in one.corrections],
         notice=notice,
@@ -74,8 +80,25 @@ def _alert(id: int, notice: str = "") -> str:
 
 
 def _planned(one: Notification) -> dict[str, Any]:
-    reach = runtime().publishing.reach(one.audience)
-    return {"report": report_of(one, receipts=False), "reach": reach}
+    publishing = runtime().publishing
+    root = None if one.corrects is None else publishing.get(one.corrects)
+    return {
+        "report": report_of(one, receipts=False),
+        "root": root,
+        "reach": publishing.reach(one.audience) if root is None else publishing.reached(root),
+    }
+
+
+def _to_approve(one: Notification, reach: int) -> dict[str, Any]:
+    """Return what a second person sees beside the alert itself, as on the page before sending."""
+    if not one.waits_for_approval:
+        return {}
+    forecast = runtime().forecaster.forecast(one.content, one.audience, one.send_at, clock.time())
+    return {
+        "forecast": forecast if reach and one.corrects is None else None,
+        "same_link": with_link(runtime().publishing, one.content.url, but=one.corrects or one.id),
+        "own": signed_in().email in one.authors,
+    }
 
 
 @bp.get("/alerts/<int:id>/progress")

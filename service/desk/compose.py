@@ -19,6 +19,7 @@ from service.desk.forms import Form, lifetimes, spreads
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import shown_once, signed_in
 from service.domain.paired_browsers import PairedRow
+from service.domain.same_link import with_link
 from service.domain.stories import RunningStory
 from service.model import clock
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt
@@ -91,9 +92,10 @@ def confirm_page(
         checked=checked,
         audience=describe_audience(known),
         story=story,
-        reach=runtime().publishing.reach(checked.audience),
-        same_link=runtime().publishing.with_link(
-            checked.content.url, but=before.id if before else None
+        reach=(browsers := runtime().publishing.reach(checked.audience)),
+        asks=runtime().approvals.needed(checked.content, browsers),
+        same_link=with_link(
+            runtime().publishing, checked.content.url, but=before.id if before else None
         ),
         forecast=runtime().forecaster.forecast(
             checked.content, checked.audience, checked.send_at, now

@@ -15,8 +15,9 @@ from service.desk.blueprint import bp
 from service.desk.forms import CorrectionForm, read_nonce
 from service.desk.permissions import allowed
 from service.desk.session import signed_in
-from service.domain.publishing import Conflict, Idempotency, KeyReused
-from service.model.notifications import Notification
+from service.domain.publishing import Conflict, KeyReused
+from service.domain.requests import Idempotency
+from service.model.notifications import Notification, State
 from service.model.roles import Role
 
 _TOO_LATE = "Sending has ended meanwhile, so the old text can only be replaced."
@@ -60,7 +61,8 @@ def correct(id: int) -> ResponseReturnValue:
         return correction_page(root, form, notice=_USED), 409
     except Conflict as conflict:
         return correction_page(root, form, notice=str(conflict)), 409
-    to = root.id if requested.reached == "leave" else published.id
+    shown_there = requested.reached == "leave" and published.state is not State.DRAFT
+    to = root.id if shown_there else published.id
     return redirect(url_for("desk.alert", id=to), 303)
 
 
@@ -82,7 +84,8 @@ def correction_page(
         nonce=nonce or secrets.token_urlsafe(16),
         errors=errors or {},
         notice=notice,
-        reached=runtime().publishing.reached(root),
+        reached=(reached := runtime().publishing.reached(root)),
+        asks=runtime().approvals.needed(root.text, runtime().publishing.concerned(root, reached)),
         waiting=0 if root.over else progress.recipients - progress.done,
         held=runtime().publishing.held(root).waiting if root.over else 0,
     )

@@ -154,6 +154,8 @@ def _is_done(form: Form, one: Notification) -> bool:
     contents = (checked.content, checked.audience, checked.spread_minutes)
     if contents != (one.content, one.audience, one.spread_minutes):
         return False
+    if one.waits_for_approval and form.when != "draft":
+        return True
     if form.when == "now":
         return one.waits_for_undo or not (one.planned or one.state is State.CANCELLED)
     send_at = one.send_at if one.state is State.SCHEDULED else None

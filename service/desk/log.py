@@ -60,7 +60,7 @@ def _table(entries: Iterator[LogEntry]) -> Iterator[str]:
     for one in entries:
         tool = "yes" if one.tool else ""
         row = (one.title, one.action, one.by or "clock", tool, logged_changes(one))
-        writer.writerow([FILTERS["iso"](one.at), one.alert, *map(_harmless, row)])
+        writer.writerow([FILTERS["iso"](one.at), one.alert or "", *map(_harmless, row)])
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()

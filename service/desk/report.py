@@ -35,6 +35,7 @@ class Report:
     now: float
     slowing: list[SlowService] = field(default_factory=list)
     held: HeldSummary = field(default_factory=HeldSummary)
+    stopped: bool = False  # everything is, by an editor
 
     @property
     def live(self) -> bool:
@@ -60,7 +61,7 @@ class Report:
     def stage(self) -> str:
         """A text that changes when more than the numbers has changed."""
         one = self.notification
-        return f"{one.state.value}.{one.revision}.{one.changes}"
+        return f"{one.state.value}.{one.revision}.{one.changes}.{int(self.stopped)}"
 
     @property
     def scheduled(self) -> bool:
@@ -103,6 +104,11 @@ class Report:
         """Its state in a word or two."""
         if self.withdrawn:
             return "withdrawn"
+        if self.waits:
+            return "waits"
+        if self.notification.request is not None:
+            waits = self.notification.waits_for_approval
+            return "waits for a second person" if waits else "sent back"
         return "stopping" if self.stopping else STATES[self.notification.state]
 
     @property
@@ -143,8 +149,16 @@ class Report:
         return round(self.progress.done / max(1.0, self.seconds))
 
     @property
+    def waits(self) -> bool:
+        """Whether it would be sent now if everything were not stopped."""
+        due = self.scheduled and self.due_in <= 0
+        return self.stopped and (due or self.notification.state is State.SENDING)
+
+    @property
     def late(self) -> bool:
         """Whether it should have started by now."""
+        if self.stopped:
+            return False
         if self.scheduled:
             return self.due_in < -_LATE
         sending = self.notification.state is State.SENDING

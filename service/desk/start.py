@@ -13,6 +13,7 @@ from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed
 from service.desk.session import current_editor
 from service.desk.words import outcome_words
 from service.domain.publishing import UnknownNotification
+from service.domain.stops import EverythingStopped
 from service.model.notifications import Audience, Outcome
 from service.model.spans import span
 from service.store.subscriptions import NotSubscribed
@@ -88,6 +89,11 @@ def _signed_out(_: Exception) -> ResponseReturnValue:
 @bp.errorhandler(UnknownNotification)
 def _unknown(_: Exception) -> ResponseReturnValue:
     return {"detail": "There is no such alert."}, 404
+
+
+@bp.errorhandler(EverythingStopped)
+def _stopped(_: Exception) -> ResponseReturnValue:
+    return {"detail": "Everything is stopped. An editor releases it at the desk."}, 503
 
 
 @bp.errorhandler(RedisError)

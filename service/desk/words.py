@@ -49,6 +49,11 @@ LOGGED = {
     "resumed": "went on sending it",
     "corrected": "corrected it",
     "cancelled": "cancelled it",
+    "stopped": "stopped everything",
+    "released": "released everything",
+    "asked": "asked for a second person to send it",
+    "approved": "approved it as the second person",
+    "sent back": "sent it back",
 }
 # What follows the word of a role, and of a scope of an API token.
 _ROLES = {

@@ -60,8 +60,13 @@ class Planning:
         return root.finished_at is not None and not any(one.wave for one in active)
 
     def sending(self) -> list[tuple[Notification, bool]]:
-        """Return what is being sent, planned by now, and whether batches of it are due."""
-        found = []
+        """Return what is being sent, planned by now, and whether batches of it are due.
+
+        That is nothing while everything is stopped.
+        """
+        found: list[tuple[Notification, bool]] = []
+        if self._store.stops.holds():
+            return found
         sending = self._store.batches
         for id in self._store.notifications.active():
             notification = self._store.notifications.get(id)
@@ -111,7 +116,7 @@ class Planning:
             if len(idle) == len(looks) and not left:
                 self._finish(notification, history)
                 return
-        if undone is None and notification.state is State.SENDING:
+        if undone is None and notification.state is State.SENDING and not self._store.stops.holds():
             work = sum(look.due if look.planned else 1 for look in looks.values())
             self._jobs.wake(work, at_front=notification.urgent)
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from service.domain.gate import NEEDED, Gate, authors_of, now_in_ms
 from service.domain.job_queue import JobQueue
 from service.domain.planning import Planning
 from service.domain.receipts import reporting
+from service.domain.requests import Idempotency, Published, record
+from service.domain.stops import WAITS
 from service.domain.waves import HeldSummary, held_summary
-from service.model import alert_log, clock
+from service.model import alert_log
 from service.model.clocks import QUARTER
 from service.model.languages import texts
 from service.model.notifications import (
@@ -24,19 +25,15 @@ from service.model.notifications import (
     Audience,
     Content,
     Notification,
-    Outcome,
     Progress,
     SendAt,
     State,
 )
-from service.model.retention import IDEMPOTENCY_KEPT
 from service.store import Store
-from service.store.notifications import IdempotencyRecord
 from service.store.reader_alerts import Place
 
 WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
 _MOST_PLANNED = 200  # drafts and scheduled notifications in a list
-_MOST_SENT_BEFORE = 100  # alerts among which one with the same link is looked for
 
 
 class UnknownNotification(Exception):
@@ -59,43 +56,20 @@ class PlanWithdrawn(Exception):
     """The planned alert of this idempotency key was deleted or cancelled (decision 54)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """The response to a publisher."""
-
-    id: int
-    recipients: int  # browsers in the audience at this moment
-    state: State = State.SENDING
-    # Field and sentence of each: what the publisher should know of the texts as readers see them.
-    warnings: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """An `Idempotency-Key` and the request that it came with."""
-
-    token: str  # of the caller: two callers may use the same key
-    key: str
-    body: bytes
-
-    @property
-    def digest(self) -> str:
-        """The key under which the store keeps the response."""
-        return hashlib.sha256(f"{self.token} {self.key}".encode()).hexdigest()
-
-    @property
-    def body_digest(self) -> str:
-        """What tells one body from another."""
-        return hashlib.sha256(self.body).hexdigest()
-
-
 class Publishing:
     """What the desk, the API and the clock do with notifications."""
 
-    def __init__(self, store: Store, planning: Planning, jobs: JobQueue) -> None:
+    def __init__(
+        self,
+        store: Store,
+        planning: Planning,
+        jobs: JobQueue,
+        gate: Gate,
+    ) -> None:
         self._store = store
         self._planning = planning
         self._jobs = jobs
+        self._gate = gate
 
     def publish(
         self,
@@ -115,27 +89,31 @@ class Publishing:
         `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
         for. `KeyReused` for an idempotency key that came before with another body, `PlanWithdrawn`
         for one whose alert was planned and withdrawn. `warnings` belong to the response. An alert
-        to one reader takes a `place`; `NoRoom`.
+        to one reader takes a `place`; `NoRoom`. `EverythingStopped` for an editor's test.
         """
         if (before := self.earlier_response(idempotency)) is not None:
             return before
         recipients = self.reach(audience)
+        leaves = self._gate.leaves(content, audience, recipients, send_at, draft=draft, by=by)
         notification = Notification(
             id=self._store.notifications.new_id(),
             content=content,
             audience=audience,
-            state=_state(send_at, draft),
-            created_at=_now(),
+            state=leaves.state,
+            created_at=now_in_ms(),
             created_by=by,
             spread_minutes=spread_minutes,
-            send_at=send_at,
+            send_at=leaves.send_at,
             reporting=reporting(recipients),
+            authors=authors_of(by),
+            request=leaves.request,
         )
+        warnings = (*warnings, *leaves.warnings)
         published = Published(notification.id, recipients, notification.state, warnings)
-        record = _record(published, idempotency)
+        kept = record(published, idempotency)
         noted = not (notification.wave or audience.subscription)
         entry = alert_log.begun(notification, by) if noted else None
-        earlier = self._store.notifications.publish(notification, record, place, entry)
+        earlier = self._store.notifications.publish(notification, kept, place, entry)
         if earlier is not None and idempotency is not None:
             return self._same_response(earlier, idempotency)
         self._wake(notification)
@@ -188,6 +166,9 @@ class Publishing:
     def to_change(self, id: int) -> Notification:
         """Return a draft or a scheduled notification; `Conflict` if it was sent."""
         found = self.get(id)
+        if found.planned and found.corrects is not None:
+            detail = "This correction waits for a second person: delete it to write another."
+            raise Conflict(id, detail)
         if not found.planned:
             raise Conflict(id, f"This alert is {found.state.value}; it can only be corrected now.")
         return found
@@ -207,47 +188,67 @@ class Publishing:
 
         `Conflict` if it was sent, or changed by another editor, since `before` was read.
         """
+        if before.corrects is not None:
+            self.to_change(before.id)
         recipients = self.reach(audience)
+        leaves = self._gate.leaves(content, audience, recipients, send_at, draft=draft, by=by)
         after = dataclasses.replace(
             before,
             content=content,
             audience=audience,
-            state=_state(send_at, draft),
+            state=leaves.state,
             spread_minutes=spread_minutes,
-            send_at=send_at,
+            send_at=leaves.send_at,
             missed=False,
             reporting=reporting(recipients),
+            authors=authors_of(by, before),
+            request=leaves.request,
+            approved_by="",
         )
-        published = Published(after.id, recipients, after.state)
+        published = Published(after.id, recipients, after.state, leaves.warnings)
         entry = alert_log.changed(before, after, by)
-        if not self._store.notifications.change(before, after, _now(), entry):
+        if not self._store.notifications.change(before, after, now_in_ms(), entry):
             self.to_change(before.id)
             detail = "Another editor has changed this alert meanwhile. Look at it again."
             raise Conflict(before.id, detail)
         self._wake(after)
         return published
 
-    def send(self, id: int, *, by: str) -> None:
+    def approved(self, one: Notification, *, by: str) -> bool:
+        """Send or schedule what waits for a second person, if it is that still; see `Approvals`."""
+        leaves = self._gate.leaves_now(one.audience, one.send_at, by)
+        after = dataclasses.replace(
+            one, state=leaves.state, send_at=leaves.send_at, request=None, approved_by=by
+        )
+        entry = alert_log.entry(one, "approved", by)
+        done = self._store.notifications.approve(one, after, by, now_in_ms(), entry)
+        if done:
+            self._wake(after)
+        return done
+
+    def send(self, id: int, *, by: str) -> Published:
         """Send a planned notification now; `Conflict` if it was sent already."""
         one = self.to_change(id)
-        self.change(one, one.content, one.audience, by=by, spread_minutes=one.spread_minutes)
+        return self.change(one, one.content, one.audience, by=by, spread_minutes=one.spread_minutes)
 
     def skip_undo(self, id: int, *, by: str) -> None:
         """Start an alert that waits for an editor to take it back; no effect once it has begun."""
         one = self.get(id)
         if one.waits_for_undo:
+            if self._gate.stops.holds():
+                raise Conflict(id, WAITS)
             after = dataclasses.replace(one, state=State.SENDING)
             entry = alert_log.entry(one, "started", by)
-            if self._store.notifications.change(one, after, _now(), entry):
+            if self._store.notifications.change(one, after, now_in_ms(), entry):
                 self._wake(after)
 
     def take_back(self, id: int, *, by: str) -> None:
         """Make a draft of an alert that waits for this; `Conflict` if readers get it by now."""
         one = self.get(id)
         if one.waits_for_undo:
-            after = dataclasses.replace(one, state=State.DRAFT, send_at=None)
+            after = dataclasses.replace(one, state=State.DRAFT, send_at=None, approved_by="")
             entry = alert_log.entry(one, "taken back", by)
-            self._store.notifications.change(one, after, _now(), entry)
+            self._store.notifications.change(one, after, now_in_ms(), entry)
         found = self.get(id)
         if found.state is State.SCHEDULED:
             raise Conflict(id, "This alert is scheduled: change or delete it instead.")
@@ -265,6 +266,8 @@ class Publishing:
 
     def send_due(self) -> None:
         """Send the scheduled notifications that are due, each once: what the clock does."""
+        if self._gate.stops.holds():
+            return
         for id in self._store.notifications.due():
             started = self._store.notifications.start(id, MOST_LATE)
             if started and (one := self._store.notifications.get(id)) is not None:
@@ -280,6 +283,8 @@ class Publishing:
         If no clock ran for `WAVE_TTL`, the alerts of the night are too old and are not sent.
         `front` is the link of the wave, which editors see as an alert.
         """
+        if self._gate.stops.holds():
+            return
         for quarter in self._store.held_alerts.due(int(now // QUARTER)):
             if now - quarter * QUARTER < WAVE_TTL:
                 wave = Content(title=texts("en")["alerts"]["slept"], url=front, ttl=WAVE_TTL)
@@ -308,25 +313,6 @@ class Publishing:
         """Return the notifications whose sending has begun, the latest start first."""
         return self._store.notifications.started(limit, before)
 
-    def with_link(self, url: str, *, but: int | None = None) -> Notification | None:
-        """Return the latest alert that was or will be sent with this link, if there is one.
-
-        Drafts do not count, nor alerts that ended before they reached anybody, nor the alert `but`.
-        A link with another fragment, or without the slash at its end, leads to the same page.
-        """
-        page = _page(url)
-        scheduled = (one for one in self.planned() if one.state is State.SCHEDULED)
-        for one in (*scheduled, *self.started(_MOST_SENT_BEFORE)):
-            is_same = one.id != but and one.corrects is None and _page(one.text.url) == page
-            if is_same and not self._ended_unseen(one):
-                return one
-        return None
-
-    def _ended_unseen(self, one: Notification) -> bool:
-        if one.state not in (State.CANCELLED, State.EXPIRED):
-            return False
-        return not self.progress(one.id).of(Outcome.ACCEPTED)
-
     def waves(self, limit: int) -> list[Notification]:
         """Return the waves, the latest first."""
         return self._store.notifications.waves(limit)
@@ -354,7 +340,7 @@ class Publishing:
         if one.state is State.SCHEDULED:
             cancelled = dataclasses.replace(one, state=State.CANCELLED)
             entry = alert_log.changed(one, cancelled, by)
-            if self._store.notifications.change(one, cancelled, _now(), entry):
+            if self._store.notifications.change(one, cancelled, now_in_ms(), entry):
                 self._planning.advance(id)
                 return
         try:
@@ -407,20 +393,22 @@ class Publishing:
         by: str,
         idempotency: Idempotency | None = None,
         check: Callable[[Notification], tuple[tuple[str, str], ...]] = lambda _root: (),
+        approved_by: str = "",
     ) -> Published:
         """Correct the text of a notification; None leaves a part of it unchanged.
 
         Browsers not reached yet get the new text instead of the old one. With `replace`, browsers
         that have the alert get the correction as a notification of its own, which takes its place
         on the screen. `check` gets the notification as it is now, and may raise; it returns the
-        warnings that belong to the response.
+        warnings that belong to the response. Where so many are concerned that a second person has
+        to approve it, it waits as a draft unless it is `approved_by` one.
         """
         while True:
             root = self.root(id)
             # After reading the root: a request that is sent twice must not correct its own result.
             if (before := self.earlier_response(idempotency)) is not None:
                 return before
-            warnings = check(root)
+            warnings = (*check(root), *self._gate.stops.warnings())
             reached = self.reached(root)
             if root.over and not (reached or self.held(root).waiting):
                 raise Conflict(
@@ -433,22 +421,54 @@ class Publishing:
                 content=_changed(root.text, title=title, body=body, url=url),
                 audience=root.audience,
                 state=State.SENDING if replace else State.SENT,
-                created_at=_now(),
+                created_at=now_in_ms(),
                 created_by=by,
                 corrects=root.id,
                 reporting=reporting(reached),
+                authors=authors_of(by),
+                approved_by=approved_by,
             )
-            published = Published(
-                correction.id, reached if replace else 0, correction.state, warnings
-            )
-            record = _record(published, idempotency)
+            asked = None if approved_by else self._asked(root, correction, reached)
+            if asked is not None:
+                return self._keep_correction(asked, reached, warnings, idempotency)
+            browsers = reached if replace else 0
+            published = Published(correction.id, browsers, correction.state, warnings)
+            kept = record(published, idempotency)
             entry = alert_log.corrected(root, correction.content, by)
-            stored = self._store.notifications.correct(root, correction, record, entry)
+            stored = self._store.notifications.correct(root, correction, kept, entry)
             if isinstance(stored, dict) and idempotency is not None:
                 return self._same_response(stored, idempotency)
             if stored:
                 break
         self._wake(correction)
+        return published
+
+    def concerned(self, root: Notification, reached: int) -> int:
+        """Return how many browsers have an alert (`reached`), or would yet get its text."""
+        if root.over:
+            return reached + self.held(root).waiting
+        progress = self.progress(root.id)
+        # Its audience may not be frozen yet.
+        return reached + max(progress.recipients, self.reach(root.audience)) - progress.done
+
+    def _asked(
+        self, root: Notification, correction: Notification, reached: int
+    ) -> Notification | None:
+        return self._gate.asked_to_correct(correction, self.concerned(root, reached))
+
+    def _keep_correction(
+        self,
+        asked: Notification,
+        reached: int,
+        warnings: tuple[tuple[str, str], ...],
+        idempotency: Idempotency | None,
+    ) -> Published:
+        published = Published(asked.id, reached, asked.state, (*warnings, ("status", NEEDED)))
+        kept = record(published, idempotency)
+        entry = alert_log.begun(asked, asked.created_by)
+        earlier = self._store.notifications.publish(asked, kept, None, entry)
+        if earlier is not None and idempotency is not None:
+            return self._same_response(earlier, idempotency)
         return published
 
     def reached(self, notification: Notification) -> int:
@@ -471,35 +491,7 @@ class Publishing:
         return root
 
 
-def _now() -> float:
-    """Return the time to the millisecond, rounded down, as it is stored and shown."""
-    return int(clock.time() * 1000) / 1000
-
-
-def _state(send_at: SendAt | None, draft: bool) -> State:
-    if draft:
-        return State.DRAFT
-    return State.SCHEDULED if send_at is not None else State.SENDING
-
-
 def _changed(text: Content, **parts: str | None) -> Content:
     """Return the text with these parts changed; None leaves a part as it is."""
     changes: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
     return dataclasses.replace(text, **changes)
-
-
-def _page(url: str) -> str:
-    return url.partition("#")[0].rstrip("/")
-
-
-def _record(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
-    if idempotency is None:
-        return None
-    response = {
-        "id": published.id,
-        "recipients": published.recipients,
-        "state": published.state.value,
-        "body": idempotency.body_digest,
-        "warnings": published.warnings,
-    }
-    return IdempotencyRecord(idempotency.digest, response, IDEMPOTENCY_KEPT)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 
 from redis.exceptions import RedisError
 
-from service.domain.publishing import Idempotency, PlanWithdrawn, Published, Publishing
+from service.domain.publishing import PlanWithdrawn, Publishing
+from service.domain.requests import Idempotency, Published
+from service.domain.stops import EverythingStopped, Stops
 from service.model.endpoints import OTHER, EndpointPolicy, origin_of
 from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content
@@ -59,12 +61,14 @@ class ReaderAlerts:
         self,
         store: Store,
         publishing: Publishing,
+        stops: Stops,
         tokens: Tokens,
         endpoints: EndpointPolicy,
         settings: WelcomeSettings,
     ) -> None:
         self._store = store
         self._publishing = publishing
+        self._stops = stops
         self._tokens = tokens
         self._endpoints = endpoints
         self._settings = settings
@@ -97,7 +101,9 @@ class ReaderAlerts:
                 self._publish_welcome(reader, self._place(reader, caller))
 
     def send_test(self, reader: Subscription, *, caller: Callable[[], str] = str) -> Published:
-        """Send a test to one browser; `TooManyActive`."""
+        """Send a test to one browser; `TooManyActive`, `EverythingStopped`."""
+        if self._stops.current():
+            raise EverythingStopped
         place = replace(self._place(reader, caller), share=2)
         settings, lang = self._settings, supported_language(reader.locale)
         ours = texts(lang)["alerts"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from service.domain.publishing import Idempotency
+from service.domain.requests import Idempotency
 from service.model import clock
 from service.model.retention import WRITERS_SEEN
 from service.store import Store

@@ -49,7 +49,7 @@ _COMMANDS = {
 _SHARED = (
     "active scheduled started waves log n n:* ended readers_alerts:* topics topics:made stories"
     " names:* hosts:* resting limited paced proof released doubted believed pace:* start:* layout"
-    " keys keys:retired clock clock:* processes web"
+    " stop keys keys:retired clock clock:* processes web"
 )
 _PARTITIONS = "{[^g]*}:*"
 _QUEUE = ("rq:*", "stoppress:alive:*", "stoppress:written")

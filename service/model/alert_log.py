@@ -9,23 +9,35 @@ from service.model.notifications import Content, Notification, State
 
 # What is shown with its old and its new text; of anything else only that it was changed.
 _TEXTS = ("title", "body", "url")
+# The number in entries about all alerts.
+ALL = 0
 # How a new alert begins, and what a change makes of a planned one.
 _BEGUN = {State.DRAFT: "written", State.SCHEDULED: "scheduled", State.SENDING: "sent"}
 ACTIONS = (
     *("written", "scheduled", "sent", "taken back", "changed", "deleted"),
     *("started", "missed", "paused", "resumed", "corrected", "cancelled"),
+    *("stopped", "released", "asked", "approved", "sent back"),
 )
 
 
 class ToolName(str):
     """The name of an API token, where the address of an editor may stand as well."""
 
+    made_by: str = ""  # the editor who made the token; empty: the operator
+
+    @classmethod
+    def of(cls, name: str, made_by: str) -> ToolName:
+        """Return the name of a token, and who made it."""
+        tool = cls(name)
+        tool.made_by = made_by
+        return tool
+
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     """One action; the store adds when it was, by Redis' time."""
 
-    alert: int
+    alert: int  # or `ALL`
     title: str  # of the alert then
     action: str  # one of `ACTIONS`
     by: str = ""  # an editor's address, or the name of a token; empty: the clock
@@ -41,6 +53,16 @@ def entry(one: Notification, action: str, by: str = "") -> LogEntry:
     return LogEntry(one.id, one.text.title, action, by, isinstance(by, ToolName))
 
 
+def sent_back(one: Notification, word: str, by: str) -> LogEntry:
+    """Return the entry for an alert that a second person did not approve."""
+    return replace(entry(one, "sent back", by), others=(word,))
+
+
+def about_all(action: str, by: str) -> LogEntry:
+    """Return an entry for what is done with all alerts at once."""
+    return LogEntry(ALL, "All alerts", action, by)
+
+
 def begun(one: Notification, by: str) -> LogEntry:
     """Return the entry for a new alert."""
     return entry(one, _begins(one), by)
@@ -49,7 +71,7 @@ def begun(one: Notification, by: str) -> LogEntry:
 def changed(before: Notification, after: Notification, by: str) -> LogEntry:
     """Return the entry for a planned alert that is changed, and perhaps sent by that."""
     action = _begins(after)
-    if action in (_begins(before), _BEGUN[State.DRAFT]):
+    if action in (_begins(before), _BEGUN[State.DRAFT]) and action != "asked":
         action = "changed"
     texts, others = _differences(before.content, after.content)
     parts = {
@@ -63,6 +85,8 @@ def changed(before: Notification, after: Notification, by: str) -> LogEntry:
 
 def _begins(one: Notification) -> str:
     """Return what was done last with an alert that is planned, or that is sent by that."""
+    if one.waits_for_approval:
+        return "asked"
     return "sent" if one.waits_for_undo else _BEGUN.get(one.state, "cancelled")
 
 

@@ -179,6 +179,17 @@ class SendAt:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """That an alert is to be sent once a second person has approved it (decision 94)."""
+
+    by: str  # who asked: an editor's address, or the name of a token
+    at: float  # seconds since 1970
+    leave: bool = False  # a correction: leave the old text where readers have it
+    sent_back_by: str = ""  # an editor who did not approve it; empty: it waits
+    word: str = ""  # what that editor said
+
+
+@dataclass(frozen=True, slots=True)
 class Notification:
     """One update that an editor publishes. Times are seconds since 1970 UTC."""
 
@@ -201,6 +212,11 @@ class Notification:
     reporting: float = 1.0  # share of the browsers that report what they show
     # Finished waves that delivered it: id, to how many readers alone, to how many with others.
     waves: tuple[tuple[int, int, int], ...] = ()
+    authors: tuple[str, ...] = ()  # editors who wrote or changed it, or made the token that did
+    request: Request | None = None
+    approved_by: str = ""  # the second person
+    # Of all that is stored of its content and plan, for which an approval holds.
+    digest: str = field(default="", compare=False)
 
     @property
     def story(self) -> str:
@@ -256,6 +272,11 @@ class Notification:
         """Whether an editor has sent it, and can still take it back."""
         pressed = self.send_at is not None and self.send_at.sent_at is not None
         return pressed and self.state is State.SCHEDULED
+
+    @property
+    def waits_for_approval(self) -> bool:
+        """Whether a second person has to approve it before it is sent."""
+        return self.request is not None and not self.request.sent_back_by
 
     @property
     def over(self) -> bool:

@@ -9,7 +9,7 @@ Five things have no lifetime here:
 - While an alert is being sent, one bit each says that it is for a reader and that its outcome is
   known; for readers who are tried again, how often that was. All of it goes when the send is over.
 - The log of alerts, which names the editors who did something with them, is kept for
-  ALERT_LOG_KEPT_DAYS, a setting.
+  ALERT_LOG_KEPT_DAYS, a setting; and until they release it, who has stopped everything.
 - Alerts with their reports, templates (with who saved them when) and topics belong to the newsroom;
   so do editors (e-mail address, password hash, role, who added them when, when they last signed in,
   the sealed secret of two-step sign-in) and API tokens (name, scopes, who made them when, when they

@@ -47,6 +47,7 @@ from service.store.push_services import PushServices
 from service.store.recipients import Recipients
 from service.store.replicas import Replicas
 from service.store.seeds import Seeds
+from service.store.stops import Stops
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 from service.store.templates import TemplateRows
@@ -105,6 +106,7 @@ class Store:
         self.articles = Articles(redis)
         self.alert_rows = AlertRows(redis)
         self.search_rows = SearchRows(redis, self.notifications)
+        self.stops = Stops(redis, replicas)
         self.push_services = PushServices(redis)
         self.recipients = Recipients(redis, self.partitions, self.audiences)
         self.batches = Batches(redis, self.partitions)

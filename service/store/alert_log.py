@@ -36,6 +36,7 @@ def packed(entry: LogEntry | None) -> str:
     if entry is None:
         return ""
     given = {one.name: value for one in fields(entry) if (value := getattr(entry, one.name))}
+    given["alert"] = entry.alert
     return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -13,6 +13,7 @@ idempotency:<d>   the response to the same idempotency key again; ends by itself
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -30,6 +31,7 @@ from service.model.notifications import (
     Notification,
     Outcome,
     Progress,
+    Request,
     SendAt,
     State,
 )
@@ -145,6 +147,30 @@ return 1
 """
 )
 
+# KEYS: those of `_CHANGE`. ARGV: those of `enter`, document, entry of the log, digest of the
+# document that is approved, who approves. Returns 0 if that does not wait any more, was changed
+# since, or if one of its authors approves. The first write allocates.
+_APPROVE = (
+    _ENTER
+    + NOTE
+    + """
+local state, before = unpack(redis.call('HMGET', KEYS[1], 'state', 'doc'))
+if state ~= 'draft' or redis.sha1hex(before) ~= ARGV[7] then return 0 end
+local document = cjson.decode(before)
+local request = document.request
+if not request or request == cjson.null or request.sent_back_by ~= '' then return 0 end
+for _, author in ipairs(document.authors) do
+  if author == ARGV[8] then return 0 end
+end
+redis.call('HSET', KEYS[1], 'doc', ARGV[5])
+redis.call('HINCRBY', KEYS[1], 'changes', 1)
+redis.call('ZREM', KEYS[4], ARGV[1])
+enter()
+note(KEYS[6], KEYS[1], ARGV[6])
+return 1
+"""
+)
+
 # KEYS: notification, scheduled, log. ARGV: id, entry of the log. Returns 0 if it is not planned any
 # more. The first write frees.
 _REMOVE = (
@@ -236,6 +262,7 @@ class Notifications:
         self._history = redis.register_script(_HISTORY)
         self._publish = redis.register_script(_PUBLISH)
         self._change = redis.register_script(_CHANGE)
+        self._approve = redis.register_script(_APPROVE)
         self._remove = redis.register_script(_REMOVE)
         self._start = redis.register_script(NOW + NOTE + lua("start"))
         self._move = redis.register_script(_MOVE)
@@ -297,6 +324,17 @@ class Notifications:
         if changed:
             self._replicas.keep(alert_key(after.id), "doc")
         return changed
+
+    def approve(
+        self, before: Notification, after: Notification, by: str, now: float, entry: LogEntry
+    ) -> bool:
+        """Send or schedule what waits for a second person; False if it is not `before` any more."""
+        args = [*_enter_args(after, now), _doc(after), packed(entry), before.digest, by]
+        self._replicas.check("{g}")
+        approved = bool(self._approve(keys=[*self._enter_keys(after.id), LOG], args=args))
+        if approved:
+            self._replicas.keep(alert_key(after.id), "doc")
+        return approved
 
     def remove(self, id: int, entry: LogEntry) -> bool:
         """Delete a planned notification; False if it is not planned any more."""
@@ -515,6 +553,9 @@ def _doc(notification: Notification) -> str:
             "reporting": notification.reporting,
             "created_at": notification.created_at,
             "created_by": notification.created_by,
+            "authors": notification.authors,
+            "request": asdict(notification.request) if notification.request else None,
+            "approved_by": notification.approved_by,
         }
     )
 
@@ -542,4 +583,9 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         corrections=tuple(json.loads(corrections)) if corrections else (),
         reporting=document["reporting"],
         waves=tuple((id, alone, together) for id, alone, together in json.loads(waves or b"[]")),
+        # A stored alert of an earlier release has none of these.
+        authors=tuple(document.get("authors", [document["created_by"]])),
+        request=Request(**document["request"]) if document.get("request") else None,
+        approved_by=document.get("approved_by", ""),
+        digest=hashlib.sha1(cast(bytes, doc), usedforsecurity=False).hexdigest(),
     )

@@ -60,6 +60,7 @@ def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) 
         "time_zone": None,
         "late": "draft",
         "missed": False,
+        "waits_for_approval": False,
         "corrects": None,
         "corrections": [],
         "opens": body["url"],

@@ -25,6 +25,10 @@ class Doorstep:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.reader = Reader(client)
+        paired, code = client.runtime.store.paired_browsers, GOOD["pair"]["code"]
+        paired.begin(code, "nora@paper.example")
+        for key in client.runtime.store.redis.scan_iter(match="{g}:pairing:*"):
+            client.runtime.store.redis.persist(key)  # the tests may take longer than it lasts
         for draft in (False, True):
             client.runtime.publishing.publish(
                 Content("Late news", "https://paper.example/"),
@@ -34,12 +38,14 @@ class Doorstep:
             )
         # So many that all tests together stay within the rate of each token.
         self.tools = itertools.cycle([client.add_token(f"tool {n}") for n in range(20)])
+        self.phones = itertools.cycle([Reader(client, 100 + n) for n in range(40)])
         self._stored = stored(client)
 
     def call(self, route: str, **body: Any) -> Any:
         method, path = ROUTES[route]
-        token = self.reader.token if route == "change" else next(self.tools)
-        return self.client.call(method, API + path.format(id=self.reader.id), token=token, **body)
+        reader = next(self.phones) if route == "pair" else self.reader
+        token = reader.token if route in ("change", "pair") else next(self.tools)
+        return self.client.call(method, API + path.format(id=reader.id), token=token, **body)
 
     def stored_nothing(self) -> bool:
         """Whether the store holds what it held when this was last called, or at the start."""

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from service.desk.words import FILTERS
 from service.model.notifications import Action, Audience, Content, Notification, SendAt, State
 from service.runtime import Runtime
-from tests.support.desk_pages import filled, hidden_fields, review, words
+from tests.support.desk_pages import EMAIL, filled, hidden_fields, review, words
 from tests.support.planned import (
     RIGA,
     WORLD,
@@ -135,7 +135,8 @@ def test_an_edit_keeps_all_that_a_tool_has_set(
     assert confirmed(editor, id, asked).status_code == 303
 
     after = runtime.publishing.get(id)
-    assert after == replace(before, content=replace(content, title="Delayed"), changes=1)
+    after_edit = replace(before, content=replace(content, title="Delayed"), changes=1)
+    assert after == replace(after_edit, authors=("a CMS", EMAIL))
 
 
 def test_the_ttl_follows_the_kind_unless_it_was_set(

@@ -216,7 +216,8 @@ def test_the_list_starts_with_missed_then_scheduled_alerts_then_drafts(
     order = ("Not sent yet", "Kick-off", "First one", "Second one", "Draft one", "Sent one")
     assert sorted(order, key=text.index) == list(order)
     assert re.search(
-        r"“ ?Kick-off ?” was scheduled for [^.]* UTC, but the service was not running", text
+        r"“ ?Kick-off ?” was scheduled for [^.]* UTC, but the service was stopped or not running",
+        text,
     )
     assert "It is a draft again." in text
     assert f'href="/desk/alerts/{missed}/send"' in page
@@ -253,7 +254,7 @@ def test_a_late_alert_says_to_ask_about_the_clock(
     assert "Not started yet. Ask your operator whether stoppress clock is running." in late
     assert "any moment now" in editor.get(f"/desk/alerts/{plan(runtime, -1)}").text
     missed = words(editor.get(f"/desk/alerts/{miss(runtime)}").text)
-    assert "but the service was not running then. It is a draft again." in missed
+    assert "but the service was stopped or not running then. It is a draft again." in missed
 
 
 def test_an_open_page_of_a_deleted_alert_reloads_and_says_so(

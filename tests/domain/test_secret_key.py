@@ -90,7 +90,7 @@ def moved(client: FlaskClient, redis_url: str, secrets: str) -> FlaskClient:
 
 def test_an_editor_stays_signed_in_and_an_open_form_is_accepted(redis_url: str) -> None:
     before = signed_in_client(redis_url)
-    form = {"csrf_token": token_in(before.get("/desk/new").text)}
+    form = {"csrf_token": token_in(before.get("/desk/").text)}
     rotated = moved(before, redis_url, ROTATED)
     assert rotated.get("/desk/").status_code == 200
     assert rotated.post("/desk/sign-out", data=form).status_code == 303

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError
 
+from service.domain.gate import Gate, TwoPersonRule
 from service.domain.job_queue import JobQueue
 from service.domain.planning import BATCH_RECIPIENTS, Planning, cut
 from service.domain.publishing import Conflict, Publishing
+from service.domain.stops import Stops
 from service.local import pretend_readers
 from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
 from service.store import Store, connect
@@ -40,7 +42,7 @@ def planning(store: Store) -> Planning:
 
 @pytest.fixture
 def publishing(store: Store, planning: Planning) -> Publishing:
-    return Publishing(store, planning, JobQueue(store.redis))
+    return Publishing(store, planning, JobQueue(store.redis), Gate(Stops(store), TwoPersonRule()))
 
 
 def planned(publishing: Publishing, planning: Planning) -> int:
@@ -318,7 +320,7 @@ def test_deadline_of_a_short_alert_leaves_time_to_send_it() -> None:
 def test_alerts_that_start_in_the_same_millisecond_are_listed_by_id(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.domain.publishing._now", lambda: 1_790_000_000.123)
+    monkeypatch.setattr("service.domain.publishing.now_in_ms", lambda: 1_790_000_000.123)
     ferry = Content(title="Ferry aground", url="https://paper.example/ferry")
     ids = [publishing.publish(ferry, Audience(everyone=True), by="a test").id for _ in range(12)]
     assert [one.id for one in publishing.started(12)] == sorted(ids, reverse=True)

@@ -21,9 +21,11 @@ from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from service.config import Config, ConfigError
+from service.domain.gate import Gate, TwoPersonRule
 from service.domain.job_queue import JobQueue
 from service.domain.planning import Planning
 from service.domain.publishing import Publishing
+from service.domain.stops import Stops
 from service.local import pretend_readers
 from service.model.endpoints import EndpointPolicy
 from service.model.notifications import Audience, Content, Outcome
@@ -274,7 +276,11 @@ def planned(redis_url: str) -> Store:
     queue = JobQueue(store.redis)
     planning = Planning(store, queue)
     text = Content("Late news", "https://paper.example/")
-    id = Publishing(store, planning, queue).publish(text, EVERYONE, by="a test").id
+    id = (
+        Publishing(store, planning, queue, Gate(Stops(store), TwoPersonRule()))
+        .publish(text, EVERYONE, by="a test")
+        .id
+    )
     planning.plan(store.notifications.get(id))
     return store
 

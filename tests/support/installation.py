@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from service.cli.run import web_argv
-from service.domain.publishing import Published
+from service.domain.requests import Published
 from service.local import pretend_readers
 from service.model.endpoints import Endpoint
 from service.model.notifications import Audience, Content, Notification, Outcome

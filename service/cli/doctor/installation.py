@@ -65,6 +65,7 @@ class Examination:
         yield from self.workers()
         yield from self.clock()
         yield from self.fetch()
+        yield from self.stop()
         yield from self.hosts()
         yield way_out(self.runtime.config, self._level_if_missing)
         yield from self.push_services()
@@ -293,6 +294,17 @@ class Examination:
         runs = self.runtime.articles.has_readers()
         missing = "None is running, so alerts are not filled in: start stoppress fetch."
         yield Finding("ok" if runs else "warn", "Fetch", "Running." if runs else missing)
+
+    def stop(self) -> Iterator[Finding]:
+        """Say that everything is stopped."""
+        if stop := self.runtime.stops.current():
+            since = span(clock.time() - stop.at)
+            yield Finding(
+                "warn",
+                "Sending",
+                f"{stop.by} stopped everything {since} ago, so nothing is sent. To send again,"
+                " press Release at the desk, or run stoppress stop --release",
+            )
 
     def hosts(self) -> Iterator[Finding]:
         """Name hosts whose settings differ from those here, or whose clock differs from Redis'."""

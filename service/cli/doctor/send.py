@@ -25,6 +25,8 @@ _ANSWER = 10.0  # seconds that a push service has to answer
 def send_one(runtime: Runtime, id: str) -> Finding:
     """Send one message by pywebpush to subscription `id`."""
     what = "pywebpush"
+    if runtime.stops.current():
+        return Finding("warn", what, "Nothing is sent, because everything is stopped.")
     try:
         subscription = runtime.subscriptions.get(id)
     except NotSubscribed:

@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 
 from service.app import create_app
 from service.config import Config
-from service.domain.publishing import Published
+from service.domain.requests import Published
 from service.local import pretend_readers
 from service.model.clocks import QUARTER
 from service.model.keys import VapidKey

@@ -1,0 +1,54 @@
+"""A publisher's request and the response to it, which is the same for the same request again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from service.model.notifications import State
+from service.model.retention import IDEMPOTENCY_KEPT
+from service.store.notifications import IdempotencyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The response to a publisher."""
+
+    id: int
+    recipients: int  # browsers in the audience at this moment
+    state: State = State.SENDING
+    # Field and sentence of each: what the publisher should know of the texts as readers see them.
+    warnings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """An `Idempotency-Key` and the request that it came with."""
+
+    token: str  # of the caller: two callers may use the same key
+    key: str
+    body: bytes
+
+    @property
+    def digest(self) -> str:
+        """The key under which the store keeps the response."""
+        return hashlib.sha256(f"{self.token} {self.key}".encode()).hexdigest()
+
+    @property
+    def body_digest(self) -> str:
+        """What tells one body from another."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
+def record(published: Published, idempotency: Idempotency | None) -> IdempotencyRecord | None:
+    """Return what is stored, so that the same request again has the same response."""
+    if idempotency is None:
+        return None
+    response = {
+        "id": published.id,
+        "recipients": published.recipients,
+        "state": published.state.value,
+        "body": idempotency.body_digest,
+        "warnings": published.warnings,
+    }
+    return IdempotencyRecord(idempotency.digest, response, IDEMPOTENCY_KEPT)
