@@ -17,6 +17,7 @@ NEWS = {
 ROUTES = {
     "subscribe": ("POST", "/subscriptions"),
     "change": ("PATCH", "/subscriptions/{id}"),
+    "pair": ("POST", "/subscriptions/{id}/pairing"),
     "report": ("POST", "/receipts"),
     "publish": ("POST", "/notifications"),
     "replan": ("PATCH", "/notifications/2"),
@@ -48,6 +49,7 @@ GOOD: dict[str, Any] = {
         "muted_stories": [],
         "followed_stories": ["storm"],
     },
+    "pair": {"code": "c" * 22, "agreed": True},
     "report": {"token": "x" * 22, "event": "shown"},
     "publish": {
         **NEWS,
@@ -242,6 +244,11 @@ _BAD: dict[str, dict[str, list[Any]]] = {
     "audience": {
         "story": ["*"],
         "topics": [["cooking"]],
+    },
+    "pair": {
+        "code": ["DELETE", None, 5, "x" * 101],
+        "agreed": ["yes", 1, None],
+        "editor": ["nora@paper.example"],
     },
     "report": {
         "receipts": [[], [{"token": "x", "event": "shown"}] * 51],
