@@ -301,9 +301,14 @@ def test_a_yes_that_takes_longer_than_eight_seconds_says_so_until_the_thanks(
     run_clock(page, 8000, timer=8000)
     expect(panel(page).get_by_role("status")).to_contain_text("takes longer than usual")
     run_clock(page, 7000, timer=15_000)
-    for _ in range(2):
-        run_clock(page, 3000, timer=3000)
-    expect(panel(page).get_by_role("heading")).to_contain_text("Thank you")
+    heading = panel(page).get_by_role("heading")
+
+    def thanks() -> bool:
+        """Whether the reader is thanked; a busy service may want another try, three seconds on."""
+        page.clock.run_for(3000)
+        return "Thank you" in (heading.first.text_content() or "")
+
+    wait_until(thanks)
     expect(panel(page)).not_to_contain_text("takes longer than usual")
 
 

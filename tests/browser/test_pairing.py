@@ -104,7 +104,13 @@ def test_a_browser_that_the_service_has_forgotten_is_asked_at_the_second_try(
     expect(box).to_contain_text(EDITOR)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "language",
+    [
+        language if language in ("ar", "de") else pytest.param(language, marks=pytest.mark.soak)
+        for language in LANGUAGES
+    ],
+)
 def test_the_panel_fits_a_phone_in_every_language(
     paper: Installation, visit: Visit, language: str
 ) -> None:

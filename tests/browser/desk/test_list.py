@@ -57,7 +57,7 @@ def test_the_list_changes_by_itself_and_leaves_focus_place_and_what_is_open(
     assert desk.evaluate("document.activeElement.isTheSame") is True
     assert abs(desk.evaluate(TOP) - before) < 1
     assert desk.evaluate("String(getSelection())") == "Earlier 8"
-    assert desk.locator("details.cancel").evaluate("it => it.open")
+    assert desk.locator(".decide details.cancel").evaluate("it => it.open")
     assert faults(desk) == []
 
     desk.locator(f"#alert-{second}").focus()

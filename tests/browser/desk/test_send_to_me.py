@@ -151,7 +151,7 @@ def test_a_phone_is_paired_and_used_by_keyboard_alone(
     write(desk, installation)
     tab_to(desk, ".to-me button")
     desk.keyboard.press("Enter")
-    expect(desk.get_by_role("status")).to_have_text("Sent to 1 browser.")
+    expect(desk.get_by_text("Sent to 1 browser.")).to_be_visible()
 
 
 def test_the_page_of_the_code_says_when_it_has_ended(
