@@ -33,6 +33,8 @@ from tests.support.desk_pages import (
     words,
 )
 
+pytestmark = pytest.mark.redis
+
 PAIR = "/desk/account/browsers/pair"
 OTHER = "otto@paper.example"
 ANDROID = (

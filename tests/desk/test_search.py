@@ -17,6 +17,8 @@ from tests.support.planned import plan
 
 DAY = 86_400
 
+pytestmark = pytest.mark.redis
+
 
 def sent(runtime: Runtime, title: str, audience: Audience | None = None, **given: Any) -> int:
     by = given.pop("by", "ada@paper.example")

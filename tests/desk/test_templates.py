@@ -26,6 +26,8 @@ from tests.support.desk_pages import (
 )
 from tests.support.planned import later, opened, plan
 
+pytestmark = pytest.mark.redis
+
 
 def save(editor: FlaskClient, name: str, path: str = "/desk/new", **typed: Any) -> TestResponse:
     """Open a form, type, and save it as a template."""

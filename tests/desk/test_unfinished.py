@@ -27,6 +27,8 @@ from tests.support.desk_pages import (
 )
 from tests.support.planned import go_on, opened, plan
 
+pytestmark = pytest.mark.redis
+
 BEN = "ben@paper.example"
 
 
