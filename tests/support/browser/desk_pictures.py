@@ -114,6 +114,7 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
 
     # No fetch process reads articles for a picture.
     page.route("**/desk/articles", lambda route: route.fulfill(json={}))
+    page.route("**/desk/articles/check**", lambda route: route.fulfill(body=""))
     page.goto(f"{address}/desk/new")
     page.get_by_label("E-mail").fill(EMAIL)
     page.get_by_label("Password").fill(PASSWORD)
@@ -128,11 +129,12 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
     story.click()
     page.locator("[data-fold=story]", has_text="starts").wait_for()
     page.locator("#reach strong").wait_for()
+    page.evaluate("scrollTo(0, 0)")
     picture("new-1280")
     picture("new-390", width=390)
     page.get_by_role("button", name="Review").click()
     page.locator("h1", has_text="Notify").wait_for()
-    picture("confirm-1280")
+    picture("confirm-1280", height=860)
     page.get_by_role("button", name="Notify").click()
     page.get_by_role("button", name="Take it back").wait_for()
     picture("undo-1280")
