@@ -149,7 +149,7 @@ def _heartbeat(worker: StoppableWorker, redis: Redis) -> Iterator[None]:
         with suppress(RedisError):
             note_alive(redis, worker.key)
         while not ended.wait(BEAT):
-            # Whoever asked it to end ends the main thread; this one only stops.
+            # The main thread ends the process; this one only stops.
             with suppress(RedisError, StopRequested), redis.pipeline() as pipe:
                 worker.heartbeat(pipeline=pipe)
                 note_alive(pipe, worker.key)

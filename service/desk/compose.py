@@ -74,10 +74,22 @@ def compose_page(
     )
 
 
-def confirm_page(
-    form: Form, checked: CheckedAlert, *, key: str, back: str, before: Notification | None = None
+def review_page(
+    form: Form, key: str, *, back: str, before: Notification | None = None
+) -> ResponseReturnValue:
+    """Show what would be sent, and to how many, or the form with what is wrong.
+
+    `back` is the page from which it was opened.
+    """
+    checked = check(form, before)
+    if not isinstance(checked, CheckedAlert):
+        return compose_page(form, key, before=before, errors=checked), 422
+    return _confirm_page(form, checked, key=key, back=back, before=before)
+
+
+def _confirm_page(
+    form: Form, checked: CheckedAlert, *, key: str, back: str, before: Notification | None
 ) -> str:
-    """Show what would be sent, and to how many; `back` is the page from which it was opened."""
     runtime().articles.look_at(checked.content.url)  # the page asks for the result
     now = clock.time()
     story = _running(checked.audience.story)

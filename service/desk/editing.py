@@ -14,7 +14,7 @@ from service.api.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.alerts import report_of
 from service.desk.blueprint import bp
-from service.desk.compose import check, checked_change, compose_page, confirm_page, leaves_at
+from service.desk.compose import check, checked_change, compose_page, leaves_at, review_page
 from service.desk.correcting import correction_page
 from service.desk.forms import CorrectionForm, Form, read_nonce
 from service.desk.permissions import allowed, for_a_draft, to_keep_a_draft
@@ -62,11 +62,7 @@ def confirm(id: int) -> ResponseReturnValue:
     if before.waits_for_undo:
         return redirect(url_for("desk.alert", id=id))
     form, key = replace(Form.of(before), when="now"), secrets.token_urlsafe(16)
-    checked = check(form, before)
-    if not isinstance(checked, CheckedAlert):
-        return compose_page(form, key, before=before, errors=checked), 422
-    back = url_for("desk.alert", id=id)
-    return confirm_page(form, checked, key=key, before=before, back=back)
+    return review_page(form, key, back=url_for("desk.alert", id=id), before=before)
 
 
 @bp.post("/alerts/<int:id>/delete")
@@ -129,7 +125,7 @@ def overtaken(id: int, form: Form, key: str) -> ResponseReturnValue:
 
 
 def others_changes(one: Notification, form: Form) -> list[str]:
-    """Say what was changed in a planned alert since a form was opened, and by whom."""
+    """Say what was changed in a planned alert since a form was opened, and who did it."""
     known = form.opened_version
     # What the clock did is no change.
     entries = [entry for entry in runtime().alert_log.of(one.id) if entry.by]

@@ -17,7 +17,7 @@ from flask_wtf.csrf import generate_csrf
 from service.api.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.blueprint import bp
-from service.desk.compose import check, compose_page, confirm_page, leaves_at
+from service.desk.compose import check, compose_page, leaves_at, review_page
 from service.desk.editing import (
     CHANGED,
     ENDED,
@@ -119,11 +119,7 @@ def review(key: str) -> ResponseReturnValue:
     is_kept = runtime().unfinished.get(key, signed_in().email) is not None
     if not is_kept or (before is not None and form.changes != str(before.changes)):
         return redirect(url_for("desk.unfinished", key=key))
-    checked = check(form, before)
-    if not isinstance(checked, CheckedAlert):
-        return compose_page(form, key, before=before, errors=checked), 422
-    back = url_for("desk.unfinished", key=key)
-    return confirm_page(form, checked, key=key, back=back, before=before)
+    return review_page(form, key, back=url_for("desk.unfinished", key=key), before=before)
 
 
 @bp.post("/unfinished/<key>/discard")

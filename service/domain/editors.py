@@ -310,7 +310,7 @@ class Editors:
 
     def accepts_code(self, email: str, code: str, network: str) -> bool:
         """Whether a code of this editor is right, which counts as a guess; raises as `sign_in`."""
-        # Counted apart from passwords, since whoever gets here has the right one.
+        # Counted apart from passwords: only a person with the right one gets here.
         self._count_call(network)
         counter = self._code("a code", email)
         if self._access.count_guess(counter, GUESSES_KEPT) > _MOST_AT_EDITOR:

@@ -31,7 +31,7 @@ class TwoStep:
         self._seals = MultiFernet([Fernet(b64url(key) + "=") for key in keys])
 
     def on(self) -> set[str]:
-        """Return for whom it is on."""
+        """Return the editors who have switched it on."""
         return self._rows.emails()
 
     def is_on(self, email: str) -> bool:

@@ -164,7 +164,7 @@ class PairedBrowsers:
         self._unpair(keys=keys, args=[by, subscription])
 
     def forget(self, subscription: str) -> None:
-        """Forget a browser, whoever's it is."""
+        """Forget a browser, no matter which editor paired it."""
         if (row := self.find(subscription)) is not None:
             self.unpair(row.by, subscription)
 

@@ -16,7 +16,7 @@ from service.local import pretend_readers
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Outcome, Topic
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, PASSWORD, path_of, post, publish, send_all
+from tests.support.desk_pages import EMAIL, publish, send_all, sign_in
 
 
 @pytest.fixture(autouse=True)
@@ -80,10 +80,7 @@ def stranger(app: Flask) -> FlaskClient:
 @pytest.fixture
 def editor(app: Flask, runtime: Runtime) -> FlaskClient:
     """The client of an editor who is signed in."""
-    client = app.test_client()
-    link = path_of(runtime.editors.signin_link(EMAIL))
-    assert post(client, link, password=PASSWORD).status_code == 303
-    return client
+    return sign_in(app, runtime, EMAIL)
 
 
 @pytest.fixture

@@ -22,13 +22,12 @@ from service.store.access import Person
 from tests.support.client import browser
 from tests.support.desk_pages import (
     EMAIL,
-    PASSWORD,
     STORY,
     Page,
     hidden_fields,
-    path_of,
     post,
     review,
+    sign_in,
     token_in,
     words,
 )
@@ -146,12 +145,8 @@ def sent_tests(runtime: Runtime) -> list[Notification]:
 
 
 def another(app: Flask, runtime: Runtime, email: str = OTHER, role: Role = Role.WRITES) -> Any:
-    client = app.test_client()
     runtime.store.access.add_editor(email, person=Person(role.word))
-    assert post(
-        client, path_of(runtime.editors.signin_link(email)), password=PASSWORD
-    ).status_code == (303)
-    return client
+    return sign_in(app, runtime, email)
 
 
 # Pairing ------------------------------------------------------------------------------------------

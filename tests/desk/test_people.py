@@ -99,7 +99,7 @@ def test_the_link_is_in_no_address_in_no_log_and_not_stored(
     assert token not in caplog.text
 
 
-def test_somebody_elses_page_does_not_show_the_link(editor: FlaskClient, tom: FlaskClient) -> None:
+def test_another_editors_page_does_not_show_the_link(editor: FlaskClient, tom: FlaskClient) -> None:
     answer = post(editor, "/desk/people", email="eve@paper.example", role="writes")
     for path in (page_of(TOM), "/desk/tokens", "/desk/people"):
         assert "readonly" not in editor.get(path).text

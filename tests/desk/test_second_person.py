@@ -19,13 +19,11 @@ from service.store.access import Person
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.desk_pages import (
     EMAIL,
-    PASSWORD,
     Page,
     hidden_fields,
-    path_of,
-    post,
     review,
     send_all,
+    sign_in,
     token_in,
     words,
 )
@@ -42,18 +40,15 @@ def settings() -> dict[str, str]:
     return {"UNDO_SECONDS": "5", "UNDO_BREAKING_SECONDS": "0", "TWO_PERSON_ABOVE": "50"}
 
 
-def sign_in(app: Flask, runtime: Runtime, email: str, role: str) -> FlaskClient:
+def sign_in_as(app: Flask, runtime: Runtime, email: str, role: str) -> FlaskClient:
     runtime.store.access.add_editor(email, "a hash", Person(role))
-    client = app.test_client()
-    link = path_of(runtime.editors.signin_link(email))
-    assert post(client, link, password=PASSWORD).status_code == 303
-    return client
+    return sign_in(app, runtime, email)
 
 
 @pytest.fixture
 def second(app: Flask, runtime: Runtime, editor: FlaskClient) -> FlaskClient:
     """Another editor who sends."""
-    return sign_in(app, runtime, SECOND, "sends")
+    return sign_in_as(app, runtime, SECOND, "sends")
 
 
 @pytest.fixture
@@ -129,7 +124,7 @@ def test_its_author_does_not_approve_it(
 def test_an_editor_who_only_writes_does_not_approve_it(
     app: Flask, runtime: Runtime, asked: TestResponse
 ) -> None:
-    writer = sign_in(app, runtime, WRITER, "writes")
+    writer = sign_in_as(app, runtime, WRITER, "writes")
     one = only(runtime)
     assert "Approve:" not in writer.get(asked.location).text
     assert press(writer, one.id, "approve", one.digest).status_code == 403

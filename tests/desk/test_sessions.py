@@ -84,7 +84,7 @@ def test_signing_in_again_ends_the_session_before_in_the_same_browser(
     assert not signed_in(with_cookie(app, before))
 
 
-def test_a_session_that_somebody_planted_is_not_the_editors_after_signing_in(
+def test_a_session_that_a_stranger_planted_is_not_the_editors_after_signing_in(
     app: Flask, editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
 ) -> None:
     """Session fixation: a cookie from before the sign-in, a stranger's or another editor's."""

@@ -11,16 +11,7 @@ from service.model.notifications import State
 from service.runtime import Runtime
 from service.store.access import Person
 from tests.support.client import NOTIFICATIONS, Client, Reader
-from tests.support.desk_pages import (
-    EMAIL,
-    PASSWORD,
-    Page,
-    hidden_fields,
-    path_of,
-    post,
-    review,
-    words,
-)
+from tests.support.desk_pages import EMAIL, Page, hidden_fields, post, review, sign_in, words
 
 BAND = "Everything is stopped since"
 ALERT = {"title": "Late", "url": "https://paper.example/", "audience": {"everyone": True}}
@@ -57,10 +48,7 @@ def test_an_editor_who_only_writes_sees_the_band_without_the_button(
     app, runtime: Runtime, held: str
 ) -> None:
     runtime.store.access.add_editor("wim@paper.example", "a hash", Person("writes"))
-    client = app.test_client()
-    link = path_of(runtime.editors.signin_link("wim@paper.example"))
-    assert post(client, link, password=PASSWORD).status_code == 303
-    page = client.get("/desk/").text
+    page = sign_in(app, runtime, "wim@paper.example").get("/desk/").text
     assert BAND in words(page)
     assert "Release" not in page
     assert "An editor who sends alerts can release it." in words(page)

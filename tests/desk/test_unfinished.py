@@ -14,15 +14,14 @@ from service.model.notifications import State
 from service.runtime import Runtime
 from tests.support.desk_pages import (
     EMAIL,
-    PASSWORD,
     STORY,
     back,
     hidden_fields,
     hidden_fields_of_compose,
     open_form,
-    path_of,
     post,
     review,
+    sign_in,
     words,
 )
 from tests.support.planned import go_on, opened, plan
@@ -35,10 +34,7 @@ BEN = "ben@paper.example"
 @pytest.fixture
 def ben(app: Flask, runtime: Runtime, editor: FlaskClient) -> FlaskClient:
     """The client of another editor."""
-    client = app.test_client()
-    link = path_of(runtime.editors.signin_link(BEN))
-    assert post(client, link, password=PASSWORD).status_code == 303
-    return client
+    return sign_in(app, runtime, BEN)
 
 
 def new_form(client: FlaskClient) -> dict[str, Any]:
@@ -232,7 +228,7 @@ def test_only_the_latest_fifty_are_listed(editor: FlaskClient, runtime: Runtime)
     assert "Number 2." not in text
 
 
-def test_whoever_is_not_signed_in_keeps_nothing(
+def test_a_visitor_who_is_not_signed_in_keeps_nothing(
     app: Flask, editor: FlaskClient, runtime: Runtime
 ) -> None:
     form = new_form(editor)

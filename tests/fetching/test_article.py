@@ -1,4 +1,4 @@
-"""What is read of an article's page, whoever wrote the page."""
+"""What is read of an article's page, also of a hostile one."""
 
 from __future__ import annotations
 
@@ -292,7 +292,7 @@ def test_no_codec_of_python_that_is_no_encoding_is_used() -> None:
         assert read_article(document, URL, f"text/html; charset={label}").title == "Ferry ä"
 
 
-# -- whoever wrote it -----------------------------------------------------------------------------
+# -- hostile pages --------------------------------------------------------------------------------
 
 _PIECES = st.sampled_from(
     [

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from itertools import islice
 
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -60,6 +61,14 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+
+def sign_in(app: Flask, runtime: Runtime, email: str) -> FlaskClient:
+    """The client of an editor, who signs in by a link."""
+    client = app.test_client()
+    link = path_of(runtime.editors.signin_link(email))
+    assert post(client, link, password=PASSWORD).status_code == 303
+    return client
 
 
 class FormFields(HTMLParser):

@@ -22,6 +22,7 @@ from tests.support.browser.desk import (
     READERS,
     TITLE,
     first_link,
+    review_for_everyone,
     send_slowly,
     send_to_everyone,
     sign_in,
@@ -189,11 +190,7 @@ def leased(installation: Installation, id: int) -> bool:
 
 
 def test_a_double_click_sends_one_alert(installation: Installation, desk: Page) -> None:
-    desk.get_by_role("link", name="New alert").click()
-    desk.get_by_label("Title").fill(TITLE)
-    desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
-    desk.get_by_label("Everyone").check()
-    desk.get_by_role("button", name="Review").click()
+    review_for_everyone(desk)
     desk.get_by_role("button", name=f"Notify {READERS} browsers").dblclick()
     expect(desk.locator(".state")).to_have_text("Sending")
     assert len(installation.runtime.publishing.latest(10)) == 1

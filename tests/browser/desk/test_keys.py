@@ -10,7 +10,7 @@ from tests.support.browser.axe import faults
 pytestmark = pytest.mark.browser
 
 
-def test_keys_lead_to_pages_but_not_while_somebody_types(desk: Page) -> None:
+def test_keys_lead_to_pages_but_not_while_an_editor_types(desk: Page) -> None:
     heading = desk.get_by_role("heading", level=1)
     desk.keyboard.press("?")
     expect(heading).to_have_text("Keys")

@@ -79,12 +79,17 @@ def sign_in(page: Page, installation: Installation) -> None:
     page.goto(f"{installation.address}/desk/")
 
 
-def send_to_everyone(page: Page) -> None:
+def review_for_everyone(page: Page) -> None:
+    """Write an alert to everyone, and review it."""
     page.get_by_role("link", name="New alert").click()
     page.get_by_label("Title").fill(TITLE)
     page.get_by_label("Link to the story").fill("https://paper.example/ferry")
     page.get_by_label("Everyone").check()
     page.get_by_role("button", name="Review").click()
+
+
+def send_to_everyone(page: Page) -> None:
+    review_for_everyone(page)
     page.get_by_role("button", name=f"Notify {READERS} browsers").click()
     page.wait_for_url(re.compile(r"/desk/alerts/\d+$"))
 

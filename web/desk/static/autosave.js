@@ -159,7 +159,7 @@ class Autosave {
     return true;
   }
 
-  /** Whoever leaves the page within a second after a key loses nothing either. */
+  /** An editor who leaves the page within a second after a key loses nothing either. */
   leave() {
     if (!this.unsaved || this.conflict) return;
     fetch(this.form.dataset.save, { method: "POST", body: typed(this.form), keepalive: true, redirect: "manual" })

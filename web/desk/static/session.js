@@ -45,7 +45,7 @@ async function ask(now) {
         event.preventDefault();
         resolve();
       };
-      setTimeout(resolve, LOOK_AGAIN); // in another tab, perhaps, somebody has signed in
+      setTimeout(resolve, LOOK_AGAIN); // an editor may have signed in in another tab
     });
     try {
       now = await sessionNow();
