@@ -47,9 +47,9 @@ _COMMANDS = {
 # All keys of the tag `{g}` but those of `access.py`, `two_step.py` and `paired_browsers.py` in
 # `service/store`.
 _SHARED = (
-    "active scheduled started waves log n n:* ended readers_alerts:* topics topics:made stories"
-    " names:* hosts:* resting limited paced proof released doubted believed pace:* start:* layout"
-    " stop keys keys:retired clock clock:* processes web"
+    "active scheduled started waves log idempotency:* n n:* ended readers_alerts:* topics"
+    " topics:made stories names:* hosts:* resting limited paced proof released doubted believed"
+    " pace:* start:* layout stop keys keys:retired clock clock:* processes web"
 )
 _PARTITIONS = "{[^g]*}:*"
 _QUEUE = ("rq:*", "stoppress:alive:*", "stoppress:written")
