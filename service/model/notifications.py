@@ -153,15 +153,16 @@ class Content:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Content:
         """Read what `as_json` wrote; leave out what only a newer release knows."""
-        actions = tuple(Action(**_known(Action, action)) for action in document["actions"])
-        return cls(**{**_known(cls, document), "actions": actions})
+        actions = tuple(Action(**known_fields(Action, action)) for action in document["actions"])
+        return cls(**{**known_fields(cls, document), "actions": actions})
 
 
 def _as_json(one: Action | Content) -> dict[str, Any]:
     return {field.name: getattr(one, field.name) for field in fields(one)}
 
 
-def _known(kind: type[Action | Content], document: dict[str, Any]) -> dict[str, Any]:
+def known_fields(kind: type[Any], document: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a stored document this release knows, so that it reads a newer one's."""
     names = {one.name for one in fields(kind)}
     return {name: value for name, value in document.items() if name in names}
 

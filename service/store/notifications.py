@@ -34,6 +34,7 @@ from service.model.notifications import (
     Request,
     SendAt,
     State,
+    known_fields,
 )
 from service.model.retention import READERS_TEST_KEPT
 from service.store.alert_log import LOG, NOTE, packed
@@ -137,7 +138,9 @@ _CHANGE = (
 local state, changes = unpack(redis.call('HMGET', KEYS[1], 'state', 'changes'))
 if state ~= 'draft' and state ~= 'scheduled' then return 0 end
 if (changes or '0') ~= ARGV[6] then return 0 end
-if ARGV[2] == 'cancelled' then redis.call('ZREM', KEYS[4], ARGV[1]) end
+-- What stops an alert frees first, so that a full Redis does not refuse it.
+local stops = ARGV[2] == 'cancelled' or (ARGV[2] == 'draft' and state == 'scheduled')
+if stops then redis.call('ZREM', KEYS[4], ARGV[1]) end
 redis.call('HSET', KEYS[1], 'doc', ARGV[5], 'changes', ARGV[6] + 1)
 redis.call('HDEL', KEYS[1], 'missed')
 redis.call('ZREM', KEYS[4], ARGV[1])
@@ -319,9 +322,14 @@ class Notifications:
     ) -> bool:
         """Replace a planned notification; False if it is not planned or was changed meanwhile."""
         args = [*_enter_args(after, now), _doc(after), before.changes, packed(entry)]
-        self._replicas.check("{g}")
+        # What stops an alert must not wait for replicas until it has begun.
+        stops = after.state is State.CANCELLED or (
+            after.state is State.DRAFT and before.state is State.SCHEDULED
+        )
+        if not stops:
+            self._replicas.check("{g}")
         changed = bool(self._change(keys=[*self._enter_keys(after.id), LOG], args=args))
-        if changed:
+        if changed and not stops:
             self._replicas.keep(alert_key(after.id), "doc")
         return changed
 
@@ -548,7 +556,7 @@ def _doc(notification: Notification) -> str:
             "audience": notification.audience.as_json(),
             "story": notification.story,
             "spread_minutes": notification.spread_minutes,
-            "send_at": asdict(notification.send_at) if notification.send_at else None,
+            **_send_at_as_json(notification.send_at),
             "corrects": notification.corrects,
             "reporting": notification.reporting,
             "created_at": notification.created_at,
@@ -560,10 +568,27 @@ def _doc(notification: Notification) -> str:
     )
 
 
+def _send_at_as_json(send_at: SendAt | None) -> dict[str, Any]:
+    """Return a time as it is stored; the release before `sent_at` reads only the other fields."""
+    if send_at is None:
+        return {"send_at": None}
+    document = asdict(send_at)
+    return {"sent_at": document.pop("sent_at"), "send_at": document}
+
+
+def _send_at(document: dict[str, Any]) -> SendAt | None:
+    """Read what `_send_at_as_json` wrote."""
+    if not document["send_at"]:
+        return None
+    given = known_fields(SendAt, document["send_at"])
+    return SendAt(**given | {"sent_at": document.get("sent_at")})
+
+
 def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
     doc, state, started_at, finished_at, revision, corrected, corrections = row[:7]
     missed, changes, waves = row[7:]
     document = json.loads(cast(bytes, doc))
+    asked = document.get("request")
     return Notification(
         id=id,
         content=Content.from_json(document["content"]),
@@ -574,7 +599,7 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         started_at=float(started_at) if started_at else None,
         finished_at=float(finished_at) if finished_at else None,
         spread_minutes=document["spread_minutes"],
-        send_at=SendAt(**document["send_at"]) if document["send_at"] else None,
+        send_at=_send_at(document),
         missed=bool(missed),
         changes=int(changes or 0),
         corrects=document["corrects"],
@@ -585,7 +610,7 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         waves=tuple((id, alone, together) for id, alone, together in json.loads(waves or b"[]")),
         # A stored alert of an earlier release has none of these.
         authors=tuple(document.get("authors", [document["created_by"]])),
-        request=Request(**document["request"]) if document.get("request") else None,
+        request=Request(**known_fields(Request, asked)) if asked else None,
         approved_by=document.get("approved_by", ""),
         digest=hashlib.sha1(cast(bytes, doc), usedforsecurity=False).hexdigest(),
     )

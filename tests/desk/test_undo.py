@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -184,3 +185,23 @@ def test_a_second_click_after_it_was_taken_back_and_deleted_sends_nothing(
     assert again.status_code == 409
     assert "has deleted or cancelled this alert meanwhile" in again.text
     assert runtime.publishing.latest(10) == []
+
+
+def test_an_older_release_reads_its_time_and_this_one_reads_a_newer_releases(
+    editor: FlaskClient, runtime: Runtime, sent: TestResponse
+) -> None:
+    key = f"{{g}}:n:{only(runtime).id}"
+    document = json.loads(runtime.store.redis.hget(key, "doc") or "")
+    assert document["send_at"].keys() == {"at", "zone", "however_late", "wall"}
+    document["send_at"]["weekly"] = True
+    document["request"] = {"by": EMAIL, "at": 1.0, "weekly": True}
+    before = only(runtime)
+    runtime.store.redis.hset(key, "doc", json.dumps(document))
+    assert only(runtime).send_at == before.send_at
+    (entry, *_) = runtime.store.redis.xrange("{g}:log")
+    log = json.loads(entry[1][b"entry"])
+    log |= {"action": "weighed", "weight": 3}
+    again = runtime.store.redis.xadd("{g}:log", {"entry": json.dumps(log)})
+    runtime.store.redis.hset(key, "log", again + b" ")
+    assert "weighed" in words(editor.get("/desk/log").text)
+    assert "weighed" in words(editor.get(sent.location).text)
