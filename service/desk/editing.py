@@ -17,7 +17,7 @@ from service.desk.blueprint import bp
 from service.desk.compose import check, checked_change, compose_page, leaves_at, review_page
 from service.desk.correcting import correction_page
 from service.desk.forms import CorrectionForm, Form, read_nonce
-from service.desk.permissions import allowed, for_a_draft, to_keep_a_draft
+from service.desk.permissions import allowed, for_a_draft, may, to_keep_a_draft
 from service.desk.session import signed_in
 from service.desk.words import logged_by, logged_changes
 from service.domain.publishing import Conflict, UnknownNotification
@@ -25,14 +25,16 @@ from service.model.notifications import Notification, State
 from service.model.roles import Role
 
 CHANGED = (
-    "Another editor has changed this alert meanwhile. Your changes were not saved. Review them to"
-    " replace the other editor's."
+    "Another editor has changed this alert meanwhile. Your text is kept, but it is not in the"
+    " alert. Review it to replace theirs."
 )
 ENDED = (
     "Another editor has deleted or cancelled this alert meanwhile. Nothing was sent. Review the"
     " form to send this text as a new alert."
 )
-_SENT = "This alert was sent meanwhile, without your changes. To send them, correct the alert."
+_SENT = "This alert was sent meanwhile, without your changes."
+_CORRECT_IT = f"{_SENT} To send them, correct the alert."
+_SEND_ANOTHER = f"{_SENT} Review the form to send this text as a new alert."
 
 
 @bp.get("/alerts/<int:id>/edit")
@@ -111,20 +113,32 @@ def overtaken(id: int, form: Form, key: str) -> ResponseReturnValue:
     try:
         one = runtime().publishing.get(id)
     except UnknownNotification:
-        return _as_a_new_one(form)
+        return _as_a_new_one(form, ENDED)
     if _is_done(form, one):
         return _to_alert(id, key)
     if one.planned:
-        changes = others_changes(one, form)
+        changes = _others_changes(one, form)
         form = replace(form, changes=str(one.changes))
         return compose_page(form, key, before=one, notice=CHANGED, changes=changes), 409
-    if report_of(one).correctable:
+    if may(Role.SENDS) and report_of(one).correctable:
         words = CorrectionForm(form.title, form.body, form.url)
-        return correction_page(one, words, notice=_SENT), 409
-    return _as_a_new_one(form)
+        return correction_page(one, words, notice=_CORRECT_IT), 409
+    return _as_a_new_one(form, ENDED if one.state is State.CANCELLED else _SEND_ANOTHER)
 
 
-def others_changes(one: Notification, form: Form) -> list[str]:
+def others_did(alert: int, form: Form) -> tuple[str, list[str]]:
+    """Say what other editors did with a planned alert since a form was opened, and each change."""
+    try:
+        one = runtime().publishing.get(alert)
+    except UnknownNotification:
+        return ENDED, []
+    if not one.planned:
+        return (ENDED if one.state is State.CANCELLED else _SENT), []
+    changes = _others_changes(one, form)
+    return (CHANGED if changes else ""), changes
+
+
+def _others_changes(one: Notification, form: Form) -> list[str]:
     """Say what was changed in a planned alert since a form was opened, and who did it."""
     known = form.opened_version
     # What the clock did is no change.
@@ -133,8 +147,8 @@ def others_changes(one: Notification, form: Form) -> list[str]:
     return [f"{logged_by(entry)}: {logged_changes(entry) or entry.action}" for entry in later]
 
 
-def _as_a_new_one(form: Form) -> ResponseReturnValue:
-    return compose_page(form, secrets.token_urlsafe(16), notice=ENDED), 409
+def _as_a_new_one(form: Form, notice: str) -> ResponseReturnValue:
+    return compose_page(form, secrets.token_urlsafe(16), notice=notice), 409
 
 
 def _to_alert(id: int, key: str) -> ResponseReturnValue:

@@ -19,10 +19,9 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.compose import check, compose_page, leaves_at, review_page
 from service.desk.editing import (
-    CHANGED,
     ENDED,
     as_opened,
-    others_changes,
+    others_did,
     overtaken,
     save_changes,
 )
@@ -38,6 +37,7 @@ from service.desk.permissions import (
 )
 from service.desk.session import current_editor, signed_in
 from service.domain.publishing import KeyReused, PlanWithdrawn, UnknownNotification
+from service.domain.templates import UnknownTemplate
 from service.domain.unfinished import AlreadySent, ChangedElsewhere, TooLong, sent_by
 from service.model.notifications import Notification
 from service.model.roles import Role
@@ -207,7 +207,11 @@ def _saved() -> str:
     """Say that the form was just saved as a template, if the address names one."""
     if not (id := request.args.get("saved")):
         return ""
-    return f"Saved as the template “{runtime().templates.get(id).name}”. The alert is not sent yet."
+    try:
+        name = runtime().templates.get(id).name
+    except UnknownTemplate:  # deleted since, on a page that is loaded again
+        return ""
+    return f"Saved as the template “{name}”. The alert is not sent yet."
 
 
 # While it is typed --------------------------------------------------------------------------------
@@ -227,16 +231,10 @@ def keep(key: str) -> ResponseReturnValue:
         return jsonify(revision=kept.revision if kept else 0), 409
     except TooLong:
         return jsonify(detail=_TOO_LONG), 413
-    others: list[str] = []
-    changes: list[str] = []
-    if alert is not None:
-        before = runtime().publishing.get(alert)
-        others = runtime().unfinished.others(alert, signed_in().email)
-        changes = others_changes(before, form)
-    notice = CHANGED if changes else ""
+    notice, changes = ("", []) if alert is None else others_did(alert, form)
     return jsonify(
         revision=revision,
-        others=others,
+        others=[] if alert is None else runtime().unfinished.others(alert, signed_in().email),
         notice=notice,
         changes=changes,
         folds=fold_words(form),

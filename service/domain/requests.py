@@ -28,6 +28,7 @@ class Idempotency:
     token: str  # of the caller: two callers may use the same key
     key: str
     body: bytes
+    kept: int = IDEMPOTENCY_KEPT  # seconds for which the response is kept
 
     @property
     def digest(self) -> str:
@@ -51,4 +52,4 @@ def record(published: Published, idempotency: Idempotency | None) -> Idempotency
         "body": idempotency.body_digest,
         "warnings": published.warnings,
     }
-    return IdempotencyRecord(idempotency.digest, response, IDEMPOTENCY_KEPT)
+    return IdempotencyRecord(idempotency.digest, response, idempotency.kept)

@@ -7,7 +7,7 @@ from typing import Any
 
 from service.domain.requests import Idempotency
 from service.model import clock
-from service.model.retention import WRITERS_SEEN
+from service.model.retention import UNFINISHED_KEPT, WRITERS_SEEN
 from service.store import Store
 from service.store.unfinished import Unfinished
 
@@ -89,5 +89,5 @@ class UnfinishedAlerts:
 
 
 def sent_by(by: str, key: str, body: bytes = b"") -> Idempotency:
-    """Return what makes the form of an editor send one alert, however often it arrives."""
-    return Idempotency(f"desk {by}", key, body)
+    """Return what makes the form of an editor send one alert, as long as it may be kept."""
+    return Idempotency(f"desk {by}", key, body, UNFINISHED_KEPT)

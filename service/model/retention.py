@@ -124,7 +124,8 @@ UNFINISHED_KEPT = 30 * DAY
 # Why: two editors who change the same alert see each other's names.
 WRITERS_SEEN = 2 * MINUTE
 
-# The answer to a request that had an `Idempotency-Key`.
+# The answer to a request that had an `Idempotency-Key`. For a form of the desk it is kept as long
+# as the form may be (UNFINISHED_KEPT).
 # Why: the same request, sent again, gets the same answer and publishes nothing twice.
 IDEMPOTENCY_KEPT = DAY
 

@@ -1,20 +1,16 @@
--- Keeps what an editor has written so far, unless the alert was sent, or another window was quicker.
+-- Keeps what an editor has written so far, unless it was sent, or another window was quicker.
 --
--- KEYS: form; the editor's forms; response to the form's idempotency key; for the form of a planned
---   alert: that alert, and who changes it
+-- KEYS: form; the editor's forms; response to the form's idempotency key; who changes the planned
+--   alert, if the form changes one
 -- ARGV: key of the form, editor, revision that the page knows, fields as JSON, id of the planned
 --   alert or '', how often it had been changed, seconds for which the form is kept, seconds for which
 --   others see who changes an alert, most forms of an editor
 -- Returns the new revision; or 'sent', or 'changed'. The first write allocates. NOW stands in front
 --   of this file.
-local form, forms, response, alert, writers = unpack(KEYS)
+local form, forms, response, writers = unpack(KEYS)
 local key, by, revision, fields, id, changes, kept, seen, most = unpack(ARGV)
 
 if redis.call('EXISTS', response) == 1 then return 'sent' end
-if id ~= '' then
-  local state = redis.call('HGET', alert, 'state')
-  if state ~= 'draft' and state ~= 'scheduled' then return 'sent' end
-end
 local owner, known = unpack(redis.call('HMGET', form, 'by', 'revision'))
 if (owner or by) ~= by or (known or '0') ~= revision then return 'changed' end
 

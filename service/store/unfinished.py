@@ -15,7 +15,7 @@ from typing import Any, cast
 from redis import Redis
 
 from service.model.retention import UNFINISHED_KEPT, WRITERS_SEEN
-from service.store.notifications import alert_key, idempotency_key
+from service.store.notifications import idempotency_key
 from service.store.scripts import NOW, lua
 
 _MOST = 50  # forms of one editor that are listed
@@ -44,12 +44,12 @@ class UnfinishedForms:
     def save(self, form: Unfinished, idempotency: str) -> int | str:
         """Keep a form whose page knows `form.revision`; return the next revision.
 
-        Otherwise `sent` if its alert was sent, or `changed` if another window has saved it since.
+        Otherwise `sent` if it was sent itself, or `changed` if another window has saved it since.
         `idempotency` is the digest under which the response to the sent form is kept.
         """
         alert = "" if form.alert is None else str(form.alert)
         keys = [_key(form.key), _forms_of(form.by), idempotency_key(idempotency)]
-        keys += [alert_key(form.alert or 0), _writers_of(alert)]
+        keys.append(_writers_of(alert))
         args: list[str | int] = [form.key, form.by, form.revision, json.dumps(form.fields)]
         args += [alert, form.changes, UNFINISHED_KEPT, WRITERS_SEEN, _MOST]
         result = cast("int | bytes", self._save(keys=keys, args=args))

@@ -194,9 +194,11 @@ def test_changes_of_a_draft_that_was_sent_or_deleted_are_not_lost(
     form = opened(editor, id)
     keep(editor, form, title="Ferry afloat")
     getattr(runtime.publishing, how)(id, by=BEN)
-    assert keep(editor, {**form, "revision": 1}, title="Later").status_code == 410
+    told = keep(editor, {**form, "revision": 1}, title="Ferry in port")
+    assert told.status_code == 200
+    assert "meanwhile" in told.json["notice"]
     page = editor.get(f"/desk/unfinished/{form['nonce']}")
-    assert 'value="Ferry afloat"' in page.text
+    assert 'value="Ferry in port"' in page.text
     assert "was sent meanwhile" in page.text or "has deleted or cancelled" in page.text
 
 
@@ -253,3 +255,14 @@ def test_the_state_of_a_draft_is_not_touched_by_what_is_typed(
     keep(editor, opened(editor, id), title="Something else", when="now")
     assert runtime.publishing.get(id).state is State.SCHEDULED
     assert review(editor).status_code == 200
+
+
+def test_a_form_whose_alert_was_sent_leads_to_it_as_long_as_the_form_may_be_kept(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    form = {**new_form(editor), **STORY}
+    keep(editor, form)
+    page = go_on(editor, {**form, "revision": 1})
+    editor.post("/desk/alerts", data=hidden_fields(page.text))
+    (kept,) = runtime.store.redis.keys("{g}:idempotency:*")
+    assert runtime.store.redis.ttl(kept) > 29 * 86_400

@@ -270,3 +270,43 @@ def test_with_blocked_storage_the_service_still_keeps_it(
     saved(empty_page)
     empty_page.reload()
     assert title(empty_page) == TITLE
+
+
+def test_what_is_typed_during_a_save_is_there_after_a_reload(desk: Page) -> None:
+    write(desk)
+    saved(desk)
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.abort()
+        held.append(route)
+
+    desk.route("**/save", hold_the_first)
+    desk.get_by_label("Text").fill("One")
+    wait_until(lambda: desk.evaluate("1") and held)
+    desk.get_by_label("Text").fill("One, two")
+    held[0].continue_()
+    expect(desk.locator("#saved")).to_contain_text("Not saved yet")
+    desk.reload()
+    expect(desk.get_by_label("Text")).to_have_value("One, two")
+    desk.unroute("**/save")
+    saved(desk)
+
+
+def test_what_this_browser_kept_comes_back_with_every_choice(desk: Page) -> None:
+    write(desk)
+    saved(desk)
+    desk.route("**/save", lambda route: route.abort())
+    for fold in desk.locator("details").all():
+        fold.evaluate("fold => { fold.open = true; }")
+    desk.get_by_label("or start a new story").fill("ferry-aground")
+    desk.get_by_label("Everyone").check()
+    desk.get_by_label("Text").fill("Kept here")
+    expect(desk.locator("#saved")).to_contain_text("Not saved yet")
+    chosen = """[...new FormData(document.querySelector("form[data-save]"))]
+        .filter(([name]) => name !== "csrf_token")"""
+    before = desk.evaluate(chosen)
+    desk.reload()
+    assert desk.evaluate(chosen) == before
+    expect(desk.locator("[data-shows=body]").first).to_have_text("Kept here")

@@ -13,6 +13,11 @@ function typed(form) {
   return new URLSearchParams(new FormData(form));
 }
 
+/** The fields as this browser remembers them. */
+function fieldsOf(form) {
+  return [...typed(form)].filter(([name]) => name !== "csrf_token");
+}
+
 /** Storage may be blocked or full: then only the service keeps the text. */
 function local(action) {
   try {
@@ -50,8 +55,7 @@ class Autosave {
 
   remember() {
     local((storage) => {
-      const fields = [...typed(this.form)].filter(([name]) => name !== "csrf_token");
-      storage.setItem(this.key, JSON.stringify({ by: this.form.dataset.by, fields }));
+      storage.setItem(this.key, JSON.stringify({ by: this.form.dataset.by, fields: fieldsOf(this.form) }));
     });
   }
 
@@ -77,16 +81,17 @@ class Autosave {
     return done && this.unsaved ? this.save() : done;
   }
 
-  async send() {
+  async send(isRepeat = false) {
     const sent = this.edits;
     this.since = undefined;
     let response;
     try {
       response = await fetch(this.form.dataset.save, { method: "POST", body: typed(this.form), redirect: "manual" });
       if (response.type === "opaqueredirect" || [400, 401, 403].includes(response.status)) {
+        if (isRepeat) throw new Error(String(response.status));
         this.say("Not saved yet: your session has ended.");
         await signedIn();
-        return this.send();
+        return this.send(true);
       }
       return await this.answered(response, sent);
     } catch {
@@ -122,14 +127,15 @@ class Autosave {
   /** Say what the folded parts are set to, and what other editors do with the same alert. */
   show({ others, notice, changes, folds, size }) {
     for (const [name, words] of Object.entries(folds)) {
-      document.querySelector(`[data-fold=${name}]`).textContent = words;
+      const fold = document.querySelector(`[data-fold=${name}]`); // a newer service may have more
+      if (fold) fold.textContent = words;
     }
     document.querySelector("#size").textContent = size;
     const line = document.querySelector("#others");
     line.hidden = !others.length;
     line.querySelector("bdi").textContent = others.join(", ");
     const list = document.querySelector("#changes");
-    if (!changes.length) return;
+    if (!notice) return;
     const items = changes.map((change) => Object.assign(document.createElement("li"), { textContent: change, dir: "auto" }));
     const words = Object.assign(document.createElement("li"), { textContent: notice });
     list.replaceChildren(words, ...items);
@@ -142,6 +148,7 @@ class Autosave {
     this.conflict = true;
     this.say("Not saved.");
     box.hidden = false;
+    box.querySelector("a").onclick = () => setAside(this.key);
     document.querySelector("#keep-mine").onclick = () => {
       this.conflict = false;
       box.hidden = true;
@@ -151,11 +158,15 @@ class Autosave {
     return false;
   }
 
+  /** Another window has sent this form, or saved it as a draft: what is typed now is another one. */
   sentAlready({ location: page }) {
     this.over = true;
-    local((storage) => storage.removeItem(this.key));
-    const link = Object.assign(document.createElement("a"), { href: page, textContent: "This alert was sent." });
-    this.status.replaceChildren(link);
+    setAside(this.key);
+    const link = Object.assign(document.createElement("a"), {
+      href: page,
+      textContent: "This form was sent or saved in another window.",
+    });
+    this.status.replaceChildren(link, " What you type here is kept in the list of alerts.");
     return true;
   }
 
@@ -182,13 +193,41 @@ class Autosave {
   }
 }
 
+/** Keep what could not be saved under a key of its own: the list of alerts saves it as another form. */
+function setAside(name) {
+  local((storage) => {
+    const kept = JSON.parse(storage.getItem(name));
+    if (!kept) return;
+    const body = new URLSearchParams(kept.fields);
+    const key = crypto.randomUUID();
+    body.set("nonce", key);
+    body.set("revision", "0");
+    storage.setItem(KEPT + key, JSON.stringify({ by: kept.by, fields: [...body] }));
+    storage.removeItem(name);
+  });
+}
+
+/** Whether both are the same form, whichever revision it stands on. */
+function isSame(one, other) {
+  const [first, second] = [one, other].map((fields) => JSON.stringify(fields.filter(([name]) => name !== "revision")));
+  return first === second;
+}
+
 /** Show what this browser could not save before the page was left. */
 function bringBack(form) {
   const { nonce, revision: { value: revision } } = form.elements;
   const kept = local((storage) => JSON.parse(storage.getItem(KEPT + nonce.value)));
   if (!kept || kept.by !== form.dataset.by) return;
-  // Another window has saved since: that text stays, and the list of alerts brings this one.
-  if (!kept.fields.some(([name, value]) => name === "revision" && value === revision)) return;
+  const given = Object.fromEntries(kept.fields);
+  if (given.revision !== revision) {
+    // The service has it from the page that was left. Otherwise another window has saved since: that
+    // text stays, and the list of alerts brings this one.
+    if (kept.saved || isSame(kept.fields, fieldsOf(form))) local((storage) => storage.removeItem(KEPT + nonce.value));
+    else setAside(KEPT + nonce.value);
+    return;
+  }
+  // Which version of a planned alert was opened: the service says what was changed since.
+  if (form.elements.changes) form.elements.changes.value = given.changes;
   for (const field of form.elements) {
     if (!field.name || field.type === "hidden" || field.type === "submit") continue;
     const values = kept.fields.filter(([name]) => name === field.name).map(([, value]) => value);
@@ -196,7 +235,8 @@ function bringBack(form) {
     else if (values.length) field.value = values[0];
   }
   form.dispatchEvent(new Event("input", { bubbles: true }));
-  for (const field of form.elements) field.dispatchEvent(new Event("input"));
+  // For the previews. As “input” it would make choices: a time chooses “At”, a story clears the other.
+  for (const field of form.elements) field.dispatchEvent(new Event("restored"));
 }
 
 /** Give the service what this browser could not save, on a page that lists what is unfinished. */
@@ -215,14 +255,13 @@ async function saveKept(list) {
     for (const key of [body.get("nonce"), crypto.randomUUID()]) {
       const address = list.dataset.save.replace("key", key);
       const response = await fetch(address, { method: "POST", body, redirect: "manual" });
-      if (response.status === 410) local((storage) => storage.removeItem(name));
       if (response.ok) {
         saved += 1;
         // Until this page is loaded again: its editor may have opened the form just before.
         local((storage) => storage.setItem(name, JSON.stringify({ ...kept, saved: true })));
       }
-      if (response.status !== 409) break;
-      body.set("revision", "0"); // another window has changed it: keep both
+      if (![409, 410].includes(response.status)) break;
+      body.set("revision", "0"); // another window has changed or sent it: keep both
     }
   }
   if (!saved) return;

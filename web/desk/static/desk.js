@@ -15,6 +15,7 @@ function follow(field) {
     counter.classList.toggle("error", length > most);
   };
   field.addEventListener("input", show);
+  field.addEventListener("restored", show);
   show();
 }
 
@@ -139,7 +140,8 @@ function readInOwnZone() {
   if (!own || (at.value && !at.dataset.at)) return;
   zone.value = own;
   document.querySelector("[data-zone]").textContent = own;
-  if (at.dataset.at) at.value = wall(new Date(at.dataset.at));
+  // It is no change by the editor.
+  if (at.dataset.at) at.value = at.defaultValue = wall(new Date(at.dataset.at));
 }
 
 /** The editor's local time, as `<input type="datetime-local">` has it. */

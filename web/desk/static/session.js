@@ -13,66 +13,83 @@ function deskPath() {
   return location.pathname.replace(/\/desk\/.*/, "/desk");
 }
 
-/** Ask for the password until the editor of this page is signed in; the forms then work again. */
+/**
+ * Wait until the editor of this page is signed in; the forms then work again. Says whether the editor
+ * signed in here, or was signed in already, and not in another window.
+ */
 async function signedIn() {
   const form = document.querySelector("form[data-by]");
-  let now = await sessionNow();
-  if (!now.editor) now = await askForPassword(now);
+  let { now, here } = { now: await sessionNow(), here: true };
+  if (!now.editor) ({ now, here } = await askForPassword());
   if (now.editor !== form.dataset.by) {
     // Another editor has signed in, who must see nothing of this page.
     location.replace(`${deskPath()}/`);
     return new Promise(() => {});
   }
   for (const field of document.querySelectorAll("[name=csrf_token]")) field.value = now.csrf_token;
+  return here;
 }
 
 let asking; // one dialog for all that wait
 
-function askForPassword(now) {
-  asking ??= ask(now).finally(() => (asking = undefined));
+function askForPassword() {
+  asking ??= ask(document.querySelector("#again")).finally(() => (asking = undefined));
   return asking;
 }
 
-async function ask(now) {
-  const dialog = document.querySelector("#again");
-  const [email, password] = dialog.querySelectorAll("input");
+async function ask(dialog) {
+  const password = dialog.querySelector("[type=password]"); // in a rehearsal there is none
   const error = dialog.querySelector(".error");
+  let pressed = false;
+  let wake = () => {};
   dialog.addEventListener("cancel", (event) => event.preventDefault());
-  dialog.showModal();
-  for (;;) {
-    await new Promise((resolve) => {
-      dialog.querySelector("form").onsubmit = (event) => {
-        event.preventDefault();
-        resolve();
-      };
-      setTimeout(resolve, LOOK_AGAIN); // an editor may have signed in in another tab
-    });
-    try {
-      now = await sessionNow();
-      if (!now.editor && password.value) {
-        const fields = { csrf_token: now.csrf_token, email: email.value, password: password.value };
-        const body = new URLSearchParams(fields);
-        const response = await fetch(`${deskPath()}/sign-in`, { method: "POST", body, redirect: "manual" });
-        if (response.type === "opaqueredirect") {
-          now = await sessionNow();
-          dialog.querySelector("#again-code").hidden = Boolean(now.editor); // the second step
-        }
-        else tell(await complaintIn(response));
-      }
-    } catch {
-      tell("The service does not respond. Try again, please.");
-    }
-    if (now.editor) break;
-  }
-  password.value = "";
-  dialog.close();
-  return now;
-
-  function tell(words) {
+  dialog.querySelector("form").onsubmit = (event) => {
+    event.preventDefault();
+    pressed = true;
+    wake();
+  };
+  const tell = (words) => {
     error.textContent = words;
     error.hidden = false;
-    password.select();
+    password?.select();
+  };
+  for (;;) {
+    if (!dialog.open) dialog.showModal(); // a browser closes it at a second Escape
+    if (!pressed) {
+      await new Promise((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, LOOK_AGAIN); // an editor may have signed in in another tab
+      });
+    }
+    const here = pressed;
+    pressed = false;
+    try {
+      let now = await sessionNow();
+      if (!now.editor && here && password) now = await signIn(dialog, now, tell);
+      if (now.editor) {
+        dialog.close();
+        return { now, here };
+      }
+    } catch {
+      if (here) tell("The service does not respond. Try again, please.");
+    }
   }
+}
+
+/** Try the password once; return the session after that. */
+async function signIn(dialog, now, tell) {
+  const [email, password] = dialog.querySelectorAll("input");
+  const fields = { csrf_token: now.csrf_token, email: email.value, password: password.value };
+  const body = new URLSearchParams(fields);
+  const response = await fetch(`${deskPath()}/sign-in`, { method: "POST", body, redirect: "manual" });
+  if (response.type !== "opaqueredirect") {
+    tell(await complaintIn(response));
+    return now;
+  }
+  password.value = "";
+  const after = await sessionNow();
+  dialog.querySelector("#again-code").hidden = Boolean(after.editor); // the second step
+  return after;
 }
 
 /** What the page of the sign-in complains of. */
@@ -82,16 +99,20 @@ async function complaintIn(response) {
   return found?.textContent.trim() ?? "That did not work. Try again, please.";
 }
 
-// The last step, too: nobody presses “Notify” only to learn that the session has ended.
+// The last step, too: no editor presses “Notify” only to learn that the session has ended. If they
+// sign in in another window, they press again here: nothing is sent by a page that they have left.
 for (const form of document.querySelectorAll("form[data-by]:not([data-save])")) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.checked) return;
     event.preventDefault();
+    if (form.dataset.checking) return;
+    form.dataset.checking = "yes";
     const go = () => {
       form.dataset.checked = "yes";
       form.requestSubmit(event.submitter);
     };
-    if (!form.dataset.checking) signedIn().then(go, go);
-    form.dataset.checking = "yes";
+    signedIn()
+      .then((here) => here && go(), go)
+      .finally(() => delete form.dataset.checking);
   });
 }
