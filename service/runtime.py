@@ -179,7 +179,7 @@ class Runtime:
             stories=Stories(store),
             reader_alerts=reader_alerts,
             subscriptions=Subscriptions(store, tokens, reader_alerts),
-            paired_browsers=PairedBrowsers(store, publishing),
+            paired_browsers=PairedBrowsers(store, publishing, stops),
             alert_history=AlertHistory(store),
             alert_list=AlertList(store, config.receipts_kept_days * DAY),
             alert_log=AlertLog(store, config.alert_log_kept_days * DAY),

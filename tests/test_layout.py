@@ -36,8 +36,8 @@ TABLE = {
     "service/desk": "service.api service.config service.current service.domain service.local"
     " service.model service.runtime service.store.subscriptions babel flask flask_wtf"
     " itsdangerous redis werkzeug",
-    "service/desk/paired_browsers.py": "segno",
-    "service/desk/two_step.py": "pyotp segno",
+    "service/desk/qr_code.py": "segno",
+    "service/desk/two_step.py": "pyotp",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",

@@ -37,6 +37,9 @@ def alerts() -> ResponseReturnValue:
 @allowed(ANY_EDITOR)
 def live_list() -> ResponseReturnValue:
     """Return the parts of the list that refresh themselves; nothing if the page has just these."""
+    stop = held_stop()
+    if request.args.get("stop", "") != (stop.id if stop else ""):
+        return "", {"HX-Refresh": "true"}  # the band, and the button that stops everything
     live = _live()
     if request.args.get("seen") == live.seen:
         return "", 204

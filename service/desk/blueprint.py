@@ -67,8 +67,10 @@ def _only_those_who_may() -> ResponseReturnValue | None:
         return None
     if current_editor() is None:
         if "HX-Request" in request.headers:
-            # A page whose session has ended is reloaded, which leads to the sign-in.
-            return "", 401, {"HX-Refresh": "true"}
+            # A page whose session has ended is reloaded, which leads to the sign-in; but not while
+            # an alert is written: the form asks for the password over the page.
+            headers = {} if request.endpoint == "desk.reach" else {"HX-Refresh": "true"}
+            return "", 401, headers
         return redirect(url_for("desk.sign_in", next=request.full_path.rstrip("?")))
     role = needed(rule)
     return None if may(role) else _may_not(role)

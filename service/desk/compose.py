@@ -24,6 +24,7 @@ from service.domain.stories import RunningStory
 from service.model import clock
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt
 
+SENT_TO_ME = "sent to me"  # what the confirmation says once, after a test
 _TWO_STORIES = "Choose a running story or start a new one, not both."
 
 
@@ -115,7 +116,7 @@ def _confirm_page(
         hints=runtime().headlines.hints(checked.content.title, but=before.id if before else None),
         now=now,
         own_browsers=_own_browsers(),
-        sent_to_me=shown_once("sent to me"),
+        sent_to_me=shown_once(SENT_TO_ME),
         here=request.full_path.rstrip("?"),
     )
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from itertools import islice
-from typing import Any
 
 from flask import Response, render_template, request, stream_with_context
 from flask.typing import ResponseReturnValue
@@ -18,6 +17,7 @@ from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.words import FILTERS, LOGGED, logged_changes
 from service.domain.alert_log import Search
 from service.model.alert_log import LogEntry
+from service.model.retention import DAY
 
 _PAGE = 100  # entries
 _FIELDS = ("title", "by", "action", "since", "until")
@@ -85,18 +85,22 @@ def _given() -> dict[str, str]:
 
 
 def _search(given: dict[str, str]) -> Search:
-    limits: dict[str, Any] = {}
-    if since := day(given["since"]):
-        limits["since"] = since.timestamp()
-    if until := day(given["until"]):
-        limits["until"] = (until + timedelta(days=1)).timestamp()
     action = given["action"] if given["action"] in LOGGED else ""
-    return Search(given["title"], given["by"], action, **limits)
+    return Search(given["title"], given["by"], action, **days(given))
 
 
-def day(text: str) -> datetime | None:
-    """Return the beginning of a day in UTC; None for a text that names no day."""
+def days(given: dict[str, str]) -> dict[str, float]:
+    """Return the beginning of the day `since` and the end of the day `until`, in UTC.
+
+    A field that names no day is left out.
+    """
+    since, until = _day(given["since"]), _day(given["until"])
+    limits = {"since": since, "until": None if until is None else until + DAY}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def _day(text: str) -> float | None:
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
         return None

@@ -11,24 +11,26 @@ from flask.typing import ResponseReturnValue
 from service.api.notification_requests import CheckedAlert, document_size
 from service.current import runtime
 from service.desk.blueprint import bp, local
-from service.desk.compose import check
+from service.desk.compose import SENT_TO_ME, check
 from service.desk.forms import Form
 from service.desk.people import note
 from service.desk.permissions import ANY_EDITOR, allowed, for_oneself
+from service.desk.qr_code import qr_code
 from service.desk.session import show_once, signed_in
 from service.desk.words import number, plural
 from service.domain.paired_browsers import MOST_PAIRED, CodeOver, TooManyPaired, TooManyTests
 from service.domain.publishing import UnknownNotification
+from service.domain.stops import EverythingStopped
 from service.model import clock
 from service.model.languages import supported_language, texts
 from service.model.notifications import MAX_PLAINTEXT, Content, Notification
 from service.model.payload import shortened
 
-SENT_TO_ME = "sent to me"  # what the confirmation says once, after a test
 _TTL = 600  # seconds: the editor waits for it
 _OVER = "The code has ended. Make another, and scan it within two minutes."
 _FULL = f"You have paired {MOST_PAIRED} browsers, as many as there may be. Unpair one first."
 _TOO_MANY = "You have sent many tests within a minute. Wait a minute, please."
+_STOPPED = "Nothing was sent, because everything is stopped."
 _NONE = "Nothing was sent: no browser of yours is paired any more."
 _TOO_LONG = "Nothing was sent: the alert leaves no room to mark it as a test. Shorten a link."
 _FAULTY = "Nothing was sent: something in the alert is wrong now. Go back and review it again."
@@ -76,15 +78,12 @@ def _state() -> dict[str, Any]:
     if browser is not None:
         ago = int(clock.time()) - browser.paired_at
         return {"link": "", "browser": browser, "ago": ago, "error": ""}
-    return {"link": link, "picture": _picture(link), "browser": None, "error": ""}
-
-
-def _picture(link: str) -> str:
-    """Return what a phone reads with its camera, as SVG without styles."""
-    import segno  # only this page and that of two-step sign-in need it
-
-    made = segno.make(link, micro=False)
-    return made.svg_inline(light="#fff", omitsize=True, title="QR code for your phone")
+    return {
+        "link": link,
+        "picture": qr_code(link, "QR code for your phone"),
+        "browser": None,
+        "error": "",
+    }
 
 
 @bp.post("/account/browsers/pair")
@@ -146,6 +145,8 @@ def _sent_to_me(form: Form, before: Notification | None) -> str:
         sent = runtime().paired_browsers.send(signed_in().email, test)
     except TooManyTests:
         return _TOO_MANY
+    except EverythingStopped:
+        return _STOPPED
     return f"Sent to {number(sent)} {plural(sent, 'browser', 'browsers')}." if sent else _NONE
 
 

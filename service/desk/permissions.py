@@ -92,10 +92,11 @@ def to_finish_a_form() -> Role:
 
 def _for_planned(id: int | None) -> Role:
     try:
-        is_draft = id is None or runtime().publishing.get(id).state is State.DRAFT
+        state = None if id is None else runtime().publishing.get(id).state
     except UnknownNotification:
-        is_draft = True  # the view says that it was deleted
-    return ANY_EDITOR if is_draft else Role.SENDS
+        state = None
+    # Of an alert that is deleted or sent by now the view says so, and changes nothing.
+    return Role.SENDS if state is State.SCHEDULED else ANY_EDITOR
 
 
 def for_oneself() -> Role:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
-
 from flask import render_template, request
 from flask.typing import ResponseReturnValue
 
 from service.current import runtime
 from service.desk.alert_list import PAGE, reports_of
 from service.desk.blueprint import bp
-from service.desk.log import day
+from service.desk.log import days
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.report import STATES
 from service.domain.alert_search import Search
@@ -44,11 +41,6 @@ def search() -> ResponseReturnValue:
 
 def _search(given: dict[str, str]) -> Search:
     """Return what is looked for; what makes no sense in the address is left out."""
-    times: dict[str, Any] = {}
-    if since := day(given["since"]):
-        times["since"] = since.timestamp()
-    if until := day(given["until"]):
-        times["until"] = (until + timedelta(days=1)).timestamp()
     state = given["state"]
     return Search(
         text=given["text"],
@@ -56,5 +48,5 @@ def _search(given: dict[str, str]) -> Search:
         kind=given["kind"] if given["kind"] in DEFAULT_TTL else "",
         topic=given["topic"],
         by=given["by"],
-        **times,
+        **days(given),
     )

@@ -11,6 +11,7 @@ from service.current import runtime
 from service.desk.blueprint import bp, local
 from service.desk.people import note, person_page
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed
+from service.desk.qr_code import qr_code
 from service.desk.session import (
     browser_name,
     halfway,
@@ -73,13 +74,10 @@ def _two_step(error: str = "") -> str:
 
 
 def _picture(email: str, secret: str) -> str:
-    """Return what an app reads with a camera, as SVG without styles."""
-    import segno  # only this page needs it
-
+    """Return what an app for codes reads."""
     issuer = f"Stop Press {runtime().config.site_name}"
     address = pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=issuer)
-    made = segno.make(address, micro=False)
-    return made.svg_inline(light="#fff", omitsize=True, title="QR code for your app")
+    return qr_code(address, "QR code for your app")
 
 
 @bp.post("/account/two-step/begin")

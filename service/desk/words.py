@@ -293,6 +293,11 @@ FIELDS = {
 }
 
 
+def _logged(action: str) -> str:
+    """Return what was done in words; an action of a newer release by its name."""
+    return LOGGED.get(action, action)
+
+
 def _is_svg(link: str) -> bool:
     return urlsplit(link).path.lower().endswith((".svg", ".svgz"))
 
@@ -313,7 +318,7 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "is_svg": _is_svg,
     "role": _ROLES.__getitem__,
     "scope": _SCOPES.__getitem__,
-    "logged": LOGGED.__getitem__,
+    "logged": _logged,
     "logged_by": logged_by,
     "logged_changes": logged_changes,
     "slowing": slowing_words,

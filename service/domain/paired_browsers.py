@@ -11,6 +11,7 @@ import secrets
 from contextlib import suppress
 
 from service.domain.publishing import Publishing
+from service.domain.stops import EverythingStopped, Stops
 from service.model import clock
 from service.model.notifications import Audience, Content
 from service.model.subscriptions import Subscription, SubscriptionId
@@ -41,10 +42,11 @@ class TooManyTests(Exception):
 class PairedBrowsers:
     """The browsers that editors have paired."""
 
-    def __init__(self, store: Store, publishing: Publishing) -> None:
+    def __init__(self, store: Store, publishing: Publishing, stops: Stops) -> None:
         self._rows = store.paired_browsers
         self._subscriptions = store.subscriptions
         self._publishing = publishing
+        self._stops = stops
 
     # -- pairing ---------------------------------------------------------------------------------
 
@@ -115,10 +117,14 @@ class PairedBrowsers:
         self._rows.unpair(by, subscription)
 
     def send(self, by: str, content: Content) -> int:
-        """Send a test to an editor's browsers; return to how many. `TooManyTests`.
+        """Send a test to an editor's browsers; return to how many.
+
+        `TooManyTests`, `EverythingStopped`.
 
         No list of alerts shows it, and it counts against no limit.
         """
+        if self._stops.holds():
+            raise EverythingStopped
         if self._rows.count(by) > MOST_TESTS:
             raise TooManyTests
         sent = 0

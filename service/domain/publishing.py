@@ -445,11 +445,13 @@ class Publishing:
 
     def concerned(self, root: Notification, reached: int) -> int:
         """Return how many browsers have an alert (`reached`), or would yet get its text."""
+        held = self.held(root).waiting  # they get the text that is the latest then
         if root.over:
-            return reached + self.held(root).waiting
+            return reached + held
         progress = self.progress(root.id)
         # Its audience may not be frozen yet.
-        return reached + max(progress.recipients, self.reach(root.audience)) - progress.done
+        to_come = max(progress.recipients, self.reach(root.audience)) - progress.done
+        return reached + held + to_come
 
     def _asked(
         self, root: Notification, correction: Notification, reached: int

@@ -11,12 +11,17 @@ _MOST_SENT_BEFORE = 100  # alerts that are looked through
 def with_link(publishing: Publishing, url: str, *, but: int | None = None) -> Notification | None:
     """Return the latest alert that was or will be sent with this link, if there is one.
 
-    Drafts do not count, nor alerts that ended before they reached anybody, nor the alert `but`.
-    A link with another fragment, or without the slash at its end, leads to the same page.
+    Drafts do not count unless they wait for a second person, nor alerts that ended before they
+    reached anybody, nor the alert `but`. A link with another fragment, or without the slash at its
+    end, leads to the same page.
     """
     page = _page(url)
-    scheduled = (one for one in publishing.planned() if one.state is State.SCHEDULED)
-    for one in (*scheduled, *publishing.started(_MOST_SENT_BEFORE)):
+    planned = (
+        one
+        for one in publishing.planned()
+        if one.state is State.SCHEDULED or one.waits_for_approval
+    )
+    for one in (*planned, *publishing.started(_MOST_SENT_BEFORE)):
         is_same = one.id != but and one.corrects is None and _page(one.text.url) == page
         if is_same and not _ended_unseen(publishing, one):
             return one

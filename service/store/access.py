@@ -32,6 +32,7 @@ from service.model.retention import (
 )
 from service.store.commands import some_at_once
 from service.store.connection import WRITE_REFUSED
+from service.store.scripts import COUNT
 from service.store.two_step import TWO_STEP
 
 _EDITORS = "{g}:editors"
@@ -138,13 +139,6 @@ if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 """
 
-# KEYS: counter. ARGV: seconds. Returns how often it was counted in them. The first write allocates.
-_COUNT = """
-local times = redis.call('INCR', KEYS[1])
-if times == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
-return times
-"""
-
 
 class Person(NamedTuple):
     """What is stored of an editor beside the password; by default, of one of an earlier release."""
@@ -186,7 +180,7 @@ class Access:
         self._start = redis.register_script(_START)
         self._prolong = redis.register_script(_PROLONG)
         self._use_link = redis.register_script(_USE_LINK)
-        self._count = redis.register_script(_COUNT)
+        self._count = redis.register_script(COUNT)
         self._note_use = redis.register_script(_NOTE_USE)
 
     # -- editors ---------------------------------------------------------------------------------

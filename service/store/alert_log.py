@@ -17,6 +17,7 @@ from typing import Any, cast
 from redis import Redis
 
 from service.model.alert_log import LogEntry
+from service.model.notifications import known_fields
 
 LOG = "{g}:log"
 _AT_ONCE = 500  # entries that are read in one call
@@ -71,4 +72,4 @@ def _entry(id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
     given["texts"] = {name: tuple(both) for name, both in given.get("texts", {}).items()}
     given["others"] = tuple(given.get("others", ()))
     at = int(id.partition(b"-")[0]) / 1000
-    return LogEntry(**given, at=at, id=id.decode())
+    return LogEntry(**known_fields(LogEntry, given) | {"at": at, "id": id.decode()})

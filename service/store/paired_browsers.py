@@ -22,6 +22,7 @@ from service.model.retention import (
     PAIRING_KEPT,
 )
 from service.model.tokens import digest
+from service.store.scripts import COUNT
 
 _VERSION = 1
 
@@ -69,13 +70,6 @@ local kept = redis.call('GET', KEYS[2])
 if kept and cjson.decode(kept).by == ARGV[1] then redis.call('DEL', KEYS[2]) end
 """
 
-# KEYS: counter. ARGV: seconds. Returns how often it was counted in them. The first write allocates.
-_COUNT = """
-local times = redis.call('INCR', KEYS[1])
-if times == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
-return times
-"""
-
 
 class PairedRow(NamedTuple):
     """A browser of an editor. Times are seconds since 1970."""
@@ -105,7 +99,7 @@ class PairedBrowsers:
         self._confirm = redis.register_script(_CONFIRM)
         self._note_use = redis.register_script(_NOTE_USE)
         self._unpair = redis.register_script(_UNPAIR)
-        self._count = redis.register_script(_COUNT)
+        self._count = redis.register_script(COUNT)
 
     # -- codes -----------------------------------------------------------------------------------
 

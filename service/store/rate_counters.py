@@ -8,16 +8,10 @@ from typing import cast
 from redis import Redis
 
 from service.model.retention import RATE_KEPT
+from service.store.scripts import COUNT
 
 _SHARE = 10  # each process grants a tenth of a rate without asking Redis
 _MOST_HERE = 50_000  # callers counted here; with more of them all begin anew
-
-# KEYS: counter of a caller and a call. ARGV: seconds. Returns how often, since the first of them.
-_COUNT = """
-local times = redis.call('INCR', KEYS[1])
-if times == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
-return times
-"""
 
 
 class RateCounters:
@@ -28,7 +22,7 @@ class RateCounters:
     """
 
     def __init__(self, redis: Redis) -> None:
-        self._script = redis.register_script(_COUNT)
+        self._script = redis.register_script(COUNT)
         self._here: dict[tuple[str, str], tuple[float, int]] = {}  # since when, how often
 
     def fits(self, call: str, caller: str, most: int, seconds: int = RATE_KEPT) -> bool:

@@ -20,6 +20,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
+# KEYS: counter. ARGV: seconds. Returns how often it was counted since the first of them. The first
+# write allocates.
+COUNT = """
+local times = redis.call('INCR', KEYS[1])
+if times == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return times
+"""
+
 
 def lua(name: str) -> str:
     """Return the script in `<name>.lua`."""

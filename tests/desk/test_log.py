@@ -89,3 +89,9 @@ def test_only_editors_see_the_log(editor: FlaskClient) -> None:
     stranger = editor.application.test_client()
     for path in ("/desk/log", "/desk/log.csv"):
         assert stranger.get(path).status_code == 302
+
+
+def test_days_at_the_end_of_time_are_no_error(editor: FlaskClient) -> None:
+    for page in ("/desk/log", "/desk/search", "/desk/log.csv"):
+        for day in ("9999-12-31", "0001-01-01", "2026-02-30"):
+            assert editor.get(f"{page}?until={day}&since={day}").status_code == 200, (page, day)

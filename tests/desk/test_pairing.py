@@ -434,6 +434,17 @@ def test_a_few_tests_a_minute_are_sent(editor: FlaskClient, phone: Phone, runtim
     assert len(sent_tests(runtime)) == MOST_TESTS
 
 
+def test_while_everything_is_stopped_no_test_is_sent(
+    editor: FlaskClient, phone: Phone, runtime: Runtime
+) -> None:
+    pair(editor, phone)
+    confirmation = review(editor)
+    runtime.stops.hold(by="a test")
+    said = send(editor, confirmation, **{"HX-Request": "1"}).text
+    assert "Nothing was sent, because everything is stopped." in said
+    assert sent_tests(runtime) == []
+
+
 def test_a_phone_that_left_meanwhile_gets_nothing(
     editor: FlaskClient, phone: Phone, runtime: Runtime
 ) -> None:

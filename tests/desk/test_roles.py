@@ -75,7 +75,7 @@ ROUTES = {
     "desk.keep": ANY,
     "desk.session": EVERYBODY,
     "desk.reach": ANY,
-    "desk.send": SENDS,  # these four with an alert that is no draft
+    "desk.send": SENDS,  # edit and delete with a scheduled alert
     "desk.edit": SENDS,
     "desk.save": SENDS,
     "desk.delete": SENDS,
@@ -209,14 +209,18 @@ def test_the_table_has_every_route_of_the_desk(app: Flask) -> None:
 def test_each_route_is_open_to_its_roles_and_closed_to_all_others(
     newsroom: Newsroom, role: str
 ) -> None:
-    alert = publish(newsroom.runtime)
+    sent, scheduled = publish(newsroom.runtime), plan(newsroom.runtime, 3600)
     client, before = newsroom.sign_in(role), None
+
+    def alert(endpoint: str) -> int:
+        return scheduled if endpoint in ("desk.edit", "desk.delete") else sent
+
     for endpoint, who in ROUTES.items():
         if who in MAY[role]:
             continue
         before = before or state(newsroom)
         for method, path in requests_of(newsroom.app, endpoint):
-            response = ask(client, method, filled(path, alert))
+            response = ask(client, method, filled(path, alert(endpoint)))
             assert is_refused(response), (endpoint, method, response.status_code)
             if role != "stranger":
                 assert response.status_code == 403, endpoint
@@ -225,7 +229,7 @@ def test_each_route_is_open_to_its_roles_and_closed_to_all_others(
         for method, path in requests_of(newsroom.app, endpoint):
             if who not in MAY[role]:
                 continue
-            response = ask(client, method, filled(path, alert))
+            response = ask(client, method, filled(path, alert(endpoint)))
             if endpoint == "desk.sign_out":
                 client = newsroom.sign_in(role)
                 continue
@@ -408,3 +412,19 @@ def test_no_page_of_the_desk_can_be_framed(newsroom: Newsroom) -> None:
                 assert "frame-ancestors 'none'" in policy, endpoint
                 seen += 1
     assert seen > 20
+
+
+@pytest.mark.parametrize("how", ["send", "remove"])
+def test_who_writes_learns_that_a_draft_was_sent_or_deleted_meanwhile(
+    newsroom: Newsroom, how: str
+) -> None:
+    runtime = newsroom.runtime
+    id, client = plan(runtime), newsroom.sign_in("writes")
+    page = open_form(client, f"/desk/alerts/{id}/edit")
+    getattr(runtime.publishing, how)(id, by=SENDER)
+    mine = {**STORY, **hidden_fields_of_compose(page), "title": "As I typed it", "when": "draft"}
+    answer = client.post(f"/desk/unfinished/{mine['nonce'][0]}", data=mine)
+    assert answer.status_code == 409
+    assert "meanwhile" in words(answer.text)
+    assert 'value="As I typed it"' in answer.text
+    assert "Correct it now" not in answer.text

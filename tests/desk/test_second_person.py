@@ -12,10 +12,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.domain.publishing import Conflict
+from service.model import clock
 from service.model.alert_log import ToolName
+from service.model.clocks import QUARTER
 from service.model.notifications import Audience, Content, Notification, Outcome, SendAt, State
 from service.runtime import Runtime
 from service.store.access import Person
+from service.store.outcomes import Result
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.desk_pages import (
     EMAIL,
@@ -369,3 +372,28 @@ def test_the_api_says_that_an_alert_waits_for_a_second_person(
     changed = client.call("PATCH", path, {"send_at": at}, token=token).json or {}
     assert (changed["status"], changed["waits_for_approval"]) == ("draft", True)
     assert client.runtime.publishing.next_due() is None
+
+
+def test_a_second_alert_with_the_same_link_is_warned_of_while_the_first_one_waits(
+    editor: FlaskClient, asked: TestResponse
+) -> None:
+    page = words(review(editor, audience="everyone").text)
+    assert "The same link waits for a second person, by" in page
+
+
+def test_a_correction_counts_readers_for_whom_the_alert_is_held_while_it_is_sent(
+    runtime: Runtime, readers: int
+) -> None:
+    one = approve(runtime, publish(runtime))
+    runtime.planning.plan(one)
+    held, sending = 0, runtime.store.batches
+    asleep = Result(
+        Outcome.SKIPPED, "quiet", 0, wakes=int(clock.time() // QUARTER) + 8, is_held=True
+    )
+    for partition in runtime.store.partitions:
+        while held < 60 and (claim := sending.claim(one.id, partition, "a test", 60_000)):
+            batch = claim.batch
+            runtime.store.outcomes.record(one.id, batch, "a test", 60_000, {asleep: claim.pending})
+            held += len(claim.pending)
+    assert not runtime.publishing.get(one.id).over
+    assert runtime.publishing.concerned(one, 0) == 100

@@ -12,6 +12,7 @@ from service.runtime import Runtime
 from service.store.access import Person
 from tests.support.client import NOTIFICATIONS, Client, Reader
 from tests.support.desk_pages import EMAIL, Page, hidden_fields, post, review, sign_in, words
+from tests.support.planned import plan
 
 BAND = "Everything is stopped since"
 ALERT = {"title": "Late", "url": "https://paper.example/", "audience": {"everyone": True}}
@@ -154,3 +155,12 @@ def test_the_figures_say_that_everything_is_stopped(client: Client) -> None:
     assert "stoppress_stopped 0.0" in client.call("GET", "/metrics", token=token).text
     client.runtime.stops.hold(by=EMAIL)
     assert "stoppress_stopped 1.0" in client.call("GET", "/metrics", token=token).text
+
+
+def test_the_list_says_that_scheduled_alerts_wait(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    plan(runtime, -5)
+    assert "any moment now" in words(editor.get("/desk/").text)
+    post(editor, "/desk/stop", page="/desk/")
+    assert "once everything is released" in words(editor.get("/desk/").text)
