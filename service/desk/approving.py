@@ -19,8 +19,8 @@ _LONGEST_WORD = 500  # characters
 def approve(id: int) -> ResponseReturnValue:
     """Send what this editor has just seen."""
     seen = request.form.get("digest", "")
-    sent = runtime().approvals.approve(id, seen, by=signed_in().email)
-    return redirect(url_for("desk.alert", id=sent), 303)
+    runtime().approvals.approve(id, seen, by=signed_in().email)
+    return redirect(url_for("desk.alert", id=id), 303)
 
 
 @bp.post("/alerts/<int:id>/send-back")

@@ -6,7 +6,6 @@ import dataclasses
 
 from service.domain.gate import TwoPersonRule
 from service.domain.publishing import Conflict, Publishing
-from service.domain.requests import Idempotency
 from service.model import alert_log
 from service.model.alert_log import ToolName
 from service.model.notifications import Content, Notification
@@ -32,35 +31,16 @@ class Approvals:
         """Return the corrections of an alert that wait for a second person, or were sent back."""
         return [one for one in self._publishing.planned() if one.corrects == root]
 
-    def approve(self, id: int, digest: str, *, by: str) -> int:
-        """Send what this editor has seen, as `digest` names it; return the alert that is sent.
+    def approve(self, id: int, digest: str, *, by: str) -> None:
+        """Send what this editor has seen, as `digest` names it.
 
         `Conflict` if it is another text or audience by now, or if the editor has written it.
         """
         one = self._waiting(id, digest, by)
-        if one.corrects is not None:
-            return self._correct(one, by)
-        if not self._publishing.approved(one, by=by):
+        is_correction = one.corrects is not None
+        send = self._publishing.approved_correction if is_correction else self._publishing.approved
+        if not send(one, by=by):
             raise Conflict(id, _CHANGED)
-        return id
-
-    def _correct(self, one: Notification, by: str) -> int:
-        """Send a correction, once however often it is approved; a waiting one is never changed."""
-        assert one.corrects is not None  # noqa: S101 - its caller has looked
-        assert one.request is not None  # noqa: S101
-        text = one.content
-        published = self._publishing.correct(
-            one.corrects,
-            title=text.title,
-            body=text.body,
-            url=text.url,
-            replace=not one.request.leave,
-            by=one.created_by,
-            idempotency=Idempotency("approved", str(one.id), one.digest.encode()),
-            approved_by=by,
-        )
-        self._store.notifications.remove(one.id, alert_log.entry(one, "approved", by))
-        return published.id
 
     def send_back(self, id: int, digest: str, word: str, *, by: str) -> None:
         """Make an ordinary draft of what waits, and say why; `Conflict` as above."""

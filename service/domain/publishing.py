@@ -393,7 +393,6 @@ class Publishing:
         by: str,
         idempotency: Idempotency | None = None,
         check: Callable[[Notification], tuple[tuple[str, str], ...]] = lambda _root: (),
-        approved_by: str = "",
     ) -> Published:
         """Correct the text of a notification; None leaves a part of it unchanged.
 
@@ -401,7 +400,7 @@ class Publishing:
         that have the alert get the correction as a notification of its own, which takes its place
         on the screen. `check` gets the notification as it is now, and may raise; it returns the
         warnings that belong to the response. Where so many are concerned that a second person has
-        to approve it, it waits as a draft unless it is `approved_by` one.
+        to approve it, it waits as a draft (`approved_correction`).
         """
         while True:
             root = self.root(id)
@@ -409,13 +408,7 @@ class Publishing:
             if (before := self.earlier_response(idempotency)) is not None:
                 return before
             warnings = (*check(root), *self._gate.stops.warnings())
-            reached = self.reached(root)
-            if root.over and not (reached or self.held(root).waiting):
-                raise Conflict(
-                    root.id,
-                    "Nobody has this alert on screen: it reached nobody, or that was more than"
-                    " seven days ago. Publish a new alert instead.",
-                )
+            reached = self._reached_of(root)
             correction = Notification(
                 id=self._store.notifications.new_id(),
                 content=_changed(root.text, title=title, body=body, url=url),
@@ -426,9 +419,8 @@ class Publishing:
                 corrects=root.id,
                 reporting=reporting(reached),
                 authors=authors_of(by),
-                approved_by=approved_by,
             )
-            asked = None if approved_by else self._asked(root, correction, reached)
+            asked = self._gate.asked_to_correct(correction, self.concerned(root, reached))
             if asked is not None:
                 return self._keep_correction(asked, reached, warnings, idempotency)
             browsers = reached if replace else 0
@@ -443,6 +435,45 @@ class Publishing:
         self._wake(correction)
         return published
 
+    def approved_correction(self, waiting: Notification, *, by: str) -> bool:
+        """Send a correction that waited for a second person; False if it does not wait any more.
+
+        It keeps its id, so that those who wrote it can follow it. `Conflict` as in `correct`.
+        """
+        assert waiting.corrects is not None  # noqa: S101 - see `Approvals`
+        assert waiting.request is not None  # noqa: S101
+        text, leaves = waiting.content, waiting.request.leave
+        while True:
+            root = self.root(waiting.corrects)
+            correction = dataclasses.replace(
+                waiting,
+                content=_changed(root.text, title=text.title, body=text.body, url=text.url),
+                state=State.SENT if leaves else State.SENDING,
+                created_at=now_in_ms(),
+                reporting=reporting(self._reached_of(root)),
+                request=None,
+                approved_by=by,
+            )
+            entry = alert_log.corrected(root, correction.content, waiting.created_by)
+            approval = (waiting, alert_log.entry(waiting, "approved", by))
+            stored = self._store.notifications.correct(root, correction, None, entry, approval)
+            if stored:
+                break
+        if stored == 1:
+            self._wake(correction)
+        return stored == 1
+
+    def _reached_of(self, root: Notification) -> int:
+        """Return how many browsers have an alert; `Conflict` if it is over and none has it."""
+        reached = self.reached(root)
+        if root.over and not (reached or self.held(root).waiting):
+            raise Conflict(
+                root.id,
+                "Nobody has this alert on screen: it reached nobody, or that was more than"
+                " seven days ago. Publish a new alert instead.",
+            )
+        return reached
+
     def concerned(self, root: Notification, reached: int) -> int:
         """Return how many browsers have an alert (`reached`), or would yet get its text."""
         held = self.held(root).waiting  # they get the text that is the latest then
@@ -452,11 +483,6 @@ class Publishing:
         # Its audience may not be frozen yet.
         to_come = max(progress.recipients, self.reach(root.audience)) - progress.done
         return reached + held + to_come
-
-    def _asked(
-        self, root: Notification, correction: Notification, reached: int
-    ) -> Notification | None:
-        return self._gate.asked_to_correct(correction, self.concerned(root, reached))
 
     def _keep_correction(
         self,

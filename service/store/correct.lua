@@ -2,21 +2,28 @@
 --
 -- Earlier corrections are cancelled, because their texts are out of date.
 --
--- KEYS: alert, correction, active, idempotency record, started, log; then the earlier corrections
+-- KEYS: alert, correction, active, idempotency record, started, log, scheduled; then the earlier
+--   corrections
 -- ARGV: revision of the alert so far; id of the correction; its document; its state; its text; ids
 --   of all corrections; now (seconds); its final report if it is not to be sent, else ''; response
---   for the idempotency record; seconds for which that is kept, 0 without a record; entry of the log
--- Returns 1; 0 if another correction came first; or the earlier response to the same idempotency
---   key. The first write allocates. NOTE stands in front of this file.
-local alert, correction, active, idempotency, started, log = unpack(KEYS, 1, 6)
+--   for the idempotency record; seconds for which that is kept, 0 without a record; entry of the
+--   log; if a second person has approved it, the digest of the draft that it was, and their entry
+-- Returns 1; 0 if another correction came first; -1 if the draft is not that any more; or the
+--   earlier response to the same idempotency key. The first write allocates. NOTE stands in front of
+--   this file.
+local alert, correction, active, idempotency, started, log, scheduled = unpack(KEYS, 1, 7)
 local revision, id, document, state, text, corrections, now, report = unpack(ARGV, 1, 8)
-local response, seconds_kept = ARGV[9], ARGV[10]
+local response, seconds_kept, entry, draft, approval = unpack(ARGV, 9, 13)
 
 if seconds_kept ~= '0' then
   local before = redis.call('GET', idempotency)
   if before then return before end
 end
 if (redis.call('HGET', alert, 'revision') or '0') ~= revision then return 0 end
+if draft ~= '' then
+  local before, is = unpack(redis.call('HMGET', correction, 'doc', 'state'))
+  if is ~= 'draft' or redis.sha1hex(before) ~= draft then return -1 end
+end
 
 if seconds_kept ~= '0' then redis.call('SET', idempotency, response, 'EX', seconds_kept) end
 redis.call('HSET', correction, 'doc', document, 'state', state, 'started_at', now)
@@ -27,11 +34,13 @@ if report == '' then
 else
   redis.call('HSET', correction, 'finished_at', now, 'report', report)
 end
-for i = 7, #KEYS do
+redis.call('ZREM', scheduled, id)
+for i = 8, #KEYS do
   local earlier = redis.call('HGET', KEYS[i], 'state')
   if earlier == 'sending' or earlier == 'paused' then
     redis.call('HSET', KEYS[i], 'state', 'cancelled')
   end
 end
-note(log, alert, ARGV[11])
+note(log, alert, entry)
+note(log, correction, approval)
 return 1

@@ -379,11 +379,13 @@ class Notifications:
         correction: Notification,
         idempotency: IdempotencyRecord | None,
         entry: LogEntry,
-    ) -> dict[str, Any] | bool:
+        approved: tuple[Notification, LogEntry] | None = None,
+    ) -> dict[str, Any] | int:
         """Store a correction, and give its text to recipients that `root` has not reached yet.
 
-        True; False if another correction came first; or the response of an idempotency record. A
-        correction that is not to be sent is finished at once.
+        1; 0 if another correction came first; or the response of an idempotency record. A
+        correction that is not to be sent is finished at once. `approved` is the draft that waited
+        for a second person, and what the log says of that; -1 if it is not that draft any more.
         """
         ids = [*root.corrections, correction.id]
         over = correction.state is not State.SENDING
@@ -396,6 +398,7 @@ class Notifications:
                 idempotency.key if idempotency else "{g}:idempotency:",
                 STARTED,
                 LOG,
+                SCHEDULED,
                 *(alert_key(id) for id in root.corrections),
             ],
             args=[
@@ -410,13 +413,15 @@ class Notifications:
                 json.dumps(idempotency.response) if idempotency else "",
                 idempotency.seconds if idempotency else 0,
                 packed(entry),
+                approved[0].digest if approved else "",
+                packed(approved[1] if approved else None),
             ],
         )
         if isinstance(result, bytes):
             return cast(dict[str, Any], json.loads(result))
-        if result:
+        if result == 1:
             self._replicas.keep(alert_key(correction.id), "doc")
-        return bool(result)
+        return cast(int, result)
 
     def remembered(self, digest: str) -> dict[str, Any] | None:
         """Return the response of an idempotency record, if there is one."""

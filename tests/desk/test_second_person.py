@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -168,7 +169,8 @@ def publish(runtime: Runtime, content: Content = NEWS, **options: object) -> Not
 
 
 def approve(runtime: Runtime, one: Notification, by: str = SECOND) -> Notification:
-    return runtime.publishing.get(runtime.approvals.approve(one.id, one.digest, by=by))
+    runtime.approvals.approve(one.id, one.digest, by=by)
+    return runtime.publishing.get(one.id)
 
 
 def test_a_small_audience_needs_nobody(runtime: Runtime, readers: int) -> None:
@@ -296,10 +298,38 @@ def test_a_correction_waits_where_many_have_the_alert(
     with pytest.raises(Conflict, match="Another editor"):
         approve(runtime, waiting, by=EMAIL)
     sent = approve(runtime, waiting)
+    assert sent.id == waiting.id, "who wrote it can follow it"
     assert sent.state is (State.SENDING if replaces else State.SENT)
     assert (sent.corrects, sent.created_by, sent.approved_by) == (root, EMAIL, SECOND)
     assert runtime.publishing.get(root).text.title == title
     assert runtime.approvals.corrections(root) == []
+    with pytest.raises(Conflict):
+        approve(runtime, waiting)
+    assert [one.id for one in runtime.publishing.latest(9) if one.corrects] == [sent.id]
+
+
+@pytest.mark.parametrize("first", ["remove", "send back"])
+def test_a_correction_is_not_sent_once_it_is_deleted_or_sent_back(
+    runtime: Runtime, readers: int, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = reached_by_all(runtime)
+    id = runtime.publishing.correct(
+        root, title="Ferry afloat", body=None, url=None, replace=True, by=EMAIL
+    ).id
+    waiting, correct = runtime.publishing.get(id), runtime.store.notifications.correct
+
+    def too_late(*args: Any) -> Any:  # between the look at the draft and the script
+        if first == "remove":
+            runtime.publishing.remove(id, by=EMAIL)
+        else:
+            runtime.approvals.send_back(id, waiting.digest, "Not so.", by=SECOND)
+        return correct(*args)
+
+    monkeypatch.setattr(runtime.store.notifications, "correct", too_late)
+    with pytest.raises(Conflict):
+        approve(runtime, waiting)
+    assert runtime.publishing.get(root).text.title == "Ferry aground"
+    assert [one.id for one in runtime.publishing.planned()] == ([] if first == "remove" else [id])
 
 
 def test_a_correction_that_few_have_is_sent_at_once(runtime: Runtime, readers: int) -> None:
