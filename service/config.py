@@ -25,6 +25,7 @@ from service.model.languages import language_tag
 from service.model.links import LinkParameters, read_parameters
 from service.model.no_proxy import bypasses
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, NewsroomDefaults, Quiet
+from service.model.promises import Promise, read_promise
 from service.model.redis_urls import (
     is_cluster_url,
     is_sentinel_url,
@@ -50,6 +51,7 @@ _SHARED = (
         "daily_limit",
     ),
     *("welcome", "welcome_title", "welcome_body", "receipts_kept_days", "alert_log_kept_days"),
+    "promise",
 )
 # Settings that may have bytes that are no UTF-8, as names of files may.
 _ANY_BYTES = ("data_dir", "push_ca_bundle", "no_proxy")
@@ -474,6 +476,12 @@ class Config:
     two_person_breaking: bool = _setting(
         _yes_or_no, "yes", "whether breaking alerts to so many need another editor as well"
     )
+    promise: Promise | None = _setting(
+        read_promise,
+        "",
+        "what the newsroom promises itself, such as 90% in 60s: an alert is handed over for that "
+        "share of its browsers in that time. Its page says whether it was; not set: no promise",
+    )
     data_dir: Path = _setting(
         _path, "var", "folder in which `stoppress up` keeps its keys and its Redis"
     )
@@ -560,7 +568,7 @@ class Config:
 def _plain(value: Any) -> str:
     if isinstance(value, tuple) and not isinstance(value, Quiet):
         return " ".join(_plain(one) for one in value)
-    return str(value)
+    return "" if value is None else str(value)
 
 
 def settings() -> tuple[Field[Any], ...]:

@@ -25,8 +25,10 @@ from service.domain.gone import Gone
 from service.domain.headlines import Headlines
 from service.domain.job_queue import FetchQueue, JobQueue
 from service.domain.keys import KEY_NAME, KeyLost, Keys
+from service.domain.mending import Mending
 from service.domain.paired_browsers import PairedBrowsers
 from service.domain.planning import Planning
+from service.domain.promises import Promises
 from service.domain.publishing import Publishing
 from service.domain.push_hosts import PushHosts
 from service.domain.push_services import PushServices
@@ -67,6 +69,8 @@ class Runtime:
     publishing: Publishing
     stops: Stops
     approvals: Approvals
+    mending: Mending
+    promises: Promises
     receipts: Receipts
     push_services: PushServices
     push_hosts: PushHosts
@@ -162,6 +166,8 @@ class Runtime:
             publishing=publishing,
             stops=stops,
             approvals=Approvals(store, publishing, rule),
+            mending=Mending(publishing),
+            promises=Promises(store, config.promise),
             receipts=Receipts(store),
             push_services=PushServices(store),
             push_hosts=PushHosts(store, endpoints),

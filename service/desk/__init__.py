@@ -13,6 +13,7 @@ from service.desk import (
     correcting,
     editing,
     log,
+    mending,
     paired_browsers,
     people,
     permissions,
@@ -34,7 +35,7 @@ from service.desk.blueprint import bp
 PAGES = (
     *(sign_in, alert_list, searching, alerts, compose, writing, editing, articles, correcting),
     *(stopping, approving, templates, stories, log, people, two_step, paired_browsers, tokens),
-    *(rehearsal, shortcuts),
+    *(rehearsal, shortcuts, mending),
 )
 
 

@@ -13,6 +13,7 @@ from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.report import Report
 from service.desk.session import signed_in
 from service.desk.stopping import held_stop
+from service.desk.watching import watched
 from service.desk.words import describe
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
@@ -67,6 +68,7 @@ def _alert(id: int, notice: str = "") -> str:
     return render_template(
         "desk/alert.html",
         report=report,
+        watched=watched(report),
         delivered=[
             (alert, sum(report.progress.delivered[alert.id]))
             for alert in publishing.all(report.progress.delivered)
@@ -111,7 +113,8 @@ def progress(id: int) -> ResponseReturnValue:
     headers = {} if report.changing and same else {"HX-Refresh": "true"}
     if one.planned:
         return render_template("desk/planned_state.html", **_planned(one)), headers
-    return render_template("desk/progress.html", report=report), headers
+    page = render_template("desk/progress.html", report=report, watched=watched(report))
+    return page, headers
 
 
 @bp.post("/alerts/<int:id>/cancel")

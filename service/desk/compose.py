@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flask import current_app, render_template, request
+from flask import current_app, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.api import fields, notification_requests
@@ -25,6 +25,10 @@ from service.model import clock
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt
 
 SENT_TO_ME = "sent to me"  # what the confirmation says once, after a test
+_NOBODY_NEEDED = (
+    "Nothing was sent. Fewer browsers would get it now, so that no second person is needed: press"
+    " the button again."
+)
 _TWO_STORIES = "Choose a running story or start a new one, not both."
 
 
@@ -88,8 +92,34 @@ def review_page(
     return _confirm_page(form, checked, key=key, back=back, before=before)
 
 
+def is_asked_in_vain(form: Form, checked: CheckedAlert) -> bool:
+    """Whether an editor asked for a second person, and so few would get it now that none is needed.
+
+    It is not sent then, because that is not what the button said.
+    """
+    if "asked" not in request.form or form.when == "draft":
+        return False
+    browsers = runtime().publishing.reach(checked.audience)
+    return not runtime().approvals.needed(checked.content, browsers)
+
+
+def not_asked_page(
+    form: Form, key: str, checked: CheckedAlert, before: Notification | None = None
+) -> ResponseReturnValue:
+    """Show the confirmation again, with the button that sends it."""
+    back = url_for("desk.unfinished", key=key, alert=before.id if before else None)
+    page = _confirm_page(form, checked, key=key, back=back, before=before, notice=_NOBODY_NEEDED)
+    return page, 409
+
+
 def _confirm_page(
-    form: Form, checked: CheckedAlert, *, key: str, back: str, before: Notification | None
+    form: Form,
+    checked: CheckedAlert,
+    *,
+    key: str,
+    back: str,
+    before: Notification | None,
+    notice: str = "",
 ) -> str:
     runtime().articles.look_at(checked.content.url)  # the page asks for the result
     now = clock.time()
@@ -102,6 +132,7 @@ def _confirm_page(
         key=key,
         back=back,
         before=before,
+        notice=notice,
         checked=checked,
         audience=describe_audience(known),
         story=story,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from flask import redirect, render_template, url_for
+from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.api import fields, notification_requests
@@ -21,6 +20,10 @@ from service.model.notifications import Notification, State
 from service.model.roles import Role
 
 _TOO_LATE = "Sending has ended meanwhile, so the old text can only be replaced."
+_NOBODY_NEEDED = (
+    "Nothing was changed. Fewer browsers have the alert now, so that no second person is needed:"
+    " press the button again."
+)
 _USED = (
     "You have already sent this form with a different text. Nothing was changed this time. Send it"
     " again to correct the alert once more, with this text."
@@ -32,7 +35,8 @@ _USED = (
 def write_correction(id: int) -> ResponseReturnValue:
     """Show the form for a correction, filled with the current text."""
     root = runtime().publishing.root(id)
-    return correction_page(root, CorrectionForm.of(root.text))
+    reached = "leave" if request.args.get("reached") == "leave" else "replace"
+    return correction_page(root, replace(CorrectionForm.of(root.text), reached=reached))
 
 
 @bp.post("/alerts/<int:id>/correct")
@@ -43,7 +47,9 @@ def correct(id: int) -> ResponseReturnValue:
     root = runtime().publishing.root(id)
     if form.reached == "leave" and root.over and not runtime().publishing.held(root).waiting:
         return correction_page(root, form, notice=_TOO_LATE), 409
-    body = json.dumps(asdict(form)).encode()
+    if "asked" in request.form and not _asks(root):
+        return correction_page(root, form, notice=_NOBODY_NEEDED), 409
+    body = form.as_json()
     key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + body)
     try:
         requested = fields.parse(notification_requests.Correction, body, runtime())
@@ -61,6 +67,8 @@ def correct(id: int) -> ResponseReturnValue:
         return correction_page(root, form, notice=_USED), 409
     except Conflict as conflict:
         return correction_page(root, form, notice=str(conflict)), 409
+    if form.go_on and published.state is not State.DRAFT:
+        runtime().mending.go_on(root.id, by=signed_in().email)
     shown_there = requested.reached == "leave" and published.state is not State.DRAFT
     to = root.id if shown_there else published.id
     return redirect(url_for("desk.alert", id=to), 303)
@@ -84,8 +92,16 @@ def correction_page(
         nonce=nonce or secrets.token_urlsafe(16),
         errors=errors or {},
         notice=notice,
-        reached=(reached := runtime().publishing.reached(root)),
-        asks=runtime().approvals.needed(root.text, runtime().publishing.concerned(root, reached)),
+        reached=runtime().publishing.reached(root),
+        asks=_asks(root),
+        paused=root.state is State.PAUSED,
         waiting=0 if root.over else progress.recipients - progress.done,
         held=runtime().publishing.held(root).waiting if root.over else 0,
     )
+
+
+def _asks(root: Notification) -> bool:
+    """Whether a correction needs a second person."""
+    publishing = runtime().publishing
+    browsers = publishing.concerned(root, publishing.reached(root))
+    return runtime().approvals.needed(root.text, browsers)

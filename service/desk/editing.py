@@ -14,7 +14,15 @@ from service.api.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.alerts import report_of
 from service.desk.blueprint import bp
-from service.desk.compose import check, checked_change, compose_page, leaves_at, review_page
+from service.desk.compose import (
+    check,
+    checked_change,
+    compose_page,
+    is_asked_in_vain,
+    leaves_at,
+    not_asked_page,
+    review_page,
+)
 from service.desk.correcting import correction_page
 from service.desk.forms import CorrectionForm, Form, read_nonce
 from service.desk.permissions import allowed, for_a_draft, may, to_keep_a_draft
@@ -84,6 +92,8 @@ def save_changes(id: int, form: Form, key: str) -> ResponseReturnValue:
     checked = check(form, before)
     if not isinstance(checked, CheckedAlert):
         return compose_page(form, key, before=before, errors=checked), 422
+    if is_asked_in_vain(form, checked):
+        return not_asked_page(form, key, checked, before)
     try:
         runtime().publishing.change(
             before,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -310,6 +311,7 @@ class CorrectionForm:
     body: str
     url: str
     reached: str = "replace"  # or "leave": what to do for browsers that have the old text
+    go_on: bool = True  # send a paused alert to the other browsers then
 
     @classmethod
     def of(cls, text: Content) -> CorrectionForm:
@@ -319,7 +321,17 @@ class CorrectionForm:
     @classmethod
     def read(cls) -> CorrectionForm:
         """Read the form of this request."""
-        return cls(**_texts(request.form), reached=request.form.get("reached", "replace"))
+        return cls(
+            **_texts(request.form),
+            reached=request.form.get("reached", "replace"),
+            go_on="go_on" in request.form,
+        )
+
+    def as_json(self) -> bytes:
+        """Return the correction as the API takes it."""
+        document = asdict(self)
+        del document["go_on"]
+        return json.dumps(document).encode()
 
     def complaints(self, invalid: Invalid) -> dict[str, str]:
         """Return what is wrong, by field."""

@@ -17,7 +17,14 @@ from flask_wtf.csrf import generate_csrf
 from service.api.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.blueprint import bp
-from service.desk.compose import check, compose_page, leaves_at, review_page
+from service.desk.compose import (
+    check,
+    compose_page,
+    is_asked_in_vain,
+    leaves_at,
+    not_asked_page,
+    review_page,
+)
 from service.desk.editing import (
     ENDED,
     as_opened,
@@ -146,6 +153,8 @@ def _publish(form: Form, key: str) -> ResponseReturnValue:
             checked = check(form)
             if not isinstance(checked, CheckedAlert):
                 return compose_page(form, key, errors=checked), 422
+            if is_asked_in_vain(form, checked):
+                return not_asked_page(form, key, checked)
             published = runtime().publishing.publish(
                 checked.content,
                 checked.audience,

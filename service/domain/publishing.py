@@ -393,8 +393,11 @@ class Publishing:
         by: str,
         idempotency: Idempotency | None = None,
         check: Callable[[Notification], tuple[tuple[str, str], ...]] = lambda _root: (),
+        bare: bool = False,
     ) -> Published:
         """Correct the text of a notification; None leaves a part of it unchanged.
+
+        `bare`: the new text has no picture and no buttons.
 
         Browsers not reached yet get the new text instead of the old one. With `replace`, browsers
         that have the alert get the correction as a notification of its own, which takes its place
@@ -411,7 +414,7 @@ class Publishing:
             reached = self._reached_of(root)
             correction = Notification(
                 id=self._store.notifications.new_id(),
-                content=_changed(root.text, title=title, body=body, url=url),
+                content=root.text.changed(title=title, body=body, url=url, bare=bare),
                 audience=root.audience,
                 state=State.SENDING if replace else State.SENT,
                 created_at=now_in_ms(),
@@ -443,11 +446,14 @@ class Publishing:
         assert waiting.corrects is not None  # noqa: S101 - see `Approvals`
         assert waiting.request is not None  # noqa: S101
         text, leaves = waiting.content, waiting.request.leave
+        is_bare = text.image is None and not text.actions
         while True:
             root = self.root(waiting.corrects)
             correction = dataclasses.replace(
                 waiting,
-                content=_changed(root.text, title=text.title, body=text.body, url=text.url),
+                content=root.text.changed(
+                    title=text.title, body=text.body, url=text.url, bare=is_bare
+                ),
                 state=State.SENT if leaves else State.SENDING,
                 created_at=now_in_ms(),
                 reporting=reporting(self._reached_of(root)),
@@ -517,9 +523,3 @@ class Publishing:
             detail = "This was a test to one browser: there is nothing to correct."
             raise Conflict(root.id, detail)
         return root
-
-
-def _changed(text: Content, **parts: str | None) -> Content:
-    """Return the text with these parts changed; None leaves a part as it is."""
-    changes: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
-    return dataclasses.replace(text, **changes)

@@ -34,6 +34,16 @@ class SlowService:
     will_expire: int = 0  # how many of them run out of time before
 
 
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """Browsers of one push service that did not take an alert, and for which it is tried again."""
+
+    service: str  # as `EndpointPolicy.service` names it
+    waiting: int  # browsers
+    next_at: float  # when the first of them is tried again, in seconds since 1970
+    or_more: bool  # they are more than were counted
+
+
 class PushServices:
     """How the push services fare, for workers, the clock and operators."""
 
@@ -83,6 +93,23 @@ class PushServices:
                 )
             )
         return found
+
+    def retried(self, notification: Notification) -> list[Retried]:
+        """Return for whom a notification is tried again, where the push service takes others."""
+        waiting = {} if notification.over else self._store.retries.waiting(notification.id)
+        if not waiting:
+            return []
+        slow = self.paced().keys() | self.resting().keys()
+        origins = {number: origin_of(url) for url, number in self._store.names.bases.all().items()}
+        found: dict[str, Retried] = {}
+        for base, (n, at, more) in waiting.items():
+            if base not in origins or origins[base] in slow:
+                continue
+            service = EndpointPolicy().service(origins[base])
+            before = found.get(service, Retried(service, 0, at, or_more=False))
+            next_at, or_more = min(before.next_at, at), before.or_more or more
+            found[service] = Retried(service, before.waiting + n, next_at, or_more)
+        return [found[service] for service in sorted(found)]
 
     def accepted_recently(self, ids: Collection[SubscriptionId]) -> bool:
         """Whether any of these subscriptions was accepted in one of the latest alerts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
@@ -145,6 +145,13 @@ class Content:
     urgency: str = "high"
     ttl: int = DEFAULT_TTL["news"]  # seconds
     lang: str | None = None  # BCP 47 tag of the language in which it is written; None: unknown
+
+    def changed(self, *, bare: bool = False, **texts: str | None) -> Content:
+        """Return it with these texts; None leaves one as it is. `bare`: no picture, no buttons."""
+        changes: dict[str, Any] = {name: text for name, text in texts.items() if text is not None}
+        if bare:
+            changes |= {"image": None, "actions": ()}
+        return replace(self, **changes)
 
     def as_json(self) -> dict[str, Any]:
         """Return the content as it is stored, and as the API shows it."""

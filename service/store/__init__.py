@@ -43,9 +43,11 @@ from service.store.paired_browsers import PairedBrowsers
 from service.store.partitions import VERSION, Partitions, spread
 from service.store.prepared_keys import PreparedKeys
 from service.store.processes import Processes
+from service.store.promises import PromiseRows
 from service.store.push_services import PushServices
 from service.store.recipients import Recipients
 from service.store.replicas import Replicas
+from service.store.retries import WaitingRetries
 from service.store.seeds import Seeds
 from service.store.stops import Stops
 from service.store.stories import Stories
@@ -102,6 +104,7 @@ class Store:
         self.gone = GoneRows(redis, self.partitions)
         self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.notifications = Notifications(redis, replicas)
+        self.promises = PromiseRows(redis)
         self.alert_log = AlertLog(redis)
         self.articles = Articles(redis)
         self.alert_rows = AlertRows(redis)
@@ -110,6 +113,7 @@ class Store:
         self.push_services = PushServices(redis)
         self.recipients = Recipients(redis, self.partitions, self.audiences)
         self.batches = Batches(redis, self.partitions)
+        self.retries = WaitingRetries(redis, self.partitions)
         self.outcomes = Outcomes(redis, self.partitions)
         self.held_alerts = HeldAlerts(redis, self.partitions)
         self.daily_counts = DailyCounts(redis)

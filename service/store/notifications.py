@@ -1,6 +1,6 @@
 """Notifications: content, state, final reports and receipts. All in the slot `{g}`.
 
-n:<id>            hash: a notification
+n:<id>            hash: a notification; its field `promise` is that of promises.py
 n:<id>:<event>    HyperLogLog: the browsers that reported this event
 n                 the last id given out; `n:history`, the history of the data (history.py) then
 active            set: notifications that are being sent, or whose outcomes are still counted

@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from service.domain.gate import TwoPersonRule
 from service.domain.publishing import Conflict
 from service.model import clock
 from service.model.alert_log import ToolName
@@ -24,6 +25,7 @@ from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.desk_pages import (
     EMAIL,
     Page,
+    filled,
     hidden_fields,
     review,
     send_all,
@@ -157,6 +159,36 @@ def test_a_second_click_on_notify_leads_to_the_same_page(
     for _ in range(2):
         assert editor.post(page, data=fields).location == page
     assert only(runtime).waits_for_approval
+
+
+def test_what_was_to_wait_is_not_sent_when_fewer_would_get_it_by_then(
+    editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The button said “Ask another editor”."""
+    page = review(editor, audience="everyone").text
+    form = hidden_fields(page)
+    monkeypatch.setattr(runtime.approvals, "_rule", TwoPersonRule(100))
+    answer = editor.post("/desk/alerts", data=form)
+    assert answer.status_code == 409
+    assert "Nothing was sent. Fewer browsers would get it now" in words(answer.text)
+    assert "Notify 100 browsers" in words(answer.text)
+    assert runtime.publishing.latest(10) == []
+    draft = review(editor, audience="everyone", when="draft").location
+    asked = hidden_fields(editor.get(f"{draft}/send").text) | {"asked": ["yes"]}
+    assert editor.post(draft, data=asked).status_code == 409
+    assert only(runtime).state is State.DRAFT
+
+
+def test_a_correction_that_was_to_wait_is_not_sent_when_fewer_have_the_alert_by_then(
+    editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = reached_by_all(runtime)
+    form = filled(editor.get(f"/desk/alerts/{root}/correct").text)
+    monkeypatch.setattr(runtime.approvals, "_rule", TwoPersonRule(100))
+    answer = editor.post(f"/desk/alerts/{root}/correct", data=form)
+    assert answer.status_code == 409
+    assert "Nothing was changed. Fewer browsers have the alert now" in words(answer.text)
+    assert runtime.publishing.get(root).text.title == "Ferry aground"
 
 
 # What the rule holds for --------------------------------------------------------------------------

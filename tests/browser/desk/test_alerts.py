@@ -168,6 +168,8 @@ def test_an_alert_is_paused_corrected_and_resumed_by_keyboard_alone(
     keys.press("ArrowDown")
     expect(desk.get_by_label("Leave the old text")).to_be_checked()
     keys.press("ArrowUp")
+    tab_to(desk, "[name=go_on]")
+    keys.press("Space")
     tab_to(desk, "button.urgent")
     keys.press("Enter")
     expect(desk.get_by_role("heading", level=1)).to_have_text("Ferry afloat")

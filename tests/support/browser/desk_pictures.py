@@ -50,16 +50,23 @@ def is_asleep(number: int) -> bool:
     return number % 13 in (3, 7, 11)
 
 
-def make_app(redis_url: str) -> Flask:
-    """Make an application with an editor, topics and pretend readers."""
+def app_with(redis_url: str, **more: str) -> Flask:
+    """Make an application with these settings."""
     settings = {
         "REDIS_URL": redis_url,
         "SECRET_KEY": "a secret of at least 32 characters",
         "VAPID_PRIVATE_KEY": VapidKey.generate().text,
         "SITE_NAME": "The Daily Example",
         "STORE_PARTITIONS": "1",
+        "PROMISE": "90% in 60s",
+        **more,
     }
-    app = create_app(Config.read(settings))
+    return create_app(Config.read(settings))
+
+
+def make_app(redis_url: str) -> Flask:
+    """Make an application with an editor, topics and pretend readers."""
+    app = app_with(redis_url)
     runtime: Runtime = app.extensions["stoppress"]
     runtime.store.access.add_editor(EMAIL, PasswordHasher().hash(PASSWORD))
     for name in TOPICS:
@@ -148,6 +155,15 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
     page.emulate_media(color_scheme="dark")
     picture("sending-1280-dark", height=980)
     page.emulate_media(color_scheme="light")
+    page.get_by_role("button", name="Something’s wrong").click()
+    page.get_by_role("heading", name="Handed over").wait_for()
+    picture("wrong-1280")
+    picture("wrong-390", width=390, full=True)
+    page.get_by_role("link", name="retraction").click()
+    picture("retract-1280")
+    page.go_back()
+    page.get_by_role("button", name="Go on").click()
+    page.locator(".state").wait_for()
     send(runtime, ferry.id)
     report(runtime, ferry.id)
     page.reload()
@@ -162,6 +178,17 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
     publish(runtime, "Museum of unfinished novels opens", "culture", draft=True)
     page.goto(f"{address}/desk/")
     picture("list-1280", height=900)
+    page.goto(f"{address}/desk/alerts/{waiting(runtime.config.redis_url)}")
+    picture("approve-1280", height=980)
+    picture("approve-390", width=390, full=True)
+
+
+def waiting(redis_url: str) -> int:
+    """Publish an alert that waits for a second person, as a colleague does."""
+    strict: Runtime = app_with(redis_url, TWO_PERSON_ABOVE="20000").extensions["stoppress"]
+    content = Content(FERRY["title"], FERRY["url"], FERRY["body"], kind="breaking")
+    published = strict.publishing.publish(content, Audience(everyone=True), by="ben@paper.example")
+    return published.id
 
 
 def report(runtime: Runtime, id: int) -> None:

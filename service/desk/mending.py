@@ -1,0 +1,123 @@
+"""Something's wrong: the page that pauses an alert and shows what can be done, and retractions."""
+
+from __future__ import annotations
+
+import secrets
+
+from flask import redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from service.api import fields, notification_requests
+from service.current import runtime
+from service.desk.blueprint import bp
+from service.desk.forms import CorrectionForm, read_nonce
+from service.desk.permissions import allowed
+from service.desk.session import signed_in
+from service.domain.publishing import Conflict, KeyReused
+from service.domain.requests import Idempotency
+from service.model.languages import supported_language, texts
+from service.model.notifications import Notification
+from service.model.roles import Role
+
+_USED = (
+    "You have already sent this form with a different text. Nothing was changed this time. Send it"
+    " again to replace that text too."
+)
+
+
+@bp.post("/alerts/<int:id>/wrong")
+@allowed(Role.SENDS)
+def halt(id: int) -> ResponseReturnValue:
+    """Pause an alert and its corrections, and lead to what can be done."""
+    trouble = runtime().mending.halt(id, by=signed_in().email)
+    return redirect(url_for("desk.wrong", id=trouble.root.id), 303)
+
+
+@bp.get("/alerts/<int:id>/wrong")
+@allowed(Role.SENDS)
+def wrong(id: int) -> ResponseReturnValue:
+    """Show what can be done about an alert, or the part of that page with its numbers."""
+    trouble = runtime().mending.trouble(id)
+    if "HX-Request" in request.headers:
+        same = request.args.get("stage") == trouble.stage
+        page = render_template("desk/wrong_numbers.html", trouble=trouble)
+        return page, {} if same else {"HX-Refresh": "true"}
+    root, reached = trouble.root, trouble.reached
+    return render_template(
+        "desk/wrong.html",
+        trouble=trouble,
+        asks=runtime().approvals.needed(root.text, runtime().publishing.concerned(root, reached)),
+        retraction=_retraction(root).title,
+    )
+
+
+@bp.post("/alerts/<int:id>/go-on")
+@allowed(Role.SENDS)
+def go_on(id: int) -> ResponseReturnValue:
+    """Resume an alert and its corrections."""
+    runtime().mending.go_on(id, by=signed_in().email)
+    return redirect(url_for("desk.alert", id=id), 303)
+
+
+@bp.get("/alerts/<int:id>/retract")
+@allowed(Role.SENDS)
+def write_retraction(id: int) -> ResponseReturnValue:
+    """Show the text that takes the place of an alert, for the editor to change."""
+    root = runtime().publishing.root(id)
+    return _retraction_page(root, _retraction(root))
+
+
+@bp.post("/alerts/<int:id>/retract")
+@allowed(Role.SENDS)
+def retract(id: int) -> ResponseReturnValue:
+    """Stop the alert and replace it, once however often the form arrives."""
+    form, nonce = CorrectionForm.read(), read_nonce()
+    root, body = runtime().publishing.root(id), form.as_json()
+    once = Idempotency(f"desk {signed_in().email}", nonce, f"retract {root.id} ".encode() + body)
+    try:
+        requested = fields.parse(notification_requests.Correction, body, runtime())
+        published = runtime().mending.retract(
+            root.id,
+            **requested.texts(),
+            by=signed_in().email,
+            idempotency=once,
+            check=lambda root: requested.check(root, runtime()),
+        )
+    except fields.Invalid as invalid:
+        errors = form.complaints(invalid)
+        return _retraction_page(root, form, nonce=nonce, errors=errors), 422
+    except KeyReused:
+        return _retraction_page(root, form, notice=_USED), 409
+    except Conflict as conflict:
+        return _retraction_page(root, form, notice=str(conflict)), 409
+    return redirect(url_for("desk.alert", id=published.id), 303)
+
+
+def _retraction(root: Notification) -> CorrectionForm:
+    """Return a neutral text in the language of the alert; it leads to the front page."""
+    config = runtime().config
+    language = supported_language(root.text.lang or config.site_language or "en")
+    url = config.front_page if config.site_origins else root.text.url
+    return CorrectionForm(texts(language)["alerts"]["in_error"], "", url)
+
+
+def _retraction_page(
+    root: Notification,
+    form: CorrectionForm,
+    *,
+    nonce: str = "",
+    errors: dict[str, str] | None = None,
+    notice: str = "",
+) -> str:
+    trouble = runtime().mending.trouble(root.id)
+    text = root.text.changed(title=form.title, body=form.body, url=form.url, bare=True)
+    return render_template(
+        "desk/retract.html",
+        trouble=trouble,
+        form=form,
+        content=text,
+        nonce=nonce or secrets.token_urlsafe(16),
+        errors=errors or {},
+        notice=notice,
+        asks=runtime().approvals.needed(text, trouble.reached),
+    )

@@ -1,0 +1,87 @@
+"""What an alert's page says beside its numbers: its pace, the promise, who is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.current import runtime
+from service.desk.report import Report
+from service.desk.words import number, plural, service_name
+from service.domain.promises import PromiseReport
+from service.domain.push_services import Retried
+from service.model.spans import span
+
+_SOON = 1.0  # seconds that are not worth a word
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The sentences; empty where there is nothing to say."""
+
+    last_reader: str  # when the last browser gets it, at the pace so far
+    promise: str
+    is_broken: bool  # the promise
+    retried: list[str]
+
+
+def watched(report: Report) -> Watched:
+    """Return what the page of an alert that is, or was, sent says beside its numbers."""
+    one = report.notification
+    promise = runtime().promises.of(one, report.progress)
+    return Watched(
+        last_reader=_last_reader(report),
+        promise=promise_words(promise, _waited(report)) if promise else "",
+        is_broken=promise is not None and promise.is_kept is False,
+        retried=[retried_words(some, report.now) for some in runtime().push_services.retried(one)],
+    )
+
+
+def _waited(report: Report) -> float:
+    """Return for how long the alert could be taken back before it began, in seconds."""
+    one = report.notification
+    pressed = one.send_at.sent_at if one.send_at else None
+    return report.began - pressed if pressed is not None else 0.0
+
+
+def _last_reader(report: Report) -> str:
+    """Say when the last browser gets it; nothing while that depends on more than our pace."""
+    left = report.progress.recipients - report.progress.done
+    waits = report.paused or report.waits or report.stopping or report.slowing
+    if not report.live or not left or not report.progress.done or waits:
+        return ""
+    return f"the last browser in about {span(max(1.0, round(left / max(1, report.rate))))}"
+
+
+def promise_words(one: PromiseReport, waited: float = 0.0) -> str:
+    """Say how an alert does by the promise; `waited` are the seconds before it began."""
+    promised = f"{one.share} % within {span(one.seconds)}"
+    if one.is_interrupted:
+        return f"{promised}: not measured, because the alert was paused, stopped or cancelled."
+    then = f"{one.then} % by then" if one.then is not None else ""
+    if one.after is not None:
+        reached = f"{one.share} % after {span(one.after)}"
+        if one.is_kept:
+            words = f"{promised}: kept. {reached}"
+        else:
+            words = f"{promised}: missed. {then + ', ' if then else ''}{reached}"
+        if waited > _SOON:
+            words += f", which is {span(one.after + waited)} after it was sent at the desk"
+        return f"{words}."
+    if one.is_kept is None:
+        return f"{promised}: {one.now} % after {span(one.passed)}."
+    so_far = f"{one.now} % {'in the end' if one.is_over else f'after {span(one.passed)}'}"
+    return f"{promised}: missed. {then + ', ' if then else ''}{so_far}."
+
+
+def retried_words(one: Retried, now: float) -> str:
+    """Say for whom an alert is tried again, and when."""
+    n = one.waiting
+    ahead = one.next_at - now
+    again = f"in {span(round(ahead))}" if ahead > _SOON else "now"
+    name = service_name(one.service)
+    return (
+        f"{name[:1].upper()}{name[1:]} has not taken the alert for"
+        f" {'at least ' if one.or_more else ''}{number(n)} {plural(n, 'browser', 'browsers')} yet:"
+        " it did not respond, had an error of its own or asked us to wait."
+        f" We try {plural(n, 'it', 'them')} again {again}."
+    )

@@ -1,0 +1,97 @@
+"""Measures alerts by the newsroom's promise, such as 90 % of the browsers within a minute.
+
+The clock looks at the counts of each alert under way every second, so a time is right to about a
+second, and never too early. Workers do nothing for it (decision 102).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from service.model import clock
+from service.model.notifications import Notification, Progress, State
+from service.model.promises import Measured, Promise, is_promised, share_of
+from service.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseReport:
+    """How an alert does, or did, by the promise; seconds are those since it began."""
+
+    share: int  # percent, as promised
+    seconds: int  # as promised
+    passed: float  # seconds that it has taken so far, or took
+    now: int  # percent that is handed over so far, or was in the end
+    after: float | None = None  # seconds until the promised share was handed over
+    then: int | None = None  # percent when the promised time was over
+    is_over: bool = False  # nothing more is sent
+    is_interrupted: bool = False  # it was paused, stopped or cancelled, so that nothing is measured
+
+    @property
+    def is_kept(self) -> bool | None:
+        """Whether the promise was kept; None: that is not decided, or was not measured."""
+        if self.is_interrupted:
+            return None
+        if self.after is not None:
+            return self.after <= self.seconds
+        return False if self.is_over or self.passed > self.seconds else None
+
+
+class Promises:
+    """Measures and reports."""
+
+    def __init__(self, store: Store, promise: Promise | None) -> None:
+        self._store = store
+        self._promise = promise
+
+    def measure(self) -> None:
+        """Look at the alerts under way: what the clock does every second."""
+        if self._promise is None:
+            return
+        for one in self._store.notifications.all(self._store.notifications.active()):
+            if is_promised(one) and one.started_at is not None and one.finished_at is None:
+                self._measure(one, one.started_at, self._promise)
+
+    def _measure(self, one: Notification, began: float, promise: Promise) -> None:
+        known = self._store.promises.get(one.id)
+        before = known or Measured(promise.share, promise.seconds)
+        if before.reached_at is not None or before.is_interrupted:
+            return
+        now, after = clock.time(), before
+        share = share_of(self._store.outcomes.progress(one.id)) or 0
+        if share >= before.share:
+            after = replace(after, reached_at=now)
+        elif before.share_then is None and (one.state is not State.SENDING or self._is_stopped()):
+            after = replace(after, is_interrupted=True)
+        if before.share_then is None and now - began >= before.seconds:
+            after = replace(after, share_then=share)
+        if after != known:
+            self._store.promises.keep(one.id, after)
+
+    def _is_stopped(self) -> bool:
+        return self._store.stops.holds()
+
+    def of(self, one: Notification, progress: Progress) -> PromiseReport | None:
+        """Return how an alert does; None if no promise holds for it, or nobody has measured it."""
+        share = share_of(progress)
+        if one.started_at is None or share is None or not is_promised(one):
+            return None
+        passed = (one.finished_at or clock.time()) - one.started_at
+        measured = self._store.promises.get(one.id)
+        if measured is None:
+            if self._promise is None or passed > self._promise.seconds:
+                return None  # it was sent before there was a promise, or no clock ran
+            measured = Measured(self._promise.share, self._promise.seconds)
+        at = measured.reached_at
+        if at is None and one.finished_at is not None and share >= measured.share:
+            at = one.finished_at  # since the clock looked last
+        return PromiseReport(
+            share=measured.share,
+            seconds=measured.seconds,
+            passed=passed,
+            now=share,
+            after=None if at is None else max(0.0, at - one.started_at),
+            then=measured.share_then,
+            is_over=one.finished_at is not None,
+            is_interrupted=measured.is_interrupted or (one.state is State.CANCELLED and at is None),
+        )

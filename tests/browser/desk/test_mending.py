@@ -1,0 +1,87 @@
+"""Something's wrong, and a second person, by keyboard alone in a real Chromium on every screen."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from service.model.notifications import Outcome, State
+from service.store.access import Person
+from tests.support.browser.axe import faults
+from tests.support.browser.desk import PASSWORD, TITLE, review_for_everyone, tab_to
+from tests.support.desk_pages import send_all, token_in
+from tests.support.installation import Installation
+
+pytestmark = pytest.mark.browser
+
+SECOND = "ben@paper.example"
+
+
+@pytest.fixture
+def installation(installation: Installation) -> Installation:
+    installation.environment["TWO_PERSON_ABOVE"] = "10"
+    installation.environment["PROMISE"] = "90% in 60s"
+    return installation
+
+
+def check_everywhere(page: Page, what: str) -> None:
+    """Check the open page on a desk's screen, and on a dark phone from right to left."""
+    for width, dark, direction in ((1280, False, "ltr"), (390, True, "rtl")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        page.evaluate("given => document.documentElement.dir = given", direction)
+        assert faults(page) == [], (what, width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (what, width)
+
+
+def test_an_alert_is_paused_looked_at_and_retracted(installation: Installation, desk: Page) -> None:
+    runtime, keys = installation.runtime, desk.keyboard
+    id = installation.publish(title=TITLE)
+    send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 40})
+    desk.goto(f"{installation.address}/desk/alerts/{id}")
+    expect(desk.locator(".promise")).to_contain_text("90 % within 1 minute: 10 % after")
+    tab_to(desk, "button.wrong")
+    keys.press("Enter")
+    expect(desk.get_by_role("status")).to_contain_text("Paused. Nothing more leaves")
+    assert runtime.publishing.get(id).state is State.PAUSED
+    expect(desk.get_by_role("heading", name="360 not sent")).to_be_visible()
+    check_everywhere(desk, "what can be done")
+    send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 2})  # were on their way
+    expect(desk.get_by_role("heading", name="42 handed over")).to_be_visible()
+    expect(desk.get_by_role("heading", name="358 not sent")).to_be_visible()
+    tab_to(desk, "a[href$='/retract']")
+    keys.press("Enter")
+    expect(desk.get_by_label("Title")).to_have_value("This alert was sent in error")
+    check_everywhere(desk, "the retraction")
+    tab_to(desk, "button.urgent")
+    keys.press("Enter")
+    expect(desk.locator(".lead")).to_contain_text("It waits for a second person.")
+    assert runtime.publishing.get(id).state is State.CANCELLED
+
+
+def test_a_second_person_sees_an_alert_and_approves_it(
+    installation: Installation, desk: Page
+) -> None:
+    runtime, keys = installation.runtime, desk.keyboard
+    review_for_everyone(desk)
+    expect(desk.get_by_role("button", name="Ask another editor to send it")).to_be_visible()
+    check_everywhere(desk, "the confirmation")
+    keys.press("Control+Enter")
+    expect(desk.locator(".approval")).to_contain_text("another editor who sends has to approve it")
+    check_everywhere(desk, "for its author")
+    alert = desk.url
+
+    runtime.store.access.add_editor(SECOND, "a hash", Person("sends"))
+    link = runtime.editors.signin_link(SECOND)
+    form = {"csrf_token": token_in(desk.request.get(link).text()), "password": PASSWORD}
+    assert desk.request.post(link, form=form).ok
+    desk.goto(alert)
+    tab_to(desk, ".send-back summary")
+    keys.press("Enter")
+    expect(desk.get_by_label("What should change?")).to_be_visible()
+    check_everywhere(desk, "for the second person")
+    tab_to(desk, "button.urgent", back=True)
+    keys.press("Enter")
+    expect(desk.locator(".facts")).to_contain_text(f"by {SECOND}")
+    (one,) = runtime.publishing.latest(10)
+    assert (one.state, one.approved_by) == (State.SENDING, SECOND)

@@ -1,0 +1,253 @@
+"""The newsroom's promise, the pace, and who is tried again, on the page of an alert."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.config import Config, ConfigError
+from service.desk.watching import promise_words
+from service.domain.promises import PromiseReport
+from service.model import clock
+from service.model.notifications import Outcome, Progress, SendAt
+from service.model.promises import Promise, share_of
+from service.runtime import Runtime
+from service.store.batches import Retry
+from tests.support.desk_pages import publish, send_all, words
+
+pytestmark = pytest.mark.redis
+
+GOOGLE = (Outcome.ACCEPTED, "google")
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    return {"UNDO_SECONDS": "0", "UNDO_BREAKING_SECONDS": "0", "PROMISE": "90% in 60s"}
+
+
+class Later:
+    """The installation's time, as far ahead as a test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._now, self._patch = clock.time(), monkeypatch
+        self.by(0)
+
+    def by(self, seconds: float) -> None:
+        """Let it be so many seconds after the test began."""
+        self._patch.setattr(clock, "time", lambda: self._now + seconds)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    return Later(monkeypatch)
+
+
+@pytest.fixture
+def sending(runtime: Runtime, readers: int) -> int:
+    """An alert to 100 browsers."""
+    return publish(runtime)
+
+
+def said(editor: FlaskClient, id: int) -> str:
+    """What its page says of the promise."""
+    page = words(editor.get(f"/desk/alerts/{id}/progress").text)
+    return page.partition("Promise: ")[2].partition(". handed")[0].partition(" Another")[0]
+
+
+def accept(runtime: Runtime, id: int, browsers: int) -> None:
+    send_all(runtime, id, {GOOGLE: browsers})
+
+
+# The setting --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("soon", "must be a share and a time, such as 90% in 60s"),
+        ("90% in 1min", "must be a share and a time, such as 90% in 60s"),
+        ("101% in 60s", "must have a share from 1% to 100%"),
+        ("0% in 60s", "must have a share from 1% to 100%"),
+        ("90% in 0s", "must have a time from 1s to 86400s"),
+        ("90% in 99999s", "must have a time from 1s to 86400s"),
+    ],
+)
+def test_a_promise_that_cannot_be_read_stops_the_start(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"^PROMISE: {words}$"):
+        Config.read({"PROMISE": text})
+
+
+def test_a_promise_is_read_with_or_without_spaces_and_is_off_by_default() -> None:
+    assert Config.read({}).promise is None
+    assert Config.read({"PROMISE": "90 % in 60 s"}).promise == Promise(90, 60)
+    assert Config.read({"PROMISE": "90% in 60s"}).shared["PROMISE"] == "90% in 60s"
+    assert Config.read({}).shared["PROMISE"] == ""
+
+
+# What counts --------------------------------------------------------------------------------------
+
+
+def test_readers_who_cannot_get_it_now_do_not_count() -> None:
+    outcomes = {
+        GOOGLE: 69,
+        (Outcome.SKIPPED, "quiet"): 20,
+        (Outcome.GONE, "google"): 10,
+        (Outcome.REFUSED, "google"): 1,
+    }
+    assert share_of(Progress(100, outcomes)) == 98, "69 of 70, rounded down"
+    assert share_of(Progress(100, {(Outcome.SKIPPED, "quiet"): 100})) is None
+    assert share_of(Progress(0, {})) is None
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        {"spread_minutes": 10},
+        {"send_at": SendAt(0.0, wall="2026-11-29T07:00:00")},
+    ],
+)
+def test_an_alert_that_takes_its_time_has_no_promise(
+    runtime: Runtime, readers: int, slow: dict[str, object]
+) -> None:
+    id = publish(runtime)
+    one = replace(runtime.publishing.get(id), **slow)  # type: ignore[arg-type]
+    assert runtime.promises.of(one, Progress(100, {GOOGLE: 50})) is None
+    assert runtime.promises.of(runtime.publishing.get(id), Progress(100, {GOOGLE: 50}))
+
+
+# On the page --------------------------------------------------------------------------------------
+
+
+def test_while_it_is_sent_the_page_says_how_far_it_has_come(
+    editor: FlaskClient, runtime: Runtime, later: Later, sending: int
+) -> None:
+    accept(runtime, sending, 71)
+    later.by(38)
+    runtime.promises.measure()
+    assert said(editor, sending).startswith("90 % within 1 minute: 71 % after 38 seconds.")
+
+
+def test_the_moment_is_kept_at_which_the_share_was_reached(
+    editor: FlaskClient, runtime: Runtime, later: Later, sending: int
+) -> None:
+    accept(runtime, sending, 71)
+    later.by(20)
+    runtime.promises.measure()
+    accept(runtime, sending, 20)
+    later.by(21)
+    runtime.promises.measure()
+    later.by(50)
+    runtime.promises.measure()
+    text = "90 % within 1 minute: kept. 90 % after 21 seconds."
+    assert said(editor, sending).startswith(text)
+    accept(runtime, sending, 9)
+    runtime.planning.advance(sending)
+    assert runtime.publishing.get(sending).finished_at
+    assert said(editor, sending).startswith(text), "and in the report"
+
+
+def test_a_missed_promise_says_what_was_reached_by_then_and_when_it_was(
+    editor: FlaskClient, runtime: Runtime, later: Later, sending: int
+) -> None:
+    accept(runtime, sending, 71)
+    later.by(61)
+    runtime.promises.measure()
+    accept(runtime, sending, 10)
+    later.by(90)
+    missed = "90 % within 1 minute: missed. 71 % by then, "
+    assert said(editor, sending).startswith(f"{missed}81 % after 1 minute 30 seconds.")
+    accept(runtime, sending, 19)
+    later.by(120)
+    runtime.planning.advance(sending)
+    assert said(editor, sending).startswith(f"{missed}90 % after 2 minutes.")
+
+
+def test_one_that_is_over_between_two_looks_of_the_clock_counts_by_its_end(
+    editor: FlaskClient, runtime: Runtime, later: Later, sending: int
+) -> None:
+    later.by(0.5)
+    accept(runtime, sending, 100)
+    runtime.planning.advance(sending)
+    assert "kept. 90 % after 0.5 seconds." in said(editor, sending)
+
+
+def test_an_alert_from_before_there_was_a_promise_claims_nothing(
+    editor: FlaskClient, runtime: Runtime, later: Later, sending: int
+) -> None:
+    later.by(300)
+    accept(runtime, sending, 100)
+    runtime.planning.advance(sending)
+    assert said(editor, sending) == ""
+
+
+@pytest.mark.parametrize("what", ["pause", "stop", "cancel"])
+def test_nothing_is_measured_of_an_alert_that_an_editor_held_up(
+    editor: FlaskClient, runtime: Runtime, later: Later, sending: int, what: str
+) -> None:
+    accept(runtime, sending, 40)
+    later.by(10)
+    if what == "pause":
+        runtime.publishing.pause(sending, by="a test")
+    elif what == "stop":
+        runtime.stops.hold(by="a test")
+    else:
+        runtime.publishing.cancel(sending, by="a test")
+    runtime.promises.measure()
+    later.by(70)
+    runtime.promises.measure()
+    text = "not measured, because the alert was paused, stopped or cancelled."
+    assert text in said(editor, sending)
+
+
+def test_with_the_wait_for_taking_back_both_times_are_named() -> None:
+    one = PromiseReport(share=90, seconds=60, passed=30, now=95, after=21.0)
+    assert promise_words(one, waited=5.0) == (
+        "90 % within 1 minute: kept. 90 % after 21 seconds, which is 26 seconds after it was sent"
+        " at the desk."
+    )
+
+
+def test_the_clock_measures_without_a_promise_nothing_and_forgotten_alerts_neither(
+    runtime: Runtime, sending: int
+) -> None:
+    accept(runtime, sending, 95)
+    runtime.promises.measure()
+    measured = runtime.store.promises.get(sending)
+    assert measured
+    runtime.store.promises.keep(9999, measured)
+    assert runtime.store.promises.get(9999) is None
+
+
+# The pace, and who is tried again -----------------------------------------------------------------
+
+
+def test_the_page_says_when_the_last_browser_gets_it_at_this_pace(
+    editor: FlaskClient, runtime: Runtime, later: Later, sending: int
+) -> None:
+    accept(runtime, sending, 40)
+    later.by(20)
+    path = f"/desk/alerts/{sending}/progress"
+    assert "2 per second, the last browser in about 30 seconds" in words(editor.get(path).text)
+    runtime.publishing.pause(sending, by="a test")
+    assert "the last browser" not in editor.get(path).text
+
+
+def test_the_page_says_for_whom_it_is_tried_again_and_when(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = publish(runtime)
+    runtime.planning.plan(runtime.publishing.get(id))
+    base = next(iter(runtime.store.names.bases.all().values()))
+    claim = runtime.store.batches.claim_any(id, "a test", 60_000)
+    assert claim
+    retries = {number: Retry(base, 1, 40_000) for number in claim.pending[:3]}
+    path = f"/desk/alerts/{id}/progress"
+    assert "tried again" not in editor.get(path).text
+    runtime.store.batches.release(
+        id, claim.batch, "a test", wait_ms=40_000, retries=retries, undone=len(claim.pending)
+    )
+    text = words(editor.get(path).text)
+    assert "Another push service has not taken the alert for 3 browsers yet: it did not" in text
+    assert "We try them again in 40 seconds." in text or "We try them again in 39" in text
