@@ -269,12 +269,15 @@ def test_a_retraction_is_sent_once_however_often_its_form_arrives(
     assert "You have already sent this form" in other.text
 
 
-def test_a_retraction_without_a_title_stops_nothing(
+def test_a_retraction_without_a_title_or_with_the_same_text_stops_nothing(
     editor: FlaskClient, runtime: Runtime, half_sent: int
 ) -> None:
     answer = retract(editor, half_sent, title="")
     assert answer.status_code == 422
     Page(answer.text)
+    same = retract(editor, half_sent, title="Ferry aground", body="One\nTwo")
+    assert same.status_code == 422
+    assert "Nothing would change" in same.text
     one = runtime.publishing.get(half_sent)
     assert (one.state, one.corrections) == (State.SENDING, ())
 
