@@ -18,7 +18,9 @@ from service.domain.alert_search import AlertSearch
 from service.domain.api_tokens import ApiTokens
 from service.domain.approvals import Approvals
 from service.domain.articles import Articles
+from service.domain.daily_totals import DailyTotals
 from service.domain.editors import Editors
+from service.domain.figures import AlertFigures
 from service.domain.forecast import Forecaster
 from service.domain.gate import Gate, TwoPersonRule
 from service.domain.gone import Gone
@@ -32,6 +34,7 @@ from service.domain.promises import Promises
 from service.domain.publishing import Publishing
 from service.domain.push_hosts import PushHosts
 from service.domain.push_services import PushServices
+from service.domain.questions import Questions
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
 from service.domain.refused_origins import RefusedOrigins
@@ -72,6 +75,7 @@ class Runtime:
     mending: Mending
     promises: Promises
     receipts: Receipts
+    questions: Questions
     push_services: PushServices
     push_hosts: PushHosts
     gone: Gone
@@ -86,6 +90,8 @@ class Runtime:
     paired_browsers: PairedBrowsers
     alert_history: AlertHistory
     alert_list: AlertList
+    figures: AlertFigures
+    daily_totals: DailyTotals
     alert_log: AlertLog
     alert_search: AlertSearch
     unfinished: UnfinishedAlerts
@@ -157,6 +163,8 @@ class Runtime:
             front_page=config.front_page,
         )
         reader_alerts = ReaderAlerts(store, publishing, stops, tokens, endpoints, welcome)
+        figures = AlertFigures(store)
+        receipts = Receipts(store, endpoints, config.receipts_kept_days * DAY)
         runtime = cls(
             config=config,
             store=store,
@@ -168,7 +176,8 @@ class Runtime:
             approvals=Approvals(store, publishing, rule),
             mending=Mending(publishing),
             promises=Promises(store, config.promise),
-            receipts=Receipts(store),
+            receipts=receipts,
+            questions=Questions(store),
             push_services=PushServices(store),
             push_hosts=PushHosts(store, endpoints),
             gone=Gone(store),
@@ -184,10 +193,12 @@ class Runtime:
             topics=Topics(store),
             stories=Stories(store),
             reader_alerts=reader_alerts,
-            subscriptions=Subscriptions(store, tokens, reader_alerts),
+            subscriptions=Subscriptions(store, tokens, reader_alerts, receipts),
             paired_browsers=PairedBrowsers(store, publishing, stops),
             alert_history=AlertHistory(store),
             alert_list=AlertList(store, config.receipts_kept_days * DAY),
+            figures=figures,
+            daily_totals=DailyTotals(store, figures),
             alert_log=AlertLog(store, config.alert_log_kept_days * DAY),
             alert_search=AlertSearch(store),
             unfinished=UnfinishedAlerts(store),

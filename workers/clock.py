@@ -69,6 +69,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield lambda: services.forget_rests(now)
     yield lambda: runtime.push_hosts.look_after(now)
     yield lambda: runtime.alert_log.forget_old(now)
+    yield lambda: runtime.daily_totals.keep(now)
 
 
 @contextmanager

@@ -309,6 +309,16 @@ class NewPairing(RequestModel):
     agreed: bool = False
 
 
+# Questions --------------------------------------------------------------------------------------
+
+
+class NewQuestion(RequestModel):
+    """A step of the question whether a reader wants alerts, on a page with this path."""
+
+    page: Annotated[str, StringConstraints(max_length=4000, pattern="^/")]
+    step: Literal["shown", "yes", "subscribed"]
+
+
 # Receipts ---------------------------------------------------------------------------------------
 
 _ReceiptToken = Annotated[str, StringConstraints(max_length=100)]

@@ -13,6 +13,7 @@ from service.api.rate_limits import Rate, bearer_token, caller, check, per_addre
 from service.api.reader_requests import (
     ChangedPreferences,
     NewPairing,
+    NewQuestion,
     NewReceipts,
     NewSubscription,
 )
@@ -224,10 +225,14 @@ def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
 def report(reported: NewReceipts) -> None:
     """Count what a browser reports of alerts; a forged receipt counts nothing."""
     opened = ((runtime().tokens.open_receipt(one.token), one.event) for one in reported.all())
-    runtime().receipts.count(
-        [(*found, event) for found, event in opened if found is not None],
-        kept_days=runtime().config.receipts_kept_days,
-    )
+    runtime().receipts.count([(*found, event) for found, event in opened if found is not None])
+
+
+@bp.post("/questions")
+@call(takes=NewQuestion, gives={204: None}, rates=(per_address(60),))
+def count_question(asked: NewQuestion) -> None:
+    """Count how often pages ask whether a reader wants alerts, by part of the site."""
+    runtime().questions.count(asked.step, asked.page)
 
 
 def _check_host(asked: SubscriptionRequest) -> None:

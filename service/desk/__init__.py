@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from service.desk import (
+    alert_figures,
     alert_list,
     alerts,
     approving,
@@ -14,6 +15,7 @@ from service.desk import (
     editing,
     log,
     mending,
+    overview,
     paired_browsers,
     people,
     permissions,
@@ -35,7 +37,7 @@ from service.desk.blueprint import bp
 PAGES = (
     *(sign_in, alert_list, searching, alerts, compose, writing, editing, articles, correcting),
     *(stopping, approving, templates, stories, log, people, two_step, paired_browsers, tokens),
-    *(rehearsal, shortcuts, mending),
+    *(rehearsal, shortcuts, mending, alert_figures, overview),
 )
 
 

@@ -8,6 +8,7 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.current import runtime
+from service.desk.alert_figures import figures_of
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.report import Report
@@ -77,6 +78,7 @@ def _alert(id: int, notice: str = "") -> str:
         asked=runtime().approvals.corrections(id),
         log=runtime().alert_log.of(one.corrects or id),
         corrections=[report_of(publishing.get(id), receipts=False) for id in one.corrections],
+        readers=None if report.live else figures_of(one),
         notice=notice,
     )
 

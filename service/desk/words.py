@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_datetime
+from babel.dates import format_date, format_datetime
 from babel.lists import format_list
 from babel.numbers import format_decimal
 
@@ -27,6 +27,10 @@ _ENGLISH = Locale("en")
 _REMEMBERED = 4096
 
 SERVICES = {"google": "Google", "apple": "Apple", "mozilla": "Mozilla", "microsoft": "Microsoft"}
+_BROWSERS = {
+    **{"google": "Chrome and most others", "apple": "Safari", "mozilla": "Firefox"},
+    "microsoft": "Edge",
+}
 OUTCOMES = {
     Outcome.ACCEPTED: "handed to {service}",
     Outcome.REFUSED: "rejected by {service}",
@@ -86,6 +90,12 @@ def service_name(service: str) -> str:
     return SERVICES.get(service, "another push service")
 
 
+def service_and_browsers(service: str) -> str:
+    """Return the company behind a push service, and the browsers that use it."""
+    browsers = _BROWSERS.get(service)
+    return f"{service_name(service)} ({browsers})" if browsers else capital(service_name(service))
+
+
 def outcome_words(outcome: Outcome, service: str) -> str:
     """Say how it ended for a browser; `service` is that of endpoints.py, or why it was skipped."""
     why = _WHY_SKIPPED.get(service, "quiet hours or limit")
@@ -116,7 +126,7 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
     if audience.exclude:
         words += f", except followers of {topic_names(audience.exclude, topics)}"
     if audience.locales:
-        words += f", only readers of {either(map(_language, audience.locales))}"
+        words += f", only readers of {either(map(language_name, audience.locales))}"
     if audience.story and words == "everyone":
         words += f", except readers who muted the story {audience.story}"
     elif audience.story:
@@ -134,7 +144,8 @@ def either(names: Iterable[str]) -> str:
     return format_list([*names], style="or", locale=_ENGLISH)
 
 
-def _language(tag: str) -> str:
+def language_name(tag: str) -> str:
+    """Return the name of a language in English; the tag itself if it has none."""
     try:
         return Locale.parse(tag, sep="-").get_display_name(_ENGLISH) or tag
     except (ValueError, UnknownLocaleError):
@@ -200,12 +211,22 @@ def number(value: float) -> str:
     return format_decimal(value, locale=_ENGLISH)
 
 
+def percent(share: float) -> str:
+    """Return a share no more exactly than it is read: `0.43 %`, `2.1 %`, `84 %`."""
+    value = 100 * share
+    if 0 < value < 0.01:
+        return "less than 0.01 %"
+    places = 2 if value < 1 else 1 if value < 10 else 0
+    return f"{number(round(value, places))} %"
+
+
 def plural(n: int, one: str, other: str) -> str:
     """Return the word that goes with a number: `browser` or `browsers`."""
     return one if _ENGLISH.plural_form(n) == "one" else other
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """Return a text that begins with a capital."""
     return text[:1].upper() + text[1:]
 
 
@@ -256,6 +277,11 @@ def _clock_time(wall: str) -> str:
     return format_datetime(datetime.fromisoformat(wall), "HH:mm 'on' d MMM y", locale=_ENGLISH)
 
 
+def short_date(day: date) -> str:
+    """Return `29 Mar`."""
+    return format_date(day, "d MMM", locale=_ENGLISH)
+
+
 def _ahead(seconds: float) -> str:
     """Say how long it is until then, to the minute: `in 2 hours 13 minutes`."""
     if seconds < 60:
@@ -304,8 +330,11 @@ def _is_svg(link: str) -> bool:
 
 FILTERS: dict[str, Callable[..., str | bool]] = {
     "number": number,
+    "percent": percent,
+    "short_date": short_date,
+    "service": service_and_browsers,
     "plural": plural,
-    "capital": _capital,
+    "capital": capital,
     "cut": cut,
     "iso": _iso,
     "utc": _utc,
@@ -314,7 +343,7 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "ahead": _ahead,
     "seconds_ahead": _seconds_ahead,
     "span": span,
-    "language": _language,
+    "language": language_name,
     "is_svg": _is_svg,
     "role": _ROLES.__getitem__,
     "scope": _SCOPES.__getitem__,

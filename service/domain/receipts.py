@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from service.model import clock
+from service.model.clocks import QUARTER, hour
+from service.model.endpoints import EndpointPolicy, origin_of
+from service.model.preferences import Preferences
 from service.model.retention import DAY
-from service.model.subscriptions import SubscriptionId
+from service.model.subscriptions import Record, Subscription, SubscriptionId
 from service.store import Store
+from service.store.receipt_counts import ReceiptRow, Tally
 from service.store.subscriptions import NotSubscribed
 
 EVENTS = ("shown", "clicked", "dismissed")
@@ -18,41 +23,135 @@ EVENTS = ("shown", "clicked", "dismissed")
 MOST_REPORTING = 250_000
 _LEAST_REPORTING = 0.0001
 _COUNTING_ERROR = 0.0081  # standard error of Redis' HyperLogLog (PFCOUNT), at any number
+_MOST_KNOWN = 1000  # alerts
+_MOST_TOPICS = 20  # of an alert, each asked for with every receipt
+_LOOKED_THROUGH = 50  # alerts, when a reader leaves
+_LAST_STEP = 24 * 60  # minutes
+
+
+class _Alert(NamedTuple):
+    """What of an alert its tallies need."""
+
+    began: float  # seconds since 1970
+    topics: tuple[str, ...]  # of its audience, if there are several
+    counts: bool  # False: it went to one browser
 
 
 class Receipts:
     """The receipts of one installation, each browser counted once for each alert and event."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, endpoints: EndpointPolicy, kept: int) -> None:
+        """Keep counts for so many seconds after the last receipt."""
         self._store = store
+        self._endpoints = endpoints
+        self._kept = kept
+        self._alerts: dict[int, _Alert] = {}  # those that were reported on lately
 
     def of(self, id: int) -> dict[str, int]:
         """Return how many browsers reported each event of a notification; see `estimates`."""
-        return self._store.notifications.receipts(id, EVENTS)
+        return self._store.receipt_counts.events(id, EVENTS)
 
-    def count(
-        self, receipts: Collection[tuple[int, SubscriptionId, str]], *, kept_days: int
-    ) -> None:
+    def count(self, receipts: Collection[tuple[int, SubscriptionId, str]]) -> None:
         """Count receipts: notification, subscription and event of each.
 
         A receipt counts nothing if the notification or the subscription does not exist, or if the
         reader wants nothing counted. One that says "shown" or "clicked" confirms the reader, since
         the welcome has arrived then.
         """
-        known: dict[int, bool] = {}
-        preferences = self._store.subscriptions.preferences({one for _, one, _ in receipts})
+        found = self._store.subscriptions.records_of({one for _, one, _ in receipts})
+        readers = {id: record for id, record in found if record is not None}
         seen = {one for _, one, event in receipts if event in ("shown", "clicked")}
-        for subscription in seen & preferences.keys():
-            if not preferences[subscription].confirmed:
+        for subscription in seen & readers.keys():
+            if not Preferences.unpack(readers[subscription].preferences).confirmed:
                 with suppress(NotSubscribed):
                     self._store.subscriptions.confirm(subscription)
-        for id, subscription, event in receipts:
-            if id not in known:
-                known[id] = self._store.notifications.state(id) is not None
-            willing = subscription in preferences and preferences[subscription].receipts
-            if known[id] and willing and event in EVENTS:
-                kept = kept_days * DAY
-                self._store.notifications.count_receipt(id, event, str(subscription), kept)
+        willing = [
+            (id, one, event)
+            for id, one, event in receipts
+            if event in EVENTS and one in readers and readers[one].may_report
+        ]
+        alerts = {id: alert for id, _, _ in willing if (alert := self._alert(id))}
+        willing = [row for row in willing if row[0] in alerts]
+        if willing:
+            self._count(willing, alerts, readers)
+
+    def _count(
+        self,
+        receipts: Sequence[tuple[int, SubscriptionId, str]],
+        alerts: Mapping[int, _Alert],
+        readers: Mapping[SubscriptionId, Record],
+    ) -> None:
+        asked = [(one, slug) for id, one, _ in receipts for slug in alerts[id].topics]
+        found = self._store.audiences.follows(asked) if asked else []
+        follows = dict(zip(asked, found, strict=True))
+        rows = []
+        for id, one, event in receipts:
+            topics = [slug for slug in alerts[id].topics if follows[one, slug]]
+            tallies = self._tallies(alerts[id], event, readers[one], topics)
+            rows.append(ReceiptRow(id, event, str(one), tallies))
+        self._store.receipt_counts.count(rows, self._kept)
+
+    def _alert(self, id: int) -> _Alert | None:
+        """Return an alert that was begun; what is said of it stays true."""
+        if (known := self._alerts.get(id)) is not None:
+            return known
+        one = self._store.notifications.get(id)
+        if one is None or one.started_at is None:
+            return None
+        if len(self._alerts) >= _MOST_KNOWN:
+            self._alerts.clear()
+        topics = one.audience.topics[:_MOST_TOPICS] if len(one.audience.topics) > 1 else ()
+        alert = _Alert(one.started_at, topics, counts=one.audience.subscription is None)
+        self._alerts[id] = alert
+        return alert
+
+    def _tallies(
+        self, alert: _Alert, event: str, reader: Record, topics: Sequence[str]
+    ) -> list[Tally]:
+        """Return the tallies in which a receipt counts."""
+        if not alert.counts:
+            return []
+        names = self._store.names
+        service = self._endpoints.service(origin_of(names.bases.name(reader.base)))
+        kinds = [("service", service)]
+        if event != "dismissed":
+            language = names.locales.name(reader.locale).partition("-")[0]
+            kinds += [("language", language), *(("topic", slug) for slug in topics)]
+        if event == "clicked":
+            now = clock.time()
+            there = hour(names.zones.name(reader.zone), int(now // QUARTER))
+            kinds += [("hour", str(there)), ("after", str(step(now - alert.began)))]
+        return [Tally(event, kind, value) for kind, value in kinds]
+
+    def count_left(self, one: Subscription) -> None:
+        """Count a reader who leaves after the last alert that this browser got within a day."""
+        if not one.preferences.receipts:
+            return
+        since = clock.time() - DAY
+        latest = [
+            alert
+            for alert in self._store.notifications.started(_LOOKED_THROUGH)
+            if (alert.started_at or 0.0) > since and alert.audience.subscription is None
+        ]
+        had = self._store.recipients.accepted(latest, one.id)
+        last = next((alert for alert, was in zip(latest, had, strict=True) if was), None)
+        if last is not None:
+            self._store.receipt_counts.count_left(last.corrects or last.id, self._kept)
+
+
+def step(seconds: float) -> int:
+    """Return the step of an alert's curve, as the minute after its start in which the step begins.
+
+    A step has a minute, after ten minutes five, after an hour an hour. The last one has no end.
+    """
+    minutes = max(0, int(seconds // 60))
+    for until, size in ((10, 1), (60, 5), (_LAST_STEP, 60)):
+        if minutes < until:
+            return minutes - minutes % size
+    return _LAST_STEP
+
+
+STEPS = sorted({step(60 * minute) for minute in range(_LAST_STEP + 1)})
 
 
 def reporting(recipients: int) -> float:
@@ -76,13 +175,20 @@ def estimates(reported: dict[str, int], reporting: float) -> dict[str, Estimate]
 
     Every browser reports a click. The error is that of sampling and that of counting together.
     """
-    shares = {"clicked": 1.0}
-    return {
-        event: _estimate(count, shares.get(event, reporting)) for event, count in reported.items()
-    }
+    return {event: estimate(n, share_of(event, reporting)) for event, n in reported.items()}
 
 
-def _estimate(reported: int, share: float) -> Estimate:
+def share_of(event: str, reporting: float) -> float:
+    """Return the probability with which a browser reports an event."""
+    return 1.0 if event == "clicked" else reporting
+
+
+def estimate(reported: int, share: float, of: int | None = None) -> Estimate:
+    """Return the estimate for so many reports, if each browser reports with this probability.
+
+    For a tally, `of` is the count that it is a part of. A receipt adds to a tally what it adds to
+    the HyperLogLog: rarely, and then a lot. So the error grows with both.
+    """
     sampling = reported * (1 - share)  # variance of a binomial distribution
-    counting = (_COUNTING_ERROR * reported) ** 2
+    counting = _COUNTING_ERROR**2 * reported * (reported if of is None else of)
     return Estimate(round(reported / share), math.sqrt(sampling + counting) / share)

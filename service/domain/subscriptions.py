@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+
+from redis.exceptions import RedisError
 
 from service.domain.reader_alerts import ReaderAlerts
+from service.domain.receipts import Receipts
 from service.model.endpoints import Endpoint
 from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
 from service.model.tokens import Tokens
@@ -18,13 +22,16 @@ class Subscriptions:
     A reader's token proves that a call comes from the browser that subscribed.
     """
 
-    def __init__(self, store: Store, tokens: Tokens, alerts: ReaderAlerts) -> None:
+    def __init__(
+        self, store: Store, tokens: Tokens, alerts: ReaderAlerts, receipts: Receipts
+    ) -> None:
         self._subscriptions = store.subscriptions
         self._bases = store.names.bases
         self._host_readers = store.host_readers
         self._paired_browsers = store.paired_browsers
         self._tokens = tokens
         self._alerts = alerts
+        self._receipts = receipts
 
     def subscribe(
         self,
@@ -100,6 +107,9 @@ class Subscriptions:
         self._subscriptions.remove(one.id, remember=not lost)
         self._paired_browsers.forget(str(one.id))
         self._subscriptions.count_ended("lost" if lost else "left")
+        if not lost:
+            with suppress(RedisError):  # a Redis that is full does not count them
+                self._receipts.count_left(one)
 
     def is_gone(self, one: Subscription) -> bool:
         """Whether the push service reported this subscription as gone."""

@@ -39,7 +39,7 @@ _COMMANDS = {
     "web": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount scard sismember"
     " zincrby zpopmin xrange xrevrange zremrangebyrank zrevrangebyscore zrevrank",
     "worker": f"{_EVERY} {_TAKING_JOBS} bitfield",
-    "clock": f"{_EVERY} xtrim",
+    "clock": f"{_EVERY} pfcount xtrim",
     "fetch": f"{_CONNECTING} {_SCRIPTS} {_TAKING_JOBS} {_JOBS}",
     "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange strlen zrevrangebyscore",
 }
@@ -47,9 +47,10 @@ _COMMANDS = {
 # All keys of the tag `{g}` but those of `access.py`, `two_step.py` and `paired_browsers.py` in
 # `service/store`.
 _SHARED = (
-    "active scheduled started waves log idempotency:* n n:* ended readers_alerts:* topics"
-    " topics:made stories names:* hosts:* resting limited paced proof released doubted believed"
-    " pace:* start:* layout stop keys keys:retired clock clock:* processes web"
+    "active scheduled started waves log totals totals:* idempotency:* n n:* ended"
+    " readers_alerts:* topics topics:made stories names:* hosts:* resting limited paced proof"
+    " released doubted believed pace:* start:* layout stop keys keys:retired clock clock:*"
+    " processes web"
 )
 _PARTITIONS = "{[^g]*}:*"
 _QUEUE = ("rq:*", "stoppress:alive:*", "stoppress:written")

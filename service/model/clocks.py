@@ -52,6 +52,12 @@ def _quarter_there(zone: str, quarter: int) -> int:
 
 
 @lru_cache(maxsize=4096)
+def hour(zone: str, quarter: int) -> int:
+    """Return the hour of the day in `zone`, from 0 to 23; `quarter` is counted from 1970."""
+    return _quarter_there(zone, quarter) // 4
+
+
+@lru_cache(maxsize=4096)
 def day(zone: str, quarter: int) -> int:
     """Return the date in `zone` as a number, 20260329; `quarter` is counted from 1970."""
     there = datetime.fromtimestamp(quarter * QUARTER, zone_of(zone))

@@ -1,6 +1,6 @@
 """How long stored data is kept: every lifetime of this service, in one place.
 
-Five things have no lifetime here:
+Six things have no lifetime here:
 
 - A subscription (endpoint, keys, preferences, the days of subscribing and of the last visit) is
   kept until the reader leaves, the push service says that the browser is gone, or the host of the
@@ -15,7 +15,10 @@ Five things have no lifetime here:
   the sealed secret of two-step sign-in) and API tokens (name, scopes, who made them when, when they
   were last used). None of them names a reader.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
-  a HyperLogLog, from which no reader can be read out.
+  a HyperLogLog, from which no reader can be read out. Beside them are tallies by push service,
+  language, topic, hour and time, and of readers who left after an alert.
+- Totals of each day are kept for ever: how many readers there were, joined and left; how many
+  alerts they got; what was handed over and clicked, by topic and hour.
 
 All other data about persons ends by itself. Times are in seconds.
 """
@@ -177,6 +180,11 @@ UNPROVEN_TRIED = 60 * MINUTE
 # such as a paused one, and whose browser has not visited for so long.
 # Why: strangers would hold the room of such hosts for ever, without doing anything more.
 UNPROVEN_UNSEEN = 30 * DAY
+
+# How often pages asked whether a reader wants alerts, and how far that went, by part of the site;
+# nothing of who was asked.
+# Why: the newsroom compares a month with that of the year before.
+QUESTIONS_KEPT = 400 * DAY
 
 # -- about articles -------------------------------------------------------------------------------
 

@@ -23,8 +23,8 @@ FIVE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
 
 # What `optin.js` loads where it is needed, beside texts of these sections of a language.
 PARTS = (
-    *("asking", "help", "home", "links", "look", "pair", "panel", "preferences", "reader"),
-    *("retire", "story"),
+    *("asking", "counting", "help", "home", "links", "look", "pair", "panel", "preferences"),
+    *("reader", "retire", "story"),
 )
 SECTIONS = ("faults", "help", "home")
 

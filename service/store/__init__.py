@@ -31,6 +31,7 @@ from service.store.batches import Batches
 from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
 from service.store.conversion import convert
 from service.store.daily_counts import DailyCounts
+from service.store.daily_totals import DailyTotals
 from service.store.gone import GoneRows
 from service.store.held_alerts import HeldAlerts
 from service.store.host_readers import HostReaders
@@ -45,6 +46,8 @@ from service.store.prepared_keys import PreparedKeys
 from service.store.processes import Processes
 from service.store.promises import PromiseRows
 from service.store.push_services import PushServices
+from service.store.questions import QuestionCounts
+from service.store.receipt_counts import ReceiptCounts
 from service.store.recipients import Recipients
 from service.store.replicas import Replicas
 from service.store.retries import WaitingRetries
@@ -105,6 +108,8 @@ class Store:
         self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.notifications = Notifications(redis, replicas)
         self.promises = PromiseRows(redis)
+        self.questions = QuestionCounts(redis)
+        self.receipt_counts = ReceiptCounts(redis)
         self.alert_log = AlertLog(redis)
         self.articles = Articles(redis)
         self.alert_rows = AlertRows(redis)
@@ -117,6 +122,7 @@ class Store:
         self.outcomes = Outcomes(redis, self.partitions)
         self.held_alerts = HeldAlerts(redis, self.partitions)
         self.daily_counts = DailyCounts(redis)
+        self.daily_totals = DailyTotals(redis)
         self.unknown_values = UnknownValues(redis)
         self.unfinished = UnfinishedForms(redis)
         self.templates = TemplateRows(redis)

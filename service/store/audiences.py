@@ -6,6 +6,7 @@ import json
 import random
 import uuid
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate, islice
 from operator import or_
@@ -88,6 +89,13 @@ class Audiences:
             ones = [bit for bit in range(8 * len(bits)) if bits[bit // 8] & 0x80 >> bit % 8]
             drawn.append(SubscriptionId(partition, 8 * start + ones[rank - upto[at]]))
         return upto[-1], drawn
+
+    def follows(self, asked: Sequence[tuple[SubscriptionId, str]]) -> list[bool]:
+        """Return for each reader and topic whether that reader follows it."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for reader, slug in asked:
+                pipe.getbit(bitmap_key(reader.partition, "topic", slug), reader.number)
+            return [bool(bit) for bit in pipe.execute()]
 
     def _read(self, keys: list[str], args: list[str]) -> bytes:
         """Select as `SELECT` does, but only by reading, because Redis refuses to write."""

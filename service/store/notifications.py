@@ -1,7 +1,6 @@
-"""Notifications: content, state, final reports and receipts. All in the slot `{g}`.
+"""Notifications: content, state and final reports. All in the slot `{g}`.
 
 n:<id>            hash: a notification; its field `promise` is that of promises.py
-n:<id>:<event>    HyperLogLog: the browsers that reported this event
 n                 the last id given out; `n:history`, the history of the data (history.py) then
 active            set: notifications that are being sent, or whose outcomes are still counted
 started           sorted set: all that were ever sent, scored with when that began (ms), and with
@@ -459,6 +458,12 @@ class Notifications:
         ids = cast("list[bytes]", self._redis.zrevrange(STARTED, first, first + limit - 1))
         return self.all(map(int, ids))
 
+    def begun(self, since: float, until: float) -> list[Notification]:
+        """Return those that began from `since` to before `until`, the first one first."""
+        low, high = f"{since * 1000:.0f}", f"({until * 1000:.0f}"
+        ids = cast("list[bytes]", self._redis.zrangebyscore(STARTED, low, high))
+        return self.all(map(int, ids))
+
     def waves(self, limit: int) -> list[Notification]:
         """Return up to `limit` waves, the latest first."""
         return self.all(map(int, cast("list[bytes]", self._redis.zrevrange(_WAVES, 0, limit - 1))))
@@ -514,26 +519,6 @@ class Notifications:
         """Return the final report of a notification, if it is finished."""
         text = cast("bytes | None", self._redis.hget(alert_key(id), "report"))
         return None if text is None else final_progress(text)
-
-    # -- receipts --------------------------------------------------------------------------------
-
-    def count_receipt(self, id: int, event: str, subscription: str, kept: int) -> None:
-        """Count that a browser reported `event`; the same browser counts once.
-
-        The total is kept for so many seconds after the last report. It takes up to 12 KB.
-        """
-        key = f"{alert_key(id)}:{event}"
-        with self._redis.pipeline() as pipe:
-            pipe.pfadd(key, subscription)
-            pipe.expire(key, kept)
-            pipe.execute()
-
-    def receipts(self, id: int, events: Sequence[str]) -> dict[str, int]:
-        """Return how many browsers reported each event, to about 1 % (HyperLogLog)."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for event in events:
-                pipe.pfcount(f"{alert_key(id)}:{event}")
-            return dict(zip(events, pipe.execute(), strict=True))
 
 
 def final_progress(report: bytes) -> Progress:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import islice, product
-from operator import or_
+from operator import and_, or_
 from typing import cast
 
 from redis import Redis
@@ -70,6 +70,9 @@ local done = redis.call('BITCOUNT', KEYS[1])
 redis.call('DEL', KEYS[1])
 return all - done
 """
+
+# Alerts of a day that are told apart; one less than a power of two.
+MOST_HAD = 15
 
 
 class Recipients:
@@ -194,3 +197,30 @@ class Recipients:
                 for revision in range(revisions + 1):
                     pipe.getbit(part_key(partition, id, f"accepted:{revision}"), number)
             return any(pipe.execute())
+
+    def had(self, alerts: Sequence[Notification]) -> list[int]:
+        """Return how many readers got none of these alerts, one of them and so on.
+
+        The last number is of readers who got `MOST_HAD` or more. Each partition is counted in
+        binary, in planes of one bit for each reader.
+        """
+        found = [0] * (MOST_HAD + 1)
+        for partition in self._partitions:
+            keys = [bitmap_key(partition, "live")]
+            revisions = [range(one.revision + 1) for one in alerts]
+            for one, some in zip(alerts, revisions, strict=True):
+                keys += [part_key(partition, one.id, f"accepted:{revision}") for revision in some]
+            _, (live, *bitmaps) = aligned(self._redis, keys)
+            rest = iter(bitmaps)
+            planes, most = [0] * MOST_HAD.bit_length(), 0
+            for some in revisions:
+                carry = reduce(or_, islice(rest, len(some)), 0) & live & ~most
+                for at, plane in enumerate(planes):
+                    planes[at], carry = plane ^ carry, plane & carry
+                most |= reduce(and_, planes)
+            for number in range(MOST_HAD + 1):
+                readers = live
+                for at, plane in enumerate(planes):
+                    readers &= plane if number >> at & 1 else ~plane
+                found[number] += readers.bit_count()
+        return found

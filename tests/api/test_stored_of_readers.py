@@ -31,7 +31,7 @@ KEPT = {
     r"\{0\}:(live|unconfirmed|gone)": SUBSCRIBED,
     r"\{0\}:(topic|muted|followed|locale|key|base|seen):\w+": SUBSCRIBED,
     r"\{0\}:n:\d+:(audience|done|retries)": SENDING,
-    r"\{g\}:n:\d+:(shown|clicked|dismissed)": RECEIPTS,
+    r"\{g\}:n:\d+:(shown|clicked|dismissed|tallies)": RECEIPTS,
     r"\{0\}:n:\d+:accepted:\d": "ACCEPTED_KEPT",
     r"\{0\}:n:\d+:held|\{0\}:wake:\d+": "HELD_KEPT",
     r"\{0\}:day:\d+": "COUNTS_KEPT",

@@ -13,6 +13,7 @@ from service.config import Config
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Outcome
 from service.runtime import Runtime
+from service.store.receipt_counts import ReceiptRow
 from tests.support.desk_pages import (
     EMAIL,
     PASSWORD,
@@ -132,7 +133,11 @@ def test_clicks_are_shown_and_never_a_zero_that_nobody_reported(
     editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = finished(runtime)
-    count = runtime.store.notifications.count_receipt
+    counts = runtime.store.receipt_counts
+
+    def count(id: int, event: str, reader: str, kept: int) -> None:
+        counts.count([ReceiptRow(id, event, reader)], kept)
+
     assert clicks_shown(editor, id) == "not reported"
     count(id, "shown", "a", 1000)
     assert clicks_shown(editor, id) == "0"

@@ -53,7 +53,7 @@ def test_each_outcome_has_plain_words_and_they_add_up(
     }
     send_all(runtime, id, outcomes)
     for number in range(30):
-        runtime.receipts.count([(id, SubscriptionId(0, number), "shown")], kept_days=1)
+        runtime.receipts.count([(id, SubscriptionId(0, number), "shown")])
     page = editor.get(f"/desk/alerts/{id}").text
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td[^>]*>([\d,]+)</td>', page))
     assert rows == {
@@ -82,7 +82,7 @@ def test_for_a_large_audience_receipts_are_shown_with_their_error(
     for number in range(10):
         for event in ("shown", "clicked"):
             receipt = (id, SubscriptionId(0, number), event)
-            runtime.receipts.count([receipt], kept_days=1)
+            runtime.receipts.count([receipt])
     page = words(editor.get(f"/desk/alerts/{id}").text)
     assert "Shown in about 40 (± 20) browsers, clicked in 10" in page
     assert "In an audience of this size, 25&nbsp;% of the browsers report" in page

@@ -5,18 +5,31 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from service.domain import receipts
-from service.domain.receipts import Estimate, estimates, reporting
+from service.domain.receipts import (
+    EVENTS,
+    STEPS,
+    Estimate,
+    estimate,
+    estimates,
+    reporting,
+    step,
+)
 from service.local.pretend_readers import seed
-from service.model.notifications import MAX_PLAINTEXT, Audience, SendAt
+from service.model.notifications import MAX_PLAINTEXT, Audience, Outcome, SendAt, Topic
 from service.model.payload import Payload
 from service.model.subscriptions import SubscriptionId
 from service.model.tokens import Tokens
 from service.store import Store
-from tests.support.client import API, Client
+from service.store.receipt_counts import ReceiptRow, Tally
+from tests.support import desk_pages
+from tests.support.client import API, Client, Reader
 from tests.support.installation import content
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("one_partition")]
@@ -143,3 +156,117 @@ def test_receipts_have_room_for_billions_of_alerts_welcomes_included() -> None:
     assert tokens.open_receipt("8BpcDn-RE3vLxLd1qU8GkA") == (70_000, reader)
     for id in (70_000, 1 << 24, (1 << 32) - 1):
         assert tokens.open_receipt(tokens.receipt(id, reader)) == (id, reader)
+
+
+def tallies(client: Client, id: int) -> dict[str, int]:
+    """What is counted of an alert, by `event kind value`."""
+    (counted,) = client.runtime.store.receipt_counts.all([id], EVENTS)
+    return {str(tally): n for tally, n in counted.tallies.items()}
+
+
+def left(client: Client, id: int) -> int:
+    """How many readers left after an alert."""
+    (counted,) = client.runtime.store.receipt_counts.all([id], EVENTS)
+    return counted.left
+
+
+def report(client: Client, id: int, reader: Reader, event: str) -> None:
+    """Let a browser report an event, as its service worker does."""
+    token = client.runtime.tokens.receipt(id, SubscriptionId.parse(reader.id))
+    answer = client.call("POST", f"{API}/receipts", {"token": token, "event": event})
+    assert answer.status_code == 204
+
+
+def test_a_receipt_counts_for_push_service_language_topic_hour_and_time(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.runtime.topics.add(Topic("chess", "Chess"))
+    several = Audience(topics=("world", "sport", "chess"))
+    id = client.runtime.publishing.publish(content(), several, by="a test").id
+    riga = {"locale": "lv-LV", "timezone": "Europe/Riga", "topics": ["world", "chess"]}
+    reader, silent = Reader(client, **riga), Reader(client, 1, topics=["world"], receipts=False)
+    began = client.runtime.publishing.get(id).started_at
+    monkeypatch.setattr("service.model.clock.time", lambda: began + 3 * 60 + 1)
+    for event in ("shown", "clicked", "clicked"):
+        report(client, id, reader, event)
+    report(client, id, silent, "clicked")
+    hour = datetime.fromtimestamp(began + 181, ZoneInfo("Europe/Riga")).hour
+    assert tallies(client, id) == {
+        "shown service google": 1,
+        "shown language lv": 1,
+        "shown topic world": 1,
+        "shown topic chess": 1,
+        "clicked service google": 1,
+        "clicked language lv": 1,
+        "clicked topic world": 1,
+        "clicked topic chess": 1,
+        f"clicked hour {hour}": 1,
+        "clicked after 3": 1,
+    }
+    assert client.runtime.receipts.of(id)["clicked"] == 1
+
+
+def test_a_test_to_one_browser_is_counted_without_tallies(client: Client) -> None:
+    reader = Reader(client)
+    alone = Audience(subscription=SubscriptionId.parse(reader.id))
+    id = client.runtime.publishing.publish(content(), alone, by="a test").id
+    report(client, id, reader, "shown")
+    assert client.runtime.receipts.of(id)["shown"] == 1
+    assert tallies(client, id) == {}
+
+
+def test_tallies_add_up_to_the_count_and_a_repeated_receipt_changes_none(client: Client) -> None:
+    counts, browsers = client.runtime.store.receipt_counts, 8_000
+    few = Tally("shown", "service", "mozilla")
+    rows = [
+        ReceiptRow(7, "shown", f"0-{n}", [few if n % 10 == 0 else few._replace(value="google")])
+        for n in range(browsers)
+    ]
+    counts.count(rows, 1000)
+    shown, found = client.runtime.receipts.of(7)["shown"], tallies(client, 7)
+    assert sum(found.values()) == shown
+    # What a tally has may be off by more than a count of its size.
+    _, error = estimate(found[str(few)], 1.0, shown)
+    assert 18 < error < 24
+    assert abs(found[str(few)] - browsers / 10) < 4 * error
+
+    counts.count(rows[:2000], 1000)
+    assert tallies(client, 7) == found
+    redis = client.runtime.store.redis
+    assert {redis.ttl(f"{{g}}:n:7:{what}") for what in ("shown", "tallies")} <= {999, 1000}
+
+
+def test_a_reader_who_leaves_counts_for_the_last_alert_of_a_day(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = [Reader(client, number) for number in range(4)]
+    readers.append(Reader(client, 4, receipts=False))
+    first, last = (
+        client.runtime.publishing.publish(content(), EVERYONE, by="a test").id for _ in range(2)
+    )
+    desk_pages.send_all(client.runtime, first, {(Outcome.ACCEPTED, "google"): 5})
+    desk_pages.send_all(client.runtime, last, {(Outcome.ACCEPTED, "google"): 5})
+    client.runtime.publishing.publish(content(), EVERYONE, by="not sent yet")
+    readers[0].call("DELETE")
+    assert (left(client, first), left(client, last)) == (0, 1)
+    readers[1].call("DELETE", "?why=lost")  # the browser did that
+    readers[4].call("DELETE")  # nothing is counted of this reader
+    assert left(client, last) == 1
+    now = time.time()
+    monkeypatch.setattr("service.model.clock.time", lambda: now + 23 * 3600)
+    readers[2].call("DELETE")
+    monkeypatch.setattr("service.model.clock.time", lambda: now + 25 * 3600)
+    readers[3].call("DELETE")
+    assert left(client, last) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "begins"),
+    [
+        *((-5, 0), (59, 0), (60, 1), (599, 9), (600, 10), (899, 10), (3599, 55), (3600, 60)),
+        *((86_399, 23 * 60), (86_400, 24 * 60), (9e9, 24 * 60)),
+    ],
+)
+def test_steps_of_the_curve_grow_with_time(seconds: float, begins: int) -> None:
+    assert step(seconds) == begins
+    assert begins in STEPS

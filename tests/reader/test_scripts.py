@@ -20,6 +20,7 @@ PARTS = [
     for name in (
         *(
             "asking",
+            "counting",
             "help",
             "home",
             "links",

@@ -19,6 +19,7 @@ ROUTES = {
     "change": ("PATCH", "/subscriptions/{id}"),
     "pair": ("POST", "/subscriptions/{id}/pairing"),
     "report": ("POST", "/receipts"),
+    "count question": ("POST", "/questions"),
     "publish": ("POST", "/notifications"),
     "replan": ("PATCH", "/notifications/2"),
     "correct": ("POST", "/notifications/1/correct"),
@@ -51,6 +52,7 @@ GOOD: dict[str, Any] = {
     },
     "pair": {"code": "c" * 22, "agreed": True},
     "report": {"token": "x" * 22, "event": "shown"},
+    "count question": {"page": "/sport/tennis", "step": "shown"},
     "publish": {
         **NEWS,
         "icon": "https://paper.example/icon.png",
@@ -254,6 +256,11 @@ _BAD: dict[str, dict[str, list[Any]]] = {
         "receipts": [[], [{"token": "x", "event": "shown"}] * 51],
         "token": [5, "x" * 101],
         "event": ["closed"],
+        "reader": ["me"],
+    },
+    "count question": {
+        "page": ["DELETE", "", "sport", 7, "/" * 4001],
+        "step": ["DELETE", "clicked", None],
         "reader": ["me"],
     },
     "add topic": {

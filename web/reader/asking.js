@@ -126,6 +126,7 @@ async function show(reader) {
     throw error;
   });
   if (!panel) return note({ open: 0 }); // or has opened it meanwhile
+  reader.load("./counting.js").then(({ follow }) => follow(reader, panel)).catch(() => {});
   const isLast = ignored + 1 >= MOST_IGNORED;
   note({ ignored: isLast ? 0 : ignored + 1, rest: isLast ? mine + IGNORED_REST_MS : 0 });
 

@@ -275,6 +275,7 @@ async function dropOthers(key, kept = {}) {
     and when all this takes long. */
 async function join(registration, key, preferences, waiting = () => {}) {
   asked += 1;
+  page.joining?.();
   const subscribing = subscribeBrowser(registration, key);
   const isAsking = () => window.Notification.permission === "default";
   let spent = 0; // since the browser does not ask any more

@@ -199,7 +199,7 @@ def report(runtime: Runtime, id: int) -> None:
         for number in range(0, 6000, every)
         if not is_asleep(number)
     ]
-    runtime.receipts.count(receipts, kept_days=1)
+    runtime.receipts.count(receipts)
 
 
 def publish(runtime: Runtime, title: str, topic: str, **options: Any) -> Published:

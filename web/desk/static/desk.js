@@ -153,6 +153,13 @@ function wall(time) {
 
 if (at) readInOwnZone();
 
+// A page that counts by the hour is asked for in the editor's own time zone.
+for (const link of document.querySelectorAll("[data-own-zone]")) {
+  const own = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  link.hidden = !own || new URLSearchParams(location.search).get("zone") === own;
+  link.search += `&zone=${encodeURIComponent(own)}`;
+}
+
 /** Rewrite all times in the editor's own time zone. */
 function localiseTimes(page = document) {
   const time = { hour: "numeric", minute: "2-digit" };

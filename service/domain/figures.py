@@ -1,0 +1,211 @@
+"""What readers did with an alert, and what they usually do with alerts like it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from statistics import median
+from typing import NamedTuple
+
+from service.domain.receipts import EVENTS, STEPS, Estimate, estimate, share_of, step
+from service.model.notifications import Notification, Outcome, Progress
+from service.store import Store
+from service.store.receipt_counts import Counted, Tally
+
+# Where Safari shows an alert by itself (Declarative Web Push), no script runs that could report.
+SILENT = "apple"
+_USUAL = 10  # alerts with which one is compared
+_LOOKED_THROUGH = 50  # alerts read at once
+_MOST_LOOKED_THROUGH = 200
+
+
+class Row(NamedTuple):
+    """What the browsers did that have a push service, a language and so on."""
+
+    value: str
+    accepted: int | None  # None: it is not counted
+    reported: dict[str, Estimate | None]  # by event; None: they may not report it
+
+    @property
+    def click_rate(self) -> float | None:
+        """Share of the browsers with the alert that clicked it; None: not known."""
+        clicked = self.reported.get("clicked")
+        return clicked.browsers / self.accepted if clicked and self.accepted else None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of one alert."""
+
+    notification: Notification
+    progress: Progress
+    counted: Counted
+
+    @property
+    def known(self) -> bool:
+        """Whether any browser reported anything that is still kept."""
+        return any(self.counted.events.values())
+
+    @property
+    def accepted(self) -> dict[str, int]:
+        """How many messages were accepted, by push service; without those sent by waves."""
+        outcomes = self.progress.outcomes.items()
+        return {
+            service: n for (outcome, service), n in outcomes if outcome is Outcome.ACCEPTED and n
+        }
+
+    @property
+    def handed_over(self) -> int:
+        """How many messages were accepted, those by waves included."""
+        by_waves = sum(alone + together for _, alone, together in self.notification.waves)
+        return sum(self.accepted.values()) + by_waves
+
+    @property
+    def may_report(self) -> int:
+        """How many browsers have the alert and can report on it: those without Safari's.
+
+        A wave that delivered nothing else reports on this alert, and its push services are taken to
+        be those of the others.
+        """
+        accepted = self.accepted
+        sent = sum(accepted.values())
+        alone = sum(alone for _, alone, _ in self.notification.waves)
+        reporting = sent - accepted.get(SILENT, 0)
+        return round(reporting * (sent + alone) / sent) if sent else alone
+
+    def rate(self, event: str) -> float | None:
+        """Return which share of them reported an event; None: not known."""
+        count, may_report = self.counted.events.get(event, 0), self.may_report
+        if not (self.known and may_report):
+            return None
+        count -= self.counted.tallies.get(Tally(event, "service", SILENT), 0)
+        # Estimates may add up to more than there are.
+        return min(1.0, count / share_of(event, self.notification.reporting) / may_report)
+
+    @property
+    def click_rates(self) -> list[float]:
+        """Which share of them had clicked by the end of each step."""
+        whole, curve = self.rate("clicked") or 0.0, self.curve
+        total = max(1, curve[-1])
+        return [whole * clicked / total for clicked in curve]
+
+    @property
+    def curve(self) -> list[int]:
+        """How many browsers had clicked by the end of each step."""
+        tallies = self.counted.tallies
+        clicks = (tallies.get(Tally("clicked", "after", str(minute)), 0) for minute in STEPS)
+        return [*accumulate(clicks)]
+
+    def steps(self, now: float) -> int:
+        """Return how many steps of its curve have begun."""
+        return STEPS.index(step(now - (self.notification.started_at or now))) + 1
+
+    @property
+    def hours(self) -> list[int]:
+        """How many browsers clicked in each hour of their own day."""
+        tallies = self.counted.tallies
+        return [tallies.get(Tally("clicked", "hour", str(hour)), 0) for hour in range(24)]
+
+    def rows(self, kind: str, events: Sequence[str] = EVENTS) -> list[Row]:
+        """Return what was reported by push service, language or topic, the most clicks first."""
+        tallied = {one.value for one in self.counted.tallies if one.kind == kind}
+        accepted = self.accepted if kind == "service" else {}
+        rows = [
+            Row(
+                value,
+                accepted.get(value, 0) if kind == "service" else None,
+                {event: self._estimate(event, kind, value) for event in events},
+            )
+            for value in tallied | accepted.keys()
+        ]
+        return sorted(rows, key=_by_size)
+
+    def _estimate(self, event: str, kind: str, value: str) -> Estimate | None:
+        count = self.counted.tallies.get(Tally(event, kind, value), 0)
+        if not count and value == SILENT and kind == "service":
+            return None
+        share = share_of(event, self.notification.reporting)
+        return estimate(count, share, self.counted.events.get(event, 0))
+
+
+def _by_size(row: Row) -> tuple[int, int, str]:
+    clicked = row.reported.get("clicked")
+    return (-(clicked.browsers if clicked else -1), -(row.accepted or 0), row.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What is usual: of each figure the median of some alerts."""
+
+    alerts: int
+    handed_over: float
+    rates: dict[str, float]  # by event
+    left: float
+    click_rates: list[float]  # by the end of each step
+
+
+class AlertFigures:
+    """The figures of an installation's alerts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def of(self, one: Notification) -> Figures:
+        """Return the figures of an alert that was begun."""
+        return self.all([one])[0]
+
+    def all(self, alerts: Sequence[Notification]) -> list[Figures]:
+        """Return the figures of several alerts, read at once."""
+        ids = [one.id for one in alerts]
+        reports = self._store.alert_rows.reports(ids)
+        counted = self._store.receipt_counts.all(ids, EVENTS)
+        return [
+            Figures(one, report or self._store.outcomes.progress(one.id), counts)
+            for one, report, counts in zip(alerts, reports, counted, strict=True)
+        ]
+
+    def usual(self, one: Notification) -> Usual | None:
+        """Return what is usual for the last alerts of the same topic; None if there are none.
+
+        Alerts whose receipts are not kept any more do not count.
+        """
+        found: list[Figures] = []
+        for some in self._like(one):
+            found += [figures for figures in self.all(some) if figures.may_report and figures.known]
+            if len(found) >= _USUAL:
+                break
+        return _usual(found[:_USUAL]) if found else None
+
+    def _like(self, one: Notification) -> Iterator[list[Notification]]:
+        before: int | None = one.id
+        for _ in range(0, _MOST_LOOKED_THROUGH, _LOOKED_THROUGH):
+            page = self._store.notifications.started(_LOOKED_THROUGH, before)
+            if not page:
+                return
+            before = page[-1].id
+            yield [other for other in page if counts(other) and _same_topic(one, other)]
+
+
+def counts(one: Notification) -> bool:
+    """Whether an alert is one of an editor or a tool to readers, and no correction."""
+    audience = one.audience
+    return one.corrects is None and audience.subscription is None and audience.waking is None
+
+
+def _same_topic(one: Notification, other: Notification) -> bool:
+    if one.audience.everyone or other.audience.everyone:
+        return one.audience.everyone and other.audience.everyone
+    return not {*one.audience.topics}.isdisjoint(other.audience.topics)
+
+
+def _usual(found: Sequence[Figures]) -> Usual:
+    rates = {event: [figures.rate(event) or 0.0 for figures in found] for event in EVENTS}
+    steps = zip(*(figures.click_rates for figures in found), strict=True)
+    return Usual(
+        alerts=len(found),
+        handed_over=median([figures.handed_over for figures in found]),
+        rates={event: median(some) for event, some in rates.items()},
+        left=median([figures.counted.left for figures in found]),
+        click_rates=[median(some) for some in steps],
+    )

@@ -1,0 +1,152 @@
+"""The overview: readers and alerts over weeks, as charts, tables and files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import date, timedelta
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.domain.daily_totals import today
+from service.runtime import Runtime
+from tests.support.desk_pages import NASTY, Page, words
+
+
+def number(day: date) -> int:
+    return int(f"{day:%Y%m%d}")
+
+
+@pytest.fixture
+def history(runtime: Runtime) -> date:
+    """Ten days with readers and alerts, of which the last two are not counted yet; today."""
+    last, totals = today(), runtime.store.daily_totals
+    for ago in range(10, -1, -1):
+        done = 10 - ago
+        ended = {"left": 2 * done, "lost": done, "gone": 0, "unproven": 0}
+        readers = {"readers": 1000 + 7 * done, "unconfirmed": 4, "ended": ended}
+        totals.put_readers(number(last - timedelta(ago)), readers)
+    for ago in range(9, 1, -1):
+        alerts = {
+            "all": [3, 3000, 60],
+            "handed_over": 3300,
+            "hours": {"7": [1, 1000, 40], "22": [2, 2000, 20]},
+            "topics": {"world": [2, 2000, 20], "gone-topic": [1, 1000, 40], "": [1, 0, 0]},
+            "had": [100, 200, 700, *[0] * 13],
+        }
+        totals.put_alerts(number(last - timedelta(ago)), alerts)
+    return last
+
+
+def table(client: FlaskClient, part: str, query: str = "") -> list[dict[str, str]]:
+    answer = client.get(f"/desk/overview/{part}.csv{query}")
+    assert answer.mimetype == "text/csv"
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def test_a_new_installation_says_what_is_not_known_yet(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    page = editor.get("/desk/overview").text
+    Page(page)
+    text = words(page)
+    assert "0 browsers are subscribed now." in text
+    assert "The clock writes down how many readers there are, from now on every day." in text
+    assert "A day is counted one day after its end; none is yet." in text
+    assert "No browser has reported a click in 4 weeks." in text
+    assert "<svg" not in page
+
+
+@pytest.mark.usefixtures("history")
+def test_readers_alerts_and_clicks_are_drawn_and_stand_in_tables(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    page = editor.get("/desk/overview").text
+    Page(page)
+    text = words(page)
+    assert "In 4 weeks 100 browsers joined, 20 left and 10 went for another reason." in text
+    assert "4 browsers have not confirmed the subscription yet." in text
+    assert "24 alerts in 4 weeks, handed over 26,400 times; 2 % of the browsers" in text
+    assert "On half of the days a reader got 2 alerts at most" in text
+    assert "on nine days of ten 2 at most" in text
+    assert page.count("<svg") == 5
+    assert page.count("<details") == 4
+    rows = re.findall(r"<tr>(.*?)</tr>", page[page.index("By the hour") :], re.S)
+    cells = [words(row).split() for row in rows]
+    assert ["07:00", "8", "4", "%"] in cells
+    assert ["22:00", "16", "1", "%"] in cells
+    assert ["gone-topic", "8", "320", "4", "%"] in cells
+    assert ["World", "16", "160", "1", "%"] in cells
+    assert ["Everyone", "8", "0", "not", "reported"] in cells
+
+
+def test_each_part_is_given_out_as_a_file(editor: FlaskClient, history: date) -> None:
+    readers = table(editor, "readers")
+    assert len(readers) == 28
+    assert readers[0]["readers"] == readers[0]["joined"] == ""
+    expected = {"readers": "1070", "joined": "10", "left": "2", "lost": "1", "unconfirmed": "4"}
+    assert readers[-1].items() >= ({"date": history.isoformat()} | expected).items()
+    alerts = table(editor, "alerts")
+    assert [row["clicked"] for row in alerts[-4:]] == ["60", "60", "0", "0"]
+    days = table(editor, "day")
+    assert len(days) == 9
+    assert days[0]["readers with 0"] == "1000", "a day without an alert"
+    assert (days[1]["readers with 2"], days[1]["readers with 15 or more"]) == ("700", "0")
+    assert table(editor, "hours")[7]["clicked"] == "320"
+    assert {row["topic"] for row in table(editor, "topics")} == {"World", "gone-topic", "Everyone"}
+    assert editor.get("/desk/overview/secrets.csv").status_code == 404
+
+
+@pytest.mark.usefixtures("history")
+def test_a_year_is_shown_by_the_week_and_given_out_by_the_day(editor: FlaskClient) -> None:
+    page = editor.get("/desk/overview?days=364").text
+    assert "Alerts a week" in page
+    assert page.count("alerts</title>") <= 3, "a column is a week"
+    assert len(table(editor, "readers", "?days=364")) == 364
+    assert len(table(editor, "readers", "?days=91")) == 91
+
+
+@pytest.mark.usefixtures("history")
+def test_hours_are_those_of_the_editors_zone(editor: FlaskClient) -> None:
+    hours = table(editor, "hours", "?zone=%2B05:30")
+    assert (hours[12]["clicked"], hours[3]["clicked"]) == ("320", "160")
+    assert "Hours of +05:30" in words(editor.get("/desk/overview?zone=%2B05:30").text)
+
+
+@pytest.mark.usefixtures("history")
+def test_what_makes_no_sense_in_the_address_is_left_out(editor: FlaskClient) -> None:
+    plain = editor.get("/desk/overview").text
+    for query in ("days=0", "days=99999999", "days=x", "zone=%00", f"zone={NASTY}", "days=²"):
+        answer = editor.get(f"/desk/overview?{query}")
+        assert answer.status_code == 200, query
+        assert words(answer.text) == words(plain), query
+
+
+def test_a_day_that_is_not_counted_yet_is_shown_from_its_alerts(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    alerts = table(editor, "alerts")
+    assert (alerts[-1]["alerts"], alerts[-1]["handed over"]) == ("1", "40")
+    text = words(editor.get("/desk/overview").text)
+    assert "1 alert in 4 weeks, handed over 40 times." in text
+
+
+def test_the_question_is_counted_by_part_of_the_site(editor: FlaskClient, runtime: Runtime) -> None:
+    assert "The panel was not shown unasked-for" in words(editor.get("/desk/overview").text)
+    for step, path, times in (
+        ("shown", "/sport/a", 8), ("yes", "/sport/b", 3), ("subscribed", "/sport/", 2),
+        ("shown", "/<b>bold", 2),
+    ):  # fmt: skip
+        for _ in range(times):
+            runtime.questions.count(step, path)
+    page = editor.get("/desk/overview").text
+    Page(page)
+    rows = [words(row).split() for row in re.findall(r"<tr>(.*?)</tr>", page, re.S)]
+    assert ["All", "10", "3", "2", "20", "%"] in rows
+    assert ["/sport", "8", "3", "2", "25", "%"] in rows
+    assert ["/&lt;b&gt;bold", "2", "0", "0", "0", "%"] in rows
+    assert table(editor, "growth")[0] == {
+        "part of the site": "/sport", "shown": "8", "yes": "3", "subscribed": "2"
+    }  # fmt: skip
