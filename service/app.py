@@ -109,6 +109,8 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
     app.config["STOPPRESS"] = config
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime
+    with suppress(RedisError):  # a later start forgets them
+        runtime.receipts.forget_clicks_unless_kept()
     problems.init_app(app)
     outside = beside.config if beside else config
     hosts.Hosts(

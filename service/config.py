@@ -51,7 +51,7 @@ _SHARED = (
         "daily_limit",
     ),
     *("welcome", "welcome_title", "welcome_body", "receipts_kept_days", "alert_log_kept_days"),
-    "promise",
+    *("promise", "click_audiences"),
 )
 # Settings that may have bytes that are no UTF-8, as names of files may.
 _ANY_BYTES = ("data_dir", "push_ca_bundle", "no_proxy")
@@ -142,6 +142,12 @@ def _yes_or_no(value: str) -> bool:
     if value.lower() not in ("yes", "no"):
         raise ValueError("must be yes or no")
     return value.lower() == "yes"
+
+
+def _on_or_off(value: str) -> bool:
+    if value.lower() not in ("on", "off"):
+        raise ValueError("must be on or off")
+    return value.lower() == "on"
 
 
 def _origin(value: str) -> str:
@@ -456,6 +462,12 @@ class Config:
         _whole(1, 366),
         "30",
         "number of days for which counts of shown, clicked and dismissed are kept",
+    )
+    click_audiences: bool = _setting(
+        _on_or_off,
+        "off",
+        "whether it is kept for 7 days who clicked which alert, so that an audience can be those "
+        "readers; `/privacy` says so then",
     )
     alert_log_kept_days: int = _setting(
         _whole(1, 3660),

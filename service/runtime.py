@@ -97,6 +97,7 @@ class Runtime:
     unfinished: UnfinishedAlerts
     articles: Articles
     templates: Templates
+    saved_audiences: Templates
     forecaster: Forecaster
     headlines: Headlines
     refused_origins: RefusedOrigins
@@ -152,6 +153,7 @@ class Runtime:
             planning,
             job_queue,
             gate,
+            keeps_clicks=config.click_audiences,
         )
         tokens, endpoints = Tokens(*config.secret_key), EndpointPolicy(config.push_services)
         welcome = WelcomeSettings(
@@ -164,7 +166,8 @@ class Runtime:
         )
         reader_alerts = ReaderAlerts(store, publishing, stops, tokens, endpoints, welcome)
         figures = AlertFigures(store)
-        receipts = Receipts(store, endpoints, config.receipts_kept_days * DAY)
+        keeps_clicks, kept = config.click_audiences, config.receipts_kept_days * DAY
+        receipts = Receipts(store, endpoints, kept, keeps_clicks=keeps_clicks)
         runtime = cls(
             config=config,
             store=store,
@@ -203,7 +206,8 @@ class Runtime:
             alert_search=AlertSearch(store),
             unfinished=UnfinishedAlerts(store),
             articles=Articles(store, FetchQueue(queue)),
-            templates=Templates(store),
+            templates=Templates(store.templates, "template"),
+            saved_audiences=Templates(store.saved_audiences, "audience"),
             forecaster=Forecaster(store, config.defaults),
             headlines=Headlines(store),
             refused_origins=RefusedOrigins(store),

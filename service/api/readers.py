@@ -214,6 +214,7 @@ def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
         subscribed_minutes_ago=readers.is_young(reader),
         alerts_handed_over=_alerts(history.handed_over(reader.id)),
         alerts_held=_alerts(history.held(reader.id)),
+        alerts_clicked=_alerts(history.clicked(reader.id)),
         alerts_counted={f"{date}": count for date, count in history.counted(reader).items()},
         paired=_paired(reader),
     )

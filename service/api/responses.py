@@ -159,7 +159,8 @@ class Export(Preferences):
     """Everything that is stored about a reader.
 
     `left_to_the_newsroom` names the preferences for which the newsroom's defaults hold.
-    `alerts_held` are kept until quiet hours end, for two days. `alerts_counted` says how many
+    `alerts_held` are kept until quiet hours end, for two days. `alerts_clicked` are kept for seven
+    days, and only where CLICK_AUDIENCES is on. `alerts_counted` says how many
     alerts counted on each of the last days, written as 20260329.
     """
 
@@ -173,6 +174,7 @@ class Export(Preferences):
     subscribed_minutes_ago: bool
     alerts_handed_over: list[AlertShown]
     alerts_held: list[AlertShown]
+    alerts_clicked: list[AlertShown]
     alerts_counted: dict[str, int]
     paired: PairedShown | None
 
@@ -311,6 +313,11 @@ class AudienceShown(ResponseModel):
     topics: list[str] = Field(default=[])
     exclude: list[str] = Field(default=[])
     locales: list[str] = Field(default=[])
+    all_topics: list[str] = Field(default=[])
+    followers_of: str = ""
+    new_within_days: int = 0
+    not_reached_by: list[str] = Field(default=[])
+    clicked: list[str] = Field(default=[])
     subscription: str = ""
     waking: int = 0
 

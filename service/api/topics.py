@@ -11,7 +11,7 @@ from service.api import responses
 from service.api.auth import tools
 from service.api.calls import call
 from service.api.fields import RequestModel, Slug, characters, line, pattern
-from service.api.notification_requests import AudienceCounted
+from service.api.notification_requests import AudienceCounted, check_audience
 from service.api.problems import Problem
 from service.api.responses import TopicShown
 from service.current import runtime
@@ -36,7 +36,9 @@ _Description = Annotated[
 @call(by=tools("read", "send"), takes=AudienceCounted, gives={200: responses.Reach})
 def audience(requested: AudienceCounted) -> responses.Reach:
     """Count the browsers that an audience has at this moment."""
-    return responses.Reach(recipients=runtime().publishing.reach(requested.audience()))
+    audience = requested.audience()
+    check_audience(audience, runtime(), within="")
+    return responses.Reach(recipients=runtime().publishing.reach(audience))
 
 
 # Topics -----------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from service.desk import (
     people,
     permissions,
     rehearsal,
+    saved_audiences,
     searching,
     shortcuts,
     sign_in,
@@ -36,8 +37,8 @@ from service.desk.blueprint import bp
 # A module of pages adds its routes to `bp` when it is imported: a new one is named here.
 PAGES = (
     *(sign_in, alert_list, searching, alerts, compose, writing, editing, articles, correcting),
-    *(stopping, approving, templates, stories, log, people, two_step, paired_browsers, tokens),
-    *(rehearsal, shortcuts, mending, alert_figures, overview),
+    *(stopping, approving, templates, saved_audiences, stories, log, people, two_step),
+    *(paired_browsers, tokens, rehearsal, shortcuts, mending, alert_figures, overview),
 )
 
 

@@ -46,8 +46,10 @@ def report_of(notification: Notification, *, receipts: bool = True) -> Report:
 
 
 def describe_audience(audience: Audience) -> str:
-    """Describe an audience, with the current names of its topics."""
-    return describe(audience, runtime().topics.all())
+    """Describe an audience, with the current names of its topics and the titles of its alerts."""
+    ids = (*audience.not_reached_by, *audience.clicked)
+    titles = {one.id: one.text.title for one in runtime().publishing.all(ids)} if ids else {}
+    return describe(audience, runtime().topics.all(), titles)
 
 
 @bp.get("/alerts/<int:id>")

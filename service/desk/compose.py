@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from service.current import runtime
 from service.desk.alerts import describe_audience
 from service.desk.blueprint import bp
 from service.desk.folds import fold_words, size_words
-from service.desk.forms import Form, lifetimes, spreads
+from service.desk.forms import DAYS, Form, lifetimes, spreads
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import shown_once, signed_in
 from service.domain.paired_browsers import PairedRow
@@ -29,14 +30,24 @@ _NOBODY_NEEDED = (
     "Nothing was sent. Fewer browsers would get it now, so that no second person is needed: press"
     " the button again."
 )
+_RECENT = 100  # alerts among which an audience may choose those that readers did not get
+_NOBODY = "No browser would get it, because none is subscribed to this yet."
 _TWO_STORIES = "Choose a running story or start a new one, not both."
 
 
 @bp.get("/reach")
 @allowed(ANY_EDITOR)
 def reach() -> ResponseReturnValue:
-    """Return the part of the form that says how many browsers would get the alert."""
-    return render_template("desk/reach.html", reach=_reach(Form.read(request.args)))
+    """Return the part of the form that says how many browsers would get the alert, and when."""
+    form = Form.read(request.args)
+    count, refused = _reach(form)
+    delivery = None
+    if count:
+        content = replace(form.content(), kind="breaking" if form.kind == "breaking" else "news")
+        delivery = runtime().forecaster.forecast(content, audience_of(form), None, clock.time())
+    return render_template(
+        "desk/reach.html", form=form, reach=count, refused=refused, delivery=delivery
+    )
 
 
 def compose_page(
@@ -56,6 +67,8 @@ def compose_page(
     """
     email = signed_in().email
     kept = runtime().unfinished.get(key, email)
+    count, refused = _reach(form)
+    conditions = runtime().publishing.conditions
     return render_template(
         "desk/compose.html",
         form=replace(form, zone=form.zone or "UTC"),
@@ -75,7 +88,11 @@ def compose_page(
         spreads=spreads(before),
         ttl=DEFAULT_TTL,
         stories=runtime().stories.running(),
-        reach=_reach(form),
+        reach=count,
+        refused=refused,
+        saved_audiences=runtime().saved_audiences.all(),
+        recent={str(one.id): one for one in conditions.alerts(_RECENT)},
+        keeps_clicks=conditions.keeps_clicks,
     )
 
 
@@ -170,7 +187,8 @@ def check(form: Form, before: Notification | None = None) -> CheckedAlert | dict
     if form.names_two_stories:
         return {"story": _TWO_STORIES}
     if form.when == "now" and not runtime().publishing.reach(checked.audience):
-        return {"audience": "No browser would get it, because none is subscribed to this yet."}
+        narrow = "No browser would get it: none is in this audience."
+        return {"audience": narrow if checked.audience.narrowed else _NOBODY}
     return checked
 
 
@@ -195,20 +213,45 @@ def _running(slug: str) -> RunningStory | None:
     return next((one for one in runtime().stories.running() if one.slug == slug), None)
 
 
-def _reach(form: Form) -> int | None:
-    """Return how many browsers that is; None if neither a topic nor everyone is chosen."""
-    known = runtime().topics.all()
-    topics = tuple(slug for slug in form.topics if slug in known)
-    everyone = form.audience == "everyone"
-    if not (everyone or topics):
-        return None
-    story = form.story_slug
-    audience = Audience(
+def _reach(form: Form) -> tuple[int | None, str]:
+    """Return how many browsers that is, or None and perhaps why that cannot be known."""
+    audience = audience_of(form)
+    unknown = form.topics and not (audience.topics or audience.everyone or form.all_topics)
+    if unknown or not form.names_an_audience:
+        return None, ""
+    if form.days_are_wrong:
+        return None, DAYS
+    refusal = runtime().publishing.conditions.refused(audience, clock.time())
+    if refusal is not None:
+        return None, refusal.detail
+    return runtime().publishing.reach(audience), ""
+
+
+def audience_of(form: Form) -> Audience:
+    """Return the audience that a form chooses, as far as it can be read."""
+    known, stories = runtime().topics.all(), runtime().stories.slugs()
+    topics, exclude = (
+        tuple(slug for slug in slugs if slug in known) for slugs in (form.topics, form.exclude)
+    )
+    if not known.keys() >= {*form.all_topics}:
+        return Audience()  # nobody
+    everyone = form.audience == "everyone" or not form.topics
+    story, days = form.story_slug, form.new_within_days
+    alerts = (
+        tuple(int(id) for id in ids if re.fullmatch("[0-9]{1,15}", id))
+        for ids in (form.not_reached_by, form.clicked)
+    )
+    not_reached_by, clicked = alerts
+    return Audience(
         everyone=everyone,
         topics=() if everyone else topics,
-        exclude=tuple(slug for slug in form.exclude if slug in known),
+        exclude=exclude,
         locales=form.languages,
         # A new story has no followers, and neither has an impossible name.
-        story=story if story in runtime().stories.slugs() else "",
+        story=story if story in stories else "",
+        all_topics=form.all_topics,
+        followers_of=form.followers_of,
+        new_within_days=0 if form.days_are_wrong else int(days or 0),
+        not_reached_by=not_reached_by,
+        clicked=clicked,
     )
-    return runtime().publishing.reach(audience)

@@ -7,7 +7,7 @@ from babel.lists import format_list
 from service.api.notification_requests import document_size
 from service.current import runtime
 from service.desk.forms import Form
-from service.desk.words import number, topic_names
+from service.desk.words import each_of, number, plural, plural_days, topic_names
 from service.model.notifications import DEFAULT_TTL, ENCRYPTION, MAX_PLAINTEXT
 from service.model.payload import LARGE
 from service.model.spans import span
@@ -42,12 +42,22 @@ def _story(form: Form) -> str:
 
 
 def _exceptions(form: Form) -> str:
-    parts = []
+    topics, parts = runtime().topics.all(), []
+    if form.all_topics:
+        parts.append(f"followers of {each_of(form.all_topics, topics)}")
     if form.exclude:
-        parts.append(f"not followers of {topic_names(form.exclude, runtime().topics.all())}")
+        parts.append(f"not followers of {topic_names(form.exclude, topics)}")
     if form.locales:
         parts.append(f"only readers of {form.locales}")
-    return ", ".join(parts) or "none"
+    if form.followers_of:
+        parts.append(f"followers of the story {form.followers_of}")
+    if form.new_within_days:
+        days = "? days" if form.days_are_wrong else plural_days(int(form.new_within_days))
+        parts.append(f"subscribed in the last {days}")
+    for ids, words in ((form.not_reached_by, "did not get"), (form.clicked, "clicked")):
+        if ids:
+            parts.append(f"{words} {plural(len(ids), 'an alert', f'{len(ids)} alerts')}")
+    return ", ".join(parts) or "no"
 
 
 def _extras(form: Form) -> str:

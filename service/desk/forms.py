@@ -13,6 +13,7 @@ from flask import abort, request
 from werkzeug.datastructures import MultiDict
 
 from service.api.fields import Invalid
+from service.api.notification_requests import MOST_DAYS
 from service.model import clock, times
 from service.model.clocks import zone_of
 from service.model.languages import browser_language
@@ -40,10 +41,20 @@ _EMPTY = {
     "audience": "Choose at least one topic, or everyone.",
 }
 
-# Fields that hold several topics, and fields that hold one link.
-_SEVERAL = ("topics", "exclude")
+# Fields with several values, each with the name under which the form sends them.
+_SEVERAL = {
+    "topics": "topic",
+    "exclude": "exclude",
+    "all_topics": "all_topic",
+    "not_reached_by": "not_reached_by",
+    "clicked": "clicked",
+}
+# Fields that say who gets the alert: what a saved audience keeps.
+AUDIENCE = ("audience", "locales", "followers_of", "new_within_days", *_SEVERAL)
+# Fields with one link.
 _LINKS = ("icon", "badge", "image", "button1_url", "button2_url")
 
+DAYS = f"Write the number of days in digits: 1 to {MOST_DAYS}, or nothing for all readers."
 _NO_ZONE = (
     "Your browser’s time zone is not known here, so that the time is in UTC now. Check it, please."
 )
@@ -88,6 +99,11 @@ class Form:
     new_story: str = ""  # a name as it was typed
     exclude: tuple[str, ...] = ()  # topics whose followers are left out
     locales: str = ""  # tags of languages, with spaces or commas between them; empty: all
+    all_topics: tuple[str, ...] = ()  # topics of which readers follow each
+    followers_of: str = ""  # a running story whose followers alone get it
+    new_within_days: str = ""  # as it was typed
+    not_reached_by: tuple[str, ...] = ()  # numbers of alerts
+    clicked: tuple[str, ...] = ()  # numbers of alerts
     kind: str = "news"
     ttl: str = ""  # seconds; empty: as usual for its kind
     urgency: str = "high"
@@ -121,6 +137,11 @@ class Form:
             story=audience.story,
             exclude=audience.exclude,
             locales=" ".join(audience.locales),
+            all_topics=audience.all_topics,
+            followers_of=audience.followers_of,
+            new_within_days=str(audience.new_within_days or ""),
+            not_reached_by=tuple(map(str, audience.not_reached_by)),
+            clicked=tuple(map(str, audience.clicked)),
             **_settings(content),
             spread=str(planned.spread_minutes or ""),
             when="at" if send_at else "draft",
@@ -141,6 +162,16 @@ class Form:
         spread = self.spread if self.spread in SPREADS else ""
         return replace(self, spread=spread, when="now", at="", local="", zone="UTC", changes="")
 
+    def with_audience(self, given: Mapping[str, Any]) -> Form:
+        """Return the form with a saved audience."""
+        empty = {name: getattr(Form(), name) for name in AUDIENCE}
+        chosen = {name: getattr(Form.kept(empty | dict(given)), name) for name in AUDIENCE}
+        return replace(self, **chosen)
+
+    def audience_fields(self) -> dict[str, Any]:
+        """Return what says who gets the alert, as a saved audience keeps it."""
+        return {name: getattr(self, name) for name in AUDIENCE}
+
     @property
     def opened_version(self) -> int:
         """Which version of a planned alert was opened; 0 if the form does not say."""
@@ -154,19 +185,22 @@ class Form:
     def read(cls, form: MultiDict[str, str] | None = None) -> Form:
         """Read a form, by default that of this request."""
         form = request.form if form is None else form
+        several: dict[str, Any] = {name: _several(form, sent) for name, sent in _SEVERAL.items()}
+        links: dict[str, Any] = {name: with_scheme(form.get(name, "").strip()) for name in _LINKS}
         return cls(
             **_texts(form),
+            **several,
+            **links,
             audience=form.get("audience", "topics"),
-            topics=tuple(dict.fromkeys(form.getlist("topic"))),
             story=form.get("story", ""),
             new_story=form.get("new_story", "").strip(),
-            exclude=tuple(dict.fromkeys(form.getlist("exclude"))),
             locales=form.get("locales", "").strip(),
+            followers_of=form.get("followers_of", ""),
+            new_within_days=form.get("new_within_days", "").strip(),
             kind=form.get("kind", "news"),
             ttl=form.get("ttl", ""),
             urgency=form.get("urgency", "high"),
             lang=form.get("lang", "").strip(),
-            **{name: with_scheme(form.get(name, "").strip()) for name in _LINKS},
             button1=form.get("button1", "").strip(),
             button2=form.get("button2", "").strip(),
             spread=form.get("spread", ""),
@@ -179,7 +213,6 @@ class Form:
 
     def as_json(self) -> dict[str, Any]:
         """Return the alert as the API accepts it."""
-        everyone = self.audience == "everyone"
         return {
             "title": self.title,
             "body": self.body,
@@ -193,16 +226,47 @@ class Form:
             "image": self.image or None,
             "actions": self._actions,
             "spread_minutes": SPREADS.get(self.spread, self.spread),
-            "audience": {
-                **({"everyone": True} if everyone else {"topics": list(self.topics)}),
-                "exclude": list(self.exclude),
-                "locales": _words(self.locales),
-            },
+            "audience": self._audience_as_json(),
             "story": self.story_slug or None,
             "send_at": self._send_at if self.when == "at" else None,
             "local_time": self.when == "at" and bool(self.local),
             "draft": {"now": False, "at": False, "draft": True}.get(self.when, self.when),
         }
+
+    def _audience_as_json(self) -> dict[str, Any]:
+        named = not (self.all_topics or self.followers_of)  # else no topic is needed
+        topics = {"topics": list(self.topics)} if self.topics or named else {}
+        days = self.new_within_days
+        return {
+            **({"everyone": True} if self.audience == "everyone" else topics),
+            "exclude": list(self.exclude),
+            "locales": _words(self.locales),
+            "all_topics": list(self.all_topics) or None,
+            "followers_of": self.followers_of or None,
+            "new_within_days": int(days) if re.fullmatch("[0-9]{1,9}", days) else days or None,
+            "not_reached_by": list(self.not_reached_by),
+            "clicked": list(self.clicked),
+        }
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it has conditions beside topics and languages."""
+        past = self.new_within_days or self.not_reached_by or self.clicked
+        return bool(self.all_topics or self.followers_of or past)
+
+    @property
+    def days_are_wrong(self) -> bool:
+        """Whether the number of days is none, or out of range."""
+        days = self.new_within_days
+        if not re.fullmatch("[0-9]{1,9}", days):
+            return bool(days)
+        return not 1 <= int(days) <= MOST_DAYS
+
+    @property
+    def names_an_audience(self) -> bool:
+        """Whether it says who gets the alert; that is never everyone by itself."""
+        chosen = self.topics or self.all_topics or self.followers_of
+        return self.audience == "everyone" or bool(chosen)
 
     def change_of(self, planned: Notification) -> dict[str, Any]:
         """Return the change as the API accepts it."""
@@ -270,15 +334,16 @@ class Form:
         for name, value in asdict(self).items():
             if name not in _SEVERAL:
                 yield name, value
-        for slug in self.topics:
-            yield "topic", slug
-        for slug in self.exclude:
-            yield "exclude", slug
+        for name, sent in _SEVERAL.items():
+            for value in getattr(self, name):
+                yield sent, value
 
     def complaints(self, invalid: Invalid) -> dict[str, str]:
         """Return what is wrong, by field."""
-        given = {"title": self.title, "url": self.url, "audience": self.topics}
+        given = {"title": self.title, "url": self.url, "audience": self.names_an_audience}
         errors = _complaints(invalid, given)
+        if "audience" in errors and self.days_are_wrong:
+            errors["audience"] = DAYS
         if "send_at" in errors:
             errors["send_at"] = self._complaint_of_time()
         if "story" in errors and self.new_story and not slug_of(self.new_story):
@@ -364,11 +429,17 @@ def _settings(content: Content) -> dict[str, str]:
     }
 
 
+def _several(form: MultiDict[str, str], name: str) -> tuple[str, ...]:
+    """Return the values of a field, and of the one in which another is chosen."""
+    given = [*form.getlist(name), *form.getlist(f"{name}_too")]
+    return tuple(dict.fromkeys(filter(None, given)))
+
+
 def _words(text: str) -> list[str]:
     return re.findall(r"[^\s,;]+", text)
 
 
-def _texts(form: MultiDict[str, str]) -> dict[str, str]:
+def _texts(form: MultiDict[str, str]) -> dict[str, Any]:
     return {
         "title": form.get("title", "").strip(),
         # Browsers send each line end as two characters (HTML standard, form submission).

@@ -6,8 +6,9 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.current import runtime
+from service.desk.alerts import describe_audience
 from service.desk.blueprint import bp
-from service.desk.compose import compose_page
+from service.desk.compose import audience_of, compose_page
 from service.desk.editing import as_opened, overtaken
 from service.desk.forms import Form
 from service.desk.permissions import ANY_EDITOR, allowed
@@ -20,8 +21,8 @@ from service.model.roles import Role
 @bp.get("/templates")
 @allowed(ANY_EDITOR)
 def templates() -> ResponseReturnValue:
-    """List the templates."""
-    return _page()
+    """List the templates and the saved audiences."""
+    return templates_page()
 
 
 @bp.post("/unfinished/<key>/template")
@@ -51,7 +52,7 @@ def rename_template(id: str) -> ResponseReturnValue:
     try:
         runtime().templates.rename(id, name)
     except TemplateRefused as refused:
-        return _page(id, name, str(refused)), 422
+        return templates_page(id, name, str(refused)), 422
     return redirect(url_for("desk.templates"), 303)
 
 
@@ -63,11 +64,16 @@ def delete_template(id: str) -> ResponseReturnValue:
     return redirect(url_for("desk.templates"), 303)
 
 
-def _page(wrong: str = "", name: str = "", error: str = "") -> str:
-    """Show the page; `wrong` is the template for which a name was refused."""
+def templates_page(wrong: str = "", name: str = "", error: str = "") -> str:
+    """Show templates and saved audiences; for `wrong`, one of them, a name was refused."""
+    empty = Form()
     return render_template(
         "desk/templates.html",
         templates=runtime().templates.all(),
+        audiences=[
+            (one, describe_audience(audience_of(empty.with_audience(one.fields))))
+            for one in runtime().saved_audiences.all()
+        ],
         wrong=wrong,
         name=name,
         error=error,

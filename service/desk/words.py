@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timezone
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -49,6 +49,7 @@ LOGGED = {
     "deleted": "deleted it",
     "started": "began to send it",
     "missed": "made a draft of it, because its time had passed",
+    "outdated": "made a draft of it, because its audience was no longer known",
     "paused": "paused it",
     "resumed": "went on sending it",
     "corrected": "corrected it",
@@ -115,14 +116,19 @@ def logged_changes(entry: LogEntry) -> str:
     return ", ".join([*texts, *(_CHANGED.get(name, name) for name in entry.others)])
 
 
-def describe(audience: Audience, topics: dict[str, Topic]) -> str:
-    """Describe an audience, with the current names of its topics."""
+def describe(
+    audience: Audience, topics: dict[str, Topic], titles: Mapping[int, str] | None = None
+) -> str:
+    """Describe an audience, with the current names of its topics, and these titles of alerts."""
     if audience.subscription is not None:
         return "one browser, as a test"
     if audience.waking is not None:
         return "readers whose quiet hours have ended"
 
     words = "everyone" if audience.everyone else topic_names(audience.topics, topics)
+    if audience.all_topics:
+        followers = f"followers of {each_of(audience.all_topics, topics)}"
+        words = followers if audience.everyone else f"{words}, only {followers}"
     if audience.exclude:
         words += f", except followers of {topic_names(audience.exclude, topics)}"
     if audience.locales:
@@ -131,7 +137,36 @@ def describe(audience: Audience, topics: dict[str, Topic]) -> str:
         words += f", except readers who muted the story {audience.story}"
     elif audience.story:
         words += f", and followers of the story {audience.story}"
-    return words
+    return ", ".join([words, *_narrowing(audience, titles or {})])
+
+
+def _narrowing(audience: Audience, titles: Mapping[int, str]) -> Iterator[str]:
+    """Return the conditions that narrow the whole audience."""
+    if audience.followers_of:
+        yield f"only followers of the story {audience.followers_of}"
+    if days := audience.new_within_days:
+        yield f"only readers who subscribed in the last {plural_days(days)}"
+    if audience.clicked:
+        yield f"only readers who clicked {alert_names(audience.clicked, titles)}"
+    if audience.not_reached_by:
+        yield f"without readers who got {alert_names(audience.not_reached_by, titles)}"
+
+
+def plural_days(n: int) -> str:
+    """Return what follows `in the last`: `day` or `7 days`."""
+    return plural(n, "day", f"{n} days")
+
+
+def alert_names(ids: Iterable[int], titles: Mapping[int, str]) -> str:
+    """Return alerts by their titles, as far as they are given: `“Ferry aground” or alert 12`."""
+    return either(f"“{cut(titles[id], 40)}”" if id in titles else f"alert {id}" for id in ids)
+
+
+def each_of(slugs: Sequence[str], topics: dict[str, Topic]) -> str:
+    """Return `both World and Sport`."""
+    names = [topics[slug].name if slug in topics else slug for slug in slugs]
+    how_many = {1: "", 2: "both "}.get(len(names), "all of ")
+    return how_many + format_list(names, style="standard", locale=_ENGLISH)
 
 
 def topic_names(slugs: Iterable[str], topics: dict[str, Topic]) -> str:
@@ -169,6 +204,18 @@ def forecast_words(forecast: Forecast) -> str:
     if forecast.exact:
         return text
     return f"{text} (estimated from {number(sampled)} browsers, chosen at random)"
+
+
+def reach_words(forecast: Forecast) -> str:
+    """Say the same of an alert that is sent now, in few words; nothing if all get it right away."""
+    held_back = forecast.held + forecast.paused + forecast.full
+    parts = [
+        (forecast.sampled - held_back, "right away"),
+        (forecast.held, "asleep"),
+        (forecast.full, "over their daily limit"),
+        (forecast.paused, "paused"),
+    ]
+    return ", ".join(f"{_share(n, forecast)} {words}" for n, words in parts if n) * bool(held_back)
 
 
 def _share(n: int, forecast: Forecast) -> str:
@@ -352,6 +399,7 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "logged_changes": logged_changes,
     "slowing": slowing_words,
     "forecast": forecast_words,
+    "reach": reach_words,
     "estimate": estimate_words,
     "about": _about,
 }

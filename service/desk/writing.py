@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import replace
+from typing import Any
 
 from flask import abort, jsonify, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -63,10 +64,12 @@ _TOO_LONG = "This is too long to be kept. Shorten it, please."
 @bp.get("/new")
 @allowed(ANY_EDITOR)
 def compose() -> ResponseReturnValue:
-    """Lead to the form for a new alert, which may begin as another alert or as a template."""
-    again, template = request.args.get("again"), request.args.get("template")
+    """Lead to the form for a new alert, which may begin as another one, a template, an audience."""
+    begins: dict[str, Any] = {
+        name: request.args.get(name) for name in ("again", "template", "audience")
+    }
     key = secrets.token_urlsafe(16)
-    return redirect(url_for("desk.unfinished", key=key, again=again, template=template))
+    return redirect(url_for("desk.unfinished", key=key, **begins))
 
 
 @bp.get("/unfinished/<key>")
@@ -193,9 +196,11 @@ def _opened(key: str) -> tuple[Form, Notification | None]:
 
 
 def _begun() -> Form:
-    """Return the form of a new alert: empty, or as another alert or a template."""
+    """Return the form of a new alert: empty, or as another alert, a template or an audience."""
     form = Form()
-    if id := request.args.get("template"):
+    if id := request.args.get("audience"):
+        form = form.with_audience(runtime().saved_audiences.get(id).fields)
+    elif id := request.args.get("template"):
         form = Form.kept(runtime().templates.get(id).fields).as_new()
     elif "again" in request.args:
         form = _again(request.args.get("again", type=int))
@@ -213,14 +218,18 @@ def _again(id: int | None) -> Form:
 
 
 def _saved() -> str:
-    """Say that the form was just saved as a template, if the address names one."""
-    if not (id := request.args.get("saved")):
-        return ""
+    """Say that the form, or its audience, was just saved, if the address names what was saved."""
+    template, audience = request.args.get("saved"), request.args.get("saved_audience")
     try:
-        name = runtime().templates.get(id).name
+        if template:
+            name = runtime().templates.get(template).name
+            return f"Saved as the template “{name}”. The alert is not sent yet."
+        if audience:
+            name = runtime().saved_audiences.get(audience).name
+            return f"Saved as the audience “{name}”. The alert is not sent yet."
     except UnknownTemplate:  # deleted since, on a page that is loaded again
-        return ""
-    return f"Saved as the template “{name}”. The alert is not sent yet."
+        pass
+    return ""
 
 
 # While it is typed --------------------------------------------------------------------------------

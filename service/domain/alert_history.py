@@ -95,6 +95,10 @@ class AlertHistory:
         found = self._store.held_alerts.of(reader.partition, [reader.number], latest)
         return [latest[id] for id in found.get(reader.number, ())]
 
+    def clicked(self, reader: SubscriptionId) -> list[Notification]:
+        """Return the alerts that this reader clicked, as far as that is kept."""
+        return self._store.notifications.all(self._store.clicks.of(reader))
+
     def counted(self, reader: Subscription) -> dict[int, int]:
         """Return how many alerts counted against the daily limit, by date, as far as that is kept.
 

@@ -187,7 +187,7 @@ def _one(figures: Figures) -> DayOfAlerts:
         silent = counted.tallies.get(Tally("clicked", "service", SILENT), 0)
         clicks = Clicks(1, figures.may_report, counted.events["clicked"] - silent)
     began = datetime.fromtimestamp(one.started_at or one.created_at, timezone.utc)
-    topics = [EVERYONE] if one.audience.everyone else one.audience.topics
+    topics = one.audience.topics or one.audience.all_topics or (EVERYONE,)
     return DayOfAlerts(
         all=clicks,
         handed_over=figures.handed_over,

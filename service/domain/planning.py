@@ -49,7 +49,8 @@ class Planning:
         """Freeze the audience of a notification, or of a correction of `root`; return its sizes."""
         recipients, id = self._store.recipients, notification.id
         if root is None:
-            return recipients.freeze(id, notification.audience, partitions)
+            began = notification.started_at or notification.created_at
+            return recipients.freeze(id, notification.audience, partitions, began)
         return recipients.freeze_reached(id, root.id, root.revision, partitions)
 
     def _is_settled(self, correction: Notification, root: Notification) -> bool:

@@ -9,11 +9,20 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from service.domain.audiences import AudienceConditions
 from service.domain.gate import NEEDED, Gate, authors_of, now_in_ms
 from service.domain.job_queue import JobQueue
 from service.domain.planning import Planning
 from service.domain.receipts import reporting
-from service.domain.requests import Idempotency, Published, record
+from service.domain.requests import (
+    Conflict,
+    Idempotency,
+    KeyReused,
+    PlanWithdrawn,
+    Published,
+    UnknownNotification,
+    record,
+)
 from service.domain.stops import WAITS
 from service.domain.waves import HeldSummary, held_summary
 from service.model import alert_log
@@ -32,28 +41,10 @@ from service.model.notifications import (
 from service.store import Store
 from service.store.reader_alerts import Place
 
+__all__ = ["Conflict", "KeyReused", "PlanWithdrawn", "Publishing", "UnknownNotification"]
+
 WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
 _MOST_PLANNED = 200  # drafts and scheduled notifications in a list
-
-
-class UnknownNotification(Exception):
-    """There is no notification with this id."""
-
-
-class Conflict(Exception):
-    """The state of an alert does not allow what is asked; the message says why."""
-
-    def __init__(self, id: int, message: str) -> None:
-        super().__init__(message)
-        self.id = id
-
-
-class KeyReused(Conflict):
-    """An idempotency key that was used before with another body."""
-
-
-class PlanWithdrawn(Exception):
-    """The planned alert of this idempotency key was deleted or cancelled (decision 54)."""
 
 
 class Publishing:
@@ -65,11 +56,14 @@ class Publishing:
         planning: Planning,
         jobs: JobQueue,
         gate: Gate,
+        *,
+        keeps_clicks: bool = False,
     ) -> None:
         self._store = store
         self._planning = planning
         self._jobs = jobs
         self._gate = gate
+        self.conditions = AudienceConditions(store, keeps_clicks=keeps_clicks)
 
     def publish(
         self,
@@ -216,6 +210,7 @@ class Publishing:
 
     def approved(self, one: Notification, *, by: str) -> bool:
         """Send or schedule what waits for a second person, if it is that still; see `Approvals`."""
+        self.conditions.check(one, one.send_at)
         leaves = self._gate.leaves_now(one.audience, one.send_at, by)
         after = dataclasses.replace(
             one, state=leaves.state, send_at=leaves.send_at, request=None, approved_by=by
@@ -227,8 +222,12 @@ class Publishing:
         return done
 
     def send(self, id: int, *, by: str) -> Published:
-        """Send a planned notification now; `Conflict` if it was sent already."""
+        """Send a planned notification now.
+
+        `Conflict` if it was sent already, or if its audience is no longer known.
+        """
         one = self.to_change(id)
+        self.conditions.check(one, None)
         return self.change(one, one.content, one.audience, by=by, spread_minutes=one.spread_minutes)
 
     def skip_undo(self, id: int, *, by: str) -> None:
@@ -269,7 +268,8 @@ class Publishing:
         if self._gate.stops.holds():
             return
         for id in self._store.notifications.due():
-            started = self._store.notifications.start(id, MOST_LATE)
+            outdated = self.conditions.outdated(id)
+            started = self._store.notifications.start(id, MOST_LATE, outdated=outdated)
             if started and (one := self._store.notifications.get(id)) is not None:
                 self._wake(one)
 

@@ -11,7 +11,7 @@ from service.model import clock
 from service.model.clocks import QUARTER, hour
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.preferences import Preferences
-from service.model.retention import DAY
+from service.model.retention import CLICKED_KEPT, DAY
 from service.model.subscriptions import Record, Subscription, SubscriptionId
 from service.store import Store
 from service.store.receipt_counts import ReceiptRow, Tally
@@ -40,11 +40,14 @@ class _Alert(NamedTuple):
 class Receipts:
     """The receipts of one installation, each browser counted once for each alert and event."""
 
-    def __init__(self, store: Store, endpoints: EndpointPolicy, kept: int) -> None:
+    def __init__(
+        self, store: Store, endpoints: EndpointPolicy, kept: int, *, keeps_clicks: bool = False
+    ) -> None:
         """Keep counts for so many seconds after the last receipt."""
         self._store = store
         self._endpoints = endpoints
         self._kept = kept
+        self._keeps_clicks = keeps_clicks
         self._alerts: dict[int, _Alert] = {}  # those that were reported on lately
 
     def of(self, id: int) -> dict[str, int]:
@@ -89,7 +92,19 @@ class Receipts:
             topics = [slug for slug in alerts[id].topics if follows[one, slug]]
             tallies = self._tallies(alerts[id], event, readers[one], topics)
             rows.append(ReceiptRow(id, event, str(one), tallies))
+            if event == "clicked" and self._keeps_clicks:
+                self._keep_click(id, one, alerts[id])
         self._store.receipt_counts.count(rows, self._kept)
+
+    def _keep_click(self, id: int, reader: SubscriptionId, alert: _Alert) -> None:
+        """Note who clicked an alert, if an audience may still be made of it."""
+        if alert.counts and alert.began > clock.time() - CLICKED_KEPT:
+            self._store.clicks.mark(id, reader)
+
+    def forget_clicks_unless_kept(self) -> None:
+        """Forget who clicked what if the setting was on before, and is off now."""
+        if not self._keeps_clicks:
+            self._store.clicks.forget()
 
     def _alert(self, id: int) -> _Alert | None:
         """Return an alert that was begun; what is said of it stays true."""

@@ -1,4 +1,4 @@
-"""A publisher's request and the response to it, which is the same for the same request again."""
+"""A publisher's request and the response to it, the same for the same request again; refusals."""
 
 from __future__ import annotations
 
@@ -53,3 +53,23 @@ def record(published: Published, idempotency: Idempotency | None) -> Idempotency
         "warnings": published.warnings,
     }
     return IdempotencyRecord(idempotency.digest, response, idempotency.kept)
+
+
+class UnknownNotification(Exception):
+    """There is no notification with this id."""
+
+
+class Conflict(Exception):
+    """The state of an alert does not allow what is asked; the message says why."""
+
+    def __init__(self, id: int, message: str) -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class KeyReused(Conflict):
+    """An idempotency key that was used before with another body."""
+
+
+class PlanWithdrawn(Exception):
+    """The planned alert of this idempotency key was deleted or cancelled (decision 54)."""

@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from service.model import clock
-from service.store import Store
-from service.store.templates import Template
+from service.store.templates import Template, TemplateRows
 
 __all__ = ["MOST_TEMPLATES", "Template", "TemplateRefused", "Templates", "UnknownTemplate"]
 
@@ -19,9 +18,9 @@ LONGEST_NAME = 60  # characters
 _LONGEST = 20_000  # characters of the fields, as of an unfinished alert
 
 _REFUSED = {
-    "taken": "Another template has this name. Choose another name, or delete that template first.",
-    "full": f"There are {MOST_TEMPLATES} templates, which is the most. Delete one first.",
-    "changed": "Another editor has changed or deleted this template meanwhile.",
+    "taken": "Another {noun} has this name. Choose another name, or delete that {noun} first.",
+    "full": "There are {most} {noun}s, which is the most. Delete one first.",
+    "changed": "Another editor has changed or deleted this {noun} meanwhile.",
 }
 
 
@@ -34,10 +33,11 @@ class TemplateRefused(Exception):
 
 
 class Templates:
-    """The templates of one installation, which all editors share."""
+    """The templates of one installation, or its saved audiences. All editors share them."""
 
-    def __init__(self, store: Store) -> None:
-        self._rows = store.templates
+    def __init__(self, rows: TemplateRows, noun: str) -> None:
+        self._rows = rows
+        self._noun = noun  # what editors call one
 
     def all(self) -> list[Template]:
         """Return all templates, by name."""
@@ -56,8 +56,8 @@ class Templates:
         `TemplateRefused`.
         """
         if len(json.dumps(fields)) > _LONGEST:
-            raise TemplateRefused("This is too long for a template. Shorten it, please.")
-        new = Template(secrets.token_urlsafe(9), _checked(name), fields, by, clock.time())
+            raise TemplateRefused(f"This is too long for one {self._noun}. Shorten it, please.")
+        new = Template(secrets.token_urlsafe(9), self._checked(name), fields, by, clock.time())
         outcome = self._rows.save(new, MOST_TEMPLATES)
         if outcome == "taken":
             for known in self.all():
@@ -65,27 +65,30 @@ class Templates:
                 if same and known.name == new.name:
                     return known
         if outcome != "saved":
-            raise TemplateRefused(_REFUSED[outcome])
+            raise TemplateRefused(self._refused(outcome))
         return new
 
     def rename(self, id: str, name: str) -> None:
         """Give a template another name; `TemplateRefused`, `UnknownTemplate`."""
-        renamed = replace(self.get(id), name=_checked(name))
+        renamed = replace(self.get(id), name=self._checked(name))
         outcome = self._rows.save(renamed, MOST_TEMPLATES)
         if outcome != "saved":
-            raise TemplateRefused(_REFUSED[outcome])
+            raise TemplateRefused(self._refused(outcome))
 
     def remove(self, id: str) -> None:
         """Delete a template; no effect if it is gone already."""
         self._rows.remove(id)
 
+    def _refused(self, outcome: str) -> str:
+        return _REFUSED[outcome].format(noun=self._noun, most=MOST_TEMPLATES)
 
-def _checked(name: str) -> str:
-    name = " ".join(name.split())
-    if not name:
-        raise TemplateRefused("Write a name for the template.")
-    if len(name) > LONGEST_NAME:
-        raise TemplateRefused(f"The name of a template has at most {LONGEST_NAME} characters.")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise TemplateRefused("The name contains characters that no screen shows.")
-    return name
+    def _checked(self, name: str) -> str:
+        name = " ".join(name.split())
+        if not name:
+            raise TemplateRefused(f"Write a name for the {self._noun}.")
+        if len(name) > LONGEST_NAME:
+            detail = f"The name of a saved {self._noun} has at most {LONGEST_NAME} characters."
+            raise TemplateRefused(detail)
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+            raise TemplateRefused("The name contains characters that no screen shows.")
+        return name

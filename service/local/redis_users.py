@@ -48,7 +48,7 @@ _COMMANDS = {
 # `service/store`.
 _SHARED = (
     "active scheduled started waves log totals totals:* idempotency:* n n:* ended"
-    " readers_alerts:* topics topics:made stories names:* hosts:* resting limited paced proof"
+    " readers_alerts:* topics topics:made stories days names:* hosts:* resting limited paced proof"
     " released doubted believed pace:* start:* layout stop keys keys:retired clock clock:*"
     " processes web"
 )

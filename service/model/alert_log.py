@@ -15,7 +15,7 @@ ALL = 0
 _BEGUN = {State.DRAFT: "written", State.SCHEDULED: "scheduled", State.SENDING: "sent"}
 ACTIONS = (
     *("written", "scheduled", "sent", "taken back", "changed", "deleted"),
-    *("started", "missed", "paused", "resumed", "corrected", "cancelled"),
+    *("started", "missed", "outdated", "paused", "resumed", "corrected", "cancelled"),
     *("stopped", "released", "asked", "approved", "sent back"),
 )
 

@@ -74,26 +74,49 @@ class Audience:
     subscription: SubscriptionId | None = None  # alone: a test to one browser
     waking: int | None = None  # alone: readers with alerts held until this quarter hour since 1970
     story: str = ""  # slug; its followers are included as well, readers who muted it are left out
+    all_topics: tuple[str, ...] = ()  # slugs; only followers of all
+    # The conditions below narrow the whole audience, also the followers of `story`.
+    followers_of: str = ""  # slug of a running story; only its followers who did not mute it
+    new_within_days: int = 0  # only readers who subscribed since that day began (UTC); 0: all
+    not_reached_by: tuple[int, ...] = ()  # ids of alerts; readers who got or await one are left out
+    clicked: tuple[int, ...] = ()  # ids of alerts; only readers who clicked any
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it has a condition that earlier releases do not know; see `as_stored`."""
+        return bool(self.all_topics or self.followers_of or self.of_the_past)
+
+    @property
+    def of_the_past(self) -> bool:
+        """Whether it depends on what readers did or got, which is known for some time only."""
+        return bool(self.new_within_days or self.not_reached_by or self.clicked)
 
     def includes(
         self, topics: Set[str], locale: str, *, followed: Set[str], muted: Set[str]
     ) -> bool:
         """Whether a reader with these topics and stories is in this audience.
 
-        It is the same rule as the store's script `select_audience`, which finds all readers.
+        It is the same rule as the store's script `select_audience`, which finds all readers. An
+        audience that depends on what readers did or got includes none, because that is not known
+        here.
         """
         if self.subscription is not None or self.waking is not None or self.story in muted:
+            return False
+        if self.of_the_past:
+            return False
+        if self.followers_of and self.followers_of not in followed - muted:
             return False
         if self.story and self.story in followed:
             return True
         return (
             (self.everyone or not topics.isdisjoint(self.topics))
+            and topics >= {*self.all_topics}
             and topics.isdisjoint(self.exclude)
             and (not self.locales or any(f"{locale}-".startswith(f"{x}-") for x in self.locales))
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the audience as it is stored and as the API shows it, without the story."""
+        """Return the audience as the API shows it, without the story."""
         if self.waking is not None:
             return {"waking": self.waking}
         if self.subscription is not None:
@@ -105,11 +128,30 @@ class Audience:
             document["exclude"] = list(self.exclude)
         if self.locales:
             document["locales"] = list(self.locales)
+        if self.all_topics:
+            document["all_topics"] = list(self.all_topics)
+        if self.followers_of:
+            document["followers_of"] = self.followers_of
+        if self.new_within_days:
+            document["new_within_days"] = self.new_within_days
+        for name in ("not_reached_by", "clicked"):
+            if ids := getattr(self, name):
+                document[name] = [str(id) for id in ids]
         return document
+
+    def as_stored(self) -> dict[str, Any]:
+        """Return the audience as it is stored, without the story.
+
+        A release that does not know the conditions of a narrowed audience would send to too many
+        readers. It reads no topics there, and selects none.
+        """
+        document = self.as_json()
+        return {"topics": [], "narrowed": document} if self.narrowed else document
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Audience:
-        """Read what `as_json` wrote, and the story beside it."""
+        """Read what `as_stored` wrote, and the story beside it."""
+        story, document = document.get("story", ""), document.get("narrowed", document)
         subscription = document.get("subscription")
         return cls(
             everyone=document.get("everyone", False),
@@ -118,7 +160,12 @@ class Audience:
             locales=tuple(document.get("locales", ())),
             subscription=SubscriptionId.parse(subscription) if subscription else None,
             waking=document.get("waking"),
-            story=document.get("story", ""),
+            story=story,
+            all_topics=tuple(document.get("all_topics", ())),
+            followers_of=document.get("followers_of", ""),
+            new_within_days=document.get("new_within_days", 0),
+            not_reached_by=tuple(map(int, document.get("not_reached_by", ()))),
+            clicked=tuple(map(int, document.get("clicked", ()))),
         )
 
 

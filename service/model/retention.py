@@ -32,6 +32,12 @@ DAY = 86_400
 # Why: a correction must reach exactly those readers.
 ACCEPTED_KEPT = 7 * DAY
 
+# That this reader clicked an alert, one bit for each alert, from the first click of any reader on
+# it. Only with the setting CLICK_AUDIENCES. It goes earlier when the reader leaves, or wants
+# nothing counted.
+# Why: the newsroom chose to send to readers by what they clicked.
+CLICKED_KEPT = 7 * DAY
+
 # That an alert is held for this reader until quiet hours end, one bit for each alert.
 # Why: the alert is sent in the morning. The longest quiet time is one day.
 HELD_KEPT = 2 * DAY
@@ -131,6 +137,12 @@ WRITERS_SEEN = 2 * MINUTE
 # as the form may be (UNFINISHED_KEPT).
 # Why: the same request, sent again, gets the same answer and publishes nothing twice.
 IDEMPOTENCY_KEPT = DAY
+
+# -- about no person: numbers of readers ----------------------------------------------------------
+
+# The last number that a subscription got before each day, in each partition. It is in days.
+# Why: "subscribed in the last N days", 366 at most.
+JOINED_KEPT_DAYS = 400
 
 # -- about no person: how sending goes ------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response, current_app, render_template, request
 
 from service.model.languages import (
@@ -14,6 +16,7 @@ from service.model.languages import (
 from service.model.retention import (
     ACCEPTED_KEPT,
     CALLERS_KEPT,
+    CLICKED_KEPT,
     COUNTED_KEPT,
     COUNTS_KEPT,
     DAY,
@@ -42,6 +45,20 @@ def _readers_language() -> str | None:
     return None
 
 
+def _texts(language: str, keeps_clicks: bool) -> dict[str, Any]:
+    """Return the texts of the page; those about clicks only where clicks are kept."""
+    found: dict[str, Any] = texts(language)["privacy"]
+    if not keeps_clicks:
+        return found
+    clicks, (*sections, last), rows = found["clicks"], found["sections"], found["rows"]
+    return {
+        **found,
+        "standfirst": clicks["standfirst"],
+        "sections": [*sections, clicks, last],
+        "rows": [*rows[:2], clicks["row"], *rows[2:]],
+    }
+
+
 @bp.get("/privacy")
 def privacy() -> Response:
     """Show what is stored about a reader, for how long, and how to see, change and erase it."""
@@ -52,6 +69,7 @@ def privacy() -> Response:
     panel = texts(language)["panel"]
     kept = {
         "accepted": ACCEPTED_KEPT,
+        "clicked": CLICKED_KEPT,
         "counted": COUNTS_KEPT,
         "gone": GONE_KEPT,
         "held": HELD_KEPT,
@@ -65,7 +83,7 @@ def privacy() -> Response:
     }
     page = render_template(
         "reader/privacy.html",
-        t=texts(language)["privacy"],
+        t=_texts(language, config.click_audiences),
         dir="rtl" if right_to_left(language) else "ltr",
         language=language,
         languages={name: texts(name)["name"] for name in LANGUAGES},

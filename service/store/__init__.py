@@ -28,6 +28,7 @@ from service.store.alert_search import SearchRows
 from service.store.articles import Articles
 from service.store.audiences import Audiences
 from service.store.batches import Batches
+from service.store.clicks import Clicks
 from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
 from service.store.conversion import convert
 from service.store.daily_counts import DailyCounts
@@ -36,6 +37,7 @@ from service.store.gone import GoneRows
 from service.store.held_alerts import HeldAlerts
 from service.store.host_readers import HostReaders
 from service.store.installation import Installation
+from service.store.joined import Joined
 from service.store.memory import Memory, memory_of
 from service.store.names import Names
 from service.store.notifications import Notifications
@@ -55,7 +57,7 @@ from service.store.seeds import Seeds
 from service.store.stops import Stops
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
-from service.store.templates import TemplateRows
+from service.store.templates import AUDIENCES, TEMPLATES, TemplateRows
 from service.store.topics import Topics
 from service.store.two_step import TwoStepRows
 from service.store.unfinished import UnfinishedForms
@@ -103,10 +105,14 @@ class Store:
         )
         self.host_readers = HostReaders(redis, self.subscriptions)
         self.seeds = Seeds(redis, self.partitions, self.names)
-        self.audiences = Audiences(redis, self.partitions, self.names)
+        self.notifications = Notifications(redis, replicas)
+        self.joined = Joined(redis, self.partitions)
+        self.clicks = Clicks(redis, self.partitions)
+        self.audiences = Audiences(
+            redis, self.partitions, self.names, self.notifications, self.joined
+        )
         self.gone = GoneRows(redis, self.partitions)
         self.prepared_keys = PreparedKeys(redis, self.partitions)
-        self.notifications = Notifications(redis, replicas)
         self.promises = PromiseRows(redis)
         self.questions = QuestionCounts(redis)
         self.receipt_counts = ReceiptCounts(redis)
@@ -125,7 +131,8 @@ class Store:
         self.daily_totals = DailyTotals(redis)
         self.unknown_values = UnknownValues(redis)
         self.unfinished = UnfinishedForms(redis)
-        self.templates = TemplateRows(redis)
+        self.templates = TemplateRows(redis, TEMPLATES)
+        self.saved_audiences = TemplateRows(redis, AUDIENCES)
 
     def memory(self) -> Memory | None:
         """Return the memory that Redis uses and may use; None if it does not tell."""
@@ -148,3 +155,4 @@ class Store:
     def convert(self) -> None:
         """Bring the data of earlier releases up to date."""
         convert(self.redis, self.partitions)
+        self.joined.remember()

@@ -44,7 +44,7 @@ class SearchRow(NamedTuple):
     @classmethod
     def of(cls, one: Notification) -> SearchRow:
         """Return the row of an alert."""
-        topics = "".join(f" {slug} " for slug in one.audience.topics)
+        topics = "".join(f" {slug} " for slug in (*one.audience.topics, *one.audience.all_topics))
         text = f"{one.content.title}\n{one.content.body}"
         return cls(one.content.kind, topics, folded(one.created_by), folded(text))
 

@@ -7,18 +7,24 @@ import random
 import uuid
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import accumulate, islice
-from operator import or_
-from typing import cast
+from operator import and_, or_
+from typing import Any, cast
 
 from redis import Redis
 
-from service.model.notifications import Audience
+from service.model import clock
+from service.model.notifications import Audience, Notification, State
+from service.model.retention import ACCEPTED_KEPT, DAY
 from service.model.subscriptions import SubscriptionId
+from service.store.batches import part_key
 from service.store.bitmaps import aligned, bitmap_key
 from service.store.connection import WRITE_REFUSED
+from service.store.joined import Joined
 from service.store.names import Names
+from service.store.notifications import Notifications
 from service.store.partitions import Partitions
 from service.store.scripts import answers, lua
 
@@ -49,13 +55,32 @@ return bits or ''
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an audience needs to know of what readers did or got."""
+
+    known: bool = True  # else the audience selects nobody, because it could select too many
+    first: dict[int, int] | None = None  # number of the first new reader by partition; None: any
+    got: list[tuple[int, str]] = field(default_factory=list)  # bitmaps: notification and kind
+    clicked: list[tuple[int, str]] = field(default_factory=list)
+
+
 class Audiences:
     """Counts audiences, and draws readers from them."""
 
-    def __init__(self, redis: Redis, partitions: Partitions, names: Names) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        partitions: Partitions,
+        names: Names,
+        notifications: Notifications,
+        joined: Joined,
+    ) -> None:
         self._redis = redis
         self._names = names
         self._partitions = partitions
+        self._notifications = notifications
+        self._joined = joined
         self._count = redis.register_script(_COUNT)
         self._selected = redis.register_script(_SELECTED)
 
@@ -110,6 +135,10 @@ class Audiences:
             any_of,
             (2, *(given[name] for name in ("topics", "locales", "exclusions", "story", "story"))),
         )
+        every, each = (
+            reduce(and_, islice(rest, given.get(name, 0)), live) for name in ("every", "each")
+        )
+        clicked, none = (any_of(given.get(name, 0)) for name in ("any", "none"))
         readers = live
         if "only" in given:
             readers &= 1 << 8 * size - 1 - given["only"] if given["only"] < 8 * size else 0
@@ -117,22 +146,52 @@ class Audiences:
             readers &= topics
         if given["locales"]:
             readers &= locales
-        readers = (readers & ~exclusions | live & followed) & ~muted & ~never
+        readers = (readers & every & ~exclusions | live & followed) & ~muted & ~never
+        readers &= each & ~none & (clicked if "any" in given else live)
+        since = given.get("since", 0)
+        readers &= (1 << max(0, 8 * size - since)) - 1 if since >= 0 else 0
         return readers.to_bytes(size, "big")
 
     def _scratch_selections(self, audience: Audience) -> list[tuple[list[str], list[str]]]:
         """Return keys and arguments of `SELECT` for each partition, all of this call alone."""
         name = f"scratch:{uuid.uuid4().hex}"
         scratch = {partition: f"{{{partition}}}:{name}" for partition in self._partitions}
-        return [self.selection(one, audience, f"{key}:to", key) for one, key in scratch.items()]
+        past = self.past(audience, clock.time())
+        return [
+            self.selection(one, audience, past, f"{key}:to", key) for one, key in scratch.items()
+        ]
+
+    def past(self, audience: Audience, at: float) -> Past:
+        """Return what an audience needs to know of the past, if it is sent to at that time."""
+        if not audience.of_the_past:
+            return Past()
+        alerts = {
+            one.id: one
+            for one in self._notifications.all({*audience.not_reached_by, *audience.clicked})
+            if is_remembered(one, max(at, clock.time()))
+        }
+        first, known = None, alerts.keys() >= {*audience.not_reached_by, *audience.clicked}
+        if audience.new_within_days:
+            day = int(at // DAY) - audience.new_within_days
+            known = known and day >= self._joined.known_since()
+            first = self._joined.first_since(day)
+        if not known:
+            return Past(known=False)
+        got = [part for id in audience.not_reached_by for part in _got(alerts[id])]
+        clicked = [
+            (id, "clicked")
+            for one in audience.clicked
+            for id in (one, *alerts[one].corrections)  # a correction has clicks of its own
+        ]
+        return Past(first=first, got=got, clicked=clicked)
 
     def selection(
-        self, partition: int, audience: Audience, destination: str, scratch: str
+        self, partition: int, audience: Audience, past: Past, destination: str, scratch: str
     ) -> tuple[list[str], list[str]]:
         """Return keys and arguments with which `SELECT` puts an audience into `destination`."""
         one = audience.subscription
-        if one is not None and one.partition != partition:
-            audience = Audience()
+        if (one is not None and one.partition != partition) or not past.known:
+            audience, past = Audience(), Past()
         nobody = bitmap_key(partition, "locale", "nobody")  # does not exist
         topics = [bitmap_key(partition, "topic", slug) for slug in audience.topics]
         if audience.waking is not None:
@@ -148,7 +207,7 @@ class Audiences:
         keys = [scratch, destination, bitmap_key(partition, "live"), bitmap_key(partition, "gone")]
         # A test or a welcome reaches its reader before the subscription is confirmed.
         keys.append(nobody if one is not None else bitmap_key(partition, "unconfirmed"))
-        args = {
+        args: dict[str, Any] = {
             "everyone": audience.everyone,
             "topics": len(topics),
             "locales": len(locales),
@@ -161,4 +220,41 @@ class Audiences:
             bitmap_key(partition, kind, audience.story)
             for kind in (("followed", "muted") if audience.story else ())
         ]
-        return [*keys, *topics, *locales, *exclude, *story], [json.dumps(args)]
+        more: list[str] = []
+        if audience.narrowed:
+            narrowing = _narrowing(partition, audience, past)
+            more = [key for some in narrowing.values() for key in some]
+            args |= {"narrowed": True, **{name: len(some) for name, some in narrowing.items()}}
+            if past.first is not None:
+                args["since"] = past.first.get(partition, -1)
+        return [*keys, *topics, *locales, *exclude, *story, *more], [json.dumps(args)]
+
+
+def is_remembered(one: Notification, at: float) -> bool:
+    """Whether it will be known at that time who got or clicked a notification.
+
+    Nothing more may come of it, and all that was noted since it began must still be kept.
+    """
+    started = one.started_at or 0.0
+    return one.over and one.finished_at is not None and started + ACCEPTED_KEPT > at
+
+
+def _got(one: Notification) -> list[tuple[int, str]]:
+    """Return the bitmaps of the readers who got a notification, or for whom it is held."""
+    parts = [(one.id, f"accepted:{revision}") for revision in range(one.revision + 1)]
+    return parts if one.state is State.CANCELLED else [*parts, (one.id, "held")]
+
+
+def _narrowing(partition: int, audience: Audience, past: Past) -> dict[str, list[str]]:
+    """Return the bitmaps of the further conditions, by what `SELECT` calls them."""
+    every = [bitmap_key(partition, "topic", slug) for slug in audience.all_topics]
+    none = [part_key(partition, *part) for part in past.got]
+    narrowing = {"every": every, "each": [], "none": none}
+    if audience.followers_of:
+        narrowing["each"] = [bitmap_key(partition, "followed", audience.followers_of)]
+        none.append(bitmap_key(partition, "muted", audience.followers_of))
+    if audience.clicked:
+        narrowing["any"] = [part_key(partition, *part) for part in past.clicked]
+    # In the order in which `SELECT` reads them.
+    order = ("every", "each", "any", "none")
+    return {name: narrowing[name] for name in order if name in narrowing}

@@ -360,13 +360,13 @@ class Notifications:
         ((_, due),) = cast("list[tuple[bytes, float]]", found) or [(b"", math.inf)]
         return None if due == math.inf else due / 1000
 
-    def start(self, id: int, most_late: float) -> bool:
+    def start(self, id: int, most_late: float, *, outdated: bool = False) -> bool:
         """Start a scheduled notification that is due; True for the one call that did.
 
         One that is more than `most_late` seconds late becomes a draft instead, one for a local time
-        once that has passed on all clocks by as much.
+        once that has passed on all clocks by as much; one with an `outdated` audience in any case.
         """
-        args = [id, int(most_late * 1000), ROUND_THE_WORLD * 1000]
+        args = [id, int(most_late * 1000), ROUND_THE_WORLD * 1000, int(outdated)]
         return bool(self._start(keys=[*self._enter_keys(id), LOG], args=args))
 
     def _enter_keys(self, id: int, begun: str = STARTED) -> list[str]:
@@ -543,7 +543,7 @@ def _doc(notification: Notification) -> str:
     return json.dumps(
         {
             "content": notification.content.as_json(),
-            "audience": notification.audience.as_json(),
+            "audience": notification.audience.as_stored(),
             "story": notification.story,
             "spread_minutes": notification.spread_minutes,
             **_send_at_as_json(notification.send_at),

@@ -86,13 +86,16 @@ class Recipients:
         self._freeze_reached = redis.register_script(_FREEZE_REACHED)
         self._waiting = redis.register_script(_WAITING)
 
-    def freeze(self, id: int, audience: Audience, partitions: Iterable[int]) -> dict[int, int]:
+    def freeze(
+        self, id: int, audience: Audience, partitions: Iterable[int], started_at: float
+    ) -> dict[int, int]:
         """Freeze the audience, in each partition once only; return how many recipients each has."""
         partitions = list(partitions)
+        past = self._audiences.past(audience, started_at)
         calls: list[Call] = []
         for partition in partitions:
             frozen, scratch = (part_key(partition, id, what) for what in ("audience", "scratch"))
-            keys, args = self._audiences.selection(partition, audience, frozen, scratch)
+            keys, args = self._audiences.selection(partition, audience, past, frozen, scratch)
             calls.append(([part_key(partition, id), *keys], args))
         return dict(zip(partitions, run_each(self._redis, self._freeze, calls), strict=True))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from redis import Redis
 from redis.typing import EncodableT
@@ -12,9 +13,11 @@ from redis.typing import EncodableT
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import bitmap_key, bitmaps_of
 from service.store.commands import some_at_once
+from service.store.joined import MARK_DAY, days_key
 from service.store.names import Names
 from service.store.partitions import Partitions
 from service.store.records import BUCKET, digest_of, record_of, records_key
+from service.store.scripts import NOW
 
 # KEYS: the index bucket of each subscription. ARGV: the last eight bytes of each digest; the first
 # number. Almost each has a bucket of its own: as single commands they take redis-py twice as long
@@ -26,6 +29,14 @@ end
 """
 
 
+# KEYS: made, days. ARGV: how many. Gives out so many numbers and returns the last one plus one.
+_GIVE_OUT = f"""{NOW}{MARK_DAY}
+local last = redis.call('INCRBY', KEYS[1], ARGV[1])
+mark_day(KEYS[2], last - ARGV[1])
+return last
+"""
+
+
 class Seeds:
     """Stores pretend subscriptions, much faster than one at a time."""
 
@@ -34,10 +45,12 @@ class Seeds:
         self._partitions = partitions
         self._names = names
         self._index_all = redis.register_script(_INDEX_ALL)
+        self._give_out = redis.register_script(_GIVE_OUT)
 
     def store(self, partition: int, requests: Sequence[SubscriptionRequest]) -> None:
         """Store some thousands of new pretend subscriptions."""
-        last = self._redis.incrby(f"{{{partition}}}:made", len(requests))
+        counters = [f"{{{partition}}}:made", days_key(partition)]
+        last = cast(int, self._give_out(keys=counters, args=[len(requests)]))
         first = last - len(requests)
         buckets: defaultdict[int, dict[EncodableT, EncodableT]] = defaultdict(dict)
         index: list[str] = []

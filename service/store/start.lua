@@ -1,9 +1,11 @@
 -- Starts a scheduled alert that is due by Redis' own time, once, however many processes ask.
 --
--- An alert that is later than it may be becomes a draft, unless it is to be sent however late.
+-- An alert that is later than it may be becomes a draft, unless it is to be sent however late. So
+-- does one whose audience is no longer known.
 --
 -- KEYS: alert, active, started, scheduled, stories, log
--- ARGV: id; ms by which it may be late; ms from the first clock on Earth to the last
+-- ARGV: id; ms by which it may be late; ms from the first clock on Earth to the last; whether its
+--   audience is no longer known, 1 or 0
 -- Returns 1 if this call started it, else 0. The first write allocates: an alert that a full Redis
 --   would keep from being sent is not started, and may be late by the time that there is room. NOW
 --   and NOTE stand in front of this file.
@@ -25,10 +27,11 @@ end
 -- At a local time it is due where the first clock shows it. For other readers it is still to come;
 -- a worker leaves out each reader whose own clock shows a later time.
 if (document.send_at.wall or '') ~= '' then most_late_ms = most_late_ms + round_the_world_ms end
-if now - due > most_late_ms and not document.send_at.however_late then
+local outdated = ARGV[4] == '1'
+if outdated or (now - due > most_late_ms and not document.send_at.however_late) then
   redis.call('HSET', alert, 'state', 'draft', 'missed', 1)
   redis.call('ZADD', scheduled, 'inf', id)
-  did('missed')
+  did(outdated and 'outdated' or 'missed')
   return 0
 end
 

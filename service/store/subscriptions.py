@@ -6,6 +6,7 @@ Each is a record and an entry of the endpoint index (records.py), and bits (bitm
   {g}:ended  hash: how many subscriptions ended, by why
   left  sorted set: digests of the endpoints of readers who left, scored with when they are dropped
   young sorted set: numbers of subscriptions made within the last minutes, scored with when (s)
+  days  joined.py
 """
 
 from __future__ import annotations
@@ -22,12 +23,10 @@ from service.model.endpoints import Endpoint
 from service.model.preferences import Preferences
 from service.model.retention import LEFT_KEPT, YOUNG_KEPT
 from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
-from service.store.bitmaps import (
-    bitmap_key,
-    bitmaps_chosen,
-    bitmaps_of,
-    without,
-)
+from service.store.batches import part_key
+from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, without
+from service.store.clicks import clicked_in, clicked_key
+from service.store.joined import MARK_DAY, days_key
 from service.store.names import Names
 from service.store.partitions import Partitions
 from service.store.prepared_keys import DROP, counter_key, keys_key
@@ -47,11 +46,11 @@ from service.store.topics import Topics
 
 # Stores a new subscription: its record, its index entry, its bits.
 #
-# KEYS: records, index, left, made, young; then the bitmaps to set, and `gone`. ARGV: the
+# KEYS: records, index, left, made, young, days; then the bitmaps to set, and `gone`. ARGV: the
 # bucket of those records, expected index entry (empty: none), digest, new record. Returns its
 # number. Nothing is written if that number belongs to another bucket, nor if the index entry is not
 # as expected, which returns -1. The first write allocates.
-_CREATE = f"""{NOW}
+_CREATE = f"""{NOW}{MARK_DAY}
 local tail = string.sub(ARGV[3], 3)
 if (redis.call('HGET', KEYS[2], tail) or '') ~= ARGV[2] then return -1 end
 local number = tonumber(redis.call('GET', KEYS[4]) or 0)
@@ -63,7 +62,8 @@ redis.call('ZREM', KEYS[3], ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now / 1000 - {YOUNG_KEPT})
 redis.call('ZADD', KEYS[5], now / 1000, number)
 redis.call('EXPIRE', KEYS[5], {YOUNG_KEPT})
-for i = 6, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) end
+mark_day(KEYS[6], number)
+for i = 7, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) end
 return number
 """
 
@@ -185,22 +185,23 @@ class Subscriptions:
             packed = self._packed(id)
             if packed is None:
                 raise NotSubscribed
-            if self._remove(*self._removal(id, packed, remember, only_gone, *self._slugs())):
+            known = clicked_in(self._redis, [id.partition]), *self._slugs()
+            if self._remove(*self._removal(id, packed, remember, only_gone, *known)):
                 return
 
     def remove_all(self, ids: Sequence[SubscriptionId], *, only_gone: bool = False) -> int:
         """Remove readers without remembering them; return how many had not left already."""
-        slugs = self._slugs()
+        known = clicked_in(self._redis, {id.partition for id in ids}), *self._slugs()
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
                 pipe.hget(records_key(id), str(id.number % BUCKET))
             rows = [(id, packed) for id, packed in zip(ids, pipe.execute(), strict=True) if packed]
             for id, packed in rows:
-                self._remove(*self._removal(id, packed, False, only_gone, *slugs), client=pipe)
+                self._remove(*self._removal(id, packed, False, only_gone, *known), client=pipe)
             removed = pipe.execute()
         count = sum(map(int, removed))
         for (id, _), done in zip(rows, removed, strict=True):
-            if not done:  # the record changed meanwhile
+            if not done:  # the record changed meanwhile, or which alerts were clicked
                 with suppress(NotSubscribed):
                     self.remove(id, remember=False, only_gone=only_gone)
                     count += 1
@@ -216,10 +217,12 @@ class Subscriptions:
         packed: bytes,
         remember: bool,
         only_gone: bool,
+        clicked: Mapping[int, Sequence[int]],
         topics: Collection[str],
         stories: Collection[str],
     ) -> tuple[list[str], list[Any]]:
         """Return keys and arguments of the script that removes the record `packed`."""
+        alerts = clicked[id.partition]
         record = Record.unpack(packed)
         digest = digest_of(endpoint_of(self._names, record).url)
         keys = [
@@ -228,13 +231,15 @@ class Subscriptions:
             _left_key(id.partition),
             *_prepared_keys(id),
             _young_key(id.partition),
+            clicked_key(id.partition),
             bitmap_key(id.partition, "gone"),
             *bitmaps_of(id.partition, record),
             *bitmaps_chosen(id.partition, topics, stories, stories),
+            *(part_key(id.partition, alert, "clicked") for alert in alerts),
         ]
         until = LEFT_KEPT if remember else 0
         args = [id.number % BUCKET, packed, id.number, digest, int(clock.time()), until]
-        return keys, [*args, int(only_gone)]
+        return keys, [*args, int(only_gone), " ".join(map(str, alerts))]
 
     def _has_left(self, digest: bytes) -> bool:
         until = self._redis.zscore(_left_key(self.partitions.of(digest)), digest)
@@ -268,6 +273,7 @@ class Subscriptions:
                         _left_key(partition),
                         _made_key(partition),
                         _young_key(partition),
+                        days_key(partition),
                         *set_keys,
                         bitmap_key(partition, "gone"),
                     ],
@@ -297,6 +303,9 @@ class Subscriptions:
                 set_keys += [bitmap_key(id.partition, kind, slug) for slug in chosen]
                 others = set(known()) - chosen
                 clear_keys += [bitmap_key(id.partition, kind, slug) for slug in others]
+        if not Preferences.unpack(record.preferences).receipts:
+            alerts = clicked_in(self._redis, [id.partition])[id.partition]
+            clear_keys += [part_key(id.partition, alert, "clicked") for alert in alerts]
         digest = digest_of(requested.endpoint.url)
         entry = self._redis.hget(self.partitions.index_key(id.partition, digest), digest[2:])
         return bool(

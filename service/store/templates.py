@@ -1,6 +1,7 @@
-"""Templates: forms that editors have saved under a name. In the slot `{g}`.
+"""Templates: forms, or audiences, that editors have saved under a name. In the slot `{g}`.
 
 templates    hash: id -> a template, as JSON
+audiences    the same for saved audiences, which have some of the fields
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from typing import Any, cast
 
 from redis import Redis
 
-TEMPLATES = "{g}:templates"
+TEMPLATES, AUDIENCES = "{g}:templates", "{g}:audiences"
 _VERSION = 1
 
-# KEYS: templates. ARGV: id, its value as it was read or '' for a new one, new value, name in lower
-# case, the most there may be. Returns 'changed' if the value is another by now, 'taken' if another
-# template has this name, 'full' if there is no room, or 'saved'. The first write allocates.
+# KEYS: templates or audiences. ARGV: id, its value as it was read or '' for a new one, new value,
+# name in lower case, the most there may be. Returns 'changed' if the value is another by now,
+# 'taken' if another row has this name, 'full' if there is no room, or 'saved'. The first write
+# allocates.
 _SAVE = """
 local known = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if known ~= ARGV[2] then return 'changed' end
@@ -43,10 +45,11 @@ class Template:
 
 
 class TemplateRows:
-    """The templates of all editors."""
+    """The templates, or the saved audiences, of all editors."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, key: str) -> None:
         self._redis = redis
+        self._key = key
         self._save = redis.register_script(_SAVE)
 
     def save(self, template: Template, most: int) -> str:
@@ -65,22 +68,22 @@ class TemplateRows:
             "at": template.at,
         }
         args: list[str | int] = [template.id, template.stored, json.dumps(row), folded, most]
-        return cast(bytes, self._save(keys=[TEMPLATES], args=args)).decode()
+        return cast(bytes, self._save(keys=[self._key], args=args)).decode()
 
     def get(self, id: str) -> Template | None:
         """Return a template, if there is one."""
-        found = cast("bytes | None", self._redis.hget(TEMPLATES, id))
+        found = cast("bytes | None", self._redis.hget(self._key, id))
         return None if found is None else _read(id, found.decode())
 
     def all(self) -> list[Template]:
         """Return all templates, by name."""
-        rows = cast("dict[bytes, bytes]", self._redis.hgetall(TEMPLATES))
+        rows = cast("dict[bytes, bytes]", self._redis.hgetall(self._key))
         found = [_read(id.decode(), row.decode()) for id, row in rows.items()]
         return sorted(found, key=lambda one: (one.name.casefold(), one.id))
 
     def remove(self, id: str) -> None:
         """Delete a template."""
-        self._redis.hdel(TEMPLATES, id)
+        self._redis.hdel(self._key, id)
 
 
 def _read(id: str, text: str) -> Template:

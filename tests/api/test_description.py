@@ -13,11 +13,12 @@ from tests.support.client import API, open_client
 from tests.support.inputs import BAD, GOOD, LINKS, NEWS, ROUTES, with_field
 from tests.support.redis_server import RedisServer, connections_closed
 
-# What no schema can know: the topics, stories, keys and readers of an installation, the hour, the
-# curve P-256, whether fields together are too long, and which fields a stored alert lacks.
+# What no schema can know: topics, stories, alerts, keys and readers of an installation, the hour,
+# the curve P-256, whether fields together are too long, and which fields a stored alert lacks.
 _KNOWN_HERE = {
     *((route, "topics") for route in ("subscribe", "change", "audience")),
-    *(("publish", f"audience.{name}") for name in ("topics", "exclude")),
+    *(("publish", f"audience.{name}") for name in ("topics", "exclude", "all_topics")),
+    *(("publish", f"audience.{name}") for name in ("followers_of", "not_reached_by", "clicked")),
     *(("change", f"{name}_stories") for name in ("muted", "followed")),
     ("subscribe", "followed_stories"),
     ("subscribe", "subscription.endpoint"),
@@ -92,6 +93,8 @@ def test_the_description_is_as_strict_as_the_code(
         ("publish", {**NEWS, "audience": {"everyone": None, "topics": None}}),
         ("publish", {**NEWS, "audience": {"everyone": None, "topics": ["world"], "x": 1}}),
         ("publish", {**NEWS, "audience": {"topics": ["world", "world"]}}),
+        ("publish", {**NEWS, "audience": {"everyone": True, "topics": ["world"]}}),
+        ("publish", {**NEWS, "audience": {"all_topics": None, "followers_of": None}}),
         ("publish", {**NEWS, "local_time": True}),
         ("publish", {**NEWS, "send_at": "2099-01-01T00:00", "late": "send", "draft": True}),
         ("publish", {**NEWS, "send_at": "2099-01-01"}),

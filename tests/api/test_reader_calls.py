@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from service.app import create_app
 from service.model.clocks import QUARTER, day
-from service.model.notifications import Audience, Notification, Outcome, SendAt, State
+from service.model.notifications import Audience, Notification, Outcome, SendAt, State, Topic
 from service.model.retention import LEFT_KEPT
 from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
@@ -247,6 +248,7 @@ def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client)
     assert claim is not None
     result = {Result(Outcome.ACCEPTED, "google", 1, revision=0): [0]}
     runtime.store.outcomes.record(sent, claim.batch, "a worker", 60_000, result)
+    runtime.store.clicks.mark(sent, SubscriptionId.parse(reader.id))
     hold(runtime, publish(client, "Held", Audience(topics=("world",))), {1 << 22: 1})
     today = day("Europe/Riga", int(time.time()) // QUARTER)
     runtime.store.daily_counts.count(sent, 0, today, [0], [9])
@@ -259,6 +261,8 @@ def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client)
     assert alert["title"] == "Handed over"
     (alert,) = exported.pop("alerts_held")
     assert alert["title"] == "Held"
+    (alert,) = exported.pop("alerts_clicked")
+    assert alert["title"] == "Handed over"
     assert exported.pop("alerts_counted") == {f"{today}": 1}
     assert exported.pop("last_seen_on") >= chosen["subscribed_on"]
     given = browser()
@@ -284,6 +288,7 @@ def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client)
 
 # The words with which `/privacy` lists the fields of the export.
 LISTED = {
+    "alerts_clicked": "which alerts you clicked",
     "alerts_counted": "how many alerts you got in a day",
     "alerts_handed_over": "that the push service accepted it",
     "alerts_held": "has to wait until your quiet hours end",
@@ -313,7 +318,11 @@ LISTED = {
 }
 
 
-def test_the_privacy_page_lists_every_field_of_the_export(client: Client) -> None:
+def test_the_privacy_page_lists_every_field_of_the_export(
+    client_with: Callable[..., Client],
+) -> None:
+    client = client_with(CLICK_AUDIENCES="on")
+    client.runtime.topics.add(Topic("world", "World"))
     page = client.app.test_client().get("/privacy").text
     assert set(Reader(client).call("GET", "/export").json) == set(LISTED)
     assert [name for name, words in LISTED.items() if words not in page] == []

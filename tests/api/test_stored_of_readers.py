@@ -33,6 +33,7 @@ KEPT = {
     r"\{0\}:n:\d+:(audience|done|retries)": SENDING,
     r"\{g\}:n:\d+:(shown|clicked|dismissed|tallies)": RECEIPTS,
     r"\{0\}:n:\d+:accepted:\d": "ACCEPTED_KEPT",
+    r"\{0\}:n:\d+:clicked": "CLICKED_KEPT",
     r"\{0\}:n:\d+:held|\{0\}:wake:\d+": "HELD_KEPT",
     r"\{0\}:day:\d+": "COUNTS_KEPT",
     r"\{0\}:n:\d+:counted:\d+": "COUNTED_KEPT",
@@ -49,9 +50,9 @@ KEPT = {
 }
 # Keys that say nothing about a reader, which the test checks.
 OF_NOBODY = (
-    r"\{0\}:(made|k|wakes|answers:\d+)|\{0\}:n:\d+(:batches|:leases)?",
+    r"\{0\}:(made|days|clicked|k|wakes|answers:\d+)|\{0\}:n:\d+(:batches|:leases)?",
     r"\{g\}:(n|n:history|n:\d+|log|active|started|scheduled|waves|ended|web|processes)",
-    r"\{g\}:(names|hosts|topics|stories|story|layout|keys|clock|readers_alerts)\b(?!.*:callers).*",
+    r"\{g\}:(names|hosts|topics|stories|story|days|layout|keys|clock|readers_alerts)\b(?!.*:callers).*",
     r"\{g\}:paired:sent:\w+",
     r"rq:.*",
 )
@@ -61,7 +62,7 @@ OF_NOBODY = (
 def test_every_key_about_a_reader_is_a_row_of_retention(
     client_with: Callable[..., Client],
 ) -> None:
-    client = client_with(WELCOME="confirm")
+    client = client_with(WELCOME="confirm", CLICK_AUDIENCES="on")
     redis, found = client.runtime.store.redis, dict[str, int]()
     redis.set("{0}:made", NUMBER)
     endpoint = HOST + "/w/?token=a-secret"

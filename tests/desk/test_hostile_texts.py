@@ -93,6 +93,7 @@ def test_no_page_of_the_desk_takes_a_text_for_markup(
         page = editor.get(address)
         assert page.status_code < 500, address
         if page.mimetype != "text/html":
+            page.close()
             continue
         elements = Elements(page.text)
         assert elements.hostile == [], address

@@ -124,7 +124,7 @@ def test_breaking_alert_to_sleeping_readers_is_recorded_before_many_batches_are_
     installation.seed(160)
     choose(installation, range(160), quiet=around_now())
     id, sending = installation.publish(kind="breaking"), installation.runtime.store.batches
-    installation.runtime.store.recipients.freeze(id, Audience(everyone=True), [0])
+    installation.runtime.store.recipients.freeze(id, Audience(everyone=True), [0], 1.0)
     sending.lay_out(id, {0: [(Batch(0, at, at + 7), 0) for at in range(0, 160, 8)]})
     fan_out = jobs._new_fan_out(installation.runtime)
     leases = []

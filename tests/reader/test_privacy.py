@@ -30,15 +30,30 @@ def test_the_page_says_how_long_data_is_kept(client_with: ClientWith, days: str,
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_page_names_every_lifetime_of_data_about_a_reader(
-    get: Get, language: str, monkeypatch: pytest.MonkeyPatch
+    client_with: ClientWith, language: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Each lifetime is another one here, so that no row is found in the words of another row.
     different = {name: (50 + n) * DAY for n, name in enumerate(about_a_reader())}
     for name, seconds in different.items():
         monkeypatch.setattr(privacy, name, seconds)
-    page = get(f"/privacy?lang={language}").text
+    page = client_with(CLICK_AUDIENCES="on").get(f"/privacy?lang={language}").text
     for name, seconds in different.items():
         assert span(seconds, language) in page, name
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_clicks_are_mentioned_only_where_the_newsroom_keeps_them(
+    client_with: ClientWith, language: str
+) -> None:
+    path, told = f"/privacy?lang={language}", texts(language)["privacy"]
+    promise, clicks = told["standfirst"], told["clicks"]
+    off = client_with().get(path).text
+    assert promise in off
+    assert clicks["heading"] not in off
+    on = client_with(CLICK_AUDIENCES="on").get(path).text
+    assert promise not in on
+    assert all(words in on for words in (clicks["standfirst"], clicks["heading"], clicks["row"][1]))
+    assert "{" not in on
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,11 @@ def test_nothing_from_subscribing_to_the_report_touches_two_slots(
         ("storm", 0),
         ("quake", 0),
     ]
+    reader = runtime.store.audiences.draw(EVERYONE, 1)[1][0]
+    runtime.store.clicks.mark(ordinary, reader)
+    past = replace(EVERYONE, new_within_days=1, not_reached_by=(planned,), clicked=(ordinary,))
+    assert runtime.publishing.reach(replace(past, not_reached_by=())) == 1
+    assert runtime.publishing.reach(replace(past, all_topics=("world",), followers_of="quake")) == 0
     assert runtime.store.stories.close("quake")
 
     def all_gone_are_deleted() -> bool:

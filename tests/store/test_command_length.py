@@ -70,7 +70,7 @@ def test_values_are_cut_so_that_a_command_has_room_for_them() -> None:
 
 def test_alert_to_twenty_million_readers_is_laid_out_at_once(store: Store) -> None:
     id = sending(store)
-    store.recipients.freeze(id, EVERYONE, [0])
+    store.recipients.freeze(id, EVERYONE, [0], 1.0)
     batches = [(Batch(0, n * 2048, n * 2048 + 2047), n * 10) for n in range(MANY)]
     store.batches.lay_out(id, {0: batches})
     look = store.batches.looks(id)[0]
@@ -86,7 +86,7 @@ def test_readers_at_ten_thousand_bases_are_counted_and_tried_again(store: Store)
     for base in (1, 3_901, MANY - 1):
         store.redis.setbit(bitmap_key(0, "base", base), base, 1)
         store.redis.setbit(bitmap_key(0, "live"), base, 1)
-    store.recipients.freeze(id, EVERYONE, [0])
+    store.recipients.freeze(id, EVERYONE, [0], 1.0)
     assert store.recipients.waiting(id, range(MANY)) == 3
     with_outcome = part_key(0, id, "done")
     store.redis.setbit(with_outcome, 3_901, 1)
@@ -108,7 +108,7 @@ def test_each_recipient_may_have_a_result_of_its_own(store: Store) -> None:
     id = sending(store)
     for number in range(5_000):
         store.redis.setbit(bitmap_key(0, "live"), number, 1)
-    store.recipients.freeze(id, EVERYONE, [0])
+    store.recipients.freeze(id, EVERYONE, [0], 1.0)
     batch = Batch(0, 0, 5_119)
     store.batches.lay_out(id, {0: [(batch, 0)]})
     store.batches.claim(id, 0, "a worker ", 60_000)

@@ -213,7 +213,7 @@ ASKS: dict[str, Callable[[Store], object]] = {
     "put off": lambda store: store.batches.put_off(1, late_ms=1, within_ms=1),
     "try now": lambda store: store.batches.try_now(1, [1]),
     "close": lambda store: store.batches.close(1, store.partitions, None),
-    "freeze": lambda store: store.recipients.freeze(1, EVERYONE, store.partitions),
+    "freeze": lambda store: store.recipients.freeze(1, EVERYONE, store.partitions, 1.0),
     "freeze reached": lambda store: store.recipients.freeze_reached(2, 1, 1, store.partitions),
     "undone": lambda store: store.recipients.undone(1),
     "reached": lambda store: store.recipients.reached(1, 1),

@@ -146,11 +146,23 @@ _BAD: dict[str, dict[str, list[Any]]] = {
             {"everyone": False, "topics": ["world"]},
             {"everyone": True, "topics": ["world"]},
             {"exclude": ["world"]},
+            {"new_within_days": 7},
+            {"everyone": False, "all_topics": ["world"]},
         ],
         "audience.everyone": [1, "true"],
         "audience.topics": [[], ["cooking"]],
         "audience.exclude": [["cooking"]],
         "audience.subscription": ["0-0"],
+        "audience.all_topics": [[], ["cooking"], ["world", "world"]],
+        "audience.followers_of": ["flood", "qu ake", 5],
+        "audience.new_within_days": [0, 367, "7", 1.5],
+        "audience.not_reached_by": [
+            ["1", "1"],
+            [str(n) for n in range(1, 7)],
+            ["4711"],
+            "1",
+        ],
+        "audience.clicked": [["1"]],
         "tag": [None],
         "id": [None],
         "send_at": [
@@ -246,6 +258,7 @@ _BAD: dict[str, dict[str, list[Any]]] = {
     "audience": {
         "story": ["*"],
         "topics": [["cooking"]],
+        "new_within_days": [0],
     },
     "pair": {
         "code": ["DELETE", None, 5, "x" * 101],
@@ -287,6 +300,8 @@ _NAMED_OTHERWISE: list[tuple[str, str, Any, str]] = [
     ("publish", "actions", [{"title": "x", "url": "javascript:x"}], "actions.0.url"),
     ("publish", "actions", [{"title": "x", "url": NEWS["url"], "icon": ""}], "actions.0.icon"),
     ("publish", "audience.locales", ["german"], "audience.locales.0"),
+    ("publish", "audience.not_reached_by", [1], "audience.not_reached_by.0"),
+    ("publish", "audience.not_reached_by", ["01"], "audience.not_reached_by.0"),
     ("audience", "everyone", False, "everyone"),
     ("audience", "", 1, '""'),
 ]

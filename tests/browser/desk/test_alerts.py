@@ -403,6 +403,52 @@ def test_a_held_alert_is_withdrawn_by_keyboard_alone(
     assert installation.runtime.publishing.get(id).state is State.CANCELLED
 
 
+def test_an_audience_is_narrowed_saved_and_used_by_keyboard_alone(
+    installation: Installation, desk: Page
+) -> None:
+    reader = installation.reader(0)
+    runtime, reach = installation.runtime, desk.locator("#reach")
+    over = installation.publish(Audience(topics=("nobody",)), title="The earth shook")
+    runtime.planning.advance(over)
+    runtime.planning.plan(runtime.publishing.get(over))
+    runtime.planning.advance(over)
+    runtime.store.redis.setbit(part_key(reader.partition, over, "accepted:0"), reader.number, 1)
+    keys = desk.keyboard
+    desk.goto(desk.url.split("/desk")[0] + "/desk/new")
+    desk.get_by_label("Everyone").check()
+    expect(reach).to_contain_text(f"{READERS} browsers")
+    tab_to(desk, ".fold:has(#new_within_days) summary")
+    keys.press("Enter")
+    tab_to(desk, "#new_within_days")
+    keys.type("400")
+    tab_to(desk, "#not_reached_by_too")
+    expect(reach).to_contain_text("1 to 366")
+    keys.type("The earth")
+    tab_to(desk, "#new_within_days", back=True)
+    keys.press("Control+A")
+    keys.type("7")
+    tab_to(desk, "#audience_name")
+    expect(reach).to_contain_text(f"{READERS - 1} browsers would get it")
+    keys.type("New ones")
+    tab_to(desk, "button[formaction$='/audience/save']")
+    keys.press("Enter")
+    expect(desk.locator(".said")).to_contain_text("Saved as the audience “New ones”.")
+    expect(reach).to_contain_text(f"{READERS - 1} browsers would get it")
+    desk.goto(desk.url.split("/desk")[0] + "/desk/new")
+    desk.get_by_label("Title").fill(TITLE)
+    tab_to(desk, ".fold:has(#saved_audience) summary")
+    keys.press("Enter")
+    tab_to(desk, "button[formaction$='/audience/use']")
+    keys.press("Enter")
+    expect(desk.locator("[data-fold=exceptions]")).to_have_text(
+        "subscribed in the last 7 days, did not get an alert"
+    )
+    expect(desk.get_by_label("Title")).to_have_value(TITLE)
+    expect(reach).to_contain_text(f"{READERS - 1} browsers would get it")
+    desk.locator(".fold:has(#new_within_days) summary").click()
+    assert faults(desk) == []
+
+
 def test_an_alert_is_written_on_one_screen(desk: Page) -> None:
     desk.set_viewport_size({"width": 1280, "height": 800})
     desk.get_by_role("link", name="New alert").click()

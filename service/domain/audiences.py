@@ -1,0 +1,110 @@
+"""Audiences by what readers did or got: what is known of that, and when that ends."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from service.domain.requests import Conflict
+from service.model import clock
+from service.model.notifications import Audience, Notification, SendAt
+from service.model.retention import ACCEPTED_KEPT, DAY
+from service.store import Store
+from service.store.audiences import is_remembered
+
+_EPOCH = date(1970, 1, 1)
+_KEPT_DAYS = ACCEPTED_KEPT // DAY
+_NEVER = 366 * 300  # a day, counted from 1970
+
+
+class Refusal(NamedTuple):
+    """What is wrong with an audience."""
+
+    field: str  # of `Audience`
+    detail: str
+
+
+class AudienceConditions:
+    """Says whether an audience can be selected, so that none is selected wrongly."""
+
+    def __init__(self, store: Store, *, keeps_clicks: bool) -> None:
+        self._store = store
+        self.keeps_clicks = keeps_clicks
+
+    def refused(self, audience: Audience, at: float) -> Refusal | None:
+        """Return why an alert that is sent at that time cannot have this audience."""
+        if not audience.narrowed:
+            return None
+        story = audience.followers_of
+        if story and story not in self._store.stories.slugs():
+            return Refusal("followers_of", f"There is no running story “{story}”.")
+        if audience.clicked and not self.keeps_clicks:
+            detail = "This newsroom does not keep who clicked an alert (CLICK_AUDIENCES)."
+            return Refusal("clicked", detail)
+        if audience.new_within_days and (detail := self._unknown_days(audience, at)):
+            return Refusal("new_within_days", detail)
+        named = {"not_reached_by": audience.not_reached_by, "clicked": audience.clicked}
+        for field, ids in named.items():
+            found = {one.id: one for one in self._store.notifications.all(ids)}
+            for id in ids:
+                if detail := _unknown_alert(id, found.get(id), at):
+                    return Refusal(field, detail)
+        return None
+
+    def _unknown_days(self, audience: Audience, at: float) -> str:
+        """Say since when it is known when readers subscribed, if that is not long enough."""
+        known = self._store.joined.known_since()
+        most = int(at // DAY) - known
+        if audience.new_within_days <= most:
+            return ""
+        if known > _NEVER:
+            return "It is not known yet when readers subscribed. Restart the service."
+        since = f"{_EPOCH + timedelta(known):%-d %B %Y}"
+        if most < 1:
+            return f"When readers subscribed is known from {since} on. Choose this a day later."
+        days = "1 day" if most == 1 else f"{most} days"
+        return f"When readers subscribed is known since {since}. Choose {days} at most."
+
+    def check(self, one: Notification, send_at: SendAt | None) -> None:
+        """Raise `Conflict` if an alert cannot be sent now, or at its time, to its audience."""
+        now = clock.time()
+        refusal = self.refused(one.audience, max(now, send_at.at) if send_at else now)
+        if refusal is not None:
+            raise Conflict(one.id, f"{refusal.detail} Change the audience.")
+
+    def outdated(self, id: int) -> bool:
+        """Whether an alert that is due cannot have its audience any more."""
+        one = self._store.notifications.get(id)
+        return one is not None and self.refused(one.audience, clock.time()) is not None
+
+    def alerts(self, most: int) -> list[Notification]:
+        """Return the latest alerts of which it is known who got or clicked them."""
+        now = clock.time()
+        return [
+            one
+            for one in self._store.notifications.started(most)
+            if _is_root(one) and is_remembered(one, now)
+        ]
+
+
+def _is_root(one: Notification) -> bool:
+    """Whether it is an alert that editors know, and no correction."""
+    return not (one.wave or one.audience.subscription or one.corrects)
+
+
+def _unknown_alert(id: int, one: Notification | None, at: float) -> str:
+    """Say why it is not known who got an alert; nothing if it is."""
+    if one is None or one.wave or one.audience.subscription:
+        return f"There is no alert {id}."
+    if one.corrects:
+        return f"Alert {id} is a correction. Name the alert that it corrects, {one.corrects}."
+    if one.planned:
+        return f"Alert {id} is not sent yet."
+    if one.finished_at is None or not one.over:
+        return f"Alert {id} is still being sent. Wait until that is over, or cancel it."
+    if not is_remembered(one, max(at, clock.time())):
+        return (
+            f"It is known for {_KEPT_DAYS} days who got or clicked an alert. That time is over, or"
+            f" will be when this one is sent: leave out alert {id}."
+        )
+    return ""

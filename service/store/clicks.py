@@ -1,0 +1,83 @@
+"""Which readers clicked which alert. Kept only with the setting CLICK_AUDIENCES.
+
+  n:<id>:clicked  bitmap of the readers who clicked the notification
+  clicked         sorted set: notifications with such a bitmap, scored with when that ends (s)
+
+A script that removes a reader clears the bits of all these notifications.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import cast
+
+from redis import Redis
+
+from service.model.retention import CLICKED_KEPT
+from service.model.subscriptions import SubscriptionId
+from service.store.batches import part_key
+from service.store.bitmaps import bitmap_key
+from service.store.partitions import Partitions
+from service.store.scripts import NOW
+
+# KEYS: clicked, bitmap, live. ARGV: number, notification. Notes that a reader who has not left
+# clicked a notification. The bitmap ends a fixed time after its first bit. The first write frees.
+_MARK = f"""{NOW}
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now / 1000)
+if redis.call('GETBIT', KEYS[3], ARGV[1]) == 0 then return end
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  redis.call('ZADD', KEYS[1], now / 1000 + {CLICKED_KEPT}, ARGV[2])
+  redis.call('EXPIRE', KEYS[1], {CLICKED_KEPT})
+  redis.call('SETBIT', KEYS[2], ARGV[1], 1)
+  redis.call('EXPIRE', KEYS[2], {CLICKED_KEPT})
+else
+  redis.call('SETBIT', KEYS[2], ARGV[1], 1)
+end
+"""
+
+
+class Clicks:
+    """Notes clicks, and forgets them."""
+
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
+        self._redis = redis
+        self._partitions = partitions
+        self._mark = redis.register_script(_MARK)
+
+    def mark(self, id: int, reader: SubscriptionId) -> None:
+        """Note that a reader clicked a notification."""
+        keys = [clicked_key(reader.partition), part_key(reader.partition, id, "clicked")]
+        self._mark(keys=[*keys, bitmap_key(reader.partition, "live")], args=[reader.number, id])
+
+    def of(self, reader: SubscriptionId) -> list[int]:
+        """Return the notifications that a reader is known to have clicked."""
+        ids = clicked_in(self._redis, [reader.partition])[reader.partition]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for id in ids:
+                pipe.getbit(part_key(reader.partition, id, "clicked"), reader.number)
+            bits = pipe.execute() if ids else []
+        return [id for id, bit in zip(ids, bits, strict=True) if bit]
+
+    def forget(self) -> None:
+        """Drop all clicks."""
+        found = clicked_in(self._redis, [*self._partitions])
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition, ids in found.items():
+                if ids:
+                    pipe.unlink(*(part_key(partition, id, "clicked") for id in ids))
+                    pipe.unlink(clicked_key(partition))
+            pipe.execute()
+
+
+def clicked_key(partition: int) -> str:
+    """Return the key of the notifications of which clicks are known in a partition."""
+    return f"{{{partition}}}:clicked"
+
+
+def clicked_in(redis: Redis, partitions: Collection[int]) -> dict[int, list[int]]:
+    """Return by partition the notifications of which clicks are known."""
+    with redis.pipeline(transaction=False) as pipe:
+        for partition in partitions:
+            pipe.zrange(clicked_key(partition), 0, -1)
+        rows = cast("list[list[bytes]]", pipe.execute() if partitions else [])
+    return {partition: [*map(int, row)] for partition, row in zip(partitions, rows, strict=True)}

@@ -1,0 +1,80 @@
+"""When readers subscribed: the last number that was given out before each day, in each partition.
+
+  days         sorted set: these numbers (-1: none), scored with the day, counted from 1970 in UTC
+  {g}:days     the first day from whose beginning on this is known
+
+Numbers grow, so that readers since a day are those with larger numbers. A day without an entry had
+no new reader. A store that an earlier release filled begins with the day after the first start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import cast
+
+from redis import Redis
+
+from service.model import clock
+from service.model.retention import DAY, JOINED_KEPT_DAYS
+from service.store.connection import WRITE_REFUSED
+from service.store.partitions import Partitions
+
+_KNOWN = "{g}:days"
+_NEVER = 1 << 40  # a day that does not come
+
+# Defines mark_day(days, number), which is called with each new number and writes once a day. Needs
+# `now`.
+MARK_DAY = f"""
+local function mark_day(days, number)
+  local day = math.floor(now / {DAY * 1000})
+  local last = redis.call('ZREVRANGE', days, 0, 0, 'WITHSCORES')[2]
+  if last and tonumber(last) >= day then return end
+  redis.call('ZADD', days, day, number - 1)
+  redis.call('ZREMRANGEBYSCORE', days, '-inf', day - {JOINED_KEPT_DAYS})
+end
+"""
+
+
+def days_key(partition: int) -> str:
+    """Return the key of these numbers of a partition."""
+    return f"{{{partition}}}:days"
+
+
+def today() -> int:
+    """Return the day, counted from 1970 in UTC."""
+    return int(clock.time() // DAY)
+
+
+class Joined:
+    """Finds out from which number on readers are new."""
+
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
+        self._redis = redis
+        self._partitions = partitions
+
+    def remember(self) -> None:
+        """Note from which day on this store knows when readers subscribed, if it did not yet."""
+        if self._redis.exists(_KNOWN):
+            return
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.get(f"{{{partition}}}:made")
+            has_readers = any(pipe.execute())
+        with suppress(*WRITE_REFUSED):  # a later start notes it
+            self._redis.set(_KNOWN, today() + 1 if has_readers else 0, nx=True)
+
+    def known_since(self) -> int:
+        """Return the first day of which this is known; 0: since the store began."""
+        found = cast("bytes | None", self._redis.get(_KNOWN))
+        return _NEVER if found is None else int(found)
+
+    def first_since(self, day: int) -> dict[int, int]:
+        """Return by partition the first number of that day or later; missing: there is none."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.zrangebyscore(days_key(partition), day, "+inf", start=0, num=1)
+            rows: Iterator[tuple[int, list[bytes]]] = zip(
+                self._partitions, pipe.execute(), strict=True
+            )
+            return {partition: int(row[0]) + 1 for partition, row in rows if row}
