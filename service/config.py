@@ -298,6 +298,41 @@ def _line(most: int) -> Callable[[str], str]:
     return parse
 
 
+def _issuer(value: str) -> str:
+    """Check the address of an OpenID Connect provider (OpenID Connect Discovery 1.0)."""
+    parts = urlsplit(value)
+    host = bracketed(parts.hostname or "")
+    if value and (not host_name(host) or not re.fullmatch(r"https?://[!-~]+", value)):
+        raise ValueError("must be an address such as https://login.example/realms/paper")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("must be an address without a user, a ? and a #")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ValueError("http:// is only for this machine, as http://localhost; use https://")
+    return value
+
+
+def _word(value: str) -> str:
+    """Check an identifier or a secret of a client (RFC 6749 appendix A)."""
+    if not re.fullmatch(r"[ -~]*", value):
+        raise ValueError("must be one line of ASCII characters")
+    return value
+
+
+def _word_in_file(value: str) -> str:
+    """Return the secret that a file has."""
+    if not value:
+        return ""
+    try:
+        text = _path(value).read_bytes().decode("ascii").strip()
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        text = ""
+    if not text:
+        raise ValueError("the file must have one line of ASCII characters")
+    return _word(text)
+
+
 def _language(value: str) -> str:
     return language_tag(value) if value else ""
 
@@ -494,6 +529,20 @@ class Config:
         "what the newsroom promises itself, such as 90% in 60s: an alert is handed over for that "
         "share of its browsers in that time. Its page says whether it was; not set: no promise",
     )
+    oidc_issuer: str = _setting(
+        _issuer,
+        "",
+        "address of an OpenID Connect provider with which editors may sign in, such as "
+        "https://login.example/realms/paper",
+    )
+    oidc_client_id: str = _setting(_word, "", "the name under which that provider knows the desk")
+    oidc_client_secret: str = _setting(_word, "", "the secret that belongs to this name")
+    oidc_client_secret_file: str = _setting(
+        _word_in_file, "", "a file with that secret, in place of `OIDC_CLIENT_SECRET`"
+    )
+    oidc_name: str = _setting(
+        _line(40), "single sign-on", "what editors call that provider: “Sign in with …”"
+    )
     data_dir: Path = _setting(
         _path, "var", "folder in which `stoppress up` keeps its keys and its Redis"
     )
@@ -528,6 +577,20 @@ class Config:
             raise ConfigError("SECRET_KEY is not set (`stoppress up` makes one)")
         if len(self.secret_key[0]) < SHORTEST_SECRET:
             raise ConfigError(f"SECRET_KEY: must have at least {SHORTEST_SECRET} characters")
+
+    def check_provider(self) -> None:
+        """Raise `ConfigError` if the settings of a provider are not complete."""
+        if self.oidc_client_secret and self.oidc_client_secret_file:
+            raise ConfigError("OIDC_CLIENT_SECRET: OIDC_CLIENT_SECRET_FILE is set too; set one")
+        needed = {"OIDC_CLIENT_ID": self.oidc_client_id, "OIDC_CLIENT_SECRET": self.oidc_secret}
+        missing = [name for name, value in needed.items() if not value]
+        if self.oidc_issuer and missing:
+            raise ConfigError(f"{missing[0]} is not set, which OIDC_ISSUER needs")
+
+    @property
+    def oidc_secret(self) -> str:
+        """The secret of the desk at an OpenID Connect provider."""
+        return self.oidc_client_secret or self.oidc_client_secret_file
 
     def proxy_to(self, origin: str) -> str | None:
         """Return the proxy that leads to an origin; None: it is connected to directly."""

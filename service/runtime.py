@@ -29,8 +29,10 @@ from service.domain.job_queue import FetchQueue, JobQueue
 from service.domain.keys import KEY_NAME, KeyLost, Keys
 from service.domain.mending import Mending
 from service.domain.paired_browsers import PairedBrowsers
+from service.domain.passkeys import Passkeys
 from service.domain.planning import Planning
 from service.domain.promises import Promises
+from service.domain.provider import Provider
 from service.domain.publishing import Publishing
 from service.domain.push_hosts import PushHosts
 from service.domain.push_services import PushServices
@@ -82,6 +84,8 @@ class Runtime:
     tokens: Tokens
     endpoints: EndpointPolicy
     editors: Editors
+    passkeys: Passkeys
+    provider: Provider | None  # with which editors may sign in; only in a web process
     api_tokens: ApiTokens
     topics: Topics
     stories: Stories
@@ -192,6 +196,8 @@ class Runtime:
                 config.public_url,
                 tokens.address_key,
             ),
+            passkeys=Passkeys(store, config.public_url, config.site_name),
+            provider=_provider(config) if without_private_keys else None,
             api_tokens=ApiTokens(store),
             topics=Topics(store),
             stories=Stories(store),
@@ -244,6 +250,15 @@ def as_soon_as_redis_answers(
                 said, said_at = why, time.monotonic()
                 print(f"{process}: waiting, because {why}", file=sys.stderr, flush=True)
         time.sleep(_TRY_AGAIN)
+
+
+def _provider(config: Config) -> Provider | None:
+    config.check_provider()
+    if not config.oidc_issuer:
+        return None
+    back = f"{config.public_url}/desk/sign-in/provider/back"
+    known_as = (config.oidc_client_id, config.oidc_secret)
+    return Provider(config.oidc_name, config.oidc_issuer, known_as, back)
 
 
 def check_redis(config: Config) -> None:

@@ -17,8 +17,10 @@ from service.desk import (
     mending,
     overview,
     paired_browsers,
+    passkeys,
     people,
     permissions,
+    provider,
     rehearsal,
     saved_audiences,
     searching,
@@ -39,6 +41,7 @@ PAGES = (
     *(sign_in, alert_list, searching, alerts, compose, writing, editing, articles, correcting),
     *(stopping, approving, templates, saved_audiences, stories, log, people, two_step),
     *(paired_browsers, tokens, rehearsal, shortcuts, mending, alert_figures, overview),
+    *(provider, passkeys),
 )
 
 

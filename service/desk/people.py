@@ -12,8 +12,11 @@ from service.desk.blueprint import bp
 from service.desk.permissions import allowed, for_oneself
 from service.desk.session import own_session, show_once, shown_once, signed_in
 from service.domain.editors import Editor, EditorError, UnknownEditor
+from service.model import clock
+from service.model.retention import MINUTE
 from service.model.roles import ROLES, Role
 
+_LATELY = 10 * MINUTE
 _NO_ROLE = "Choose what the editor may do."
 
 
@@ -68,10 +71,18 @@ def person_page(one: Editor, error: str = "") -> str:
         own=one.email == signed_in().email,
         own_session=own_session(),
         browsers=runtime().paired_browsers.of(one.email),
+        passkeys=runtime().passkeys.of(one.email),
+        lately=signed_in_lately(one),
         roles=ROLES,
         link=shown_once(one.id),
         error=error,
     )
+
+
+def signed_in_lately(one: Editor) -> bool:
+    """Whether the session of this request is one of this editor's and has just begun."""
+    began = [session.began_at for session in one.sessions if session.digest == own_session()]
+    return bool(began) and clock.time() - began[0] <= _LATELY
 
 
 @bp.post("/people/<id>/role")

@@ -31,12 +31,19 @@ _OF_THE_REAL_DESK = {
     *("desk.two_step", "desk.begin_two_step", "desk.switch_on_two_step"),
     *("desk.switch_off_two_step", "desk.switch_off_for"),
     *("desk.end_sessions", "desk.remove", "desk.tokens", "desk.add_token", "desk.revoke_token"),
+    *("desk.begin_passkey", "desk.add_passkey", "desk.remove_passkey"),
     *("desk.begin_pairing", "desk.pairing", "desk.pairing_state", "desk.end_pairing"),
     *("desk.unpair", "desk.send_to_me"),
     "desk.rehearse",
     "desk.start_rehearsal",
     "desk.rehearsal_progress",
     "desk.end_rehearsal",
+}
+
+_SIGNING_IN = {
+    *("desk.sign_in", "desk.sign_in_code", "desk.welcome"),
+    *("desk.go_to_provider", "desk.back_from_provider"),
+    *("desk.begin_passkey_sign_in", "desk.sign_in_by_passkey"),
 }
 
 
@@ -61,7 +68,7 @@ def init_app(app: Flask, *, mounted: bool) -> None:
     # Browsers send a cookie to all ports of a host, so this desk must not overwrite the real one's.
     if not mounted:
         app.config["SESSION_COOKIE_NAME"] = "stoppress-rehearsal"
-    elsewhere = {"desk.sign_in", "desk.sign_in_code", "desk.welcome"} if mounted else set()
+    elsewhere = _SIGNING_IN if mounted else set()
 
     @app.before_request
     def only_the_desk() -> ResponseReturnValue | None:

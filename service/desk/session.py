@@ -13,6 +13,8 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 from service.domain.editors import Editor, Editors, Halfway
+from service.domain.passkeys import Challenge
+from service.domain.provider import Began
 from service.model import clock, user_agents
 from service.model.addresses import host_name, is_loopback
 from service.model.retention import SESSION_KEPT
@@ -42,6 +44,9 @@ def init_app(app: Flask, runtime: Runtime) -> None:
     app.extensions["stoppress.editors"] = runtime.editors
     app.extensions["stoppress.desk_url"] = runtime.config.public_url
     app.jinja_env.globals["current_editor"] = current_editor
+    app.jinja_env.globals["passkeys_possible"] = runtime.passkeys.possible
+    # What pages call the provider; empty: there is none.
+    app.jinja_env.globals["provider_name"] = runtime.provider.name if runtime.provider else ""
 
 
 class _Signer(TimestampSigner):
@@ -133,6 +138,28 @@ def halfway() -> Halfway | None:
     """Return who has entered the right password in this browser, and no code yet."""
     kept = session.get("halfway")
     return Halfway(*kept) if kept else None
+
+
+def start_provider_sign_in(began: Began, to: str) -> None:
+    """Remember in the cookie that this browser has gone to the provider, and what comes after."""
+    session["provider"] = [list(began), to]
+
+
+def provider_sign_in() -> tuple[Began | None, str]:
+    """Return what was remembered, once."""
+    began, to = session.pop("provider", None) or (None, "")
+    return None if began is None else Began(*began), to
+
+
+def start_challenge(challenge: Challenge) -> None:
+    """Remember in the cookie what a passkey is to sign in this browser."""
+    session["challenge"] = list(challenge)
+
+
+def challenge() -> Challenge | None:
+    """Return what was remembered, once."""
+    kept = session.pop("challenge", None)
+    return None if kept is None else Challenge(*kept)
 
 
 def own_session() -> str:

@@ -9,10 +9,18 @@ from service.api import rate_limits
 from service.current import runtime
 from service.desk.blueprint import bp, local, notice
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed
-from service.desk.session import browser_name, end_session, start_halfway, start_session
+from service.desk.session import (
+    browser_name,
+    end_session,
+    shown_once,
+    start_halfway,
+    start_session,
+)
 from service.domain.editors import SHORTEST_PASSWORD, EditorError, Halfway, TooManyGuesses
 from service.model.retention import MINUTE
 from service.model.spans import span
+
+REFUSED = "sign-in"  # what `shown_once` calls the sentence why another way to sign in failed
 
 
 @bp.route("/sign-in", methods=["GET", "POST"])
@@ -20,19 +28,24 @@ from service.model.spans import span
 def sign_in() -> ResponseReturnValue:
     """Sign an editor in by e-mail address and password."""
     if request.method == "GET":
-        return render_template("desk/sign_in.html", email="", error=None)
+        return _sign_in_page("", shown_once(REFUSED)), 200
     email, password = request.form.get("email", ""), request.form.get("password", "")
     caller = (rate_limits.network(), browser_name())
     session = runtime().editors.sign_in(email, password, *caller)
     if session is None:
         error = "The e-mail address or the password is wrong."
-        return render_template("desk/sign_in.html", email=email, error=error), 422
+        return _sign_in_page(email, error), 422
     to = request.args.get("next", "")
     if isinstance(session, Halfway):
         start_halfway(session)
         return redirect(url_for("desk.sign_in_code", next=to), 303)
     start_session(session)
     return redirect(local(to), 303)
+
+
+def _sign_in_page(email: str, error: str) -> str:
+    to = request.args.get("next", "")
+    return render_template("desk/sign_in.html", email=email, error=error, next=to)
 
 
 @bp.errorhandler(TooManyGuesses)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
@@ -43,6 +43,8 @@ _MOST_AT_EDITOR = 10
 _ID_LENGTH = 16  # characters
 WRONG_CODE = "The code is wrong, or was used already. Wait for the next one."
 _LAST = "Nobody else manages the desk. Let another editor manage first."
+
+Way: TypeAlias = Literal["password", "link", "provider", "passkey"]  # by what an editor signs in
 
 _hasher = PasswordHasher()
 
@@ -79,6 +81,7 @@ class OpenSession:
     browser: str  # its name and system; empty: not known
     began_at: int
     seen_at: int
+    by: str = ""  # a `Way`; empty: not known
 
     @property
     def id(self) -> str:
@@ -113,11 +116,12 @@ class Editor:
 
 
 class Halfway(NamedTuple):
-    """An editor whose password was right, and who has yet to enter a code."""
+    """An editor who was recognized, and who has yet to enter a code."""
 
     email: str
-    stamp: str  # of that password
+    stamp: str  # of the password
     at: float  # seconds since 1970
+    by: Way = "password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +253,7 @@ class Editors:
         None if the link works no longer. `EditorError` for an address, password or code that is not
         accepted; the link still works then. Raises what `sign_in` raises.
         """
-        self._count_call(network)
+        self.count_call(network)
         email = link.email or _checked_email(email)
         before = self.find(link.email) if link.email else None
         keep = link.has_password and not password
@@ -257,7 +261,7 @@ class Editors:
         if link.two_step and not self.accepts_code(email, code, network):
             raise EditorError(WRONG_CODE)
         stamp = _stamp(before.password_hash if keep and before else new_hash)
-        session, kept = _new_session(email, stamp, browser)
+        session, kept = _new_session(email, stamp, browser, "link")
         first = None if link.email else Person(Role.MANAGES.word, int(clock.time()))
         if not self._access.use_sign_in_link(digest(link.token), kept, new_hash, first):
             return None
@@ -275,11 +279,33 @@ class Editors:
         with what. Raises `TooManyGuesses`, and `RedisError` if Redis cannot count guesses.
         """
         editor = self.with_password(email, password, network)
+        return None if editor is None else self._recognized(editor, network, browser, "password")
+
+    def sign_in_by_provider(
+        self, email: str, network: str, browser: str = ""
+    ) -> str | Halfway | None:
+        """Return a new session for the editor with an address that a provider has verified.
+
+        `Halfway` if that editor signs in in two steps, here too; None: nobody has that address.
+        """
+        # Lower case makes one letter of several beyond ASCII, which are different addresses.
+        editor = self.find(email.lower() if email.isascii() else email)
+        return None if editor is None else self._recognized(editor, network, browser, "provider")
+
+    def sign_in_by_passkey(self, email: str, network: str, browser: str = "") -> str | None:
+        """Return a new session for an editor whose passkey was used; None: there is no such editor.
+
+        A passkey is both steps.
+        """
+        editor = self.find(email)
         if editor is None:
             return None
+        return self._start_session(editor, network, browser, "passkey")
+
+    def _recognized(self, editor: Editor, network: str, browser: str, by: Way) -> str | Halfway:
         if self.two_step.is_on(editor.email):
-            return Halfway(editor.email, editor.stamp, clock.time())
-        return self._start_session(editor, network, browser)
+            return Halfway(editor.email, editor.stamp, clock.time(), by)
+        return self._start_session(editor, network, browser, by)
 
     def with_password(self, email: str, password: str, network: str) -> Editor | None:
         """Return the editor who has this password, and count the guess; raises as `sign_in`."""
@@ -306,12 +332,12 @@ class Editors:
             raise TooLate
         if not self.accepts_code(editor.email, code, network):
             return None
-        return self._start_session(editor, network, browser)
+        return self._start_session(editor, network, browser, halfway.by)
 
     def accepts_code(self, email: str, code: str, network: str) -> bool:
         """Whether a code of this editor is right, which counts as a guess; raises as `sign_in`."""
         # Counted apart from passwords: only a person with the right one gets here.
-        self._count_call(network)
+        self.count_call(network)
         counter = self._code("a code", email)
         if self._access.count_guess(counter, GUESSES_KEPT) > _MOST_AT_EDITOR:
             raise TooManyGuesses(GUESSES_KEPT)
@@ -321,20 +347,21 @@ class Editors:
                 self._access.forget_guesses([counter])
         return accepted
 
-    def _start_session(self, editor: Editor, network: str, browser: str) -> str:
-        session, kept = _new_session(editor.email, editor.stamp, browser)
+    def _start_session(self, editor: Editor, network: str, browser: str, by: Way) -> str:
+        session, kept = _new_session(editor.email, editor.stamp, browser, by)
         self._access.start_session(kept)
         self._note_success(editor.email, network)
         return session
 
     def _count_guess(self, email: str, network: str) -> None:
-        self._count_call(network)
+        self.count_call(network)
         known = self._code(email, network)
         code = known if self._access.knows_network(known) else self._code(email)
         if self._access.count_guess(code, GUESSES_KEPT) > _MOST_AT_EDITOR:
             raise TooManyGuesses(GUESSES_KEPT)
 
-    def _count_call(self, network: str) -> None:
+    def count_call(self, network: str) -> None:
+        """Count one attempt to sign in from a network; raises as `sign_in`."""
         if self._access.count_guess(self._code("", network), MINUTE) > _MOST_OF_NETWORK:
             raise TooManyGuesses(MINUTE)
 
@@ -384,16 +411,16 @@ def _editor(email: str, password_hash: str, person: Person) -> Editor:
 
 def _open_sessions(sessions: Iterable[Session], email: str, stamp: str) -> list[OpenSession]:
     return [
-        OpenSession(one.digest, one.browser, one.ends - SESSION_KEPT, one.seen_at)
+        OpenSession(one.digest, one.browser, one.ends - SESSION_KEPT, one.seen_at, one.by)
         for one in sessions
         if (one.email, one.stamp) == (email, stamp)
     ]
 
 
-def _new_session(email: str, stamp: str, browser: str) -> tuple[str, Session]:
+def _new_session(email: str, stamp: str, browser: str, by: Way) -> tuple[str, Session]:
     """Return the id of a new session, and what the store is to keep of it."""
     id = secrets.token_urlsafe(24)
-    return id, Session(email, stamp, browser=browser, digest=digest(id))
+    return id, Session(email, stamp, browser=browser, digest=digest(id), by=by)
 
 
 def _check(done: str) -> None:

@@ -15,7 +15,8 @@ from service.store import Store
 from service.store.installation import Backup
 
 KEY_NAME = 20  # characters
-SECRETS = ("SECRET_KEY", "VAPID_PRIVATE_KEY")  # settings that not all processes may have
+# Settings that not all processes may have.
+SECRETS = ("SECRET_KEY", "VAPID_PRIVATE_KEY", "OIDC_CLIENT_SECRET", "OIDC_CLIENT_SECRET_FILE")
 PRIVATE_KEY_IGNORED = (
     "web: VAPID_PRIVATE_KEY is set, and ignored. Take it out of the environment of web processes:"
     " they need only the public half. Workers sign."

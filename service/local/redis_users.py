@@ -44,8 +44,8 @@ _COMMANDS = {
     "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange strlen zrevrangebyscore",
 }
 
-# All keys of the tag `{g}` but those of `access.py`, `two_step.py` and `paired_browsers.py` in
-# `service/store`.
+# All keys of the tag `{g}` but those of `access.py`, `two_step.py`, `passkeys.py` and
+# `paired_browsers.py` in `service/store`.
 _SHARED = (
     "active scheduled started waves log totals totals:* idempotency:* n n:* ended"
     " readers_alerts:* topics topics:made stories days names:* hosts:* resting limited paced proof"

@@ -12,7 +12,8 @@ Six things have no lifetime here:
   ALERT_LOG_KEPT_DAYS, a setting; and until they release it, who has stopped everything.
 - Alerts with their reports, templates (with who saved them when) and topics belong to the newsroom;
   so do editors (e-mail address, password hash, role, who added them when, when they last signed in,
-  the sealed secret of two-step sign-in) and API tokens (name, scopes, who made them when, when they
+  the sealed secret of two-step sign-in, the public halves of passkeys with names and when they were
+  added and last used) and API tokens (name, scopes, who made them when, when they
   were last used). None of them names a reader.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
   a HyperLogLog, from which no reader can be read out. Beside them are tallies by push service,
@@ -106,6 +107,13 @@ SESSION_KEPT = 7 * DAY
 
 # That an editor has entered the password and not yet the code, in the editor's own cookie.
 HALFWAY_KEPT = 5 * MINUTE
+
+# That an editor has gone to an OpenID Connect provider, in that browser's own cookie.
+PROVIDER_BEGUN_KEPT = 10 * MINUTE
+
+# What a passkey is to sign, in that browser's own cookie; and that it was signed, as a digest.
+# Why: each counts once, and for so long.
+CHALLENGE_KEPT = 5 * MINUTE
 
 # The sealed secret of two-step sign-in, until the editor has entered a first code.
 TWO_STEP_BEGUN_KEPT = 15 * MINUTE

@@ -44,6 +44,7 @@ from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
 from service.store.paired_browsers import PairedBrowsers
 from service.store.partitions import VERSION, Partitions, spread
+from service.store.passkeys import PasskeyRows
 from service.store.prepared_keys import PreparedKeys
 from service.store.processes import Processes
 from service.store.promises import PromiseRows
@@ -96,6 +97,7 @@ class Store:
         self.processes = Processes(redis)
         self.access = Access(redis)
         self.two_step = TwoStepRows(redis)
+        self.passkeys = PasskeyRows(redis)
         self.paired_browsers = PairedBrowsers(redis)
         self.names = Names(redis)
         self.topics = Topics(redis)

@@ -32,6 +32,7 @@ from service.model.retention import (
 )
 from service.store.commands import some_at_once
 from service.store.connection import WRITE_REFUSED
+from service.store.passkeys import PASSKEYS
 from service.store.scripts import COUNT
 from service.store.two_step import TWO_STEP
 
@@ -52,27 +53,32 @@ redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(person))
 return 1
 """
 
-# KEYS: editors, people. Whether nobody would manage without an editor. Another editor who manages
-# counts, but one who has never signed in does not stand in for one who has.
+# KEYS: editors, people, signed_in. Whether nobody would manage without an editor. Another editor
+# who manages counts, but one who has never signed in does not stand in for one who has. Who signs
+# in in other ways may have no password; of an editor of earlier releases that may be all.
 _IS_LAST = """
 local function manages(email)
   local person = redis.call('HGET', KEYS[2], email)
   return not person or cjson.decode(person).role == 'manages'
 end
+local function was_here(email, hash)
+  return hash ~= '' or redis.call('HEXISTS', KEYS[3], email) == 1
+end
 local function is_last(email)
   local hash = redis.call('HGET', KEYS[1], email)
   if not hash or not manages(email) then return false end
+  local here = was_here(email, hash)
   local kept = redis.call('HGETALL', KEYS[1])
   for i = 1, #kept, 2 do
-    local stands_in = kept[i + 1] ~= '' or hash == ''
+    local stands_in = not here or was_here(kept[i], kept[i + 1])
     if kept[i] ~= email and stands_in and manages(kept[i]) then return false end
   end
   return true
 end
 """
 
-# KEYS: editors, people. ARGV: email, the role's word, what `people` is to hold of an editor of an
-# earlier release. The first write allocates.
+# KEYS: editors, people, signed_in. ARGV: email, the role's word, what `people` is to hold of an
+# editor of an earlier release. The first write allocates.
 _SET_ROLE = f"""
 {_IS_LAST}
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 'unknown' end
@@ -83,7 +89,7 @@ redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(person))
 return 'done'
 """
 
-# KEYS: editors, people, signed_in, two_step, link. ARGV: email. The first write frees.
+# KEYS: editors, people, signed_in, two_step, link, passkeys. ARGV: email. The first write frees.
 _REMOVE = f"""
 {_IS_LAST}
 if is_last(ARGV[1]) then return 'last' end
@@ -92,14 +98,21 @@ redis.call('HDEL', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[3], ARGV[1])
 redis.call('HDEL', KEYS[4], ARGV[1])
 redis.call('DEL', KEYS[5])
+local passkeys = redis.call('HGETALL', KEYS[6])
+for at = 1, #passkeys, 2 do
+  if cjson.decode(passkeys[at + 1]).email == ARGV[1] then
+    redis.call('HDEL', KEYS[6], passkeys[at])
+  end
+end
 return gone == 1 and 'done' or 'unknown'
 """
 
 # KEYS: session, the editor's sessions, signed_in. ARGV: email, stamp, seconds it may be idle,
-# seconds it lasts, digest, browser. The first write allocates.
+# seconds it lasts, digest, browser, by what the editor signed in. The first write allocates.
 _START = """
 local now = redis.call('TIME')[1]
-local session = {email = ARGV[1], stamp = ARGV[2], ends = now + ARGV[4], browser = ARGV[6]}
+local session = {email = ARGV[1], stamp = ARGV[2], ends = now + ARGV[4]}
+session.browser, session.by = ARGV[6], ARGV[7]
 redis.call('SET', KEYS[1], cjson.encode(session), 'EX', math.min(ARGV[3], ARGV[4]))
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
 redis.call('ZADD', KEYS[2], now, ARGV[5])
@@ -124,11 +137,11 @@ redis.call('EXPIRE', KEYS[2], ARGV[1])
 # (empty: the link is not for the first one). Returns 0 if the link was used or replaced meanwhile,
 # or there is an editor by now. The first write allocates.
 _USE_LINK = f"""
-if redis.call('GET', KEYS[4]) ~= ARGV[7] then return 0 end
-if ARGV[9] ~= '' and redis.call('EXISTS', KEYS[5]) == 1 then return 0 end
+if redis.call('GET', KEYS[4]) ~= ARGV[8] then return 0 end
+if ARGV[10] ~= '' and redis.call('EXISTS', KEYS[5]) == 1 then return 0 end
 {_START}
-if ARGV[8] ~= '' then redis.call('HSET', KEYS[5], ARGV[1], ARGV[8]) end
-if ARGV[9] ~= '' then redis.call('HSET', KEYS[6], ARGV[1], ARGV[9]) end
+if ARGV[9] ~= '' then redis.call('HSET', KEYS[5], ARGV[1], ARGV[9]) end
+if ARGV[10] ~= '' then redis.call('HSET', KEYS[6], ARGV[1], ARGV[10]) end
 redis.call('DEL', KEYS[4])
 return 1
 """
@@ -166,6 +179,7 @@ class Session(NamedTuple):
     ends: int = 0  # seconds since 1970
     browser: str = ""  # its name and system
     digest: str = ""
+    by: str = ""  # by what the editor signed in; empty: an earlier release started it
     seen_at: int = 0  # the last visit; only `sessions` knows
 
 
@@ -224,11 +238,12 @@ class Access:
     def set_role(self, email: str, role: str) -> str:
         """Change a role: "done"; "unknown": no such editor; "last": nobody else manages."""
         args = [email, role, Person().as_json()]
-        return cast(bytes, self._set_role(keys=[_EDITORS, _PEOPLE], args=args)).decode()
+        keys = [_EDITORS, _PEOPLE, _SIGNED_IN]
+        return cast(bytes, self._set_role(keys=keys, args=args)).decode()
 
     def remove_editor(self, email: str) -> str:
         """Remove an editor with all that is stored; returns the same as `set_role`."""
-        keys = [_EDITORS, _PEOPLE, _SIGNED_IN, TWO_STEP, _link_key(email)]
+        keys = [_EDITORS, _PEOPLE, _SIGNED_IN, TWO_STEP, _link_key(email), PASSKEYS]
         return cast(bytes, self._remove(keys=keys, args=[email])).decode()
 
     # -- sign-in links ---------------------------------------------------------------------------
@@ -393,13 +408,15 @@ def _starting(session: Session) -> tuple[list[str], list[str | int]]:
     """Return keys and arguments of _START."""
     keys = [_session_key(session.digest), _sessions_key(session.email), _SIGNED_IN]
     ends: list[str | int] = [SESSION_IDLE, SESSION_KEPT]
-    return keys, [session.email, session.stamp, *ends, session.digest, session.browser]
+    rest = [session.digest, session.browser, session.by]
+    return keys, [session.email, session.stamp, *ends, *rest]
 
 
 def _read_session(digest: str, text: bytes) -> Session:
     row = json.loads(text)
-    browser = row.get("browser", "")  # an earlier release stored none
-    return Session(row["email"], row["stamp"], int(row["ends"]), browser, digest)
+    # Earlier releases stored neither of these.
+    browser, by = row.get("browser", ""), row.get("by", "")
+    return Session(row["email"], row["stamp"], int(row["ends"]), browser, digest, by)
 
 
 def _guesses_key(code: str) -> str:

@@ -19,6 +19,8 @@ from tests.support.desk_pages import EMAIL, PASSWORD, STORY, path_of, post, publ
 OPEN = {
     *("desk.static", "desk.htmx", "desk.session"),
     *("desk.sign_in", "desk.sign_in_code", "desk.welcome"),
+    *("desk.go_to_provider", "desk.back_from_provider"),
+    *("desk.begin_passkey_sign_in", "desk.sign_in_by_passkey"),
 }
 
 

@@ -175,7 +175,7 @@ def test_another_editor_who_signs_in_sees_none_of_it(
     desk.goto(desk.url.split("/desk")[0] + "/desk/sign-in")
     desk.get_by_label("E-mail").fill(EMAIL)
     desk.get_by_label("Password").fill(PASSWORD)
-    desk.get_by_role("button", name="Sign in").click()
+    desk.get_by_role("button", name="Sign in", exact=True).click()
     desk.get_by_role("link", name="Under embargo").click()
     expect(desk.get_by_label("Text")).to_have_value("Not for Ben")
 

@@ -125,7 +125,7 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
     page.goto(f"{address}/desk/new")
     page.get_by_label("E-mail").fill(EMAIL)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.get_by_label("Title").fill(FERRY["title"])
     page.get_by_label("Text").fill(FERRY["body"])
     page.get_by_label("Link to the story").fill(FERRY["url"])

@@ -1,0 +1,73 @@
+"""Signing in through a provider: the way there, and the way back.
+
+Both are links and no forms: of a form, browsers would check where each redirect leads against our
+Content-Security-Policy, which cannot name the places that a provider leads through.
+"""
+
+from __future__ import annotations
+
+from flask import abort, current_app, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from service.api import rate_limits
+from service.current import runtime
+from service.desk.blueprint import bp, local
+from service.desk.permissions import EVERYBODY, allowed
+from service.desk.session import (
+    browser_name,
+    provider_sign_in,
+    show_once,
+    start_halfway,
+    start_provider_sign_in,
+    start_session,
+)
+from service.desk.sign_in import REFUSED
+from service.domain.editors import Halfway
+from service.domain.provider import Provider, ProviderError
+
+_LONGEST_NEXT = 1000  # characters; browsers keep no cookie of more than 4096
+
+
+@bp.get("/sign-in/provider")
+@allowed(EVERYBODY)
+def go_to_provider() -> ResponseReturnValue:
+    """Lead to the provider."""
+    to = request.args.get("next", "")
+    try:
+        address, began = _provider().begin()
+    except ProviderError as error:
+        return _refused(error, to)
+    start_provider_sign_in(began, to if len(to) <= _LONGEST_NEXT else "")
+    return redirect(address, 303)
+
+
+@bp.get("/sign-in/provider/back")
+@allowed(EVERYBODY)
+def back_from_provider() -> ResponseReturnValue:
+    """Sign in the editor with whom the provider leads back; it is no way to become an editor."""
+    provider, (began, to) = _provider(), provider_sign_in()
+    editors, network = runtime().editors, rate_limits.network()
+    editors.count_call(network)
+    try:
+        email = provider.verified_email(began, request.args)
+        session = editors.sign_in_by_provider(email, network, browser_name())
+        if session is None:
+            raise provider.no_editor(email)
+    except ProviderError as error:
+        return _refused(error, to)
+    if isinstance(session, Halfway):
+        start_halfway(session)
+        return redirect(url_for("desk.sign_in_code", next=to), 303)
+    start_session(session)
+    return redirect(local(to), 303)
+
+
+def _provider() -> Provider:
+    return runtime().provider or abort(404)
+
+
+def _refused(error: ProviderError, to: str) -> ResponseReturnValue:
+    """Show the sentence on the page of the sign-in, where other ways are open."""
+    current_app.logger.warning("sign-in through the provider: %s", error.cause)
+    show_once(REFUSED, str(error))
+    return redirect(url_for("desk.sign_in", next=to), 303)
