@@ -107,6 +107,11 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
     config = runtime.config
     app = _App(__name__, static_folder=None)
     app.config["STOPPRESS"] = config
+
+    @app.before_request
+    def settings_now() -> None:
+        app.config["STOPPRESS"] = runtime.config  # editors may have changed some at the desk
+
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime
     with suppress(RedisError):  # a later start forgets them
@@ -157,6 +162,13 @@ def serve() -> Flask:
         print(f"web: {error}", file=sys.stderr, flush=True)
         sys.exit(_NO_APPLICATION)
     with suppress(RedisError):
+        if pretend := app.extensions["stoppress"].pretend_readers.mixture():
+            print(
+                f"web: {pretend.pretend:,} readers are pretend ones, and {pretend.real:,} real ones"
+                " have joined them. To remove the pretend ones: stoppress seed --remove",
+                file=sys.stderr,
+                flush=True,
+            )
         app.extensions["stoppress"].topics.known()  # for `/api/v1/site` while Redis is away
     return app
 

@@ -11,7 +11,8 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from contextlib import suppress
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,7 +42,8 @@ _REDIS_URL = (
 )
 # Settings that must have the same value in all processes. None of them may be a secret.
 _SHARED = (
-    *("site_name", "site_language", "site_url", "site_origins", "ask_page_views", "ask_seconds"),
+    *("site_name", "site_icon", "site_language", "site_url", "site_origins"),
+    *("ask_question", "ask_yes", "ask_later", "ask_page_views", "ask_seconds"),
     *(
         "link_parameters",
         "vapid_subject",
@@ -98,6 +100,7 @@ def _hosts(value: str) -> tuple[str, ...]:
 
 
 SHORTEST_SECRET = 32  # characters
+EXAMPLE_NAME = "The Daily Example"
 
 
 def _secret_keys(value: str) -> tuple[str, ...]:
@@ -169,6 +172,20 @@ def _origin(value: str) -> str:
 
 def _optional_origin(value: str) -> str:
     return _origin(value) if value else ""
+
+
+def _picture(value: str) -> str:
+    """Check the address of a picture; alerts show only what came by HTTPS."""
+    if not value:
+        return value
+    host = urlsplit(value).hostname or ""
+    if not value.startswith("https://") or host_name(bracketed(host)) != bracketed(host):
+        raise ValueError("must be an address such as https://www.paper.example/icon-192.png")
+    if len(value) > 500 or not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("must be an address of at most 500 characters, without spaces")
+    if urlsplit(value).path.lower().endswith((".svg", ".svgz")):
+        raise ValueError("must be a PNG or another picture: browsers show no SVG in alerts")
+    return value
 
 
 def _origins(value: str) -> tuple[str, ...]:
@@ -346,11 +363,19 @@ def _limit(value: str) -> int:
 
 
 def _setting(
-    parse: Callable[[str], Any], default: str, meaning: str, others: tuple[str, ...] = ()
+    parse: Callable[[str], Any],
+    default: str,
+    meaning: str,
+    others: tuple[str, ...] = (),
+    *,
+    desk: bool = False,
 ) -> Any:
-    """Describe a setting; `others` are variables that count while it is not set itself."""
+    """Describe a setting; `others` are variables that count while it is not set itself.
+
+    Those of the `desk` can also be set there, where the environment does not set them.
+    """
     metadata = {"parse": parse, "default": default, "meaning": meaning, "others": others}
-    return field(metadata=metadata)
+    return field(metadata={**metadata, "desk": desk})
 
 
 @dataclass(frozen=True)
@@ -391,7 +416,13 @@ class Config:
         _whole(1, 256), "2", "number of worker processes; best one a core"
     )
     site_name: str = _setting(
-        _line(200), "The Daily Example", "the name of the newspaper, as readers see it"
+        _line(200), EXAMPLE_NAME, "the name of the newspaper, as readers see it", desk=True
+    )
+    site_icon: str = _setting(
+        _picture,
+        "",
+        "address of the icon of alerts that have none of their own; a PNG of 192 by 192 pixels",
+        desk=True,
     )
     site_language: str = _setting(
         _language,
@@ -407,7 +438,7 @@ class Config:
         "further host names under which this service may be called, as a proxy in front may do",
     )
     site_origins: tuple[str, ...] = _setting(
-        _origins, "", "the newspaper's sites; browsers on any other page are refused"
+        _origins, "", "the newspaper's sites; browsers on any other page are refused", desk=True
     )
     link_parameters: str = _setting(
         read_parameters,
@@ -415,10 +446,17 @@ class Config:
         "added to links of alerts that lead to `SITE_ORIGINS`, such as "
         "utm_source=push&utm_campaign={id}; {id} is the alert's number",
     )
-    ask_page_views: int = _setting(
-        _whole(1, 1000), "2", "show the prompt on this page view at the earliest"
+    ask_question: str = _setting(
+        _line(200), "", "the question of the prompt; not set: our own, in each language", desk=True
     )
-    ask_seconds: int = _setting(_whole(1, 3600), "20", "and after this many seconds on that page")
+    ask_yes: str = _setting(_line(40), "", "its button that subscribes; not set: ours", desk=True)
+    ask_later: str = _setting(_line(40), "", "its button for not now; not set: ours", desk=True)
+    ask_page_views: int = _setting(
+        _whole(1, 1000), "2", "show the prompt on this page view at the earliest", desk=True
+    )
+    ask_seconds: int = _setting(
+        _whole(1, 3600), "20", "and after this many seconds on that page", desk=True
+    )
     vapid_private_key: tuple[VapidKey, ...] = _setting(
         read_vapid_keys,
         "",
@@ -478,11 +516,13 @@ class Config:
         _quiet,
         "22:00-07:00",
         "when alerts wait, by the reader's clock; for readers who chose no hours; may be none",
+        desk=True,
     )
     daily_limit: int = _setting(
         _limit,
         "10",
         "most alerts a day, except breaking news; for readers who chose no number; may be none",
+        desk=True,
     )
     welcome: str = _setting(
         _one_of("no", "yes", "confirm"),
@@ -546,24 +586,32 @@ class Config:
     data_dir: Path = _setting(
         _path, "var", "folder in which `stoppress up` keeps its keys and its Redis"
     )
+    given: frozenset[str] = frozenset()  # names of the settings that the environment sets
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Config:
         """Read every setting from `environ`; `ConfigError` names the first wrong one."""
-        values = {}
-        for row in fields(cls):
+        values, given = {}, set()
+        for row in settings():
             name = row.name.upper()
-            given = (n for n in (name, *row.metadata["others"]) if environ.get(n, "").strip())
-            name = next(given, name)
-            text = environ.get(name, "").strip() or row.metadata["default"]
-            try:
-                if row.name not in _ANY_BYTES and re.search("[\ud800-\udfff]", text):
-                    raise ValueError("must be text in UTF-8")
-                values[row.name] = row.metadata["parse"](text)
-            except ValueError as error:
-                # The value itself may be a secret: it is never repeated.
-                raise ConfigError(f"{name}: {error}") from None
-        return cls(**values)
+            names = (n for n in (name, *row.metadata["others"]) if environ.get(n, "").strip())
+            found = next(names, "")
+            values[row.name] = parsed(row, environ.get(found, ""), found or name)
+            if found:
+                given.add(row.name)
+        return cls(**values, given=frozenset(given))
+
+    def with_desk(self, texts: Mapping[str, str]) -> Config:
+        """Return it with what editors have set at the desk, where the environment sets nothing.
+
+        A text that only another release knows how to read counts as not set.
+        """
+        values = {}
+        for row in desk_settings():
+            if row.name in texts and row.name not in self.given:
+                with suppress(ConfigError):
+                    values[row.name] = parsed(row, texts[row.name])
+        return replace(self, **values)
 
     def check_redis_named(self) -> None:
         """Raise `ConfigError` if no setting says where Redis is."""
@@ -623,6 +671,13 @@ class Config:
         return NewsroomDefaults(self.quiet_hours, self.daily_limit)
 
     @property
+    def prompt_texts(self) -> dict[str, str]:
+        """The newsroom's own words in the prompt, by their names in `web/reader/languages/`."""
+        own = {"question": self.ask_question, "yes": self.ask_yes, "later": self.ask_later}
+        own["line"] = self.ask_question  # the question as the panel shows it first
+        return {name: text for name, text in own.items() if text}
+
+    @property
     def public_url(self) -> str:
         """The origin under which browsers reach this service."""
         return self.site_url or f"http://localhost:{self.port}"
@@ -647,5 +702,22 @@ def _plain(value: Any) -> str:
 
 
 def settings() -> tuple[Field[Any], ...]:
-    """Return the fields of `Config`, from which the docs are tested."""
-    return fields(Config)
+    """Return the fields of `Config` that are settings, from which the docs are tested."""
+    return tuple(row for row in fields(Config) if row.metadata)
+
+
+def desk_settings() -> tuple[Field[Any], ...]:
+    """Return the settings that editors who manage can set at the desk."""
+    return tuple(row for row in settings() if row.metadata["desk"])
+
+
+def parsed(row: Field[Any], text: str, name: str = "") -> Any:
+    """Return the value of a setting; its default for an empty text. `ConfigError` names it."""
+    text = text.strip() or row.metadata["default"]
+    try:
+        if row.name not in _ANY_BYTES and re.search("[\ud800-\udfff]", text):
+            raise ValueError("must be text in UTF-8")
+        return row.metadata["parse"](text)
+    except ValueError as error:
+        # The value itself may be a secret: it is never repeated.
+        raise ConfigError(f"{name or row.name.upper()}: {error}") from None

@@ -31,6 +31,7 @@ from service.domain.mending import Mending
 from service.domain.paired_browsers import PairedBrowsers
 from service.domain.passkeys import Passkeys
 from service.domain.planning import Planning
+from service.domain.pretend_readers import PretendReaders
 from service.domain.promises import Promises
 from service.domain.provider import Provider
 from service.domain.publishing import Publishing
@@ -40,6 +41,7 @@ from service.domain.questions import Questions
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
 from service.domain.refused_origins import RefusedOrigins
+from service.domain.seen_origins import SeenOrigins
 from service.domain.stops import Stops
 from service.domain.store_errors import Loading, Unreachable, in_one_line, may_pass, why_unreachable
 from service.domain.stories import Stories
@@ -49,6 +51,7 @@ from service.domain.topics import Topics
 from service.domain.two_step import TwoStep
 from service.domain.unfinished import UnfinishedAlerts
 from service.domain.unknown_values import UnknownValues
+from service.live_settings import LiveSettings
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import b64url
 from service.model.retention import DAY
@@ -66,7 +69,7 @@ _SAY_AGAIN = 60.0  # seconds
 class Runtime:
     """The parts of one process; opened after a fork, so that processes share no socket."""
 
-    config: Config
+    settings: LiveSettings
     store: Store
     keys: Keys
     job_queue: JobQueue
@@ -105,6 +108,8 @@ class Runtime:
     forecaster: Forecaster
     headlines: Headlines
     refused_origins: RefusedOrigins
+    seen_origins: SeenOrigins
+    pretend_readers: PretendReaders
     unknown_values: UnknownValues
 
     @classmethod
@@ -160,20 +165,17 @@ class Runtime:
             keeps_clicks=config.click_audiences,
         )
         tokens, endpoints = Tokens(*config.secret_key), EndpointPolicy(config.push_services)
-        welcome = WelcomeSettings(
-            mode=config.welcome,
-            title=config.welcome_title,
-            body=config.welcome_body,
-            site_name=config.site_name,
-            site_language=config.site_language,
-            front_page=config.front_page,
-        )
+        settings = LiveSettings(config, store.desk_settings)
+
+        def welcome() -> WelcomeSettings:
+            return _welcome(settings.config)
+
         reader_alerts = ReaderAlerts(store, publishing, stops, tokens, endpoints, welcome)
         figures = AlertFigures(store)
         keeps_clicks, kept = config.click_audiences, config.receipts_kept_days * DAY
         receipts = Receipts(store, endpoints, kept, keeps_clicks=keeps_clicks)
         runtime = cls(
-            config=config,
+            settings=settings,
             store=store,
             keys=Keys(store, tokens, config.vapid_private_key, config.vapid_public_key, first),
             job_queue=job_queue,
@@ -214,9 +216,11 @@ class Runtime:
             articles=Articles(store, FetchQueue(queue)),
             templates=Templates(store.templates, "template"),
             saved_audiences=Templates(store.saved_audiences, "audience"),
-            forecaster=Forecaster(store, config.defaults),
+            forecaster=Forecaster(store, lambda: settings.config.defaults),
             headlines=Headlines(store),
             refused_origins=RefusedOrigins(store),
+            seen_origins=SeenOrigins(store),
+            pretend_readers=PretendReaders(store),
             unknown_values=UnknownValues(store),
         )
         try:
@@ -227,10 +231,30 @@ class Runtime:
         return runtime
 
     @property
+    def config(self) -> Config:
+        """The settings as they hold now; what is set at the desk may be another a moment later."""
+        return self.settings.config
+
+    @property
     def shared(self) -> dict[str, str]:
-        """The settings that must agree in all processes; VAPID keys by their public halves."""
+        """The settings that must agree in all processes; VAPID keys by their public halves.
+
+        They are those of the environment: all processes follow what is set at the desk.
+        """
         publics = " ".join(public[:KEY_NAME] for public in self.keys.publics)
-        return {**self.config.shared, "VAPID_PRIVATE_KEY": publics}
+        return {**self.settings.environment.shared, "VAPID_PRIVATE_KEY": publics}
+
+
+def _welcome(config: Config) -> WelcomeSettings:
+    return WelcomeSettings(
+        mode=config.welcome,
+        title=config.welcome_title,
+        body=config.welcome_body,
+        site_name=config.site_name,
+        site_icon=config.site_icon,
+        site_language=config.site_language,
+        front_page=config.front_page,
+    )
 
 
 def as_soon_as_redis_answers(

@@ -35,9 +35,9 @@ TABLE = {
     " service.store.subscriptions flask pydantic pydantic_core redis",
     "service/api/monitoring.py": "prometheus_client",
     "service/api/problems.py": "service.store.records gunicorn werkzeug",
-    "service/desk": "service.api service.config service.current service.domain service.local"
-    " service.model service.runtime service.store.subscriptions babel flask flask_wtf"
-    " itsdangerous redis werkzeug",
+    "service/desk": "service.api service.config service.current service.domain"
+    " service.live_settings service.local service.model service.runtime"
+    " service.store.subscriptions babel flask flask_wtf itsdangerous redis werkzeug",
     "service/desk/charts.py": "markupsafe svg",
     "service/desk/qr_code.py": "segno",
     "service/desk/two_step.py": "pyotp",
@@ -48,7 +48,9 @@ TABLE = {
     "service/cli/doctor/session.py": "requests urllib3",
     "service/config.py": "service.model redis",
     "service/current.py": "service.runtime flask",
-    "service/runtime.py": "service.config service.domain service.model service.store redis",
+    "service/live_settings.py": "service.config service.model service.store redis",
+    "service/runtime.py": "service.config service.domain service.live_settings service.model"
+    " service.store redis",
     "service/app.py": "service.api service.config service.desk service.domain"
     " service.local.secrets_file service.model service.reader service.runtime service.store flask"
     " flask_wtf redis werkzeug",

@@ -95,7 +95,7 @@ class ContentRequest(RequestModel):
     ttl: Annotated[int, Field(ge=MIN_TTL, le=MAX_TTL)] | None = None
     lang: Locale | None = None
 
-    def content(self, site_language: str) -> Content:
+    def content(self, site_language: str, site_icon: str) -> Content:
         """Return it as the model has it, with what is left out filled in."""
         fields: dict[str, Any] = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(Content)
@@ -104,6 +104,7 @@ class ContentRequest(RequestModel):
         fields["actions"] = tuple(Action(action.title.text, action.url) for action in self.actions)
         fields["ttl"] = DEFAULT_TTL[self.kind] if self.ttl is None else self.ttl
         fields["lang"] = self.lang or site_language or None
+        fields["icon"] = self.icon or site_icon or None
         return Content(**fields)
 
     def warnings(self) -> Iterator[tuple[str, str]]:

@@ -101,6 +101,12 @@ class Figures(Collector):
             "Browsers that get no alerts until they confirm by the welcome (WELCOME).",
             subscriptions.count("unconfirmed"),
         )
+        mixture = self._runtime.pretend_readers.mixture()
+        yield _gauge(
+            "subscriptions_pretend",
+            "Browsers among them that `stoppress seed` has made up, to be removed by it too.",
+            mixture.pretend if mixture else 0,
+        )
         ended = CounterMetricFamily(
             "stoppress_subscriptions_ended",
             "Subscriptions that ended: the reader left, the browser took the permission back by"

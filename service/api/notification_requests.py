@@ -254,7 +254,7 @@ class NewNotification(_Alert):
 
     def accepted(self, runtime: Runtime) -> CheckedAlert:
         """Return the alert as the model has it; `Invalid` where it cannot be sent like that."""
-        content = self.content(runtime.config.site_language)
+        content = self.content(runtime.config.site_language, runtime.config.site_icon)
         spread, send_at = self.spread_minutes or 0, self._send_at()
         large = check_size(content, self.story or "", runtime)
         if spread and self.local_time:

@@ -63,6 +63,7 @@ def _let_publishers_pages_call(response: Response) -> Response:
     response.headers.add("Vary", "Origin")
     origin = request.environ.get("HTTP_ORIGIN", "")
     if origin in runtime().config.site_origins:
+        runtime().seen_origins.note(origin)
         response.headers["Access-Control-Allow-Origin"] = origin
         if request.method == "OPTIONS":
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
@@ -81,12 +82,16 @@ def site() -> tuple[responses.Site, dict[str, str]]:
     # Not for long: with a key that is no longer ours a browser would subscribe in vain.
     headers = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
     config, defaults = runtime().config, runtime().config.defaults
-    topics = runtime().topics.known().values()
+    topics = [topic for topic in runtime().topics.known().values() if not topic.hidden]
     return responses.Site(
         name=config.site_name,
         vapid_public_key=runtime().keys.current,
         topics=[TopicShown.model_validate(topic) for topic in topics],
-        prompt=responses.Prompt(page_views=config.ask_page_views, delay_seconds=config.ask_seconds),
+        prompt=responses.Prompt(
+            page_views=config.ask_page_views,
+            delay_seconds=config.ask_seconds,
+            texts=config.prompt_texts,
+        ),
         defaults=responses.Defaults(
             quiet_hours=_quiet_hours(defaults.quiet), daily_limit=defaults.daily_limit or None
         ),

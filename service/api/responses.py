@@ -31,11 +31,22 @@ class TopicShown(ResponseModel):
     default: bool
 
 
+class TopicOfNewsroom(TopicShown):
+    """A topic as the newsroom's tools see it; a `hidden` one is not offered to readers."""
+
+    hidden: bool
+
+
 class Prompt(ResponseModel):
-    """When a page asks its reader by itself: on which page view, and after how many seconds."""
+    """When a page asks its reader by itself: on which page view, and after how many seconds.
+
+    `texts` are the newsroom's own words: the `question`, also as the `line` with which the panel
+    begins, and its buttons `yes` and `later`.
+    """
 
     page_views: int
     delay_seconds: int
+    texts: dict[str, str]
 
 
 class QuietHoursShown(ResponseModel):
@@ -389,9 +400,9 @@ class Reach(ResponseModel):
 
 
 class TopicList(ResponseModel):
-    """The topics that readers can follow, oldest first."""
+    """The topics of the newsroom, in its order."""
 
-    topics: list[TopicShown]
+    topics: list[TopicOfNewsroom]
 
 
 class LatestShown(ResponseModel):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 from flask import Blueprint, url_for
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, ValidationError
 
 from service.api import responses
 from service.api.auth import tools
 from service.api.calls import call
-from service.api.fields import RequestModel, Slug, characters, line, pattern
+from service.api.fields import RequestModel, Slug, characters, line, pattern, refusal
 from service.api.notification_requests import AudienceCounted, check_audience
 from service.api.problems import Problem
-from service.api.responses import TopicShown
+from service.api.responses import TopicOfNewsroom
 from service.current import runtime
 from service.domain.stories import RunningStory
 from service.model.notifications import Topic
@@ -45,16 +45,20 @@ def audience(requested: AudienceCounted) -> responses.Reach:
 
 
 class NewTopic(RequestModel):
-    """A topic that readers can follow from now on; `default` means that it is ticked beforehand."""
+    """A topic that readers can follow from now on; `default` means that it is ticked beforehand.
+
+    A `hidden` topic is not offered to readers.
+    """
 
     slug: Slug
     name: _Name
     description: _Description = ""
     default: bool = False
+    hidden: bool = False
 
     def topic(self) -> Topic:
         """Return it as the model has it."""
-        return Topic(self.slug, self.name, self.description, self.default)
+        return Topic(self.slug, self.name, self.description, self.default, self.hidden)
 
 
 class ChangedTopic(RequestModel):
@@ -63,6 +67,7 @@ class ChangedTopic(RequestModel):
     name: _Name | None = None
     description: _Description | None = None
     default: bool | None = None
+    hidden: bool | None = None
 
     def topic(self, before: Topic) -> Topic:
         """Return the topic as it will be."""
@@ -71,26 +76,35 @@ class ChangedTopic(RequestModel):
             before.name if self.name is None else self.name,
             before.description if self.description is None else self.description,
             before.default if self.default is None else self.default,
+            before.hidden if self.hidden is None else self.hidden,
         )
+
+
+def read_topic(given: dict[str, object]) -> Topic:
+    """Check a topic by the API's rules, also one that our own pages send; `Invalid`."""
+    try:
+        return NewTopic.model_validate(given, context=runtime()).topic()
+    except ValidationError as error:
+        raise refusal(error) from None
 
 
 @bp.get("/topics")
 @call(by=tools("read", "send", "topics"), gives={200: responses.TopicList})
 def topics() -> responses.TopicList:
-    """List the topics that readers can follow."""
+    """List the topics in the newsroom's order, the hidden ones too."""
     return responses.TopicList(topics=[_shown(topic) for topic in runtime().topics.all().values()])
 
 
 @bp.get("/topics/<slug>")
-@call(by=tools("read", "send", "topics"), gives={200: TopicShown}, problems=(404,))
-def topic(slug: str) -> TopicShown:
+@call(by=tools("read", "send", "topics"), gives={200: TopicOfNewsroom}, problems=(404,))
+def topic(slug: str) -> TopicOfNewsroom:
     """Show one topic."""
     return _shown(runtime().topics.get(slug))
 
 
 @bp.post("/topics")
-@call(by=tools("topics"), takes=NewTopic, gives={201: TopicShown}, problems=(409,))
-def add_topic(requested: NewTopic) -> tuple[TopicShown, dict[str, str]]:
+@call(by=tools("topics"), takes=NewTopic, gives={201: TopicOfNewsroom}, problems=(409,))
+def add_topic(requested: NewTopic) -> tuple[TopicOfNewsroom, dict[str, str]]:
     """Add a topic that readers can follow."""
     new = requested.topic()
     if not runtime().topics.add(new):
@@ -99,9 +113,9 @@ def add_topic(requested: NewTopic) -> tuple[TopicShown, dict[str, str]]:
 
 
 @bp.patch("/topics/<slug>")
-@call(by=tools("topics"), takes=ChangedTopic, gives={200: TopicShown}, problems=(404,))
-def change_topic(requested: ChangedTopic, slug: str) -> TopicShown:
-    """Change a topic's name, its description, or whether it is ticked beforehand."""
+@call(by=tools("topics"), takes=ChangedTopic, gives={200: TopicOfNewsroom}, problems=(404,))
+def change_topic(requested: ChangedTopic, slug: str) -> TopicOfNewsroom:
+    """Change a topic's name or description, whether it is ticked beforehand, or offered at all."""
     changed = requested.topic(runtime().topics.get(slug))
     runtime().topics.change(changed)
     return _shown(changed)
@@ -114,8 +128,8 @@ def remove_topic(slug: str) -> None:
     runtime().topics.remove(slug)
 
 
-def _shown(topic: Topic) -> TopicShown:
-    return TopicShown.model_validate(topic)
+def _shown(topic: Topic) -> TopicOfNewsroom:
+    return TopicOfNewsroom.model_validate(topic)
 
 
 # Running stories --------------------------------------------------------------------------------

@@ -36,7 +36,6 @@ class SubscribingWithoutFlask:
         self._runtime: Runtime = app.extensions["stoppress"]
         self._hosts: Hosts = app.extensions["stoppress.hosts"]
         self._limits: Limits = app.extensions["stoppress.limits"]
-        self._origins = frozenset({"", *self._runtime.config.site_origins})
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
@@ -67,13 +66,16 @@ class SubscribingWithoutFlask:
             and length.isascii()
             and length.isdigit()
             and int(length) <= readers.READERS_BODY
-            and environ.get("HTTP_ORIGIN", "") in self._origins
+            and self._may_call(environ.get("HTTP_ORIGIN", ""))
             and self._hosts.accepts(environ.get("HTTP_HOST", ""))
             # A token is for new keys of a known browser.
             and "HTTP_AUTHORIZATION" not in environ
             and "HTTP_CONTENT_ENCODING" not in environ
             and "HTTP_TRANSFER_ENCODING" not in environ
         )
+
+    def _may_call(self, origin: str) -> bool:
+        return not origin or origin in self._runtime.config.site_origins
 
     def _subscribe(self, body: bytes, environ: WSGIEnvironment) -> tuple[str, bytes]:
         """Return status and body of the response; `OutsideFlask` if only Flask can give one."""

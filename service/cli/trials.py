@@ -34,18 +34,19 @@ from service.runtime import Runtime
 
 
 @contextmanager
-def _storing(number: int) -> Iterator[tuple[Progress, TaskID]]:
+def _storing(number: int, doing: str = "Storing") -> Iterator[tuple[Progress, TaskID]]:
     """Show a progress bar while pretend readers are stored, if stderr is a terminal."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress, progress.add_task("Storing pretend readers", total=number)
+        yield progress, progress.add_task(f"{doing} pretend readers", total=number)
 
 
 # Pretend readers in this installation -----------------------------------------------------------
 
 
 @click.command()
-@click.argument("number", metavar="N", type=click.IntRange(1, 100_000_000))
+@click.argument("number", metavar="[N]", required=False, type=click.IntRange(1, 100_000_000))
+@click.option("--remove", is_flag=True, help="Remove all pretend readers instead.")
 @click.option(
     "--origin",
     "origins",
@@ -54,9 +55,14 @@ def _storing(number: int) -> Iterator[tuple[Progress, TaskID]]:
     show_default=True,
     help="Their push service; give several to spread the readers over them.",
 )
-def seed(number: int, origins: tuple[str, ...]) -> None:
-    """Store N pretend readers with valid keys, spread over the topics."""
+def seed(number: int | None, origins: tuple[str, ...], remove: bool) -> None:
+    """Store N pretend readers with valid keys, spread over the topics; or remove them again."""
+    if (number is None) != remove:
+        raise click.UsageError("give either a number N, or --remove")
     config = settings()
+    if number is None:
+        _remove_pretend_readers(Runtime.open(config))
+        return
     origins = _pretend_origins(origins)
     runtime = Runtime.open(config)
     topics = list(runtime.topics.all())
@@ -75,6 +81,16 @@ def seed(number: int, origins: tuple[str, ...]) -> None:
     click.echo(f"{number:,} pretend readers stored in {took:.1f} s{each}")
     if unknown := [origin for origin in origins if not runtime.endpoints.allows(origin)]:
         click.echo(f"To send to them, add to PUSH_SERVICES: {' '.join(unknown)}")
+
+
+def _remove_pretend_readers(runtime: Runtime) -> None:
+    found = runtime.pretend_readers.mixture()
+    removed = 0
+    with _storing(found.pretend if found else 0, "Removing") as (progress, task):
+        for removed in pretend_readers.remove(runtime.store):
+            progress.update(task, completed=removed)
+    left = runtime.subscriptions.count()
+    click.echo(f"{removed:,} pretend readers removed; {left:,} real readers are left")
 
 
 def _pretend_origins(origins: tuple[str, ...]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from service.desk import (
     rehearsal,
     saved_audiences,
     searching,
+    settings,
     shortcuts,
     sign_in,
     start,
@@ -31,6 +32,7 @@ from service.desk import (
     stories,
     templates,
     tokens,
+    topics,
     two_step,
     writing,
 )
@@ -40,8 +42,8 @@ from service.desk.blueprint import bp
 PAGES = (
     *(sign_in, alert_list, searching, alerts, compose, writing, editing, articles, correcting),
     *(stopping, approving, templates, saved_audiences, stories, log, people, two_step),
-    *(paired_browsers, tokens, rehearsal, shortcuts, mending, alert_figures, overview),
-    *(provider, passkeys),
+    *(paired_browsers, tokens, settings, topics, rehearsal, shortcuts, mending),
+    *(alert_figures, overview, provider, passkeys),
 )
 
 

@@ -68,7 +68,7 @@ def export_report(id: int) -> ResponseReturnValue:
 def _named(kind: str, figures: Figures) -> list[tuple[str, Row]]:
     """Return the rows of a table with their names."""
     events = EVENTS if kind == "service" else EVENTS[:2]
-    topics = runtime().topics.all() if kind == "topic" else {}
+    topics = runtime().topics.named() if kind == "topic" else {}
 
     def name(value: str) -> str:
         if kind == "service":

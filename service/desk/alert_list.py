@@ -68,7 +68,7 @@ def _live() -> _Live:
     ids = {one.id for one in unfinished}
     reports = reports_of([*unfinished, *(one for one in found if one.id not in ids)])
     sending, over = reports[: len(unfinished)], reports[len(unfinished) :]
-    topics, in_time = runtime().topics.all(), [one for one in planned if not one.missed]
+    topics, in_time = runtime().topics.named(), [one for one in planned if not one.missed]
     due = [one.send_at.at for one in in_time if one.send_at]
     return _Live(
         sending=render_template("desk/alerts_sending.html", reports=sending),
@@ -94,13 +94,14 @@ def _alerts(notice: str = "") -> str:
         doubts=[(_push_service(one.origin), one) for one in runtime().gone.doubts()],
         reports=reports_of(found),
         older=found[-1].id if len(found) == PAGE else None,
+        nobody=before is None and not runtime().subscriptions.count(),
         notice=notice,
     )
 
 
 def reports_of(notifications: Sequence[Notification]) -> list[Report]:
     """Return alerts as a list shows them."""
-    now, topics = clock.time(), runtime().topics.all()
+    now, topics = clock.time(), runtime().topics.named()
     return [_report(row, topics, now) for row in runtime().alert_list.rows(notifications)]
 
 

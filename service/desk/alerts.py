@@ -49,7 +49,7 @@ def describe_audience(audience: Audience) -> str:
     """Describe an audience, with the current names of its topics and the titles of its alerts."""
     ids = (*audience.not_reached_by, *audience.clicked)
     titles = {one.id: one.text.title for one in runtime().publishing.all(ids)} if ids else {}
-    return describe(audience, runtime().topics.all(), titles)
+    return describe(audience, runtime().topics.named(), titles)
 
 
 @bp.get("/alerts/<int:id>")

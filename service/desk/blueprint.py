@@ -37,7 +37,7 @@ _HTMX = "htmx-2.0.11.min.js"
 _MOST_NAMED = 5  # editors
 _MAY_NOT = {
     Role.SENDS: "You may write drafts. To send, correct or stop an alert, ask {who}.",
-    Role.MANAGES: "To change who may use the desk and the API, ask {who}.",
+    Role.MANAGES: "To change settings, topics, or who may use the desk and the API, ask {who}.",
 }
 
 bp = Blueprint(

@@ -67,6 +67,14 @@ def compose_page(
     """
     email = signed_in().email
     kept = runtime().unfinished.get(key, email)
+    # A topic that was merged is another one now.
+    lead = runtime().topics.current
+    form = replace(
+        form,
+        topics=lead(form.topics),
+        all_topics=lead(form.all_topics),
+        exclude=lead(form.exclude),
+    )
     count, refused = _reach(form)
     conditions = runtime().publishing.conditions
     return render_template(
@@ -229,7 +237,7 @@ def _reach(form: Form) -> tuple[int | None, str]:
 
 def audience_of(form: Form) -> Audience:
     """Return the audience that a form chooses, as far as it can be read."""
-    known, stories = runtime().topics.all(), runtime().stories.slugs()
+    known, stories = runtime().topics.named(), runtime().stories.slugs()
     topics, exclude = (
         tuple(slug for slug in slugs if slug in known) for slugs in (form.topics, form.exclude)
     )

@@ -42,7 +42,7 @@ def _story(form: Form) -> str:
 
 
 def _exceptions(form: Form) -> str:
-    topics, parts = runtime().topics.all(), []
+    topics, parts = runtime().topics.named(), []
     if form.all_topics:
         parts.append(f"followers of {each_of(form.all_topics, topics)}")
     if form.exclude:

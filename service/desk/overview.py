@@ -237,7 +237,7 @@ def _hours_chart(hours: Sequence[tuple[str, Clicks]]) -> Chart | None:
 
 def _topics(alerts: DayOfAlerts) -> list[tuple[str, Clicks]]:
     """Return clicks by topic, the highest rate first."""
-    known = runtime().topics.all()
+    known = runtime().topics.named()
     rows = [
         ("Everyone" if slug == EVERYONE else known[slug].name if slug in known else slug, clicks)
         for slug, clicks in alerts.topics.items()

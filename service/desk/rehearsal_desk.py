@@ -33,7 +33,9 @@ _OF_THE_REAL_DESK = {
     *("desk.end_sessions", "desk.remove", "desk.tokens", "desk.add_token", "desk.revoke_token"),
     *("desk.begin_passkey", "desk.add_passkey", "desk.remove_passkey"),
     *("desk.begin_pairing", "desk.pairing", "desk.pairing_state", "desk.end_pairing"),
-    *("desk.unpair", "desk.send_to_me"),
+    *("desk.unpair", "desk.send_to_me", "desk.settings", "desk.change_settings"),
+    *("desk.topics", "desk.add_topic", "desk.change_topic", "desk.move_topic"),
+    *("desk.merge_topic", "desk.remove_topic"),
     "desk.rehearse",
     "desk.start_rehearsal",
     "desk.rehearsal_progress",
@@ -91,7 +93,7 @@ class Mount:
 
     def __init__(self, app: Flask, make: Callable[[Config], Flask]) -> None:
         self._real = app.wsgi_app
-        self._config: Config = app.config["STOPPRESS"]
+        self._settings = app.config
         self._make = make
         self._lock = threading.Lock()
         self._made: tuple[Rehearsal, Flask] | None = None
@@ -109,12 +111,13 @@ class Mount:
         return app(environ, start_response)
 
     def _running(self) -> Flask | None:
-        found = rehearsal.find(self._config.data_dir)
+        settings: Config = self._settings["STOPPRESS"]
+        found = rehearsal.find(settings.data_dir)
         with self._lock:
             if found is None or not found.ready:
                 self._made = None
             elif self._made is None or self._made[0] != found:
-                config = replace(Config.read(found.environ), site_name=self._config.site_name)
+                config = replace(Config.read(found.environ), site_name=settings.site_name)
                 try:
                     self._made = found, self._make(config)
                 except (ConfigError, RedisError):  # the rehearsal has just ended

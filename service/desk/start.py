@@ -1,31 +1,87 @@
-"""The start page: from nothing to an alert on this browser's screen."""
+"""The start page: from nothing to an alert on this browser's screen, each step with its state."""
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, render_template, request
+from dataclasses import dataclass
+
+from flask import Blueprint, abort, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 
 from service.api import fields, notification_requests
+from service.config import EXAMPLE_NAME
 from service.current import runtime
 from service.desk.blueprint import redis_away
-from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed
+from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, may
 from service.desk.session import current_editor
 from service.desk.words import outcome_words
+from service.domain.pretend_readers import Mixture
 from service.domain.publishing import UnknownNotification
 from service.domain.stops import EverythingStopped
+from service.model import clock
 from service.model.notifications import Audience, Outcome
+from service.model.roles import Role
 from service.model.spans import span
 from service.store.subscriptions import NotSubscribed
 
 bp = Blueprint("start", __name__, template_folder="../../web")
 
 
+@bp.app_template_global("pretend_readers")
+def pretend_readers() -> Mixture | None:
+    """Return how many readers are pretended, for an editor who is signed in, if any is."""
+    signed_in = current_editor() is not None and "REHEARSAL" not in current_app.config
+    return runtime().pretend_readers.mixture() if signed_in else None
+
+
 @bp.get("/")
 @allowed(EVERYBODY)
 def start() -> ResponseReturnValue:
-    """Show the three steps."""
-    return render_template("desk/start.html", has_editors=runtime().editors.exist())
+    """Show the steps; the first two to an editor who manages."""
+    manages = current_editor() is not None and may(Role.MANAGES)
+    return render_template(
+        "desk/start.html",
+        has_editors=runtime().editors.exist(),
+        setup=_setup() if manages else None,
+    )
+
+
+@bp.get("/start/setup")
+@allowed(Role.MANAGES)
+def setup() -> ResponseReturnValue:
+    """Return the HTML of the first two steps, which say whether they are done."""
+    if current_editor() is None:
+        abort(401)
+    if not may(Role.MANAGES):
+        abort(403)
+    parts = ("named", "installed")
+    found = _setup()
+    return {
+        part: render_template("desk/start_setup.html", part=part, setup=found) for part in parts
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """How far the newsroom's site is set up."""
+
+    name: str  # of the newspaper; empty while it has the name of our example
+    origins: tuple[str, ...]
+    seen: str  # the origin of which a page called last
+    seen_ago: float  # seconds
+
+
+def _setup() -> _Setup:
+    config = runtime().config
+    seen = {
+        origin: at
+        for origin, at in runtime().seen_origins.latest().items()
+        if origin in config.site_origins
+    }
+    latest = next(iter(seen), "")
+    ago = clock.time() - seen[latest] if latest else 0.0
+    name = config.site_name if config.site_name != EXAMPLE_NAME else ""
+    return _Setup(name, config.site_origins, latest, max(0.0, ago))
 
 
 @bp.post("/start/alerts")
@@ -84,6 +140,11 @@ def follow(id: int) -> ResponseReturnValue:
 @bp.errorhandler(401)
 def _signed_out(_: Exception) -> ResponseReturnValue:
     return {"detail": "You are signed out. Reload this page and sign in."}, 401
+
+
+@bp.errorhandler(403)
+def _may_not(_: Exception) -> ResponseReturnValue:
+    return {"detail": "Your role does not include this."}, 403
 
 
 @bp.errorhandler(UnknownNotification)

@@ -64,7 +64,7 @@ LOGGED = {
 _ROLES = {
     "writes": "drafts, which another editor sends",
     "sends": "alerts too, and corrects and stops them",
-    "manages": "people and API tokens too",
+    "manages": "people, API tokens, topics and settings too",
 }
 _SCOPES = {
     "send": "publish, change and stop alerts",
@@ -363,6 +363,17 @@ FIELDS = {
     "spread_minutes": "Spread over",
     "reached": "Browsers that have it",
     "template_name": "Name of the template",
+    "slug": "Short name",
+    "site_name": "Name",
+    "site_origins": "Sites",
+    "site_icon": "Icon",
+    "ask_question": "Question",
+    "ask_yes": "Button that subscribes",
+    "ask_later": "Button for later",
+    "ask_page_views": "Ask on page view",
+    "ask_seconds": "After so many seconds",
+    "quiet_hours": "Quiet hours",
+    "daily_limit": "Alerts a day at most",
 }
 
 

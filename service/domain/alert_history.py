@@ -55,7 +55,8 @@ class AlertHistory:
         return max(1, round(len(recent) / days))
 
     def _counts(self, one: Notification, topics: Set[str]) -> bool:
-        ours = replace(one.audience, locales=(), exclude=())
+        audience = self._store.topics.current_audience(one.audience)
+        ours = replace(audience, locales=(), exclude=())
         return one.corrects is None and ours.includes(topics, "", followed=set(), muted=set())
 
     def missed(self, reader: Subscription) -> list[Notification]:
@@ -69,7 +70,7 @@ class AlertHistory:
         theirs = (
             one
             for one in sent
-            if one.audience.includes(
+            if self._store.topics.current_audience(one.audience).includes(
                 reader.topics, reader.locale, followed=reader.followed, muted=reader.muted
             )
         )

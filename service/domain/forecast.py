@@ -7,6 +7,7 @@ judged, drawn at random.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.model.clocks import moment
@@ -50,7 +51,7 @@ class Forecast:
 class Forecaster:
     """Forecasts under the newsroom's defaults."""
 
-    def __init__(self, store: Store, defaults: NewsroomDefaults) -> None:
+    def __init__(self, store: Store, defaults: Callable[[], NewsroomDefaults]) -> None:
         self._store = store
         self._defaults = defaults
 
@@ -68,7 +69,7 @@ class Forecaster:
             0, content, audience, State.SENDING, began, "", started_at=began, send_at=send_at
         )
         zones = store.names.zones
-        rules = DeliveryRules(alert, self._defaults, zones.name)
+        rules = DeliveryRules(alert, self._defaults(), zones.name)
         found: Counter[str] = Counter()
         limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
         for id, record in store.subscriptions.records_of(drawn):

@@ -50,6 +50,7 @@ class WelcomeSettings:
     title: str  # empty: our own words, here and below
     body: str
     site_name: str
+    site_icon: str
     site_language: str
     front_page: str
 
@@ -64,7 +65,7 @@ class ReaderAlerts:
         stops: Stops,
         tokens: Tokens,
         endpoints: EndpointPolicy,
-        settings: WelcomeSettings,
+        settings: Callable[[], WelcomeSettings],
     ) -> None:
         self._store = store
         self._publishing = publishing
@@ -76,12 +77,12 @@ class ReaderAlerts:
     @property
     def must_confirm(self) -> bool:
         """Whether a new subscriber gets no other alert before confirming by the welcome."""
-        return self._settings.mode == CONFIRM
+        return self._settings().mode == CONFIRM
 
     @property
     def welcomes(self) -> bool:
         """Whether a new subscriber is sent a welcome."""
-        return self._settings.mode != NONE
+        return self._settings().mode != NONE
 
     def send_welcome(
         self, reader: Subscription, *, new: bool, caller: Callable[[], str] = str
@@ -92,7 +93,7 @@ class ReaderAlerts:
         A welcome that cannot be sent does not undo the subscription: an unconfirmed subscriber
         gets it on the next visit. `caller` returns the code of who calls (`Place`).
         """
-        unconfirmed, mode = not reader.preferences.confirmed, self._settings.mode
+        unconfirmed, mode = not reader.preferences.confirmed, self._settings().mode
         with suppress(RedisError, PlanWithdrawn, NoRoom):
             if unconfirmed and mode != CONFIRM:
                 with suppress(NotSubscribed):
@@ -105,12 +106,13 @@ class ReaderAlerts:
         if self._stops.current():
             raise EverythingStopped
         place = replace(self._place(reader, caller), share=2)
-        settings, lang = self._settings, supported_language(reader.locale)
+        settings, lang = self._settings(), supported_language(reader.locale)
         ours = texts(lang)["alerts"]
         content = Content(
             title=ours["test"],
             body=ours["shown"].format(site=settings.site_name),
             url=settings.front_page,
+            icon=settings.site_icon or None,
             ttl=_ttl(place),
             lang=lang,
         )
@@ -135,7 +137,7 @@ class ReaderAlerts:
         return Place("unproven", origin, _AT_A_HOST, _AT_ALL_HOSTS, caller())
 
     def _welcome(self, reader: Subscription) -> Content:
-        settings, lang = self._settings, supported_language(reader.locale)
+        settings, lang = self._settings(), supported_language(reader.locale)
         ours = texts(lang)["alerts"]
         own = settings.title or settings.body
         words, url = ours["shown"], settings.front_page
@@ -151,6 +153,7 @@ class ReaderAlerts:
             title=settings.title or ours["welcome"],
             body=settings.body or words.format(site=settings.site_name),
             url=url,
+            icon=settings.site_icon or None,
             ttl=_TTL,
             lang=(settings.site_language or None) if own else lang,
         )

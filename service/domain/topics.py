@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Iterable, Set
 
 from redis import RedisError
 
+from service.model import clock
 from service.model.notifications import Topic
 from service.store import Store
 from service.store.topics import MOST_TOPICS as MOST_TOPICS
 
 _KEPT = 600.0  # seconds for which the topics are known without Redis
+# Seconds after which every process knows of a merge, and no call is under way that does not.
+_KNOWN_AFTER = 60.0
 
 
 class TooManyTopics(Exception):
@@ -31,7 +34,7 @@ class Topics:
         self._known: tuple[float, dict[str, Topic]] | None = None  # and when they were read
 
     def all(self) -> dict[str, Topic]:
-        """Return the topics by slug, the oldest first."""
+        """Return the topics by slug, in the newsroom's order."""
         return self._topics.all()
 
     def known(self) -> dict[str, Topic]:
@@ -61,16 +64,74 @@ class Topics:
         """Store a new topic; False if the slug is taken, `TooManyTopics` if there are too many."""
         if self._topics.add(topic):
             return True
-        if topic.slug not in self.all():
+        if topic.slug not in self.all() and topic.slug not in self._topics.merging():
             raise TooManyTopics
         return False
 
     def change(self, topic: Topic) -> None:
-        """Replace the name, the description and the default of a topic with the same slug."""
-        self._topics.change(topic)
+        """Replace all of a topic but its slug and its place; `UnknownTopic`."""
+        if not self._topics.change(topic):
+            raise UnknownTopic
+
+    def move(self, slug: str, places: int) -> None:
+        """Move a topic so many places down, or up if it is less than 0; `UnknownTopic`."""
+        slugs = list(self.all())
+        if slug not in slugs:
+            raise UnknownTopic
+        at = slugs.index(slug) + places
+        slugs.remove(slug)
+        slugs.insert(max(0, at), slug)
+        self._topics.arrange(slugs)
+
+    def merge(self, slug: str, into: str) -> None:
+        """End a topic: its followers follow another one, and its slug leads there; `UnknownTopic`.
+
+        An alert to the old slug reaches the followers of the other topic from now on. If this is
+        cut off, the clock goes on with it; a second call does no harm.
+        """
+        if slug == into or not self._topics.merge(slug, into):
+            raise UnknownTopic
+        self.finish_merges(clock.time())
+
+    def finish_merges(self, now: float) -> None:
+        """Move the followers of topics that were merged: what the clock does too.
+
+        It is repeated for a minute, because a process that has not heard of a merge may still write
+        a follower into the bitmap of the topic that ended.
+        """
+        merging, merged = self._topics.merging(), self._topics.merged()
+        for slug, at in merging.items():
+            if slug in merged:
+                self._subscriptions.move_followers(slug, merged[slug])
+            if now - at > _KNOWN_AFTER:
+                self._topics.end_merge(slug)
+
+    def current(self, slugs: Iterable[str]) -> tuple[str, ...]:
+        """Return the slugs of the topics to which these lead since topics were merged."""
+        return self._topics.current(slugs)
+
+    def named(self) -> dict[str, Topic]:
+        """Return the topics by slug, and by each slug that leads to them."""
+        topics = self.all()
+        merged = self._topics.merged()
+        return {**{old: topics[new] for old, new in merged.items() if new in topics}, **topics}
+
+    def merged(self) -> dict[str, list[str]]:
+        """Return by topic the slugs of those that were merged into it."""
+        found: dict[str, list[str]] = {}
+        for old, new in sorted(self._topics.merged().items()):
+            found.setdefault(new, []).append(old)
+        return found
+
+    def followers(self) -> dict[str, int]:
+        """Return how many browsers follow each topic."""
+        return self._subscriptions.followers(list(self.all()))
 
     def remove(self, slug: str) -> None:
         """Remove a topic and forget which readers followed it; `UnknownTopic`."""
+        self.finish_merges(clock.time())
+        if slug in self._topics.merged():
+            raise UnknownTopic
         known = self._topics.remove(slug)
         # Forget the followers of an unknown topic too: an earlier call may have been cut off here.
         self._subscriptions.forget_topic(slug)

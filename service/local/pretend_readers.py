@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.model.endpoints import Endpoint, EndpointPolicy
 from service.model.preferences import NO_QUIET, UNLIMITED
-from service.model.subscriptions import SubscriptionRequest
+from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store import Store
 from service.store.bitmaps import bitmap_key
 from service.store.records import digest_of
@@ -84,6 +84,7 @@ def seed(
         )
     store.installation.mark_synthetic()
     bases = [EndpointPolicy((origin,)).parse(origin + "/fcm/send/x").base for origin in origins]
+    store.seeds.mark(bases)
     partitions = store.partitions
     chunks: dict[int, list[SubscriptionRequest]] = {partition: [] for partition in partitions}
     stored = 0
@@ -99,6 +100,28 @@ def seed(
         if rest:
             store.seeds.store(partition, rest)
     yield count
+
+
+def remove(store: Store) -> Iterator[int]:
+    """Remove all pretend subscriptions, and no others; yields how many, after each chunk.
+
+    They are known by their keys, whose private halves follow from their numbers. Cut off, it goes
+    on where it was when it is called again.
+    """
+    pretended = {_p256dh(pair) for pair in range(KEY_PAIRS)}
+    removed = 0
+    for partition in store.partitions:
+        made = 8 * store.redis.strlen(bitmap_key(partition, "live"))
+        for first in range(0, made, CHUNK):
+            numbers = range(first, min(first + CHUNK, made))
+            ids = [
+                SubscriptionId(partition, number)
+                for number, record in store.subscriptions.records(partition, numbers)
+                if record is not None and record.p256dh in pretended
+            ]
+            yield (removed := removed + store.subscriptions.remove_all(ids))
+    store.installation.unmark_synthetic()
+    store.seeds.unmark()
 
 
 def follows(number: int, topics: Sequence[str]) -> frozenset[str]:

@@ -60,7 +60,8 @@ class Topic:
     slug: str
     name: str
     description: str = ""
-    default: bool = False
+    default: bool = False  # ticked beforehand
+    hidden: bool = False  # not offered to readers; who follows it goes on
 
 
 @dataclass(frozen=True, slots=True)

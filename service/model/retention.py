@@ -221,3 +221,7 @@ ARTICLE_NEW = MINUTE
 # An origin whose pages load our script although SITE_ORIGINS does not name it.
 # Why: the doctor tells the operator, who may have forgotten one of the newsroom's own.
 REFUSED_ORIGINS_KEPT = 7 * DAY
+
+# When a page of an origin that SITE_ORIGINS names called us last.
+# Why: who sets up the newsroom's pages sees on the start page that they have our script.
+SEEN_ORIGINS_KEPT = 7 * DAY

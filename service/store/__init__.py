@@ -33,6 +33,7 @@ from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, c
 from service.store.conversion import convert
 from service.store.daily_counts import DailyCounts
 from service.store.daily_totals import DailyTotals
+from service.store.desk_settings import DeskSettings
 from service.store.gone import GoneRows
 from service.store.held_alerts import HeldAlerts
 from service.store.host_readers import HostReaders
@@ -106,12 +107,12 @@ class Store:
             redis, self.partitions, self.names, self.topics, self.stories, replicas
         )
         self.host_readers = HostReaders(redis, self.subscriptions)
-        self.seeds = Seeds(redis, self.partitions, self.names)
+        self.seeds = Seeds(redis, self.partitions, self.names, self.subscriptions)
         self.notifications = Notifications(redis, replicas)
         self.joined = Joined(redis, self.partitions)
         self.clicks = Clicks(redis, self.partitions)
         self.audiences = Audiences(
-            redis, self.partitions, self.names, self.notifications, self.joined
+            redis, self.partitions, self.names, self.topics, self.notifications, self.joined
         )
         self.gone = GoneRows(redis, self.partitions)
         self.prepared_keys = PreparedKeys(redis, self.partitions)
@@ -135,6 +136,7 @@ class Store:
         self.unfinished = UnfinishedForms(redis)
         self.templates = TemplateRows(redis, TEMPLATES)
         self.saved_audiences = TemplateRows(redis, AUDIENCES)
+        self.desk_settings = DeskSettings(redis)
 
     def memory(self) -> Memory | None:
         """Return the memory that Redis uses and may use; None if it does not tell."""

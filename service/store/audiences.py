@@ -27,6 +27,7 @@ from service.store.names import Names
 from service.store.notifications import Notifications
 from service.store.partitions import Partitions
 from service.store.scripts import answers, lua
+from service.store.topics import Topics
 
 _BLOCK = 32  # bytes of a bitmap in which one reader is found by rank
 
@@ -73,11 +74,13 @@ class Audiences:
         redis: Redis,
         partitions: Partitions,
         names: Names,
+        topics: Topics,
         notifications: Notifications,
         joined: Joined,
     ) -> None:
         self._redis = redis
         self._names = names
+        self._topics = topics
         self._partitions = partitions
         self._notifications = notifications
         self._joined = joined
@@ -192,8 +195,9 @@ class Audiences:
         one = audience.subscription
         if (one is not None and one.partition != partition) or not past.known:
             audience, past = Audience(), Past()
+        audience = self._topics.current_audience(audience)
         nobody = bitmap_key(partition, "locale", "nobody")  # does not exist
-        topics = [bitmap_key(partition, "topic", slug) for slug in audience.topics]
+        topics = self._followers(partition, audience.topics)
         if audience.waking is not None:
             topics = [bitmap_key(partition, "wake", audience.waking)]
         locales = [
@@ -203,7 +207,7 @@ class Audiences:
         ]
         if audience.locales and not locales:
             locales = [nobody]  # no reader has that language yet
-        exclude = [bitmap_key(partition, "topic", slug) for slug in audience.exclude]
+        exclude = self._followers(partition, audience.exclude)
         keys = [scratch, destination, bitmap_key(partition, "live"), bitmap_key(partition, "gone")]
         # A test or a welcome reaches its reader before the subscription is confirmed.
         keys.append(nobody if one is not None else bitmap_key(partition, "unconfirmed"))
@@ -228,6 +232,10 @@ class Audiences:
             if past.first is not None:
                 args["since"] = past.first.get(partition, -1)
         return [*keys, *topics, *locales, *exclude, *story, *more], [json.dumps(args)]
+
+    def _followers(self, partition: int, slugs: Sequence[str]) -> list[str]:
+        bitmaps = (self._topics.bitmaps(slug) for slug in slugs)
+        return [bitmap_key(partition, "topic", one) for some in bitmaps for one in some]
 
 
 def is_remembered(one: Notification, at: float) -> bool:

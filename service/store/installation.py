@@ -1,13 +1,14 @@
 """The installation: layout of the store, fingerprints of its keys, the clock that leads.
 
 {g}:layout        hash: version, partitions, and since version 2 their numbers (partitions.py);
-                  `synthetic` if `stoppress seed` filled the store
+                  `synthetic` if `stoppress seed` filled the store (seeds.py)
 {g}:keys          hash: `secret`, the fingerprint of SECRET_KEY; `backup`, a `Backup` as JSON;
                   `vapid`, the public halves of the workers' VAPID keys as JSON, the current first
 {g}:keys:retired  set: public halves of VAPID keys that were retired
 {g}:clock         name of the clock that leads; a lease
 {g}:clock:ticked  when a clock last did its work (seconds since 1970)
 {g}:origins:refused  sorted set: origins that call us and are not in SITE_ORIGINS, scored with when
+{g}:origins:seen     sorted set: those that are in it, scored with when a page of theirs called last
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from typing import NamedTuple, cast
 from redis import Redis
 
 from service.model import clock
-from service.model.retention import REFUSED_ORIGINS_KEPT
+from service.model.retention import REFUSED_ORIGINS_KEPT, SEEN_ORIGINS_KEPT
 from service.store.partitions import Partitions
 
 _LAYOUT = "{g}:layout"
 _KEYS = "{g}:keys"
 _RETIRED = "{g}:keys:retired"
 _TICKED = "{g}:clock:ticked"
-_REFUSED = "{g}:origins:refused"
+_REFUSED, _SEEN = "{g}:origins:refused", "{g}:origins:seen"
 _MOST_REFUSED = 20  # origins; anybody can make them up
+_MOST_SEEN = 100  # origins
 
 # KEYS: leading clock, time of its last work. ARGV: name, lease in ms. Returns 1 if the clock with
 # that name leads from now on. The first write frees.
@@ -121,11 +123,24 @@ class Installation:
 
     def note_refused_origin(self, origin: str) -> None:
         """Note that a page of another origin than `SITE_ORIGINS` calls us; the oldest give way."""
+        self._note_origin(_REFUSED, origin, _MOST_REFUSED, REFUSED_ORIGINS_KEPT)
+
+    def note_seen_origin(self, origin: str) -> None:
+        """Note that a page of this origin, which is in `SITE_ORIGINS`, has called us."""
+        self._note_origin(_SEEN, origin, _MOST_SEEN, SEEN_ORIGINS_KEPT)
+
+    def _note_origin(self, key: str, origin: str, most: int, kept: int) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zadd(_REFUSED, {origin: clock.time()})
-            pipe.zremrangebyrank(_REFUSED, 0, -_MOST_REFUSED - 1)
-            pipe.expire(_REFUSED, REFUSED_ORIGINS_KEPT)
+            pipe.zadd(key, {origin: clock.time()})
+            pipe.zremrangebyrank(key, 0, -most - 1)
+            pipe.expire(key, kept)
             pipe.execute()
+
+    def seen_origins(self) -> dict[str, float]:
+        """Return these origins and when each called last, the latest first."""
+        since = clock.time() - SEEN_ORIGINS_KEPT
+        rows = self._redis.zrevrangebyscore(_SEEN, "+inf", since, withscores=True)
+        return {origin.decode(): at for origin, at in cast("list[tuple[bytes, float]]", rows)}
 
     def refused_origins(self) -> list[str]:
         """Return these origins, the latest first."""
@@ -136,6 +151,10 @@ class Installation:
     def mark_synthetic(self) -> None:
         """Note that the subscriptions of this store are pretended."""
         self._redis.hset(_LAYOUT, "synthetic", "1")
+
+    def unmark_synthetic(self) -> None:
+        """Note that no subscription of this store is pretended any more."""
+        self._redis.hdel(_LAYOUT, "synthetic")
 
     def synthetic(self) -> bool:
         """Whether `stoppress seed` filled this store."""

@@ -1,4 +1,7 @@
-"""Pretend subscriptions, stored thousands at once under the same keys as real ones."""
+"""Pretend subscriptions, stored thousands at once under the same keys as real ones.
+
+{g}:layout:pretend  set: the bases of their endpoints, which no real reader has
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from service.store.names import Names
 from service.store.partitions import Partitions
 from service.store.records import BUCKET, digest_of, record_of, records_key
 from service.store.scripts import NOW
+from service.store.subscriptions import Subscriptions
 
 # KEYS: the index bucket of each subscription. ARGV: the last eight bytes of each digest; the first
 # number. Almost each has a bucket of its own: as single commands they take redis-py twice as long
@@ -35,17 +39,36 @@ local last = redis.call('INCRBY', KEYS[1], ARGV[1])
 mark_day(KEYS[2], last - ARGV[1])
 return last
 """
+_BASES = "{g}:layout:pretend"
 
 
 class Seeds:
     """Stores pretend subscriptions, much faster than one at a time."""
 
-    def __init__(self, redis: Redis, partitions: Partitions, names: Names) -> None:
+    def __init__(
+        self, redis: Redis, partitions: Partitions, names: Names, subscriptions: Subscriptions
+    ) -> None:
         self._redis = redis
         self._partitions = partitions
         self._names = names
+        self._subscriptions = subscriptions
         self._index_all = redis.register_script(_INDEX_ALL)
         self._give_out = redis.register_script(_GIVE_OUT)
+
+    def mark(self, bases: Iterable[str]) -> None:
+        """Note that subscriptions with these bases are pretended."""
+        self._redis.sadd(_BASES, *bases)
+
+    def unmark(self) -> None:
+        """Note that no pretend subscription is left."""
+        self._redis.unlink(_BASES)
+
+    def count(self) -> int | None:
+        """Return how many are subscribed; None if an earlier release has stored them."""
+        bases = cast("set[bytes]", self._redis.smembers(_BASES))
+        known = self._names.bases.all()
+        numbers = [known[base.decode()] for base in bases if base.decode() in known]
+        return self._subscriptions.count_at(numbers) if bases else None
 
     def store(self, partition: int, requests: Sequence[SubscriptionRequest]) -> None:
         """Store some thousands of new pretend subscriptions."""

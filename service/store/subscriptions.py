@@ -40,7 +40,7 @@ from service.store.records import (
     subscription_of,
 )
 from service.store.replicas import Replicas
-from service.store.scripts import NOW, lua
+from service.store.scripts import NOW, lua, run_each
 from service.store.stories import Stories
 from service.store.topics import Topics
 
@@ -65,6 +65,14 @@ redis.call('EXPIRE', KEYS[5], {YOUNG_KEPT})
 mark_day(KEYS[6], number)
 for i = 7, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) end
 return number
+"""
+
+# Moves the followers of a topic that was merged. KEYS: bitmap of the topic that gets them, bitmap
+# of the one that ended. Repeated, it does nothing. The first write allocates.
+_MOVE = """
+if redis.call('EXISTS', KEYS[2]) == 0 then return end
+redis.call('BITOP', 'OR', KEYS[1], KEYS[1], KEYS[2])
+redis.call('DEL', KEYS[2])
 """
 
 _ENDED = "{g}:ended"
@@ -102,6 +110,7 @@ class Subscriptions:
         self._stories = stories
         self._next_bucket = dict.fromkeys(partitions, 0)  # bucket of the next number, as last seen
         self._create_one = redis.register_script(_CREATE)
+        self._move = redis.register_script(_MOVE)
         self._write = redis.register_script(DROP + lua("write_subscription"))
         self._remove = redis.register_script(DROP + lua("remove_subscription"))
 
@@ -257,10 +266,8 @@ class Subscriptions:
     ) -> Subscription | None:
         """Store a new subscription; None if the index entry is not `entry` any more."""
         record = record_of(self._names, requested)
-        chosen = [
-            slugs or frozenset[str]()
-            for slugs in (requested.topics, requested.muted, requested.followed)
-        ]
+        topics = self._topics.current(requested.topics or ())
+        chosen = [frozenset(slugs or ()) for slugs in (topics, requested.muted, requested.followed)]
         set_keys = [*bitmaps_of(partition, record), *bitmaps_chosen(partition, *chosen)]
         packed = record.pack()
         while True:
@@ -294,8 +301,11 @@ class Subscriptions:
         set_keys = bitmaps_of(id.partition, record)
         clear_keys = [bitmap_key(id.partition, "gone")]
         clear_keys += [key for key in bitmaps_of(id.partition, before) if key not in set_keys]
+        topics = requested.topics
+        if topics is not None:
+            topics = frozenset(self._topics.current(topics))
         for kind, chosen, known in (
-            ("topic", requested.topics, self._topics.all),
+            ("topic", topics, self._topics.all),
             ("muted", requested.muted, self._stories.slugs),
             ("followed", requested.followed, self._stories.slugs),
         ):
@@ -347,6 +357,18 @@ class Subscriptions:
             for partition in self.partitions:
                 pipe.unlink(bitmap_key(partition, "topic", slug))
             pipe.execute()
+
+    def move_followers(self, slug: str, into: str) -> None:
+        """Let the followers of a topic that was merged follow the other one."""
+        names = (slug, into)
+        run_each(
+            self._redis,
+            self._move,
+            [
+                ([bitmap_key(partition, "topic", one) for one in reversed(names)], [])
+                for partition in self.partitions
+            ],
+        )
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -450,6 +472,15 @@ class Subscriptions:
         keys = self._names.vapid_keys.all()
         counts = self._counts([("key", number) for number in keys.values()])
         return dict(zip(keys, counts, strict=True))
+
+    def count_at(self, bases: Sequence[int]) -> int:
+        """Return how many browsers are subscribed whose endpoints have these bases."""
+        return sum(self._counts([("base", number) for number in bases]))
+
+    def followers(self, slugs: Sequence[str]) -> dict[str, int]:
+        """Return how many browsers follow each of these topics."""
+        counts = self._counts([("topic", slug) for slug in slugs])
+        return dict(zip(slugs, counts, strict=True))
 
     def _counts(self, bitmaps: Sequence[tuple[str, object]]) -> list[int]:
         """Return how many readers are in each of these bitmaps, by kind and name."""

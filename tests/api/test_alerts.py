@@ -229,7 +229,7 @@ def test_a_topic_is_added_changed_and_deleted(client: Client, token: str) -> Non
     body = {"slug": "late-news", "name": " Late news ", "description": "", "default": True}
     made = client.call("POST", f"{API}/topics", body, token=token)
     assert made.status_code == 201
-    assert made.json == {**body, "name": "Late news"}
+    assert made.json == {**body, "name": "Late news", "hidden": False}
     assert client.call("POST", f"{API}/topics", body, token=token).status_code == 409
     path = made.headers["Location"]
     change = {"description": "After midnight", "default": False, "name": None}

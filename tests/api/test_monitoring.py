@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
+from service.local import pretend_readers
 from service.model.keys import VapidKey, b64url
 from service.store.push_services import Pace, Rest
 from tests.support.client import VAPID, Client, browser, make_app, stored
@@ -158,6 +159,17 @@ def test_all_processes_return_the_same_figures_and_change_nothing(client: Client
     assert stored(client) == before
     # The figures of Redis' own memory change all the time.
     assert len({page.partition("# HELP stoppress_redis_memory")[0] for page in pages}) == 1
+
+
+def test_pretend_readers_have_a_figure_of_their_own(client: Client) -> None:
+    assert figure(scrape(client), "subscriptions_pretend") == 0
+    runtime = client.runtime
+    origins, key = ["https://127.0.0.1:8443"], runtime.keys.current
+    list(pretend_readers.seed(runtime.store, 7, origins=origins, vapid_key=key, topics=()))
+    client.call("POST", "/api/v1/subscriptions", {"subscription": browser()})
+    figures = scrape(client)
+    assert figure(figures, "subscriptions_pretend") == 7
+    assert figure(figures, "subscriptions") == 8
 
 
 def test_a_push_service_is_one_label_however_many_hosts_it_has(client: Client) -> None:

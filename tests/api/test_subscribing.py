@@ -37,7 +37,7 @@ def test_a_page_gets_the_sites_name_key_topics_and_prompt(client: Client) -> Non
             {"slug": "world", "name": "World", "description": "", "default": False},
             {"slug": "sport", "name": "Sport", "description": "", "default": False},
         ],
-        "prompt": {"page_views": 2, "delay_seconds": 20},
+        "prompt": {"page_views": 2, "delay_seconds": 20, "texts": {}},
         "defaults": {"quiet_hours": None, "daily_limit": None},
         "alerts_a_day": None,
         "welcome": False,
@@ -50,7 +50,7 @@ def test_a_page_gets_the_sites_name_key_topics_and_prompt(client: Client) -> Non
 def test_settings_decide_when_a_page_asks_its_reader(redis_url: str) -> None:
     client = Client(make_app(redis_url, ASK_PAGE_VIEWS="5", ASK_SECONDS="90"))
     site = client.call("GET", f"{API}/site").json
-    assert site["prompt"] == {"page_views": 5, "delay_seconds": 90}
+    assert site["prompt"] == {"page_views": 5, "delay_seconds": 90, "texts": {}}
     client.runtime.store.redis.close()
 
 

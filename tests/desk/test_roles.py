@@ -44,6 +44,7 @@ ROUTES = {
     "start.start": EVERYBODY,
     "start.send": ANY,
     "start.follow": ANY,
+    "start.setup": MANAGES,
     "desk.static": EVERYBODY,
     "desk.htmx": EVERYBODY,
     "desk.sign_in": EVERYBODY,
@@ -138,6 +139,14 @@ ROUTES = {
     "desk.tokens": MANAGES,
     "desk.add_token": MANAGES,
     "desk.revoke_token": MANAGES,
+    "desk.topics": MANAGES,
+    "desk.add_topic": MANAGES,
+    "desk.change_topic": MANAGES,
+    "desk.move_topic": MANAGES,
+    "desk.merge_topic": MANAGES,
+    "desk.remove_topic": MANAGES,
+    "desk.settings": MANAGES,
+    "desk.change_settings": MANAGES,
 }
 MAY = {
     "stranger": {EVERYBODY},

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.model.notifications import Audience, Outcome
+from service.model.roles import Role
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
-from tests.support.desk_pages import publish, send_all, token_in
+from service.store.access import Person
+from tests.store.test_subscriptions import requested
+from tests.support.desk_pages import EMAIL, publish, send_all, token_in, words
 
 pytestmark = pytest.mark.usefixtures("one_partition")
 
@@ -119,3 +123,54 @@ def test_the_start_page_follows_only_its_own_alerts(
     # A reader's own test is for that reader's eyes alone.
     sent = runtime.reader_alerts.send_test(runtime.subscriptions.get("0-7"))
     assert editor.get(f"/start/alerts/{sent.id}").status_code == 404
+
+
+# The newsroom's own steps -------------------------------------------------------------------------
+
+
+def setup_of(client: FlaskClient) -> str:
+    steps = client.get("/start/setup").json
+    assert steps
+    return words(" ".join(steps.values()))
+
+
+def test_the_steps_before_the_first_alert_say_by_themselves_when_they_are_done(
+    editor: FlaskClient, app: Flask, runtime: Runtime
+) -> None:
+    paper = "https://www.paper.example"
+    page = words(editor.get("/").text)
+    for text in (page, setup_of(editor)):
+        assert "Readers still see the name of our example, and only the demo newspaper" in text
+        assert "No page of yours has called yet." in text
+    runtime.settings.change({"site_name": "The Ferry Post"}, 0, "nora")
+    assert "Readers see The Ferry Post, but no site is named yet" in setup_of(editor)
+    runtime.settings.change({"site_origins": paper}, 1, "nora")
+    text = setup_of(editor)
+    assert f"Readers see The Ferry Post, and can subscribe on {paper}." in text
+    assert "Open one, and you see it here." in text
+    app.test_client().get("/api/v1/site", headers={"Origin": "https://another.example"})
+    assert "has called" not in setup_of(editor).replace("has called yet", "")
+    app.test_client().get("/api/v1/site", headers={"Origin": paper})
+    assert f"A page of {paper} has called just now." in setup_of(editor)
+    runtime.settings.change({"site_origins": "https://another.example"}, 2, "nora")
+    assert "No page of yours has called yet" in setup_of(editor)
+
+
+def test_only_who_manages_sees_the_newsrooms_own_steps(
+    editor: FlaskClient, stranger: FlaskClient, runtime: Runtime
+) -> None:
+    assert "Name your newspaper" in editor.get("/").text
+    assert "Name your newspaper" not in stranger.get("/").text
+    assert stranger.get("/start/setup").status_code == 401
+    runtime.store.access.add_editor("ben@paper.example", "a hash", Person("manages"))
+    runtime.editors.set_role(EMAIL, Role.SENDS)
+    assert "Name your newspaper" not in editor.get("/").text
+    assert editor.get("/start/setup").status_code == 403
+
+
+def test_the_list_of_alerts_leads_to_the_start_page_while_nobody_is_subscribed(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    assert "Nobody is subscribed yet." in editor.get("/desk/").text
+    runtime.store.subscriptions.subscribe(requested("x")._replace(vapid_key=runtime.keys.current))
+    assert "Nobody is subscribed yet." not in editor.get("/desk/").text

@@ -6,10 +6,11 @@ import pytest
 
 from service.domain.topics import Topics, UnknownTopic
 from service.local import rehearsal
-from service.model.notifications import Audience, Topic
+from service.model import clock
+from service.model.notifications import Audience, Content, Topic
 from service.store import Store
 from tests.store.test_subscriptions import requested
-from tests.support.client import API, Client
+from tests.support.client import API, Client, Reader
 
 pytestmark = pytest.mark.redis
 
@@ -66,6 +67,167 @@ def test_removing_again_forgets_followers_that_an_interrupted_call_left(
         topics.remove("world")
     topics.add(WORLD)
     assert store.audiences.count(Audience(topics=("world",))) == 0
+
+
+# Order, hidden ------------------------------------------------------------------------------------
+
+
+def test_topics_are_moved_up_and_down_and_a_new_one_is_the_last(topics: Topics) -> None:
+    topics.add(Topic("culture", "Culture"))
+    topics.move("culture", -1)
+    assert list(topics.all()) == ["world", "culture", "sport"]
+    topics.move("world", 1)
+    topics.move("culture", -1)
+    topics.move("sport", 1)
+    assert list(topics.all()) == ["culture", "world", "sport"]
+    topics.change(Topic("world", "The world", "Élsewhere – “far”", default=True, hidden=True))
+    topics.add(Topic("science", "Science"))
+    assert list(topics.all()) == ["culture", "world", "sport", "science"]
+    assert topics.get("world").description == "Élsewhere – “far”"
+    with pytest.raises(UnknownTopic):
+        topics.move("unknown", 1)
+
+
+def test_a_change_does_not_bring_back_a_topic_that_was_removed(topics: Topics) -> None:
+    before = topics.get("world")
+    topics.remove("world")
+    with pytest.raises(UnknownTopic):
+        topics.change(before)
+    assert list(topics.all()) == ["sport"]
+
+
+def test_an_earlier_release_wrote_no_hidden_topics(topics: Topics, store: Store) -> None:
+    row = '{"slug": "old", "name": "Old", "description": "", "default": true, "order": 9}'
+    store.redis.hset("{g}:topics", "old", row)
+    assert topics.get("old") == Topic("old", "Old", default=True)
+
+
+def test_a_hidden_topic_is_not_offered_and_its_followers_keep_it(client: Client) -> None:
+    reader, token = Reader(client, topics=["world"]), client.add_token()
+    hidden = client.call("PATCH", f"{API}/topics/world", {"hidden": True}, token=token)
+    assert hidden.json["hidden"]
+    assert [one["slug"] for one in client.call("GET", f"{API}/site").json["topics"]] == ["sport"]
+    listed = client.call("GET", f"{API}/topics", token=token).json["topics"]
+    assert [(one["slug"], one["hidden"]) for one in listed] == [("world", True), ("sport", False)]
+    assert reader.call("GET").json["topics"] == ["world"]
+    assert client.runtime.publishing.reach(Audience(topics=("world",))) == 1
+
+
+# Merged -------------------------------------------------------------------------------------------
+
+
+def followers(store: Store, *topics: str, **more: tuple[str, ...]) -> int:
+    return store.audiences.count(Audience(topics=topics, **more))
+
+
+@pytest.fixture
+def merged(topics: Topics, store: Store) -> Topics:
+    """Sport is merged into World: of 40 readers each follows one, a fourth both."""
+    for n in range(40):
+        chosen = {"world"} if n % 2 else {"sport"}
+        both = {"world", "sport"} if n % 4 == 0 else chosen
+        store.subscriptions.subscribe(requested(f"reader-{n}", topics=frozenset(both)))
+    assert (followers(store, "world"), followers(store, "sport")) == (30, 20)
+    topics.merge("sport", "world")
+    return topics
+
+
+def test_the_followers_of_a_merged_topic_follow_the_other_one(merged: Topics, store: Store) -> None:
+    assert list(merged.all()) == ["world"]
+    assert followers(store, "world") == 40
+    assert list(store.redis.scan_iter("*:topic:sport")) == []
+    assert merged.merged() == {"world": ["sport"]}
+    assert merged.followers() == {"world": 40}
+
+
+def test_the_old_slug_leads_to_the_other_topic_everywhere(merged: Topics, store: Store) -> None:
+    assert merged.exist({"sport", "world"})
+    assert followers(store, "sport") == 40
+    assert followers(store, "world", exclude=("sport",)) == 0
+    new, _ = store.subscriptions.subscribe(requested("late", topics=frozenset({"sport"})))
+    assert new.topics == {"world"}
+    assert followers(store, "world") == 41
+    alert = Audience(topics=("sport",))
+    assert store.topics.current_audience(alert).includes(
+        new.topics, "", followed=frozenset(), muted=frozenset()
+    )
+    left = store.subscriptions.change(new.id, requested("late", topics=frozenset()))
+    assert left.topics == frozenset()
+    assert followers(store, "sport") == 40
+    assert merged.named()["sport"].name == "World"
+
+
+def test_a_reader_sees_the_alerts_that_went_to_the_old_slug(client: Client) -> None:
+    reader = Reader(client, topics=["world"])
+    content = Content("Ferry aground", "https://paper.example/ferry")
+    client.runtime.publishing.publish(content, Audience(topics=("sport",)), by="a test")
+    assert reader.call("GET", "/alerts").json["alerts"] == []
+    client.runtime.topics.merge("sport", "world")
+    (missed,) = reader.call("GET", "/alerts").json["alerts"]
+    assert missed["title"] == "Ferry aground"
+
+
+def test_a_merge_that_was_cut_off_counts_at_once_and_the_clock_finishes_it(
+    topics: Topics, store: Store
+) -> None:
+    reader, _ = store.subscriptions.subscribe(requested("reader", topics=frozenset({"sport"})))
+    store.topics.merge("sport", "world")  # and then the process was killed
+    assert (followers(store, "world"), followers(store, "sport")) == (1, 1)
+    Topics(store).finish_merges(clock.time())
+    assert store.subscriptions.get(reader.id).topics == {"world"}
+    assert (followers(store, "world"), followers(store, "sport")) == (1, 1)
+    topics.merge("sport", "world")  # the editor repeats it
+    assert followers(store, "world") == 1
+
+
+def test_a_process_that_has_not_heard_of_a_merge_loses_no_follower(
+    topics: Topics, store: Store
+) -> None:
+    late = Store(store.redis)
+    late.topics.all()
+    topics.merge("sport", "world")
+    # Within the second for which it knows the topics.
+    late.subscriptions.subscribe(requested("reader", topics=frozenset({"sport"})))
+    assert followers(store, "world") == 1
+    now = clock.time()
+    topics.finish_merges(now + 30)
+    assert list(store.redis.scan_iter("*:topic:sport")) == []
+    assert store.topics.merging()
+    topics.finish_merges(now + 90)
+    assert not store.topics.merging()
+    assert (followers(store, "world"), followers(store, "sport")) == (1, 1)
+
+
+def test_topics_are_merged_one_after_the_other(merged: Topics, store: Store) -> None:
+    merged.add(Topic("news", "News"))
+    merged.merge("world", "news")
+    assert (followers(store, "sport"), followers(store, "world")) == (40, 40)
+    assert merged.merged() == {"news": ["sport", "world"]}
+    for slug, into in (("sport", "news"), ("news", "news"), ("news", "world"), ("x", "news")):
+        if (slug, into) == ("sport", "news"):
+            merged.merge(slug, into)  # once more
+            continue
+        with pytest.raises(UnknownTopic):
+            merged.merge(slug, into)
+    assert list(merged.all()) == ["news"]
+
+
+def test_a_slug_is_free_again_once_the_merge_is_over_or_its_topic_removed(
+    merged: Topics, store: Store
+) -> None:
+    assert not merged.add(SPORT), "followers are still being moved"
+    with pytest.raises(UnknownTopic):
+        merged.remove("sport")
+    assert followers(store, "world") == 40
+    merged.finish_merges(clock.time() + 90)
+    assert merged.add(SPORT)
+    assert (followers(store, "sport"), followers(store, "world")) == (0, 40)
+    merged.merge("sport", "world")
+    merged.remove("world")
+    assert merged.all() == {}
+    assert not merged.exist({"sport"})
+    assert merged.add(SPORT)
+    assert followers(store, "sport") == 0
 
 
 def test_there_are_a_hundred_topics_at_most_and_the_next_one_is_told_so(client: Client) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import Result
 
+from service.domain.pretend_readers import Mixture
 from service.local import pretend_readers
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
@@ -96,3 +97,55 @@ def test_pretend_readers_are_in_the_partitions_of_their_endpoints(redis_url: str
     for partition in store.partitions:
         reader = store.subscriptions.get(SubscriptionId(partition, 5))
         assert store.partitions.of(digest_of(reader.endpoint.url)) == partition
+
+
+def test_pretend_readers_are_removed_and_real_ones_who_joined_them_stay(
+    installation: Installation,
+) -> None:
+    store, pretend = installation.runtime.store, installation.runtime.pretend_readers
+    assert pretend.mixture() is None
+    for number in ("300", "200"):
+        assert seed(installation, number, "--origin", installation.push.origin).exit_code == 0
+    chosen = frozenset({"breaking"})
+    joined = requested("x", topics=chosen)._replace(vapid_key=installation.runtime.keys.current)
+    reader, _ = store.subscriptions.subscribe(joined)
+    assert pretend.mixture() == Mixture(500, 1)
+    done = seed(installation, "--remove")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == "500 pretend readers removed; 1 real readers are left\n"
+    assert pretend.mixture() is None
+    assert store.subscriptions.count() == 1
+    assert store.subscriptions.get(reader.id).topics == chosen
+    for topic in TOPICS:
+        assert store.audiences.count(Audience(topics=(topic,))) == (topic == "breaking")
+    again = seed(installation, "--remove")
+    assert again.stdout == "0 pretend readers removed; 1 real readers are left\n"
+    refused = seed(installation, "10")
+    assert (refused.exit_code, "has real readers" in refused.stderr) == (1, True)
+
+
+def test_removing_pretend_readers_may_be_cut_off_and_repeated(installation: Installation) -> None:
+    store = installation.runtime.store
+    assert seed(installation, "600").exit_code == 0
+    next(pretend_readers.remove(store))  # and then it was killed
+    left = store.subscriptions.count()
+    assert 0 < left < 600
+    assert installation.runtime.pretend_readers.mixture() == Mixture(left, 0)
+    assert seed(installation, "--remove").exit_code == 0
+    assert store.subscriptions.count() == 0
+
+
+def test_readers_that_an_earlier_release_stored_all_count_as_pretend_and_are_removed(
+    installation: Installation,
+) -> None:
+    assert seed(installation, "10").exit_code == 0
+    installation.runtime.store.redis.delete("{g}:layout:pretend")
+    assert installation.runtime.pretend_readers.mixture() == Mixture(10, 0)
+    assert seed(installation, "--remove").exit_code == 0
+    assert installation.runtime.store.subscriptions.count() == 0
+
+
+def test_seeding_takes_a_number_or_removes(installation: Installation) -> None:
+    for arguments in ((), ("10", "--remove"), ("0",)):
+        assert seed(installation, *arguments).exit_code == 2
+    assert installation.runtime.store.subscriptions.count() == 0

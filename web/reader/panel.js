@@ -14,12 +14,13 @@ export async function fill(panel, facts) {
     const { showPreferences } = await reader.load("./preferences.js");
     return showPreferences(panel);
   }
-  const found = facts || (await prepared(reader));
-  const trouble = reader.whyNot() ?? found.kind;
+  facts ||= await prepared(reader);
+  Object.assign(t, facts.prompt?.texts); // the newsroom's own words
+  const trouble = reader.whyNot() ?? facts.kind;
   if (trouble === "home") return (await reader.load("./home.js")).showHomeScreen(panel);
   if (trouble) return panel.say("", t.noAlerts, await wordsFor({ kind: trouble }, t), panel.again());
-  const more = async () => (await reader.load("./topics.js")).showTopics(panel, found);
-  await (panel.stays ? more() : showLine(panel, found, more));
+  const more = async () => (await reader.load("./topics.js")).showTopics(panel, facts);
+  await (panel.stays ? more() : showLine(panel, facts, more));
 }
 
 function prepared(reader) {

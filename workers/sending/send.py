@@ -30,15 +30,11 @@ class Send:
         self.due = False  # it may have a batch to lease
         self.going_on = True  # it was neither paused nor cancelled
         self.leases = 0  # batches of it that this worker holds
-        self.rules = DeliveryRules(
-            notification, runtime.config.defaults, runtime.store.names.zones.name
-        )
         self.digest = WaveDigest(runtime, notification) if notification.wave else None
         self._recipients = runtime.store.recipients
         self._earlier_of_story = _earlier_of_story(runtime, notification)
         self._tokens = runtime.tokens
-        self._public_url = runtime.config.public_url
-        self._opened_links = runtime.config.opened_links
+        self._runtime = runtime
         replaced = f"notification {notification.corrects or notification.id}"
         if notification.story:
             replaced = f"story {notification.story}"
@@ -48,15 +44,19 @@ class Send:
         self._take_over(notification)
 
     def read(self, notification: Notification) -> None:
-        """Take over the text of a correction."""
-        if notification.revision != self.revision:
+        """Take over the text of a correction, and settings that were changed at the desk."""
+        if notification.revision != self.revision or self._runtime.config is not self._config:
             self._take_over(notification)
 
     def _take_over(self, notification: Notification) -> None:
         self.revision = notification.revision
         self.last_start = notification.last_start
+        self._config = config = self._runtime.config
+        self.rules = DeliveryRules(
+            notification, config.defaults, self._runtime.store.names.zones.name
+        )
         self._urgency = notification.text.urgency
-        self._payload = Payload(notification, self._public_url, self._opened_links)
+        self._payload = Payload(notification, config.public_url, config.opened_links)
 
     def days_of_story(self, partition: int, rows: Rows) -> dict[int, set[int]]:
         """Return by reader the dates, on their own clock, of earlier alerts of the same story."""

@@ -70,6 +70,7 @@ class Examination:
         yield way_out(self.runtime.config, self._level_if_missing)
         yield from self.push_services()
         yield from self.unknown_values()
+        yield from self.pretend_readers()
         yield from self.confirmation()
         yield from self.prepared_keys()
         yield from self.disk()
@@ -426,6 +427,17 @@ class Examination:
                 f"{waiting:,} of {all_:,} readers never saw their welcome, so they get no alerts"
                 " (WELCOME=confirm). Subscribe a browser of your own to find out why.",
             )
+
+    def pretend_readers(self) -> Iterator[Finding]:
+        """Say that readers are pretended, and whether real ones have joined them."""
+        found = self.runtime.pretend_readers.mixture()
+        if found is None:
+            return
+        says = f"{found.pretend:,} readers are pretend ones, of `stoppress seed`."
+        if found.real:
+            says += f" {found.real:,} real readers have joined them, and each alert goes to both."
+        level: Level = "fail" if found.real and not self._trial else "warn"
+        yield Finding(level, "Readers", f"{says} To remove them: stoppress seed --remove.")
 
     def prepared_keys(self) -> Iterator[Finding]:
         """Count the readers whose keys are prepared for the next alert."""

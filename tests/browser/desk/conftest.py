@@ -15,6 +15,8 @@ from tests.support.installation import Installation
 def installation(installation: Installation) -> Installation:
     """A newsroom with some readers; the push service accepts every message."""
     installation.seed(READERS)
+    # The pages are those of a newsroom with real ones, without the band about pretend readers.
+    installation.runtime.store.installation.unmark_synthetic()
     return installation
 
 

@@ -94,7 +94,8 @@ def test_the_pages_fit_every_screen_and_pass_axe(
     desk.emulate_media(color_scheme="dark" if dark else "light")
     tom = Editor(TOM, "", Role.SENDS).id
     own = Editor(EMAIL, "", Role.SENDS).id
-    for path in ("people", f"people/{tom}", f"people/{own}", "tokens", "account/two-step"):
+    pages = ("people", f"people/{tom}", f"people/{own}", "tokens", "account/two-step")
+    for path in (*pages, "topics", "settings"):
         desk.goto(f"{installation.address}/desk/{path}")
         if rtl:
             desk.evaluate("document.documentElement.dir = 'rtl'")

@@ -413,6 +413,23 @@ def test_a_welcome_that_few_readers_see_is_reported(
     assert f"{waiting} of {waiting} readers" in found.says
 
 
+def test_pretend_readers_are_reported_and_real_ones_among_them(environment: dict[str, str]) -> None:
+    assert "Readers" not in findings(environment)
+    runtime = Runtime.open(Config.read(environment))
+    origins, key = ["https://127.0.0.1:8443"], runtime.keys.current
+    list(pretend_readers.seed(runtime.store, 10, origins=origins, vapid_key=key, topics=()))
+    found = one(environment, "Readers")
+    assert found.level == "warn"
+    assert found.says.startswith("10 readers are pretend ones")
+    assert "real" not in found.says
+    endpoint = runtime.endpoints.parse(f"https://fcm.googleapis.com{pretend_readers.path(1)}")
+    real = SubscriptionRequest(endpoint, *pretend_readers.keys(1), key)
+    runtime.store.subscriptions.subscribe(real)
+    found = one(environment | {"SITE_URL": "https://push.paper.example"}, "Readers")
+    assert found.level == "fail"
+    assert "1 real readers have joined them" in found.says
+
+
 def test_the_doctor_follows_no_redirect_of_our_own_address(environment: dict[str, str]) -> None:
     class Elsewhere(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

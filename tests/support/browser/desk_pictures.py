@@ -86,6 +86,7 @@ def make_app(redis_url: str) -> Flask:
         ),
     )
     list(seeding)
+    runtime.store.installation.unmark_synthetic()  # the pictures show a newsroom's own desk
     return app
 
 
@@ -189,6 +190,14 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
     publish(runtime, "Museum of unfinished novels opens", "culture", draft=True)
     page.goto(f"{address}/desk/")
     picture("list-1280", height=900)
+    page.goto(f"{address}/desk/topics")
+    picture("topics-1280")
+    page.goto(f"{address}/desk/settings")
+    page.get_by_role("button", name="Show the question").click()
+    page.get_by_label("Question", exact=True).fill("Shall we wake you for the news?")
+    page.get_by_role("heading", name="Shall we wake you").wait_for()
+    page.get_by_label("Sites").scroll_into_view_if_needed()
+    picture("settings-1280")
     page.goto(f"{address}/desk/alerts/{waiting(runtime.config.redis_url)}")
     picture("approve-1280", height=980)
     picture("approve-390", width=390, full=True)

@@ -85,6 +85,7 @@ async function watch(id, seen) {
     if (finished) {
       const reported = shown ? "shown by your browser" : "not shown yet";
       arrival.textContent = `Handed over in ${alert.took}, ${reported}.`;
+      page.querySelector("#sent").hidden = false;
     }
     if (finished && shown) {
       page.classList.add("arrived");
@@ -138,6 +139,29 @@ page.querySelector("#preferences").addEventListener("click", () => window.StopPr
 window.addEventListener("stoppress:change", ({ detail }) => showSubscription(detail));
 showSubscription(window.StopPress.state());
 form?.addEventListener("submit", send);
+
+const SETUP_EVERY_MS = 3000;
+const setup = page.querySelector("[data-setup]")?.dataset.setup;
+
+/** Show how far the newsroom's own steps are done, which happens in other tabs. */
+async function followSetup() {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, SETUP_EVERY_MS));
+    if (document.hidden) continue;
+    const response = await fetch(setup).catch(() => ({}));
+    if (response.status === 401 || response.redirected) return; // signed out
+    if (!response.ok) continue;
+    for (const [part, html] of Object.entries(await response.json())) {
+      const place = page.querySelector(`[data-part=${part}]`);
+      const made = document.createElement("template");
+      made.innerHTML = html;
+      // What somebody is about to press stays.
+      if (place.textContent.trim() !== made.content.textContent.trim()) place.replaceChildren(made.content);
+    }
+  }
+}
+
+if (setup) followSetup();
 
 // The sign-in link opens in another tab. When the editor comes back, this page must notice.
 if (!("signedIn" in page.dataset)) {
