@@ -44,10 +44,9 @@ def _waited(report: Report) -> float:
 
 
 def _last_reader(report: Report) -> str:
-    """Say when the last browser gets it; nothing while that depends on more than our pace."""
+    """Say when the last browser gets it; nothing where that depends on more than our pace."""
     left = report.progress.recipients - report.progress.done
-    waits = report.paused or report.waits or report.stopping or report.slowing
-    if not report.live or not left or not report.progress.done or waits:
+    if not report.live or not left or not report.progress.done or report.stopping or report.slowing:
         return ""
     return f"the last browser in about {span(max(1.0, round(left / max(1, report.rate))))}"
 

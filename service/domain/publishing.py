@@ -375,7 +375,7 @@ class Publishing:
     def _move(
         self, one: Notification, to: State, possible: list[State], done: str, by: str
     ) -> None:
-        id, entry = one.id, alert_log.entry(one, done, by)
+        id, entry = one.id, alert_log.moved(one, done, by)
         if not self._store.notifications.move(id, to, possible_from=possible, entry=entry):
             found = self.get(id)
             already = "already " if found.over or found.state is to else ""

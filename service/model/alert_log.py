@@ -53,6 +53,14 @@ def entry(one: Notification, action: str, by: str = "") -> LogEntry:
     return LogEntry(one.id, one.text.title, action, by, isinstance(by, ToolName))
 
 
+def moved(one: Notification, action: str, by: str) -> LogEntry:
+    """Return the entry for an alert that is paused, resumed or cancelled.
+
+    That of a correction is in the log of its alert, whose page shows it.
+    """
+    return replace(entry(one, action, by), alert=one.corrects or one.id)
+
+
 def sent_back(one: Notification, word: str, by: str) -> LogEntry:
     """Return the entry for an alert that a second person did not approve."""
     return replace(entry(one, "sent back", by), others=(word,))

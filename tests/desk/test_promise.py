@@ -16,6 +16,7 @@ from service.model.promises import Promise, share_of
 from service.runtime import Runtime
 from service.store.batches import Retry
 from tests.support.desk_pages import publish, send_all, words
+from workers.clock import _duties
 
 pytestmark = pytest.mark.redis
 
@@ -209,11 +210,12 @@ def test_with_the_wait_for_taking_back_both_times_are_named() -> None:
     )
 
 
-def test_the_clock_measures_without_a_promise_nothing_and_forgotten_alerts_neither(
+def test_the_clock_measures_each_second_and_keeps_nothing_of_forgotten_alerts(
     runtime: Runtime, sending: int
 ) -> None:
     accept(runtime, sending, 95)
-    runtime.promises.measure()
+    for do in _duties(runtime):
+        do()
     measured = runtime.store.promises.get(sending)
     assert measured
     runtime.store.promises.keep(9999, measured)

@@ -189,6 +189,8 @@ def test_a_correction_that_is_wrong_itself_is_paused_with_the_alert(
     runtime.planning.plan(runtime.publishing.get(id))
     assert press(editor, id).location == f"/desk/alerts/{half_sent}/wrong"
     assert {runtime.publishing.get(one).state for one in (id, half_sent)} == {State.PAUSED}
+    log = [(entry.action, entry.title) for entry in runtime.alert_log.of(half_sent)]
+    assert log[-1] == ("paused", "Ferry afloat")
     text = words(page_of(editor, half_sent))
     assert "40 browsers wait for the correction." in text
     runtime.mending.go_on(half_sent, by="a test")

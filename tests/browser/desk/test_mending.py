@@ -56,6 +56,7 @@ def test_an_alert_is_paused_looked_at_and_retracted(installation: Installation, 
     tab_to(desk, "button.urgent")
     keys.press("Enter")
     expect(desk.locator(".lead")).to_contain_text("It waits for a second person.")
+    check_everywhere(desk, "a retraction that waits")
     assert runtime.publishing.get(id).state is State.CANCELLED
 
 
