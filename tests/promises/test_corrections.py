@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from service.domain.publishing import Conflict
+from service.domain.requests import Idempotency
 from service.model.notifications import Audience, State
 from service.model.subscriptions import SubscriptionRequest
 from tests.support.installation import Installation, wait_until
@@ -39,6 +40,31 @@ def test_correction_during_a_send_gives_every_reader_the_new_text_once(
     shown = installation.runtime.publishing.get(first)
     assert (shown.content.title, shown.text.title) == ("Ten dead", "Nobody dead")
     assert shown.corrections == (second,)
+
+
+def test_retraction_amid_a_send_reaches_those_who_have_the_alert_and_nobody_else(
+    installation: Installation, push: PushService
+) -> None:
+    first = begin_send(installation, 600, received=200, delay=0.2, title="Ten dead")
+    mending = installation.runtime.mending
+    mending.halt(first, by="a test")
+    retraction = mending.retract(
+        first,
+        title="This alert was sent in error",
+        body="",
+        url=None,
+        by="a test",
+        idempotency=Idempotency("a test", "once", b""),
+        check=lambda _root: (),
+    ).id
+    assert installation.over(first).state is State.CANCELLED
+    assert installation.over(retraction).state is State.SENT
+    outcomes = installation.outcomes(first)
+    had = outcomes["accepted"]
+    assert outcomes == {"accepted": had, "cancelled": 600 - had}
+    assert 200 <= had < 600
+    assert installation.outcomes(retraction) == {"accepted": had}
+    assert set(Counter(message.path for message in push.received).values()) == {2}
 
 
 def test_correction_goes_to_readers_who_have_the_alert_and_are_still_subscribed(
