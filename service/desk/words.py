@@ -14,7 +14,6 @@ from babel.lists import format_list
 from babel.numbers import format_decimal
 
 from service.domain.forecast import Forecast
-from service.domain.push_services import SlowService
 from service.domain.receipts import Estimate
 from service.model.alert_log import LogEntry
 from service.model.clocks import zone_of
@@ -227,28 +226,6 @@ def _share(n: int, forecast: Forecast) -> str:
     return "nearly all" if percent > 99 else f"about {round(percent)} %"
 
 
-def slowing_words(slow: SlowService) -> str:
-    """Say why a push service keeps readers waiting, and for how long if that is known."""
-    name = SERVICES.get(slow.service, "Another push service")
-    n = slow.waiting
-    waiting = f"{number(n)} {plural(n, 'browser is', 'browsers are')} waiting"
-    if slow.per_minute and slow.last_reader_at:
-        text = (
-            f"{name} accepts {number(slow.per_minute)} messages a minute at the moment."
-            f" {waiting}; the last one gets the alert at about {_clock(slow.last_reader_at)}."
-        )
-        late = slow.will_expire
-        return f"{text} {number(late)} of them will run out of time." if late else text
-    if slow.why == "credentials":
-        return (
-            f"{name} rejects our signature (VAPID). Ask your operator to check the keys."
-            f" {waiting}, and none is lost."
-        )
-    fault = {"no answer": "does not respond", "429": "asks us to wait"}.get(slow.why)
-    again = f"at {_clock(slow.resting_until)}" if slow.resting_until else "now"
-    return f"{name} {fault or f'responds with error {slow.why}'}. We try again {again}. {waiting}."
-
-
 # Numbers ------------------------------------------------------------------------------------------
 
 
@@ -396,6 +373,7 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "cut": cut,
     "iso": _iso,
     "utc": _utc,
+    "clock": _clock,
     "wall": _wall,
     "clock_time": _clock_time,
     "ahead": _ahead,
@@ -403,12 +381,12 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "span": span,
     "language": language_name,
     "is_svg": _is_svg,
+    "service_name": service_name,
     "role": _ROLES.__getitem__,
     "scope": _SCOPES.__getitem__,
     "logged": _logged,
     "logged_by": logged_by,
     "logged_changes": logged_changes,
-    "slowing": slowing_words,
     "forecast": forecast_words,
     "reach": reach_words,
     "estimate": estimate_words,

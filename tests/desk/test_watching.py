@@ -170,14 +170,22 @@ def test_the_page_says_why_readers_are_waiting(
 ) -> None:
     id, origin, now = publish(runtime), "https://push.example", time.time()
     runtime.planning.plan(runtime.publishing.get(id))
-    services, path = runtime.store.push_services, f"/desk/alerts/{id}/progress"
+    services = runtime.store.push_services
+
+    def page() -> str:
+        return words(editor.get(f"/desk/alerts/{id}/progress").text)
+
     services.rest(origin, Rest(1, now, now + 60, "no answer"))
-    assert "Another push service does not respond. We try again at" in editor.get(path).text
+    assert "Another push service does not respond. We try again at" in page()
+    services.recovered(origin)
+    services.rest(origin, Rest(1, now, now + 60, "429"))
+    until = FILTERS["clock"](now + 60)
+    assert f"Another push service asks us to wait until {until}. 100 browsers are" in page()
     services.recovered(origin)
     services.rest(origin, Rest(1, now, now + 60, "credentials"))
-    assert "Another push service rejects our signature (VAPID)." in editor.get(path).text
+    assert "Another push service rejects our signature (VAPID)." in page()
     services.recovered(origin)
     services.pace(origin, Pace(1000, now))
-    page = editor.get(path).text
-    assert "Another push service accepts 1,000 messages a minute at the moment." in page
-    assert "100 browsers are waiting; the last one gets the alert at about" in page
+    shown = page()
+    assert "Another push service accepts 1,000 messages a minute at the moment." in shown
+    assert "100 browsers are waiting; the last one gets the alert at about" in shown

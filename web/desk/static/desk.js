@@ -165,14 +165,15 @@ function localiseTimes(page = document) {
   const time = { hour: "numeric", minute: "2-digit" };
   const readable = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   const day = { weekday: "short", day: "numeric", month: "short" };
+  const clock = new Intl.DateTimeFormat(undefined, time);
   for (const element of page.querySelectorAll("time[datetime]:not([title])")) {
     const moment = new Date(element.dateTime);
     const year = moment.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
     element.title = element.textContent;
-    element.textContent =
-      "day" in element.dataset
-        ? new Intl.DateTimeFormat(undefined, { ...day, ...year, ...time }).format(moment)
-        : readable.format(moment);
+    if ("clock" in element.dataset) element.textContent = clock.format(moment);
+    else if ("day" in element.dataset) {
+      element.textContent = new Intl.DateTimeFormat(undefined, { ...day, ...year, ...time }).format(moment);
+    } else element.textContent = readable.format(moment);
   }
 }
 
