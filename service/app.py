@@ -162,13 +162,7 @@ def serve() -> Flask:
         print(f"web: {error}", file=sys.stderr, flush=True)
         sys.exit(_NO_APPLICATION)
     with suppress(RedisError):
-        if pretend := app.extensions["stoppress"].pretend_readers.mixture():
-            print(
-                f"web: {pretend.pretend:,} readers are pretend ones, and {pretend.real:,} real ones"
-                " have joined them. To remove the pretend ones: stoppress seed --remove",
-                file=sys.stderr,
-                flush=True,
-            )
+        _say_who_is_pretended(app.extensions["stoppress"])
         app.extensions["stoppress"].topics.known()  # for `/api/v1/site` while Redis is away
     return app
 
@@ -176,6 +170,18 @@ def serve() -> Flask:
 def _say_what_is_ignored(config: Config) -> None:
     if config.vapid_private_key:
         print(PRIVATE_KEY_IGNORED, file=sys.stderr, flush=True)
+
+
+def _say_who_is_pretended(runtime: Runtime) -> None:
+    """Tell an operator of real readers among pretend ones, who would get the trial's alerts."""
+    found = runtime.pretend_readers.mixture()
+    if found and found.real:
+        print(
+            f"web: {found.pretend:,} readers are pretend ones, and {found.real:,} real ones have"
+            " joined them. To remove the pretend ones: stoppress seed --remove",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _settings() -> Config:

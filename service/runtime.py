@@ -47,6 +47,7 @@ from service.domain.store_errors import Loading, Unreachable, in_one_line, may_p
 from service.domain.stories import Stories
 from service.domain.subscriptions import Subscriptions
 from service.domain.templates import Templates
+from service.domain.text_choice import TextChoice
 from service.domain.topics import Topics
 from service.domain.two_step import TwoStep
 from service.domain.unfinished import UnfinishedAlerts
@@ -79,6 +80,7 @@ class Runtime:
     approvals: Approvals
     mending: Mending
     promises: Promises
+    text_choice: TextChoice
     receipts: Receipts
     questions: Questions
     push_services: PushServices
@@ -185,6 +187,7 @@ class Runtime:
             approvals=Approvals(store, publishing, rule),
             mending=Mending(publishing),
             promises=Promises(store, config.promise),
+            text_choice=TextChoice(publishing, planning.two_texts, job_queue),
             receipts=receipts,
             questions=Questions(store),
             push_services=PushServices(store),

@@ -20,6 +20,7 @@ from service.model.texts import (
     one_line,
     several_lines,
 )
+from service.model.two_texts import MAX_SAMPLE, MAX_WAIT, MIN_SAMPLE, SecondText
 
 _LONGEST_TITLE, _LONGEST_ACTION, _LONGEST_BODY = 200, 60, 1000  # characters
 
@@ -114,6 +115,31 @@ class ContentRequest(RequestModel):
         for field, checked in texts.items():
             for words in checked.warnings:
                 yield field, words
+
+
+class SecondTextRequest(RequestModel):
+    """Another text for the same alert, which is tried against the first one.
+
+    `sample_percent` of the audience get one text or the other, half of them each. After
+    `decide_after_minutes` all others get the text that more of its readers have clicked on; the
+    first one if both did equally well or hardly anybody clicked.
+    """
+
+    title: Title
+    body: Body = Field(default_factory=no_text)
+    sample_percent: Annotated[int, Field(ge=MIN_SAMPLE, le=MAX_SAMPLE)] = 10
+    decide_after_minutes: Annotated[int, Field(ge=1, le=MAX_WAIT)] = 15
+
+    def second_text(self) -> SecondText:
+        """Return it as the model has it."""
+        title, body = self.title.text, self.body.text
+        return SecondText(title, body, self.sample_percent, self.decide_after_minutes)
+
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """Return field and sentence of each thing that its writer should know."""
+        for name, checked in (("title", self.title), ("body", self.body)):
+            for words in checked.warnings:
+                yield f"second_text.{name}", words
 
 
 class ActionShown(ResponseModel):

@@ -153,7 +153,9 @@ class Figures(Collector):
         counted = [one for one in latest.values() if one.id in active or one.created_at > since]
         for one in counted:
             progress = self._progress(one)
-            left += 0 if one.finished_at else progress.recipients - progress.done
+            # While two texts are tried, most recipients wait, and nothing is wrong.
+            waits = one.finished_at or one.sampling
+            left += 0 if waits else progress.recipients - progress.done
             for (outcome, service), n in progress.outcomes.items():
                 asked = "none" if outcome is Outcome.SKIPPED else service or "none"
                 outcomes[outcome.value, asked] += n

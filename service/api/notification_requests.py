@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Literal, TypedDict
 
 from pydantic import (
@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from service.api.content import Body, ContentRequest, Title
+from service.api.content import Body, ContentRequest, SecondTextRequest, Title
 from service.api.fields import (
     Invalid,
     Link,
@@ -45,6 +45,7 @@ from service.model.notifications import (
 )
 from service.model.payload import LARGE, Payload
 from service.model.subscriptions import ID_PATTERN, SubscriptionId
+from service.model.two_texts import SecondText
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 
@@ -61,7 +62,13 @@ class CheckedAlert:
     spread_minutes: int
     send_at: SendAt | None
     draft: bool
+    second_text: SecondText | None = None
     warnings: tuple[tuple[str, str], ...] = ()  # field and sentence of each
+
+    @property
+    def text_b(self) -> Content:
+        """The content with the second text, if it has one."""
+        return self.content.with_text(self.second_text)
 
 
 def read(fields: dict[str, object], runtime: Runtime) -> CheckedAlert:
@@ -205,12 +212,25 @@ Time = Annotated[
 class _Alert(ContentRequest):
     story: Slug | None = None
     spread_minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
+    second_text: SecondTextRequest | None = None
     send_at: Time | None = None
     late: Literal["draft", "send"] = "draft"
     local_time: bool = False
     draft: bool = False
 
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """Return field and sentence of each thing that its writer should know."""
+        yield from super().warnings()
+        if self.second_text is not None:
+            yield from self.second_text.warnings()
 
+
+_NOT_BREAKING = "Is not possible for breaking news, which goes to everyone at once."
+_NOT_WITH = "Is not possible together with `{}`."
+_DECIDED_TOO_LATE = (
+    "The alert would expire (`ttl`) before it is decided which text all others get: decide earlier."
+)
+_SAME_TEXT = "Is the same as the first text. Change its title or its body."
 _SPREAD_TWICE = "`local_time` already spreads the alert over a day: leave out one of the two."
 
 
@@ -222,6 +242,17 @@ def _if(field: str, value: bool | str, then: JsonDict) -> JsonDict:
 _TIME_GIVEN: JsonDict = {"required": ["send_at"], "properties": {"send_at": {"type": "string"}}}
 _NO_TIME: JsonDict = {"properties": {"send_at": {"type": "null"}}}
 _NO_SPREAD: JsonDict = {"properties": {"spread_minutes": {"type": "null"}}}
+_SECOND_TEXT: JsonDict = {
+    "required": ["second_text"],
+    "properties": {"second_text": {"type": "object"}},
+}
+_AT_ONCE: JsonDict = {
+    "properties": {
+        "kind": {"const": "news"},
+        "spread_minutes": {"type": "null"},
+        "local_time": {"const": False},
+    }
+}
 
 
 class NewNotification(_Alert):
@@ -235,6 +266,9 @@ class NewNotification(_Alert):
     could not be sent within 15 minutes of `send_at`: it becomes a draft, or is sent all the same.
     With `local_time` each reader gets the alert when their own clock shows `send_at`, which then
     has neither offset nor zone. A `draft` waits until an editor or a tool sends it.
+
+    With a `second_text` two texts are tried on a part of the audience before all others get the
+    better one; not for breaking news, nor together with `spread_minutes` or `local_time`.
     """
 
     model_config = ConfigDict(
@@ -244,6 +278,7 @@ class NewNotification(_Alert):
                 _if("local_time", True, _TIME_GIVEN),
                 _if("local_time", True, _NO_SPREAD),
                 _if("draft", True, _NO_TIME),
+                {"if": _SECOND_TEXT, "then": _AT_ONCE},
             ]
         }
     )
@@ -267,8 +302,29 @@ class NewNotification(_Alert):
             raise Invalid([FieldError("spread_minutes", detail)])
         audience = replace(self.audience.audience(), story=self.story or "")
         check_audience(audience, runtime, send_at.at if send_at else None)
-        warnings = (*self.warnings(), *large)
-        return CheckedAlert(content, audience, spread, send_at, self.draft, warnings)
+        second, further = self._second_text(content, runtime)
+        warnings = (*self.warnings(), *large, *further)
+        return CheckedAlert(content, audience, spread, send_at, self.draft, second, warnings)
+
+    def _second_text(
+        self, content: Content, runtime: Runtime
+    ) -> tuple[SecondText | None, list[tuple[str, str]]]:
+        """Return the second text, and a warning if it is long; `Invalid`."""
+        if self.second_text is None:
+            return None, []
+        if content.kind == "breaking":
+            raise Invalid([FieldError("second_text", _NOT_BREAKING)])
+        for other in ("spread_minutes", "local_time"):
+            if getattr(self, other):
+                raise Invalid([FieldError("second_text", _NOT_WITH.format(other))])
+        one = self.second_text.second_text()
+        if (one.title, one.body) == (content.title, content.body):
+            raise Invalid([FieldError("second_text.title", _SAME_TEXT)])
+        if one.decide_after_minutes * 60 + MIN_TTL > content.ttl:
+            raise Invalid([FieldError("second_text.decide_after_minutes", _DECIDED_TOO_LATE)])
+        return one, check_size(
+            content.with_text(one), self.story or "", runtime, field="second_text.body"
+        )
 
     def _send_at(self) -> SendAt | None:
         if self.send_at is None:
@@ -356,6 +412,8 @@ class ChangedNotification(_Alert):
             raise Invalid([FieldError("local_time", "Send it together with `send_at`.")])
         if at.wall and fields["spread_minutes"]:
             raise Invalid([FieldError("spread_minutes", _SPREAD_TWICE)])
+        if at.wall and fields["second_text"]:
+            raise Invalid([FieldError("second_text", _NOT_WITH.format("local_time"))])
         return replace(at, however_late=fields["late"] == "send")
 
 
@@ -363,6 +421,10 @@ class ChangedNotification(_Alert):
 _GO_TOGETHER = {
     "spread_minutes": ("ttl", "kind"),
     "body": ("title", "url", "icon", "badge", "image", "actions", "story", "lang"),
+    "second_text": ("kind", "spread_minutes", "local_time"),
+    "second_text.title": ("second_text", "title", "body"),
+    "second_text.body": ("second_text", "url", "icon", "badge", "image", "actions", "story"),
+    "second_text.decide_after_minutes": ("second_text", "ttl"),
 }
 
 
@@ -371,7 +433,8 @@ def _about(invalid: Invalid, given: Collection[str]) -> Invalid:
     errors = []
     for field, detail in invalid.errors:
         sent = (other for other in _GO_TOGETHER.get(field, ()) if other in given)
-        errors.append(FieldError(field if field in given else next(sent, field), detail))
+        was_sent = field.partition(".")[0] in given
+        errors.append(FieldError(field if was_sent else next(sent, field), detail))
     return Invalid(errors)
 
 
@@ -383,6 +446,7 @@ def _request_for(planned: Notification) -> dict[str, object]:
         "audience": planned.audience.as_json(),
         "story": planned.story or None,
         "spread_minutes": planned.spread_minutes or None,
+        "second_text": asdict(planned.second_text) if planned.second_text else None,
         "send_at": times.write(at) if at else None,
         "late": "send" if at and at.however_late else "draft",
         "local_time": bool(at and at.wall),
@@ -440,6 +504,12 @@ class Correction(RequestModel):
         return (*odd, *check_size(content, root.story, runtime))
 
 
+class TextChosen(RequestModel):
+    """Which of an alert's two texts all others get: A is the first one, B the second."""
+
+    text: Literal["A", "B"]
+
+
 class TestTo(RequestModel):
     """The browser that a test of an alert is sent to."""
 
@@ -469,12 +539,14 @@ def document_size(content: Content, story: str, runtime: Runtime) -> int:
     return Payload(longest, runtime.config.public_url, runtime.config.opened_links).size
 
 
-def check_size(content: Content, story: str, runtime: Runtime) -> list[tuple[str, str]]:
+def check_size(
+    content: Content, story: str, runtime: Runtime, field: str = "body"
+) -> list[tuple[str, str]]:
     """Raise `Invalid` if an alert is too long to be pushed; return a warning if it is for some."""
     size = document_size(content, story, runtime)
     over = size - MAX_PLAINTEXT
     if over > 0:
         by = f"{over} byte{'s' if over > 1 else ''}"
         detail = f"The alert is {by} too long to be pushed. Shorten a text or a link."
-        raise Invalid([FieldError("body", detail)])
-    return [("body", _LARGE.format(by=size - LARGE))] if size > LARGE else []
+        raise Invalid([FieldError(field, detail)])
+    return [(field, _LARGE.format(by=size - LARGE))] if size > LARGE else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from flask import Blueprint, request, url_for
@@ -15,6 +16,7 @@ from service.api.notification_requests import (
     Correction,
     NewNotification,
     TestTo,
+    TextChosen,
 )
 from service.api.problems import FieldError, Problem
 from service.api.responses import (
@@ -27,9 +29,11 @@ from service.api.responses import (
     ProgressShown,
     Published,
     Receipts,
+    SecondTextShown,
     Skipped,
     StateShown,
     TextShown,
+    TriedShown,
     WarningShown,
 )
 from service.current import runtime
@@ -40,6 +44,7 @@ from service.model import clock
 from service.model.alert_log import ToolName
 from service.model.notifications import SKIPPED, Audience, Notification, Outcome
 from service.model.times import iso
+from service.model.two_texts import TEXTS
 
 _PAGE = 20  # alerts of a list, unless more are asked for
 _LONGEST_PAGE = 100
@@ -87,6 +92,7 @@ def publish(requested: NewNotification) -> _Accepted:
             checked.audience,
             by=_tool(),
             spread_minutes=checked.spread_minutes,
+            second_text=checked.second_text,
             send_at=checked.send_at,
             draft=checked.draft,
             idempotency=_idempotency(),
@@ -206,6 +212,7 @@ def _shown(one: Notification) -> NotificationShown:
         audience=AudienceShown(**one.audience.as_json()),
         story=one.story or None,
         spread_minutes=one.spread_minutes or None,
+        second_text=_second_text(one),
         send_at=one.wall or (iso(one.send_at.at) if one.send_at else None),
         local_time=bool(one.wall),
         time_zone=(one.send_at and one.send_at.zone) or None,
@@ -223,6 +230,22 @@ def _shown(one: Notification) -> NotificationShown:
         created_at=iso(one.created_at),
         created_by=one.created_by,
         progress=_progress(one),
+    )
+
+
+def _second_text(one: Notification) -> SecondTextShown | None:
+    if one.second_text is None:
+        return None
+    choice = runtime().text_choice
+    tried = choice.tried(one)
+    shown = [TriedShown.model_validate(found) for found in tried]
+    return SecondTextShown(
+        **dataclasses.asdict(one.second_text),
+        chosen=one.decision.text if one.decision else None,
+        chosen_at=iso(one.decision.at) if one.decision else None,
+        chosen_by=one.decision.by or None if one.decision else None,
+        tried=dict(zip(TEXTS, shown, strict=True)),
+        chance=choice.chance(tried),
     )
 
 
@@ -269,6 +292,7 @@ def change(requested: ChangedNotification, id: int) -> NotificationShown:
         checked.audience,
         by=_tool(),
         spread_minutes=checked.spread_minutes,
+        second_text=checked.second_text,
         send_at=checked.send_at,
         draft=checked.draft,
     )
@@ -290,6 +314,14 @@ def send(id: int) -> StateShown:
     """Send a draft or a scheduled alert now."""
     published = runtime().publishing.send(id, by=_tool())
     return _state(id, *published.warnings)
+
+
+@bp.post("/<int:id>/choose")
+@call(by=tools("send"), takes=TextChosen, gives={202: StateShown}, problems=(404, 409))
+def choose(requested: TextChosen, id: int) -> StateShown:
+    """Send one of an alert's two texts to all who are not in the sample, without waiting."""
+    runtime().text_choice.choose(id, requested.text, by=_tool())
+    return _state(id, *runtime().stops.warnings())
 
 
 @bp.post("/<int:id>/cancel")

@@ -342,6 +342,38 @@ class TextShown(ResponseModel):
     opens: str
 
 
+class TriedShown(ResponseModel):
+    """What became of one of two texts in the sample.
+
+    `accepted` counts browsers that report clicks, `silent` the others: Safari reports none.
+    """
+
+    accepted: int
+    clicked: int
+    silent: int
+    share: float
+
+
+class SecondTextShown(ResponseModel):
+    """The second text of an alert, and how both do in the sample until one is `chosen`.
+
+    In `chosen` and `tried`, A is the first text and B the second.
+
+    `chosen_by` is null if the clock did it. `chance` is in what share of such tests chance alone
+    makes a difference at least as large; null while nobody has clicked.
+    """
+
+    title: str
+    body: str
+    sample_percent: int
+    decide_after_minutes: int
+    chosen: str | None
+    chosen_at: str | None
+    chosen_by: str | None
+    tried: dict[str, TriedShown]
+    chance: float | None
+
+
 class NotificationShown(ContentShown):
     """An alert, and how far it has come.
 
@@ -357,6 +389,7 @@ class NotificationShown(ContentShown):
     audience: AudienceShown
     story: str | None
     spread_minutes: int | None
+    second_text: SecondTextShown | None
     send_at: str | None
     local_time: bool
     time_zone: str | None

@@ -34,6 +34,7 @@ from service.desk import (
     tokens,
     topics,
     two_step,
+    two_texts,
     writing,
 )
 from service.desk.blueprint import bp
@@ -43,7 +44,7 @@ PAGES = (
     *(sign_in, alert_list, searching, alerts, compose, writing, editing, articles, correcting),
     *(stopping, approving, templates, saved_audiences, stories, log, people, two_step),
     *(paired_browsers, tokens, settings, topics, rehearsal, shortcuts, mending),
-    *(alert_figures, overview, provider, passkeys),
+    *(alert_figures, overview, provider, passkeys, two_texts),
 )
 
 

@@ -14,6 +14,7 @@ from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.report import Report
 from service.desk.session import signed_in
 from service.desk.stopping import held_stop
+from service.desk.two_texts import trial_of
 from service.desk.watching import watched
 from service.desk.words import describe
 from service.domain.publishing import Conflict
@@ -72,6 +73,7 @@ def _alert(id: int, notice: str = "") -> str:
         "desk/alert.html",
         report=report,
         watched=watched(report),
+        trial=trial_of(one),
         delivered=[
             (alert, sum(report.progress.delivered[alert.id]))
             for alert in publishing.all(report.progress.delivered)
@@ -117,7 +119,8 @@ def progress(id: int) -> ResponseReturnValue:
     headers = {} if report.changing and same else {"HX-Refresh": "true"}
     if one.planned:
         return render_template("desk/planned_state.html", **_planned(one)), headers
-    page = render_template("desk/progress.html", report=report, watched=watched(report))
+    trial, seen = trial_of(one), watched(report)
+    page = render_template("desk/progress.html", report=report, trial=trial, watched=seen)
     return page, headers
 
 

@@ -16,9 +16,10 @@ from service.current import runtime
 from service.desk.alerts import describe_audience
 from service.desk.blueprint import bp
 from service.desk.folds import fold_words, size_words
-from service.desk.forms import DAYS, Form, lifetimes, spreads
+from service.desk.forms import DAYS, Form, lifetimes, samples, spreads, waits
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import shown_once, signed_in
+from service.desk.two_texts import sample_sizes
 from service.domain.paired_browsers import PairedRow
 from service.domain.same_link import with_link
 from service.domain.stories import RunningStory
@@ -87,6 +88,8 @@ def compose_page(
         folds=fold_words(form),
         size=size_words(form),
         lifetimes=lifetimes(form),
+        samples=samples(form),
+        waits=waits(form),
         errors=errors or {},
         notice=notice,
         said=said,
@@ -163,6 +166,7 @@ def _confirm_page(
         story=story,
         reach=(browsers := runtime().publishing.reach(checked.audience)),
         asks=runtime().approvals.needed(checked.content, browsers),
+        sizes=sample_sizes(checked.second_text, browsers),
         same_link=with_link(
             runtime().publishing, checked.content.url, but=before.id if before else None
         ),

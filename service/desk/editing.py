@@ -101,6 +101,7 @@ def save_changes(id: int, form: Form, key: str) -> ResponseReturnValue:
             checked.audience,
             by=signed_in().email,
             spread_minutes=checked.spread_minutes,
+            second_text=checked.second_text,
             send_at=leaves_at(form, checked),
             draft=form.when == "draft",
         )
@@ -171,8 +172,8 @@ def _is_done(form: Form, one: Notification) -> bool:
         checked = checked_change(form, one)
     except fields.Invalid:
         return False
-    contents = (checked.content, checked.audience, checked.spread_minutes)
-    if contents != (one.content, one.audience, one.spread_minutes):
+    contents = (checked.content, checked.audience, checked.spread_minutes, checked.second_text)
+    if contents != (one.content, one.audience, one.spread_minutes, one.second_text):
         return False
     if one.waits_for_approval and form.when != "draft":
         return True

@@ -20,6 +20,7 @@ def fold_words(form: Form) -> dict[str, str]:
         "exceptions": _exceptions(form),
         "extras": _extras(form),
         "settings": _settings(form),
+        "second-text": _second_text(form),
         "when": _when(form),
     }
 
@@ -66,6 +67,12 @@ def _extras(form: Form) -> str:
     buttons = [one for one in (form.button1, form.button2) if one]
     parts += [f"“{button}”" for button in buttons]
     return format_list(parts, locale="en") if parts else "none"
+
+
+def _second_text(form: Form) -> str:
+    if not form.has_second_text:
+        return "no"
+    return f"“{form.title_b}” on {form.sample} %, for {form.decide_after} minutes"
 
 
 def _settings(form: Form) -> str:

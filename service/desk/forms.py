@@ -29,9 +29,12 @@ from service.model.notifications import (
 )
 from service.model.retention import DAY
 from service.model.slugs import slug_of
+from service.model.two_texts import SecondText
 
 # The choices of how long to spread an alert: what the form sends, and the minutes.
 SPREADS: dict[str, int | None] = {"": None, "10": 10, "30": 30, "60": 60, "120": 120}
+# How large a sample of two texts may be (percent), and for how long they are tried (minutes).
+SAMPLES, WAITS = (5, 10, 20, 50), (5, 10, 15, 30, 60)
 # How long an alert may be good for, in seconds.
 LIFETIMES = {900, 3600, 4 * 3600, 12 * 3600, DAY, 3 * DAY, 7 * DAY}
 # For an empty field the API's message is correct, but not how to put it to an editor.
@@ -59,6 +62,13 @@ _NO_ZONE = (
     "Your browser’s time zone is not known here, so that the time is in UTC now. Check it, please."
 )
 _NO_SLUG = "Use Latin letters or digits in the name of the story, such as “Ferry aground”."
+_NOT_BREAKING = "Breaking news goes to everyone at once, with one text. Choose “News”."
+_NOT_SPREAD = "Two texts cannot be tried while the alert is spread. Choose “Do not spread”."
+_NOT_LOCAL = "Two texts cannot be tried in each reader’s own time zone."
+_NO_TITLE_B = "Write headline B, or empty its summary too."
+_DECIDED_TOO_LATE = (
+    "The alert would run out of time before one of its texts is chosen. Choose it earlier."
+)
 _SPREAD_TWICE = "Each reader’s own time zone already spreads the alert. Choose “Do not spread”."
 _SPREAD_TOO_LONG = "The alert would run out of time before the last reader gets it. Spread it less."
 
@@ -69,10 +79,23 @@ def spreads(planned: Notification | None) -> dict[str, int | None]:
     return SPREADS | ({str(minutes): minutes} if minutes else {})
 
 
+def samples(form: Form) -> list[int]:
+    """Return the choices of how large a sample of two texts is; it may be another one."""
+    return sorted({*SAMPLES, *_whole(form.sample)})
+
+
+def waits(form: Form) -> list[int]:
+    """Return the choices of how long two texts are tried; it may be another time."""
+    return sorted({*WAITS, *_whole(form.decide_after)})
+
+
+def _whole(text: str) -> list[int]:
+    return [int(text)] if re.fullmatch("[0-9]{1,9}", text) else []
+
+
 def lifetimes(form: Form) -> list[int]:
     """Return the choices of how long an alert is good for, in seconds; it may have another one."""
-    own = {int(form.ttl)} if re.fullmatch("[0-9]{1,9}", form.ttl) else set()
-    return sorted(LIFETIMES | own)
+    return sorted({*LIFETIMES, *_whole(form.ttl)})
 
 
 def read_nonce() -> str:
@@ -115,6 +138,10 @@ class Form:
     button1_url: str = ""
     button2: str = ""
     button2_url: str = ""
+    title_b: str = ""  # of a second text, which is tried against the first; empty: there is none
+    body_b: str = ""
+    sample: str = "10"  # percent of the audience that get either text
+    decide_after: str = "15"  # minutes until one of them is chosen
     spread: str = ""
     when: str = "now"  # or "at", or "draft"
     at: str = ""  # a wall-clock time in `zone`
@@ -143,6 +170,7 @@ class Form:
             not_reached_by=tuple(map(str, audience.not_reached_by)),
             clicked=tuple(map(str, audience.clicked)),
             **_settings(content),
+            **_second_text(planned.second_text),
             spread=str(planned.spread_minutes or ""),
             when="at" if send_at else "draft",
             at=_wall(send_at, zone) if send_at else "",
@@ -203,6 +231,10 @@ class Form:
             lang=form.get("lang", "").strip(),
             button1=form.get("button1", "").strip(),
             button2=form.get("button2", "").strip(),
+            title_b=form.get("title_b", "").strip(),
+            body_b=_lines(form.get("body_b", "")),
+            sample=form.get("sample", "10"),
+            decide_after=form.get("decide_after", "15"),
             spread=form.get("spread", ""),
             when=form.get("when", "now"),
             at=form.get("at", ""),
@@ -226,6 +258,7 @@ class Form:
             "image": self.image or None,
             "actions": self._actions,
             "spread_minutes": SPREADS.get(self.spread, self.spread),
+            "second_text": self._second_text if self.has_second_text else None,
             "audience": self._audience_as_json(),
             "story": self.story_slug or None,
             "send_at": self._send_at if self.when == "at" else None,
@@ -306,6 +339,20 @@ class Form:
         )
 
     @property
+    def has_second_text(self) -> bool:
+        """Whether two texts are to be tried; the text alone, as in the first one, is none."""
+        return bool(self.title_b or (self.body_b and self.body_b != self.body))
+
+    @property
+    def _second_text(self) -> dict[str, Any]:
+        return {
+            "title": self.title_b,
+            "body": self.body_b,
+            "sample_percent": next(iter(_whole(self.sample)), self.sample),
+            "decide_after_minutes": next(iter(_whole(self.decide_after)), self.decide_after),
+        }
+
+    @property
     def _actions(self) -> list[dict[str, str]]:
         pairs = ((self.button1, self.button1_url), (self.button2, self.button2_url))
         return [{"title": title, "url": url} for title, url in pairs if title or url]
@@ -350,12 +397,25 @@ class Form:
             errors["story"] = _NO_SLUG
         if "spread_minutes" in errors:
             errors["spread_minutes"] = _SPREAD_TWICE if self.local else _SPREAD_TOO_LONG
+        if "second_text" in errors:
+            decided = any(one.field.endswith(".decide_after_minutes") for one in invalid.errors)
+            words = _DECIDED_TOO_LATE if decided else errors["second_text"]
+            errors["second_text"] = self._complaint_of_second_text(words)
         return errors
 
     @property
     def names_two_stories(self) -> bool:
         """Whether both a running story and a new one are given."""
         return bool(self.story and self.new_story)
+
+    def _complaint_of_second_text(self, words: str) -> str:
+        if self.kind == "breaking":
+            return _NOT_BREAKING
+        if self.spread:
+            return _NOT_SPREAD
+        if self.when == "at" and self.local:
+            return _NOT_LOCAL
+        return words if self.title_b else _NO_TITLE_B
 
     def _complaint_of_time(self) -> str:
         moment = self._moment
@@ -435,6 +495,17 @@ def _several(form: MultiDict[str, str], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, given)))
 
 
+def _second_text(second: SecondText | None) -> dict[str, str]:
+    if second is None:
+        return {}
+    return {
+        "title_b": second.title,
+        "body_b": second.body,
+        "sample": str(second.sample_percent),
+        "decide_after": str(second.decide_after_minutes),
+    }
+
+
 def _words(text: str) -> list[str]:
     return re.findall(r"[^\s,;]+", text)
 
@@ -442,10 +513,14 @@ def _words(text: str) -> list[str]:
 def _texts(form: MultiDict[str, str]) -> dict[str, Any]:
     return {
         "title": form.get("title", "").strip(),
-        # Browsers send each line end as two characters (HTML standard, form submission).
-        "body": form.get("body", "").replace("\r\n", "\n").strip(),
+        "body": _lines(form.get("body", "")),
         "url": with_scheme(form.get("url", "").strip()),
     }
+
+
+def _lines(text: str) -> str:
+    """Return a text; browsers send each line end as two characters (HTML, form submission)."""
+    return text.replace("\r\n", "\n").strip()
 
 
 def _complaints(invalid: Invalid, given: Mapping[str, object]) -> dict[str, str]:

@@ -139,10 +139,12 @@ def _sent_to_me(form: Form, before: Notification | None) -> str:
     if not isinstance(checked, CheckedAlert):
         return _FAULTY
     try:
-        test = as_test(checked.content)
-        if test is None:
+        # Both of two texts, each as an alert of its own.
+        tests = [as_test(text) for text in dict.fromkeys((checked.content, checked.text_b))]
+        if None in tests:
             return _TOO_LONG
-        sent = runtime().paired_browsers.send(signed_in().email, test)
+        email = signed_in().email
+        sent = max(runtime().paired_browsers.send(email, test) for test in filter(None, tests))
     except TooManyTests:
         return _TOO_MANY
     except EverythingStopped:

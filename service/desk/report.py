@@ -61,7 +61,8 @@ class Report:
     def stage(self) -> str:
         """A text that changes when more than the numbers has changed."""
         one = self.notification
-        return f"{one.state.value}.{one.revision}.{one.changes}.{int(self.stopped)}"
+        chosen = one.decision.text if one.decision else ""
+        return f"{one.state.value}.{one.revision}.{one.changes}.{int(self.stopped)}{chosen}"
 
     @property
     def scheduled(self) -> bool:
@@ -109,6 +110,8 @@ class Report:
         if self.notification.request is not None:
             waits = self.notification.waits_for_approval
             return "waits for a second person" if waits else "sent back"
+        if self.notification.sampling and self.notification.state is State.SENDING:
+            return "trying two texts"
         return "stopping" if self.stopping else STATES[self.notification.state]
 
     @property

@@ -20,6 +20,7 @@ from service.model.clocks import zone_of
 from service.model.graphemes import cut
 from service.model.notifications import LIMIT, OVER, PAUSED, QUIET, Audience, Outcome, Topic
 from service.model.spans import span
+from service.model.two_texts import Tried
 
 _ENGLISH = Locale("en")
 # Babel takes some 17 µs for a number or a time, and the list shows 200, mostly the same as before.
@@ -58,6 +59,7 @@ LOGGED = {
     "asked": "asked for a second person to send it",
     "approved": "approved it as the second person",
     "sent back": "sent it back",
+    "chosen": "chose the text for all others",
 }
 # What follows the word of a role, and of a scope of an API token.
 _ROLES = {
@@ -73,6 +75,7 @@ _SCOPES = {
 _CHANGED = {
     **{"title": "title", "body": "text", "url": "link", "audience": "audience", "spread": "spread"},
     **{"time": "time", "icon": "icon", "badge": "badge", "image": "picture", "actions": "buttons"},
+    "second text": "second text",
     **{"kind": "kind", "urgency": "urgency", "ttl": "how long it is good for", "lang": "language"},
 }
 _WHY_SKIPPED = {
@@ -226,6 +229,34 @@ def _share(n: int, forecast: Forecast) -> str:
     return "nearly all" if percent > 99 else f"about {round(percent)} %"
 
 
+# Two texts ---------------------------------------------------------------------------------------
+
+
+def _points(share: float) -> str:
+    return format_decimal(round(100 * share, 2 if share < 0.01 else 1), locale=_ENGLISH)
+
+
+def difference_words(tried: Sequence[Tried]) -> str:
+    """Say by how much more often one of two texts was clicked: `Text B was clicked by …`."""
+    a, b = tried
+    more, less, name = (b, a, "B") if b.share > a.share else (a, b, "A")
+    if more.share == less.share:
+        return "Both were clicked equally often."
+    points = _points(more.share - less.share)
+    return f"Text {name} is ahead by {points} percentage {'point' if points == '1' else 'points'}."
+
+
+def chance_words(chance: float) -> str:
+    """Say how often chance alone makes a difference at least as large as that of two texts."""
+    if chance >= 0.4:
+        often = f"in {round(10 * chance)} of 10 such tests" if chance < 0.95 else "nearly always"
+    elif chance < 0.001:
+        often = "in fewer than 1 of 1,000 such tests"
+    else:
+        often = f"in 1 of {number(round(1 / chance))} such tests"
+    return f"A difference this large comes by chance {often}"
+
+
 # Numbers ------------------------------------------------------------------------------------------
 
 
@@ -338,6 +369,7 @@ FIELDS = {
     "lang": "Language",
     "send_at": "Time",
     "spread_minutes": "Spread over",
+    "second_text": "Two texts",
     "reached": "Browsers that have it",
     "template_name": "Name of the template",
     "slug": "Short name",

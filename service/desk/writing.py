@@ -163,6 +163,7 @@ def _publish(form: Form, key: str) -> ResponseReturnValue:
                 checked.audience,
                 by=email,
                 spread_minutes=checked.spread_minutes,
+                second_text=checked.second_text,
                 send_at=leaves_at(form, checked),
                 draft=checked.draft,
                 idempotency=once,
@@ -214,7 +215,9 @@ def _again(id: int | None) -> Form:
     one = runtime().publishing.get(id or 0)
     if one.wave or one.by_reader:
         raise UnknownNotification
-    return Form.of(replace(one, content=one.text)).as_new()
+    # Once a text is chosen or corrected, there is no second one.
+    second = one.second_text if one.text == one.content else None
+    return Form.of(replace(one, content=one.text, second_text=second)).as_new()
 
 
 def _saved() -> str:

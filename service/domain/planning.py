@@ -6,13 +6,16 @@ workers call it when they have finished something, and the clock calls it every 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from service.domain.job_queue import JobQueue
 from service.domain.push_services import UNDER_WAY
+from service.domain.two_texts import TwoTexts
 from service.model import clock
 from service.model.notifications import Batch, Notification, Outcome, State
+from service.model.two_texts import outside_sample
 from service.store import Store
+from service.store.batches import NO_BATCHES, Look
 from service.store.records import BUCKET
 
 BATCH_RECIPIENTS = 2048  # measured: decision 5
@@ -28,6 +31,7 @@ class Planning:
     def __init__(self, store: Store, jobs: JobQueue) -> None:
         self._store = store
         self._jobs = jobs
+        self.two_texts = TwoTexts(store)
 
     def plan(self, notification: Notification) -> None:
         """Freeze the audience and cut into batches what has no outcome and is in no batch."""
@@ -36,12 +40,37 @@ class Planning:
         # Until then a reader may still get the old text, and must get the correction after it.
         settled = root is None or self._is_settled(notification, root)
         counts = self._freeze(notification, root, sending.partitions)
+        beside = self._sample_or_rest(notification) if notification.second_text else NO_BATCHES
+        settled = settled and not notification.sampling
         spread_ms = min(notification.spread_minutes * 60_000, _time_left_ms(notification))
         batches = {
-            partition: cut(partition, undone, counts[partition], spread_ms, at / len(counts))
+            partition: cut_beside(
+                beside.get(partition, ()),
+                partition,
+                undone,
+                counts[partition],
+                spread_ms,
+                at / len(counts),
+            )
             for at, (partition, undone) in enumerate(self._store.recipients.undone(id).items())
         }
-        sending.lay_out(id, batches, final=settled)
+        sending.lay_out(id, batches, final=settled, beside=beside)
+
+    def _sample_or_rest(self, one: Notification) -> Mapping[int, list[str]]:
+        """Limit the audience to the sample of two texts, or add all others once that is over.
+
+        Returns by partition the batches that the sample still has then.
+        """
+        rows, other = self._store.two_texts, one.second_text
+        if other is None or not one.sampling:
+            return rows.add_rest(one.id)
+        percent = other.sample_percent
+        rest = {
+            partition: outside_sample(one.id, partition, bits, percent)
+            for partition, bits in rows.frozen(one.id).items()
+        }
+        rows.keep_sample(one.id, percent, rest)
+        return {}
 
     def _freeze(
         self, notification: Notification, root: Notification | None, partitions: Iterable[int]
@@ -78,7 +107,7 @@ class Planning:
             if notification.spread_minutes:
                 self._keep_even(notification)
             looks = sending.looks(id)
-            if not all(look.planned for look in looks.values()):
+            if not all(look.planned for look in looks.values()) or _rest_waits(notification, looks):
                 self.plan(notification)
                 looks = sending.looks(id)
             found.append((notification, any(look.due for look in looks.values())))
@@ -92,11 +121,15 @@ class Planning:
 
     def advance(self, id: int) -> None:
         """Do the next step for a notification; safe to call at any time."""
-        sending = self._store.batches
-        notification = self._store.notifications.get(id)
-        if notification is None:
-            return
+        if (notification := self._store.notifications.get(id)) is not None:
+            self._advance(notification)
+
+    def _advance(self, notification: Notification) -> None:
+        sending, id = self._store.batches, notification.id
         looks = sending.looks(id)
+        if _rest_waits(notification, looks):
+            self.plan(notification)
+            looks = sending.looks(id)
         stopped = notification.state is State.CANCELLED
         expired = clock.time() > notification.last_start
         undone = Outcome.CANCELLED if stopped else Outcome.EXPIRED if expired else None
@@ -108,7 +141,7 @@ class Planning:
             history = self._store.notifications.history()
             idle = [p for p, look in looks.items() if undone or not look.batches]
             left = {*idle} - sending.close(id, idle, undone)
-            if left and undone is None:
+            if left and undone is None and not notification.sampling:
                 # Plan again: the audience of a correction may still grow, or Redis has lost the
                 # outcome of a recipient whose batch is gone.
                 self.plan(notification)
@@ -123,8 +156,14 @@ class Planning:
 
     def advance_all(self) -> None:
         """Do the next step for each unfinished notification: what the clock does every second."""
+        sampling = []
         for id in self._store.notifications.active():
-            self.advance(id)
+            if (one := self._store.notifications.get(id)) is not None:
+                self._advance(one)
+                sampling += [one] if one.sampling else []
+        for one in sampling:
+            if not self._store.stops.holds() and self.two_texts.decide_due(one):
+                self.advance(one.id)
 
     def _finish(self, notification: Notification, history: bytes) -> None:
         progress = self._store.outcomes.progress(notification.id)
@@ -137,9 +176,37 @@ class Planning:
             self._store.outcomes.forget(id)
 
 
+def _rest_waits(one: Notification, looks: Mapping[int, Look]) -> bool:
+    """Whether a text was chosen, and the readers outside of the sample are not planned yet."""
+    chosen = one.second_text is not None and not one.sampling and one.state is State.SENDING
+    return chosen and any(look.open for look in looks.values())
+
+
 def _time_left_ms(notification: Notification) -> int:
     """Return the ms within which all batches of a spread send must be due."""
     return max(0, int((notification.last_start - _TO_SPARE - clock.time()) * 1000))
+
+
+def cut_beside(
+    batches: Iterable[str],
+    partition: int,
+    audience: bytes,
+    recipients: int,
+    spread_ms: int,
+    later: float,
+) -> Iterator[tuple[Batch, int]]:
+    """Cut an audience as `cut` does, but only between these batches and around them.
+
+    Batches begin and end with a bucket unless the alert is spread.
+    """
+    bounds = (name.split("-") for name in batches if "-" in name)
+    after = 0
+    for first, last in sorted((int(first), int(last)) for first, last in bounds):
+        between = bytes(after) + audience[after : first // 8]
+        yield from cut(partition, between, recipients, spread_ms, later)
+        after = last // 8 + 1
+    between = bytes(after) + audience[after:]
+    yield from cut(partition, between, recipients, spread_ms, later)
 
 
 def cut(

@@ -38,6 +38,7 @@ from service.model.notifications import (
     SendAt,
     State,
 )
+from service.model.two_texts import SecondText
 from service.store import Store
 from service.store.reader_alerts import Place
 
@@ -72,6 +73,7 @@ class Publishing:
         *,
         by: str,
         spread_minutes: int = 0,
+        second_text: SecondText | None = None,
         send_at: SendAt | None = None,
         draft: bool = False,
         idempotency: Idempotency | None = None,
@@ -97,6 +99,7 @@ class Publishing:
             created_at=now_in_ms(),
             created_by=by,
             spread_minutes=spread_minutes,
+            second_text=second_text,
             send_at=leaves.send_at,
             reporting=reporting(recipients),
             authors=authors_of(by),
@@ -175,6 +178,7 @@ class Publishing:
         *,
         by: str,
         spread_minutes: int = 0,
+        second_text: SecondText | None = None,
         send_at: SendAt | None = None,
         draft: bool = False,
     ) -> Published:
@@ -192,6 +196,7 @@ class Publishing:
             audience=audience,
             state=leaves.state,
             spread_minutes=spread_minutes,
+            second_text=second_text,
             send_at=leaves.send_at,
             missed=False,
             reporting=reporting(recipients),
@@ -228,7 +233,9 @@ class Publishing:
         """
         one = self.to_change(id)
         self.conditions.check(one, None)
-        return self.change(one, one.content, one.audience, by=by, spread_minutes=one.spread_minutes)
+        spread, other = one.spread_minutes, one.second_text
+        content, audience = one.content, one.audience
+        return self.change(one, content, audience, by=by, spread_minutes=spread, second_text=other)
 
     def skip_undo(self, id: int, *, by: str) -> None:
         """Start an alert that waits for an editor to take it back; no effect once it has begun."""

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from service.model import clock
 from service.model.clocks import QUARTER, hour
-from service.model.endpoints import EndpointPolicy, origin_of
+from service.model.endpoints import SILENT, EndpointPolicy, origin_of
 from service.model.preferences import Preferences
 from service.model.retention import CLICKED_KEPT, DAY
 from service.model.subscriptions import Record, Subscription, SubscriptionId
+from service.model.two_texts import text_of
 from service.store import Store
 from service.store.receipt_counts import ReceiptRow, Tally
 from service.store.subscriptions import NotSubscribed
@@ -22,7 +23,7 @@ EVENTS = ("shown", "clicked", "dismissed")
 # this, so many browsers report that they have shown or dismissed the alert.
 MOST_REPORTING = 250_000
 _LEAST_REPORTING = 0.0001
-_COUNTING_ERROR = 0.0081  # standard error of Redis' HyperLogLog (PFCOUNT), at any number
+COUNTING_ERROR = 0.0081  # standard error of Redis' HyperLogLog (PFCOUNT), at any number
 _MOST_KNOWN = 1000  # alerts
 _MOST_TOPICS = 20  # of an alert, each asked for with every receipt
 _LOOKED_THROUGH = 50  # alerts, when a reader leaves
@@ -35,6 +36,7 @@ class _Alert(NamedTuple):
     began: float  # seconds since 1970
     topics: tuple[str, ...]  # of its audience, if there are several
     counts: bool  # False: it went to one browser
+    two_texts: bool  # a sample of its readers gets either of them
 
 
 class Receipts:
@@ -94,7 +96,21 @@ class Receipts:
             rows.append(ReceiptRow(id, event, str(one), tallies))
             if event == "clicked" and self._keeps_clicks:
                 self._keep_click(id, one, alerts[id])
+            if event == "clicked" and alerts[id].two_texts:
+                rows += self._of_text(id, one, readers[one])
         self._store.receipt_counts.count(rows, self._kept)
+
+    def _of_text(self, id: int, reader: SubscriptionId, record: Record) -> list[ReceiptRow]:
+        """Return the row that counts a click for one of two texts, while they are tried.
+
+        None for a browser whose push service is left out there.
+        """
+        sample = self._store.two_texts.sample(id)
+        text = text_of(id, reader.partition, reader.number, sample) if sample else ""
+        service = self._endpoints.service(origin_of(self._store.names.bases.name(record.base)))
+        if not text or service in SILENT:
+            return []
+        return [ReceiptRow(id, f"clicked:{text}", str(reader))]
 
     def _keep_click(self, id: int, reader: SubscriptionId, alert: _Alert) -> None:
         """Note who clicked an alert, if an audience may still be made of it."""
@@ -116,7 +132,12 @@ class Receipts:
         if len(self._alerts) >= _MOST_KNOWN:
             self._alerts.clear()
         topics = one.audience.topics[:_MOST_TOPICS] if len(one.audience.topics) > 1 else ()
-        alert = _Alert(one.started_at, topics, counts=one.audience.subscription is None)
+        alert = _Alert(
+            one.started_at,
+            topics,
+            counts=one.audience.subscription is None,
+            two_texts=bool(one.second_text),
+        )
         self._alerts[id] = alert
         return alert
 
@@ -205,5 +226,5 @@ def estimate(reported: int, share: float, of: int | None = None) -> Estimate:
     the HyperLogLog: rarely, and then a lot. So the error grows with both.
     """
     sampling = reported * (1 - share)  # variance of a binomial distribution
-    counting = _COUNTING_ERROR**2 * reported * (reported if of is None else of)
+    counting = COUNTING_ERROR**2 * reported * (reported if of is None else of)
     return Estimate(round(reported / share), math.sqrt(sampling + counting) / share)

@@ -16,7 +16,7 @@ _BEGUN = {State.DRAFT: "written", State.SCHEDULED: "scheduled", State.SENDING: "
 ACTIONS = (
     *("written", "scheduled", "sent", "taken back", "changed", "deleted"),
     *("started", "missed", "outdated", "paused", "resumed", "corrected", "cancelled"),
-    *("stopped", "released", "asked", "approved", "sent back"),
+    *("stopped", "released", "asked", "approved", "sent back", "chosen"),
 )
 
 
@@ -61,6 +61,11 @@ def moved(one: Notification, action: str, by: str) -> LogEntry:
     return replace(entry(one, action, by), alert=one.corrects or one.id)
 
 
+def chosen(one: Notification, text: str, by: str) -> LogEntry:
+    """Return the entry for one of two texts (A or B) that all other readers get."""
+    return replace(entry(one, "chosen", by), others=(f"text {text}",))
+
+
 def sent_back(one: Notification, word: str, by: str) -> LogEntry:
     """Return the entry for an alert that a second person did not approve."""
     return replace(entry(one, "sent back", by), others=(word,))
@@ -85,6 +90,7 @@ def changed(before: Notification, after: Notification, by: str) -> LogEntry:
     parts = {
         "audience": after.audience != before.audience,
         "spread": after.spread_minutes != before.spread_minutes,
+        "second text": after.second_text != before.second_text,
         "time": action != "sent" and after.send_at != before.send_at,
     }
     others += [name for name, differs in parts.items() if differs]

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from service.model.subscriptions import SubscriptionId
+from service.model.two_texts import B, Decision, SecondText
 
 # Seconds by which a scheduled alert may be late: "kick-off in ten minutes" must not go out at night
 # because no clock ran at kick-off.
@@ -205,6 +206,10 @@ class Content:
         """Return the content as it is stored, and as the API shows it."""
         return _as_json(self) | {"actions": [_as_json(action) for action in self.actions]}
 
+    def with_text(self, second: SecondText | None) -> Content:
+        """Return the content with a second text, if there is one."""
+        return replace(self, title=second.title, body=second.body) if second else self
+
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Content:
         """Read what `as_json` wrote; leave out what only a newer release knows."""
@@ -271,6 +276,8 @@ class Notification:
     authors: tuple[str, ...] = ()  # editors who wrote or changed it, or made the token that did
     request: Request | None = None
     approved_by: str = ""  # the second person
+    second_text: SecondText | None = None  # text B, which is tried on a sample of the audience
+    decision: Decision | None = None  # between both texts
     # Of all that is stored of its content and plan, for which an approval holds.
     digest: str = field(default="", compare=False)
 
@@ -286,14 +293,39 @@ class Notification:
 
     @property
     def text(self) -> Content:
-        """What recipients get from now on."""
+        """What recipients get from now on; while two texts are tried, text A."""
+        if self.corrected is None and self.decision is not None and self.decision.text == B:
+            return self.text_b
         return self.corrected or self.content
 
     @property
+    def text_b(self) -> Content:
+        """The content with the second text, if it has one."""
+        return self.content.with_text(self.second_text)
+
+    @property
+    def sampling(self) -> bool:
+        """Whether only a sample gets it so far, because two texts are tried.
+
+        A correction ends that.
+        """
+        return self.second_text is not None and self.decision is None and not self.revision
+
+    @property
+    def decides_at(self) -> float:
+        """When the clock decides between two texts."""
+        minutes = self.second_text.decide_after_minutes if self.second_text else 0
+        return (self.started_at or self.created_at) + 60 * minutes
+
+    @property
     def deadline(self) -> float:
-        """When it expires: no push service is asked to keep it longer."""
+        """When it expires: no push service is asked to keep it longer.
+
+        Where two texts were tried, its time begins anew when the other readers get it.
+        """
         last = ROUND_THE_WORLD if self.wall else 0
-        return (self.started_at or self.created_at) + last + self.content.ttl
+        begins = self.decision.at if self.decision else self.started_at or self.created_at
+        return begins + last + self.content.ttl
 
     @property
     def last_start(self) -> float:
@@ -367,6 +399,9 @@ class Progress:
     outcomes: dict[tuple[Outcome, str], int]
     # A wave: by alert, to how many readers it was delivered alone, and together with others.
     delivered: dict[int, tuple[int, int]] = field(default_factory=dict)
+    # Where two texts were tried: by text, how many in the sample accepted it at push services whose
+    # browsers report clicks, and at the others.
+    tried: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def done(self) -> int:

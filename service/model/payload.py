@@ -104,7 +104,7 @@ class Payload:
         return self._small
 
     def _with(self, content: Content) -> Payload:
-        one = replace(self._notification, content=content, corrected=None)
+        one = replace(self._notification, content=content, corrected=None, decision=None)
         return Payload(one, self._public_url, self._parameters)
 
     def _shorter(self, cut: Callable[[Content, int], Content], most: int) -> Payload:

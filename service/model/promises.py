@@ -58,7 +58,7 @@ def read_promise(text: str) -> Promise | None:
 
 def is_promised(one: Notification) -> bool:
     """Whether a promise holds for an alert: it is sent to many browsers as fast as possible."""
-    takes_its_time = one.spread_minutes or one.wall or one.wave
+    takes_its_time = one.spread_minutes or one.wall or one.wave or one.second_text is not None
     return not (one.planned or takes_its_time or one.audience.subscription is not None)
 
 

@@ -17,7 +17,8 @@ Six things have no lifetime here:
   were last used). None of them names a reader.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
   a HyperLogLog, from which no reader can be read out. Beside them are tallies by push service,
-  language, topic, hour and time, and of readers who left after an alert.
+  language, topic, hour and time, and of readers who left after an alert. While two texts of an
+  alert are tried, clicks are counted for each text, in the same way.
 - Totals of each day are kept for ever: how many readers there were, joined and left; how many
   alerts they got; what was handed over and clicked, by topic and hour.
 

@@ -62,6 +62,7 @@ from service.store.subscriptions import Subscriptions
 from service.store.templates import AUDIENCES, TEMPLATES, TemplateRows
 from service.store.topics import Topics
 from service.store.two_step import TwoStepRows
+from service.store.two_texts import TwoTextRows
 from service.store.unfinished import UnfinishedForms
 from service.store.unknown_values import UnknownValues
 
@@ -129,6 +130,7 @@ class Store:
         self.batches = Batches(redis, self.partitions)
         self.retries = WaitingRetries(redis, self.partitions)
         self.outcomes = Outcomes(redis, self.partitions)
+        self.two_texts = TwoTextRows(redis, self.partitions)
         self.held_alerts = HeldAlerts(redis, self.partitions)
         self.daily_counts = DailyCounts(redis)
         self.daily_totals = DailyTotals(redis)

@@ -46,6 +46,8 @@ class SearchRow(NamedTuple):
         """Return the row of an alert."""
         topics = "".join(f" {slug} " for slug in (*one.audience.topics, *one.audience.all_topics))
         text = f"{one.content.title}\n{one.content.body}"
+        if (other := one.second_text) is not None:
+            text += f"\n{other.title}\n{other.body}"
         return cls(one.content.kind, topics, folded(one.created_by), folded(text))
 
 

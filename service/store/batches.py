@@ -29,6 +29,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
@@ -48,15 +49,17 @@ end
 """
 
 # KEYS: state, batches. ARGV: 'final', or 'open' if the audience may still grow; as JSON, pairs of a
-# batch and the ms from now until it is due. Returns 0 and writes nothing while there are batches,
-# which workers may be sending, or if the send is closed. 'final' stays 'final'. The first write
-# allocates.
+# batch and the ms from now until it is due; the batches beside which these are, between spaces.
+# Returns 0 and writes nothing while there are others, which workers may be sending, or if the send
+# is closed. 'final' stays 'final'. The first write allocates.
 _LAY_OUT = (
     NOW
     + """
 local known = redis.call('HMGET', KEYS[1], 'planned', 'closed', 'recipients')
 if known[2] or not known[3] then return 0 end
-if redis.call('ZCARD', KEYS[2]) > 0 then return 0 end
+for _, batch in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  if not string.find(ARGV[3], ' ' .. batch .. ' ', 1, true) then return 0 end
+end
 if known[1] ~= 'final' then redis.call('HSET', KEYS[1], 'planned', ARGV[1]) end
 for _, row in ipairs(cjson.decode(ARGV[2])) do redis.call('ZADD', KEYS[2], now + row[2], row[1]) end
 return 1
@@ -104,10 +107,10 @@ return {
 """
 )
 
-# KEYS: state, audience, done, batches, leases, retries. ARGV: the outcome of recipients without
-# one; '' if there may be none and the audience may not grow. Ends the send in this partition and
-# frees all but the counts. Returns 0 and writes nothing if it may not end, or while a batch is
-# leased, since its worker may still bring outcomes. The first write frees.
+# KEYS: state, audience, done, batches, leases, retries, rest. ARGV: the outcome of recipients
+# without one; '' if there may be none and the audience may not grow. Ends the send in this
+# partition and frees all but the counts. Returns 0 and writes nothing if it may not end, or while a
+# batch is leased, since its worker may still bring outcomes. The first write frees.
 _CLOSE = (
     NOW
     + """
@@ -121,12 +124,15 @@ local undone = recipients - redis.call('BITCOUNT', KEYS[3])
 if ARGV[1] == '' and (undone > 0 or redis.call('HGET', KEYS[1], 'planned') ~= 'final') then
   return 0
 end
-redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
 redis.call('HSET', KEYS[1], 'closed', 1, 'recipients', recipients)
 if undone > 0 then redis.call('HINCRBY', KEYS[1], ARGV[1], undone) end
 return 1
 """
 )
+
+
+NO_BATCHES: Mapping[int, Iterable[str]] = MappingProxyType({})
 
 
 class Retry(NamedTuple):
@@ -186,19 +192,26 @@ class Batches:
     # -- planning --------------------------------------------------------------------------------
 
     def lay_out(
-        self, id: int, batches: Mapping[int, Iterable[tuple[Batch, int]]], *, final: bool = True
+        self,
+        id: int,
+        batches: Mapping[int, Iterable[tuple[Batch, int]]],
+        *,
+        final: bool = True,
+        beside: Mapping[int, Iterable[str]] = NO_BATCHES,
     ) -> None:
         """Store the batches of each of these partitions, each with the ms until it is due.
 
         Only where there are none: at first, when the audience has grown, or when Redis has
-        forgotten outcomes or batches.
+        forgotten outcomes or batches. `beside`: by partition, batches that may be there, because
+        none of the new ones overlaps with them.
         """
         word = "final" if final else "open"
         calls: list[Call] = []
         for partition, some in batches.items():
             rows = [(str(batch), wait_ms) for batch, wait_ms in some]
             keys = [part_key(partition, id), part_key(partition, id, "batches")]
-            calls.append((keys, [word, json.dumps(rows)]))
+            known = f" {' '.join(beside.get(partition, ()))} "
+            calls.append((keys, [word, json.dumps(rows), known]))
         run_each(self._redis, self._lay_out, calls)
 
     def put_off(self, id: int, *, late_ms: int, within_ms: int) -> bool:
@@ -298,7 +311,7 @@ class Batches:
         Recipients without an outcome get the outcome `undone`; with None it does not end where
         there are any. Nor does it end, and nothing changes, while a batch is leased.
         """
-        kinds = ("", "audience", "done", "batches", "leases", "retries")
+        kinds = ("", "audience", "done", "batches", "leases", "retries", "rest")
         args = [f"{undone.value} " if undone else ""]
         partitions = list(partitions)
         calls = [([part_key(p, id, what) for what in kinds], args) for p in partitions]

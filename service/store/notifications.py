@@ -36,6 +36,7 @@ from service.model.notifications import (
     known_fields,
 )
 from service.model.retention import READERS_TEST_KEPT
+from service.model.two_texts import Decision, SecondText
 from service.store.alert_log import LOG, NOTE, packed
 from service.store.history import HISTORY
 from service.store.reader_alerts import NoRoom, Place
@@ -50,7 +51,7 @@ _WAVES = "{g}:waves"
 _LEFT_OUT = 10_000
 _FIELDS = (
     *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
-    *("missed", "changes", "waves"),
+    *("missed", "changes", "waves", "decision"),
 )
 
 # KEYS: last id, the history of the data when it was given out. ARGV: how many ids are left out if
@@ -510,6 +511,8 @@ class Notifications:
         }
         if progress.delivered:
             report["brought"] = [[alert, *counts] for alert, counts in progress.delivered.items()]
+        if progress.tried:
+            report["tried"] = progress.tried
         keys = [alert_key(id), ACTIVE, *map(alert_key, progress.delivered)]
         args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT, history]
         args += [count for counts in progress.delivered.values() for count in counts]
@@ -527,7 +530,8 @@ def final_progress(report: bytes) -> Progress:
     counts = {(Outcome(o), service): n for o, service, n in given["outcomes"]}
     rows = given.get("brought", ())  # only of waves
     delivered = {alert: (alone, together) for alert, alone, together in rows}
-    return Progress(given["recipients"], counts, delivered)
+    tried = {text: (n, silent) for text, (n, silent) in given.get("tried", {}).items()}
+    return Progress(given["recipients"], counts, delivered, tried)
 
 
 def _enter_args(notification: Notification, now: float) -> list[Any]:
@@ -554,6 +558,7 @@ def _doc(notification: Notification) -> str:
             "authors": notification.authors,
             "request": asdict(notification.request) if notification.request else None,
             "approved_by": notification.approved_by,
+            **({"second_text": asdict(other)} if (other := notification.second_text) else {}),
         }
     )
 
@@ -576,9 +581,9 @@ def _send_at(document: dict[str, Any]) -> SendAt | None:
 
 def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
     doc, state, started_at, finished_at, revision, corrected, corrections = row[:7]
-    missed, changes, waves = row[7:]
+    missed, changes, waves, decision = row[7:]
     document = json.loads(cast(bytes, doc))
-    asked = document.get("request")
+    asked, other = document.get("request"), document.get("second_text")
     return Notification(
         id=id,
         content=Content.from_json(document["content"]),
@@ -602,5 +607,7 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         authors=tuple(document.get("authors", [document["created_by"]])),
         request=Request(**known_fields(Request, asked)) if asked else None,
         approved_by=document.get("approved_by", ""),
+        second_text=SecondText(**known_fields(SecondText, other)) if other else None,
+        decision=Decision.from_json(json.loads(decision)) if decision else None,
         digest=hashlib.sha1(cast(bytes, doc), usedforsecurity=False).hexdigest(),
     )

@@ -41,9 +41,12 @@ class Result(NamedTuple):
     wakes: int = 0  # quarter hour in which these readers wake, if the alert is held for them
     is_held: bool = False
     delivery: WaveDelivery = NOTHING  # what a wave delivered to them
+    text: str = ""  # which of two texts, A or B, was accepted in the sample
+    silent: bool = False  # by a push service whose browsers report no clicks
     in_vain: bool = False  # a host that has yet to prove itself was asked and did not accept it
 
 
+_TRIED = "tried_"  # of two texts, before which one: a counter of a send
 Results: TypeAlias = Mapping[Result, Sequence[int]]
 
 
@@ -100,7 +103,7 @@ class Outcomes:
                     "base": one.base,
                     "wakes": wakes,
                     "marks": [{"bitmap": at, "bit": bit, "kept": kept} for at, bit, kept in marks],
-                    "tallies": one.delivery.tallies,
+                    "tallies": [*one.delivery.tallies, *_tried(one)],
                     "recipients": len(numbers),
                 }
             )
@@ -121,6 +124,7 @@ class Outcomes:
         recipients = 0
         outcomes: dict[tuple[Outcome, str], int] = {}
         delivered: dict[int, dict[str, int]] = {}
+        tried: dict[str, list[int]] = {}
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in self._partitions:
                 pipe.hgetall(part_key(partition, id))
@@ -137,11 +141,20 @@ class Outcomes:
                     how, _, alert = name.partition(":")
                     counts = delivered.setdefault(int(alert), {"alone": 0, "together": 0})
                     counts[how] += int(value)
+                elif name.startswith(_TRIED):
+                    text, _, silent = name.removeprefix(_TRIED).partition("_")
+                    tried.setdefault(text, [0, 0])[bool(silent)] += int(value)
         return Progress(
             recipients,
             outcomes,
             {alert: (n["alone"], n["together"]) for alert, n in delivered.items()},
+            {text: (heard, silent) for text, (heard, silent) in sorted(tried.items())},
         )
+
+
+def _tried(result: Result) -> list[str]:
+    """Return the field of the send that counts which of two texts was accepted, if there are."""
+    return [f"{_TRIED}{result.text}{'_silent' * result.silent}"] if result.text else []
 
 
 def _bits(id: int, partition: int, result: Result, wakes: int) -> list[tuple[str, int, int]]:

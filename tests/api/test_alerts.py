@@ -55,6 +55,7 @@ def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) 
         "story": None,
         "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
         "spread_minutes": None,
+        "second_text": None,
         "send_at": None,
         "local_time": False,
         "time_zone": None,
@@ -345,6 +346,7 @@ EDITORS_CALLS = [
     ("POST", f"{API}/notifications/1/resume", None, {"send"}),
     ("POST", f"{API}/notifications/1/correct", {"title": "Other news"}, {"send"}),
     ("POST", f"{API}/notifications/1/test", {"subscription_id": "0-0"}, {"send"}),
+    ("POST", f"{API}/notifications/1/choose", {"text": "B"}, {"send"}),
     ("POST", f"{API}/audience", {"everyone": True}, {"send", "read"}),
     ("GET", f"{API}/topics", None, {"send", "read", "topics"}),
     ("GET", f"{API}/topics/world", None, {"send", "read", "topics"}),
@@ -368,6 +370,8 @@ def test_each_call_of_a_tool_needs_a_token_with_its_scope(
     Reader(client)
     planned = method in ("PATCH", "DELETE") or path.endswith("send")
     first = NEWS | {"draft": planned and "stories" not in path, "story": "quake"}
+    if path.endswith("choose"):
+        first["second_text"] = {"title": "Ferry runs aground"}
     client.call("POST", NOTIFICATIONS, first, token=client.add_token())
     if path.endswith("resume"):
         client.runtime.publishing.pause(1, by="a test")

@@ -13,9 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import create_app
 from service.local import pretend_readers
 from service.model.keys import VapidKey, b64url
+from service.model.notifications import Audience
+from service.model.two_texts import SecondText
 from service.store.push_services import Pace, Rest
 from tests.support.client import VAPID, Client, browser, make_app, stored
-from tests.support.installation import Installation, wait_until
+from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
 
@@ -85,10 +87,17 @@ def test_an_alert_without_a_worker_shows_as_work_left(installation: Installation
     assert figure(figures, "workers") == 0
     assert figure(figures, "clock_age_seconds") == math.inf
 
+    two = SecondText("Other news", "", 50, 15)
+    everyone = Audience(everyone=True)
+    id = client.runtime.publishing.publish(content(), everyone, by="a test", second_text=two).id
+    client.runtime.planning.plan(client.runtime.publishing.get(id))
+    assert figure(scrape(client), "recipients_left") == 7, "who wait for the better text are not"
+    client.runtime.publishing.cancel(id, by="a test")
     client.runtime.publishing.cancel(notification.id, by="a test")
     client.runtime.planning.advance(notification.id)
+    client.runtime.planning.advance(id)
     figures = scrape(client)
-    assert figure(figures, "outcomes_last_day", "cancelled", "none") == 7
+    assert figure(figures, "outcomes_last_day", "cancelled", "none") == 14
     assert figure(figures, "recipients_left") == 0
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from service.api.calls import call_of
 from service.model.notifications import Audience, Content
+from service.model.two_texts import SecondText
 from tests.support.client import API, Client, Reader, open_client, stored
 from tests.support.inputs import BAD, GOOD, NEWS, ROUTES, with_field
 from tests.support.redis_server import RedisServer, connections_closed
@@ -36,6 +37,12 @@ class Doorstep:
                 by="a test",
                 draft=draft,
             )
+        client.runtime.publishing.publish(
+            Content("Late news", "https://paper.example/"),
+            Audience(everyone=True),
+            by="a test",
+            second_text=SecondText("Other news", "", 10, 15),
+        )
         # So many that all tests together stay within the rate of each token.
         self.tools = itertools.cycle([client.add_token(f"tool {n}") for n in range(20)])
         self.phones = itertools.cycle([Reader(client, 100 + n) for n in range(40)])

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from service.model.articles import Article, Reading
 from service.model.notifications import Action, Audience, Content, Outcome, Topic
 from service.model.roles import Role
+from service.model.two_texts import SecondText
 from service.runtime import Runtime
 from tests.support.desk_pages import (
     PASSWORD,
@@ -54,7 +55,9 @@ def everything_hostile(app: Flask, runtime: Runtime, editor: FlaskClient) -> set
         HOSTILE, LINK, HOSTILE, actions=(Action(HOSTILE[:40], LINK),), icon=LINK, image=LINK
     )
     ids = []
-    for changes in ({}, {"draft": True}):
+    second = SecondText(HOSTILE, HOSTILE, 10, 15)
+    two_texts = {"second_text": second}, {"second_text": second, "draft": True}
+    for changes in ({}, {"draft": True}, *two_texts):
         published = runtime.publishing.publish(content, everyone, by=HOSTILE, **changes)
         ids.append(published.id)
     send_all(runtime, ids[0], {(Outcome.ACCEPTED, "other"): 40})
@@ -72,6 +75,7 @@ def everything_hostile(app: Flask, runtime: Runtime, editor: FlaskClient) -> set
     runtime.editors.invite(OTHER, Role.SENDS)
     assert post(second, path_of(runtime.editors.signin_link(OTHER)), password=PASSWORD)
     form = dict.fromkeys(("body", "story", "new_story", "locales", "spread", "ttl", "at"), HOSTILE)
+    form |= dict.fromkeys(("title_b", "body_b", "sample", "decide_after"), HOSTILE)
     assert review(editor, **form, title=HOSTILE).status_code in (200, 422)
     return {
         f"/desk/articles/{asked.id}",

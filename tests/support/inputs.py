@@ -24,6 +24,7 @@ ROUTES = {
     "replan": ("PATCH", "/notifications/2"),
     "correct": ("POST", "/notifications/1/correct"),
     "test": ("POST", "/notifications/1/test"),
+    "choose": ("POST", "/notifications/3/choose"),
     "audience": ("POST", "/audience"),
     "add topic": ("POST", "/topics"),
     "change topic": ("PATCH", "/topics/world"),
@@ -80,6 +81,7 @@ GOOD: dict[str, Any] = {
         "reached": "leave",
     },
     "test": {"subscription_id": "0-0"},
+    "choose": {"text": "B"},
     "audience": {
         "topics": ["world"],
         "exclude": ["sport"],
@@ -121,6 +123,7 @@ LINKS = [
 _BAD: dict[str, dict[str, list[Any]]] = {
     "publish": {
         "spread_minutes": [0, 60, "30"],
+        "second_text": ["Other words", [], {"title": "Beside `spread_minutes`"}],
         "story": ["Quake", "", "x" * 41, 5],
         "audience.story": ["quake"],
         "title": [
@@ -193,6 +196,9 @@ _BAD: dict[str, dict[str, list[Any]]] = {
     },
     "test": {
         "subscription_id": ["DELETE", "0-7", 5],
+    },
+    "choose": {
+        "text": ["DELETE", None, "C", "b"],
     },
     "subscribe": {
         "subscription": ["DELETE", None, []],

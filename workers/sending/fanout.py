@@ -339,7 +339,8 @@ class FanOut:
             accepted = verdict.outcome is Outcome.ACCEPTED and lease.send.correctable
             revision = message.revision if accepted else None
             delivery = message.delivery if accepted else NOTHING
-            lease.note(number, verdict.outcome, base, revision, delivery)
+            text = message.text if verdict.outcome is Outcome.ACCEPTED else ""
+            lease.note(number, verdict.outcome, base, revision, delivery, text=text)
 
     def _send_smaller(self, message: Message) -> None:
         """Send a smaller message at once, if there is one; else the recipient is refused."""

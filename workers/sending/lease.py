@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.model.delivery_rules import Ruling
+from service.model.endpoints import SILENT
 from service.model.notifications import Batch, Outcome
 from service.store.batches import Recent, Retry
 from service.store.held_alerts import NOTHING, WaveDelivery
@@ -106,13 +107,15 @@ class Lease:
         revision: int | None = None,
         delivery: WaveDelivery = NOTHING,
         *,
+        text: str = "",
         answered: bool = True,
         is_dead: bool = False,
     ) -> None:
         """Keep a recipient's outcome until it is recorded.
 
         Without an answer it must not lower the share of answers that say "gone". `is_dead`: there
-        is no answer because the push service was asked again and again and gave none.
+        is no answer because the push service was asked again and again and gave none. `text`: which
+        of two texts was accepted in the sample.
         """
         name, asked = (base.service.name, base.number if answered else 0) if base else ("", 0)
         in_vain = (
@@ -122,6 +125,8 @@ class Lease:
             and (answered or is_dead)
         )
         result = Result(outcome, name, asked, revision, delivery=delivery, in_vain=in_vain)
+        if text:
+            result = result._replace(text=text, silent=name in SILENT)
         self._keep(result, number)
 
     def pass_over(self, number: int, ruling: Ruling) -> bool:

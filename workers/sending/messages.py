@@ -19,6 +19,9 @@ from workers.sending.lease import Lease
 from workers.sending.prepared_keys import Pool
 from workers.sending.send import Rows
 
+# Seconds after which a reader is looked at again who waits to know which of two texts was chosen.
+_UNTIL_CHOSEN = 0.5
+
 
 @dataclass(slots=True)
 class Message:
@@ -32,6 +35,7 @@ class Message:
     delivery: WaveDelivery  # in a wave, the held alerts that it delivers
     plaintext: bytes
     headers: wire.Headers
+    text: str = ""  # which of two texts it is, for a reader in their sample
     body: bytes = b""  # the encrypted plaintext
 
 
@@ -93,15 +97,21 @@ class Messages:
         if self._health.is_dead(base.service):
             lease.note(number, Outcome.REFUSED, base, answered=False, is_dead=True)
             return None
-        content = self._content(lease, number, record)
+        text = send.text_of(lease.batch.partition, number)
+        if text is None:
+            lease.later = min(lease.later, now + _UNTIL_CHOSEN)
+            return None
+        content = self._content(lease, number, record, text)
         if content is None:
             lease.pass_over(number, OVER)
             return None
         headers = send.headers(base.origin, signer, now, ruling.expires)
-        return Message(lease, number, record, base, send.revision, *content, headers)
+        return Message(lease, number, record, base, send.revision, *content, headers, text)
 
     @staticmethod
-    def _content(lease: Lease, number: int, record: Record) -> tuple[WaveDelivery, bytes] | None:
+    def _content(
+        lease: Lease, number: int, record: Record, text: str
+    ) -> tuple[WaveDelivery, bytes] | None:
         """Return the held alerts that a message delivers, and its plaintext.
 
         None in a wave, if none of the held alerts is left.
@@ -110,13 +120,13 @@ class Messages:
         if send.digest is not None:
             id = SubscriptionId(lease.batch.partition, number)
             return send.digest.message(id, lease.held[number], record, small=small)
-        return NOTHING, send.message(lease.receipts[number], record, small=small)
+        return NOTHING, send.message(lease.receipts[number], record, text=text, small=small)
 
     def make_small(self, message: Message) -> bool:
         """Give the recipient of a message a smaller one from now on; False if there is none."""
         lease, number = message.lease, message.number
         lease.small.add(number)
-        content = self._content(lease, number, message.record)
+        content = self._content(lease, number, message.record, message.text)
         return content is None or len(content[1]) < len(message.plaintext)
 
     def _keys(self, lease: Lease, messages: Sequence[Message]) -> list[wire.PreparedKey | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from service.domain.waves import MOST_HELD
@@ -10,6 +11,7 @@ from service.model.delivery_rules import DeliveryRules
 from service.model.notifications import Notification
 from service.model.payload import Payload
 from service.model.subscriptions import Record
+from service.model.two_texts import A, B, text_of
 from service.runtime import Runtime
 from workers.sending import wire
 from workers.sending.wave_digest import WaveDigest
@@ -44,12 +46,14 @@ class Send:
         self._take_over(notification)
 
     def read(self, notification: Notification) -> None:
-        """Take over the text of a correction, and settings that were changed at the desk."""
-        if notification.revision != self.revision or self._runtime.config is not self._config:
+        """Take over the text that was corrected or chosen, and settings changed at the desk."""
+        known = (self.revision, self._decision, self._config)
+        if known != (notification.revision, notification.decision, self._runtime.config):
             self._take_over(notification)
 
     def _take_over(self, notification: Notification) -> None:
         self.revision = notification.revision
+        self._decision = notification.decision
         self.last_start = notification.last_start
         self._config = config = self._runtime.config
         self.rules = DeliveryRules(
@@ -57,6 +61,14 @@ class Send:
         )
         self._urgency = notification.text.urgency
         self._payload = Payload(notification, config.public_url, config.opened_links)
+        # Two texts: what the sample gets, and its percent of the audience.
+        self._tried: dict[str, Payload] = {}
+        self._sample, self._sampling = 0, notification.sampling
+        if notification.second_text is not None and not notification.revision:
+            self._sample = notification.second_text.sample_percent
+            for text, content in ((A, notification.content), (B, notification.text_b)):
+                one = replace(notification, content=content, decision=None)
+                self._tried[text] = Payload(one, config.public_url, config.opened_links)
 
     def days_of_story(self, partition: int, rows: Rows) -> dict[int, set[int]]:
         """Return by reader the dates, on their own clock, of earlier alerts of the same story."""
@@ -74,9 +86,23 @@ class Send:
         made = self._tokens.receipts(self.id, partition, numbers)
         return dict(zip(numbers, made, strict=True))
 
-    def message(self, receipt: str, record: Record, *, small: bool = False) -> bytes:
+    def text_of(self, partition: int, number: int) -> str | None:
+        """Return which of two texts a reader in the sample gets; empty for all other readers.
+
+        None for a reader who has to wait, because it is not known here yet which text was chosen.
+        """
+        if not self._sample:
+            return ""
+        text = text_of(self.id, partition, number, self._sample)
+        return text if text or not self._sampling else None
+
+    def message(
+        self, receipt: str, record: Record, *, text: str = "", small: bool = False
+    ) -> bytes:
         """Return the plaintext for a browser; in a wave, `digest` makes it instead."""
-        payload = self._payload.small() if small else self._payload
+        payload = self._tried[text] if text else self._payload
+        if small:
+            payload = payload.small()
         return payload.carrying(receipt if record.may_report else None)
 
     def headers(

@@ -23,6 +23,7 @@ from service.model.keys import VapidKey
 from service.model.notifications import Audience, Content, Outcome, SendAt, Topic
 from service.model.preferences import UNLIMITED, Quiet
 from service.model.subscriptions import SubscriptionId
+from service.model.two_texts import SecondText, text_of
 from service.runtime import Runtime
 from service.store.outcomes import Result
 from tests.support.browser.screenshots import open_chromium
@@ -93,14 +94,18 @@ def make_app(redis_url: str) -> Flask:
 def send(runtime: Runtime, id: int, share: float = 1.0) -> None:
     """Record results for a share of an alert's audience, as workers do."""
     sending, wakes = runtime.store.batches, int(time.time()) // QUARTER + 20
-    runtime.planning.plan(runtime.publishing.get(id))
+    runtime.planning.plan(one := runtime.publishing.get(id))
+    percent = one.second_text.sample_percent if one.second_text else 0
     while (progress := runtime.publishing.progress(id)).done < share * progress.recipients:
         claim = sending.claim(id, 0, "a picture", 600_000)
+        if claim is None and one.sampling:
+            break
         assert claim is not None
         results: dict[Result, list[int]] = {}
         for number in claim.pending:
             service = SERVICES[number % len(SERVICES)]
-            result = Result(Outcome.ACCEPTED, service, 1, 0)
+            text = text_of(id, 0, number, percent) if percent else ""
+            result = Result(Outcome.ACCEPTED, service, 1, 0, text=text, silent=service == "apple")
             if is_asleep(number):
                 result = Result(Outcome.SKIPPED, "quiet", 0, wakes=wakes, is_held=True)
             elif number % 97 == 0:
@@ -211,6 +216,21 @@ def waiting(redis_url: str) -> int:
     return published.id
 
 
+def take_two_texts(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
+    """Take a picture of an alert that tries two texts."""
+    second = SecondText("Swifts are back: where to look up tonight", "", 20, 15)
+    one = publish(runtime, "The swifts are back in town", "world", second_text=second)
+    send(runtime, one.id)
+    readers = [SubscriptionId(0, number) for number in range(READERS)]
+    for text, every in (("A", 140), ("B", 85)):
+        tried = [reader for reader in readers if text_of(one.id, *reader, 20) == text]
+        clicks = [(one.id, reader, "clicked") for reader in tried[::every]]
+        runtime.receipts.count(clicks)
+    page.set_viewport_size({"width": 1280, "height": 980})
+    page.goto(f"{address}/desk/alerts/{one.id}")
+    page.screenshot(path=folder / "desk-two-texts-1280.png")
+
+
 def report(runtime: Runtime, id: int) -> None:
     """Let most browsers that got an alert report it, some of them a click."""
     receipts = [
@@ -239,7 +259,9 @@ def _main() -> None:
                 locale="en-GB", timezone_id="Europe/London", reduced_motion="reduce"
             )
             address = f"http://localhost:{served.port}"
-            take(app.extensions["stoppress"], context.new_page(), address, folder)
+            runtime, page = app.extensions["stoppress"], context.new_page()
+            take(runtime, page, address, folder)
+            take_two_texts(runtime, page, address, folder)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") {
   }
 }
 
-for (const name of ["title", "body", "icon", "image", "button1", "button2"]) {
+for (const name of ["title", "body", "title_b", "body_b", "icon", "image", "button1", "button2"]) {
   const field = document.querySelector(`.compose [name=${name}]`);
   if (field) follow(field);
 }
@@ -123,6 +123,15 @@ for (const field of document.querySelectorAll("#at, [name=local]")) {
     document.querySelector("[name=when][value=at]").checked = true;
   });
 }
+
+// Text B begins as a copy of text A, since mostly only the title differs.
+const bodyB = document.querySelector("#body_b");
+bodyB?.closest("details").addEventListener("toggle", ({ target }) => {
+  const { title_b: titleB, body } = bodyB.form.elements;
+  if (!target.open || titleB.value || bodyB.value) return;
+  bodyB.value = body.value;
+  bodyB.dispatchEvent(new Event("restored"));
+});
 
 // An alert belongs to one story at most: choosing a running one clears a new one, and vice versa.
 const stories = [document.querySelector("#story"), document.querySelector("#new_story")];

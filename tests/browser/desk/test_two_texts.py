@@ -1,0 +1,41 @@
+"""Two texts of an alert in a real Chromium: written, watched and chosen, against real processes."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.browser.axe import faults
+from tests.support.browser.desk import READERS, TITLE
+from tests.support.installation import Installation, wait_until
+
+pytestmark = pytest.mark.browser
+
+
+def test_two_texts_are_written_tried_and_chosen(installation: Installation, desk: Page) -> None:
+    installation.worker()
+    installation.clock()
+    desk.get_by_role("link", name="New alert").click()
+    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Text").fill("All aboard are safe.")
+    desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
+    desk.get_by_label("Everyone").check()
+    desk.get_by_text("Try two texts").click()
+    # Mostly only the title differs.
+    expect(desk.get_by_label("Summary B")).to_have_value("All aboard are safe.")
+    desk.get_by_label("Headline B").fill("Another title")
+    desk.get_by_label("Try them on").select_option("50")
+    expect(desk.locator("[data-fold=second-text]")).to_contain_text("“Another title” on 50 %")
+    assert faults(desk) == []
+    desk.get_by_role("button", name="Review").click()
+    desk.get_by_role("button", name="Notify").click()
+    (one,) = wait_until(lambda: installation.runtime.publishing.latest(1))
+    expect(desk.locator(".trial tbody tr")).to_have_count(2)
+    expect(desk.locator(".trial")).to_contain_text("All others get the better text in 15 minutes")
+    assert faults(desk) == []
+    desk.get_by_role("button", name="Send B now").click()
+    expect(desk.locator("h1")).to_have_text("Another title")
+    expect(desk.locator(".state")).to_contain_text("Sent in", timeout=30_000)
+    expect(desk.locator(".trial")).to_contain_text("Text B went to all others")
+    installation.over(one.id)
+    assert installation.outcomes(one.id) == {"accepted": READERS}
