@@ -81,6 +81,19 @@ def test_an_alert_stands_beside_the_usual_of_its_topic(
     assert "the median of the last 3 alerts of the same topic" in words(page)
 
 
+def test_an_alert_to_everyone_stands_beside_others_to_everyone(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    everyone = Audience(everyone=True)
+    for audience, clicked in ((everyone, 2), (everyone, 2), (everyone, 4), (WORLD, 20)):
+        report(runtime, sent(runtime, audience, google=20), "google", shown=20, clicked=clicked)
+    id = sent(runtime, everyone, google=20)
+    report(runtime, id, "google", shown=20, clicked=1)
+    page = editor.get(f"/desk/alerts/{id}").text
+    assert table(page, "beside")["Clicked"] == ["1 5 %", "10 % by then"]
+    assert "the median of the last 3 alerts to everyone" in words(page)
+
+
 def test_what_safari_does_not_report_is_said_and_is_no_zero(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
