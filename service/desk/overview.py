@@ -106,7 +106,7 @@ def _topics_part(days: Sequence[Day]) -> Part:
 
 
 def _growth_part(days: Sequence[Day]) -> Part:
-    return Part(("part of the site", *STEPS), ((page, *n) for page, n in _questions(len(days))))
+    return Part(("section", *STEPS), ((page, *n) for page, n in _questions(len(days))))
 
 
 _CLICKS = ("alerts", "may report clicks", "clicked")

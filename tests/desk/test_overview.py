@@ -148,5 +148,5 @@ def test_the_question_is_counted_by_part_of_the_site(editor: FlaskClient, runtim
     assert ["/sport", "8", "3", "2", "25", "%"] in rows
     assert ["/&lt;b&gt;bold", "2", "0", "0", "0", "%"] in rows
     assert table(editor, "growth")[0] == {
-        "part of the site": "/sport", "shown": "8", "yes": "3", "subscribed": "2"
+        "section": "/sport", "shown": "8", "yes": "3", "subscribed": "2"
     }  # fmt: skip

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from service.domain.daily_totals import today
 from service.model.clocks import QUARTER
 from service.model.notifications import Audience, State
+from service.runtime import Runtime
 from service.store.batches import part_key
+from service.store.receipt_counts import ReceiptRow, Tally
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import (
     EMAIL,
@@ -347,6 +350,25 @@ def begin_story(installation: Installation, slug: str) -> int:
     return installation.publish(Audience(everyone=True, story=slug), title="The earth shook")
 
 
+def draw_something(runtime: Runtime, id: int) -> None:
+    """Let an alert's page and the overview have charts."""
+    tallies = [
+        Tally("clicked", kind, value)
+        for kind, value in (
+            ("service", "google"),
+            ("language", "en"),
+            ("hour", "7"),
+            ("after", "0"),
+        )
+    ]
+    runtime.store.receipt_counts.count([ReceiptRow(id, "clicked", "0-1", tallies)], 1000)
+    runtime.questions.count("shown", "/sport")
+    for ago in (1, 0):
+        readers = {"readers": 1000 - ago, "unconfirmed": 0, "ended": {}}
+        day = today() - timedelta(ago)
+        runtime.store.daily_totals.put_readers(int(f"{day:%Y%m%d}"), readers)
+
+
 @pytest.mark.parametrize(
     ("width", "dark"),
     [
@@ -369,7 +391,9 @@ def test_pages_of_held_alerts_pass_axe_on_every_screen(
     desk.emulate_media(color_scheme="dark" if dark else "light")
     origin = desk.url.split("/desk")[0]
     pages = [f"/desk/alerts/{id}" for id in (delivered, wave, held)]
-    for path in (*pages, f"{pages[-1]}/correct", "/desk/stories", "/desk/log", "/desk/new"):
+    draw_something(runtime, delivered)
+    others = ("/desk/overview", "/desk/stories", "/desk/log", "/desk/new")
+    for path in (*pages, f"{pages[-1]}/correct", *others):
         desk.goto(origin + path)
         for summary in desk.locator("summary").all():
             summary.click()
