@@ -92,13 +92,15 @@ def lines(
     elements: list[svg.Element] = [_grid(len(labels), _HEIGHT, _HEIGHT / 2)]
     for line in given:
         points: list[str] = []
-        pen = "M"
+        joined = False
         for at, value in enumerate(line.values):
             if value is None:
-                pen = "M"
+                joined = False
                 continue
-            points.append(f"{pen}{at * _STEP + _STEP / 2:g} {_two((top - value) * scale):g}")
-            pen = "L"
+            place = f"{at * _STEP + _STEP / 2:g} {_two((top - value) * scale):g}"
+            # A value alone is a dot, by the round end of a line without length.
+            points.append(f"L{place}" if joined else f"M{place}h0")
+            joined = True
         path = svg.Path(class_=[line.style])
         path.extra = {"d": " ".join(points)}
         elements.append(path)

@@ -33,7 +33,7 @@ def test_columns_that_go_down_share_the_scale() -> None:
 
 def test_a_line_is_interrupted_where_nothing_is_known() -> None:
     chart = lines(["a", "b", "c", "d"], [Line([0, 5, None, 10])])
-    assert 'd="M5 100 L15 50 M35 0"' in chart.picture
+    assert 'd="M5 100h0 L15 50 M35 0h0"' in chart.picture
 
 
 def test_a_scale_need_not_begin_at_zero() -> None:

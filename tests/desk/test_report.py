@@ -51,7 +51,7 @@ def report(runtime: Runtime, id: int, service: str, after: float = 0, **events: 
 def table(page: str, kind: str) -> dict[str, list[str]]:
     """The rows of a table of the page by their names; `kind` is its class."""
     found: dict[str, list[str]] = {}
-    for text in re.findall(rf'<table class="{kind}">(.*?)</table>', page, re.S):
+    for text in re.findall(rf'<table class="{kind}[^"]*">(.*?)</table>', page, re.S):
         for row in re.findall(r"<tr>(.*?)</tr>", text, re.S):
             cells = [words(cell).strip() for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.S)]
             found[cells[0]] = cells[1:]

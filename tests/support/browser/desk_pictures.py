@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -16,16 +19,21 @@ from playwright.sync_api import Page
 
 from service.app import create_app
 from service.config import Config
+from service.domain.daily_totals import today
+from service.domain.receipts import step
 from service.domain.requests import Published
 from service.local import pretend_readers
 from service.model.clocks import QUARTER
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Content, Outcome, SendAt, Topic
 from service.model.preferences import UNLIMITED, Quiet
+from service.model.retention import DAY
 from service.model.subscriptions import SubscriptionId
 from service.model.two_texts import SecondText, text_of
 from service.runtime import Runtime
+from service.store.notifications import STARTED, alert_key
 from service.store.outcomes import Result
+from service.store.receipt_counts import ReceiptRow, Tally
 from tests.support.browser.screenshots import open_chromium
 from tests.support.browser.served import Served
 from tests.support.redis_server import RedisServer
@@ -125,6 +133,7 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
         page.set_viewport_size({"width": width, "height": height})
         page.screenshot(path=folder / f"desk-{name}.png", full_page=full)
 
+    history(runtime)
     # No fetch process reads articles for a picture.
     page.route("**/desk/articles", lambda route: route.fulfill(json={}))
     page.route("**/desk/articles/check**", lambda route: route.fulfill(body=""))
@@ -182,7 +191,7 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
     page.get_by_role("button", name="Go on").click()
     page.locator(".state").wait_for()
     send(runtime, ferry.id)
-    report(runtime, ferry.id)
+    report(runtime, ferry.id, 5000, 0.12)
     page.reload()
     picture("sent-1280", full=True)
     picture("sent-390", width=390, full=True)
@@ -203,6 +212,8 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
     page.get_by_role("heading", name="Shall we wake you").wait_for()
     page.get_by_label("Sites").scroll_into_view_if_needed()
     picture("settings-1280")
+    page.goto(f"{address}/desk/overview")
+    picture("overview-1280", full=True)
     page.goto(f"{address}/desk/alerts/{waiting(runtime.config.redis_url)}")
     picture("approve-1280", height=980)
     picture("approve-390", width=390, full=True)
@@ -231,15 +242,66 @@ def take_two_texts(runtime: Runtime, page: Page, address: str, folder: Path) -> 
     page.screenshot(path=folder / "desk-two-texts-1280.png")
 
 
-def report(runtime: Runtime, id: int) -> None:
-    """Let most browsers that got an alert report it, some of them a click."""
-    receipts = [
-        (id, SubscriptionId(0, number), event)
-        for event, every in (("shown", 1), ("clicked", 9), ("dismissed", 14))
-        for number in range(0, 6000, every)
-        if not is_asleep(number)
-    ]
-    runtime.receipts.count(receipts)
+def report(runtime: Runtime, id: int, ago: float, share: float) -> None:
+    """Let an alert be as old, and let browsers report it, this share of them a click."""
+    store, now, random = runtime.store, time.time(), Random(id)
+    began = now - ago
+    store.redis.hset(alert_key(id), "started_at", f"{began:.3f}")
+    store.redis.hset(alert_key(id), "finished_at", f"{began + 21.4:.3f}")
+    store.redis.zadd(STARTED, {str(id): round(began * 1000)})
+    rows = []
+    for number in range(4_900):
+        # Apple's browsers report nothing.
+        services = [service for service in SERVICES if service != "apple"]
+        kinds = {
+            "service": services[number % len(services)],
+            "language": random.choice(["en"] * 8 + ["de", "pl"]),
+        }
+        after = random.expovariate(1 / 4000)
+        events = [("shown", kinds)]
+        if random.random() < share and after < ago:
+            there = datetime.fromtimestamp(began + after, timezone.utc).hour
+            events.append(("clicked", kinds | {"hour": str(there), "after": str(step(after))}))
+        elif random.random() < 0.04:
+            events.append(("dismissed", {"service": kinds["service"]}))
+        rows += [
+            ReceiptRow(id, event, f"0-{number}", [Tally(event, *one) for one in given.items()])
+            for event, given in events
+        ]
+    store.receipt_counts.count(rows, DAY)
+
+
+def history(runtime: Runtime) -> None:
+    """Let the overview have eight weeks, and the topic World three earlier alerts."""
+    store, random, ended = runtime.store, Random(8), Counter[str]()
+    for ago in range(56, -1, -1):
+        day = int(f"{today() - timedelta(ago):%Y%m%d}")
+        ended.update(left=random.randrange(40), lost=random.randrange(5), gone=random.randrange(60))
+        readers = READERS - 70 * ago + random.randrange(40)
+        given = {"readers": readers, "unconfirmed": 0, "ended": dict(ended)}
+        store.daily_totals.put_readers(day, given)
+        if ago < 2:
+            continue
+        hours = {
+            str(hour): [1, 20_000, round(20_000 * random.uniform(0.02, 0.07))]
+            for hour in random.sample(range(5, 23), random.randrange(3, 9))
+        }
+        topics = {
+            name.lower(): [1, 20_000, round(20_000 * random.uniform(0.02, 0.07))] for name in TOPICS
+        }
+        total = [sum(column) for column in zip(*hours.values(), strict=True)]
+        got = [round(READERS * share) for share in (0.14, 0.2, 0.27, 0.2, 0.12, 0.05, 0.02)]
+        alerts = {"all": total, "handed_over": 27_000 * total[0], "hours": hours, "topics": topics}
+        store.daily_totals.put_alerts(day, {**alerts, "had": got + [0] * 9})
+    for path, times in (("/", 900), ("/world", 620), ("/sport", 410), ("/culture", 90)):
+        for number in range(times):
+            for asked, every in (("shown", 1), ("yes", 8), ("subscribed", 10)):
+                if number % every == 0:
+                    runtime.questions.count(asked, path)
+    for ago, title in enumerate(("Tram line opens", "Frost in May", "Bridge repaired early"), 1):
+        id = publish(runtime, title, "world").id
+        send(runtime, id)
+        report(runtime, id, ago * 1.3 * DAY, 0.08)
 
 
 def publish(runtime: Runtime, title: str, topic: str, **options: Any) -> Published:
