@@ -23,6 +23,7 @@ from service.domain.daily_totals import today
 from service.domain.receipts import step
 from service.domain.requests import Published
 from service.local import pretend_readers
+from service.model import clock
 from service.model.clocks import QUARTER
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Content, Outcome, SendAt, Topic
@@ -192,9 +193,12 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
     page.locator(".state").wait_for()
     send(runtime, ferry.id)
     report(runtime, ferry.id, 5000, 0.12)
+    now = clock.time
+    clock.time = lambda: now() + 5000
     page.reload()
     picture("sent-1280", full=True)
     picture("sent-390", width=390, full=True)
+    clock.time = now
     for title, kind, topic in (
         ("Council votes to keep the tram", "news", "culture"),
         ("Harbour bridge closed in high wind", "breaking", "sport"),
@@ -242,13 +246,17 @@ def take_two_texts(runtime: Runtime, page: Page, address: str, folder: Path) -> 
     page.screenshot(path=folder / "desk-two-texts-1280.png")
 
 
-def report(runtime: Runtime, id: int, ago: float, share: float) -> None:
-    """Let an alert be as old, and let browsers report it, this share of them a click."""
-    store, now, random = runtime.store, time.time(), Random(id)
-    began = now - ago
-    store.redis.hset(alert_key(id), "started_at", f"{began:.3f}")
-    store.redis.hset(alert_key(id), "finished_at", f"{began + 21.4:.3f}")
-    store.redis.zadd(STARTED, {str(id): round(began * 1000)})
+def age(runtime: Runtime, id: int, ago: float) -> None:
+    """Let an alert have begun so long ago."""
+    redis, began = runtime.store.redis, time.time() - ago
+    redis.hset(alert_key(id), "started_at", f"{began:.3f}")
+    redis.hset(alert_key(id), "finished_at", f"{began + 21.4:.3f}")
+    redis.zadd(STARTED, {str(id): round(began * 1000)})
+
+
+def report(runtime: Runtime, id: int, until: float, share: float) -> None:
+    """Let browsers report an alert until it is so old, this share of them a click."""
+    random, began = Random(id), runtime.publishing.get(id).started_at or 0.0
     rows = []
     for number in range(4_900):
         # Apple's browsers report nothing.
@@ -259,7 +267,7 @@ def report(runtime: Runtime, id: int, ago: float, share: float) -> None:
         }
         after = random.expovariate(1 / 4000)
         events = [("shown", kinds)]
-        if random.random() < share and after < ago:
+        if random.random() < share and after < until:
             there = datetime.fromtimestamp(began + after, timezone.utc).hour
             events.append(("clicked", kinds | {"hour": str(there), "after": str(step(after))}))
         elif random.random() < 0.04:
@@ -268,7 +276,7 @@ def report(runtime: Runtime, id: int, ago: float, share: float) -> None:
             ReceiptRow(id, event, f"0-{number}", [Tally(event, *one) for one in given.items()])
             for event, given in events
         ]
-    store.receipt_counts.count(rows, DAY)
+    runtime.store.receipt_counts.count(rows, DAY)
 
 
 def history(runtime: Runtime) -> None:
@@ -301,7 +309,8 @@ def history(runtime: Runtime) -> None:
     for ago, title in enumerate(("Tram line opens", "Frost in May", "Bridge repaired early"), 1):
         id = publish(runtime, title, "world").id
         send(runtime, id)
-        report(runtime, id, ago * 1.3 * DAY, 0.08)
+        age(runtime, id, ago * 1.3 * DAY)
+        report(runtime, id, DAY, 0.08)
 
 
 def publish(runtime: Runtime, title: str, topic: str, **options: Any) -> Published:
