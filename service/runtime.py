@@ -173,7 +173,7 @@ class Runtime:
             return _welcome(settings.config)
 
         reader_alerts = ReaderAlerts(store, publishing, stops, tokens, endpoints, welcome)
-        figures = AlertFigures(store)
+        figures = AlertFigures(store, endpoints)
         keeps_clicks, kept = config.click_audiences, config.receipts_kept_days * DAY
         receipts = Receipts(store, endpoints, kept, keeps_clicks=keeps_clicks)
         runtime = cls(

@@ -31,7 +31,7 @@ from service.model.spans import span
 _FEWEST = 3
 _KINDS = {"service": "Push service", "topic": "Topic", "language": "Language"}
 _COLUMNS = (
-    *("by", "value", "handed over", "shown", "shown, standard error"),
+    *("by", "value", "handed over", "can report", "shown", "shown, standard error"),
     *("clicked", "clicked, standard error", "dismissed", "dismissed, standard error", "left"),
 )
 
@@ -130,16 +130,17 @@ def _rows(figures: Figures) -> Iterator[Sequence[object]]:
     for kind in _KINDS:
         events = EVENTS if kind == "service" else EVENTS[:2]
         for row in figures.rows(kind, events):
-            yield (kind, row.value, *_cells(row, events))
+            yield (kind, row.value, *_cells(row, events, by_service=kind == "service"))
     for minute, n in zip(STEPS, figures.curve, strict=True):
-        yield ("clicks until", _after(minute), "", "", "", n)
+        yield ("clicks until", _after(minute), *[""] * 4, n)
     for hour, n in enumerate(figures.hours):
-        yield ("hour of the reader", hour, "", "", "", n)
+        yield ("hour of the reader", hour, *[""] * 4, n)
 
 
-def _cells(row: Row, events: Sequence[str]) -> list[object]:
+def _cells(row: Row, events: Sequence[str], *, by_service: bool = True) -> list[object]:
     """Return a row's numbers; an empty cell stands for what is not reported."""
-    cells: list[object] = ["" if row.accepted is None else row.accepted]
+    accepted = "" if row.accepted is None else row.accepted
+    cells: list[object] = [accepted, ""] if by_service else ["", accepted]
     for event in EVENTS:
         found = row.reported.get(event) if event in events else None
         cells += ["", ""] if found is None else [found.browsers, round(found.error)]

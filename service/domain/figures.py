@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from statistics import median
 from typing import NamedTuple
 
 from service.domain.receipts import EVENTS, STEPS, Estimate, estimate, share_of, step
+from service.model.endpoints import EndpointPolicy, origin_of
 from service.model.notifications import Notification, Outcome, Progress
 from service.store import Store
 from service.store.receipt_counts import Counted, Tally
@@ -24,7 +25,7 @@ class Row(NamedTuple):
     """What the browsers did that have a push service, a language and so on."""
 
     value: str
-    accepted: int | None  # None: it is not counted
+    accepted: int | None  # by language and topic only those that can report; None: not known
     reported: dict[str, Estimate | None]  # by event; None: they may not report it
 
     @property
@@ -41,6 +42,8 @@ class Figures:
     notification: Notification
     progress: Progress
     counted: Counted
+    # By language and topic: how many browsers have the alert and can report on it.
+    able: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def known(self) -> bool:
@@ -110,11 +113,12 @@ class Figures:
     def rows(self, kind: str, events: Sequence[str] = EVENTS) -> list[Row]:
         """Return what was reported by push service, language or topic, the most clicks first."""
         tallied = {one.value for one in self.counted.tallies if one.kind == kind}
-        accepted = self.accepted if kind == "service" else {}
+        accepted = self.accepted if kind == "service" else self.able.get(kind, {})
         rows = [
             Row(
                 value,
-                accepted.get(value, 0) if kind == "service" else None,
+                # A reader without a language is in no bitmap.
+                accepted.get(value, 0) if accepted and value else None,
                 {event: self._estimate(event, kind, value) for event in events},
             )
             for value in tallied | accepted.keys()
@@ -148,12 +152,37 @@ class Usual:
 class AlertFigures:
     """The figures of an installation's alerts."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, endpoints: EndpointPolicy) -> None:
         self._store = store
+        self._endpoints = endpoints
 
     def of(self, one: Notification) -> Figures:
-        """Return the figures of an alert that was begun."""
-        return self.all([one])[0]
+        """Return all figures of an alert that was begun."""
+        found = self.all([one])[0]
+        return replace(found, able=self._able(one)) if found.known else found
+
+    def _able(self, one: Notification) -> dict[str, dict[str, int]]:
+        """Return by language and topic how many browsers have an alert and can report on it.
+
+        Empty once it is not kept any more which readers got it.
+        """
+        names = self._store.names
+        locales = names.locales.all()
+        topics = one.audience.topics if len(one.audience.topics) > 1 else ()
+        bitmaps: list[tuple[str, object]] = [("locale", number) for number in locales.values()]
+        bitmaps += [("topic", slug) for slug in topics]
+        silent = [
+            number
+            for base, number in names.bases.all().items()
+            if self._endpoints.service(origin_of(base)) == SILENT
+        ]
+        counts = iter(self._store.recipients.accepted_in(one, bitmaps, silent))
+        able: dict[str, dict[str, int]] = {"language": {}, "topic": {}}
+        for locale, n in zip(locales, counts, strict=False):
+            language = locale.partition("-")[0]
+            able["language"][language] = able["language"].get(language, 0) + n
+        able["topic"].update(zip(topics, counts, strict=False))
+        return {kind: {one: n for one, n in some.items() if n} for kind, some in able.items()}
 
     def all(self, alerts: Sequence[Notification]) -> list[Figures]:
         """Return the figures of several alerts, read at once."""

@@ -71,6 +71,26 @@ redis.call('DEL', KEYS[1])
 return all - done
 """
 
+# KEYS: two scratch keys; bitmaps of readers who got a text; bitmaps of readers who are left out;
+# others. ARGV: how many bitmaps of the first and of the second kind. Returns how many readers got a
+# text, and for each of the others how many of its readers did. The first write frees.
+_ACCEPTED_IN = """
+local got, both, texts, left_out = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2])
+redis.call('DEL', got, both)
+redis.call('BITOP', 'OR', got, unpack(KEYS, 3, 2 + texts))
+local found = {redis.call('BITCOUNT', got)}
+for i = 3 + texts, #KEYS do
+  redis.call('BITOP', 'AND', both, got, KEYS[i])
+  if i <= 2 + texts + left_out then
+    redis.call('BITOP', 'XOR', got, got, both)
+  else
+    found[#found + 1] = redis.call('BITCOUNT', both)
+  end
+end
+redis.call('DEL', got, both)
+return found
+"""
+
 # Alerts of a day that are told apart; one less than a power of two.
 MOST_HAD = 15
 
@@ -85,6 +105,7 @@ class Recipients:
         self._freeze = redis.register_script(_FREEZE)
         self._freeze_reached = redis.register_script(_FREEZE_REACHED)
         self._waiting = redis.register_script(_WAITING)
+        self._accepted_in = redis.register_script(_ACCEPTED_IN)
 
     def freeze(
         self, id: int, audience: Audience, partitions: Iterable[int], started_at: float
@@ -227,3 +248,25 @@ class Recipients:
                     readers &= plane if number >> at & 1 else ~plane
                 found[number] += readers.bit_count()
         return found
+
+    def accepted_in(
+        self, one: Notification, bitmaps: Sequence[tuple[str, object]], left_out: Sequence[int]
+    ) -> list[int]:
+        """Return how many readers in each of these bitmaps, by kind and name, got a notification.
+
+        Readers at the bases `left_out` do not count. Empty if it is not kept any more who got it,
+        or if Redis refuses to count.
+        """
+        calls: list[Call] = []
+        for partition in self._partitions:
+            scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
+            keys = [scratch, f"{scratch}:other"]
+            keys += [part_key(partition, one.id, f"accepted:{r}") for r in range(one.revision + 1)]
+            keys += [bitmap_key(partition, "base", base) for base in left_out]
+            keys += [bitmap_key(partition, kind, name) for kind, name in bitmaps]
+            calls.append((keys, (one.revision + 1, len(left_out))))
+        found = answers(self._redis, self._accepted_in, calls)
+        if any(isinstance(answer, Exception) for answer in found):
+            return []
+        total, *each = (sum(counts) for counts in zip(*found, strict=True))
+        return each if total else []

@@ -130,9 +130,22 @@ def test_a_sampled_number_has_its_error_in_each_table(
     report(runtime, id, "google", shown=4, clicked=4)
     page = editor.get(f"/desk/alerts/{id}").text
     rows = table(page, "split")
-    assert re.fullmatch(r"about \d+ \(± \d+\)", rows["English"][0])
-    assert rows["English"][1] == "4", "every browser reports a click"
+    _, shown, clicked, _ = rows["English"]
+    assert re.fullmatch(r"about \d+ \(± \d+\)", shown)
+    assert clicked == "4", "every browser reports a click"
     assert "(±" in table(page, "beside")["Shown"][0]
+
+
+def test_languages_have_a_rate_while_it_is_kept_who_got_the_alert(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    id = sent(runtime, google=30, mozilla=10)
+    report(runtime, id, "google", shown=30, clicked=4)
+    page = editor.get(f"/desk/alerts/{id}").text
+    assert table(page, "split")["English"] == ["40", "30", "4", "10 %"]
+    runtime.store.redis.delete(f"{{0}}:n:{id}:accepted:0")
+    page = editor.get(f"/desk/alerts/{id}").text
+    assert table(page, "split")["English"] == ["30", "4"]
 
 
 def test_too_few_alerts_are_not_called_usual(editor: FlaskClient, runtime: Runtime) -> None:

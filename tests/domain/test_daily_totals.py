@@ -45,7 +45,7 @@ def keep(client: Client, now: float) -> None:
     """Let the clock, as its user of Redis, do its duty now, as often as it has to."""
     address = as_users({"REDIS_URL": client.runtime.config.redis_url}, "clock")["REDIS_URL"]
     store = Store(connect(address))
-    totals = DailyTotals(store, AlertFigures(store))
+    totals = DailyTotals(store, AlertFigures(store, client.runtime.endpoints))
     totals.keep(now)
     while totals._next <= time.monotonic():
         totals.keep(now)

@@ -29,7 +29,7 @@ from service.model.tokens import Tokens
 from service.store import Store
 from service.store.receipt_counts import ReceiptRow, Tally
 from tests.support import desk_pages
-from tests.support.client import API, Client, Reader
+from tests.support.client import API, SUBSCRIPTIONS, Client, Reader, browser
 from tests.support.installation import content
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("one_partition")]
@@ -234,6 +234,23 @@ def test_tallies_add_up_to_the_count_and_a_repeated_receipt_changes_none(client:
     assert tallies(client, 7) == found
     redis = client.runtime.store.redis
     assert {redis.ttl(f"{{g}}:n:7:{what}") for what in ("shown", "tallies")} <= {999, 1000}
+
+
+def test_it_is_known_who_can_report_in_each_language_and_topic_without_safari(
+    client: Client,
+) -> None:
+    apple = {**browser(2), "endpoint": "https://web.push.apple.com/a-reader"}
+    first = Reader(client, 0, locale="lv-LV", topics=["world"])
+    Reader(client, 1, locale="en", topics=["world", "sport"])
+    asked = {"subscription": apple, "locale": "lv", "topics": ["sport"]}
+    assert client.call("POST", SUBSCRIPTIONS, asked).status_code == 201
+    both = Audience(topics=("world", "sport"))
+    alert = client.runtime.publishing.publish(content(), both, by="a test").id
+    desk_pages.send_all(client.runtime, alert, {(Outcome.ACCEPTED, "google"): 3})
+    report(client, alert, first, "shown")
+    figures = client.runtime.figures.of(client.runtime.publishing.get(alert))
+    assert figures.able == {"language": {"lv": 1, "en": 1}, "topic": {"world": 2, "sport": 1}}
+    assert not [*client.runtime.store.redis.scan_iter("*scratch*")]
 
 
 def test_a_reader_who_leaves_counts_for_the_last_alert_of_a_day(
