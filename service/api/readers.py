@@ -63,7 +63,6 @@ def _let_publishers_pages_call(response: Response) -> Response:
     response.headers.add("Vary", "Origin")
     origin = request.environ.get("HTTP_ORIGIN", "")
     if origin in runtime().config.site_origins:
-        runtime().seen_origins.note(origin)
         response.headers["Access-Control-Allow-Origin"] = origin
         if request.method == "OPTIONS":
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
@@ -82,6 +81,8 @@ def site() -> tuple[responses.Site, dict[str, str]]:
     # Not for long: with a key that is no longer ours a browser would subscribe in vain.
     headers = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
     config, defaults = runtime().config, runtime().config.defaults
+    if (origin := request.headers.get("Origin", "")) in config.site_origins:
+        runtime().seen_origins.note(origin)  # one of its pages has our script
     topics = [topic for topic in runtime().topics.known().values() if not topic.hidden]
     return responses.Site(
         name=config.site_name,
