@@ -116,6 +116,15 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
+// Enter in a field with a button of its own presses that one.
+for (const field of document.querySelectorAll(".with-button input")) {
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    field.parentElement.querySelector("button").click();
+  });
+}
+
 // Choosing a time, or whose time zone it is in, also chooses “At”.
 const at = document.querySelector("#at");
 for (const field of document.querySelectorAll("#at, [name=local]")) {
