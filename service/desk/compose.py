@@ -41,11 +41,12 @@ _TWO_STORIES = "Choose a running story or start a new one, not both."
 def reach() -> ResponseReturnValue:
     """Return the part of the form that says how many browsers would get the alert, and when."""
     form = Form.read(request.args)
-    count, refused = _reach(form)
-    delivery = None
-    if count:
-        content = replace(form.content(), kind="breaking" if form.kind == "breaking" else "news")
-        delivery = runtime().forecaster.forecast(content, audience_of(form), None, clock.time())
+    count, refused, delivery = None, _not_counted(form), None
+    if refused is None:
+        kind = "breaking" if form.kind == "breaking" else "news"
+        content, now = replace(form.content(), kind=kind), clock.time()
+        delivery = runtime().forecaster.forecast(content, audience_of(form), None, now)
+        count = delivery.recipients
     return render_template(
         "desk/reach.html", form=form, reach=count, refused=refused, delivery=delivery
     )
@@ -76,7 +77,7 @@ def compose_page(
         all_topics=lead(form.all_topics),
         exclude=lead(form.exclude),
     )
-    count, refused = _reach(form)
+    refused = _not_counted(form)
     conditions = runtime().publishing.conditions
     return render_template(
         "desk/compose.html",
@@ -99,7 +100,7 @@ def compose_page(
         spreads=spreads(before),
         ttl=DEFAULT_TTL,
         stories=runtime().stories.running(),
-        reach=count,
+        reach=runtime().publishing.reach(audience_of(form)) if refused is None else None,
         refused=refused,
         saved_audiences=runtime().saved_audiences.all(),
         recent={str(one.id): one for one in conditions.alerts(_RECENT)},
@@ -225,18 +226,16 @@ def _running(slug: str) -> RunningStory | None:
     return next((one for one in runtime().stories.running() if one.slug == slug), None)
 
 
-def _reach(form: Form) -> tuple[int | None, str]:
-    """Return how many browsers that is, or None and perhaps why that cannot be known."""
+def _not_counted(form: Form) -> str | None:
+    """Return why the audience of a form cannot be counted; empty if none is chosen yet."""
     audience = audience_of(form)
     unknown = form.topics and not (audience.topics or audience.everyone or form.all_topics)
     if unknown or not form.names_an_audience:
-        return None, ""
+        return ""
     if form.days_are_wrong:
-        return None, DAYS
+        return DAYS
     refusal = runtime().publishing.conditions.refused(audience, clock.time())
-    if refusal is not None:
-        return None, refusal.detail
-    return runtime().publishing.reach(audience), ""
+    return refusal and refusal.detail
 
 
 def audience_of(form: Form) -> Audience:
