@@ -138,10 +138,11 @@ class Audiences:
             any_of,
             (2, *(given[name] for name in ("topics", "locales", "exclusions", "story", "story"))),
         )
-        every, each = (
-            reduce(and_, islice(rest, given.get(name, 0)), live) for name in ("every", "each")
+        every = reduce(and_, map(any_of, given.get("every", ())), live)
+        followers, clicked, none = (
+            any_of(given[name]) if name in given else otherwise
+            for name, otherwise in (("followers", live), ("clicked", live), ("none", 0))
         )
-        clicked, none = (any_of(given.get(name, 0)) for name in ("any", "none"))
         readers = live
         if "only" in given:
             readers &= 1 << 8 * size - 1 - given["only"] if given["only"] < 8 * size else 0
@@ -150,7 +151,7 @@ class Audiences:
         if given["locales"]:
             readers &= locales
         readers = (readers & every & ~exclusions | live & followed) & ~muted & ~never
-        readers &= each & ~none & (clicked if "any" in given else live)
+        readers &= followers & clicked & ~none
         since = given.get("since", 0)
         readers &= (1 << max(0, 8 * size - since)) - 1 if since >= 0 else 0
         return readers.to_bytes(size, "big")
@@ -226,9 +227,11 @@ class Audiences:
         ]
         more: list[str] = []
         if audience.narrowed:
+            every = [self._followers(partition, [slug]) for slug in audience.all_topics]
             narrowing = _narrowing(partition, audience, past)
-            more = [key for some in narrowing.values() for key in some]
-            args |= {"narrowed": True, **{name: len(some) for name, some in narrowing.items()}}
+            more = [key for some in (*every, *narrowing.values()) for key in some]
+            args |= {"narrowed": True, "every": [len(some) for some in every]}
+            args |= {name: len(some) for name, some in narrowing.items()}
             if past.first is not None:
                 args["since"] = past.first.get(partition, -1)
         return [*keys, *topics, *locales, *exclude, *story, *more], [json.dumps(args)]
@@ -254,15 +257,12 @@ def _got(one: Notification) -> list[tuple[int, str]]:
 
 
 def _narrowing(partition: int, audience: Audience, past: Past) -> dict[str, list[str]]:
-    """Return the bitmaps of the further conditions, by what `SELECT` calls them."""
-    every = [bitmap_key(partition, "topic", slug) for slug in audience.all_topics]
+    """Return the bitmaps of the conditions beside topics, by what `SELECT` calls them."""
+    narrowing: dict[str, list[str]] = {}  # in the order in which `SELECT` reads them
     none = [part_key(partition, *part) for part in past.got]
-    narrowing = {"every": every, "each": [], "none": none}
     if audience.followers_of:
-        narrowing["each"] = [bitmap_key(partition, "followed", audience.followers_of)]
+        narrowing["followers"] = [bitmap_key(partition, "followed", audience.followers_of)]
         none.append(bitmap_key(partition, "muted", audience.followers_of))
     if audience.clicked:
-        narrowing["any"] = [part_key(partition, *part) for part in past.clicked]
-    # In the order in which `SELECT` reads them.
-    order = ("every", "each", "any", "none")
-    return {name: narrowing[name] for name in order if name in narrowing}
+        narrowing["clicked"] = [part_key(partition, *part) for part in past.clicked]
+    return narrowing | {"none": none}

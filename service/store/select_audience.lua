@@ -5,19 +5,20 @@
 -- follows none of the exclusions. If there is a story, its followers belong to it as well, and
 -- readers who muted it do not. Gone and unconfirmed readers never do.
 --
--- A narrowed audience has more conditions: a reader follows all of the topics `every`; and, also one
--- who follows the story, is in `each`, in any of `any` and in none of `none`, and has the number
--- `since` or a later one.
+-- A narrowed audience has more conditions: a reader follows each of the topics `every`; and, also one
+-- who follows the story, is in any of `followers`, in any of `clicked`, in none of `none`, and has
+-- the number `since` or a later one.
 --
 -- KEYS from `first`: scratch, destination, live, gone, unconfirmed; then the bitmaps of topics,
 --   locales, exclusions; with a story those of followers and of readers who muted it; then those of
---   `every`, `each`, `any`, `none`
+--   `every`, `followers`, `clicked`, `none`
 -- audience: topics, locales, exclusions: how many bitmaps of each there are
 --   everyone: topics do not matter
 --   only: the number of the reader, if the audience is a single one
 --   story: whether there is a story
 --   narrowed: whether there are more conditions; only then the following are given
---   every, each, any, none: how many bitmaps of each there are; `any` is missing if it does not matter
+--   every: for each of these topics, how many bitmaps it has, one of which is enough
+--   followers, clicked, none: how many bitmaps of each there are; missing if it does not matter
 --   since: a number; -1 for no reader at all; may be missing
 --
 -- AND NOT is done as XOR, because BITOP NOT reaches only as far as its operand. BITOP is ten times
@@ -27,10 +28,10 @@ local function select_audience(first, audience)
   local scratch, destination, live = unpack(KEYS, first, first + 2)
   local at = first + 3
 
-  local function next_keys(count, with_missing)
+  local function next_keys(count)
     local found = {}
     for i = at, at + count - 1 do
-      if with_missing or redis.call('EXISTS', KEYS[i]) == 1 then found[#found + 1] = KEYS[i] end
+      if redis.call('EXISTS', KEYS[i]) == 1 then found[#found + 1] = KEYS[i] end
     end
     at = at + count
     return found
@@ -42,9 +43,10 @@ local function select_audience(first, audience)
   local exclusions = next_keys(audience.exclusions)
   local followed = next_keys(audience.story and 1 or 0)
   local muted = next_keys(audience.story and 1 or 0)
-  local every = next_keys(audience.every or 0, true)
-  local each = next_keys(audience.each or 0, true)
-  local any = next_keys(audience.any or 0)
+  local every = {}
+  for i, count in ipairs(audience.every or {}) do every[i] = next_keys(count) end
+  local followers = next_keys(audience.followers or 0)
+  local clicked = next_keys(audience.clicked or 0)
   local none = next_keys(audience.none or 0)
 
   -- The bitmap of the readers so far: all live ones, until a change writes `destination`.
@@ -72,10 +74,6 @@ local function select_audience(first, audience)
     end
   end
 
-  local function keep_all_of(keys)
-    for _, key in ipairs(keys) do change('AND', readers, key) end
-  end
-
   local function keep_since(number)
     if number < 0 then return keep_any_of({}) end
     change('AND', readers, live)
@@ -93,7 +91,7 @@ local function select_audience(first, audience)
   elseif not audience.everyone then
     keep_any_of(topics)
   end
-  keep_all_of(every)
+  for _, keys in ipairs(every) do keep_any_of(keys) end
   if audience.locales > 0 then keep_any_of(locales) end
   remove(exclusions)
   for _, key in ipairs(followed) do
@@ -102,8 +100,8 @@ local function select_audience(first, audience)
   end
   remove(muted)
   if audience.narrowed then
-    keep_all_of(each)
-    if audience.any then keep_any_of(any) end
+    if audience.followers then keep_any_of(followers) end
+    if audience.clicked then keep_any_of(clicked) end
     remove(none)
     if audience.since then keep_since(audience.since) end
   end

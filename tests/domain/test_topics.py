@@ -172,6 +172,8 @@ def test_a_merge_that_was_cut_off_counts_at_once_and_the_clock_finishes_it(
 ) -> None:
     reader, _ = store.subscriptions.subscribe(requested("reader", topics=frozenset({"sport"})))
     store.topics.merge("sport", "world")  # and then the process was killed
+    assert store.audiences.count(Audience(everyone=True, all_topics=("world",))) == 1
+    assert store.audiences.count(Audience(everyone=True, all_topics=("world", "news"))) == 0
     assert (followers(store, "world"), followers(store, "sport")) == (1, 1)
     Topics(store).finish_merges(clock.time())
     assert store.subscriptions.get(reader.id).topics == {"world"}
