@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.model.notifications import Audience, Content, Notification, Outcome, State
+from service.model.promises import is_promised
 from service.model.two_texts import SecondText, text_of
 from service.runtime import Runtime
 from service.store.outcomes import Result
@@ -152,6 +153,7 @@ def test_the_page_shows_how_both_do_and_what_that_is_worth(
     assert f"B Ferry runs aground {b.accepted} 0 0 %" in words(page)
     assert "better text in 15 minutes. As it stands that is text A." in words(page)
     assert "by chance" not in page
+    assert not is_promised(runtime.publishing.get(trial)), "most readers wait by intent"
     click(runtime, trial, "A", 2)
     click(runtime, trial, "B", b.accepted)
     shown = words(editor.get(f"/desk/alerts/{trial}/progress").text)
