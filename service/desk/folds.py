@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from babel.lists import format_list
 
 from service.api.notification_requests import document_size
@@ -27,7 +29,9 @@ def fold_words(form: Form) -> dict[str, str]:
 
 def size_words(form: Form) -> str:
     """Say how large the message is, encrypted (RFC 8188), and who cannot take it as it is."""
-    size = document_size(form.content(), form.story_slug, runtime())
+    content = form.content()
+    texts = [content, replace(content, title=form.title_b, body=form.body_b)]
+    size = max(document_size(one, form.story_slug, runtime()) for one in texts)
     words = f"The message has {number(size + ENCRYPTION)} bytes"
     if size > MAX_PLAINTEXT:
         return f"{words}: too long to be pushed, by {number(size - MAX_PLAINTEXT)}."
