@@ -129,7 +129,6 @@ def test_the_folded_parts_say_what_they_are_set_to(editor: FlaskClient, readers:
         "extras": "picture, icon, badge, “Listen live”, and “Map”",
         "settings": "good for 15 minutes, urgency normal, language lv",
         "when": "now, spread over 30 minutes",
-        "second-text": "no",
     }
     assert re.fullmatch(r"The message has \d+ bytes\.", answer["size"])
     reloaded = words(editor.get(f"/desk/unfinished/{key[1]}").text)
