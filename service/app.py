@@ -162,8 +162,8 @@ def serve() -> Flask:
         print(f"web: {error}", file=sys.stderr, flush=True)
         sys.exit(_NO_APPLICATION)
     with suppress(RedisError):
-        _say_who_is_pretended(app.extensions["stoppress"])
         app.extensions["stoppress"].topics.known()  # for `/api/v1/site` while Redis is away
+        _say_who_is_pretended(app.extensions["stoppress"])
     return app
 
 
