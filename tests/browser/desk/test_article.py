@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from service.model.subscriptions import SubscriptionId
 from tests.support.browser.axe import faults
-from tests.support.browser.desk import sign_in
+from tests.support.browser.desk import READERS, sign_in
 from tests.support.installation import Installation
 from tests.support.newspaper import Newspaper, response
 
@@ -72,6 +73,30 @@ def test_an_alert_is_filled_in_from_the_article_whose_link_is_pasted(
     form.reload()
     expect(form.get_by_label("Title")).to_have_value("One hour between them")
     assert len(paper.requests) == 2
+
+
+def test_a_pasted_link_becomes_an_alert_with_a_report(
+    installation: Installation, form: Page, paper: Newspaper
+) -> None:
+    installation.worker()
+    installation.clock()
+    write(form, f"{paper.origin}/ferry")
+    expect(form.get_by_label("Title")).to_have_value("Ferry aground")
+    form.get_by_label("Everyone").check()
+    form.keyboard.press("Control+Enter")
+    heading = form.get_by_role("heading", level=1)
+    expect(heading).to_have_text(f"Notify all {READERS} browsers now?")
+    form.keyboard.press("Control+Enter")
+    expect(form.locator(".state")).to_contain_text("Sent in", timeout=30_000)
+    expect(heading).to_have_text("Ferry aground")
+    (sent,) = installation.runtime.publishing.latest(10)
+    assert installation.outcomes(sent.id) == {"accepted": READERS}
+    readers = [SubscriptionId(0, number) for number in range(40)]
+    installation.runtime.receipts.count([(sent.id, one, "clicked") for one in readers])
+    form.reload()
+    expect(form.get_by_role("row", name="Clicked")).to_contain_text("40")
+    form.get_by_role("link", name="Alerts", exact=True).click()
+    expect(form.get_by_role("row", name="Ferry aground")).to_contain_text("40")
 
 
 def test_what_the_editor_wrote_stays(form: Page, paper: Newspaper) -> None:

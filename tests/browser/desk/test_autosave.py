@@ -8,7 +8,7 @@ import time
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from service.model.notifications import Audience, Content
+from service.model.notifications import Audience, Content, State
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import EMAIL, PASSWORD, READERS, TITLE, sign_in
 from tests.support.desk_pages import token_in
@@ -227,6 +227,33 @@ def test_two_editors_of_one_draft_see_names_and_changes(
     desk.get_by_role("button", name="Save the draft").click()
     expect(desk.locator("#changes")).to_contain_text(BEN)
     assert publishing.get(id).content.title == "Ferry saved"
+    context.close()
+
+
+def test_two_editors_who_press_notify_on_one_draft_send_it_once(
+    installation: Installation, desk: Page
+) -> None:
+    installation.worker()
+    installation.clock()
+    draft = Content(title="Ferry aground", url="https://paper.example/ferry")
+    publishing = installation.runtime.publishing
+    id = publishing.publish(draft, Audience(everyone=True), by="cms", draft=True).id
+    context = desk.context.browser and desk.context.browser.new_context()
+    assert context
+    ben_signs_in(context, installation)
+    pages = [desk, context.new_page()]
+    for page in pages:
+        page.goto(desk.url.split("/desk")[0] + f"/desk/alerts/{id}/send")
+        page.get_by_role("button", name=f"Notify {READERS} browsers").wait_for()
+    for page in pages:  # neither waits for the other
+        page.evaluate("void setTimeout(() => document.querySelector('button.urgent').click())")
+    assert installation.over(id).state is State.SENT
+    assert installation.outcomes(id) == {"accepted": READERS}
+    assert [one.id for one in publishing.latest(10)] == [id]
+    for page in pages:
+        expect(page.get_by_role("heading", level=1)).to_have_text(
+            re.compile("Ferry aground|Correct")
+        )
     context.close()
 
 
