@@ -42,7 +42,7 @@ PAGES = (
 def past_alerts(runtime: Runtime, count: int, readers: int) -> int:
     """Store alerts that were sent, one every three hours; return the id of the last."""
     notifications, random, now = runtime.store.notifications, Random(1), time.time()
-    words = [
+    words = ("ferry", "storm", "vote", "match", "bridge", "harbour", "strike", "museum", "river")
         "ferry",
         "storm",
         "vote",
