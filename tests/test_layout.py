@@ -39,8 +39,8 @@ TABLE = {
     " service.live_settings service.local service.model service.runtime"
     " service.store.subscriptions babel flask flask_wtf itsdangerous redis werkzeug",
     "service/desk/charts.py": "markupsafe svg",
-    "service/desk/qr_code.py": "segno",
-    "service/desk/two_step.py": "pyotp",
+    "service/desk/people/qr_code.py": "segno",
+    "service/desk/people/two_step.py": "pyotp",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.config service.domain service.local service.model service.runtime"
     " service.store click redis rich rq",
@@ -123,7 +123,9 @@ def test_a_file_imports_what_its_rows_of_the_table_allow(path: Path) -> None:
 # monitoring.py, which reports on the store itself, reads it directly.
 READS_THE_STORE = {"service/api/monitoring.py"}
 DOORS = [
-    path for path in MODULES if path.parts[-2] in ("api", "desk", "reader") and path.stat().st_size
+    path
+    for path in MODULES
+    if {"api", "desk", "reader"} & {*path.relative_to(ROOT).parts} and path.stat().st_size
 ]
 
 
@@ -317,3 +319,14 @@ def test_what_no_reader_sees_of_a_name_is_left_out() -> None:
 def test_an_origin_is_kept_in_its_usual_form() -> None:
     config = Config.read({"SITE_ORIGINS": "https://Paper.example:443/, http://[::1]:8080"})
     assert config.site_origins == ("https://paper.example", "http://[::1]:8080")
+
+
+# A room of the desk may use those before it.
+ROOMS = ("alerts", "writing", "people", "newsroom")
+
+
+def test_a_room_of_the_desk_uses_only_the_rooms_before_it() -> None:
+    for at, room in enumerate(ROOMS):
+        later = tuple(f"service.desk.{one}" for one in ROOMS[at + 1 :])
+        for path in (ROOT / "service" / "desk" / room).glob("*.py"):
+            assert [name for name in imports(path) if name.startswith(later)] == [], path

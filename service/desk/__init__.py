@@ -4,47 +4,46 @@ from __future__ import annotations
 
 from flask import Flask
 
-from service.desk import (
-    alert_figures,
+from service.desk import permissions, rehearsal, shortcuts, start
+from service.desk.alerts import (
     alert_list,
-    alerts,
     approving,
-    articles,
-    compose,
     correcting,
-    editing,
+    figures,
     log,
     mending,
-    overview,
-    paired_browsers,
-    passkeys,
-    people,
-    permissions,
-    provider,
-    rehearsal,
-    saved_audiences,
+    one_alert,
     searching,
-    settings,
-    shortcuts,
-    sign_in,
-    start,
     stopping,
     stories,
-    templates,
-    tokens,
-    topics,
-    two_step,
     two_texts,
-    writing,
 )
 from service.desk.blueprint import bp
+from service.desk.newsroom import overview, settings, topics
+from service.desk.people import (
+    editors,
+    paired_browsers,
+    passkeys,
+    provider,
+    sign_in,
+    tokens,
+    two_step,
+)
+from service.desk.writing import (
+    articles,
+    compose,
+    editing,
+    saved_audiences,
+    templates,
+    unfinished,
+)
 
 # A module of pages adds its routes to `bp` when it is imported: a new one is named here.
 PAGES = (
-    *(sign_in, alert_list, searching, alerts, compose, writing, editing, articles, correcting),
-    *(stopping, approving, templates, saved_audiences, stories, log, people, two_step),
-    *(paired_browsers, tokens, settings, topics, rehearsal, shortcuts, mending),
-    *(alert_figures, overview, provider, passkeys, two_texts),
+    *(alert_list, one_alert, figures, searching, two_texts, mending, correcting, approving),
+    *(stopping, stories, log, compose, unfinished, editing, templates, saved_audiences, articles),
+    *(sign_in, editors, two_step, paired_browsers, passkeys, provider, tokens),
+    *(overview, settings, topics, rehearsal, shortcuts),
 )
 
 

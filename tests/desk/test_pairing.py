@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.desk.paired_browsers import as_test
+from service.desk.people.paired_browsers import as_test
 from service.domain.paired_browsers import MOST_PAIRED, MOST_TESTS
 from service.model.notifications import Action, Content, Notification, State
 from service.model.retention import PAIRED_KEPT, PAIRING_CODE_KEPT, PAIRING_KEPT, READERS_TEST_KEPT

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.config import Config, ConfigError
-from service.desk.watching import promise_words
+from service.desk.alerts.watching import promise_words
 from service.domain.promises import PromiseReport
 from service.model import clock
 from service.model.notifications import Outcome, Progress, SendAt

@@ -43,17 +43,6 @@ def past_alerts(runtime: Runtime, count: int, readers: int) -> int:
     """Store alerts that were sent, one every three hours; return the id of the last."""
     notifications, random, now = runtime.store.notifications, Random(1), time.time()
     words = ("ferry", "storm", "vote", "match", "bridge", "harbour", "strike", "museum", "river")
-        "ferry",
-        "storm",
-        "vote",
-        "match",
-        "bridge",
-        "harbour",
-        "strike",
-        "museum",
-        "election",
-        "river",
-    ]
     history = notifications.history()
     for ago in range(count, 0, -1):
         began = now - ago * 3 * 3600

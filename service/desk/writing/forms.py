@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from flask import abort, request
+from flask import request
 from werkzeug.datastructures import MultiDict
 
 from service.api.fields import Invalid
 from service.api.notification_requests import MOST_DAYS
+from service.desk.fields import complaints_of, texts_of, with_plain_line_ends
 from service.model import clock, times
 from service.model.clocks import zone_of
 from service.model.languages import browser_language
@@ -37,13 +37,6 @@ SPREADS: dict[str, int | None] = {"": None, "10": 10, "30": 30, "60": 60, "120":
 SAMPLES, WAITS = (5, 10, 20, 50), (5, 10, 15, 30, 60)
 # How long an alert may be good for, in seconds.
 LIFETIMES = {900, 3600, 4 * 3600, 12 * 3600, DAY, 3 * DAY, 7 * DAY}
-# For an empty field the API's message is correct, but not how to put it to an editor.
-_EMPTY = {
-    "title": "Write a title.",
-    "url": "Paste the link to the story.",
-    "audience": "Choose at least one topic, or everyone.",
-}
-
 # Fields with several values, each with the name under which the form sends them.
 _SEVERAL = {
     "topics": "topic",
@@ -96,17 +89,6 @@ def _whole(text: str) -> list[int]:
 def lifetimes(form: Form) -> list[int]:
     """Return the choices of how long an alert is good for, in seconds; it may have another one."""
     return sorted({*LIFETIMES, *_whole(form.ttl)})
-
-
-def read_nonce() -> str:
-    """Return the nonce of this request's form: the same form sent twice has the same nonce."""
-    given = request.form.get("nonce", "")
-    return given if is_nonce(given) else abort(400)
-
-
-def is_nonce(text: str) -> bool:
-    """Whether this may be the key of a form."""
-    return re.fullmatch(r"[\w-]{16,64}", text, re.ASCII) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +198,7 @@ class Form:
         several: dict[str, Any] = {name: _several(form, sent) for name, sent in _SEVERAL.items()}
         links: dict[str, Any] = {name: with_scheme(form.get(name, "").strip()) for name in _LINKS}
         return cls(
-            **_texts(form),
+            **texts_of(form),
             **several,
             **links,
             audience=form.get("audience", "topics"),
@@ -232,7 +214,7 @@ class Form:
             button1=form.get("button1", "").strip(),
             button2=form.get("button2", "").strip(),
             title_b=form.get("title_b", "").strip(),
-            body_b=_lines(form.get("body_b", "")),
+            body_b=with_plain_line_ends(form.get("body_b", "")),
             sample=form.get("sample", "10"),
             decide_after=form.get("decide_after", "15"),
             spread=form.get("spread", ""),
@@ -388,7 +370,7 @@ class Form:
     def complaints(self, invalid: Invalid) -> dict[str, str]:
         """Return what is wrong, by field."""
         given = {"title": self.title, "url": self.url, "audience": self.names_an_audience}
-        errors = _complaints(invalid, given)
+        errors = complaints_of(invalid, given)
         if "audience" in errors and self.days_are_wrong:
             errors["audience"] = DAYS
         if "send_at" in errors:
@@ -426,41 +408,6 @@ class Form:
         if moment + (ROUND_THE_WORLD if self.local else 0) <= clock.time():
             return "This time has passed. Choose a later time, or send the alert now."
         return "This time is more than a year away."
-
-
-@dataclass(frozen=True, slots=True)
-class CorrectionForm:
-    """The form of a correction: the whole new text."""
-
-    title: str
-    body: str
-    url: str
-    reached: str = "replace"  # or "leave": what to do for browsers that have the old text
-    go_on: bool = True  # send a paused alert to the other browsers then
-
-    @classmethod
-    def of(cls, text: Content) -> CorrectionForm:
-        """Return the form filled with the current text."""
-        return cls(text.title, text.body, text.url)
-
-    @classmethod
-    def read(cls) -> CorrectionForm:
-        """Read the form of this request."""
-        return cls(
-            **_texts(request.form),
-            reached=request.form.get("reached", "replace"),
-            go_on="go_on" in request.form,
-        )
-
-    def as_json(self) -> bytes:
-        """Return the correction as the API takes it."""
-        document = asdict(self)
-        del document["go_on"]
-        return json.dumps(document).encode()
-
-    def complaints(self, invalid: Invalid) -> dict[str, str]:
-        """Return what is wrong, by field."""
-        return _complaints(invalid, {"title": self.title, "url": self.url})
 
 
 def _wall(send_at: SendAt, zone: str) -> str:
@@ -508,22 +455,3 @@ def _second_text(second: SecondText | None) -> dict[str, str]:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[^\s,;]+", text)
-
-
-def _texts(form: MultiDict[str, str]) -> dict[str, Any]:
-    return {
-        "title": form.get("title", "").strip(),
-        "body": _lines(form.get("body", "")),
-        "url": with_scheme(form.get("url", "").strip()),
-    }
-
-
-def _lines(text: str) -> str:
-    """Return a text; browsers send each line end as two characters (HTML, form submission)."""
-    return text.replace("\r\n", "\n").strip()
-
-
-def _complaints(invalid: Invalid, given: Mapping[str, object]) -> dict[str, str]:
-    errors = {error.field.partition(".")[0]: error.detail for error in invalid.errors}
-    empty = {field: _EMPTY[field] for field, value in given.items() if not value}
-    return errors | {field: words for field, words in empty.items() if field in errors}

@@ -9,8 +9,9 @@ from flask.typing import ResponseReturnValue
 
 from service.api import fields, notification_requests
 from service.current import runtime
+from service.desk.alerts.correction_form import CorrectionForm
 from service.desk.blueprint import bp
-from service.desk.forms import CorrectionForm, read_nonce
+from service.desk.fields import read_nonce
 from service.desk.permissions import allowed
 from service.desk.session import signed_in
 from service.domain.publishing import Conflict, KeyReused

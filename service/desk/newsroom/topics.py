@@ -12,7 +12,7 @@ from service.api.fields import Invalid
 from service.api.topics import read_topic
 from service.current import runtime
 from service.desk.blueprint import bp
-from service.desk.people import note
+from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.domain.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
 from service.model.notifications import Topic

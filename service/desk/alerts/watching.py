@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.current import runtime
-from service.desk.report import Report
+from service.desk.alerts.report import Report
 from service.desk.words import number, plural, service_name
 from service.domain.promises import PromiseReport
 from service.domain.push_services import Retried

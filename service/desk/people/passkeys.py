@@ -11,7 +11,8 @@ from flask.typing import ResponseReturnValue
 from service.api import rate_limits
 from service.current import runtime
 from service.desk.blueprint import bp, local
-from service.desk.people import note, person_page, signed_in_lately
+from service.desk.people.editors import note, person_page, signed_in_lately
+from service.desk.people.sign_in import REFUSED
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, for_oneself
 from service.desk.session import (
     browser_name,
@@ -21,7 +22,6 @@ from service.desk.session import (
     start_challenge,
     start_session,
 )
-from service.desk.sign_in import REFUSED
 from service.domain.passkeys import PasskeyError
 
 _TOO_OLD = "Sign in again before you add a passkey: you did more than ten minutes ago."

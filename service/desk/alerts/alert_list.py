@@ -10,11 +10,11 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.current import runtime
+from service.desk.alerts.report import Report
+from service.desk.alerts.stopping import held_stop
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
-from service.desk.report import Report
 from service.desk.session import signed_in
-from service.desk.stopping import held_stop
 from service.desk.words import SERVICES, describe
 from service.domain.alert_list import AlertRow
 from service.model import clock

@@ -18,23 +18,7 @@ from flask_wtf.csrf import generate_csrf
 from service.api.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.blueprint import bp
-from service.desk.compose import (
-    check,
-    compose_page,
-    is_asked_in_vain,
-    leaves_at,
-    not_asked_page,
-    review_page,
-)
-from service.desk.editing import (
-    ENDED,
-    as_opened,
-    others_did,
-    overtaken,
-    save_changes,
-)
-from service.desk.folds import fold_words, size_words
-from service.desk.forms import Form, is_nonce, read_nonce
+from service.desk.fields import is_nonce, read_nonce
 from service.desk.permissions import (
     ANY_EDITOR,
     EVERYBODY,
@@ -44,6 +28,23 @@ from service.desk.permissions import (
     to_keep_a_draft,
 )
 from service.desk.session import current_editor, signed_in
+from service.desk.writing.compose import (
+    check,
+    compose_page,
+    is_asked_in_vain,
+    leaves_at,
+    not_asked_page,
+    review_page,
+)
+from service.desk.writing.editing import (
+    ENDED,
+    as_opened,
+    others_did,
+    overtaken,
+    save_changes,
+)
+from service.desk.writing.folds import fold_words, size_words
+from service.desk.writing.forms import Form
 from service.domain.publishing import KeyReused, PlanWithdrawn, UnknownNotification
 from service.domain.templates import UnknownTemplate
 from service.domain.unfinished import AlreadySent, ChangedElsewhere, TooLong, sent_by

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from service.current import runtime
 from service.desk.blueprint import bp
-from service.desk.people import note
+from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import show_once, shown_once, signed_in
 from service.domain.api_tokens import TokenError

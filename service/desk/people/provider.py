@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from service.api import rate_limits
 from service.current import runtime
 from service.desk.blueprint import bp, local
+from service.desk.people.sign_in import REFUSED
 from service.desk.permissions import EVERYBODY, allowed
 from service.desk.session import (
     browser_name,
@@ -21,7 +22,6 @@ from service.desk.session import (
     start_provider_sign_in,
     start_session,
 )
-from service.desk.sign_in import REFUSED
 from service.domain.editors import Halfway
 from service.domain.provider import Provider, ProviderError
 

@@ -6,14 +6,14 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.current import runtime
-from service.desk.alerts import describe_audience
+from service.desk.alerts.one_alert import describe_audience
 from service.desk.blueprint import bp
-from service.desk.compose import audience_of, compose_page
-from service.desk.editing import as_opened, overtaken
-from service.desk.forms import Form
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import signed_in
-from service.desk.writing import kept_or_answer
+from service.desk.writing.compose import audience_of, compose_page
+from service.desk.writing.editing import as_opened, overtaken
+from service.desk.writing.forms import Form
+from service.desk.writing.unfinished import kept_or_answer
 from service.domain.templates import TemplateRefused
 from service.model.roles import Role
 

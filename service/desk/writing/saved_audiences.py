@@ -7,13 +7,13 @@ from flask.typing import ResponseReturnValue
 
 from service.current import runtime
 from service.desk.blueprint import bp
-from service.desk.compose import compose_page
-from service.desk.editing import as_opened, overtaken
-from service.desk.forms import Form
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import signed_in
-from service.desk.templates import templates_page
-from service.desk.writing import kept_or_answer
+from service.desk.writing.compose import compose_page
+from service.desk.writing.editing import as_opened, overtaken
+from service.desk.writing.forms import Form
+from service.desk.writing.templates import templates_page
+from service.desk.writing.unfinished import kept_or_answer
 from service.domain.templates import TemplateRefused
 from service.model.notifications import Notification
 from service.model.roles import Role

@@ -11,13 +11,13 @@ from flask.typing import ResponseReturnValue
 from service.api.notification_requests import CheckedAlert, document_size
 from service.current import runtime
 from service.desk.blueprint import bp, local
-from service.desk.compose import SENT_TO_ME, check
-from service.desk.forms import Form
-from service.desk.people import note
+from service.desk.people.editors import note
+from service.desk.people.qr_code import qr_code
 from service.desk.permissions import ANY_EDITOR, allowed, for_oneself
-from service.desk.qr_code import qr_code
 from service.desk.session import show_once, signed_in
 from service.desk.words import number, plural
+from service.desk.writing.compose import SENT_TO_ME, check
+from service.desk.writing.forms import Form
 from service.domain.paired_browsers import MOST_PAIRED, CodeOver, TooManyPaired, TooManyTests
 from service.domain.publishing import UnknownNotification
 from service.domain.stops import EverythingStopped

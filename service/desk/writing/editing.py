@@ -12,9 +12,15 @@ from flask.typing import ResponseReturnValue
 from service.api import fields
 from service.api.notification_requests import CheckedAlert
 from service.current import runtime
-from service.desk.alerts import report_of
+from service.desk.alerts.correcting import correction_page
+from service.desk.alerts.correction_form import CorrectionForm
+from service.desk.alerts.one_alert import report_of
 from service.desk.blueprint import bp
-from service.desk.compose import (
+from service.desk.fields import read_nonce
+from service.desk.permissions import allowed, for_a_draft, may, to_keep_a_draft
+from service.desk.session import signed_in
+from service.desk.words import logged_by, logged_changes
+from service.desk.writing.compose import (
     check,
     checked_change,
     compose_page,
@@ -23,11 +29,7 @@ from service.desk.compose import (
     not_asked_page,
     review_page,
 )
-from service.desk.correcting import correction_page
-from service.desk.forms import CorrectionForm, Form, read_nonce
-from service.desk.permissions import allowed, for_a_draft, may, to_keep_a_draft
-from service.desk.session import signed_in
-from service.desk.words import logged_by, logged_changes
+from service.desk.writing.forms import Form
 from service.domain.publishing import Conflict, UnknownNotification
 from service.model.notifications import Notification, State
 from service.model.roles import Role

@@ -13,13 +13,13 @@ from flask.typing import ResponseReturnValue
 from service.api import fields, notification_requests
 from service.api.notification_requests import CheckedAlert
 from service.current import runtime
-from service.desk.alerts import describe_audience
+from service.desk.alerts.one_alert import describe_audience
+from service.desk.alerts.two_texts import sample_sizes
 from service.desk.blueprint import bp
-from service.desk.folds import fold_words, size_words
-from service.desk.forms import DAYS, Form, lifetimes, samples, spreads, waits
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import shown_once, signed_in
-from service.desk.two_texts import sample_sizes
+from service.desk.writing.folds import fold_words, size_words
+from service.desk.writing.forms import DAYS, Form, lifetimes, samples, spreads, waits
 from service.domain.paired_browsers import PairedRow
 from service.domain.same_link import with_link
 from service.domain.stories import RunningStory

@@ -6,11 +6,11 @@ from flask import render_template, request
 from flask.typing import ResponseReturnValue
 
 from service.current import runtime
-from service.desk.alert_list import PAGE, reports_of
+from service.desk.alerts.alert_list import PAGE, reports_of
+from service.desk.alerts.log import days
+from service.desk.alerts.report import STATES
 from service.desk.blueprint import bp
-from service.desk.log import days
 from service.desk.permissions import ANY_EDITOR, allowed
-from service.desk.report import STATES
 from service.domain.alert_search import Search
 from service.model.notifications import DEFAULT_TTL, State
 

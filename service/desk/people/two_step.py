@@ -9,9 +9,9 @@ from flask.typing import ResponseReturnValue
 from service.api import rate_limits
 from service.current import runtime
 from service.desk.blueprint import bp, local
-from service.desk.people import note, person_page
+from service.desk.people.editors import note, person_page
+from service.desk.people.qr_code import qr_code
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed
-from service.desk.qr_code import qr_code
 from service.desk.session import (
     browser_name,
     halfway,

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from service.config import desk_settings
 from service.current import runtime
 from service.desk.blueprint import bp
-from service.desk.people import note
+from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import signed_in
 from service.live_settings import ChangedMeanwhile, WrongSettings

@@ -8,14 +8,14 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.current import runtime
-from service.desk.alert_figures import figures_of
+from service.desk.alerts.figures import figures_of
+from service.desk.alerts.report import Report
+from service.desk.alerts.stopping import held_stop
+from service.desk.alerts.two_texts import trial_of
+from service.desk.alerts.watching import watched
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
-from service.desk.report import Report
 from service.desk.session import signed_in
-from service.desk.stopping import held_stop
-from service.desk.two_texts import trial_of
-from service.desk.watching import watched
 from service.desk.words import describe
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates

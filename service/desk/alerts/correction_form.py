@@ -1,0 +1,47 @@
+"""The form of a correction, as an editor filled it in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from flask import request
+
+from service.api.fields import Invalid
+from service.desk.fields import complaints_of, texts_of
+from service.model.notifications import Content
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionForm:
+    """The form of a correction: the whole new text."""
+
+    title: str
+    body: str
+    url: str
+    reached: str = "replace"  # or "leave": what to do for browsers that have the old text
+    go_on: bool = True  # send a paused alert to the other browsers then
+
+    @classmethod
+    def of(cls, text: Content) -> CorrectionForm:
+        """Return the form filled with the current text."""
+        return cls(text.title, text.body, text.url)
+
+    @classmethod
+    def read(cls) -> CorrectionForm:
+        """Read the form of this request."""
+        return cls(
+            **texts_of(request.form),
+            reached=request.form.get("reached", "replace"),
+            go_on="go_on" in request.form,
+        )
+
+    def as_json(self) -> bytes:
+        """Return the correction as the API takes it."""
+        document = asdict(self)
+        del document["go_on"]
+        return json.dumps(document).encode()
+
+    def complaints(self, invalid: Invalid) -> dict[str, str]:
+        """Return what is wrong, by field."""
+        return complaints_of(invalid, {"title": self.title, "url": self.url})

@@ -1,0 +1,1 @@
+"""Pages of the newsroom: its settings, its topics and how it does."""

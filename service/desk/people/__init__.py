@@ -1,0 +1,1 @@
+"""Pages of people and programs: how they sign in, and what they may do."""

@@ -1,0 +1,1 @@
+"""Pages on which an alert is written, reviewed, sent or kept."""
