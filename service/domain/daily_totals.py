@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from typing import NamedTuple
 
-from service.domain.figures import SILENT, AlertFigures, Figures, counts
+from service.domain.figures import AlertFigures, Figures, counts
 from service.model import clock
+from service.model.endpoints import SILENT
 from service.model.notifications import Notification
 from service.model.retention import ACCEPTED_KEPT, DAY
 from service.store import Store

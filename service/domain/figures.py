@@ -9,13 +9,11 @@ from statistics import median
 from typing import NamedTuple
 
 from service.domain.receipts import EVENTS, STEPS, Estimate, estimate, share_of, step
-from service.model.endpoints import EndpointPolicy, origin_of
+from service.model.endpoints import SILENT, EndpointPolicy, origin_of
 from service.model.notifications import Notification, Outcome, Progress
 from service.store import Store
 from service.store.receipt_counts import Counted, Tally
 
-# Where Safari shows an alert by itself (Declarative Web Push), no script runs that could report.
-SILENT = "apple"
 _USUAL = 10  # alerts with which one is compared
 _LOOKED_THROUGH = 50  # alerts read at once
 _MOST_LOOKED_THROUGH = 200

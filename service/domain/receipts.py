@@ -108,7 +108,7 @@ class Receipts:
         sample = self._store.two_texts.sample(id)
         text = text_of(id, reader.partition, reader.number, sample) if sample else ""
         service = self._endpoints.service(origin_of(self._store.names.bases.name(record.base)))
-        if not text or service in SILENT:
+        if not text or service == SILENT:
             return []
         return [ReceiptRow(id, f"clicked:{text}", str(reader))]
 

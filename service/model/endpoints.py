@@ -25,7 +25,8 @@ KNOWN_HOSTS = (
     ("*.push.apple.com", "apple"),
     ("*.notify.windows.com", "microsoft"),
 )
-SILENT = ("apple",)  # companies whose browsers report no clicks
+# Where Safari shows an alert by itself (Declarative Web Push), no script runs that could report.
+SILENT = "apple"
 # Hosts that nobody can make up: those named above, and those under a wildcard that the browsers of
 # that company really use.
 _REAL_HOSTS = frozenset(host for host, _ in KNOWN_HOSTS if "*" not in host) | {

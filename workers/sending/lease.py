@@ -126,7 +126,7 @@ class Lease:
         )
         result = Result(outcome, name, asked, revision, delivery=delivery, in_vain=in_vain)
         if text:
-            result = result._replace(text=text, silent=name in SILENT)
+            result = result._replace(text=text, silent=name == SILENT)
         self._keep(result, number)
 
     def pass_over(self, number: int, ruling: Ruling) -> bool:
