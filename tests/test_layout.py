@@ -46,7 +46,8 @@ TABLE = {
     " service.store click redis rich rq",
     "service/cli/doctor/send.py": "pywebpush requests",
     "service/cli/doctor/session.py": "requests urllib3",
-    "service/config.py": "service.model redis",
+    "service/config.py": "service.model service.setting_values",
+    "service/setting_values.py": "service.model redis",
     "service/current.py": "service.runtime flask",
     "service/live_settings.py": "service.config service.model service.store redis",
     "service/runtime.py": "service.config service.domain service.live_settings service.model"
