@@ -277,7 +277,7 @@ def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
     own = rule.endpoint.startswith("api.readers.")
     given = {"id": callers.id if own else callers.alert, "slug": "world", "token": "x"}
     given["key"] = "a-key-of-a-form-1"
-    given |= {"filename": "x", "_rest": "x", "language": "en", "folder": "x"}
+    given |= {"filename": "x", "_rest": "x", "language": "en", "folder": "x", "part": "x"}
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: given[name[1]], rule.rule)
     if rule.endpoint.split(".")[0] not in ("api", "health"):
         fields = {**callers.hidden, **DESK_FORM} if method == "POST" else None

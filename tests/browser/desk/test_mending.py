@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from service.model.notifications import Outcome, State
 from service.store.access import Person
@@ -58,6 +61,25 @@ def test_an_alert_is_paused_looked_at_and_retracted(installation: Installation, 
     expect(desk.locator(".lead")).to_contain_text("It waits for a second person.")
     check_everywhere(desk, "a retraction that waits")
     assert runtime.publishing.get(id).state is State.CANCELLED
+
+
+def test_a_page_that_refreshes_itself_does_not_end_the_way_to_the_next(
+    installation: Installation, desk: Page
+) -> None:
+    id = installation.publish(title=TITLE)
+    desk.goto(f"{installation.address}/desk/alerts/{id}")
+
+    def slowly(route: Route) -> None:
+        response = route.fetch(max_redirects=0)
+        time.sleep(2.5)  # meanwhile the page asks, and learns that the alert is paused
+        route.fulfill(response=response)
+
+    desk.route(
+        re.compile(r"/alerts/\d+/\w+$"),
+        lambda route: slowly(route) if route.request.method == "POST" else route.continue_(),
+    )
+    desk.get_by_role("button", name="Something’s wrong").click()
+    expect(desk.get_by_role("status")).to_contain_text("Paused. Nothing more leaves")
 
 
 def test_a_second_person_sees_an_alert_and_approves_it(

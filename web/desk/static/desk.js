@@ -1,6 +1,8 @@
 /* The desk's own script. All pages work without it. htmx refreshes the reach and the progress; this
    script follows what the editor types. */
 
+const LEAVING = 10_000; // ms
+
 /** Show a field in the previews while it is typed, and count it as the service does. */
 function follow(field) {
   const shown = document.querySelectorAll(`[data-shows="${field.name}"]`);
@@ -196,6 +198,14 @@ function localiseTimes(page = document) {
 }
 
 localiseTimes();
+// A page that is being left must not load itself again, which would end the way to the next one. A
+// link to a file leaves nothing, so this ends by itself.
+let left = -Infinity;
+addEventListener("beforeunload", () => (left = performance.now()));
+document.addEventListener("htmx:beforeOnLoad", (event) => {
+  if (performance.now() - left < LEAVING) event.preventDefault();
+});
+
 document.addEventListener("htmx:afterSwap", () => localiseTimes());
 
 // Numbers that are no longer refreshed must not look like progress.
