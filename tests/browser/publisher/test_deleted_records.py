@@ -102,8 +102,17 @@ def test_a_reader_who_left_elsewhere_is_not_subscribed_again(
     assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals") == 3
 
 
-@pytest.mark.parametrize("fault", ["offline", "503", "429"])
-@pytest.mark.parametrize("call", [2, 3], ids=["asked about the old endpoint", "subscribed again"])
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        pytest.param(2, "offline", id="asked about the old endpoint, offline"),
+        pytest.param(3, "429", id="subscribed again, 429"),
+        *(
+            pytest.param(*case, marks=pytest.mark.soak)
+            for case in ((2, "503"), (2, "429"), (3, "offline"), (3, "503"))
+        ),
+    ],
+)
 def test_a_fault_on_the_way_back_is_tried_again_on_the_next_visit(
     page: Page, stop_press: StopPress, fault: str, call: int
 ) -> None:
