@@ -20,7 +20,7 @@ from service.model.languages import texts
 from service.model.preferences import NO_QUIET, UNLIMITED, Quiet
 from service.model.roles import Role
 
-_LINES = Path(__file__).resolve().parents[2] / "web" / "desk" / "lines"
+_LINES = Path(__file__).resolve().parents[3] / "web" / "desk" / "lines"
 _OURS = "https://push.example"  # what stands for SITE_URL in these lines, as in docs/site.md
 _A_TOPIC = ' data-topic="world"'  # which is only for the pages of one section
 # The settings on the page, by part; each with a hint.
