@@ -213,9 +213,9 @@ def reach_words(forecast: Forecast) -> str:
     held_back = forecast.held + forecast.paused + forecast.full
     parts = [
         (forecast.sampled - held_back, "right away"),
-        (forecast.held, "asleep"),
-        (forecast.full, "over their daily limit"),
-        (forecast.paused, "paused"),
+        (forecast.held, "when quiet hours end"),
+        (forecast.full, "not at all (daily limit)"),
+        (forecast.paused, "not at all (paused)"),
     ]
     return ", ".join(f"{_share(n, forecast)} {words}" for n, words in parts if n) * bool(held_back)
 
@@ -370,6 +370,9 @@ FIELDS = {
     "send_at": "Time",
     "spread_minutes": "Spread over",
     "second_text": "Two texts",
+    "second_text.title": "Title B",
+    "second_text.body": "Text of B",
+    "audience_name": "Name of the audience",
     "reached": "Browsers that have it",
     "template_name": "Name of the template",
     "slug": "Short name",

@@ -39,7 +39,10 @@ class AudienceConditions:
         if story and story not in self._store.stories.slugs():
             return Refusal("followers_of", f"There is no running story “{story}”.")
         if audience.clicked and not self.keeps_clicks:
-            detail = "This newsroom does not keep who clicked an alert (CLICK_AUDIENCES)."
+            detail = (
+                "Who clicked an alert is not kept here. Your operator can switch it on"
+                " (CLICK_AUDIENCES)."
+            )
             return Refusal("clicked", detail)
         if audience.new_within_days and (detail := self._unknown_days(audience, at)):
             return Refusal("new_within_days", detail)
@@ -58,7 +61,10 @@ class AudienceConditions:
         if audience.new_within_days <= most:
             return ""
         if known > _NEVER:
-            return "It is not known yet when readers subscribed. Restart the service."
+            return (
+                "It is not known yet when readers subscribed. Ask your operator to restart Stop"
+                " Press."
+            )
         since = f"{_EPOCH + timedelta(known):%-d %B %Y}"
         if most < 1:
             return f"When readers subscribed is known from {since} on. Choose this a day later."

@@ -123,8 +123,11 @@ def test_the_reach_says_who_is_asleep(editor: FlaskClient, runtime: Runtime, rea
         wanted = requested(number, topics={"world"}, zone="UTC", chosen={"quiet": asleep})
         runtime.store.subscriptions.subscribe(wanted)
     said = reach(editor, topic="world")
-    assert said == f"{readers + 3} browsers would get it: {readers} right away, 3 asleep"
-    assert reach(editor, topic="world", kind="breaking").endswith("3 asleep")
+    assert (
+        said
+        == f"{readers + 3} browsers in this audience: {readers} right away, 3 when quiet hours end"
+    )
+    assert reach(editor, topic="world", kind="breaking").endswith("3 when quiet hours end")
 
 
 def test_an_audience_that_cannot_be_is_said_while_choosing_and_when_reviewing(
@@ -137,7 +140,7 @@ def test_an_audience_that_cannot_be_is_said_while_choosing_and_when_reviewing(
         ("new_within_days", "6", "Choose 5 days at most."),
         ("followers_of", "quake", "There is no running story “quake”."),
         ("not_reached_by", "4711", "There is no alert 4711."),
-        ("clicked", "1", "does not keep who clicked an alert"),
+        ("clicked", "1", "Who clicked an alert is not kept here."),
         ("all_topic", "gone", "Names a topic that this site does not have"),
     ):
         chosen = {name: value}

@@ -53,7 +53,7 @@ def test_a_new_installation_says_what_is_not_known_yet(
     Page(page)
     text = words(page)
     assert "0 browsers are subscribed now." in text
-    assert "The clock writes down how many readers there are, from now on every day." in text
+    assert "The chart begins today, when Stop Press began to count readers each day." in text
     assert "A day is counted one day after its end; none is yet." in text
     assert "No browser has reported a click in 4 weeks." in text
     assert "<svg" not in page
@@ -134,7 +134,7 @@ def test_a_day_that_is_not_counted_yet_is_shown_from_its_alerts(
 
 
 def test_the_question_is_counted_by_part_of_the_site(editor: FlaskClient, runtime: Runtime) -> None:
-    assert "The panel was not shown unasked-for" in words(editor.get("/desk/overview").text)
+    assert "No page asked its reader by itself" in words(editor.get("/desk/overview").text)
     for step, path, times in (
         ("shown", "/sport/a", 8), ("yes", "/sport/b", 3), ("subscribed", "/sport/", 2),
         ("shown", "/<b>bold", 2),

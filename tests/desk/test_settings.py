@@ -124,7 +124,7 @@ def test_the_folded_parts_say_what_they_are_set_to(editor: FlaskClient, readers:
     answer = editor.post(f"/desk/unfinished/{key[1]}/save", data=fields).json
     assert answer["folds"] == {
         "story": "starts “ferry”",
-        "second-text": "no",
+        "second-text": "one text",
         "exceptions": "not followers of Sport, only readers of en, LV",
         "extras": "picture, icon, badge, “Listen live”, and “Map”",
         "settings": "good for 15 minutes, urgency normal, language lv",

@@ -66,7 +66,7 @@ def test_the_first_press_pauses_at_once_and_leads_to_what_can_be_done(
     assert log[-1] == ("paused", EMAIL)
     text = words(page_of(editor, half_sent))
     assert "Paused. Nothing more leaves while you decide." in text
-    assert "60 not sent Go on sending" in text
+    assert "60 not sent Send the new text" in text
     assert "40 handed over Send the correction…" in text
     assert "Safari shows the old and the new one." in text
     assert press(editor, half_sent).status_code == 303, "a second press changes nothing"
@@ -115,7 +115,7 @@ def test_a_finished_alert_can_be_corrected_retracted_or_left(
     assert "100 handed over" in text
     for way in ("Send the correction…", "Replace it by a retraction…", "Leave it"):
         assert way in text
-    assert "Stop" not in text.replace("Stop Press", "").replace("Stopping", "")
+    assert "Cancel the alert" not in text
     assert "hx-get" not in page, "nothing changes any more"
 
 
@@ -336,7 +336,7 @@ def test_where_a_second_person_is_needed_a_retraction_stops_at_once_and_waits(
     two_persons(50)
     assert "another editor has to approve a new text" in words(page_of(editor, root))
     form = editor.get(f"/desk/alerts/{root}/retract").text
-    assert "Stop it, and ask another editor to replace it" in words(form)
+    assert "Cancel it, and ask another editor to replace it" in words(form)
     answer = retract(editor, root)
     assert runtime.publishing.get(root).state is State.CANCELLED
     (waiting,) = runtime.approvals.corrections(root)

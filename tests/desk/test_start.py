@@ -141,7 +141,7 @@ def test_the_steps_before_the_first_alert_say_by_themselves_when_they_are_done(
     page = words(editor.get("/").text)
     for text in (page, setup_of(editor)):
         assert "Readers still see the name of our example, and only the demo newspaper" in text
-        assert "No page of yours has called yet." in text
+        assert "No page of your site has loaded the code yet." in text
     runtime.settings.change({"site_name": "The Ferry Post"}, 0, "nora")
     assert "Readers see The Ferry Post, but no site is named yet" in setup_of(editor)
     runtime.settings.change({"site_origins": paper}, 1, "nora")
@@ -149,11 +149,11 @@ def test_the_steps_before_the_first_alert_say_by_themselves_when_they_are_done(
     assert f"Readers see The Ferry Post, and can subscribe on {paper}." in text
     assert "Open one, and you see it here." in text
     app.test_client().get("/api/v1/site", headers={"Origin": "https://another.example"})
-    assert "has called" not in setup_of(editor).replace("has called yet", "")
+    assert "Pages on" not in setup_of(editor)
     app.test_client().get("/api/v1/site", headers={"Origin": paper})
-    assert f"A page of {paper} has called just now." in setup_of(editor)
+    assert f"Pages on {paper} load Stop Press: the last one did just now." in setup_of(editor)
     runtime.settings.change({"site_origins": "https://another.example"}, 2, "nora")
-    assert "No page of yours has called yet" in setup_of(editor)
+    assert "No page of your site has loaded the code yet" in setup_of(editor)
 
 
 def test_only_who_manages_sees_the_newsrooms_own_steps(

@@ -102,7 +102,7 @@ def test_merging_says_how_many_follow_and_moves_them(
     review(editor, when="draft", topic=["world"])
     draft = only(runtime).id
     page = words(editor.get("/desk/topics").text)
-    assert f"{readers} browsers follow World. The topic ends" in page
+    assert f"{readers} browsers follow World. This topic ends" in page
     for _ in range(2):
         assert send(editor, "/world/merge", into="sport").status_code == 303
     assert shown(editor) == ["sport"]

@@ -96,7 +96,7 @@ def test_two_texts_are_written_confirmed_and_sent_as_one_alert(
         ({"kind": "breaking"}, "Breaking news goes to everyone at once"),
         ({"spread": "10"}, "Two texts cannot be tried while the alert is spread"),
         ({"ttl": "900"}, "would run out of time before one of its texts is chosen"),
-        ({"title_b": ""}, "Write headline B, or empty its summary too."),
+        ({"title_b": ""}, "Write title B, or empty its text too."),
         ({"title_b": STORY["title"], "body_b": STORY["body"]}, "Is the same as the first text"),
     ],
     ids=str,
@@ -160,7 +160,8 @@ def test_the_page_shows_how_both_do_and_what_that_is_worth(
     assert "As it stands that is text B." in shown
     assert "100 %" in shown
     assert (
-        "comes by chance in fewer than 1 of 1,000 such tests, so it is more than chance." in shown
+        "comes by chance in fewer than 1 of 1,000 such tests, so it is probably not chance."
+        in shown
     )
 
 
@@ -168,7 +169,7 @@ def test_an_editor_sends_a_text_by_hand_and_the_log_names_who(
     editor: FlaskClient, runtime: Runtime, trial: int
 ) -> None:
     address = f"/desk/alerts/{trial}"
-    assert "Send A now" in editor.get(address).text
+    assert "Send text A to all others" in editor.get(address).text
     for _ in range(2):  # a double click
         answer = post(editor, f"{address}/choose", page=address, text="B")
         assert (answer.status_code, answer.location) == (303, address)
@@ -177,7 +178,7 @@ def test_an_editor_sends_a_text_by_hand_and_the_log_names_who(
     assert "chosen already" in words(late.text)
     page = editor.get(address).text
     Page(page)
-    assert "Send A now" not in page
+    assert "Send text A to all others" not in page
     assert f"Text B went to all others: {EMAIL} chose it" in words(page)
     assert f"{EMAIL} chose the text for all others: text B" in words(page)
     assert '<h1 dir="auto">Ferry runs aground</h1>' in page

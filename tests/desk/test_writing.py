@@ -118,7 +118,7 @@ def test_an_editor_learns_that_an_alert_is_too_large_for_some_browsers(
 ) -> None:
     assert "Firefox on Android" not in words(review(editor, body="new" * 300).text)
     text = words(review(editor, body="\u65b0" * 900).text)  # three bytes each
-    assert "Please check Body: The alert is" in text
+    assert "Please check Text: The alert is" in text
     assert "bytes too long for Firefox on Android" in text
 
 

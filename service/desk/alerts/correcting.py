@@ -21,7 +21,7 @@ from service.model.notifications import Notification, State
 from service.model.roles import Role
 
 _TOO_LATE = "Sending has ended meanwhile, so the old text can only be replaced."
-_NOBODY_NEEDED = (
+NOBODY_NEEDED = (
     "Nothing was changed. Fewer browsers have the alert now, so that no second person is needed:"
     " press the button again."
 )
@@ -49,7 +49,7 @@ def correct(id: int) -> ResponseReturnValue:
     if form.reached == "leave" and root.over and not runtime().publishing.held(root).waiting:
         return correction_page(root, form, notice=_TOO_LATE), 409
     if "asked" in request.form and not _asks(root):
-        return correction_page(root, form, notice=_NOBODY_NEEDED), 409
+        return correction_page(root, form, notice=NOBODY_NEEDED), 409
     body = form.as_json()
     key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + body)
     try:

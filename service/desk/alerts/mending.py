@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from service.api import fields, notification_requests
 from service.current import runtime
+from service.desk.alerts.correcting import NOBODY_NEEDED
 from service.desk.alerts.correction_form import CorrectionForm
 from service.desk.blueprint import bp
 from service.desk.fields import read_nonce
@@ -17,7 +18,7 @@ from service.desk.session import signed_in
 from service.domain.publishing import Conflict, KeyReused
 from service.domain.requests import Idempotency
 from service.model.languages import supported_language, texts
-from service.model.notifications import Notification
+from service.model.notifications import Content, Notification
 from service.model.roles import Role
 
 _USED = (
@@ -75,6 +76,9 @@ def retract(id: int) -> ResponseReturnValue:
     form, nonce = CorrectionForm.read(), read_nonce()
     root, body = runtime().publishing.root(id), form.as_json()
     once = Idempotency(f"desk {signed_in().email}", nonce, f"retract {root.id} ".encode() + body)
+    asks = _asks(root, _without_extras(root, form))
+    if "asked" in request.form and not asks:
+        return _retraction_page(root, form, notice=NOBODY_NEEDED), 409
     try:
         requested = fields.parse(notification_requests.Correction, body, runtime())
         published = runtime().mending.retract(
@@ -111,7 +115,7 @@ def _retraction_page(
     notice: str = "",
 ) -> str:
     trouble = runtime().mending.trouble(root.id)
-    text = root.text.changed(title=form.title, body=form.body, url=form.url, bare=True)
+    text = _without_extras(root, form)
     return render_template(
         "desk/retract.html",
         trouble=trouble,
@@ -120,5 +124,15 @@ def _retraction_page(
         nonce=nonce or secrets.token_urlsafe(16),
         errors=errors or {},
         notice=notice,
-        asks=runtime().approvals.needed(text, trouble.reached),
+        asks=_asks(root, text),
     )
+
+
+def _without_extras(root: Notification, form: CorrectionForm) -> Content:
+    """Return the text of the retraction, which has no picture and no buttons."""
+    return root.text.changed(title=form.title, body=form.body, url=form.url, bare=True)
+
+
+def _asks(root: Notification, text: Content) -> bool:
+    """Whether a retraction needs a second person."""
+    return runtime().approvals.needed(text, runtime().publishing.reached(root))

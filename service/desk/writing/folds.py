@@ -62,7 +62,7 @@ def _exceptions(form: Form) -> str:
     for ids, words in ((form.not_reached_by, "did not get"), (form.clicked, "clicked")):
         if ids:
             parts.append(f"{words} {plural(len(ids), 'an alert', f'{len(ids)} alerts')}")
-    return ", ".join(parts) or "no"
+    return ", ".join(parts) or "not narrowed"
 
 
 def _extras(form: Form) -> str:
@@ -75,7 +75,7 @@ def _extras(form: Form) -> str:
 
 def _second_text(form: Form) -> str:
     if not form.has_second_text:
-        return "no"
+        return "one text"
     return f"“{form.title_b}” on {form.sample} %, for {form.decide_after} minutes"
 
 

@@ -98,7 +98,7 @@ def test_control_and_enter_review_an_alert_and_then_send_it_once(
     installation: Installation, desk: Page
 ) -> None:
     desk.get_by_role("link", name="New alert").click()
-    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Title", exact=True).fill(TITLE)
     desk.get_by_label("Everyone").check()
     link, keys, heading = (
         desk.get_by_label("Link to the story"),
@@ -265,13 +265,13 @@ def test_what_an_editor_wrote_is_there_after_going_back(
     desk.locator("form.compose").wait_for()
     # As on a page that TLS protects and no cache keeps: the browser itself restores nothing.
     desk.evaluate("document.querySelector('form.compose').autocomplete = 'off'")
-    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Title", exact=True).fill(TITLE)
     desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
     desk.get_by_label("Everyone").check()
     desk.get_by_role("button", name="Review").click()
     expect(desk.get_by_role("button", name=f"Notify {READERS} browsers")).to_be_visible()
     desk.go_back()
-    expect(desk.get_by_label("Title")).to_have_value(TITLE)
+    expect(desk.get_by_label("Title", exact=True)).to_have_value(TITLE)
     expect(desk.get_by_label("Everyone")).to_be_checked()
 
 
@@ -402,7 +402,7 @@ def test_pages_of_held_alerts_pass_axe_on_every_screen(
     desk.get_by_role("button", name="Review").click()
     expect(desk.locator("#title-error")).to_be_visible()
     assert faults(desk) == [], "the form with errors"
-    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Title", exact=True).fill(TITLE)
     desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
     desk.get_by_label("Everyone").check()
     desk.locator(".fold:has(#story) summary").click()
@@ -458,15 +458,17 @@ def test_an_audience_is_narrowed_saved_and_used_by_keyboard_alone(
     expect(desk.locator(".said")).to_contain_text("Saved as the audience “New ones”.")
     expect(reach).to_contain_text(f"{READERS - 1} browsers would get it")
     desk.goto(desk.url.split("/desk")[0] + "/desk/new")
-    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Title", exact=True).fill(TITLE)
     tab_to(desk, ".fold:has(#saved_audience) summary")
     keys.press("Enter")
+    tab_to(desk, "#saved_audience")
+    keys.press("ArrowDown")
     tab_to(desk, "button[formaction$='/audience/use']")
     keys.press("Enter")
     expect(desk.locator("[data-fold=exceptions]")).to_have_text(
         "subscribed in the last 7 days, did not get an alert"
     )
-    expect(desk.get_by_label("Title")).to_have_value(TITLE)
+    expect(desk.get_by_label("Title", exact=True)).to_have_value(TITLE)
     expect(reach).to_contain_text(f"{READERS - 1} browsers would get it")
     desk.locator(".fold:has(#new_within_days) summary").click()
     assert faults(desk) == []
@@ -476,9 +478,9 @@ def test_an_alert_is_written_on_one_screen(desk: Page) -> None:
     desk.set_viewport_size({"width": 1280, "height": 800})
     desk.get_by_role("link", name="New alert").click()
     desk.wait_for_url("**/unfinished/*")
-    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Title", exact=True).fill(TITLE)
     for seen in (
-        *(desk.get_by_label(label) for label in ("Link to the story", "Title", "Text")),
+        *(desk.locator(field) for field in ("#url", "#title", "#body")),
         desk.get_by_label("Everyone"),
         desk.locator("#reach"),
         desk.locator(".windows .toast"),

@@ -59,19 +59,19 @@ def test_an_alert_is_filled_in_from_the_article_whose_link_is_pasted(
     status = form.locator("#article")
     expect(status).to_contain_text(f"Filled in from {paper.address}: title, text, language.")
     expect(status).to_contain_text("Section: World.")
-    expect(form.get_by_label("Title")).to_have_value("Ferry aground")
-    expect(form.get_by_label("Text")).to_have_value("Nobody is hurt & all are ashore.")
+    expect(form.get_by_label("Title", exact=True)).to_have_value("Ferry aground")
+    expect(form.get_by_label("Text (optional)")).to_have_value("Nobody is hurt & all are ashore.")
     expect(form.locator(".windows [data-shows=title]")).to_have_text("Ferry aground")
     assert faults(form) == []
     # Another link: what was filled in gives way, also where the other page says nothing.
     write(form, f"{paper.origin}/twins")
-    expect(form.get_by_label("Title")).to_have_value("One hour between them")
-    expect(form.get_by_label("Text")).to_have_value("")
+    expect(form.get_by_label("Title", exact=True)).to_have_value("One hour between them")
+    expect(form.get_by_label("Text (optional)")).to_have_value("")
     assert len(paper.requests) == 2
     # It is kept like what was typed.
     expect(form.locator("#saved")).to_have_text("Saved")
     form.reload()
-    expect(form.get_by_label("Title")).to_have_value("One hour between them")
+    expect(form.get_by_label("Title", exact=True)).to_have_value("One hour between them")
     assert len(paper.requests) == 2
 
 
@@ -81,7 +81,7 @@ def test_a_pasted_link_becomes_an_alert_with_a_report(
     installation.worker()
     installation.clock()
     write(form, f"{paper.origin}/ferry")
-    expect(form.get_by_label("Title")).to_have_value("Ferry aground")
+    expect(form.get_by_label("Title", exact=True)).to_have_value("Ferry aground")
     form.get_by_label("Everyone").check()
     form.keyboard.press("Control+Enter")
     heading = form.get_by_role("heading", level=1)
@@ -100,16 +100,16 @@ def test_a_pasted_link_becomes_an_alert_with_a_report(
 
 
 def test_what_the_editor_wrote_stays(form: Page, paper: Newspaper) -> None:
-    form.get_by_label("Title").fill("Ferry aground, all are safe")
+    form.get_by_label("Title", exact=True).fill("Ferry aground, all are safe")
     write(form, f"{paper.origin}/ferry")
     status = form.locator("#article")
     expect(status).to_contain_text("Filled in from")
-    expect(form.get_by_label("Title")).to_have_value("Ferry aground, all are safe")
-    form.get_by_label("Text").fill("My own words.")
+    expect(form.get_by_label("Title", exact=True)).to_have_value("Ferry aground, all are safe")
+    form.get_by_label("Text (optional)").fill("My own words.")
     write(form, f"{paper.origin}/twins")
     expect(status).to_contain_text("your own words stay")
     expect(status).to_contain_text("another title: “One hour between them”")
-    expect(form.get_by_label("Text")).to_have_value("My own words.")
+    expect(form.get_by_label("Text (optional)")).to_have_value("My own words.")
 
 
 def test_what_is_wrong_with_a_link_is_said_at_once(form: Page, paper: Newspaper) -> None:
@@ -135,7 +135,7 @@ def test_a_dead_fetch_process_costs_nothing_but_the_filling_in(
             break
     write(form, f"{paper.origin}/ferry")
     expect(form.locator("#article")).to_contain_text("no fetch process runs")
-    form.get_by_label("Title").fill("Ferry aground")
+    form.get_by_label("Title", exact=True).fill("Ferry aground")
     form.locator(".fold:has(#at) summary").click()
     form.get_by_label("At", exact=True).check()
     form.get_by_label("save it as a draft").check()
@@ -148,7 +148,7 @@ def test_the_confirmation_says_what_is_wrong_with_the_link(
     form: Page, paper: Newspaper, installation: Installation
 ) -> None:
     write(form, f"{paper.origin}/missing")
-    form.get_by_label("Title").fill("Ferry aground")
+    form.get_by_label("Title", exact=True).fill("Ferry aground")
     form.get_by_label("Everyone").check()
     form.get_by_role("button", name="Review").click()
     expect(form.get_by_role("heading", level=1)).to_contain_text("Notify")

@@ -27,7 +27,7 @@ def new_alert(page: Page) -> None:
 
 def write(page: Page, title: str = TITLE) -> None:
     new_alert(page)
-    page.get_by_label("Title").fill(title)
+    page.get_by_label("Title", exact=True).fill(title)
 
 
 def saved(page: Page) -> None:
@@ -35,7 +35,7 @@ def saved(page: Page) -> None:
 
 
 def title(page: Page) -> str:
-    return page.get_by_label("Title").input_value()
+    return page.get_by_label("Title", exact=True).input_value()
 
 
 def end_sessions(installation: Installation) -> None:
@@ -66,14 +66,14 @@ def test_a_reload_a_menu_link_and_back_lose_nothing(desk: Page) -> None:
     saved(desk)
     desk.reload()
     assert title(desk) == TITLE
-    desk.get_by_label("Text").fill("All are safe.")
+    desk.get_by_label("Text (optional)").fill("All are safe.")
     desk.get_by_role("link", name="Stories").click()  # at once, before it is saved
     expect(desk.get_by_role("heading", name="Stories")).to_be_visible()
     desk.go_back()
-    expect(desk.get_by_label("Text")).to_have_value("All are safe.")
+    expect(desk.get_by_label("Text (optional)")).to_have_value("All are safe.")
     desk.get_by_role("link", name="Alerts", exact=True).click()
     desk.get_by_role("link", name=TITLE).click()
-    expect(desk.get_by_label("Text")).to_have_value("All are safe.")
+    expect(desk.get_by_label("Text (optional)")).to_have_value("All are safe.")
 
 
 def test_a_closed_window_loses_nothing(desk: Page) -> None:
@@ -92,19 +92,19 @@ def test_a_lost_connection_loses_nothing(desk: Page) -> None:
     write(desk)
     saved(desk)
     desk.context.set_offline(True)
-    desk.get_by_label("Text").fill("Typed in a tunnel.")
+    desk.get_by_label("Text (optional)").fill("Typed in a tunnel.")
     expect(desk.locator("#saved")).to_contain_text("Not saved yet: the service does not respond")
     desk.context.set_offline(False)
     saved(desk)
     desk.reload()
-    expect(desk.get_by_label("Text")).to_have_value("Typed in a tunnel.")
+    expect(desk.get_by_label("Text (optional)")).to_have_value("Typed in a tunnel.")
 
 
 def test_what_was_typed_offline_comes_back_after_the_window_was_closed(desk: Page) -> None:
     context, address = desk.context, desk.url.split("/desk")[0] + "/desk/"
     new_alert(desk)
     context.set_offline(True)
-    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Title", exact=True).fill(TITLE)
     expect(desk.locator("#saved")).to_contain_text("Not saved yet")
     desk.close(run_before_unload=False)
     context.set_offline(False)
@@ -120,7 +120,7 @@ def test_an_ended_session_asks_to_sign_in_over_the_page_and_goes_on(
     write(desk)
     saved(desk)
     end_sessions(installation)
-    desk.get_by_label("Text").fill("Typed after the session.")
+    desk.get_by_label("Text (optional)").fill("Typed after the session.")
     expect(desk.locator("#saved")).to_contain_text("your session has ended")
     assert faults(desk) == []
     sign_in_over_the_page(desk, "a wrong password")
@@ -129,7 +129,7 @@ def test_an_ended_session_asks_to_sign_in_over_the_page_and_goes_on(
     expect(desk.get_by_role("dialog")).to_be_hidden()
     saved(desk)
     desk.reload()
-    expect(desk.get_by_label("Text")).to_have_value("Typed after the session.")
+    expect(desk.get_by_label("Text (optional)")).to_have_value("Typed after the session.")
 
 
 def test_review_and_notify_go_on_after_signing_in_again(
@@ -157,7 +157,7 @@ def test_another_editor_who_signs_in_sees_none_of_it(
     saved(desk)
     form = desk.url
     desk.context.set_offline(True)
-    desk.get_by_label("Text").fill("Not for Ben")
+    desk.get_by_label("Text (optional)").fill("Not for Ben")
     expect(desk.locator("#saved")).to_contain_text("Not saved yet")
     end_sessions(installation)
     ben_signs_in(desk.context, installation)
@@ -168,8 +168,8 @@ def test_another_editor_who_signs_in_sees_none_of_it(
     assert "embargo" not in desk.content()
     desk.goto(form)
     desk.wait_for_url(lambda address: "/unfinished/" in address and address != form)
-    expect(desk.get_by_label("Title")).to_have_value("")
-    expect(desk.get_by_label("Text")).to_have_value("")
+    expect(desk.get_by_label("Title", exact=True)).to_have_value("")
+    expect(desk.get_by_label("Text (optional)")).to_have_value("")
     assert installation.runtime.unfinished.of(BEN) == []
     end_sessions(installation)
     desk.goto(desk.url.split("/desk")[0] + "/desk/sign-in")
@@ -177,7 +177,7 @@ def test_another_editor_who_signs_in_sees_none_of_it(
     desk.get_by_label("Password").fill(PASSWORD)
     desk.get_by_role("button", name="Sign in", exact=True).click()
     desk.get_by_role("link", name="Under embargo").click()
-    expect(desk.get_by_label("Text")).to_have_value("Not for Ben")
+    expect(desk.get_by_label("Text (optional)")).to_have_value("Not for Ben")
 
 
 def test_two_windows_of_one_editor_do_not_overwrite_each_other(desk: Page) -> None:
@@ -185,9 +185,9 @@ def test_two_windows_of_one_editor_do_not_overwrite_each_other(desk: Page) -> No
     saved(desk)
     other = desk.context.new_page()
     other.goto(desk.url)
-    other.get_by_label("Title").fill("Second")
+    other.get_by_label("Title", exact=True).fill("Second")
     saved(other)
-    desk.get_by_label("Title").fill("Third")
+    desk.get_by_label("Title", exact=True).fill("Third")
     notice = desk.get_by_role("alert").filter(has_text="in another window meanwhile")
     expect(notice).to_be_visible()
     assert faults(desk) == []
@@ -214,14 +214,14 @@ def test_two_editors_of_one_draft_see_names_and_changes(
     ben_signs_in(context, installation)
     ben = context.new_page()
     ben.goto(address)
-    ben.get_by_label("Text").fill("All are safe")
+    ben.get_by_label("Text (optional)").fill("All are safe")
     saved(ben)
-    desk.get_by_label("Text").fill("Nobody is hurt")
+    desk.get_by_label("Text (optional)").fill("Nobody is hurt")
     expect(desk.locator("#others")).to_have_text(f"Also being changed by {BEN}.")
-    ben.get_by_label("Title").fill("Ferry saved")
+    ben.get_by_label("Title", exact=True).fill("Ferry saved")
     ben.get_by_role("button", name="Save the draft").click()
     expect(ben.locator(".lead")).to_contain_text("Draft.")
-    desk.get_by_label("Text").fill("Nobody is hurt, we hear")
+    desk.get_by_label("Text (optional)").fill("Nobody is hurt, we hear")
     expect(desk.locator("#changes")).to_contain_text("title “Ferry aground” → “Ferry saved”")
     assert faults(desk) == []
     desk.get_by_role("button", name="Save the draft").click()
@@ -259,7 +259,7 @@ def test_two_editors_who_press_notify_on_one_draft_send_it_once(
 
 def test_what_is_typed_before_the_scripts_run_counts(desk: Page) -> None:
     def type_first(route: Route) -> None:
-        desk.get_by_label("Title").fill(TITLE)
+        desk.get_by_label("Title", exact=True).fill(TITLE)
         route.continue_()
 
     desk.route("**/autosave.js", type_first)
@@ -274,7 +274,7 @@ def test_typing_is_saved_within_two_seconds_however_long_it_goes_on(
     installation: Installation, desk: Page
 ) -> None:
     new_alert(desk)
-    desk.get_by_label("Title").focus()
+    desk.get_by_label("Title", exact=True).focus()
     unfinished = installation.runtime.unfinished
     for _ in range(12):  # without a pause as long as the page waits for
         desk.keyboard.type("word ")
@@ -310,13 +310,13 @@ def test_what_is_typed_during_a_save_is_there_after_a_reload(desk: Page) -> None
         held.append(route)
 
     desk.route("**/save", hold_the_first)
-    desk.get_by_label("Text").fill("One")
+    desk.get_by_label("Text (optional)").fill("One")
     wait_until(lambda: desk.evaluate("1") and held)
-    desk.get_by_label("Text").fill("One, two")
+    desk.get_by_label("Text (optional)").fill("One, two")
     held[0].continue_()
     expect(desk.locator("#saved")).to_contain_text("Not saved yet")
     desk.reload()
-    expect(desk.get_by_label("Text")).to_have_value("One, two")
+    expect(desk.get_by_label("Text (optional)")).to_have_value("One, two")
     desk.unroute("**/save")
     saved(desk)
 
@@ -329,7 +329,7 @@ def test_what_this_browser_kept_comes_back_with_every_choice(desk: Page) -> None
         fold.evaluate("fold => { fold.open = true; }")
     desk.get_by_label("or start a new story").fill("ferry-aground")
     desk.get_by_label("Everyone").check()
-    desk.get_by_label("Text").fill("Kept here")
+    desk.get_by_label("Text (optional)").fill("Kept here")
     expect(desk.locator("#saved")).to_contain_text("Not saved yet")
     chosen = """[...new FormData(document.querySelector("form[data-save]"))]
         .filter(([name]) => name !== "csrf_token")"""

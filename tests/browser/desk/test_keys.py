@@ -17,9 +17,9 @@ def test_keys_lead_to_pages_but_not_while_an_editor_types(desk: Page) -> None:
     assert faults(desk) == []
     desk.keyboard.press("n")
     expect(heading).to_have_text("New alert")
-    desk.get_by_label("Title").focus()
+    desk.get_by_label("Title", exact=True).focus()
     desk.keyboard.type("a new one?")
-    expect(desk.get_by_label("Title")).to_have_value("a new one?")
+    expect(desk.get_by_label("Title", exact=True)).to_have_value("a new one?")
     expect(heading).to_have_text("New alert")
     desk.locator("main").focus()
     desk.keyboard.press("Control+a")

@@ -135,7 +135,7 @@ def test_a_template_is_saved_and_opened_in_a_browser(
     installation: Installation, desk: Page
 ) -> None:
     desk.get_by_role("link", name="New alert").click()
-    title = desk.get_by_label("Title")
+    title = desk.get_by_label("Title", exact=True)
     title.fill("Polls are closed")
     desk.get_by_text("Save as a template").click()
     desk.get_by_label("Name of the template").fill("Election night")

@@ -54,7 +54,7 @@ def test_an_alert_is_paused_looked_at_and_retracted(installation: Installation, 
     expect(desk.get_by_role("heading", name="358 not sent")).to_be_visible()
     tab_to(desk, "a[href$='/retract']")
     keys.press("Enter")
-    expect(desk.get_by_label("Title")).to_have_value("This alert was sent in error")
+    expect(desk.get_by_label("Title", exact=True)).to_have_value("This alert was sent in error")
     check_everywhere(desk, "the retraction")
     tab_to(desk, "button.urgent")
     keys.press("Enter")

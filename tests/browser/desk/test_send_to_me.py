@@ -30,7 +30,7 @@ def write(page: Page, installation: Installation) -> None:
     """Write an alert and go to its confirmation."""
     page.goto(f"{installation.address}/desk/new")
     page.get_by_label("Link to the story").fill("https://paper.example/ferry")
-    page.get_by_label("Title").fill("Ferry aground")
+    page.get_by_label("Title", exact=True).fill("Ferry aground")
     page.get_by_label("Text", exact=False).first.fill("All aboard are safe.")
     page.get_by_label("Everyone").first.check()
     page.get_by_role("button", name=re.compile("Review")).click()

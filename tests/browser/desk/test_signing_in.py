@@ -83,11 +83,11 @@ def test_an_editor_signs_in_over_the_page_through_the_provider_in_another_window
 ) -> None:
     desk.get_by_role("link", name="New alert").click()
     desk.wait_for_url("**/unfinished/*")
-    desk.get_by_label("Title").fill(TITLE)
+    desk.get_by_label("Title", exact=True).fill(TITLE)
     expect(desk.locator("#saved")).to_have_text("Saved")
     redis = installation.runtime.store.redis
     redis.delete(*redis.keys("{g}:session:*"))
-    desk.get_by_label("Text").fill("All are safe.")
+    desk.get_by_label("Text (optional)").fill("All are safe.")
     dialog = desk.get_by_role("dialog", name="Your session has ended")
     expect(dialog).to_contain_text(f"With {NAME} or a passkey")
     assert faults(desk) == []
@@ -103,7 +103,7 @@ def test_an_editor_signs_in_over_the_page_through_the_provider_in_another_window
     expect(dialog).to_be_hidden()
     expect(desk.locator("#saved")).to_have_text("Saved")
     desk.reload()
-    expect(desk.get_by_label("Text")).to_have_value("All are safe.")
+    expect(desk.get_by_label("Text (optional)")).to_have_value("All are safe.")
 
 
 def only_this_machine(context: BrowserContext) -> None:

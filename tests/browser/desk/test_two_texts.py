@@ -16,14 +16,14 @@ def test_two_texts_are_written_tried_and_chosen(installation: Installation, desk
     installation.worker()
     installation.clock()
     desk.get_by_role("link", name="New alert").click()
-    desk.get_by_label("Title").fill(TITLE)
-    desk.get_by_label("Text").fill("All aboard are safe.")
+    desk.get_by_label("Title", exact=True).fill(TITLE)
+    desk.get_by_label("Text (optional)").fill("All aboard are safe.")
     desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
     desk.get_by_label("Everyone").check()
     desk.get_by_text("Try two texts").click()
     # Mostly only the title differs.
-    expect(desk.get_by_label("Summary B")).to_have_value("All aboard are safe.")
-    desk.get_by_label("Headline B").fill("Another title")
+    expect(desk.get_by_label("Text of B")).to_have_value("All aboard are safe.")
+    desk.get_by_label("Title B").fill("Another title")
     desk.get_by_label("Try them on").select_option("50")
     expect(desk.locator("[data-fold=second-text]")).to_contain_text("“Another title” on 50 %")
     assert faults(desk) == []
@@ -33,7 +33,7 @@ def test_two_texts_are_written_tried_and_chosen(installation: Installation, desk
     expect(desk.locator(".trial tbody tr")).to_have_count(2)
     expect(desk.locator(".trial")).to_contain_text("All others get the better text in 15 minutes")
     assert faults(desk) == []
-    desk.get_by_role("button", name="Send B now").click()
+    desk.get_by_role("button", name="Send text B to all others").click()
     expect(desk.locator("h1")).to_have_text("Another title")
     expect(desk.locator(".state")).to_contain_text("Sent in", timeout=30_000)
     expect(desk.locator(".trial")).to_contain_text("Text B went to all others")

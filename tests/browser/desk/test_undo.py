@@ -43,7 +43,7 @@ def test_an_alert_is_taken_back_and_nobody_had_it(
     assert one.state is State.DRAFT
     assert push_service.received == []
     desk.get_by_role("link", name="Edit").click()
-    expect(desk.get_by_label("Title")).to_have_value(TITLE)
+    expect(desk.get_by_label("Title", exact=True)).to_have_value(TITLE)
 
 
 def test_send_now_sends_at_once(installation: Installation, desk: Page) -> None:

@@ -82,7 +82,7 @@ def sign_in(page: Page, installation: Installation) -> None:
 def review_for_everyone(page: Page) -> None:
     """Write an alert to everyone, and review it."""
     page.get_by_role("link", name="New alert").click()
-    page.get_by_label("Title").fill(TITLE)
+    page.get_by_label("Title", exact=True).fill(TITLE)
     page.get_by_label("Link to the story").fill("https://paper.example/ferry")
     page.get_by_label("Everyone").check()
     page.get_by_role("button", name="Review").click()
