@@ -44,7 +44,8 @@ _ID_LENGTH = 16  # characters
 WRONG_CODE = "The code is wrong, or was used already. Wait for the next one."
 _LAST = "Nobody else manages the desk. Let another editor manage first."
 
-Way: TypeAlias = Literal["password", "link", "provider", "passkey"]  # by what an editor signs in
+# By what an editor signs in. “provider”: it knew the browser from before, and asked nothing.
+Way: TypeAlias = Literal["password", "link", "provider", "provider anew", "passkey"]
 
 _hasher = PasswordHasher()
 
@@ -87,6 +88,10 @@ class OpenSession:
     def id(self) -> str:
         """What forms call it by; it says nothing of the cookie."""
         return self.digest[:_ID_LENGTH]
+
+    def is_new(self, seconds: float) -> bool:
+        """Whether the editor, and not only the browser, was recognized within these seconds."""
+        return self.by != "provider" and clock.time() - self.began_at <= seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,15 +287,17 @@ class Editors:
         return None if editor is None else self._recognized(editor, network, browser, "password")
 
     def sign_in_by_provider(
-        self, email: str, network: str, browser: str = ""
+        self, email: str, network: str, browser: str = "", *, anew: bool = False
     ) -> str | Halfway | None:
         """Return a new session for the editor with an address that a provider has verified.
 
         `Halfway` if that editor signs in in two steps, here too; None: nobody has that address.
+        `anew`: the provider has just asked who that is.
         """
         # Lower case makes one letter of several beyond ASCII, which are different addresses.
         editor = self.find(email.lower() if email.isascii() else email)
-        return None if editor is None else self._recognized(editor, network, browser, "provider")
+        way: Way = "provider anew" if anew else "provider"
+        return None if editor is None else self._recognized(editor, network, browser, way)
 
     def sign_in_by_passkey(self, email: str, network: str, browser: str = "") -> str | None:
         """Return a new session for an editor whose passkey was used; None: there is no such editor.

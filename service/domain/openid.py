@@ -37,7 +37,8 @@ class Client(OAuth2Mixin, OpenIDMixin, BaseApp):  # type: ignore[misc]  # Authli
         more: Mapping[str, Any] = self.userinfo(token=token)
         if more["sub"] != claims["sub"]:  # OpenID Connect Core 1.0 section 5.3.2
             raise ValueError("userinfo is of another person")
-        return more
+        # Only the token says when the provider recognized this person.
+        return {**more, "auth_time": claims.get("auth_time")}
 
 
 def discover(issuer: str, client_id: str, client_secret: str) -> Client:

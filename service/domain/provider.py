@@ -23,6 +23,7 @@ _KNOWN = 3600.0  # seconds for which the provider's metadata and keys are not as
 _TRY_AGAIN = 10.0  # seconds after which a provider that failed is asked again
 
 _LONGEST_ADDRESS = 254  # characters (RFC 5321)
+_APART = 120.0  # seconds by which the provider's clock may differ from ours, as Authlib allows it
 
 _DOWN = "it does not respond. Sign in in another way, or try again in a minute."
 _LATE = "it took more than ten minutes, or was begun in another browser. Please try again."
@@ -52,6 +53,13 @@ class Began(NamedTuple):
     at: float  # seconds since 1970
 
 
+class Verified(NamedTuple):
+    """What a provider says of the person with whom it leads back."""
+
+    email: str
+    anew: bool  # whether it asked who that is, instead of knowing the browser from before
+
+
 class Provider:
     """A provider with which editors may sign in."""
 
@@ -65,16 +73,20 @@ class Provider:
         self._found: Client | None = None
         self._ask_at = 0.0  # by the monotonic clock
 
-    def begin(self) -> tuple[str, Began]:
-        """Return where a browser signs in, and what it is to keep meanwhile; `ProviderError`."""
+    def begin(self, *, anew: bool = False) -> tuple[str, Began]:
+        """Return where a browser signs in, and what it is to keep meanwhile; `ProviderError`.
+
+        `anew`: the provider is to ask who that is, also if it knows the browser.
+        """
         client = self._client()
         with self._reasons():
-            made = client.create_authorization_url(self._back)
+            asked = {"max_age": "0"} if anew else {}
+            made = client.create_authorization_url(self._back, **asked)
             began = Began(made["state"], made["nonce"], made["code_verifier"], clock.time())
             return str(made["url"]), began
 
-    def verified_email(self, began: Began | None, answer: Mapping[str, str]) -> str:
-        """Return the address of the person with whom the provider leads back; `ProviderError`."""
+    def verified(self, began: Began | None, answer: Mapping[str, str]) -> Verified:
+        """Return who the person is with whom the provider leads back; `ProviderError`."""
         if began is None or clock.time() - began.at > PROVIDER_BEGUN_KEPT:
             raise self._error(_LATE, "late")
         if not secrets.compare_digest(began.state.encode(), answer.get("state", "").encode()):
@@ -90,7 +102,7 @@ class Provider:
             raise self._error(_NO_ADDRESS, "no email")
         if claims.get("email_verified") not in (True, "true"):  # a few providers send the word
             raise self._error(_NOT_VERIFIED, "email_verified is not true")
-        return email
+        return Verified(email, _is_anew(claims.get("auth_time"), began))
 
     def no_editor(self, email: str) -> ProviderError:
         """Return the error that nobody at this desk has the address."""
@@ -121,3 +133,13 @@ class Provider:
 
     def _error(self, why: str, cause: str) -> ProviderError:
         return ProviderError(f"Signing in with {self.name} did not work: {why}", cause)
+
+
+def _is_anew(auth_time: object, began: Began) -> bool:
+    """Whether the provider recognized the person after the sign-in began, as far as it says.
+
+    The parameter that asks for it can be taken out of the address; the time is in the signed token.
+    """
+    if not isinstance(auth_time, int | float):
+        return False
+    return began.at - _APART <= auth_time <= clock.time() + _APART

@@ -183,6 +183,40 @@ def test_the_address_may_be_in_userinfo_alone(
         assert signed_in(stranger) == accepted, "of another person, it counts for nothing"
 
 
+def test_a_desk_that_somebody_finds_open_adds_no_passkey_through_the_provider(
+    provider: Provider, stranger: FlaskClient, tom: str, runtime: Runtime
+) -> None:
+    """The provider knows the browser too, and leads back without asking who that is."""
+    page = f"/desk/people/{runtime.editors.find(TOM).id}"
+
+    def may_add(asked: str, **claims: Any) -> bool:
+        answering_with(provider, asked, email=TOM, **claims)
+        assert stranger.get(BACK, query_string=came(asked)).status_code == 303
+        shown = stranger.get(page).text
+        Page(shown)
+        done = stranger.post(
+            "/desk/account/passkeys/begin", data={"csrf_token": token_in(shown)}
+        ).status_code
+        assert done in (200, 403)
+        assert ('data-passkey="add"' in shown) == (done == 200)
+        assert f"with {NAME}" in words(shown)
+        assert (f"If {NAME} does not ask who you are" in words(shown)) == (done == 403)
+        return done == 200
+
+    now = int(clock.time())
+    asked = begin(stranger)
+    assert "max_age" not in query_of(asked), "who signs in may be known there from another site"
+    assert not may_add(asked, auth_time=now - 3600)
+    asked = begin(stranger)
+    assert query_of(asked)["max_age"] == "0", "who is signed in already is to be asked"
+    assert may_add(asked, auth_time=now)
+    for wrong in (now - 3600, None, True, now * 1000):
+        assert not may_add(begin(stranger), auth_time=wrong), wrong
+    assert may_add(begin(stranger), auth_time=now + 1)
+    post(stranger, "/desk/sign-out", page="/desk/")
+    assert not may_add(begin(stranger), auth_time=now - 3600), "by signing out in between"
+
+
 def came(asked: str) -> dict[str, str]:
     """What the provider adds to the address to which it leads back."""
     return {"code": "a code", "state": query_of(asked)["state"]}
@@ -427,7 +461,7 @@ def test_an_editor_with_two_step_sign_in_enters_a_code_here_too(
     done = post(stranger, halfway.location, code=pyotp.TOTP(secret).at(now))
     assert done.location == "/desk/log"
     (session,) = runtime.editors.with_id(runtime.editors.find(TOM).id).sessions
-    assert session.by == "provider"
+    assert session.by == "provider anew", "it says when it asked who that is"
 
 
 def test_a_new_password_and_a_removal_end_the_session(

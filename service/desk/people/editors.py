@@ -12,7 +12,6 @@ from service.desk.blueprint import bp
 from service.desk.permissions import allowed, for_oneself
 from service.desk.session import own_session, show_once, shown_once, signed_in
 from service.domain.editors import Editor, EditorError, UnknownEditor
-from service.model import clock
 from service.model.retention import MINUTE
 from service.model.roles import ROLES, Role
 
@@ -80,9 +79,12 @@ def person_page(one: Editor, error: str = "") -> str:
 
 
 def signed_in_lately(one: Editor) -> bool:
-    """Whether the session of this request is one of this editor's and has just begun."""
-    began = [session.began_at for session in one.sessions if session.digest == own_session()]
-    return bool(began) and clock.time() - began[0] <= _LATELY
+    """Whether the session of this request is one of this editor's and has just begun.
+
+    One does not count that a provider began because it knew the browser: whoever finds the desk
+    open begins such a one.
+    """
+    return any(it.is_new(_LATELY) for it in one.sessions if it.digest == own_session())
 
 
 @bp.post("/people/<id>/role")

@@ -24,7 +24,7 @@ from service.desk.session import (
 )
 from service.domain.passkeys import PasskeyError
 
-_TOO_OLD = "Sign in again before you add a passkey: you did more than ten minutes ago."
+_TOO_OLD = "Sign in again before you add a passkey: this page says how."
 
 
 @bp.post("/sign-in/passkey/begin")

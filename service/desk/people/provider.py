@@ -16,6 +16,7 @@ from service.desk.people.sign_in import REFUSED
 from service.desk.permissions import EVERYBODY, allowed
 from service.desk.session import (
     browser_name,
+    current_editor,
     provider_sign_in,
     show_once,
     start_halfway,
@@ -31,10 +32,13 @@ _LONGEST_NEXT = 1000  # characters; browsers keep no cookie of more than 4096
 @bp.get("/sign-in/provider")
 @allowed(EVERYBODY)
 def go_to_provider() -> ResponseReturnValue:
-    """Lead to the provider."""
+    """Lead to the provider.
+
+    Who is signed in already signs in again, to do what an open desk is not enough for.
+    """
     to = request.args.get("next", "")
     try:
-        address, began = _provider().begin()
+        address, began = _provider().begin(anew=current_editor() is not None)
     except ProviderError as error:
         return _refused(error, to)
     start_provider_sign_in(began, to if len(to) <= _LONGEST_NEXT else "")
@@ -49,8 +53,8 @@ def back_from_provider() -> ResponseReturnValue:
     editors, network = runtime().editors, rate_limits.network()
     editors.count_call(network)
     try:
-        email = provider.verified_email(began, request.args)
-        session = editors.sign_in_by_provider(email, network, browser_name())
+        email, anew = provider.verified(began, request.args)
+        session = editors.sign_in_by_provider(email, network, browser_name(), anew=anew)
         if session is None:
             raise provider.no_editor(email)
     except ProviderError as error:
