@@ -109,17 +109,29 @@ class Provider:
         return self._error(_NO_EDITOR.format(email=email), "no editor")
 
     def _client(self) -> Client:
+        """Return what is known of the provider, also while it cannot be asked anew.
+
+        One thread asks; no other waits for it, or strangers could hold all of them.
+        """
+        if time.monotonic() >= self._ask_at and self._lock.acquire(blocking=False):
+            try:
+                self._ask()
+            except ProviderError:
+                if self._found is None:
+                    raise
+            finally:
+                self._lock.release()
+        if self._found is None:
+            raise self._error(_DOWN, "it failed a moment ago, or is being asked")
+        return self._found
+
+    def _ask(self) -> None:
         from service.domain.openid import discover  # Authlib takes 8 MB, and half a second
 
-        with self._lock:
-            if time.monotonic() >= self._ask_at:
-                self._ask_at = time.monotonic() + _TRY_AGAIN
-                with self._reasons():
-                    self._found = discover(self._issuer, *self._known_as)
-                self._ask_at = time.monotonic() + _KNOWN
-            if self._found is None:
-                raise self._error(_DOWN, "it failed a moment ago")
-            return self._found
+        self._ask_at = time.monotonic() + _TRY_AGAIN
+        with self._reasons():
+            self._found = discover(self._issuer, *self._known_as)
+        self._ask_at = time.monotonic() + _KNOWN
 
     @contextmanager
     def _reasons(self) -> Iterator[None]:

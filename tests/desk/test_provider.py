@@ -6,7 +6,9 @@ import base64
 import hashlib
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pyotp
@@ -369,8 +371,55 @@ def test_a_provider_that_is_down_leaves_the_password(
         begin(stranger)
     assert provider.count(METADATA) == 2, "and its metadata is kept"
     runtime.provider._issuer, runtime.provider._ask_at = "http://localhost:1", time.monotonic()
+    runtime.provider._found = None
     stranger.post("/desk/sign-out", data={"csrf_token": token_in(stranger.get("/desk/").text)})
     assert "does not respond" in complaint(stranger, stranger.get(START)), "nothing is there"
+
+
+@contextmanager
+def silent(provider: Provider, runtime: Runtime, client: FlaskClient) -> Iterator[Thread]:
+    """Let it not answer while this thread, in which `client` presses the button, asks it anew."""
+    asked, answers = Event(), Event()
+
+    def wait(environ: Any, start_response: Any) -> Any:
+        asked.set()
+        answers.wait(10)
+        return answer("", 503)(environ, start_response)
+
+    provider.instead[METADATA] = wait
+    runtime.provider._ask_at = time.monotonic()
+    thread = Thread(target=client.get, args=[START])
+    thread.start()
+    try:
+        assert asked.wait(10)
+        yield thread
+    finally:
+        answers.set()
+        thread.join(10)
+
+
+def test_nobody_waits_while_a_provider_that_is_down_is_asked(
+    provider: Provider, app: Flask, stranger: FlaskClient, runtime: Runtime
+) -> None:
+    """Strangers who press the button could otherwise hold all threads of a web process."""
+    with silent(provider, runtime, app.test_client()) as waits:
+        assert "does not respond" in complaint(stranger, stranger.get(START))
+        assert waits.is_alive()
+    assert provider.count(METADATA) == 1
+
+
+def test_what_is_known_of_a_provider_is_used_while_it_cannot_be_asked_anew(
+    provider: Provider, app: Flask, stranger: FlaskClient, runtime: Runtime
+) -> None:
+    begin(stranger)
+    with silent(provider, runtime, app.test_client()) as waits:
+        begin(stranger)
+        assert waits.is_alive()
+    begin(stranger)
+    assert provider.count(METADATA) == 2, "after the failure it is left alone for some seconds"
+    runtime.provider._ask_at = time.monotonic()
+    begin(stranger)
+    assert provider.count(METADATA) == 3
 
 
 WRONG_ANSWERS: list[tuple[str, Any, int]] = [

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
@@ -19,6 +19,9 @@ from werkzeug.test import TestResponse
 from werkzeug.wrappers import Request, Response
 
 from service.model.keys import b64url
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 with warnings.catch_warnings():
     import authlib.deprecate  # noqa: F401 - lets all its warnings be shown, so that it comes first
@@ -38,7 +41,7 @@ class Provider:
         self._app = app
         self.address = address
         self.asked: list[tuple[str, dict[str, str]]] = []
-        self.instead: dict[str, Response] = {}
+        self.instead: dict[str, WSGIApplication] = {}
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
