@@ -36,7 +36,7 @@ _FAMOUS = (
 
 # Guesses: from one network within a minute, and at one editor within `GUESSES_KEPT`. The second
 # number is counted apart for networks from which that editor signed in lately, so that strangers
-# who guess cannot keep an editor out.
+# who guess cannot keep an editor out. Right ones do not count.
 _MOST_OF_NETWORK = 10
 _MOST_AT_EDITOR = 10
 
@@ -270,6 +270,7 @@ class Editors:
         first = None if link.email else Person(Role.MANAGES.word, int(clock.time()))
         if not self._access.use_sign_in_link(digest(link.token), kept, new_hash, first):
             return None
+        self._take_back_call(network)
         self._note_success(email, network)
         return session
 
@@ -296,8 +297,11 @@ class Editors:
         """
         # Lower case makes one letter of several beyond ASCII, which are different addresses.
         editor = self.find(email.lower() if email.isascii() else email)
+        if editor is None:
+            return None
+        self._take_back_call(network)
         way: Way = "provider anew" if anew else "provider"
-        return None if editor is None else self._recognized(editor, network, browser, way)
+        return self._recognized(editor, network, browser, way)
 
     def sign_in_by_passkey(self, email: str, network: str, browser: str = "") -> str | None:
         """Return a new session for an editor whose passkey was used; None: there is no such editor.
@@ -307,6 +311,7 @@ class Editors:
         editor = self.find(email)
         if editor is None:
             return None
+        self._take_back_call(network)
         return self._start_session(editor, network, browser, "passkey")
 
     def _recognized(self, editor: Editor, network: str, browser: str, by: Way) -> str | Halfway:
@@ -324,7 +329,10 @@ class Editors:
             _hasher.verify(known or _nobodys_hash(), password[:LONGEST_PASSWORD])
         except (VerifyMismatchError, InvalidHashError):
             return None
-        return editor if known else None
+        if not known:
+            return None
+        self._take_back_call(network)
+        return editor
 
     def sign_in_by_code(
         self, halfway: Halfway, code: str, network: str, browser: str = ""
@@ -350,6 +358,7 @@ class Editors:
             raise TooManyGuesses(GUESSES_KEPT)
         accepted = self.two_step.accept(email, code)
         if accepted:
+            self._take_back_call(network)
             with suppress(RedisError):  # the code was right
                 self._access.forget_guesses([counter])
         return accepted
@@ -368,9 +377,16 @@ class Editors:
             raise TooManyGuesses(GUESSES_KEPT)
 
     def count_call(self, network: str) -> None:
-        """Count one attempt to sign in from a network; raises as `sign_in`."""
+        """Count one attempt to sign in from a network; raises as `sign_in`.
+
+        One that is right is taken back: many editors may sit behind one address.
+        """
         if self._access.count_guess(self._code("", network), MINUTE) > _MOST_OF_NETWORK:
             raise TooManyGuesses(MINUTE)
+
+    def _take_back_call(self, network: str) -> None:
+        with suppress(RedisError):  # the attempt was right
+            self._access.take_back_guess(self._code("", network))
 
     def _note_success(self, email: str, network: str) -> None:
         known = self._code(email, network)

@@ -146,6 +146,11 @@ redis.call('DEL', KEYS[4])
 return 1
 """
 
+# KEYS: a counter of guesses. The first write allocates.
+_TAKE_BACK = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) > 0 then redis.call('INCRBY', KEYS[1], -1) end
+"""
+
 # KEYS: tokens, used. ARGV: digest, time. The first write allocates.
 _NOTE_USE = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return end
@@ -195,6 +200,7 @@ class Access:
         self._prolong = redis.register_script(_PROLONG)
         self._use_link = redis.register_script(_USE_LINK)
         self._count = redis.register_script(COUNT)
+        self._take_back = redis.register_script(_TAKE_BACK)
         self._note_use = redis.register_script(_NOTE_USE)
 
     # -- editors ---------------------------------------------------------------------------------
@@ -336,6 +342,10 @@ class Access:
         `RedisError` if Redis cannot count: then nobody may guess.
         """
         return cast(int, self._count(keys=[_guesses_key(code)], args=[seconds]))
+
+    def take_back_guess(self, code: str) -> None:
+        """Count one guess less under a code: it was right."""
+        self._take_back(keys=[_guesses_key(code)])
 
     def forget_guesses(self, codes: Iterable[str]) -> None:
         """Begin to count anew under these codes."""

@@ -291,6 +291,16 @@ def test_attempts_are_limited(stranger: FlaskClient) -> None:
     assert got == [303] * 10 + [429]
 
 
+def test_many_editors_behind_one_address_sign_in_within_a_minute(
+    app: Flask, editor: FlaskClient, stranger: FlaskClient, phone: Authenticator
+) -> None:
+    add(editor, phone)
+    for _ in range(12):
+        assert use(app.test_client(), phone).location == "/desk/log"
+    got = [send(stranger, "nonsense").status_code for _ in range(11)]
+    assert got == [303] * 10 + [429], "what is wrong still counts"
+
+
 def test_the_session_is_new(
     app: Flask, editor: FlaskClient, stranger: FlaskClient, phone: Authenticator
 ) -> None:

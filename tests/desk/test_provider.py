@@ -486,6 +486,15 @@ def test_an_error_of_the_provider_gives_a_sentence_that_repeats_nothing(
     assert "another browser" in complaint(stranger, again), "it was used up"
 
 
+def test_many_editors_behind_one_address_sign_in_within_a_minute(
+    provider: Provider, app: Flask, tom: str, runtime: Runtime
+) -> None:
+    for n in range(12):
+        email = f"editor{n}@paper.example"
+        runtime.editors.invite(email, Role.SENDS)
+        assert sign_in_with(provider, app.test_client(), email).location == "/desk/"
+
+
 def test_attempts_are_limited_before_the_provider_is_asked(
     provider: Provider, stranger: FlaskClient
 ) -> None:

@@ -320,6 +320,15 @@ def test_one_address_may_try_ten_times_a_minute_at_all_editors_together(
     assert sign_in(stranger, PASSWORD, address="10.0.0.2").status_code == 303
 
 
+def test_many_editors_behind_one_address_sign_in_within_a_minute(
+    app: Flask, editor: FlaskClient, stranger: FlaskClient
+) -> None:
+    for password, status in (("wrong", 422), (PASSWORD, 303)) * 9:
+        assert sign_in(app.test_client(), password).status_code == status
+    answers = [sign_in(stranger, "wrong").status_code for _ in range(2)]
+    assert answers == [422, 429], "wrong ones count, also between right ones"
+
+
 def test_signing_in_begins_the_count_of_guesses_anew(
     app: Flask, editor: FlaskClient, stranger: FlaskClient
 ) -> None:
