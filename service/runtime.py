@@ -201,7 +201,7 @@ class Runtime:
                 config.public_url,
                 tokens.address_key,
             ),
-            passkeys=Passkeys(store, config.public_url, config.site_name),
+            passkeys=Passkeys(store, config.public_url),
             provider=_provider(config) if without_private_keys else None,
             api_tokens=ApiTokens(store),
             topics=Topics(store),

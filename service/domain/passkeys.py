@@ -54,11 +54,10 @@ class Challenge(NamedTuple):
 class Passkeys:
     """The passkeys of all editors of an installation, which its browsers reach at `public_url`."""
 
-    def __init__(self, store: Store, public_url: str, site_name: str) -> None:
+    def __init__(self, store: Store, public_url: str) -> None:
         self._rows = store.passkeys
         self._origin = public_url
         self._host = urlsplit(public_url).hostname or ""
-        self._service = f"Stop Press {site_name}"
 
     @property
     def possible(self) -> bool:
@@ -73,12 +72,12 @@ class Passkeys:
         """Return the passkeys of an editor, the first added first."""
         return [one for one in self._rows.all() if one.email == email]
 
-    def begin_to_add(self, email: str) -> tuple[dict[str, Any], Challenge]:
+    def begin_to_add(self, email: str, site_name: str) -> tuple[dict[str, Any], Challenge]:
         """Return what a browser needs to make a passkey, and what it is to keep meanwhile."""
         challenge = _new_challenge()
         known = [one.id for one in self.of(email)]
         options: dict[str, Any] = _ceremonies().options_to_add(
-            self._place(), self._service, _handle(email), email, challenge.text, known
+            self._place(), f"Stop Press {site_name}", _handle(email), email, challenge.text, known
         )
         return options, challenge
 

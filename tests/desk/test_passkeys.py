@@ -120,6 +120,14 @@ def test_a_device_is_asked_for_a_key_that_finds_its_editor_and_is_protected(
     assert known["id"] == b64url(phone.id), "a device has one passkey at most"
 
 
+def test_a_device_calls_the_desk_by_the_name_that_is_set_there(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    assert options(editor, ADD, page_of())["rp"]["name"] == "Stop Press The Daily Example"
+    runtime.settings.change({"site_name": "The Ferry Post"}, 0, EMAIL)
+    assert options(editor, ADD, page_of())["rp"]["name"] == "Stop Press The Ferry Post"
+
+
 def test_a_passkey_is_both_steps(
     editor: FlaskClient, stranger: FlaskClient, phone: Authenticator, runtime: Runtime
 ) -> None:
@@ -382,7 +390,7 @@ def test_no_name_is_markup(editor: FlaskClient, phone: Authenticator) -> None:
 def test_passkeys_are_offered_where_browsers_make_them(
     runtime: Runtime, address: str, possible: bool
 ) -> None:
-    assert Passkeys(runtime.store, address, "Paper").possible == possible
+    assert Passkeys(runtime.store, address).possible == possible
 
 
 def test_what_is_stored_of_a_challenge_ends_by_itself(

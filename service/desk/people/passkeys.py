@@ -63,7 +63,7 @@ def begin_passkey() -> ResponseReturnValue:
     one = runtime().editors.with_id(signed_in().id)
     if not signed_in_lately(one):
         abort(403)
-    options, began = runtime().passkeys.begin_to_add(one.email)
+    options, began = runtime().passkeys.begin_to_add(one.email, runtime().config.site_name)
     start_challenge(began)
     return options
 
