@@ -11,6 +11,7 @@ from authlib.integrations.requests_client import OAuth2Session
 
 _PATIENCE = 3.0  # seconds for a connection, and again for each answer
 _ALGORITHMS = "id_token_signing_alg_values_supported"
+_WANTED = {"email", "email_verified"}  # claims that a token may leave to userinfo
 _READ = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint")
 
 
@@ -32,13 +33,12 @@ class Client(OAuth2Mixin, OpenIDMixin, BaseApp):  # type: ignore[misc]  # Authli
         expected = {"iss": self.server_metadata["issuer"], "aud": self.client_id}
         options = {name: {"essential": True, "value": one} for name, one in expected.items()}
         claims: Mapping[str, Any] = self.parse_id_token(token, nonce, options)
-        if "email" in claims or "userinfo_endpoint" not in self.server_metadata:
+        if claims.keys() >= _WANTED or "userinfo_endpoint" not in self.server_metadata:
             return claims
         more: Mapping[str, Any] = self.userinfo(token=token)
         if more["sub"] != claims["sub"]:  # OpenID Connect Core 1.0 section 5.3.2
             raise ValueError("userinfo is of another person")
-        # Only the token says when the provider recognized this person.
-        return {**more, "auth_time": claims.get("auth_time")}
+        return {**claims, **{name: more[name] for name in _WANTED & more.keys()}}
 
 
 def discover(issuer: str, client_id: str, client_secret: str) -> Client:

@@ -185,6 +185,17 @@ def test_the_address_may_be_in_userinfo_alone(
         assert signed_in(stranger) == accepted, "of another person, it counts for nothing"
 
 
+def test_whether_the_address_is_verified_may_be_in_userinfo_alone(
+    provider: Provider, stranger: FlaskClient, tom: str
+) -> None:
+    for verified in (False, True):
+        asked = begin(stranger)
+        answering_with(provider, asked, email=TOM, email_verified=None)
+        provider.instead["/userinfo"] = answer({"sub": "1", "email_verified": verified})
+        stranger.get(BACK, query_string=came(asked))
+        assert signed_in(stranger) == verified
+
+
 def test_a_desk_that_somebody_finds_open_adds_no_passkey_through_the_provider(
     provider: Provider, stranger: FlaskClient, tom: str, runtime: Runtime
 ) -> None:
