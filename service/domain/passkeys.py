@@ -34,6 +34,7 @@ _UNKNOWN = (
     " device."
 )
 _NOT_ADDED = {
+    "gone": "You are not an editor of this desk any more.",
     "known": "This passkey is at this desk already.",
     "full": f"You have {MOST_PASSKEYS} passkeys. Remove one first.",
     "late": _LATE,

@@ -32,11 +32,10 @@ from service.model.retention import (
 )
 from service.store.commands import some_at_once
 from service.store.connection import WRITE_REFUSED
-from service.store.passkeys import PASSKEYS
+from service.store.passkeys import EDITORS, PASSKEYS
 from service.store.scripts import COUNT
 from service.store.two_step import TWO_STEP
 
-_EDITORS = "{g}:editors"
 _PEOPLE = "{g}:people"
 _SIGNED_IN = "{g}:signed_in"
 _TOKENS = "{g}:tokens"
@@ -207,7 +206,7 @@ class Access:
 
     def editors(self) -> dict[str, str]:
         """Return all editors in order: e-mail address -> password hash, empty before the first."""
-        kept = cast(dict[bytes, bytes], self._redis.hgetall(_EDITORS))
+        kept = cast(dict[bytes, bytes], self._redis.hgetall(EDITORS))
         return dict(sorted((email.decode(), hash.decode()) for email, hash in kept.items()))
 
     def people(self, emails: Iterable[str]) -> list[tuple[Person, int]]:
@@ -221,12 +220,12 @@ class Access:
 
     def has_editors(self) -> bool:
         """Whether there is an editor."""
-        return bool(self._redis.exists(_EDITORS))
+        return bool(self._redis.exists(EDITORS))
 
     def find(self, email: str) -> tuple[str, Person] | None:
         """Return an editor's password hash, empty before the first sign-in, and the rest."""
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hget(_EDITORS, email)
+            pipe.hget(EDITORS, email)
             pipe.hget(_PEOPLE, email)
             hash, person = cast("list[bytes | None]", pipe.execute())
         return None if hash is None else (hash.decode(), Person.read(person))
@@ -239,17 +238,17 @@ class Access:
     def add_editor(self, email: str, password_hash: str = "", person: Person | None = None) -> bool:
         """Store an editor, at first without a password; False for a known one, who stays as is."""
         args = [email, password_hash, (person or Person()).as_json()]
-        return bool(self._add(keys=[_EDITORS, _PEOPLE], args=args))
+        return bool(self._add(keys=[EDITORS, _PEOPLE], args=args))
 
     def set_role(self, email: str, role: str) -> str:
         """Change a role: "done"; "unknown": no such editor; "last": nobody else manages."""
         args = [email, role, Person().as_json()]
-        keys = [_EDITORS, _PEOPLE, _SIGNED_IN]
+        keys = [EDITORS, _PEOPLE, _SIGNED_IN]
         return cast(bytes, self._set_role(keys=keys, args=args)).decode()
 
     def remove_editor(self, email: str) -> str:
         """Remove an editor with all that is stored; returns the same as `set_role`."""
-        keys = [_EDITORS, _PEOPLE, _SIGNED_IN, TWO_STEP, _link_key(email), PASSKEYS]
+        keys = [EDITORS, _PEOPLE, _SIGNED_IN, TWO_STEP, _link_key(email), PASSKEYS]
         return cast(bytes, self._remove(keys=keys, args=[email])).decode()
 
     # -- sign-in links ---------------------------------------------------------------------------
@@ -284,7 +283,7 @@ class Access:
         first editor and there is one by now.
         """
         keys, args = _starting(session)
-        keys += [_link_key("" if first else session.email), _EDITORS, _PEOPLE]
+        keys += [_link_key("" if first else session.email), EDITORS, _PEOPLE]
         args += [link, password_hash, first.as_json() if first else ""]
         return bool(self._use_link(keys=keys, args=args))
 

@@ -16,13 +16,15 @@ from redis import Redis
 from service.model.retention import CHALLENGE_KEPT
 
 PASSKEYS = "{g}:passkeys"
+EDITORS = "{g}:editors"  # of `access.py`, whose script that removes an editor removes passkeys too
 _VERSION = 1
 
-# KEYS: passkeys, challenge. ARGV: id, row, most passkeys of an editor, seconds. Returns 'added';
-# 'known' if there is such a credential, 'full' if the editor has so many, 'late' if the challenge
-# was answered before. The first write allocates.
+# KEYS: passkeys, challenge, editors. ARGV: id, row, most passkeys of an editor, seconds. Returns
+# 'added'; 'gone' if the editor was removed meanwhile, 'known' if there is such a credential, 'full'
+# if the editor has so many, 'late' if the challenge was answered before. The first write allocates.
 _ADD = """
 local email = cjson.decode(ARGV[2]).email
+if redis.call('HEXISTS', KEYS[3], email) == 0 then return 'gone' end
 local kept, own = redis.call('HGETALL', KEYS[1]), 0
 for at = 1, #kept, 2 do
   if kept[at] == ARGV[1] then return 'known' end
@@ -83,13 +85,14 @@ class PasskeyRows:
     def add(self, one: Passkey, challenge: str, most: int) -> str:
         """Store a passkey with which the challenge of this digest was answered.
 
-        Returns `added`; or `known`, `full` if the editor has `most`, `late` if the challenge was
-        answered before.
+        Returns `added`; or `gone` if there is no such editor, `known`, `full` if the editor has
+        `most`, `late` if the challenge was answered before.
         """
         row: dict[str, Any] = {"v": _VERSION, **one._asdict()}
         del row["id"]
         args: list[str | int] = [one.id, json.dumps(row), most, CHALLENGE_KEPT]
-        return cast(bytes, self._add(keys=[PASSKEYS, _key(challenge)], args=args)).decode()
+        keys = [PASSKEYS, _key(challenge), EDITORS]
+        return cast(bytes, self._add(keys=keys, args=args)).decode()
 
     def use(self, id: str, count: int, challenge: str) -> bool:
         """Note that a passkey has answered a challenge; False if that does not count."""

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.domain.editors import Editor
-from service.domain.passkeys import Passkeys
+from service.domain.passkeys import PasskeyError, Passkeys
 from service.model import clock
 from service.model.keys import b64url
 from service.model.roles import Role
@@ -170,6 +170,17 @@ def test_who_is_removed_has_no_passkey_when_they_are_back(
     runtime.editors.signin_link(EMAIL)
     assert "does not know that passkey" in complaint(stranger, use(stranger, phone))
     assert use(stranger, hers).location == "/desk/log", "others keep theirs"
+
+
+def test_an_editor_who_is_removed_while_adding_a_passkey_adds_none(
+    app: Flask, editor: FlaskClient, phone: Authenticator, runtime: Runtime
+) -> None:
+    eve_of(app, runtime)
+    asked, began = runtime.passkeys.begin_to_add(EMAIL, "The Daily Example")
+    runtime.editors.remove(EMAIL)
+    with pytest.raises(PasskeyError, match="not an editor of this desk any more"):
+        runtime.passkeys.add(EMAIL, "Blue phone", began, phone.create(asked))
+    assert runtime.passkeys.of(EMAIL) == []
 
 
 def eve_of(app: Flask, runtime: Runtime) -> FlaskClient:
