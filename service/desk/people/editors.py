@@ -15,6 +15,7 @@ from service.domain.editors import Editor, EditorError, UnknownEditor
 from service.model.retention import MINUTE
 from service.model.roles import ROLES, Role
 
+NOT_ADDED = "passkey"  # what `shown_once` calls the sentence why no passkey was added
 _LATELY = 10 * MINUTE
 _NO_ROLE = "Choose what the editor may do."
 
@@ -59,7 +60,7 @@ def invite() -> ResponseReturnValue:
 @allowed(for_oneself)
 def person(id: str) -> ResponseReturnValue:
     """Show an editor: role, sessions, and what may be changed."""
-    return person_page(runtime().editors.with_id(id))
+    return person_page(runtime().editors.with_id(id), shown_once(NOT_ADDED))
 
 
 def person_page(one: Editor, error: str = "") -> str:

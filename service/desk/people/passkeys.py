@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from service.api import rate_limits
 from service.current import runtime
 from service.desk.blueprint import bp, local
-from service.desk.people.editors import note, person_page, signed_in_lately
+from service.desk.people.editors import NOT_ADDED, note, signed_in_lately
 from service.desk.people.sign_in import REFUSED
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, for_oneself
 from service.desk.session import (
@@ -76,14 +76,15 @@ def add_passkey() -> ResponseReturnValue:
     Not in an old session, which somebody else may have found open: they could come back for ever.
     """
     began, one = challenge(), runtime().editors.with_id(signed_in().id)
-    if not signed_in_lately(one):
-        return person_page(one, _TOO_OLD), 403
     name, answer = request.form.get("name", ""), request.form.get("credential", "")
     try:
+        if not signed_in_lately(one):
+            raise PasskeyError(_TOO_OLD)
         added = runtime().passkeys.add(one.email, name or browser_name(), began, answer)
     except PasskeyError as error:
-        return person_page(one, str(error)), 422
-    note(f"added the passkey “{added.name}”")
+        show_once(NOT_ADDED, str(error))
+    else:
+        note(f"added the passkey “{added.name}”")
     return redirect(url_for("desk.person", id=one.id), 303)
 
 
